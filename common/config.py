@@ -1,0 +1,305 @@
+"""Settings: environment `HEDGEROW_*` over `hedgerow.toml` over the defaults below.
+
+`HEDGEROW_BREAKER__CONSECUTIVE_FAILURES=3` is `consecutive_failures = 3` under `[breaker]`.
+docs/configuration.md has each setting with unit and default; a test fails when the two differ.
+"""
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from common.errors import ConfigurationError
+
+PositiveFloat = Annotated[float, Field(gt=0)]
+PositiveInt = Annotated[int, Field(gt=0)]
+Percent = Annotated[float, Field(gt=0, le=100)]
+
+
+class _Group(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class RedisSettings(_Group):
+    """The Redis or Valkey server that gateway and workers share."""
+
+    url: str = Field(
+        "redis://127.0.0.1:6379/0",
+        description="redis://, rediss:// or unix:// URL of the server.",
+    )
+    username: str | None = Field(None, description="ACL user; overrides the URL's.")
+    password: SecretStr | None = Field(None, description="Password; overrides the URL's.")
+    key_prefix: str = Field(
+        "hedgerow", min_length=1, description="First part of every key and channel."
+    )
+    tls_ca_file: Path | None = Field(
+        None,
+        description="PEM file of the authorities trusted for rediss://; the system's if unset.",
+    )
+    connect_timeout_s: PositiveFloat = Field(2.0, description="Bound on one connection attempt.")
+    command_timeout_s: PositiveFloat = Field(
+        5.0, description="Bound on one command off the hot path."
+    )
+    reconnect_max_s: PositiveFloat = Field(
+        2.0, description="Cap of the jittered, doubling pause between connection attempts."
+    )
+    queue_expiry_s: PositiveInt = Field(
+        60, description="A shard's queue vanishes after so long without a push."
+    )
+
+
+class BreakerSettings(_Group):
+    """One circuit breaker per shard in each gateway; names as in resilience4j."""
+
+    consecutive_failures: PositiveInt = Field(
+        5, description="Open after so many failures in a row."
+    )
+    sliding_window_size: PositiveInt = Field(
+        100, description="Calls over which the rates are taken."
+    )
+    minimum_number_of_calls: PositiveInt = Field(
+        20, description="No rate opens the breaker before so many calls are in the window."
+    )
+    failure_rate_threshold: Percent = Field(
+        50.0, description="Open at this share of failures in the window, in percent."
+    )
+    slow_call_rate_threshold: Percent = Field(
+        100.0, description="Open at this share of slow calls in the window, in percent."
+    )
+    slow_call_duration_threshold_ms: PositiveFloat = Field(
+        60_000.0, description="A call that takes longer is slow, in ms."
+    )
+    wait_duration_in_open_state_s: PositiveFloat = Field(
+        1.0, description="Time from opening to the first probe; doubles each time a probe fails."
+    )
+    max_wait_duration_in_open_state_s: PositiveFloat = Field(
+        30.0, description="Cap of the doubled wait."
+    )
+    wait_jitter: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.1, description="The wait is spread by up to this share of itself, each way."
+    )
+    permitted_number_of_calls_in_half_open_state: PositiveInt = Field(
+        1, description="Probes that may be under way at once in half-open."
+    )
+
+
+class GatewaySettings(_Group):
+    """The gateway: HTTP, query defaults and limits."""
+
+    host: str = Field("127.0.0.1", description="Address that the HTTP server binds.")
+    port: Annotated[int, Field(ge=0, le=65535)] = Field(
+        8080, description="Port that the HTTP server binds; 0 for any free one."
+    )
+    token: SecretStr | None = Field(
+        None, description="When set, every request but health checks needs it as a bearer token."
+    )
+    default_deadline_ms: PositiveFloat = Field(
+        300.0, description="Deadline of a query that names none, in ms."
+    )
+    max_deadline_ms: PositiveFloat = Field(
+        60_000.0, description="Longest deadline that a query may name, in ms."
+    )
+    default_k: PositiveInt = Field(10, description="Hits of a query that names no k.")
+    max_k: PositiveInt = Field(1000, description="Most hits that a query may ask for.")
+    max_query_chars: PositiveInt = Field(
+        4096, description="Longest query or filter, in characters."
+    )
+    max_body_bytes: PositiveInt = Field(
+        65_536, description="Largest body of a request that is not a bulk load, in bytes."
+    )
+    membership_poll_s: PositiveFloat = Field(
+        0.25, description="How often the workers' heartbeats are read, in s."
+    )
+    drain_timeout_s: PositiveFloat = Field(
+        10.0, description="Longest wait for queries in flight at shutdown, in s."
+    )
+    write_timeout_s: PositiveFloat = Field(
+        60.0, description="Longest wait for a bulk load's backpressure, or for ?wait=applied, in s."
+    )
+
+
+class WorkerSettings(_Group):
+    """One shard worker."""
+
+    scorers: Annotated[int, Field(ge=0)] = Field(
+        0,
+        description="Scorer processes; 0 shares the machine's cores among workers_on_host.",
+    )
+    workers_on_host: PositiveInt = Field(
+        1, description="Workers that share this machine's cores (gateway up and compose set it)."
+    )
+    threads: PositiveInt = Field(4, description="Threads of the thread lane (fetch, enrich).")
+    max_batch: PositiveInt = Field(64, description="Most requests in one pull or micro-batch.")
+    batch_window_ms: PositiveFloat = Field(
+        4.0,
+        description="A pull takes what the lanes will start within this time at the service time "
+        "that they measure, in ms.",
+    )
+    kill_grace_ms: PositiveFloat = Field(
+        250.0,
+        description="A scorer is killed when its work runs on for so long after its deadline, "
+        "in ms.",
+    )
+    thread_timeout_s: PositiveFloat = Field(
+        2.0,
+        description="A blocking call that runs longer counts as a lost thread until it returns, "
+        "in s.",
+    )
+    quarantine_after: PositiveInt = Field(
+        2, description="A query that has killed so many scorers is refused."
+    )
+    quarantine_expiry_s: PositiveFloat = Field(
+        300.0, description="How long a query stays in quarantine, in s."
+    )
+    heartbeat_interval_s: PositiveFloat = Field(
+        0.5, description="How often a worker says that it lives, in s."
+    )
+    heartbeat_expiry_s: PositiveFloat = Field(
+        2.0, description="A worker unheard of for so long is not live, in s."
+    )
+    loop_lag_threshold_ms: PositiveFloat = Field(
+        100.0, description="A loop that lags by more is logged and counted, in ms."
+    )
+    drain_timeout_s: PositiveFloat = Field(
+        10.0, description="Longest wait for work in flight at shutdown, in s."
+    )
+    statistics_interval_s: PositiveFloat = Field(
+        60.0, description="How often changed term statistics are summed over the shards, in s."
+    )
+
+
+class LimitSettings(_Group):
+    """Explicit limits of the write path and of messages."""
+
+    max_document_bytes: PositiveInt = Field(
+        1_048_576, description="Largest document, as JSON, in bytes."
+    )
+    max_id_bytes: PositiveInt = Field(512, description="Longest document id, in bytes.")
+    max_log_entries: PositiveInt = Field(
+        1_000,
+        description="A bulk load waits while a shard's log holds more entries "
+        "that are not yet applied (an entry is a batch of documents).",
+    )
+    max_message_bytes: PositiveInt = Field(
+        16_777_216, description="Largest message between gateway and worker, in bytes."
+    )
+    apply_batch_bytes: PositiveInt = Field(
+        8_388_608, description="A replica commits after so many bytes of the log at most."
+    )
+    index_memory_bytes: Annotated[int, Field(ge=15_000_000)] = Field(
+        32_000_000, description="Memory of one text index's writer while it applies, in bytes."
+    )
+
+
+class RankProfile(_Group):
+    """A named choice of first-phase retrieval and second-phase scoring."""
+
+    first_phase: Literal["bm25", "noop"] = Field(
+        "bm25", description="bm25 retrieves by the text index; noop takes the first k ids."
+    )
+    second_phase: str | None = Field(
+        None, description="module:function that scores the candidates again."
+    )
+    candidates: PositiveInt = Field(
+        100, description="Best documents of each shard that the second phase scores."
+    )
+    fields: list[str] | None = Field(
+        None, description="Fields that the second phase is given; all if unset."
+    )
+    enrich: str | None = Field(
+        None, description="module:function, blocking, over the winners' documents in the fetch."
+    )
+    lane: Literal["process", "loop"] = Field(
+        "process", description="Where the search runs; loop is for noop alone."
+    )
+
+    @field_validator("second_phase", "enrich")
+    @classmethod
+    def _names_a_function(cls, value: str | None) -> str | None:
+        if value is not None:
+            module, colon, function = value.partition(":")
+            if not (module and colon and function):
+                raise ValueError("is written module:function")
+        return value
+
+
+BUILT_IN_PROFILES = {
+    "bm25": RankProfile(first_phase="bm25"),
+    "noop": RankProfile(first_phase="noop", lane="loop"),
+}
+
+
+class Settings(BaseSettings):
+    """All settings of one process."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="HEDGEROW_",
+        env_nested_delimiter="__",
+        frozen=True,
+        extra="forbid",
+    )
+
+    data: Path = Field(Path("hedgerow-data"), description="Folder of everything that is stored.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Least severe level that is logged."
+    )
+    log_format: Literal["console", "json"] = Field("console", description="Form of a log line.")
+    redis: RedisSettings = RedisSettings()
+    gateway: GatewaySettings = GatewaySettings()
+    worker: WorkerSettings = WorkerSettings()
+    breaker: BreakerSettings = BreakerSettings()
+    limits: LimitSettings = LimitSettings()
+    rank_profiles: dict[str, RankProfile] = Field(
+        default_factory=dict, description="Profiles beside the built-in bm25 and noop."
+    )
+
+    @field_validator("rank_profiles")
+    @classmethod
+    def _with_built_in(cls, value: dict[str, RankProfile]) -> dict[str, RankProfile]:
+        for name, profile in value.items():
+            if profile.lane == "loop" and (profile.first_phase != "noop" or profile.second_phase):
+                raise ValueError(f"{name}: lane loop is for noop without a second phase")
+        return {**BUILT_IN_PROFILES, **value}
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments, then the environment, then the file that HEDGEROW_CONFIG names."""
+        path = Path(os.environ.get("HEDGEROW_CONFIG", "hedgerow.toml"))
+        return (
+            init_settings,
+            env_settings,
+            TomlConfigSettingsSource(settings_cls, path if path.is_file() else None),
+        )
+
+
+def load_settings(**overrides: object) -> Settings:
+    """Read the settings; entry points alone call this.
+
+    Raises:
+        ConfigurationError: a value cannot be used; names the setting and the reason.
+    """
+    named = os.environ.get("HEDGEROW_CONFIG")
+    if named and not Path(named).is_file():
+        raise ConfigurationError(f"HEDGEROW_CONFIG: there is no file {named}")
+    try:
+        return Settings(**overrides)  # type: ignore[arg-type]
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ConfigurationError(f"{where}: {first['msg']}") from error
+    except ValueError as error:  # the file is not TOML
+        raise ConfigurationError(f"hedgerow.toml: {error}") from error

@@ -1,0 +1,125 @@
+"""The one error tree.
+
+HedgerowError
+├── BadRequestError          the caller's input is at fault; names the field and the reason
+│   └── TooLargeError        an explicit limit was passed
+├── NotFoundError            no such collection or document
+├── ConflictError            the collection exists with another definition
+├── ConfigurationError       a setting, profile or hook cannot be used; raised at start
+├── WireError                a message that is malformed, oversized or of an unknown version
+├── UnavailableError         nobody can answer now; carries when to try again
+│   └── RedisUnavailableError
+├── InsufficientCoverageError  fewer documents were searched than the caller demands
+└── WorkError                one piece of work in a lane did not end well
+    ├── ExpiredError         its deadline passed, or it was cancelled
+    ├── QuarantinedError     its fingerprint has killed scorers before
+    ├── ScorerCrashedError   the process that ran it died, twice
+    ├── LaneUnavailableError every slot of the lane is lost
+    └── RankingError         the user's function raised
+"""
+
+from typing import Any
+
+
+class HedgerowError(Exception):
+    """Root of every error that Hedgerow raises on purpose."""
+
+
+class BadRequestError(HedgerowError):
+    """The caller's input is at fault.
+
+    Attributes:
+        field: the name of the offending field, as the caller wrote it.
+        reason: what is wrong with it, as a clause that follows the field's name.
+        position: character offset into the field's value, where one is known.
+    """
+
+    def __init__(self, field: str, reason: str, position: int | None = None) -> None:
+        super().__init__(f"{field}: {reason}")
+        self.field = field
+        self.reason = reason
+        self.position = position
+
+
+class TooLargeError(BadRequestError):
+    """An explicit limit was passed."""
+
+
+class NotFoundError(HedgerowError):
+    """No such collection or document."""
+
+
+class ConflictError(HedgerowError):
+    """The collection exists with another definition."""
+
+
+class ConfigurationError(HedgerowError):
+    """A setting, profile or hook cannot be used; raised at start."""
+
+
+class WireError(HedgerowError):
+    """A message that is malformed, oversized or of an unknown version."""
+
+
+class UnavailableError(HedgerowError):
+    """Nobody can answer now.
+
+    Attributes:
+        retry_after_s: when a new attempt is sensible, in seconds.
+    """
+
+    def __init__(self, message: str, retry_after_s: float = 1.0) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class RedisUnavailableError(UnavailableError):
+    """The Redis server does not answer."""
+
+
+class InsufficientCoverageError(HedgerowError):
+    """Fewer documents were searched than the caller demands.
+
+    Attributes:
+        result: the whole (partial) search result, with coverage and outcomes.
+    """
+
+    def __init__(self, message: str, result: Any) -> None:
+        super().__init__(message)
+        self.result = result
+
+
+class WorkError(HedgerowError):
+    """One piece of work in a lane did not end well."""
+
+    code = "failed"
+
+
+class ExpiredError(WorkError):
+    """The work's deadline passed, or it was cancelled."""
+
+    code = "expired"
+
+
+class QuarantinedError(WorkError):
+    """The work's fingerprint has killed scorers before."""
+
+    code = "quarantined"
+
+
+class ScorerCrashedError(WorkError):
+    """The process that ran the work died, and so did the one that tried it again."""
+
+    code = "crashed"
+
+
+class LaneUnavailableError(WorkError):
+    """Every slot of the lane is lost."""
+
+    code = "lane_unavailable"
+
+
+class RankingError(WorkError):
+    """The user's ranking function raised."""
+
+    code = "ranking"

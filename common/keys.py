@@ -1,0 +1,71 @@
+"""Every Redis key and channel, in one place. docs/operations.md lists them for operators."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """Names under one prefix, so that clusters (and tests) can share a server.
+
+    Attributes:
+        prefix: first part of every key; the setting `redis.key_prefix`.
+    """
+
+    prefix: str = "hedgerow"
+
+    def search_queue(self, shard: int) -> str:
+        """List: search requests that wait for a worker of `shard`."""
+        return f"{self.prefix}:search:{shard}"
+
+    def fetch_queue(self, shard: int) -> str:
+        """List: fetch requests that wait for a worker of `shard`."""
+        return f"{self.prefix}:fetch:{shard}"
+
+    def reply_channel(self, gateway_id: str) -> str:
+        """Channel: replies to one gateway."""
+        return f"{self.prefix}:reply:{gateway_id}"
+
+    def log(self, shard: int) -> str:
+        """Stream: the writes of one shard that are not yet applied by every replica."""
+        return f"{self.prefix}:log:{shard}"
+
+    def applied(self, shard: int) -> str:
+        """Hash: replica id → id of the last log entry that it has applied."""
+        return f"{self.prefix}:applied:{shard}"
+
+    @property
+    def collections(self) -> str:
+        """Hash: collection name → its definition."""
+        return f"{self.prefix}:collections"
+
+    def documents(self, uid: str) -> str:
+        """Hash: shard → number of documents of one collection that it holds."""
+        return f"{self.prefix}:documents:{uid}"
+
+    @property
+    def workers(self) -> str:
+        """Hash: worker id → its last heartbeat."""
+        return f"{self.prefix}:workers"
+
+    @property
+    def events(self) -> str:
+        """Channel: `workers`, `collections` or `applied`, each time one of them has changed."""
+        return f"{self.prefix}:events"
+
+    @property
+    def cluster(self) -> str:
+        """Hash: facts that every process must agree on (`shards`, `format`)."""
+        return f"{self.prefix}:cluster"
+
+    def statistics(self, uid: str) -> str:
+        """String: the collection-wide term statistics of one collection."""
+        return f"{self.prefix}:statistics:{uid}"
+
+    def shard_statistics(self, uid: str) -> str:
+        """Hash: shard → its own term statistics, until they are summed."""
+        return f"{self.prefix}:statistics-of:{uid}"
+
+    @property
+    def jobs(self) -> str:
+        """Sorted set: arq's queue of control-plane jobs."""
+        return f"{self.prefix}:jobs"

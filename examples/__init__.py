@@ -1,0 +1,1 @@
+"""Worked examples of what users bring: second-phase scores and enrich hooks."""

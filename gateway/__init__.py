@@ -1,0 +1,1 @@
+"""The gateway: admits, plans, scatters, gathers, merges, fetches and responds."""

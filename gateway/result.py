@@ -1,0 +1,182 @@
+"""A search as it is asked and as it is answered; the field names are those of the JSON."""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from common.outcome import Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class SearchQuery:
+    """A search, validated.
+
+    Attributes:
+        collection: name of the collection.
+        query: the query text, in tantivy's query language.
+        k: how many hits are wanted.
+        deadline_ms: time from now within which the answer must leave, in ms.
+        rank_profile: name of a configured profile; None for the collection's own.
+        filter: a query that hits must match without it counting in their score, or "".
+        fields: names of the fields wanted in each hit; True for all, False for none.
+        minimum_coverage: least share of the documents that an answer must reflect, 0 to 1.
+        explain: whether every shard is detailed in the result, or only those not ok.
+        syntax: whether a syntax error is repaired ("lenient") or refused ("strict").
+    """
+
+    collection: str
+    query: str
+    k: int = 10
+    deadline_ms: float = 300.0
+    rank_profile: str | None = None
+    filter: str = ""
+    fields: tuple[str, ...] | bool = True
+    minimum_coverage: float = 0.0
+    explain: bool = False
+    syntax: Literal["lenient", "strict"] = "lenient"
+
+
+@dataclass(slots=True)
+class Hit:
+    """One document found. `fields` is None when none were asked for or the fetch failed."""
+
+    id: str
+    score: float
+    shard: int
+    fields: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TotalHits:
+    """How many documents match: exactly ("eq") or at least ("gte")."""
+
+    value: int
+    relation: Literal["eq", "gte"]
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """The share of the documents that the answer reflects, with the reasons for the rest.
+
+    Attributes:
+        documents: documents searched.
+        documents_total: documents in the collection.
+        degraded: outcome → number of shards that ended so, for those that are not ok.
+    """
+
+    documents: int
+    documents_total: int
+    degraded: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether every shard was searched."""
+        return not self.degraded
+
+    @property
+    def fraction(self) -> float:
+        """Documents searched of documents there are; of an empty collection, the shards' share."""
+        if self.documents_total:
+            return self.documents / self.documents_total
+        return 1.0 if self.is_full else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class ShardDetail:
+    """How one shard's part went; times in µs, 0 where the reply did not come."""
+
+    shard: int
+    outcome: Outcome
+    reason: str = ""
+    worker: str = ""
+    lane: str = ""
+    queue_us: int = 0
+    lane_us: int = 0
+    work_us: int = 0
+    took_us: int = 0
+    breaker: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FetchReport:
+    """How the winners' documents were read.
+
+    Attributes:
+        fetched: hits whose fields were read.
+        missing: hits whose fields are null though they were asked for.
+        problems: (shard, reason) of each part that failed, was late, or was not enriched.
+    """
+
+    fetched: int
+    missing: int
+    problems: tuple[tuple[int, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SearchResult:
+    """The answer to one search.
+
+    Attributes:
+        outcomes: outcome → number of shards, every outcome named; sums to the fan-out.
+        detail: the shards that are not ok; with `explain`, all of them.
+        fetch: None when no fields were asked for.
+        warnings: what a lenient parser repaired in the query.
+    """
+
+    hits: list[Hit]
+    total_hits: TotalHits
+    coverage: Coverage
+    outcomes: dict[Outcome, int]
+    detail: list[ShardDetail]
+    took_ms: float
+    deadline_ms: float
+    fetch: FetchReport | None = None
+    warnings: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """The body of the HTTP answer, as docs/http.md describes it."""
+        return {
+            "hits": [
+                {"id": hit.id, "score": hit.score, "shard": hit.shard, "fields": hit.fields}
+                for hit in self.hits
+            ],
+            "total_hits": {"value": self.total_hits.value, "relation": self.total_hits.relation},
+            "coverage": {
+                "fraction": round(self.coverage.fraction, 6),
+                "documents": self.coverage.documents,
+                "documents_total": self.coverage.documents_total,
+                "is_full": self.coverage.is_full,
+                "degraded": self.coverage.degraded,
+            },
+            "shards": {
+                "total": sum(self.outcomes.values()),
+                **{outcome.value: self.outcomes.get(outcome, 0) for outcome in Outcome},
+                "detail": [_detail_json(one) for one in self.detail],
+            },
+            "fetch": None
+            if self.fetch is None
+            else {
+                "fetched": self.fetch.fetched,
+                "missing": self.fetch.missing,
+                "problems": [
+                    {"shard": shard, "reason": reason} for shard, reason in self.fetch.problems
+                ],
+            },
+            "warnings": list(self.warnings),
+            "took_ms": round(self.took_ms, 3),
+            "deadline_ms": self.deadline_ms,
+        }
+
+
+def _detail_json(detail: ShardDetail) -> dict[str, Any]:
+    return {
+        "shard": detail.shard,
+        "outcome": detail.outcome.value,
+        "reason": detail.reason,
+        "worker": detail.worker,
+        "lane": detail.lane,
+        "queue_us": detail.queue_us,
+        "lane_us": detail.lane_us,
+        "work_us": detail.work_us,
+        "took_us": detail.took_us,
+        "breaker": detail.breaker,
+    }
