@@ -1,0 +1,106 @@
+"""The command `gateway`: one module a command, loaded when that command runs.
+
+Exit codes: 0 done, 1 anything else, 2 usage (an answer of HTTP 400 included), 3 below the
+minimum coverage. What went wrong is one line on standard error.
+"""
+
+import sys
+from importlib import import_module
+from typing import Any, Final
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from common.errors import BadRequestError, HedgerowError, InsufficientCoverageError
+
+OTHER_FAILURE: Final = 1
+USAGE: Final = 2
+BELOW_MINIMUM_COVERAGE: Final = 3
+
+# Name → (module:function, the line shown by `gateway --help`). The line stands here too so that
+# the listing loads no command; a test holds it equal to the function's docstring.
+COMMANDS: Final = {
+    "up": (
+        "gateway.cli.up:up",
+        "Run a whole cluster on this machine: Redis, shard workers and the HTTP gateway.",
+    ),
+    "serve": ("gateway.cli.serve:serve", "Run the HTTP gateway alone."),
+    "index": ("gateway.cli.index:index", "Load documents into a collection."),
+    "query": ("gateway.cli.query:query", "Ask a collection, and show the hits and the coverage."),
+    "status": (
+        "gateway.cli.status:status",
+        "Show shards, workers, documents, breakers, backlog and quarantine.",
+    ),
+    "eval": (
+        "gateway.cli.eval:evaluate",
+        "Measure the quality of a collection's ranking against judged queries.",
+    ),
+    "demo": (
+        "gateway.cli.demo:demo",
+        "Show a cluster at work on this machine, and what it does when a worker is killed.",
+    ),
+}
+
+
+class LazyCommands(TyperGroup):
+    """A group whose commands are imported when they are used, so that `--help` is quick."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Return the names in the order in which a newcomer meets them."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Import one command; None when there is no such command."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, function = COMMANDS[cmd_name][0].partition(":")
+        alone = typer.Typer(add_completion=False)
+        alone.command(cmd_name)(getattr(import_module(module), function))
+        return typer.main.get_command(alone)
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """List the commands without loading them."""
+        listing = TyperGroup(
+            name=self.name,
+            help=self.help,
+            params=self.params,
+            rich_markup_mode=self.rich_markup_mode,
+            commands={name: TyperCommand(name, help=line) for name, (_, line) in COMMANDS.items()},
+        )
+        listing.format_help(ctx, formatter)
+
+
+app = typer.Typer(
+    name="gateway",
+    cls=LazyCommands,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.callback()
+def gateway() -> None:
+    """Answers from sharded Python workers, by the deadline, with honest coverage."""
+
+
+def exit_code(error: HedgerowError) -> int:
+    """Return the exit code that says what kind of failure `error` is."""
+    if isinstance(error, BadRequestError):
+        return USAGE
+    if isinstance(error, InsufficientCoverageError):
+        return BELOW_MINIMUM_COVERAGE
+    return OTHER_FAILURE
+
+
+def run() -> None:
+    """Run the command that the arguments name; the entry point of `gateway`."""
+    try:
+        app()
+    except HedgerowError as error:
+        sys.stderr.write(f"gateway: {' '.join(str(error).split())}\n")
+        sys.exit(exit_code(error))
+
+
+if __name__ == "__main__":
+    run()
