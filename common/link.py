@@ -1,0 +1,356 @@
+"""The data plane's connection to Redis: pipelined commands over asyncio, parsed by hiredis.
+
+redis-py spends most of a gateway's CPU around the parser, so the hot path is this thin
+`asyncio.Protocol` instead; everything else uses `common.control`. Commands that are sent in the
+same turn of the loop leave in one write. Replies come in the order of their commands, and each is
+given to its command's callback even when nobody waits for it any more, so that an abandoned call
+never leaves the connection one reply behind. No command is ever sent twice by this module.
+"""
+
+import asyncio
+import random
+import ssl
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import hiredis
+import structlog
+
+from common.config import RedisSettings
+from common.errors import ConfigurationError, HedgerowError, RedisUnavailableError
+
+log = structlog.get_logger()
+
+OnReply = Callable[[Any], None]
+
+FIRST_PAUSE_S = 0.05
+CLOSE_TIMEOUT_S = 1.0
+
+
+class CommandError(HedgerowError):
+    """Redis answered a command with an error (`OOM`, `READONLY`, `NOPERM`, …)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where and how to connect, from the settings.
+
+    Attributes:
+        path: a Unix socket; else None, and `host` and `port` count.
+        tls: None for a plain connection.
+    """
+
+    host: str
+    port: int
+    path: str | None
+    tls: ssl.SSLContext | None
+    username: str | None
+    password: str | None
+    database: int
+    connect_timeout_s: float
+    reconnect_max_s: float
+
+    @classmethod
+    def of(cls, settings: RedisSettings) -> "Endpoint":
+        """Read the URL and what overrides its parts.
+
+        Raises:
+            ConfigurationError: the URL has another scheme or a database that is not a number.
+        """
+        url = urlsplit(settings.url)
+        if url.scheme not in ("redis", "rediss", "unix"):
+            raise ConfigurationError(
+                f"redis.url: scheme {url.scheme!r} is not redis, rediss or unix"
+            )
+        is_unix = url.scheme == "unix"
+        database = parse_qs(url.query).get("db", ["0"])[0] if is_unix else url.path.strip("/")
+        if not (database or "0").isdecimal():
+            raise ConfigurationError(f"redis.url: database {database!r} is not a number")
+        tls = None
+        if url.scheme == "rediss":
+            tls = ssl.create_default_context(
+                cafile=str(settings.tls_ca_file) if settings.tls_ca_file else None
+            )
+        password = settings.password.get_secret_value() if settings.password else url.password
+        return cls(
+            host=url.hostname or "127.0.0.1",
+            port=url.port or 6379,
+            path=unquote(url.path) if is_unix else None,
+            tls=tls,
+            username=settings.username or (unquote(url.username) if url.username else None),
+            password=unquote(password) if password and not settings.password else password,
+            database=int(database or "0"),
+            connect_timeout_s=settings.connect_timeout_s,
+            reconnect_max_s=settings.reconnect_max_s,
+        )
+
+
+def _ignore(_reply: Any) -> None:
+    """The callback of a command whose reply nobody needs."""
+
+
+class _Connection(asyncio.Protocol):
+    """One connection while it lasts: feeds the parser, hands out replies in order."""
+
+    def __init__(self, on_message: OnReply | None) -> None:
+        self.pending: deque[OnReply] = deque()
+        self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.last_received = time.monotonic()
+        self._reader = hiredis.Reader()
+        self._on_message = on_message
+        self._transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - narrows the type
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self.last_received = time.monotonic()
+        reader, pending = self._reader, self.pending
+        reader.feed(data)
+        try:
+            while (reply := reader.gets()) is not False:
+                if pending:
+                    pending.popleft()(reply)
+                elif self._on_message is not None:
+                    self._on_message(reply)
+                else:
+                    raise hiredis.ProtocolError("a reply that no command has asked for")  # noqa: TRY301
+        except hiredis.ProtocolError as error:
+            log.warning("redis_protocol_error", error=str(error))
+            self.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        lost = RedisUnavailableError(f"the connection to Redis was lost ({exc or 'closed'})")
+        while self.pending:
+            self.pending.popleft()(lost)
+        if not self.closed.done():
+            self.closed.set_result(None)
+
+    def write(self, data: bytes) -> None:
+        if self._transport is not None:
+            self._transport.write(data)
+
+    def abort(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
+
+    async def close(self) -> None:
+        if self._transport is not None:
+            self._transport.close()
+            # A server that reads nothing more must not hold us up: what it has not taken is lost.
+            await asyncio.wait([self.closed], timeout=CLOSE_TIMEOUT_S)
+            self._transport.abort()
+        await self.closed
+
+
+class Link:
+    """A connection that comes back by itself, with jittered backoff.
+
+    A command that is sent while there is no connection fails at once with RedisUnavailableError.
+    A connection on which an answer is overdue by `silence_s` is given up: the server hangs, or the
+    network has swallowed it.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        *,
+        name: str,
+        silence_s: float,
+        on_connect: "Callable[[Link], Awaitable[None]] | None" = None,
+        on_disconnect: Callable[[], None] | None = None,
+        on_message: OnReply | None = None,
+    ) -> None:
+        """Describe the connection; `start` makes it.
+
+        Args:
+            endpoint: where to connect.
+            name: shown by CLIENT LIST.
+            silence_s: longest wait for an answer that is due, in s.
+            on_connect: awaited on each new connection before it counts as connected.
+            on_disconnect: called each time a connection is lost.
+            on_message: given what arrives unasked: Pub/Sub messages.
+        """
+        self.name = name
+        self._endpoint = endpoint
+        self._silence_s = silence_s
+        self._on_connect = on_connect
+        self._on_disconnect = on_disconnect
+        self._on_message = on_message
+        self._connection: _Connection | None = None
+        self._outbox: list[bytes] = []
+        self._loop = asyncio.get_running_loop()
+        self._task: asyncio.Task[None] | None = None
+        self._is_connected = asyncio.Event()
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether a command sent now would go out."""
+        return self._is_connected.is_set()
+
+    async def start(self, timeout_s: float | None = None) -> None:
+        """Connect, and from then on keep connected.
+
+        Raises:
+            RedisUnavailableError: there was no connection within `timeout_s` (the link keeps
+                trying all the same).
+        """
+        self._task = self._loop.create_task(self._keep_connected(), name=f"link {self.name}")
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._is_connected.wait()
+        except TimeoutError:
+            raise RedisUnavailableError(f"no connection to Redis within {timeout_s} s") from None
+
+    async def close(self) -> None:
+        """Write what is waiting, close, and stop reconnecting."""
+        if self._task is None:
+            return
+        if self._connection is not None and self._is_connected.is_set():
+            self._flush()
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+        self._task = None
+
+    def send(self, command: bytes, on_reply: OnReply = _ignore) -> None:
+        """Send a packed command; what is sent in the same turn of the loop leaves in one write.
+
+        Args:
+            command: from `pack`.
+            on_reply: given the reply; a `hiredis.ReplyError`, or RedisUnavailableError when the
+                connection is lost first. Never called from within `send` while connected.
+        """
+        connection = self._connection
+        if connection is None:
+            on_reply(RedisUnavailableError("there is no connection to Redis"))
+            return
+        if not connection.pending:
+            connection.last_received = time.monotonic()  # silence counts from the first question
+        connection.pending.append(on_reply)
+        if not self._outbox:
+            self._loop.call_soon(self._flush)
+        self._outbox.append(command)
+
+    async def call(self, *parts: bytes | str | float) -> Any:
+        """Send a command and wait for its reply; safe to cancel.
+
+        Raises:
+            CommandError: Redis answered with an error.
+            RedisUnavailableError: there is no connection, or it was lost first.
+        """
+        future: asyncio.Future[Any] = self._loop.create_future()
+
+        def settle(reply: Any) -> None:
+            if not future.done():
+                future.set_result(reply)
+
+        self.send(pack(*parts), settle)
+        reply = await future
+        if isinstance(reply, RedisUnavailableError):
+            raise reply
+        if isinstance(reply, hiredis.ReplyError):
+            raise CommandError(str(reply))
+        return reply
+
+    def subscribe(self, channel: str) -> None:
+        """Ask for a channel's messages; its confirmation comes as a message too."""
+        if self._connection is not None:
+            self._write_unanswered(pack("SUBSCRIBE", channel))
+
+    def ping_subscribed(self) -> None:
+        """Ask a subscribed connection for a sign of life, which comes as a message."""
+        if self._connection is not None:
+            self._write_unanswered(pack("PING"))
+
+    def _write_unanswered(self, command: bytes) -> None:
+        if not self._outbox:
+            self._loop.call_soon(self._flush)
+        self._outbox.append(command)
+
+    def _flush(self) -> None:
+        outbox, self._outbox = self._outbox, []
+        if outbox and self._connection is not None:
+            self._connection.write(b"".join(outbox))
+
+    async def _keep_connected(self) -> None:
+        pause_s = FIRST_PAUSE_S
+        while True:
+            try:
+                connection = await self._connect()
+            except (OSError, TimeoutError, CommandError, RedisUnavailableError) as error:
+                log.warning("redis_connect_failed", link=self.name, error=str(error) or "timeout")
+                await asyncio.sleep(pause_s * random.uniform(0.5, 1.5))
+                pause_s = min(pause_s * 2, self._endpoint.reconnect_max_s)
+                continue
+            pause_s = FIRST_PAUSE_S
+            try:
+                await self._watch(connection)
+            finally:
+                self._forget()
+                await connection.close()
+
+    async def _connect(self) -> _Connection:
+        endpoint = self._endpoint
+        async with asyncio.timeout(endpoint.connect_timeout_s):
+            connection = await self._open()
+            self._connection = connection
+            try:
+                if endpoint.password is not None:
+                    user = (endpoint.username,) if endpoint.username else ()
+                    await self.call("AUTH", *user, endpoint.password)
+                if endpoint.database:
+                    await self.call("SELECT", endpoint.database)
+                await self.call("CLIENT", "SETNAME", self.name)
+                if self._on_connect is not None:
+                    await self._on_connect(self)
+            except BaseException:
+                self._connection = None
+                connection.abort()
+                raise
+        self._is_connected.set()
+        return connection
+
+    async def _open(self) -> _Connection:
+        endpoint = self._endpoint
+
+        def protocol() -> _Connection:
+            return _Connection(self._on_message)
+
+        if endpoint.path is not None:
+            _, connection = await self._loop.create_unix_connection(protocol, endpoint.path)
+        else:
+            _, connection = await self._loop.create_connection(
+                protocol, endpoint.host, endpoint.port, ssl=endpoint.tls
+            )
+        return connection
+
+    async def _watch(self, connection: _Connection) -> None:
+        """Return when the connection is lost or has been silent for too long."""
+        is_subscribed = self._on_message is not None
+        while not connection.closed.done():
+            if is_subscribed:
+                self.ping_subscribed()
+            await asyncio.wait([connection.closed], timeout=self._silence_s / 4)
+            silent_s = time.monotonic() - connection.last_received
+            if (connection.pending or is_subscribed) and silent_s > self._silence_s:
+                log.warning("redis_silent", link=self.name, silent_s=round(silent_s, 1))
+                connection.abort()
+                return
+
+    def _forget(self) -> None:
+        self._connection = None
+        self._outbox.clear()
+        self._is_connected.clear()
+        if self._on_disconnect is not None:
+            self._on_disconnect()
+
+
+def pack(*parts: bytes | str | float) -> bytes:
+    """A command in the wire form that Redis reads."""
+    packed: bytes = hiredis.pack_command(parts)  # type: ignore[arg-type] # its stub forgets "..."
+    return packed

@@ -1,0 +1,115 @@
+"""Logs, counters, and the watch over the event loop."""
+
+import asyncio
+import logging
+import sys
+import time
+from collections import defaultdict
+from typing import Literal
+
+import structlog
+
+log = structlog.get_logger()
+
+LAG_INTERVAL_S = 0.05
+
+
+class Counters:
+    """Named counts that only grow."""
+
+    __slots__ = ("_counts",)
+
+    def __init__(self) -> None:
+        self._counts: defaultdict[str, int] = defaultdict(int)
+
+    def add(self, name: str, count: int = 1) -> None:
+        """Count `count` more of `name`."""
+        self._counts[name] += count
+
+    def __getitem__(self, name: str) -> int:
+        return self._counts.get(name, 0)
+
+    def as_dict(self) -> dict[str, int]:
+        """All counts by name."""
+        return dict(sorted(self._counts.items()))
+
+
+class Throttle:
+    """Lets each kind of event through once an interval, for logs that must not flood."""
+
+    __slots__ = ("_interval_s", "_last")
+
+    def __init__(self, interval_s: float) -> None:
+        self._interval_s = interval_s
+        self._last: dict[str, float] = {}
+
+    def allows(self, kind: str, now: float) -> bool:
+        """Whether an event of this kind may pass at `now`, in s."""
+        last = self._last.get(kind)
+        if last is not None and now - last < self._interval_s:
+            return False
+        self._last[kind] = now
+        return True
+
+
+class LagWatch:
+    """Measures how late the loop runs what is due: lag means that work is in the wrong lane."""
+
+    def __init__(self, threshold_ms: float) -> None:
+        """Count and log lags above `threshold_ms`."""
+        self.num_lags = 0
+        self.max_lag_ms = 0.0
+        self._threshold_ms = threshold_ms
+        self._throttle = Throttle(1.0)
+
+    async def run(self) -> None:
+        """Watch until cancelled."""
+        while True:
+            due = time.monotonic() + LAG_INTERVAL_S
+            await asyncio.sleep(LAG_INTERVAL_S)
+            self.record((time.monotonic() - due) * 1000, due)
+
+    def record(self, lag_ms: float, now: float) -> None:
+        """Take one measurement into account; `now` in s."""
+        self.max_lag_ms = max(self.max_lag_ms, lag_ms)
+        if lag_ms > self._threshold_ms:
+            self.num_lags += 1
+            if self._throttle.allows("lag", now):
+                log.warning(
+                    "loop_lag",
+                    lag_ms=round(lag_ms, 1),
+                    threshold_ms=self._threshold_ms,
+                    hint="blocking or CPU work runs on the event loop; it belongs in a lane",
+                )
+
+    def as_dict(self) -> dict[str, float]:
+        """The counts, for status."""
+        return {"lags": self.num_lags, "max_lag_ms": round(self.max_lag_ms, 1)}
+
+
+def configure_logging(
+    level: Literal["debug", "info", "warning", "error"], form: Literal["console", "json"]
+) -> None:
+    """Send structured log lines to stderr; entry points alone call this.
+
+    Args:
+        level: least severe level that is logged.
+        form: `console` for people, `json` for machines.
+    """
+    renderer: structlog.typing.Processor = (
+        structlog.processors.JSONRenderer()
+        if form == "json"
+        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=0)
+    )
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )

@@ -1,0 +1,124 @@
+"""Collects one scatter's replies until every shard has ended, or the deadline falls."""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+from common.errors import WireError
+from common.outcome import Outcome
+from common.wire import Reply, Status, unpack_failure
+
+
+class Settled(NamedTuple):
+    """How one shard's part ended.
+
+    Attributes:
+        body: what `unpack` made of the reply's body; None unless the outcome is ok.
+        code: the failure's code, where the worker named one; else "".
+        reply: the reply's timings; None when none came in time.
+        took_s: time from the scatter to the end of this part, in s.
+    """
+
+    outcome: Outcome
+    reason: str
+    code: str
+    body: Any
+    reply: Reply | None
+    worker: str
+    took_s: float
+
+
+class Gather:
+    """The replies to one scatter, in arrival order; a `ReplySink`.
+
+    Every shard ends in exactly one outcome: the first thing that is known of it counts, and what
+    comes later (a duplicate, a reply after the deadline) is dropped. Time is the loop's.
+    """
+
+    __slots__ = ("_done", "_loop", "_open", "_queued", "_started", "_timer", "_unpack", "settled")
+
+    def __init__(self, shards: Iterable[int], unpack: Callable[[bytes], Any]) -> None:
+        """Expect one reply from each of `shards`, whose body `unpack` reads."""
+        self._loop = asyncio.get_running_loop()
+        self._started = self._loop.time()
+        self._open = set(shards)
+        self._queued: set[int] = set()
+        self._unpack = unpack
+        self._done: asyncio.Future[None] = self._loop.create_future()
+        self._timer: asyncio.TimerHandle | None = None
+        self.settled: dict[int, Settled] = {}
+
+    async def wait(self, deadline: float) -> None:
+        """Return when every shard has ended, at the latest at `deadline` on the loop's clock.
+
+        When cancelled, what is still open stays open; `abandon` ends it.
+        """
+        if not self._open:
+            return
+        self._timer = self._loop.call_at(deadline, self._expire)
+        try:
+            await self._done
+        finally:
+            self._timer.cancel()
+
+    def abandon(self, reason: str) -> None:
+        """Nobody waits any more: what is open ends as cancelled."""
+        self._end_open(Outcome.CANCELLED, reason)
+
+    def on_reply(self, reply: Reply, worker: str) -> None:
+        """A shard has answered."""
+        shard = reply.shard
+        if shard not in self._open:
+            return
+        body = None
+        outcome, reason, code = Outcome.OK, "", ""
+        try:
+            if reply.status == Status.OK:
+                body = self._unpack(reply.body)
+            else:
+                code, reason = unpack_failure(reply.body)
+                is_expired = reply.status == Status.EXPIRED
+                outcome = Outcome.TIMED_OUT if is_expired else Outcome.FAILED
+        except WireError as error:
+            outcome, reason, code = Outcome.FAILED, f"malformed reply: {error}", "malformed"
+        self._settle(shard, outcome, reason, code, body, reply, worker)
+
+    def on_queued(self, shard: int, backlog: int) -> None:  # noqa: ARG002 - for admission control
+        """The shard's queue holds the request."""
+        self._queued.add(shard)
+
+    def on_unsent(self, shard: int, reason: str) -> None:
+        """Redis did not take the request."""
+        if shard in self._open:
+            self._settle(shard, Outcome.UNAVAILABLE, reason)
+
+    def on_lost(self, reason: str) -> None:
+        """No reply can come any more."""
+        self._end_open(Outcome.UNAVAILABLE, reason)
+
+    def _expire(self) -> None:
+        for shard in sorted(self._open):
+            if shard in self._queued:
+                self._settle(shard, Outcome.TIMED_OUT, "no reply by the deadline")
+            else:  # the server hangs: the shard has not even been asked
+                self._settle(shard, Outcome.UNAVAILABLE, "Redis did not take the request in time")
+
+    def _end_open(self, outcome: Outcome, reason: str) -> None:
+        for shard in sorted(self._open):
+            self._settle(shard, outcome, reason)
+
+    def _settle(
+        self,
+        shard: int,
+        outcome: Outcome,
+        reason: str,
+        code: str = "",
+        body: Any = None,
+        reply: Reply | None = None,
+        worker: str = "",
+    ) -> None:
+        self._open.discard(shard)
+        took_s = self._loop.time() - self._started
+        self.settled[shard] = Settled(outcome, reason, code, body, reply, worker, took_s)
+        if not self._open and not self._done.done():
+            self._done.set_result(None)

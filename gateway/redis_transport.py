@@ -1,0 +1,191 @@
+"""The transport over Redis: a list per shard for requests, one Pub/Sub channel for replies."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import structlog
+
+from common.config import LimitSettings, RedisSettings
+from common.errors import RedisUnavailableError, WireError
+from common.keys import Keys
+from common.link import Endpoint, Link, pack
+from common.server_clock import ServerClock, sample_clock
+from common.telemetry import Counters, Throttle
+from common.wire import Kind, unpack_replies
+from gateway.transport import ReplySink
+
+log = structlog.get_logger()
+
+CLOCK_INTERVAL_S = 5.0
+CLOCK_SAMPLES = 4  # round trips at each connection, before the first deadline is sent
+
+
+class RedisTransport:
+    """Carries requests to shards and replies back, over two links.
+
+    Requests that are scattered in the same turn of the loop leave in one write, with one variadic
+    RPUSH a shard. A push is never repeated: after a stall nobody knows whether it was done.
+    """
+
+    def __init__(
+        self, redis: RedisSettings, limits: LimitSettings, keys: Keys, gateway_id: str
+    ) -> None:
+        """Describe the links; `start` makes them."""
+        self.gateway_id = gateway_id
+        self.reply_to = keys.reply_channel(gateway_id)
+        self.clock = ServerClock()
+        self.counters = Counters()
+        self._keys = keys
+        self._max_bytes = limits.max_message_bytes
+        self._expiry_s = redis.queue_expiry_s
+        self._sinks: dict[int, ReplySink] = {}
+        self._waiting: dict[tuple[Kind, int], tuple[list[bytes], list[int]]] = {}
+        self._throttle = Throttle(60.0)
+        self._loop = asyncio.get_running_loop()
+        self._is_subscribed = asyncio.Event()
+        self._clock_task: asyncio.Task[None] | None = None
+        endpoint = Endpoint.of(redis)
+        self._push = Link(
+            endpoint,
+            name=f"hedgerow-gateway-push-{gateway_id}",
+            silence_s=redis.command_timeout_s,
+            on_connect=self._read_clock,
+            on_disconnect=self._lose_all,
+        )
+        self._replies = Link(
+            endpoint,
+            name=f"hedgerow-gateway-replies-{gateway_id}",
+            silence_s=redis.command_timeout_s,
+            on_connect=self._subscribe,
+            on_disconnect=self._lose_all,
+            on_message=self._on_message,
+        )
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether a query scattered now could be answered."""
+        return self._push.is_connected and self._replies.is_connected
+
+    @property
+    def num_in_flight(self) -> int:
+        """Scatters that somebody still waits for."""
+        return len(self._sinks)
+
+    async def start(self, timeout_s: float | None = None) -> None:
+        """Connect both links.
+
+        Raises:
+            RedisUnavailableError: not connected within `timeout_s`; the links keep trying.
+        """
+        self._clock_task = self._loop.create_task(self._keep_clock(), name="server clock")
+        await asyncio.gather(self._push.start(timeout_s), self._replies.start(timeout_s))
+
+    async def close(self) -> None:
+        """Close both links; whoever still waits is told that no reply will come."""
+        if self._clock_task is not None:
+            self._clock_task.cancel()
+            await asyncio.gather(self._clock_task, return_exceptions=True)
+        await asyncio.gather(self._push.close(), self._replies.close())
+
+    def scatter(
+        self, kind: Kind, query_id: int, messages: Sequence[tuple[int, bytes]], sink: ReplySink
+    ) -> None:
+        """Send one packed request to each shard; see `Transport.scatter`."""
+        if not self.is_connected:
+            for shard, _ in messages:
+                sink.on_unsent(shard, "there is no connection to Redis")
+            return
+        self._sinks[query_id] = sink
+        waiting = self._waiting
+        if not waiting:
+            self._loop.call_soon(self._push_waiting)
+        for shard, message in messages:
+            batch = waiting.get((kind, shard))
+            if batch is None:
+                waiting[kind, shard] = [message], [query_id]
+            else:
+                batch[0].append(message)
+                batch[1].append(query_id)
+
+    def release(self, query_id: int) -> None:
+        """Forget a query; see `Transport.release`."""
+        self._sinks.pop(query_id, None)
+
+    def _push_waiting(self) -> None:
+        waiting, self._waiting = self._waiting, {}
+        send, keys, expiry_s = self._push.send, self._keys, self._expiry_s
+        for (kind, shard), (messages, query_ids) in waiting.items():
+            queue = keys.search_queue(shard) if kind is Kind.SEARCH else keys.fetch_queue(shard)
+
+            def pushed(reply: Any, shard: int = shard, query_ids: list[int] = query_ids) -> None:
+                self._on_pushed(reply, shard, query_ids)
+
+            send(pack("RPUSH", queue, *messages), pushed)
+            # The queue of a dead shard must vanish; a list that was emptied has lost its expiry.
+            send(pack("EXPIRE", queue, expiry_s))
+
+    def _on_pushed(self, reply: Any, shard: int, query_ids: list[int]) -> None:
+        sinks = self._sinks
+        if isinstance(reply, int):
+            for query_id in query_ids:
+                if (sink := sinks.get(query_id)) is not None:
+                    sink.on_queued(shard, reply)
+            return
+        self.counters.add("push_failed")
+        if not isinstance(reply, RedisUnavailableError) and self._throttle.allows(
+            "push", time.monotonic()
+        ):
+            log.warning("push_refused", shard=shard, error=str(reply))
+        for query_id in query_ids:
+            if (sink := sinks.get(query_id)) is not None:
+                sink.on_unsent(shard, f"Redis did not take the request: {reply}")
+
+    def _on_message(self, message: Any) -> None:
+        if not isinstance(message, list):
+            return
+        if message[0] == b"message":
+            try:
+                worker, replies = unpack_replies(message[2], self._max_bytes)
+            except WireError as error:
+                self._count_malformed(error)
+                return
+            sinks = self._sinks
+            for reply in replies:
+                sink = sinks.get(reply.query_id)
+                if sink is None:
+                    self.counters.add("replies_late")
+                else:
+                    sink.on_reply(reply, worker)
+        elif message[0] == b"subscribe":
+            self._is_subscribed.set()
+
+    def _count_malformed(self, error: WireError) -> None:
+        self.counters.add("replies_malformed")
+        if self._throttle.allows("malformed", time.monotonic()):
+            log.warning("reply_malformed", error=str(error))
+
+    def _lose_all(self) -> None:
+        # What was asked may still be answered by workers, but not to us: Pub/Sub stores nothing.
+        for sink in list(self._sinks.values()):
+            sink.on_lost("the connection to Redis was lost")
+
+    async def _subscribe(self, link: Link) -> None:
+        self._is_subscribed.clear()
+        link.subscribe(self.reply_to)
+        await self._is_subscribed.wait()
+
+    async def _read_clock(self, link: Link) -> None:
+        self.clock.reset()
+        for _ in range(CLOCK_SAMPLES):
+            await sample_clock(link, self.clock)
+
+    async def _keep_clock(self) -> None:
+        while True:
+            await asyncio.sleep(CLOCK_INTERVAL_S)
+            if self._push.is_connected:
+                try:
+                    await sample_clock(self._push, self.clock)
+                except RedisUnavailableError:
+                    continue
