@@ -1,0 +1,81 @@
+"""What a worker says of itself, twice a second."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+import msgpack
+
+from common.errors import WireError
+
+
+@dataclass(frozen=True)
+class Heartbeat:
+    """One worker's last sign of life; a MessagePack map on the wire, unknown keys ignored.
+
+    Attributes:
+        id: the worker's name.
+        pid: its process.
+        host: the machine that it runs on.
+        shards: which shards it serves.
+        version: Hedgerow's version.
+        beat_at_ms: when it was sent, an instant on the Redis server's clock.
+        started_at_ms: when the worker started, on the same clock.
+        documents: shard → collection uid → how many documents of it the shard holds.
+        lanes: lane → capacity, busy, waiting, lost and the like.
+        quarantine: queries that are refused: fingerprint, kills, until_ms, query (an excerpt).
+        counters: name → how often it has happened since the start.
+        applied: shard → id of the last log entry applied.
+        replicas: shard → id of the replica (of the store on disk) that this worker serves.
+        log_backlog: shard → log entries that wait to be applied.
+    """
+
+    id: str
+    pid: int
+    host: str
+    shards: list[int]
+    version: str
+    beat_at_ms: int
+    started_at_ms: int
+    documents: dict[int, dict[str, int]] = field(default_factory=dict)
+    lanes: dict[str, Any] = field(default_factory=dict)
+    quarantine: list[dict[str, Any]] = field(default_factory=list)
+    counters: dict[str, int] = field(default_factory=dict)
+    applied: dict[int, str] = field(default_factory=dict)
+    replicas: dict[int, str] = field(default_factory=dict)
+    log_backlog: dict[int, int] = field(default_factory=dict)
+
+    def pack(self) -> bytes:
+        """Pack for the wire."""
+        packed: bytes = msgpack.packb(asdict(self))
+        return packed
+
+    @classmethod
+    def unpack(cls, data: bytes) -> "Heartbeat":
+        """Unpack what another version may have packed.
+
+        Raises:
+            WireError: it is malformed, or lacks a part that every version has.
+        """
+        try:
+            parts = msgpack.unpackb(data, strict_map_key=False)
+        except (ValueError, msgpack.UnpackException) as error:
+            raise WireError(f"a malformed heartbeat: {error or type(error).__name__}") from error
+        if not isinstance(parts, Mapping):
+            raise WireError("a heartbeat is a map")
+        known = {key: value for key, value in parts.items() if key in _TYPES}
+        for name, kind in _TYPES.items():
+            if name in known and type(known[name]) is not kind:
+                raise WireError(f"a heartbeat's {name} is not of type {kind.__name__}")
+        try:
+            return cls(**known)
+        except TypeError as error:  # a part is missing
+            raise WireError(f"an incomplete heartbeat: {error}") from error
+
+
+def _type_of(annotation: Any) -> type:
+    kind: type = getattr(annotation, "__origin__", annotation)
+    return kind
+
+
+_TYPES = {part.name: _type_of(part.type) for part in fields(Heartbeat)}

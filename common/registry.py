@@ -1,0 +1,237 @@
+"""Typed reads and writes of what the cluster knows of itself: collections, workers, counts.
+
+All of it lies in Redis under `common.keys`; whoever changes a thing that others keep a copy of
+says so on the events channel.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+import structlog
+
+from common.collection import Collection, FieldType
+from common.control import Control
+from common.errors import ConfigurationError, NotFoundError, WireError
+from common.heartbeat import Heartbeat
+from common.keys import Keys
+
+FORMAT = "1"  # of everything that is stored in Redis
+_MAX_SHARDS = 10_000
+
+_log = structlog.get_logger()
+
+# Set or, with an empty new value, delete a field of a hash, if it still holds what was read.
+_COMPARE_AND_SET = """
+if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then return 0 end
+if ARGV[3] == '' then redis.call('HDEL', KEYS[1], ARGV[1])
+else redis.call('HSET', KEYS[1], ARGV[1], ARGV[3]) end
+return 1
+"""
+
+
+class Registry:
+    """The cluster's facts, over one `Control`.
+
+    Every method raises RedisUnavailableError when there is no answer in time.
+
+    Attributes:
+        keys: the names under which everything lies.
+    """
+
+    def __init__(self, control: Control, keys: Keys) -> None:
+        self._control = control
+        self.keys = keys
+
+    async def cluster(self, num_shards: int | None = None) -> int:
+        """Claim or read the number of shards, which is fixed when the cluster is made.
+
+        Args:
+            num_shards: what this process was told; None to take what the cluster has.
+
+        Returns:
+            The cluster's number of shards.
+
+        Raises:
+            ConfigurationError: the cluster has another number or another format, or has no number
+                yet and none was named.
+        """
+        key = self.keys.cluster
+        if num_shards is not None:
+            if not 1 <= num_shards <= _MAX_SHARDS:
+                raise ConfigurationError(
+                    f"num_shards: {num_shards} is not between 1 and {_MAX_SHARDS}"
+                )
+            await self._control.pipeline(
+                [("HSETNX", key, "shards", num_shards), ("HSETNX", key, "format", FORMAT)]
+            )
+        shards, stored_format = await self._control.execute("HMGET", key, "shards", "format")
+        if shards is None:
+            raise ConfigurationError(
+                f"num_shards: the cluster {self.keys.prefix!r} has no number of shards yet; "
+                "name one when its first process starts"
+            )
+        if stored_format != FORMAT.encode():
+            raise ConfigurationError(
+                f"the cluster {self.keys.prefix!r} has format {(stored_format or b'').decode()}; "
+                f"this version speaks format {FORMAT}"
+            )
+        if num_shards is not None and int(shards) != num_shards:
+            raise ConfigurationError(
+                f"num_shards: {num_shards} was named, but the cluster {self.keys.prefix!r} was "
+                f"made with {int(shards)} shards, and that number is fixed"
+            )
+        return int(shards)
+
+    # Collections
+
+    async def collections(self) -> dict[str, Collection]:
+        """All collections by name."""
+        stored: dict[bytes, bytes] = await self._control.execute("HGETALL", self.keys.collections)
+        return {name.decode(): Collection.from_json(raw.decode()) for name, raw in stored.items()}
+
+    async def create_collection(self, collection: Collection) -> Collection:
+        """Store a new collection, unless one of its name is there already.
+
+        Returns:
+            What is stored under that name now: `collection`, or the one that was there.
+        """
+        # Not HSETNX and HGET in one: a retried HSETNX would not know its own first copy, but
+        # reading what is stored afterwards does not care who stored it.
+        _, raw = await self._control.pipeline(
+            [
+                ("HSETNX", self.keys.collections, collection.name, collection.to_json()),
+                ("HGET", self.keys.collections, collection.name),
+            ],
+            atomic=True,
+        )
+        stored = Collection.from_json(raw.decode())
+        if stored == collection:
+            await self.announce("collections")
+        return stored
+
+    async def put_collection(self, collection: Collection) -> None:
+        """Store a collection over whatever has its name."""
+        await self._control.execute(
+            "HSET", self.keys.collections, collection.name, collection.to_json()
+        )
+        await self.announce("collections")
+
+    async def compare_and_set_fields(
+        self, collection: Collection, fields: Mapping[str, FieldType]
+    ) -> Collection:
+        """Give a collection its inferred fields, unless somebody else has been faster.
+
+        Returns:
+            The collection as stored now; its fields are never None.
+
+        Raises:
+            NotFoundError: it was dropped meanwhile.
+        """
+        while True:
+            raw = await self._raw(collection)
+            stored = Collection.from_json(raw.decode())
+            if stored.fields is not None:
+                return stored
+            with_fields = replace(stored, fields=fields)
+            if await self._swap(collection.name, raw, with_fields.to_json().encode()):
+                await self.announce("collections")
+                return with_fields
+
+    async def drop_collection(self, collection: Collection) -> None:
+        """Remove a collection and what was counted of it; one re-created meanwhile stays.
+
+        Raises:
+            NotFoundError: it is gone already.
+        """
+        while not await self._swap(collection.name, await self._raw(collection), b""):
+            pass
+        uid = collection.uid
+        await self._control.execute(
+            "DEL", self.keys.statistics(uid), self.keys.shard_statistics(uid)
+        )
+        await self.announce("collections")
+
+    async def _raw(self, collection: Collection) -> bytes:
+        raw: bytes | None = await self._control.execute(
+            "HGET", self.keys.collections, collection.name
+        )
+        if raw is None or Collection.from_json(raw.decode()).uid != collection.uid:
+            raise NotFoundError(f"there is no collection {collection.name!r}")
+        return raw
+
+    async def _swap(self, name: str, old: bytes, new: bytes) -> bool:
+        return bool(
+            await self._control.execute(
+                "EVAL", _COMPARE_AND_SET, 1, self.keys.collections, name, old, new
+            )
+        )
+
+    # Workers
+
+    async def heartbeats(self) -> dict[str, Heartbeat]:
+        """Every worker's last heartbeat by its id, stale ones included."""
+        stored: dict[bytes, bytes] = await self._control.execute("HGETALL", self.keys.workers)
+        heartbeats = {}
+        for worker, packed in stored.items():
+            try:
+                heartbeats[worker.decode()] = Heartbeat.unpack(packed)
+            except WireError as error:
+                _log.debug("heartbeat_ignored", worker=worker, reason=str(error))
+        return heartbeats
+
+    async def beat(self, heartbeat: Heartbeat) -> None:
+        """Store a heartbeat; the first one of a worker is announced."""
+        is_new = await self._control.execute(
+            "HSET", self.keys.workers, heartbeat.id, heartbeat.pack()
+        )
+        if is_new:
+            await self.announce("workers")
+
+    async def forget_worker(self, worker_id: str) -> None:
+        """Remove a worker's heartbeat: it drains, or has long been gone."""
+        await self._control.execute("HDEL", self.keys.workers, worker_id)
+        await self.announce("workers")
+
+    # Counts
+
+    async def document_counts(self, uid: str) -> dict[int, int]:
+        """Shard → number of documents of one collection; only shards that have ever held one."""
+        return (await self.document_counts_of([uid]))[uid]
+
+    async def document_counts_of(self, uids: Iterable[str]) -> dict[str, dict[int, int]]:
+        """`document_counts` of several collections in one round trip."""
+        wanted = list(uids)
+        replies = await self._control.pipeline(
+            [("HGETALL", self.keys.documents(uid)) for uid in wanted]
+        )
+        return {
+            uid: {int(shard): int(count) for shard, count in reply.items()}
+            for uid, reply in zip(wanted, replies, strict=True)
+        }
+
+    async def set_document_count(self, uid: str, shard: int, count: int) -> None:
+        """Say how many documents of a collection a shard holds."""
+        await self.set_document_counts(shard, {uid: count})
+
+    async def set_document_counts(
+        self, shard: int, counts: Mapping[str, int], dropped: Iterable[str] = ()
+    ) -> None:
+        """`set_document_count` for all collections of a shard, and forget those dropped."""
+        await self._control.pipeline(
+            [
+                *(("HSET", self.keys.documents(uid), shard, n) for uid, n in counts.items()),
+                *(("HDEL", self.keys.documents(uid), shard) for uid in dropped),
+            ]
+        )
+
+    async def backlog(self, shards: Iterable[int]) -> dict[int, int]:
+        """Shard → search requests that wait for a worker."""
+        asked = list(shards)
+        lengths = await self._control.pipeline(
+            [("LLEN", self.keys.search_queue(shard)) for shard in asked]
+        )
+        return dict(zip(asked, (int(length) for length in lengths), strict=True))
+
+    async def announce(self, event: str) -> None:
+        """Say on the events channel that `workers`, `collections` or the like has changed."""
+        await self._control.publish(self.keys.events, event.encode())
