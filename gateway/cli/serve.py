@@ -1,0 +1,160 @@
+"""`gateway serve`: the HTTP gateway alone."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from typing import Annotated, Any
+
+import structlog
+import typer
+import uvicorn
+
+from common.config import Settings, load_settings
+from common.errors import ConfigurationError
+from common.telemetry import configure_logging
+from gateway.http.app import create_app
+from gateway.service import Gateway
+
+log = structlog.get_logger()
+
+
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to bind; the setting if unset.")] = None,
+    port: Annotated[
+        int | None,
+        typer.Option(min=0, max=65535, help="Port to bind, 0 for any; the setting if unset."),
+    ] = None,
+    redis: Annotated[
+        str | None, typer.Option(metavar="URL", help="Redis server; the setting if unset.")
+    ] = None,
+    num_shards: Annotated[
+        int | None,
+        typer.Option(min=1, help="Shards of the cluster; read from Redis if unset."),
+    ] = None,
+    parent_pipe: Annotated[
+        int | None,
+        typer.Option(metavar="FD", help="Drain and exit when this descriptor reads end of file."),
+    ] = None,
+) -> None:
+    """Run the HTTP gateway alone."""
+    settings = _settings(host, port, redis)
+    configure_logging(settings.log_level, settings.log_format)
+    asyncio.run(_serve(settings, num_shards, parent_pipe))
+
+
+def _settings(host: str | None, port: int | None, redis: str | None) -> Settings:
+    """Read the settings, the command's options over them."""
+    settings = load_settings()
+    http = {"host": host, "port": port}
+    gateway = settings.gateway.model_copy(
+        update={name: value for name, value in http.items() if value is not None}
+    )
+    server = settings.redis.model_copy(update={"url": redis} if redis else {})
+    return settings.model_copy(update={"gateway": gateway, "redis": server})
+
+
+async def _serve(settings: Settings, num_shards: int | None, parent_pipe: int | None) -> None:
+    stopped = asyncio.Event()
+    http = settings.gateway
+    with (
+        _stop_on_signals(stopped.set),
+        _stop_with_parent(parent_pipe, stopped.set),
+        # Bound first: a port that is taken is found before anything else is set in motion.
+        contextlib.closing(listen(http.host, http.port)) as listener,
+    ):
+        async with Gateway.connect(settings, num_shards=num_shards) as gateway:
+            await run_server(create_app(gateway, http), listener, http.drain_timeout_s, stopped)
+        # Here the gateway is closed, after the last answer: queries in flight needed it.
+    log.info("stopped")
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Bind and listen.
+
+    Raises:
+        ConfigurationError: the address cannot be bound.
+    """
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        raise ConfigurationError(f"cannot bind {host} port {port}: {error.strerror}") from error
+
+
+async def run_server(
+    app: Any, listener: socket.socket, drain_timeout_s: float, stopped: asyncio.Event
+) -> None:
+    """Serve `app` until `stopped` is set, then finish what is in flight.
+
+    Args:
+        app: an ASGI application.
+        listener: a bound socket, which is closed when the drain begins.
+        drain_timeout_s: longest wait for requests in flight, in s.
+        stopped: set by a signal, or by the parent's end.
+    """
+    config = uvicorn.Config(
+        app,
+        lifespan="off",
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=drain_timeout_s,  # type: ignore[arg-type] # it waits in floats
+    )
+    server = _Server(config)
+    host, port = listener.getsockname()[:2]
+    url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+    async def stop_when_told() -> None:
+        await stopped.wait()
+        log.info("draining", in_flight=len(server.server_state.tasks))
+        server.should_exit = True
+
+    async with asyncio.TaskGroup() as tasks:
+        stopper = tasks.create_task(stop_when_told())
+        log.info("ready", url=url, pid=os.getpid())
+        await server.serve(sockets=[listener])
+        stopper.cancel()
+
+
+class _Server(uvicorn.Server):
+    """Uvicorn without its signal handlers: this process has its own, which also stop the rest."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+@contextlib.contextmanager
+def _stop_on_signals(stop: Callable[[], None]) -> Iterator[None]:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
+    try:
+        yield
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+
+
+@contextlib.contextmanager
+def _stop_with_parent(descriptor: int | None, stop: Callable[[], None]) -> Iterator[None]:
+    """Call `stop` when nobody holds the other end of the pipe any more."""
+    if descriptor is None:
+        yield
+        return
+    loop = asyncio.get_running_loop()
+
+    def on_readable() -> None:
+        if not os.read(descriptor, 4096):
+            loop.remove_reader(descriptor)
+            stop()
+
+    loop.add_reader(descriptor, on_readable)
+    try:
+        yield
+    finally:
+        loop.remove_reader(descriptor)

@@ -1,0 +1,39 @@
+"""The HTTP application."""
+
+from importlib.metadata import version
+
+from fastapi import FastAPI
+
+from common.config import GatewaySettings
+from gateway.http.collection_routes import collection_routes, document_routes
+from gateway.http.limits import RequireToken
+from gateway.http.ports import GatewayPort
+from gateway.http.problems import add_handlers
+from gateway.http.schema import add_openapi
+from gateway.http.search_routes import search_body, search_routes
+from gateway.http.status_routes import status_routes
+
+
+def create_app(gateway: GatewayPort, settings: GatewaySettings) -> FastAPI:
+    """Make the application over a connected gateway, which outlives it.
+
+    Args:
+        gateway: answers; opened and closed by the caller, so that a gateway that cannot start is
+            an error of the caller's and not of the HTTP server's.
+        settings: limits, defaults, and the bearer token.
+    """
+    app = FastAPI(
+        title="Hedgerow",
+        version=version("hedgerow"),
+        description="Answers from sharded Python workers, by the deadline, with honest coverage.",
+        redoc_url=None,
+    )
+    app.include_router(search_routes(gateway, settings))
+    app.include_router(collection_routes(gateway, settings))
+    app.include_router(document_routes(gateway, settings))
+    app.include_router(status_routes(gateway, settings))
+    add_openapi(app, search_body(settings))
+    if settings.token is not None:
+        app.add_middleware(RequireToken, token=settings.token.get_secret_value())
+    add_handlers(app)
+    return app

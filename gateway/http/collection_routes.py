@@ -1,0 +1,133 @@
+"""Collections and their documents."""
+
+from typing import Any, Final
+
+from fastapi import APIRouter, Request, Response
+from pydantic_core import from_json
+
+from common.config import GatewaySettings
+from common.errors import BadRequestError
+from gateway.documents import lines_of
+from gateway.http.limits import read_body
+from gateway.http.ports import GatewayPort, Wait
+from gateway.http.problems import json_response
+from gateway.http.schema import (
+    CollectionAnswer,
+    CollectionBody,
+    CollectionsAnswer,
+    LoadAnswer,
+    answers,
+    json_body,
+)
+
+_NDJSON: Final = {
+    "requestBody": {
+        "required": True,
+        "content": {"application/x-ndjson": {"schema": {"type": "string"}}},
+    }
+}
+
+
+def collection_routes(gateway: GatewayPort, settings: GatewaySettings) -> APIRouter:
+    """Make the routes that define and list collections."""
+    router = APIRouter()
+
+    @router.get(
+        "/v1/collections",
+        summary="List the collections",
+        responses=answers(200, CollectionsAnswer, 503),
+        response_class=Response,
+    )
+    async def list_collections() -> Response:
+        return json_response({"collections": await gateway.collections.list()})
+
+    @router.put(
+        "/v1/collections/{name}",
+        summary="Create a collection",
+        responses=answers(200, CollectionAnswer, 400, 409, 413, 503),
+        openapi_extra=json_body(CollectionBody, is_required=False),
+        response_class=Response,
+    )
+    async def put_collection(name: str, request: Request) -> Response:
+        body = read_object(await read_body(request, settings.max_body_bytes))
+        await gateway.collections.put(name, body)
+        return json_response(await gateway.collections.describe(name))
+
+    @router.get(
+        "/v1/collections/{name}",
+        summary="Describe a collection",
+        responses=answers(200, CollectionAnswer, 404, 503),
+        response_class=Response,
+    )
+    async def describe_collection(name: str) -> Response:
+        return json_response(await gateway.collections.describe(name))
+
+    @router.delete(
+        "/v1/collections/{name}",
+        summary="Remove a collection with its documents",
+        status_code=204,
+        responses=answers(204, None, 404, 503),
+        response_class=Response,
+    )
+    async def drop_collection(name: str) -> Response:
+        await gateway.collections.drop(name)
+        return Response(status_code=204)
+
+    return router
+
+
+def document_routes(gateway: GatewayPort, settings: GatewaySettings) -> APIRouter:
+    """Make the routes that load, read and remove documents."""
+    router = APIRouter()
+
+    @router.post(
+        "/v1/collections/{name}/documents",
+        summary="Load documents, one JSON object a line",
+        responses=answers(200, LoadAnswer, 400, 404, 413, 503),
+        openapi_extra=_NDJSON,
+        response_class=Response,
+    )
+    async def load_documents(name: str, request: Request, wait: Wait = "applied") -> Response:
+        report = await gateway.documents.load(name, lines_of(request.stream()), wait)
+        return json_response(report.to_json())
+
+    @router.get(
+        "/v1/collections/{name}/documents/{document_id:path}",
+        summary="Read a document",
+        responses=answers(200, None, 400, 404, 503),
+        response_class=Response,
+    )
+    async def get_document(
+        name: str, document_id: str, deadline_ms: float = settings.default_deadline_ms
+    ) -> Response:
+        return json_response(await gateway.get_document(name, document_id, deadline_ms))
+
+    @router.delete(
+        "/v1/collections/{name}/documents/{document_id:path}",
+        summary="Remove a document",
+        status_code=204,
+        responses=answers(204, None, 404, 503),
+        response_class=Response,
+    )
+    async def delete_document(name: str, document_id: str, wait: Wait = "applied") -> Response:
+        await gateway.documents.delete(name, document_id, wait)
+        return Response(status_code=204)
+
+    return router
+
+
+def read_object(raw: bytes) -> dict[str, Any]:
+    """Read a JSON object; an empty body is an empty object.
+
+    Raises:
+        BadRequestError: the body is not JSON, or not an object.
+    """
+    if not raw.strip():
+        return {}
+    try:
+        body = from_json(raw, allow_inf_nan=False)
+    except ValueError as error:
+        raise BadRequestError("body", f"is not JSON: {error}") from error
+    if not isinstance(body, dict):
+        raise BadRequestError("body", "should be a JSON object")
+    return body

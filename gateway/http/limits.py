@@ -1,0 +1,58 @@
+"""Who may ask, and how much: the bearer token and the size of bodies."""
+
+import hmac
+from typing import Final
+
+from fastapi import Request
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from common.errors import TooLargeError
+from gateway.http.problems import problem
+
+OPEN_PATHS: Final = frozenset({"/healthz", "/readyz"})
+
+
+class RequireToken:
+    """Refuses requests without the bearer token (RFC 6750), health checks excepted."""
+
+    def __init__(self, app: ASGIApp, token: str) -> None:
+        """Demand `token` of every request to `app`."""
+        self._app = app
+        self._expected = f"bearer {token}".encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve or refuse one request."""
+        if scope["type"] == "http" and scope["path"] not in OPEN_PATHS:
+            given = dict(scope["headers"]).get(b"authorization", b"")
+            scheme, _, token = given.partition(b" ")
+            # In constant time, so that how long a refusal takes tells nothing about the token.
+            if not hmac.compare_digest(scheme.lower() + b" " + token.strip(), self._expected):
+                refusal = problem(
+                    "unauthorized",
+                    401,
+                    "this gateway wants `Authorization: Bearer TOKEN`",
+                    None,
+                    {"WWW-Authenticate": "Bearer"},
+                )
+                await refusal(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+
+async def read_body(request: Request, max_bytes: int) -> bytes:
+    """Read a body, and stop as soon as it is known to be over the limit.
+
+    Raises:
+        TooLargeError: the body has more than `max_bytes`.
+    """
+    announced = request.headers.get("content-length", "")
+    if announced.isdecimal() and int(announced) > max_bytes:
+        raise TooLargeError("body", f"has {announced} bytes, and {max_bytes} is the limit")
+    chunks = []
+    num_bytes = 0
+    async for chunk in request.stream():
+        num_bytes += len(chunk)
+        if num_bytes > max_bytes:
+            raise TooLargeError("body", f"has more than {max_bytes} bytes")
+        chunks.append(chunk)
+    return b"".join(chunks)

@@ -1,0 +1,71 @@
+"""What the HTTP face needs of the gateway: `gateway.service.Gateway`, or a fake in tests."""
+
+from collections.abc import AsyncIterator
+from typing import Any, Literal, Protocol
+
+from gateway.result import SearchQuery, SearchResult
+
+Wait = Literal["logged", "applied"]
+
+
+class Report(Protocol):
+    """What became of a bulk load."""
+
+    def to_json(self) -> dict[str, Any]:
+        """`accepted` and `rejected` at least; docs/http.md has the rest."""
+
+
+class CollectionsPort(Protocol):
+    """Definitions of collections."""
+
+    async def put(self, name: str, body: dict[str, Any]) -> object:
+        """Create a collection, or do nothing where the same one exists."""
+
+    async def drop(self, name: str) -> None:
+        """Remove a collection with its documents."""
+
+    async def describe(self, name: str) -> dict[str, Any]:
+        """One collection with its number of documents, as JSON."""
+
+    async def list(self) -> list[dict[str, Any]]:
+        """Every collection, as `describe` gives it."""
+
+
+class DocumentsPort(Protocol):
+    """The write path."""
+
+    async def load(self, collection: str, lines: AsyncIterator[bytes], wait: Wait) -> Report:
+        """Take NDJSON lines in; a line that cannot be used does not stop the others."""
+
+    async def delete(self, collection: str, document_id: str, wait: Wait) -> object:
+        """Remove one document."""
+
+
+class GatewayPort(Protocol):
+    """The gateway as the routes see it."""
+
+    @property
+    def collections(self) -> CollectionsPort:
+        """Definitions of collections."""
+
+    @property
+    def documents(self) -> DocumentsPort:
+        """The write path."""
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether Redis answers and at least one shard is live."""
+
+    async def search(self, query: SearchQuery) -> SearchResult:
+        """Answer by the deadline."""
+
+    async def status(self) -> dict[str, Any]:
+        """The state of the whole cluster, as JSON."""
+
+    async def get_document(
+        self, collection: str, document_id: str, deadline_ms: float
+    ) -> dict[str, Any]:
+        """One document as it is stored."""
+
+    def set_breaker(self, shard: int, state: str) -> None:
+        """Put a shard's breaker by hand into `forced_open`, `disabled` or `closed`."""

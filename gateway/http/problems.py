@@ -1,0 +1,219 @@
+"""Failures as RFC 9457 problem details (https://www.rfc-editor.org/rfc/rfc9457)."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic_core import PydanticSerializationError, to_json
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from common.errors import (
+    BadRequestError,
+    ConflictError,
+    HedgerowError,
+    InsufficientCoverageError,
+    NotFoundError,
+    TooLargeError,
+    UnavailableError,
+)
+from common.outcome import Outcome
+from gateway.result import SearchResult
+
+log = structlog.get_logger()
+
+MEDIA_TYPE: Final = "application/problem+json"
+TYPE_PREFIX: Final = "urn:problem-type:hedgerow:"
+
+# Last part of the problem's type → its title.
+TITLES: Final = {
+    "bad-request": "The request cannot be used",
+    "too-large": "The request passes a limit",
+    "unauthorized": "The bearer token is missing or wrong",
+    "not-found": "There is no such thing",
+    "method-not-allowed": "The path does not take this method",
+    "conflict": "The collection exists with another definition",
+    "insufficient-coverage": "Fewer documents were searched than asked for",
+    "unavailable": "Nobody can answer now",
+    "internal": "The gateway failed",
+}
+_SLUG_OF_STATUS: Final = {
+    400: "bad-request",
+    401: "unauthorized",
+    404: "not-found",
+    405: "method-not-allowed",
+    413: "too-large",
+    503: "unavailable",
+}
+
+
+class BadBodyError(BadRequestError):
+    """Several things in a request's body or parameters are at fault.
+
+    Attributes:
+        errors: (field, reason) of each; the first one is the error's own.
+    """
+
+    def __init__(self, errors: list[tuple[str, str]]) -> None:
+        super().__init__(*errors[0])
+        self.errors = errors
+
+
+def encode(body: Any) -> bytes:
+    """Encode JSON for the wire; NaN and infinities, which JSON lacks, become null."""
+    try:
+        return to_json(body, inf_nan_mode="null")
+    except PydanticSerializationError:  # a lone surrogate, which JSON can only escape
+        return json.dumps(body, separators=(",", ":")).encode()
+
+
+def json_response(body: Any, status: int = 200) -> Response:
+    """Answer with JSON."""
+    return Response(encode(body), status, media_type="application/json")
+
+
+def problem(
+    slug: str,
+    status: int,
+    detail: str,
+    members: Mapping[str, Any] | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    """Answer with a problem.
+
+    Args:
+        slug: a key of `TITLES`; the last part of the problem's `type`.
+        status: the HTTP status.
+        detail: what went wrong this time.
+        members: further members of the problem, beside those of the RFC.
+        headers: further headers of the response.
+    """
+    body = {
+        "type": TYPE_PREFIX + slug,
+        "title": TITLES[slug],
+        "status": status,
+        "detail": detail,
+        **(members or {}),
+    }
+    return Response(encode(body), status, headers, media_type=MEDIA_TYPE)
+
+
+def coverage_status(result: SearchResult) -> int:
+    """Return 503 when no shard that was asked has a live worker, else 504."""
+    is_live = any(
+        count for outcome, count in result.outcomes.items() if outcome is not Outcome.UNAVAILABLE
+    )
+    return 504 if is_live else 503
+
+
+def problem_of(error: Exception) -> Response:
+    """Describe an error of the error tree, or one that nobody foresaw."""
+    slug, status, members, headers = "internal", 500, None, None
+    detail = str(error)
+    match error:
+        case BadRequestError():
+            is_limit = isinstance(error, TooLargeError)
+            slug, status = ("too-large", 413) if is_limit else ("bad-request", 400)
+            members = _what_is_at_fault(error)
+        case NotFoundError():
+            slug, status = "not-found", 404
+        case ConflictError():
+            slug, status = "conflict", 409
+        case InsufficientCoverageError(result=result):
+            slug, status = "insufficient-coverage", coverage_status(result)
+            members = result.to_json()
+            headers = retry_after(1.0) if status == 503 else None
+        case UnavailableError(retry_after_s=retry_after_s):
+            slug, status, headers = "unavailable", 503, retry_after(retry_after_s)
+        case _:
+            log.error("request_failed", error=type(error).__name__, exc_info=error)
+            if not isinstance(error, HedgerowError):
+                detail = "something that nobody foresaw; the gateway's log has it"
+    return problem(slug, status, detail, members, headers)
+
+
+def _what_is_at_fault(error: BadRequestError) -> dict[str, Any]:
+    several = error.errors if isinstance(error, BadBodyError) else [(error.field, error.reason)]
+    return {
+        "field": error.field,
+        "reason": error.reason,
+        "position": error.position,
+        "errors": [{"field": field, "reason": reason} for field, reason in several],
+    }
+
+
+def retry_after(wait_s: float) -> dict[str, str]:
+    """Return the header that says when to try again, in whole seconds as RFC 9110 has it."""
+    return {"Retry-After": str(max(1, math.ceil(wait_s)))}
+
+
+def add_handlers(app: FastAPI) -> None:
+    """Make every failure of `app` a problem, the framework's own included."""
+
+    async def on_error(_request: Request, error: Any) -> Response:
+        return problem_of(error)
+
+    async def on_parameters(_request: Request, error: Any) -> Response:
+        # The framework's places start with what kind of parameter it was.
+        bare = [{**one, "loc": one["loc"][1:]} for one in error.errors()]
+        return problem_of(BadBodyError(reasons(bare)))
+
+    async def on_framework(_request: Request, error: Any) -> Response:
+        slug = _SLUG_OF_STATUS.get(error.status_code, "bad-request")
+        return problem(slug, error.status_code, str(error.detail), None, error.headers)
+
+    app.add_exception_handler(HedgerowError, on_error)
+    app.add_exception_handler(RequestValidationError, on_parameters)
+    app.add_exception_handler(HTTPException, on_framework)
+    app.add_middleware(LastResort)
+
+
+def reasons(errors: Sequence[Any]) -> list[tuple[str, str]]:
+    """Turn pydantic's errors into (field, reason), one for each field."""
+    found: dict[str, str] = {}
+    for error in errors:
+        match error["type"]:
+            case "extra_forbidden":
+                reason = "is not a known field"
+            case "missing":
+                reason = "is required"
+            case "json_invalid":
+                reason = f"is not JSON: {error['msg'].removeprefix('Invalid JSON: ')}"
+            case "bool_type" if len(error["loc"]) > 1:  # the first member of a union
+                reason = "should be true, false or a list of names"
+            case _:
+                reason = error["msg"].removeprefix("Input ").removeprefix("String ")
+        found.setdefault(str(error["loc"][0]) if error["loc"] else "body", reason)
+    return list(found.items())
+
+
+class LastResort:
+    """Turns an error that nobody foresaw into a problem and a logged traceback.
+
+    Starlette's own last resort answers too but raises on into the server, which would log the
+    traceback past the structured log.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        is_started = False
+
+        async def watched(message: Message) -> None:
+            nonlocal is_started
+            is_started = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watched)
+        except Exception as error:  # noqa: BLE001 - the last resort is for whatever there is
+            response = problem_of(error)
+            if scope["type"] == "http" and not is_started:
+                await response(scope, receive, send)

@@ -1,0 +1,236 @@
+"""The shapes of bodies as OpenAPI shows them at /docs; no request passes through these models."""
+
+from collections.abc import Iterator
+from typing import Any, Final, Literal
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.json_schema import models_json_schema
+
+from common.outcome import Outcome
+from gateway.http.problems import MEDIA_TYPE
+
+_REF: Final = "#/components/schemas/"
+
+
+class _Shape(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Hit(_Shape):
+    """One document found."""
+
+    id: str
+    score: float
+    shard: int
+    fields: dict[str, Any] | None = Field(description="null: not asked for, or not fetched.")
+
+
+class TotalHits(_Shape):
+    """How many documents match: exactly (eq) or at least (gte)."""
+
+    value: int
+    relation: Literal["eq", "gte"]
+
+
+class Coverage(_Shape):
+    """The share of the documents that the answer reflects."""
+
+    fraction: float
+    documents: int
+    documents_total: int
+    is_full: bool
+    degraded: dict[str, int] = Field(description="Outcome to number of shards that ended so.")
+
+
+class ShardDetail(_Shape):
+    """How one shard's part went; times in µs."""
+
+    shard: int
+    outcome: Outcome
+    reason: str
+    worker: str
+    lane: str
+    queue_us: int = Field(description="Time in the shard's queue in Redis.")
+    lane_us: int = Field(description="Wait for a free place in the worker's lane.")
+    work_us: int = Field(description="Retrieval and scoring.")
+    took_us: int = Field(description="From sending to the reply, as the gateway saw it.")
+    breaker: str
+
+
+class Shards(_Shape):
+    """How many shards ended how; the counts sum to `total`."""
+
+    total: int
+    ok: int
+    timed_out: int
+    failed: int
+    unavailable: int
+    breaker_open: int
+    shed: int
+    cancelled: int
+    detail: list[ShardDetail]
+
+
+class FetchProblem(_Shape):
+    """Why a part of the hits lacks fields, or is not enriched."""
+
+    shard: int
+    reason: str
+
+
+class Fetch(_Shape):
+    """How the hits' fields were read."""
+
+    fetched: int
+    missing: int
+    problems: list[FetchProblem]
+
+
+class SearchAnswer(_Shape):
+    """The answer to a search."""
+
+    hits: list[Hit]
+    total_hits: TotalHits
+    coverage: Coverage
+    shards: Shards
+    fetch: Fetch | None = Field(description="null when no fields were asked for.")
+    warnings: list[str] = Field(description="What the lenient parser repaired in the query.")
+    took_ms: float
+    deadline_ms: float
+
+
+class FieldError(_Shape):
+    """One thing at fault in a request."""
+
+    field: str
+    reason: str
+
+
+class Problem(BaseModel):
+    """A failure, as RFC 9457 has it, with the members that its type adds."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    field: str | None = Field(None, description="bad-request: what is at fault.")
+    reason: str | None = Field(None, description="bad-request: why.")
+    position: int | None = Field(None, description="bad-request: where in the field's value.")
+    errors: list[FieldError] | None = Field(None, description="bad-request: all that is at fault.")
+    hits: list[Hit] | None = Field(None, description="insufficient-coverage: what there is.")
+    coverage: Coverage | None = Field(None, description="insufficient-coverage: how far it got.")
+    shards: Shards | None = Field(None, description="insufficient-coverage: who did what.")
+
+
+class RejectedLine(_Shape):
+    """A line of a bulk load that did not go in."""
+
+    line: int = Field(description="Counted from 1.")
+    reason: str
+
+
+class LoadAnswer(BaseModel):
+    """What became of a bulk load."""
+
+    accepted: int
+    rejected: list[RejectedLine]
+
+
+class CollectionAnswer(BaseModel):
+    """A collection."""
+
+    name: str
+    fields: dict[str, str] | None = Field(description="null until inferred from documents.")
+    rank_profile: str
+    language: str
+    documents: int
+
+
+class CollectionsAnswer(_Shape):
+    """All collections."""
+
+    collections: list[CollectionAnswer]
+
+
+class CollectionBody(_Shape):
+    """The definition of a collection."""
+
+    fields: dict[str, Literal["text", "keyword", "integer", "float", "boolean", "date"]] = Field(
+        default_factory=dict, description="Inferred from the first documents if left out."
+    )
+    rank_profile: str = "bm25"
+    language: str = "english"
+
+
+class BreakerBody(_Shape):
+    """What a breaker is set to by hand."""
+
+    state: Literal["forced_open", "disabled", "closed"]
+
+
+_REASONS: Final = {
+    400: "The request cannot be used; names the field and the reason",
+    401: "The bearer token is missing or wrong",
+    404: "No such collection, document or shard",
+    409: "The collection exists with another definition",
+    413: "A limit was passed",
+    503: "Nobody can answer now; Retry-After says when to try again",
+    504: "Coverage is below minimum_coverage; carries the hits that there are",
+}
+MODELS: Final[tuple[type[BaseModel], ...]] = (
+    SearchAnswer,
+    Problem,
+    LoadAnswer,
+    CollectionAnswer,
+    CollectionsAnswer,
+    CollectionBody,
+    BreakerBody,
+)
+
+
+def answers(status: int, model: type[BaseModel] | None, *problems: int) -> dict[int | str, Any]:
+    """Describe a route's answer and the problems that it may answer with instead."""
+    content = {"application/json": {"schema": {"$ref": _REF + model.__name__}}} if model else {}
+    found: dict[int | str, Any] = {status: {"description": "Done", "content": content}}
+    for one in problems:
+        found[one] = {
+            "description": _REASONS[one],
+            "content": {MEDIA_TYPE: {"schema": {"$ref": _REF + "Problem"}}},
+        }
+    return found
+
+
+def json_body(model: type[BaseModel], *, is_required: bool = True) -> dict[str, Any]:
+    """Describe a body that the route reads and checks by itself."""
+    content = {"application/json": {"schema": {"$ref": _REF + model.__name__}}}
+    return {"requestBody": {"required": is_required, "content": content}}
+
+
+def add_openapi(app: FastAPI, *models: type[BaseModel]) -> None:
+    """Make `app` describe itself with this module's shapes and `models`."""
+
+    def describe() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            schema = get_openapi(
+                title=app.title, version=app.version, description=app.description, routes=app.routes
+            )
+            _, defs = models_json_schema(
+                [(model, "validation") for model in (*MODELS, *models)],
+                ref_template=_REF + "{model}",
+            )
+            schema["components"] = {"schemas": defs["$defs"]}
+            for operation in _operations(schema):
+                operation["responses"].pop("422", None)  # bad parameters are 400 here
+            app.openapi_schema = schema
+        return app.openapi_schema
+
+    app.openapi = describe  # type: ignore[method-assign] # the framework's documented way
+
+
+def _operations(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for path in schema["paths"].values():
+        yield from path.values()

@@ -1,0 +1,115 @@
+"""POST /v1/collections/{name}/search."""
+
+from typing import Literal
+
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from common.config import GatewaySettings
+from gateway.http.limits import read_body
+from gateway.http.ports import GatewayPort
+from gateway.http.problems import BadBodyError, json_response, reasons
+from gateway.http.schema import SearchAnswer, answers, json_body
+from gateway.result import SearchQuery
+
+
+class Search(BaseModel):
+    """A search as it is asked, whatever a gateway's limits and defaults are."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+    query: str
+    k: int
+    deadline_ms: float
+    rank_profile: str | None = Field(
+        None, description="Name of a configured rank profile; the collection's own if null."
+    )
+    filter: str
+    fields: bool | list[str] = Field(
+        True, description="Fields wanted in each hit: a list of names, true (all), false (none)."
+    )
+    minimum_coverage: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        allow_inf_nan=False,
+        description="Least share of the documents that the answer must reflect, 0 to 1.",
+    )
+    explain: bool = Field(
+        False, description="Whether every shard is detailed, or only those not ok."
+    )
+    syntax: Literal["lenient", "strict"] = Field(
+        "lenient", description="Whether an error in the query is repaired, or refused."
+    )
+
+
+def search_body(settings: GatewaySettings) -> type[Search]:
+    """Make the body's model with the limits and defaults that the settings give."""
+
+    class SearchBody(Search):
+        """A search."""
+
+        query: str = Field(
+            max_length=settings.max_query_chars,
+            description="The query, in tantivy's query language.",
+        )
+        k: int = Field(
+            min(settings.default_k, settings.max_k),
+            ge=1,
+            le=settings.max_k,
+            description="Most hits wanted.",
+        )
+        deadline_ms: float = Field(
+            min(settings.default_deadline_ms, settings.max_deadline_ms),
+            gt=0,
+            le=settings.max_deadline_ms,
+            allow_inf_nan=False,
+            description="The answer leaves within so long, in ms.",
+        )
+        filter: str = Field(
+            "",
+            max_length=settings.max_query_chars,
+            description="Query that hits must match too, without a say in their score.",
+        )
+
+    return SearchBody
+
+
+def search_routes(gateway: GatewayPort, settings: GatewaySettings) -> APIRouter:
+    """Make the route that searches."""
+    router = APIRouter()
+    model = search_body(settings)
+    validate = model.model_validate_json
+    max_body_bytes = settings.max_body_bytes
+
+    @router.post(
+        "/v1/collections/{name}/search",
+        summary="Search a collection",
+        responses=answers(200, SearchAnswer, 400, 404, 413, 503, 504),
+        openapi_extra=json_body(model),
+        response_class=Response,
+    )
+    async def search(name: str, request: Request) -> Response:
+        raw = await read_body(request, max_body_bytes)
+        try:
+            body = validate(raw)
+        except ValidationError as error:
+            raise BadBodyError(reasons(error.errors())) from error
+        fields = body.fields
+        result = await gateway.search(
+            SearchQuery(
+                collection=name,
+                query=body.query,
+                k=body.k,
+                deadline_ms=body.deadline_ms,
+                rank_profile=body.rank_profile,
+                filter=body.filter,
+                fields=tuple(fields) if isinstance(fields, list) else fields,
+                minimum_coverage=body.minimum_coverage,
+                explain=body.explain,
+                syntax=body.syntax,
+            )
+        )
+        return json_response(result.to_json())
+
+    return router

@@ -1,0 +1,63 @@
+"""Health, the state of the cluster, and breakers by hand."""
+
+from fastapi import APIRouter, Request, Response
+from pydantic import ValidationError
+
+from common.config import GatewaySettings
+from common.errors import UnavailableError
+from gateway.http.limits import read_body
+from gateway.http.ports import GatewayPort
+from gateway.http.problems import BadBodyError, json_response, reasons
+from gateway.http.schema import BreakerBody, answers, json_body
+
+
+def status_routes(gateway: GatewayPort, settings: GatewaySettings) -> APIRouter:
+    """Make the routes for operators and orchestrators."""
+    router = APIRouter()
+
+    @router.get(
+        "/healthz",
+        summary="Whether the process lives",
+        responses=answers(200, None),
+        response_class=Response,
+    )
+    async def healthz() -> Response:
+        return json_response({"alive": True})
+
+    @router.get(
+        "/readyz",
+        summary="Whether Redis answers and a shard is live",
+        responses=answers(200, None, 503),
+        response_class=Response,
+    )
+    async def readyz() -> Response:
+        if not gateway.is_ready:
+            raise UnavailableError("Redis does not answer, or no shard has a live worker")
+        return json_response({"ready": True})
+
+    @router.get(
+        "/v1/status",
+        summary="Show shards, workers, documents, breakers, backlog and quarantine",
+        responses=answers(200, None, 503),
+        response_class=Response,
+    )
+    async def status() -> Response:
+        return json_response(await gateway.status())
+
+    @router.post(
+        "/v1/shards/{shard}/breaker",
+        summary="Set a shard's breaker by hand, in this gateway",
+        responses=answers(200, BreakerBody, 400, 404),
+        openapi_extra=json_body(BreakerBody),
+        response_class=Response,
+    )
+    async def set_breaker(shard: int, request: Request) -> Response:
+        raw = await read_body(request, settings.max_body_bytes)
+        try:
+            body = BreakerBody.model_validate_json(raw)
+        except ValidationError as error:
+            raise BadBodyError(reasons(error.errors())) from error
+        gateway.set_breaker(shard, body.state)
+        return json_response({"state": body.state})
+
+    return router
