@@ -1,0 +1,322 @@
+"""What a collection is: its fields and their types, its language, and which documents fit it."""
+
+import json
+import math
+import re
+import secrets
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime, time
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Any
+
+from common.errors import BadRequestError, TooLargeError
+
+ID_FIELD = "id"
+MAX_FIELDS = 256
+MAX_ID_BYTES = 512  # the setting limits.max_id_bytes narrows it
+
+# The stemmers that tantivy carries (Snowball); "none" splits and lowercases and no more.
+LANGUAGES = frozenset(
+    (  # noqa: SIM905 - one name a line would be a page
+        "arabic armenian basque catalan danish dutch english estonian finnish french german greek "
+        "hindi hungarian indonesian irish italian lithuanian nepali norwegian polish portuguese "
+        "romanian russian serbian spanish swedish tamil turkish yiddish none"
+    ).split()
+)
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}\Z")
+_FIELD_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.]{0,99}\Z")
+_RFC3339 = re.compile(
+    r"\d{4}-\d\d-\d\d(?:[Tt ]\d\d:\d\d:\d\d(?:\.\d+)?(?:[Zz]|[+-]\d\d:\d\d))?\Z", re.ASCII
+)
+# tantivy keeps dates as 64-bit counts of nanoseconds.
+_FIRST_DATE = datetime(1678, 1, 1, tzinfo=UTC)
+_LAST_DATE = datetime(2262, 1, 1, tzinfo=UTC)
+_MIN_INTEGER, _MAX_INTEGER = -(2**63), 2**63 - 1
+
+
+class FieldType(StrEnum):
+    """What a declared field holds, and so how it can be asked for.
+
+    A text is analysed (split, lowercased, stemmed) and counts in the score; a keyword is matched
+    whole; the others by equality and range. Texts and keywords may be lists of strings.
+    """
+
+    TEXT = "text"
+    KEYWORD = "keyword"
+    INTEGER = "integer"
+    FLOAT = "float"
+    BOOLEAN = "boolean"
+    DATE = "date"
+
+
+@dataclass(frozen=True)
+class Collection:
+    """A collection's definition.
+
+    Attributes:
+        name: what callers call it.
+        uid: unique for ever; a collection that is dropped and made again has another.
+        fields: declared fields; None until they are inferred from the first documents. The field
+            `id` is always there, a keyword, and not among them.
+        rank_profile: the profile of a query that names none.
+        language: whose stop words and stemming texts get; "none" for neither.
+    """
+
+    name: str
+    uid: str
+    fields: Mapping[str, FieldType] | None = None
+    rank_profile: str = "bm25"
+    language: str = "english"
+    text_fields: tuple[str, ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        fields = None if self.fields is None else MappingProxyType(dict(self.fields))
+        texts = (name for name, kind in (fields or {}).items() if kind is FieldType.TEXT)
+        object.__setattr__(self, "fields", fields)
+        object.__setattr__(self, "text_fields", tuple(texts))
+
+    def type_of(self, name: str) -> FieldType | None:
+        """The type of a field that can be asked for; None for one that is not declared."""
+        if name == ID_FIELD:
+            return FieldType.KEYWORD
+        return None if self.fields is None else self.fields.get(name)
+
+    def with_fields(self, fields: Mapping[str, FieldType]) -> "Collection":
+        """The same collection with other fields."""
+        return replace(self, fields=fields)
+
+    def to_json(self) -> str:
+        """The definition as JSON, equal for equal definitions."""
+        return json.dumps(
+            {
+                "name": self.name,
+                "uid": self.uid,
+                "fields": None if self.fields is None else dict(self.fields),
+                "rank_profile": self.rank_profile,
+                "language": self.language,
+            },
+            separators=(",", ":"),
+        )
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> "Collection":
+        """Read what `to_json` wrote; what a newer version added is ignored."""
+        read = json.loads(text)
+        fields = read["fields"]
+        return cls(
+            name=read["name"],
+            uid=read["uid"],
+            fields=None if fields is None else {k: FieldType(v) for k, v in fields.items()},
+            rank_profile=read["rank_profile"],
+            language=read["language"],
+        )
+
+
+def define(name: str, body: Mapping[str, Any], uid: str | None = None) -> Collection:
+    """Make a definition from a caller's JSON body.
+
+    Args:
+        name: the collection's name.
+        body: keys `fields`, `rank_profile`, `language`, all optional.
+        uid: that of the collection as it exists; a new one is drawn if None.
+
+    Raises:
+        BadRequestError: names the offending key and the reason.
+    """
+    if not _NAME.match(name):
+        raise BadRequestError(
+            "name", "is letters, digits, '_', '.' and '-', at most 100, a letter or digit first"
+        )
+    for key in body:
+        if key not in {"fields", "rank_profile", "language"}:
+            raise BadRequestError(
+                key, "is unknown; a collection has fields, rank_profile, language"
+            )
+    language = body.get("language", "english")
+    if language not in LANGUAGES:
+        raise BadRequestError("language", f"is one of {', '.join(sorted(LANGUAGES))}")
+    profile = body.get("rank_profile", "bm25")
+    if not isinstance(profile, str) or not profile:
+        raise BadRequestError("rank_profile", "is the name of a configured profile")
+    fields = body.get("fields")
+    return Collection(
+        name=name,
+        uid=uid or secrets.token_hex(8),
+        fields=None if fields is None else _define_fields(fields),
+        rank_profile=profile,
+        language=language,
+    )
+
+
+def _define_fields(fields: Any) -> dict[str, FieldType]:
+    if not isinstance(fields, Mapping):
+        raise BadRequestError("fields", "is an object of field names and types")
+    if len(fields) > MAX_FIELDS:
+        raise BadRequestError("fields", f"has {len(fields)} fields; {MAX_FIELDS} is the limit")
+    defined = {}
+    for name, kind in fields.items():
+        if not isinstance(kind, str) or kind not in set(FieldType):
+            raise BadRequestError(f"fields.{name}", f"has a type of {', '.join(FieldType)}")
+        if name == ID_FIELD:
+            if kind != FieldType.KEYWORD:
+                raise BadRequestError("fields.id", "is always a keyword")
+            continue
+        if not _FIELD_NAME.match(name):
+            raise BadRequestError(
+                f"fields.{name}", "is letters, digits, '_' and '.', at most 100, a letter first"
+            )
+        defined[name] = FieldType(kind)
+    return defined
+
+
+def document_id(
+    document: Mapping[str, Any], id_field: str = ID_FIELD, max_bytes: int = MAX_ID_BYTES
+) -> str:
+    """The id of a document; a whole number counts as its decimal digits.
+
+    Raises:
+        BadRequestError: there is none, or it cannot be one.
+        TooLargeError: it has more than `max_bytes` bytes of UTF-8.
+    """
+    value = document.get(id_field)
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)
+    if value is None:
+        raise BadRequestError(id_field, "is missing; every document has an id")
+    if not isinstance(value, str) or not value or "\0" in value:
+        raise BadRequestError(id_field, "is a string of at least one character, without NUL")
+    try:
+        size = len(value.encode())
+    except UnicodeEncodeError as error:  # JSON can carry half of a surrogate pair
+        raise BadRequestError(id_field, "is not valid Unicode") from error
+    if size > max_bytes:
+        raise TooLargeError(id_field, f"has {size} bytes; {max_bytes} is the limit")
+    return value
+
+
+def check_document(
+    collection: Collection,
+    document: Any,
+    id_field: str = ID_FIELD,
+    max_id_bytes: int = MAX_ID_BYTES,
+) -> None:
+    """Refuse a document that does not fit its collection.
+
+    Fields that are not declared may hold anything: they are stored, and not indexed. A declared
+    field may be absent or null.
+
+    Raises:
+        BadRequestError: names the field and the reason.
+    """
+    if not isinstance(document, dict):
+        raise BadRequestError("document", "is a JSON object")
+    document_id(document, id_field, max_id_bytes)
+    for name, kind in (collection.fields or {}).items():
+        value = document.get(name)
+        if value is not None:
+            reason = _mismatch(kind, value)
+            if reason:
+                raise BadRequestError(name, reason)
+
+
+def _mismatch(kind: FieldType, value: Any) -> str:
+    """Why a value cannot be indexed as its field's type, as a clause; "" if it can."""
+    if kind in (FieldType.TEXT, FieldType.KEYWORD):
+        values = value if isinstance(value, list) else [value]
+        if not all(isinstance(one, str) for one in values):
+            return f"is a {kind}: a string or a list of strings"
+        return "" if all(_is_unicode(one) for one in values) else "is not valid Unicode"
+    fits, reason = _CHECKS[kind]
+    return "" if fits(value) else reason
+
+
+def _is_unicode(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _is_integer(value: Any) -> bool:
+    return (
+        isinstance(value, int)
+        and not isinstance(value, bool)
+        and _MIN_INTEGER <= value <= _MAX_INTEGER
+    )
+
+
+def _is_number(value: Any) -> bool:
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return _is_integer(value)
+
+
+def _is_date(value: Any) -> bool:
+    return isinstance(value, str) and parse_date(value) is not None
+
+
+_CHECKS: dict[FieldType, tuple[Callable[[Any], bool], str]] = {
+    FieldType.INTEGER: (_is_integer, "is an integer of at most 64 bits"),
+    FieldType.FLOAT: (_is_number, "is a finite number"),
+    FieldType.BOOLEAN: (lambda value: isinstance(value, bool), "is true or false"),
+    FieldType.DATE: (_is_date, "is a date of RFC 3339 between 1678 and 2261"),
+}
+
+
+def parse_date(text: str) -> datetime | None:
+    """The instant that a date-time of RFC 3339 names, or the first of a full-date (in UTC).
+
+    Returns:
+        None when the text is neither, or lies outside of the years 1678 to 2261.
+    """
+    if not _RFC3339.match(text):
+        return None
+    try:
+        if len(text) == len("2020-01-01"):
+            instant = datetime.combine(date.fromisoformat(text), time(), UTC)
+        else:
+            instant = datetime.fromisoformat(text.upper()).astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+    return instant if _FIRST_DATE <= instant < _LAST_DATE else None
+
+
+def infer_fields(documents: Iterable[Mapping[str, Any]]) -> dict[str, FieldType]:
+    """Guess each field's type from the first documents.
+
+    Whole numbers are integer, mixed numbers float, true and false boolean, dates of RFC 3339 date.
+    Strings are text, so that they are found by their words, unless no value has white space and
+    values recur (on average twice among ten or more): those are keyword. A field with objects, with
+    mixed kinds, or with a name that a query could not spell is left out: stored, not indexed.
+    """
+    seen: dict[str, list[Any]] = {}
+    for document in documents:
+        for name, value in document.items():
+            if name != ID_FIELD and _FIELD_NAME.match(name) and value is not None:
+                seen.setdefault(name, []).append(value)
+    inferred: dict[str, FieldType] = {}
+    for name, values in seen.items():
+        kind = _infer(values)
+        if kind is not None and len(inferred) < MAX_FIELDS:
+            inferred[name] = kind
+    return inferred
+
+
+def _infer(values: list[Any]) -> FieldType | None:
+    for kind in (FieldType.BOOLEAN, FieldType.INTEGER, FieldType.FLOAT, FieldType.DATE):
+        if not any(_mismatch(kind, value) for value in values):
+            return kind
+    strings: list[str] = []
+    for value in values:
+        if _mismatch(FieldType.TEXT, value):
+            return None
+        strings.extend(value if isinstance(value, list) else [value])
+    if not strings:
+        return None
+    recur = len(strings) >= max(10, 2 * len(set(strings)))
+    is_keyword = recur and not any(re.search(r"\s", one) for one in strings)
+    return FieldType.KEYWORD if is_keyword else FieldType.TEXT

@@ -1,0 +1,115 @@
+"""From a collection's definition to tantivy's schema, analysis and documents."""
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+import tantivy
+
+from common.collection import ID_FIELD, Collection, FieldType, parse_date
+
+# Internal fields start with "_", which no declared field does.
+ALL_TEXT = "_text"  # every text field's text: what a query without a field name searches
+PRESENT = "_present"  # EVERY for each document, and the names of the text fields that it has
+EVERY = "*"
+
+ANALYSER = "hedgerow"
+MAX_TOKEN_BYTES = 255  # longer ones are no words (Lucene's StandardAnalyzer has the same limit)
+
+
+def make_analyser(language: str) -> tantivy.TextAnalyzer:
+    """The analysis of texts and of queries on them.
+
+    Words are runs of letters and digits; they are lowercased, the language's stop words dropped and
+    the rest stemmed by Snowball, except for the language "none".
+    """
+    builder = (
+        tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.simple())
+        .filter(tantivy.Filter.remove_long(MAX_TOKEN_BYTES))
+        .filter(tantivy.Filter.lowercase())
+    )
+    if language != "none":
+        builder = builder.filter(tantivy.Filter.stopword(language)).filter(
+            tantivy.Filter.stemmer(language)
+        )
+    return builder.build()
+
+
+@lru_cache(maxsize=64)
+def analyser_of(language: str) -> tantivy.TextAnalyzer:
+    """The analyser of a language, made once in a process."""
+    return make_analyser(language)
+
+
+def searched_field(collection: Collection) -> str | None:
+    """The field that a query without a field name searches; None when there is no text."""
+    texts = collection.text_fields
+    if len(texts) > 1:
+        return ALL_TEXT
+    # A second copy of the only text field would double the index for nothing.
+    return texts[0] if texts else None
+
+
+def make_schema(collection: Collection) -> tantivy.Schema:
+    """The schema of a collection's text indexes."""
+    builder = tantivy.SchemaBuilder()
+    builder.add_text_field(
+        ID_FIELD, stored=True, fast=True, tokenizer_name="raw", index_option="basic"
+    )
+    builder.add_text_field(PRESENT, tokenizer_name="raw", index_option="basic")
+    if searched_field(collection) == ALL_TEXT:
+        builder.add_text_field(ALL_TEXT, tokenizer_name=ANALYSER)
+    for name, kind in (collection.fields or {}).items():
+        match kind:
+            case FieldType.TEXT:
+                builder.add_text_field(name, tokenizer_name=ANALYSER)
+            case FieldType.KEYWORD:
+                builder.add_text_field(name, fast=True, tokenizer_name="raw", index_option="basic")
+            case FieldType.INTEGER:
+                builder.add_integer_field(name, indexed=True, fast=True)
+            case FieldType.FLOAT:
+                builder.add_float_field(name, indexed=True, fast=True)
+            case FieldType.BOOLEAN:
+                builder.add_boolean_field(name, indexed=True, fast=True)
+            case FieldType.DATE:
+                builder.add_date_field(name, indexed=True, fast=True)
+    return builder.build()
+
+
+def make_document(
+    collection: Collection, document_id: str, fields: Mapping[str, Any]
+) -> tantivy.Document:
+    """A document as tantivy indexes it; `fields` has passed `check_document`."""
+    document = tantivy.Document()
+    document.add_text(ID_FIELD, document_id)
+    document.add_text(PRESENT, EVERY)
+    has_all_text = searched_field(collection) == ALL_TEXT
+    for name, kind in (collection.fields or {}).items():
+        value = fields.get(name)
+        if value is None:
+            continue
+        if kind in (FieldType.TEXT, FieldType.KEYWORD):
+            texts = value if isinstance(value, list) else (value,)
+            for text in texts:
+                document.add_text(name, text)
+            if kind is FieldType.TEXT:
+                document.add_text(PRESENT, name)
+                for text in texts if has_all_text else ():
+                    document.add_text(ALL_TEXT, text)
+        else:
+            _add_value(document, name, kind, value)
+    return document
+
+
+def _add_value(document: tantivy.Document, name: str, kind: FieldType, value: Any) -> None:
+    match kind:
+        case FieldType.INTEGER:
+            document.add_integer(name, value)
+        case FieldType.FLOAT:
+            document.add_float(name, float(value))
+        case FieldType.BOOLEAN:
+            document.add_boolean(name, value)
+        case FieldType.DATE:
+            instant = parse_date(value)
+            if instant is not None:
+                document.add_date(name, instant)

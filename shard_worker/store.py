@@ -1,0 +1,237 @@
+"""A shard's documents, collections and position in the log: one SQLite file, in WAL mode.
+
+Source: https://sqlite.org/wal.html (readers and the one writer do not block each other).
+"""
+
+import json
+import secrets
+import sqlite3
+import threading
+from collections.abc import Collection as AbstractCollection
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from common.errors import ConfigurationError
+
+FORMAT = "1"
+
+# A row holds a whole document, so ids are looked up in a tree of their own, not among the bodies
+# (https://sqlite.org/withoutrowid.html: WITHOUT ROWID pays when rows are small).
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS collections (
+    number INTEGER PRIMARY KEY, uid TEXT NOT NULL UNIQUE, definition TEXT NOT NULL,
+    documents INTEGER NOT NULL DEFAULT 0
+);
+CREATE TABLE IF NOT EXISTS documents (
+    collection INTEGER NOT NULL, id TEXT NOT NULL, body BLOB NOT NULL
+);
+CREATE UNIQUE INDEX IF NOT EXISTS documents_by_id ON documents (collection, id);
+"""
+
+
+class Store:
+    """One shard's store. Any number of threads and processes read, one process writes.
+
+    Every thread gets a connection of its own. Reads see the last `apply` that ended before them.
+    """
+
+    def __init__(self, path: Path, *, read_only: bool) -> None:
+        self._path = path
+        self._read_only = read_only
+        self._local = threading.local()
+        self._lock = threading.Lock()
+        self._connections: list[sqlite3.Connection] = []
+
+    @classmethod
+    def open(cls, path: Path, *, read_only: bool = False) -> "Store":
+        """Open a store; unless read-only, make it when it is not there.
+
+        Raises:
+            ConfigurationError: it is of another format, or read-only and absent.
+        """
+        store = cls(path, read_only=read_only)
+        if read_only:
+            if not path.is_file():
+                raise ConfigurationError(f"there is no store {path}")
+        else:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            connection = store._connection()
+            connection.executescript(_SCHEMA)
+            with connection:
+                connection.executemany(
+                    "INSERT OR IGNORE INTO meta VALUES (?, ?)",
+                    [
+                        ("format", FORMAT),
+                        ("replica_id", secrets.token_hex(8)),
+                        ("position", "0-0"),
+                    ],
+                )
+        found = store._meta("format")
+        if found != FORMAT:
+            store.close()
+            raise ConfigurationError(f"{path} has format {found}; this version reads {FORMAT}")
+        return store
+
+    def _connection(self) -> sqlite3.Connection:
+        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if connection is None:
+            mode = "ro" if self._read_only else "rwc"
+            connection = sqlite3.connect(
+                f"{self._path.absolute().as_uri()}?mode={mode}",
+                uri=True,
+                timeout=30.0,
+                check_same_thread=False,  # close() may be called by another thread
+            )
+            if not self._read_only:
+                connection.execute("PRAGMA journal_mode=WAL")
+                # The log is trimmed by what is recorded here, so a power cut must not undo it.
+                connection.execute("PRAGMA synchronous=FULL")
+            self._local.connection = connection
+            with self._lock:
+                self._connections.append(connection)
+        return connection
+
+    def close(self) -> None:
+        """Close every thread's connection."""
+        with self._lock:
+            connections, self._connections = self._connections, []
+        for connection in connections:
+            connection.close()
+        self._local = threading.local()
+
+    def _meta(self, key: str) -> str:
+        row = self._connection().execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+        return str(row[0]) if row else ""
+
+    @property
+    def replica_id(self) -> str:
+        """Drawn when the store was made; names this copy of the shard."""
+        return self._meta("replica_id")
+
+    @property
+    def position(self) -> str:
+        """Id of the last log entry that is applied; "0-0" before the first."""
+        return self._meta("position")
+
+    def collections(self) -> dict[str, str]:
+        """Uid → definition (JSON) of every collection."""
+        return dict(self._connection().execute("SELECT uid, definition FROM collections"))
+
+    def definition(self, uid: str) -> str | None:
+        """The definition (JSON) of one collection."""
+        row = (
+            self._connection()
+            .execute("SELECT definition FROM collections WHERE uid = ?", (uid,))
+            .fetchone()
+        )
+        return row[0] if row else None
+
+    def count(self, uid: str) -> int:
+        """How many documents of a collection there are; 0 for an unknown one."""
+        row = (
+            self._connection()
+            .execute("SELECT documents FROM collections WHERE uid = ?", (uid,))
+            .fetchone()
+        )
+        return int(row[0]) if row else 0
+
+    def first_ids(self, uid: str, limit: int) -> list[str]:
+        """The first ids of a collection, ascending."""
+        rows = self._connection().execute(
+            "SELECT id FROM documents WHERE collection ="
+            " (SELECT number FROM collections WHERE uid = ?) ORDER BY id LIMIT ?",
+            (uid, limit),
+        )
+        return [row[0] for row in rows]
+
+    def get(self, uid: str, ids: Sequence[str]) -> list[bytes | None]:
+        """Documents as stored (JSON), in the order asked for; None where there is none."""
+        rows = self._connection().execute(
+            "SELECT id, body FROM documents WHERE collection ="
+            " (SELECT number FROM collections WHERE uid = ?)"
+            " AND id IN (SELECT value FROM json_each(?))",
+            (uid, json.dumps(list(ids))),
+        )
+        found: dict[str, bytes] = dict(rows)
+        return [found.get(one) for one in ids]
+
+    def scan(self, uid: str, page: int = 500) -> Iterator[tuple[str, bytes]]:
+        """All documents of a collection (id, JSON), ascending by id, read in pages."""
+        after = ""
+        while True:
+            rows = (
+                self._connection()
+                .execute(
+                    "SELECT id, body FROM documents WHERE collection ="
+                    " (SELECT number FROM collections WHERE uid = ?) AND id > ?"
+                    " ORDER BY id LIMIT ?",
+                    (uid, after, page),
+                )
+                .fetchall()
+            )
+            yield from rows
+            if len(rows) < page:
+                return
+            after = rows[-1][0]
+
+    def apply(
+        self,
+        position: str,
+        *,
+        definitions: Mapping[str, str] | None = None,
+        documents: Mapping[str, Mapping[str, bytes | None]] | None = None,
+        dropped: AbstractCollection[str] = (),
+    ) -> None:
+        """Write a batch of the log in one transaction; applying it again changes nothing.
+
+        Args:
+            position: id of the last log entry in the batch.
+            definitions: uid → definition (JSON) of collections that are new or changed.
+            documents: uid → id → JSON of the document, or None to delete it: what holds after the
+                batch. Documents of a collection that is not there are passed over.
+            dropped: uids of collections to remove with their documents, after all else.
+        """
+        connection = self._connection()
+        with connection:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.executemany(
+                "INSERT INTO collections (uid, definition) VALUES (?, ?)"
+                " ON CONFLICT (uid) DO UPDATE SET definition = excluded.definition",
+                (definitions or {}).items(),
+            )
+            numbers = dict(connection.execute("SELECT uid, number FROM collections"))
+            for uid, changes in (documents or {}).items():
+                if uid in numbers:
+                    _apply_changes(connection, numbers[uid], changes)
+            for uid in dropped:
+                if uid in numbers:
+                    number = (numbers[uid],)
+                    connection.execute("DELETE FROM documents WHERE collection = ?", number)
+                    connection.execute("DELETE FROM collections WHERE number = ?", number)
+            connection.execute("UPDATE meta SET value = ? WHERE key = 'position'", (position,))
+
+
+def _apply_changes(
+    connection: sqlite3.Connection, number: int, changes: Mapping[str, bytes | None]
+) -> None:
+    # The count is kept, not taken: counting reads the whole index of ids.
+    existing = connection.execute(
+        "SELECT COUNT(*) FROM documents WHERE collection = ?"
+        " AND id IN (SELECT value FROM json_each(?))",
+        (number, json.dumps(list(changes))),
+    ).fetchone()[0]
+    upserts = [(number, one, body) for one, body in changes.items() if body is not None]
+    connection.executemany(
+        "DELETE FROM documents WHERE collection = ? AND id = ?",
+        [(number, one) for one, body in changes.items() if body is None],
+    )
+    connection.executemany(
+        "INSERT INTO documents VALUES (?, ?, ?)"
+        " ON CONFLICT (collection, id) DO UPDATE SET body = excluded.body",
+        upserts,
+    )
+    connection.execute(
+        "UPDATE collections SET documents = documents + ? WHERE number = ?",
+        (len(upserts) - existing, number),
+    )
