@@ -5,26 +5,28 @@ says so on the events channel.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 
 import structlog
 
 from common.collection import Collection, FieldType
-from common.control import Control
+from common.control import Command, Control
 from common.errors import ConfigurationError, NotFoundError, WireError
 from common.heartbeat import Heartbeat
 from common.keys import Keys
+from common.log import FIELD, Create, Drop, pack_op
 
 FORMAT = "1"  # of everything that is stored in Redis
 _MAX_SHARDS = 10_000
 
 _log = structlog.get_logger()
 
-# Set or, with an empty new value, delete a field of a hash, if it still holds what was read.
-_COMPARE_AND_SET = """
-if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then return 0 end
+# Change a collection if it is still as it was read (empty: absent), and log the operation to every
+# shard in the same step, so that definition and logs can never disagree.
+_CHANGE = """
+if (redis.call('HGET', KEYS[1], ARGV[1]) or '') ~= ARGV[2] then return 0 end
 if ARGV[3] == '' then redis.call('HDEL', KEYS[1], ARGV[1])
 else redis.call('HSET', KEYS[1], ARGV[1], ARGV[3]) end
+for i = 2, #KEYS do redis.call('XADD', KEYS[i], '*', ARGV[4], ARGV[5]) end
 return 1
 """
 
@@ -87,37 +89,28 @@ class Registry:
     async def collections(self) -> dict[str, Collection]:
         """All collections by name."""
         stored: dict[bytes, bytes] = await self._control.execute("HGETALL", self.keys.collections)
-        return {name.decode(): Collection.from_json(raw.decode()) for name, raw in stored.items()}
+        return {name.decode(): Collection.from_json(raw) for name, raw in stored.items()}
 
-    async def create_collection(self, collection: Collection) -> Collection:
-        """Store a new collection, unless one of its name is there already.
+    async def collection(self, name: str) -> Collection | None:
+        """One collection as stored now; None where there is none of that name."""
+        raw: bytes | None = await self._control.execute("HGET", self.keys.collections, name)
+        return None if raw is None else Collection.from_json(raw)
+
+    async def create_collection(self, collection: Collection, num_shards: int) -> Collection:
+        """Store a new collection and log it to every shard, unless its name is taken.
 
         Returns:
             What is stored under that name now: `collection`, or the one that was there.
         """
-        # Not HSETNX and HGET in one: a retried HSETNX would not know its own first copy, but
-        # reading what is stored afterwards does not care who stored it.
-        _, raw = await self._control.pipeline(
-            [
-                ("HSETNX", self.keys.collections, collection.name, collection.to_json()),
-                ("HGET", self.keys.collections, collection.name),
-            ],
-            atomic=True,
-        )
-        stored = Collection.from_json(raw.decode())
-        if stored == collection:
-            await self.announce("collections")
-        return stored
-
-    async def put_collection(self, collection: Collection) -> None:
-        """Store a collection over whatever has its name."""
-        await self._control.execute(
-            "HSET", self.keys.collections, collection.name, collection.to_json()
-        )
-        await self.announce("collections")
+        while True:
+            stored = await self.collection(collection.name)
+            # An earlier attempt whose answer was lost may have stored it: then it is ours.
+            if stored is not None:
+                return stored
+            await self._change(collection.name, b"", collection, num_shards)
 
     async def compare_and_set_fields(
-        self, collection: Collection, fields: Mapping[str, FieldType]
+        self, collection: Collection, fields: Mapping[str, FieldType], num_shards: int
     ) -> Collection:
         """Give a collection its inferred fields, unless somebody else has been faster.
 
@@ -129,42 +122,43 @@ class Registry:
         """
         while True:
             raw = await self._raw(collection)
-            stored = Collection.from_json(raw.decode())
+            stored = Collection.from_json(raw)
             if stored.fields is not None:
                 return stored
-            with_fields = replace(stored, fields=fields)
-            if await self._swap(collection.name, raw, with_fields.to_json().encode()):
-                await self.announce("collections")
-                return with_fields
+            await self._change(collection.name, raw, stored.with_fields(fields), num_shards)
 
-    async def drop_collection(self, collection: Collection) -> None:
-        """Remove a collection and what was counted of it; one re-created meanwhile stays.
+    async def drop_collection(self, collection: Collection, num_shards: int) -> None:
+        """Remove a collection and log that to every shard; one re-created meanwhile stays.
 
         Raises:
             NotFoundError: it is gone already.
         """
-        while not await self._swap(collection.name, await self._raw(collection), b""):
+        while not await self._change(
+            collection.name, await self._raw(collection), Drop(collection.uid), num_shards
+        ):
             pass
         uid = collection.uid
         await self._control.execute(
             "DEL", self.keys.statistics(uid), self.keys.shard_statistics(uid)
         )
-        await self.announce("collections")
 
     async def _raw(self, collection: Collection) -> bytes:
         raw: bytes | None = await self._control.execute(
             "HGET", self.keys.collections, collection.name
         )
-        if raw is None or Collection.from_json(raw.decode()).uid != collection.uid:
+        if raw is None or Collection.from_json(raw).uid != collection.uid:
             raise NotFoundError(f"there is no collection {collection.name!r}")
         return raw
 
-    async def _swap(self, name: str, old: bytes, new: bytes) -> bool:
-        return bool(
-            await self._control.execute(
-                "EVAL", _COMPARE_AND_SET, 1, self.keys.collections, name, old, new
-            )
-        )
+    async def _change(self, name: str, old: bytes, new: Collection | Drop, num_shards: int) -> bool:
+        definition = "" if isinstance(new, Drop) else new.to_json()
+        op = pack_op(new if isinstance(new, Drop) else Create(definition))
+        logs = [self.keys.log(shard) for shard in range(num_shards)]
+        command: Command = ("EVAL", _CHANGE, 1 + num_shards, self.keys.collections, *logs)
+        is_done = await self._control.execute(*command, name, old, definition, FIELD, op)
+        if is_done:
+            await self.announce("collections")
+        return bool(is_done)
 
     # Workers
 

@@ -1,0 +1,194 @@
+"""The collections that there are: defined, described and dropped through any gateway."""
+
+import asyncio
+from collections.abc import Container, Iterable, Mapping
+from typing import Any
+
+import structlog
+
+from common.collection import Collection, define, infer_fields
+from common.errors import BadRequestError, ConflictError, NotFoundError, RedisUnavailableError
+from common.registry import Registry
+
+_log = structlog.get_logger()
+
+
+class Collections:
+    """Definitions, written through to Redis; a copy of them is kept for the hot path.
+
+    `run` keeps the copy fresh: at each `wake` (somebody has announced a change), and by polling in
+    case that an announcement was lost.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        num_shards: int,
+        profiles: Container[str],
+        poll_s: float = 5.0,
+    ) -> None:
+        """Describe the view; nothing is known before `refresh`.
+
+        Args:
+            registry: where the definitions lie.
+            num_shards: shards in the cluster; each change is logged to all of them.
+            profiles: names of the configured rank profiles.
+            poll_s: how often to look without having been woken, in s.
+        """
+        self._registry = registry
+        self._num_shards = num_shards
+        self._profiles = profiles
+        self._poll_s = poll_s
+        self._known: Mapping[str, Collection] = {}
+        self._changed = asyncio.Event()
+
+    def get(self, name: str) -> Collection:
+        """The definition that this gateway knows, without waiting.
+
+        Raises:
+            NotFoundError: it knows none of that name.
+        """
+        collection = self._known.get(name)
+        if collection is None:
+            raise NotFoundError(f"there is no collection {name!r}")
+        return collection
+
+    def uids(self) -> Iterable[str]:
+        """The uids of all collections that this gateway knows."""
+        return [collection.uid for collection in self._known.values()]
+
+    async def refresh(self) -> None:
+        """Read all definitions.
+
+        Raises:
+            RedisUnavailableError: there was no answer in time.
+        """
+        self._known = await self._registry.collections()
+
+    def wake(self) -> None:
+        """A change was announced: look at once."""
+        self._changed.set()
+
+    async def run(self) -> None:
+        """Keep the copy fresh until cancelled; while Redis is away the last copy stands."""
+        while True:
+            self._changed.clear()
+            try:
+                await self.refresh()
+            except RedisUnavailableError as error:
+                _log.debug("collections_stale", error=str(error))
+            try:
+                async with asyncio.timeout(self._poll_s):
+                    await self._changed.wait()
+            except TimeoutError:
+                continue
+
+    async def put(self, name: str, body: Mapping[str, Any]) -> Collection:
+        """Create a collection, or do nothing where the same one exists.
+
+        Without `fields` the definition is the same as one whose fields have been inferred.
+
+        Args:
+            name: the collection's name.
+            body: `fields`, `rank_profile` and `language`, each optional.
+
+        Raises:
+            BadRequestError: names the offending part of the definition and the reason.
+            ConflictError: the collection exists with another definition.
+        """
+        wanted = define(name, body)
+        if wanted.rank_profile not in self._profiles:
+            raise BadRequestError(
+                "rank_profile", f"{wanted.rank_profile!r} is not a configured profile"
+            )
+        stored = await self._registry.create_collection(wanted, self._num_shards)
+        same = define(name, body, stored.uid)
+        if same.fields is None and stored.fields is not None:
+            same = same.with_fields(stored.fields)
+        if same != stored:
+            raise ConflictError(
+                f"the collection {name!r} exists already, and its {_difference(stored, same)}"
+            )
+        self._keep(stored)
+        return stored
+
+    async def current(self, name: str) -> Collection:
+        """The definition as stored now.
+
+        Raises:
+            NotFoundError: there is none of that name.
+        """
+        collection = await self._registry.collection(name)
+        if collection is None:
+            self._known = {k: v for k, v in self._known.items() if k != name}
+            raise NotFoundError(f"there is no collection {name!r}")
+        self._keep(collection)
+        return collection
+
+    async def infer(
+        self, collection: Collection, documents: Iterable[Mapping[str, Any]]
+    ) -> Collection:
+        """Give a collection without fields those of its first documents.
+
+        Returns:
+            The collection with fields; another gateway's guess, when that came first.
+
+        Raises:
+            NotFoundError: the collection was dropped meanwhile.
+        """
+        stored = await self._registry.compare_and_set_fields(
+            collection, infer_fields(documents), self._num_shards
+        )
+        self._keep(stored)
+        return stored
+
+    async def drop(self, name: str) -> None:
+        """Remove a collection with all its documents; the shards clean up as they come to it.
+
+        Raises:
+            NotFoundError: there is none of that name.
+        """
+        await self._registry.drop_collection(await self.current(name), self._num_shards)
+        self._known = {k: v for k, v in self._known.items() if k != name}
+
+    async def describe(self, name: str) -> dict[str, Any]:
+        """One collection with its number of documents, as JSON.
+
+        Raises:
+            NotFoundError: there is none of that name.
+        """
+        collection = await self.current(name)
+        counts = await self._registry.document_counts(collection.uid)
+        return self._as_json(collection, counts)
+
+    async def list(self) -> list[dict[str, Any]]:
+        """Every collection by name, as `describe` gives it."""
+        await self.refresh()
+        collections = [self._known[name] for name in sorted(self._known)]
+        counts = await self._registry.document_counts_of(c.uid for c in collections)
+        return [self._as_json(c, counts[c.uid]) for c in collections]
+
+    def _as_json(self, collection: Collection, counts: Mapping[int, int]) -> dict[str, Any]:
+        return {
+            "name": collection.name,
+            "fields": None if collection.fields is None else dict(collection.fields),
+            "rank_profile": collection.rank_profile,
+            "language": collection.language,
+            "documents": sum(counts.values()),
+            "shards": [
+                {"shard": shard, "documents": counts.get(shard, 0)}
+                for shard in range(self._num_shards)
+            ],
+        }
+
+    def _keep(self, collection: Collection) -> None:
+        self._known = {**self._known, collection.name: collection}
+
+
+def _difference(stored: Collection, wanted: Collection) -> str:
+    for part in ("fields", "rank_profile", "language"):
+        there, asked = getattr(stored, part), getattr(wanted, part)
+        if there != asked:
+            shown = [dict(x) if isinstance(x, Mapping) else x for x in (there, asked)]
+            return f"{part} is {shown[0]}, not {shown[1]}"
+    return "uid is another"
