@@ -1,0 +1,55 @@
+"""Which shards a query asks, and how the parts of the others end at once."""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from common.outcome import Outcome
+from gateway.breaker import Breaker, Permit, State
+from gateway.breakers import Breakers
+
+_UNAVAILABLE = (Outcome.UNAVAILABLE, "no live worker")
+
+
+class Plan(NamedTuple):
+    """Every shard is in exactly one of the two.
+
+    Attributes:
+        ask: the shards to send to, ascending, each with its breaker's permit, which must be
+            given back by `Breakers.finish`.
+        settled: shard → outcome and reason, of those that are not asked.
+    """
+
+    ask: list[tuple[int, Permit]]
+    settled: dict[int, tuple[Outcome, str]]
+
+
+def make_plan(live: Sequence[bool], breakers: Breakers, now: float) -> Plan:
+    """Ask each shard that has a live worker and whose breaker lets the call through.
+
+    Args:
+        live: for each shard, whether a worker serves it.
+        breakers: one per shard.
+        now: the event loop's time, in s.
+    """
+    ask = []
+    settled = {}
+    for shard, breaker in enumerate(breakers):
+        # A shard without a worker is told first: its breaker has no probe to waste.
+        if not live[shard]:
+            settled[shard] = _UNAVAILABLE
+        elif (permit := breaker.allow(now)) is None:
+            settled[shard] = (Outcome.BREAKER_OPEN, refusal(breaker, now))
+        else:
+            ask.append((shard, permit))
+    return Plan(ask, settled)
+
+
+def refusal(breaker: Breaker, now: float) -> str:
+    """Why the breaker has just refused a call, for people."""
+    wait_s = breaker.retry_at(now) - now
+    if math.isinf(wait_s):
+        return "breaker forced open"
+    if breaker.state(now) is State.OPEN:
+        return f"breaker open, next probe in {wait_s:.1f} s"
+    return "breaker half-open, a probe is under way"
