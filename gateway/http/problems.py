@@ -42,6 +42,7 @@ TITLES: Final = {
     "unavailable": "Nobody can answer now",
     "internal": "The gateway failed",
 }
+_NOT_ASKED: Final = {Outcome.UNAVAILABLE, Outcome.BREAKER_OPEN, Outcome.SHED}
 _SLUG_OF_STATUS: Final = {
     400: "bad-request",
     401: "unauthorized",
@@ -104,11 +105,11 @@ def problem(
 
 
 def coverage_status(result: SearchResult) -> int:
-    """Return 503 when no shard that was asked has a live worker, else 504."""
-    is_live = any(
-        count for outcome, count in result.outcomes.items() if outcome is not Outcome.UNAVAILABLE
+    """Return 503 when no shard could even be asked, else 504."""
+    was_asked = any(
+        count for outcome, count in result.outcomes.items() if outcome not in _NOT_ASKED
     )
-    return 504 if is_live else 503
+    return 504 if was_asked else 503
 
 
 def problem_of(error: Exception) -> Response:
@@ -124,10 +125,8 @@ def problem_of(error: Exception) -> Response:
             slug, status = "not-found", 404
         case ConflictError():
             slug, status = "conflict", 409
-        case InsufficientCoverageError(result=result):
-            slug, status = "insufficient-coverage", coverage_status(result)
-            members = result.to_json()
-            headers = retry_after(1.0) if status == 503 else None
+        case InsufficientCoverageError():
+            return insufficient_coverage(error, coverage_status(error.result))
         case UnavailableError(retry_after_s=retry_after_s):
             slug, status, headers = "unavailable", 503, retry_after(retry_after_s)
         case _:
@@ -135,6 +134,12 @@ def problem_of(error: Exception) -> Response:
             if not isinstance(error, HedgerowError):
                 detail = "something that nobody foresaw; the gateway's log has it"
     return problem(slug, status, detail, members, headers)
+
+
+def insufficient_coverage(error: InsufficientCoverageError, status: int) -> Response:
+    """Answer with what there is: the members of an answer beside those of a problem."""
+    headers = retry_after(1.0) if status == 503 else None
+    return problem("insufficient-coverage", status, str(error), error.result.to_json(), headers)
 
 
 def _what_is_at_fault(error: BadRequestError) -> dict[str, Any]:

@@ -6,9 +6,16 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from common.config import GatewaySettings
+from common.errors import InsufficientCoverageError
 from gateway.http.limits import read_body
 from gateway.http.ports import GatewayPort
-from gateway.http.problems import BadBodyError, json_response, reasons
+from gateway.http.problems import (
+    BadBodyError,
+    coverage_status,
+    insufficient_coverage,
+    json_response,
+    reasons,
+)
 from gateway.http.schema import SearchAnswer, answers, json_body
 from gateway.result import SearchQuery
 
@@ -96,20 +103,24 @@ def search_routes(gateway: GatewayPort, settings: GatewaySettings) -> APIRouter:
         except ValidationError as error:
             raise BadBodyError(reasons(error.errors())) from error
         fields = body.fields
-        result = await gateway.search(
-            SearchQuery(
-                collection=name,
-                query=body.query,
-                k=body.k,
-                deadline_ms=body.deadline_ms,
-                rank_profile=body.rank_profile,
-                filter=body.filter,
-                fields=tuple(fields) if isinstance(fields, list) else fields,
-                minimum_coverage=body.minimum_coverage,
-                explain=body.explain,
-                syntax=body.syntax,
-            )
+        query = SearchQuery(
+            collection=name,
+            query=body.query,
+            k=body.k,
+            deadline_ms=body.deadline_ms,
+            rank_profile=body.rank_profile,
+            filter=body.filter,
+            fields=tuple(fields) if isinstance(fields, list) else fields,
+            minimum_coverage=body.minimum_coverage,
+            explain=body.explain,
+            syntax=body.syntax,
         )
+        try:
+            result = await gateway.search(query)
+        except InsufficientCoverageError as error:
+            # Asked, but Redis has gone since: that is nobody live, whatever the shards' outcomes.
+            status = coverage_status(error.result) if gateway.is_ready else 503
+            return insufficient_coverage(error, status)
         return json_response(result.to_json())
 
     return router

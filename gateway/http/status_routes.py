@@ -47,7 +47,7 @@ def status_routes(gateway: GatewayPort, settings: GatewaySettings) -> APIRouter:
     @router.post(
         "/v1/shards/{shard}/breaker",
         summary="Set a shard's breaker by hand, in this gateway",
-        responses=answers(200, BreakerBody, 400, 404),
+        responses=answers(200, BreakerBody, 400, 413),
         openapi_extra=json_body(BreakerBody),
         response_class=Response,
     )
