@@ -1,0 +1,62 @@
+"""Whether a worker lives: the health check of its container.
+
+    python -m shard_worker.health WORKER
+
+Exit 0 when the worker's heartbeat in Redis is fresh, else 1 with the reason on stderr. It asks
+what the gateways ask, so a worker is healthy exactly when they send it work; a process that runs
+but has lost Redis, or whose loop is stuck, is not.
+"""
+
+import asyncio
+import sys
+
+from common.config import Settings, load_settings
+from common.control import connect
+from common.errors import HedgerowError
+from common.heartbeat import Heartbeat
+from common.keys import Keys
+
+
+async def unhealthy_because(worker_id: str, settings: Settings) -> str | None:
+    """Read the worker's heartbeat once.
+
+    Returns:
+        None when it is fresh, else what is wrong with it.
+
+    Raises:
+        ConfigurationError: the server refuses the connection.
+        RedisUnavailableError: the server does not answer.
+        WireError: the heartbeat cannot be read.
+    """
+    control = await connect(settings.redis)
+    try:
+        packed, (seconds, microseconds) = await control.pipeline(
+            [("HGET", Keys(settings.redis.key_prefix).workers, worker_id), ("TIME",)]
+        )
+    finally:
+        await control.close()
+    if packed is None:
+        return "it has sent no heartbeat"
+    age_s = int(seconds) + int(microseconds) / 1e6 - Heartbeat.unpack(packed).beat_at_ms / 1000
+    if age_s >= settings.worker.heartbeat_expiry_s:
+        return f"its last heartbeat is {age_s:.1f} s old"
+    return None
+
+
+def run() -> int:
+    """Check the worker that the command line names; returns the exit status."""
+    if len(sys.argv) != 2:
+        sys.stderr.write("usage: python -m shard_worker.health WORKER\n")
+        return 2
+    try:
+        reason = asyncio.run(unhealthy_because(sys.argv[1], load_settings()))
+    except HedgerowError as error:
+        reason = str(error)
+    if reason is None:
+        return 0
+    sys.stderr.write(f"{sys.argv[1]}: {reason}\n")
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(run())

@@ -1,0 +1,67 @@
+"""The health check of a worker's container, as a process against a real server."""
+
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+from common.config import RedisSettings
+from common.control import Control, connect
+from common.heartbeat import Heartbeat
+from common.keys import Keys
+from tests.conftest import RedisServer
+
+pytestmark = pytest.mark.integration
+
+
+def check(server_url: str, prefix: str, worker: str) -> subprocess.CompletedProcess[str]:
+    """Run the check as a container engine would."""
+    return subprocess.run(
+        [sys.executable, "-m", "shard_worker.health", worker],
+        env={
+            **os.environ,
+            "HEDGEROW_REDIS__URL": server_url,
+            "HEDGEROW_REDIS__KEY_PREFIX": prefix,
+            "HEDGEROW_REDIS__COMMAND_TIMEOUT_S": "1",
+            "HEDGEROW_WORKER__HEARTBEAT_EXPIRY_S": "30",
+        },
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+
+async def beat(control: Control, prefix: str, worker: str, age_s: float) -> None:
+    """Store a heartbeat that was sent `age_s` ago."""
+    now_ms = int((time.time() - age_s) * 1000)
+    heartbeat = Heartbeat(worker, 1, "here", [0], "0", beat_at_ms=now_ms, started_at_ms=now_ms)
+    await control.execute("HSET", Keys(prefix).workers, worker, heartbeat.pack())
+
+
+async def test_a_worker_is_healthy_while_its_heartbeat_is_fresh(
+    redis_server: RedisServer, key_prefix: str
+) -> None:
+    """Exit 0 for a fresh heartbeat; 1 with the reason for a stale one and for none at all."""
+    control = await connect(RedisSettings(url=redis_server.url))
+    try:
+        await beat(control, key_prefix, "fresh", age_s=0)
+        await beat(control, key_prefix, "stale", age_s=40)
+    finally:
+        await control.close()
+
+    assert check(redis_server.url, key_prefix, "fresh").returncode == 0
+    stale = check(redis_server.url, key_prefix, "stale")
+    assert (stale.returncode, "40." in stale.stderr) == (1, True)
+    absent = check(redis_server.url, key_prefix, "absent")
+    assert (absent.returncode, "no heartbeat" in absent.stderr) == (1, True)
+
+
+def test_a_worker_without_redis_is_unhealthy(key_prefix: str) -> None:
+    """Exit 1 and one line, no traceback, when the server does not answer."""
+    result = check("unix:///nowhere/redis.sock", key_prefix, "worker-0")
+    assert result.returncode == 1
+    assert "Traceback" not in result.stderr
+    assert result.stderr.count("\n") == 1
