@@ -1,0 +1,60 @@
+# One image for both programs: `gateway serve` (the default) and `shard-worker`.
+#
+# All that is installed is pinned and hashed (requirements*.lock), compiled to byte code that does
+# not depend on file times, and copied into the final stage, which holds neither build tools nor
+# package caches.
+
+FROM python:3.13-slim AS build
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
+WORKDIR /build
+
+RUN python -m venv --without-pip /opt/backend && python -m venv --without-pip /opt/hedgerow
+
+COPY requirements-build.lock requirements.lock ./
+RUN python -m pip --python /opt/backend install --require-hashes --requirement requirements-build.lock
+# Of numpy and scipy, which `gateway eval` alone needs, a fifth is tests.
+RUN python -m pip --python /opt/hedgerow install --no-compile --require-hashes --only-binary :all: \
+        --requirement requirements.lock \
+ && find /opt/hedgerow -depth -type d -name tests -path '*/site-packages/*' -exec rm -r {} + \
+ && /opt/hedgerow/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash \
+        /opt/hedgerow/lib
+
+COPY pyproject.toml README.md LICENSE ./
+COPY common common
+COPY gateway gateway
+COPY shard_worker shard_worker
+# Times inside the wheel are fixed, so that the same sources make the same bytes.
+RUN export SOURCE_DATE_EPOCH=1577836800 \
+ && /opt/backend/bin/python -m hatchling build --target wheel --directory dist \
+ && python -m pip --python /opt/hedgerow install --no-compile --no-index --no-deps dist/*.whl \
+ && /opt/hedgerow/bin/python -m compileall -q --invalidation-mode unchecked-hash \
+        /opt/hedgerow/lib/python3*/site-packages/common \
+        /opt/hedgerow/lib/python3*/site-packages/gateway \
+        /opt/hedgerow/lib/python3*/site-packages/shard_worker
+
+
+FROM python:3.13-slim
+LABEL org.opencontainers.image.title="Hedgerow" \
+      org.opencontainers.image.description="Scatter-gather serving: gateway and shard worker" \
+      org.opencontainers.image.licenses="Apache-2.0"
+
+# A volume that is mounted at /data for the first time takes over this folder's owner.
+RUN groupadd --gid 10001 hedgerow \
+ && useradd --uid 10001 --gid hedgerow --no-create-home --home-dir /app --shell /usr/sbin/nologin \
+        hedgerow \
+ && install --directory --owner=hedgerow --group=hedgerow /data \
+ && install --directory /app
+COPY --from=build /opt/hedgerow /opt/hedgerow
+
+ENV PATH=/opt/hedgerow/bin:$PATH \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1 \
+    HEDGEROW_DATA=/data \
+    HEDGEROW_GATEWAY__HOST=0.0.0.0 \
+    HEDGEROW_LOG_FORMAT=json
+
+# /app is where users mount hedgerow.toml and ranking code; nothing of ours is in it.
+USER 10001:10001
+WORKDIR /app
+EXPOSE 8080
+CMD ["gateway", "serve"]

@@ -1,0 +1,94 @@
+#!/usr/bin/env bash
+# Makes stand-ins for the two images that Dockerfile and compose.yaml start from, out of Debian's
+# packages, for a machine that reaches a Debian mirror but no container registry. Where a registry
+# is reached this script has nothing to do: `docker pull` brings the real ones.
+#
+# A stand-in does what Hedgerow needs of the original: the same name, programs at the same paths,
+# the same user ids, the same entry point. It trusts the authorities that this machine trusts and
+# asks the package index that this machine asks, so that builds from it work wherever this machine
+# does.
+#
+# Needs root, debootstrap and a running engine. Images that exist are left alone; --force remakes
+# them. Environment: DEBIAN_MIRROR.
+set -euo pipefail
+
+PYTHON_IMAGE=python:3.13-slim
+SERVER_IMAGE=valkey/valkey:8.1
+SUITE=trixie
+MIRROR=${DEBIAN_MIRROR:-http://deb.debian.org/debian}
+
+has() { docker image inspect "$1" >/dev/null 2>&1; }
+
+if [[ ${1:-} != --force ]] && has "$PYTHON_IMAGE" && has "$SERVER_IMAGE"; then
+    echo "base images are here: $PYTHON_IMAGE $SERVER_IMAGE"
+    exit 0
+fi
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+setting() { python3 -m pip config get "global.$1" 2>/dev/null || true; }
+
+pip_configuration() {
+    printf '[global]\ncert = /etc/ssl/certs/ca-certificates.crt\nbreak-system-packages = true\n'
+    local name value
+    for name in index-url extra-index-url trusted-host; do
+        value=$(setting "$name")
+        if [[ -n $value ]]; then printf '%s = %s\n' "$name" "$value"; fi
+    done
+}
+
+echo "debootstrap $SUITE from $MIRROR"
+mkdir "$work/context"
+debootstrap --variant=minbase --include=ca-certificates "$SUITE" "$work/root" "$MIRROR" \
+    >"$work/debootstrap.log" 2>&1 || { tail -30 "$work/debootstrap.log" >&2; exit 1; }
+cp --dereference /etc/ssl/certs/ca-certificates.crt "$work/root/etc/ssl/certs/ca-certificates.crt"
+rm -rf "$work"/root/var/cache/apt/* "$work"/root/var/lib/apt/lists/* "$work"/root/var/log/*
+rm -rf "$work"/root/usr/share/{doc,man,locale,info}/*
+tar -C "$work/root" --numeric-owner -c . | docker import - hedgerow-debian:$SUITE >/dev/null
+
+pip_configuration >"$work/context/pip.conf"
+
+# The entry point of the official image: a server that was started as root gives that up.
+cat >"$work/context/docker-entrypoint.sh" <<'SCRIPT'
+#!/bin/sh
+set -e
+if [ "${1#-}" != "$1" ] || [ "${1%.conf}" != "$1" ]; then set -- valkey-server "$@"; fi
+if [ "$1" = valkey-server ] && [ "$(id -u)" = 0 ]; then
+    find . \! -user valkey -exec chown valkey '{}' +
+    exec setpriv --reuid=valkey --regid=valkey --clear-groups -- "$0" "$@"
+fi
+exec "$@"
+SCRIPT
+chmod 755 "$work/context/docker-entrypoint.sh"
+
+echo "build $PYTHON_IMAGE"
+docker build --quiet --tag "$PYTHON_IMAGE" --file - "$work/context" <<DOCKERFILE
+FROM hedgerow-debian:$SUITE
+RUN apt-get update \
+ && apt-get install --yes --no-install-recommends python3 python3-pip python3-venv \
+ && apt-get clean && rm -rf /var/lib/apt/lists/* /usr/share/doc/* /usr/share/man/* \
+ && ln -s /usr/bin/python3 /usr/local/bin/python3 && ln -s python3 /usr/local/bin/python \
+ && ln -s /usr/bin/pip3 /usr/local/bin/pip
+COPY pip.conf /etc/pip.conf
+ENV SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt LANG=C.UTF-8
+CMD ["python3"]
+DOCKERFILE
+
+echo "build $SERVER_IMAGE"
+docker build --quiet --tag "$SERVER_IMAGE" --file - "$work/context" <<DOCKERFILE
+FROM hedgerow-debian:$SUITE
+RUN groupadd --system --gid 999 valkey \
+ && useradd --system --gid valkey --uid 999 --home-dir /data valkey \
+ && apt-get update \
+ && apt-get install --yes --no-install-recommends valkey-server \
+ && apt-get clean && rm -rf /var/lib/apt/lists/* /usr/share/doc/* /usr/share/man/* \
+    /etc/valkey /var/lib/valkey \
+ && install --directory --owner=valkey --group=valkey /data
+COPY docker-entrypoint.sh /usr/local/bin/
+VOLUME /data
+WORKDIR /data
+EXPOSE 6379
+ENTRYPOINT ["docker-entrypoint.sh"]
+CMD ["valkey-server"]
+DOCKERFILE

@@ -1,0 +1,10 @@
+#!/bin/sh
+# Starts the server with the password from the environment. It is hashed and goes in by standard
+# input, so that it appears on no command line and in no file, and may hold any characters.
+set -eu
+: "${HEDGEROW_REDIS_PASSWORD:?must be set}"
+hash=$(printf %s "$HEDGEROW_REDIS_PASSWORD" | sha256sum | cut -d ' ' -f 1)
+unset HEDGEROW_REDIS_PASSWORD
+exec valkey-server /etc/hedgerow/redis.conf - <<CONF
+user default on #$hash ~* &* +@all
+CONF
