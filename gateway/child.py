@@ -1,0 +1,210 @@
+"""One child process: how it is started, how it is ended, and that it never outlives us."""
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from common.errors import ConfigurationError
+from gateway.child_log import ChildLog
+
+# Stands in a Program's arguments for the number of the descriptor that reads EOF when we are gone.
+PARENT_PIPE = "{parent-pipe}"
+_KILLED_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """What a child runs.
+
+    Attributes:
+        name: names the child, its log and its lock.
+        arguments: the command line, with `PARENT_PIPE` where the descriptor's number goes.
+        drain_s: how long it may take to end after SIGTERM before it is killed.
+        environment: variables beside those that we have; None takes one away.
+        is_quiet: whether its log speaks another language than ours, so that only its death is
+            worth a line on the terminal.
+    """
+
+    name: str
+    arguments: tuple[str, ...]
+    drain_s: float
+    environment: Mapping[str, str | None] = field(default_factory=dict)
+    is_quiet: bool = False
+
+
+class Child:
+    """A running program.
+
+    Three things tie it to us. A pipe whose other end only we hold reads EOF when we are gone,
+    however we went. A session of its own keeps the terminal's Ctrl-C from it, so that the drain
+    has one order. A lock that it inherits is held for as long as it lives, so that a later start
+    on the same folder finds out about one that stayed behind.
+
+    Attributes:
+        started_at: when it was started, in s of the monotonic clock.
+    """
+
+    def __init__(self, program: Program, process: asyncio.subprocess.Process, pipe: int) -> None:
+        self.program = program
+        self.started_at = time.monotonic()
+        self._process = process
+        self._pipe = pipe
+
+    @classmethod
+    async def start(cls, program: Program, folder: Path, log: ChildLog) -> "Child":
+        """Start `program`.
+
+        Args:
+            program: what to run.
+            folder: where its lock is; exists.
+            log: takes its standard output and error.
+
+        Raises:
+            ConfigurationError: an earlier child of this name lives and cannot be ended.
+            OSError: it cannot be started.
+        """
+        lock = await _lock_of(program.name, folder, program.drain_s)
+        pipe_read, pipe_write = os.pipe()
+        output = log.open()
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *(part.replace(PARENT_PIPE, str(pipe_read)) for part in program.arguments),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env=_environment(program.environment),
+                pass_fds=(pipe_read, lock),
+                start_new_session=True,
+            )
+        except BaseException:
+            os.close(pipe_write)
+            raise
+        else:
+            os.pwrite(lock, f"{process.pid}\n".encode(), 0)
+            return cls(program, process, pipe_write)
+        finally:
+            for descriptor in (pipe_read, output, lock):
+                os.close(descriptor)
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it has not ended, as far as we have heard."""
+        return self._process.returncode is None
+
+    async def wait(self) -> int:
+        """Wait for its end and clear up what it left; its exit code, or minus the signal."""
+        code = await self._process.wait()
+        self._close_pipe()
+        # Its own children (scorers) notice its end by themselves; one that cannot is ended here.
+        self._signal_session(signal.SIGKILL)
+        return code
+
+    async def drain(self) -> int:
+        """Ask it to end, and make it end when it takes too long; its exit code."""
+        with contextlib.suppress(ProcessLookupError):
+            self._process.terminate()
+        # One that was stopped could not act on the first.
+        self._signal_session(signal.SIGCONT)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self.program.drain_s):
+                return await self.wait()
+        self.kill()
+        return await self.wait()
+
+    def kill(self) -> None:
+        """End it, and every process of its session, at once."""
+        self._signal_session(signal.SIGKILL)
+        self.send(signal.SIGKILL)
+
+    def send(self, number: signal.Signals) -> None:
+        """Send it one signal, as anybody on this machine could."""
+        with contextlib.suppress(ProcessLookupError):
+            self._process.send_signal(number)
+
+    def _signal_session(self, number: signal.Signals) -> None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, number)
+
+    def _close_pipe(self) -> None:
+        if self._pipe >= 0:
+            os.close(self._pipe)
+            self._pipe = -1
+
+
+def ending(code: int) -> str:
+    """Say in words how a process ended; takes its exit code, or minus the signal."""
+    if code >= 0:
+        return f"ended with exit code {code}"
+    try:
+        return f"was killed by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"was killed by signal {-code}"
+
+
+def _environment(changes: Mapping[str, str | None]) -> dict[str, str]:
+    merged: dict[str, str | None] = {**os.environ, **changes}
+    return {name: value for name, value in merged.items() if value is not None}
+
+
+async def _lock_of(name: str, folder: Path, drain_s: float) -> int:
+    """Take the lock that a child holds for its life; returns its descriptor."""
+    descriptor = os.open(folder / f"{name}.lock", os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        await _take_over(descriptor, f"{name} on {folder.parent}", drain_s)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+async def _take_over(descriptor: int, what: str, drain_s: float) -> None:
+    """Lock; wait for an earlier child that holds it, and end it when that takes too long.
+
+    An earlier child is one whose supervisor was killed: it has read EOF and is draining, or it
+    hangs. The lock says that it lives, so that its number in the file is not somebody else's.
+    """
+    if not await _locked(descriptor, drain_s):
+        holder = read_pid(descriptor)
+        if holder is not None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(holder, signal.SIGKILL)
+        if not await _locked(descriptor, _KILLED_S):
+            raise ConfigurationError(f"an earlier {what} lives on, process {holder or 'unknown'}")
+    os.ftruncate(descriptor, 0)
+
+
+async def _locked(descriptor: int, patience_s: float) -> bool:
+    deadline = time.monotonic() + patience_s
+    while not try_lock(descriptor):
+        if time.monotonic() >= deadline:
+            return False
+        # flock(2) has no form that waits without blocking the loop.
+        await asyncio.sleep(0.05)
+    return True
+
+
+def try_lock(descriptor: int) -> bool:
+    """Take an advisory lock on a whole file; whether it was free."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def read_pid(descriptor: int) -> int | None:
+    """Read the process id that stands in a lock file."""
+    text = os.pread(descriptor, 32, 0).strip()
+    return int(text) if text.isdigit() else None

@@ -1,0 +1,41 @@
+"""Waiting for real processes, with a bound."""
+
+import asyncio
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+
+async def eventually(holds: Callable[[], bool], what: str, timeout_s: float = 15.0) -> None:
+    """Wait until `holds()`; fail, naming `what`, when it does not within `timeout_s`."""
+    deadline = time.monotonic() + timeout_s
+    while not holds():
+        assert time.monotonic() < deadline, f"within {timeout_s} s: {what}"
+        await asyncio.sleep(0.02)
+
+
+def is_alive(pid: int) -> bool:
+    """Whether the process runs; one that has ended and is not yet reaped does not."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError, IndexError):
+        return not Path("/proc/self").exists()
+    return state != "Z"
+
+
+def processes_mentioning(text: str) -> dict[int, str]:
+    """Process id → command line, of every process whose command line contains `text`."""
+    found = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            line = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if text in line and int(folder.name) != os.getpid() and is_alive(int(folder.name)):
+            found[int(folder.name)] = line
+    return found

@@ -1,0 +1,253 @@
+"""The embedded Valkey: what survives, what it leaves, and that it never outlives its parent."""
+
+import asyncio
+import os
+import signal
+import stat
+import subprocess
+import sys
+import textwrap
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from common.config import RedisSettings
+from common.control import Control, connect
+from common.errors import RedisUnavailableError
+from gateway.embedded_redis import NAME, EmbeddedRedis
+from gateway.restart_policy import RestartPolicy
+from gateway.supervisor import Event, Supervisor
+from tests.integration.processes import eventually, is_alive
+
+pytestmark = pytest.mark.integration
+
+QUICK = RestartPolicy(initial_s=0.02, max_s=0.2, jitter=0.0)
+
+
+async def _ignore(_name: str) -> None:
+    """Nothing is to be done about a death."""
+
+
+class Running:
+    """An embedded server under a supervisor."""
+
+    def __init__(self, data: Path, *, guardian: bool = False) -> None:
+        """Start nothing yet."""
+        self.events: list[Event] = []
+        self.redis = EmbeddedRedis(data, guardian=guardian)
+        self.supervisor = Supervisor(data, QUICK, self.events.append, _ignore)
+
+    async def start(self) -> None:
+        """Start it and wait until it answers."""
+        await self.supervisor.start(self.redis.program())
+        await self.redis.wait_until_ready(10.0)
+
+    async def stop(self) -> None:
+        """Drain it."""
+        await self.supervisor.close()
+        self.redis.close()
+
+    @property
+    def pid(self) -> int:
+        """Process id of the server that runs now."""
+        child = self.supervisor.child(NAME)
+        assert child is not None
+        return child.pid
+
+    async def connect(self) -> Control:
+        """Connect a client."""
+        return await connect(RedisSettings(url=self.redis.url), wait_s=10.0)
+
+
+@pytest.fixture
+async def running(tmp_path: Path) -> AsyncIterator[Running]:
+    """A server that is gone when the test is over."""
+    one = Running(tmp_path)
+    await one.start()
+    yield one
+    await one.stop()
+
+
+async def test_the_supervised_process_is_the_server_itself(running: Running) -> None:
+    """The tether leaves no process between us and the server: one id, one exit status."""
+    control = await running.connect()
+    assert control.server.name == "valkey"
+    assert control.server.pid == running.pid
+    await control.close()
+
+
+async def test_nobody_else_can_reach_it(running: Running) -> None:
+    """There is no TCP port, and the socket's folder is the owner's alone."""
+    control = await running.connect()
+    assert await control.execute("CONFIG", "GET", "port") in ([b"port", b"0"], {b"port": b"0"})
+    await control.close()
+    assert stat.S_IMODE(running.redis.folder.stat().st_mode) == 0o700
+    assert stat.S_IMODE(running.redis.socket.stat().st_mode) == 0o700
+
+
+async def test_what_was_acknowledged_survives_a_kill_at_any_moment(running: Running) -> None:
+    """Killing the server in the middle of writes loses none that it has answered."""
+    acknowledged = 0
+    for _round in range(3):
+        control = await running.connect()
+        victim = running.pid
+
+        async def write(client: Control) -> int:
+            count = 0
+            while True:
+                try:
+                    await client.execute("RPUSH", "written", b"x" * 100, retry=False)
+                except Exception:  # noqa: BLE001 - whatever it is, it was not acknowledged
+                    return count
+                count += 1
+
+        writer = asyncio.create_task(write(control))
+        await asyncio.sleep(0.3)  # long enough to be in the middle; the claim needs no instant
+        os.kill(victim, signal.SIGKILL)
+        acknowledged += await writer
+        await control.close()
+        await eventually(
+            lambda victim=victim: (
+                running.supervisor.child(NAME) is not None  # type: ignore[misc]
+                and running.pid != victim
+            ),
+            "another server",
+        )
+        await running.redis.wait_until_ready(10.0)
+        again = await running.connect()
+        survived = await again.execute("LLEN", "written")
+        await again.close()
+        # One more than was acknowledged at most in each round: written, killed before the answer.
+        assert acknowledged <= survived <= acknowledged + _round + 1
+    assert acknowledged > 100
+
+
+async def test_the_writes_go_to_the_file_before_the_answer(running: Running) -> None:
+    """No fsync stands between a write and its place in the file: the setting that promises it.
+
+    With everysec a server puts the write off while a background fsync runs, and answers first.
+    """
+    control = await running.connect()
+    reply = await control.execute("CONFIG", "GET", "appendfsync")
+    await control.close()
+    assert b"no" in (reply if isinstance(reply, list) else reply.values())
+
+
+async def test_a_torn_tail_loads(tmp_path: Path) -> None:
+    """A file that ends in half a command is loaded up to it."""
+    one = Running(tmp_path)
+    await one.start()
+    control = await one.connect()
+    await control.execute("SET", "kept", "1")
+    await control.close()
+    await one.stop()
+    (tail,) = (tmp_path / "redis" / "appendonlydir").glob("*.incr.aof")
+    with tail.open("ab") as file:
+        file.write(b"*3\r\n$3\r\nSET\r\n$4\r\nto")
+    again = Running(tmp_path)
+    await again.start()
+    control = await again.connect()
+    assert await control.execute("GET", "kept") == b"1"
+    await control.close()
+    await again.stop()
+
+
+async def test_syncing_takes_files_that_vanish(running: Running) -> None:
+    """Syncing works on a server that writes, and on one that has rewritten its file."""
+    control = await running.connect()
+    await control.execute("SET", "a", "1")
+    running.redis.sync()
+    await control.execute("BGREWRITEAOF")
+    running.redis.sync()
+    await control.close()
+
+
+async def test_a_long_path_gets_a_short_socket(tmp_path: Path) -> None:
+    """A folder whose path no socket address can hold works too, and leaves nothing in /tmp."""
+    data = tmp_path / ("long" * 20) / ("long" * 20)
+    data.mkdir(parents=True)
+    one = Running(data)
+    await one.start()
+    assert len(os.fsencode(one.redis.socket)) <= 100
+    folder = one.redis.socket.parent
+    assert folder.exists()
+    await one.stop()
+    assert not folder.exists()
+
+
+async def test_a_socket_without_a_server_says_so(tmp_path: Path) -> None:
+    """Waiting for a server that is not there ends, and says what was found."""
+    one = EmbeddedRedis(tmp_path)
+    with pytest.raises(RedisUnavailableError, match="answered nothing"):
+        await one.wait_until_ready(0.1)
+
+
+@pytest.mark.parametrize("guardian", [False, True], ids=["platform's tether", "guardian"])
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+async def test_the_server_dies_with_its_parent(
+    tmp_path: Path, guardian: bool, number: signal.Signals
+) -> None:
+    """However the supervisor's process goes, the server and its guardian are gone in seconds."""
+    script = textwrap.dedent(f"""
+        import asyncio
+        from pathlib import Path
+        from tests.integration.test_embedded_redis import Running
+
+        async def main():
+            one = Running(Path({str(tmp_path)!r}), guardian={guardian})
+            await one.start()
+            control = await one.connect()
+            await control.execute("SET", "kept", "1")
+            print(one.pid, flush=True)
+            await asyncio.sleep(60)
+
+        asyncio.run(main())
+    """)
+    parent = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", script, stdout=subprocess.PIPE
+    )
+    assert parent.stdout is not None
+    server = int(await parent.stdout.readline())
+    children = _children(server)
+    assert len(children) == (1 if guardian or sys.platform != "linux" else 0)
+    parent.send_signal(number)
+    await parent.wait()
+    await eventually(
+        lambda: not any(map(is_alive, [server, *children])), "server and guardian are gone", 5.0
+    )
+    again = Running(tmp_path)
+    await again.start()
+    control = await again.connect()
+    assert await control.execute("GET", "kept") == b"1"
+    await control.close()
+    await again.stop()
+
+
+async def test_a_guardian_does_not_outlive_its_server(tmp_path: Path) -> None:
+    """The guardian of a server that was killed goes too, and the next server has its own."""
+    one = Running(tmp_path, guardian=True)
+    await one.start()
+    first = one.pid
+    (guardian,) = _children(first)
+    os.kill(first, signal.SIGKILL)
+    await eventually(lambda: not is_alive(guardian), "the guardian is gone")
+    await eventually(
+        lambda: one.supervisor.child(NAME) is not None and one.pid != first, "another server"
+    )
+    await one.redis.wait_until_ready(10.0)
+    (its_own,) = _children(one.pid)
+    await one.stop()
+    await eventually(lambda: not is_alive(its_own), "its guardian is gone too")
+
+
+def _children(pid: int) -> list[int]:
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            fields = (folder / "stat").read_text().rpartition(")")[2].split()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if int(fields[1]) == pid:
+            found.append(int(folder.name))
+    return found
