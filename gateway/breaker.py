@@ -147,8 +147,8 @@ class Breaker:
         self._consecutive_limit = settings.consecutive_failures
         self._size = settings.sliding_window_size
         self._minimum_calls = min(settings.minimum_number_of_calls, self._size)
-        self._failed_limit = settings.failure_rate_threshold / 100
-        self._slow_limit = settings.slow_call_rate_threshold / 100
+        self._failed_limit = settings.failure_rate_threshold
+        self._slow_limit = settings.slow_call_rate_threshold
         self._slow_s = settings.slow_call_duration_threshold_ms / 1000
         self._max_wait_s = settings.max_wait_duration_in_open_state_s
         self._base_wait_s = min(settings.wait_duration_in_open_state_s, self._max_wait_s)
@@ -255,9 +255,9 @@ class Breaker:
         if self._consecutive >= self._consecutive_limit:
             self._open(now, f"{self._consecutive} failures in a row")
         elif calls >= self._minimum_calls:
-            if failed >= self._failed_limit * calls:
+            if 100 * failed >= self._failed_limit * calls:
                 self._open(now, f"{failed} of the last {calls} calls failed")
-            elif slow >= self._slow_limit * calls:
+            elif 100 * slow >= self._slow_limit * calls:
                 self._open(now, f"{slow} of the last {calls} calls were slow")
 
     def _probe(self, now: float) -> Permit | None:
@@ -287,7 +287,7 @@ class Breaker:
             self._probes_ok += 1
             self._probes_slow += is_slow
             if self._probes_ok >= self._num_probes:
-                if self._probes_slow >= self._slow_limit * self._probes_ok:
+                if 100 * self._probes_slow >= self._slow_limit * self._probes_ok:
                     self._open_again(now, "the probes were slow")
                 else:
                     self._close(now, "the probes succeeded")

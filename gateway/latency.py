@@ -106,7 +106,8 @@ class FetchReserve:
             is_late: whether the deadline cut it off, so that it needs more than it took.
         """
         ring = self._ring
-        ring.add(duration_s * _LATE_FACTOR if is_late else duration_s)
+        # One that was late before it began took no time, which must not look like a short need.
+        ring.add(max(duration_s * _LATE_FACTOR, self._need_s) if is_late else duration_s)
         if ring.value is not None:
             self._need_s = max(ring.value, self._floor_s)
 

