@@ -1,0 +1,107 @@
+"""A query, understood: its fields exist and its values have their fields' types."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+from typing import NamedTuple, TypeAlias
+
+Value: TypeAlias = str | int | float | bool | datetime
+
+
+class Occur(Enum):
+    """What a clause demands of a document."""
+
+    SHOULD = "should"
+    MUST = "must"
+    MUST_NOT = "must_not"
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """Words of a text field.
+
+    Attributes:
+        field: the field; None for all text.
+        text: not yet analysed.
+        is_phrase: whether they must stand in this order, at most `slop` places off.
+        is_prefix: whether the last word is only the beginning of one.
+    """
+
+    field: str | None
+    text: str
+    is_phrase: bool = False
+    slop: int = 0
+    is_prefix: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Fuzzy:
+    """A word that is at most `distance` edits away; in a text field or a keyword."""
+
+    field: str | None
+    text: str
+    distance: int
+
+
+@dataclass(frozen=True, slots=True)
+class Prefix:
+    """Words that begin so; in a text field or a keyword."""
+
+    field: str | None
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class OneOf:
+    """A field that is not text has one of these values."""
+
+    field: str
+    values: tuple[Value, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """A field that is not text has a value between the bounds; None is unbounded."""
+
+    field: str
+    lower: Value | None
+    upper: Value | None
+    include_lower: bool = True
+    include_upper: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Present:
+    """A field has a value."""
+
+    field: str
+
+
+@dataclass(frozen=True, slots=True)
+class Everything:
+    """Every document."""
+
+
+@dataclass(frozen=True, slots=True)
+class Boosted:
+    """A part that counts more, or less, in the score."""
+
+    node: "Node"
+    boost: float
+
+
+class Clause(NamedTuple):
+    """A part of a `Clauses` and what is demanded of it."""
+
+    occur: Occur
+    node: "Node"
+
+
+@dataclass(frozen=True, slots=True)
+class Clauses:
+    """Parts that must, should or must not match; none at all match nothing."""
+
+    clauses: tuple[Clause, ...]
+
+
+Node: TypeAlias = Words | Fuzzy | Prefix | OneOf | Range | Present | Everything | Boosted | Clauses

@@ -1,0 +1,240 @@
+"""From a query's tree to tantivy's query, weighted by the statistics of the whole collection."""
+
+import math
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import tantivy
+
+from common.collection import FieldType
+from common.query_tree import (
+    Boosted,
+    Clauses,
+    Everything,
+    Fuzzy,
+    Node,
+    Occur,
+    OneOf,
+    Prefix,
+    Present,
+    Range,
+    Words,
+)
+from shard_worker.schema import PRESENT, analyser_of, searched_field
+from shard_worker.term_statistics import TermStatistics, average_length
+from shard_worker.text_index import TextIndex
+
+K1, B = 1.2, 0.75  # tantivy's, which are Lucene's; they cannot be set
+
+_OCCURS = {
+    Occur.SHOULD: tantivy.Occur.Should,
+    Occur.MUST: tantivy.Occur.Must,
+    Occur.MUST_NOT: tantivy.Occur.MustNot,
+}
+_TYPES = {
+    FieldType.INTEGER: tantivy.FieldType.Integer,
+    FieldType.FLOAT: tantivy.FieldType.Float,
+    FieldType.DATE: tantivy.FieldType.Date,
+}
+
+
+def inverse_document_frequency(documents: int, frequency: int) -> float:
+    """BM25's weight of a term, as tantivy and Lucene have it (never negative)."""
+    return math.log(1.0 + (documents - frequency + 0.5) / (frequency + 0.5))
+
+
+class QueryBuilder:
+    """Builds queries for one snapshot of an index.
+
+    Words score by BM25. Everything else (values, ranges, prefixes, fuzzy words) adds 1, times its
+    boost: a constant is the same on every shard.
+    """
+
+    def __init__(self, index: TextIndex, statistics: TermStatistics | None) -> None:
+        self._index = index
+        self._schema = index.schema
+        self._statistics = statistics
+        self._analyser = analyser_of(index.collection.language)
+        self._searched = searched_field(index.collection)
+        self._average_lengths: dict[str, float] = {}
+
+    def build(self, node: Node, filter_node: Node | None = None) -> tantivy.Query:
+        """The query whose matches are those of `node`, among those of `filter_node`."""
+        query = self._build(node) or tantivy.Query.empty_query()
+        if filter_node is None:
+            return query
+        keep = self._build(filter_node) or tantivy.Query.empty_query()
+        return tantivy.Query.boolean_query(
+            [
+                (tantivy.Occur.Must, query),
+                (tantivy.Occur.Must, tantivy.Query.const_score_query(keep, 0.0)),
+            ]
+        )
+
+    def _build(self, node: Node, occur: Occur = Occur.SHOULD) -> tantivy.Query | None:
+        """None is for what analysis leaves nothing of, such as a stop word: as if not written."""
+        match node:
+            case Words():
+                return self._words(node, occur)
+            case Clauses():
+                return self._clauses(node)
+            case Boosted():
+                inner = self._build(node.node, occur)
+                return None if inner is None else tantivy.Query.boost_query(inner, node.boost)
+            case Fuzzy():
+                return self._expanded(node, node.distance, is_prefix=False)
+            case Prefix():
+                return self._expanded(node, 0, is_prefix=True)
+            case _:
+                return self._constant(node)
+
+    def _clauses(self, node: Clauses) -> tantivy.Query | None:
+        parts = []
+        for occur, part in node.clauses:
+            query = self._build(part, occur)
+            if query is not None:
+                parts.append((_OCCURS[occur], query))
+        if not parts:
+            return None
+        if all(occur is tantivy.Occur.MustNot for occur, _ in parts):
+            everything = tantivy.Query.const_score_query(tantivy.Query.all_query(), 1.0)
+            parts.append((tantivy.Occur.Must, everything))
+        return tantivy.Query.boolean_query(parts)
+
+    def _words(self, node: Words, occur: Occur) -> tantivy.Query | None:
+        name = node.field or self._searched
+        if name is None:
+            return tantivy.Query.empty_query()
+        words = [
+            (token.position, token.text) for token in self._analyser.pre_tokenize(node.text).tokens
+        ]
+        if not words:
+            return None
+        if node.is_prefix and len(words) == 1:
+            return self._expanded(Prefix(node.field, words[0][1]), 0, is_prefix=True)
+        if node.is_phrase and len(words) > 1:
+            return self._phrase(name, words, node)
+        terms = [self._term(name, word) for _, word in words]
+        if len(terms) == 1:
+            return terms[0]
+        # One written word of several, such as "high-speed": any of them, as in a list of words,
+        # unless the whole is demanded.
+        each = tantivy.Occur.Should if occur is Occur.SHOULD else tantivy.Occur.Must
+        return tantivy.Query.boolean_query([(each, term) for term in terms])
+
+    def _term(self, name: str, word: str) -> tantivy.Query:
+        term = tantivy.Query.term_query(self._schema, name, word)
+        return self._weighted(term, name, [word])
+
+    def _phrase(self, name: str, words: Sequence[tuple[int, str]], node: Words) -> tantivy.Query:
+        listed: list[str | tuple[int, str]] = list(words)
+        if node.is_prefix:
+            phrase = tantivy.Query.phrase_prefix_query(self._schema, name, listed)
+            words = words[:-1]
+        else:
+            phrase = tantivy.Query.phrase_query(self._schema, name, listed, node.slop)
+        return self._weighted(phrase, name, [word for _, word in words])
+
+    def _weighted(self, query: tantivy.Query, name: str, words: Sequence[str]) -> tantivy.Query:
+        """Exchange the shard's weight of these words for the collection's.
+
+        The weight of a phrase is the sum of its words'.
+        """
+        if self._statistics is None:
+            return query
+        local_documents = self._index.max_doc
+        documents = max(self._statistics.documents, local_documents)
+        local_weight = weight = 0.0
+        for word in words:
+            local = self._index.document_frequency(name, word)
+            # What was added since the statistics were summed is at least counted here.
+            frequency = max(self._statistics.document_frequency(name, word) or 0, local)
+            local_weight += inverse_document_frequency(local_documents, local)
+            weight += inverse_document_frequency(documents, frequency)
+        average = self._statistics.average_length(name)
+        factor = self._length_factor(average, name, words)
+        return tantivy.Query.boost_query(query, weight / local_weight * factor)
+
+    def _length_factor(self, average: float, name: str, words: Sequence[str]) -> float:
+        """Makes up for the shard's average length, to the first order.
+
+        BM25 divides tf by tf + k1 (1 - b + b length / average). For a document of average length in
+        which the word occurs once, the factor is exact; for others the rest is second order.
+        """
+        local = self._average_lengths.get(name, 0.0)
+        if not local:
+            local = average_length(self._index, name, words)
+            self._average_lengths[name] = local
+        if not local or not average:
+            return 1.0
+        return (1.0 + K1 * (1.0 - B + B * average / local)) / (1.0 + K1)
+
+    def _expanded(self, node: Fuzzy | Prefix, distance: int, *, is_prefix: bool) -> tantivy.Query:
+        name = node.field or self._searched
+        if name is None:
+            return tantivy.Query.empty_query()
+        words = [node.text]
+        if name == self._searched or self._index.collection.type_of(name) is FieldType.TEXT:
+            words = self._analyser.analyze(node.text)
+        queries = [
+            tantivy.Query.const_score_query(
+                tantivy.Query.fuzzy_term_query(
+                    self._schema, name, word, distance=distance, prefix=is_prefix
+                ),
+                1.0,
+            )
+            for word in words
+        ]
+        return tantivy.Query.boolean_query([(tantivy.Occur.Must, query) for query in queries])
+
+    def _constant(self, node: Node) -> tantivy.Query:
+        match node:
+            case OneOf():
+                query = tantivy.Query.term_set_query(self._schema, node.field, list(node.values))
+            case Range():
+                query = self._range(node)
+            case Present():
+                query = self._present(node.field)
+            case Everything():
+                query = tantivy.Query.all_query()
+            case _:
+                raise TypeError(f"{node!r} is no part of a query")
+        return tantivy.Query.const_score_query(query, 1.0)
+
+    def _present(self, name: str) -> tantivy.Query:
+        if self._index.collection.type_of(name) is FieldType.TEXT:
+            return tantivy.Query.term_query(self._schema, PRESENT, name)
+        return tantivy.Query.exists_query(name)
+
+    def _range(self, node: Range) -> tantivy.Query:
+        kind = self._index.collection.type_of(node.field)
+        if node.lower is None and node.upper is None:
+            return self._present(node.field)
+        if kind is FieldType.KEYWORD:
+            return self._index.parse_native(_native_range(node))
+        lower: Any = node.lower
+        upper: Any = node.upper
+        return tantivy.Query.range_query(
+            self._schema,
+            node.field,
+            _TYPES[kind] if kind else tantivy.FieldType.Text,
+            lower,
+            upper,
+            include_lower=node.include_lower,
+            include_upper=node.include_upper,
+        )
+
+
+def _native_range(node: Range) -> str:
+    """A range of keywords in tantivy's syntax: its Python interface has no other way to one."""
+    opening = "[" if node.include_lower else "{"
+    closing = "]" if node.include_upper else "}"
+    return f"{node.field}:{opening}{_bound(node.lower)} TO {_bound(node.upper)}{closing}"
+
+
+def _bound(value: str | float | datetime | None) -> str:
+    if value is None:
+        return "*"
+    escaped = str(value).replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'

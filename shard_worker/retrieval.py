@@ -1,0 +1,65 @@
+"""The best documents of one shard for one query: by score, ties by id, alike on every replica."""
+
+from typing import NamedTuple
+
+import tantivy
+
+from shard_worker.text_index import TextIndex
+
+# Weights are exchanged in single precision, so that scores which are equal in theory come out some
+# 1e-7 apart on different shards. Five digits make them equal again, and their order that of the id.
+_DIGITS = 5
+_SAME = 0.5 * 10.0 ** (1 - _DIGITS)
+_MAX_TIED = 4096  # beyond so many with the last score, which of them are found is arbitrary
+
+
+class Found(NamedTuple):
+    """What a query found.
+
+    Attributes:
+        total: how many documents match, exactly.
+        hits: score and id, best first, ties by id.
+    """
+
+    total: int
+    hits: list[tuple[float, str]]
+
+
+def retrieve(index: TextIndex, query: tantivy.Query, k: int) -> Found:
+    """Find the `k` best.
+
+    tantivy breaks ties by where a document lies, which differs between replicas; so whatever ties
+    with the last of the `k` is read too, up to some thousands, and ordered by id.
+    """
+    limit = k + 1
+    result = index.searcher.search(query, limit)
+    total = _count(result)
+    most = max(k + 1, _MAX_TIED)
+    while len(result.hits) < min(total, most) and _is_tied(result.hits, k):
+        limit = min(limit * 8, most)
+        result = index.searcher.search(query, limit, count=False)
+    hits = result.hits
+    if len(hits) > k:
+        last = hits[k - 1][0]
+        hits = hits[:k] + [hit for hit in hits[k:] if _is_same(hit[0], last)]
+    ids = index.ids([address for _, address in hits])
+    ranked = [(_rounded(score), one) for (score, _), one in zip(hits, ids, strict=True)]
+    ranked.sort(key=lambda hit: (-hit[0], hit[1]))
+    return Found(total, ranked[:k])
+
+
+def _count(result: tantivy.SearchResult) -> int:
+    return int(result.count)  # type: ignore[attr-defined]  # it is there; the stubs leave it out
+
+
+def _is_tied(hits: list[tuple[float, tantivy.DocAddress]], k: int) -> bool:
+    """Whether the last that was read still ties with the last that is wanted."""
+    return _is_same(hits[-1][0], hits[k - 1][0])
+
+
+def _is_same(score: float, other: float) -> bool:
+    return abs(score - other) <= _SAME * abs(other)
+
+
+def _rounded(score: float) -> float:
+    return float(f"{score:.{_DIGITS}g}")

@@ -1,0 +1,226 @@
+"""What runs in a scorer process: retrieval and ranking on the shards of one worker."""
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import msgpack
+
+from common.collection import ID_FIELD
+from common.config import RankProfile
+from common.errors import ExpiredError, WorkError
+from common.query_syntax import parse
+from common.query_tree import Node
+from common.wire import SearchBody, SearchPayload, pack_body, unpack_search_payload
+from shard_worker.query_builder import QueryBuilder
+from shard_worker.ranking import SCORE_FIELD, Budget, SecondPhase, second_phases
+from shard_worker.retrieval import Found, retrieve
+from shard_worker.store import Store
+from shard_worker.term_statistics import StatisticsFile, TermStatistics
+from shard_worker.text_index import TextIndex, TextIndexError
+
+
+@dataclass(frozen=True)
+class ScorerConfig:
+    """What a scorer process is started with.
+
+    Attributes:
+        data: the worker's data folder.
+        shards: the shards that it serves.
+        profiles: name → rank profile.
+        import_path: folders from which the users' functions are imported.
+    """
+
+    data: str
+    shards: tuple[int, ...]
+    profiles: dict[str, RankProfile]
+    import_path: tuple[str, ...] = ()
+
+
+def make_scorer(config: ScorerConfig) -> Callable[[bytes, Budget], bytes]:
+    """Make the function that a scorer process runs for each search.
+
+    It takes msgpack `[shard, generation, packed SearchPayload]` and returns a packed `SearchBody`.
+    Shards are opened when they are first searched, and again when a newer generation is asked for.
+
+    Raises:
+        ConfigurationError: a profile's second phase cannot be used.
+    """
+    for folder in config.import_path:
+        if folder not in sys.path:
+            sys.path.insert(0, folder)
+    return Scorer(config)
+
+
+class Scorer:
+    """Scores searches, one after the other."""
+
+    def __init__(self, config: ScorerConfig) -> None:
+        self._data = Path(config.data)
+        self._profiles = config.profiles
+        self._second_phases = second_phases(config.profiles)
+        self._shards = {shard: _Shard(self._data, shard) for shard in config.shards}
+        self._statistics: dict[str, StatisticsFile] = {}
+
+    def __call__(self, payload: bytes, budget: Budget) -> bytes:
+        """Score one search on one shard.
+
+        Raises:
+            ExpiredError: the budget ran out.
+            RankingError: the profile's second phase failed.
+            WorkError: the shard cannot be searched.
+        """
+        shard, generation, packed = msgpack.unpackb(payload)
+        search = unpack_search_payload(packed)
+        profile = self._profiles.get(search.profile)
+        if profile is None:
+            raise WorkError(f"this worker has no rank profile {search.profile}")
+        if shard not in self._shards:
+            raise WorkError(f"this worker does not serve shard {shard}")
+        return pack_body(self._search(self._shards[shard], generation, search, profile, budget))
+
+    def _search(
+        self,
+        shard: "_Shard",
+        generation: int,
+        search: SearchPayload,
+        profile: RankProfile,
+        budget: Budget,
+    ) -> SearchBody:
+        second_phase = self._second_phases.get(search.profile)
+        # A client that wants more than the candidates gets them, all scored alike.
+        wanted = max(search.k, profile.candidates) if second_phase else search.k
+        if profile.first_phase == "noop":
+            documents, found = shard.first(search.uid, generation, wanted)
+        else:
+            documents, found = self._retrieve(shard, generation, search, wanted)
+        _check(budget)
+        if second_phase is not None and found.hits:
+            candidates = shard.candidates(search.uid, found.hits, profile.fields)
+            _check(budget)
+            found = _rank(second_phase, search, found.total, candidates, budget)
+            _check(budget)
+        hits = found.hits[: search.k]
+        return SearchBody(
+            documents, found.total, True, [one for _, one in hits], [score for score, _ in hits]
+        )
+
+    def _retrieve(
+        self, shard: "_Shard", generation: int, search: SearchPayload, wanted: int
+    ) -> tuple[int, Found]:
+        snapshot = shard.snapshot(search.uid, generation, self._current_statistics(search.uid))
+        if snapshot is None:
+            return 0, Found(0, [])
+        query = snapshot.builder.build(
+            snapshot.parse(search.query, search.strict),
+            snapshot.parse(search.filter, True) if search.filter else None,
+        )
+        return snapshot.index.num_documents, retrieve(snapshot.index, query, wanted)
+
+    def _current_statistics(self, uid: str) -> TermStatistics | None:
+        file = self._statistics.get(uid)
+        if file is None:
+            file = StatisticsFile(self._data / "statistics" / f"{uid}.sqlite")
+            self._statistics[uid] = file
+        return file.current()
+
+
+class _Snapshot:
+    """One collection's index on one shard, with what depends on it."""
+
+    def __init__(self, index: TextIndex, statistics: TermStatistics | None) -> None:
+        self.index = index
+        self.statistics = statistics
+        self.builder = QueryBuilder(index, statistics)
+        self.parse = lru_cache(maxsize=256)(self._parse)
+
+    def _parse(self, query: str, strict: bool) -> Node:
+        # What is lenient for the gateway's warnings was said there.
+        return parse(query, self.index.collection, strict=strict)[0]
+
+
+class _Shard:
+    """One shard's store and indexes, opened when they are first needed."""
+
+    def __init__(self, data: Path, shard: int) -> None:
+        self._folder = data / "shards" / str(shard)
+        self._store: Store | None = None
+        self._snapshots: dict[str, _Snapshot] = {}
+        self._first: dict[str, tuple[int, int, int, list[str]]] = {}
+
+    def _open_store(self) -> Store | None:
+        if self._store is None:
+            path = self._folder / "store.sqlite"
+            if not path.is_file():
+                return None
+            self._store = Store.open(path, read_only=True)
+        return self._store
+
+    def snapshot(
+        self, uid: str, generation: int, statistics: TermStatistics | None
+    ) -> _Snapshot | None:
+        """The index as of `generation` or later; None when the shard has nothing of it yet."""
+        known = self._snapshots.get(uid)
+        if known is None or known.index.generation < generation:
+            try:
+                known = _Snapshot(TextIndex.open(self._folder / uid), statistics)
+            except TextIndexError as error:
+                if generation == 0:
+                    return None
+                raise WorkError(f"the text index cannot be read: {error}") from error
+            self._snapshots[uid] = known
+        elif known.statistics is not statistics:
+            known = _Snapshot(known.index, statistics)
+            self._snapshots[uid] = known
+        return known
+
+    def first(self, uid: str, generation: int, k: int) -> tuple[int, Found]:
+        """The first `k` ids, each with score 0; how many documents there are comes first."""
+        known = self._first.get(uid)
+        if known is None or known[0] != generation or known[1] < k:
+            store = self._open_store()
+            if store is None:
+                return 0, Found(0, [])
+            known = (generation, k, store.count(uid), store.first_ids(uid, k))
+            self._first[uid] = known
+        _, _, documents, ids = known
+        return documents, Found(documents, [(0.0, one) for one in ids[:k]])
+
+    def candidates(
+        self, uid: str, hits: Sequence[tuple[float, str]], fields: Sequence[str] | None
+    ) -> list[dict[str, Any]]:
+        """The hits' documents; one that was deleted since its commit is left out."""
+        store = self._open_store()
+        bodies = store.get(uid, [one for _, one in hits]) if store else []
+        candidates = []
+        for (score, one), body in zip(hits, bodies, strict=bool(store)):
+            if body is not None:
+                document: dict[str, Any] = json.loads(body)
+                if fields is not None:
+                    document = {name: document[name] for name in fields if name in document}
+                document[ID_FIELD] = one
+                document[SCORE_FIELD] = score
+                candidates.append(document)
+        return candidates
+
+
+def _rank(
+    second_phase: SecondPhase,
+    search: SearchPayload,
+    total: int,
+    candidates: list[dict[str, Any]],
+    budget: Budget,
+) -> Found:
+    ids = [candidate[ID_FIELD] for candidate in candidates]
+    scores = second_phase.score(search.query, candidates, budget)
+    ranked = sorted(zip(scores, ids, strict=True), key=lambda hit: (-hit[0], hit[1]))
+    return Found(total, ranked)
+
+
+def _check(budget: Budget) -> None:
+    if budget.expired():
+        raise ExpiredError("the deadline passed, or the query was cancelled, during scoring")
