@@ -8,7 +8,8 @@ HedgerowError
 ├── ConfigurationError       a setting, profile or hook cannot be used; raised at start
 ├── WireError                a message that is malformed, oversized or of an unknown version
 ├── UnavailableError         nobody can answer now; carries when to try again
-│   └── RedisUnavailableError
+│   ├── RedisUnavailableError
+│   └── LoadInterruptedError a bulk load stopped, or waits to be applied; says how far it got
 ├── InsufficientCoverageError  fewer documents were searched than the caller demands
 └── WorkError                one piece of work in a lane did not end well
     ├── ExpiredError         its deadline passed, or it was cancelled
@@ -75,6 +76,19 @@ class UnavailableError(HedgerowError):
 
 class RedisUnavailableError(UnavailableError):
     """The Redis server does not answer."""
+
+
+class LoadInterruptedError(UnavailableError):
+    """A bulk load could not go on, or what it logged is not applied yet.
+
+    Attributes:
+        report: what had become of the lines until then; what it calls accepted is logged and will
+            be applied.
+    """
+
+    def __init__(self, message: str, report: Any, retry_after_s: float = 1.0) -> None:
+        super().__init__(message, retry_after_s)
+        self.report = report
 
 
 class InsufficientCoverageError(HedgerowError):

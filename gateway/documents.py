@@ -1,0 +1,279 @@
+"""The write path's beginning: NDJSON to the shards' logs, in bounded memory.
+
+Lines go into a batch per shard; the batches go to the logs in one round trip as soon as one is
+full, or the stream ends or pauses. A load waits while the replicas are far behind. Parsing runs in
+slices on the loop: it costs some 10 µs a document, and a slice holds a query up for no longer than
+a thread's hold on the interpreter lock would.
+"""
+
+import asyncio
+import time
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Collection,
+    Iterable,
+    Sequence,
+)
+from contextlib import aclosing
+from functools import partial
+from typing import Literal
+
+import structlog
+
+from common.config import LimitSettings
+from common.control import pause_s
+from common.errors import LoadInterruptedError, RedisUnavailableError
+from common.log import START, Appended, Delete, ShardLog, pack_op, position
+from common.partition import shard_of
+from gateway.collections import Collections
+from gateway.load import Intake, Line, LoadReport
+from gateway.ndjson import LineSplitter
+
+Wait = Literal["logged", "applied"]
+
+SLICE_S = 0.002
+PAUSE_S = 0.05  # a stream that gives nothing for so long has its documents logged
+POLL_S = 0.05
+
+_log = structlog.get_logger()
+
+
+class Documents:
+    """Loads and deletes documents through the shards' logs."""
+
+    def __init__(
+        self,
+        log: ShardLog,
+        collections: Collections,
+        num_shards: int,
+        limits: LimitSettings,
+        *,
+        write_timeout_s: float,
+        outage_timeout_s: float = 5.0,
+        live_replicas: Callable[[int], Collection[str]] | None = None,
+    ) -> None:
+        """Write to `log` what belongs to `collections`.
+
+        Args:
+            log: the logs of all shards.
+            collections: the definitions that documents are held to.
+            num_shards: shards in the cluster.
+            limits: of a document, its id, and the entries of a log that are not applied.
+            write_timeout_s: longest wait for room in a log, and for `wait="applied"`, in s.
+            outage_timeout_s: how long a load outlives a Redis that does not answer, in s.
+            live_replicas: shard → ids of the replicas that live workers serve now; without it, or
+                where it gives none, every replica that has ever recorded a position counts.
+        """
+        self._log = log
+        self._collections = collections
+        self._num_shards = num_shards
+        self._limits = limits
+        self._write_timeout_s = write_timeout_s
+        self._outage_timeout_s = outage_timeout_s
+        self._live_replicas = live_replicas
+        self._slices = asyncio.Lock()  # of all loads, one slice of parsing in a turn of the loop
+        self._waiting: dict[asyncio.Event, Collection[int]] = {}
+
+    async def load(
+        self,
+        collection: str,
+        lines: AsyncIterator[bytes],
+        wait: Wait = "applied",
+        on_progress: Callable[[LoadReport], None] | None = None,
+    ) -> LoadReport:
+        """Take in NDJSON; a line that cannot be used does not stop the others.
+
+        Args:
+            collection: the collection's name.
+            lines: the bytes of the stream, cut anywhere.
+            wait: return when the documents are safe ("logged"), or when they can be found.
+            on_progress: told of the report each time that documents were logged.
+
+        Raises:
+            NotFoundError: there is no such collection.
+            LoadInterruptedError: the replicas or Redis did not keep up; carries the report.
+        """
+        definition = await self._collections.current(collection)
+        intake = Intake(definition, self._num_shards, self._limits)
+        last_ids: dict[int, str] = {}
+
+        async def flush() -> None:
+            # A load that has given documents up to now, however few, has its fields by them.
+            if intake.definition.fields is None and intake.first:
+                inferred = await self._collections.infer(intake.definition, intake.first)
+                intake.report.inferred = inferred.fields
+                intake.define(inferred)
+            batches = intake.batches()
+            if batches:
+                uid = intake.definition.uid
+                ops = [(batch.shard, batch.pack(uid)) for batch in batches]
+                appended = await self._append(ops, intake.report)
+                intake.report.accepted += sum(batch.num_lines for batch in batches)
+                last_ids.update(
+                    (batch.shard, entry.id) for batch, entry in zip(batches, appended, strict=True)
+                )
+                if on_progress is not None:
+                    on_progress(intake.report)
+                await self._wait_for_room(
+                    [shard for shard, _ in ops], [entry.length for entry in appended], intake.report
+                )
+
+        splitter = LineSplitter(self._limits.max_document_bytes)
+        async with aclosing(_with_pauses(lines)) as chunks:
+            async for chunk in chunks:
+                if chunk is None:
+                    await flush()
+                else:
+                    await self._take(intake, splitter.feed(chunk), flush)
+        await self._take(intake, splitter.end(), flush)
+        await flush()
+        if wait == "applied":
+            await self._wait_applied(last_ids, intake.report)
+        return intake.report
+
+    async def delete(self, collection: str, document_id: str, wait: Wait = "applied") -> None:
+        """Remove one document; it is no error when there is none of that id.
+
+        Raises:
+            NotFoundError: there is no such collection.
+            LoadInterruptedError: Redis or the replicas did not keep up.
+        """
+        definition = await self._collections.current(collection)
+        shard = shard_of(document_id, self._num_shards)
+        report = LoadReport()
+        (entry,) = await self._append(
+            [(shard, pack_op(Delete(definition.uid, [document_id])))], report
+        )
+        await self._wait_for_room([shard], [entry.length], report)
+        if wait == "applied":
+            await self._wait_applied({shard: entry.id}, report)
+
+    def wake(self, shard: int) -> None:
+        """A replica of `shard` was heard to have applied more (event `applied:<shard>`)."""
+        for event, shards in self._waiting.items():
+            if shard in shards:
+                event.set()
+
+    async def _take(
+        self, intake: Intake, lines: Iterable[Line], flush: Callable[[], Awaitable[None]]
+    ) -> None:
+        rest = iter(lines)
+        is_done = False
+        while not is_done:
+            async with self._slices:
+                ends_at = time.perf_counter() + SLICE_S
+                is_done = intake.take(rest, partial(_is_past, ends_at))
+                await asyncio.sleep(0)
+            if intake.is_full or intake.needs_fields:
+                await flush()
+
+    async def _append(self, ops: Sequence[tuple[int, bytes]], report: LoadReport) -> list[Appended]:
+        """Log operations; a Redis that is away for a moment is tried again.
+
+        What was sent may then be in a log twice, which changes nothing: these operations replace
+        or remove by id, and nobody has been told yet that they are done.
+        """
+        loop = asyncio.get_running_loop()
+        give_up_at = loop.time() + self._outage_timeout_s
+        failures = 0
+        while True:
+            try:
+                return await self._log.append_many(ops)
+            except RedisUnavailableError as error:
+                failures += 1
+                if loop.time() >= give_up_at:
+                    raise LoadInterruptedError(
+                        f"{error}; {report.accepted} documents were accepted before", report
+                    ) from error
+                _log.warning("append_again", error=str(error), failures=failures)
+                await asyncio.sleep(pause_s(failures, cap_s=1.0))
+
+    async def _wait_for_room(
+        self, shards: Sequence[int], lengths: Sequence[int], report: LoadReport
+    ) -> None:
+        limit = self._limits.max_log_entries
+        full = sorted({s for s, length in zip(shards, lengths, strict=True) if length > limit})
+
+        async def has_room() -> bool:
+            return max((await self._log.lengths(full)).values()) <= limit
+
+        if full and not await self._until(has_room, full):
+            raise LoadInterruptedError(
+                f"the replicas of shards {_names(full)} have been over {limit} log entries behind "
+                f"for {self._write_timeout_s:g} s; {report.accepted} documents are logged",
+                report,
+            )
+
+    async def _wait_applied(self, last_ids: dict[int, str], report: LoadReport) -> None:
+        missing = {shard: position(entry_id) for shard, entry_id in last_ids.items()}
+
+        async def is_applied() -> bool:
+            for shard, applied in (await self._log.applied_of(list(missing))).items():
+                live = self._live_replicas(shard) if self._live_replicas else ()
+                replicas = live or applied
+                if replicas and all(
+                    position(applied.get(replica, START)) >= missing[shard] for replica in replicas
+                ):
+                    del missing[shard]
+            return not missing
+
+        if not await self._until(is_applied, missing):
+            raise LoadInterruptedError(
+                f"{report.accepted} documents are logged and will be applied, but shards "
+                f"{_names(missing)} have not applied them after {self._write_timeout_s:g} s",
+                report,
+            )
+        report.is_applied = True
+
+    async def _until(self, is_true: Callable[[], Awaitable[bool]], shards: Collection[int]) -> bool:
+        """Ask at each `wake` of the shards, or every `POLL_S`; False when it takes too long."""
+        loop = asyncio.get_running_loop()
+        give_up_at = loop.time() + self._write_timeout_s
+        woken = asyncio.Event()
+        self._waiting[woken] = shards
+        try:
+            while True:
+                woken.clear()
+                try:
+                    if await is_true():
+                        return True
+                except RedisUnavailableError as error:
+                    _log.debug("progress_unknown", error=str(error))
+                if loop.time() >= give_up_at:
+                    return False
+                try:
+                    async with asyncio.timeout(POLL_S):
+                        await woken.wait()
+                except TimeoutError:
+                    continue
+        finally:
+            del self._waiting[woken]
+
+
+async def _with_pauses(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes | None]:
+    """The chunks, and None each time that the next one takes longer than `PAUSE_S`."""
+    while True:
+        chunk = asyncio.ensure_future(anext(chunks, None))
+        try:
+            done, _ = await asyncio.wait({chunk}, timeout=PAUSE_S)
+            if not done:
+                yield None
+            got = await chunk
+        finally:
+            if not chunk.done():
+                chunk.cancel()
+                await asyncio.wait({chunk})
+        if got is None:
+            return
+        yield got
+
+
+def _is_past(instant: float) -> bool:
+    return time.perf_counter() >= instant
+
+
+def _names(shards: Iterable[int]) -> str:
+    return ", ".join(str(shard) for shard in sorted(shards))
