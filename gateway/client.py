@@ -48,10 +48,17 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What became of one bulk load; `rejected` has (line of the body from 1, reason)."""
+    """What became of one bulk load.
+
+    Attributes:
+        accepted: documents logged.
+        rejected: (line of the body from 1, reason) of the first lines that were rejected.
+        rejected_total: lines that were rejected.
+    """
 
     accepted: int
     rejected: list[tuple[int, str]]
+    rejected_total: int
 
 
 class GatewayClient:
@@ -140,7 +147,7 @@ class GatewayClient:
             timeout_s=timeout_s,
         )
         rejected = [(one["line"], one["reason"]) for one in found["rejected"]]
-        return Load(found["accepted"], rejected)
+        return Load(found["accepted"], rejected, found["rejected_total"])
 
     def _json(self, method: str, path: str, **request: Any) -> dict[str, Any]:
         response = self._send(method, path, **request)

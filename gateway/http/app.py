@@ -10,7 +10,7 @@ from gateway.http.limits import RequireToken
 from gateway.http.ports import GatewayPort
 from gateway.http.problems import add_handlers
 from gateway.http.schema import add_openapi
-from gateway.http.search_routes import search_body, search_routes
+from gateway.http.search_routes import add_search, search_body
 from gateway.http.status_routes import status_routes
 
 
@@ -28,7 +28,7 @@ def create_app(gateway: GatewayPort, settings: GatewaySettings) -> FastAPI:
         description="Answers from sharded Python workers, by the deadline, with honest coverage.",
         redoc_url=None,
     )
-    app.include_router(search_routes(gateway, settings))
+    add_search(app, gateway, settings)
     app.include_router(collection_routes(gateway, settings))
     app.include_router(document_routes(gateway, settings))
     app.include_router(status_routes(gateway, settings))

@@ -7,7 +7,6 @@ from pydantic_core import from_json
 
 from common.config import GatewaySettings
 from common.errors import BadRequestError
-from gateway.documents import lines_of
 from gateway.http.limits import read_body
 from gateway.http.ports import GatewayPort, Wait
 from gateway.http.problems import json_response
@@ -88,7 +87,7 @@ def document_routes(gateway: GatewayPort, settings: GatewaySettings) -> APIRoute
         response_class=Response,
     )
     async def load_documents(name: str, request: Request, wait: Wait = "applied") -> Response:
-        report = await gateway.documents.load(name, lines_of(request.stream()), wait)
+        report = await gateway.documents.load(name, request.stream(), wait)
         return json_response(report.to_json())
 
     @router.get(

@@ -35,7 +35,7 @@ class DocumentsPort(Protocol):
     """The write path."""
 
     async def load(self, collection: str, lines: AsyncIterator[bytes], wait: Wait) -> Report:
-        """Take NDJSON lines in; a line that cannot be used does not stop the others."""
+        """Take NDJSON in, cut anywhere; a line that cannot be used does not stop the others."""
 
     async def delete(self, collection: str, document_id: str, wait: Wait) -> object:
         """Remove one document."""

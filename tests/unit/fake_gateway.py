@@ -1,0 +1,120 @@
+"""A gateway that answers from a script, so that the faces are tested without a cluster."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from common.outcome import Outcome
+from gateway.load import LoadReport
+from gateway.result import (
+    Coverage,
+    FetchReport,
+    Hit,
+    SearchQuery,
+    SearchResult,
+    ShardDetail,
+    TotalHits,
+)
+
+
+def make_result(**changes: Any) -> SearchResult:
+    """A search's result as it may well be: 8 shards, one of them late."""
+    values: dict[str, Any] = {
+        "hits": [
+            Hit("184", 12.31, 3, {"title": "scale models for thermo-aeroelastic research"}),
+            Hit("29", 11.5, 1, {"title": "a simple model study of transient temperature"}),
+        ],
+        "total_hits": TotalHits(812, "gte"),
+        "coverage": Coverage(19_600, 22_400, {"timed_out": 1}),
+        "outcomes": {Outcome.OK: 7, Outcome.TIMED_OUT: 1},
+        "detail": [ShardDetail(5, Outcome.TIMED_OUT, "no reply", took_us=300_120, breaker="closed")],
+        "took_ms": 300.4,
+        "deadline_ms": 300,
+        "fetch": FetchReport(2, 0),
+    }
+    return SearchResult(**{**values, **changes})
+
+
+class FakeCollections:
+    """Collections in a dict."""
+
+    def __init__(self) -> None:
+        self.defined: dict[str, dict[str, Any]] = {}
+        self.error: Exception | None = None
+
+    async def put(self, name: str, body: dict[str, Any]) -> object:
+        if self.error is not None:
+            raise self.error
+        self.defined[name] = body
+        return body
+
+    async def drop(self, name: str) -> None:
+        if self.error is not None:
+            raise self.error
+        del self.defined[name]
+
+    async def describe(self, name: str) -> dict[str, Any]:
+        if self.error is not None:
+            raise self.error
+        return {
+            "name": name,
+            "fields": self.defined[name].get("fields"),
+            "rank_profile": "bm25",
+            "language": "english",
+            "documents": 3,
+            "shards": [{"shard": 0, "documents": 1}, {"shard": 1, "documents": 2}],
+        }
+
+    async def list(self) -> list[dict[str, Any]]:
+        return [await self.describe(name) for name in self.defined]
+
+
+class FakeDocuments:
+    """Takes loads in, and keeps what it was given."""
+
+    def __init__(self) -> None:
+        self.loads: list[tuple[str, str, list[bytes]]] = []
+        self.deleted: list[tuple[str, str, str]] = []
+        self.error: Exception | None = None
+        self.report = LoadReport(accepted=2, is_applied=True)
+
+    async def load(self, collection: str, lines: AsyncIterator[bytes], wait: Any) -> LoadReport:
+        chunks = [chunk async for chunk in lines if chunk]
+        if self.error is not None:
+            raise self.error
+        self.loads.append((collection, wait, chunks))
+        return self.report
+
+    async def delete(self, collection: str, document_id: str, wait: Any) -> None:
+        self.deleted.append((collection, document_id, wait))
+
+
+class FakeGateway:
+    """Answers each search with `answer`, which may be an error to raise."""
+
+    def __init__(self) -> None:
+        self.collections = FakeCollections()
+        self.documents = FakeDocuments()
+        self.is_ready = True
+        self.answer: SearchResult | Exception = make_result()
+        self.document: dict[str, Any] | Exception = {"id": "a/b", "title": "t"}
+        self.searches: list[SearchQuery] = []
+        self.breakers: dict[int, str] = {}
+
+    async def search(self, query: SearchQuery) -> SearchResult:
+        self.searches.append(query)
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+    async def status(self) -> dict[str, Any]:
+        return {"shards": [], "workers": [], "redis": {"connected": True}}
+
+    async def get_document(
+        self, collection: str, document_id: str, deadline_ms: float
+    ) -> dict[str, Any]:
+        if isinstance(self.document, Exception):
+            raise self.document
+        return {**self.document, "asked": [collection, document_id, deadline_ms]}
+
+    def set_breaker(self, shard: int, state: str) -> None:
+        self.breakers[shard] = state
