@@ -43,7 +43,7 @@ _MAX_REPAIRS = 16
 # What tantivy's lenient parser reports though nothing of the query is lost or misread.
 _HARMLESS = ("parsed possible invalid field as term", "expected ')'", "parsed keyword")
 _SYNTAX = "+-(){}[]^\"'~*:\\/<>=`"
-_LONE_SIGN = re.compile(r"(?<!\S)[-+]+(?!\S)")
+_SIGN = re.compile(r"(?<!\S)[-+]+(?!\S)")
 _FUZZY = re.compile(r"(.+)~([12]?)\Z", re.DOTALL)
 _PREFIX = re.compile(r"([^*]+)\*\Z", re.DOTALL)
 _INTEGER = re.compile(r"[+-]?\d{1,19}\Z", re.ASCII)
@@ -94,45 +94,39 @@ def parse(
 
 
 def _parse_strict(query: str, field: str) -> dict[str, Any]:
-    deep = _too_deep(query)
-    if deep is not None:
-        raise BadRequestError(field, f"is nested more than {MAX_DEPTH} deep", deep)
-    tree, errors = tantivy.parse_query_lenient(query)
-    for error in errors:
-        # A colon within a value, as in a date, is unambiguous once the field is known.
-        if not error["message"].startswith(_HARMLESS[0]):
-            position = _character(query, error["pos"])
-            message = error["message"].replace("\\", "")
-            raise BadRequestError(field, f"{message} at character {position}", position)
-    if not errors:
-        try:
-            tree = tantivy.parse_query(query)
-        except ValueError:  # the strict grammar alone minds, and cannot say where
-            position = _stumble(query)
-            raise BadRequestError(
-                field, f"is not a query; see character {position}", position
-            ) from None
+    # The lenient grammar is the fuller one (escapes in ranges) and the only one that says where.
+    tree, errors = {}, []
+    problems = [(where, f"is nested more than {MAX_DEPTH} deep") for where in _too_deep(query)]
+    if not problems:
+        tree, errors = tantivy.parse_query_lenient(query)
+        for error in errors:
+            # A colon within a value, as in a date, is clear once the field is known.
+            if not error["message"].startswith(_HARMLESS[0]):
+                problems.append((_character(query, error["pos"]), error["message"]))
+        problems += [(match.start(), "a sign needs a word") for match in _SIGN.finditer(query)]
+        problems += [(where, "an operator needs two sides") for where in _dangling(query, tree)]
+    if problems:
+        position, message = min(problems)
+        reason = f"{message} (at character {position})".replace("\\", "")
+        raise BadRequestError(field, reason, position)
     return tree
 
 
-def _stumble(query: str) -> int:
-    """Near where a query goes wrong that only the strict grammar refuses."""
-    starts = [match.start() for match in re.finditer(r"\S+", query)]
-    good, bad = 0, len(starts)
-    while bad - good > 1:
-        middle = (good + bad) // 2
-        try:
-            tantivy.parse_query(query[: starts[middle]])
-        except ValueError:
-            bad = middle
-        else:
-            good = middle
-    return starts[good] if starts else 0
+def _dangling(query: str, tree: dict[str, Any]) -> list[int]:
+    """Where an operator stands that the parser took for a word."""
+    if tree["type"] == "bool":
+        return [where for _, part in tree["clauses"] for where in _dangling(query, part)]
+    if tree["type"] == "boost":
+        return _dangling(query, tree["underlying"])
+    word = tree.get("phrase")
+    if tree.get("delimiter") == "none" and word in ("AND", "OR", "NOT"):
+        return [match.start() for match in re.finditer(rf"\b{word}\b", query)][-1:]
+    return []
 
 
 def _parse_lenient(query: str, warnings: list[str]) -> dict[str, Any]:
-    text = _LONE_SIGN.sub(" ", query)
-    if _too_deep(text) is not None:
+    text = _SIGN.sub(" ", query)
+    if _too_deep(text):
         warnings.append(f"The query is nested more than {MAX_DEPTH} deep: read as plain text.")
         return tantivy.parse_query_lenient(_plain(text))[0]
     for _ in range(_MAX_REPAIRS):
@@ -166,14 +160,14 @@ def _plain(text: str) -> str:
     return re.sub(r"\b(AND|OR|NOT|IN|TO)\b", lambda match: match[0].lower(), words)
 
 
-def _too_deep(query: str) -> int | None:
-    """Where a query's nesting passes the limit."""
+def _too_deep(query: str) -> list[int]:
+    """Where a query's nesting passes the limit, if it does."""
     depth = 0
     for match in re.finditer(r"[()]|\bNOT\b", query):
         depth += -1 if match[0] == ")" else 1
         if depth > MAX_DEPTH:
-            return match.start()
-    return None
+            return [match.start()]
+    return []
 
 
 def _character(text: str, byte: int) -> int:

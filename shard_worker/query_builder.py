@@ -1,6 +1,7 @@
 """From a query's tree to tantivy's query, weighted by the statistics of the whole collection."""
 
 import math
+import re
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
@@ -234,7 +235,4 @@ def _native_range(node: Range) -> str:
 
 
 def _bound(value: str | float | datetime | None) -> str:
-    if value is None:
-        return "*"
-    escaped = str(value).replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'
+    return "*" if value is None else re.sub(r"([^\w])", r"\\\1", str(value))

@@ -12,7 +12,7 @@ import msgpack
 
 from common.collection import ID_FIELD
 from common.config import RankProfile
-from common.errors import ExpiredError, WorkError
+from common.errors import BadRequestError, ExpiredError, WorkError
 from common.query_syntax import parse
 from common.query_tree import Node
 from common.wire import SearchBody, SearchPayload, pack_body, unpack_search_payload
@@ -81,7 +81,12 @@ class Scorer:
             raise WorkError(f"this worker has no rank profile {search.profile}")
         if shard not in self._shards:
             raise WorkError(f"this worker does not serve shard {shard}")
-        return pack_body(self._search(self._shards[shard], generation, search, profile, budget))
+        try:
+            body = self._search(self._shards[shard], generation, search, profile, budget)
+        except (BadRequestError, ValueError) as error:
+            # The gateway has checked the query, perhaps against a newer definition than the index.
+            raise WorkError(f"the query does not fit the index: {error}") from error
+        return pack_body(body)
 
     def _search(
         self,

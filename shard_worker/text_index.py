@@ -75,7 +75,11 @@ class TextIndex:
         Raises:
             ValueError: it does not parse.
         """
-        return self._index.parse_query(query, [ID_FIELD])
+        # The strict grammar of ranges has no escapes.
+        parsed, errors = self._index.parse_query_lenient(query, [ID_FIELD])
+        if errors:
+            raise ValueError(f"{query}: {errors[0]}")
+        return parsed
 
     def ids(self, addresses: Sequence[tantivy.DocAddress]) -> list[str]:
         """The ids of found documents; 0.8 µs each, since nothing but the id is stored."""
