@@ -1,0 +1,1 @@
+"""Where work runs beside the loop: scorer processes for CPU, threads for blocking calls."""

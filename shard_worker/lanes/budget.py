@@ -1,0 +1,128 @@
+"""What is left of a work's time, in memory that the worker shares with its scorer processes.
+
+One file without a name (memfd_create(2) on Linux, an unlinked temporary file elsewhere) is mapped
+by the worker and by every scorer. Each scorer has a region of its own:
+
+    current       u64             generation of the work that runs now, 0 for none; scorer writes
+    generations   u64 * max_batch which attempt each slot speaks for; worker writes
+    expiries      f64 * max_batch when it expires, CLOCK_MONOTONIC in s; worker writes
+
+Every field is an aligned word of 8 bytes with one writer, so nothing is ever half written. A
+generation is used once in a lane's life: a `Budget` that outlives its work finds another
+generation in its slot and reports itself expired, instead of speaking for somebody else's work.
+
+CLOCK_MONOTONIC is the same in all processes of a machine (on Linux, within a time namespace).
+"""
+
+import mmap
+import os
+import tempfile
+import time
+from collections.abc import Sequence
+from typing import Self
+
+_WORD_BYTES = 8
+
+_monotonic = time.monotonic
+
+
+class Budget:
+    """The time that is left to one work; made by the lane, read by the work.
+
+    Reads two words of shared memory and the clock: well under 1 µs, so it may be asked for each
+    document.
+    """
+
+    __slots__ = ("_expiries", "_generation", "_generations", "_slot")
+
+    def __init__(
+        self,
+        generations: Sequence[int] | memoryview,
+        expiries: Sequence[float] | memoryview,
+        slot: int,
+        generation: int,
+    ) -> None:
+        self._generations = generations
+        self._expiries = expiries
+        self._slot = slot
+        self._generation = generation
+
+    @classmethod
+    def until(cls, expires_at: float) -> Self:
+        """A budget of its own that nobody can cancel, for work on the loop and for tests.
+
+        Args:
+            expires_at: an instant of `time.monotonic()`, in s; `math.inf` for none.
+        """
+        return cls((1,), (expires_at,), 0, 1)
+
+    def expired(self) -> bool:
+        """Whether nobody waits for this work any more: its deadline passed or it was cancelled."""
+        return (
+            self._generations[self._slot] != self._generation
+            or _monotonic() >= self._expiries[self._slot]
+        )
+
+    def remaining_s(self) -> float:
+        """Seconds until the deadline, never negative; 0 once cancelled, `inf` without deadline."""
+        if self._generations[self._slot] != self._generation:
+            return 0.0
+        return max(0.0, self._expiries[self._slot] - _monotonic())
+
+
+class Region:
+    """One scorer's part of the shared memory, seen from either side."""
+
+    __slots__ = ("current", "expiries", "generations")
+
+    def __init__(self, words: memoryview, max_batch: int) -> None:
+        numbers = words.cast("Q")
+        self.current = numbers[:1]
+        self.generations = numbers[1 : 1 + max_batch]
+        self.expiries = words.cast("d")[1 + max_batch : 1 + 2 * max_batch]
+
+    def release(self) -> None:
+        """Let go of the mapping, which cannot be closed while a view of it lives."""
+        for view in (self.current, self.generations, self.expiries):
+            view.release()
+
+
+class SharedBudgets:
+    """The mapping that holds every scorer's region."""
+
+    def __init__(self, fd: int, num_scorers: int, max_batch: int) -> None:
+        """Map the file `fd`, which the caller keeps; it must have `size` bytes."""
+        self._memory = mmap.mmap(fd, self.size(num_scorers, max_batch))
+        self._view = memoryview(self._memory)
+        region_bytes = self.size(1, max_batch)
+        self.regions = [
+            Region(self._view[at * region_bytes : (at + 1) * region_bytes], max_batch)
+            for at in range(num_scorers)
+        ]
+
+    @staticmethod
+    def size(num_scorers: int, max_batch: int) -> int:
+        """Bytes that so many regions take."""
+        return num_scorers * (1 + 2 * max_batch) * _WORD_BYTES
+
+    def close(self) -> None:
+        """Unmap; budgets that were handed out cannot be read afterwards."""
+        for region in self.regions:
+            region.release()
+        self._view.release()
+        self._memory.close()
+
+
+def open_shared_file(size: int) -> int:
+    """A file of `size` zero bytes that has no name and lives as long as a descriptor or mapping.
+
+    Returns:
+        Its descriptor, closed on exec; the caller owns it.
+    """
+    if hasattr(os, "memfd_create"):
+        fd = os.memfd_create("hedgerow-budgets", os.MFD_CLOEXEC)
+    else:
+        with tempfile.TemporaryFile() as file:
+            fd = os.dup(file.fileno())
+    os.ftruncate(fd, size)
+    return fd

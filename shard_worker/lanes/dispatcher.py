@@ -1,0 +1,311 @@
+"""Which scorer gets which work, and what becomes of it: the hot path of the process lane.
+
+Everything here runs in callbacks of the event loop, a few µs a work.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import structlog
+
+from common.errors import (
+    ExpiredError,
+    LaneUnavailableError,
+    QuarantinedError,
+    ScorerCrashedError,
+    WorkError,
+)
+from shard_worker.lanes.batching import ServiceTime, share, startable
+from shard_worker.lanes.guard import Guard
+from shard_worker.lanes.quarantine import Quarantine
+from shard_worker.lanes.scorer_slot import Frame, ScorerSlot, SlotState
+from shard_worker.lanes.work import ENDED, WAITING, Done, Ticket, error_of
+
+_log = structlog.get_logger()
+
+# Room is for one batch that runs and one that waits, so that a scorer finds work when it is done.
+_BATCHES_AHEAD = 2
+_MOST_CRASHES = 2
+# A work that lost so many scorers, none of them by its fault, gives up.
+_MOST_MOVES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class DispatchLimits:
+    """Bounds of one lane.
+
+    Attributes:
+        max_batch: most works in one frame.
+        max_waiting: most works that wait; beyond it work is refused.
+        window_us: a frame holds as many works as start within this time.
+        grace_s: a scorer is killed when its work runs on for so long after its deadline.
+    """
+
+    max_batch: int
+    max_waiting: int
+    window_us: float
+    grace_s: float
+
+
+class Dispatcher:
+    """The works that wait, the scorers that are free, and the rules between them."""
+
+    def __init__(
+        self,
+        name: str,
+        limits: DispatchLimits,
+        quarantine: Quarantine | None,
+        kill: Callable[[ScorerSlot], None],
+        on_change: Callable[[], None],
+    ) -> None:
+        """Args beyond the obvious: `on_change` is told whenever works ended or scorers came."""
+        self.waiting: deque[Ticket] = deque()
+        self.slots: list[ScorerSlot] = []
+        self.service = ServiceTime(limits.window_us)
+        self.num_crashes = 0
+        self.num_killed = 0
+        self._name = name
+        self._limits = limits
+        self._quarantine = quarantine
+        self._kill = kill
+        self._on_change = on_change
+        self._idle: list[ScorerSlot] = []
+        self._next_generation = 1
+        self._loop = asyncio.get_running_loop()
+        self._handle: asyncio.Handle | None = None
+        self._guard = Guard(self, limits.grace_s, limits.window_us / 1e6)
+
+    # ---- intake
+
+    def put(self, ticket: Ticket) -> None:
+        """Queue a work; it is sent in this turn of the loop if a scorer is free."""
+        waiting = self.waiting
+        if len(waiting) >= self._limits.max_waiting:
+            self.refuse(ticket, LaneUnavailableError(f"{self._name}: too much work waits"))
+            return
+        waiting.append(ticket)
+        if self._handle is None and self._idle:
+            # Not at once: what is submitted in the same turn of the loop goes in one frame.
+            self._handle = self._loop.call_soon(self._dispatch_soon)
+        elif not self._idle:
+            self._guard.look_by(ticket.expires_at)
+
+    def put_back(self, tickets: Iterable[Ticket]) -> None:
+        """Queue works again that lost their scorer, before all others, in their order."""
+        self.waiting.extendleft(reversed(list(tickets)))
+        self._dispatch()
+
+    def cancel(self, ticket: Ticket) -> None:
+        """See ProcessLane.cancel."""
+        if ticket.generation == ENDED or ticket.is_cancelled:
+            return
+        ticket.is_cancelled = True
+        ticket.expires_at = min(ticket.expires_at, time.monotonic())
+        slot = ticket.slot
+        if slot is None:
+            self.refuse(ticket, ExpiredError("cancelled"))
+        else:
+            slot.trip(ticket)
+            slot.check_at = min(slot.check_at, ticket.expires_at + self._limits.grace_s)
+            self._guard.look_by(slot.check_at)
+
+    # ---- dispatch
+
+    def room(self) -> int:
+        """See ProcessLane.room."""
+        limits = self._limits
+        most = limits.max_batch * _BATCHES_AHEAD
+        a_scorer = startable(self.service.estimate_us, limits.window_us, most)
+        room = -len(self.waiting)
+        for slot in self.slots:
+            if slot.state is SlotState.READY and not slot.is_long:
+                room += a_scorer - slot.num_open
+        return max(0, room)
+
+    def _dispatch_soon(self) -> None:
+        self._handle = None
+        self._dispatch()
+
+    def _dispatch(self) -> None:
+        waiting, idle, limits = self.waiting, self._idle, self._limits
+        if waiting and idle:
+            now = time.monotonic()
+            service_us = self.service.estimate_us
+            limit = startable(service_us, limits.window_us, limits.max_batch)
+            while waiting and idle:
+                batch = self._take(share(len(waiting), len(idle), limit, service_us), now)
+                if batch:
+                    slot = idle.pop()  # the last that became free: its caches are warm
+                    slot.send(batch, self._next_generation, now)
+                    self._next_generation += len(batch)
+                    self._guard.expect(slot, now)
+        if waiting:
+            self._guard.look_by(waiting[0].expires_at)
+
+    def _take(self, most: int, now: float) -> list[Ticket]:
+        batch: list[Ticket] = []
+        waiting, quarantine = self.waiting, self._quarantine
+        while waiting and len(batch) < most:
+            ticket = waiting[0]
+            if ticket.num_crashes and batch:
+                break
+            waiting.popleft()
+            if ticket.generation == ENDED:
+                continue
+            if now >= ticket.expires_at:
+                self.end_with(ticket, ExpiredError("expired before a scorer was free"))
+            elif quarantine is not None and (refusal := self._refusal(ticket, quarantine, now)):
+                self.end_with(ticket, refusal)
+            else:
+                batch.append(ticket)
+                if ticket.num_crashes:  # a suspect goes alone, so that it can harm nobody
+                    break
+        return batch
+
+    def _refusal(
+        self, ticket: Ticket, quarantine: Quarantine, now: float
+    ) -> QuarantinedError | None:
+        fingerprint = ticket.work.fingerprint
+        entry = None if fingerprint is None else quarantine.refused(fingerprint, now)
+        if entry is None:
+            return None
+        return QuarantinedError(
+            f"this query has killed {entry.num_kills} scorers and is refused "
+            f"for another {entry.expires_at - now:.0f} s"
+        )
+
+    # ---- what the crew says
+
+    def on_ready(self, slot: ScorerSlot) -> None:
+        """A scorer takes batches from now on."""
+        self._idle.append(slot)
+        self._dispatch()
+        self._on_change()
+
+    def on_frame(self, slot: ScorerSlot, frame: Frame) -> None:
+        """Results of a batch."""
+        is_last, num_run, elapsed_us, results = frame
+        batch, first = slot.batch, slot.first_generation
+        for index, code, started_at, work_us, body in results:
+            ticket = batch[index]
+            if ticket.generation != first + index:
+                continue  # it was taken back, and is somebody else's or ended by now
+            slot.num_open -= 1
+            lane_us = int((started_at - ticket.submitted_at) * 1e6)
+            if ticket.is_cancelled:
+                done = Done(b"", lane_us, work_us, ExpiredError("cancelled"))
+            elif code:
+                done = Done(b"", lane_us, work_us, error_of(code, body))
+            else:
+                done = Done(body, lane_us, work_us, None)
+            self._end(ticket, done)
+        if num_run:
+            self.service.observe(num_run, elapsed_us)
+        if is_last:
+            slot.free()
+            self._idle.append(slot)
+            self._dispatch()
+        else:
+            slot.heard_at = time.monotonic()
+        self._on_change()
+
+    def on_gone(self, slot: ScorerSlot, status: int | None) -> None:
+        """A scorer has ended: its work goes elsewhere, and what it ran is the suspect."""
+        if slot in self._idle:
+            self._idle.remove(slot)
+        if slot.batch:
+            # Without a status it was not this process that failed but its launcher.
+            suspect = None if status is None else slot.running()
+            if suspect is not None:
+                self.num_crashes += 1
+            self.scatter_batch(slot, suspect)
+        self._on_change()
+
+    def kill(self, slot: ScorerSlot, offender: Ticket | None) -> None:
+        """Kill a scorer whose work ignores its budget, or that does not run at all."""
+        self.num_killed += 1
+        _log.warning(
+            "scorer_killed",
+            lane=self._name,
+            pid=slot.pid,
+            label=None if offender is None else offender.work.label,
+        )
+        self._kill(slot)
+        if offender is not None:
+            self._blame(offender)
+            if slot.is_open(offender):
+                slot.take_back(offender)
+                self.end_with(offender, ExpiredError("ran on past its deadline and was killed"))
+        self.scatter_batch(slot, None)
+        self._on_change()
+
+    def scatter_batch(self, slot: ScorerSlot, suspect: Ticket | None) -> None:
+        """Take the whole batch away from a scorer that is gone or going."""
+        again = []
+        if suspect is not None:
+            self._blame(suspect)
+        for ticket in slot.open_tickets():
+            slot.take_back(ticket)
+            if ticket is suspect:
+                ticket.num_crashes += 1
+            else:
+                ticket.num_moves += 1
+            if ticket.is_cancelled:
+                self.end_with(ticket, ExpiredError("cancelled"))
+            elif ticket.num_crashes >= _MOST_CRASHES:
+                self.end_with(ticket, ScorerCrashedError("killed the scorer that ran it, twice"))
+            elif ticket.num_moves >= _MOST_MOVES:
+                self.end_with(ticket, ScorerCrashedError(f"lost {_MOST_MOVES} scorers"))
+            else:
+                again.append(ticket)
+        slot.free()
+        self.put_back(again)
+
+    def _blame(self, ticket: Ticket) -> None:
+        work = ticket.work
+        if self._quarantine is not None and work.fingerprint is not None:
+            self._quarantine.record_kill(work.fingerprint, work.label, time.monotonic())
+
+    # ---- ends
+
+    def refuse(self, ticket: Ticket, error: WorkError) -> None:
+        """End a work that no scorer has, in the next turn of the loop."""
+        ticket.generation = ENDED
+        self._loop.call_soon(self._call, ticket, _failed(ticket, error))
+
+    def end_with(self, ticket: Ticket, error: WorkError) -> None:
+        """End a work that no scorer has, now."""
+        self._end(ticket, _failed(ticket, error))
+
+    def close(self, error: WorkError) -> None:
+        """End everything with `error` and stop all timers."""
+        for slot in self.slots:
+            for ticket in slot.open_tickets():
+                self.end_with(ticket, error)
+        while self.waiting:
+            ticket = self.waiting.popleft()
+            if ticket.generation == WAITING:
+                self.end_with(ticket, error)
+        if self._handle is not None:
+            self._handle.cancel()
+        self._guard.close()
+
+    def _end(self, ticket: Ticket, done: Done) -> None:
+        ticket.generation = ENDED
+        ticket.slot = None
+        self._call(ticket, done)
+
+    def _call(self, ticket: Ticket, done: Done) -> None:
+        try:
+            ticket.on_done(done)
+        except Exception as error:  # noqa: BLE001 - one caller's bug must not end the others' work
+            self._loop.call_exception_handler(
+                {"message": f"{self._name}: on_done failed", "exception": error}
+            )
+
+
+def _failed(ticket: Ticket, error: WorkError) -> Done:
+    return Done(b"", int((time.monotonic() - ticket.submitted_at) * 1e6), 0, error)

@@ -1,0 +1,138 @@
+"""Looks after batches that take too long, with one timer for the whole lane.
+
+A timer a batch would cost more than the batch; most end long before anybody need look. So the
+timer is set when it would otherwise fire too late, and never cancelled for what ended in time.
+"""
+
+import asyncio
+import math
+import time
+from collections import deque
+from typing import Protocol
+
+from common.errors import ExpiredError, WorkError
+from shard_worker.lanes.scorer_slot import ScorerSlot, SlotState
+from shard_worker.lanes.work import ENDED, Ticket
+
+# A batch is expected to take one window; after so many it runs long, and what it has not started
+# goes elsewhere.
+_LONG_WINDOWS = 4.0
+_SHORTEST_LONG_S = 0.01
+# Looking again at once would find nothing new.
+_SHORTEST_PAUSE_S = 0.001
+
+
+class Queue(Protocol):
+    """What the guard may do with works and scorers."""
+
+    waiting: deque[Ticket]
+    slots: list[ScorerSlot]
+
+    def put_back(self, tickets: list[Ticket]) -> None:
+        """Queue works again, before all others."""
+
+    def end_with(self, ticket: Ticket, error: WorkError) -> None:
+        """End a work that no scorer has."""
+
+    def kill(self, slot: ScorerSlot, offender: Ticket | None) -> None:
+        """Kill a scorer and take its batch away."""
+
+
+class Guard:
+    """Decides when a scorer is stuck, and who waits too long behind whom."""
+
+    def __init__(self, queue: Queue, grace_s: float, window_s: float) -> None:
+        self._queue = queue
+        self._grace_s = grace_s
+        self._long_s = max(_SHORTEST_LONG_S, window_s * _LONG_WINDOWS)
+        self._loop = asyncio.get_running_loop()
+        self._handle: asyncio.TimerHandle | None = None
+        self._look_at = math.inf
+
+    def expect(self, slot: ScorerSlot, now: float) -> None:
+        """A batch was sent; look whether it runs long."""
+        slot.check_at = look_at = now + self._long_s
+        if look_at < self._look_at:
+            self.look_by(look_at)
+
+    def look_by(self, at: float) -> None:
+        """Look no later than `at`, an instant of `time.monotonic()`."""
+        if at < self._look_at:
+            if self._handle is not None:
+                self._handle.cancel()
+            self._look_at = at
+            self._handle = self._loop.call_later(max(0.0, at - time.monotonic()), self._look)
+
+    def close(self) -> None:
+        """Stop looking."""
+        if self._handle is not None:
+            self._handle.cancel()
+        self._look_at = -math.inf
+
+    def _look(self) -> None:
+        self._handle = None
+        self._look_at = math.inf
+        now = time.monotonic()
+        for slot in self._queue.slots:
+            if slot.batch and slot.check_at <= now:
+                self._check(slot, now)
+        self._sweep(now)
+        next_at = min((slot.check_at for slot in self._queue.slots if slot.batch), default=math.inf)
+        for ticket in self._queue.waiting:
+            next_at = min(next_at, ticket.expires_at)
+        if next_at < math.inf:
+            self.look_by(max(next_at, now + _SHORTEST_PAUSE_S))
+
+    def _check(self, slot: ScorerSlot, now: float) -> None:
+        running = slot.running()
+        if running is not None and now >= running.expires_at + self._grace_s:
+            self._queue.kill(slot, running)
+            return
+        if running is None and now >= slot.heard_at + self._long_s + self._grace_s:
+            # Stopped (SIGSTOP), or stuck outside of any work: nobody's fault.
+            self._queue.kill(slot, None)
+            return
+        slot.is_long = True
+        self._relieve(slot, running, now)
+        check_at = math.inf
+        for ticket in slot.batch:
+            if ticket is running:
+                check_at = min(check_at, ticket.expires_at + self._grace_s)
+            elif slot.is_open(ticket):
+                check_at = min(check_at, ticket.expires_at)
+        if running is None:
+            check_at = min(check_at, slot.heard_at + self._long_s + self._grace_s)
+        else:
+            # What runs after it may have an earlier end; look now and then.
+            check_at = min(check_at, now + self._grace_s + self._long_s)
+        slot.check_at = max(check_at, now + _SHORTEST_PAUSE_S)
+
+    def _relieve(self, slot: ScorerSlot, running: Ticket | None, now: float) -> None:
+        """Take from a long batch what does not run: to another scorer, or to its end if late.
+
+        What has ended but not been sent is taken too, and done again: it was short.
+        """
+        others = [ticket for ticket in slot.open_tickets() if ticket is not running]
+        late = [ticket for ticket in others if now >= ticket.expires_at]
+        for ticket in late:
+            slot.take_back(ticket)
+            self._queue.end_with(ticket, ExpiredError("expired behind other work"))
+        if any(other.state is SlotState.READY and not other.is_long for other in self._queue.slots):
+            again = [ticket for ticket in others if ticket not in late]
+            for ticket in again:
+                slot.take_back(ticket)
+            if again:
+                self._queue.put_back(again)
+
+    def _sweep(self, now: float) -> None:
+        """Answer works that expired while no scorer was free."""
+        waiting = self._queue.waiting
+        if not any(now >= ticket.expires_at for ticket in waiting):
+            return
+        kept = [ticket for ticket in waiting if now < ticket.expires_at]
+        late = [ticket for ticket in waiting if now >= ticket.expires_at]
+        waiting.clear()
+        waiting.extend(kept)
+        for ticket in late:
+            if ticket.generation != ENDED:
+                self._queue.end_with(ticket, ExpiredError("expired before a scorer was free"))

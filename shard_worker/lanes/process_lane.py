@@ -1,0 +1,231 @@
+"""The process lane: CPU work in scorer processes, one work at a time in each.
+
+    submit ► waiting ► a free scorer takes what it will start soon, in one frame ► results ► on_done
+
+A scorer is a slot with one process of its own, so a process that dies takes down only what it ran.
+The way to it is a socket with MessagePack frames, watched by the event loop: no queue, no thread,
+no task a work. DESIGN.md's first idea, a `ProcessPoolExecutor(max_workers=1)` a slot, was measured
+beside it; see docs/benchmarks.md.
+
+What happens to work:
+
+- *expired or quarantined at its turn*: answered here, never sent;
+- *the batch before it runs long*: taken back and given to another scorer;
+- *it ignores its budget* `kill_grace_ms` *past its deadline*: its scorer is killed, it counts as
+  expired and as a kill in the quarantine; what was queued behind it goes to other scorers;
+- *its scorer dies under it*: tried once more, alone in its frame; then it has crashed;
+- *its scorer dies before its turn*: moved, which is not counted as a try.
+"""
+
+import asyncio
+import pickle
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from common.errors import LaneUnavailableError
+from shard_worker.lanes.crew import Crew
+from shard_worker.lanes.dispatcher import Dispatcher, DispatchLimits
+from shard_worker.lanes.quarantine import Quarantine
+from shard_worker.lanes.scorer_process import ScorerSpec
+from shard_worker.lanes.scorer_slot import SlotState
+from shard_worker.lanes.work import ENDED, Done, Ticket, Work
+
+__all__ = ["Done", "ProcessLane", "Ticket", "Work"]
+
+# Beyond so many batches a scorer the lane refuses work; a caller that asks `room` is far below.
+_MOST_WAITING_BATCHES = 16
+
+
+class ProcessLane:
+    """Runs `factory(config)`'s handler over works in `num_processes` scorer processes."""
+
+    def __init__(
+        self,
+        *,
+        factory: str,
+        config: object,
+        num_processes: int,
+        max_batch: int,
+        batch_window_ms: float,
+        kill_grace_ms: float,
+        quarantine: Quarantine | None,
+        name: str,
+        import_path: Sequence[str] = (),
+    ) -> None:
+        """Describe a lane; `start` starts it.
+
+        Args:
+            factory: "module:callable", called once in each process; returns
+                `handler(payload: bytes, budget: Budget) -> bytes`. Its module is imported in a
+                process that forks, so importing it must start no thread.
+            config: the factory's argument, picklable.
+            num_processes: scorer processes.
+            max_batch: most works in one frame.
+            batch_window_ms: a frame holds as many works as start within this time.
+            kill_grace_ms: a scorer is killed when its work runs on for so long after its deadline.
+            quarantine: refuses works that have killed scorers; None lets all in.
+            name: shown in logs and as the processes' name.
+            import_path: folders that the scorers put first on `sys.path`.
+        """
+        self._name = name
+        self._num_processes = num_processes
+        self._limits = DispatchLimits(
+            max_batch=max_batch,
+            max_waiting=_MOST_WAITING_BATCHES * max_batch * num_processes,
+            window_us=batch_window_ms * 1000.0,
+            grace_s=kill_grace_ms / 1000.0,
+        )
+        self._quarantine = quarantine
+        self._crew = Crew(
+            ScorerSpec(name, factory, pickle.dumps(config), tuple(import_path)),
+            num_processes,
+            max_batch,
+        )
+        self._dispatcher: Dispatcher | None = None
+        self._is_open = False
+        self._waiters: list[asyncio.Future[None]] = []  # for room, or for the end of everything
+
+    # ---- life
+
+    async def start(self) -> None:
+        """Start the scorers; returns when all are ready.
+
+        Raises:
+            ConfigurationError: the factory failed, with its error.
+        """
+        self._dispatcher = Dispatcher(
+            self._name, self._limits, self._quarantine, self._crew.kill, self._on_change
+        )
+        self._dispatcher.slots = self._crew.slots
+        self._is_open = True
+        try:
+            await self._crew.start(self._dispatcher)
+        except BaseException:
+            await self.close(0.0)
+            raise
+
+    async def close(self, drain_s: float) -> None:
+        """Stop taking work, drain, end every process; returns when all are gone.
+
+        Intake stops first, so that what is in flight only shrinks; then it is waited for, at most
+        `drain_s`; then what is left is answered (LaneUnavailableError), before its scorers are
+        killed; idle scorers end by themselves when their channel closes; the launcher ends after
+        the last of them, and the shared memory goes when nobody can read it any more.
+        """
+        if self._dispatcher is None:
+            return
+        self._is_open = False
+        self._on_change()
+        deadline = time.monotonic() + drain_s
+        while self._num_unfinished() and (left_s := deadline - time.monotonic()) > 0:
+            await asyncio.wait([self._change()], timeout=left_s)
+        self._dispatcher.close(LaneUnavailableError(f"{self._name}: shut down before its end"))
+        await self._crew.close()
+        self._dispatcher = None
+
+    # ---- work
+
+    def submit(self, work: Work, on_done: Callable[[Done], None]) -> Ticket:
+        """Take a work; `on_done` is called exactly once, on the loop, never from within `submit`.
+
+        `Done.error` is an ExpiredError (late, or cancelled), QuarantinedError, ScorerCrashedError,
+        RankingError or WorkError (the handler raised), or LaneUnavailableError (not running, or
+        far beyond `room`).
+        """
+        ticket = Ticket(work, on_done, time.monotonic())
+        dispatcher = self._dispatcher
+        if dispatcher is not None and self._is_open:
+            dispatcher.put(ticket)
+        else:
+            ticket.generation = ENDED
+            error = LaneUnavailableError(f"{self._name}: not running")
+            asyncio.get_running_loop().call_soon(on_done, Done(b"", 0, 0, error))
+        return ticket
+
+    async def run(self, work: Work) -> Done:
+        """Submit and wait; cancelling the wait cancels the work.
+
+        Raises:
+            WorkError: any of those that `submit` names.
+        """
+        future: asyncio.Future[Done] = asyncio.get_running_loop().create_future()
+
+        def on_done(done: Done) -> None:
+            if not future.done():
+                future.set_result(done)
+
+        ticket = self.submit(work, on_done)
+        try:
+            done = await future
+        except asyncio.CancelledError:
+            self.cancel(ticket)
+            raise
+        if done.error is not None:
+            raise done.error
+        return done
+
+    def cancel(self, ticket: Ticket) -> None:
+        """Nobody waits for this work any more; it ends with an ExpiredError.
+
+        One that has not been sent ends at once. One that a scorer has finds its budget expired,
+        and its scorer is killed if it runs on for the grace period.
+        """
+        if self._dispatcher is not None:
+            self._dispatcher.cancel(ticket)
+
+    # ---- room
+
+    def room(self) -> int:
+        """How many more works would start within the batch window.
+
+        Counts the scorers that are ready and not stuck in a long batch, at the measured service
+        time, less what waits and what they have.
+        """
+        return self._dispatcher.room() if self._dispatcher is not None and self._is_open else 0
+
+    async def wait_for_room(self) -> int:
+        """Wait until there is room; returns it.
+
+        Raises:
+            LaneUnavailableError: the lane is not running, or closes meanwhile.
+        """
+        while (room := self.room()) == 0:
+            if not self._is_open:
+                raise LaneUnavailableError(f"{self._name}: not running")
+            await self._change()
+        return room
+
+    def load(self) -> dict[str, Any]:
+        """Figures for heartbeat and status; `service_us` is the moving average of one work."""
+        slots, dispatcher, quarantine = self._crew.slots, self._dispatcher, self._quarantine
+        return {
+            "capacity": self._num_processes,
+            "alive": sum(slot.state is SlotState.READY for slot in slots),
+            "busy": sum(slot.num_open > 0 for slot in slots),
+            "waiting": 0 if dispatcher is None else len(dispatcher.waiting),
+            "in_flight": sum(slot.num_open for slot in slots),
+            "restarts": self._crew.num_restarts,
+            "crashes": 0 if dispatcher is None else dispatcher.num_crashes,
+            "killed": 0 if dispatcher is None else dispatcher.num_killed,
+            "service_us": 0.0 if dispatcher is None else round(dispatcher.service.estimate_us, 1),
+            "quarantined": 0 if quarantine is None else quarantine.count(time.monotonic()),
+            "pids": [slot.pid for slot in slots],
+        }
+
+    def _num_unfinished(self) -> int:
+        if self._dispatcher is None:
+            return 0
+        return len(self._dispatcher.waiting) + sum(slot.num_open for slot in self._crew.slots)
+
+    def _change(self) -> asyncio.Future[None]:
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
+        return waiter
+
+    def _on_change(self) -> None:
+        if self._waiters:
+            waiters, self._waiters = self._waiters, []
+            for waiter in waiters:
+                if not waiter.done():
+                    waiter.set_result(None)

@@ -1,0 +1,156 @@
+"""Inside a scorer process: one handler, one blocking loop over a socket, no thread.
+
+Frames are MessagePack objects, one after the other:
+
+    scorer → worker, once:  text                   "" when the factory returned, else its error
+    worker → scorer:        [generation, [payload, …]]
+    scorer → worker:        [is_last, num_run, elapsed_us, [[index, code, started_at, work_us,
+                             body or message], …]]
+
+A batch's results go back in one frame, or in several when the batch runs long, so that its head
+does not wait for its tail. Tracebacks go to stderr, which is the worker's: logging is configured by
+entry points, and this is none.
+"""
+
+import contextlib
+import faulthandler
+import gc
+import importlib
+import pickle
+import signal
+import socket
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgpack
+
+from common.errors import ExpiredError, WorkError
+from shard_worker.lanes.budget import Budget, Region
+
+_RECEIVE_BYTES = 262_144
+_FLUSH_S = 0.001
+
+
+Handler = Callable[[bytes, Budget], bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class ScorerSpec:
+    """What a scorer process runs.
+
+    Attributes:
+        name: the lane's, shown as the process's name.
+        factory: "module:callable", called with the config once a process; returns the handler.
+        config: the factory's argument, pickled.
+        import_path: folders put before all others on `sys.path`.
+    """
+
+    name: str
+    factory: str
+    config: bytes
+    import_path: tuple[str, ...]
+
+
+def run_scorer(spec: ScorerSpec, channel: socket.socket, region: Region) -> None:
+    """Be a scorer process: make the handler, say so, serve until the worker hangs up."""
+    # Ctrl-C and a supervisor's SIGTERM reach the whole group; the worker alone decides when a
+    # scorer ends, so that what is in flight can be drained.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    faulthandler.enable()
+    _volunteer_for_the_oom_killer()
+    packer = msgpack.Packer(use_bin_type=True, autoreset=True)
+    try:
+        handler = _make_handler(spec)
+    except Exception as error:  # noqa: BLE001 - whatever the factory raises is the start's outcome
+        traceback.print_exception(error)
+        channel.sendall(packer.pack(_last_line(error)))
+        return
+    # What exists now lives as long as the process: the collector need not look at it again.
+    gc.collect()
+    gc.freeze()
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        channel.sendall(packer.pack(""))
+        serve(channel, region, handler)
+
+
+def serve(channel: socket.socket, region: Region, handler: Handler) -> None:
+    """Answer batches until the other end closes the channel."""
+    unpacker = msgpack.Unpacker(use_list=False, max_buffer_size=0)
+    packer = msgpack.Packer(use_bin_type=True, autoreset=True)
+    while data := channel.recv(_RECEIVE_BYTES):
+        unpacker.feed(data)
+        for first_generation, payloads in unpacker:
+            _run_batch(channel, packer, region, handler, first_generation, payloads)
+
+
+def _run_batch(
+    channel: socket.socket,
+    packer: Any,
+    region: Region,
+    handler: Handler,
+    first_generation: int,
+    payloads: tuple[bytes, ...],
+) -> None:
+    clock = time.monotonic
+    current, generations, expiries = region.current, region.generations, region.expiries
+    results: list[tuple[int, str, float, int, bytes | str]] = []
+    flushed_at = started_at = clock()
+    num_run = 0
+    for index, payload in enumerate(payloads):
+        generation = first_generation + index
+        if generations[index] != generation:
+            continue  # the worker has taken it back
+        if started_at >= expiries[index]:
+            results.append((index, ExpiredError.code, started_at, 0, "expired before its turn"))
+            continue
+        # Written before the work starts: if this process dies, the worker reads who killed it.
+        current[0] = generation
+        code = ""
+        body: bytes | str
+        try:
+            body = handler(payload, Budget(generations, expiries, index, generation))
+            if type(body) is not bytes:
+                code, body = WorkError.code, f"the handler returned {type(body).__name__}"
+        except WorkError as error:
+            code, body = error.code, str(error)
+        except Exception as error:  # noqa: BLE001 - a handler's bug ends its work, not the scorer
+            traceback.print_exception(error)
+            code, body = WorkError.code, _last_line(error)
+        ended_at = clock()
+        current[0] = 0
+        num_run += 1
+        results.append((index, code, started_at, int((ended_at - started_at) * 1e6), body))
+        if ended_at - flushed_at > _FLUSH_S and index + 1 < len(payloads):
+            elapsed_us = (ended_at - flushed_at) * 1e6
+            channel.sendall(packer.pack((False, num_run, elapsed_us, results)))
+            results.clear()
+            num_run = 0
+            flushed_at = ended_at
+        started_at = ended_at
+    channel.sendall(packer.pack((True, num_run, (started_at - flushed_at) * 1e6, results)))
+
+
+def _make_handler(spec: ScorerSpec) -> Handler:
+    sys.path[:0] = [folder for folder in spec.import_path if folder not in sys.path]
+    module, _, name = spec.factory.partition(":")
+    factory = getattr(importlib.import_module(module), name)
+    handler: Handler = factory(pickle.loads(spec.config))  # noqa: S301 - packed by the worker itself
+    if not callable(handler):
+        raise TypeError(f"{spec.factory} returned {type(handler).__name__}, not a callable")
+    return handler
+
+
+def _last_line(error: BaseException) -> str:
+    return traceback.format_exception_only(error)[-1].strip()
+
+
+def _volunteer_for_the_oom_killer() -> None:
+    # When memory runs out, the kernel shall take a scorer, which is replaced, not the worker.
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("500")

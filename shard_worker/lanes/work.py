@@ -1,0 +1,107 @@
+"""What goes into a process lane and what comes out."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from common.errors import (
+    ExpiredError,
+    LaneUnavailableError,
+    QuarantinedError,
+    RankingError,
+    ScorerCrashedError,
+    WorkError,
+)
+
+if TYPE_CHECKING:
+    from shard_worker.lanes.scorer_slot import ScorerSlot
+
+WAITING = 0  # a ticket's generation while no scorer has it
+ENDED = -1  # ... and once its `on_done` was called or is about to be
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One piece of work for a scorer process.
+
+    Attributes:
+        payload: what the handler gets.
+        expires_at: deadline, an instant of `time.monotonic()` in s; `math.inf` for none.
+        fingerprint: what counts as the same work when it kills scorers; None is never blamed.
+        label: an excerpt for people, shown where the quarantine is listed.
+    """
+
+    payload: bytes
+    expires_at: float = math.inf
+    fingerprint: bytes | None = None
+    label: str = ""
+
+
+class Done(NamedTuple):
+    """How a work ended.
+
+    Attributes:
+        body: what the handler returned; b"" when `error` is set.
+        lane_us: time between submission and start in the scorer, in µs.
+        work_us: time that the handler took, in µs.
+        error: None when the handler returned.
+    """
+
+    body: bytes
+    lane_us: int
+    work_us: int
+    error: WorkError | None
+
+
+class Ticket:
+    """A submitted work on its way; opaque to callers, who may only hand it to `cancel`.
+
+    Attributes:
+        expires_at: the work's deadline, or the instant of its cancellation if that is earlier.
+        generation: the running number of the attempt that a scorer has, `WAITING` or `ENDED`.
+        slot: the scorer that has it.
+        num_crashes: scorers that died while they ran it.
+        num_moves: times that it lost its scorer without being to blame.
+    """
+
+    __slots__ = (
+        "expires_at",
+        "generation",
+        "is_cancelled",
+        "num_crashes",
+        "num_moves",
+        "on_done",
+        "slot",
+        "submitted_at",
+        "work",
+    )
+
+    def __init__(self, work: Work, on_done: Callable[[Done], None], submitted_at: float) -> None:
+        self.work = work
+        self.on_done = on_done
+        self.submitted_at = submitted_at
+        self.expires_at = work.expires_at
+        self.generation = WAITING
+        self.slot: ScorerSlot | None = None
+        self.is_cancelled = False
+        self.num_crashes = 0
+        self.num_moves = 0
+
+
+_BY_CODE: dict[str, type[WorkError]] = {
+    error.code: error
+    for error in (
+        WorkError,
+        ExpiredError,
+        LaneUnavailableError,
+        QuarantinedError,
+        RankingError,
+        ScorerCrashedError,
+    )
+}
+
+
+def error_of(code: str, message: str) -> WorkError:
+    """The error that a scorer reported as a code and a message."""
+    return _BY_CODE.get(code, WorkError)(message)
