@@ -118,14 +118,16 @@ class Supervisor:
 
     async def stop(self, names: Iterable[str]) -> None:
         """Drain some children at the same time, and return when none of them lives."""
-        kept = [self._kept.pop(name) for name in list(names) if name in self._kept]
+        kept = [self._kept[name] for name in names if name in self._kept]
         async with asyncio.TaskGroup() as tasks:
             for one in kept:
                 tasks.create_task(self._stop(one))
+        for one in kept:
+            self._kept.pop(one.program.name, None)
 
     async def close(self) -> None:
         """Stop whatever still runs, and then the watch over the logs."""
-        await self.stop(list(self._kept))
+        await self.stop(self._kept)
         if self._log_task is not None:
             self._log_task.cancel()
             await asyncio.gather(self._log_task, return_exceptions=True)

@@ -1,0 +1,147 @@
+"""`gateway up`: a whole cluster on this machine, in the foreground."""
+
+import asyncio
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from common.config import Settings, load_settings
+from common.lifecycle import stop_on_signals
+from common.telemetry import configure_logging
+from gateway.cluster import ClusterOptions, LocalCluster
+from gateway.supervisor import Died, Event, Said, Started, Stopped
+
+
+def up(
+    shards: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Shards of a new cluster.", show_default="what the folder has, or 8"
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Worker processes.", show_default="4")
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Folder of everything that is stored.", show_default="hedgerow-data"
+        ),
+    ] = None,
+    host: Annotated[
+        str | None, typer.Option(help="Address that the gateway binds.", show_default="127.0.0.1")
+    ] = None,
+    port: Annotated[
+        int | None,
+        typer.Option(
+            min=0, max=65535, help="Port that the gateway binds; 0 for any.", show_default="8080"
+        ),
+    ] = None,
+    redis: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="Redis server.", show_default="an embedded Valkey"),
+    ] = None,
+) -> None:
+    """Run a whole cluster on this machine: Redis, shard workers and the HTTP gateway."""
+    settings = load_settings()
+    configure_logging(settings.log_level, settings.log_format)
+    options = ClusterOptions(
+        data=data or settings.data,
+        num_shards=shards,
+        num_workers=workers,
+        host=host or settings.gateway.host,
+        port=settings.gateway.port if port is None else port,
+        redis_url=redis,
+    )
+    asyncio.run(_up(options, settings, Console(highlight=False, soft_wrap=True)))
+
+
+async def _up(options: ClusterOptions, settings: Settings, console: Console) -> None:
+    stopped = asyncio.Event()
+    story = Story(console)
+    cluster = LocalCluster(options, settings, story.tell)
+
+    def stop() -> None:
+        # Whoever asks twice will not wait for what is in flight.
+        if stopped.is_set():
+            cluster.supervisor.kill_all()
+        stopped.set()
+
+    # A terminal that is closed sends SIGHUP.
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, stop)
+    with stop_on_signals(stop):
+        try:
+            with console.status(f"starting a cluster in {escape(str(options.data))} …"):
+                is_up = await _unless(stopped, cluster)
+            if is_up:
+                show_ready(console, cluster)
+                story.is_live = True
+                await stopped.wait()
+        finally:
+            story.is_live = False
+            console.print("draining …")
+            await cluster.stop()
+            console.print("stopped; no process is left")
+
+
+async def _unless(stopped: asyncio.Event, cluster: LocalCluster) -> bool:
+    """Start the cluster, unless it is to be stopped before that is done; whether it runs."""
+    start = asyncio.create_task(cluster.start())
+    told = asyncio.create_task(stopped.wait())
+    try:
+        await asyncio.wait({start, told}, return_when=asyncio.FIRST_COMPLETED)
+        if start.done():
+            await start
+            return True
+        return False
+    finally:
+        start.cancel()
+        told.cancel()
+        await asyncio.gather(start, told, return_exceptions=True)
+
+
+def show_ready(console: Console, cluster: LocalCluster) -> None:
+    """Show the processes, and where the gateway is."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("process")
+    table.add_column("pid", justify="right")
+    table.add_column("", overflow="fold")
+    for line in cluster.processes():
+        table.add_row(line.name, str(line.pid or "-"), escape(line.what))
+    console.print(table)
+    console.print(f"[bold green]ready[/] at [bold]{cluster.url}[/], its API at {cluster.url}/docs")
+
+
+class Story:
+    """Tells what happens to the processes, one line each.
+
+    Attributes:
+        is_live: whether the cluster runs; its start and its end tell their own story.
+    """
+
+    def __init__(self, console: Console) -> None:
+        """Tell it to `console`."""
+        self.is_live = False
+        self._tell: Callable[..., None] = console.print
+
+    def tell(self, event: Event) -> None:
+        """Tell one event, if it is worth a line."""
+        match event:
+            case Died(name, pid, how, restart_in_s) if self.is_live:
+                who = f"{name} (pid {pid})" if pid else name
+                self._tell(f"[red]{who} {escape(how)}[/]; again in {restart_in_s:.1f} s")
+            case Started(name, pid, num_restarts) if self.is_live:
+                self._tell(f"[green]{name} is back[/] (pid {pid}, restart {num_restarts})")
+            case Said(name, level, text) if self.is_live:
+                colour = "yellow" if level == "warning" else "red"
+                self._tell(f"[{colour}]{name}: {escape(text)}[/]")
+            case Stopped(name, pid, how) if how != "ended with exit code 0":
+                self._tell(f"[yellow]{name} (pid {pid}) {escape(how)}[/]")
+            case _:
+                pass

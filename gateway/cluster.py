@@ -1,0 +1,338 @@
+"""A whole cluster on this machine: the server, the workers and the HTTP gateway, as processes."""
+
+import asyncio
+import os
+import socket
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import httpx
+import structlog
+
+from common.config import Settings
+from common.control import Control, connect
+from common.errors import ConfigurationError, RedisUnavailableError, UnavailableError
+from common.keys import Keys
+from common.registry import Registry
+from gateway import embedded_redis
+from gateway.child import PARENT_PIPE, Program
+from gateway.claims import check_port, lock_folder, url_of
+from gateway.embedded_redis import EmbeddedRedis
+from gateway.restart_policy import RestartPolicy
+from gateway.supervisor import Died, Event, Supervisor
+
+GATEWAY = "gateway"
+DEFAULT_SHARDS = 8
+DEFAULT_WORKERS = 4
+_START_TIMEOUT_S = 60.0
+_REDIS_TIMEOUT_S = 30.0
+# How much longer than its own drain timeout a process may take to end.
+_DRAIN_MARGIN_S = 5.0
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterOptions:
+    """What to run.
+
+    Attributes:
+        data: folder of everything that is stored.
+        num_shards: None for what the folder's cluster has, or 8 for a new one.
+        num_workers: None for 4, or one a shard where there are fewer.
+        host: address that the gateway binds.
+        port: port that the gateway binds; 0 for any free one.
+        redis_url: the server to use; None for an embedded one.
+        restart: the pauses before what died is started again.
+        announces_deaths: whether a worker's death is told to the gateway at once. Without it the
+            gateway finds out by itself, as when a whole machine goes.
+        environment: variables for the children, beside those that this process has.
+    """
+
+    data: Path
+    num_shards: int | None = None
+    num_workers: int | None = None
+    host: str = "127.0.0.1"
+    port: int = 8080
+    redis_url: str | None = None
+    restart: RestartPolicy = field(default_factory=RestartPolicy)
+    announces_deaths: bool = True
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+class ProcessLine(NamedTuple):
+    """One process of the cluster, for people; `pid` is None while it is down."""
+
+    name: str
+    pid: int | None
+    what: str
+
+
+class LocalCluster:
+    """The processes, from the first to the last.
+
+    Args:
+        options: what to run.
+        settings: the settings of this process, which the children read for themselves too.
+        on_event: told of what happens to the children, on the loop.
+
+    Attributes:
+        url: where the gateway answers; known once started.
+        redis_url: where the server is; known once started.
+    """
+
+    def __init__(
+        self, options: ClusterOptions, settings: Settings, on_event: Callable[[Event], None]
+    ) -> None:
+        self.url = ""
+        self.redis_url = options.redis_url or ""
+        self._options = options
+        self._settings = settings
+        self._on_event = on_event
+        self._data = options.data.resolve()
+        self._shards: dict[str, list[int]] = {}
+        self._control: Control | None = None
+        self._registry: Registry | None = None
+        self._redis: EmbeddedRedis | None = None
+        self._sync: asyncio.Task[None] | None = None
+        self._lock = -1
+        self._died: asyncio.Future[Died] = asyncio.get_running_loop().create_future()
+        self.supervisor = self._new_supervisor()
+
+    def _new_supervisor(self) -> Supervisor:
+        self._data.mkdir(parents=True, exist_ok=True)
+        return Supervisor(self._data, self._options.restart, self._note, self._on_death)
+
+    async def start(self) -> None:
+        """Start everything; returns when every worker is live and the gateway is ready.
+
+        Raises:
+            ConfigurationError: the port or the folder is taken, or the options do not fit what the
+                folder holds. Nothing was started, or `stop` ends what was.
+            UnavailableError: a process died at its start, or it took too long; says which.
+        """
+        self._lock = lock_folder(self._data)
+        port = check_port(self._options.host, self._options.port)
+        self.url = url_of(self._options.host, port)
+        await self._start_redis()
+        num_shards = await self._join_cluster()
+        self._shards = _spread(num_shards, self._num_workers(num_shards), self._worker_name)
+        await self._forget(*self._shards)
+        await self._or_death(
+            self.supervisor.start(*self._worker_programs(num_shards), self._gateway_program(port))
+        )
+        await self._or_death(self._wait_until_ready())
+
+    async def stop(self) -> None:
+        """Drain in order, and return when no process is left."""
+        # The gateway first, so that no query is asked of workers that leave. Then the workers,
+        # which need Redis until they have answered and recorded how far they have got. Redis last:
+        # nobody writes any more, so that its file is complete when it ends.
+        for tier in ([GATEWAY], list(self._shards)):
+            await self.supervisor.stop(tier)
+        if self._control is not None:
+            await self._control.close()
+        if self._sync is not None:
+            self._sync.cancel()
+            await asyncio.gather(self._sync, return_exceptions=True)
+        await self.supervisor.close()
+        if self._redis is not None:
+            self._redis.close()
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+    def processes(self) -> list[ProcessLine]:
+        """The processes, in the order of their start."""
+        what = {
+            **({embedded_redis.NAME: self.redis_url} if self._redis is not None else {}),
+            **{
+                name: "shards " + ", ".join(map(str, shards))
+                for name, shards in self._shards.items()
+            },
+            GATEWAY: self.url,
+        }
+        lines = []
+        for name, text in what.items():
+            child = self.supervisor.child(name)
+            lines.append(ProcessLine(name, child.pid if child is not None else None, text))
+        return lines
+
+    def shards_of(self, worker: str) -> list[int]:
+        """The shards that a worker serves."""
+        return self._shards[worker]
+
+    @property
+    def workers(self) -> list[str]:
+        """The workers' names."""
+        return list(self._shards)
+
+    # Starting
+
+    async def _start_redis(self) -> None:
+        if self._options.redis_url is not None:
+            return
+        if self._settings.redis.password or self._settings.redis.username:
+            raise ConfigurationError(
+                "redis.password: the embedded server takes none; it is reached by a Unix socket "
+                "that is this user's alone. Unset it, or name the server with --redis"
+            )
+        self._redis = EmbeddedRedis(self._data)
+        self.redis_url = self._redis.url
+        await self._or_death(self.supervisor.start(self._redis.program()))
+        await self._or_death(self._redis.wait_until_ready(_REDIS_TIMEOUT_S))
+        self._sync = asyncio.create_task(self._redis.keep_synced(), name="sync")
+
+    async def _join_cluster(self) -> int:
+        settings = self._settings.redis.model_copy(update={"url": self.redis_url})
+        self._control = await connect(settings)
+        self._registry = Registry(self._control, Keys(settings.key_prefix))
+        if self._options.num_shards is not None:
+            return await self._registry.cluster(self._options.num_shards)
+        try:
+            return await self._registry.cluster()
+        except ConfigurationError:
+            # There is no cluster yet; or it cannot be used, which this says again.
+            return await self._registry.cluster(DEFAULT_SHARDS)
+
+    def _num_workers(self, num_shards: int) -> int:
+        wanted = self._options.num_workers
+        if wanted is None:
+            return min(DEFAULT_WORKERS, num_shards)
+        if wanted > num_shards:
+            raise ConfigurationError(
+                f"--workers {wanted}: there are {num_shards} shards, and a worker needs one"
+            )
+        return wanted
+
+    def _worker_name(self, number: int) -> str:
+        # A server that others share needs names that no other machine has.
+        host = "" if self._redis is not None else f"{socket.gethostname()}-"
+        return f"{host}worker-{number}"
+
+    def _worker_programs(self, num_shards: int) -> list[Program]:
+        drain_s = self._settings.worker.drain_timeout_s + _DRAIN_MARGIN_S
+        return [
+            _python_program(
+                name,
+                "shard_worker.main",
+                (
+                    *("--shards", ",".join(map(str, shards)), "--num-shards", str(num_shards)),
+                    *("--id", name, "--data", str(self._data), "--redis", self.redis_url),
+                ),
+                drain_s,
+                {
+                    **self._options.environment,
+                    "HEDGEROW_WORKER__WORKERS_ON_HOST": str(len(self._shards)),
+                },
+            )
+            for name, shards in self._shards.items()
+        ]
+
+    def _gateway_program(self, port: int) -> Program:
+        return _python_program(
+            GATEWAY,
+            "gateway.cli.main",
+            ("serve", "--host", self._options.host, "--port", str(port), "--redis", self.redis_url),
+            self._settings.gateway.drain_timeout_s + _DRAIN_MARGIN_S,
+            self._options.environment,
+        )
+
+    async def _wait_until_ready(self) -> None:
+        missing = "the gateway"
+        try:
+            async with asyncio.timeout(_START_TIMEOUT_S), self._http() as http:
+                while missing:
+                    missing = await self._missing(http)
+                    await asyncio.sleep(0.05)
+        except TimeoutError:
+            raise UnavailableError(
+                f"after {_START_TIMEOUT_S:g} s there is no sign of {missing}; "
+                f"the logs are in {self._data / 'logs'}"
+            ) from None
+
+    async def _missing(self, http: httpx.AsyncClient) -> str:
+        """What is not ready yet, in words; "" when everything is."""
+        try:
+            ready = await http.get("/readyz")
+            status: dict[str, Any] = (await http.get("/v1/status")).json()
+        except (httpx.HTTPError, ValueError):
+            return "the gateway"
+        live = {one.get("pid") for one in status.get("workers", [])}
+        late = [name for name in self._shards if self._pid(name) not in live]
+        return ", ".join(late) if late else "" if ready.is_success else "the gateway"
+
+    def _http(self) -> httpx.AsyncClient:
+        token = self._settings.gateway.token
+        headers = {"Authorization": f"Bearer {token.get_secret_value()}"} if token else {}
+        return httpx.AsyncClient(base_url=self.url, headers=headers, trust_env=False, timeout=5.0)
+
+    def _pid(self, name: str) -> int | None:
+        child = self.supervisor.child(name)
+        return child.pid if child is not None else None
+
+    async def _or_death(self, step: Any) -> None:
+        """Await a step of the start, unless a child dies meanwhile."""
+        task = asyncio.ensure_future(step)
+        try:
+            await asyncio.wait({task, self._died}, return_when=asyncio.FIRST_COMPLETED)
+            if self._died.done():
+                died = self._died.result()
+                said = "\n  ".join(self.supervisor.log_tail(died.name, 5))
+                raise UnavailableError(f"{died.name} {died.how} at its start:\n  {said}")
+            await task
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    # Running
+
+    def _note(self, event: Event) -> None:
+        if isinstance(event, Died) and not self._died.done():
+            self._died.set_result(event)
+        self._on_event(event)
+
+    async def _on_death(self, name: str) -> None:
+        if name in self._shards and self._options.announces_deaths:
+            await self._forget(name)
+
+    async def _forget(self, *workers: str) -> None:
+        """Take dead workers' heartbeats away, so that their shards are unavailable at once."""
+        if self._registry is None:
+            return
+        for name in workers:
+            try:
+                await self._registry.forget_worker(name)
+            except (RedisUnavailableError, ConfigurationError) as error:
+                # The heartbeat expires by itself, a little later.
+                log.warning("forget_worker_failed", worker=name, reason=str(error))
+
+
+def _python_program(
+    name: str,
+    module: str,
+    arguments: tuple[str, ...],
+    drain_s: float,
+    environment: Mapping[str, str],
+) -> Program:
+    return Program(
+        name=name,
+        # -P: a folder `common` where the user happens to be must not be taken for ours.
+        arguments=(sys.executable, "-P", "-m", module, *arguments, "--parent-pipe", PARENT_PIPE),
+        drain_s=drain_s,
+        environment={**environment, "HEDGEROW_LOG_FORMAT": "json", "PYTHONUNBUFFERED": "1"},
+    )
+
+
+def _spread(
+    num_shards: int, num_workers: int, name_of: Callable[[int], str]
+) -> dict[str, list[int]]:
+    """Deal the shards out to the workers, in runs of (nearly) the same length."""
+    bounds = [number * num_shards // num_workers for number in range(num_workers + 1)]
+    return {
+        name_of(number): list(range(bounds[number], bounds[number + 1]))
+        for number in range(num_workers)
+    }
