@@ -95,16 +95,16 @@ def parse(
 
 def _parse_strict(query: str, field: str) -> dict[str, Any]:
     # The lenient grammar is the fuller one (escapes in ranges) and the only one that says where.
-    tree, errors = {}, []
     problems = [(where, f"is nested more than {MAX_DEPTH} deep") for where in _too_deep(query)]
-    if not problems:
-        tree, errors = tantivy.parse_query_lenient(query)
-        for error in errors:
-            # A colon within a value, as in a date, is clear once the field is known.
-            if not error["message"].startswith(_HARMLESS[0]):
-                problems.append((_character(query, error["pos"]), error["message"]))
-        problems += [(match.start(), "a sign needs a word") for match in _SIGN.finditer(query)]
-        problems += [(where, "an operator needs two sides") for where in _dangling(query, tree)]
+    tree, errors = tantivy.parse_query_lenient("" if problems else query)
+    problems += [
+        (_character(query, error["pos"]), error["message"])
+        for error in errors
+        # A colon within a value, as in a date, is clear once the field is known.
+        if not error["message"].startswith(_HARMLESS[0])
+    ]
+    problems += [(match.start(), "a sign needs a word") for match in _SIGN.finditer(query)]
+    problems += [(where, "an operator needs two sides") for where in _dangling(query, tree)]
     if problems:
         position, message = min(problems)
         reason = f"{message} (at character {position})".replace("\\", "")
@@ -306,14 +306,13 @@ class _Reader:
             case FieldType.DATE:
                 value = parse_date(text)
         if value is None:
-            raise _MisreadError(name, f"{text!r} is no value of {name}, a {kind} field")
+            raise _MisreadError(name, f"{text!r} is no value of the {kind} field {name}")
         return value
 
     def _position(self, name: str | None) -> int | None:
-        """Where the query names a field; tantivy's tree does not say."""
-        if name is None:
-            return None
-        found = re.search(rf"(?<![\w.]){re.escape(name)}\s*:", self.query)
+        """Where the query names a field, or opens a range or the like; the tree does not say."""
+        pattern = r"[/\[{<>^]" if name is None else rf"(?<![\w.]){re.escape(name)}\s*:"
+        found = re.search(pattern, self.query)
         return found.start() if found else None
 
 
