@@ -241,7 +241,7 @@ def unpack_search_payload(data: bytes) -> SearchPayload:
 
 
 def unpack_search_body(data: bytes) -> SearchBody:
-    """Unpack one shard's hits.
+    """Unpack one shard's hits; the ids and scores themselves are not looked at.
 
     Raises:
         WireError: it is malformed, or has not as many scores as ids.
@@ -249,8 +249,8 @@ def unpack_search_body(data: bytes) -> SearchBody:
     parts = _parts(data, 5)
     documents, total, is_exact, ids, scores = parts
     if not (
-        type(documents) is int
-        and type(total) is int
+        type(documents) is type(total) is int
+        and documents >= 0 <= total
         and type(is_exact) is bool
         and type(ids) is list
         and type(scores) is list
@@ -269,8 +269,8 @@ def unpack_fetch_payload(data: bytes) -> FetchPayload:
     parts = _parts(data, 4)
     if not (
         type(parts[0]) is str
-        and type(parts[1]) is list
-        and (parts[2] is None or type(parts[2]) is list)
+        and _are_strings(parts[1])
+        and (parts[2] is None or _are_strings(parts[2]))
         and type(parts[3]) is str
     ):
         raise WireError("a fetch payload's parts are not of the types that the format names")
@@ -284,7 +284,11 @@ def unpack_fetch_body(data: bytes) -> FetchBody:
         WireError: it is malformed.
     """
     parts = _parts(data, 2)
-    if type(parts[0]) is not list or type(parts[1]) is not str:
+    if not (
+        type(parts[0]) is list
+        and all(document is None or type(document) is dict for document in parts[0])
+        and type(parts[1]) is str
+    ):
         raise WireError("a fetch body's parts are not of the types that the format names")
     return FetchBody._make(parts)
 
@@ -299,6 +303,10 @@ def unpack_failure(data: bytes) -> Failure:
     if type(parts[0]) is not str or type(parts[1]) is not str:
         raise WireError("a failure has a code and a message")
     return Failure._make(parts)
+
+
+def _are_strings(value: object) -> bool:
+    return type(value) is list and all(type(one) is str for one in value)
 
 
 def _parts(data: bytes, count: int) -> list[Any]:
