@@ -71,7 +71,8 @@ def encode(body: Any) -> bytes:
     try:
         return to_json(body, inf_nan_mode="null")
     except PydanticSerializationError:  # a lone surrogate, which JSON can only escape
-        return json.dumps(body, separators=(",", ":")).encode()
+        finite = json.loads(json.dumps(body), parse_constant=lambda _: None)
+        return json.dumps(finite, separators=(",", ":")).encode()
 
 
 def json_response(body: Any, status: int = 200) -> Response:

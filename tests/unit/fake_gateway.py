@@ -26,7 +26,9 @@ def make_result(**changes: Any) -> SearchResult:
         "total_hits": TotalHits(812, "gte"),
         "coverage": Coverage(19_600, 22_400, {"timed_out": 1}),
         "outcomes": {Outcome.OK: 7, Outcome.TIMED_OUT: 1},
-        "detail": [ShardDetail(5, Outcome.TIMED_OUT, "no reply", took_us=300_120, breaker="closed")],
+        "detail": [
+            ShardDetail(5, Outcome.TIMED_OUT, "no reply", took_us=300_120, breaker="closed")
+        ],
         "took_ms": 300.4,
         "deadline_ms": 300,
         "fetch": FetchReport(2, 0),
@@ -42,17 +44,20 @@ class FakeCollections:
         self.error: Exception | None = None
 
     async def put(self, name: str, body: dict[str, Any]) -> object:
+        """Define one, or raise `error`."""
         if self.error is not None:
             raise self.error
         self.defined[name] = body
         return body
 
     async def drop(self, name: str) -> None:
+        """Forget one, or raise `error`."""
         if self.error is not None:
             raise self.error
         del self.defined[name]
 
     async def describe(self, name: str) -> dict[str, Any]:
+        """Describe one, or raise `error`."""
         if self.error is not None:
             raise self.error
         return {
@@ -65,6 +70,7 @@ class FakeCollections:
         }
 
     async def list(self) -> list[dict[str, Any]]:
+        """Describe all."""
         return [await self.describe(name) for name in self.defined]
 
 
@@ -78,6 +84,7 @@ class FakeDocuments:
         self.report = LoadReport(accepted=2, is_applied=True)
 
     async def load(self, collection: str, lines: AsyncIterator[bytes], wait: Any) -> LoadReport:
+        """Keep the load, or raise `error`."""
         chunks = [chunk async for chunk in lines if chunk]
         if self.error is not None:
             raise self.error
@@ -85,6 +92,7 @@ class FakeDocuments:
         return self.report
 
     async def delete(self, collection: str, document_id: str, wait: Any) -> None:
+        """Keep what was deleted."""
         self.deleted.append((collection, document_id, wait))
 
 
@@ -101,20 +109,24 @@ class FakeGateway:
         self.breakers: dict[int, str] = {}
 
     async def search(self, query: SearchQuery) -> SearchResult:
+        """Keep the search, and answer as the script says."""
         self.searches.append(query)
         if isinstance(self.answer, Exception):
             raise self.answer
         return self.answer
 
     async def status(self) -> dict[str, Any]:
+        """Say what little there is."""
         return {"shards": [], "workers": [], "redis": {"connected": True}}
 
     async def get_document(
         self, collection: str, document_id: str, deadline_ms: float
     ) -> dict[str, Any]:
+        """Return the document with what was asked."""
         if isinstance(self.document, Exception):
             raise self.document
         return {**self.document, "asked": [collection, document_id, deadline_ms]}
 
     def set_breaker(self, shard: int, state: str) -> None:
+        """Keep the state."""
         self.breakers[shard] = state

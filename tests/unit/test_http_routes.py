@@ -1,0 +1,263 @@
+"""Collections, documents, health, status, breakers, and what all routes have in common."""
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+from pydantic import SecretStr
+
+from common.config import GatewaySettings
+from common.errors import (
+    BadRequestError,
+    ConfigurationError,
+    ConflictError,
+    LoadInterruptedError,
+    NotFoundError,
+    UnavailableError,
+)
+from gateway.http.app import create_app
+from gateway.http.schema import CollectionsAnswer, LoadAnswer
+from gateway.load import LoadReport
+from tests.unit.fake_gateway import FakeGateway
+
+FILMS = "/v1/collections/films"
+
+
+def connect(gateway: FakeGateway, **settings: Any) -> httpx.AsyncClient:
+    """Speak to the application in this process."""
+    transport = httpx.ASGITransport(create_app(gateway, GatewaySettings(**settings)))
+    return httpx.AsyncClient(transport=transport, base_url="http://gateway")
+
+
+@pytest.fixture
+def gateway() -> FakeGateway:
+    """Stand in for a cluster."""
+    return FakeGateway()
+
+
+@pytest.fixture
+def client(gateway: FakeGateway) -> httpx.AsyncClient:
+    """Speak to the application with default settings."""
+    return connect(gateway)
+
+
+async def test_a_collection_is_created_listed_described_and_removed(
+    client: httpx.AsyncClient, gateway: FakeGateway
+) -> None:
+    """PUT defines, GET shows the same alone and in the list, DELETE removes."""
+    definition = {"fields": {"title": "text"}, "rank_profile": "bm25"}
+    put = await client.put(FILMS, json=definition)
+    assert put.status_code == 200
+    assert gateway.collections.defined == {"films": definition}
+    got = await client.get(FILMS)
+    assert put.json() == got.json()
+    listed = (await client.get("/v1/collections")).json()
+    assert listed == {"collections": [got.json()]}
+    CollectionsAnswer.model_validate(listed)
+    removed = await client.delete(FILMS)
+    assert (removed.status_code, removed.content) == (204, b"")
+    assert gateway.collections.defined == {}
+
+
+async def test_a_collection_without_a_body_has_its_fields_inferred(
+    client: httpx.AsyncClient, gateway: FakeGateway
+) -> None:
+    """A PUT with no body defines a collection of which nothing is said."""
+    assert (await client.put(FILMS)).status_code == 200
+    assert gateway.collections.defined == {"films": {}}
+
+
+@pytest.mark.parametrize("raw", [b"{", b"[]", b"7", b'{"a": NaN}'])
+async def test_a_definition_that_is_no_object_is_refused(
+    client: httpx.AsyncClient, gateway: FakeGateway, raw: bytes
+) -> None:
+    """What is not a JSON object is a 400 about the body."""
+    response = await client.put(FILMS, content=raw)
+    assert (response.status_code, response.json()["field"]) == (400, "body")
+    assert gateway.collections.defined == {}
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "kind"),
+    [
+        (BadRequestError("fields.year", "is no type"), 400, "bad-request"),
+        (NotFoundError("there is no collection 'films'"), 404, "not-found"),
+        (ConflictError("its fields are others"), 409, "conflict"),
+        (UnavailableError("Redis is away", 3.0), 503, "unavailable"),
+        (ConfigurationError("no such profile"), 500, "internal"),
+    ],
+)
+async def test_each_error_has_its_status_and_type(
+    client: httpx.AsyncClient, gateway: FakeGateway, error: Exception, status: int, kind: str
+) -> None:
+    """The errors of the tree become problems of one status and type each."""
+    gateway.collections.error = error
+    response = await client.put(FILMS, json={})
+    problem = response.json()
+    assert response.headers["content-type"] == "application/problem+json"
+    assert (response.status_code, problem["status"]) == (status, status)
+    assert problem["type"] == f"urn:problem-type:hedgerow:{kind}"
+    assert problem["detail"] == str(error)
+
+
+async def test_documents_are_streamed_in(client: httpx.AsyncClient, gateway: FakeGateway) -> None:
+    """A load reaches the gateway in the pieces in which it comes, and its report comes back."""
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b'{"id": "1"}\n{"i'
+        yield b'd": "2"}\n'
+
+    gateway.documents.report.reject(7, "id is missing")
+    response = await client.post(f"{FILMS}/documents", content=pieces())
+    assert gateway.documents.loads == [
+        ("films", "applied", [b'{"id": "1"}\n{"i', b'd": "2"}\n']),
+    ]
+    assert response.json() == {
+        "accepted": 2,
+        "rejected": [{"line": 7, "reason": "id is missing"}],
+        "rejected_total": 1,
+        "applied": True,
+    }
+    LoadAnswer.model_validate(response.json())
+
+
+async def test_a_load_may_be_larger_than_other_bodies(gateway: FakeGateway) -> None:
+    """The limit on bodies does not bound a bulk load, which is never held whole."""
+    client = connect(gateway, max_body_bytes=10)
+    response = await client.post(f"{FILMS}/documents", content=b'{"id": "1"}\n' * 100)
+    assert response.status_code == 200
+
+
+@pytest.mark.parametrize("wait", ["logged", "applied"])
+async def test_wait_reaches_the_write_path(
+    client: httpx.AsyncClient, gateway: FakeGateway, wait: str
+) -> None:
+    """?wait= is passed on by loads and deletes."""
+    await client.post(f"{FILMS}/documents", params={"wait": wait}, content=b"")
+    await client.delete(f"{FILMS}/documents/1", params={"wait": wait})
+    assert gateway.documents.loads[0][1] == wait
+    assert gateway.documents.deleted == [("films", "1", wait)]
+
+
+async def test_another_wait_is_refused(client: httpx.AsyncClient) -> None:
+    """The framework's refusals are 400 problems too, not 422."""
+    response = await client.post(f"{FILMS}/documents", params={"wait": "forever"}, content=b"")
+    assert response.status_code == 400
+    assert response.headers["content-type"] == "application/problem+json"
+    assert response.json()["field"] == "wait"
+    assert "'logged' or 'applied'" in response.json()["reason"]
+
+
+async def test_a_load_that_breaks_off_says_how_far_it_got(
+    client: httpx.AsyncClient, gateway: FakeGateway
+) -> None:
+    """503 of a load carries its report, so that its sender knows where to go on."""
+    report = LoadReport(accepted=41)
+    report.reject(3, "is not JSON")
+    gateway.documents.error = LoadInterruptedError("the replicas are behind", report, 2.0)
+    response = await client.post(f"{FILMS}/documents", content=b"{}\n")
+    assert (response.status_code, response.headers["retry-after"]) == (503, "2")
+    assert response.json()["accepted"] == 41
+    assert response.json()["rejected"] == [{"line": 3, "reason": "is not JSON"}]
+
+
+@pytest.mark.parametrize("path", ["a%2Fb", "a/b"])
+async def test_a_document_id_may_hold_slashes(client: httpx.AsyncClient, path: str) -> None:
+    """An id with a slash is read whether the slash is escaped or not."""
+    response = await client.get(f"{FILMS}/documents/{path}", params={"deadline_ms": 50})
+    assert response.json()["asked"] == ["films", "a/b", 50]
+
+
+async def test_a_document_that_is_not_there_is_not_found(
+    client: httpx.AsyncClient, gateway: FakeGateway
+) -> None:
+    """Reading an unknown document is a 404."""
+    gateway.document = NotFoundError("there is no document 'x'")
+    assert (await client.get(f"{FILMS}/documents/x")).status_code == 404
+
+
+async def test_health_is_told_apart_from_readiness(
+    client: httpx.AsyncClient, gateway: FakeGateway
+) -> None:
+    """A process that lives but cannot answer queries is alive and not ready."""
+    assert (await client.get("/readyz")).status_code == 200
+    gateway.is_ready = False
+    assert (await client.get("/healthz")).status_code == 200
+    response = await client.get("/readyz")
+    assert response.status_code == 503
+    assert response.headers["content-type"] == "application/problem+json"
+    assert int(response.headers["retry-after"]) >= 1
+
+
+async def test_the_status_is_the_gateways_own(
+    client: httpx.AsyncClient, gateway: FakeGateway
+) -> None:
+    """GET /v1/status answers what the gateway says, unchanged."""
+    assert (await client.get("/v1/status")).json() == await gateway.status()
+
+
+async def test_a_breaker_is_set_by_hand(client: httpx.AsyncClient, gateway: FakeGateway) -> None:
+    """The route takes the three states and nothing else."""
+    for state in ("forced_open", "disabled", "closed"):
+        response = await client.post("/v1/shards/3/breaker", json={"state": state})
+        assert response.status_code == 200
+        assert gateway.breakers == {3: state}
+    for body in ({"state": "open"}, {}, {"state": "closed", "for_s": 3}):
+        assert (await client.post("/v1/shards/3/breaker", json=body)).status_code == 400
+    response = await client.post("/v1/shards/three/breaker", json={"state": "closed"})
+    assert (response.status_code, response.json()["field"]) == (400, "shard")
+    assert gateway.breakers == {3: "closed"}
+
+
+async def test_the_framework_s_own_refusals_are_problems(client: httpx.AsyncClient) -> None:
+    """An unknown path is 404 and a wrong method 405 with Allow, both as problems."""
+    unknown = await client.get("/v1/nothing")
+    assert unknown.status_code == 404
+    wrong = await client.get(f"{FILMS}/search")
+    assert wrong.status_code == 405
+    assert "POST" in wrong.headers["allow"]
+    for response in (unknown, wrong):
+        assert response.headers["content-type"] == "application/problem+json"
+        assert response.json()["status"] == response.status_code
+
+
+@pytest.mark.parametrize(
+    ("authorization", "status"),
+    [
+        ("Bearer s3cret", 200),
+        ("bearer s3cret", 200),
+        ("Bearer s3cre", 401),
+        ("Bearer s3crett", 401),
+        ("Bearer ", 401),
+        ("Bearer s3cr\u00e9t", 401),
+        ("Basic s3cret", 401),
+        ("s3cret", 401),
+        (None, 401),
+    ],
+)
+async def test_a_token_is_demanded(
+    gateway: FakeGateway, authorization: str | None, status: int
+) -> None:
+    """With a token set, requests without exactly it are 401, health checks excepted."""
+    client = connect(gateway, token=SecretStr("s3cret"))
+    headers = [] if authorization is None else [(b"Authorization", authorization.encode())]
+    for path in ("/v1/status", "/v1/collections", "/docs", "/openapi.json"):
+        response = await client.get(path, headers=headers)
+        assert response.status_code == status, path
+        if status == 401:
+            assert response.headers["www-authenticate"] == "Bearer"
+            assert response.headers["content-type"] == "application/problem+json"
+    assert (await client.get("/nothing", headers=headers)).status_code in {401, 404}
+    for path in ("/healthz", "/readyz"):
+        assert (await client.get(path)).status_code == 200, path
+
+
+async def test_the_body_limit_holds_for_definitions(gateway: FakeGateway) -> None:
+    """PUT and the breaker route refuse a body over the limit with 413."""
+    client = connect(gateway, max_body_bytes=20)
+    long = json.dumps({"fields": {"title": "text"}}).encode()
+    assert (await client.put(FILMS, content=long)).status_code == 413
+    long = json.dumps({"state": "closed"}).encode() + b"  "
+    assert (await client.post("/v1/shards/3/breaker", content=long)).status_code == 413
