@@ -96,12 +96,13 @@ def _ignore(_reply: Any) -> None:
 class _Connection(asyncio.Protocol):
     """One connection while it lasts: feeds the parser, hands out replies in order."""
 
-    def __init__(self, on_message: OnReply | None) -> None:
+    def __init__(self, on_message: OnReply | None, on_lost: Callable[[], None]) -> None:
         self.pending: deque[OnReply] = deque()
         self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.last_received = time.monotonic()
         self._reader = hiredis.Reader()
         self._on_message = on_message
+        self._on_lost = on_lost
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -125,6 +126,7 @@ class _Connection(asyncio.Protocol):
             self.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._on_lost()  # first: whoever is told of a loss must find the link disconnected
         lost = RedisUnavailableError(f"the connection to Redis was lost ({exc or 'closed'})")
         while self.pending:
             self.pending.popleft()(lost)
@@ -278,20 +280,23 @@ class Link:
             self._connection.write(b"".join(outbox))
 
     async def _keep_connected(self) -> None:
-        pause_s = FIRST_PAUSE_S
+        pause_s, failures = FIRST_PAUSE_S, 0
         while True:
             try:
                 connection = await self._connect()
             except (OSError, TimeoutError, CommandError, RedisUnavailableError) as error:
-                log.warning("redis_connect_failed", link=self.name, error=str(error) or "timeout")
+                failures += 1
+                tell = log.warning if failures == 1 else log.debug
+                tell("redis_connect_failed", link=self.name, error=str(error) or "timeout")
                 await asyncio.sleep(pause_s * random.uniform(0.5, 1.5))
                 pause_s = min(pause_s * 2, self._endpoint.reconnect_max_s)
                 continue
-            pause_s = FIRST_PAUSE_S
+            if failures:
+                log.info("redis_connected", link=self.name, failures=failures)
+            pause_s, failures = FIRST_PAUSE_S, 0
             try:
                 await self._watch(connection)
             finally:
-                self._forget()
                 await connection.close()
 
     async def _connect(self) -> _Connection:
@@ -308,18 +313,17 @@ class Link:
                 await self.call("CLIENT", "SETNAME", self.name)
                 if self._on_connect is not None:
                     await self._on_connect(self)
+                self._is_connected.set()
             except BaseException:
-                self._connection = None
                 connection.abort()
                 raise
-        self._is_connected.set()
         return connection
 
     async def _open(self) -> _Connection:
         endpoint = self._endpoint
 
         def protocol() -> _Connection:
-            return _Connection(self._on_message)
+            return _Connection(self._on_message, self._forget)
 
         if endpoint.path is not None:
             _, connection = await self._loop.create_unix_connection(protocol, endpoint.path)
@@ -345,9 +349,10 @@ class Link:
     def _forget(self) -> None:
         self._connection = None
         self._outbox.clear()
-        self._is_connected.clear()
-        if self._on_disconnect is not None:
-            self._on_disconnect()
+        if self._is_connected.is_set():
+            self._is_connected.clear()
+            if self._on_disconnect is not None:
+                self._on_disconnect()
 
 
 def pack(*parts: bytes | str | float) -> bytes:

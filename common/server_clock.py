@@ -4,11 +4,15 @@ Deadlines travel as instants on that clock, so hosts need not agree on the time.
 estimated as NTP does (RFC 5905, section 8): of recent round trips the fastest has the least error.
 """
 
+import asyncio
 import time
 from collections import deque
 
+from common.errors import RedisUnavailableError
 from common.link import Link
 
+INTERVAL_S = 5.0
+FIRST_SAMPLES = 4  # round trips at each connection, before the first deadline is sent
 WINDOW = 8  # round trips kept: old ones must age out, since clocks drift and servers change
 
 
@@ -56,12 +60,29 @@ class ServerClock:
         return (server_ms * 1000 - self.offset_us) / 1e6
 
 
-async def sample_clock(link: Link, clock: ServerClock) -> None:
-    """Record one round trip of TIME.
+async def read_clock(link: Link, clock: ServerClock) -> None:
+    """Start the estimate anew over a connection just made: another server may answer now.
 
     Raises:
         RedisUnavailableError: the connection was lost.
     """
+    clock.reset()
+    for _ in range(FIRST_SAMPLES):
+        await _sample(link, clock)
+
+
+async def keep_clock(link: Link, clock: ServerClock) -> None:
+    """Keep the estimate fresh until cancelled."""
+    while True:
+        await asyncio.sleep(INTERVAL_S)
+        if link.is_connected:
+            try:
+                await _sample(link, clock)
+            except RedisUnavailableError:
+                continue  # the next connection starts anew
+
+
+async def _sample(link: Link, clock: ServerClock) -> None:
     sent_at = time.monotonic()
     seconds, micros = await link.call("TIME")
     clock.record(sent_at, time.monotonic(), int(seconds) * 1_000_000 + int(micros))

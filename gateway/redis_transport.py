@@ -11,15 +11,12 @@ from common.config import LimitSettings, RedisSettings
 from common.errors import RedisUnavailableError, WireError
 from common.keys import Keys
 from common.link import Endpoint, Link, pack
-from common.server_clock import ServerClock, sample_clock
+from common.server_clock import ServerClock, keep_clock, read_clock
 from common.telemetry import Counters, Throttle
 from common.wire import Kind, unpack_replies
 from gateway.transport import ReplySink
 
 log = structlog.get_logger()
-
-CLOCK_INTERVAL_S = 5.0
-CLOCK_SAMPLES = 4  # round trips at each connection, before the first deadline is sent
 
 
 class RedisTransport:
@@ -79,7 +76,9 @@ class RedisTransport:
         Raises:
             RedisUnavailableError: not connected within `timeout_s`; the links keep trying.
         """
-        self._clock_task = self._loop.create_task(self._keep_clock(), name="server clock")
+        self._clock_task = self._loop.create_task(
+            keep_clock(self._push, self.clock), name="server clock"
+        )
         await asyncio.gather(self._push.start(timeout_s), self._replies.start(timeout_s))
 
     async def close(self) -> None:
@@ -177,15 +176,4 @@ class RedisTransport:
         await self._is_subscribed.wait()
 
     async def _read_clock(self, link: Link) -> None:
-        self.clock.reset()
-        for _ in range(CLOCK_SAMPLES):
-            await sample_clock(link, self.clock)
-
-    async def _keep_clock(self) -> None:
-        while True:
-            await asyncio.sleep(CLOCK_INTERVAL_S)
-            if self._push.is_connected:
-                try:
-                    await sample_clock(self._push, self.clock)
-                except RedisUnavailableError:
-                    continue
+        await read_clock(link, self.clock)

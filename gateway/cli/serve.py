@@ -3,9 +3,8 @@
 import asyncio
 import contextlib
 import os
-import signal
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 import structlog
@@ -14,6 +13,7 @@ import uvicorn
 
 from common.config import Settings, load_settings
 from common.errors import ConfigurationError
+from common.lifecycle import stop_on_signals, stop_with_parent
 from common.telemetry import configure_logging
 from gateway.http.app import create_app
 from gateway.service import Gateway
@@ -60,8 +60,8 @@ async def _serve(settings: Settings, num_shards: int | None, parent_pipe: int | 
     stopped = asyncio.Event()
     http = settings.gateway
     with (
-        _stop_on_signals(stopped.set),
-        _stop_with_parent(parent_pipe, stopped.set),
+        stop_on_signals(stopped.set),
+        stop_with_parent(parent_pipe, stopped.set),
         # Bound first: a port that is taken is found before anything else is set in motion.
         contextlib.closing(listen(http.host, http.port)) as listener,
     ):
@@ -126,35 +126,3 @@ class _Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
-
-
-@contextlib.contextmanager
-def _stop_on_signals(stop: Callable[[], None]) -> Iterator[None]:
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop)
-    try:
-        yield
-    finally:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.remove_signal_handler(number)
-
-
-@contextlib.contextmanager
-def _stop_with_parent(descriptor: int | None, stop: Callable[[], None]) -> Iterator[None]:
-    """Call `stop` when nobody holds the other end of the pipe any more."""
-    if descriptor is None:
-        yield
-        return
-    loop = asyncio.get_running_loop()
-
-    def on_readable() -> None:
-        if not os.read(descriptor, 4096):
-            loop.remove_reader(descriptor)
-            stop()
-
-    loop.add_reader(descriptor, on_readable)
-    try:
-        yield
-    finally:
-        loop.remove_reader(descriptor)

@@ -1,0 +1,54 @@
+"""Refuses what cannot be answered before anything is sent."""
+
+import math
+
+from common.collection import Collection
+from common.config import GatewaySettings, RankProfile
+from common.errors import BadRequestError, TooLargeError
+from common.query_syntax import check_filter, check_query
+from gateway.result import SearchQuery
+
+
+def admit(
+    query: SearchQuery,
+    collection: Collection,
+    settings: GatewaySettings,
+    profiles: dict[str, RankProfile],
+) -> tuple[str, tuple[str, ...]]:
+    """Check a search against the limits, the configured profiles and the collection's fields.
+
+    Returns:
+        The name of the rank profile that applies, and what a lenient parser repairs.
+
+    Raises:
+        BadRequestError: names the field and the reason.
+        TooLargeError: a limit was passed.
+    """
+    if not 1 <= query.k <= settings.max_k:
+        raise BadRequestError("k", f"is {query.k}; it must be from 1 to {settings.max_k}")
+    if not (math.isfinite(query.deadline_ms) and 0 < query.deadline_ms <= settings.max_deadline_ms):
+        raise BadRequestError(
+            "deadline_ms",
+            f"is {query.deadline_ms:g}; it must be in (0, {settings.max_deadline_ms:g}]",
+        )
+    if not 0 <= query.minimum_coverage <= 1:
+        raise BadRequestError(
+            "minimum_coverage", f"is {query.minimum_coverage:g}; it must be from 0 to 1"
+        )
+    for field, text in (("query", query.query), ("filter", query.filter)):
+        if len(text) > settings.max_query_chars:
+            raise TooLargeError(
+                field, f"has {len(text)} characters; the limit is {settings.max_query_chars}"
+            )
+    name = query.rank_profile or collection.rank_profile
+    profile = profiles.get(name)
+    if profile is None:
+        raise BadRequestError(
+            "rank_profile", f"{name!r} is not configured; there are {', '.join(sorted(profiles))}"
+        )
+    if profile.first_phase == "noop":
+        return name, ()
+    warnings = check_query(query.query, collection, query.syntax == "strict")
+    if query.filter:
+        check_filter(query.filter, collection)
+    return name, tuple(warnings)

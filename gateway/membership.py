@@ -1,0 +1,108 @@
+"""Who serves which shard now, and how many documents each shard holds, from the heartbeats."""
+
+import asyncio
+from collections.abc import Callable, Iterable
+
+import structlog
+
+from common.errors import RedisUnavailableError
+from common.heartbeat import Heartbeat
+from common.registry import Registry
+
+log = structlog.get_logger()
+
+
+class Membership:
+    """A view of the cluster that the hot path reads without waiting.
+
+    Attributes:
+        live: for each shard, whether a live worker serves it.
+        workers: the live workers' last heartbeats, by id.
+        document_counts: collection uid → for each shard, the documents it last reported or None.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        num_shards: int,
+        expiry_s: float,
+        poll_s: float,
+        server_ms: Callable[[], int],
+        uids: Callable[[], Iterable[str]],
+    ) -> None:
+        """Describe the view; `run` keeps it.
+
+        Args:
+            registry: where the heartbeats lie.
+            num_shards: shards in the cluster.
+            expiry_s: a worker unheard of for so long is not live.
+            poll_s: how often to look, beside each announced change.
+            server_ms: the Redis server's clock, on which heartbeats are dated.
+            uids: the collections whose documents are counted.
+        """
+        self.live = [False] * num_shards
+        self.workers: dict[str, Heartbeat] = {}
+        self.document_counts: dict[str, list[int | None]] = {}
+        self._registry = registry
+        self._expiry_ms = expiry_s * 1000
+        self._poll_s = poll_s
+        self._server_ms = server_ms
+        self._uids = uids
+        self._changed = asyncio.Event()
+
+    def counts_of(self, uid: str) -> list[int | None]:
+        """For each shard, how many documents of the collection it last reported; None if never."""
+        counts = self.document_counts.get(uid)
+        return counts if counts is not None else [None] * len(self.live)
+
+    def replicas_of(self, shard: int) -> set[str]:
+        """Ids of the replicas of a shard that live workers serve."""
+        return {
+            heartbeat.replicas[shard]
+            for heartbeat in self.workers.values()
+            if shard in heartbeat.replicas
+        }
+
+    def wake(self) -> None:
+        """Something has been announced: look at once."""
+        self._changed.set()
+
+    async def run(self) -> None:
+        """Keep the view fresh until cancelled; while Redis is away the last view stands."""
+        while True:
+            self._changed.clear()
+            try:
+                await self.refresh()
+            except RedisUnavailableError as error:
+                log.debug("membership_stale", error=str(error))
+            try:
+                async with asyncio.timeout(self._poll_s):
+                    await self._changed.wait()
+            except TimeoutError:
+                continue
+
+    async def refresh(self) -> None:
+        """Read the heartbeats and the counts once.
+
+        Raises:
+            RedisUnavailableError: there was no answer.
+        """
+        heartbeats = await self._registry.heartbeats()
+        counts = await self._registry.document_counts_of(self._uids())
+        self.take(heartbeats, counts, self._server_ms())
+
+    def take(
+        self, heartbeats: dict[str, Heartbeat], counts: dict[str, dict[int, int]], now_ms: int
+    ) -> None:
+        """Make the view from what was read at `now_ms` on the server's clock."""
+        self.workers = {
+            worker: heartbeat
+            for worker, heartbeat in heartbeats.items()
+            if now_ms - heartbeat.beat_at_ms < self._expiry_ms
+        }
+        served = {shard for heartbeat in self.workers.values() for shard in heartbeat.shards}
+        self.live = [shard in served for shard in range(len(self.live))]
+        self.document_counts = {
+            uid: [by_shard.get(shard) for shard in range(len(self.live))]
+            for uid, by_shard in counts.items()
+        }

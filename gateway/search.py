@@ -1,0 +1,276 @@
+"""The walk of one query: admit, plan, scatter, gather, merge, fetch, respond."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Protocol
+
+from common.collection import Collection
+from common.config import GatewaySettings, RankProfile
+from common.errors import InsufficientCoverageError
+from common.outcome import Outcome
+from common.server_clock import ServerClock
+from common.wire import (
+    Kind,
+    Lane,
+    Request,
+    SearchBody,
+    SearchPayload,
+    pack_body,
+    pack_request,
+    unpack_search_body,
+)
+from gateway.admit import admit
+from gateway.breakers import Breakers
+from gateway.coverage import count_outcomes, measure_coverage
+from gateway.fetch import Fetcher
+from gateway.gather import Gather, Settled
+from gateway.merge import check_part, merge
+from gateway.plan import Plan, make_plan
+from gateway.result import (
+    FetchReport,
+    Hit,
+    SearchQuery,
+    SearchResult,
+    ShardDetail,
+    TotalHits,
+)
+from gateway.transport import Transport
+
+ANSWER_RESERVE_S = 0.001  # for merging and responding, so that the answer leaves by the deadline
+
+_LANE_NAMES = {lane.value: "" if lane is Lane.NONE else lane.name.lower() for lane in Lane}
+
+
+class View(Protocol):
+    """What a search needs to know of the cluster."""
+
+    @property
+    def live(self) -> Sequence[bool]:
+        """For each shard, whether a live worker serves it."""
+
+    def counts_of(self, uid: str) -> Sequence[int | None]:
+        """For each shard, how many documents of a collection it last reported; None if never."""
+
+
+class Searcher:
+    """Answers searches by their deadline with what has arrived."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        clock: ServerClock,
+        reply_to: str,
+        next_id: Callable[[], int],
+        view: View,
+        breakers: Breakers,
+        settings: GatewaySettings,
+        profiles: dict[str, RankProfile],
+    ) -> None:
+        """Search over `transport`, asking the shards that `view` and `breakers` let through."""
+        self.num_in_flight = 0
+        self._is_idle = asyncio.Event()
+        self._is_idle.set()
+        self.fetcher = Fetcher(transport, clock, reply_to, next_id)
+        self._transport = transport
+        self._clock = clock
+        self._reply_to = reply_to
+        self._next_id = next_id
+        self._view = view
+        self._breakers = breakers
+        self._settings = settings
+        self._profiles = profiles
+        self._loop = asyncio.get_running_loop()
+
+    async def search(self, query: SearchQuery, collection: Collection) -> SearchResult:
+        """Answer one query.
+
+        Raises:
+            BadRequestError: the query cannot be answered by anybody; nothing was sent.
+            InsufficientCoverageError: the answer reflects less than the caller demands, or nothing
+                at all; it carries the result.
+        """
+        started = self._loop.time()
+        profile, warnings = admit(query, collection, self._settings, self._profiles)
+        deadline = started + query.deadline_ms / 1000 - ANSWER_RESERVE_S
+        plan = make_plan(self._view.live, self._breakers, started)
+        self.num_in_flight += 1
+        self._is_idle.clear()
+        try:
+            settled = await self._scatter_gather(query, collection, profile, plan, deadline)
+            hits = merge(_parts(settled), query.k)
+            fetch = await self._fetch(query, collection, profile, hits, deadline)
+        finally:
+            self.num_in_flight -= 1
+            if not self.num_in_flight:
+                self._is_idle.set()
+        return self._respond(query, collection, plan, settled, hits, fetch, warnings, started)
+
+    async def drain(self, timeout_s: float) -> None:
+        """Wait until no query is in flight, for at most `timeout_s`."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self._is_idle.wait()
+
+    async def _scatter_gather(
+        self,
+        query: SearchQuery,
+        collection: Collection,
+        profile: str,
+        plan: Plan,
+        deadline: float,
+    ) -> dict[int, Settled]:
+        now = self._loop.time()
+        if query.fields is not False:
+            deadline -= self.fetcher.reserve.reserve_s(deadline - now)
+        query_id = self._next_id()
+        message = pack_request(
+            Request(
+                Kind.SEARCH,
+                query_id,
+                self._clock.server_us(deadline) // 1000,
+                self._clock.server_us(now),
+                self._reply_to,
+                pack_body(
+                    SearchPayload(
+                        *(collection.uid, query.query, query.k, profile),
+                        *(query.filter, query.syntax == "strict"),
+                    )
+                ),
+            )
+        )
+        gather = Gather((shard for shard, _ in plan.ask), unpack_hits)
+        try:
+            if plan.ask:
+                self._transport.scatter(
+                    Kind.SEARCH, query_id, [(shard, message) for shard, _ in plan.ask], gather
+                )
+                await gather.wait(deadline)
+        finally:
+            self._transport.release(query_id)
+            gather.abandon("the caller has left")
+            self._end_permits(plan, gather.settled)
+        return gather.settled
+
+    def _end_permits(self, plan: Plan, settled: dict[int, Settled]) -> None:
+        now = self._loop.time()
+        for shard, permit in plan.ask:
+            part = settled[shard]
+            self._breakers.finish(shard, permit, part.outcome, now, part.took_s, part.code)
+
+    async def _fetch(
+        self,
+        query: SearchQuery,
+        collection: Collection,
+        profile: str,
+        hits: list[Hit],
+        deadline: float,
+    ) -> FetchReport | None:
+        if query.fields is False:
+            return None
+        if not hits:
+            return FetchReport(0, 0)
+        fields = None if query.fields is True else list(query.fields)
+        return await self.fetcher.fill(hits, collection.uid, fields, profile, deadline)
+
+    def _respond(
+        self,
+        query: SearchQuery,
+        collection: Collection,
+        plan: Plan,
+        settled: dict[int, Settled],
+        hits: list[Hit],
+        fetch: FetchReport | None,
+        warnings: tuple[str, ...],
+        started: float,
+    ) -> SearchResult:
+        num_shards = len(self._breakers)
+        outcomes: list[Outcome] = []
+        searched = [0] * num_shards
+        value, is_exact = 0, True
+        for shard in range(num_shards):
+            part = settled.get(shard)
+            if part is None:
+                outcomes.append(plan.settled[shard][0])
+                continue
+            outcomes.append(part.outcome)
+            if part.outcome is Outcome.OK:
+                body: SearchBody = part.body
+                searched[shard] = body.documents
+                value += body.total
+                is_exact = is_exact and body.is_exact
+        coverage = measure_coverage(outcomes, searched, self._view.counts_of(collection.uid))
+        result = SearchResult(
+            hits=hits,
+            total_hits=TotalHits(value, "eq" if is_exact and coverage.is_full else "gte"),
+            coverage=coverage,
+            outcomes=count_outcomes(outcomes),
+            detail=self._detail(query, plan, settled, outcomes),
+            took_ms=(self._loop.time() - started) * 1000,
+            deadline_ms=query.deadline_ms,
+            fetch=fetch,
+            warnings=warnings,
+        )
+        if not result.outcomes[Outcome.OK]:
+            raise InsufficientCoverageError("no shard has answered", result)
+        if coverage.fraction < query.minimum_coverage:
+            raise InsufficientCoverageError(
+                f"coverage is {coverage.fraction:.3f}; at least {query.minimum_coverage:g} is "
+                "demanded",
+                result,
+            )
+        return result
+
+    def _detail(
+        self,
+        query: SearchQuery,
+        plan: Plan,
+        settled: dict[int, Settled],
+        outcomes: list[Outcome],
+    ) -> list[ShardDetail]:
+        now = self._loop.time()
+        details = []
+        for shard, outcome in enumerate(outcomes):
+            if outcome is Outcome.OK and not query.explain:
+                continue
+            breaker = self._breakers[shard].state(now).value
+            part = settled.get(shard)
+            if part is None:
+                reason = plan.settled[shard][1]
+                details.append(ShardDetail(shard, outcome, reason, breaker=breaker))
+                continue
+            reply = part.reply
+            details.append(
+                ShardDetail(
+                    shard=shard,
+                    outcome=outcome,
+                    reason=part.reason,
+                    worker=part.worker,
+                    lane=_LANE_NAMES.get(reply.lane, "") if reply else "",
+                    queue_us=reply.queue_us if reply else 0,
+                    lane_us=reply.lane_us if reply else 0,
+                    work_us=reply.work_us if reply else 0,
+                    took_us=int(part.took_s * 1e6),
+                    breaker=breaker,
+                )
+            )
+        return details
+
+
+def unpack_hits(data: bytes) -> SearchBody:
+    """Unpack one shard's hits, of which each can be ranked.
+
+    Raises:
+        WireError: it is malformed, or an id or a score is of no use.
+    """
+    body = unpack_search_body(data)
+    check_part(body.ids, body.scores)
+    return body
+
+
+def _parts(settled: dict[int, Settled]) -> list[tuple[int, list[str], list[float]]]:
+    return [
+        (shard, part.body.ids, part.body.scores)
+        for shard, part in settled.items()
+        if part.outcome is Outcome.OK
+    ]

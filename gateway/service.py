@@ -1,0 +1,253 @@
+"""The gateway as a Python object: one per process, used by HTTP, by the benchmarks and embedded."""
+
+import asyncio
+import itertools
+import random
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import structlog
+
+import common
+from common.config import Settings
+from common.control import Control, connect
+from common.errors import BadRequestError, NotFoundError, RedisUnavailableError, UnavailableError
+from common.keys import Keys
+from common.log import ShardLog
+from common.outcome import Outcome
+from common.partition import shard_of
+from common.registry import Registry
+from common.telemetry import LagWatch
+from gateway.breaker import Transition
+from gateway.breakers import Breakers
+from gateway.collections import Collections
+from gateway.documents import Documents
+from gateway.membership import Membership
+from gateway.redis_transport import RedisTransport
+from gateway.result import SearchQuery, SearchResult
+from gateway.search import Searcher
+from gateway.status import cluster_status
+
+log = structlog.get_logger()
+
+START_TIMEOUT_S = 30.0
+
+
+class Gateway:
+    """Answers searches, takes documents, tells the state of the cluster.
+
+    Attributes:
+        id: unique to this process; part of its reply channel's name.
+        num_shards: shards in the cluster.
+        collections: defines, describes and drops collections.
+        documents: loads and deletes documents.
+    """
+
+    def __init__(self, settings: Settings, control: Control, num_shards: int) -> None:
+        """Wire the parts; use `Gateway.connect`, which also starts them."""
+        keys = Keys(settings.redis.key_prefix)
+        self.id = secrets.token_hex(4)
+        self.settings = settings
+        self.num_shards = num_shards
+        self._control = control
+        self._keys = keys
+        self._registry = Registry(control, keys)
+        self._loop = asyncio.get_running_loop()
+        # A random start keeps replies to a namesake's queries from being taken for ours.
+        self._ids = itertools.count(secrets.randbits(32))
+        self._transport = RedisTransport(settings.redis, settings.limits, keys, self.id)
+        self._lag = LagWatch(settings.worker.loop_lag_threshold_ms)
+        self._breakers = Breakers(
+            num_shards, settings.breaker, random.random, on_transition=self._on_transition
+        )
+        self.collections = Collections(self._registry, num_shards, settings.rank_profiles)
+        self._membership = Membership(
+            self._registry,
+            num_shards,
+            settings.worker.heartbeat_expiry_s,
+            settings.gateway.membership_poll_s,
+            lambda: self._transport.clock.server_us(self._loop.time()) // 1000,
+            self.collections.uids,
+        )
+        self.documents = Documents(
+            ShardLog(control, keys),
+            self.collections,
+            num_shards,
+            settings.limits,
+            write_timeout_s=settings.gateway.write_timeout_s,
+            live_replicas=self._membership.replicas_of,
+        )
+        self._searcher = Searcher(
+            transport=self._transport,
+            clock=self._transport.clock,
+            reply_to=self._transport.reply_to,
+            next_id=self._ids.__next__,
+            view=self._membership,
+            breakers=self._breakers,
+            settings=settings.gateway,
+            profiles=settings.rank_profiles,
+        )
+
+    @classmethod
+    @asynccontextmanager
+    async def connect(
+        cls, settings: Settings, num_shards: int | None = None
+    ) -> "AsyncIterator[Gateway]":
+        """Start a gateway, and stop it at the end of the block.
+
+        Args:
+            settings: all settings.
+            num_shards: shards in the cluster; None to take what the cluster was made with.
+
+        Raises:
+            ConfigurationError: the server is too old, or has another number of shards.
+            RedisUnavailableError: there is no server.
+        """
+        control = await connect(settings.redis)
+        try:
+            registry = Registry(control, Keys(settings.redis.key_prefix))
+            gateway = cls(settings, control, await registry.cluster(num_shards))
+            async with gateway._running():
+                yield gateway
+        finally:
+            await control.close()
+
+    @asynccontextmanager
+    async def _running(self) -> AsyncIterator[None]:
+        await self._transport.start(START_TIMEOUT_S)
+        try:
+            await self.collections.refresh()
+            await self._membership.refresh()
+            async with asyncio.TaskGroup() as group:
+                tasks = [
+                    group.create_task(self._membership.run(), name="membership"),
+                    group.create_task(self.collections.run(), name="collections"),
+                    group.create_task(self._listen(), name="events"),
+                    group.create_task(self._lag.run(), name="loop lag"),
+                ]
+                try:
+                    yield
+                    await self._searcher.drain(self.settings.gateway.drain_timeout_s)
+                finally:
+                    for task in tasks:
+                        task.cancel()
+        finally:
+            # Last, since queries in flight need it: no reply can come once it is closed.
+            await self._transport.close()
+
+    async def _listen(self) -> None:
+        """Pass on what the cluster announces."""
+        async for event in self._control.events(self._keys.events):
+            kind, _, shard = event.decode(errors="replace").partition(":")
+            if kind == "applied" and shard.isdecimal():
+                self.documents.wake(int(shard))
+            if kind in ("workers", "reconnected"):
+                self._membership.wake()
+            if kind in ("collections", "reconnected"):
+                self.collections.wake()
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether Redis is there."""
+        return self._transport.is_connected
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether a query could be answered: Redis is there and at least one shard is live."""
+        return self.is_connected and any(self._membership.live)
+
+    async def search(self, query: SearchQuery) -> SearchResult:
+        """Answer a query by its deadline with what has arrived.
+
+        Raises:
+            NotFoundError: there is no such collection.
+            BadRequestError: the query cannot be answered; names the field and the reason.
+            InsufficientCoverageError: less was searched than demanded, or nothing; carries the
+                result with every shard's outcome.
+        """
+        return await self._searcher.search(query, self.collections.get(query.collection))
+
+    async def get_document(
+        self, collection: str, document_id: str, deadline_ms: float | None = None
+    ) -> dict[str, Any]:
+        """Read one document.
+
+        Raises:
+            NotFoundError: there is no such collection or document.
+            UnavailableError: its shard did not answer by the deadline.
+        """
+        uid = self.collections.get(collection).uid
+        shard = shard_of(document_id, self.num_shards)
+        deadline = self._loop.time() + (
+            (deadline_ms or self.settings.gateway.default_deadline_ms) / 1000
+        )
+        if not self._membership.live[shard]:
+            raise UnavailableError(f"shard {shard} has no live worker")
+        settled = await self._searcher.fetcher.read(uid, {shard: [document_id]}, None, "", deadline)
+        part = settled[shard]
+        if part.outcome is not Outcome.OK:
+            raise UnavailableError(f"shard {shard}: {part.reason}")
+        document: dict[str, Any] | None = part.body.documents[0]
+        if document is None:
+            raise NotFoundError(f"there is no document {document_id!r} in {collection!r}")
+        return document
+
+    def set_breaker(self, shard: int, state: str) -> None:
+        """Set a breaker by hand.
+
+        Args:
+            shard: whose.
+            state: `forced_open`, `disabled`, or `closed`, which gives it back to itself.
+
+        Raises:
+            BadRequestError: there is no such shard or state.
+        """
+        if not 0 <= shard < self.num_shards:
+            raise BadRequestError("shard", f"is {shard}; there are {self.num_shards} shards")
+        breaker, now = self._breakers[shard], self._loop.time()
+        match state:
+            case "forced_open":
+                breaker.force_open(now)
+            case "disabled":
+                breaker.disable(now)
+            case "closed":
+                breaker.reset(now)
+            case _:
+                raise BadRequestError("state", "must be forced_open, disabled or closed")
+
+    async def status(self) -> dict[str, Any]:
+        """The state of the cluster, as `gateway status --json` prints it."""
+        try:
+            async with asyncio.timeout(self.settings.redis.command_timeout_s):
+                server = await self._control.server_info()
+                backlog = await self._registry.backlog(range(self.num_shards))
+        except (RedisUnavailableError, TimeoutError):
+            server, backlog = None, {}
+        return cluster_status(
+            server=server,
+            backlog=backlog,
+            membership=self._membership,
+            breakers=self._breakers,
+            now=self._loop.time(),
+            now_ms=self._transport.clock.server_us(self._loop.time()) // 1000,
+            names=self.collections.names(),
+            gateway={
+                "id": self.id,
+                "version": common.__version__,
+                "in_flight": self._searcher.num_in_flight,
+                "counters": self._transport.counters.as_dict(),
+                "loop": self._lag.as_dict(),
+                "clock_error_us": round(self._transport.clock.error_us, 1),
+            },
+        )
+
+    def _on_transition(self, shard: int, transition: Transition) -> None:
+        log.info(
+            "breaker",
+            shard=shard,
+            before=transition.before.value,
+            after=transition.after.value,
+            reason=transition.reason,
+        )

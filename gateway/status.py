@@ -1,0 +1,105 @@
+"""The state of the cluster as JSON; docs/http.md describes it."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from common.control import ServerInfo
+from common.heartbeat import Heartbeat
+from gateway.breaker import BreakerSnapshot
+from gateway.breakers import Breakers
+from gateway.membership import Membership
+
+
+def cluster_status(
+    *,
+    server: ServerInfo | None,
+    backlog: Mapping[int, int],
+    membership: Membership,
+    breakers: Breakers,
+    now: float,
+    now_ms: int,
+    names: Mapping[str, str],
+    gateway: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Put together what `gateway status --json` prints.
+
+    Args:
+        server: None when Redis does not answer.
+        backlog: shard → search requests that wait.
+        membership: the view of the workers.
+        breakers: one per shard.
+        now: the event loop's time, in s.
+        now_ms: the Redis server's clock.
+        names: collection uid → name.
+        gateway: what this gateway says of itself.
+    """
+    workers = sorted(membership.workers.values(), key=lambda worker: worker.id)
+    return {
+        "shards": [
+            {
+                "shard": shard,
+                "workers": [worker.id for worker in workers if shard in worker.shards],
+                "breaker": breakers[shard].state(now).value,
+                "breaker_detail": _breaker_json(breakers[shard].snapshot(now), now),
+                "backlog": backlog.get(shard),
+                "documents": {
+                    name: membership.counts_of(uid)[shard] or 0 for uid, name in names.items()
+                },
+            }
+            for shard in range(len(breakers))
+        ],
+        "workers": [_worker_json(worker, names, now_ms) for worker in workers],
+        "quarantine": [
+            {**entry, "worker": worker.id} for worker in workers for entry in worker.quarantine
+        ],
+        "redis": {
+            "connected": server is not None,
+            "name": server.name if server else None,
+            "version": server.version if server else None,
+            "pid": server.pid if server else None,
+        },
+        "gateway": dict(gateway),
+    }
+
+
+def _worker_json(worker: Heartbeat, names: Mapping[str, str], now_ms: int) -> dict[str, Any]:
+    return {
+        "id": worker.id,
+        "pid": worker.pid,
+        "host": worker.host,
+        "shards": worker.shards,
+        "version": worker.version,
+        "age_ms": now_ms - worker.beat_at_ms,
+        "uptime_ms": worker.beat_at_ms - worker.started_at_ms,
+        "lanes": worker.lanes,
+        "counters": worker.counters,
+        "log_backlog": {str(shard): count for shard, count in worker.log_backlog.items()},
+        "documents": {
+            str(shard): {names[uid]: count for uid, count in counts.items() if uid in names}
+            for shard, counts in worker.documents.items()
+        },
+    }
+
+
+def _breaker_json(snapshot: BreakerSnapshot, now: float) -> dict[str, Any]:
+    return {
+        "consecutive_failures": snapshot.consecutive_failures,
+        "calls": snapshot.num_calls,
+        "failure_rate": _finite(snapshot.failure_rate),
+        "slow_call_rate": _finite(snapshot.slow_call_rate),
+        "retry_in_s": snapshot.retry_in_s,
+        "transitions": [
+            {
+                "ago_s": round(now - transition.at_s, 3),
+                "before": transition.before.value,
+                "after": transition.after.value,
+                "reason": transition.reason,
+            }
+            for transition in snapshot.transitions
+        ],
+    }
+
+
+def _finite(rate: float) -> float | None:
+    return round(rate, 2) if math.isfinite(rate) else None

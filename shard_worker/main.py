@@ -1,0 +1,109 @@
+"""The command `shard-worker`: one worker process."""
+
+import asyncio
+import os
+import secrets
+import socket
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from common.config import Settings, load_settings
+from common.errors import ConfigurationError, HedgerowError
+from common.lifecycle import stop_on_signals, stop_with_parent
+from common.telemetry import configure_logging
+from shard_worker.worker import Worker
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.command()
+def serve(
+    shards: Annotated[
+        str, typer.Option(metavar="N[,N…]", help="Shards to serve, as in 0,1 or 0-3.")
+    ],
+    worker_id: Annotated[
+        str | None,
+        typer.Option("--id", metavar="NAME", help="Name in the cluster; host and pid if unset."),
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Folder of what is stored; the setting if unset."),
+    ] = None,
+    redis: Annotated[
+        str | None, typer.Option(metavar="URL", help="Redis server; the setting if unset.")
+    ] = None,
+    num_shards: Annotated[
+        int | None,
+        typer.Option(min=1, help="Shards of the cluster; read from Redis if unset."),
+    ] = None,
+    parent_pipe: Annotated[
+        int | None,
+        typer.Option(metavar="FD", help="Drain and exit when this descriptor reads end of file."),
+    ] = None,
+) -> None:
+    """Serve some of a cluster's shards."""
+    settings = _settings(data, redis)
+    configure_logging(settings.log_level, settings.log_format)
+    name = worker_id or f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
+    asyncio.run(_serve(settings, name, parse_shards(shards), num_shards, parent_pipe))
+
+
+def _settings(data: Path | None, redis: str | None) -> Settings:
+    """Read the settings, the command's options over them."""
+    settings = load_settings()
+    server = settings.redis.model_copy(update={"url": redis} if redis else {})
+    return settings.model_copy(update={"redis": server, **({"data": data} if data else {})})
+
+
+async def _serve(
+    settings: Settings,
+    name: str,
+    shards: tuple[int, ...],
+    num_shards: int | None,
+    parent_pipe: int | None,
+) -> None:
+    stopped = asyncio.Event()
+    with stop_on_signals(stopped.set), stop_with_parent(parent_pipe, stopped.set):
+        async with Worker.connect(settings, name, shards, import_path(), num_shards) as worker:
+            await worker.run(stopped)
+
+
+def parse_shards(text: str) -> tuple[int, ...]:
+    """Read `0,1` or `0-3,6`.
+
+    Raises:
+        ConfigurationError: it is not written so, or names a shard twice.
+    """
+    shards: list[int] = []
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        if not first.isdecimal() or (dash and not last.isdecimal()):
+            raise ConfigurationError(f"--shards: {part.strip()!r} is not a number or a range")
+        shards.extend(range(int(first), int(last if dash else first) + 1))
+    if len(set(shards)) != len(shards) or not shards:
+        raise ConfigurationError(f"--shards: {text!r} names a shard twice, or none")
+    return tuple(shards)
+
+
+def import_path() -> tuple[str, ...]:
+    """Where users' functions are looked for: this folder, and that of HEDGEROW_CONFIG."""
+    folders = [Path.cwd()]
+    if named := os.environ.get("HEDGEROW_CONFIG"):
+        folders.append(Path(named).resolve().parent)
+    return tuple(dict.fromkeys(str(folder) for folder in folders))
+
+
+def run() -> None:
+    """Run the command; the entry point of `shard-worker`."""
+    try:
+        app()
+    except HedgerowError as error:
+        sys.stderr.write(f"shard-worker: {' '.join(str(error).split())}\n")
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,40 @@
+"""Sends replies: those that are ready together leave as one message for each gateway."""
+
+import asyncio
+
+from common.link import Link, pack
+from common.telemetry import Counters
+from common.wire import Reply, pack_replies
+
+
+class Replier:
+    """Collects the replies of one turn of the loop and publishes them.
+
+    Pub/Sub stores nothing: a reply to a gateway that has died costs nothing, and one that is lost
+    with the connection costs its shard's share of one query.
+    """
+
+    def __init__(self, link: Link, worker: str, counters: Counters) -> None:
+        """Reply over `link` in the name of `worker`."""
+        self._link = link
+        self._worker = worker
+        self._counters = counters
+        self._loop = asyncio.get_running_loop()
+        self._ready: dict[str, list[Reply]] = {}
+
+    def reply(self, reply_to: str, reply: Reply) -> None:
+        """Send one reply at the end of this turn of the loop."""
+        ready = self._ready
+        if not ready:
+            self._loop.call_soon(self.flush)
+        if reply_to in ready:
+            ready[reply_to].append(reply)
+        else:
+            ready[reply_to] = [reply]
+
+    def flush(self) -> None:
+        """Send what is ready now."""
+        ready, self._ready = self._ready, {}
+        for reply_to, replies in ready.items():
+            self._counters.add("replies", len(replies))
+            self._link.send(pack("PUBLISH", reply_to, pack_replies(self._worker, replies)))

@@ -1,0 +1,154 @@
+"""Searches: from a pulled request to its reply, through the lane that its rank profile declares."""
+
+import time
+from collections.abc import Mapping
+from functools import partial
+from hashlib import blake2b
+
+import msgpack
+import structlog
+
+from common.config import RankProfile
+from common.errors import ExpiredError, WireError, WorkError
+from common.server_clock import ServerClock
+from common.telemetry import Counters, Throttle
+from common.wire import (
+    Failure,
+    Kind,
+    Lane,
+    Reply,
+    Request,
+    SearchPayload,
+    Status,
+    pack_body,
+    unpack_request,
+    unpack_search_payload,
+)
+from shard_worker.lanes.process_lane import Done, ProcessLane, Work
+from shard_worker.replier import Replier
+from shard_worker.shard_state import ShardStates
+
+log = structlog.get_logger()
+
+LABEL_CHARS = 80
+
+
+class SearchService:
+    """Answers the search requests of this worker's shards.
+
+    The deadline is checked here when a request is pulled and before its reply leaves, and by the
+    process lane before the work is submitted; what has expired is dropped without a reply.
+    """
+
+    def __init__(
+        self,
+        lane: ProcessLane,
+        replier: Replier,
+        clock: ServerClock,
+        states: ShardStates,
+        profiles: Mapping[str, RankProfile],
+        counters: Counters,
+        max_message_bytes: int,
+    ) -> None:
+        """Search through `lane`, but noop in the loop where its profile says so."""
+        self._lane = lane
+        self._replier = replier
+        self._clock = clock
+        self._states = states
+        self._profiles = profiles
+        self._counters = counters
+        self._max_bytes = max_message_bytes
+        self._throttle = Throttle(60.0)
+
+    def handle(self, shard: int, messages: list[bytes]) -> None:
+        """Start the work of one pull, in arrival order."""
+        now = time.monotonic()
+        now_us = self._clock.server_us(now)
+        for message in messages:
+            try:
+                request = unpack_request(message, self._max_bytes)
+                if request.kind != Kind.SEARCH:
+                    raise WireError(f"kind {request.kind} does not belong in a search queue")  # noqa: TRY301
+            except WireError as error:
+                self._count_malformed(error)
+                continue
+            if request.expires_at_ms * 1000 <= now_us:
+                self._counters.add("expired_at_pull")
+                continue
+            self._start(shard, request, now, max(0, now_us - request.sent_at_us))
+
+    def _start(self, shard: int, request: Request, now: float, queue_us: int) -> None:
+        try:
+            payload = unpack_search_payload(request.payload)
+        except WireError as error:
+            self._count_malformed(error)
+            self._fail(shard, request, queue_us, Failure("malformed", str(error)))
+            return
+        profile = self._profiles.get(payload.profile)
+        if profile is None:
+            reason = f"this worker has no rank profile {payload.profile!r}"
+            self._fail(shard, request, queue_us, Failure("configuration", reason))
+            return
+        state = self._states.of(shard, payload.uid)
+        if profile.lane == "loop":
+            body = state.noop_body(payload.k)
+            work_us = int((time.monotonic() - now) * 1e6)
+            reply = Reply(request.query_id, shard, Status.OK, Lane.LOOP, queue_us, 0, work_us, body)
+            self._replier.reply(request.reply_to, reply)
+            return
+        work = Work(
+            payload=msgpack.packb((shard, state.generation, request.payload)),
+            expires_at=self._clock.monotonic_s(request.expires_at_ms),
+            fingerprint=fingerprint(request.payload),
+            label=label(payload),
+        )
+        self._lane.submit(work, partial(self._finish, shard, request, queue_us))
+
+    def _finish(self, shard: int, request: Request, queue_us: int, done: Done) -> None:
+        if request.expires_at_ms * 1000 <= self._clock.server_us(time.monotonic()):
+            self._counters.add("expired_at_reply")
+            return
+        if done.error is None:
+            status, body = Status.OK, done.body
+        elif isinstance(done.error, ExpiredError):
+            self._counters.add("expired_in_lane")
+            return
+        else:
+            status, body = Status.FAILED, failure_body(done.error)
+            self._counters.add(f"failed_{done.error.code}")
+        self._replier.reply(
+            request.reply_to,
+            Reply(
+                *(request.query_id, shard, status, Lane.PROCESS),
+                *(queue_us, done.lane_us, done.work_us, body),
+            ),
+        )
+
+    def _fail(self, shard: int, request: Request, queue_us: int, failure: Failure) -> None:
+        self._replier.reply(
+            request.reply_to,
+            Reply(
+                *(request.query_id, shard, Status.FAILED, Lane.NONE),
+                *(queue_us, 0, 0, pack_body(failure)),
+            ),
+        )
+
+    def _count_malformed(self, error: WireError) -> None:
+        self._counters.add("requests_malformed")
+        if self._throttle.allows("malformed", time.monotonic()):
+            log.warning("request_malformed", error=str(error))
+
+
+def failure_body(error: WorkError) -> bytes:
+    """The packed body of a failed reply."""
+    return pack_body(Failure(error.code, str(error)))
+
+
+def fingerprint(payload: bytes) -> bytes:
+    """What makes two searches the same to the quarantine: collection, query, profile, filter, k."""
+    return blake2b(payload, digest_size=8).digest()
+
+
+def label(payload: SearchPayload) -> str:
+    """What the quarantine shows of a search to people."""
+    return f"{payload.profile}: {payload.query[:LABEL_CHARS]}"

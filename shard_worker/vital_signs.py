@@ -1,0 +1,44 @@
+"""Tells the cluster, twice a second, that this worker lives and what it holds."""
+
+import asyncio
+from collections.abc import Callable
+
+import structlog
+
+from common.errors import RedisUnavailableError
+from common.heartbeat import Heartbeat
+from common.registry import Registry
+
+log = structlog.get_logger()
+
+
+class VitalSigns:
+    """Sends heartbeats until told to stop, then takes the worker's entry back."""
+
+    def __init__(
+        self, registry: Registry, compose: Callable[[], Heartbeat], interval_s: float
+    ) -> None:
+        """Send what `compose` returns every `interval_s`, in s."""
+        self._registry = registry
+        self._compose = compose
+        self._interval_s = interval_s
+
+    async def run(self) -> None:
+        """Beat until cancelled; while Redis is away there is nobody to tell."""
+        while True:
+            await self.beat()
+            await asyncio.sleep(self._interval_s)
+
+    async def beat(self) -> None:
+        """Beat once."""
+        try:
+            await self._registry.beat(self._compose())
+        except RedisUnavailableError as error:
+            log.debug("heartbeat_unsent", error=str(error))
+
+    async def leave(self, worker: str) -> None:
+        """Say that this worker will take no more requests."""
+        try:
+            await self._registry.forget_worker(worker)
+        except RedisUnavailableError as error:
+            log.debug("leave_unsent", error=str(error))

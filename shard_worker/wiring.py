@@ -1,0 +1,62 @@
+"""The lanes of a worker, as its settings size them."""
+
+import os
+
+from common.config import Settings, WorkerSettings
+from shard_worker.indexer import IndexerConfig
+from shard_worker.lanes.process_lane import ProcessLane
+from shard_worker.lanes.quarantine import Quarantine
+from shard_worker.lanes.thread_lane import ThreadLane
+from shard_worker.scorer import ScorerConfig
+
+
+def num_scorers(settings: WorkerSettings) -> int:
+    """How many scorer processes a worker starts: its share of this machine's cores, at least 1."""
+    if settings.scorers:
+        return settings.scorers
+    # The cores that this process may use, where the system tells: a container may have fewer.
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return max(1, (cores or 1) // settings.workers_on_host)
+
+
+def scorer_lane(
+    settings: Settings,
+    shards: tuple[int, ...],
+    import_path: tuple[str, ...],
+    quarantine: Quarantine,
+) -> ProcessLane:
+    """The process lane that retrieves and ranks."""
+    tuning = settings.worker
+    return ProcessLane(
+        factory="shard_worker.scorer:make_scorer",
+        config=ScorerConfig(
+            str(settings.data), shards, dict(settings.rank_profiles), import_path
+        ),
+        num_processes=num_scorers(tuning),
+        max_batch=tuning.max_batch,
+        batch_window_ms=tuning.batch_window_ms,
+        kill_grace_ms=tuning.kill_grace_ms,
+        quarantine=quarantine,
+        name="scorer",
+        import_path=import_path,
+    )
+
+
+def indexer_lane(settings: Settings, shards: tuple[int, ...]) -> ProcessLane:
+    """The process lane that writes: one process, since a store and an index have one writer."""
+    tuning = settings.worker
+    return ProcessLane(
+        factory="shard_worker.indexer:make_indexer",
+        config=IndexerConfig(str(settings.data), shards, settings.limits.index_memory_bytes),
+        num_processes=1,
+        max_batch=1,
+        batch_window_ms=tuning.batch_window_ms,
+        kill_grace_ms=tuning.kill_grace_ms,
+        quarantine=None,
+        name="indexer",
+    )
+
+
+def thread_lane(settings: Settings) -> ThreadLane:
+    """The thread lane for blocking calls: reading documents, and users' `enrich`."""
+    return ThreadLane(settings.worker.threads, settings.worker.thread_timeout_s)

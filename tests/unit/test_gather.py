@@ -1,0 +1,233 @@
+"""The gather core, in virtual time, against scripted shards."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from common.collection import Collection
+from common.config import BreakerSettings, GatewaySettings, RankProfile
+from common.errors import InsufficientCoverageError
+from common.outcome import Outcome
+from common.server_clock import ServerClock
+from common.wire import Kind, unpack_search_body
+from gateway.breakers import Breakers
+from gateway.gather import Gather
+from gateway.result import SearchQuery, SearchResult
+from gateway.search import Searcher
+from tests.unit.scripted import Script, ScriptedTransport, reply_of
+from tests.unit.virtual_time import run_virtually
+
+COLLECTION = Collection(name="things", uid="u1", fields={}, rank_profile="noop")
+DEADLINE_S = 0.3
+
+
+class FixedView:
+    """Every shard is live, and last reported the documents given."""
+
+    def __init__(self, counts: list[int]) -> None:
+        self.live = [True] * len(counts)
+        self._counts = counts
+
+    def counts_of(self, uid: str) -> list[int | None]:
+        """The same for every collection."""
+        return list(self._counts)
+
+
+def searcher_over(transport: ScriptedTransport, counts: list[int]) -> Searcher:
+    """A real searcher over scripted shards."""
+    return Searcher(
+        transport=transport,
+        clock=ServerClock(),
+        reply_to="here",
+        next_id=iter(range(1, 1000)).__next__,
+        view=FixedView(counts),
+        breakers=Breakers(len(counts), BreakerSettings(), lambda: 0.5),
+        settings=GatewaySettings(),
+        profiles={"noop": RankProfile(first_phase="noop", lane="loop")},
+    )
+
+
+async def ask(
+    transport: ScriptedTransport, counts: list[int], **changes: Any
+) -> tuple[SearchResult, float]:
+    """Search once; returns the result, also that of a refusal, and how long it took."""
+    loop = asyncio.get_running_loop()
+    query = SearchQuery(
+        **{
+            "collection": "things",
+            "query": "x",
+            "k": 5,
+            "deadline_ms": DEADLINE_S * 1000,
+            "fields": False,
+            **changes,
+        }
+    )
+    started = loop.time()
+    try:
+        result = await searcher_over(transport, counts).search(query, COLLECTION)
+    except InsufficientCoverageError as error:
+        result = error.result
+    return result, loop.time() - started
+
+
+SCRIPTS = st.builds(
+    Script,
+    delays_s=st.lists(
+        # Not within 2 ms of the deadline: which side of it counts is another test's claim.
+        st.one_of(st.floats(0, 0.295), st.floats(0.302, 2)),
+        max_size=3,
+    ).map(tuple),
+    hits=st.lists(
+        st.tuples(st.text("abcdef", min_size=1, max_size=3), st.sampled_from([0.5, 1.0, 2.0, 3.5])),
+        max_size=6,
+        unique_by=lambda hit: hit[0],
+    ).map(lambda hits: tuple(sorted(hits, key=lambda hit: (-hit[1], hit[0])))),
+    documents=st.integers(0, 50),
+    kind=st.sampled_from(["ok", "ok", "ok", "failed", "malformed", "unsent", "unqueued"]),
+)
+
+
+def expected_outcome(script: Script) -> set[Outcome]:
+    """What a shard may end as, by its script alone."""
+    if script.kind == "unsent":
+        return {Outcome.UNAVAILABLE}
+    in_time = [delay for delay in script.delays_s if delay < DEADLINE_S]
+    if not in_time:
+        return {Outcome.UNAVAILABLE if script.kind == "unqueued" else Outcome.TIMED_OUT}
+    return {Outcome.OK} if script.kind in ("ok", "unqueued") else {Outcome.FAILED}
+
+
+@given(st.lists(SCRIPTS, min_size=1, max_size=12))
+def test_any_schedule_of_replies_is_answered_truly(scripts: list[Script]) -> None:
+    """Whatever shards do: one outcome each, the brute-force top k of those in time, on time."""
+    transport = ScriptedTransport(dict(enumerate(scripts)))
+    counts = [script.documents for script in scripts]
+    result, took_s = run_virtually(ask(transport, counts, explain=True))
+
+    assert [detail.shard for detail in result.detail] == list(range(len(scripts)))
+    for detail, script in zip(result.detail, scripts, strict=True):
+        assert detail.outcome in expected_outcome(script)
+    assert sum(result.outcomes.values()) == len(scripts)
+
+    in_time = [
+        (shard, script)
+        for shard, script in enumerate(scripts)
+        if result.detail[shard].outcome is Outcome.OK
+    ]
+    brute_force = sorted(
+        (-score, document_id, shard)
+        for shard, script in in_time
+        for document_id, score in script.hits
+    )[:5]
+    assert [(-hit.score, hit.id) for hit in result.hits] == [row[:2] for row in brute_force]
+    assert result.coverage.documents == sum(script.documents for _, script in in_time)
+    assert result.coverage.documents_total == sum(counts)
+    assert result.coverage.is_full == (len(in_time) == len(scripts))
+    assert took_s <= DEADLINE_S
+    assert transport.num_remembered == 0
+
+
+@given(st.permutations(range(6)))
+def test_arrival_order_does_not_matter(order: list[int]) -> None:
+    """The same replies in any order give the same answer."""
+    scripts = {
+        shard: Script(delays_s=(0.01 * (1 + place),), hits=((f"d{shard}", 1.0),))
+        for place, shard in enumerate(order)
+    }
+    result, _ = run_virtually(ask(ScriptedTransport(scripts), [10] * 6))
+    assert [hit.id for hit in result.hits] == ["d0", "d1", "d2", "d3", "d4"]
+
+
+def test_it_ends_with_the_last_reply() -> None:
+    """When every shard has answered, nobody waits for the deadline."""
+    scripts = {shard: Script(delays_s=(0.02 * (shard + 1),)) for shard in range(4)}
+    _, took_s = run_virtually(ask(ScriptedTransport(scripts), [10] * 4))
+    assert took_s == pytest.approx(0.08, abs=1e-6)
+
+
+def test_a_silent_shard_costs_only_its_share() -> None:
+    """One silent shard of eight: the answer comes at the deadline and covers the other seven."""
+    scripts = {shard: Script(documents=100) for shard in range(7)}
+    result, took_s = run_virtually(ask(ScriptedTransport(scripts), [100] * 8))
+    assert 0.29 < took_s <= DEADLINE_S
+    assert result.coverage.fraction == 7 / 8
+    assert result.coverage.degraded == {"timed_out": 1}
+
+
+def test_late_and_duplicate_replies_change_nothing() -> None:
+    """A second copy is dropped, and one after the end finds nobody and is counted."""
+    transport = ScriptedTransport(
+        {0: Script(delays_s=(0.01, 0.02), hits=(("a", 1.0),)), 1: Script(delays_s=(0.1, 0.5))}
+    )
+
+    async def scenario() -> SearchResult:
+        result, _ = await ask(transport, [10, 10])
+        await asyncio.sleep(1)
+        return result
+
+    result = run_virtually(scenario())
+    assert [hit.id for hit in result.hits] == ["a"]
+    assert result.outcomes[Outcome.OK] == 2
+    assert transport.late == 1
+
+
+def test_a_lost_connection_ends_the_wait() -> None:
+    """When no reply can come any more, the open shards end at once as unavailable."""
+
+    async def scenario() -> tuple[Gather, float]:
+        loop = asyncio.get_running_loop()
+        gather = Gather([0, 1], unpack_search_body)
+        gather.on_reply(reply_of(1, 0, Script()), "w")
+        loop.call_later(0.05, gather.on_lost, "gone")
+        started = loop.time()
+        await gather.wait(started + 10)
+        return gather, loop.time() - started
+
+    gather, took_s = run_virtually(scenario())
+    assert took_s == pytest.approx(0.05, abs=1e-6)
+    assert [gather.settled[shard].outcome for shard in (0, 1)] == [Outcome.OK, Outcome.UNAVAILABLE]
+
+
+def test_a_caller_who_leaves_gives_everything_back() -> None:
+    """A cancelled search releases its query and its breakers' permits, and blames no shard."""
+    transport = ScriptedTransport({})
+
+    async def scenario() -> Searcher:
+        searcher = searcher_over(transport, [10] * 4)
+        query = SearchQuery("things", "x", fields=False)
+        for _ in range(20):  # enough to open every breaker, were it blamed
+            task = asyncio.create_task(searcher.search(query, COLLECTION))
+            await asyncio.sleep(0.01)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        return searcher
+
+    searcher = run_virtually(scenario())
+    assert transport.num_remembered == 0
+    assert searcher.num_in_flight == 0
+    assert transport.scattered == [(Kind.SEARCH, (0, 1, 2, 3))] * 20
+
+
+def test_breakers_open_and_spare_the_caller() -> None:
+    """After five silent answers in a row the shard is not asked, and the answer comes at once."""
+    transport = ScriptedTransport({0: Script(), 1: Script(delays_s=())})
+
+    async def scenario() -> tuple[SearchResult, float]:
+        searcher = searcher_over(transport, [10, 10])
+        query = SearchQuery("things", "x", fields=False)
+        for _ in range(5):
+            await searcher.search(query, COLLECTION)
+        started = asyncio.get_running_loop().time()
+        return await searcher.search(query, COLLECTION), started
+
+    async def timed() -> tuple[SearchResult, float]:
+        result, started = await scenario()
+        return result, asyncio.get_running_loop().time() - started
+
+    result, took_s = run_virtually(timed())
+    assert result.coverage.degraded == {"breaker_open": 1}
+    assert took_s == pytest.approx(0.01, abs=1e-6)
