@@ -1,0 +1,283 @@
+"""The thread lane: blocking calls in a bounded number of threads.
+
+A thread cannot be killed. So a thread is a token that comes back when its call really returns,
+not when the waiter stops waiting (trio's `to_thread` keeps the same rule): a call that hangs costs
+its thread until it returns, and the lane never runs more calls than it has threads.
+
+The threads are the lane's own. `ThreadPoolExecutor` joins its threads when the interpreter exits,
+those of hung calls included, and so keeps the process from ending; these are daemon threads.
+"""
+
+import asyncio
+import contextlib
+import contextvars
+import math
+import queue
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from common.errors import ExpiredError, LaneUnavailableError, WorkError
+
+T = TypeVar("T")
+
+# A thread at rest ends within microseconds of being told.
+_JOIN_TIMEOUT_S = 1.0
+
+
+class _Thread:
+    """One thread. `started_at` is when its call began, on the loop's clock; inf at rest."""
+
+    def __init__(self, name: str) -> None:
+        self.started_at = math.inf
+        self._calls: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._work, name=name, daemon=True)
+        self._thread.start()
+
+    def hand(self, call: Callable[[], None]) -> None:
+        self._calls.put(call)
+
+    def end(self) -> None:
+        """Let the thread end after what it runs."""
+        self._calls.put(None)
+
+    def join(self) -> None:
+        self._thread.join(_JOIN_TIMEOUT_S)
+
+    def _work(self) -> None:
+        while (call := self._calls.get()) is not None:
+            call()
+            del call  # what it refers to must not live on until the next one
+
+
+class ThreadLane:
+    """Runs blocking calls in at most `num_threads` threads, started when first needed."""
+
+    def __init__(self, *, num_threads: int, lost_after_s: float, name: str) -> None:
+        """Describe a lane; it needs no start.
+
+        Args:
+            num_threads: its capacity.
+            lost_after_s: a call that runs longer makes its thread count as lost until it returns.
+            name: shown in errors and as the threads' name.
+        """
+        self._num_threads = num_threads
+        self._lost_after_s = lost_after_s
+        self._name = name
+        self._threads: list[_Thread] = []
+        self._free: list[_Thread] = []
+        self._waiting: deque[asyncio.Future[_Thread]] = deque()
+        self._room_waiters: list[asyncio.Future[None]] = []
+        self._loss_timer: asyncio.TimerHandle | None = None
+        self._num_late = 0
+        self._is_open = True
+
+    async def run(self, call: Callable[[], T], timeout_s: float) -> T:
+        """Run `call` in a thread; returns what it returns and raises what it raises.
+
+        Raises:
+            ExpiredError: `timeout_s` passed before a thread was free, or before the call returned;
+                in the latter case it runs on and keeps its thread.
+            LaneUnavailableError: every thread is lost, or the lane is closed.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout_s
+        thread = self._take(loop.time())
+        if thread is None:
+            thread = await self._wait_for_thread(timeout_s)
+        outcome: asyncio.Future[T] = loop.create_future()
+        thread.started_at = loop.time()
+        thread.hand(self._job(contextvars.copy_context(), call, thread, outcome))
+        try:
+            await asyncio.wait([outcome], timeout=deadline - loop.time())
+            if outcome.done():
+                return outcome.result()
+            self._num_late += 1
+            raise ExpiredError(f"{self._name}: the call took longer than {timeout_s:.3f} s")
+        finally:
+            outcome.cancel()  # nobody hears what the call says from now on
+
+    def room(self) -> int:
+        """How many more calls would start at once."""
+        if not self._is_open:
+            return 0
+        return max(0, len(self._free) + self._num_threads - len(self._threads))
+
+    async def wait_for_room(self) -> int:
+        """Wait until a call would start at once; returns how many would.
+
+        Raises:
+            LaneUnavailableError: the lane is closed, or closes meanwhile.
+        """
+        while (room := self.room()) == 0:
+            if not self._is_open:
+                raise LaneUnavailableError(f"{self._name}: closed")
+            await self._change()
+        return room
+
+    def load(self) -> dict[str, Any]:
+        """Figures for heartbeat and status.
+
+        `busy` includes `lost`; `late` counts the calls, ever, that somebody stopped waiting for.
+        """
+        return {
+            "capacity": self._num_threads,
+            "busy": self._num_busy(),
+            "lost": self._num_lost(asyncio.get_running_loop().time()),
+            "waiting": len(self._waiting),
+            "late": self._num_late,
+        }
+
+    async def close(self, drain_s: float) -> None:
+        """Stop taking calls, let those that run return for at most `drain_s`, leave the rest.
+
+        Calls that wait for a thread are refused first: nothing may start while we drain. Threads
+        whose calls hang stay behind; as daemon threads they do not keep the process alive.
+        """
+        self._is_open = False
+        self._fail_waiting(f"{self._name}: closed")
+        self._wake()
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + drain_s
+        while self._num_busy() and (left_s := deadline - loop.time()) > 0:
+            await asyncio.wait([self._change()], timeout=left_s)
+        for thread in self._threads:
+            thread.end()
+        for thread in self._free:
+            thread.join()
+        self._free.clear()
+        self._threads = [thread for thread in self._threads if thread.started_at < math.inf]
+
+    # ---- in the thread
+
+    def _job(
+        self,
+        context: contextvars.Context,
+        call: Callable[[], T],
+        thread: _Thread,
+        outcome: asyncio.Future[T],
+    ) -> Callable[[], None]:
+        loop = asyncio.get_running_loop()
+
+        def settle(finish: Callable[[], None]) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed; nobody is left to tell
+                loop.call_soon_threadsafe(self._end_call, thread, outcome, finish)
+
+        def job() -> None:
+            try:
+                result = context.run(call)
+            except StopIteration as error:  # a future takes it for its own end
+                failure: Exception = WorkError(f"the call raised {error!r}")
+                settle(lambda: outcome.set_exception(failure))
+            except Exception as error:  # noqa: BLE001 - it is raised where the call was asked for
+                failure = error
+                settle(lambda: outcome.set_exception(failure))
+            except BaseException as error:  # noqa: BLE001 - SystemExit must not end the loop
+                failure = WorkError(f"the call raised {error!r}")
+                settle(lambda: outcome.set_exception(failure))
+            else:
+                settle(lambda: outcome.set_result(result))
+
+        return job
+
+    # ---- threads as tokens
+
+    def _take(self, now: float) -> _Thread | None:
+        if not self._is_open:
+            raise LaneUnavailableError(f"{self._name}: closed")
+        if self._free:
+            return self._free.pop()
+        if len(self._threads) < self._num_threads:
+            thread = _Thread(f"{self._name}-{len(self._threads)}")
+            self._threads.append(thread)
+            return thread
+        if self._num_lost(now) == self._num_threads:
+            raise LaneUnavailableError(self._all_lost())
+        return None
+
+    async def _wait_for_thread(self, timeout_s: float) -> _Thread:
+        waiter: asyncio.Future[_Thread] = asyncio.get_running_loop().create_future()
+        self._waiting.append(waiter)
+        self._watch_loss()
+        try:
+            await asyncio.wait([waiter], timeout=timeout_s)
+        except asyncio.CancelledError:
+            self._give_up(waiter)
+            raise
+        if waiter.done():
+            return waiter.result()
+        self._give_up(waiter)
+        raise ExpiredError(f"{self._name}: no thread was free within {timeout_s:.3f} s")
+
+    def _give_up(self, waiter: asyncio.Future[_Thread]) -> None:
+        if not waiter.done():
+            self._waiting.remove(waiter)
+            waiter.cancel()
+        elif waiter.exception() is None:  # a thread came in the same turn
+            self._put(waiter.result())
+
+    def _end_call(
+        self, thread: _Thread, outcome: asyncio.Future[T], finish: Callable[[], None]
+    ) -> None:
+        thread.started_at = math.inf
+        if not outcome.done():
+            finish()
+        self._put(thread)
+
+    def _put(self, thread: _Thread) -> None:
+        if self._waiting:
+            self._waiting.popleft().set_result(thread)
+        else:
+            self._free.append(thread)
+        self._wake()
+
+    # ---- lost threads
+
+    def _num_busy(self) -> int:
+        return len(self._threads) - len(self._free)
+
+    def _num_lost(self, now: float) -> int:
+        return sum(now - thread.started_at > self._lost_after_s for thread in self._threads)
+
+    def _all_lost(self) -> str:
+        return (
+            f"{self._name}: all {self._num_threads} threads are lost to calls "
+            f"that have not returned for {self._lost_after_s:g} s"
+        )
+
+    def _watch_loss(self) -> None:
+        """Refuse those that wait as soon as every thread is lost."""
+        if self._loss_timer is None and self._waiting:
+            loop = asyncio.get_running_loop()
+            last_start = max(thread.started_at for thread in self._threads)
+            # A thread that is being handed on has no start yet: look after a whole period.
+            start = last_start if last_start < math.inf else loop.time()
+            at = start + self._lost_after_s + 0.001
+            self._loss_timer = loop.call_at(at, self._check_loss)
+
+    def _check_loss(self) -> None:
+        self._loss_timer = None
+        if self._num_lost(asyncio.get_running_loop().time()) == self._num_threads:
+            self._fail_waiting(self._all_lost())
+        self._watch_loss()
+
+    def _fail_waiting(self, reason: str) -> None:
+        while self._waiting:
+            self._waiting.popleft().set_exception(LaneUnavailableError(reason))
+        if self._loss_timer is not None:
+            self._loss_timer.cancel()
+            self._loss_timer = None
+
+    # ---- changes
+
+    def _change(self) -> asyncio.Future[None]:
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._room_waiters.append(waiter)
+        return waiter
+
+    def _wake(self) -> None:
+        waiters, self._room_waiters = self._room_waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
