@@ -1,1 +1,1 @@
-"""Benchmarks: measured, never asserted."""
+"""Measurements of Hedgerow against a raw floor: `make bench`, or `python -m bench --help`."""

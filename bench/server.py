@@ -1,0 +1,68 @@
+"""A Valkey of the benchmark's own, on a Unix socket."""
+
+import contextlib
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from gateway.embedded_redis import find_binary
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A running server.
+
+    Attributes:
+        socket: path of its Unix socket.
+        pid: its process, whose CPU is counted.
+    """
+
+    socket: str
+    pid: int
+
+    @property
+    def url(self) -> str:
+        """A URL that `common.config.RedisSettings` takes."""
+        return f"unix://{self.socket}"
+
+
+@contextlib.contextmanager
+def run_server(*, is_durable: bool = False) -> Iterator[Server]:
+    """Start a server, and stop it at the end of the block.
+
+    Args:
+        is_durable: keep an append-only file, as the embedded cluster does, instead of nothing.
+    """
+    with tempfile.TemporaryDirectory(prefix="hedgerow-bench-") as folder:
+        socket = Path(folder) / "valkey.sock"
+        with subprocess.Popen(
+            [
+                *(str(find_binary()), "--port", "0", "--unixsocket", str(socket), "--dir", folder),
+                *("--save", "", "--appendonly", "yes" if is_durable else "no"),
+                *("--appendfsync", "no", "--loglevel", "warning"),
+                *("--client-output-buffer-limit", "pubsub 256mb 64mb 10"),
+            ],
+            stdout=subprocess.DEVNULL,
+        ) as process:
+            try:
+                wait_for(socket.exists, "the server's socket")
+                yield Server(str(socket), process.pid)
+            finally:
+                process.terminate()
+                process.wait(10)
+
+
+def wait_for(is_there: Callable[[], bool], what: str, timeout_s: float = 30.0) -> None:
+    """Block until it is there.
+
+    Raises:
+        TimeoutError: it is not within `timeout_s`; names it.
+    """
+    give_up_at = time.monotonic() + timeout_s
+    while not is_there():
+        if time.monotonic() > give_up_at:
+            raise TimeoutError(f"waited {timeout_s:g} s for {what}")
+        time.sleep(0.01)
