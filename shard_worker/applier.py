@@ -1,0 +1,162 @@
+"""Follows the logs of this worker's shards, and has the indexer apply what they say.
+
+Each shard has a task: read what follows its position, wait for its turn at the indexer, apply, tell
+Redis how far it got. One indexer serves all shards, so turns go round, first come first served; by
+the time that a shard has its turn its next batch is there, read while the others were applied.
+"""
+
+import asyncio
+import math
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+
+from common.config import Settings
+from common.control import Control, pause_s
+from common.errors import RedisUnavailableError, WorkError
+from common.keys import Keys
+from common.log import START, Entry, ShardLog, position
+from common.registry import Registry
+from shard_worker.indexer import ShardState, pack_work
+from shard_worker.lanes.process_lane import ProcessLane
+from shard_worker.lanes.work import Work
+
+BLOCK_MS = 2000
+BACKLOG_INTERVAL_S = 1.0
+MAX_PAUSE_S = 5.0
+
+_log = structlog.get_logger()
+
+
+class Applier:
+    """Keeps this worker's shards up with their logs.
+
+    Attributes:
+        states: shard → what it holds, as the indexer last reported it.
+        applied_at: shard → when a batch was last applied to it, in s of the loop's clock.
+        backlog: shard → log entries that were waiting to be applied when last asked.
+    """
+
+    def __init__(
+        self,
+        control: Control,
+        keys: Keys,
+        registry: Registry,
+        indexer: ProcessLane,
+        shards: tuple[int, ...],
+        settings: Settings,
+        on_state: Callable[[ShardState], None],
+    ) -> None:
+        """Apply to `shards` through `indexer`; `open` before `run`.
+
+        Args:
+            control: Redis.
+            keys: the names under which everything lies.
+            registry: where the document counts go.
+            indexer: a lane that runs `shard_worker.indexer:make_indexer` in one process.
+            shards: those that this worker serves.
+            settings: limits.apply_batch_bytes and redis.reconnect_max_s count.
+            on_state: told what a shard holds, each time that it changes and before anybody waiting
+                for the change is.
+        """
+        self.states: dict[int, ShardState] = {}
+        self.applied_at: dict[int, float] = {}
+        self.backlog: dict[int, int] = dict.fromkeys(shards, 0)
+        self._shards = shards
+        self._log = ShardLog(control, keys)
+        self._registry = registry
+        self._indexer = indexer
+        self._on_state = on_state
+        self._max_bytes = settings.limits.apply_batch_bytes
+        self._reconnect_max_s = settings.redis.reconnect_max_s
+        self._turn = asyncio.Lock()
+        self._announced: dict[int, ShardState] = {}
+
+    async def open(self) -> None:
+        """Open every shard, so that what they hold is known.
+
+        Raises:
+            WorkError: a store cannot be opened.
+        """
+        for shard in self._shards:
+            self._take(await self._ask(shard, pack_work("open", shard)))
+
+    async def run(self) -> None:
+        """Follow every shard's log until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for shard in self._shards:
+                group.create_task(self._follow(shard), name=f"applier of shard {shard}")
+            group.create_task(self._watch_backlog(), name="log backlog")
+
+    def progress(self) -> dict[str, Any]:
+        """The heartbeat's `applied`, `replicas` and `log_backlog`."""
+        return {
+            "applied": {shard: state.position for shard, state in self.states.items()},
+            "replicas": {shard: state.replica_id for shard, state in self.states.items()},
+            "log_backlog": dict(self.backlog),
+        }
+
+    async def _follow(self, shard: int) -> None:
+        failures = 0
+        while True:
+            try:
+                # What is announced before anything is read keeps the log from being trimmed under
+                # a replica that has only now been opened.
+                await self._announce(shard)
+                after = self.states[shard].position
+                entries = await self._log.read(shard, after, self._max_bytes, BLOCK_MS)
+                if entries:
+                    await self._apply(shard, entries)
+                failures = 0
+            except RedisUnavailableError as error:
+                failures += 1
+                _log.debug("log_unreachable", shard=shard, error=str(error))
+                await asyncio.sleep(pause_s(failures, self._reconnect_max_s))
+            except WorkError as error:
+                failures += 1
+                _log.warning("apply_failed", shard=shard, error=str(error), failures=failures)
+                await asyncio.sleep(pause_s(failures, MAX_PAUSE_S))
+
+    async def _apply(self, shard: int, entries: list[Entry]) -> None:
+        async with self._turn:
+            size = sum(len(entry.op) for entry in entries)
+            if size < self._max_bytes:  # more may have come while the others had their turn
+                entries += await self._log.read(shard, entries[-1].id, self._max_bytes - size)
+            last = entries[-1].id
+            ops = [entry.op for entry in entries]
+            state = await self._ask(shard, pack_work("apply", shard, last, ops))
+        self.applied_at[shard] = asyncio.get_running_loop().time()
+        self._take(state)
+
+    async def _ask(self, shard: int, payload: bytes) -> ShardState:
+        done = await self._indexer.run(Work(payload, math.inf, label=f"apply to shard {shard}"))
+        return ShardState.unpack(done.body)
+
+    def _take(self, state: ShardState) -> None:
+        self.states[state.shard] = state
+        self._on_state(state)
+
+    async def _announce(self, shard: int) -> None:
+        """Tell Redis what the shard holds and how far it is, once for each state."""
+        state = self.states[shard]
+        before = self._announced.get(shard)
+        if before is state:
+            return
+        counts = {report.uid: report.documents for report in state.collections}
+        dropped = {report.uid for report in before.collections} - counts.keys() if before else ()
+        # Counts first: whoever hears that the batch is applied shall find it counted.
+        await self._registry.set_document_counts(shard, counts, dropped)
+        applied = await self._log.record_applied(shard, state.replica_id, state.position)
+        slowest = min(applied.values(), key=position)
+        if slowest != START:
+            await self._log.trim_to(shard, slowest)
+        self._announced[shard] = state
+
+    async def _watch_backlog(self) -> None:
+        while True:
+            try:
+                self.backlog = await self._log.lengths(self._shards)
+            except RedisUnavailableError as error:
+                _log.debug("backlog_unknown", error=str(error))
+            await asyncio.sleep(BACKLOG_INTERVAL_S)
