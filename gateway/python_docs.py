@@ -1,0 +1,202 @@
+"""A corpus that every machine has: the docstrings of Python's library and of what is installed.
+
+Files are parsed, never imported, so that nothing of them runs; what does not parse is skipped.
+CPython's own tests (the package `test`, for internal use alone by its documentation) are left out.
+"""
+
+import ast
+import multiprocessing
+import os
+import sysconfig
+import warnings
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+COLLECTION: Final = "python-docs"
+FIELDS: Final = {
+    "name": "text",
+    "qualified_name": "text",
+    "signature": "text",
+    "doc": "text",
+    "kind": "keyword",
+    "package": "keyword",
+    "path": "keyword",
+    "line": "integer",
+}
+STANDARD_LIBRARY: Final = "stdlib"
+# Longer ones are tables of numbers; one took 40 s to parse.
+_MAX_SOURCE_BYTES = 2_000_000
+_MAX_SIGNATURE_CHARS = 500
+_FILES_PER_TASK = 24
+_SKIPPED = frozenset({"__pycache__", "site-packages", "dist-packages", "idle_test"})
+
+_Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+class Source(NamedTuple):
+    """One file.
+
+    Attributes:
+        path: where it is.
+        relative: its path below the root of its library.
+        package: the package installed, or "stdlib".
+    """
+
+    path: str
+    relative: str
+    package: str
+
+
+def documents(num_processes: int | None = None) -> Iterator[dict[str, Any]]:
+    """Every docstring: id, name, qualified_name, signature, doc, kind, package, path and line.
+
+    Args:
+        num_processes: how many parse; one a core if None, and none but this one if 0.
+
+    Returns:
+        The documents in the order of their paths. The id is the qualified name, with `#2` after it
+        where a name is defined again, and stays as long as the files do.
+    """
+    taken: dict[str, int] = {}
+    for document in _parsed(sources(), num_processes):
+        name = document["qualified_name"]
+        taken[name] = taken.get(name, 0) + 1
+        number = taken[name]
+        document["id"] = name if number == 1 else f"{name}#{number}"
+        yield document
+
+
+def sources() -> list[Source]:
+    """The files of the standard library and of site-packages, in the order of their paths."""
+    paths = sysconfig.get_paths()
+    found = list(_below(Path(paths["stdlib"]), STANDARD_LIBRARY))
+    for root in sorted({paths["purelib"], paths["platlib"]}):
+        found.extend(_below(Path(root), None))
+    return found
+
+
+def _below(root: Path, package: str | None) -> Iterator[Source]:
+    for folder, folders, files in os.walk(root):
+        is_root = Path(folder) == root
+        folders[:] = sorted(
+            name
+            for name in folders
+            if name not in _SKIPPED and not (is_root and package and name == "test")
+        )
+        for name in sorted(files):
+            if name.endswith(".py"):
+                path = Path(folder, name)
+                relative = path.relative_to(root)
+                owner = package or relative.parts[0].removesuffix(".py")
+                yield Source(str(path), relative.as_posix(), owner)
+
+
+def _parsed(files: list[Source], num_processes: int | None) -> Iterator[dict[str, Any]]:
+    if num_processes == 0:
+        yield from parse_all(files)
+        return
+    tasks = [
+        files[start : start + _FILES_PER_TASK] for start in range(0, len(files), _FILES_PER_TASK)
+    ]
+    # Spawned, since the caller may have threads, which a fork would break.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(num_processes, mp_context=context) as pool:
+        for found in pool.map(parse_all, tasks):
+            yield from found
+
+
+def parse_all(files: Iterable[Source]) -> list[dict[str, Any]]:
+    """The documents of some files, without their ids."""
+    return [document for source in files for document in parse(source)]
+
+
+def parse(source: Source) -> list[dict[str, Any]]:
+    """The documents of one file, without their ids; none if it does not parse."""
+    try:
+        path = Path(source.path)
+        if path.stat().st_size > _MAX_SOURCE_BYTES:
+            return []
+        with warnings.catch_warnings():
+            # Old code has escapes that are no longer right; that is its own affair.
+            warnings.simplefilter("ignore")
+            tree = ast.parse(path.read_bytes())
+        return list(_Docstrings(source).of_module(tree))
+    except (SyntaxError, ValueError, OSError, RecursionError, MemoryError):
+        return []
+
+
+class _Docstrings:
+    """Walks the statements of one module; expressions hold no definitions."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        parts = source.relative.removesuffix(".py").split("/")
+        if parts[-1] == "__init__" and len(parts) > 1:
+            parts.pop()
+        self._module = ".".join(parts)
+
+    def of_module(self, tree: ast.Module) -> Iterator[dict[str, Any]]:
+        name = self._module.rpartition(".")[2]
+        yield from self._document(tree, "module", name, self._module, self._module)
+        yield from self._of_block(tree.body, self._module, in_class=False)
+
+    def _of_block(
+        self, block: list[ast.stmt], prefix: str, *, in_class: bool
+    ) -> Iterator[dict[str, Any]]:
+        for node in block:
+            if isinstance(node, ast.ClassDef):
+                qualified = f"{prefix}.{node.name}"
+                signature = _class_signature(node)
+                yield from self._document(node, "class", node.name, qualified, signature)
+                yield from self._of_block(node.body, qualified, in_class=True)
+            elif isinstance(node, _Function):
+                qualified = f"{prefix}.{node.name}"
+                kind = "method" if in_class else "function"
+                signature = _signature(node.name, node)
+                yield from self._document(node, kind, node.name, qualified, signature)
+                yield from self._of_block(node.body, f"{qualified}.<locals>", in_class=False)
+            else:
+                for inner in _blocks(node):
+                    yield from self._of_block(inner, prefix, in_class=in_class)
+
+    def _document(
+        self, node: ast.Module | ast.ClassDef | _Function, kind: str, name: str, *names: str
+    ) -> Iterator[dict[str, Any]]:
+        doc = ast.get_docstring(node)
+        if not doc:
+            return
+        qualified_name, signature = names
+        yield {
+            "id": qualified_name,
+            "name": name,
+            "qualified_name": qualified_name,
+            "signature": signature[:_MAX_SIGNATURE_CHARS],
+            "doc": doc,
+            "kind": kind,
+            "package": self._source.package,
+            "path": self._source.relative,
+            "line": getattr(node, "lineno", 1),
+        }
+
+
+def _blocks(node: ast.stmt) -> Iterator[list[ast.stmt]]:
+    """The blocks of a compound statement that is not a definition: if, try, with, for, match."""
+    for name in ("body", "orelse", "finalbody"):
+        yield getattr(node, name, [])
+    for name in ("handlers", "cases"):
+        for part in getattr(node, name, []):
+            yield part.body
+
+
+def _signature(name: str, node: _Function) -> str:
+    returns = f" -> {ast.unparse(node.returns)}" if node.returns is not None else ""
+    return f"{name}({ast.unparse(node.args)}){returns}"
+
+
+def _class_signature(node: ast.ClassDef) -> str:
+    for part in node.body:
+        if isinstance(part, _Function) and part.name == "__init__":
+            return f"{node.name}({ast.unparse(part.args)})"
+    return f"{node.name}({', '.join(map(ast.unparse, node.bases))})"
