@@ -1,0 +1,193 @@
+"""From the tree that tantivy's parser gives to ours: fields looked up, values converted."""
+
+import math
+import re
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from common.collection import Collection, FieldType, parse_date
+from common.errors import BadRequestError
+from common.query_tree import (
+    Boosted,
+    Clause,
+    Clauses,
+    Everything,
+    Fuzzy,
+    Node,
+    Occur,
+    OneOf,
+    Prefix,
+    Present,
+    Range,
+    Value,
+    Words,
+)
+
+MAX_BOOST = 1_000_000.0
+# A repeated word bears a mark, so that the parser keeps it. These are code points that Unicode
+# leaves to such inner uses (its chapter 23.7, "Noncharacters").
+FIRST_MARK = 0xFDD0
+_MARKS = dict.fromkeys(range(FIRST_MARK, FIRST_MARK + 10))
+_FUZZY = re.compile(r"(.+)~([12]?)\Z", re.DOTALL)
+_PREFIX = re.compile(r"([^*]+)\*\Z", re.DOTALL)
+_INTEGER = re.compile(r"[+-]?\d{1,19}\Z", re.ASCII)
+
+
+class _MisreadError(Exception):
+    """A part of the query does not fit the collection; carries the field's name and the reason."""
+
+    def __init__(self, name: str | None, reason: str) -> None:
+        super().__init__(reason)
+        self.name = name
+        self.reason = reason
+
+
+@dataclass
+class QueryReader:
+    """Turns tantivy's tree into ours, for one query."""
+
+    query: str
+    collection: Collection
+    strict: bool
+    field: str
+    warnings: list[str]
+
+    def read(self, tree: dict[str, Any]) -> Node:
+        try:
+            return self._understand(tree)
+        except _MisreadError as error:
+            if self.strict:
+                raise BadRequestError(
+                    self.field, error.reason, self._position(error.name)
+                ) from None
+            self.warnings.append(f"{error.reason}: searched as text.")
+            return Words(None, " ".join(_texts(tree)))
+
+    def _understand(self, tree: dict[str, Any]) -> Node:
+        kind = tree["type"]
+        if kind == "all":
+            return Everything()
+        if kind == "exists":
+            self._type(tree["field"])
+            return Present(tree["field"])
+        understand = {
+            "bool": self._clauses,
+            "boost": self._boosted,
+            "literal": self._literal,
+            "range": self._range,
+            "set": self._set,
+        }.get(kind)
+        if understand is None:
+            what = "regular expressions are" if kind == "regex" else f"{kind} is"
+            raise _MisreadError(tree.get("field"), f"{what} not supported")
+        return understand(tree)
+
+    def _clauses(self, tree: dict[str, Any]) -> Node:
+        read = []
+        for occur, part in tree["clauses"]:
+            is_lone_star = part["type"] == "all" and occur is None and len(tree["clauses"]) > 1
+            if is_lone_star and not self.strict:
+                self.warnings.append("A * among words matches nothing: ignored.")
+                continue
+            read.append(Clause(Occur(occur or "should"), self.read(part)))
+        return Clauses(tuple(read))
+
+    def _boosted(self, tree: dict[str, Any]) -> Node:
+        boost = float(tree["boost"])
+        if not (math.isfinite(boost) and 0 <= boost <= MAX_BOOST):
+            if self.strict:
+                raise _MisreadError(None, f"a boost is between 0 and {MAX_BOOST:.0f}")
+            boost = 1.0
+        return Boosted(self.read(tree["underlying"]), boost)
+
+    def _type(self, name: str | None) -> FieldType | None:
+        """The type of a named field; None when no field is named."""
+        if name is None:
+            return None
+        kind = self.collection.type_of(name)
+        if kind is None:
+            raise _MisreadError(name, f"there is no field {name}")
+        return kind
+
+    def _literal(self, tree: dict[str, Any]) -> Node:
+        name, text = tree["field_name"], tree["phrase"].translate(_MARKS)
+        kind = self._type(name)
+        is_word = tree["delimiter"] == "none"
+        if kind in (None, FieldType.TEXT, FieldType.KEYWORD) and is_word:
+            if match := _FUZZY.match(text):
+                return Fuzzy(name, match[1], int(match[2] or 1))
+            if match := _PREFIX.match(text):
+                return Prefix(name, match[1])
+        if kind in (None, FieldType.TEXT):
+            return Words(name, text, not is_word, tree["slop"], tree["prefix"])
+        if kind is FieldType.KEYWORD and tree["prefix"]:
+            return Prefix(name, text)
+        if kind is FieldType.DATE and len(text) == len("2020-01-01"):
+            day = parse_date(text)
+            if day is not None:
+                return Range(name, day, day + timedelta(days=1), include_upper=False)
+        return OneOf(name, (self._value(name, text),))
+
+    def _set(self, tree: dict[str, Any]) -> Node:
+        name = tree["field"]
+        elements = [one.translate(_MARKS) for one in tree["elements"]]
+        if self._type(name) in (None, FieldType.TEXT):
+            return Clauses(tuple(Clause(Occur.SHOULD, Words(name, one)) for one in elements))
+        return OneOf(name, tuple(self._value(name, one) for one in elements))
+
+    def _range(self, tree: dict[str, Any]) -> Node:
+        name = tree["field"]
+        if name is None:
+            raise _MisreadError(None, "a range needs a field before it")
+        if self._type(name) in (FieldType.TEXT, FieldType.BOOLEAN):
+            raise _MisreadError(name, f"{name} is a {self._type(name)} field and has no ranges")
+        lower, upper = tree["lower"], tree["upper"]
+        return Range(
+            name,
+            None if lower["type"] == "unbounded" else self._value(name, lower["value"]),
+            None if upper["type"] == "unbounded" else self._value(name, upper["value"]),
+            lower["type"] != "exclusive",
+            upper["type"] != "exclusive",
+        )
+
+    def _value(self, name: str, text: str) -> Value:
+        value: Value | None = None
+        text = text.translate(_MARKS)
+        kind = self._type(name)
+        match kind:
+            case FieldType.KEYWORD:
+                value = text
+            case FieldType.INTEGER if _INTEGER.match(text) and -(2**63) <= int(text) < 2**63:
+                value = int(text)
+            case FieldType.FLOAT:
+                value = _finite(text)
+            case FieldType.BOOLEAN:
+                value = {"true": True, "false": False}.get(text.lower())
+            case FieldType.DATE:
+                value = parse_date(text)
+        if value is None:
+            raise _MisreadError(name, f"{text!r} is no value of the {kind} field {name}")
+        return value
+
+    def _position(self, name: str | None) -> int | None:
+        """Where the query names a field, or opens a range or the like; the tree does not say."""
+        pattern = r"[/\[{<>^]" if name is None else rf"(?<![\w.]){re.escape(name)}\s*:"
+        found = re.search(pattern, self.query)
+        return found.start() if found else None
+
+
+def _finite(text: str) -> float | None:
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _texts(tree: dict[str, Any]) -> list[str]:
+    """The words of a part that is to be searched as text, its field's name among them."""
+    texts = [tree.get("field_name") or tree.get("field") or ""]
+    texts += [tree.get("phrase", ""), tree.get("pattern", ""), *tree.get("elements", [])]
+    texts += [tree[end].get("value", "") for end in ("lower", "upper") if end in tree]
+    return [text.translate(_MARKS) for text in texts if text]
