@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic_core import ErrorDetails
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+    SettingsError,
     TomlConfigSettingsSource,
 )
 
@@ -244,6 +246,7 @@ class Settings(BaseSettings):
         env_nested_delimiter="__",
         frozen=True,
         extra="forbid",
+        hide_input_in_errors=True,  # a traceback must not show a password
     )
 
     data: Path = Field(Path("hedgerow-data"), description="Folder of everything that is stored.")
@@ -278,7 +281,7 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Arguments, then the environment, then the file that HEDGEROW_CONFIG names."""
-        path = Path(os.environ.get("HEDGEROW_CONFIG", "hedgerow.toml"))
+        path = _file()
         return (
             init_settings,
             env_settings,
@@ -292,14 +295,24 @@ def load_settings(**overrides: object) -> Settings:
     Raises:
         ConfigurationError: a value cannot be used; names the setting and the reason.
     """
-    named = os.environ.get("HEDGEROW_CONFIG")
-    if named and not Path(named).is_file():
-        raise ConfigurationError(f"HEDGEROW_CONFIG: there is no file {named}")
+    if os.environ.get("HEDGEROW_CONFIG") and not _file().is_file():
+        raise ConfigurationError(f"HEDGEROW_CONFIG: there is no file {_file()}")
     try:
         return Settings(**overrides)  # type: ignore[arg-type]
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise ConfigurationError(f"{where}: {first['msg']}") from error
-    except ValueError as error:  # the file is not TOML
-        raise ConfigurationError(f"hedgerow.toml: {error}") from error
+        raise ConfigurationError("; ".join(map(_describe, error.errors()))) from error
+    except SettingsError as error:  # a whole group as one variable, which is not JSON
+        raise ConfigurationError(f"environment: {error}") from error
+    except (ValueError, OSError) as error:  # the file is not TOML, or not to be read
+        raise ConfigurationError(f"{_file()}: {error}") from error
+
+
+def _file() -> Path:
+    return Path(os.environ.get("HEDGEROW_CONFIG") or "hedgerow.toml")
+
+
+def _describe(error: ErrorDetails) -> str:
+    where = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "extra_forbidden":
+        return f"{where}: there is no such setting"
+    return f"{where}: {error['msg'].removeprefix('Value error, ')}"
