@@ -54,6 +54,7 @@ class QueryReader:
     warnings: list[str]
 
     def read(self, tree: dict[str, Any]) -> Node:
+        """Understand a part of the query; in lenient syntax, read it as text when it cannot be."""
         try:
             return self._understand(tree)
         except _MisreadError as error:
