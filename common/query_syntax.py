@@ -32,7 +32,7 @@ _OPERATORS = frozenset({"AND", "OR", "NOT", "IN", "TO"})
 
 
 def check_query(
-    query: str, collection: Collection, *, strict: bool, field: str = "query"
+    query: str, collection: Collection, strict: bool, field: str = "query"
 ) -> list[str]:
     """Check a query before it is sent anywhere.
 
@@ -51,7 +51,7 @@ def check_query(
     return parse(query, collection, strict=strict, field=field)[1]
 
 
-def check_filter(text: str, collection: Collection, *, field: str = "filter") -> None:
+def check_filter(text: str, collection: Collection, field: str = "filter") -> None:
     """Check a filter, strictly; "" is no filter.
 
     Raises:
@@ -62,7 +62,7 @@ def check_filter(text: str, collection: Collection, *, field: str = "filter") ->
 
 
 def parse(
-    query: str, collection: Collection, *, strict: bool, field: str = "query"
+    query: str, collection: Collection, strict: bool, field: str = "query"
 ) -> tuple[Node, list[str]]:
     """Understand a query; as `check_query`.
 
