@@ -33,8 +33,11 @@ from shard_worker.lanes.work import ENDED, Done, Ticket, Work
 
 __all__ = ["Done", "ProcessLane", "Ticket", "Work"]
 
-# Beyond so many batches a scorer the lane refuses work; a caller that asks `room` is far below.
+# Beyond so many batches a scorer the lane refuses work; a caller that asks `room` is far below. The
+# floor is for lanes of one process and small batches whose callers do not ask: the indexer has a
+# caller a shard.
 _MOST_WAITING_BATCHES = 16
+_LEAST_WAITING_BOUND = 1024
 
 
 class ProcessLane:
@@ -72,7 +75,9 @@ class ProcessLane:
         self._num_processes = num_processes
         self._limits = DispatchLimits(
             max_batch=max_batch,
-            max_waiting=_MOST_WAITING_BATCHES * max_batch * num_processes,
+            max_waiting=max(
+                _LEAST_WAITING_BOUND, _MOST_WAITING_BATCHES * max_batch * num_processes
+            ),
             window_us=batch_window_ms * 1000.0,
             grace_s=kill_grace_ms / 1000.0,
         )
