@@ -1,0 +1,49 @@
+"""Options and notations that several commands share."""
+
+import re
+from collections.abc import Callable
+from typing import Annotated, Any, Final
+
+import typer
+
+from gateway.client import GatewayClient
+
+DEFAULT_URL: Final = "http://127.0.0.1:8080"
+
+_DURATION: Final = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(ms|s)")
+
+Url = Annotated[
+    str, typer.Option(envvar="HEDGEROW_URL", metavar="URL", help="Where the gateway answers.")
+]
+Token = Annotated[
+    str | None,
+    typer.Option(
+        envvar="HEDGEROW_GATEWAY__TOKEN",
+        metavar="TOKEN",
+        help="Bearer token, when the gateway wants one.",
+    ),
+]
+
+
+def parse_duration_ms(text: str) -> float:
+    """Read a duration such as 300ms, 0.3s or 2s, in ms."""
+    found = _DURATION.fullmatch(text.strip())
+    if found is None:
+        raise typer.BadParameter(f"{text!r} is no duration such as 300ms, 0.3s or 2s")
+    return float(found[1]) * (1000 if found[2] == "s" else 1)
+
+
+def parse_fields(text: str) -> bool | list[str]:
+    """Read which fields are wanted: `all`, `none`, or names with commas between them."""
+    if text in {"all", "none"}:
+        return text == "all"
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+# Commands take how to connect as a module's name, so that tests put a fake network in its place.
+connect: Callable[..., GatewayClient] = GatewayClient
+
+
+def given(**members: Any) -> dict[str, Any]:
+    """Return the members that are not None: the rest is the gateway's to decide."""
+    return {name: value for name, value in members.items() if value is not None}

@@ -1,0 +1,122 @@
+"""`gateway query`: ask a collection."""
+
+import sys
+from typing import Annotated, Literal
+
+import typer
+from rich.console import Console
+
+from common.errors import InsufficientCoverageError, UnavailableError
+from gateway.cli import options
+from gateway.cli.options import DEFAULT_URL, Token, Url
+from gateway.cli.render import coverage_line, degraded, hits_table, percent
+from gateway.cli.timeline import Timeline
+from gateway.client import Answer
+
+LONGEST_DEADLINE_S = 60.0  # how long an answer is waited for when the gateway chooses the deadline
+
+
+def query(
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="The query.")],
+    collection: Annotated[str, typer.Option(metavar="NAME", help="Which collection to ask.")],
+    k: Annotated[
+        int | None,
+        typer.Option("-k", "--k", min=1, help="Most hits wanted.", show_default="the gateway's"),
+    ] = None,
+    deadline: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DURATION",
+            help="The answer leaves the gateway within so long: 300ms, 0.3s, 2s.",
+            show_default="the gateway's",
+        ),
+    ] = None,
+    profile: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Rank profile.", show_default="the collection's"),
+    ] = None,
+    filter_: Annotated[
+        str,
+        typer.Option(
+            "--filter",
+            metavar="QUERY",
+            help="What hits must match too, without a say in their score.",
+        ),
+    ] = "",
+    fields: Annotated[
+        str, typer.Option(metavar="NAMES", help="Fields wanted: a,b,c, or all, or none.")
+    ] = "all",
+    syntax: Annotated[
+        Literal["lenient", "strict"],
+        typer.Option(help="Whether an error in the query is repaired, or refused."),
+    ] = "lenient",
+    minimum_coverage: Annotated[
+        float,
+        typer.Option(
+            min=0, max=1, help="Least share of the documents that the answer must reflect."
+        ),
+    ] = 0.0,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Draw each shard's part to scale.")
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the answer's body as it is.")
+    ] = False,
+    url: Url = DEFAULT_URL,
+    token: Token = None,
+) -> None:
+    """Ask a collection, and show the hits and the coverage."""
+    deadline_ms = None if deadline is None else options.parse_duration_ms(deadline)
+    body = options.given(
+        query=text,
+        k=k,
+        deadline_ms=deadline_ms,
+        rank_profile=profile,
+        filter=filter_ or None,
+        fields=options.parse_fields(fields),
+        syntax=syntax,
+        minimum_coverage=minimum_coverage,
+        explain=explain,
+    )
+    deadline_s = LONGEST_DEADLINE_S if deadline_ms is None else deadline_ms / 1000
+    with options.connect(url, token) as client:
+        answer = client.search(collection, body, deadline_s)
+    if as_json:
+        sys.stdout.write(answer.text + "\n")
+    else:
+        show(answer, Console(), explain=explain)
+    warn(answer)
+
+
+def show(answer: Answer, console: Console, *, explain: bool) -> None:
+    """Print the hits, the coverage, and with `explain` the timeline."""
+    result = answer.result
+    console.print(hits_table(result))
+    console.print(coverage_line(result))
+    if explain:
+        console.print()
+        console.print(Timeline(result))
+
+
+def warn(answer: Answer) -> None:
+    """Say on standard error what keeps the answer from being whole.
+
+    Raises:
+        InsufficientCoverageError: it is below the minimum coverage.
+        UnavailableError: nobody could answer.
+    """
+    result = answer.result
+    for warning in result.warnings:
+        sys.stderr.write(f"gateway: the query was repaired: {warning}\n")
+    if result.fetch is not None:
+        for shard, reason in result.fetch.problems:
+            sys.stderr.write(f"gateway: fields of shard {shard}: {reason}\n")
+    if answer.status == 503:
+        raise UnavailableError(answer.detail)
+    if answer.status != 200:
+        raise InsufficientCoverageError(f"below the minimum coverage: {answer.detail}", result)
+    if not result.coverage.is_full:
+        sys.stderr.write(
+            f"gateway: a partial answer: {percent(result.coverage.fraction)} of the documents "
+            f"were searched ({degraded(result)})\n"
+        )

@@ -1,0 +1,114 @@
+"""Results as they look in a terminal: pure, from typed results to what rich can print."""
+
+import re
+from collections.abc import Mapping
+from typing import Final
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from common.outcome import Outcome
+from gateway.result import Hit, SearchResult
+
+_TITLE_FIELDS: Final = ("title", "name", "headline", "subject", "label", "path", "url")
+_TEXT_FIELDS: Final = ("text", "abstract", "summary", "description", "body", "content", "doc")
+_UNPRINTABLE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
+_SNIPPET_CHARS: Final = 400  # more than any terminal shows on one line
+_STYLES: Final = {
+    "ok": "green",
+    "cancelled": "dim",
+    "breaker_open": "yellow",
+    "shed": "yellow",
+    "closed": "green",
+    "half_open": "yellow",
+    "open": "red",
+    "forced_open": "red",
+    "disabled": "dim",
+}
+
+
+def plain(text: object) -> Text:
+    """One line that does to the terminal nothing but show: no markup, no control characters."""
+    return Text(_UNPRINTABLE.sub(" ", str(text)), no_wrap=True, overflow="ellipsis", end="")
+
+
+def folded(text: object) -> Text:
+    """As `plain`, over several lines where one is too short for all of it."""
+    shown = plain(text)
+    shown.no_wrap, shown.overflow = False, "fold"
+    return shown
+
+
+def styled(word: str) -> Text:
+    """Colour an outcome or a breaker's state; the word itself says it too."""
+    text = plain(word)
+    text.stylize(_STYLES.get(word, "red"))
+    return text
+
+
+def hits_table(result: SearchResult) -> RenderableType:
+    """Lay out the hits: rank, score, id, and what the document says of itself."""
+    if not result.hits:
+        return Text("no hits", style="dim")
+    table = Table(box=None, pad_edge=False, show_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("#", justify="right", style="dim")
+    table.add_column("score", justify="right")
+    table.add_column("id", overflow="fold", max_width=28, style="bold")
+    table.add_column("document", ratio=1)
+    for rank, hit in enumerate(result.hits, 1):
+        table.add_row(str(rank), f"{hit.score:.4f}", folded(hit.id), _document(hit))
+    return table
+
+
+def _document(hit: Hit) -> RenderableType:
+    if hit.fields is None:
+        return Text("(no fields)", style="dim")
+    words = {name: value for name, value in hit.fields.items() if isinstance(value, str) and value}
+    title = _first(words, _TITLE_FIELDS)
+    snippet = _first({name: text for name, text in words.items() if name != title}, _TEXT_FIELDS)
+    lines = []
+    if title:
+        lines.append(plain(words[title][:_SNIPPET_CHARS]))
+    if snippet:
+        lines.append(plain(words[snippet][:_SNIPPET_CHARS]))
+        lines[-1].stylize("dim")
+    rest = {name: hit.fields[name] for name in hit.fields if name not in {"id", title, snippet}}
+    if not lines and rest:
+        lines.append(plain(", ".join(f"{name}={value}" for name, value in rest.items())))
+    return Group(*lines) if lines else Text("(empty)", style="dim")
+
+
+def _first(words: Mapping[str, str], preferred: tuple[str, ...]) -> str | None:
+    """Return the first of the preferred names that is there, else any."""
+    for name in preferred:
+        if name in words:
+            return name
+    return next((name for name in words if name != "id"), None)
+
+
+def coverage_line(result: SearchResult) -> Text:
+    """Say in one line how much was searched, by how many shards, and how fast."""
+    coverage, total = result.coverage, result.total_hits
+    num_ok, num_shards = result.outcomes.get(Outcome.OK, 0), sum(result.outcomes.values())
+    line = Text("coverage ")
+    line.append(percent(coverage.fraction), style="green" if coverage.is_full else "yellow")
+    line.append(f" of {coverage.documents_total:,} documents ({num_ok}/{num_shards} shards")
+    if coverage.degraded:
+        line.append(", ").append(degraded(result), style="yellow")
+    line.append(f"); {total.value:,}{'' if total.relation == 'eq' else '+'} found; ")
+    digits = 0 if result.took_ms >= 100 else 1
+    return line.append(f"{result.took_ms:.{digits}f} ms")
+
+
+def percent(fraction: float) -> str:
+    """Write a share so that only a whole one reads 100 %."""
+    shown = min(fraction * 100, 99.9) if fraction < 1 else 100.0
+    return f"{shown:.1f} %"
+
+
+def degraded(result: SearchResult) -> str:
+    """Count the shards that are not ok, by outcome."""
+    return ", ".join(
+        f"{count} {outcome}" for outcome, count in sorted(result.coverage.degraded.items())
+    )

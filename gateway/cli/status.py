@@ -1,0 +1,118 @@
+"""`gateway status`: the state of the cluster."""
+
+import sys
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any
+
+import typer
+from pydantic_core import to_json
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from gateway.cli import options
+from gateway.cli.options import DEFAULT_URL, Token, Url
+from gateway.cli.render import folded, plain, styled
+
+
+def status(
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the state as JSON, for machines.")
+    ] = False,
+    url: Url = DEFAULT_URL,
+    token: Token = None,
+) -> None:
+    """Show shards, workers, documents, breakers, backlog and quarantine."""
+    with options.connect(url, token) as client:
+        found = client.status()
+    if as_json:
+        sys.stdout.write(to_json(found, indent=2).decode() + "\n")
+    else:
+        Console().print(status_view(found))
+
+
+def status_view(found: Mapping[str, Any]) -> RenderableType:
+    """Lay out the body of GET /v1/status."""
+    parts: list[RenderableType] = [_head(found), Text(), _shards(found["shards"])]
+    if found["workers"]:
+        parts += [Text(), _workers(found["workers"])]
+    if found.get("quarantine"):
+        parts += [Text(), _quarantine(found["quarantine"])]
+    return Group(*parts)
+
+
+def _head(found: Mapping[str, Any]) -> Text:
+    redis, shards = found["redis"], found["shards"]
+    num_dead = sum(1 for shard in shards if not shard["workers"])
+    head = Text(f"{len(shards)} shards on {len(found['workers'])} workers; ")
+    if num_dead:
+        head.append(f"{num_dead} shards without a worker", style="red").append("; ")
+    if redis.get("connected", True):
+        head.append(f"{redis.get('name') or 'Redis'} {redis['version']} (pid {redis['pid']})")
+    else:
+        head.append("Redis does not answer", style="red")
+    return head
+
+
+def _table(*columns: str, right: Iterable[str] = ()) -> Table:
+    table = Table(box=None, pad_edge=False, show_edge=False, padding=(0, 2, 0, 0))
+    for column in columns:
+        table.add_column(column, justify="right" if column in right else "left", overflow="fold")
+    table.header_style = "dim"
+    return table
+
+
+def _shards(shards: Iterable[Mapping[str, Any]]) -> Table:
+    table = _table(
+        "shard", "breaker", "backlog", "workers", "documents", right=("shard", "backlog")
+    )
+    for shard in shards:
+        documents = ", ".join(f"{name} {count:,}" for name, count in shard["documents"].items())
+        workers = plain(", ".join(shard["workers"]) or "none")
+        if not shard["workers"]:
+            workers.stylize("red")
+        backlog = shard["backlog"]
+        table.add_row(
+            str(shard["shard"]),
+            styled(shard["breaker"]),
+            "?" if backlog is None else f"{backlog:,}",
+            workers,
+            folded(documents or "none"),
+        )
+    return table
+
+
+def _workers(workers: Iterable[Mapping[str, Any]]) -> Table:
+    table = _table("worker", "pid", "host", "shards", "version", "lanes", right=("pid",))
+    for worker in workers:
+        table.add_row(
+            folded(worker["id"]),
+            str(worker["pid"]),
+            folded(worker["host"]),
+            ", ".join(str(shard) for shard in worker["shards"]),
+            plain(worker["version"]),
+            folded("; ".join(_lane(name, load) for name, load in worker["lanes"].items())),
+        )
+    return table
+
+
+def _lane(name: str, load: Any) -> str:
+    if not isinstance(load, Mapping):
+        return f"{name} {load}"
+    words = f"{name} {load.get('busy', 0)}/{load.get('capacity', '?')}"
+    for what in ("waiting", "lost", "restarts", "killed"):
+        if load.get(what):
+            words += f" {load[what]} {what}"
+    return words
+
+
+def _quarantine(entries: Iterable[Mapping[str, Any]]) -> Table:
+    table = _table("quarantined query", "kills", "fingerprint", "worker", right=("kills",))
+    for entry in entries:
+        table.add_row(
+            folded(entry.get("label") or entry.get("query") or ""),
+            str(entry.get("kills", "")),
+            plain(entry.get("fingerprint", "")),
+            plain(entry.get("worker", "")),
+        )
+    return table
