@@ -57,6 +57,10 @@ class Collections:
         """The uids of all collections that this gateway knows."""
         return [collection.uid for collection in self._known.values()]
 
+    def names(self) -> Mapping[str, str]:
+        """Uid → name of all collections that this gateway knows."""
+        return {collection.uid: name for name, collection in self._known.items()}
+
     async def refresh(self) -> None:
         """Read all definitions.
 

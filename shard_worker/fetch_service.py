@@ -165,7 +165,7 @@ class FetchService:
             self._counters.add("enrich_failed")
             if self._throttle.allows("enrich", time.monotonic()):
                 log.exception("enrich_failed", profile=payload.profile)
-            problem = f"enrich failed: {type(error).__name__}: {error}"
+            problem = f"enrich failed: {error}"
         return packed(documents, payload.fields, problem)
 
 

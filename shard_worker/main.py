@@ -66,8 +66,11 @@ async def _serve(
     parent_pipe: int | None,
 ) -> None:
     stopped = asyncio.Event()
+    # Users' functions are imported from where the worker is started, as `python -m` would.
+    folders = import_path()
+    sys.path[:0] = [folder for folder in folders if folder not in sys.path]
     with stop_on_signals(stopped.set), stop_with_parent(parent_pipe, stopped.set):
-        async with Worker.connect(settings, name, shards, import_path(), num_shards) as worker:
+        async with Worker.connect(settings, name, shards, folders, num_shards) as worker:
             await worker.run(stopped)
 
 

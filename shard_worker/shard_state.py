@@ -1,30 +1,36 @@
 """What this worker's shards hold, as the indexer last reported it."""
 
-from dataclasses import dataclass, field
-
 from common.wire import SearchBody, pack_body
+from shard_worker.indexer import CollectionReport, ShardState
 
 
-@dataclass(slots=True)
 class CollectionState:
     """One collection in one shard.
 
     Attributes:
         documents: how many documents the shard holds.
         generation: grows with each commit; a scorer whose index is older reloads it.
-        first_ids: the smallest ids in ascending order, at most as many as a query may ask for.
     """
 
-    documents: int
-    generation: int
-    first_ids: list[str]
-    _noop_bodies: dict[int, bytes] = field(default_factory=dict)
+    __slots__ = ("_first_ids", "_noop_bodies", "documents", "generation")
+
+    def __init__(self, documents: int, generation: int, first_ids: list[str]) -> None:
+        """Hold `documents` documents, the smallest ids of which are `first_ids`."""
+        self.documents = documents
+        self.generation = generation
+        self._first_ids = first_ids
+        self._noop_bodies: dict[int, bytes] = {}
+
+    @classmethod
+    def of(cls, report: CollectionReport) -> "CollectionState":
+        """What the indexer reports."""
+        return cls(report.documents, report.generation, report.first_ids)
 
     def noop_body(self, k: int) -> bytes:
         """The packed answer of the noop profile: the first k ids, with equal scores."""
         body = self._noop_bodies.get(k)
         if body is None:
-            ids = self.first_ids[:k]
+            ids = self._first_ids[:k]
             body = pack_body(
                 SearchBody(self.documents, self.documents, True, ids, [0.0] * len(ids))
             )
@@ -32,7 +38,7 @@ class CollectionState:
         return body
 
 
-EMPTY = CollectionState(0, 0, [])
+_EMPTY = CollectionState(0, 0, [])
 
 
 class ShardStates:
@@ -40,19 +46,21 @@ class ShardStates:
 
     def __init__(self, shards: tuple[int, ...]) -> None:
         """Nothing is known yet of `shards`."""
-        self._states: dict[int, dict[str, CollectionState]] = {shard: {} for shard in shards}
+        self._collections: dict[int, dict[str, CollectionState]] = {shard: {} for shard in shards}
 
     def of(self, shard: int, uid: str) -> CollectionState:
         """The state of one collection; an empty one where the shard holds none of it."""
-        return self._states[shard].get(uid, EMPTY)
+        return self._collections[shard].get(uid, _EMPTY)
 
-    def update(self, shard: int, collections: dict[str, CollectionState]) -> None:
-        """Take over what the indexer reports of a shard: all of its collections."""
-        self._states[shard] = collections
+    def take(self, state: ShardState) -> None:
+        """Take over what the indexer reports of a shard."""
+        self._collections[state.shard] = {
+            report.uid: CollectionState.of(report) for report in state.collections
+        }
 
     def documents(self) -> dict[int, dict[str, int]]:
         """Shard → collection uid → documents."""
         return {
             shard: {uid: state.documents for uid, state in collections.items()}
-            for shard, collections in self._states.items()
+            for shard, collections in self._collections.items()
         }

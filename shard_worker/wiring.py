@@ -29,9 +29,7 @@ def scorer_lane(
     tuning = settings.worker
     return ProcessLane(
         factory="shard_worker.scorer:make_scorer",
-        config=ScorerConfig(
-            str(settings.data), shards, dict(settings.rank_profiles), import_path
-        ),
+        config=ScorerConfig(str(settings.data), shards, dict(settings.rank_profiles), import_path),
         num_processes=num_scorers(tuning),
         max_batch=tuning.max_batch,
         batch_window_ms=tuning.batch_window_ms,
@@ -59,4 +57,7 @@ def indexer_lane(settings: Settings, shards: tuple[int, ...]) -> ProcessLane:
 
 def thread_lane(settings: Settings) -> ThreadLane:
     """The thread lane for blocking calls: reading documents, and users' `enrich`."""
-    return ThreadLane(settings.worker.threads, settings.worker.thread_timeout_s)
+    tuning = settings.worker
+    return ThreadLane(
+        num_threads=tuning.threads, lost_after_s=tuning.thread_timeout_s, name="threads"
+    )

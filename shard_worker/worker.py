@@ -22,9 +22,8 @@ from common.telemetry import Counters, LagWatch
 from shard_worker.applier import Applier
 from shard_worker.consumer import Consumer
 from shard_worker.fetch_service import FetchService
-from shard_worker.jobs import Jobs
 from shard_worker.lanes.quarantine import Quarantine
-from shard_worker.ranking import resolve_enrich
+from shard_worker.ranking import enrich_hooks
 from shard_worker.replier import Replier
 from shard_worker.search_service import SearchService
 from shard_worker.shard_state import ShardStates
@@ -78,7 +77,6 @@ class Worker:
         self._applier = Applier(
             control, keys, self._registry, self._indexer, shards, settings, self._states.take
         )
-        self._jobs = Jobs(control, keys, self._registry, self._indexer, shards, settings)
         self._vital_signs = VitalSigns(self._registry, self._heartbeat, tuning.heartbeat_interval_s)
         self._reply_link = Link(
             Endpoint.of(settings.redis),
@@ -102,7 +100,7 @@ class Worker:
             replier=replier,
             clock=self._clock,
             read=self._stores.get,
-            enrichers=resolve_enrich(settings.rank_profiles),
+            enrichers=enrich_hooks(settings.rank_profiles),
             counters=self._counters,
             max_message_bytes=max_bytes,
         )
@@ -170,7 +168,6 @@ class Worker:
                 heartbeat = group.create_task(self._vital_signs.run(), name="heartbeat")
                 writers = [
                     group.create_task(self._applier.run(), name="applier"),
-                    group.create_task(self._jobs.run(), name="jobs"),
                 ]
                 watchers = [
                     group.create_task(self._lag.run(), name="loop lag"),
@@ -239,9 +236,7 @@ class Worker:
                 for entry in self._quarantine.entries(now)
             ],
             counters=self._counters.as_dict(),
-            applied=self._states.positions(),
-            replicas=self._states.replicas(),
-            log_backlog=self._applier.backlog(),
+            **self._applier.progress(),
         )
 
 

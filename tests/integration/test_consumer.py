@@ -1,0 +1,166 @@
+"""Pulling, against a real server: only into free slots, nothing lost when draining."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import pytest
+
+from common.config import RedisSettings
+from common.link import Endpoint, Link
+from shard_worker.consumer import Consumer
+from tests.servers import RedisServer
+from tests.waiting import until
+
+pytestmark = pytest.mark.integration
+
+
+@dataclass
+class Slots:
+    """A lane of so many slots, which the test frees by hand."""
+
+    free: int
+    pulled: list[tuple[int, bytes]] = field(default_factory=list)
+    _changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def wait_for_room(self) -> int:
+        """Wait until a slot is free."""
+        while not self.free:
+            self._changed.clear()
+            await self._changed.wait()
+        return self.free
+
+    def handle(self, shard: int, messages: list[bytes]) -> None:
+        """Take a slot for each request."""
+        self.free -= len(messages)
+        self.pulled += [(shard, message) for message in messages]
+
+    def release(self, count: int) -> None:
+        """Free some slots."""
+        self.free += count
+        self._changed.set()
+
+
+@dataclass
+class Pulling:
+    """A consumer at work, and a link to look at its queues."""
+
+    consumer: Consumer
+    link: Link
+    task: asyncio.Task[None]
+    prefix: str
+
+    def queue(self, shard: int) -> str:
+        """The queue of one of its shards."""
+        return f"{self.prefix}:{shard}"
+
+    async def push(self, shard: int, *messages: str) -> None:
+        """Queue requests."""
+        await self.link.call("RPUSH", self.queue(shard), *messages)
+
+    async def waiting(self, shard: int) -> int:
+        """How many requests wait in Redis."""
+        return int(await self.link.call("LLEN", self.queue(shard)))
+
+
+@asynccontextmanager
+async def pulling(server: RedisServer, prefix: str, slots: Slots) -> AsyncIterator[Pulling]:
+    """A consumer of shards 4 and 7 for the block."""
+    endpoint = Endpoint.of(RedisSettings(url=server.url))
+    link = Link(endpoint, name="test", silence_s=5)
+    await link.start(5)
+    consumer = Consumer(
+        endpoint=endpoint,
+        name="test-consumer",
+        silence_s=5,
+        control=link,
+        queues={f"{prefix}:{shard}": shard for shard in (4, 7)},
+        wait_for_room=slots.wait_for_room,
+        handle=slots.handle,
+    )
+    task = asyncio.create_task(consumer.run())
+    try:
+        yield Pulling(consumer, link, task, prefix)
+    finally:
+        await consumer.drain()
+        await link.close()
+
+
+async def test_it_pulls_no_more_than_it_has_slots(
+    redis_server: RedisServer, key_prefix: str
+) -> None:
+    """With two free slots and five requests, three wait in Redis until a slot is free."""
+    slots = Slots(free=2)
+    async with pulling(redis_server, key_prefix, slots) as at_work:
+        await at_work.push(4, "a", "b", "c", "d", "e")
+        await until(lambda: len(slots.pulled) == 2)
+        assert await at_work.waiting(4) == 3
+        slots.release(1)
+        await until(lambda: len(slots.pulled) == 3)
+        assert await at_work.waiting(4) == 2
+    assert slots.pulled == [(4, b"a"), (4, b"b"), (4, b"c")]
+
+
+async def test_no_shard_starves(redis_server: RedisServer, key_prefix: str) -> None:
+    """While one shard's queue never empties, the other one's requests are pulled all the same."""
+    slots = Slots(free=0)
+    async with pulling(redis_server, key_prefix, slots) as at_work:
+        await at_work.push(4, *(f"busy-{number}" for number in range(50)))
+        await at_work.push(7, "quiet")
+        for turn in range(1, 4):
+            slots.release(1)
+            await until(lambda turn=turn: len(slots.pulled) == turn)
+    assert (7, b"quiet") in slots.pulled
+
+
+async def test_draining_ends_a_blocked_pop_at_once(
+    redis_server: RedisServer, key_prefix: str
+) -> None:
+    """A consumer that waits for requests stops without waiting for its pop to time out."""
+    async with pulling(redis_server, key_prefix, Slots(free=1)) as at_work:
+        await until(lambda: at_work.consumer._is_pulling)
+        started = asyncio.get_running_loop().time()
+        await at_work.consumer.drain()
+        assert at_work.task.done()
+        assert asyncio.get_running_loop().time() - started < 0.5
+
+
+async def test_draining_takes_nothing_that_it_does_not_hand_over(
+    redis_server: RedisServer, key_prefix: str
+) -> None:
+    """However a drain falls among pushes, each request was handed over or still waits."""
+    for attempt in range(20):
+        slots = Slots(free=1000)
+        prefix = f"{key_prefix}-{attempt}"
+        async with pulling(redis_server, prefix, slots) as at_work:
+            await at_work.push(4, "first")
+            pushes = asyncio.gather(*(at_work.push(4, f"r{number}") for number in range(20)))
+            await asyncio.sleep(0.0002 * attempt)
+            await at_work.consumer.drain()
+            await pushes
+            assert len(slots.pulled) + await at_work.waiting(4) == 21
+
+
+async def test_draining_does_not_wait_for_room(redis_server: RedisServer, key_prefix: str) -> None:
+    """A consumer whose lane is full, perhaps for ever, stops at once and holds no request."""
+    slots = Slots(free=0)
+    async with pulling(redis_server, key_prefix, slots) as at_work:
+        await at_work.push(4, "a")
+        await at_work.consumer.drain()
+        assert at_work.task.done()
+        assert await at_work.waiting(4) == 1
+
+
+async def test_it_pulls_again_from_a_server_that_came_back(own_server: RedisServer) -> None:
+    """After the server was killed and started again, requests are pulled without a restart."""
+    slots = Slots(free=10)
+    async with pulling(own_server, "p", slots) as at_work:
+        await at_work.push(4, "before")
+        await until(lambda: len(slots.pulled) == 1)
+        own_server.stop(kill=True)
+        await until(lambda: not at_work.link.is_connected)
+        own_server.start()
+        await until(lambda: at_work.link.is_connected)
+        await at_work.push(4, "after")
+        await until(lambda: len(slots.pulled) == 2)
