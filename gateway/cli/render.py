@@ -90,10 +90,10 @@ def _first(words: Mapping[str, str], preferred: tuple[str, ...]) -> str | None:
 def coverage_line(result: SearchResult) -> Text:
     """Say in one line how much was searched, by how many shards, and how fast."""
     coverage, total = result.coverage, result.total_hits
-    num_ok, num_shards = result.outcomes.get(Outcome.OK, 0), sum(result.outcomes.values())
+    num_ok = result.outcomes.get(Outcome.OK, 0)
     line = Text("coverage ")
     line.append(percent(coverage.fraction), style="green" if coverage.is_full else "yellow")
-    line.append(f" of {coverage.documents_total:,} documents ({num_ok}/{num_shards} shards")
+    line.append(f" of {coverage.documents_total:,} documents (shards: {num_ok} ok")
     if coverage.degraded:
         line.append(", ").append(degraded(result), style="yellow")
     line.append(f"); {total.value:,}{'' if total.relation == 'eq' else '+'} found; ")

@@ -1,0 +1,207 @@
+"""`gateway index`: load documents."""
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import IO, Annotated, Final, Literal
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from common.errors import HedgerowError, NotFoundError
+from gateway.cli import options
+from gateway.cli.options import DEFAULT_URL, Token, Url
+from gateway.client import GatewayClient
+from gateway.loader import Loader, Progressed, Rejected
+from gateway.sources import Source, document_source, open_source
+
+NUM_SHOWN: Final = 20
+
+
+def index(
+    source: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="SOURCE",
+            help="A .jsonl, .ndjson, .csv or .parquet file, .gz of those, a folder of text files, "
+            "or - for NDJSON on standard input.",
+            show_default=False,
+        ),
+    ] = None,
+    collection: Annotated[
+        str,
+        typer.Option(metavar="NAME", help="Which collection; created when there is none."),
+    ] = ...,  # type: ignore[assignment] # typer's sign for an option that must be given
+    id_field: Annotated[
+        str, typer.Option(metavar="FIELD", help="Field that holds the documents' ids.")
+    ] = "id",
+    python_docs: Annotated[
+        bool,
+        typer.Option(
+            "--python-docs",
+            help="Instead of SOURCE: the docstrings of this Python and its packages.",
+        ),
+    ] = False,
+    fields: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME=TYPE,…",
+            help="The fields of a new collection: text, keyword, integer, float, boolean, date.",
+            show_default="inferred",
+        ),
+    ] = None,
+    rank_profile: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Profile of a new collection.", show_default="bm25"),
+    ] = None,
+    language: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Language of a new collection's text, or none.",
+            show_default="english",
+        ),
+    ] = None,
+    wait: Annotated[
+        Literal["logged", "applied"],
+        typer.Option(help="Whether to wait until documents are safe, or until they are found."),
+    ] = "applied",
+    rejects: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Where rejected lines go, with the reasons, as NDJSON.",
+            show_default=False,
+        ),
+    ] = None,
+    url: Url = DEFAULT_URL,
+    token: Token = None,
+) -> None:
+    """Load documents into a collection."""
+    if (source is None) is not python_docs:
+        raise typer.BadParameter("give either SOURCE or --python-docs")
+    definition = options.given(
+        fields=None if fields is None else parse_types(fields),
+        rank_profile=rank_profile,
+        language=language,
+    )
+    with ExitStack() as opened:
+        client = opened.enter_context(options.connect(url, token))
+        known = _define(client, collection, definition)
+        documents = opened.enter_context(_open(source, id_field, known))
+        rejected = _Rejects(opened.enter_context(rejects.open("w")) if rejects else None)
+        console = Console(stderr=True)
+        progress = opened.enter_context(_progress(console))
+        bar = _Bar(progress, documents)
+        loader = Loader(client, collection, wait, rejected.add, bar.show)
+        loaded = loader.load(documents.lines)
+    _summarise(collection, loaded, rejected)
+
+
+def parse_types(text: str) -> dict[str, str]:
+    """Read NAME=TYPE pairs with commas between them; the gateway knows which types there are."""
+    types = {}
+    for pair in text.split(","):
+        name, equals, kind = pair.partition("=")
+        if not (name.strip() and equals and kind.strip()):
+            raise typer.BadParameter(f"--fields: {pair!r} is not NAME=TYPE")
+        types[name.strip()] = kind.strip()
+    return types
+
+
+def _define(client: GatewayClient, name: str, definition: dict[str, object]) -> dict[str, str]:
+    """Create the collection where there is none; return its fields as far as they are known."""
+    try:
+        found = client.collection(name)
+    except NotFoundError:
+        found = client.put_collection(name, definition)
+    else:
+        if definition:  # the gateway says where it differs
+            found = client.put_collection(name, definition)
+    return found["fields"] or {}
+
+
+@contextmanager
+def _open(source: str | None, id_field: str, fields: dict[str, str]) -> Iterator[Source]:
+    if source is None:
+        yield document_source(import_module("gateway.python_docs").documents())
+        return
+    with open_source(source, id_field, fields) as opened:
+        yield opened
+
+
+def _progress(console: Console) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TextColumn("{task.fields[documents]:,} documents, {task.fields[rate]:,.0f}/s"),
+        TimeElapsedColumn(),
+        console=console,
+        disable=not console.is_terminal,
+    )
+
+
+class _Bar:
+    """How far the reading of the source has got, and how many documents went in."""
+
+    def __init__(self, progress: Progress, source: Source) -> None:
+        self._progress = progress
+        self._source = source
+        self._task: TaskID = progress.add_task("indexing", total=source.total, documents=0, rate=0)
+
+    def show(self, loaded: Progressed) -> None:
+        self._progress.update(
+            self._task,
+            completed=self._source.position(),
+            documents=loaded.accepted,
+            rate=loaded.accepted / max(loaded.took_s, 1e-9),
+        )
+
+
+class _Rejects:
+    """Counts rejected lines, keeps the first few to show, and writes all of them to a file."""
+
+    def __init__(self, file: IO[str] | None) -> None:
+        self.total = 0
+        self.first: list[Rejected] = []
+        self._file = file
+
+    def add(self, rejected: Rejected) -> None:
+        self.total += 1
+        if len(self.first) < NUM_SHOWN:
+            self.first.append(rejected)
+        if self._file is not None:
+            record = {
+                "line": rejected.line,
+                "reason": rejected.reason,
+                "document": _as_json(rejected.document),
+            }
+            self._file.write(json.dumps(record) + "\n")
+
+
+def _as_json(document: bytes) -> object:
+    """Return the document, or what stands in its place, so that it can be mended and sent again."""
+    try:
+        return json.loads(document)
+    except ValueError:
+        return document.decode(errors="replace")
+
+
+def _summarise(collection: str, loaded: Progressed, rejected: _Rejects) -> None:
+    rate = loaded.accepted / max(loaded.took_s, 1e-9)
+    sys.stdout.write(
+        f"{collection}: {loaded.accepted:,} documents accepted in {loaded.took_s:.1f} s "
+        f"({rate:,.0f}/s), {rejected.total:,} rejected\n"
+    )
+    for one in rejected.first:
+        sys.stderr.write(f"gateway: line {one.line}: {' '.join(one.reason.split())}\n")
+    if rejected.total > len(rejected.first):
+        more = rejected.total - len(rejected.first)
+        sys.stderr.write(f"gateway: and {more:,} more; --rejects FILE keeps them all\n")
+    if rejected.total and not loaded.accepted:
+        raise HedgerowError("no document was accepted")
