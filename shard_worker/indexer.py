@@ -23,7 +23,7 @@ from common.errors import WireError
 from common.log import Create, Drop, Op, Upsert, position, unpack_op
 from shard_worker.lanes.budget import Budget
 from shard_worker.store import Store
-from shard_worker.term_statistics import collect, pack, unpack, write_table
+from shard_worker.term_statistics import collect, merge, pack, unpack, write_table
 from shard_worker.text_index import TextIndex, TextIndexError, TextIndexWriter
 
 MAX_FIRST_IDS = 1000
@@ -290,7 +290,8 @@ class Indexer:
 
         `["open", shard]` and `["apply", shard, last_entry_id, [op, …]]` return a packed
         `ShardState`; `["statistics", shard, uid]` returns packed statistics, or b"" for none;
-        `["table", uid, statistics]` writes the scorers' table and returns b"".
+        `["sum", [statistics, …]]` returns their sum, packed; `["table", uid, statistics]` writes
+        the scorers' table (b"": removes it) and returns b"".
         """
         what, *rest = msgpack.unpackb(payload)
         return _ACTIONS[what](self, *rest)
@@ -315,9 +316,17 @@ class Indexer:
         """Collect one shard's term statistics."""
         return self._shard(shard).statistics(uid)
 
+    def sum(self, parts: list[bytes]) -> bytes:
+        """Add up the statistics of shards."""
+        return pack(merge(unpack(part) for part in parts))
+
     def table(self, uid: str, statistics: bytes) -> bytes:
         """Write the sum of all shards' statistics where the scorers look for it."""
-        write_table(self._data / "statistics" / f"{uid}.sqlite", unpack(statistics))
+        path = self._data / "statistics" / f"{uid}.sqlite"
+        if statistics:
+            write_table(path, unpack(statistics))
+        else:
+            path.unlink(missing_ok=True)
         return b""
 
     def close(self) -> None:
@@ -336,6 +345,7 @@ _ACTIONS: dict[str, Callable[..., bytes]] = {
     "open": Indexer.open,
     "apply": Indexer.apply,
     "statistics": Indexer.statistics,
+    "sum": Indexer.sum,
     "table": Indexer.table,
 }
 

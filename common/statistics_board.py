@@ -1,0 +1,107 @@
+"""Where the shards' term statistics and their sum lie between the jobs that make them.
+
+A shard's statistics carry a label that names the state of the shard that they were collected from;
+the sum carries a version made of all labels. So anybody sees, without reading the statistics
+themselves, whether the sum is that of the shards' newest.
+"""
+
+from collections.abc import Iterable, Mapping
+from hashlib import blake2b
+from typing import NamedTuple
+
+from common.control import Command, Control
+from common.keys import Keys
+
+EVENT = "statistics"
+_VERSION_BYTES = 16
+_LABEL = b"label:"  # a field beside each shard's own, in the same hash
+
+
+class Standing(NamedTuple):
+    """How the statistics of one collection stand.
+
+    Attributes:
+        labels: shard → label of its statistics.
+        version: of the sum; b"" when there is none.
+    """
+
+    labels: Mapping[int, str]
+    version: bytes
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the sum is that of the shards' newest statistics."""
+        return self.version == version_of(self.labels)
+
+
+def version_of(labels: Mapping[int, str]) -> bytes:
+    """The version of a sum over statistics with these labels; b"" of none."""
+    if not labels:
+        return b""
+    text = ";".join(f"{shard}={label}" for shard, label in sorted(labels.items()))
+    return blake2b(text.encode(), digest_size=_VERSION_BYTES).digest()
+
+
+class StatisticsBoard:
+    """Reads and writes of term statistics, which stay opaque bytes here.
+
+    Every method raises RedisUnavailableError when there is no answer in time.
+    """
+
+    def __init__(self, control: Control, keys: Keys) -> None:
+        self._control = control
+        self._keys = keys
+
+    async def standing(self, uids: Iterable[str], num_shards: int) -> dict[str, Standing]:
+        """How the statistics of these collections stand, in one round trip."""
+        asked = list(uids)
+        fields = [_LABEL + str(shard).encode() for shard in range(num_shards)]
+        commands: list[Command] = []
+        for uid in asked:
+            commands += [
+                ("HMGET", self._keys.shard_statistics(uid), *fields),
+                ("GETRANGE", self._keys.statistics(uid), 0, _VERSION_BYTES - 1),
+            ]
+        replies = await self._control.pipeline(commands)
+        return {
+            uid: Standing(
+                {shard: label.decode() for shard, label in enumerate(labels) if label is not None},
+                version,
+            )
+            for uid, labels, version in zip(asked, replies[::2], replies[1::2], strict=True)
+        }
+
+    async def put_shard(self, uid: str, shard: int, label: str, statistics: bytes) -> None:
+        """Store one shard's statistics under a label."""
+        await self._control.execute(
+            "HSET",
+            self._keys.shard_statistics(uid),
+            *(shard, statistics),
+            *(_LABEL + str(shard).encode(), label),
+        )
+
+    async def shards(self, uid: str) -> tuple[dict[int, str], list[bytes]]:
+        """Every shard's label, and the statistics of each."""
+        stored: dict[bytes, bytes] = await self._control.execute(
+            "HGETALL", self._keys.shard_statistics(uid)
+        )
+        labels = {
+            int(field.removeprefix(_LABEL)): value.decode()
+            for field, value in stored.items()
+            if field.startswith(_LABEL)
+        }
+        return labels, [stored[str(shard).encode()] for shard in sorted(labels)]
+
+    async def put_sum(self, uid: str, labels: Mapping[int, str], statistics: bytes) -> None:
+        """Store the sum of the statistics with these labels, and announce it."""
+        await self._control.pipeline(
+            [
+                ("SET", self._keys.statistics(uid), version_of(labels) + statistics),
+                ("PUBLISH", self._keys.events, EVENT),
+            ]
+        )
+
+    async def sum_of(self, uid: str) -> tuple[bytes, bytes]:
+        """The version of the sum, and the sum; both b"" when there is none."""
+        stored: bytes = await self._control.execute("GET", self._keys.statistics(uid)) or b""
+        return stored[:_VERSION_BYTES], stored[_VERSION_BYTES:]

@@ -1,0 +1,293 @@
+"""Term statistics of whole collections: collected by shard, summed, spread; run by arq.
+
+    a shard has changed ► job `collect` (the shard's queue) ► job `sum` (the cluster's queue)
+        ► every worker notices the new version and writes the table that its scorers read
+
+Jobs are durable, retried, and unique by id. What is to be done is decided by comparing what is with
+what was last done (`_tick`), not by remembering an event, so that a job that is lost, refused as a
+duplicate of one that is already running, or cut off with its worker is asked for again.
+
+How far statistics lag: after a bulk load about 4 s (the shard is quiet for 1 s, sums wait for each
+other for 1 s, two queues are polled each second); under a trickle of writes
+`worker.statistics_interval_s`; when a worker is killed with a job in its hands, `JOB_TIMEOUT_S` +
+10 s longer, since arq keeps such a job locked.
+
+A shard's job must be run by a worker that hosts the shard, so each shard has a queue of its own,
+and each worker an arq worker for each of its queues. arq's own keys (`arq:job:…`) lie outside of
+the prefix; the ids in them begin with it.
+"""
+
+import asyncio
+import math
+import random
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, cast
+
+import msgpack
+import structlog
+from arq import Retry
+from arq.connections import ArqRedis
+from arq.worker import Function, Worker, func
+
+from common.config import Settings
+from common.control import Control, connection_pool, pause_s
+from common.errors import RedisUnavailableError, WorkError
+from common.keys import Keys
+from common.registry import Registry
+from common.statistics_board import StatisticsBoard
+from shard_worker.applier import Applier
+from shard_worker.indexer import CollectionReport, pack_work
+from shard_worker.lanes.process_lane import ProcessLane
+from shard_worker.lanes.work import Work
+
+if TYPE_CHECKING:
+    from arq.typing import WorkerCoroutine
+
+JOB_TIMEOUT_S = 30
+MAX_TRIES = 5
+POLL_S = 1.0
+TICK_S = 1.0
+SUM_AFTER_S = 1.0
+QUIET_S = 1.0  # a shard whose log is empty for so long has seen the end of a bulk load
+BULK_SHARE = 0.02  # of the shard's documents; fewer changes wait for the interval
+
+_log = structlog.get_logger()
+
+
+def is_due(
+    report: CollectionReport,
+    collected: int | None,
+    *,
+    quiet_s: float,
+    since_s: float,
+    interval_s: float,
+) -> bool:
+    """Whether a shard's statistics are to be collected.
+
+    Args:
+        report: what the shard holds of the collection now.
+        collected: the generation of the index that the known statistics were collected from; None
+            when there are none.
+        quiet_s: how long the shard has had nothing to apply, in s.
+        since_s: how long ago they were last asked for, in s.
+        interval_s: how often at most while changes come in a trickle, in s.
+    """
+    if collected is None:
+        return report.documents > 0 and quiet_s >= QUIET_S
+    # A generation counts the operations of its index, a replaced document as two.
+    num_changes = abs(report.generation - collected)
+    is_bulk = num_changes > BULK_SHARE * report.documents
+    return num_changes > 0 and (since_s >= interval_s or (is_bulk and quiet_s >= QUIET_S))
+
+
+class Jobs:
+    """Keeps the term statistics of this worker's collections current; runs its share of jobs."""
+
+    def __init__(
+        self,
+        control: Control,
+        keys: Keys,
+        applier: Applier,
+        indexer: ProcessLane,
+        shards: tuple[int, ...],
+        settings: Settings,
+    ) -> None:
+        """Work for `shards` through `indexer`.
+
+        Args:
+            control: Redis, for all but arq itself.
+            keys: the names under which everything lies.
+            applier: knows what the shards hold and when they were last written.
+            indexer: the lane in which statistics are collected, summed and written.
+            shards: those that this worker serves.
+            settings: redis and worker.statistics_interval_s count.
+        """
+        self._keys = keys
+        self._applier = applier
+        self._indexer = indexer
+        self._shards = shards
+        self._settings = settings
+        self._control = control
+        self._registry = Registry(control, keys)
+        self._board = StatisticsBoard(control, keys)
+        self._asked_at: dict[tuple[int, str], float] = {}
+        self._tables: dict[str, bytes] = {}  # uid → version of the table on disk
+        self._woken = asyncio.Event()
+
+    async def run(self) -> None:
+        """Run until cancelled."""
+        pool = connection_pool(self._settings.redis, self._settings.redis.command_timeout_s)
+        redis = ArqRedis(
+            pool_or_conn=pool,
+            job_serializer=_serialize,
+            job_deserializer=msgpack.unpackb,
+            default_queue_name=self._keys.jobs,
+        )
+        try:
+            async with asyncio.TaskGroup() as group:
+                for shard in self._shards:
+                    collect = func(
+                        cast("WorkerCoroutine", self._collect), name="collect_statistics"
+                    )
+                    group.create_task(self._serve(redis, self._queue(shard), collect))
+                add = func(cast("WorkerCoroutine", self._sum), name="sum_statistics")
+                group.create_task(self._serve(redis, self._keys.jobs, add))
+                group.create_task(self._follow(redis), name="statistics")
+                group.create_task(self._listen(), name="statistics events")
+        finally:
+            await pool.disconnect()
+
+    # Jobs
+
+    async def _collect(self, _context: dict[str, Any], uid: str, shard: int) -> None:
+        report = self._report(shard, uid)
+        if report is None or report.generation == 0:
+            return  # dropped meanwhile
+        label = f"{self._applier.states[shard].replica_id}:{report.generation}"
+        try:
+            packed = await self._ask("statistics", shard, uid)
+            if packed:
+                await self._board.put_shard(uid, shard, label, packed)
+        except (WorkError, RedisUnavailableError) as error:
+            raise _again(error) from error
+
+    async def _sum(self, _context: dict[str, Any], uid: str) -> None:
+        try:
+            labels, parts = await self._board.shards(uid)
+            if parts:
+                await self._board.put_sum(uid, labels, await self._ask("sum", parts))
+        except (WorkError, RedisUnavailableError) as error:
+            raise _again(error) from error
+
+    # What is to be done
+
+    async def _follow(self, redis: ArqRedis) -> None:
+        failures = 0
+        while True:
+            self._woken.clear()
+            try:
+                await self._tick(redis)
+                failures = 0
+            except (RedisUnavailableError, WorkError, OSError) as error:
+                failures += 1
+                _log.debug("statistics_wait", error=str(error))
+                await asyncio.sleep(pause_s(failures, self._settings.redis.reconnect_max_s))
+            with suppress(TimeoutError):
+                async with asyncio.timeout(TICK_S):
+                    await self._woken.wait()
+
+    async def _tick(self, redis: ArqRedis) -> None:
+        """Compare what is with what was last done, and ask for what is missing."""
+        states = dict(self._applier.states)
+        uids = {report.uid for state in states.values() for report in state.collections}
+        standing = await self._board.standing(sorted(uids), await self._registry.cluster())
+        now = asyncio.get_running_loop().time()
+        for shard, state in states.items():
+            is_behind = self._applier.backlog.get(shard, 0) > 0
+            quiet_s = 0.0 if is_behind else now - self._applier.applied_at.get(shard, -math.inf)
+            for report in state.collections:
+                key = (shard, report.uid)
+                if is_due(
+                    report,
+                    _generation(standing[report.uid].labels.get(shard), state.replica_id),
+                    quiet_s=quiet_s,
+                    since_s=now - self._asked_at.get(key, -math.inf),
+                    interval_s=self._settings.worker.statistics_interval_s,
+                ):
+                    job_id = f"{self._keys.prefix}:collect:{report.uid}:{shard}"
+                    await redis.enqueue_job(
+                        *("collect_statistics", report.uid, shard),
+                        _job_id=job_id,
+                        _queue_name=self._queue(shard),
+                    )
+                    self._asked_at[key] = now
+        for uid, one in standing.items():
+            if not one.is_current:
+                job_id = f"{self._keys.prefix}:sum:{uid}"
+                # Deferred, so that shards that end a load together are summed together.
+                await redis.enqueue_job(
+                    "sum_statistics", uid, _job_id=job_id, _defer_by=SUM_AFTER_S
+                )
+            if one.version and one.version != self._tables.get(uid):
+                await self._write_table(uid)
+        for uid in self._tables.keys() - uids:
+            await self._ask("table", uid, b"")
+            del self._tables[uid]
+
+    async def _write_table(self, uid: str) -> None:
+        version, statistics = await self._board.sum_of(uid)
+        if statistics:
+            await self._ask("table", uid, statistics)
+            self._tables[uid] = version
+            _log.debug("statistics_written", uid=uid, bytes=len(statistics))
+
+    async def _listen(self) -> None:
+        async for event in self._control.events(self._keys.events):
+            if event in (b"statistics", b"reconnected"):
+                self._woken.set()
+
+    # arq
+
+    async def _serve(self, redis: ArqRedis, queue: str, function: Function) -> None:
+        failures = 0
+        while True:
+            worker = Worker(
+                [function],
+                queue_name=queue,
+                redis_pool=redis,
+                handle_signals=False,
+                max_jobs=1,
+                job_timeout=JOB_TIMEOUT_S,
+                max_tries=MAX_TRIES,
+                keep_result=0,  # a result that is kept blocks the next job of its id
+                poll_delay=POLL_S,
+                log_results=False,
+                job_serializer=_serialize,
+                job_deserializer=msgpack.unpackb,
+            )
+            try:
+                await worker.async_run()
+            except Exception as error:  # noqa: BLE001 - arq gives up at whatever redis-py raises
+                failures += 1
+                _log.debug("jobs_interrupted", queue=queue, error=str(error))
+            finally:
+                await _end(worker)
+            await asyncio.sleep(pause_s(failures, self._settings.redis.reconnect_max_s))
+
+    def _queue(self, shard: int) -> str:
+        return f"{self._keys.jobs}:{shard}"
+
+    def _report(self, shard: int, uid: str) -> CollectionReport | None:
+        for report in self._applier.states[shard].collections:
+            if report.uid == uid:
+                return report
+        return None
+
+    async def _ask(self, *work: Any) -> bytes:
+        done = await self._indexer.run(Work(pack_work(*work), label=str(work[0])))
+        return done.body
+
+
+async def _end(worker: Worker) -> None:
+    """Cancel what an arq worker still runs; `Worker.close` would close the shared pool."""
+    tasks: Iterable[asyncio.Task[Any]] = [*worker.job_tasks.values(), *worker.tasks.values()]
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _generation(label: str | None, replica_id: str) -> int | None:
+    """The generation that a label names; None for another replica's, which says nothing of ours."""
+    replica, _, generation = (label or "").partition(":")
+    return int(generation) if replica == replica_id else None
+
+
+def _again(error: Exception) -> Retry:
+    _log.debug("job_again", error=str(error))
+    return Retry(defer=random.uniform(1.0, 3.0))
+
+
+def _serialize(job: Any) -> bytes:
+    packed: bytes = msgpack.packb(job, default=repr)
+    return packed
