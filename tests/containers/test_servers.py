@@ -1,0 +1,177 @@
+"""Hedgerow's two connections against the servers that people run, with just the documented rights.
+
+Each test runs against Valkey and against Redis.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing, asynccontextmanager
+from typing import Any
+
+import pytest
+
+from common.config import RedisSettings
+from common.control import RECONNECTED, Control, connect
+from common.errors import ConfigurationError, RedisUnavailableError
+from common.heartbeat import Heartbeat
+from common.keys import Keys
+from common.link import CommandError, Endpoint, Link
+from common.log import START, Delete, ShardLog, pack_op
+from common.registry import Registry
+from tests.containers.servers import Server, running_server
+
+pytestmark = pytest.mark.containers
+
+PATIENCE_S = 20.0
+
+
+@pytest.fixture
+def server(server_image: str, password: str, key_prefix: str) -> Iterator[Server]:
+    """A server of its own for each test, since the tests kill it."""
+    with running_server(server_image, password, key_prefix) as running:
+        yield running
+
+
+@asynccontextmanager
+async def connected(settings: RedisSettings) -> AsyncIterator[Control]:
+    """The control connection, once the server has started."""
+    control = await connect(settings, wait_s=PATIENCE_S)
+    try:
+        yield control
+    finally:
+        await control.close()
+
+
+@asynccontextmanager
+async def linked(settings: RedisSettings) -> AsyncIterator[Link]:
+    """The data plane's connection, once the server has started."""
+    link = Link(Endpoint.of(settings), name="test", silence_s=2.0)
+    await link.start(timeout_s=PATIENCE_S)
+    try:
+        yield link
+    finally:
+        await link.close()
+
+
+async def test_the_server_names_itself_and_its_version(server: Server, server_image: str) -> None:
+    """The check at the start reads the version that the image was made for."""
+    async with connected(server.settings) as control:
+        name, _, version = server_image.rpartition("/")[2].partition(":")
+        assert control.server.name == name
+        assert control.server.version.startswith(f"{version}.")
+
+
+async def test_a_wrong_password_is_said_to_be_wrong(server: Server) -> None:
+    """Who is refused hears so, and what is refused; trying again would be no use."""
+    async with connected(server.settings):
+        pass
+    for wrong in ({"password": None, "username": None}, {"password": "guess"}):
+        settings = RedisSettings(**{**server.settings.model_dump(), **wrong})
+        with pytest.raises(ConfigurationError, match=r"(?i)auth|password"):
+            await connect(settings)
+
+
+async def test_the_documented_rights_suffice_for_the_control_plane(server: Server) -> None:
+    """Cluster facts, heartbeats, counts and logs work for the ACL user of docs/operations.md."""
+    keys = Keys(server.settings.key_prefix)
+    async with connected(server.settings) as control:
+        registry, log = Registry(control, keys), ShardLog(control, keys)
+        assert await registry.cluster(4) == 4
+        heartbeat = Heartbeat("w", 1, "h", [0], "0", beat_at_ms=1, started_at_ms=1)
+        await registry.beat(heartbeat)
+        assert await registry.heartbeats() == {"w": heartbeat}
+        await registry.set_document_count("uid", 3, 17)
+        assert await registry.document_counts("uid") == {3: 17}
+
+        appended = await log.append(0, pack_op(Delete("uid", ["a"])))
+        assert [entry.id for entry in await log.read(0, START, max_bytes=1000)] == [appended.id]
+        await log.record_applied(0, "replica", appended.id)
+        await log.trim_to(0, appended.id)
+        assert await log.read(0, START, max_bytes=1000) == []
+
+    # … and for nothing beside: another cluster's keys on the same server are out of reach.
+    async with connected(server.settings) as control:
+        with pytest.raises(ConfigurationError, match=r"NOPERM|permission"):
+            await control.execute("GET", "somebody-else:key")
+        with pytest.raises(ConfigurationError, match=r"NOPERM|permission"):
+            await control.execute("FLUSHALL")
+
+
+async def test_the_documented_rights_suffice_for_the_data_plane(server: Server) -> None:
+    """A request and its reply travel, and a blocking pop is ended from another connection."""
+    keys = Keys(server.settings.key_prefix)
+    heard: asyncio.Queue[list[bytes]] = asyncio.Queue()
+
+    def hear(message: Any) -> None:
+        if isinstance(message, list) and message[0] != b"pong":  # pings keep the link watched
+            heard.put_nowait(message)
+
+    subscriber = Link(Endpoint.of(server.settings), name="replies", silence_s=2.0, on_message=hear)
+    async with linked(server.settings) as gateway, linked(server.settings) as worker:
+        await subscriber.start(timeout_s=PATIENCE_S)
+        try:
+            subscriber.subscribe(keys.reply_channel("g"))
+            assert (await heard.get())[0] == b"subscribe"
+            queue = keys.search_queue(0)
+            client = await worker.call("CLIENT", "ID")
+            pop = asyncio.create_task(
+                worker.call("BLMPOP", PATIENCE_S, 1, queue, "LEFT", "COUNT", 64)
+            )
+            assert await gateway.call("RPUSH", queue, b"request") == 1
+            assert await pop == [queue.encode(), [b"request"]]
+            await gateway.call("EXPIRE", queue, 60)
+            assert await worker.call("PUBLISH", keys.reply_channel("g"), b"reply") == 1
+            assert await heard.get() == [b"message", keys.reply_channel("g").encode(), b"reply"]
+
+            pop = asyncio.create_task(worker.call("BLMPOP", PATIENCE_S, 1, queue, "LEFT"))
+            while not await gateway.call("CLIENT", "UNBLOCK", client):
+                assert not pop.done()
+            assert await pop is None
+        finally:
+            await subscriber.close()
+
+
+async def test_the_data_plane_outlives_a_server_that_is_killed(server: Server) -> None:
+    """A call fails as soon as the server has died, and works once it is back: same link."""
+    async with linked(server.settings) as link:
+        key = Keys(server.settings.key_prefix).search_queue(0)
+        assert await link.call("RPUSH", key, b"before") == 1
+        waiting = asyncio.create_task(link.call("BLPOP", f"{key}:empty", 0))
+        await asyncio.to_thread(server.kill)
+        with pytest.raises(RedisUnavailableError):
+            await asyncio.wait_for(waiting, PATIENCE_S)
+        asked_at = time.monotonic()
+        with pytest.raises(RedisUnavailableError):
+            await link.call("PING")
+        assert time.monotonic() - asked_at < 0.1  # without a connection nothing is waited for
+
+        await asyncio.to_thread(server.start)
+        async with asyncio.timeout(PATIENCE_S):
+            while True:
+                try:
+                    length = await link.call("RPUSH", key, b"after")
+                    break
+                except (RedisUnavailableError, CommandError):  # CommandError: it loads its data
+                    await asyncio.sleep(0.05)
+        assert length == 2  # what was there before the kill is there again
+
+
+async def test_the_control_plane_outlives_a_server_that_is_killed(server: Server) -> None:
+    """Stored facts survive, commands work again, and a listener is told to read anew."""
+    keys = Keys(server.settings.key_prefix)
+    async with connected(server.settings) as control:
+        registry = Registry(control, keys)
+        await registry.cluster(4)
+        async with aclosing(control.events(keys.events)) as events:  # type: ignore[type-var]
+            assert await anext(events) == RECONNECTED
+            await asyncio.to_thread(server.kill)
+            with pytest.raises(RedisUnavailableError):
+                await registry.cluster(None)
+            await asyncio.to_thread(server.start)
+            async with asyncio.timeout(PATIENCE_S):
+                assert await anext(events) == RECONNECTED
+            assert await registry.cluster(None) == 4
+            await registry.announce("workers")
+            async with asyncio.timeout(PATIENCE_S):
+                assert await anext(events) == b"workers"
