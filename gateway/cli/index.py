@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from importlib import import_module
 from pathlib import Path
-from typing import IO, Annotated, Final, Literal
+from typing import IO, Annotated, Any, Final, Literal
 
 import typer
 from rich.console import Console
@@ -91,8 +91,11 @@ def index(
     )
     with ExitStack() as opened:
         client = opened.enter_context(options.connect(url, token))
-        known = _define(client, collection, definition)
+        found = _describe(client, collection)
+        known = (found or definition).get("fields") or {}
         documents = opened.enter_context(_open(source, id_field, known))
+        if found is None or definition:  # of one that is there, the gateway says how it differs
+            client.put_collection(collection, definition)
         rejected = _Rejects(opened.enter_context(rejects.open("w")) if rejects else None)
         console = Console(stderr=True)
         progress = opened.enter_context(_progress(console))
@@ -113,16 +116,11 @@ def parse_types(text: str) -> dict[str, str]:
     return types
 
 
-def _define(client: GatewayClient, name: str, definition: dict[str, object]) -> dict[str, str]:
-    """Create the collection where there is none; return its fields as far as they are known."""
+def _describe(client: GatewayClient, name: str) -> dict[str, Any] | None:
     try:
-        found = client.collection(name)
+        return client.collection(name)
     except NotFoundError:
-        found = client.put_collection(name, definition)
-    else:
-        if definition:  # the gateway says where it differs
-            found = client.put_collection(name, definition)
-    return found["fields"] or {}
+        return None
 
 
 @contextmanager

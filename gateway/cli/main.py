@@ -1,9 +1,11 @@
 """The command `gateway`: one module a command, loaded when that command runs.
 
 Exit codes: 0 done, 1 anything else, 2 usage (an answer of HTTP 400 included), 3 below the
-minimum coverage. What went wrong is one line on standard error.
+minimum coverage. What went wrong is one line on standard error; HEDGEROW_LOG_LEVEL=debug shows
+the traceback of an error that nobody foresaw.
 """
 
+import os
 import sys
 from importlib import import_module
 from typing import Any, Final
@@ -73,15 +75,21 @@ class LazyCommands(TyperGroup):
 app = typer.Typer(
     name="gateway",
     cls=LazyCommands,
-    no_args_is_help=True,
+    invoke_without_command=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
 
+# What typer raises for a misused command line is public only as this one's parent.
+_UsageError: Any = typer.BadParameter.__base__
+
 
 @app.callback()
-def gateway() -> None:
+def gateway(context: typer.Context) -> None:
     """Answers from sharded Python workers, by the deadline, with honest coverage."""
+    if context.invoked_subcommand is None:
+        context.get_help()  # prints it
+        raise typer.Exit(USAGE)
 
 
 def exit_code(error: HedgerowError) -> int:
@@ -95,11 +103,34 @@ def exit_code(error: HedgerowError) -> int:
 
 def run() -> None:
     """Run the command that the arguments name; the entry point of `gateway`."""
+    sys.exit(_run())
+
+
+def _run() -> int:
     try:
-        app()
+        code = app(standalone_mode=False)
+    except typer.Abort:
+        return OTHER_FAILURE
+    except _UsageError as error:
+        return _fail(f"{error.format_message()} (--help says more)", USAGE)
     except HedgerowError as error:
-        sys.stderr.write(f"gateway: {' '.join(str(error).split())}\n")
-        sys.exit(exit_code(error))
+        return _fail(_words(error), exit_code(error))
+    except Exception as error:
+        if os.environ.get("HEDGEROW_LOG_LEVEL") == "debug":
+            raise
+        return _fail(f"{type(error).__name__}: {error}", OTHER_FAILURE)
+    return code if isinstance(code, int) else 0
+
+
+def _words(error: HedgerowError) -> str:
+    position = error.position if isinstance(error, BadRequestError) else None
+    where = "" if position is None or str(position) in str(error) else f" (at character {position})"
+    return f"{error}{where}"
+
+
+def _fail(message: str, code: int) -> int:
+    sys.stderr.write(f"gateway: {' '.join(message.split())}\n")
+    return code
 
 
 if __name__ == "__main__":

@@ -92,7 +92,7 @@ def show(answer: Answer, console: Console, *, explain: bool) -> None:
     """Print the hits, the coverage, and with `explain` the timeline."""
     result = answer.result
     console.print(hits_table(result))
-    console.print(coverage_line(result))
+    console.print(coverage_line(result), soft_wrap=True)
     if explain:
         console.print()
         console.print(Timeline(result))

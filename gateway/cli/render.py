@@ -30,7 +30,7 @@ _STYLES: Final = {
 
 def plain(text: object) -> Text:
     """One line that does to the terminal nothing but show: no markup, no control characters."""
-    return Text(_UNPRINTABLE.sub(" ", str(text)), no_wrap=True, overflow="ellipsis", end="")
+    return Text(_UNPRINTABLE.sub(" ", str(text)), no_wrap=True, overflow="ellipsis")
 
 
 def folded(text: object) -> Text:
@@ -97,7 +97,7 @@ def coverage_line(result: SearchResult) -> Text:
     if coverage.degraded:
         line.append(", ").append(degraded(result), style="yellow")
     line.append(f"); {total.value:,}{'' if total.relation == 'eq' else '+'} found; ")
-    digits = 0 if result.took_ms >= 100 else 1
+    digits = 0 if result.took_ms >= 10 else 1
     return line.append(f"{result.took_ms:.{digits}f} ms")
 
 
