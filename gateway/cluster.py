@@ -281,8 +281,11 @@ class LocalCluster:
             await asyncio.wait({task, self._died}, return_when=asyncio.FIRST_COMPLETED)
             if self._died.done():
                 died = self._died.result()
-                said = "\n  ".join(self.supervisor.log_tail(died.name, 5))
-                raise UnavailableError(f"{died.name} {died.how} at its start:\n  {said}")
+                said = " ".join(self.supervisor.log_tail(died.name, 1)) or "nothing"
+                raise UnavailableError(
+                    f"{died.name} {died.how} at its start; it said last: {said} "
+                    f"(the rest is in {self._data / 'logs' / died.name}.log)"
+                )
             await task
         finally:
             task.cancel()

@@ -13,9 +13,11 @@ from rich.table import Table
 
 from common.config import Settings, load_settings
 from common.lifecycle import stop_on_signals
-from common.telemetry import configure_logging
+from common.telemetry import Throttle, configure_logging
 from gateway.cluster import ClusterOptions, LocalCluster
 from gateway.supervisor import Died, Event, Said, Started, Stopped
+
+_SAME_EVENT_S = 5.0
 
 
 def up(
@@ -129,6 +131,8 @@ class Story:
         """Tell it to `console`."""
         self.is_live = False
         self._tell: Callable[..., None] = console.print
+        # When Redis goes, every link of every process says so; once is enough here.
+        self._throttle = Throttle(_SAME_EVENT_S)
 
     def tell(self, event: Event) -> None:
         """Tell one event, if it is worth a line."""
@@ -138,10 +142,13 @@ class Story:
                 self._tell(f"[red]{who} {escape(how)}[/]; again in {restart_in_s:.1f} s")
             case Started(name, pid, num_restarts) if self.is_live:
                 self._tell(f"[green]{name} is back[/] (pid {pid}, restart {num_restarts})")
-            case Said(name, level, text) if self.is_live:
+            case Said(name, level, text) if self.is_live and self._is_new(text):
                 colour = "yellow" if level == "warning" else "red"
                 self._tell(f"[{colour}]{name}: {escape(text)}[/]")
-            case Stopped(name, pid, how) if how != "ended with exit code 0":
-                self._tell(f"[yellow]{name} (pid {pid}) {escape(how)}[/]")
+            case Stopped(name, pid, "was killed by SIGKILL"):
+                self._tell(f"[yellow]{name} (pid {pid}) did not drain in time and was killed[/]")
             case _:
                 pass
+
+    def _is_new(self, text: str) -> bool:
+        return self._throttle.allows(text.partition(" ")[0], asyncio.get_running_loop().time())

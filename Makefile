@@ -1,0 +1,92 @@
+# `make` alone lists the targets. Works with GNU make 3.81 (macOS) and newer.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+# The redirection makes every make, 3.81 included, ask a shell, which alone knows `command`.
+UV     := $(shell command -v uv 2>/dev/null)
+
+ifdef UV
+  MAKE_VENV := $(UV) venv --quiet --allow-existing --python $(PYTHON) $(VENV)
+  INSTALL   := $(UV) pip install --quiet --python $(BIN)/python
+else
+  MAKE_VENV := $(PYTHON) -m venv $(VENV)
+  INSTALL   := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+endif
+
+# These reach their recipes by the environment, so that quotes in them are nobody's business.
+export Q
+export JSON
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo up down query test test-unit test-integration test-containers check bench clean
+# The rings of tests are meant to run one after the other, even under `make -j`.
+.NOTPARALLEL:
+
+help:
+	@echo "Targets:"
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | \
+	  while IFS='|' read -r target text; do printf '  %-17s %s\n' "$$target" "$$text"; done
+
+setup: $(VENV)/.development  ## make .venv with everything that is needed to develop
+
+demo: $(VENV)/.runtime  ## show a cluster at work here, and a worker killed (KEEP=1 leaves it up)
+	@$(BIN)/gateway demo $(if $(KEEP),--keep)
+
+up: .env  ## build and start the containers, and wait until all are healthy
+	docker compose up --build --detach --wait
+	@echo "ready at http://$$(docker compose port gateway 8080)"
+
+down: .env  ## stop the containers; their volumes stay
+	docker compose down
+
+query: $(VENV)/.runtime  ## ask a running cluster: make query Q="parse dates" (C=collection, URL=…)
+	@test -n "$$Q" || { echo 'usage: make query Q="your question" [C=collection] [URL=http://…]' >&2; exit 2; }
+	@$(BIN)/gateway query "$$Q" --collection $(or $(C),python-docs) $(if $(URL),--url $(URL))
+
+test: test-unit test-integration test-containers  ## run the three rings of tests
+
+test-unit: $(VENV)/.development  ## tests without a server, in virtual time
+	$(BIN)/pytest tests/unit $(PYTEST_FLAGS)
+
+test-integration: $(VENV)/.development  ## tests with a real Valkey, real processes, real signals
+	$(BIN)/pytest tests/integration $(PYTEST_FLAGS)
+
+test-containers: $(VENV)/.development  ## tests of the image and of compose; need a Docker engine
+	$(BIN)/pytest tests/containers $(PYTEST_FLAGS)
+
+check: $(VENV)/.development  ## lint, format, types, and the rules of who imports whom
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/.development  ## measure, and write docs/benchmarks.md (JSON=FILE: every figure too)
+	$(BIN)/python -m bench $(if $(JSON),--json "$$JSON")
+
+clean:  ## remove .venv, caches and what was built; data stays
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/.made:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed; name one: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	$(MAKE_VENV)
+	@touch $@
+
+# The package itself is built by the locked backend, in place, so that an edit needs no new install.
+$(VENV)/.runtime: $(VENV)/.made requirements.lock requirements-build.lock pyproject.toml
+	@echo "installing the locked dependencies into $(VENV) …"
+	$(INSTALL) --require-hashes -r requirements.lock
+	$(INSTALL) --require-hashes -r requirements-build.lock
+	$(INSTALL) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.development: $(VENV)/.runtime requirements-dev.lock
+	$(INSTALL) --require-hashes -r requirements-dev.lock
+	@touch $@
+
+# The containers' Redis wants a password; this one is nobody else's.
+.env:
+	@umask 077; printf 'HEDGEROW_REDIS_PASSWORD=%s\n' "$$(od -An -N24 -tx1 /dev/urandom | tr -d ' \n')" > $@
+	@echo "wrote .env with a password of its own"

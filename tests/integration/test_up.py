@@ -1,0 +1,216 @@
+"""`gateway up`: a whole cluster of real processes, and what is left of it however it ends."""
+
+import json
+import os
+import signal
+import socket
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.processes import eventually, is_alive
+from tests.integration.up_process import Caller, Up
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
+
+WORDS = ("amber", "birch", "cedar", "dogwood", "elder", "fir", "gorse", "hazel")
+LINES = "".join(
+    json.dumps({"id": f"d{number}", "title": f"{WORDS[number % 8]} {WORDS[number // 8 % 8]}"})
+    + "\n"
+    for number in range(400)
+)
+
+
+@pytest.fixture
+async def up(tmp_path: Path) -> AsyncIterator[Up]:
+    """A ready cluster of 4 shards and 2 workers."""
+    one = await Up.start(tmp_path / "data", "--shards", "4", "--workers", "2")
+    try:
+        assert one.url, one.output
+        yield one
+    finally:
+        await one.destroy()
+
+
+async def _loaded(caller: Caller) -> list[tuple[str, float]]:
+    """Load the documents; the answer to one question over all of them."""
+    await caller.make("trees", {"title": "text"})
+    loaded = await caller.load("trees", LINES)
+    assert loaded["accepted"] == 400
+    return await _answer(caller)
+
+
+async def _answer(caller: Caller) -> list[tuple[str, float]]:
+    result = await caller.found("trees", "amber cedar", k=25)
+    assert result["coverage"]["is_full"]
+    return [(hit["id"], hit["score"]) for hit in result["hits"]]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+async def test_a_drain_leaves_nothing(up: Up, number: signal.Signals) -> None:
+    """SIGTERM, Ctrl-C or a closed terminal: exit 0, and no process is left."""
+    assert set(up.pids) == {"redis", "worker-0", "worker-1", "gateway"}
+    before = up.living()
+    assert set(up.pids.values()) <= before
+    assert await up.stop(number) == 0, up.output
+    assert up.living() == set()
+    assert not any(map(is_alive, before))
+    assert "did not drain" not in up.output
+
+
+async def test_a_killed_supervisor_leaves_nothing(up: Up) -> None:
+    """After SIGKILL of the supervisor nothing that it started is alive within seconds."""
+    before = up.living()
+    assert len(before) > 4, "scorers are processes too"
+    await up.stop(signal.SIGKILL)
+    await eventually(lambda: not any(map(is_alive, before)), "everything is gone", 10.0)
+    assert up.living() == set()
+
+
+async def test_state_survives_a_restart(up: Up, tmp_path: Path) -> None:
+    """The same folder gives the same answers, without --shards and without indexing again."""
+    async with Caller(up.url) as caller:
+        answer = await _loaded(caller)
+        assert len(answer) == 25
+    assert await up.stop() == 0
+    again = await Up.start(tmp_path / "data", "--workers", "2")
+    try:
+        assert again.url, again.output
+        async with Caller(again.url) as caller:
+            assert await _answer(caller) == answer
+    finally:
+        await again.destroy()
+
+
+async def test_state_survives_a_kill_of_everything(up: Up, tmp_path: Path) -> None:
+    """A start right after SIGKILL of the supervisor waits for what drains, and loses nothing."""
+    async with Caller(up.url) as caller:
+        answer = await _loaded(caller)
+    await up.stop(signal.SIGKILL)
+    again = await Up.start(tmp_path / "data", "--workers", "2")
+    try:
+        assert again.url, again.output
+        async with Caller(again.url) as caller:
+            assert await _answer(caller) == answer
+    finally:
+        await again.destroy()
+
+
+async def test_a_killed_worker_is_unavailable_at_once_and_comes_back(up: Up) -> None:
+    """The shards of a worker that died are refused without a wait, and answer again soon."""
+    async with Caller(up.url) as caller:
+        answer = await _loaded(caller)
+        victim = up.pids["worker-1"]
+        os.kill(victim, signal.SIGKILL)
+        killed_at = time.monotonic()
+        result: dict[str, Any] = {"shards": {"unavailable": 0}}
+        while result["shards"]["unavailable"] < 2:
+            result = await caller.found("trees", "amber cedar", deadline_ms=300)
+            # Well before the 2 s after which a heartbeat expires.
+            assert time.monotonic() - killed_at < 1.5, result["shards"]
+        assert result["took_ms"] < 250
+        assert result["coverage"]["degraded"] == {"unavailable": 2}
+        await up.pid_of("worker-1", victim)
+        await caller.until_whole("trees", "amber")
+        assert await _answer(caller) == answer
+
+
+async def test_a_killed_gateway_comes_back_at_its_port(up: Up) -> None:
+    """The gateway is restarted where it was, though its port was any free one."""
+    async with Caller(up.url) as caller:
+        answer = await _loaded(caller)
+        os.kill(up.pids["gateway"], signal.SIGKILL)
+        await up.pid_of("gateway", up.pids["gateway"])
+        await caller.until_whole("trees", "amber")
+        assert await _answer(caller) == answer
+
+
+async def test_a_killed_redis_loses_no_acknowledged_document(up: Up) -> None:
+    """Redis killed in the middle of a load: 503 at worst, and what was accepted is found."""
+    async with Caller(up.url) as caller:
+        await caller.make("trees", {"title": "text"})
+        accepted: set[str] = set()
+        for part in range(6):
+            ids = [f"p{part}-{number}" for number in range(50)]
+            lines = "".join(json.dumps({"id": one, "title": "amber"}) + "\n" for one in ids)
+            if part == 3:
+                os.kill(up.pids["redis"], signal.SIGKILL)
+            answer = await caller.http.post(
+                "/v1/collections/trees/documents", content=lines, params={"wait": "logged"}
+            )
+            assert answer.status_code in {200, 503}, answer.text
+            if answer.is_success and answer.json()["accepted"] == 50:
+                accepted.update(ids)
+        await up.pid_of("redis", up.pids["redis"])
+        assert len(accepted) >= 150
+        await caller.until_whole("trees", "amber")
+
+        async def missing() -> set[str]:
+            result = await caller.found("trees", "amber", k=1000, fields=False)
+            return accepted - {hit["id"] for hit in result["hits"]}
+
+        deadline = time.monotonic() + 20
+        while left := await missing():
+            assert time.monotonic() < deadline, f"lost: {sorted(left)[:5]}"
+
+
+async def test_a_folder_in_use_is_refused(up: Up, tmp_path: Path) -> None:
+    """A second `up` on the folder says who uses it, and does the first no harm."""
+    second = await Up.start(tmp_path / "data")
+    assert await second.process.wait() == 1
+    assert f"another `gateway up` uses this folder (process {up.process.pid})" in second.output
+    assert not second.pids
+    async with Caller(up.url) as caller:
+        assert (await caller.http.get("/readyz")).status_code == 200
+
+
+async def test_a_port_in_use_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    """A port that is taken is named, and no process was started."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        one = await Up.start(tmp_path / "data", "--port", port)
+        assert await one.process.wait() == 1
+    assert f"--port {port}: cannot bind 127.0.0.1: Address already in use" in one.output
+    assert list((tmp_path / "data" / "logs").iterdir()) == []
+
+
+async def test_another_number_of_shards_is_refused(up: Up, tmp_path: Path) -> None:
+    """The number of shards is fixed; a wrong one is told with the right one."""
+    assert await up.stop() == 0
+    one = await Up.start(tmp_path / "data", "--shards", "6")
+    assert await one.process.wait() == 1
+    assert "6" in one.output
+    assert "4 shards" in one.output
+    again = await Up.start(tmp_path / "data", "--workers", "5")
+    assert await again.process.wait() == 1
+    assert "there are 4 shards" in again.output
+
+
+async def test_a_worker_that_cannot_start_ends_it_all(tmp_path: Path) -> None:
+    """A setting that no worker can use ends `up` with the reason, and leaves nothing."""
+    one = await Up.start(tmp_path / "data", HEDGEROW_WORKER__THREADS="none")
+    assert await one.process.wait() == 1
+    assert "worker.threads" in one.output
+    assert one.living() == set()
+
+
+async def test_a_server_of_our_own_choice(tmp_path: Path, redis_server: object) -> None:
+    """--redis uses that server, starts none, and leaves it running."""
+    url = str(redis_server.url)  # type: ignore[attr-defined]  # tests.conftest.RedisServer
+    one = await Up.start(
+        tmp_path / "data",
+        *("--redis", url, "--shards", "2", "--workers", "1"),
+        HEDGEROW_REDIS__KEY_PREFIX=f"test-up-{os.getpid()}",
+    )
+    try:
+        assert one.url, one.output
+        assert "redis" not in one.pids
+        async with Caller(one.url) as caller:
+            assert len(await _loaded(caller)) == 25
+        assert await one.stop() == 0
+    finally:
+        await one.destroy()
+    assert is_alive(redis_server.pid)  # type: ignore[attr-defined]  # as above

@@ -1,0 +1,174 @@
+"""`gateway up` as a user runs it: a process of its own, read from its output."""
+
+import asyncio
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Self
+
+import httpx
+
+from tests.integration.processes import eventually, is_alive
+
+
+def session_members(leaders: set[int]) -> set[int]:
+    """Every live process in the sessions that these processes lead (or led)."""
+    members = set()
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError, IndexError):
+            fields = (folder / "stat").read_text().rpartition(")")[2].split()
+            if int(fields[3]) in leaders and fields[0] != "Z":
+                members.add(int(folder.name))
+    return members
+
+
+class Up:
+    """A running `gateway up`.
+
+    Attributes:
+        url: where its gateway answers.
+        pids: process name → process id, as they were when it got ready.
+        lines: what it has printed.
+    """
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        """Watch `process`; `start` makes one."""
+        self.process = process
+        self.url = ""
+        self.pids: dict[str, int] = {}
+        self.lines: list[str] = []
+        self._reader: asyncio.Task[None] | None = None
+
+    @classmethod
+    async def start(cls, data: Path, *arguments: str, **environment: str) -> Self:
+        """Start one on `data` and any free port; returns when it is ready or has ended."""
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "gateway.cli.main", "up", "--data", str(data)),
+            *(arguments if "--port" in arguments else ("--port", "0", *arguments)),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, **environment},
+            start_new_session=True,
+        )
+        one = cls(process)
+        one._reader = asyncio.create_task(one._read())
+        await eventually(lambda: one.url != "" or one.has_ended, "ready, or ended", 40.0)
+        return one
+
+    async def _read(self) -> None:
+        assert self.process.stdout is not None
+        async for raw in self.process.stdout:
+            line = raw.decode().rstrip()
+            self.lines.append(line)
+            if row := re.match(r"(redis|gateway|\S*worker-\d+) +(\d+) ", line):
+                self.pids[row[1]] = int(row[2])
+            if ready := re.match(r"ready at (\S+),", line):
+                self.url = ready[1]
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it has ended, and all that it printed has been read."""
+        return self._reader is not None and self._reader.done()
+
+    @property
+    def output(self) -> str:
+        """All that it has printed."""
+        return "\n".join(self.lines)
+
+    def living(self) -> set[int]:
+        """Whatever lives of what it started: its children, and theirs."""
+        return session_members(set(self.pids.values()))
+
+    async def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Ask it to end, as a terminal does: each process of the foreground group is told."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, number)
+        code = await self.process.wait()
+        if self._reader is not None:
+            await self._reader
+        return code
+
+    async def destroy(self) -> None:
+        """Leave nothing, whatever the test has done."""
+        if self.process.returncode is None:
+            await self.stop(signal.SIGKILL)
+        for pid in self.living():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        await eventually(lambda: not self.living(), "everything is gone")
+
+    async def pid_of(self, name: str, old: int) -> int:
+        """Wait for the process that took the place of `old`."""
+
+        def found() -> list[str]:
+            return [line for line in self.lines if re.match(rf"{name} is back \(pid \d+", line)]
+
+        await eventually(lambda: len(found()) > 0, f"{name} is back")
+        pid = int(re.findall(r"\(pid (\d+)", found()[-1])[0])
+        assert pid != old
+        assert is_alive(pid)
+        self.pids[name] = pid
+        return pid
+
+
+class Caller:
+    """What a test asks the gateway."""
+
+    def __init__(self, url: str) -> None:
+        """Ask the gateway at `url`."""
+        self.http = httpx.AsyncClient(base_url=url, trust_env=False, timeout=20.0)
+
+    async def __aenter__(self) -> Self:
+        """Return the caller."""
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Close the connections."""
+        await self.http.aclose()
+
+    async def make(self, collection: str, fields: dict[str, str]) -> None:
+        """Make a collection."""
+        answer = await self.http.put(f"/v1/collections/{collection}", json={"fields": fields})
+        assert answer.is_success, answer.text
+
+    async def load(self, collection: str, lines: str, wait: str = "applied") -> dict[str, Any]:
+        """Load documents."""
+        answer = await self.http.post(
+            f"/v1/collections/{collection}/documents", content=lines, params={"wait": wait}
+        )
+        assert answer.is_success, answer.text
+        loaded: dict[str, Any] = answer.json()
+        return loaded
+
+    async def search(self, collection: str, query: str, **body: Any) -> httpx.Response:
+        """Search; the answer as it came."""
+        return await self.http.post(
+            f"/v1/collections/{collection}/search",
+            json={"query": query, "deadline_ms": 2000, **body},
+        )
+
+    async def found(self, collection: str, query: str, **body: Any) -> dict[str, Any]:
+        """Search; the body of the answer."""
+        answer = await self.search(collection, query, **body)
+        assert answer.status_code == 200, answer.text
+        result: dict[str, Any] = answer.json()
+        return result
+
+    async def is_whole(self, collection: str, query: str) -> bool:
+        """Whether an answer comes, and reflects every document."""
+        try:
+            answer = await self.search(collection, query, deadline_ms=500)
+        except httpx.HTTPError:
+            return False
+        return answer.status_code == 200 and bool(answer.json()["coverage"]["is_full"])
+
+    async def until_whole(self, collection: str, query: str, timeout_s: float = 20.0) -> None:
+        """Wait until answers reflect every document."""
+        deadline = asyncio.get_running_loop().time() + timeout_s
+        while not await self.is_whole(collection, query):
+            assert asyncio.get_running_loop().time() < deadline, "answers stay partial"
+            await asyncio.sleep(0.05)
