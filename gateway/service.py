@@ -120,6 +120,7 @@ class Gateway:
         try:
             await self.collections.refresh()
             await self._membership.refresh()
+            left_by: BaseException | None = None
             async with asyncio.TaskGroup() as group:
                 tasks = [
                     group.create_task(self._membership.run(), name="membership"),
@@ -130,9 +131,13 @@ class Gateway:
                 try:
                     yield
                     await self._searcher.drain(self.settings.gateway.drain_timeout_s)
-                finally:
-                    for task in tasks:
-                        task.cancel()
+                except BaseException as error:  # noqa: BLE001 - raised again below
+                    # Kept from the group, which would hand the caller's own error back wrapped.
+                    left_by = error
+                for task in tasks:
+                    task.cancel()
+            if left_by is not None:
+                raise left_by
         finally:
             # Last, since queries in flight need it: no reply can come once it is closed.
             await self._transport.close()

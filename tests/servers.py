@@ -1,6 +1,7 @@
 """Real Valkey servers for tests: one that all share, and disposable ones to be killed."""
 
 import contextlib
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -47,7 +48,7 @@ class RedisServer:
         self.process = subprocess.Popen(
             [
                 *(str(get_binary_path()), "--port", "0", "--unixsocket", self.socket),
-                *("--dir", str(self.folder), "--save", "", "--appendonly", "no"),
+                *("--dir", str(self.folder), "--save", ""),
                 *("--loglevel", "warning", *self.options),
             ],
             stdout=subprocess.DEVNULL,
@@ -57,6 +58,11 @@ class RedisServer:
             assert self.process.poll() is None, "the test server ended at its start"
             assert time.monotonic() < deadline, f"no test server within {START_TIMEOUT_S} s"
             time.sleep(0.01)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        assert self.process is not None
+        self.process.send_signal(number)
 
     def stop(self, *, kill: bool = False) -> None:
         """End it, by SIGTERM or SIGKILL."""

@@ -1,0 +1,153 @@
+"""A small cluster of real worker processes, for tests that hurt it."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from common.config import GatewaySettings, RankProfile, RedisSettings, Settings
+from gateway.result import SearchQuery, SearchResult
+from gateway.service import Gateway
+from tests.servers import RedisServer
+from tests.waiting import until
+
+ROOT = Path(__file__).parent.parent.parent
+HOOKS = "tests.integration.hooks"
+PROFILES = {
+    "numbers": RankProfile(second_phase=f"{HOOKS}:by_number"),
+    "polite": RankProfile(second_phase=f"{HOOKS}:polite"),
+    "greeting": RankProfile(enrich=f"{HOOKS}:greet"),
+    "noop_process": RankProfile(first_phase="noop", lane="process"),
+}
+
+
+@dataclass
+class Cluster:
+    """Worker processes over one server; shard n belongs to worker n % num_workers."""
+
+    server: RedisServer
+    folder: Path
+    num_shards: int = 4
+    num_workers: int = 2
+    environment: dict[str, str] = field(default_factory=dict)
+    workers: dict[int, subprocess.Popen[bytes]] = field(default_factory=dict)
+
+    @property
+    def settings(self) -> Settings:
+        """Settings of a gateway to it."""
+        return Settings(
+            redis=RedisSettings(url=self.server.url, reconnect_max_s=0.3),
+            gateway=GatewaySettings(membership_poll_s=0.1, write_timeout_s=30),
+            rank_profiles=PROFILES,
+        )
+
+    def shards_of(self, worker: int) -> list[int]:
+        """The shards that a worker serves."""
+        return list(range(worker, self.num_shards, self.num_workers))
+
+    def start(self, worker: int) -> None:
+        """Start one worker's process."""
+        profiles = self.folder / "hedgerow.toml"
+        profiles.write_text(
+            "\n".join(
+                f"[rank_profiles.{name}]\n"
+                + "".join(
+                    f"{key} = {json.dumps(value)}\n"
+                    for key, value in profile.model_dump(exclude_none=True).items()
+                )
+                for name, profile in PROFILES.items()
+            ),
+            encoding="utf-8",
+        )
+        self.workers[worker] = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "shard_worker.main", "--id", f"w{worker}"),
+                *("--shards", ",".join(map(str, self.shards_of(worker)))),
+                *("--num-shards", str(self.num_shards), "--redis", self.server.url),
+                *("--data", str(self.folder / f"data-{worker}")),
+            ],
+            cwd=ROOT,
+            env={
+                **os.environ,
+                "HEDGEROW_CONFIG": str(profiles),
+                "HEDGEROW_WORKER__SCORERS": "1",
+                "HEDGEROW_WORKER__THREADS": "2",
+                "HEDGEROW_WORKER__THREAD_TIMEOUT_S": "0.5",
+                "HEDGEROW_WORKER__HEARTBEAT_INTERVAL_S": "0.1",
+                "HEDGEROW_WORKER__HEARTBEAT_EXPIRY_S": "1.0",
+                "HEDGEROW_WORKER__QUARANTINE_EXPIRY_S": "60",
+                "HEDGEROW_REDIS__RECONNECT_MAX_S": "0.3",
+                **self.environment,
+            },
+        )
+
+    def signal(self, worker: int, number: signal.Signals) -> None:
+        """Send a signal to one worker's process."""
+        self.workers[worker].send_signal(number)
+
+    def kill(self, worker: int) -> None:
+        """SIGKILL one worker."""
+        self.workers[worker].kill()
+        self.workers[worker].wait(10)
+
+    def stop(self) -> None:
+        """End every worker."""
+        for process in self.workers.values():
+            process.send_signal(signal.SIGCONT)
+            process.terminate()
+        for process in self.workers.values():
+            try:
+                process.wait(15)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait(10)
+
+
+@contextlib.contextmanager
+def running_cluster(server: RedisServer, folder: Path, **options: Any) -> Iterator[Cluster]:
+    """A cluster for the block; its processes are gone afterwards."""
+    cluster = Cluster(server, folder, **options)
+    try:
+        for worker in range(cluster.num_workers):
+            cluster.start(worker)
+        yield cluster
+    finally:
+        cluster.stop()
+
+
+@asynccontextmanager
+async def gateway_to(cluster: Cluster) -> AsyncIterator[Gateway]:
+    """A gateway in this process, once every shard is live."""
+    async with Gateway.connect(cluster.settings, num_shards=cluster.num_shards) as gateway:
+        await all_live(gateway)
+        yield gateway
+
+
+async def all_live(gateway: Gateway, timeout_s: float = 30.0) -> None:
+    """Wait until each shard has a live worker."""
+    await until(lambda: all(gateway._membership.live), timeout_s)
+
+
+async def load(gateway: Gateway, collection: str, documents: Sequence[dict[str, Any]]) -> None:
+    """Define a collection and load documents until they can be found."""
+    await gateway.collections.put(collection, {})
+
+    async def lines() -> AsyncIterator[bytes]:
+        for document in documents:
+            yield json.dumps(document).encode() + b"\n"
+
+    report = await gateway.documents.load(collection, lines(), "applied")
+    assert (report.accepted, report.rejected) == (len(documents), [])
+
+
+async def ask(gateway: Gateway, collection: str, query: str, **changes: Any) -> SearchResult:
+    """Search once, by a deadline that a loaded machine can meet."""
+    wanted: dict[str, Any] = {"deadline_ms": 2000.0, **changes}
+    return await gateway.search(SearchQuery(collection, query, **wanted))

@@ -1,0 +1,40 @@
+"""Users' functions that behave and misbehave on demand, for the tests' rank profiles."""
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+Document = dict[str, Any]
+
+
+def by_number(query: str, documents: list[Document]) -> list[float]:
+    """Rank by the field `number`; do what the query says instead, if it names a misdeed."""
+    if "crash" in query:
+        os._exit(3)
+    if "spin" in query:
+        while True:
+            pass
+    if "raise" in query:
+        raise ValueError("no score for this")
+    return [float(document["number"]) for document in documents]
+
+
+def polite(query: str, documents: list[Document], budget: Any) -> list[float]:
+    """Work for ever, but look at the budget; leaves a mark when it was told to stop."""
+    while not budget.expired():
+        pass
+    if marked := os.environ.get("HEDGEROW_TEST_MARK"):
+        Path(marked).write_text("stopped", encoding="utf-8")
+    return [0.0] * len(documents)
+
+
+def greet(documents: list[Document]) -> list[Document]:
+    """Add a greeting; fail or hang when a document's title says so."""
+    for document in documents:
+        if "failing" in document["title"]:
+            raise ConnectionError("the old system is down")
+        if "hanging" in document["title"]:
+            time.sleep(4)  # longer than any deadline here, and short enough to see it come back
+        document["greeting"] = f"hello {document['id']}"
+    return documents

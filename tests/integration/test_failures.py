@@ -1,0 +1,329 @@
+"""What the caller sees when parts of a real cluster are killed, stopped, crashed or hung."""
+
+import asyncio
+import signal
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from common.errors import InsufficientCoverageError
+from common.link import Endpoint, Link
+from common.outcome import Outcome
+from common.partition import shard_of
+from gateway.result import SearchResult
+from gateway.service import Gateway
+from tests.integration.cluster import Cluster, all_live, ask, gateway_to, load, running_cluster
+from tests.servers import running_server
+from tests.waiting import until
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
+
+DOCUMENTS: list[dict[str, Any]] = [
+    {"id": f"d{number}", "title": f"hedge number {number}", "number": number}
+    for number in range(60)
+]
+NUM_SHARDS = 4
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    """One cluster for the module; each test leaves it whole."""
+    with (
+        tempfile.TemporaryDirectory(prefix="hedgerow-test-") as folder,
+        running_server(Path(folder), "--appendonly", "yes") as server,
+        running_cluster(server, Path(folder)) as cluster,
+    ):
+        yield cluster
+
+
+async def prepared(gateway: Gateway) -> None:
+    """The documents are there."""
+    await load(gateway, "hedges", DOCUMENTS)
+
+
+def share(shards: list[int]) -> float:
+    """The share of the documents that these shards own, by the documents' ids alone."""
+    owners = [shard_of(document["id"], NUM_SHARDS) for document in DOCUMENTS]
+    return sum(owner in shards for owner in owners) / len(owners)
+
+
+def outcomes_of(result: SearchResult) -> dict[int, Outcome]:
+    """Shard → outcome."""
+    return {detail.shard: detail.outcome for detail in result.detail}
+
+
+async def test_a_whole_cluster_finds_everything(cluster: Cluster) -> None:
+    """Every document that has the word is found once, with its fields, at full coverage."""
+    async with gateway_to(cluster) as gateway:
+        await prepared(gateway)
+        result = await ask(gateway, "hedges", "hedge", k=100)
+        assert result.coverage.is_full
+        assert result.coverage.fraction == 1.0
+        assert result.total_hits.value == len(DOCUMENTS)
+        assert sorted(hit.id for hit in result.hits) == sorted(d["id"] for d in DOCUMENTS)
+        assert all(
+            hit.fields == DOCUMENTS[int(hit.id[1:])] and hit.shard == shard_of(hit.id, NUM_SHARDS)
+            for hit in result.hits
+        )
+        assert (await gateway.get_document("hedges", "d7", 2000)) == DOCUMENTS[7]
+
+
+async def test_the_second_phase_decides_the_order(cluster: Cluster) -> None:
+    """A configured function ranks each shard's candidates, and the merge keeps its order."""
+    async with gateway_to(cluster) as gateway:
+        await prepared(gateway)
+        result = await ask(gateway, "hedges", "hedge number", k=5, rank_profile="numbers")
+        assert [hit.id for hit in result.hits] == ["d59", "d58", "d57", "d56", "d55"]
+
+
+async def test_a_killed_worker_costs_its_share_until_it_is_back(cluster: Cluster) -> None:
+    """SIGKILL: the rest by the deadline, then `unavailable` at once, then everything again."""
+    async with gateway_to(cluster) as gateway:
+        await prepared(gateway)
+        cluster.kill(1)
+        started = asyncio.get_running_loop().time()
+        result = await ask(gateway, "hedges", "hedge", deadline_ms=300.0)
+        assert asyncio.get_running_loop().time() - started < 0.35
+        assert set(result.coverage.degraded) <= {"timed_out", "unavailable"}
+        assert result.coverage.fraction == pytest.approx(share(cluster.shards_of(0)))
+
+        await until(lambda: not any(gateway._membership.live[s] for s in cluster.shards_of(1)))
+        result = await ask(gateway, "hedges", "hedge", deadline_ms=2000.0)
+        assert result.coverage.degraded == {"unavailable": len(cluster.shards_of(1))}
+        assert result.took_ms < 1000
+
+        cluster.start(1)
+        await all_live(gateway)
+
+        async def is_whole() -> bool:
+            return (await ask(gateway, "hedges", "hedge")).coverage.is_full
+
+        await until(is_whole, 30)
+
+
+async def test_a_stopped_worker_opens_its_breakers_and_its_return_closes_them(
+    cluster: Cluster,
+) -> None:
+    """SIGSTOP: five answers wait for the deadline, the next is spared it; SIGCONT heals."""
+    async with gateway_to(cluster) as gateway:
+        await prepared(gateway)
+        await ask(gateway, "hedges", "hedge")
+        for shard in cluster.shards_of(1):  # a stopped worker stays live until its beat expires
+            gateway.set_breaker(shard, "closed")
+        cluster.signal(1, signal.SIGSTOP)
+        try:
+            seen: list[dict[str, int]] = []
+
+            async def is_spared() -> bool:
+                result = await ask(gateway, "hedges", "hedge", deadline_ms=120.0)
+                seen.append(result.coverage.degraded)
+                return "breaker_open" in result.coverage.degraded
+
+            await until(is_spared)
+            assert sum("timed_out" in degraded for degraded in seen) >= 5
+        finally:
+            cluster.signal(1, signal.SIGCONT)
+
+        async def is_whole() -> bool:
+            return (await ask(gateway, "hedges", "hedge")).coverage.is_full
+
+        await until(is_whole, 30)
+
+
+async def test_a_query_that_kills_scorers_is_quarantined(cluster: Cluster) -> None:
+    """A crashing query fails, is then refused by name, and harms no other query."""
+    async with gateway_to(cluster) as gateway:
+        await prepared(gateway)
+        with pytest.raises(InsufficientCoverageError) as failed:
+            await ask(gateway, "hedges", "hedge crash", rank_profile="numbers", deadline_ms=10_000)
+        assert set(outcomes_of(failed.value.result).values()) == {Outcome.FAILED}
+
+        with pytest.raises(InsufficientCoverageError) as refused:
+            await ask(gateway, "hedges", "hedge crash", rank_profile="numbers", deadline_ms=10_000)
+        reasons = {detail.reason for detail in refused.value.result.detail}
+        assert all("refused" in reason for reason in reasons), reasons
+
+        async def is_listed() -> bool:
+            return any("crash" in e["query"] for e in (await gateway.status())["quarantine"])
+
+        await until(is_listed)
+
+        async def is_whole() -> bool:
+            result = await ask(gateway, "hedges", "hedge", rank_profile="numbers")
+            return result.coverage.is_full
+
+        await until(is_whole, 30)
+
+
+async def test_work_that_ignores_its_budget_is_killed(cluster: Cluster) -> None:
+    """A second phase that spins: the answer is on time, and its scorer's slot is restored."""
+    async with gateway_to(cluster) as gateway:
+        await prepared(gateway)
+        started = asyncio.get_running_loop().time()
+        with pytest.raises(InsufficientCoverageError):
+            await ask(gateway, "hedges", "hedge spin", rank_profile="numbers", deadline_ms=300.0)
+        assert asyncio.get_running_loop().time() - started < 0.35
+
+        async def is_restored() -> bool:
+            workers = (await gateway.status())["workers"]
+            return all(
+                worker["lanes"]["process"]["killed"] >= 1
+                and worker["lanes"]["process"]["alive"] == worker["lanes"]["process"]["capacity"]
+                for worker in workers
+            )
+
+        await until(is_restored, 30)
+        for shard in range(NUM_SHARDS):
+            gateway.set_breaker(shard, "closed")
+        assert (await ask(gateway, "hedges", "hedge", deadline_ms=5000.0)).coverage.is_full
+
+
+async def test_a_users_exception_is_told_in_its_last_line(cluster: Cluster) -> None:
+    """A second phase that raises ends as `failed`, with the exception's last line as the reason."""
+    async with gateway_to(cluster) as gateway:
+        await prepared(gateway)
+        with pytest.raises(InsufficientCoverageError) as failed:
+            await ask(gateway, "hedges", "hedge raise", rank_profile="numbers")
+        for detail in failed.value.result.detail:
+            assert detail.outcome is Outcome.FAILED
+            assert "ValueError: no score for this" in detail.reason
+
+
+async def test_enrich_adds_to_the_winners(cluster: Cluster) -> None:
+    """The blocking hook sees the winners only, and what it adds is in the answer."""
+    async with gateway_to(cluster) as gateway:
+        await prepared(gateway)
+        result = await ask(gateway, "hedges", "hedge", k=3, rank_profile="greeting")
+        assert [hit.fields["greeting"] for hit in result.hits if hit.fields] == [
+            f"hello {hit.id}" for hit in result.hits
+        ]
+
+
+async def test_a_failing_enrich_leaves_the_stored_fields(cluster: Cluster) -> None:
+    """The hit keeps what the store has, and the answer says why there is no more."""
+    async with gateway_to(cluster) as gateway:
+        await load(gateway, "failing", [{"id": "f", "title": "failing", "number": 1}])
+        result = await ask(gateway, "failing", "failing", rank_profile="greeting")
+        assert result.hits[0].fields == {"id": "f", "title": "failing", "number": 1}
+        assert result.fetch is not None
+        assert "the old system is down" in result.fetch.problems[0][1]
+
+
+async def test_hanging_enriches_are_lost_threads_and_said_so(cluster: Cluster) -> None:
+    """Late: stored fields. All threads lost: fetches fail at once, searches go on, it heals."""
+    async with gateway_to(cluster) as gateway:
+        document = {"id": "h", "title": "hanging", "number": 1}
+        await load(gateway, "hanging", [document])
+        late = await ask(gateway, "hanging", "hanging", rank_profile="greeting", deadline_ms=400.0)
+        assert late.hits[0].fields == document
+        assert late.fetch is not None
+        assert "in time" in late.fetch.problems[0][1]
+
+        await ask(gateway, "hanging", "hanging", rank_profile="greeting", deadline_ms=400.0)
+
+        async def lost() -> list[int]:
+            return [w["lanes"]["thread"]["lost"] for w in (await gateway.status())["workers"]]
+
+        async def both_lost() -> bool:
+            return 2 in await lost()
+
+        await until(both_lost)
+        failed = await ask(gateway, "hanging", "hanging", rank_profile="bm25", deadline_ms=2000.0)
+        assert [hit.id for hit in failed.hits] == ["h"]
+        assert failed.hits[0].fields is None
+        assert failed.fetch is not None
+        assert failed.fetch.missing == 1
+        assert failed.took_ms < 1500
+
+        async def none_lost() -> bool:
+            return set(await lost()) == {0}
+
+        await until(none_lost, 20)
+        healed = await ask(gateway, "hanging", "hanging", rank_profile="bm25")
+        assert healed.hits[0].fields == document
+
+
+async def test_a_killed_redis_costs_503s_and_nothing_else(cluster: Cluster) -> None:
+    """Server killed: refusals in time. Server back: every document is there, nothing restarted."""
+    async with gateway_to(cluster) as gateway:
+        await prepared(gateway)
+        pids = {worker: process.pid for worker, process in cluster.workers.items()}
+        cluster.server.stop(kill=True)
+        started = asyncio.get_running_loop().time()
+        for _ in range(5):
+            with pytest.raises(InsufficientCoverageError) as refused:
+                await ask(gateway, "hedges", "hedge", deadline_ms=200.0)
+            assert refused.value.result.outcomes[Outcome.UNAVAILABLE] == NUM_SHARDS
+        assert asyncio.get_running_loop().time() - started < 5 * 0.25
+        cluster.server.start()
+
+        async def is_whole() -> bool:
+            try:
+                result = await ask(gateway, "hedges", "hedge", k=100)
+            except InsufficientCoverageError:
+                return False
+            return result.coverage.is_full and len(result.hits) == len(DOCUMENTS)
+
+        await until(is_whole, 30)
+        await load(gateway, "afterwards", [{"id": "a", "title": "new", "number": 1}])
+        assert pids == {worker: process.pid for worker, process in cluster.workers.items()}
+        assert all(process.poll() is None for process in cluster.workers.values())
+
+
+async def test_a_hanging_redis_is_not_waited_for(cluster: Cluster) -> None:
+    """Server stopped: the answer comes by the deadline and says that the shards were not asked."""
+    async with gateway_to(cluster) as gateway:
+        await prepared(gateway)
+        cluster.server.signal(signal.SIGSTOP)
+        try:
+            started = asyncio.get_running_loop().time()
+            with pytest.raises(InsufficientCoverageError) as refused:
+                await ask(gateway, "hedges", "hedge", deadline_ms=200.0)
+            assert asyncio.get_running_loop().time() - started < 0.25
+            assert refused.value.result.outcomes[Outcome.UNAVAILABLE] == NUM_SHARDS
+        finally:
+            cluster.server.signal(signal.SIGCONT)
+
+        async def is_whole() -> bool:
+            return (await ask(gateway, "hedges", "hedge")).coverage.is_full
+
+        await until(is_whole, 30)
+
+
+async def test_rubbish_in_a_queue_is_counted_and_dropped(cluster: Cluster) -> None:
+    """Malformed bytes and an unknown version harm nobody, and can be seen in the counters."""
+    link = Link(Endpoint.of(cluster.settings.redis), name="test", silence_s=5)
+    await link.start(5)
+    try:
+        async with gateway_to(cluster) as gateway:
+            await prepared(gateway)
+            await link.call("RPUSH", "hedgerow:search:0", b"\xc1rubbish", b"\x97\x63\1\2\3\4\5\6")
+            await link.call("RPUSH", "hedgerow:fetch:0", b"")
+
+            async def is_counted() -> bool:
+                workers = (await gateway.status())["workers"]
+                counts = [w["counters"].get("requests_malformed", 0) for w in workers]
+                return bool(sum(counts) == 3)
+
+            await until(is_counted)
+            assert (await ask(gateway, "hedges", "hedge")).coverage.is_full
+    finally:
+        await link.close()
+
+
+async def test_a_draining_worker_answers_what_it_has_pulled(cluster: Cluster) -> None:
+    """SIGTERM under load: the process ends by itself, with status 0, and comes back whole."""
+    async with gateway_to(cluster) as gateway:
+        await prepared(gateway)
+        queries = [asyncio.create_task(ask(gateway, "hedges", "hedge")) for _ in range(20)]
+        await asyncio.sleep(0)
+        cluster.signal(1, signal.SIGTERM)
+        for result in await asyncio.gather(*queries):
+            assert set(result.coverage.degraded) <= {"unavailable", "timed_out", "breaker_open"}
+        await until(lambda: cluster.workers[1].poll() is not None, 20)
+        assert cluster.workers[1].returncode == 0
+        cluster.start(1)
+        await all_live(gateway)
