@@ -22,8 +22,8 @@ from common.query_tree import (
     Range,
     Words,
 )
-from shard_worker.schema import PRESENT, analyser_of, searched_field
-from shard_worker.term_statistics import TermStatistics, average_length
+from shard_worker.schema import EVERY, PRESENT, analyser_of, searched_field
+from shard_worker.term_statistics import TermStatistics
 from shard_worker.text_index import TextIndex
 
 K1, B = 1.2, 0.75  # tantivy's, which are Lucene's; they cannot be set
@@ -99,8 +99,7 @@ class QueryBuilder:
         if not parts:
             return None
         if all(occur is tantivy.Occur.MustNot for occur, _ in parts):
-            everything = tantivy.Query.const_score_query(tantivy.Query.all_query(), 1.0)
-            parts.append((tantivy.Occur.Must, everything))
+            parts.append((tantivy.Occur.Must, self._constant(Everything())))
         return tantivy.Query.boolean_query(parts)
 
     def _words(self, node: Words, occur: Occur) -> tantivy.Query | None:
@@ -153,19 +152,19 @@ class QueryBuilder:
             frequency = max(self._statistics.document_frequency(name, word) or 0, local)
             local_weight += inverse_document_frequency(local_documents, local)
             weight += inverse_document_frequency(documents, frequency)
-        average = self._statistics.average_length(name)
+        average = self._statistics.average_lengths.get(name, 0.0)
         factor = self._length_factor(average, name, words)
         return tantivy.Query.boost_query(query, weight / local_weight * factor)
 
     def _length_factor(self, average: float, name: str, words: Sequence[str]) -> float:
-        """Makes up for the shard's average length, to the first order.
+        """Makes up for the shard's average length while its ballast does not, to the first order.
 
         BM25 divides tf by tf + k1 (1 - b + b length / average). For a document of average length in
         which the word occurs once, the factor is exact; for others the rest is second order.
         """
         local = self._average_lengths.get(name, 0.0)
         if not local:
-            local = average_length(self._index, name, words)
+            local = self._index.average_length(name, words)
             self._average_lengths[name] = local
         if not local or not average:
             return 1.0
@@ -198,7 +197,7 @@ class QueryBuilder:
             case Present():
                 query = self._present(node.field)
             case Everything():
-                query = tantivy.Query.all_query()
+                query = tantivy.Query.term_query(self._schema, PRESENT, EVERY)
             case _:
                 raise TypeError(f"{node!r} is no part of a query")
         return tantivy.Query.const_score_query(query, 1.0)

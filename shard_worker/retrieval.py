@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import tantivy
 
-from shard_worker.text_index import TextIndex
+from shard_worker.text_index import TextIndex, count_of
 
 # Weights are exchanged in single precision, so that scores which are equal in theory come out some
 # 1e-7 apart on different shards. Five digits make them equal again, and their order that of the id.
@@ -33,7 +33,7 @@ def retrieve(index: TextIndex, query: tantivy.Query, k: int) -> Found:
     """
     limit = k + 1
     result = index.searcher.search(query, limit)
-    total = _count(result)
+    total = count_of(result)
     most = max(k + 1, _MAX_TIED)
     while len(result.hits) < min(total, most) and _is_tied(result.hits, k):
         limit = min(limit * 8, most)
@@ -46,10 +46,6 @@ def retrieve(index: TextIndex, query: tantivy.Query, k: int) -> Found:
     ranked = [(_rounded(score), one) for (score, _), one in zip(hits, ids, strict=True)]
     ranked.sort(key=lambda hit: (-hit[0], hit[1]))
     return Found(total, ranked[:k])
-
-
-def _count(result: tantivy.SearchResult) -> int:
-    return int(result.count)  # type: ignore[attr-defined]  # it is there; the stubs leave it out
 
 
 def _is_tied(hits: list[tuple[float, tantivy.DocAddress]], k: int) -> bool:

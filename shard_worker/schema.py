@@ -10,8 +10,9 @@ from common.collection import ID_FIELD, Collection, FieldType, parse_date
 
 # Internal fields start with "_", which no declared field does.
 ALL_TEXT = "_text"  # every text field's text: what a query without a field name searches
-PRESENT = "_present"  # EVERY for each document, and the names of the text fields that it has
+PRESENT = "_present"  # EVERY or BALLAST for each document; the names of the text fields it has
 EVERY = "*"
+BALLAST = "+"
 
 ANALYSER = "hedgerow"
 MAX_TOKEN_BYTES = 255  # longer ones are no words (Lucene's StandardAnalyzer has the same limit)
@@ -48,6 +49,12 @@ def searched_field(collection: Collection) -> str | None:
         return ALL_TEXT
     # A second copy of the only text field would double the index for nothing.
     return texts[0] if texts else None
+
+
+def text_fields(collection: Collection) -> tuple[str, ...]:
+    """Every analysed field of the index."""
+    has_all_text = searched_field(collection) == ALL_TEXT
+    return (*collection.text_fields, ALL_TEXT) if has_all_text else collection.text_fields
 
 
 def make_schema(collection: Collection) -> tantivy.Schema:

@@ -6,21 +6,20 @@ from shard to shard. Every shard's numbers are collected, summed and written as 
 worker's shards, from which its scorers read the terms of a query.
 """
 
-import json
 import os
 import sqlite3
 import threading
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import msgpack
-import tantivy
 
 from common.errors import WireError
-from shard_worker.schema import searched_field
+from shard_worker.ballast import ballast_words, is_ballast
+from shard_worker.schema import text_fields
 from shard_worker.text_index import TextIndex
 
 MAX_TERMS = 1_000_000  # of a field; the most frequent are kept, a rare one's local count will do
@@ -33,11 +32,11 @@ class FieldStatistics:
     """Of one text field.
 
     Attributes:
-        words: how many words the field has over all documents (what is left after analysis).
+        words: how many words the field has in all documents (what analysis leaves of them).
         frequencies: term → in how many documents it occurs.
     """
 
-    words: float
+    words: int
     frequencies: Mapping[str, int]
 
 
@@ -46,7 +45,7 @@ class Statistics:
     """Of one shard, or of many.
 
     Attributes:
-        documents: how many there are, as BM25 counts: deleted ones until they are merged away.
+        documents: how many there are, as BM25 counts: deleted ones too until a merge drops them.
         fields: of each text field that queries search.
     """
 
@@ -56,57 +55,24 @@ class Statistics:
 
 def collect(index: TextIndex, max_terms: int = MAX_TERMS) -> Statistics:
     """Read one shard's statistics off its index; about 1 µs a term."""
-    names = dict.fromkeys([*index.collection.text_fields, searched_field(index.collection)])
     fields = {}
-    for name in names:
-        if name is not None:
-            terms = index.searcher.terms_with_prefix(name, "", None, None)
-            words = average_length(index, name, [term for term, _ in terms[:1]]) * index.max_doc
-            fields[name] = FieldStatistics(words, dict(terms[:max_terms]))
-    return Statistics(index.max_doc, fields)
-
-
-def average_length(index: TextIndex, name: str, terms: Iterable[str]) -> float:
-    """The average number of words that tantivy's BM25 works with for a field.
-
-    tantivy tells it in the explanation of a score, and nowhere else.
-
-    Args:
-        index: the shard's.
-        name: a text field.
-        terms: the first of them that the index has serves to get a score explained.
-
-    Returns:
-        0 when none of the terms occurs.
-    """
-    for term in terms:
-        query = tantivy.Query.term_query(index.schema, name, term)
-        hits = index.searcher.search(query, 1, count=False).hits
-        if hits:
-            explanation = json.loads(query.explain(index.searcher, hits[0][1]).to_json())
-            return _find_average(explanation)
-    return 0.0
-
-
-def _find_average(explanation: dict[str, Any]) -> float:
-    if str(explanation.get("description", "")).startswith("avgdl"):
-        return float(explanation["value"])
-    for detail in explanation.get("details", ()):
-        found = _find_average(detail)
-        if found:
-            return found
-    return 0.0
+    for name in text_fields(index.collection):
+        terms = index.searcher.terms_with_prefix(name, "", None, None)
+        words = index.total_words(name) - ballast_words(index, name)
+        frequencies = {term: count for term, count in terms if not is_ballast(term)}
+        fields[name] = FieldStatistics(words, _most_frequent(frequencies, max_terms))
+    return Statistics(index.num_counted, fields)
 
 
 def merge(parts: Iterable[Statistics], max_terms: int = MAX_TERMS) -> Statistics:
     """The statistics of all parts together; documents are in one part each."""
     documents = 0
-    words: dict[str, float] = {}
+    words: dict[str, int] = {}
     frequencies: dict[str, dict[str, int]] = {}
     for part in parts:
         documents += part.documents
         for name, one in part.fields.items():
-            words[name] = words.get(name, 0.0) + one.words
+            words[name] = words.get(name, 0) + one.words
             total = frequencies.setdefault(name, {})
             for term, count in one.frequencies.items():
                 total[term] = total.get(term, 0) + count
@@ -158,7 +124,7 @@ def unpack(data: bytes) -> Statistics:
         return Statistics(
             int(documents),
             {
-                name: FieldStatistics(float(words), dict(zip(terms, counts, strict=True)))
+                name: FieldStatistics(int(words), dict(zip(terms, counts, strict=True)))
                 for name, (words, terms, counts) in fields.items()
             },
         )
@@ -231,9 +197,14 @@ class TermStatistics:
             self._cache[key] = None if row is None else int(row[0])
         return self._cache[key]
 
-    def average_length(self, name: str) -> float:
-        """The average number of words of a field over the collection; 0 when unknown."""
-        return self._about.get(f"words:{name}", 0.0) / max(self.documents, 1)
+    @cached_property
+    def average_lengths(self) -> Mapping[str, float]:
+        """Text field → average number of words over the collection."""
+        return {
+            key.removeprefix("words:"): words / max(self.documents, 1)
+            for key, words in self._about.items()
+            if key.startswith("words:")
+        }
 
     def close(self) -> None:
         """Close the file."""

@@ -12,7 +12,15 @@ import structlog
 import tantivy
 
 from common.collection import ID_FIELD, Collection
-from shard_worker.schema import ANALYSER, EVERY, PRESENT, make_analyser, make_document, make_schema
+from shard_worker.schema import (
+    ANALYSER,
+    BALLAST,
+    EVERY,
+    PRESENT,
+    make_analyser,
+    make_document,
+    make_schema,
+)
 
 FORMAT = 1
 _ABOUT = "hedgerow.json"
@@ -57,13 +65,24 @@ class TextIndex:
 
     @cached_property
     def max_doc(self) -> int:
-        """Documents as tantivy's BM25 counts them: deleted ones too, until a merge drops them."""
+        """Documents as BM25 counts: with ballast, and with deleted ones until a merge drops them."""
+        return self.num_counted + self.searcher.doc_freq(PRESENT, BALLAST)
+
+    @cached_property
+    def num_counted(self) -> int:
+        """The same without ballast."""
         return self.searcher.doc_freq(PRESENT, EVERY)
 
-    @property
+    @cached_property
     def num_documents(self) -> int:
         """Documents that can be found."""
-        return self.searcher.num_docs
+        return self.searcher.num_docs - self.num_ballast
+
+    @cached_property
+    def num_ballast(self) -> int:
+        """Documents of `shard_worker.ballast`, which are there for their length alone."""
+        query = tantivy.Query.term_query(self.schema, PRESENT, BALLAST)
+        return count_of(self.searcher.search(query, 1))
 
     def document_frequency(self, field: str, term: str) -> int:
         """In how many documents a term occurs, deleted ones included, as BM25 counts them."""
@@ -81,10 +100,39 @@ class TextIndex:
             raise ValueError(f"{query}: {errors[0]}")
         return parsed
 
+    def average_length(self, name: str, terms: Iterable[str]) -> float:
+        """The average number of words of a text field that tantivy's BM25 works with.
+
+        tantivy tells it in the explanation of a score, and nowhere else.
+
+        Args:
+            name: the field.
+            terms: the first of them that the index has serves to get a score explained.
+
+        Returns:
+            0 when none of the terms occurs.
+        """
+        for term in terms:
+            query = tantivy.Query.term_query(self.schema, name, term)
+            hits = self.searcher.search(query, 1, count=False).hits
+            if hits:
+                return _find_average(json.loads(query.explain(self.searcher, hits[0][1]).to_json()))
+        return 0.0
+
+    def total_words(self, name: str) -> int:
+        """Words of a text field over all documents that BM25 counts, ballast included."""
+        terms = self.searcher.terms_with_prefix(name, "", None, 1)
+        return round(self.average_length(name, [term for term, _ in terms]) * self.max_doc)
+
     def ids(self, addresses: Sequence[tantivy.DocAddress]) -> list[str]:
         """The ids of found documents; 0.8 µs each, since nothing but the id is stored."""
         document = self.searcher.doc
         return [document(address).get_first(ID_FIELD) for address in addresses]  # type: ignore[misc]  # the field is in every document
+
+
+def count_of(result: tantivy.SearchResult) -> int:
+    """How many documents a search matched."""
+    return int(result.count)  # type: ignore[attr-defined]  # it is there; the stubs leave it out
 
 
 class TextIndexWriter:
@@ -150,6 +198,20 @@ class TextIndexWriter:
             self._writer.add_document(make_document(self.collection, one, fields))
             self._has_changes = True
 
+    def remove_ballast(self) -> None:
+        """Take up the deletion of all ballast."""
+        self._writer.delete_documents_by_term(PRESENT, BALLAST)
+        self._has_changes = True
+
+    def add_ballast(self, words: Mapping[str, tantivy.PreTokenizedString]) -> None:
+        """Take up a document of ballast, of these words in each field."""
+        document = tantivy.Document()
+        document.add_text(PRESENT, BALLAST)
+        for name, text in words.items():
+            document.add_pre_tokenized_text(name, text)
+        self._writer.add_document(document)
+        self._has_changes = True
+
     def commit(self) -> int:
         """Make what was applied durable and visible; returns the generation."""
         if self._has_changes:
@@ -195,6 +257,13 @@ class TextIndexWriter:
         """Wait for merges that are under way; drops what is not committed."""
         self._writer.rollback()
         self._writer.wait_merging_threads()
+
+
+def _find_average(explanation: Mapping[str, Any]) -> float:
+    if str(explanation.get("description", "")).startswith("avgdl"):
+        return float(explanation["value"])
+    found = (_find_average(detail) for detail in explanation.get("details", ()))
+    return next((average for average in found if average), 0.0)
 
 
 def _open_index(path: Path, collection: Collection) -> tantivy.Index:
