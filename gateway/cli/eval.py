@@ -1,0 +1,168 @@
+"""`gateway eval`: the quality of a ranking, against judged queries."""
+
+import json
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Annotated, Any, Final, NamedTuple
+
+import ir_measures
+import typer
+from ir_measures import AP, P, R, nDCG
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from common.errors import BadRequestError, InsufficientCoverageError
+from gateway.cli import options
+from gateway.cli.options import DEFAULT_URL, Token, Url
+from gateway.client import Answer, GatewayClient
+from gateway.judgements import Judgement, read_judgements, read_queries
+
+IN_FLIGHT: Final = 4  # enough to keep the shards busy, too few to keep each other waiting
+
+
+class Ranking(NamedTuple):
+    """What one query was answered."""
+
+    query_id: str
+    document_ids: list[str]
+    is_full: bool
+
+
+def evaluate(
+    collection: Annotated[str, typer.Option(metavar="NAME", help="Which collection to ask.")],
+    queries: Annotated[
+        Path,
+        typer.Option(
+            metavar="FILE", help='Queries: {"_id", "text"} a line (BEIR), or id<TAB>text (TREC).'
+        ),
+    ],
+    qrels: Annotated[
+        Path,
+        typer.Option(
+            metavar="FILE",
+            help="Judgements: query, document, grade (BEIR), or with TREC's second column. "
+            "The grades are the gains.",
+        ),
+    ],
+    k: Annotated[
+        int, typer.Option("-k", "--k", min=10, help="Hits asked for, and the recall's depth.")
+    ] = 1000,
+    deadline: Annotated[
+        str, typer.Option(metavar="DURATION", help="Deadline of each query: 300ms, 0.3s, 2s.")
+    ] = "10s",
+    profile: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Rank profile.", show_default="the collection's"),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the figures as JSON, for machines.")
+    ] = False,
+    url: Url = DEFAULT_URL,
+    token: Token = None,
+) -> None:
+    """Measure the quality of a collection's ranking against judged queries."""
+    texts, judgements = read_queries(queries), read_judgements(qrels)
+    judged = {judgement.query_id for judgement in judgements}
+    asked = {query_id: text for query_id, text in texts.items() if query_id in judged}
+    if not asked:
+        raise BadRequestError("qrels", f"{qrels} judges no query of {queries}")
+    body = options.given(
+        k=k,
+        deadline_ms=options.parse_duration_ms(deadline),
+        rank_profile=profile,
+        fields=False,
+    )
+    with options.connect(url, token) as client:
+        rankings = list(_with_progress(ask_all(client, collection, asked, body), len(asked)))
+    figures = {
+        "collection": collection,
+        "queries": len(asked),
+        "queries_not_judged": len(texts) - len(asked),
+        "judged_not_asked": len(judged - texts.keys()),
+        "k": k,
+        "partial": sum(1 for ranking in rankings if not ranking.is_full),
+        "measures": measure(rankings, [one for one in judgements if one.query_id in asked], k),
+    }
+    show(figures, as_json=as_json)
+
+
+def ask_all(
+    client: GatewayClient, collection: str, queries: Mapping[str, str], body: Mapping[str, Any]
+) -> Iterator[Ranking]:
+    """Ask every query, a few at a time.
+
+    Args:
+        client: of the gateway.
+        collection: which is asked.
+        queries: query id → text.
+        body: the members that all searches share.
+    """
+
+    def ask(query: tuple[str, str]) -> Ranking:
+        answer: Answer = client.search(
+            collection, {**body, "query": query[1]}, body["deadline_ms"] / 1000
+        )
+        ids = [hit.id for hit in answer.result.hits]
+        return Ranking(query[0], ids, answer.result.coverage.is_full)
+
+    with ThreadPoolExecutor(IN_FLIGHT) as threads:
+        yield from threads.map(ask, queries.items())
+
+
+def measure(
+    rankings: Iterable[Ranking], judgements: Iterable[Judgement], k: int
+) -> dict[str, float]:
+    """Compute the measures over all judged queries.
+
+    Args:
+        rankings: documents by falling score.
+        judgements: of these queries.
+        k: how many documents were asked for.
+    """
+    names = {"nDCG@10": nDCG @ 10, "MAP": AP, "P@10": P @ 10, f"recall@{k}": R @ k}
+    # By rank and not by score: trec_eval breaks ties its own way, and a hit has its place already.
+    run = [
+        ir_measures.ScoredDoc(ranking.query_id, document_id, -rank)
+        for ranking in rankings
+        for rank, document_id in enumerate(ranking.document_ids)
+    ]
+    found = ir_measures.calc_aggregate(
+        list(names.values()), [ir_measures.Qrel(*judgement) for judgement in judgements], run
+    )
+    return {name: round(found[measure], 6) for name, measure in names.items()}
+
+
+def show(figures: Mapping[str, Any], *, as_json: bool) -> None:
+    """Print the figures.
+
+    Raises:
+        InsufficientCoverageError: some answers were partial, so they are not the collection's.
+    """
+    if as_json:
+        sys.stdout.write(json.dumps(figures, indent=2) + "\n")
+    else:
+        partial = f", {figures['partial']} PARTIAL" if figures["partial"] else ""
+        sys.stdout.write(f"{figures['collection']}: {figures['queries']} queries{partial}\n")
+        for name, value in figures["measures"].items():
+            sys.stdout.write(f"{name:<12} {value:.4f}\n")
+    for member, what in (
+        ("queries_not_judged", "queries have no judgement and were not asked"),
+        ("judged_not_asked", "judged queries are not among the queries"),
+    ):
+        if figures[member]:
+            sys.stderr.write(f"gateway: {figures[member]} {what}\n")
+    if figures["partial"]:
+        raise InsufficientCoverageError(
+            f"{figures['partial']} of {figures['queries']} answers were partial: "
+            "the figures are not those of the whole collection",
+            None,
+        )
+
+
+def _with_progress(rankings: Iterator[Ranking], total: int) -> Iterator[Ranking]:
+    console = Console(stderr=True)
+    columns = (TextColumn("asking"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        yield from progress.track(rankings, total=total)
