@@ -97,6 +97,14 @@ class Applier:
             "log_backlog": dict(self.backlog),
         }
 
+    async def balance(self, shard: int, uid: str) -> None:
+        """Have a shard's index fitted to the newest term statistics.
+
+        Raises:
+            WorkError: the indexer could not.
+        """
+        self._take(await self._ask(shard, pack_work("balance", shard, uid)))
+
     async def _follow(self, shard: int) -> None:
         failures = 0
         while True:

@@ -8,7 +8,7 @@ or of other fields is made anew from the store before anything is applied to it.
 
 import json
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
@@ -21,9 +21,10 @@ import structlog
 from common.collection import Collection
 from common.errors import WireError
 from common.log import Create, Drop, Op, Upsert, position, unpack_op
+from shard_worker.ballast import balance
 from shard_worker.lanes.budget import Budget
 from shard_worker.store import Store
-from shard_worker.term_statistics import collect, merge, pack, unpack, write_table
+from shard_worker.term_statistics import TermStatistics, collect, merge, pack, unpack, write_table
 from shard_worker.text_index import TextIndex, TextIndexError, TextIndexWriter
 
 MAX_FIRST_IDS = 1000
@@ -56,6 +57,7 @@ class CollectionReport(NamedTuple):
         definition: as JSON.
         documents: how many the shard holds.
         generation: of the text index; grows with each commit. 0 where there is no index yet.
+        changes: how many documents were ever put in, replaced or deleted here.
         first_ids: the smallest ids, ascending, at most `MAX_FIRST_IDS`.
     """
 
@@ -63,6 +65,7 @@ class CollectionReport(NamedTuple):
     definition: str
     documents: int
     generation: int
+    changes: int
     first_ids: list[str]
 
 
@@ -187,6 +190,14 @@ class ShardIndexer:
             self._remove_orphans()
         return self.state()
 
+    def balance(self, uid: str, averages: Mapping[str, float]) -> ShardState:
+        """Bring a collection's index to the average lengths of all shards together."""
+        definition = self._store.definition(uid)
+        if definition is not None:
+            balance(self._writer(Collection.from_json(definition)), averages)
+            self._reports.pop(uid, None)
+        return self.state()
+
     def statistics(self, uid: str) -> bytes:
         """This shard's term statistics of a collection, packed; b"" where there is no index."""
         try:
@@ -251,6 +262,7 @@ class ShardIndexer:
             definition,
             self._store.count(uid),
             generation,
+            self._store.changes(uid),
             self._store.first_ids(uid, MAX_FIRST_IDS),
         )
 
@@ -291,7 +303,8 @@ class Indexer:
         `["open", shard]` and `["apply", shard, last_entry_id, [op, …]]` return a packed
         `ShardState`; `["statistics", shard, uid]` returns packed statistics, or b"" for none;
         `["sum", [statistics, …]]` returns their sum, packed; `["table", uid, statistics]` writes
-        the scorers' table (b"": removes it) and returns b"".
+        the scorers' table (b"": removes it) and returns b""; `["balance", shard, uid]` fits a
+        shard's index to that table and returns a packed `ShardState`.
         """
         what, *rest = msgpack.unpackb(payload)
         return _ACTIONS[what](self, *rest)
@@ -322,17 +335,32 @@ class Indexer:
 
     def table(self, uid: str, statistics: bytes) -> bytes:
         """Write the sum of all shards' statistics where the scorers look for it."""
-        path = self._data / "statistics" / f"{uid}.sqlite"
+        path = self._table(uid)
         if statistics:
             write_table(path, unpack(statistics))
         else:
             path.unlink(missing_ok=True)
         return b""
 
+    def balance(self, shard: int, uid: str) -> bytes:
+        """Fit a shard's index to the table."""
+        indexer = self._shard(shard)
+        try:
+            table = TermStatistics.open(self._table(uid))
+        except OSError:
+            return indexer.state().pack()
+        try:
+            return indexer.balance(uid, table.average_lengths).pack()
+        finally:
+            table.close()
+
     def close(self) -> None:
         """Close every shard."""
         for shard in self._shards.values():
             shard.close()
+
+    def _table(self, uid: str) -> Path:
+        return self._data / "statistics" / f"{uid}.sqlite"
 
     def _shard(self, shard: int) -> ShardIndexer:
         if shard not in self._shards:
@@ -347,6 +375,7 @@ _ACTIONS: dict[str, Callable[..., bytes]] = {
     "statistics": Indexer.statistics,
     "sum": Indexer.sum,
     "table": Indexer.table,
+    "balance": Indexer.balance,
 }
 
 

@@ -1,7 +1,8 @@
 """Term statistics of whole collections: collected by shard, summed, spread; run by arq.
 
     a shard has changed ► job `collect` (the shard's queue) ► job `sum` (the cluster's queue)
-        ► every worker notices the new version and writes the table that its scorers read
+        ► every worker notices the new version, writes the table that its scorers read, and fits
+          its indexes to it (`shard_worker.ballast`)
 
 Jobs are durable, retried, and unique by id. What is to be done is decided by comparing what is with
 what was last done (`_tick`), not by remembering an event, so that a job that is lost, refused as a
@@ -67,16 +68,14 @@ def is_due(
 
     Args:
         report: what the shard holds of the collection now.
-        collected: the generation of the index that the known statistics were collected from; None
-            when there are none.
+        collected: how many changes the known statistics take account of; None when there are none.
         quiet_s: how long the shard has had nothing to apply, in s.
         since_s: how long ago they were last asked for, in s.
         interval_s: how often at most while changes come in a trickle, in s.
     """
     if collected is None:
         return report.documents > 0 and quiet_s >= QUIET_S
-    # A generation counts the operations of its index, a replaced document as two.
-    num_changes = abs(report.generation - collected)
+    num_changes = report.changes - collected
     is_bulk = num_changes > BULK_SHARE * report.documents
     return num_changes > 0 and (since_s >= interval_s or (is_bulk and quiet_s >= QUIET_S))
 
@@ -144,7 +143,7 @@ class Jobs:
         report = self._report(shard, uid)
         if report is None or report.generation == 0:
             return  # dropped meanwhile
-        label = f"{self._applier.states[shard].replica_id}:{report.generation}"
+        label = f"{self._applier.states[shard].replica_id}:{report.changes}"
         try:
             packed = await self._ask("statistics", shard, uid)
             if packed:
@@ -190,7 +189,7 @@ class Jobs:
                 key = (shard, report.uid)
                 if is_due(
                     report,
-                    _generation(standing[report.uid].labels.get(shard), state.replica_id),
+                    _changes_of(standing[report.uid].labels.get(shard), state.replica_id),
                     quiet_s=quiet_s,
                     since_s=now - self._asked_at.get(key, -math.inf),
                     interval_s=self._settings.worker.statistics_interval_s,
@@ -219,6 +218,9 @@ class Jobs:
         version, statistics = await self._board.sum_of(uid)
         if statistics:
             await self._ask("table", uid, statistics)
+            for shard, state in list(self._applier.states.items()):
+                if any(report.uid == uid for report in state.collections):
+                    await self._applier.balance(shard, uid)
             self._tables[uid] = version
             _log.debug("statistics_written", uid=uid, bytes=len(statistics))
 
@@ -277,10 +279,10 @@ async def _end(worker: Worker) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _generation(label: str | None, replica_id: str) -> int | None:
-    """The generation that a label names; None for another replica's, which says nothing of ours."""
-    replica, _, generation = (label or "").partition(":")
-    return int(generation) if replica == replica_id else None
+def _changes_of(label: str | None, replica_id: str) -> int | None:
+    """The changes that a label counts; None for another replica's, which says nothing of ours."""
+    replica, _, changes = (label or "").partition(":")
+    return int(changes) if replica == replica_id else None
 
 
 def _again(error: Exception) -> Retry:

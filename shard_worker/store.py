@@ -21,7 +21,7 @@ _SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS collections (
     number INTEGER PRIMARY KEY, uid TEXT NOT NULL UNIQUE, definition TEXT NOT NULL,
-    documents INTEGER NOT NULL DEFAULT 0
+    documents INTEGER NOT NULL DEFAULT 0, changes INTEGER NOT NULL DEFAULT 0
 );
 CREATE TABLE IF NOT EXISTS documents (
     collection INTEGER NOT NULL, id TEXT NOT NULL, body BLOB NOT NULL
@@ -136,6 +136,15 @@ class Store:
         )
         return int(row[0]) if row else 0
 
+    def changes(self, uid: str) -> int:
+        """How many documents of a collection were ever put in, replaced or deleted here."""
+        row = (
+            self._connection()
+            .execute("SELECT changes FROM collections WHERE uid = ?", (uid,))
+            .fetchone()
+        )
+        return int(row[0]) if row else 0
+
     def first_ids(self, uid: str, limit: int) -> list[str]:
         """The first ids of a collection, ascending."""
         rows = self._connection().execute(
@@ -232,6 +241,6 @@ def _apply_changes(
         upserts,
     )
     connection.execute(
-        "UPDATE collections SET documents = documents + ? WHERE number = ?",
-        (len(upserts) - existing, number),
+        "UPDATE collections SET documents = documents + ?, changes = changes + ? WHERE number = ?",
+        (len(upserts) - existing, len(changes), number),
     )
