@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from gateway.cli.serve import listen
 from tests.integration.processes import eventually, is_alive
 from tests.integration.up_process import Caller, Up
 
@@ -214,3 +215,13 @@ async def test_a_server_of_our_own_choice(tmp_path: Path, redis_server: object) 
     finally:
         await one.destroy()
     assert is_alive(redis_server.pid)  # type: ignore[attr-defined]  # as above
+
+
+def test_an_answer_does_not_wait_for_an_acknowledgement() -> None:
+    """What the gateway accepts sends at once: a small answer is not held back for 40 ms."""
+    with (
+        listen("127.0.0.1", 0) as listener,
+        socket.create_connection(listener.getsockname()),
+        listener.accept()[0] as accepted,
+    ):
+        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) != 0
