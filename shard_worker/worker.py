@@ -22,6 +22,7 @@ from common.telemetry import Counters, LagWatch
 from shard_worker.applier import Applier
 from shard_worker.consumer import Consumer
 from shard_worker.fetch_service import FetchService
+from shard_worker.jobs import Jobs
 from shard_worker.lanes.quarantine import Quarantine
 from shard_worker.ranking import enrich_hooks
 from shard_worker.replier import Replier
@@ -77,6 +78,7 @@ class Worker:
         self._applier = Applier(
             control, keys, self._registry, self._indexer, shards, settings, self._states.take
         )
+        self._jobs = Jobs(control, keys, self._applier, self._indexer, shards, settings)
         self._vital_signs = VitalSigns(self._registry, self._heartbeat, tuning.heartbeat_interval_s)
         self._reply_link = Link(
             Endpoint.of(settings.redis),
@@ -168,6 +170,7 @@ class Worker:
                 heartbeat = group.create_task(self._vital_signs.run(), name="heartbeat")
                 writers = [
                     group.create_task(self._applier.run(), name="applier"),
+                    group.create_task(self._jobs.run(), name="jobs"),
                 ]
                 watchers = [
                     group.create_task(self._lag.run(), name="loop lag"),
