@@ -9,6 +9,10 @@ from shard_worker.lanes.quarantine import Quarantine
 from shard_worker.lanes.thread_lane import ThreadLane
 from shard_worker.scorer import ScorerConfig
 
+# A batch of megabytes takes a while to arrive and to apply, and at shutdown it is better ended than
+# killed (the lane's drain bounds that wait).
+INDEXER_GRACE_MS = 30_000.0
+
 
 def num_scorers(settings: WorkerSettings) -> int:
     """How many scorer processes a worker starts: its share of this machine's cores, at least 1."""
@@ -49,7 +53,7 @@ def indexer_lane(settings: Settings, shards: tuple[int, ...]) -> ProcessLane:
         num_processes=1,
         max_batch=1,
         batch_window_ms=tuning.batch_window_ms,
-        kill_grace_ms=tuning.kill_grace_ms,
+        kill_grace_ms=INDEXER_GRACE_MS,
         quarantine=None,
         name="indexer",
     )
