@@ -3,15 +3,19 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from common.wire import (
     Failure,
+    FetchBody,
     Kind,
     Lane,
     Reply,
     SearchBody,
     Status,
     pack_body,
+    unpack_fetch_payload,
+    unpack_request,
 )
 from gateway.transport import ReplySink
 
@@ -24,12 +28,18 @@ class Script:
         delays_s: when its reply arrives, once for each copy; empty for silence.
         hits: (id, score) pairs, best first.
         kind: `ok`, `failed`, `malformed`, `unsent` or `unqueued`.
+        fetch_delay_s: when its reply to a fetch arrives; None for silence.
+        fetch: id → document; what it does not have is gone.
+        enrich_error: what its replies to fetches say of `enrich`.
     """
 
     delays_s: tuple[float, ...] = (0.01,)
     hits: tuple[tuple[str, float], ...] = ()
     documents: int = 10
     kind: str = "ok"
+    fetch_delay_s: float | None = 0.01
+    fetch: dict[str, dict[str, Any]] = field(default_factory=dict)
+    enrich_error: str = ""
 
 
 @dataclass
@@ -53,8 +63,14 @@ class ScriptedTransport:
         loop = asyncio.get_running_loop()
         self._sinks[query_id] = sink
         self.scattered.append((kind, tuple(shard for shard, _ in messages)))
-        for shard, _ in messages:
+        for shard, message in messages:
             script = self.scripts.get(shard, Script(delays_s=()))
+            if kind is Kind.FETCH:
+                loop.call_soon(sink.on_queued, shard, 1)
+                if script.fetch_delay_s is not None:
+                    reply = fetched(query_id, shard, script, message)
+                    loop.call_later(script.fetch_delay_s, self._arrive, query_id, reply)
+                continue
             if script.kind == "unsent":
                 sink.on_unsent(shard, "scripted")
                 continue
@@ -78,6 +94,13 @@ class ScriptedTransport:
             self.late += 1
         else:
             sink.on_reply(reply, f"worker-of-{reply.shard}")
+
+
+def fetched(query_id: int, shard: int, script: Script, message: bytes) -> Reply:
+    """The reply that the script's shard sends to a fetch."""
+    wanted = unpack_fetch_payload(unpack_request(message).payload).ids
+    body = FetchBody([script.fetch.get(one) for one in wanted], script.enrich_error)
+    return Reply(query_id, shard, Status.OK, Lane.THREAD, 1, 2, 3, pack_body(body))
 
 
 def reply_of(query_id: int, shard: int, script: Script) -> Reply:

@@ -1,0 +1,111 @@
+"""The fetch phase, in virtual time, against scripted shards."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from common.wire import Kind
+from gateway.result import SearchQuery, SearchResult
+from tests.unit.scripted import Script, ScriptedTransport
+from tests.unit.test_gather import COLLECTION, searcher_over
+from tests.unit.virtual_time import run_virtually
+
+DEADLINE_S = 0.3
+
+
+def owner(*ids: str, **changes: Any) -> Script:
+    """A shard that finds and owns these documents, scored by their number."""
+    hits = tuple(sorted(((one, float(one[1:])) for one in ids), key=lambda hit: -hit[1]))
+    documents = {one: {"id": one, "title": f"title of {one}"} for one in ids}
+    return Script(**{"hits": hits, "fetch": documents, **changes})
+
+
+def ask(
+    scripts: dict[int, Script], **changes: Any
+) -> tuple[SearchResult, float, ScriptedTransport]:
+    """Search once with fields; returns the result, how long it took, and the transport."""
+    transport = ScriptedTransport(scripts)
+    query = SearchQuery(
+        **{"collection": "things", "query": "x", "k": 3, "deadline_ms": 300.0, **changes}
+    )
+
+    async def scenario() -> tuple[SearchResult, float]:
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        searcher = searcher_over(transport, [10] * len(scripts))
+        return await searcher.search(query, COLLECTION), loop.time() - started
+
+    return (*run_virtually(scenario()), transport)
+
+
+def test_only_the_owners_of_the_winners_are_asked() -> None:
+    """The top k are merged first; a shard that has none of them is not asked for documents."""
+    result, _, transport = ask({0: owner("d9", "d1"), 1: owner("d8", "d7"), 2: owner("d2")})
+    assert [(hit.id, hit.fields) for hit in result.hits] == [
+        (one, {"id": one, "title": f"title of {one}"}) for one in ("d9", "d8", "d7")
+    ]
+    assert [kind for kind, _ in transport.scattered] == [Kind.SEARCH, Kind.FETCH]
+    assert sorted(transport.scattered[1][1]) == [0, 1]
+    assert result.fetch is not None
+    assert (result.fetch.fetched, result.fetch.missing, result.fetch.problems) == (3, 0, ())
+
+
+def test_a_silent_fetch_leaves_hits_without_fields_on_time() -> None:
+    """The hit keeps its id and score, its fields are null, the answer says why and is on time."""
+    result, took_s, _ = ask({0: owner("d9"), 1: owner("d8", fetch_delay_s=None)})
+    assert [(hit.id, hit.score, hit.fields is None) for hit in result.hits] == [
+        ("d9", 9.0, False),
+        ("d8", 8.0, True),
+    ]
+    assert result.fetch is not None
+    assert (result.fetch.fetched, result.fetch.missing) == (1, 1)
+    assert result.fetch.problems == ((1, "no reply by the deadline"),)
+    assert result.coverage.is_full
+    assert took_s <= DEADLINE_S
+
+
+def test_a_document_that_is_gone_is_said_so() -> None:
+    """A winner that was deleted between the phases has null fields and a reason."""
+    result, _, _ = ask({0: owner("d9", fetch={})})
+    assert result.hits[0].fields is None
+    assert result.fetch is not None
+    assert "d9" in result.fetch.problems[0][1]
+
+
+def test_a_failed_enrich_is_said_so_and_costs_no_fields() -> None:
+    """Stored fields arrive with the reason why there is no more."""
+    result, _, _ = ask({0: owner("d9", enrich_error="enrich failed: no database")})
+    assert result.hits[0].fields is not None
+    assert result.fetch is not None
+    assert result.fetch.missing == 0
+    assert result.fetch.problems == ((0, "enrich failed: no database"),)
+
+
+def test_no_fields_no_fetch() -> None:
+    """With fields false nothing is read, and the result does not claim that it was tried."""
+    result, _, transport = ask({0: owner("d9")}, fields=False)
+    assert result.fetch is None
+    assert [kind for kind, _ in transport.scattered] == [Kind.SEARCH]
+
+
+@pytest.mark.parametrize("need_s", [0.005, 0.05, 0.12])
+def test_the_reserve_is_learnt(need_s: float) -> None:
+    """With one shard silent in every search, fetches of any steady length soon arrive in time."""
+
+    async def scenario() -> list[int]:
+        transport = ScriptedTransport(
+            {0: owner("d9", fetch_delay_s=need_s), 1: Script(delays_s=())}
+        )
+        searcher = searcher_over(transport, [10, 10])
+        searcher._breakers[1].disable(0.0)
+        query = SearchQuery("things", "x", deadline_ms=DEADLINE_S * 1000)
+        missing = []
+        for _ in range(60):
+            result = await searcher.search(query, COLLECTION)
+            assert result.fetch is not None
+            missing.append(result.fetch.missing)
+        return missing
+
+    missing = run_virtually(scenario())
+    assert missing[-20:] == [0] * 20
