@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import tantivy
 
+from common.collection import ID_FIELD
 from shard_worker.text_index import TextIndex, count_of
 
 # Weights are exchanged in single precision, so that scores which are equal in theory come out some
@@ -25,12 +26,20 @@ class Found(NamedTuple):
     hits: list[tuple[float, str]]
 
 
-def retrieve(index: TextIndex, query: tantivy.Query, k: int) -> Found:
+def retrieve(index: TextIndex, query: tantivy.Query, k: int, *, all_tie: bool = False) -> Found:
     """Find the `k` best.
 
     tantivy breaks ties by where a document lies, which differs between replicas; so whatever ties
     with the last of the `k` is read too, up to some thousands, and ordered by id.
+
+    Args:
+        index: where.
+        query: what.
+        k: how many; at least 1.
+        all_tie: whether all matches are known to get the same score.
     """
+    if all_tie:
+        return _first_by_id(index, query, k)
     limit = k + 1
     result = index.searcher.search(query, limit)
     total = count_of(result)
@@ -46,6 +55,13 @@ def retrieve(index: TextIndex, query: tantivy.Query, k: int) -> Found:
     ranked = [(_rounded(score), one) for (score, _), one in zip(hits, ids, strict=True)]
     ranked.sort(key=lambda hit: (-hit[0], hit[1]))
     return Found(total, ranked[:k])
+
+
+def _first_by_id(index: TextIndex, query: tantivy.Query, k: int) -> Found:
+    best = index.searcher.search(query, 1).hits
+    score = _rounded(best[0][0]) if best else 0.0
+    result = index.searcher.search(query, k, order_by_field=ID_FIELD, order=tantivy.Order.Asc)
+    return Found(count_of(result), [(score, one) for one, _ in result.hits])
 
 
 def _is_tied(hits: list[tuple[float, tantivy.DocAddress]], k: int) -> bool:

@@ -14,7 +14,7 @@ from common.collection import ID_FIELD
 from common.config import RankProfile
 from common.errors import BadRequestError, ExpiredError, WorkError
 from common.query_syntax import parse
-from common.query_tree import Node
+from common.query_tree import Node, is_constant
 from common.wire import SearchBody, SearchPayload, pack_body, unpack_search_payload
 from shard_worker.query_builder import QueryBuilder
 from shard_worker.ranking import SCORE_FIELD, Budget, SecondPhase, second_phases
@@ -120,11 +120,11 @@ class Scorer:
         snapshot = shard.snapshot(search.uid, generation, self._current_statistics(search.uid))
         if snapshot is None:
             return 0, Found(0, [])
-        query = snapshot.builder.build(
-            snapshot.parse(search.query, search.strict),
-            snapshot.parse(search.filter, True) if search.filter else None,
-        )
-        return snapshot.index.num_documents, retrieve(snapshot.index, query, wanted)
+        node = snapshot.parse(search.query, search.strict)
+        filter_node = snapshot.parse(search.filter, True) if search.filter else None
+        query = snapshot.builder.build(node, filter_node)
+        found = retrieve(snapshot.index, query, wanted, all_tie=is_constant(node))
+        return snapshot.index.num_documents, found
 
     def _current_statistics(self, uid: str) -> TermStatistics | None:
         file = self._statistics.get(uid)
