@@ -11,7 +11,7 @@ from common.config import RedisSettings
 from common.control import Control, connect
 from common.heartbeat import Heartbeat
 from common.keys import Keys
-from tests.conftest import RedisServer
+from tests.servers import RedisServer
 
 pytestmark = pytest.mark.integration
 
