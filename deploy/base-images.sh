@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Makes stand-ins for the two images that Dockerfile and compose.yaml start from, out of Debian's
-# packages, for a machine that reaches a Debian mirror but no container registry. Where a registry
-# is reached this script has nothing to do: `docker pull` brings the real ones.
+# Makes stand-ins for the images that Dockerfile, compose.yaml and tests/containers start from, out
+# of Debian's packages, for a machine that reaches a Debian mirror but no container registry. Where
+# a registry is reached there is nothing to do: `docker pull` brings the real ones.
 #
 # A stand-in does what Hedgerow needs of the original: the same name, programs at the same paths,
 # the same user ids, the same entry point. It trusts the authorities that this machine trusts and
@@ -13,14 +13,15 @@
 set -euo pipefail
 
 PYTHON_IMAGE=python:3.13-slim
-SERVER_IMAGE=valkey/valkey:8.1
+VALKEY_IMAGE=valkey/valkey:8.1
+REDIS_IMAGE=redis:8.0     # tests/containers alone
 SUITE=trixie
 MIRROR=${DEBIAN_MIRROR:-http://deb.debian.org/debian}
 
 has() { docker image inspect "$1" >/dev/null 2>&1; }
 
-if [[ ${1:-} != --force ]] && has "$PYTHON_IMAGE" && has "$SERVER_IMAGE"; then
-    echo "base images are here: $PYTHON_IMAGE $SERVER_IMAGE"
+if [[ ${1:-} != --force ]] && has "$PYTHON_IMAGE" && has "$VALKEY_IMAGE" && has "$REDIS_IMAGE"; then
+    echo "base images are here: $PYTHON_IMAGE $VALKEY_IMAGE $REDIS_IMAGE"
     exit 0
 fi
 
@@ -49,19 +50,6 @@ tar -C "$work/root" --numeric-owner -c . | docker import - hedgerow-debian:$SUIT
 
 pip_configuration >"$work/context/pip.conf"
 
-# The entry point of the official image: a server that was started as root gives that up.
-cat >"$work/context/docker-entrypoint.sh" <<'SCRIPT'
-#!/bin/sh
-set -e
-if [ "${1#-}" != "$1" ] || [ "${1%.conf}" != "$1" ]; then set -- valkey-server "$@"; fi
-if [ "$1" = valkey-server ] && [ "$(id -u)" = 0 ]; then
-    find . \! -user valkey -exec chown valkey '{}' +
-    exec setpriv --reuid=valkey --regid=valkey --clear-groups -- "$0" "$@"
-fi
-exec "$@"
-SCRIPT
-chmod 755 "$work/context/docker-entrypoint.sh"
-
 echo "build $PYTHON_IMAGE"
 docker build --quiet --tag "$PYTHON_IMAGE" --file - "$work/context" <<DOCKERFILE
 FROM hedgerow-debian:$SUITE
@@ -75,20 +63,38 @@ ENV SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt LANG=C.UTF-8
 CMD ["python3"]
 DOCKERFILE
 
-echo "build $SERVER_IMAGE"
-docker build --quiet --tag "$SERVER_IMAGE" --file - "$work/context" <<DOCKERFILE
+server_image() {
+    local image=$1 name=$2
+    echo "build $image"
+    # The entry point of the official images: a server that was started as root gives that up.
+    cat >"$work/context/docker-entrypoint.sh" <<SCRIPT
+#!/bin/sh
+set -e
+if [ "\${1#-}" != "\$1" ] || [ "\${1%.conf}" != "\$1" ]; then set -- $name-server "\$@"; fi
+if [ "\$1" = $name-server ] && [ "\$(id -u)" = 0 ]; then
+    find . \! -user $name -exec chown $name '{}' +
+    exec setpriv --reuid=$name --regid=$name --clear-groups -- "\$0" "\$@"
+fi
+exec "\$@"
+SCRIPT
+    chmod 755 "$work/context/docker-entrypoint.sh"
+    docker build --quiet --tag "$image" --file - "$work/context" <<DOCKERFILE
 FROM hedgerow-debian:$SUITE
-RUN groupadd --system --gid 999 valkey \
- && useradd --system --gid valkey --uid 999 --home-dir /data valkey \
+RUN groupadd --system --gid 999 $name \
+ && useradd --system --gid $name --uid 999 --home-dir /data $name \
  && apt-get update \
- && apt-get install --yes --no-install-recommends valkey-server \
+ && apt-get install --yes --no-install-recommends $name-server \
  && apt-get clean && rm -rf /var/lib/apt/lists/* /usr/share/doc/* /usr/share/man/* \
-    /etc/valkey /var/lib/valkey \
- && install --directory --owner=valkey --group=valkey /data
+    /etc/$name /var/lib/$name \
+ && install --directory --owner=$name --group=$name /data
 COPY docker-entrypoint.sh /usr/local/bin/
 VOLUME /data
 WORKDIR /data
 EXPOSE 6379
 ENTRYPOINT ["docker-entrypoint.sh"]
-CMD ["valkey-server"]
+CMD ["$name-server"]
 DOCKERFILE
+}
+
+server_image "$VALKEY_IMAGE" valkey
+server_image "$REDIS_IMAGE" redis
