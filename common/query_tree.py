@@ -110,7 +110,7 @@ Node: TypeAlias = Words | Fuzzy | Prefix | OneOf | Range | Present | Everything 
 def is_constant(node: Node) -> bool:
     """Whether every document that matches gets the same score."""
     if isinstance(node, Words):
-        return False
+        return node.is_prefix
     if isinstance(node, Boosted):
         return is_constant(node.node)
     if isinstance(node, Clauses):

@@ -48,8 +48,8 @@ def inverse_document_frequency(documents: int, frequency: int) -> float:
 class QueryBuilder:
     """Builds queries for one snapshot of an index.
 
-    Words score by BM25. Everything else (values, ranges, prefixes, fuzzy words) adds 1, times its
-    boost: a constant is the same on every shard.
+    Words and phrases score by BM25. Everything else (values, ranges, beginnings, fuzzy words) adds
+    1, times its boost: a constant is the same on every shard.
     """
 
     def __init__(self, index: TextIndex, statistics: TermStatistics | None) -> None:
@@ -130,11 +130,10 @@ class QueryBuilder:
     def _phrase(self, name: str, words: Sequence[tuple[int, str]], node: Words) -> tantivy.Query:
         listed: list[str | tuple[int, str]] = list(words)
         if node.is_prefix:
-            phrase = tantivy.Query.phrase_prefix_query(self._schema, name, listed)
-            words = words[:-1]
-        else:
-            phrase = tantivy.Query.phrase_query(self._schema, name, listed, node.slop)
-        return self._weighted(phrase, name, [word for _, word in words])
+            query = tantivy.Query.phrase_prefix_query(self._schema, name, listed)
+            return tantivy.Query.const_score_query(query, 1.0)
+        query = tantivy.Query.phrase_query(self._schema, name, listed, node.slop)
+        return self._weighted(query, name, [word for _, word in words])
 
     def _weighted(self, query: tantivy.Query, name: str, words: Sequence[str]) -> tantivy.Query:
         """Exchange the shard's weight of these words for the collection's.
