@@ -1,0 +1,231 @@
+"""The cluster that `make up` starts: contained, whole again after any process dies, durable."""
+
+import json
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.containers.compose_cluster import (
+    ROOT,
+    SERVICES,
+    WORKERS,
+    ComposeCluster,
+    eventually,
+    running_cluster,
+)
+from tests.containers.conftest import docker
+
+# The first use of the cluster builds the image and starts six containers on two busy cores.
+pytestmark = [pytest.mark.containers, pytest.mark.timeout(600)]
+
+NUM_DOCUMENTS = 400
+COLOURS = ("red", "green", "yellow", "blue")
+
+
+@pytest.fixture(scope="module")
+def cluster(engine: None, password: str) -> Iterator[ComposeCluster]:
+    """A cluster with documents in it; every test leaves it whole."""
+    with running_cluster(password) as running:
+        fields = {"name": "text", "number": "integer"}
+        running.http.put("/v1/collections/fruit", json={"fields": fields}).raise_for_status()
+        lines = "".join(
+            json.dumps({"id": f"f{n}", "name": f"{COLOURS[n % 4]} fruit {n}", "number": n}) + "\n"
+            for n in range(NUM_DOCUMENTS)
+        )
+        report = running.http.post("/v1/collections/fruit/documents", content=lines.encode())
+        assert report.json()["accepted"] == NUM_DOCUMENTS
+        eventually(running.is_whole, "all shards answer")
+        yield running
+
+
+def test_the_cluster_answers_from_all_documents(cluster: ComposeCluster) -> None:
+    """What was loaded over HTTP is found over HTTP, from all eight shards, with its fields."""
+    answer = cluster.search("green", k=NUM_DOCUMENTS, deadline_ms=5000).json()
+    assert answer["shards"]["ok"] == 8
+    assert answer["coverage"]["documents"] == NUM_DOCUMENTS
+    assert {hit["fields"]["number"] for hit in answer["hits"]} == set(range(1, NUM_DOCUMENTS, 4))
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_container_has_no_rights_that_it_does_not_need(
+    cluster: ComposeCluster, service: str
+) -> None:
+    """Nobody is root, nothing of the image can be written, no capability is left, nor gained."""
+    host = cluster.inspect(service)["HostConfig"]
+    assert host["ReadonlyRootfs"]
+    assert host["CapDrop"] == ["ALL"]
+    assert not host["CapAdd"]
+    assert not host["Privileged"]
+    assert "no-new-privileges:true" in host["SecurityOpt"]
+    assert host["RestartPolicy"]["Name"] == "unless-stopped"
+
+    assert int(cluster.execute(service, "id", "-u").stdout) != 0
+    for folder in ("/", "/usr/bin", "/opt", "/etc", "/app"):
+        refused = cluster.execute(service, "sh", "-c", f"mkdir -p {folder} && touch {folder}/file")
+        assert refused.returncode != 0, folder
+    status = cluster.execute(service, "cat", "/proc/self/status").stdout
+    assert set(re.findall(r"^Cap\w+:\s*(\w+)", status, re.MULTILINE)) == {"0" * 16}
+
+
+def test_the_gateway_alone_is_published_and_only_to_this_machine(cluster: ComposeCluster) -> None:
+    """One port is open outside of the containers' network: the gateway's, on the loopback."""
+    published = {
+        service: [
+            (binding["HostIp"], int(binding["HostPort"]))
+            for bindings in cluster.inspect(service)["NetworkSettings"]["Ports"].values()
+            for binding in bindings or ()
+        ]
+        for service in SERVICES
+    }
+    gateway = published.pop("gateway")
+    assert gateway == [("127.0.0.1", cluster.port)]
+    assert published == {service: [] for service in published}
+
+
+def test_redis_asks_for_the_password_and_shows_it_to_nobody(
+    cluster: ComposeCluster, password: str
+) -> None:
+    """Without the password nothing is answered; no process has it on its command line."""
+    assert "NOAUTH" in cluster.execute("redis", "valkey-cli", "ping").stdout
+    for service in SERVICES:
+        assert password not in docker("top", cluster.container(service), "-eo", "pid,args")
+
+
+def test_the_final_image_holds_no_build_tools(cluster: ComposeCluster) -> None:
+    """Neither build backend nor compiler nor caches came along; the environment has no pip."""
+    for absent in ("hatchling", "pip", "setuptools"):
+        code = f"import importlib.util as u, sys; sys.exit(u.find_spec({absent!r}) is not None)"
+        assert cluster.execute("gateway", "python", "-c", code).returncode == 0, absent
+    for program in ("gcc", "cc", "make", "git"):
+        assert cluster.execute("gateway", "sh", "-c", f"command -v {program}").returncode != 0
+    assert cluster.execute("gateway", "sh", "-c", "ls /build /root/.cache").returncode != 0
+
+
+def test_a_worker_that_dies_costs_its_share_until_it_is_back(cluster: ComposeCluster) -> None:
+    """The answer comes in time with the rest and says what is missing; the engine restarts it."""
+    described = cluster.http.get("/v1/collections/fruit").json()["shards"]
+    held = {shard["shard"]: shard["documents"] for shard in described}
+    victim, lost = "worker-1", set(WORKERS["worker-1"])
+    before = cluster.starts()
+
+    cluster.crash(victim)
+    partial: list[dict[str, Any]] = []
+    started = time.monotonic()
+    while not partial or time.monotonic() - started < 1.0:
+        asked_at = time.monotonic()
+        found = cluster.search("fruit", deadline_ms=300)
+        took_s = time.monotonic() - asked_at
+        assert found.status_code == 200
+        assert took_s < 0.3 + 0.2, "the deadline and what HTTP costs on a busy machine"
+        if not found.json()["coverage"]["is_full"]:
+            partial.append(found.json())
+        assert time.monotonic() - started < 10, "the dead worker was never missed"
+
+    for answer in partial:
+        ended_badly = {detail["shard"]: detail["outcome"] for detail in answer["shards"]["detail"]}
+        assert set(ended_badly) <= lost
+        assert set(ended_badly.values()) <= {"timed_out", "unavailable", "breaker_open"}
+        searched = sum(n for shard, n in held.items() if shard not in ended_badly)
+        assert answer["coverage"]["documents"] == searched
+        assert answer["coverage"]["fraction"] == pytest.approx(searched / NUM_DOCUMENTS)
+
+    eventually(cluster.is_whole, "the worker is back")
+    after = cluster.starts()
+    assert {service for service in SERVICES if after[service] != before[service]} == {victim}
+
+
+def test_without_redis_the_answer_is_503_in_time_and_no_restart_is_needed(
+    cluster: ComposeCluster,
+) -> None:
+    """While the server is gone queries end by their deadline; once it is back, all is as it was."""
+    expected = cluster.search("yellow", k=50, deadline_ms=5000).json()["hits"]
+    before = cluster.starts()
+
+    docker("kill", "--signal", "KILL", cluster.container("redis"))  # and is not restarted
+    for _ in range(10):
+        asked_at = time.monotonic()
+        found = cluster.search("yellow", deadline_ms=300)
+        took_s = time.monotonic() - asked_at
+        assert found.status_code == 503
+        assert took_s < 0.3 + 0.2
+        assert float(found.headers["retry-after"]) > 0
+        assert found.headers["content-type"].startswith("application/problem+json")
+    assert cluster.http.get("/readyz").status_code == 503
+    assert cluster.http.get("/healthz").status_code == 200
+
+    docker("start", cluster.container("redis"))
+    eventually(cluster.is_whole, "all works again")
+    assert cluster.search("yellow", k=50, deadline_ms=5000).json()["hits"] == expected
+    after = cluster.starts()
+    assert {service for service in SERVICES if after[service] != before[service]} == {"redis"}
+
+
+def test_redis_that_crashes_is_restarted_with_what_it_held(cluster: ComposeCluster) -> None:
+    """The engine starts it again, and a document that was only logged can be found then."""
+    before = cluster.inspect("redis")["RestartCount"]
+    line = json.dumps({"id": "late", "name": "quince fruit", "number": -1}) + "\n"
+    loaded = cluster.http.post("/v1/collections/fruit/documents?wait=logged", content=line.encode())
+    assert loaded.json()["accepted"] == 1
+    cluster.crash("redis")
+    eventually(lambda: cluster.inspect("redis")["RestartCount"] > before, "it is restarted")
+    eventually(cluster.is_whole, "all works again")
+    eventually(
+        lambda: [hit["id"] for hit in cluster.search("quince").json()["hits"]] == ["late"],
+        "the document is there",
+    )
+    cluster.http.delete("/v1/collections/fruit/documents/late").raise_for_status()
+
+
+def test_stopping_drains_and_what_was_stored_stays(cluster: ComposeCluster, tmp_path: Path) -> None:
+    """Every process ends by itself; after `down` and `up` the same answers come, unindexed anew.
+
+    The second start uses the override file that docs/operations.md shows, with a ranking function.
+    """
+    expected = cluster.search("blue", k=50, deadline_ms=5000).json()
+
+    stopping_at = time.monotonic()
+    cluster.compose("stop")
+    assert time.monotonic() - stopping_at < 20  # the grace is 25 s: nobody waited for SIGKILL
+    codes = {service: cluster.inspect(service)["State"]["ExitCode"] for service in SERVICES}
+    assert codes == dict.fromkeys(SERVICES, 0)
+
+    cluster.compose("down")
+    volumes = docker(
+        *("volume", "ls", "--quiet", "--filter"),
+        f"label=com.docker.compose.project={cluster.project}",
+    )
+    assert len(volumes.split()) == 1 + len(WORKERS)
+
+    cluster.up(str(documented_override(tmp_path)))
+    eventually(cluster.is_whole, "all shards answer")
+    again = cluster.search("blue", k=50, deadline_ms=5000).json()
+    assert again["hits"] == expected["hits"]
+    assert again["coverage"] == expected["coverage"]
+
+    ranked = cluster.search("blue", k=3, rank_profile="newest", deadline_ms=5000)
+    assert [hit["fields"]["number"] for hit in ranked.json()["hits"]] == [399, 395, 391]
+
+
+def documented_override(folder: Path) -> Path:
+    """The file that docs/operations.md tells users to write, for an app that is in `folder`."""
+    text = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    block = re.search(r"^```yaml\n(x-yours: .*?)```", text, re.MULTILINE | re.DOTALL)
+    assert block
+    app = folder / "app"
+    app.mkdir()
+    (app / "hedgerow.toml").write_text(
+        '[rank_profiles.newest]\nsecond_phase = "ranking:newest"\nfields = ["number"]\n'
+    )
+    (app / "ranking.py").write_text(
+        "def newest(query, documents, budget):\n"
+        '    return [float(document["number"]) for document in documents]\n'
+    )
+    for path in (folder, app, *app.iterdir()):  # read in the container by another user
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    override = folder / "compose.override.yaml"
+    override.write_text(block[1].replace("./app", str(app)))
+    return override
