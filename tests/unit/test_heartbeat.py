@@ -1,0 +1,56 @@
+"""Heartbeats on the wire."""
+
+import msgpack
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from common.errors import WireError
+from common.heartbeat import Heartbeat
+
+BEAT = Heartbeat(
+    id="w0",
+    pid=7,
+    host="here",
+    shards=[0, 4],
+    version="0.1.0",
+    beat_at_ms=1_700_000_000_000,
+    started_at_ms=1_600_000_000_000,
+    documents={0: {"u": 3}, 4: {}},
+    lanes={"process": {"busy": 1}},
+    quarantine=[{"fingerprint": "ab", "kills": 2}],
+    counters={"late": 4},
+    applied={0: "5-1"},
+    replicas={0: "r"},
+    log_backlog={0: 2},
+)
+
+
+def test_a_heartbeat_survives_the_wire() -> None:
+    """What a worker packs is what a gateway unpacks, shards as numbers."""
+    assert Heartbeat.unpack(BEAT.pack()) == BEAT
+
+
+def test_other_versions_are_understood() -> None:
+    """A newer worker's extra parts are ignored, an older one's missing parts have defaults."""
+    parts = msgpack.unpackb(BEAT.pack(), strict_map_key=False)
+    parts["mood"] = "fine"
+    for name in ("documents", "lanes", "quarantine", "counters", "applied", "replicas"):
+        del parts[name]
+    read = Heartbeat.unpack(msgpack.packb(parts))
+    assert (read.id, read.shards, read.documents) == ("w0", [0, 4], {})
+
+
+@pytest.mark.parametrize("change", [{"id": 1}, {"shards": "0"}, {"beat_at_ms": None}])
+def test_wrong_types_are_refused(change: dict[str, object]) -> None:
+    """A part of another type is a WireError that names it."""
+    parts = {**msgpack.unpackb(BEAT.pack(), strict_map_key=False), **change}
+    with pytest.raises(WireError, match=next(iter(change))):
+        Heartbeat.unpack(msgpack.packb(parts))
+
+
+@given(st.binary(max_size=60))
+def test_foreign_bytes_are_refused(data: bytes) -> None:
+    """Whatever lies in the hash of workers, reading it raises nothing but WireError."""
+    with pytest.raises(WireError):
+        Heartbeat.unpack(data)

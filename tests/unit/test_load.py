@@ -1,0 +1,149 @@
+"""What becomes of the lines of a load: batches by shard, rejections by line."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from common.collection import Collection, FieldType, define
+from common.config import LimitSettings
+from common.log import Upsert, unpack_op
+from common.partition import shard_of
+from gateway.load import (
+    BATCH_BYTES,
+    INFER_FROM_LINES,
+    MAX_REJECTIONS_KEPT,
+    Batch,
+    Intake,
+    LoadReport,
+)
+
+NUM_SHARDS = 3
+DEFINITION = define("books", {"fields": {"title": "text", "year": "integer"}})
+
+
+def intake_of(definition: Collection = DEFINITION) -> Intake:
+    """An intake with the usual limits."""
+    return Intake(definition, NUM_SHARDS, LimitSettings())
+
+
+def take(intake: Intake, lines: list[bytes | None]) -> list[Batch]:
+    """Take all lines, and hand over batches whenever one is full."""
+    rest = iter(list(enumerate(lines, start=1)))
+    batches: list[Batch] = []
+    while not intake.take(rest, lambda: False):
+        if intake.is_full:
+            batches += intake.batches()
+        else:
+            assert intake.needs_fields
+            return batches
+    return batches + intake.batches()
+
+
+def upserts(batches: list[Batch]) -> list[tuple[int, list[tuple[str, bytes]]]]:
+    """Shard and documents of each batch, as the log will have them."""
+    found = []
+    for batch in batches:
+        op = unpack_op(batch.pack("u"))
+        assert isinstance(op, Upsert)
+        found.append((batch.shard, op.documents))
+    return found
+
+
+def dump(document: dict[str, Any]) -> bytes:
+    """A document as a compact line."""
+    return json.dumps(document, separators=(",", ":")).encode()
+
+
+@given(st.lists(st.tuples(st.integers(0, 20), st.integers())))
+def test_the_last_line_of_an_id_wins(writes: list[tuple[int, int]]) -> None:
+    """Applying the batches in order leaves each id's last document, on the shard that owns it."""
+    lines: list[bytes | None] = [dump({"id": f"d{one}", "n": n % 1000}) for one, n in writes]
+    model = {f"d{one}": dump({"id": f"d{one}", "n": n % 1000}) for one, n in writes}
+    stored: dict[str, bytes] = {}
+    for shard, documents in upserts(take(intake_of(), lines)):
+        assert all(shard == shard_of(one, NUM_SHARDS) for one, _ in documents)
+        stored.update(documents)
+    assert stored == model
+
+
+@given(st.lists(st.integers(1, 60_000), max_size=30))
+def test_batches_are_bounded(sizes: list[int]) -> None:
+    """No entry of the log is larger than its bound, unless one document alone is."""
+    lines: list[bytes | None] = [
+        dump({"id": f"d{number}", "x": "y" * size}) for number, size in enumerate(sizes)
+    ]
+    batches = upserts(take(intake_of(), lines))
+    assert sum(len(documents) for _, documents in batches) == len(sizes)
+    for _, documents in batches:
+        size = sum(len(body) for _, body in documents)
+        assert size <= BATCH_BYTES or len(documents) == 1
+
+
+def test_bad_lines_stop_nothing() -> None:
+    """Rejected lines are named with a reason, empty ones passed over, and the rest accepted."""
+    lines: list[bytes | None] = [
+        dump({"id": "a", "year": 1999}),
+        b"",
+        dump({"id": "b", "year": "soon"}),
+        b"  \r",
+        None,
+        b"{",
+        dump({"id": "c"}) + b"\r",
+    ]
+    intake = intake_of()
+    batches = take(intake, lines)
+    assert sorted(one for _, documents in upserts(batches) for one, _ in documents) == ["a", "c"]
+    assert [rejection.line for rejection in intake.report.rejected] == [3, 5, 6]
+    reasons = [rejection.reason for rejection in intake.report.rejected]
+    assert "year" in reasons[0]
+    assert "limit" in reasons[1]
+    assert "JSON" in reasons[2]
+
+
+def test_rejections_are_counted_beyond_those_kept() -> None:
+    """A load of nothing but bad lines is counted in full and kept in bounded memory."""
+    report = LoadReport()
+    for line in range(1, MAX_REJECTIONS_KEPT + 501):
+        report.reject(line, "bad")
+    body = report.to_json()
+    assert len(body["rejected"]) == MAX_REJECTIONS_KEPT
+    assert body["rejected"][0] == {"line": 1, "reason": "bad"}
+    assert body["rejected_total"] == MAX_REJECTIONS_KEPT + 500
+
+
+def test_first_documents_wait_for_fields() -> None:
+    """Without fields nothing is batched until they are given; then the first are checked too."""
+    intake = intake_of(define("books", {}))
+    lines: list[bytes | None] = [
+        dump({"id": f"d{number}", "year": number or "?"}) for number in range(INFER_FROM_LINES + 5)
+    ]
+    assert take(intake, lines) == []
+    assert intake.needs_fields
+    assert len(intake.first) == INFER_FROM_LINES
+    intake.define(intake.definition.with_fields({"year": FieldType.INTEGER}))
+    assert [rejection.line for rejection in intake.report.rejected] == [1]
+    batched = [one for _, documents in upserts(intake.batches()) for one, _ in documents]
+    assert sorted(batched) == sorted(f"d{number}" for number in range(1, INFER_FROM_LINES))
+
+
+def test_a_slice_ends_when_time_is_up() -> None:
+    """However many lines there are, a slice of work ends soon after its time."""
+    lines = iter(enumerate([dump({"id": str(number)}) for number in range(1000)], start=1))
+    looks: list[bool] = []
+
+    def up_at(count: int) -> Callable[[], bool]:
+        looks.clear()
+
+        def is_up() -> bool:
+            looks.append(True)
+            return len(looks) >= count
+
+        return is_up
+
+    intake = intake_of()
+    assert not intake.take(lines, up_at(2))
+    left = len(list(lines))
+    assert 900 < left < 1000
