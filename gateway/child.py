@@ -208,3 +208,12 @@ def read_pid(descriptor: int) -> int | None:
     """Read the process id that stands in a lock file."""
     text = os.pread(descriptor, 32, 0).strip()
     return int(text) if text.isdigit() else None
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process of this id runs; only sure of one that is, or was, our child."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True

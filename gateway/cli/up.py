@@ -2,9 +2,8 @@
 
 import asyncio
 import signal
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -123,14 +122,18 @@ def show_ready(console: Console, cluster: LocalCluster) -> None:
 class Story:
     """Tells what happens to the processes, one line each.
 
+    Args:
+        console: where it is told.
+        least: least severe level of what processes log that is told too: warning or error.
+
     Attributes:
         is_live: whether the cluster runs; its start and its end tell their own story.
     """
 
-    def __init__(self, console: Console) -> None:
-        """Tell it to `console`."""
+    def __init__(self, console: Console, least: Literal["warning", "error"] = "warning") -> None:
         self.is_live = False
-        self._tell: Callable[..., None] = console.print
+        self._console = console
+        self._least = least
         # When Redis goes, every link of every process says so; once is enough here.
         self._throttle = Throttle(_SAME_EVENT_S)
 
@@ -142,6 +145,8 @@ class Story:
                 self._tell(f"[red]{who} {escape(how)}[/]; again in {restart_in_s:.1f} s")
             case Started(name, pid, num_restarts) if self.is_live:
                 self._tell(f"[green]{name} is back[/] (pid {pid}, restart {num_restarts})")
+            case Said(_, "warning", _) if self._least == "error":
+                pass
             case Said(name, level, text) if self.is_live and self._is_new(text):
                 colour = "yellow" if level == "warning" else "red"
                 self._tell(f"[{colour}]{name}: {escape(text)}[/]")
@@ -149,6 +154,9 @@ class Story:
                 self._tell(f"[yellow]{name} (pid {pid}) did not drain in time and was killed[/]")
             case _:
                 pass
+
+    def _tell(self, text: str) -> None:
+        self._console.print(text, soft_wrap=True)
 
     def _is_new(self, text: str) -> bool:
         return self._throttle.allows(text.partition(" ")[0], asyncio.get_running_loop().time())

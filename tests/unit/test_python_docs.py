@@ -119,7 +119,8 @@ def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         standard / "os.py": '"""Standard."""\nclass A:\n  "One."\nclass A:\n  "Another."\n',
         standard / "test" / "inner.py": '"""CPython\'s tests."""\n',
         site / "package" / "__init__.py": '"""A package."""\n',
-        site / "package" / "test" / "kept.py": '"""Not CPython\'s."""\n',
+        site / "package" / "tests" / "inner.py": '"""The package\'s tests."""\n',
+        site / "package" / "testing.py": '"""Not a test."""\n',
         site / "single.py": '"""A module alone."""\n',
         site / "__pycache__" / "stale.py": '"""Stale."""\n',
     }.items():
@@ -135,7 +136,7 @@ def test_ids_are_unique_and_stay(library: Path) -> None:
     first = list(python_docs.documents(0))
     assert [document["id"] for document in first] == [
         *("os", "os.A", "os.A#2"),
-        *("single", "package", "package.test.kept"),
+        *("single", "package", "package.testing"),
     ]
     assert first == list(python_docs.documents(0))
 
@@ -146,6 +147,14 @@ def test_no_path_of_this_machine_gets_in(library: Path) -> None:
         assert str(library) not in json.dumps(document)
         assert set(document) == {"id", *python_docs.FIELDS}
         assert document["package"] in {"stdlib", "package", "single"}
+
+
+def test_progress_ends_with_every_file_read(library: Path) -> None:
+    """A reader can show how far it is: from none of the files to all of them."""
+    corpus = python_docs.Corpus(0)
+    assert (corpus.num_files, corpus.num_read) == (4, 0)
+    assert len(list(corpus)) == 6
+    assert corpus.num_read == corpus.num_files
 
 
 def test_processes_find_what_one_finds(library: Path) -> None:

@@ -1,0 +1,217 @@
+"""What `gateway demo` shows, step by step, and what each step must have shown."""
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+from pydantic_core import to_json
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from common.errors import HedgerowError, UnavailableError
+from common.outcome import Outcome
+from gateway.cli.render import coverage_line, hits_table
+from gateway.cli.timeline import Timeline
+from gateway.client import GatewayClient
+from gateway.loader import Loader, Progressed, Rejected
+from gateway.python_docs import COLLECTION, FIELDS, Corpus
+from gateway.result import SearchResult
+from gateway.sources import Line
+
+QUESTIONS: Final = (
+    "parse a date and time from a string",
+    "temporary file that is deleted when it is closed",
+    "run a function in a pool of processes",
+)
+DEADLINE_MS: Final = 300.0
+# What an answer may take beyond its deadline, and how many may take more, on a machine that does
+# other things too; in ms.
+_LATENESS_MS: Final = 50.0
+_MOST_LATE: Final = 3
+_PATIENCE_S: Final = 20.0
+_PAUSE_S: Final = 0.5
+
+
+class Interrupted(Exception):  # noqa: N818 - not an error: the user has seen enough
+    """The user does not want to see the rest."""
+
+
+class Victim(NamedTuple):
+    """The worker that is killed; `kill` does it and returns the process id."""
+
+    name: str
+    shards: list[int]
+    kill: Callable[[], int]
+
+
+class DemoStory:
+    """Tells the story in a terminal; runs in a thread of its own, since the client blocks.
+
+    Args:
+        console: where it is told.
+        client: of the cluster's gateway.
+        stopped: set when the user does not want to see the rest.
+    """
+
+    def __init__(self, console: Console, client: GatewayClient, stopped: threading.Event) -> None:
+        self._console = console
+        self._client = client
+        self._stopped = stopped
+        self._num_late = 0
+
+    def tell(self, victim: Victim) -> None:
+        """Tell all of it.
+
+        Raises:
+            HedgerowError: a step did not show what it claims; says which.
+            Interrupted: the user has seen enough.
+        """
+        self._index()
+        self._ask_three_questions()
+        self._kill(victim)
+        self._until_breakers_open(victim)
+        self._until_whole_again(victim)
+
+    def _index(self) -> None:
+        self._head("2. Documents: each docstring of this Python's library and of its packages")
+        self._client.put_collection(COLLECTION, {"fields": FIELDS})
+        rejected: list[Rejected] = []
+        corpus = Corpus()
+        with Progress(
+            TextColumn("indexing"),
+            BarColumn(),
+            TextColumn("{task.percentage:>3.0f} %  {task.fields[documents]:,} documents"),
+            TimeElapsedColumn(),
+            console=self._console,
+        ) as progress:
+            bar = progress.add_task("indexing", total=corpus.num_files, documents=0)
+
+            def show(progressed: Progressed) -> None:
+                self._check_interrupted()
+                progress.update(bar, completed=corpus.num_read, documents=progressed.accepted)
+
+            loader = Loader(self._client, COLLECTION, "applied", rejected.append, show)
+            loaded = loader.load(
+                Line(number, to_json(document)) for number, document in enumerate(corpus, 1)
+            )
+        self._say(
+            f"{loaded.accepted:,} documents can be found after {loaded.took_s:.1f} s "
+            f"({loaded.accepted / loaded.took_s:,.0f}/s), spread over 8 shards."
+        )
+        if rejected or not loaded.accepted:
+            raise HedgerowError(f"the demo rejected {len(rejected)} documents: {rejected[:1]}")
+
+    def _ask_three_questions(self) -> None:
+        self._head(f"3. Three questions, each to be answered within {DEADLINE_MS:.0f} ms")
+        for question in QUESTIONS:
+            result = self._until_full(question)
+            self._console.print(f"\n[bold cyan]?[/] [bold]{question}[/]")
+            self._show(result)
+            if not result.hits:
+                raise HedgerowError(f"nothing was found for {question!r}")
+
+    def _until_full(self, question: str) -> SearchResult:
+        """Ask until every shard was in time: the first answer has files to read from the disk."""
+        give_up_at = time.monotonic() + _PATIENCE_S
+        while True:
+            result = self._ask(question)
+            if result.coverage.is_full:
+                return result
+            if time.monotonic() > give_up_at:
+                raise HedgerowError(
+                    f"for {_PATIENCE_S:.0f} s no answer was whole: {result.coverage.degraded}"
+                )
+
+    def _kill(self, victim: Victim) -> None:
+        shards = " and ".join(map(str, victim.shards))
+        self._head(f"4. {victim.name}, which has shards {shards}, is killed; nobody is told")
+        pid = victim.kill()
+        self._say(f"kill -9 {pid}")
+        question = QUESTIONS[-1]
+        result = self._ask(question)
+        self._console.print(f"\n[bold cyan]?[/] [bold]{question}[/]")
+        self._show(result)
+        if result.coverage.fraction >= 1 or result.coverage.is_full:
+            raise HedgerowError("a worker was killed, and the coverage is 1")
+        if not result.hits:
+            raise HedgerowError("one worker of four was killed, and nothing was found")
+        self._say("The answer came by its deadline, and says what it lacks and why.")
+
+    def _until_breakers_open(self, victim: Victim) -> None:
+        self._head("5. Who goes on asking pays the deadline five times; then the breakers open")
+        give_up_at = time.monotonic() + _PATIENCE_S
+        while True:
+            result = self._ask(QUESTIONS[-1])
+            self._brief(result)
+            if result.outcomes[Outcome.BREAKER_OPEN] == len(victim.shards):
+                break
+            if time.monotonic() > give_up_at or result.coverage.is_full:
+                raise HedgerowError(f"no breaker opened: {result.coverage.degraded}")
+        if result.took_ms >= DEADLINE_MS:
+            raise HedgerowError(f"the breakers are open, and it took {result.took_ms:.0f} ms")
+        self._show(result)
+        self._say("A dead shard costs nothing now: it is refused in microseconds, without Redis.")
+
+    def _until_whole_again(self, victim: Victim) -> None:
+        self._head("6. The worker is started again, a probe finds it, the breakers close")
+        give_up_at = time.monotonic() + 2 * _PATIENCE_S
+        was = ""
+        while True:
+            result = self._ask(QUESTIONS[-1])
+            states = self._breakers(victim)
+            now = f"{result.coverage.degraded} {states}"
+            if now != was:
+                self._brief(result, f"breakers {', '.join(states)}")
+                was = now
+            if result.coverage.is_full and set(states) == {"closed"}:
+                break
+            if time.monotonic() > give_up_at:
+                raise HedgerowError(f"the answer stays partial: {result.coverage.degraded}")
+            self._pause(_PAUSE_S)
+        self._show(result)
+        self._say("Coverage is 100 % again. Nobody restarted the gateway, and nothing was lost.")
+
+    def _breakers(self, victim: Victim) -> list[str]:
+        shards = self._client.status()["shards"]
+        return [one["breaker"] for one in shards if one["shard"] in victim.shards]
+
+    def _ask(self, question: str) -> SearchResult:
+        """Ask until an answer is on time, which the first is unless this machine is very busy."""
+        body = {"query": question, "k": 3, "deadline_ms": DEADLINE_MS, "explain": True}
+        while True:
+            self._check_interrupted()
+            answer = self._client.search(COLLECTION, body, DEADLINE_MS / 1000)
+            if answer.status == 503:
+                raise UnavailableError(answer.detail)
+            late_ms = answer.result.took_ms - DEADLINE_MS
+            if late_ms <= _LATENESS_MS:
+                return answer.result
+            self._num_late += 1
+            self._say(f"An answer was late by {late_ms:.0f} ms: this machine is busy.")
+            if self._num_late > _MOST_LATE:
+                raise HedgerowError(f"{self._num_late} answers missed their deadline")
+
+    def _show(self, result: SearchResult) -> None:
+        self._console.print(hits_table(result))
+        self._console.print(coverage_line(result), soft_wrap=True)
+        self._console.print(Timeline(result))
+
+    def _brief(self, result: SearchResult, more: str = "") -> None:
+        line = coverage_line(result)
+        self._console.print("  ", line, *(("; ", more) if more else ()), sep="", soft_wrap=True)
+
+    def _head(self, text: str) -> None:
+        self._check_interrupted()
+        self._console.print(f"\n[bold]{text}[/]", soft_wrap=True)
+
+    def _say(self, text: str) -> None:
+        self._console.print(text, style="italic", soft_wrap=True)
+
+    def _pause(self, pause_s: float) -> None:
+        if self._stopped.wait(pause_s):
+            raise Interrupted
+
+    def _check_interrupted(self) -> None:
+        if self._stopped.is_set():
+            raise Interrupted
