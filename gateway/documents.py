@@ -89,7 +89,8 @@ class Documents:
         Args:
             collection: the collection's name.
             lines: the bytes of the stream, cut anywhere.
-            wait: return when the documents are safe ("logged"), or when they can be found.
+            wait: return when the documents are safe ("logged"), or when they can be found; a load
+                of nothing waits until what was logged before it can be found.
             on_progress: told of the report each time that documents were logged.
 
         Raises:
@@ -131,8 +132,13 @@ class Documents:
         await self._take(intake, splitter.end(), flush)
         await flush()
         if wait == "applied":
-            await self._wait_applied(last_ids, intake.report)
+            await self._wait_applied(last_ids or await self._ends(), intake.report)
         return intake.report
+
+    async def _ends(self) -> dict[int, str]:
+        """The newest entry of each log that has one."""
+        ends = {shard: await self._log.last_id(shard) for shard in range(self._num_shards)}
+        return {shard: entry_id for shard, entry_id in ends.items() if entry_id != START}
 
     async def delete(self, collection: str, document_id: str, wait: Wait = "applied") -> None:
         """Remove one document; it is no error when there is none of that id.

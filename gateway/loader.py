@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final, Literal, NamedTuple
 
 from common.errors import HedgerowError, UnavailableError
@@ -9,9 +10,10 @@ from gateway.client import GatewayClient, Load
 from gateway.sources import Line
 
 PIECE_BYTES: Final = 4 * 1024 * 1024
-PIECE_LINES: Final = 5_000
+PIECE_LINES: Final = 4_000
 ANSWER_TIMEOUT_S: Final = 120.0  # above the gateway's own longest wait for its replicas
 GIVE_UP_AFTER_S: Final = 60.0
+APPLIED_WITHIN_S: Final = 900.0  # the replicas may be as far behind as backpressure lets them
 LONGEST_PAUSE_S: Final = 5.0
 
 
@@ -24,10 +26,22 @@ class Rejected(NamedTuple):
 
 
 class Progressed(NamedTuple):
-    """How far a load has got: documents accepted, time since its start in s."""
+    """How far a load has got.
+
+    Attributes:
+        accepted: documents that are safe.
+        took_s: time since the start, in s.
+        is_sent: whether what remains is to wait until they can be found.
+    """
 
     accepted: int
     took_s: float
+    is_sent: bool = False
+
+
+class _Sent(NamedTuple):
+    accepted: int
+    rejected: list[Rejected]
 
 
 class Loader:
@@ -47,7 +61,8 @@ class Loader:
         Args:
             client: of the gateway.
             collection: which exists.
-            wait: what each piece is waited for.
+            wait: what is waited for in the end; a piece is always followed by the next as soon as
+                it is safe.
             on_rejected: told of each line that did not go in.
             on_progress: told after each piece.
             pause: sleeps so many seconds before a piece is sent again.
@@ -62,14 +77,21 @@ class Loader:
         self._started = time.monotonic()
 
     def load(self, lines: Iterable[Line]) -> Progressed:
-        """Load all lines.
+        """Load all lines, reading the next piece while one is under way.
 
         Raises:
             HedgerowError: it stopped; says at which line.
         """
-        for piece in pieces(self._only_good(lines)):
-            self._send(piece)
-            self._on_progress(self._progressed())
+        sent: Future[_Sent] | None = None
+        with ThreadPoolExecutor(1) as thread:  # one: a later line of the same id must win
+            for piece in pieces(self._only_good(lines)):
+                self._take(sent)
+                sent = thread.submit(self._send, piece)
+            self._take(sent)
+        if self._wait == "applied":
+            # A load of nothing waits for all that was logged before it.
+            self._on_progress(self._progressed()._replace(is_sent=True))
+            self._patiently([], "applied", APPLIED_WITHIN_S)
         return self._progressed()
 
     def _only_good(self, lines: Iterable[Line]) -> Iterator[Line]:
@@ -79,31 +101,37 @@ class Loader:
             else:
                 yield line
 
-    def _send(self, piece: list[Line]) -> None:
+    def _take(self, sent: Future[_Sent] | None) -> None:
+        if sent is None:
+            return
+        accepted, rejected = sent.result()
+        self._accepted += accepted
+        for one in rejected:
+            self._on_rejected(one)
+        self._on_progress(self._progressed())
+
+    def _send(self, piece: list[Line]) -> _Sent:
         """Send one piece; what a report left out for length is asked for by sending the rest."""
-        is_first = True
-        while piece:
-            report = self._send_patiently(piece)
-            if is_first:
-                self._accepted += report.accepted
+        report = self._patiently(piece, "logged", GIVE_UP_AFTER_S)
+        accepted, rejected = report.accepted, []
+        while True:
             for number, reason in report.rejected:
                 line = piece[number - 1]
-                self._on_rejected(Rejected(line.number, reason, line.document))
+                rejected.append(Rejected(line.number, reason, line.document))
             if report.rejected_total == len(report.rejected):
-                return
-            is_first, piece = False, piece[report.rejected[-1][0] :]
+                return _Sent(accepted, rejected)
+            piece = piece[report.rejected[-1][0] :]
+            report = self._patiently(piece, "logged", GIVE_UP_AFTER_S)
 
-    def _send_patiently(self, piece: list[Line]) -> Load:
-        give_up_at = time.monotonic() + GIVE_UP_AFTER_S
+    def _patiently(
+        self, piece: list[Line], wait: Literal["logged", "applied"], give_up_after_s: float
+    ) -> Load:
+        give_up_at = time.monotonic() + give_up_after_s
+        documents = [line.document for line in piece]
         pause_s = 0.25
         while True:
             try:
-                return self._client.load(
-                    self._collection,
-                    (line.document for line in piece),
-                    self._wait,
-                    ANSWER_TIMEOUT_S,
-                )
+                return self._client.load(self._collection, documents, wait, ANSWER_TIMEOUT_S)
             except UnavailableError as error:
                 if time.monotonic() >= give_up_at:
                     raise self._stopped(piece, error) from error
@@ -113,6 +141,10 @@ class Loader:
                 raise self._stopped(piece, error) from error
 
     def _stopped(self, piece: list[Line], error: HedgerowError) -> HedgerowError:
+        if not piece:
+            return HedgerowError(
+                f"all {self._accepted} documents are safe, but cannot all be found yet: {error}"
+            )
         return HedgerowError(
             f"stopped between lines {piece[0].number} and {piece[-1].number}, "
             f"{self._accepted} documents were accepted before: {error}"

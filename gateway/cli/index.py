@@ -155,6 +155,7 @@ class _Bar:
     def show(self, loaded: Progressed) -> None:
         self._progress.update(
             self._task,
+            description="applying" if loaded.is_sent else "indexing",
             completed=self._source.position(),
             documents=loaded.accepted,
             rate=loaded.accepted / max(loaded.took_s, 1e-9),
