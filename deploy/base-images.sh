@@ -8,8 +8,8 @@
 # asks the package index that this machine asks, so that builds from it work wherever this machine
 # does.
 #
-# Needs root, debootstrap and a running engine. Images that exist are left alone; --force remakes
-# them. Environment: DEBIAN_MIRROR.
+# Needs root, debootstrap and a running engine. When all images exist they are left alone; --force
+# remakes them, --list prints their names. Environment: DEBIAN_MIRROR.
 set -euo pipefail
 
 PYTHON_IMAGE=python:3.13-slim
@@ -18,10 +18,17 @@ REDIS_IMAGE=redis:8.0     # tests/containers alone
 SUITE=trixie
 MIRROR=${DEBIAN_MIRROR:-http://deb.debian.org/debian}
 
-has() { docker image inspect "$1" >/dev/null 2>&1; }
+IMAGES=("$PYTHON_IMAGE" "$VALKEY_IMAGE" "$REDIS_IMAGE")
 
-if [[ ${1:-} != --force ]] && has "$PYTHON_IMAGE" && has "$VALKEY_IMAGE" && has "$REDIS_IMAGE"; then
-    echo "base images are here: $PYTHON_IMAGE $VALKEY_IMAGE $REDIS_IMAGE"
+if [[ ${1:-} == --list ]]; then
+    printf '%s\n' "${IMAGES[@]}"
+    exit 0
+fi
+
+has() { docker image inspect "$@" >/dev/null 2>&1; }
+
+if [[ ${1:-} != --force ]] && has "${IMAGES[@]}"; then
+    echo "base images are here: ${IMAGES[*]}"
     exit 0
 fi
 
