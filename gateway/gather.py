@@ -8,7 +8,6 @@ from common.errors import WireError
 from common.outcome import Outcome
 from common.wire import Reply, Status, unpack_failure
 
-
 # An enum's member is looked up through a descriptor in Python 3.11: five times a global's price.
 _OK: Final = Outcome.OK
 _STATUS_OK: Final = Status.OK.value
