@@ -14,7 +14,7 @@ is not sent again from here; its caller decides, knowing what a second copy woul
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import structlog
@@ -242,7 +242,7 @@ class Control:
         self.server = ServerInfo(name, version, int(info.get("process_id", 0)))
         return self.server
 
-    async def events(self, channel: str) -> AsyncIterator[bytes]:
+    async def events(self, channel: str) -> AsyncGenerator[bytes]:
         """Listen to a channel on a connection of its own, for as long as the caller does.
 
         Pub/Sub forgets what is sent while nobody listens, so each time that the subscription
@@ -308,6 +308,8 @@ class Control:
 
 
 def _translate(error: Exception, command: str) -> HedgerowError:
+    if isinstance(error.__cause__, exceptions.AuthenticationError):
+        error = error.__cause__  # over a Unix socket redis-py hides it in a ConnectionError
     if isinstance(error, exceptions.AuthenticationError):
         return ConfigurationError(f"redis: the server refuses the user or password: {error}")
     if isinstance(error, exceptions.NoPermissionError):

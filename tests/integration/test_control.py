@@ -1,0 +1,245 @@
+"""The control plane's client, against a real server that is slow, stopped, killed and started."""
+
+import asyncio
+import random
+import signal
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from common.config import RedisSettings
+from common.control import RECONNECTED, Control, ServerInfo, check_version, connect
+from common.errors import ConfigurationError, RedisUnavailableError
+from tests.servers import RedisServer, running_server
+from tests.waiting import until
+
+pytestmark = pytest.mark.integration
+
+
+def settings_of(server: RedisServer, **changes: Any) -> RedisSettings:
+    """Settings for a server, with short pauses."""
+    return RedisSettings(url=server.url, **{"reconnect_max_s": 0.2, **changes})
+
+
+@asynccontextmanager
+async def connected(server: RedisServer, **changes: Any) -> AsyncIterator[Control]:
+    """A client for the block."""
+    control = await connect(settings_of(server, **changes))
+    try:
+        yield control
+    finally:
+        await control.close()
+
+
+async def note(events: AsyncIterator[bytes], heard: list[bytes]) -> None:
+    """Put down what comes, as it comes."""
+    async for event in events:
+        heard.append(event)  # noqa: PERF401 - a comprehension would put down nothing before its end
+
+
+async def test_it_knows_the_server(redis_server: RedisServer) -> None:
+    """The server's name, version and process are those of the server that was started."""
+    async with connected(redis_server) as control:
+        assert control.server.name == "valkey"
+        assert int(control.server.version.split(".")[0]) >= 8
+        assert control.server.pid == redis_server.pid
+
+
+@pytest.mark.parametrize(
+    ("name", "version", "is_new_enough"),
+    [
+        ("redis", "6.2.14", False),
+        ("redis", "7.0.0", True),
+        ("redis", "8.2.1", True),
+        ("valkey", "7.2.8", False),
+        ("valkey", "8.0.0", True),
+        ("valkey", "10.1.0", True),
+        ("redis", "unknown", False),
+    ],
+)
+def test_old_servers_are_refused(name: str, version: str, is_new_enough: bool) -> None:
+    """A server that is too old is refused with what was found and what is needed."""
+    server = ServerInfo(name, version, 1)
+    if is_new_enough:
+        check_version(server)
+    else:
+        with pytest.raises(ConfigurationError, match=rf"{name} {version}.*Redis 7.0.*Valkey 8"):
+            check_version(server)
+
+
+async def test_cancelled_commands_leave_no_reply_behind(
+    redis_server: RedisServer, key_prefix: str
+) -> None:
+    """However commands are cancelled, no later one gets the reply to another."""
+    rng = random.Random(7)
+    num_cancelled = num_answered = 0
+    async with connected(redis_server) as control:
+
+        async def echo(number: int) -> None:
+            text = f"{key_prefix}-{number}".encode()
+            assert await control.execute("ECHO", text) == text
+            assert await control.pipeline([("ECHO", text), ("ECHO", b"x")]) == [text, b"x"]
+
+        for turn in range(300):
+            tasks = [asyncio.create_task(echo(4 * turn + one)) for one in range(4)]
+            await asyncio.sleep(rng.uniform(0, 0.004))
+            for task in tasks[:3]:
+                task.cancel()
+            for result in await asyncio.gather(*tasks, return_exceptions=True):
+                assert result is None or isinstance(result, asyncio.CancelledError)
+                num_cancelled += result is not None
+                num_answered += result is None
+    assert num_cancelled > 100
+    assert num_answered > 300
+
+
+async def test_a_silent_server_is_given_up(own_server: RedisServer) -> None:
+    """A server that takes commands and answers none costs the timeout, and works again after."""
+    async with connected(own_server, command_timeout_s=0.3) as control:
+        own_server.signal(signal.SIGSTOP)
+        started = asyncio.get_running_loop().time()
+        with pytest.raises(RedisUnavailableError, match=r"0\.3 s"):
+            await control.execute("PING")
+        assert asyncio.get_running_loop().time() - started < 1.0
+        own_server.signal(signal.SIGCONT)
+        assert await control.execute("PING") in (True, b"PONG")
+
+
+async def test_a_server_that_comes_back_is_used_again(own_server: RedisServer) -> None:
+    """While the server is away commands fail with one kind of error; then they work."""
+    async with connected(own_server) as control:
+        own_server.stop(kill=True)
+        for _ in range(2):
+            with pytest.raises(RedisUnavailableError):
+                await control.execute("PING")
+            with pytest.raises(RedisUnavailableError):
+                await control.pipeline([("PING",)])
+        own_server.start()
+        assert await control.execute("ECHO", "again") == b"again"
+
+
+async def test_a_short_outage_is_bridged_only_where_it_may_be(own_server: RedisServer) -> None:
+    """A command that may run twice is tried again over an outage; another is not."""
+    async with connected(own_server) as control:
+        own_server.stop(kill=True)
+        with pytest.raises(RedisUnavailableError):
+            await control.execute("PING", retry=False)
+        again = asyncio.create_task(control.execute("ECHO", "x"))
+        await asyncio.sleep(0)
+        own_server.start()
+        assert await again == b"x"
+
+
+async def test_what_is_not_retried_is_sent_once(own_server: RedisServer, key_prefix: str) -> None:
+    """A command that timed out is not in the stream twice once the server goes on."""
+    async with connected(own_server, command_timeout_s=0.2) as control:
+        own_server.signal(signal.SIGSTOP)
+        with pytest.raises(RedisUnavailableError):
+            await control.execute("XADD", key_prefix, "*", "a", "b", retry=False)
+        own_server.signal(signal.SIGCONT)
+        assert await control.execute("XLEN", key_prefix) <= 1
+
+
+async def test_a_refused_command_names_itself(redis_server: RedisServer, key_prefix: str) -> None:
+    """What the server refuses outright is a ConfigurationError, and the connection goes on."""
+    async with connected(redis_server) as control:
+        await control.execute("SET", key_prefix, "text")
+        with pytest.raises(ConfigurationError, match="LLEN"):
+            await control.execute("LLEN", key_prefix)
+        with pytest.raises(ConfigurationError, match="wrong kind"):
+            await control.pipeline([("GET", key_prefix), ("LLEN", key_prefix)])
+        assert await control.execute("GET", key_prefix) == b"text"
+
+
+async def test_events_arrive_and_come_back(own_server: RedisServer, key_prefix: str) -> None:
+    """Listeners hear what is published, and are told to refresh after each reconnection."""
+    heard: list[bytes] = []
+
+    async def listen(control: Control) -> None:
+        async with aclosing(control.events(key_prefix)) as events:
+            await note(events, heard)
+
+    async with connected(own_server) as control:
+        listener = asyncio.create_task(listen(control))
+        await until(lambda: heard == [RECONNECTED])
+        await control.publish(key_prefix, b"one")
+        await until(lambda: heard == [RECONNECTED, b"one"])
+        own_server.stop(kill=True)
+        own_server.start()
+        await until(lambda: heard == [RECONNECTED, b"one", RECONNECTED])
+        await control.publish(key_prefix, b"two")
+        await until(lambda: heard[-1] == b"two")
+        listener.cancel()
+        await asyncio.wait([listener])
+
+
+async def test_a_dead_subscription_is_noticed(
+    own_server: RedisServer, key_prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that stops without a word loses its listeners only until it goes on."""
+    monkeypatch.setattr("common.control.EVENTS_IDLE_S", 0.2)
+    heard: list[bytes] = []
+
+    async with connected(own_server, command_timeout_s=0.2) as control:
+        listener = asyncio.create_task(note(control.events(key_prefix), heard))
+        await until(lambda: heard == [RECONNECTED])
+        own_server.signal(signal.SIGSTOP)
+        await asyncio.sleep(1.0)  # longer than the idle time and the timeout together
+        own_server.signal(signal.SIGCONT)
+        await until(lambda: heard.count(RECONNECTED) >= 2)
+        listener.cancel()
+        await asyncio.wait([listener])
+
+
+async def test_waiting_for_a_server(own_server: RedisServer) -> None:
+    """Connecting waits for a server that is not there yet, for as long as it is told to."""
+    own_server.stop()
+    with pytest.raises(RedisUnavailableError):
+        await connect(settings_of(own_server))
+    waiting = asyncio.create_task(connect(settings_of(own_server), wait_s=10))
+    await asyncio.sleep(0.3)
+    own_server.start()
+    control = await waiting
+    assert control.server.pid == own_server.pid
+    await control.close()
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1", "redis//x", "unix:///x?socket_timeout=soon"])
+async def test_a_wrong_url_is_named(url: str) -> None:
+    """A URL that cannot be used is an error of configuration."""
+    with pytest.raises(ConfigurationError, match=r"redis\.url"):
+        await connect(RedisSettings(url=url))
+
+
+async def test_users_and_passwords(redis_server: RedisServer, key_prefix: str) -> None:
+    """The settings' user and password override the URL's, and a wrong one is named as such."""
+    prefix = f"{key_prefix}:"
+    async with connected(redis_server) as control:
+        await control.execute(
+            *("ACL", "SETUSER", key_prefix, "on", ">secret", f"~{prefix}*", "+@all", "-flushall")
+        )
+        try:
+            user = {"username": key_prefix, "password": "secret"}
+            async with connected(redis_server, **user) as limited:
+                await limited.execute("SET", f"{prefix}x", 1)
+                with pytest.raises(ConfigurationError, match="SET"):
+                    await limited.execute("SET", "elsewhere", 1)
+            with pytest.raises(ConfigurationError, match="user or password"):
+                await connect(settings_of(redis_server, username=key_prefix, password="wrong"))
+        finally:
+            await control.execute("ACL", "DELUSER", key_prefix)
+
+
+async def test_a_full_server_is_unavailable() -> None:
+    """A server that is out of memory cannot take writes now, which is not a wrong command."""
+    with (
+        tempfile.TemporaryDirectory(prefix="hedgerow-test-") as folder,
+        running_server(Path(folder), "--maxmemory", "1") as server,
+    ):
+        async with connected(server) as control:
+            with pytest.raises(RedisUnavailableError, match="memory"):
+                await control.execute("SET", "x", "y", retry=False)
