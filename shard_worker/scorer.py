@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -41,7 +41,7 @@ class ScorerConfig:
     import_path: tuple[str, ...] = ()
 
 
-def make_scorer(config: ScorerConfig) -> Callable[[bytes, Budget], bytes]:
+def make_scorer(config: ScorerConfig) -> "Scorer":
     """Make the function that a scorer process runs for each search.
 
     It takes msgpack `[shard, generation, packed SearchPayload]` and returns a packed `SearchBody`.
@@ -87,6 +87,13 @@ class Scorer:
             # The gateway has checked the query, perhaps against a newer definition than the index.
             raise WorkError(f"the query does not fit the index: {error}") from error
         return pack_body(body)
+
+    def close(self) -> None:
+        """Close the files; a scorer process ends without, and loses nothing."""
+        for shard in self._shards.values():
+            shard.close()
+        for file in self._statistics.values():
+            file.close()
 
     def _search(
         self,
@@ -164,6 +171,11 @@ class _Shard:
                 return None
             self._store = Store.open(path, read_only=True)
         return self._store
+
+    def close(self) -> None:
+        """Close the store."""
+        if self._store is not None:
+            self._store.close()
 
     def snapshot(
         self, uid: str, generation: int, statistics: TermStatistics | None

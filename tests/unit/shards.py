@@ -1,0 +1,110 @@
+"""One shard with a store and a text index in a folder, searched through the real scorer."""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgpack
+
+from common.collection import Collection, define, infer_fields
+from common.config import BUILT_IN_PROFILES, RankProfile
+from common.wire import SearchBody, SearchPayload, pack_body, unpack_search_body
+from shard_worker.ranking import Budget
+from shard_worker.scorer import ScorerConfig, make_scorer
+from shard_worker.store import Store
+from shard_worker.text_index import TextIndex, TextIndexWriter
+
+
+class EndlessBudget:
+    """A budget that never runs out."""
+
+    def expired(self) -> bool:
+        """Whether nobody waits any more: never."""
+        return False
+
+    def remaining_s(self) -> float:
+        """A minute, always."""
+        return 60.0
+
+
+@dataclass
+class OneShard:
+    """Shard 0 of a data folder, with one collection."""
+
+    data: Path
+    collection: Collection
+
+    @classmethod
+    def of(
+        cls,
+        data: Path,
+        fields: Mapping[str, str],
+        documents: Iterable[Mapping[str, Any]],
+        language: str = "english",
+    ) -> "OneShard":
+        """Make it; each document has an `id`."""
+        collection = define("c", {"fields": fields, "language": language}, uid="u1")
+        shard = cls(data, collection)
+        shard.put(documents)
+        return shard
+
+    @classmethod
+    def of_inferred(cls, data: Path, documents: list[dict[str, Any]]) -> "OneShard":
+        """Make it with the fields that its documents suggest."""
+        kinds = infer_fields(documents)
+        return cls.of(data, {name: str(kind) for name, kind in kinds.items()}, documents)
+
+    @property
+    def folder(self) -> Path:
+        """The shard's folder."""
+        return self.data / "shards" / "0"
+
+    def put(self, documents: Iterable[Mapping[str, Any]], deletes: Iterable[str] = ()) -> int:
+        """Write and commit, index first; returns the generation."""
+        rows = {str(one["id"]): dict(one) for one in documents}
+        gone = list(deletes)
+        writer = TextIndexWriter.open(self.folder / "u1", self.collection)
+        store = Store.open(self.folder / "store.sqlite")
+        try:
+            if writer.is_new:
+                writer.rebuild(store.scan("u1"))
+            writer.apply(gone, rows.items())
+            generation = writer.commit()
+            bodies: dict[str, bytes | None] = {
+                one: json.dumps(row).encode() for one, row in rows.items()
+            }
+            store.apply(
+                "1-0",
+                definitions={"u1": self.collection.to_json()},
+                documents={"u1": bodies | dict.fromkeys(gone)},
+            )
+        finally:
+            writer.close()
+            store.close()
+        return generation
+
+    def open(self) -> TextIndex:
+        """The index as it is now."""
+        return TextIndex.open(self.folder / "u1")
+
+    def search(
+        self,
+        query: str,
+        *,
+        k: int = 10,
+        profile: str = "bm25",
+        filter_text: str = "",
+        strict: bool = False,
+        profiles: Mapping[str, RankProfile] = BUILT_IN_PROFILES,
+        budget: Budget | None = None,
+    ) -> SearchBody:
+        """One search by a scorer that has only now been started."""
+        score = make_scorer(ScorerConfig(str(self.data), (0,), dict(profiles)))
+        payload = SearchPayload("u1", query, k, profile, filter_text, strict)
+        packed = msgpack.packb([0, self.open().generation, pack_body(payload)])
+        try:
+            return unpack_search_body(score(packed, budget or EndlessBudget()))
+        finally:
+            score.close()
