@@ -187,6 +187,40 @@ def test_half_open_bounds_its_probes() -> None:
     assert breaker.state(1.2) is State.CLOSED
 
 
+def test_successes_keep_their_slots() -> None:
+    """A probe that succeeded is not replaced: no more are let through than must succeed."""
+    breaker = opened(
+        make_breaker(
+            permitted_number_of_calls_in_half_open_state=2, wait_duration_in_open_state_s=1.0
+        )
+    )
+    first = permit_of(breaker, 1.0)
+    second = permit_of(breaker, 1.5)
+    first.done(SUCCESS, 1.6)
+    assert breaker.allow(2.0) is None  # when the first's slot would have been given up
+    second.done(SUCCESS, 2.1)
+    assert breaker.state(2.1) is State.CLOSED
+
+
+def test_half_open_starts_with_every_slot() -> None:
+    """Probes of an earlier half-open that are still under way take no slot of the next one."""
+    breaker = opened(
+        make_breaker(
+            lambda: 0.0,
+            wait_jitter=0.5,
+            wait_duration_in_open_state_s=1.0,
+            max_wait_duration_in_open_state_s=1.0,
+            permitted_number_of_calls_in_half_open_state=2,
+        )
+    )
+    permit_of(breaker, 0.5)  # still under way at the end
+    permit_of(breaker, 0.5).done(FAILURE, 0.5)
+    probes = [permit_of(breaker, 1.0) for _ in range(2)]
+    for probe in probes:
+        probe.done(SUCCESS, 1.0)
+    assert breaker.state(1.0) is State.CLOSED
+
+
 def test_one_failed_probe_opens_again() -> None:
     """The first probe that fails opens the breaker again, whatever the others did."""
     breaker = opened(make_breaker(permitted_number_of_calls_in_half_open_state=3))

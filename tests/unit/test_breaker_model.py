@@ -13,6 +13,7 @@ from hypothesis.stateful import (
     initialize,
     invariant,
     multiple,
+    precondition,
     rule,
 )
 
@@ -217,6 +218,14 @@ class BreakerAgainstModel(RuleBasedStateMachine):
         """Calls start and end one after the other, as failures in a row need."""
         for outcome in outcomes:
             self.end(self.allow_pair(), outcome, is_slow, draw)
+
+    @precondition(lambda self: self.model.state == "closed")
+    @rule()
+    def fail_and_pass_the_wait(self) -> None:
+        """The shard is down for a while, or half-open would be too seldom seen."""
+        for _ in range(self.model.config.consecutive_failures):
+            self.end(self.allow_pair(), CallOutcome.FAILURE, is_slow=False, draw=self.draw)
+        self.pass_the_wait()
 
     def allow_pair(self) -> tuple[Permit | None, _ModelPermit | None]:
         """Both let the call through, or both refuse it."""

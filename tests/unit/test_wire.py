@@ -97,7 +97,7 @@ UNPACKERS: list[Callable[[bytes], Any]] = [
 anything = st.recursive(
     st.none() | st.booleans() | integers | st.floats() | strings | blobs | st.just(VERSION),
     lambda inner: st.lists(inner, max_size=9) | st.dictionaries(strings | blobs, inner, max_size=3),
-    max_leaves=20,
+    max_leaves=10,
 )
 
 
@@ -125,7 +125,6 @@ def test_bodies_come_back(
     assert type(arrived) is type(body)
 
 
-@pytest.mark.parametrize("unpack", UNPACKERS)
 @given(noise=st.binary(max_size=200))
 @example(noise=b"")
 @example(noise=b"\xdd\xff\xff\xff\xff")  # an array of 4 billion parts
@@ -135,23 +134,25 @@ def test_bodies_come_back(
 @example(noise=b"\x91" * 5000)  # nested deeper than any stack
 @example(noise=b"\xd6\xff\x00\x00\x00\x00")  # a timestamp
 @example(noise=b"\xc1")  # never used
-def test_noise_is_a_wire_error(unpack: Callable[[bytes], Any], noise: bytes) -> None:
+def test_noise_is_a_wire_error(noise: bytes) -> None:
     """Any bytes either unpack or raise WireError; no other exception gets out."""
-    with suppress(WireError):
-        unpack(noise)
+    for unpack in UNPACKERS:
+        with suppress(WireError):
+            unpack(noise)
 
 
-@pytest.mark.parametrize("unpack", UNPACKERS)
 @given(
     value=anything
     | st.tuples(st.just(VERSION), anything, anything)
     | st.lists(anything, min_size=2, max_size=8)
     | st.tuples(st.just(VERSION), strings, st.lists(st.lists(anything, min_size=8, max_size=8)))
 )
-def test_nonsense_is_a_wire_error(unpack: Callable[[bytes], Any], value: object) -> None:
+def test_nonsense_is_a_wire_error(value: object) -> None:
     """Well-formed MessagePack of the wrong shape either unpacks or raises WireError."""
-    with suppress(WireError):
-        unpack(cast("bytes", msgpack.packb(value)))
+    packed = cast("bytes", msgpack.packb(value))
+    for unpack in UNPACKERS:
+        with suppress(WireError):
+            unpack(packed)
 
 
 @given(data=st.data())
