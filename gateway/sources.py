@@ -5,6 +5,7 @@ Nothing is read whole: what is in memory is a line, a row group of Parquet, or o
 
 import gzip
 import io
+import math
 import os
 import shutil
 import sys
@@ -222,13 +223,18 @@ def _parquet_source(stream: IO[bytes], id_field: str, name: str) -> Source:
     def lines() -> Iterator[Line]:
         for number, row in rows:
             try:
-                document = {key: _plain(value) for key, value in row.items() if value is not None}
+                document = {key: _plain(value) for key, value in row.items() if _is_there(value)}
             except TypeError as error:
                 yield Line(number, str(row)[:200].encode(), str(error))
                 continue
             yield _with_id(Line(number, to_json(document)), document, id_field)
 
     return Source(lines(), lambda: rows.number, file.metadata.num_rows, "rows")
+
+
+def _is_there(value: Any) -> bool:
+    """Whether a cell holds something; many writers mark what is missing as NaN."""
+    return value is not None and not (isinstance(value, float) and math.isnan(value))
 
 
 def _plain(value: Any) -> Any:
