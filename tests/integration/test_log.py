@@ -1,0 +1,177 @@
+"""The registry and the shards' logs in a real server."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import pytest
+
+from common.collection import FieldType, define
+from common.config import RedisSettings
+from common.control import Control, connect
+from common.errors import ConfigurationError, NotFoundError
+from common.heartbeat import Heartbeat
+from common.keys import Keys
+from common.log import START, Create, Delete, Drop, ShardLog, Upsert, pack_op, position, unpack_op
+from common.registry import Registry
+from tests.servers import RedisServer
+
+pytestmark = pytest.mark.integration
+
+NUM_SHARDS = 3
+
+
+@dataclass
+class Redis:
+    """Everything over one connection, under a prefix of its own."""
+
+    control: Control
+    keys: Keys
+    log: ShardLog
+    registry: Registry
+
+
+@pytest.fixture
+async def redis(redis_server: RedisServer, key_prefix: str) -> AsyncIterator[Redis]:
+    """A connected registry and log."""
+    control = await connect(RedisSettings(url=redis_server.url))
+    keys = Keys(key_prefix)
+    yield Redis(control, keys, ShardLog(control, keys), Registry(control, keys))
+    await control.close()
+
+
+async def test_a_log_keeps_order(redis: Redis) -> None:
+    """What is appended is read back in order, each shard by itself."""
+    ops = [pack_op(Delete("u", [str(number)])) for number in range(100)]
+    appended = await redis.log.append_many([(number % 2, op) for number, op in enumerate(ops)])
+    assert [entry.length for entry in appended] == [number // 2 + 1 for number in range(100)]
+    for shard in (0, 1):
+        entries = await redis.log.read(shard, START, max_bytes=1_000_000)
+        assert [entry.op for entry in entries] == ops[shard::2]
+        assert [entry.id for entry in entries] == [one.id for one in appended[shard::2]]
+        assert sorted(entries, key=lambda entry: position(entry.id)) == entries
+
+
+@pytest.mark.parametrize("size", [10, 1000, 30_000])
+async def test_a_read_is_bounded_in_bytes(redis: Redis, size: int) -> None:
+    """A read stops soon after its bound, and following reads give the rest, none twice."""
+    ops = [pack_op(Upsert("u", [(str(number), bytes(size))])) for number in range(200)]
+    await redis.log.append_many([(0, op) for op in ops])
+    found: list[bytes] = []
+    after = START
+    while entries := await redis.log.read(0, after, max_bytes=100_000):
+        total = sum(len(entry.op) for entry in entries)
+        # The first question cannot know how large entries are; it asks for 32.
+        assert total <= max(100_000 + size + 100, 32 * (size + 100))
+        found += [entry.op for entry in entries]
+        after = entries[-1].id
+    assert found == ops
+
+
+async def test_a_read_waits_for_the_next_entry(redis: Redis) -> None:
+    """A blocking read ends when something is appended, and gives nothing after its time."""
+    assert await redis.log.read(0, START, 1000, block_ms=30) == []
+    reading = asyncio.create_task(redis.log.read(0, START, 1000, block_ms=5000))
+    await asyncio.sleep(0.05)
+    appended = await redis.log.append(0, b"op")
+    assert [entry.id for entry in await reading] == [appended.id]
+
+
+async def test_a_log_is_trimmed_to_what_all_have_applied(redis: Redis) -> None:
+    """Trimming removes the entries up to the position and no more; ids go on growing."""
+    appended = await redis.log.append_many([(0, b"op")] * 5)
+    await redis.log.record_applied(0, "r1", appended[2].id)
+    applied = await redis.log.record_applied(0, "r2", appended[3].id)
+    assert applied == {"r1": appended[2].id, "r2": appended[3].id}
+    assert await redis.log.applied(0) == applied
+    assert await redis.log.trim_to(0, appended[2].id) == 3
+    left = await redis.log.read(0, START, 1000)
+    assert [entry.id for entry in left] == [appended[3].id, appended[4].id]
+    assert await redis.log.trim_to(0, appended[4].id) == 2
+    assert await redis.log.length(0) == 0
+    assert position((await redis.log.append(0, b"op")).id) > position(appended[4].id)
+    await redis.log.forget_replica(0, "r1")
+    assert await redis.log.applied(0) == {"r2": appended[3].id}
+
+
+async def test_the_number_of_shards_is_fixed(redis: Redis) -> None:
+    """The first process to name a number makes the cluster; another number is refused."""
+    with pytest.raises(ConfigurationError, match="no number of shards"):
+        await redis.registry.cluster()
+    assert await redis.registry.cluster(8) == 8
+    assert await redis.registry.cluster() == 8
+    assert await redis.registry.cluster(8) == 8
+    with pytest.raises(ConfigurationError, match=r"4.*8"):
+        await redis.registry.cluster(4)
+
+
+async def test_another_format_is_refused(redis: Redis) -> None:
+    """What another version has stored is not touched."""
+    await redis.registry.cluster(8)
+    await redis.control.execute("HSET", redis.keys.cluster, "format", "2")
+    with pytest.raises(ConfigurationError, match="format 2"):
+        await redis.registry.cluster()
+
+
+async def test_a_collection_and_the_logs_change_together(redis: Redis) -> None:
+    """Creating, giving fields and dropping reach every shard's log once, in that order."""
+    first = define("books", {})
+    created = await asyncio.gather(
+        *(redis.registry.create_collection(define("books", {}), NUM_SHARDS) for _ in range(5)),
+        redis.registry.create_collection(first, NUM_SHARDS),
+    )
+    assert len({collection.uid for collection in created}) == 1
+    stored = created[0]
+    fields = [{"title": FieldType.TEXT}, {"title": FieldType.KEYWORD}]
+    given = await asyncio.gather(
+        *(redis.registry.compare_and_set_fields(stored, one, NUM_SHARDS) for one in fields)
+    )
+    assert given[0] == given[1]
+    assert given[0].fields in fields
+    assert await redis.registry.collections() == {"books": given[0]}
+    await redis.registry.drop_collection(stored, NUM_SHARDS)
+    assert await redis.registry.collections() == {}
+    with pytest.raises(NotFoundError):
+        await redis.registry.drop_collection(stored, NUM_SHARDS)
+    with pytest.raises(NotFoundError):
+        await redis.registry.compare_and_set_fields(stored, fields[0], NUM_SHARDS)
+    for shard in range(NUM_SHARDS):
+        entries = await redis.log.read(shard, START, 100_000)
+        assert [unpack_op(entry.op) for entry in entries] == [
+            Create(stored.to_json()),
+            Create(given[0].to_json()),
+            Drop(stored.uid),
+        ]
+
+
+async def test_a_recreated_collection_is_another(redis: Redis) -> None:
+    """Dropping by an outdated definition leaves a collection made anew under its name alone."""
+    old = await redis.registry.create_collection(define("books", {}), NUM_SHARDS)
+    await redis.registry.drop_collection(old, NUM_SHARDS)
+    new = await redis.registry.create_collection(define("books", {}), NUM_SHARDS)
+    assert new.uid != old.uid
+    with pytest.raises(NotFoundError):
+        await redis.registry.drop_collection(old, NUM_SHARDS)
+    assert await redis.registry.collection("books") == new
+
+
+async def test_heartbeats_and_counts(redis: Redis) -> None:
+    """What workers say is what gateways read; a heartbeat that is none is passed over."""
+    beat = Heartbeat("w0", 1, "here", [0], "0.1.0", 5, 4)
+    await redis.registry.beat(beat)
+    await redis.control.execute("HSET", redis.keys.workers, "odd", b"\xc1")
+    assert await redis.registry.heartbeats() == {"w0": beat}
+    await redis.registry.forget_worker("w0")
+    assert await redis.registry.heartbeats() == {}
+    await redis.registry.set_document_counts(0, {"u": 3, "v": 1})
+    await redis.registry.set_document_count("u", 2, 4)
+    assert await redis.registry.document_counts_of(["u", "v", "w"]) == {
+        "u": {0: 3, 2: 4},
+        "v": {0: 1},
+        "w": {},
+    }
+    await redis.registry.set_document_counts(0, {"u": 2}, dropped=["v"])
+    assert await redis.registry.document_counts("u") == {0: 2, 2: 4}
+    assert await redis.registry.document_counts("v") == {}
+    await redis.control.execute("RPUSH", redis.keys.search_queue(1), "a", "b")
+    assert await redis.registry.backlog([0, 1]) == {0: 0, 1: 2}

@@ -1,0 +1,126 @@
+"""The write path in one process: gateway's side, appliers and real indexer processes."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from common.config import LimitSettings, RedisSettings, Settings
+from common.control import Control, connect
+from common.keys import Keys
+from common.log import ShardLog
+from common.registry import Registry
+from gateway.collections import Collections
+from gateway.documents import Documents
+from shard_worker.applier import Applier
+from shard_worker.indexer import ShardState
+from shard_worker.store import Store
+from shard_worker.text_index import TextIndex
+from shard_worker.wiring import indexer_lane
+from tests.servers import RedisServer
+
+NUM_SHARDS = 2
+
+
+@dataclass
+class WritePath:
+    """What one test writes through.
+
+    Attributes:
+        states: shard → what the applier last reported.
+    """
+
+    settings: Settings
+    control: Control
+    keys: Keys
+    registry: Registry
+    log: ShardLog
+    collections: Collections
+    documents: Documents
+    states: dict[int, ShardState] = field(default_factory=dict)
+
+    @asynccontextmanager
+    async def applying(self) -> AsyncIterator[Applier]:
+        """One worker that applies all shards, for the block."""
+        shards = tuple(range(NUM_SHARDS))
+        lane = indexer_lane(self.settings, shards)
+        await lane.start()
+        try:
+            applier = Applier(
+                *(self.control, self.keys, self.registry, lane, shards, self.settings),
+                on_state=lambda state: self.states.__setitem__(state.shard, state),
+            )
+            await applier.open()
+            running = asyncio.create_task(applier.run())
+            try:
+                yield applier
+            finally:
+                running.cancel()
+                await asyncio.wait([running])
+        finally:
+            await lane.close(5.0)
+
+    def stored(self, uid: str) -> dict[str, dict[str, Any]]:
+        """Every document in the stores of all shards, by id; fails where one is there twice."""
+        found: dict[str, dict[str, Any]] = {}
+        for shard in range(NUM_SHARDS):
+            path = self.settings.data / "shards" / str(shard) / "store.sqlite"
+            store = Store.open(path, read_only=True)
+            for one, body in store.scan(uid):
+                assert one not in found
+                found[one] = json.loads(body)
+            store.close()
+        return found
+
+    def indexed(self, uid: str) -> list[str]:
+        """The ids that the text indexes of all shards find, sorted; an id found twice is twice."""
+        found: list[str] = []
+        for shard in range(NUM_SHARDS):
+            index = TextIndex.open(self.settings.data / "shards" / str(shard) / uid)
+            every = index.parse_native("*")
+            hits = index.searcher.search(every, max(index.searcher.num_docs, 1)).hits
+            found += index.ids([address for _, address in hits])
+        return sorted(found)
+
+
+@asynccontextmanager
+async def writing(
+    server: RedisServer,
+    prefix: str,
+    data: Path,
+    limits: dict[str, int] | None = None,
+    write_timeout_s: float = 20.0,
+) -> AsyncIterator[WritePath]:
+    """A gateway's side of the write path, for the block; nothing is applied yet."""
+    settings = Settings(
+        data=data,
+        redis=RedisSettings(url=server.url, key_prefix=prefix, reconnect_max_s=0.2),
+        limits=LimitSettings(**(limits or {})),
+    )
+    control = await connect(settings.redis)
+    keys = Keys(prefix)
+    registry, log = Registry(control, keys), ShardLog(control, keys)
+    await registry.cluster(NUM_SHARDS)
+    collections = Collections(registry, NUM_SHARDS, settings.rank_profiles)
+    documents = Documents(
+        log, collections, NUM_SHARDS, settings.limits, write_timeout_s=write_timeout_s
+    )
+    try:
+        yield WritePath(settings, control, keys, registry, log, collections, documents)
+    finally:
+        await control.close()
+
+
+async def ndjson(documents: Iterable[dict[str, Any]]) -> AsyncIterator[bytes]:
+    """Documents as a stream, cut after each line."""
+    for document in documents:
+        yield json.dumps(document).encode() + b"\n"
+
+
+async def pieces(*chunks: bytes) -> AsyncIterator[bytes]:
+    """A stream of these chunks."""
+    for chunk in chunks:
+        yield chunk
