@@ -40,7 +40,7 @@ class CallOutcome(Enum):
     IGNORED = "ignored"  # says nothing about the guarded side
 
 
-# An enum's member is looked up through a descriptor in Python 3.11: five times a global's price.
+# An enum's member is looked up through a descriptor in Python 3.11: ten times a global's price.
 _CLOSED: Final = State.CLOSED
 _OPEN: Final = State.OPEN
 _HALF_OPEN: Final = State.HALF_OPEN
