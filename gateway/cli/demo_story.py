@@ -52,12 +52,20 @@ class DemoStory:
         console: where it is told.
         client: of the cluster's gateway.
         stopped: set when the user does not want to see the rest.
+        now: a clock, in s.
     """
 
-    def __init__(self, console: Console, client: GatewayClient, stopped: threading.Event) -> None:
+    def __init__(
+        self,
+        console: Console,
+        client: GatewayClient,
+        stopped: threading.Event,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._console = console
         self._client = client
         self._stopped = stopped
+        self._now = now
         self._num_late = 0
 
     def tell(self, victim: Victim) -> None:
@@ -113,12 +121,12 @@ class DemoStory:
 
     def _until_full(self, question: str) -> SearchResult:
         """Ask until every shard was in time: the first answer has files to read from the disk."""
-        give_up_at = time.monotonic() + _PATIENCE_S
+        give_up_at = self._now() + _PATIENCE_S
         while True:
             result = self._ask(question)
             if result.coverage.is_full:
                 return result
-            if time.monotonic() > give_up_at:
+            if self._now() > give_up_at:
                 raise HedgerowError(
                     f"for {_PATIENCE_S:.0f} s no answer was whole: {result.coverage.degraded}"
                 )
@@ -140,22 +148,22 @@ class DemoStory:
 
     def _until_breakers_open(self, victim: Victim) -> None:
         self._head("5. Who goes on asking pays the deadline five times; then the breakers open")
-        give_up_at = time.monotonic() + _PATIENCE_S
+        give_up_at = self._now() + _PATIENCE_S
         while True:
             result = self._ask(QUESTIONS[-1])
             self._brief(result)
             if result.outcomes[Outcome.BREAKER_OPEN] == len(victim.shards):
                 break
-            if time.monotonic() > give_up_at or result.coverage.is_full:
+            if self._now() > give_up_at or result.coverage.is_full:
                 raise HedgerowError(f"no breaker opened: {result.coverage.degraded}")
         if result.took_ms >= DEADLINE_MS:
             raise HedgerowError(f"the breakers are open, and it took {result.took_ms:.0f} ms")
-        self._show(result)
+        self._console.print(Timeline(result))
         self._say("A dead shard costs nothing now: it is refused in microseconds, without Redis.")
 
     def _until_whole_again(self, victim: Victim) -> None:
         self._head("6. The worker is started again, a probe finds it, the breakers close")
-        give_up_at = time.monotonic() + 2 * _PATIENCE_S
+        give_up_at = self._now() + 2 * _PATIENCE_S
         was = ""
         while True:
             result = self._ask(QUESTIONS[-1])
@@ -166,10 +174,10 @@ class DemoStory:
                 was = now
             if result.coverage.is_full and set(states) == {"closed"}:
                 break
-            if time.monotonic() > give_up_at:
+            if self._now() > give_up_at:
                 raise HedgerowError(f"the answer stays partial: {result.coverage.degraded}")
             self._pause(_PAUSE_S)
-        self._show(result)
+        self._console.print(Timeline(result))
         self._say("Coverage is 100 % again. Nobody restarted the gateway, and nothing was lost.")
 
     def _breakers(self, victim: Victim) -> list[str]:

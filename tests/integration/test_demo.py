@@ -1,0 +1,113 @@
+"""`gateway demo` as a newcomer runs it, from the first line to the last process."""
+
+import asyncio
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.integration.processes import eventually
+from tests.integration.up_process import Caller, session_members
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+
+
+class Demo:
+    """A running demo; its output grows in `shown`."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        """Read what `process` prints."""
+        self.process = process
+        self.shown = ""
+        self._reader = asyncio.create_task(self._read())
+
+    async def _read(self) -> None:
+        assert self.process.stdout is not None
+        async for line in self.process.stdout:
+            self.shown += line.decode()
+
+    @property
+    def pids(self) -> set[int]:
+        """Every process of the cluster that it has named."""
+        named = re.findall(r"^(?:redis|gateway|worker-\d+) +(\d+) ", self.shown, re.MULTILINE)
+        return {int(pid) for pid in named + re.findall(r"is back \(pid (\d+)", self.shown)}
+
+    async def shows(self, text: str, timeout_s: float) -> None:
+        """Wait until it has printed `text`."""
+        await eventually(
+            lambda: text in self.shown or self._reader.done(), f"{text!r} is shown", timeout_s
+        )
+        assert text in self.shown, self.shown
+
+    async def end(self, number: signal.Signals) -> int:
+        """Signal it as a terminal does; its exit code."""
+        os.killpg(self.process.pid, number)
+        code = await self.process.wait()
+        await self._reader
+        return code
+
+
+def _entries(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir()]
+
+
+@pytest.fixture
+async def demo(tmp_path: Path) -> AsyncIterator[Demo]:
+    """A demo that stays up at its end."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "gateway.cli.main", "demo", "--keep", "--port", "0"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        start_new_session=True,
+    )
+    one = Demo(process)
+    yield one
+    if process.returncode is None:
+        await one.end(signal.SIGKILL)
+    await eventually(lambda: not session_members(one.pids), "everything is gone")
+
+
+async def test_the_demo_shows_what_it_claims_and_leaves_nothing(demo: Demo, tmp_path: Path) -> None:
+    """All steps pass, --keep leaves the cluster up, and Ctrl-C takes everything away."""
+    started_at = time.monotonic()
+    await demo.shows("The cluster stays up at", 240.0)
+    print(f"the demo took {time.monotonic() - started_at:.0f} s")  # noqa: T201 - for -rP
+    for step in (
+        r"[\d,]+ documents can be found",
+        r"coverage 100\.0 % of [\d,]+ documents \(shards: 8 ok\)",
+        r"kill -9 \d+",
+        r"worker-2 \(pid \d+\) was killed by SIGKILL",
+        r"coverage 7\d\.\d % of [\d,]+ documents \(shards: 6 ok, 2 timed_out\)",
+        r"no reply by the deadline",
+        r"2 breaker_open",
+        r"worker-2 is back",
+        r"Coverage is 100 % again",
+        r"All of it was seen",
+    ):
+        assert re.search(step, demo.shown), f"{step}\n{demo.shown}"
+    url = re.search(r"stays up at (http://\S+)", demo.shown)
+    assert url is not None
+    async with Caller(url[1]) as caller:
+        result = await caller.found("python-docs", "json decoder", k=1)
+        assert result["coverage"]["is_full"]
+        assert "json" in result["hits"][0]["id"].lower()
+    assert len(demo.pids) == 7
+    assert await demo.end(signal.SIGINT) == 0, demo.shown
+    assert session_members(demo.pids) == set()
+    assert _entries(tmp_path) == []
+
+
+async def test_a_demo_that_is_interrupted_leaves_nothing(demo: Demo, tmp_path: Path) -> None:
+    """Ctrl-C in the middle: the exit code says so, and processes and files are gone."""
+    await demo.shows("2. Documents", 60.0)
+    assert await demo.end(signal.SIGINT) == 128 + signal.SIGINT, demo.shown
+    assert demo.pids
+    assert session_members(demo.pids) == set()
+    assert _entries(tmp_path) == []
