@@ -6,7 +6,6 @@ document, grade (https://trec.nist.gov/data/qrels_eng/). Files may be compressed
 """
 
 import gzip
-import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -79,9 +78,10 @@ def read_judgements(path: Path) -> list[Judgement]:
 def _lines(path: Path, what: str) -> Iterator[tuple[int, str]]:
     """Yield the lines that are not empty, numbered from 1."""
     try:
-        with path.open("rb") as raw:
-            stream: Any = gzip.GzipFile(fileobj=raw) if path.suffix == ".gz" else raw
-            for number, line in enumerate(io.TextIOWrapper(stream, "utf-8-sig"), 1):
+        with (gzip.open if path.suffix == ".gz" else open)(
+            path, "rt", encoding="utf-8-sig"
+        ) as file:
+            for number, line in enumerate(file, 1):
                 if line.strip():
                     yield number, line.rstrip("\r\n")
     except (OSError, EOFError, UnicodeDecodeError) as error:

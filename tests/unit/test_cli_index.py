@@ -1,0 +1,272 @@
+"""`gateway index`: what is sent, what is told of lines that fail, and what happens on the way."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from common.errors import ConflictError, HedgerowError, NotFoundError, UnavailableError
+from gateway import loader
+from gateway.client import GatewayClient
+from gateway.loader import Loader, Rejected, pieces
+from gateway.sources import Line
+from tests.unit.command_line import CommandLine
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> CommandLine:
+    """Run commands against a scripted gateway that has no collection yet."""
+    command = CommandLine(monkeypatch, capsys)
+    command.gateway.collections.error = NotFoundError("there is no collection 'films'")
+    return command
+
+
+class Films:
+    """The gateway's side of a collection: it rejects lines that lack an id or say `bad`."""
+
+    def __init__(self, *, max_reported: int = 1000) -> None:
+        self.definition: dict[str, Any] | None = None
+        self.documents: list[dict[str, Any]] = []
+        self.waits: list[str] = []
+        self.failures: list[httpx.Response] = []
+        self._max_reported = max_reported
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        """Answer as docs/http.md says."""
+        if request.url.path == "/v1/collections/films":
+            if request.method == "PUT":
+                self.definition = json.loads(request.content)
+            if self.definition is None:
+                return httpx.Response(404, json={"detail": "there is no collection 'films'"})
+            return httpx.Response(200, json={"fields": self.definition.get("fields")})
+        assert request.url.path == "/v1/collections/films/documents"
+        if self.failures:
+            return self.failures.pop(0)
+        self.waits.append(request.url.params["wait"])
+        accepted, rejected = 0, []
+        for number, line in enumerate(request.content.splitlines(), 1):
+            document = json.loads(line) if line.endswith(b"}") else {}
+            if "id" in document and "bad" not in document:
+                self.documents.append(document)
+                accepted += 1
+            else:
+                rejected.append({"line": number, "reason": "is of no use"})
+        return httpx.Response(
+            200,
+            json={
+                "accepted": accepted,
+                "rejected": rejected[: self._max_reported],
+                "rejected_total": len(rejected),
+                "applied": True,
+            },
+        )
+
+
+def write(path: Path, *documents: Any) -> str:
+    """Write documents, or lines that are none, as NDJSON."""
+    lines = [one if isinstance(one, str) else json.dumps(one) for one in documents]
+    path.write_text("".join(line + "\n" for line in lines))
+    return str(path)
+
+
+def test_a_collection_is_created_and_filled(command: CommandLine, tmp_path: Path) -> None:
+    """Documents go into a new collection of the definition that the options give."""
+    films = Films()
+    command.answer = films
+    source = write(tmp_path / "films.jsonl", {"id": "1"}, {"id": "2"})
+    ended = command.run(
+        *("index", source, "--collection", "films", "--fields", "title=text, year=integer"),
+        *("--rank-profile", "bm25", "--language", "german"),
+    )
+    assert (ended.code, ended.err) == (0, "")
+    assert films.definition == {
+        "fields": {"title": "text", "year": "integer"},
+        "rank_profile": "bm25",
+        "language": "german",
+    }
+    assert films.documents == [{"id": "1"}, {"id": "2"}]
+    assert ended.out.startswith("films: 2 documents accepted")
+
+
+def test_a_collection_that_is_there_is_left_as_it_is(command: CommandLine, tmp_path: Path) -> None:
+    """Without a definition an existing collection is not defined again."""
+    films = Films()
+    films.definition = {"fields": {"title": "text"}}
+    command.answer = films
+    command.run("index", write(tmp_path / "f.jsonl", {"id": "1"}), "--collection", "films")
+    assert [request.method for request in command.requests].count("PUT") == 0
+    assert films.documents == [{"id": "1"}]
+
+
+def test_another_definition_is_a_conflict(command: CommandLine, tmp_path: Path) -> None:
+    """A definition that differs from what is there ends the command before any document goes."""
+    command.gateway.collections.error = ConflictError("its fields are others")
+    source = write(tmp_path / "f.jsonl", {"id": "1"})
+    ended = command.run("index", source, "--collection", "films", "--fields", "a=text")
+    assert (ended.code, ended.err) == (1, "gateway: its fields are others\n")
+    assert command.gateway.documents.loads == []
+
+
+@pytest.mark.parametrize("wait", ["logged", "applied"])
+def test_the_end_waits_for_all(command: CommandLine, tmp_path: Path, wait: str) -> None:
+    """Pieces are sent one after the other as they are safe; the end waits for all, when asked."""
+    films = Films()
+    command.answer = films
+    source = write(tmp_path / "f.jsonl", *({"id": str(n)} for n in range(loader.PIECE_LINES + 1)))
+    command.run("index", source, "--collection", "films", "--wait", wait)
+    assert films.waits == ["logged", "logged", *(["applied"] if wait == "applied" else [])]
+    assert [document["id"] for document in films.documents] == [
+        str(number) for number in range(loader.PIECE_LINES + 1)
+    ]
+
+
+def test_rejected_lines_are_named_and_kept(command: CommandLine, tmp_path: Path) -> None:
+    """Each rejected line is told by its number in the file, and kept with its reason."""
+    films = Films()
+    command.answer = films
+    source = write(tmp_path / "f.jsonl", {"id": "1"}, "", "{", {"x": 1}, {"id": "2"})
+    rejects = tmp_path / "rejects.ndjson"
+    ended = command.run("index", source, "--collection", "films", "--rejects", str(rejects))
+    assert ended.code == 0
+    assert "2 documents accepted" in ended.out
+    assert "2 rejected" in ended.out
+    assert ended.err.splitlines() == [
+        "gateway: line 3: is of no use",
+        "gateway: line 4: is of no use",
+    ]
+    assert [json.loads(line) for line in rejects.read_text().splitlines()] == [
+        {"line": 3, "reason": "is of no use", "document": "{"},
+        {"line": 4, "reason": "is of no use", "document": {"x": 1}},
+    ]
+
+
+def test_rejected_lines_beyond_those_reported_are_asked_for(
+    command: CommandLine, tmp_path: Path
+) -> None:
+    """A report that lists only its first rejections does not make the others disappear."""
+    films = Films(max_reported=3)
+    command.answer = films
+    lines = [{"id": str(n), **({"bad": True} if n % 2 else {})} for n in range(30)]
+    rejects = tmp_path / "rejects.ndjson"
+    command.run(
+        *("index", write(tmp_path / "f.jsonl", *lines), "--collection", "films"),
+        *("--rejects", str(rejects)),
+    )
+    found = [json.loads(line)["line"] for line in rejects.read_text().splitlines()]
+    assert found == list(range(2, 31, 2))
+    assert {document["id"] for document in films.documents} == {str(n) for n in range(0, 30, 2)}
+
+
+def test_many_rejected_lines_are_not_all_listed(command: CommandLine, tmp_path: Path) -> None:
+    """The terminal gets the first few and the number of the others."""
+    command.answer = Films()
+    source = write(tmp_path / "f.jsonl", {"id": "1"}, *(["no"] * 100))
+    ended = command.run("index", source, "--collection", "films")
+    assert "line 2:" in ended.err
+    assert "80 more" in ended.err
+    assert ended.err.count("\n") == 21
+
+
+def test_nothing_accepted_is_a_failure(command: CommandLine, tmp_path: Path) -> None:
+    """A file of which no line went in ends with 1."""
+    command.answer = Films()
+    ended = command.run("index", write(tmp_path / "f.jsonl", "no"), "--collection", "films")
+    assert ended.code == 1
+    assert "no document was accepted" in ended.err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        ("SOURCE", "--python-docs"),
+        ("nowhere.jsonl",),
+        ("SOURCE", "--fields", "title"),
+        ("SOURCE", "--fields", "=text"),
+        ("SOURCE", "--wait", "never"),
+    ],
+)
+def test_misuse_creates_nothing(
+    command: CommandLine, tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    """A command line that cannot work ends with 2 before a collection is made."""
+    films = Films()
+    command.answer = films
+    source = write(tmp_path / "f.jsonl", {"id": "1"})
+    named = [source if argument == "SOURCE" else argument for argument in arguments]
+    ended = command.run("index", *named, "--collection", "films")
+    assert (ended.code, ended.err.count("\n")) == (2, 1)
+    assert films.definition is None
+
+
+def make_loader(answer: Any, **told: Any) -> Loader:
+    """Load into films, through `answer`."""
+    client = GatewayClient("http://gateway", None, httpx.MockTransport(answer))
+    values: dict[str, Any] = {
+        "wait": "applied",
+        "on_rejected": lambda _: None,
+        "on_progress": lambda _: None,
+        "pause": lambda _: None,
+        **told,
+    }
+    return Loader(client, "films", **values)
+
+
+def unavailable(wait_s: int = 1) -> httpx.Response:
+    """Answer that nobody can answer now."""
+    headers = {"Retry-After": str(wait_s)}
+    return httpx.Response(503, json={"detail": "Redis does not answer"}, headers=headers)
+
+
+def test_a_piece_that_fails_for_now_is_sent_again() -> None:
+    """503 is waited out, longer each time and at least as long as the gateway says."""
+    films = Films()
+    films.failures = [unavailable(1), unavailable(1), unavailable(4)]
+    paused: list[float] = []
+    lines = [Line(1, b'{"id": "1"}')]
+    assert make_loader(films, pause=paused.append).load(lines).accepted == 1
+    assert films.documents == [{"id": "1"}]
+    assert paused == sorted(paused)
+    assert paused[0] >= 1
+    assert paused[2] >= 4
+
+
+def test_a_load_that_cannot_go_on_says_where_it_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When patience ends, the error names the lines and how many documents went in before."""
+    monkeypatch.setattr(loader, "GIVE_UP_AFTER_S", 0.0)
+    monkeypatch.setattr(loader, "PIECE_LINES", 2)
+    films = Films()
+    lines = [Line(number, b'{"id": "%d"}' % number) for number in range(1, 6)]
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        return unavailable() if b'"3"' in request.content else films(request)
+
+    with pytest.raises(HedgerowError, match=r"lines 3 and 4, 2 documents .* Redis does not") as one:
+        make_loader(answer).load(lines)
+    assert not isinstance(one.value, UnavailableError)
+    assert [document["id"] for document in films.documents] == ["1", "2"]
+
+
+def test_lines_that_are_no_documents_are_never_sent() -> None:
+    """What the source already knows to be of no use is reported and not sent."""
+    films = Films()
+    rejected: list[Rejected] = []
+    lines = [Line(1, b'{"id": "1"}'), Line(2, b"x", "is longer than a line may be")]
+    make_loader(films, on_rejected=rejected.append).load(lines)
+    assert rejected == [Rejected(2, "is longer than a line may be", b"x")]
+    assert films.documents == [{"id": "1"}]
+
+
+def test_pieces_are_bounded_by_lines_and_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No piece has more lines or bytes than the bounds, and all lines are there in order."""
+    monkeypatch.setattr(loader, "PIECE_LINES", 7)
+    monkeypatch.setattr(loader, "PIECE_BYTES", 100)
+    lines = [Line(number, b"x" * (number * 37 % 60)) for number in range(1, 200)]
+    cut = list(pieces(lines))
+    assert [line for piece in cut for line in piece] == lines
+    assert all(0 < len(piece) <= 7 for piece in cut)
+    assert all(sum(len(line.document) for line in piece) <= 100 for piece in cut)
+    huge = [Line(1, b"x" * 500), Line(2, b"y")]
+    assert list(pieces(huge)) == [[huge[0]], [huge[1]]]

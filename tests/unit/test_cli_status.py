@@ -1,0 +1,109 @@
+"""`gateway status`: everything an operator looks for is in the picture."""
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.unit.command_line import CommandLine
+
+STATUS: dict[str, Any] = {
+    "shards": [
+        {
+            "shard": 0,
+            "workers": ["w-a", "w-b"],
+            "breaker": "closed",
+            "backlog": 0,
+            "documents": {"films": 1750, "books": 3},
+        },
+        {
+            "shard": 1,
+            "workers": [],
+            "breaker": "forced_open",
+            "backlog": 12,
+            "documents": {"films": 1600},
+        },
+        {
+            "shard": 2,
+            "workers": ["w-b"],
+            "breaker": "half_open",
+            "backlog": None,
+            "documents": {},
+        },
+    ],
+    "workers": [
+        {
+            "id": "w-a",
+            "pid": 4711,
+            "host": "h1",
+            "shards": [0],
+            "version": "0.1.0",
+            "lanes": {
+                "process": {"busy": 1, "capacity": 2, "restarts": 3, "waiting": 0},
+                "thread": {"busy": 4, "capacity": 4, "lost": 2},
+                "loop": {},
+            },
+        },
+        {
+            "id": "w-b",
+            "pid": 4712,
+            "host": "h1",
+            "shards": [0, 2],
+            "version": "0.1.0",
+            "lanes": {},
+        },
+    ],
+    "quarantine": [
+        {"fingerprint": "ab12", "kills": 2, "query": "evil [bold]query\x1b[2J", "worker": "w-a"}
+    ],
+    "redis": {"connected": True, "name": "valkey", "version": "9.1.2", "pid": 99},
+}
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> CommandLine:
+    """Run commands against a scripted gateway whose state is `STATUS`."""
+    command = CommandLine(monkeypatch, capsys)
+
+    async def status() -> dict[str, Any]:
+        return STATUS
+
+    command.gateway.status = status  # type: ignore[method-assign] # another state than the usual
+    return command
+
+
+def test_json_is_the_state_as_it_is(command: CommandLine) -> None:
+    """--json prints what GET /v1/status answers."""
+    ended = command.run("status", "--json")
+    assert (ended.code, json.loads(ended.out)) == (0, STATUS)
+
+
+def test_the_picture_has_what_an_operator_looks_for(command: CommandLine) -> None:
+    """Shards, workers, documents, breakers, backlog, lost threads and quarantine are all shown."""
+    ended = command.run("status")
+    assert (ended.code, ended.err) == (0, "")
+    lines = ended.out.splitlines()
+    assert all(len(line) <= 80 for line in lines)
+    assert "3 shards on 2 workers" in lines[0]
+    assert "1 shards without a worker" in lines[0]
+    assert "valkey 9.1.2 (pid 99)" in lines[0]
+    words = " ".join(ended.out.split())
+    for expected in (
+        "0 closed 0 w-a, w-b films 1,750, books 3",
+        "1 forced_open 12 none films 1,600",
+        "2 half_open ? w-b none",
+        "process 1/2 3 restarts",
+        "2 lost",
+        "4711",
+        "ab12",
+        "evil [bold]query",
+    ):
+        assert expected in words, expected
+    assert "\x1b" not in ended.out
+
+
+def test_redis_away_is_shown(command: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Redis that does not answer is said in the first line."""
+    away = {"connected": False, "name": None, "version": None, "pid": None}
+    monkeypatch.setitem(STATUS, "redis", away)
+    assert "Redis does not answer" in command.run("status").out.splitlines()[0]
