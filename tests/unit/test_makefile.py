@@ -1,0 +1,128 @@
+"""The Makefile: what it lists is what there is, and its recipes are what they promise."""
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+LISTED = {
+    *("setup", "demo", "up", "down", "query", "check", "bench", "clean"),
+    *("test", "test-unit", "test-integration", "test-containers"),
+}
+
+pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="NEEDS MAKE")
+
+
+def _make(*arguments: str, folder: Path = ROOT, **environment: str) -> tuple[int, str]:
+    """Run make; its exit code, and what it printed."""
+    # A make that runs these tests hands its own flags and variables down.
+    inherited = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in {"MAKEFLAGS", "MAKELEVEL", "MFLAGS", "Q", "JSON"}
+    }
+    done = subprocess.run(
+        ["make", *arguments],
+        cwd=folder,
+        env={**inherited, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    return done.returncode, done.stdout
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """A folder with the Makefile and what its rules depend on, and no .venv."""
+    for name in ("Makefile", "pyproject.toml", *(path.name for path in ROOT.glob("*.lock"))):
+        shutil.copy(ROOT / name, tmp_path / name)
+    return tmp_path
+
+
+def test_make_alone_lists_every_target() -> None:
+    """`make` prints each target with a line about it, and nothing else happens."""
+    code, shown = _make()
+    assert code == 0
+    listed = re.findall(r"^  (\S+) +(\S.*)$", shown, re.MULTILINE)
+    assert {name for name, _ in listed} == LISTED
+    assert len(listed) == len(LISTED)
+
+
+@pytest.mark.parametrize("target", sorted(LISTED))
+def test_every_listed_target_can_be_made(target: str, copy: Path) -> None:
+    """Each target has a recipe, from a fresh clone on."""
+    code, shown = _make("-n", target, "Q=anything", folder=copy)
+    assert code == 0, shown
+    assert "Nothing to be done" not in shown
+
+
+@pytest.mark.parametrize("uv", ["", "/usr/bin/true"])
+def test_what_is_installed_is_locked(uv: str, copy: Path) -> None:
+    """Both installers take the locked versions by their hashes, and the project without more."""
+    code, shown = _make("-n", "setup", f"UV={uv}", folder=copy)
+    assert code == 0
+    installs = [
+        line for line in shown.splitlines() if re.search(r"pip install .*(-r|--edit)", line)
+    ]
+    assert len(installs) == 4
+    for line in installs:
+        assert "--require-hashes" in line or "--no-deps --no-build-isolation" in line
+        assert line.startswith(f"{uv} pip" if uv else ".venv/bin/python -m pip")
+
+
+def test_setup_is_done_once_and_again_when_a_lock_changes(copy: Path) -> None:
+    """A second `make setup` installs nothing; a newer lock file makes it install."""
+    (copy / ".venv").mkdir()
+    for stamp in (".made", ".runtime", ".development"):
+        (copy / ".venv" / stamp).touch()
+    assert "install" not in _make("-n", "setup", folder=copy)[1]
+    os.utime(copy / "requirements.lock", (4e9, 4e9))
+    assert "--require-hashes -r requirements.lock" in _make("-n", "setup", folder=copy)[1]
+
+
+def test_an_old_python_is_refused_with_a_way_out(copy: Path) -> None:
+    """A Python below 3.11 is told of before anything is installed."""
+    old = copy / "old-python"
+    old.write_text("#!/bin/sh\nexit 1\n")
+    old.chmod(0o755)
+    code, shown = _make("setup", f"PYTHON={old}", "UV=", folder=copy)
+    assert code != 0
+    assert "Python 3.11 or newer is needed" in shown
+    assert not (copy / ".venv").exists()
+
+
+def test_a_query_may_hold_any_quotes(copy: Path) -> None:
+    """Q reaches the command as it was given, whatever it holds."""
+    programs = copy / ".venv" / "bin"
+    programs.mkdir(parents=True)
+    for stamp in (".made", ".runtime", ".development"):
+        (copy / ".venv" / stamp).touch()
+    gateway = programs / "gateway"
+    gateway.write_text('#!/bin/sh\nprintf "%s|" "$@"\n')
+    gateway.chmod(0o755)
+    question = """it's "quoted" `x` & more"""
+    code, shown = _make("query", f"Q={question}", "C=books", folder=copy)
+    assert code == 0
+    assert shown == f"query|{question}|--collection|books|"
+
+
+def test_a_query_without_a_question_says_how(copy: Path) -> None:
+    """`make query` alone shows the usage."""
+    (copy / ".venv").mkdir()
+    for stamp in (".made", ".runtime"):
+        (copy / ".venv" / stamp).touch()
+    code, shown = _make("query", folder=copy)
+    assert code != 0
+    assert 'usage: make query Q="your question"' in shown
+
+
+def test_bench_passes_the_file_on(copy: Path) -> None:
+    """JSON=FILE becomes the argument of the benchmark."""
+    assert re.search(r"-m bench *$", _make("-n", "bench", folder=copy)[1])
+    assert '-m bench --json "$JSON"' in _make("-n", "bench", "JSON=out.json", folder=copy)[1]
