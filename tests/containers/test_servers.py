@@ -163,7 +163,7 @@ async def test_the_control_plane_outlives_a_server_that_is_killed(server: Server
     async with connected(server.settings) as control:
         registry = Registry(control, keys)
         await registry.cluster(4)
-        async with aclosing(control.events(keys.events)) as events:  # type: ignore[type-var]
+        async with aclosing(control.events(keys.events)) as events:
             assert await anext(events) == RECONNECTED
             await asyncio.to_thread(server.kill)
             with pytest.raises(RedisUnavailableError):
