@@ -14,8 +14,7 @@ from tests.conftest import missing
 # and a container with access to the engine. Everything here is removed by its own fixture instead.
 os.environ.setdefault("TESTCONTAINERS_RYUK_DISABLED", "true")
 
-VALKEY_IMAGE = "valkey/valkey:8.1"  # that of compose.yaml
-REDIS_IMAGE = "redis:8.0"
+IMAGES = ("valkey/valkey:8.1", "redis:8.0")  # the first is that of compose.yaml
 
 
 def docker(*args: str, timeout_s: float = 60.0) -> str:
@@ -53,7 +52,7 @@ def engine() -> None:
         missing("a running container engine")
 
 
-@pytest.fixture(scope="session", params=[VALKEY_IMAGE, REDIS_IMAGE])
+@pytest.fixture(scope="session", params=IMAGES)
 def server_image(request: pytest.FixtureRequest, engine: None) -> str:
     """Each server that Hedgerow runs on, here or pulled."""
     image: str = request.param
