@@ -25,7 +25,7 @@ _YOUNG_S = 1.0
 # channel open can keep its EOF away.
 _LAST_WORDS_S = 0.05
 # A factory that takes longer hangs: its process is killed and started again.
-_START_TIMEOUT_S = 120.0
+_START_TIMEOUT_S = 60.0
 
 
 class CrewListener(Protocol):
@@ -158,8 +158,9 @@ class Crew:
 
     # ---- what slots say
 
-    def on_report(self, slot: ScorerSlot, error: str) -> None:
+    def on_report(self, slot: ScorerSlot, pid: int, error: str) -> None:
         """A scorer has made its handler, or failed to."""
+        slot.pid = pid  # this may come before the launcher's word of it
         if error:
             _log.error("scorer_start_failed", lane=self._spec.name, pid=slot.pid, error=error)
             slot.state = SlotState.DYING
@@ -227,27 +228,29 @@ class Crew:
         """The slot's process is gone and has said its last: give up its batch, replace it."""
         status = self._statuses.pop(slot.number)
         now = time.monotonic()
-        was_starting = slot.state is SlotState.STARTING
-        has_failed = now < slot.ready_at or (
-            slot.num_batches == 0 and now - slot.ready_at < _YOUNG_S
-        )
+        never_served = now < slot.ready_at
+        has_failed = never_served or (slot.num_batches == 0 and now - slot.ready_at < _YOUNG_S)
         slot.num_failures = slot.num_failures + 1 if has_failed else 0
         pid, slot.pid = slot.pid, 0
         slot.state = SlotState.DOWN
         how = describe_status(status)
         _log.warning("scorer_ended", lane=self._spec.name, pid=pid, how=how)
-        if was_starting:
+        if never_served:
             self._fail_start(f"{self._spec.factory}: the scorer {how} at its start")
         assert self._listener is not None  # noqa: S101 - set by start
         self._listener.on_gone(slot, status)
-        if self._launcher is None or self._is_closing:
-            return  # a new launcher starts all
+        if self._launcher is None or self._is_closing or not self._has_started():
+            return  # a new launcher starts all; a start that failed is not tried again
         self.num_restarts += 1
         delay_s = restart_delay_s(slot.num_failures, random.random)
         if delay_s:
             self._later(delay_s, lambda: self._start_scorer(slot))
         else:
             self._start_scorer(slot)
+
+    def _has_started(self) -> bool:
+        ready = self._all_ready
+        return ready is not None and ready.done() and ready.exception() is None
 
     def _fail_start(self, reason: str) -> None:
         if self._all_ready is not None and not self._all_ready.done():

@@ -18,6 +18,10 @@ from shard_worker.lanes.work import ENDED, Ticket
 # goes elsewhere.
 _LONG_WINDOWS = 4.0
 _SHORTEST_LONG_S = 0.01
+# A scorer that has a batch, runs nothing, sends nothing and reads nothing for so long is stopped
+# (SIGSTOP) or stuck outside of any work. Its works have long been given to others or answered, so
+# only its slot is at stake, and a scorer that is merely starved of CPU must not be taken for it.
+_STUCK_S = 5.0
 # Looking again at once would find nothing new.
 _SHORTEST_PAUSE_S = 0.001
 
@@ -88,23 +92,18 @@ class Guard:
         if running is not None and now >= running.expires_at + self._grace_s:
             self._queue.kill(slot, running)
             return
-        if running is None and now >= slot.heard_at + self._long_s + self._grace_s:
-            # Stopped (SIGSTOP), or stuck outside of any work: nobody's fault.
-            self._queue.kill(slot, None)
+        if running is None and slot.is_silent(_STUCK_S, now):
+            self._queue.kill(slot, None)  # nobody's fault
             return
         slot.is_long = True
         self._relieve(slot, running, now)
-        check_at = math.inf
+        # Whose end comes first; and now and then whatever comes, since what runs changes.
+        check_at = now + self._grace_s + self._long_s
         for ticket in slot.batch:
             if ticket is running:
                 check_at = min(check_at, ticket.expires_at + self._grace_s)
             elif slot.is_open(ticket):
                 check_at = min(check_at, ticket.expires_at)
-        if running is None:
-            check_at = min(check_at, slot.heard_at + self._long_s + self._grace_s)
-        else:
-            # What runs after it may have an earlier end; look now and then.
-            check_at = min(check_at, now + self._grace_s + self._long_s)
         slot.check_at = max(check_at, now + _SHORTEST_PAUSE_S)
 
     def _relieve(self, slot: ScorerSlot, running: Ticket | None, now: float) -> None:

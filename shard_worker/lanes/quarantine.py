@@ -26,9 +26,10 @@ class QuarantineEntry:
 
 
 class Quarantine:
-    """Counts kills by fingerprint; after `after` kills within `expiry_s`, refuses until expiry.
+    """Counts kills by fingerprint; refuses what has killed `after` times, until it expires.
 
-    Each kill renews the expiry, so a work is forgotten `expiry_s` after its last kill. At most
+    Each kill renews the expiry, so a work is forgotten `expiry_s` after its last kill, and kills
+    count together when each comes within `expiry_s` of the one before. At most
     `max_entries` fingerprints are remembered; the one that killed least recently goes first.
     """
 

@@ -2,7 +2,7 @@
 
 Frames are MessagePack objects, one after the other:
 
-    scorer → worker, once:  text                   "" when the factory returned, else its error
+    scorer → worker, once:  [pid, error]           error is "" when the factory returned
     worker → scorer:        [generation, [payload, …]]
     scorer → worker:        [is_last, num_run, elapsed_us, [[index, code, started_at, work_us,
                              body or message], …]]
@@ -16,6 +16,7 @@ import contextlib
 import faulthandler
 import gc
 import importlib
+import os
 import pickle
 import signal
 import socket
@@ -69,13 +70,13 @@ def run_scorer(spec: ScorerSpec, channel: socket.socket, region: Region) -> None
         handler = _make_handler(spec)
     except Exception as error:  # noqa: BLE001 - whatever the factory raises is the start's outcome
         traceback.print_exception(error)
-        channel.sendall(packer.pack(_last_line(error)))
+        channel.sendall(packer.pack((os.getpid(), _last_line(error))))
         return
     # What exists now lives as long as the process: the collector need not look at it again.
     gc.collect()
     gc.freeze()
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-        channel.sendall(packer.pack(""))
+        channel.sendall(packer.pack((os.getpid(), "")))
         serve(channel, region, handler)
 
 

@@ -29,8 +29,8 @@ class SlotState(Enum):
 class SlotListener(Protocol):
     """Who hears from a slot; always called on the event loop."""
 
-    def on_report(self, slot: "ScorerSlot", error: str) -> None:
-        """The scorer has made its handler ("") or failed to, with this error."""
+    def on_report(self, slot: "ScorerSlot", pid: int, error: str) -> None:
+        """The scorer, process `pid`, has made its handler ("") or failed to, with this error."""
 
     def on_frame(self, slot: "ScorerSlot", frame: Frame) -> None:
         """Results of the current batch."""
@@ -66,7 +66,7 @@ class Channel(asyncio.Protocol):
             if slot.state is SlotState.READY:
                 self._listener.on_frame(slot, frame)
             elif slot.state is SlotState.STARTING:
-                self._listener.on_report(slot, frame)
+                self._listener.on_report(slot, *frame)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         """The scorer hung up, or was hung up on."""
@@ -84,6 +84,7 @@ class ScorerSlot:
         num_open: how many of them have not ended and are still this scorer's.
         first_generation: the generation of the first; the others count on from it.
         heard_at: when the batch was sent or the last results came, s.
+        num_unread: bytes of the frame that had not left for the scorer when last looked at.
         check_at: when the lane looks after this batch, s.
         is_long: whether the batch runs longer than it should and counts as no room.
         number: the process's number, unique in the lane.
@@ -105,6 +106,7 @@ class ScorerSlot:
         self.num_open = 0
         self.first_generation = 0
         self.heard_at = 0.0
+        self.num_unread = 0
         self.check_at = math.inf
         self.is_long = False
         self._current = region.current
@@ -170,6 +172,15 @@ class ScorerSlot:
         """The ticket that the scorer says it runs, which may have been taken back meanwhile."""
         index = self._current[0] - self.first_generation
         return self.batch[index] if 0 <= index < len(self.batch) else None
+
+    def is_silent(self, for_s: float, now: float) -> bool:
+        """Whether the scorer has neither sent results nor read of its batch for so long."""
+        transport = None if self.channel is None else self.channel.transport
+        num_unread = 0 if transport is None else transport.get_write_buffer_size()
+        if num_unread < self.num_unread:
+            self.heard_at = now  # a large frame takes its time to cross
+        self.num_unread = num_unread
+        return now >= self.heard_at + for_s
 
     def is_open(self, ticket: Ticket) -> bool:
         """Whether a ticket of the batch is still this scorer's."""

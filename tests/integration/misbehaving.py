@@ -1,12 +1,198 @@
-"""Handlers for scorer processes that do what a handler must not."""
+"""A handler for scorer processes that does what a handler must not, on command.
 
+A payload is "name command [argument]"; before the command runs, its name is noted in the journal
+file, so that a test sees how often each work was started, and by whom.
+"""
+
+import ctypes
+import os
+import signal
+import sys
+import time
+from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 
+from common.errors import ExpiredError, RankingError
 from shard_worker.lanes.budget import Budget
 
 Handler = Callable[[bytes, Budget], bytes]
 
 
+@dataclass(frozen=True)
+class Config:
+    """Where the handler keeps its journal and looks for flags."""
+
+    folder: str
+
+    @property
+    def journal(self) -> Path:
+        """One line a start of a work: its name and the process."""
+        return Path(self.folder) / "journal"
+
+    @property
+    def broken(self) -> Path:
+        """While this file exists, `make` fails; it notes each try in the journal."""
+        return Path(self.folder) / "broken"
+
+    def starts(self) -> Counter[str]:
+        """How often each work was started."""
+        if not self.journal.exists():
+            return Counter()
+        return Counter(line.split()[0] for line in self.journal.read_text().splitlines())
+
+    def pids(self, name: str) -> list[int]:
+        """The processes that started this work, in order."""
+        lines = [line.split() for line in self.journal.read_text().splitlines()]
+        return [int(pid) for noted, pid in lines if noted == name]
+
+
 def echo(_config: object) -> Handler:
     """A handler that returns what it gets."""
     return lambda payload, _budget: payload
+
+
+def make(config: Config) -> Handler:
+    """A handler that obeys commands; fails while the config's flag `broken` is there."""
+    if config.broken.exists():
+        note(config, "broken-start")
+        raise RuntimeError("the index is locked")
+    kept: list[Budget] = []
+
+    def handle(payload: bytes, budget: Budget) -> bytes:
+        name, command, argument = (*payload.decode().split(" ", 2), "")[:3]
+        note(config, name)
+        return COMMANDS[command](Call(config, budget, name, argument, kept))
+
+    return handle
+
+
+def raise_at_start(_config: object) -> Handler:
+    """A factory that fails."""
+    raise RuntimeError("no such index")
+
+
+def exit_at_start(_config: object) -> Handler:
+    """A factory that takes its process with it."""
+    os._exit(7)
+
+
+def note(config: Config, name: str) -> None:
+    """Append to the journal, in one write, so that lines of several processes stay whole."""
+    fd = os.open(config.journal, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    os.write(fd, f"{name} {os.getpid()}\n".encode())
+    os.close(fd)
+
+
+@dataclass(frozen=True)
+class Call:
+    """What a command knows: `kept` are the budgets of earlier works in this process."""
+
+    config: Config
+    budget: Budget
+    name: str
+    argument: str
+    kept: list[Budget]
+
+
+def _echo(call: Call) -> bytes:
+    return call.name.encode()
+
+
+def _exit(call: Call) -> bytes:
+    os._exit(3)
+
+
+def _segfault(call: Call) -> bytes:
+    ctypes.string_at(0)
+    raise AssertionError("address 0 was read")
+
+
+def _kill(call: Call) -> bytes:
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError("survived SIGKILL")
+
+
+def _system_exit(call: Call) -> bytes:
+    sys.exit(4)
+
+
+def _crash_first(call: Call) -> bytes:
+    if call.config.starts()[call.name] == 1:
+        os._exit(3)
+    return call.name.encode()
+
+
+def _leave_child(call: Call) -> bytes:
+    """Die, but leave a process behind that holds every descriptor of this one."""
+    if os.fork() == 0:
+        time.sleep(float(call.argument))
+        os._exit(0)
+    os._exit(3)
+
+
+def _spin(call: Call) -> bytes:
+    while True:
+        pass
+
+
+def _sleep(call: Call) -> bytes:
+    time.sleep(float(call.argument))
+    return call.name.encode()
+
+
+def _obey(call: Call) -> bytes:
+    while not call.budget.expired():
+        time.sleep(0.001)
+    raise ExpiredError("obeyed")
+
+
+def _ignore_tripped(call: Call) -> bytes:
+    """Return a body in spite of an expired call.budget."""
+    while not call.budget.expired():
+        time.sleep(0.001)
+    return call.name.encode()
+
+
+def _ranking_error(call: Call) -> bytes:
+    raise RankingError("boost: division by zero")
+
+
+def _value_error(call: Call) -> bytes:
+    raise ValueError("bad shard")
+
+
+def _no_bytes(call: Call) -> bytes:
+    return "text"  # type: ignore[return-value]  # it is what a careless handler does
+
+
+def _remaining(call: Call) -> bytes:
+    call.kept.append(call.budget)
+    return repr(call.budget.remaining_s()).encode()
+
+
+def _ask_first_budget(call: Call) -> bytes:
+    return repr(
+        (call.kept[0].expired(), call.kept[0].remaining_s(), call.budget.expired())
+    ).encode()
+
+
+COMMANDS: dict[str, Callable[[Call], bytes]] = {
+    "echo": _echo,
+    "exit": _exit,
+    "segfault": _segfault,
+    "kill": _kill,
+    "system-exit": _system_exit,
+    "crash-first": _crash_first,
+    "leave-child": _leave_child,
+    "spin": _spin,
+    "sleep": _sleep,
+    "obey": _obey,
+    "ignore-tripped": _ignore_tripped,
+    "ranking-error": _ranking_error,
+    "value-error": _value_error,
+    "no-bytes": _no_bytes,
+    "remaining": _remaining,
+    "ask-first-budget": _ask_first_budget,
+}

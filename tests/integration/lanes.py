@@ -1,0 +1,161 @@
+"""What the process lane's tests share: a lane over the misbehaving handler, and ways to see it."""
+
+import asyncio
+import contextlib
+import math
+import os
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from common.errors import WorkError
+from shard_worker.lanes.process_lane import Done, ProcessLane, Ticket, Work
+from shard_worker.lanes.quarantine import Quarantine
+from shard_worker.lanes.scorer_slot import SlotState
+from tests.integration.misbehaving import Config
+
+KILL_GRACE_S = 0.1
+
+
+@dataclass
+class Call:
+    """A submitted work and everything that its `on_done` was told."""
+
+    ticket: Ticket | None = None
+    dones: list[Done] = field(default_factory=list)
+    ended_at: float = math.inf
+
+    @property
+    def error(self) -> WorkError | None:
+        """The error of the only ending."""
+        (done,) = self.dones
+        return done.error
+
+    @property
+    def body(self) -> bytes:
+        """The body of the only ending, which was good."""
+        (done,) = self.dones
+        assert done.error is None, done.error
+        return done.body
+
+
+@dataclass
+class Bench:
+    """A lane that is being tried."""
+
+    lane: ProcessLane
+    config: Config
+
+    def submit(
+        self, command: str, timeout_s: float = 30.0, fingerprint: bytes | None = None
+    ) -> Call:
+        """Submit "name command argument"; the name says what the journal notes."""
+        call = Call()
+
+        def on_done(done: Done) -> None:
+            call.dones.append(done)
+            call.ended_at = time.monotonic()
+
+        expires_at = time.monotonic() + timeout_s
+        work = Work(command.encode(), expires_at, fingerprint, command)
+        call.ticket = self.lane.submit(work, on_done)
+        return call
+
+    async def ended(self, *calls: Call, within_s: float = 20.0) -> None:
+        """Wait until each has ended, and a moment more, in which none ends again."""
+        await eventually(lambda: all(call.dones for call in calls), within_s)
+        await asyncio.sleep(0.02)
+        assert [len(call.dones) for call in calls] == [1] * len(calls)
+
+    async def started(self, name: str, times: int = 1) -> int:
+        """Wait until the work has been started so often; returns the pid of the last start."""
+        await eventually(lambda: self.config.starts()[name] >= times)
+        return self.config.pids(name)[-1]
+
+    async def whole(self) -> None:
+        """Wait until every slot has a scorer that is ready, and none has work."""
+        load = self.lane.load
+        await eventually(lambda: load()["alive"] == load()["capacity"] and load()["busy"] == 0)
+
+    def pids(self) -> list[int]:
+        """The scorers' pids."""
+        return [pid for pid in self.lane.load()["pids"] if pid]
+
+    def ready_pids(self) -> list[int]:
+        """Those whose factory has returned: one that is stopped before is waited for, long."""
+        slots = self.lane._crew.slots
+        return [slot.pid for slot in slots if slot.state is SlotState.READY]
+
+
+@contextlib.asynccontextmanager
+async def running(
+    folder: Path,
+    *,
+    num_processes: int = 2,
+    max_batch: int = 64,
+    batch_window_ms: float = 4.0,
+    quarantine: Quarantine | None = None,
+) -> AsyncIterator[Bench]:
+    """A lane over the misbehaving handler; at its end no process and no descriptor is left."""
+    config = Config(str(folder))
+    num_fds = count_fds()
+    lane = ProcessLane(
+        factory="tests.integration.misbehaving:make",
+        config=config,
+        num_processes=num_processes,
+        max_batch=max_batch,
+        batch_window_ms=batch_window_ms,
+        kill_grace_ms=KILL_GRACE_S * 1000,
+        quarantine=quarantine,
+        name="scorers",
+    )
+    bench = Bench(lane, config)
+    await lane.start()
+    pids = set(bench.pids())
+    try:
+        yield bench
+        pids |= set(bench.pids())
+    finally:
+        await lane.close(0.0)
+    assert [pid for pid in pids if is_running(pid)] == []
+    assert count_fds() == num_fds
+
+
+async def eventually(condition: Callable[[], bool], within_s: float = 10.0) -> None:
+    """Wait for something that another process does."""
+    deadline = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {within_s} s"
+        await asyncio.sleep(0.002)
+
+
+def is_alive(pid: int) -> bool:
+    """Whether the process exists, zombies included: a lane reaps what it starts."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def is_running(pid: int) -> bool:
+    """Whether the process exists and is no zombie: for orphans, whose reaper is not ours."""
+    try:
+        return _stat(pid)[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def parent_of(pid: int) -> int:
+    """The pid of a process's parent: of a scorer's, its launcher (Linux)."""
+    return int(_stat(pid)[1])
+
+
+def _stat(pid: int) -> list[str]:
+    return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+
+
+def count_fds() -> int:
+    """Open descriptors of this process."""
+    return len(list(Path("/dev/fd").iterdir()))

@@ -1,0 +1,296 @@
+"""Scorers that die, hang or stop, by real signals: who pays, and how the slot comes back."""
+
+import asyncio
+import contextlib
+import os
+import random
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from common.errors import ExpiredError, QuarantinedError, ScorerCrashedError, WorkError
+from shard_worker.lanes.process_lane import Work
+from shard_worker.lanes.quarantine import Quarantine
+from tests.integration.lanes import (
+    KILL_GRACE_S,
+    eventually,
+    is_alive,
+    is_running,
+    parent_of,
+    running,
+)
+
+pytestmark = pytest.mark.integration
+
+CRASHES = ["exit", "segfault", "kill", "system-exit"]
+
+
+@pytest.mark.parametrize("command", CRASHES)
+async def test_a_crash_takes_only_its_own_process(tmp_path: Path, command: str) -> None:
+    """It is tried once more, then fails; others' work runs on untouched; the slots come back."""
+    async with running(tmp_path, num_processes=3) as bench:
+        long = bench.submit("long sleep 0.5")
+        untouched = await bench.started("long")
+        crashing = bench.submit(f"bad {command}")
+        others = [bench.submit(f"w{at} echo") for at in range(10)]
+        await bench.ended(long, crashing, *others)
+        assert type(crashing.error) is ScorerCrashedError
+        assert [call.body for call in others] == [b"w%d" % at for at in range(10)]
+        assert long.body == b"long"
+        starts = bench.config.starts()
+        assert starts["bad"] == 2
+        assert starts["long"] == 1
+        await bench.whole()
+        load = bench.lane.load()
+        assert (load["crashes"], load["restarts"]) == (2, 2)
+        assert untouched in bench.pids()
+
+
+async def test_a_crash_that_does_not_repeat_costs_only_time(tmp_path: Path) -> None:
+    """A work whose first try died is answered by its second."""
+    async with running(tmp_path, num_processes=1) as bench:
+        call = bench.submit("a crash-first")
+        await bench.ended(call)
+        assert call.body == b"a"
+        assert bench.config.starts()["a"] == 2
+
+
+async def test_works_behind_a_crash_are_moved_not_blamed(tmp_path: Path) -> None:
+    """In one frame with two that crash, all others are answered, each started once."""
+    async with running(tmp_path, num_processes=1, batch_window_ms=1000.0) as bench:
+        for _ in range(100):  # cheap work is measured, so that all goes into one frame
+            await bench.lane.run(Work(b"warm echo", time.monotonic() + 30))
+        commands = ["echo"] * 5 + ["exit"] + ["echo"] * 5 + ["segfault"] + ["echo"] * 5
+        calls = [bench.submit(f"w{at} {command}") for at, command in enumerate(commands)]
+        await bench.ended(*calls)
+        for at, command in enumerate(commands):
+            if command == "echo":
+                assert calls[at].body == b"w%d" % at
+            else:
+                assert type(calls[at].error) is ScorerCrashedError
+                assert bench.config.starts()[f"w{at}"] == 2
+        after = [at for at, command in enumerate(commands) if command == "echo" and at > 11]
+        assert [bench.config.starts()[f"w{at}"] for at in after] == [1] * len(after)
+        assert bench.lane.load()["crashes"] == 4
+
+
+async def test_a_scorer_killed_from_outside_is_replaced_and_its_work_done(tmp_path: Path) -> None:
+    """SIGKILL in the middle of a work: the other scorer does it, well within its deadline."""
+    async with running(tmp_path) as bench:
+        call = bench.submit("a sleep 0.2")
+        victim = await bench.started("a")
+        os.kill(victim, signal.SIGKILL)
+        await bench.ended(call)
+        assert call.body == b"a"
+        assert len(set(bench.config.pids("a"))) == 2
+        await bench.whole()
+        assert victim not in bench.pids()
+
+
+async def test_a_crash_past_the_deadline_is_not_tried_again(tmp_path: Path) -> None:
+    """A retry that nobody waits for is not made."""
+    async with running(tmp_path, num_processes=1) as bench:
+        call = bench.submit("a sleep 600", timeout_s=0.2)
+        victim = await bench.started("a")
+        await asyncio.sleep(0.2)  # past the deadline, within the grace period
+        os.kill(victim, signal.SIGKILL)
+        await bench.ended(call)
+        assert type(call.error) is ExpiredError
+        assert bench.config.starts()["a"] == 1
+
+
+async def test_a_process_that_holds_the_channel_open_does_not_hide_a_death(tmp_path: Path) -> None:
+    """A child of the scorer inherits its socket; the death is noticed without EOF."""
+    async with running(tmp_path, num_processes=1) as bench:
+        started_at = time.monotonic()
+        call = bench.submit("a leave-child 2.0")
+        await bench.ended(call)
+        assert type(call.error) is ScorerCrashedError
+        assert time.monotonic() - started_at < 2.0
+
+
+@pytest.mark.parametrize("command", ["spin", "sleep 600"])
+async def test_work_that_ignores_its_budget_is_killed(tmp_path: Path, command: str) -> None:
+    """At deadline plus grace, not before; it is not tried again; the slot comes back."""
+    async with running(tmp_path) as bench:
+        deadline = time.monotonic() + 0.3
+        call = bench.submit(f"bad {command}", timeout_s=0.3)
+        hung = await bench.started("bad")
+        await bench.ended(call)
+        assert type(call.error) is ExpiredError
+        assert KILL_GRACE_S * 0.9 <= call.ended_at - deadline < KILL_GRACE_S + 1.0
+        assert bench.config.starts()["bad"] == 1
+        await bench.whole()
+        assert bench.lane.load()["killed"] == 1
+        assert not is_alive(hung)
+
+
+async def test_a_budget_cancelled_and_ignored_is_killed_too(tmp_path: Path) -> None:
+    """Cancelling moves the deadline to now, so the grace period counts from then."""
+    async with running(tmp_path, num_processes=1) as bench:
+        call = bench.submit("bad spin", timeout_s=600)
+        await bench.started("bad")
+        assert call.ticket is not None
+        bench.lane.cancel(call.ticket)
+        await bench.ended(call)
+        assert type(call.error) is ExpiredError
+        assert bench.lane.load()["killed"] == 1
+        await bench.whole()
+
+
+async def test_works_behind_a_hung_one_go_to_another_scorer(tmp_path: Path) -> None:
+    """What shares a frame with a work that hangs does not wait until that one is killed."""
+    async with running(tmp_path, batch_window_ms=4.0) as bench:
+        for _ in range(200):
+            await bench.lane.run(Work(b"warm echo", time.monotonic() + 30))
+        calls = [bench.submit(f"w{at} echo") for at in range(3)]
+        hung = bench.submit("bad spin", timeout_s=3.0)
+        calls += [bench.submit(f"w{at} echo") for at in range(3, 6)]
+        await bench.ended(*calls)
+        assert not hung.dones
+        assert [call.body for call in calls] == [b"w%d" % at for at in range(6)]
+        assert bench.lane.load()["killed"] == 0
+
+
+async def test_works_behind_a_killed_one_are_done_by_its_replacement(tmp_path: Path) -> None:
+    """With a single scorer they wait for the kill, and are answered within their deadline."""
+    async with running(tmp_path, num_processes=1) as bench:
+        for _ in range(200):
+            await bench.lane.run(Work(b"warm echo", time.monotonic() + 30))
+        hung = bench.submit("bad spin", timeout_s=0.2)
+        calls = [bench.submit(f"w{at} echo") for at in range(4)]
+        await bench.ended(hung, *calls)
+        assert type(hung.error) is ExpiredError
+        assert [call.body for call in calls] == [b"w%d" % at for at in range(4)]
+
+
+@pytest.mark.parametrize("command", ["echo", "sleep 0.05"])
+async def test_a_stopped_scorer_costs_nobody_anything(tmp_path: Path, command: str) -> None:
+    """SIGSTOP of an idle scorer: its share goes to the other one, and it is replaced."""
+    async with running(tmp_path) as bench:
+        stopped = bench.pids()[1]
+        os.kill(stopped, signal.SIGSTOP)
+        calls = [bench.submit(f"w{at} {command}", timeout_s=5.0) for at in range(8)]
+        await bench.ended(*calls)
+        assert [call.body for call in calls] == [b"w%d" % at for at in range(8)]
+        await eventually(lambda: stopped not in bench.pids())
+        await bench.whole()
+        assert bench.lane.load()["crashes"] == 0
+
+
+async def test_a_scorer_stopped_while_it_works_is_killed_at_the_deadline(tmp_path: Path) -> None:
+    """SIGSTOP in the middle of a work looks like a work that hangs."""
+    async with running(tmp_path) as bench:
+        call = bench.submit("a obey", timeout_s=0.4)
+        os.kill(await bench.started("a"), signal.SIGSTOP)
+        await bench.ended(call)
+        assert type(call.error) is ExpiredError
+        await bench.whole()
+        assert bench.lane.load()["killed"] == 1
+
+
+async def test_a_work_that_kills_twice_is_quarantined(tmp_path: Path) -> None:
+    """Its fingerprint is refused without a process, with a message; others are not."""
+    quarantine = Quarantine(after=2, expiry_s=1.5)
+    async with running(tmp_path, quarantine=quarantine) as bench:
+        crashing = bench.submit("bad exit", fingerprint=b"f")
+        await bench.ended(crashing)
+        again = bench.submit("again echo", fingerprint=b"f")
+        other = bench.submit("other echo", fingerprint=b"g")
+        await bench.ended(again, other)
+        assert type(again.error) is QuarantinedError
+        assert "killed 2 scorers" in str(again.error)
+        assert bench.config.starts()["again"] == 0
+        assert other.body == b"other"
+        assert bench.lane.load()["quarantined"] == 1
+        (entry,) = quarantine.entries(time.monotonic())
+        assert (entry.fingerprint, entry.label) == (b"f", "bad exit")
+        await eventually(lambda: bench.lane.load()["quarantined"] == 0)
+        later = bench.submit("later echo", fingerprint=b"f")
+        await bench.ended(later)
+        assert later.body == b"later"
+
+
+async def test_the_same_query_to_many_shards_kills_no_more_than_the_quarantine_allows(
+    tmp_path: Path,
+) -> None:
+    """Eight works with one fingerprint in flight together: two kills, then all are refused."""
+    async with running(tmp_path, num_processes=1, quarantine=Quarantine(2, 60.0)) as bench:
+        calls = [bench.submit(f"w{at} exit", fingerprint=b"f") for at in range(8)]
+        await bench.ended(*calls)
+        assert bench.lane.load()["crashes"] == 2
+        assert {type(call.error) for call in calls} <= {QuarantinedError, ScorerCrashedError}
+
+
+async def test_a_kill_for_an_ignored_budget_counts_in_the_quarantine(tmp_path: Path) -> None:
+    """Two works of one fingerprint that hang are as bad as two that crash."""
+    async with running(tmp_path, quarantine=Quarantine(2, 60.0)) as bench:
+        for at in range(2):
+            call = bench.submit(f"w{at} spin", timeout_s=0.1, fingerprint=b"f")
+            await bench.ended(call)
+        refused = bench.submit("w2 echo", fingerprint=b"f")
+        await bench.ended(refused)
+        assert type(refused.error) is QuarantinedError
+
+
+async def test_a_launcher_that_is_killed_is_replaced_with_its_scorers(tmp_path: Path) -> None:
+    """Its scorers die with it; their work is done by the next ones, and nobody is blamed."""
+    quarantine = Quarantine(1, 60.0)
+    async with running(tmp_path, quarantine=quarantine) as bench:
+        before = bench.pids()
+        call = bench.submit("a sleep 0.3", fingerprint=b"f")
+        pid = await bench.started("a")
+        os.kill(parent_of(pid), signal.SIGKILL)
+        await bench.ended(call)
+        assert call.body == b"a"
+        await bench.whole()
+        assert not set(before) & set(bench.pids())
+        assert not any(is_running(pid) for pid in before)
+        assert quarantine.entries(time.monotonic()) == []
+
+
+async def test_a_replacement_that_cannot_start_is_tried_ever_less_often(tmp_path: Path) -> None:
+    """Restarts that fail back off instead of spinning, and the slot returns once they can."""
+    async with running(tmp_path, num_processes=1) as bench:
+        bench.config.broken.touch()
+        os.kill(bench.pids()[0], signal.SIGKILL)
+        await bench.started("broken-start")
+        await asyncio.sleep(1.0)
+        assert 2 <= bench.config.starts()["broken-start"] <= 6
+        call = bench.submit("a echo")
+        bench.config.broken.unlink()
+        await bench.ended(call)
+        assert call.body == b"a"
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+async def test_nothing_is_lost_or_doubled_whatever_dies(tmp_path: Path, seed: int) -> None:
+    """Misbehaving work and random SIGKILLs and SIGSTOPs: each work ends once, as it may."""
+    rng = random.Random(seed)
+    weights = {"echo": 60, "sleep 0.005": 10, "exit": 1, "crash-first": 3, "spin": 1, "obey": 3}
+    async with running(tmp_path, num_processes=3) as bench:
+        calls = []
+        for at in range(400):
+            (command,) = rng.choices(list(weights), list(weights.values()))
+            timeout_s = 0.2 if command in {"spin", "obey"} else 20.0
+            calls.append((command, bench.submit(f"w{at} {command}", timeout_s=timeout_s)))
+            if rng.random() < 0.02 and (victims := bench.ready_pids()):
+                with contextlib.suppress(ProcessLookupError):  # it may just have died by itself
+                    os.kill(rng.choice(victims), rng.choice([signal.SIGKILL, signal.SIGSTOP]))
+            if rng.random() < 0.2:
+                await asyncio.sleep(rng.random() * 0.01)
+        await bench.ended(*(call for _, call in calls), within_s=45.0)
+        allowed: dict[str, set[type[WorkError] | None]] = {
+            "exit": {ScorerCrashedError},
+            "spin": {ExpiredError, ScorerCrashedError},
+            "obey": {ExpiredError, ScorerCrashedError},
+        }
+        for command, call in calls:
+            error = None if call.error is None else type(call.error)
+            # Two of the random signals may hit one work, which then is crashed or late, too.
+            assert error in allowed.get(command, {None, ScorerCrashedError, ExpiredError})
+        num_good = sum(call.error is None for _, call in calls)
+        assert num_good > 300
+        await bench.whole()
