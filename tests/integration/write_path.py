@@ -63,6 +63,15 @@ class WritePath:
         finally:
             await lane.close(5.0)
 
+    async def is_drained(self) -> bool:
+        """Whether every log is empty: applied, and trimmed."""
+        return set((await self.log.lengths(range(NUM_SHARDS))).values()) == {0}
+
+    def index_folders(self) -> set[str]:
+        """The names of all text indexes' folders."""
+        shards = self.settings.data / "shards"
+        return {folder.name for folder in shards.glob("*/*") if folder.is_dir()}
+
     def stored(self, uid: str) -> dict[str, dict[str, Any]]:
         """Every document in the stores of all shards, by id; fails where one is there twice."""
         found: dict[str, dict[str, Any]] = {}
