@@ -180,4 +180,4 @@ def _call(reference: str, call: Callable[[], Any]) -> Any:
 
 
 def _last_line(error: Exception) -> str:
-    return traceback.format_exception_only(error)[-1].strip()
+    return " ".join(traceback.format_exception_only(error)[-1].split())

@@ -12,7 +12,7 @@ import msgpack
 
 from common.collection import ID_FIELD
 from common.config import RankProfile
-from common.errors import BadRequestError, ExpiredError, WorkError
+from common.errors import BadRequestError, ExpiredError, RankingError, WorkError
 from common.query_syntax import parse
 from common.query_tree import Node, is_constant
 from common.wire import SearchBody, SearchPayload, pack_body, unpack_search_payload
@@ -114,7 +114,11 @@ class Scorer:
         if second_phase is not None and found.hits:
             candidates = shard.candidates(search.uid, found.hits, profile.fields)
             _check(budget)
-            found = _rank(second_phase, search, found.total, candidates, budget)
+            try:
+                found = _rank(second_phase, search, found.total, candidates, budget)
+            except RankingError:
+                _check(budget)  # a function that gave up in time has not failed
+                raise
             _check(budget)
         hits = found.hits[: search.k]
         return SearchBody(

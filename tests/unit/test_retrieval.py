@@ -1,0 +1,75 @@
+"""The order of hits is that of score and id, whatever the order in which documents came."""
+
+import random
+from pathlib import Path
+
+import pytest
+
+from common.query_syntax import parse
+from shard_worker.query_builder import QueryBuilder
+from shard_worker.retrieval import Found, retrieve
+from shard_worker.text_index import TextIndex
+from tests.unit.shards import OneShard
+
+COUNT = 300
+
+
+def replica(folder: Path, seed: int) -> OneShard:
+    """Documents that nearly all tie, put in in an order of the replica's own, in many commits."""
+    documents = [
+        {"id": f"d{number}", "t": "word " * (1 + (number % 50 == 0)), "n": number % 3}
+        for number in range(COUNT)
+    ]
+    random.Random(seed).shuffle(documents)
+    shard = OneShard.of(folder, {"t": "text", "n": "integer"}, documents[:100])
+    for start in range(100, COUNT, 40):
+        shard.put(documents[start : start + 40])
+    return shard
+
+
+def find(index: TextIndex, shard: OneShard, query: str, k: int, *, all_tie: bool = False) -> Found:
+    """The best k."""
+    tree = parse(query, shard.collection, strict=True)[0]
+    return retrieve(index, QueryBuilder(index, None).build(tree), k, all_tie=all_tie)
+
+
+def test_ties_go_by_id_on_every_replica(tmp_path: Path) -> None:
+    """Two replicas that were filled in another order give the same hits, down to any k."""
+    shards = [replica(tmp_path / str(seed), seed) for seed in range(2)]
+    indexes = [shard.open() for shard in shards]
+    every = find(indexes[0], shards[0], "word", COUNT)
+    assert every.total == COUNT
+    assert every.hits == sorted(every.hits, key=lambda hit: (-hit[0], hit[1]))
+    assert len({score for score, _ in every.hits}) == 2
+    for k in (1, 2, 5, 6, 7, 50, 299, 1000):
+        for index, shard in zip(indexes, shards, strict=True):
+            assert find(index, shard, "word", k) == Found(COUNT, every.hits[:k])
+
+
+@pytest.mark.parametrize("query", ["*", "n:1", "n:[1 TO *]^2", "wo*"])
+def test_what_is_known_to_tie_comes_in_the_order_of_ids(tmp_path: Path, query: str) -> None:
+    """Sorting by id alone gives the same hits and scores as ranking does."""
+    shard = replica(tmp_path, 3)
+    index = shard.open()
+    for k in (1, 7, 1000):
+        assert find(index, shard, query, k, all_tie=True) == find(index, shard, query, k)
+
+
+def test_nothing_found_is_no_hits(tmp_path: Path) -> None:
+    """An empty answer has a total of zero, either way."""
+    shard = replica(tmp_path, 4)
+    index = shard.open()
+    assert find(index, shard, "nowhere", 10) == Found(0, [])
+    assert find(index, shard, "n:99", 10, all_tie=True) == Found(0, [])
+
+
+def test_scores_that_differ_by_rounding_alone_tie(tmp_path: Path) -> None:
+    """What moves a score by 1e-7, as exchanged weights do, does not move it in the order."""
+    documents = [{"id": "b", "t": "word beta"}, {"id": "a", "t": "word alpha"}]
+    shard = OneShard.of(tmp_path, {"t": "text"}, documents)
+    index = shard.open()
+    found = find(index, shard, "beta^1.0000001 OR alpha", 2)
+    assert [one for _, one in found.hits] == ["a", "b"]
+    assert found.hits[0][0] == found.hits[1][0]
+    found = find(index, shard, "beta^1.001 OR alpha", 2)
+    assert [one for _, one in found.hits] == ["b", "a"]
