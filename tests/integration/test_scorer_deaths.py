@@ -71,8 +71,10 @@ async def test_works_behind_a_crash_are_moved_not_blamed(tmp_path: Path) -> None
             else:
                 assert type(calls[at].error) is ScorerCrashedError
                 assert bench.config.starts()[f"w{at}"] == 2
-        after = [at for at, command in enumerate(commands) if command == "echo" and at > 11]
-        assert [bench.config.starts()[f"w{at}"] for at in after] == [1] * len(after)
+        starts = bench.config.starts()
+        # Results that had not been sent are lost with a crash, once: a suspect then runs alone.
+        assert max(starts[f"w{at}"] for at in range(11) if commands[at] == "echo") <= 2
+        assert [starts[f"w{at}"] for at in range(12, 17)] == [1] * 5
         assert bench.lane.load()["crashes"] == 4
 
 
@@ -152,6 +154,19 @@ async def test_works_behind_a_hung_one_go_to_another_scorer(tmp_path: Path) -> N
         assert not hung.dones
         assert [call.body for call in calls] == [b"w%d" % at for at in range(6)]
         assert bench.lane.load()["killed"] == 0
+
+
+async def test_results_that_come_after_all_do_not_end_a_work_twice(tmp_path: Path) -> None:
+    """A work that was done elsewhere, since the frame that held its result was late, ends once."""
+    async with running(tmp_path) as bench:
+        for _ in range(200):
+            await bench.lane.run(Work(b"warm echo", time.monotonic() + 30))
+        heads = [bench.submit(f"head{at} echo") for at in range(4)]
+        long = bench.submit("long sleep 0.4")
+        await bench.ended(*heads)
+        assert not long.dones
+        await bench.ended(long, *heads)
+        assert max(bench.config.starts()[f"head{at}"] for at in range(4)) == 2
 
 
 async def test_works_behind_a_killed_one_are_done_by_its_replacement(tmp_path: Path) -> None:
@@ -274,7 +289,7 @@ async def test_nothing_is_lost_or_doubled_whatever_dies(tmp_path: Path, seed: in
         calls = []
         for at in range(400):
             (command,) = rng.choices(list(weights), list(weights.values()))
-            timeout_s = 0.2 if command in {"spin", "obey"} else 20.0
+            timeout_s = 0.2 if command in {"spin", "obey"} else 5.0
             calls.append((command, bench.submit(f"w{at} {command}", timeout_s=timeout_s)))
             if rng.random() < 0.02 and (victims := bench.ready_pids()):
                 with contextlib.suppress(ProcessLookupError):  # it may just have died by itself
