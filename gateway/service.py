@@ -19,6 +19,7 @@ from common.log import ShardLog
 from common.outcome import Outcome
 from common.partition import shard_of
 from common.registry import Registry
+from common.statistics_board import StatisticsBoard
 from common.telemetry import LagWatch
 from gateway.breaker import Transition
 from gateway.breakers import Breakers
@@ -54,6 +55,7 @@ class Gateway:
         self._control = control
         self._keys = keys
         self._registry = Registry(control, keys)
+        self._board = StatisticsBoard(control, keys)
         self._loop = asyncio.get_running_loop()
         # A random start keeps replies to a namesake's queries from being taken for ours.
         self._ids = itertools.count(secrets.randbits(32))
@@ -228,11 +230,13 @@ class Gateway:
             async with asyncio.timeout(self.settings.redis.command_timeout_s):
                 server = await self._control.server_info()
                 backlog = await self._registry.backlog(range(self.num_shards))
+                standing = await self._board.standing(self.collections.uids(), self.num_shards)
         except (RedisUnavailableError, TimeoutError):
-            server, backlog = None, {}
+            server, backlog, standing = None, {}, {}
         return cluster_status(
             server=server,
             backlog=backlog,
+            standing=standing,
             membership=self._membership,
             breakers=self._breakers,
             now=self._loop.time(),

@@ -6,6 +6,7 @@ from typing import Any
 
 from common.control import ServerInfo
 from common.heartbeat import Heartbeat
+from common.statistics_board import Standing
 from gateway.breaker import BreakerSnapshot
 from gateway.breakers import Breakers
 from gateway.membership import Membership
@@ -15,6 +16,7 @@ def cluster_status(
     *,
     server: ServerInfo | None,
     backlog: Mapping[int, int],
+    standing: Mapping[str, Standing],
     membership: Membership,
     breakers: Breakers,
     now: float,
@@ -27,6 +29,7 @@ def cluster_status(
     Args:
         server: None when Redis does not answer.
         backlog: shard → search requests that wait.
+        standing: collection uid → how its term statistics stand; empty when Redis is away.
         membership: the view of the workers.
         breakers: one per shard.
         now: the event loop's time, in s.
@@ -50,6 +53,10 @@ def cluster_status(
             for shard in range(len(breakers))
         ],
         "workers": [_worker_json(worker, names, now_ms) for worker in workers],
+        "collections": [
+            _collection_json(uid, name, membership, standing.get(uid))
+            for uid, name in sorted(names.items(), key=lambda item: item[1])
+        ],
         "quarantine": [
             {**entry, "worker": worker.id} for worker in workers for entry in worker.quarantine
         ],
@@ -60,6 +67,31 @@ def cluster_status(
             "pid": server.pid if server else None,
         },
         "gateway": dict(gateway),
+    }
+
+
+def _collection_json(
+    uid: str, name: str, membership: Membership, standing: Standing | None
+) -> dict[str, Any]:
+    counts = [count or 0 for count in membership.counts_of(uid)]
+    version = standing.version.hex() if standing else ""
+    holders = [
+        worker
+        for worker in membership.workers.values()
+        if any(counts.get(uid) for counts in worker.documents.values())
+    ]
+    return {
+        "name": name,
+        "documents": sum(counts),
+        "statistics": {
+            "shards": len(standing.labels) if standing else None,
+            "is_current": (
+                standing is not None
+                and standing.is_current
+                and all(shard in standing.labels for shard, count in enumerate(counts) if count)
+            ),
+            "is_spread": all(worker.statistics.get(uid, "") == version for worker in holders),
+        },
     }
 
 

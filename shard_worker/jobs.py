@@ -137,6 +137,10 @@ class Jobs:
         finally:
             await pool.disconnect()
 
+    def tables(self) -> dict[str, str]:
+        """Collection uid → version (hexadecimal) of the statistics that this worker ranks by."""
+        return {uid: version.hex() for uid, version in self._tables.items()}
+
     # Jobs
 
     async def _collect(self, _context: dict[str, Any], uid: str, shard: int) -> None:

@@ -114,6 +114,7 @@ class Worker:
             queues={keys.search_queue(shard): shard for shard in shards},
             wait_for_room=self._scorers.wait_for_room,
             handle=searches.handle,
+            take_replies=replier.take,
         )
         self._fetch_consumer = Consumer(
             endpoint=Endpoint.of(settings.redis),
@@ -239,6 +240,7 @@ class Worker:
                 for entry in self._quarantine.entries(now)
             ],
             counters=self._counters.as_dict(),
+            statistics=self._jobs.tables(),
             **self._applier.progress(),
         )
 
