@@ -3,20 +3,32 @@
 import asyncio
 import time
 from collections.abc import Sequence
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import structlog
 
 from common.config import LimitSettings, RedisSettings
 from common.errors import RedisUnavailableError, WireError
 from common.keys import Keys
-from common.link import Endpoint, Link, pack
+from common.link import Endpoint, Link, OnReply, pack, unanswered
 from common.server_clock import ServerClock, keep_clock, read_clock
 from common.telemetry import Counters, Throttle
 from common.wire import Kind, unpack_replies
 from gateway.transport import ReplySink
 
 log = structlog.get_logger()
+
+
+class _Queue(NamedTuple):
+    """A queue's key, and the command that lets it live on.
+
+    The queue of a dead shard must vanish, and a list that was emptied has lost its expiry, so each
+    push renews it.
+    """
+
+    key: str
+    expire: bytes
 
 
 class RedisTransport:
@@ -39,6 +51,7 @@ class RedisTransport:
         self._expiry_s = redis.queue_expiry_s
         self._sinks: dict[int, ReplySink] = {}
         self._waiting: dict[tuple[Kind, int], tuple[list[bytes], list[int]]] = {}
+        self._queues: dict[tuple[Kind, int], _Queue] = {}
         self._throttle = Throttle(60.0)
         self._loop = asyncio.get_running_loop()
         self._is_subscribed = asyncio.Event()
@@ -114,18 +127,25 @@ class RedisTransport:
 
     def _push_waiting(self) -> None:
         waiting, self._waiting = self._waiting, {}
-        send, keys, expiry_s = self._push.send, self._keys, self._expiry_s
+        commands: list[bytes] = []
+        on_replies: list[OnReply] = []
         for (kind, shard), (messages, query_ids) in waiting.items():
-            queue = keys.search_queue(shard) if kind is Kind.SEARCH else keys.fetch_queue(shard)
+            queue = self._queue(kind, shard)
+            commands += (pack("RPUSH", queue.key, *messages), queue.expire)
+            on_replies.append(partial(self._on_pushed, shard, query_ids))
+        self._push.send_now(commands, on_replies)
 
-            def pushed(reply: Any, shard: int = shard, query_ids: list[int] = query_ids) -> None:
-                self._on_pushed(reply, shard, query_ids)
+    def _queue(self, kind: Kind, shard: int) -> "_Queue":
+        queue = self._queues.get((kind, shard))
+        if queue is None:
+            keys = self._keys
+            key = keys.search_queue(shard) if kind is Kind.SEARCH else keys.fetch_queue(shard)
+            queue = self._queues[kind, shard] = _Queue(
+                key, unanswered("EXPIRE", key, self._expiry_s)
+            )
+        return queue
 
-            send(pack("RPUSH", queue, *messages), pushed)
-            # The queue of a dead shard must vanish; a list that was emptied has lost its expiry.
-            send(pack("EXPIRE", queue, expiry_s))
-
-    def _on_pushed(self, reply: Any, shard: int, query_ids: list[int]) -> None:
+    def _on_pushed(self, shard: int, query_ids: list[int], reply: Any) -> None:
         sinks = self._sinks
         if isinstance(reply, int):
             for query_id in query_ids:

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from common.link import Link, pack
+from common.link import Link, unanswered
 from common.telemetry import Counters
 from common.wire import Reply, pack_replies
 
@@ -34,7 +34,14 @@ class Replier:
 
     def flush(self) -> None:
         """Send what is ready now."""
+        if self._ready:
+            self._link.send_now(self.take(), [])
+
+    def take(self) -> list[bytes]:
+        """Hand over the packed commands that send what is ready, to whoever writes next anyway."""
         ready, self._ready = self._ready, {}
+        commands = []
         for reply_to, replies in ready.items():
             self._counters.add("replies", len(replies))
-            self._link.send(pack("PUBLISH", reply_to, pack_replies(self._worker, replies)))
+            commands.append(unanswered("PUBLISH", reply_to, pack_replies(self._worker, replies)))
+        return commands
