@@ -8,7 +8,8 @@ UV     := $(shell command -v uv 2>/dev/null)
 
 ifdef UV
   MAKE_VENV := $(UV) venv --quiet --allow-existing --python $(PYTHON) $(VENV)
-  INSTALL   := $(UV) pip install --quiet --python $(BIN)/python
+  # Compiled now, or the first processes would all do so at once, each for itself.
+  INSTALL   := $(UV) pip install --quiet --compile-bytecode --python $(BIN)/python
 else
   MAKE_VENV := $(PYTHON) -m venv $(VENV)
   INSTALL   := $(BIN)/python -m pip install --quiet --disable-pip-version-check
