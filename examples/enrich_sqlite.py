@@ -69,7 +69,8 @@ def make_database(path: Path, stock: Iterable[tuple[str, float, bool]]) -> None:
 
 
 if __name__ == "__main__":
-    articles = [json.loads(line) for line in Path(__file__).with_name("shop.jsonl").open()]
+    lines = Path(__file__).with_name("shop.jsonl").read_text().splitlines()
+    articles = [json.loads(line) for line in lines]
     make_database(
         Path(sys.argv[1]),
         [(one["id"], 9.5 + 10 * place, place % 3 > 0) for place, one in enumerate(articles)],
