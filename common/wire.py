@@ -168,7 +168,6 @@ class Failure(NamedTuple):
 _REQUEST_TYPES: list[type] = [int, int, int, int, int, str, bytes]  # the version, then a Request
 _REPLY_TYPES: list[type] = [int] * 7 + [bytes]
 _SEARCH_PAYLOAD_TYPES: list[type] = [str, str, int, str, str, bool]
-_SEARCH_BODY_TYPES: list[type] = [int, int, bool, list, list]
 _FAILURE_TYPES: list[type] = [str, str]
 
 
@@ -237,12 +236,19 @@ def unpack_search_body(data: bytes) -> SearchBody:
     Raises:
         WireError: it is malformed, or has not as many scores as ids.
     """
-    parts = _decode(data)
-    _check_types(parts, _SEARCH_BODY_TYPES, "search body")
-    documents, total, _, ids, scores = parts
-    if not (documents >= 0 <= total and len(ids) == len(scores)):
-        raise WireError("a search body's numbers cannot be true")
-    return SearchBody._make(parts)
+    try:  # in one piece, since this is read eight times as often as anything else
+        documents, total, is_exact, ids, scores = msgpack.unpackb(data)
+    except (ValueError, TypeError, msgpack.UnpackException) as error:
+        raise WireError(f"not a search body: {error or type(error).__name__}") from error
+    if not (
+        type(documents) is type(total) is int
+        and documents >= 0 <= total
+        and type(is_exact) is bool
+        and type(ids) is type(scores) is list
+        and len(ids) == len(scores)
+    ):
+        raise WireError("a search body's parts are not of the types that the format names")
+    return SearchBody(documents, total, is_exact, ids, scores)
 
 
 def unpack_fetch_payload(data: bytes) -> FetchPayload:
