@@ -153,6 +153,9 @@ class TextIndexWriter:
         self._epoch: int = _read_about(path, is_complete=False)["epoch"]
         self._opstamp = _read_opstamp(path)
         self._writer = index.writer(memory_bytes, num_threads=1)
+        # A kill in the middle of a commit leaves files that the next commit, which counts its
+        # operations from the same number, would fail to create.
+        self._writer.garbage_collect_files()
         self._has_changes = False
 
     @classmethod

@@ -1,0 +1,40 @@
+"""A process that does nothing but apply the logs of a test's shards, to be killed.
+
+python -m tests.integration.apply_process URL PREFIX DATA BATCH_BYTES
+"""
+
+import asyncio
+import sys
+from pathlib import Path
+
+from common.config import LimitSettings, RedisSettings, Settings
+from common.control import connect
+from common.keys import Keys
+from common.registry import Registry
+from shard_worker.applier import Applier
+from shard_worker.wiring import indexer_lane
+from tests.integration.write_path import NUM_SHARDS
+
+
+async def apply(url: str, prefix: str, data: str, batch_bytes: str) -> None:
+    """Apply until killed; says on stdout when the shards are open, and which pids it has."""
+    settings = Settings(
+        data=Path(data),
+        redis=RedisSettings(url=url, key_prefix=prefix),
+        limits=LimitSettings(apply_batch_bytes=int(batch_bytes)),
+    )
+    control = await connect(settings.redis)
+    keys, shards = Keys(prefix), tuple(range(NUM_SHARDS))
+    lane = indexer_lane(settings, shards)
+    await lane.start()
+    applier = Applier(
+        *(control, keys, Registry(control, keys), lane, shards, settings), lambda _state: None
+    )
+    await applier.open()
+    sys.stdout.write(f"{' '.join(map(str, lane.load()['pids']))}\n")
+    sys.stdout.flush()
+    await applier.run()
+
+
+if __name__ == "__main__":
+    asyncio.run(apply(*sys.argv[1:]))
