@@ -104,6 +104,16 @@ class ComposeCluster:
         """Ask the collection `fruit`."""
         return self.http.post("/v1/collections/fruit/search", json={"query": query, **body})
 
+    def eventually(self, holds: Callable[[], bool], what: str, timeout_s: float = 90.0) -> None:
+        """Wait until `holds()`; fail, naming `what`, when it does not within `timeout_s`."""
+        deadline = time.monotonic() + timeout_s
+        while not holds():
+            if time.monotonic() > deadline:
+                logs = self.compose("logs", "--no-color", "--tail", "12")
+                status = self.http.get("/v1/status").text
+                raise AssertionError(f"within {timeout_s} s: {what}\n{status}\n{logs}")
+            time.sleep(0.1)
+
     def is_whole(self) -> bool:
         """Whether every shard answers a query in time."""
         try:
@@ -111,14 +121,6 @@ class ComposeCluster:
         except httpx.TransportError:
             return False
         return found.status_code == 200 and bool(found.json()["coverage"]["is_full"])
-
-
-def eventually(holds: Callable[[], bool], what: str, timeout_s: float = 90.0) -> None:
-    """Wait until `holds()`; fail, naming `what`, when it does not within `timeout_s`."""
-    deadline = time.monotonic() + timeout_s
-    while not holds():
-        assert time.monotonic() < deadline, f"within {timeout_s} s: {what}"
-        time.sleep(0.1)
 
 
 @contextmanager

@@ -14,7 +14,6 @@ from tests.containers.compose_cluster import (
     SERVICES,
     WORKERS,
     ComposeCluster,
-    eventually,
     running_cluster,
 )
 from tests.containers.conftest import docker
@@ -38,8 +37,17 @@ def cluster(engine: None, password: str) -> Iterator[ComposeCluster]:
         )
         report = running.http.post("/v1/collections/fruit/documents", content=lines.encode())
         assert report.json()["accepted"] == NUM_DOCUMENTS
-        eventually(running.is_whole, "all shards answer")
+        running.eventually(running.is_whole, "all shards answer")
+        running.eventually(
+            lambda: rank_as_one(running), "the shards have the collection's statistics"
+        )
         yield running
+
+
+def rank_as_one(cluster: ComposeCluster) -> bool:
+    """Whether documents that differ in their number alone have one score, whatever their shard."""
+    hits = cluster.search("blue", k=NUM_DOCUMENTS, deadline_ms=5000).json()["hits"]
+    return len({hit["score"] for hit in hits}) == 1
 
 
 def test_the_cluster_answers_from_all_documents(cluster: ComposeCluster) -> None:
@@ -133,7 +141,7 @@ def test_a_worker_that_dies_costs_its_share_until_it_is_back(cluster: ComposeClu
         assert answer["coverage"]["documents"] == searched
         assert answer["coverage"]["fraction"] == pytest.approx(searched / NUM_DOCUMENTS)
 
-    eventually(cluster.is_whole, "the worker is back")
+    cluster.eventually(cluster.is_whole, "the worker is back")
     after = cluster.starts()
     assert {service for service in SERVICES if after[service] != before[service]} == {victim}
 
@@ -158,26 +166,10 @@ def test_without_redis_the_answer_is_503_in_time_and_no_restart_is_needed(
     assert cluster.http.get("/healthz").status_code == 200
 
     docker("start", cluster.container("redis"))
-    eventually(cluster.is_whole, "all works again")
+    cluster.eventually(cluster.is_whole, "all works again")
     assert cluster.search("yellow", k=50, deadline_ms=5000).json()["hits"] == expected
     after = cluster.starts()
     assert {service for service in SERVICES if after[service] != before[service]} == {"redis"}
-
-
-def test_redis_that_crashes_is_restarted_with_what_it_held(cluster: ComposeCluster) -> None:
-    """The engine starts it again, and a document that was only logged can be found then."""
-    before = cluster.inspect("redis")["RestartCount"]
-    line = json.dumps({"id": "late", "name": "quince fruit", "number": -1}) + "\n"
-    loaded = cluster.http.post("/v1/collections/fruit/documents?wait=logged", content=line.encode())
-    assert loaded.json()["accepted"] == 1
-    cluster.crash("redis")
-    eventually(lambda: cluster.inspect("redis")["RestartCount"] > before, "it is restarted")
-    eventually(cluster.is_whole, "all works again")
-    eventually(
-        lambda: [hit["id"] for hit in cluster.search("quince").json()["hits"]] == ["late"],
-        "the document is there",
-    )
-    cluster.http.delete("/v1/collections/fruit/documents/late").raise_for_status()
 
 
 def test_stopping_drains_and_what_was_stored_stays(cluster: ComposeCluster, tmp_path: Path) -> None:
@@ -201,13 +193,29 @@ def test_stopping_drains_and_what_was_stored_stays(cluster: ComposeCluster, tmp_
     assert len(volumes.split()) == 1 + len(WORKERS)
 
     cluster.up(str(documented_override(tmp_path)))
-    eventually(cluster.is_whole, "all shards answer")
+    cluster.eventually(cluster.is_whole, "all shards answer")
     again = cluster.search("blue", k=50, deadline_ms=5000).json()
     assert again["hits"] == expected["hits"]
     assert again["coverage"] == expected["coverage"]
 
     ranked = cluster.search("blue", k=3, rank_profile="newest", deadline_ms=5000)
     assert [hit["fields"]["number"] for hit in ranked.json()["hits"]] == [399, 395, 391]
+
+
+def test_redis_that_crashes_is_restarted_with_what_it_held(cluster: ComposeCluster) -> None:
+    """The engine starts it again, and a document that was only logged can be found then."""
+    before = cluster.inspect("redis")["RestartCount"]
+    line = json.dumps({"id": "late", "name": "quince fruit", "number": -1}) + "\n"
+    loaded = cluster.http.post("/v1/collections/fruit/documents?wait=logged", content=line.encode())
+    assert loaded.json()["accepted"] == 1
+    cluster.crash("redis")
+    cluster.eventually(lambda: cluster.inspect("redis")["RestartCount"] > before, "it is restarted")
+    cluster.eventually(cluster.is_whole, "all works again")
+    cluster.eventually(
+        lambda: [hit["id"] for hit in cluster.search("quince").json()["hits"]] == ["late"],
+        "the document is there",
+    )
+    cluster.http.delete("/v1/collections/fruit/documents/late").raise_for_status()
 
 
 def documented_override(folder: Path) -> Path:

@@ -13,7 +13,6 @@ import pytest
 
 from common.control import Control, connect
 from common.keys import Keys
-from tests.containers.compose_cluster import eventually
 from tests.containers.conftest import free_port
 from tests.containers.servers import Server, running_server
 from tests.waiting import until
@@ -59,13 +58,13 @@ async def test_a_cluster_needs_no_rights_beyond_the_documented(
         ):
             stack.enter_context(process(*command, environment=environment))
         http = stack.enter_context(httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30))
-        eventually(lambda: is_ready(http), "the gateway is ready", timeout_s=60)
+        await until(lambda: is_ready(http), timeout_s=60)
 
         http.put("/v1/collections/c", json={"fields": {"text": "text"}}).raise_for_status()
         lines = "".join(json.dumps({"id": str(n), "text": f"number{n}"}) + "\n" for n in range(100))
         loaded = http.post("/v1/collections/c/documents", content=lines.encode()).json()
         assert (loaded["accepted"], loaded["applied"]) == (100, True)
-        eventually(lambda: is_found(http, 17), "a document is found")
+        await until(lambda: is_found(http, 17), timeout_s=60)
         http.delete("/v1/collections/c/documents/17").raise_for_status()
         assert http.get("/v1/collections/c/documents/17").status_code == 404
         assert http.get("/v1/collections/c/documents/18").json()["text"] == "number18"
