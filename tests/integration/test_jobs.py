@@ -1,0 +1,293 @@
+"""Term statistics of a whole collection, collected, summed and spread by jobs."""
+
+import asyncio
+import re
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgpack
+import pytest
+from arq.connections import ArqRedis
+
+from common.config import RedisSettings, Settings, WorkerSettings
+from common.control import Control, connect, connection_pool
+from common.keys import Keys
+from common.log import ShardLog
+from common.registry import Registry
+from common.statistics_board import StatisticsBoard
+from gateway.collections import Collections
+from gateway.documents import Documents
+from shard_worker.applier import Applier
+from shard_worker.jobs import Jobs
+from shard_worker.term_statistics import TermStatistics
+from shard_worker.wiring import indexer_lane
+from tests.integration.write_path import ndjson
+from tests.servers import RedisServer
+from tests.waiting import until
+
+pytestmark = pytest.mark.integration
+
+NUM_SHARDS = 4
+WORDS = ["river", "stone", "cloud", "ember", "willow"]
+
+
+@dataclass
+class Member:
+    """One worker's applier and jobs, with a folder of its own."""
+
+    settings: Settings
+    applier: Applier
+    jobs: Jobs
+
+    def table(self, uid: str) -> TermStatistics | None:
+        """The table that this worker's scorers read now."""
+        try:
+            return TermStatistics.open(self.settings.data / "statistics" / f"{uid}.sqlite")
+        except OSError:
+            return None
+
+
+@dataclass
+class Town:
+    """A cluster's write path with jobs, in one process."""
+
+    server: RedisServer
+    folder: Path
+    control: Control
+    keys: Keys
+    collections: Collections
+    documents: Documents
+    board: StatisticsBoard
+
+    def settings(self, name: str, interval_s: float = 60.0) -> Settings:
+        """Settings of one worker."""
+        return Settings(
+            data=self.folder / name,
+            redis=RedisSettings(url=self.server.url, key_prefix=self.keys.prefix),
+            worker=WorkerSettings(statistics_interval_s=interval_s),
+        )
+
+    @asynccontextmanager
+    async def worker(
+        self, name: str, *shards: int, interval_s: float = 60.0
+    ) -> AsyncIterator[Member]:
+        """A worker of these shards, for the block."""
+        settings = self.settings(name, interval_s)
+        lane = indexer_lane(settings, shards)
+        await lane.start()
+        try:
+            applier = Applier(
+                *(self.control, self.keys, Registry(self.control, self.keys), lane, shards),
+                *(settings, lambda _state: None),
+            )
+            await applier.open()
+            jobs = Jobs(self.control, self.keys, applier, lane, shards, settings)
+            running = [asyncio.create_task(applier.run()), asyncio.create_task(jobs.run())]
+            try:
+                yield Member(settings, applier, jobs)
+            finally:
+                for task in running:
+                    task.cancel()
+                await asyncio.wait(running)
+                assert all(task.cancelled() for task in running)
+        finally:
+            await lane.close(5.0)
+
+    async def is_spread(self, uid: str, *members: Member, shards: int = NUM_SHARDS) -> bool:
+        """Whether all workers have the sum of all shards' newest statistics."""
+        standing = (await self.board.standing([uid], NUM_SHARDS))[uid]
+        return (
+            len(standing.labels) == shards
+            and standing.is_current
+            and all(one.jobs.tables().get(uid) == standing.version.hex() for one in members)
+        )
+
+
+@pytest.fixture
+async def town(redis_server: RedisServer, key_prefix: str, tmp_path: Path) -> AsyncIterator[Town]:
+    """A cluster without workers, and a collection of plain words."""
+    control = await connect(RedisSettings(url=redis_server.url))
+    keys = Keys(key_prefix)
+    registry = Registry(control, keys)
+    await registry.cluster(NUM_SHARDS)
+    settings = Settings()
+    collections = Collections(registry, NUM_SHARDS, settings.rank_profiles)
+    documents = Documents(
+        *(ShardLog(control, keys), collections, NUM_SHARDS, settings.limits), write_timeout_s=20
+    )
+    board = StatisticsBoard(control, keys)
+    yield Town(redis_server, tmp_path, control, keys, collections, documents, board)
+    await control.close()
+
+
+def texts(count: int, first: int = 0) -> list[dict[str, Any]]:
+    """Documents in which the words are rare to frequent."""
+    return [
+        {"id": f"d{n}", "title": " ".join(w for k, w in enumerate(WORDS) if n % (k + 1) == 0)}
+        for n in range(first, first + count)
+    ]
+
+
+def frequencies(documents: list[dict[str, Any]]) -> Counter[str]:
+    """In how many documents each word occurs, counted without any index."""
+    counted: Counter[str] = Counter()
+    for document in documents:
+        counted.update(set(re.findall(r"\w+", document["title"])))
+    return counted
+
+
+PLAIN = {"fields": {"title": "text"}, "language": "none"}
+
+
+async def test_every_worker_gets_the_sum(town: Town) -> None:
+    """After a load each worker's table has each term's frequency over all shards, for good."""
+    async with AsyncExitStack() as workers:
+        members = [
+            await workers.enter_async_context(town.worker(name, *shards))
+            for name, shards in (("a", (0, 1)), ("b", (2, 3)))
+        ]
+        uid = (await town.collections.put("texts", PLAIN)).uid
+        documents = texts(500)
+        await town.documents.load("texts", ndjson(documents))
+        await until(lambda: town.is_spread(uid, *members), timeout_s=30)
+        for member in members:
+            table = member.table(uid)
+            assert table is not None
+            assert table.documents == 500
+            for word, count in frequencies(documents).items():
+                assert table.document_frequency("title", word) == count
+            table.close()
+        # Fitting the indexes to the sum must not count as a change that asks for another sum.
+        version = members[0].jobs.tables()[uid]
+        await asyncio.sleep(3)
+        assert members[0].jobs.tables()[uid] == version
+        # A second load is summed too, since it changes much.
+        more = texts(500, first=500)
+        await town.documents.load("texts", ndjson(more))
+
+        async def is_newer() -> bool:
+            spread = await town.is_spread(uid, *members)
+            return spread and members[0].jobs.tables()[uid] != version
+
+        await until(is_newer, timeout_s=30)
+        table = members[1].table(uid)
+        assert table is not None
+        assert table.documents == 1000
+        for word, count in frequencies([*documents, *more]).items():
+            assert table.document_frequency("title", word) == count
+        table.close()
+
+
+async def test_a_trickle_is_summed_once_an_interval(town: Town) -> None:
+    """A few changes are not summed before the interval is over, and then they are."""
+    async with town.worker("a", *range(NUM_SHARDS), interval_s=3600.0) as member:
+        uid = (await town.collections.put("texts", PLAIN)).uid
+        await town.documents.load("texts", ndjson(texts(2000)))
+        await until(lambda: town.is_spread(uid, member), timeout_s=30)
+        version = member.jobs.tables()[uid]
+        await town.documents.load("texts", ndjson([{"id": "new", "title": "rare"}]))
+        await asyncio.sleep(3)
+        assert member.jobs.tables()[uid] == version
+    async with town.worker("a", *range(NUM_SHARDS), interval_s=1.0) as member:
+
+        def is_known() -> bool:
+            table = member.table(uid)
+            assert table is not None
+            known = table.document_frequency("title", "rare") == 1
+            table.close()
+            return known
+
+        await until(is_known, timeout_s=30)
+
+
+async def test_a_worker_that_comes_later_catches_up(town: Town) -> None:
+    """A worker that starts again, or late, gets the sum without anything being loaded."""
+    async with town.worker("a", 0, 1) as first:
+        async with town.worker("b", 2, 3) as second:
+            uid = (await town.collections.put("texts", PLAIN)).uid
+            await town.documents.load("texts", ndjson(texts(200)))
+            await until(lambda: town.is_spread(uid, first, second), timeout_s=30)
+        standing = (await town.board.standing([uid], NUM_SHARDS))[uid]
+        (second.settings.data / "statistics" / f"{uid}.sqlite").unlink()
+        async with town.worker("b", 2, 3) as again:
+            await until(lambda: town.is_spread(uid, first, again), timeout_s=30)
+            table = again.table(uid)
+            assert table is not None
+            assert table.documents == 200
+            table.close()
+            # Nothing had changed, so nothing was collected again.
+            assert (await town.board.standing([uid], NUM_SHARDS))[uid] == standing
+
+
+async def test_a_job_waits_for_its_worker(town: Town) -> None:
+    """A shard's job is durable: asked for while nobody serves the shard, it runs when one does."""
+    async with town.worker("a", *range(NUM_SHARDS)) as member:
+        uid = (await town.collections.put("texts", PLAIN)).uid
+        await town.documents.load("texts", ndjson(texts(200)))
+        await until(lambda: town.is_spread(uid, member), timeout_s=30)
+    await town.control.execute("DEL", town.keys.shard_statistics(uid))
+    pool = connection_pool(RedisSettings(url=town.server.url))
+    redis = ArqRedis(pool_or_conn=pool, job_serializer=_pack)
+    for _ in range(2):  # the second is the same job, and there once
+        await redis.enqueue_job(
+            *("collect_statistics", uid, 2),
+            _job_id=f"{town.keys.prefix}:collect:{uid}:2",
+            _queue_name=f"{town.keys.jobs}:2",
+        )
+    assert await redis.zcard(f"{town.keys.jobs}:2") == 1
+    async with town.worker("a", *range(NUM_SHARDS)) as member:
+
+        async def is_done() -> bool:
+            return not await redis.zcard(f"{town.keys.jobs}:2")
+
+        await until(is_done, timeout_s=30)
+        await until(lambda: town.is_spread(uid, member), timeout_s=30)
+    await pool.disconnect()
+
+
+def _pack(job: Any) -> bytes:
+    packed: bytes = msgpack.packb(job)
+    return packed
+
+
+async def test_a_dropped_collection_leaves_no_table(town: Town) -> None:
+    """Dropping a collection removes its statistics in Redis and on every worker's disk."""
+    async with town.worker("a", *range(NUM_SHARDS)) as member:
+        uid = (await town.collections.put("texts", PLAIN)).uid
+        await town.documents.load("texts", ndjson(texts(200)))
+        await until(lambda: town.is_spread(uid, member), timeout_s=30)
+        await town.collections.drop("texts")
+        await until(lambda: member.table(uid) is None, timeout_s=30)
+        assert await town.control.execute("EXISTS", town.keys.statistics(uid)) == 0
+        assert await town.control.execute("EXISTS", town.keys.shard_statistics(uid)) == 0
+
+
+async def test_jobs_outlive_the_server(
+    own_server: RedisServer, key_prefix: str, tmp_path: Path
+) -> None:
+    """A server that is killed and comes back empty of jobs has them asked for again."""
+    control = await connect(RedisSettings(url=own_server.url, reconnect_max_s=0.2))
+    keys = Keys(key_prefix)
+    registry = Registry(control, keys)
+    await registry.cluster(NUM_SHARDS)
+    collections = Collections(registry, NUM_SHARDS, Settings().rank_profiles)
+    documents = Documents(
+        *(ShardLog(control, keys), collections, NUM_SHARDS, Settings().limits), write_timeout_s=20
+    )
+    town = Town(
+        *(own_server, tmp_path, control, keys, collections, documents),
+        StatisticsBoard(control, keys),
+    )
+    async with town.worker("a", *range(NUM_SHARDS)) as member:
+        uid = (await collections.put("texts", PLAIN)).uid
+        await documents.load("texts", ndjson(texts(200)))
+        own_server.stop(kill=True)
+        await asyncio.sleep(0.5)
+        own_server.start()
+        await registry.cluster(NUM_SHARDS)
+        await until(lambda: town.is_spread(uid, member), timeout_s=40)
+    await control.close()
