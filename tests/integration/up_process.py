@@ -44,7 +44,9 @@ class Up:
         self._reader: asyncio.Task[None] | None = None
 
     @classmethod
-    async def start(cls, data: Path, *arguments: str, **environment: str) -> Self:
+    async def start(
+        cls, data: Path, *arguments: str, folder: Path | None = None, **environment: str
+    ) -> Self:
         """Start one on `data` and any free port; returns when it is ready or has ended."""
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "gateway.cli.main", "up", "--data", str(data)),
@@ -53,6 +55,7 @@ class Up:
             stderr=subprocess.STDOUT,
             env={**os.environ, **environment},
             start_new_session=True,
+            cwd=folder,
         )
         one = cls(process)
         one._reader = asyncio.create_task(one._read())
