@@ -26,10 +26,11 @@ import structlog
 from common.config import LimitSettings
 from common.control import pause_s
 from common.errors import LoadInterruptedError, RedisUnavailableError
-from common.log import START, Appended, Delete, ShardLog, pack_op, position
+from common.log import START, Delete, ShardLog, pack_op, position
 from common.partition import shard_of
+from gateway.backlog import Backlog
 from gateway.collections import Collections
-from gateway.load import Intake, Line, LoadReport
+from gateway.load import BATCH_BYTES, Intake, Line, LoadReport
 from gateway.ndjson import LineSplitter
 
 Wait = Literal["logged", "applied"]
@@ -74,6 +75,7 @@ class Documents:
         self._write_timeout_s = write_timeout_s
         self._outage_timeout_s = outage_timeout_s
         self._live_replicas = live_replicas
+        self._backlog = Backlog(limits.max_log_entries, BATCH_BYTES)
         self._slices = asyncio.Lock()  # of all loads, one slice of parsing in a turn of the loop
         self._waiting: dict[asyncio.Event, Collection[int]] = {}
 
@@ -111,16 +113,11 @@ class Documents:
             if batches:
                 uid = intake.definition.uid
                 ops = [(batch.shard, batch.pack(uid)) for batch in batches]
-                appended = await self._append(ops, intake.report)
+                last_ids.update(await self._append(ops, intake.report))
                 intake.report.accepted += sum(batch.num_lines for batch in batches)
-                last_ids.update(
-                    (batch.shard, entry.id) for batch, entry in zip(batches, appended, strict=True)
-                )
                 if on_progress is not None:
                     on_progress(intake.report)
-                await self._wait_for_room(
-                    [shard for shard, _ in ops], [entry.length for entry in appended], intake.report
-                )
+                await self._wait_for_room({shard for shard, _ in ops}, intake.report)
 
         splitter = LineSplitter(self._limits.max_document_bytes)
         async with aclosing(_with_pauses(lines)) as chunks:
@@ -150,12 +147,11 @@ class Documents:
         definition = await self._collections.current(collection)
         shard = shard_of(document_id, self._num_shards)
         report = LoadReport()
-        (entry,) = await self._append(
-            [(shard, pack_op(Delete(definition.uid, [document_id])))], report
-        )
-        await self._wait_for_room([shard], [entry.length], report)
+        op = pack_op(Delete(definition.uid, [document_id]))
+        last_ids = await self._append([(shard, op)], report)
+        await self._wait_for_room([shard], report)
         if wait == "applied":
-            await self._wait_applied({shard: entry.id}, report)
+            await self._wait_applied(last_ids, report)
 
     def wake(self, shard: int) -> None:
         """A replica of `shard` was heard to have applied more (event `applied:<shard>`)."""
@@ -176,18 +172,22 @@ class Documents:
             if intake.is_full or intake.needs_fields:
                 await flush()
 
-    async def _append(self, ops: Sequence[tuple[int, bytes]], report: LoadReport) -> list[Appended]:
+    async def _append(self, ops: Sequence[tuple[int, bytes]], report: LoadReport) -> dict[int, str]:
         """Log operations; a Redis that is away for a moment is tried again.
 
         What was sent may then be in a log twice, which changes nothing: these operations replace
         or remove by id, and nobody has been told yet that they are done.
+
+        Returns:
+            Shard → id of the last entry that it was given.
         """
         loop = asyncio.get_running_loop()
         give_up_at = loop.time() + self._outage_timeout_s
         failures = 0
         while True:
             try:
-                return await self._log.append_many(ops)
+                appended = await self._log.append_many(ops)
+                break
             except RedisUnavailableError as error:
                 failures += 1
                 if loop.time() >= give_up_at:
@@ -196,20 +196,25 @@ class Documents:
                     ) from error
                 _log.warning("append_again", error=str(error), failures=failures)
                 await asyncio.sleep(pause_s(failures, cap_s=1.0))
+        last_ids = {}
+        for (shard, op), entry in zip(ops, appended, strict=True):
+            self._backlog.add(shard, len(op), entry.length)
+            last_ids[shard] = entry.id
+        return last_ids
 
-    async def _wait_for_room(
-        self, shards: Sequence[int], lengths: Sequence[int], report: LoadReport
-    ) -> None:
-        limit = self._limits.max_log_entries
-        full = sorted({s for s, length in zip(shards, lengths, strict=True) if length > limit})
+    async def _wait_for_room(self, shards: Iterable[int], report: LoadReport) -> None:
+        full = sorted(filter(self._backlog.is_full, shards))
 
         async def has_room() -> bool:
-            return max((await self._log.lengths(full)).values()) <= limit
+            for shard, length in (await self._log.lengths(full)).items():
+                self._backlog.see(shard, length)
+            return not any(map(self._backlog.is_full, full))
 
         if full and not await self._until(has_room, full):
             raise LoadInterruptedError(
-                f"the replicas of shards {_names(full)} have been over {limit} log entries behind "
-                f"for {self._write_timeout_s:g} s; {report.accepted} documents are logged",
+                f"the replicas of shards {_names(full)} have been over "
+                f"{self._limits.max_log_entries} log entries behind for "
+                f"{self._write_timeout_s:g} s; {report.accepted} documents are logged",
                 report,
             )
 
