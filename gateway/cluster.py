@@ -29,7 +29,8 @@ DEFAULT_SHARDS = 8
 DEFAULT_WORKERS = 4
 _START_TIMEOUT_S = 60.0
 _REDIS_TIMEOUT_S = 30.0
-# How much longer than its own drain timeout a process may take to end.
+# A process drains in two parts (requests, then what they use), each bounded by its timeout.
+_DRAIN_PARTS = 2
 _DRAIN_MARGIN_S = 5.0
 
 log = structlog.get_logger()
@@ -214,7 +215,7 @@ class LocalCluster:
         return f"{host}worker-{number}"
 
     def _worker_programs(self, num_shards: int) -> list[Program]:
-        drain_s = self._settings.worker.drain_timeout_s + _DRAIN_MARGIN_S
+        drain_s = _DRAIN_PARTS * self._settings.worker.drain_timeout_s + _DRAIN_MARGIN_S
         return [
             _python_program(
                 name,
@@ -237,7 +238,7 @@ class LocalCluster:
             GATEWAY,
             "gateway.cli.main",
             ("serve", "--host", self._options.host, "--port", str(port), "--redis", self.redis_url),
-            self._settings.gateway.drain_timeout_s + _DRAIN_MARGIN_S,
+            _DRAIN_PARTS * self._settings.gateway.drain_timeout_s + _DRAIN_MARGIN_S,
             self._options.environment,
         )
 
