@@ -95,7 +95,8 @@ def index(
         known = (found or definition).get("fields") or {}
         documents = opened.enter_context(_open(source, id_field, known))
         if found is None or definition:  # of one that is there, the gateway says how it differs
-            client.put_collection(collection, definition)
+            inherent = _inherent_fields() if python_docs and found is None else {}
+            client.put_collection(collection, {**inherent, **definition})
         rejected = _Rejects(opened.enter_context(rejects.open("w")) if rejects else None)
         console = Console(stderr=True)
         progress = opened.enter_context(_progress(console))
@@ -123,10 +124,17 @@ def _describe(client: GatewayClient, name: str) -> dict[str, Any] | None:
         return None
 
 
+def _inherent_fields() -> dict[str, Any]:
+    return {"fields": import_module("gateway.python_docs").FIELDS}
+
+
 @contextmanager
 def _open(source: str | None, id_field: str, fields: dict[str, str]) -> Iterator[Source]:
     if source is None:
-        yield document_source(import_module("gateway.python_docs").documents())
+        corpus = import_module("gateway.python_docs").Corpus()
+        # By files, since nobody knows how many documents are in them.
+        lines = document_source(corpus).lines
+        yield Source(lines, lambda: corpus.num_read, corpus.num_files, "files")
         return
     with open_source(source, id_field, fields) as opened:
         yield opened
