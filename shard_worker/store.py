@@ -14,6 +14,8 @@ from pathlib import Path
 from common.errors import ConfigurationError
 
 FORMAT = "1"
+BUSY_TIMEOUT_S = 30.0
+MAX_WAL_BYTES = 1_048_576
 
 # A row holds a whole document, so ids are looked up in a tree of their own, not among the bodies
 # (https://sqlite.org/withoutrowid.html: WITHOUT ROWID pays when rows are small).
@@ -80,7 +82,7 @@ class Store:
             connection = sqlite3.connect(
                 f"{self._path.absolute().as_uri()}?mode={mode}",
                 uri=True,
-                timeout=30.0,
+                timeout=BUSY_TIMEOUT_S,
                 check_same_thread=False,  # close() may be called by another thread
             )
             if not self._read_only:
@@ -219,6 +221,17 @@ class Store:
                     connection.execute("DELETE FROM documents WHERE collection = ?", number)
                     connection.execute("DELETE FROM collections WHERE number = ?", number)
             connection.execute("UPDATE meta SET value = ? WHERE key = 'position'", (position,))
+        self._trim()
+
+    def _trim(self) -> None:
+        """Give back the room that a large batch has taken in the write-ahead log."""
+        wal = self._path.with_name(f"{self._path.name}-wal")
+        if wal.is_file() and wal.stat().st_size > MAX_WAL_BYTES:
+            connection = self._connection()
+            # A reader in the middle of a query keeps it: then the next large batch gives it back.
+            connection.execute("PRAGMA busy_timeout = 50")
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            connection.execute(f"PRAGMA busy_timeout = {int(BUSY_TIMEOUT_S * 1000)}")
 
 
 def _apply_changes(

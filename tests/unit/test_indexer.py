@@ -255,3 +255,17 @@ def test_more_collections_than_open_writers(tmp_path: Path) -> None:
     _, indexed = found(tmp_path, state)
     assert indexed == {one.uid: ["d0", "d1"] for one in many}
     indexer.close()
+
+
+def test_a_large_batch_leaves_no_large_journal(tmp_path: Path) -> None:
+    """The room that a batch takes in SQLite's journal is given back, also while others read."""
+    indexer = ShardIndexer(tmp_path, 0, MEMORY)
+    large = json.dumps({"id": "a", "title": "word " * 40}).encode()
+    documents = [(f"d{n}", large) for n in range(20_000)]
+    reader = Store.open(tmp_path / "store.sqlite", read_only=True)
+    reader.count("u0")
+    indexer.apply("1-0", [pack_op(Create(BOOKS.to_json())), pack_op(Upsert("u0", documents))])
+    assert (tmp_path / "store.sqlite-wal").stat().st_size <= 1_048_576
+    assert reader.count("u0") == 20_000
+    reader.close()
+    indexer.close()
