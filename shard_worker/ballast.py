@@ -45,7 +45,10 @@ def ballast_words(index: TextIndex, name: str) -> int:
 
 
 def plan_ballast(
-    words: Mapping[str, int], averages: Mapping[str, float], documents: int
+    words: Mapping[str, int],
+    averages: Mapping[str, float],
+    documents: int,
+    tolerance: float = 1e-3,
 ) -> Ballast:
     """Which ballast brings an index to the wanted averages.
 
@@ -53,13 +56,14 @@ def plan_ballast(
         words: field → words in all documents of the index.
         averages: field → the wanted average; fields that are missing or 0 are left as they are.
         documents: how many documents those are.
+        tolerance: by how many words in all an index may be off and still be left as it is.
 
     Returns:
         A list of documents, each field → how many words; none when the averages are met already,
         or are so far off that it would take as many documents again.
     """
     wanted = {name: averages[name] for name in words if averages.get(name, 0.0) > 0.0}
-    if all(round(average * documents) == words[name] for name, average in wanted.items()):
+    if all(abs(average * documents - words[name]) <= tolerance for name, average in wanted.items()):
         return []
     fewest = max(math.ceil(words[name] / average) for name, average in wanted.items()) - documents
     # A document bears about four times the average, so a quarter of those that are added, with
@@ -112,7 +116,10 @@ def balance(writer: TextIndexWriter, averages: Mapping[str, float]) -> None:
 
 def _plan(index: TextIndex, averages: Mapping[str, float]) -> Ballast:
     words = {name: index.total_words(name) for name in text_fields(index.collection)}
-    return plan_ballast(words, averages, index.max_doc)
+    # Words come whole: what has ballast was brought as near as could be, or averages have moved
+    # by less than matters. Without any, half a word of a small index is much.
+    tolerance = 0.5 if index.num_ballast else 1e-3
+    return plan_ballast(words, averages, index.max_doc, tolerance)
 
 
 def _text(words: int) -> tantivy.PreTokenizedString:

@@ -143,7 +143,7 @@ class QueryBuilder:
         if self._statistics is None:
             return query
         local_documents = self._index.max_doc
-        documents = max(self._statistics.documents, local_documents)
+        documents = max(self._statistics.documents, self._index.num_counted)
         local_weight = weight = 0.0
         for word in words:
             local = self._index.document_frequency(name, word)

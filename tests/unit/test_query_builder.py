@@ -152,6 +152,24 @@ def test_shards_score_as_one_index_would(
     assert together == pytest.approx(scores(whole, query), rel=1e-4)
 
 
+def test_a_handful_of_documents_on_more_shards_than_that_rank_as_one(tmp_path: Path) -> None:
+    """Shards of one document, or none, that hold more ballast than documents, score alike too."""
+    documents = corpus(6, seed=6)
+    whole = index_of(tmp_path / "whole", documents)
+    parts = [index_of(tmp_path / one["id"], [one]) for one in documents]
+    parts.append(index_of(tmp_path / "empty", []))
+    write_table(tmp_path / "table", merge(collect(part) for part in parts))
+    table = TermStatistics.open(tmp_path / "table")
+    together: dict[str, float] = {}
+    for part in parts:
+        writer = TextIndexWriter.open(part.path, COLLECTION)
+        balance(writer, table.average_lengths)
+        writer.close()
+        together |= scores(TextIndex.open(part.path), "w0 w1 w2", table)
+    table.close()
+    assert together == pytest.approx(scores(whole, "w0 w1 w2"), rel=2e-3)
+
+
 def test_without_the_statistics_they_would_not(
     split: tuple[TextIndex, list[TextIndex], Path],
 ) -> None:
