@@ -1,0 +1,167 @@
+"""`gateway serve`: how it starts, drains and ends."""
+
+import asyncio
+import contextlib
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from common.errors import ConfigurationError
+from gateway.cli.serve import listen, run_server
+from tests.servers import RedisServer
+
+pytestmark = pytest.mark.integration
+
+Process = subprocess.Popen[str]
+
+
+@contextlib.contextmanager
+def serving(redis: str, prefix: str, *arguments: str, **popen: Any) -> Iterator[Process]:
+    """Run `gateway serve` on any free port."""
+    command = [sys.executable, "-m", "gateway.cli.main", "serve", "--port", "0", *arguments]
+    environment = {**os.environ, "HEDGEROW_REDIS__KEY_PREFIX": prefix}
+    process = subprocess.Popen(
+        [*command, "--redis", redis, "--num-shards", "2"],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        **popen,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def url_of(process: Process) -> str:
+    """Read the log up to the line that says that the gateway is ready, and where."""
+    assert process.stderr is not None
+    seen = []
+    for line in process.stderr:
+        seen.append(line)
+        if found := re.search(r"ready\s.*url=(\S+)", line):
+            return found[1]
+    pytest.fail(f"it ended before it was ready: {seen}")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_well(
+    redis_server: RedisServer, key_prefix: str, number: signal.Signals
+) -> None:
+    """It says where it is ready, answers there, and ends with 0 on SIGTERM and on SIGINT."""
+    with serving(redis_server.url, key_prefix) as process:
+        url = url_of(process)
+        assert httpx.get(f"{url}/healthz").status_code == 200
+        ready = httpx.get(f"{url}/readyz")  # no worker is there
+        assert (ready.status_code, ready.headers["content-type"]) == (
+            503,
+            "application/problem+json",
+        )
+        search = httpx.post(f"{url}/v1/collections/none/search", json={"query": "a"})
+        assert search.status_code == 404
+        process.send_signal(number)
+        _, log = process.communicate(timeout=20)
+        assert process.returncode == 0
+        assert "Traceback" not in log
+
+
+def test_it_ends_with_its_parent(redis_server: RedisServer, key_prefix: str) -> None:
+    """When nobody holds the pipe's other end any more, it drains and ends with 0."""
+    read_end, write_end = os.pipe()
+    with (
+        contextlib.closing(os.fdopen(read_end)),
+        serving(
+            redis_server.url, key_prefix, "--parent-pipe", str(read_end), pass_fds=[read_end]
+        ) as process,
+    ):
+        url_of(process)
+        os.close(write_end)
+        process.communicate(timeout=20)
+        assert process.returncode == 0
+
+
+def test_a_port_that_is_taken_is_one_line(redis_server: RedisServer, key_prefix: str) -> None:
+    """A port in use ends it with 1 and says which."""
+    with contextlib.closing(listen("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        with serving(redis_server.url, key_prefix, "--port", port) as process:
+            _, log = process.communicate(timeout=20)
+        assert process.returncode == 1
+        assert port in log
+        assert "Traceback" not in log
+
+
+def test_an_address_that_is_none_is_a_configuration_error() -> None:
+    """A host that this machine does not have cannot be bound."""
+    with pytest.raises(ConfigurationError, match=r"192\.0\.2\.1 port 0"):
+        listen("192.0.2.1", 0)  # TEST-NET-1, RFC 5737
+
+
+class SlowApp:
+    """An ASGI application that answers when it is let."""
+
+    def __init__(self) -> None:
+        self.has_request = asyncio.Event()
+        self.may_answer = asyncio.Event()
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Answer 200 once `may_answer` is set."""
+        self.has_request.set()
+        await self.may_answer.wait()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"done"})
+
+
+@contextlib.asynccontextmanager
+async def draining(
+    app: SlowApp, drain_timeout_s: float
+) -> AsyncIterator[tuple[int, asyncio.Task[None], asyncio.Task[httpx.Response]]]:
+    """Serve `app`, have one request in flight, and begin to drain."""
+    stopped = asyncio.Event()
+    listener = listen("127.0.0.1", 0)
+    port = listener.getsockname()[1]
+    async with httpx.AsyncClient(timeout=20) as client:
+        server = asyncio.create_task(run_server(app, listener, drain_timeout_s, stopped))
+        request = asyncio.create_task(client.get(f"http://127.0.0.1:{port}/"))
+        await app.has_request.wait()
+        stopped.set()
+        yield port, server, request
+
+
+async def test_what_is_in_flight_is_finished(key_prefix: str) -> None:
+    """A drain takes no new connection, and the request in flight is still answered."""
+    app = SlowApp()
+    async with draining(app, 20.0) as (port, server, request):
+        async with asyncio.timeout(10):
+            while True:  # until the listener is closed
+                try:
+                    socket.create_connection(("127.0.0.1", port), timeout=1).close()
+                except OSError:
+                    break
+                await asyncio.sleep(0.02)
+        assert not request.done()
+        assert not server.done()
+        app.may_answer.set()
+        assert (await request).text == "done"
+        async with asyncio.timeout(10):
+            await server
+
+
+async def test_a_drain_ends_in_time() -> None:
+    """A request that never ends does not hold the process for longer than the drain's limit."""
+    app = SlowApp()
+    async with draining(app, 0.3) as (_, server, request):
+        async with asyncio.timeout(10):
+            await server
+        app.may_answer.set()
+        with contextlib.suppress(httpx.HTTPError):
+            await request
