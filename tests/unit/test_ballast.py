@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shard_worker.ballast import balance, ballast_words, plan_ballast
@@ -12,6 +12,7 @@ from shard_worker.text_index import TextIndexWriter
 from tests.unit.shards import OneShard
 
 
+@settings(deadline=None)
 @given(
     documents=st.integers(50, 10**6),
     averages=st.lists(st.floats(1.0, 5000.0), min_size=1, max_size=3),

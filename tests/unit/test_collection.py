@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.collection import (
@@ -140,6 +140,7 @@ def test_an_id_is_limited_in_bytes_not_characters() -> None:
         document_id({"id": "é" * 10}, max_bytes=19)
 
 
+@settings(deadline=None)
 @given(
     st.datetimes(datetime(1700, 1, 1), datetime(2200, 1, 1)),  # noqa: DTZ001 - made aware below
     st.integers(-14 * 60, 14 * 60),
@@ -205,6 +206,7 @@ json_values = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(st.dictionaries(st.sampled_from("abc"), json_values), max_size=12))
 def test_documents_fit_the_fields_that_were_inferred_from_them(documents: list[Any]) -> None:
     """No document is rejected for the types that it helped to choose."""

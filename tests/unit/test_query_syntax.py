@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from common.collection import define
@@ -202,6 +202,7 @@ plain_words = st.from_regex(r"[b-mé]{1,5}", fullmatch=True)
 punctuation = st.text(st.sampled_from(" +-(){}[]^\"'~*:\\/<>=`.,;?!&|#"), max_size=4)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(plain_words, punctuation), max_size=10))
 @example([("b", "/"), ("c", "/ ")])
 @example([("b", '" ('), ("c", "^")])
@@ -214,6 +215,7 @@ def test_no_word_of_any_text_is_lost(parts: list[tuple[str, str]]) -> None:
     assert {word for word, _ in parts} <= found
 
 
+@settings(deadline=None)
 @given(st.text(st.characters(codec="utf-8"), max_size=60))
 def test_no_text_at_all_breaks_the_reading(text: str) -> None:
     """Any Unicode gives a tree, or in strict syntax a refusal whose position lies in the text."""

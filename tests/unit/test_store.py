@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.errors import ConfigurationError
@@ -105,6 +105,7 @@ def test_a_batch_that_fails_leaves_everything_as_it_was(store: Store) -> None:
 changes = st.dictionaries(st.sampled_from("abcdef"), st.none() | st.integers(0, 3), max_size=4)
 
 
+@settings(max_examples=40, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from("uvx"), changes), max_size=12), st.data())
 def test_any_batches_replayed_at_will_leave_what_a_dict_would_hold(
     tmp_path_factory: pytest.TempPathFactory,

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgpack
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.errors import WireError
@@ -68,12 +68,14 @@ parts = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(parts)
 def test_what_is_packed_is_what_is_unpacked(statistics: Statistics) -> None:
     """Any statistics survive the way over Redis, words of any script included."""
     assert unpack(pack(statistics)) == statistics
 
 
+@settings(deadline=None)
 @given(st.lists(parts, max_size=5))
 def test_a_merge_adds_up(many: list[Statistics]) -> None:
     """Each number is the sum of the parts', in whatever order they come."""
