@@ -14,6 +14,7 @@ is not sent again from here; its caller decides, knowing what a second copy woul
 
 import asyncio
 import random
+import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
@@ -310,6 +311,8 @@ class Control:
 def _translate(error: Exception, command: str) -> HedgerowError:
     if isinstance(error.__cause__, exceptions.AuthenticationError):
         error = error.__cause__  # over a Unix socket redis-py hides it in a ConnectionError
+    if isinstance(error.__context__, ssl.SSLCertVerificationError):
+        return ConfigurationError(f"redis.tls_ca_file: {error.__context__.verify_message}")
     if isinstance(error, exceptions.AuthenticationError):
         return ConfigurationError(f"redis: the server refuses the user or password: {error}")
     if isinstance(error, exceptions.NoPermissionError):

@@ -2,7 +2,9 @@
 
 import asyncio
 import random
+import shutil
 import signal
+import ssl
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
@@ -14,6 +16,7 @@ import pytest
 from common.config import RedisSettings
 from common.control import RECONNECTED, Control, ServerInfo, check_version, connect
 from common.errors import ConfigurationError, RedisUnavailableError
+from tests.conftest import missing
 from tests.servers import RedisServer, running_server
 from tests.waiting import until
 
@@ -243,3 +246,55 @@ async def test_a_full_server_is_unavailable() -> None:
         async with connected(server) as control:
             with pytest.raises(RedisUnavailableError, match="memory"):
                 await control.execute("SET", "x", "y", retry=False)
+
+
+@asynccontextmanager
+async def behind_tls(server: RedisServer, folder: Path) -> AsyncIterator[tuple[int, Path]]:
+    """The server behind a port that speaks TLS, and the certificate of that port."""
+    certificate, key = folder / "certificate.pem", folder / "key.pem"
+    process = await asyncio.create_subprocess_exec(
+        *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"),
+        *("-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"),
+        *("-keyout", str(key), "-out", str(certificate)),
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    assert await process.wait() == 0
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate, key)
+
+    async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(65536):
+            writer.write(data)
+        writer.close()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        inner_reader, inner_writer = await asyncio.open_unix_connection(server.socket)
+        await asyncio.gather(
+            carry(reader, inner_writer), carry(inner_reader, writer), return_exceptions=True
+        )
+
+    listener = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
+    try:
+        yield listener.sockets[0].getsockname()[1], certificate
+    finally:
+        listener.close()
+
+
+async def test_tls(redis_server: RedisServer, key_prefix: str, tmp_path: Path) -> None:
+    """Over TLS the server must prove, by the trusted authorities, to be who the URL names."""
+    if shutil.which("openssl") is None:
+        missing("openssl")
+    async with behind_tls(redis_server, tmp_path) as (port, certificate):
+        url = f"rediss://localhost:{port}"
+        control = await connect(RedisSettings(url=url, tls_ca_file=certificate))
+        assert await control.execute("ECHO", key_prefix) == key_prefix.encode()
+        await control.close()
+        for wrong in (
+            RedisSettings(url=url),  # signed by nobody that the system knows
+            RedisSettings(url=f"rediss://127.0.0.1:{port}", tls_ca_file=certificate),
+            RedisSettings(url=url, tls_ca_file=tmp_path / "none.pem"),
+        ):
+            with pytest.raises(ConfigurationError, match=r"redis\.tls_ca_file"):
+                await connect(wrong)
+        with pytest.raises(RedisUnavailableError):
+            await connect(RedisSettings(url=f"redis://localhost:{port}", command_timeout_s=1.0))
