@@ -49,7 +49,7 @@ def share(num_waiting: int, num_idle: int, limit: int, service_us: float) -> int
         service_us: measured time of one work, in µs.
     """
     even = -(-num_waiting // num_idle)
-    worthwhile = int(_SPREAD_US / service_us) if service_us > 0 else limit
+    worthwhile = limit if service_us * limit <= _SPREAD_US else int(_SPREAD_US / service_us)
     return max(1, min(max(even, worthwhile), limit, num_waiting))
 
 

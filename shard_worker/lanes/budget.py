@@ -113,15 +113,17 @@ class SharedBudgets:
         self._memory.close()
 
 
-def open_shared_file(size: int) -> int:
+def open_shared_file(size: int = 0) -> int:
     """A file of `size` zero bytes that has no name and lives as long as a descriptor or mapping.
+
+    In memory where the system can, so that it needs no folder that can be written to.
 
     Returns:
         Its descriptor, closed on exec; the caller owns it.
     """
-    if hasattr(os, "memfd_create"):
-        fd = os.memfd_create("hedgerow-budgets", os.MFD_CLOEXEC)
-    else:
+    try:
+        fd = os.memfd_create("hedgerow", os.MFD_CLOEXEC)
+    except (AttributeError, OSError):  # not Linux, or a kernel that forbids it (vm.memfd_noexec)
         with tempfile.TemporaryFile() as file:
             fd = os.dup(file.fileno())
     os.ftruncate(fd, size)

@@ -1,9 +1,12 @@
 """Keeps a lane's slots filled: starts scorers, notices how they end, starts others."""
 
 import asyncio
+import contextlib
 import os
 import random
+import signal
 import socket
+import sys
 import time
 from collections.abc import Callable
 from typing import Protocol
@@ -24,6 +27,8 @@ _YOUNG_S = 1.0
 # Results may still lie in the channel of a scorer that has ended; a grandchild that holds the
 # channel open can keep its EOF away.
 _LAST_WORDS_S = 0.05
+# A launcher that has not told of a scorer's end so long after its SIGKILL is stopped itself.
+_OBEY_TIMEOUT_S = 5.0
 # A factory that takes longer hangs: its process is killed and started again.
 _START_TIMEOUT_S = 60.0
 
@@ -84,10 +89,14 @@ class Crew:
         slot.state = SlotState.DYING
         if self._launcher is not None:
             self._launcher.kill_scorer(slot.number)
+            if not self._is_closing:
+                number = slot.number
+                self._later(_OBEY_TIMEOUT_S, lambda: self._check_end(slot, number))
 
     async def close(self) -> None:
         """End every process; returns when all are gone. Safe after a start that failed."""
         self._is_closing = True
+        self._fail_start(f"{self._spec.name}: closed while it started")
         for timer in self._timers:
             timer.cancel()
         self._timers.clear()
@@ -107,10 +116,6 @@ class Crew:
             self._memory.close()
             self._memory = None
             os.close(self._fd)
-
-    def pids(self) -> list[int]:
-        """The scorers' pids, by slot; 0 where none is running."""
-        return [slot.pid for slot in self.slots]
 
     # ---- starting
 
@@ -147,6 +152,11 @@ class Crew:
         if slot.number == number and slot.state is SlotState.STARTING:
             _log.error("scorer_start_timeout", lane=self._spec.name, pid=slot.pid)
             self.kill(slot)
+
+    def _check_end(self, slot: ScorerSlot, number: int) -> None:
+        if slot.number == number and slot.state is SlotState.DYING and self._launcher is not None:
+            _log.error("launcher_stuck", lane=self._spec.name)
+            self._launcher.kill()
 
     def _later(self, delay_s: float, call: Callable[[], None]) -> None:
         def fire() -> None:
@@ -217,6 +227,7 @@ class Crew:
         self._fail_start("the launcher of the scorer processes died at its start")
         for slot in self.slots:
             if slot.state is not SlotState.DOWN:
+                _kill_orphan(slot.pid)
                 self._statuses[slot.number] = None
                 if slot.channel is None:
                     self._bury(slot)
@@ -250,8 +261,20 @@ class Crew:
 
     def _has_started(self) -> bool:
         ready = self._all_ready
-        return ready is not None and ready.done() and ready.exception() is None
+        return (
+            ready is not None
+            and ready.done()
+            and not ready.cancelled()
+            and ready.exception() is None
+        )
 
     def _fail_start(self, reason: str) -> None:
         if self._all_ready is not None and not self._all_ready.done():
             self._all_ready.set_exception(ConfigurationError(reason))
+
+
+def _kill_orphan(pid: int) -> None:
+    """What Linux does by PR_SET_PDEATHSIG; nobody else reaps the pid before it is dead."""
+    if sys.platform != "linux" and pid:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)

@@ -156,9 +156,9 @@ class Dispatcher:
             if ticket.generation == ENDED:
                 continue
             if now >= ticket.expires_at:
-                self.end_with(ticket, ExpiredError("expired before a scorer was free"))
+                self.refuse(ticket, ExpiredError("expired before a scorer was free"))
             elif quarantine is not None and (refusal := self._refusal(ticket, quarantine, now)):
-                self.end_with(ticket, refusal)
+                self.refuse(ticket, refusal)
             else:
                 batch.append(ticket)
                 if ticket.num_crashes:  # a suspect goes alone, so that it can harm nobody
@@ -272,13 +272,18 @@ class Dispatcher:
     # ---- ends
 
     def refuse(self, ticket: Ticket, error: WorkError) -> None:
-        """End a work that no scorer has, in the next turn of the loop."""
+        """End a work that no scorer has, in the next turn of the loop.
+
+        Its `on_done` may submit and cancel, which must not happen inside of `submit` or while a
+        batch is being put together.
+        """
         ticket.generation = ENDED
-        self._loop.call_soon(self._call, ticket, _failed(ticket, error))
+        self._loop.call_soon(self._call_refused, ticket, _failed(ticket, error))
 
     def end_with(self, ticket: Ticket, error: WorkError) -> None:
         """End a work that no scorer has, now."""
         self._end(ticket, _failed(ticket, error))
+        self._on_change()
 
     def close(self, error: WorkError) -> None:
         """End everything with `error` and stop all timers."""
@@ -297,6 +302,10 @@ class Dispatcher:
         ticket.generation = ENDED
         ticket.slot = None
         self._call(ticket, done)
+
+    def _call_refused(self, ticket: Ticket, done: Done) -> None:
+        self._call(ticket, done)
+        self._on_change()
 
     def _call(self, ticket: Ticket, done: Done) -> None:
         try:

@@ -8,11 +8,11 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 from typing import Protocol
 
 import structlog
 
+from shard_worker.lanes.budget import open_shared_file
 from shard_worker.lanes.launcher import (
     BOOTSTRAP,
     ENDED,
@@ -63,7 +63,7 @@ class LauncherLink:
         """Start the process (about a millisecond); it becomes ready on its own time."""
         self._listener = listener
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-        with theirs, tempfile.TemporaryFile() as standard_input:
+        with theirs, os.fdopen(open_shared_file(), "w+b") as standard_input:
             spec = LauncherSpec(
                 self._spec, self._num_scorers, self._max_batch, self._memory_fd, theirs.fileno()
             )
@@ -79,11 +79,6 @@ class LauncherLink:
         self._control = ours
         asyncio.get_running_loop().add_reader(ours, self._on_readable)
 
-    @property
-    def pid(self) -> int | None:
-        """The launcher's pid while it runs."""
-        return None if self._process is None else self._process.pid
-
     def start_scorer(self, number: int, slot: int, channel: socket.socket) -> None:
         """Have a scorer forked that serves `channel`, of which the caller closes its copy."""
         if self._control is not None:
@@ -96,6 +91,11 @@ class LauncherLink:
         if self._control is not None:
             with contextlib.suppress(OSError):
                 self._control.send(ORDER.pack(KILL, number, 0))
+
+    def kill(self) -> None:
+        """SIGKILL the launcher, which has stopped obeying; `on_launcher_lost` follows."""
+        if self._process is not None:
+            self._process.kill()
 
     async def end(self) -> None:
         """Let the launcher end, and with it every scorer; returns when all are gone."""

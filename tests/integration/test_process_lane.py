@@ -116,6 +116,28 @@ async def test_a_callback_that_raises_harms_nobody_else(tmp_path: Path) -> None:
         assert seen == ["KeyError('bug')"]
 
 
+async def test_callbacks_may_cancel_and_submit(tmp_path: Path) -> None:
+    """Whatever an on_done does to works of the same frame, each ends once."""
+    async with running(tmp_path, num_processes=1) as bench:
+        late = Work(b"late echo", time.monotonic() - 1)
+        others: list[Call] = []
+        more: list[Call] = []
+
+        def on_done(_done: Done) -> None:
+            more.append(bench.submit("more echo"))
+            for other in others:
+                assert other.ticket is not None
+                bench.lane.cancel(other.ticket)
+
+        bench.lane.submit(late, on_done)
+        others += [bench.submit(f"w{at} echo") for at in range(5)]
+        bench.lane.submit(Work(b"b echo", time.monotonic() + 30), on_done)
+        await eventually(lambda: len(more) == 2)
+        await bench.ended(*others, *more)
+        assert {type(other.error) for other in others} <= {type(None), ExpiredError}
+        assert [one.body for one in more] == [b"more", b"more"]
+
+
 async def test_times_say_how_long_a_work_waited_and_ran(tmp_path: Path) -> None:
     """Behind a work of 60 ms on the only scorer, the next one waited so long, and ran shortly."""
     async with running(tmp_path, num_processes=1) as bench:
@@ -267,6 +289,23 @@ async def test_closing_waits_for_what_is_in_flight(tmp_path: Path) -> None:
         assert [call.body for call in calls] == [b"w0", b"w1", b"w2", b"w3"]
         await bench.ended(refused)
         assert type(refused.error) is LaneUnavailableError
+
+
+async def test_closing_while_it_starts_ends_the_start(tmp_path: Path) -> None:
+    """Nobody waits for a start that will not come, and nothing of it is left."""
+    num_fds = count_fds()
+    lane = _lane("tests.integration.misbehaving:make", Config(str(tmp_path)))
+    starting = asyncio.create_task(lane.start())
+    await asyncio.sleep(0.01)
+    await lane.close(1.0)
+    with pytest.raises(ConfigurationError, match="closed while it started"):
+        await starting
+    cancelled = asyncio.create_task(_lane("tests.integration.misbehaving:echo").start())
+    await asyncio.sleep(0.01)
+    cancelled.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await cancelled
+    assert count_fds() == num_fds
 
 
 async def test_closing_does_not_wait_for_work_that_hangs(tmp_path: Path) -> None:

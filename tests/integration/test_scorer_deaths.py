@@ -266,6 +266,17 @@ async def test_a_launcher_that_is_killed_is_replaced_with_its_scorers(tmp_path: 
         assert quarantine.entries(time.monotonic()) == []
 
 
+async def test_a_launcher_that_is_stopped_is_replaced_when_it_is_needed(tmp_path: Path) -> None:
+    """SIGSTOP of the launcher: a scorer that dies then still comes back."""
+    async with running(tmp_path, num_processes=1) as bench:
+        (pid,) = bench.pids()
+        os.kill(parent_of(pid), signal.SIGSTOP)
+        os.kill(pid, signal.SIGKILL)
+        call = bench.submit("a echo")
+        await bench.ended(call)
+        assert call.body == b"a"
+
+
 async def test_a_replacement_that_cannot_start_is_tried_ever_less_often(tmp_path: Path) -> None:
     """Restarts that fail back off instead of spinning, and the slot returns once they can."""
     async with running(tmp_path, num_processes=1) as bench:
