@@ -105,7 +105,7 @@ def document_routes(gateway: GatewayPort, settings: GatewaySettings) -> APIRoute
         "/v1/collections/{name}/documents/{document_id:path}",
         summary="Remove a document",
         status_code=204,
-        responses=answers(204, None, 404, 503),
+        responses=answers(204, None, 400, 404, 503),
         response_class=Response,
     )
     async def delete_document(name: str, document_id: str, wait: Wait = "applied") -> Response:

@@ -8,6 +8,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import models_json_schema
 
+from common.collection import FieldType
 from common.outcome import Outcome
 from gateway.http.problems import MEDIA_TYPE
 
@@ -157,7 +158,7 @@ class CollectionAnswer(_Shape):
     """A collection."""
 
     name: str
-    fields: dict[str, str] | None = Field(description="null until inferred from documents.")
+    fields: dict[str, FieldType] | None = Field(description="null until inferred from documents.")
     rank_profile: str
     language: str
     documents: int
@@ -173,7 +174,7 @@ class CollectionsAnswer(_Shape):
 class CollectionBody(_Shape):
     """The definition of a collection."""
 
-    fields: dict[str, Literal["text", "keyword", "integer", "float", "boolean", "date"]] = Field(
+    fields: dict[str, FieldType] = Field(
         default_factory=dict, description="Inferred from the first documents if left out."
     )
     rank_profile: str = "bm25"

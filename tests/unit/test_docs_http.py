@@ -1,0 +1,168 @@
+"""docs/http.md against the OpenAPI schema.
+
+`python -m tests.unit.test_docs_http` writes the tables anew after the API has changed.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from common.config import GatewaySettings
+from gateway.http import schema as shapes
+from gateway.http.app import create_app
+from gateway.http.problems import TITLES, TYPE_PREFIX
+from gateway.http.search_routes import search_body
+from tests.unit import doc_blocks
+from tests.unit.fake_gateway import FakeGateway
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "http.md"
+OPENAPI: dict[str, Any] = create_app(FakeGateway(), GatewaySettings()).openapi()
+BOUNDS = {
+    "minimum": "≥ {}",
+    "exclusiveMinimum": "> {}",
+    "maximum": "≤ {}",
+    "maxLength": "at most {} characters",
+}
+TABLES = {
+    "search body": "SearchBody",
+    "search answer": "SearchAnswer",
+    "definition": "CollectionBody",
+    "collection": "CollectionAnswer",
+    "load answer": "LoadAnswer",
+    "breaker": "BreakerBody",
+}
+PROBLEM_MEDIA_TYPE = "application/problem+json"
+
+
+def resolve(part: dict[str, Any]) -> dict[str, Any]:
+    """Follow a reference to where the shape is."""
+    if "$ref" in part:
+        found: dict[str, Any] = OPENAPI["components"]["schemas"][part["$ref"].split("/")[-1]]
+        return {**found, **{key: value for key, value in part.items() if key != "$ref"}}
+    return part
+
+
+def type_of(part: dict[str, Any]) -> str:
+    """Name a member's type and bounds."""
+    part = resolve(part)
+    if "anyOf" in part:
+        return " or ".join(type_of(one) for one in part["anyOf"])
+    if "enum" in part:
+        return " or ".join(f"`{json.dumps(value)}`" for value in part["enum"])
+    kind = {"array": "list"}.get(part["type"], part["type"])
+    if kind == "list" and resolve(part["items"])["type"] != "object":
+        kind = f"list of {type_of(part['items'])}s"
+    elif kind == "list":
+        kind = "list of objects"
+    elif isinstance(part.get("additionalProperties"), dict):
+        kind = f"object of {type_of(part['additionalProperties'])}"
+    bounds = [text.format(f"{part[name]:g}") for name, text in BOUNDS.items() if name in part]
+    return ", ".join([kind, *bounds])
+
+
+def members(part: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str, str, str]]:
+    """Yield name, type, default and meaning of each member, nested ones with dotted names."""
+    required = part.get("required", [])
+    for name, member in part["properties"].items():
+        inner = resolve(member)
+        default = f"`{json.dumps(inner['default'])}`" if "default" in inner else ""
+        if name in required and not prefix:
+            default = "required"
+        yield f"`{prefix}{name}`", type_of(member), default, inner.get("description", "")
+        choices = [resolve(one) for one in inner.get("anyOf", [inner])]
+        for choice in choices:
+            item = resolve(choice.get("items", choice))
+            if "properties" in item:
+                end = "[]." if "items" in choice else "."
+                yield from members(item, f"{prefix}{name}{end}")
+
+
+def routes() -> Iterator[tuple[str, str, str, str, str]]:
+    """Yield method, path, meaning, status and problems of each route."""
+    for path, operations in OPENAPI["paths"].items():
+        for method, operation in operations.items():
+            statuses = operation["responses"]
+            done = [status for status in statuses if status.startswith("2")]
+            problems = sorted(set(statuses) - set(done))
+            yield (
+                f"`{method.upper()}`",
+                f"`{path}`",
+                operation["summary"],
+                ", ".join(done),
+                ", ".join(problems),
+            )
+
+
+def render() -> dict[str, str]:
+    """All blocks, as the document must hold them."""
+    texts = {
+        "routes": doc_blocks.table(
+            ("method", "path", "what it does", "done", "problems"), list(routes())
+        ),
+        "problems": doc_blocks.table(
+            ("type", "title"),
+            [(f"`{TYPE_PREFIX}{slug}`", title) for slug, title in TITLES.items()],
+        ),
+    }
+    for name, model in TABLES.items():
+        rows = list(members(OPENAPI["components"]["schemas"][model]))
+        if "answer" in name or name == "collection":
+            texts[name] = doc_blocks.table(
+                ("member", "type", "meaning"), [(row[0], row[1], row[3]) for row in rows]
+            )
+        else:
+            texts[name] = doc_blocks.table(("member", "type", "default", "meaning"), rows)
+    return texts
+
+
+def test_the_tables_are_those_of_the_api() -> None:
+    """Each route, member, default, bound and type of problem stands in the document as it is."""
+    assert doc_blocks.blocks(DOCUMENT) == render(), f"write it anew: python -m {__name__}"
+
+
+def test_every_status_is_explained() -> None:
+    """Each status that a route may answer with has a line of its own in the document."""
+    text = DOCUMENT.read_text(encoding="utf-8")
+    for *_, done, problems in routes():
+        for status in [*done.split(", "), *problems.split(", ")]:
+            if status:
+                assert f"| {status} |" in text, status
+
+
+EXAMPLES: dict[str, type[BaseModel]] = {
+    "a search": search_body(GatewaySettings()),
+    "an answer": shapes.SearchAnswer,
+    "a problem": shapes.Problem,
+    "a partial answer": shapes.Problem,
+    "a definition": shapes.CollectionBody,
+    "a load's answer": shapes.LoadAnswer,
+}
+
+
+def examples() -> dict[str, str]:
+    """Return the document's examples by the words before them."""
+    text = DOCUMENT.read_text(encoding="utf-8")
+    found = re.finditer(r"Example of ([^:\n]+):\n\n```json\n(.*?)```", text, re.DOTALL)
+    return {match[1]: match[2] for match in found}
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_examples_are_what_the_api_takes_and_gives(name: str) -> None:
+    """Each example fits the shape that it is an example of."""
+    EXAMPLES[name].model_validate_json(examples()[name])
+
+
+def test_no_example_is_unchecked() -> None:
+    """Every JSON example of the document is one of those checked."""
+    text = DOCUMENT.read_text(encoding="utf-8")
+    assert examples().keys() == EXAMPLES.keys()
+    assert text.count("```json") == len(EXAMPLES)
+
+
+if __name__ == "__main__":
+    doc_blocks.write(DOCUMENT, render())
