@@ -183,6 +183,13 @@ class ShardLog:
             count = max(1, min(4096, (max_bytes - size) * len(entries) // max(size, 1)))
         return entries
 
+    async def last_id(self, shard: int) -> str:
+        """The id of the newest entry in a shard's log; `START` when it is empty."""
+        newest = await self._control.execute(
+            *("XREVRANGE", self._keys.log(shard), "+", "-", "COUNT", 1)
+        )
+        return newest[0][0].decode() if newest else START
+
     async def applied(self, shard: int) -> dict[str, str]:
         """Replica id → id of the last entry that it has applied."""
         return (await self.applied_of([shard]))[shard]
