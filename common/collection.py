@@ -136,7 +136,7 @@ def define(name: str, body: Mapping[str, Any], uid: str | None = None) -> Collec
                 key, "is unknown; a collection has fields, rank_profile, language"
             )
     language = body.get("language", "english")
-    if language not in LANGUAGES:
+    if not isinstance(language, str) or language not in LANGUAGES:
         raise BadRequestError("language", f"is one of {', '.join(sorted(LANGUAGES))}")
     profile = body.get("rank_profile", "bm25")
     if not isinstance(profile, str) or not profile:

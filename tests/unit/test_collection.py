@@ -29,6 +29,7 @@ EVERY_TYPE = define("c", {"fields": {str(kind): str(kind) for kind in FieldType}
         ("-a", {}, "name"),
         ("c", {"field": {}}, "field"),
         ("c", {"language": "klingon"}, "language"),
+        ("c", {"language": ["english"]}, "language"),
         ("c", {"rank_profile": 3}, "rank_profile"),
         ("c", {"fields": ["title"]}, "fields"),
         ("c", {"fields": {"title": "string"}}, "fields.title"),
