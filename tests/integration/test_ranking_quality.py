@@ -1,13 +1,9 @@
-"""Eight shards rank as one index does, and one index as Lucene does, on judged collections.
+"""Eight indexes rank as one does, and one as Lucene does, on judged collections and a large one.
 
-The collections (cranfield, cisi, med and scifact as corpus.jsonl, queries.jsonl and qrels.tsv) are
-looked for in ../shared/collections beside the repository, or where HEDGEROW_COLLECTIONS says. They
-are not the project's to give away, so without them those tests are skipped; the large corpus is
-WordNet's glosses where Debian's package wordnet-base is installed, and generated where it is not.
+The large corpus is WordNet's glosses where Debian's package wordnet-base is installed, and
+generated where it is not.
 """
 
-import json
-import os
 import random
 import re
 from collections.abc import Iterator, Sequence
@@ -15,9 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import ir_measures
 import pytest
-from ir_measures import nDCG
 
 from common.collection import Collection, define
 from common.partition import shard_of
@@ -27,21 +21,16 @@ from shard_worker.query_builder import QueryBuilder
 from shard_worker.retrieval import retrieve
 from shard_worker.term_statistics import TermStatistics, collect, merge, pack, unpack, write_table
 from shard_worker.text_index import TextIndex, TextIndexWriter
+from tests.judged import LUCENE_NDCG10, Judged, K, lines_of, mean
+from tests.judged import overlap as overlap_of_ids
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
-REPOSITORY = Path(__file__).parent.parent.parent
-COLLECTIONS = Path(
-    os.environ.get("HEDGEROW_COLLECTIONS", REPOSITORY.parent / "shared" / "collections")
-)
 WORDNET = Path("/usr/share/wordnet")
-# nDCG@10 of Lucene's BM25 (k1 1.2, b 0.75, English analysis) over title and text, grades as gains.
-LUCENE = {"cranfield": 0.368, "cisi": 0.385, "med": 0.690, "scifact": 0.683}
 NUM_SHARDS = 8
-K = 10
 
 Document = dict[str, Any]
-Hits = list[tuple[float, str]]
+Hits = list[tuple[float, str]]  # (score, document), best first
 
 
 @dataclass
@@ -89,64 +78,36 @@ def build(folder: Path, documents: Sequence[Document], num_shards: int) -> Shard
 
 def overlap(one: Hits, other: Hits) -> float:
     """The share of the first hits that are among the second; 1 for two empty answers."""
-    if not one:
-        return float(not other)
-    return len({hit for _, hit in one} & {hit for _, hit in other}) / len(one)
-
-
-def mean(values: Sequence[float]) -> float:
-    """The arithmetic mean."""
-    return sum(values) / len(values)
-
-
-def lines_of(path: Path, encoding: str = "utf-8") -> list[str]:
-    """The lines of a file; `splitlines` would also end them at Unicode's separators."""
-    return path.read_text(encoding).removesuffix("\n").split("\n")
+    return overlap_of_ids((hit for _, hit in one), (hit for _, hit in other))
 
 
 @dataclass
-class Judged:
-    """A collection with queries whose answers people have judged."""
+class Built:
+    """A judged collection, in one index and in eight."""
 
-    name: str
-    queries: dict[str, str]
-    qrels: list[Any]
+    judged: Judged
     one: Shards
     eight: Shards
 
-    def ndcg(self, shards: Shards) -> float:
-        """nDCG@10 over all queries, worked out by ir_measures."""
-        run = [
-            ir_measures.ScoredDoc(query_id, document_id, score)
-            for query_id, text in self.queries.items()
-            for score, document_id in shards.search(text)[1]
-        ]
-        return float(ir_measures.calc_aggregate([nDCG @ K], self.qrels, run)[nDCG @ K])
+    def ndcg10(self, shards: Shards) -> float:
+        """nDCG@10 over all queries."""
+        return self.judged.ndcg10(
+            {
+                query_id: [(document_id, score) for score, document_id in shards.search(text)[1]]
+                for query_id, text in self.judged.queries.items()
+            }
+        )
 
 
-@pytest.fixture(scope="module", params=LUCENE)
-def judged(
+@pytest.fixture(scope="module", params=LUCENE_NDCG10)
+def built(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Judged]:
+) -> Iterator[Built]:
     """Each judged collection, in one index and in eight."""
-    name = request.param
-    source = COLLECTIONS / name
-    if not source.is_dir():
-        if "HEDGEROW_COLLECTIONS" in os.environ:
-            pytest.fail(f"HEDGEROW_COLLECTIONS: there is no folder {source}")
-        pytest.skip(f"NEEDS THE JUDGED COLLECTION {name} IN {COLLECTIONS}")
-    documents = [json.loads(line) for line in lines_of(source / "corpus.jsonl")]
-    queries = [json.loads(line) for line in lines_of(source / "queries.jsonl")]
-    qrels = [line.split("\t") for line in lines_of(source / "qrels.tsv")]
-    folder = tmp_path_factory.mktemp(name)
-    one, eight = build(folder, documents, 1), build(folder, documents, NUM_SHARDS)
-    yield Judged(
-        name,
-        {query["id"]: query["text"] for query in queries},
-        [ir_measures.Qrel(query, document, int(grade)) for query, document, grade in qrels],
-        one,
-        eight,
-    )
+    judged = Judged.load(request.param)
+    folder = tmp_path_factory.mktemp(judged.name)
+    one, eight = build(folder, judged.documents, 1), build(folder, judged.documents, NUM_SHARDS)
+    yield Built(judged, one, eight)
     _close(one, eight)
 
 
@@ -156,32 +117,34 @@ def _close(*clusters: Shards) -> None:
             shards.statistics.close()
 
 
-def test_eight_shards_give_the_top_ten_of_one(judged: Judged) -> None:
+def test_eight_shards_give_the_top_ten_of_one(built: Built) -> None:
     """The mean overlap of the top ten is at least 0.97, and the totals are the same."""
     overlaps = []
-    for text in judged.queries.values():
-        total_one, one = judged.one.search(text)
-        total_eight, eight = judged.eight.search(text)
+    for text in built.judged.queries.values():
+        total_one, one = built.one.search(text)
+        total_eight, eight = built.eight.search(text)
         assert total_one == total_eight
         overlaps.append(overlap(one, eight))
-    assert mean(overlaps) >= 0.97, f"{judged.name}: {mean(overlaps):.4f}"
+    assert mean(overlaps) >= 0.97, f"{built.judged.name}: {mean(overlaps):.4f}"
 
 
-def test_with_local_statistics_they_do_not(judged: Judged) -> None:
+def test_with_local_statistics_they_do_not(built: Built) -> None:
     """Without the collection's statistics the overlap is below 0.95, so that they are needed."""
-    local = Shards(judged.one.definition, judged.eight.indexes)
+    local = Shards(built.one.definition, built.eight.indexes)
     overlaps = [
-        overlap(judged.one.search(text)[1], local.search(text)[1])
-        for text in judged.queries.values()
+        overlap(built.one.search(text)[1], local.search(text)[1])
+        for text in built.judged.queries.values()
     ]
     assert mean(overlaps) < 0.95
 
 
-def test_eight_shards_are_as_good_as_one_and_one_as_good_as_lucene(judged: Judged) -> None:
+def test_eight_shards_are_as_good_as_one_and_one_as_good_as_lucene(built: Built) -> None:
     """nDCG@10 of eight shards is within 0.01 of one's, and within 0.02 of Lucene's."""
-    one, eight = judged.ndcg(judged.one), judged.ndcg(judged.eight)
-    assert abs(eight - one) <= 0.01, f"{judged.name}: {eight:.4f} against {one:.4f}"
-    assert abs(eight - LUCENE[judged.name]) <= 0.02, f"{judged.name}: {eight:.4f}"
+    one, eight = built.ndcg10(built.one), built.ndcg10(built.eight)
+    assert abs(eight - one) <= 0.01, f"{built.judged.name}: {eight:.4f} against {one:.4f}"
+    assert abs(eight - LUCENE_NDCG10[built.judged.name]) <= 0.02, (
+        f"{built.judged.name}: {eight:.4f}"
+    )
 
 
 def wordnet() -> Iterator[Document]:
