@@ -183,12 +183,16 @@ class ShardLog:
             count = max(1, min(4096, (max_bytes - size) * len(entries) // max(size, 1)))
         return entries
 
-    async def last_id(self, shard: int) -> str:
-        """The id of the newest entry in a shard's log; `START` when it is empty."""
-        newest = await self._control.execute(
-            *("XREVRANGE", self._keys.log(shard), "+", "-", "COUNT", 1)
+    async def last_ids(self, shards: Sequence[int]) -> dict[int, str]:
+        """Shard → id of the newest entry in its log, for the shards whose log is not empty."""
+        replies = await self._control.pipeline(
+            [("XREVRANGE", self._keys.log(shard), "+", "-", "COUNT", 1) for shard in shards]
         )
-        return newest[0][0].decode() if newest else START
+        return {
+            shard: newest[0][0].decode()
+            for shard, newest in zip(shards, replies, strict=True)
+            if newest
+        }
 
     async def applied(self, shard: int) -> dict[str, str]:
         """Replica id → id of the last entry that it has applied."""

@@ -129,13 +129,10 @@ class Documents:
         await self._take(intake, splitter.end(), flush)
         await flush()
         if wait == "applied":
-            await self._wait_applied(last_ids or await self._ends(), intake.report)
+            # A load of nothing waits for what others, or earlier loads, have logged.
+            ends = last_ids or await self._log.last_ids(range(self._num_shards))
+            await self._wait_applied(ends, intake.report)
         return intake.report
-
-    async def _ends(self) -> dict[int, str]:
-        """The newest entry of each log that has one."""
-        ends = {shard: await self._log.last_id(shard) for shard in range(self._num_shards)}
-        return {shard: entry_id for shard, entry_id in ends.items() if entry_id != START}
 
     async def delete(self, collection: str, document_id: str, wait: Wait = "applied") -> None:
         """Remove one document; it is no error when there is none of that id.

@@ -175,6 +175,20 @@ async def test_applied_or_logged(
         assert path.stored(uid) == expected
 
 
+async def test_a_load_of_nothing_waits_for_what_is_logged(
+    redis_server: RedisServer, key_prefix: str, tmp_path: Path
+) -> None:
+    """After loads that did not wait, an empty one that does returns when all can be found."""
+    async with writing(redis_server, key_prefix, tmp_path) as path, path.applying():
+        uid = (await path.collections.put("books", BOOKS)).uid
+        for start in range(0, 3000, 500):
+            some = books(3000)[start : start + 500]
+            await path.documents.load("books", ndjson(some), "logged")
+        report = await path.documents.load("books", ndjson([]), "applied")
+        assert (report.accepted, report.is_applied) == (0, True)
+        assert path.stored(uid) == by_id(books(3000))
+
+
 async def test_a_load_waits_for_replicas(
     redis_server: RedisServer, key_prefix: str, tmp_path: Path
 ) -> None:
