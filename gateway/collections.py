@@ -4,13 +4,10 @@ import asyncio
 from collections.abc import Container, Iterable, Mapping
 from typing import Any
 
-import structlog
-
 from common.collection import Collection, define, infer_fields
-from common.errors import BadRequestError, ConflictError, NotFoundError, RedisUnavailableError
+from common.errors import BadRequestError, ConflictError, NotFoundError
 from common.registry import Registry
-
-_log = structlog.get_logger()
+from gateway.freshness import keep_fresh
 
 
 class Collections:
@@ -75,17 +72,7 @@ class Collections:
 
     async def run(self) -> None:
         """Keep the copy fresh until cancelled; while Redis is away the last copy stands."""
-        while True:
-            self._changed.clear()
-            try:
-                await self.refresh()
-            except RedisUnavailableError as error:
-                _log.debug("collections_stale", error=str(error))
-            try:
-                async with asyncio.timeout(self._poll_s):
-                    await self._changed.wait()
-            except TimeoutError:
-                continue
+        await keep_fresh("collections", self.refresh, self._changed, self._poll_s)
 
     async def put(self, name: str, body: Mapping[str, Any]) -> Collection:
         """Create a collection, or do nothing where the same one exists.

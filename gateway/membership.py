@@ -3,13 +3,9 @@
 import asyncio
 from collections.abc import Callable, Iterable
 
-import structlog
-
-from common.errors import RedisUnavailableError
 from common.heartbeat import Heartbeat
 from common.registry import Registry
-
-log = structlog.get_logger()
+from gateway.freshness import keep_fresh
 
 
 class Membership:
@@ -69,17 +65,7 @@ class Membership:
 
     async def run(self) -> None:
         """Keep the view fresh until cancelled; while Redis is away the last view stands."""
-        while True:
-            self._changed.clear()
-            try:
-                await self.refresh()
-            except RedisUnavailableError as error:
-                log.debug("membership_stale", error=str(error))
-            try:
-                async with asyncio.timeout(self._poll_s):
-                    await self._changed.wait()
-            except TimeoutError:
-                continue
+        await keep_fresh("membership", self.refresh, self._changed, self._poll_s)
 
     async def refresh(self) -> None:
         """Read the heartbeats and the counts once.

@@ -9,9 +9,10 @@ from typing import Any, NamedTuple
 import structlog
 
 from common.config import LimitSettings, RedisSettings
+from common.endpoint import Endpoint
 from common.errors import RedisUnavailableError, WireError
 from common.keys import Keys
-from common.link import Endpoint, Link, OnReply, pack, unanswered
+from common.link import Link, OnReply, pack, unanswered
 from common.server_clock import ServerClock, keep_clock, read_clock
 from common.telemetry import Counters, Throttle
 from common.wire import Kind, unpack_replies

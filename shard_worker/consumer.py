@@ -6,8 +6,9 @@ from typing import Any
 
 import structlog
 
+from common.endpoint import Endpoint
 from common.errors import HedgerowError, RedisUnavailableError
-from common.link import CommandError, Endpoint, Link, pack
+from common.link import CommandError, Link, pack
 
 log = structlog.get_logger()
 

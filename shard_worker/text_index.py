@@ -65,7 +65,7 @@ class TextIndex:
 
     @cached_property
     def max_doc(self) -> int:
-        """Documents as BM25 counts: with ballast, and with deleted ones until a merge drops them."""
+        """Documents as BM25 counts: with ballast, and those deleted until a merge drops them."""
         return self.num_counted + self.searcher.doc_freq(PRESENT, BALLAST)
 
     @cached_property

@@ -12,10 +12,11 @@ import structlog
 import common
 from common.config import Settings
 from common.control import Control, connect
+from common.endpoint import Endpoint
 from common.errors import ConfigurationError
 from common.heartbeat import Heartbeat
 from common.keys import Keys
-from common.link import Endpoint, Link
+from common.link import Link
 from common.registry import Registry
 from common.server_clock import ServerClock, keep_clock, read_clock
 from common.telemetry import Counters, LagWatch

@@ -13,10 +13,11 @@ import pytest
 
 from common.config import RedisSettings
 from common.control import RECONNECTED, Control, connect
+from common.endpoint import Endpoint
 from common.errors import ConfigurationError, RedisUnavailableError
 from common.heartbeat import Heartbeat
 from common.keys import Keys
-from common.link import CommandError, Endpoint, Link
+from common.link import CommandError, Link
 from common.log import START, Delete, ShardLog, pack_op
 from common.registry import Registry
 from tests.containers.servers import Server, running_server

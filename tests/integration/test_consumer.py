@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 import pytest
 
 from common.config import RedisSettings
-from common.link import Endpoint, Link
+from common.endpoint import Endpoint
+from common.link import Link
 from shard_worker.consumer import Consumer
 from tests.servers import RedisServer
 from tests.waiting import until

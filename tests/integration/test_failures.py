@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from common.endpoint import Endpoint
 from common.errors import InsufficientCoverageError
-from common.link import Endpoint, Link
+from common.link import Link
 from common.outcome import Outcome
 from common.partition import shard_of
 from gateway.result import SearchResult

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from common.config import RedisSettings
+from common.endpoint import Endpoint
 from common.errors import RedisUnavailableError
-from common.link import CommandError, Endpoint, Link, pack
+from common.link import CommandError, Link, pack
 from tests.servers import RedisServer
 from tests.waiting import until
 
