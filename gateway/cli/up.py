@@ -86,9 +86,12 @@ async def _up(options: ClusterOptions, settings: Settings, console: Console) -> 
                 await stopped.wait()
         finally:
             story.is_live = False
-            console.print("draining …")
+            runs = any(line.pid for line in cluster.processes())
+            if runs:
+                console.print("draining …")
             await cluster.stop()
-            console.print("stopped; no process is left")
+            if runs:
+                console.print("stopped; no process is left")
 
 
 async def _unless(stopped: asyncio.Event, cluster: LocalCluster) -> bool:

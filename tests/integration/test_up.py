@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from gateway.cli.serve import listen
-from tests.integration.processes import eventually, is_alive
+from tests.integration.processes import eventually, is_alive, processes_mentioning
 from tests.integration.up_process import Caller, Up
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
@@ -63,6 +63,23 @@ async def test_a_drain_leaves_nothing(up: Up, number: signal.Signals) -> None:
     assert up.living() == set()
     assert not any(map(is_alive, before))
     assert "did not drain" not in up.output
+
+
+async def test_the_drain_has_one_order(up: Up, tmp_path: Path) -> None:
+    """The gateway has ended before a worker drains, and the workers before Redis does."""
+    assert await up.stop() == 0
+    logs = tmp_path / "data" / "logs"
+
+    def at(name: str, event: str) -> str:
+        lines = map(json.loads, (logs / f"{name}.log").read_text().splitlines())
+        return str(next(line["timestamp"] for line in lines if line["event"] == event))
+
+    workers = ("worker-0", "worker-1")
+    assert at("gateway", "stopped") < min(at(worker, "draining") for worker in workers)
+    # What Redis says last is that it goes; what the workers say last, that they have gone.
+    written = {log.stem: log.stat().st_mtime_ns for log in logs.glob("*.log")}
+    assert max(written[worker] for worker in workers) < written["redis"]
+    assert "bye bye" in (logs / "redis.log").read_text()
 
 
 async def test_a_killed_supervisor_leaves_nothing(up: Up) -> None:
@@ -193,11 +210,23 @@ async def test_another_number_of_shards_is_refused(up: Up, tmp_path: Path) -> No
 
 
 async def test_a_worker_that_cannot_start_ends_it_all(tmp_path: Path) -> None:
-    """A setting that no worker can use ends `up` with the reason, and leaves nothing."""
-    one = await Up.start(tmp_path / "data", HEDGEROW_WORKER__THREADS="none")
+    """A profile that no worker can use ends `up` with the reason, and leaves nothing."""
+    one = await Up.start(
+        tmp_path / "data", HEDGEROW_RANK_PROFILES__BAD__SECOND_PHASE="no_such_module:score"
+    )
     assert await one.process.wait() == 1
-    assert "worker.threads" in one.output
-    assert one.living() == set()
+    assert "at its start" in one.output
+    assert "No module named 'no_such_module'" in one.output
+    assert "stopped; no process is left" in one.output
+    assert processes_mentioning(str(tmp_path)) == {}
+
+
+async def test_a_password_is_refused_where_there_is_none(tmp_path: Path) -> None:
+    """A Redis password without --redis is told of, since the embedded server takes none."""
+    one = await Up.start(tmp_path / "data", HEDGEROW_REDIS__PASSWORD="secret")
+    assert await one.process.wait() == 1
+    assert "redis.password: the embedded server takes none" in one.output
+    assert "secret" not in one.output
 
 
 async def test_a_server_of_our_own_choice(tmp_path: Path, redis_server: object) -> None:
