@@ -7,8 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.servers import RedisServer, running_server
+
+# The time of one example says nothing on a shared machine; each test has its timeout.
+settings.register_profile("hedgerow", deadline=None)
+settings.load_profile("hedgerow")
 
 
 def missing(what: str) -> None:
