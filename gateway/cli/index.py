@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from importlib import import_module
 from pathlib import Path
@@ -17,7 +17,7 @@ from gateway.cli import options
 from gateway.cli.options import DEFAULT_URL, Token, Url
 from gateway.client import GatewayClient
 from gateway.loader import Loader, Progressed, Rejected
-from gateway.sources import Source, document_source, open_source
+from gateway.sources import Line, Source, document_source, open_source
 
 NUM_SHOWN: Final = 20
 
@@ -102,7 +102,7 @@ def index(
         progress = opened.enter_context(_progress(console))
         bar = _Bar(progress, documents)
         loader = Loader(client, collection, wait, rejected.add, bar.show)
-        loaded = loader.load(documents.lines)
+        loaded = loader.load(bar.watch(documents.lines))
     _summarise(collection, loaded, rejected)
 
 
@@ -159,6 +159,13 @@ class _Bar:
         self._progress = progress
         self._source = source
         self._task: TaskID = progress.add_task("indexing", total=source.total, documents=0, rate=0)
+
+    def watch(self, lines: Iterable[Line]) -> Iterator[Line]:
+        """Move the bar as lines are read, since the first piece's answer takes a while."""
+        for count, line in enumerate(lines):
+            if count % 100 == 0:
+                self._progress.update(self._task, completed=self._source.position())
+            yield line
 
     def show(self, loaded: Progressed) -> None:
         self._progress.update(
