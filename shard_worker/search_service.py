@@ -64,12 +64,14 @@ class SearchService:
         self._profiles = profiles
         self._counters = counters
         self._max_bytes = max_message_bytes
+        self._num_in_loop = 0
         self._throttle = Throttle(60.0)
 
     def handle(self, shard: int, messages: list[bytes]) -> None:
         """Start the work of one pull, in arrival order."""
         now = time.monotonic()
         now_us = self._clock.server_us(now)
+        self._num_in_loop = 0
         for message in messages:
             try:
                 search = _read(message, self._max_bytes)
@@ -81,6 +83,8 @@ class SearchService:
                 self._counters.add("expired_at_pull")
                 continue
             self._start(shard, search, now, max(0, now_us - request.sent_at_us))
+        if self._num_in_loop:
+            self._lane.observe_elsewhere(self._num_in_loop)
 
     def _start(self, shard: int, search: "_Search", now: float, queue_us: int) -> None:
         request, payload = search.request, search.payload
@@ -95,6 +99,7 @@ class SearchService:
             return
         state = self._states.of(shard, payload.uid)
         if profile.lane == "loop":
+            self._num_in_loop += 1
             body = state.noop_body(payload.k)
             work_us = int((time.monotonic() - now) * 1e6)
             reply = Reply(request.query_id, shard, _OK, _LOOP, queue_us, 0, work_us, body)

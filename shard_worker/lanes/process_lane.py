@@ -201,6 +201,15 @@ class ProcessLane:
         """
         return self._dispatcher.room() if self._dispatcher is not None and self._is_open else 0
 
+    def observe_elsewhere(self, num_works: int) -> None:
+        """Count works that were pulled for this lane's room and took nothing of it.
+
+        Without it, requests that run in another lane would be pulled as if each took a scorer as
+        long as the last that did.
+        """
+        if self._dispatcher is not None:
+            self._dispatcher.service.observe(num_works, 0.0)
+
     async def wait_for_room(self) -> int:
         """Wait until there is room; returns it.
 
