@@ -1,7 +1,8 @@
-"""When a process has to stop: a signal, or the end of the process that started it."""
+"""A process's life: when it has to stop, and how it lives with the garbage collector."""
 
 import asyncio
 import contextlib
+import gc
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -44,3 +45,16 @@ def stop_with_parent(descriptor: int | None, stop: Callable[[], None]) -> Iterat
         yield
     finally:
         loop.remove_reader(descriptor)
+
+
+def calm_collector() -> None:
+    """Let the garbage collector look rarely, and only at what was made from now on.
+
+    A process that answers queries makes thousands of short-lived objects a millisecond, hardly any
+    in cycles. By default each 700 more of them start a collection, and the larger ones walk through
+    every module: 5 % of a gateway's CPU, and pauses of milliseconds. Entry points alone call this,
+    once they have loaded what stays.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 50, 50)

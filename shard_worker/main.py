@@ -12,7 +12,7 @@ import typer
 
 from common.config import Settings, load_settings
 from common.errors import ConfigurationError, HedgerowError
-from common.lifecycle import stop_on_signals, stop_with_parent
+from common.lifecycle import calm_collector, stop_on_signals, stop_with_parent
 from common.telemetry import configure_logging
 from shard_worker.worker import Worker
 
@@ -71,6 +71,7 @@ async def _serve(
     sys.path[:0] = [folder for folder in folders if folder not in sys.path]
     with stop_on_signals(stopped.set), stop_with_parent(parent_pipe, stopped.set):
         async with Worker.connect(settings, name, shards, folders, num_shards) as worker:
+            calm_collector()
             await worker.run(stopped)
 
 

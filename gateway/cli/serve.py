@@ -13,7 +13,7 @@ import uvicorn
 
 from common.config import Settings, load_settings
 from common.errors import ConfigurationError
-from common.lifecycle import stop_on_signals, stop_with_parent
+from common.lifecycle import calm_collector, stop_on_signals, stop_with_parent
 from common.telemetry import configure_logging
 from gateway.http.app import create_app
 from gateway.service import Gateway
@@ -66,7 +66,9 @@ async def _serve(settings: Settings, num_shards: int | None, parent_pipe: int | 
         contextlib.closing(listen(http.host, http.port)) as listener,
     ):
         async with Gateway.connect(settings, num_shards=num_shards) as gateway:
-            await run_server(create_app(gateway, http), listener, http.drain_timeout_s, stopped)
+            app = create_app(gateway, http)
+            calm_collector()
+            await run_server(app, listener, http.drain_timeout_s, stopped)
         # Here the gateway is closed, after the last answer: queries in flight needed it.
     log.info("stopped")
 
