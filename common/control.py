@@ -15,7 +15,8 @@ is not sent again from here; its caller decides, knowing what a second copy woul
 import asyncio
 import random
 import ssl
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple, TypeVar
 
 import structlog
@@ -306,6 +307,15 @@ class Control:
             raise RedisUnavailableError(
                 f"Redis did not answer {name} within {timeout_s:g} s"
             ) from error
+
+
+@contextmanager
+def translated(command: str) -> Iterator[None]:
+    """Turn what a bare redis-py client (arq's) raises in the block into this module's errors."""
+    try:
+        yield
+    except (exceptions.RedisError, OSError) as error:
+        raise _translate(error, command) from error
 
 
 def _translate(error: Exception, command: str) -> HedgerowError:

@@ -18,9 +18,10 @@ from common.errors import RedisUnavailableError, WorkError
 from common.keys import Keys
 from common.log import START, Entry, ShardLog, position
 from common.registry import Registry
-from shard_worker.indexer import ShardState, pack_work
+from shard_worker.indexer import pack_work
 from shard_worker.lanes.process_lane import ProcessLane
 from shard_worker.lanes.work import Work
+from shard_worker.shard_report import ShardState
 
 BLOCK_MS = 2000
 BACKLOG_INTERVAL_S = 1.0

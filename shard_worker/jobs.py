@@ -32,15 +32,16 @@ from arq.connections import ArqRedis
 from arq.worker import Function, Worker, func
 
 from common.config import Settings
-from common.control import Control, connection_pool, pause_s
-from common.errors import RedisUnavailableError, WorkError
+from common.control import Control, connection_pool, pause_s, translated
+from common.errors import HedgerowError, RedisUnavailableError, WorkError
 from common.keys import Keys
 from common.registry import Registry
 from common.statistics_board import StatisticsBoard
 from shard_worker.applier import Applier
-from shard_worker.indexer import CollectionReport, pack_work
+from shard_worker.indexer import pack_work
 from shard_worker.lanes.process_lane import ProcessLane
 from shard_worker.lanes.work import Work
+from shard_worker.shard_report import CollectionReport
 
 if TYPE_CHECKING:
     from arq.typing import WorkerCoroutine
@@ -110,6 +111,7 @@ class Jobs:
         self._control = control
         self._registry = Registry(control, keys)
         self._board = StatisticsBoard(control, keys)
+        self._num_shards: int | None = None
         self._asked_at: dict[tuple[int, str], float] = {}
         self._tables: dict[str, bytes] = {}  # uid → version of the table on disk
         self._woken = asyncio.Event()
@@ -172,9 +174,10 @@ class Jobs:
             try:
                 await self._tick(redis)
                 failures = 0
-            except (RedisUnavailableError, WorkError, OSError) as error:
+            except HedgerowError as error:
                 failures += 1
-                _log.debug("statistics_wait", error=str(error))
+                tell = _log.warning if failures == 1 else _log.debug
+                tell("statistics_wait", error=str(error))
                 await asyncio.sleep(pause_s(failures, self._settings.redis.reconnect_max_s))
             with suppress(TimeoutError):
                 async with asyncio.timeout(TICK_S):
@@ -184,7 +187,9 @@ class Jobs:
         """Compare what is with what was last done, and ask for what is missing."""
         states = dict(self._applier.states)
         uids = {report.uid for state in states.values() for report in state.collections}
-        standing = await self._board.standing(sorted(uids), await self._registry.cluster())
+        if self._num_shards is None:
+            self._num_shards = await self._registry.cluster()
+        standing = await self._board.standing(sorted(uids), self._num_shards)
         now = asyncio.get_running_loop().time()
         for shard, state in states.items():
             is_behind = self._applier.backlog.get(shard, 0) > 0
@@ -199,19 +204,21 @@ class Jobs:
                     interval_s=self._settings.worker.statistics_interval_s,
                 ):
                     job_id = f"{self._keys.prefix}:collect:{report.uid}:{shard}"
-                    await redis.enqueue_job(
-                        *("collect_statistics", report.uid, shard),
-                        _job_id=job_id,
-                        _queue_name=self._queue(shard),
-                    )
+                    with translated("enqueue"):
+                        await redis.enqueue_job(
+                            *("collect_statistics", report.uid, shard),
+                            _job_id=job_id,
+                            _queue_name=self._queue(shard),
+                        )
                     self._asked_at[key] = now
         for uid, one in standing.items():
             if not one.is_current:
                 job_id = f"{self._keys.prefix}:sum:{uid}"
                 # Deferred, so that shards that end a load together are summed together.
-                await redis.enqueue_job(
-                    "sum_statistics", uid, _job_id=job_id, _defer_by=SUM_AFTER_S
-                )
+                with translated("enqueue"):
+                    await redis.enqueue_job(
+                        "sum_statistics", uid, _job_id=job_id, _defer_by=SUM_AFTER_S
+                    )
             if one.version and one.version != self._tables.get(uid):
                 await self._write_table(uid)
         for uid in self._tables.keys() - uids:
@@ -256,7 +263,8 @@ class Jobs:
                 await worker.async_run()
             except Exception as error:  # noqa: BLE001 - arq gives up at whatever redis-py raises
                 failures += 1
-                _log.debug("jobs_interrupted", queue=queue, error=str(error))
+                tell = _log.warning if failures == 1 else _log.debug
+                tell("jobs_interrupted", queue=queue, error=str(error))
             finally:
                 await _end(worker)
             await asyncio.sleep(pause_s(failures, self._settings.redis.reconnect_max_s))

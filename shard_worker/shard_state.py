@@ -1,7 +1,7 @@
 """What this worker's shards hold, as the indexer last reported it."""
 
 from common.wire import SearchBody, pack_body
-from shard_worker.indexer import CollectionReport, ShardState
+from shard_worker.shard_report import CollectionReport, ShardState
 
 
 class CollectionState:

@@ -16,7 +16,7 @@ from common.registry import Registry
 from gateway.collections import Collections
 from gateway.documents import Documents
 from shard_worker.applier import Applier
-from shard_worker.indexer import ShardState
+from shard_worker.shard_report import ShardState
 from shard_worker.store import Store
 from shard_worker.text_index import TextIndex
 from shard_worker.wiring import indexer_lane

@@ -17,7 +17,9 @@ from hypothesis import strategies as st
 
 from common.collection import define
 from common.log import START, Create, Delete, Drop, Entry, Op, Upsert, pack_op, position
-from shard_worker.indexer import IndexerConfig, ShardIndexer, ShardState, make_indexer, pack_work
+from shard_worker.indexer import IndexerConfig, make_indexer, pack_work
+from shard_worker.shard_indexer import ShardIndexer
+from shard_worker.shard_report import ShardState
 from shard_worker.store import Store
 from shard_worker.text_index import TextIndex, TextIndexWriter
 
@@ -187,7 +189,7 @@ def test_a_large_collection_is_dropped_in_slices(tmp_path: Path) -> None:
             raise Killed
         original(store, applied, **changes)
 
-    with patch("shard_worker.indexer.DROP_SLICE", 10), patch.object(Store, "apply", counting):
+    with patch("shard_worker.shard_indexer.DROP_SLICE", 10), patch.object(Store, "apply", counting):
         with pytest.raises(Killed):
             indexer.apply("2-0", [pack_op(Drop("u0"))])
         indexer.close()
@@ -237,21 +239,20 @@ def test_a_document_that_cannot_be_indexed_keeps_no_other_out(tmp_path: Path) ->
 
 def test_more_collections_than_open_writers(tmp_path: Path) -> None:
     """Writers beyond the limit are closed and opened as they are needed; nothing is lost."""
-    indexer = ShardIndexer(tmp_path, 0, MEMORY)
-    with patch("shard_worker.indexer.MAX_OPEN_WRITERS", 2):
-        many = [define(f"c{n}", {"fields": {"title": "text"}}, f"c{n}") for n in range(4)]
-        for turn in range(2):
-            for number, one in enumerate(many):
-                last = f"{1 + turn * len(many) + number}-0"
-                document = f"d{turn}"
-                state = indexer.apply(
-                    last,
-                    [
-                        pack_op(Create(one.to_json())),
-                        pack_op(Upsert(one.uid, [(document, body(document, 1))])),
-                    ],
-                )
-                assert len(indexer._writers) <= 2
+    indexer = ShardIndexer(tmp_path, 0, MEMORY, max_writers=2)
+    many = [define(f"c{n}", {"fields": {"title": "text"}}, f"c{n}") for n in range(4)]
+    for turn in range(2):
+        for number, one in enumerate(many):
+            last = f"{1 + turn * len(many) + number}-0"
+            document = f"d{turn}"
+            state = indexer.apply(
+                last,
+                [
+                    pack_op(Create(one.to_json())),
+                    pack_op(Upsert(one.uid, [(document, body(document, 1))])),
+                ],
+            )
+            assert len(indexer._writers) <= 2
     _, indexed = found(tmp_path, state)
     assert indexed == {one.uid: ["d0", "d1"] for one in many}
     indexer.close()

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from common.collection import define
 from common.errors import WireError
 from common.log import Create, Delete, Drop, Op, Upsert, pack_op, position, unpack_op
-from shard_worker.indexer import Changes
+from shard_worker.changes import Changes
 
 UIDS = ["u0", "u1"]
 uids = st.sampled_from(UIDS)

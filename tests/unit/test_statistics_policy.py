@@ -4,8 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.statistics_board import Standing, version_of
-from shard_worker.indexer import CollectionReport
 from shard_worker.jobs import is_due
+from shard_worker.shard_report import CollectionReport
 
 
 def report(documents: int, changes: int) -> CollectionReport:

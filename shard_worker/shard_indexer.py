@@ -1,0 +1,195 @@
+"""Applies batches of the log to one shard's store and text indexes.
+
+The order is what makes a kill at any instruction harmless: first each index commits, then one
+SQLite transaction takes the documents and the position. An index that is ahead of its store (killed
+between the two) gets the same entries again, and each replaces or removes by id; one that is gone
+or of other fields is made anew from the store before anything is applied to it.
+"""
+
+import json
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
+from pathlib import Path
+
+import structlog
+
+from common.collection import Collection
+from common.errors import WireError
+from common.log import Op, position, unpack_op
+from shard_worker.ballast import balance
+from shard_worker.changes import Changes
+from shard_worker.shard_report import MAX_FIRST_IDS, CollectionReport, ShardState
+from shard_worker.store import Store
+from shard_worker.term_statistics import collect, pack
+from shard_worker.text_index import TextIndex, TextIndexError, TextIndexWriter
+
+MAX_OPEN_WRITERS = 8
+DROP_SLICE = 5000  # documents removed in one transaction
+
+_log = structlog.get_logger()
+
+
+class ShardIndexer:
+    """One shard's store and text indexes, opened for writing."""
+
+    def __init__(
+        self, folder: Path, shard: int, memory_bytes: int, max_writers: int = MAX_OPEN_WRITERS
+    ) -> None:
+        """Open a shard.
+
+        Args:
+            folder: the shard's.
+            shard: its number.
+            memory_bytes: memory of one text index's writer while it has uncommitted changes.
+            max_writers: how many collections' writers stay open; each has a few threads.
+        """
+        self.shard = shard
+        self._max_writers = max_writers
+        self._folder = folder
+        self._memory_bytes = memory_bytes
+        self._store = Store.open(folder / "store.sqlite")
+        self._writers: dict[str, TextIndexWriter] = {}  # the last used is last
+        self._reports: dict[str, CollectionReport] = {}
+        self._remove_orphans()
+
+    def close(self) -> None:
+        """Close everything; waits for merges."""
+        while self._writers:
+            self._writers.pop(next(iter(self._writers))).close()
+        self._store.close()
+
+    def state(self) -> ShardState:
+        """What the shard holds now."""
+        definitions = self._store.collections()
+        for uid, definition in definitions.items():
+            if uid not in self._reports:
+                self._reports[uid] = self._report(uid, definition)
+        return ShardState(
+            self.shard,
+            self._store.replica_id,
+            self._store.position,
+            [self._reports[uid] for uid in definitions],
+        )
+
+    def apply(self, last_entry_id: str, ops: Iterable[bytes]) -> ShardState:
+        """Apply the operations of log entries up to and including `last_entry_id`."""
+        if position(last_entry_id) <= position(self._store.position):
+            return self.state()  # this very batch was applied by an attempt whose answer was lost
+        changes = Changes.of(self._read(ops))
+        definitions = {**self._store.collections(), **changes.definitions}
+        for uid in changes.dropped & definitions.keys():
+            self._empty(uid)
+        # A document whose collection has been dropped in an earlier batch goes nowhere.
+        documents = {uid: some for uid, some in changes.documents.items() if uid in definitions}
+        for uid in {**changes.definitions, **documents}:
+            self._index(Collection.from_json(definitions[uid]), documents.get(uid, {}))
+        self._store.apply(
+            last_entry_id,
+            definitions=changes.definitions,
+            documents=documents,
+            dropped=changes.dropped,
+        )
+        for uid in {**changes.definitions, **documents, **dict.fromkeys(changes.dropped)}:
+            self._reports.pop(uid, None)
+        if changes.dropped:
+            self._remove_orphans()
+        return self.state()
+
+    def balance(self, uid: str, averages: Mapping[str, float]) -> ShardState:
+        """Bring a collection's index to the average lengths of all shards together."""
+        definition = self._store.definition(uid)
+        if definition is not None:
+            balance(self._writer(Collection.from_json(definition)), averages)
+            self._reports.pop(uid, None)
+        return self.state()
+
+    def statistics(self, uid: str) -> bytes:
+        """This shard's term statistics of a collection, packed; b"" where there is no index."""
+        try:
+            index = TextIndex.open(self._folder / uid)
+        except TextIndexError:
+            return b""
+        return pack(collect(index))
+
+    def _read(self, ops: Iterable[bytes]) -> Iterator[Op]:
+        for op in ops:
+            try:
+                yield unpack_op(op)
+            except WireError as error:
+                # Nothing that a gateway writes; one foreign entry must not hold up all others.
+                _log.error("log_entry_skipped", shard=self.shard, reason=str(error))
+
+    def _index(self, collection: Collection, documents: dict[str, bytes | None]) -> None:
+        if collection.fields is None:
+            return  # nothing is accepted for it before its fields are known
+        writer = self._writer(collection)
+        deletes = [one for one, body in documents.items() if body is None]
+        upserts = [(one, json.loads(body)) for one, body in documents.items() if body is not None]
+        try:
+            writer.apply(deletes, upserts)
+        except (TypeError, ValueError, OverflowError):
+            # The gateway has checked each against the fields, so this should not be. The others go
+            # in all the same: applying them a second time replaces them.
+            for upsert in upserts:
+                try:
+                    writer.apply((), (upsert,))
+                except (TypeError, ValueError, OverflowError):
+                    _log.exception("document_not_indexed", shard=self.shard, id=upsert[0])
+        writer.commit()
+
+    def _writer(self, collection: Collection) -> TextIndexWriter:
+        uid = collection.uid
+        writer = self._writers.pop(uid, None)
+        if writer is not None and _analysis(writer.collection) != _analysis(collection):
+            writer.close()
+            writer = None
+        if writer is None:
+            while len(self._writers) >= self._max_writers:
+                self._writers.pop(next(iter(self._writers))).close()
+            writer = TextIndexWriter.open(self._folder / uid, collection, self._memory_bytes)
+        self._writers[uid] = writer
+        if writer.is_new:
+            num_documents = writer.rebuild(self._store.scan(uid))
+            if num_documents:
+                _log.info("text_index_rebuilt", shard=self.shard, uid=uid, documents=num_documents)
+        return writer
+
+    def _report(self, uid: str, definition: str) -> CollectionReport:
+        collection = Collection.from_json(definition)
+        generation = 0
+        if collection.fields is not None:
+            try:
+                generation = TextIndex.open(self._folder / uid).generation
+            except TextIndexError:
+                generation = self._writer(collection).generation
+        return CollectionReport(
+            uid,
+            definition,
+            self._store.count(uid),
+            generation,
+            self._store.changes(uid),
+            self._store.first_ids(uid, MAX_FIRST_IDS),
+        )
+
+    def _empty(self, uid: str) -> None:
+        """Remove a collection's documents in slices, so that no transaction grows without bound.
+
+        The position stays where it was: killed half-way, the drop is applied again.
+        """
+        documents = (one for one, _ in self._store.scan(uid))
+        while ids := list(islice(documents, DROP_SLICE)):
+            self._store.apply(self._store.position, documents={uid: dict.fromkeys(ids)})
+
+    def _remove_orphans(self) -> None:
+        """Remove the indexes of collections that the store does not have (any more)."""
+        kept = self._store.collections()
+        for uid in [uid for uid in self._writers if uid not in kept]:
+            self._writers.pop(uid).close()
+        for folder in self._folder.iterdir():
+            if folder.is_dir() and folder.name not in kept:
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _analysis(collection: Collection) -> object:
+    return collection.fields, collection.language

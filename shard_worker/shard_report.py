@@ -1,0 +1,54 @@
+"""What an indexer reports of a shard, after each batch and when it is opened."""
+
+from typing import NamedTuple
+
+import msgpack
+
+MAX_FIRST_IDS = 1000
+
+
+class CollectionReport(NamedTuple):
+    """What a shard holds of one collection.
+
+    Attributes:
+        uid: the collection's.
+        definition: as JSON.
+        documents: how many the shard holds.
+        generation: of the text index; grows with each commit. 0 where there is no index yet.
+        changes: how many documents were ever put in, replaced or deleted here.
+        first_ids: the smallest ids, ascending, at most `MAX_FIRST_IDS`.
+    """
+
+    uid: str
+    definition: str
+    documents: int
+    generation: int
+    changes: int
+    first_ids: list[str]
+
+
+class ShardState(NamedTuple):
+    """What a shard holds after a batch.
+
+    Attributes:
+        shard: its number.
+        replica_id: of this copy of it.
+        position: id of the last log entry that is applied.
+        collections: one report each.
+    """
+
+    shard: int
+    replica_id: str
+    position: str
+    collections: list[CollectionReport]
+
+    def pack(self) -> bytes:
+        """Pack for the way from the indexer to the worker."""
+        packed: bytes = msgpack.packb(self)
+        return packed
+
+    @classmethod
+    def unpack(cls, data: bytes) -> "ShardState":
+        """Read what `pack` made."""
+        shard, replica_id, applied, collections = msgpack.unpackb(data)
+        return cls(shard, replica_id, applied, [CollectionReport(*one) for one in collections])
