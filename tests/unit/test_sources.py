@@ -135,6 +135,13 @@ def test_known_types_come_before_guesses(tmp_path: Path) -> None:
     ]
 
 
+def test_ids_stay_as_they_are_written(tmp_path: Path) -> None:
+    """An id that looks like a number is not rounded, trimmed or taken for one."""
+    path = tmp_path / "films.csv"
+    path.write_text("isbn,n\n1.50,1\n2e3,2\n")
+    assert [document["id"] for _, document in read(path, "isbn")] == ["1.50", "2e3"]
+
+
 def test_bad_csv_rows_do_not_stop_the_others(tmp_path: Path) -> None:
     """Rows with a cell too few or too many, or that are not UTF-8, are rejected by line."""
     path = tmp_path / "films.csv"
