@@ -109,7 +109,7 @@ def test_fetches_without_time_do_not_shrink_the_reserve() -> None:
 
 def test_reserve_shrinks_again() -> None:
     """Once fetches are fast again, what slow ones cost is given back to the search."""
-    reserve = FetchReserve()
+    reserve = FetchReserve(floor_s=0.0)
     for _ in range(256):
         reserve.record(0.1)
     assert reserve.reserve_s(1.0) >= 0.1
