@@ -5,6 +5,10 @@ set -eu
 : "${HEDGEROW_REDIS_PASSWORD:?must be set}"
 hash=$(printf %s "$HEDGEROW_REDIS_PASSWORD" | sha256sum | cut -d ' ' -f 1)
 unset HEDGEROW_REDIS_PASSWORD
+
+# Bounds what a loss of power takes, as `appendfsync everysec` would; see redis.conf.
+while sleep 1; do sync /data/appendonlydir/* 2>/dev/null || true; done &
+
 exec valkey-server /etc/hedgerow/redis.conf - <<CONF
 user default on #$hash ~* &* +@all
 CONF
