@@ -43,6 +43,10 @@ class Load:
         """The latency, in ms, that a share of the answers stayed within."""
         return quantile(self.latencies_s, share) * 1000
 
+    def late_quantile_ms(self, share: float) -> float:
+        """How late, in ms, a share of the open loop's queries was sent at most."""
+        return quantile(self.late_s, share) * 1000
+
     def share_within(self, limit_s: float) -> float:
         """The share of the queries that were answered within `limit_s`; failed ones were not."""
         met = sum(1 for latency in self.latencies_s if latency <= limit_s)

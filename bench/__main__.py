@@ -1,0 +1,75 @@
+"""`python -m bench`: measure, and write docs/benchmarks.md."""
+
+import argparse
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from bench import breaker, deadline, indexing, throughput
+from bench.options import Options
+from bench.report import Section, machine, to_markdown
+from common.telemetry import configure_logging
+
+_PARTS: dict[str, Callable[[Options], Awaitable[Section | list[Section]]]] = {
+    "throughput": throughput.measure,
+    "deadline": deadline.measure,
+    "breaker": breaker.measure,
+    "indexing": indexing.measure,
+}
+_DOCUMENT = Path(__file__).parent.parent / "docs" / "benchmarks.md"
+
+
+def main() -> int:
+    """Measure what the command line asks for; returns the exit status."""
+    arguments = _parser().parse_args()
+    configure_logging("warning", "console")
+    names = arguments.only or list(_PARTS)
+    options = Options(
+        num_rounds=2 if arguments.quick else arguments.rounds,
+        seconds=0.5 if arguments.quick else arguments.seconds,
+        num_documents=5_000 if arguments.quick else None,
+    )
+    load_average = os.getloadavg()[1]
+    sections = asyncio.run(_measure(names, options))
+    command = "make bench" if len(sys.argv) == 1 else f"python -m bench {' '.join(sys.argv[1:])}"
+    document = to_markdown(sections, command, options.num_rounds, load_average)
+    sys.stdout.write(document)
+    # Only a whole run may replace what the repository shows.
+    if names == list(_PARTS) and not arguments.quick:
+        _DOCUMENT.write_text(document, encoding="utf-8")
+    if arguments.json:
+        figures = {
+            "machine": machine(),
+            "load_average": load_average,
+            "rounds": options.num_rounds,
+            "seconds": options.seconds,
+            "figures": {section.title: section.figures for section in sections},
+        }
+        arguments.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    return 0
+
+
+async def _measure(names: list[str], options: Options) -> list[Section]:
+    sections: list[Section] = []
+    for name in names:
+        sys.stderr.write(f"bench: {name} …\n")
+        measured = await _PARTS[name](options)
+        sections += measured if isinstance(measured, list) else [measured]
+    return sections
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure there too")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds of each comparison (5)")
+    parser.add_argument("--seconds", type=float, default=2.0, help="of each measurement (2)")
+    parser.add_argument("--only", nargs="+", choices=_PARTS, metavar="NAME", help="some parts only")
+    parser.add_argument("--quick", action="store_true", help="two short rounds, to try the bench")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

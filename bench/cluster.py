@@ -1,0 +1,173 @@
+"""A cluster of real worker processes, and a gateway in this process that asks it."""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.cpu import descendants
+from bench.server import Server, run_server
+from common.config import GatewaySettings, RankProfile, RedisSettings, Settings, WorkerSettings
+from common.outcome import Outcome
+from gateway.result import SearchQuery
+from gateway.service import Gateway
+
+PAIRS = ((0, 1), (2, 3), (4, 5), (6, 7))  # eight shards on four workers
+COLLECTION = "bench"
+LOOP_LANE = "noop"
+PROCESS_LANE = "noop_process"
+DEADLINE_MS = 2_000.0  # so long that no query of a throughput measurement ends early
+_NUM_DOCUMENTS = 400
+_START_TIMEOUT_S = 60.0
+_ROOT = Path(__file__).parent.parent
+_CONFIGURATION = f'[rank_profiles.{PROCESS_LANE}]\nfirst_phase = "noop"\nlane = "process"\n'
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """A running cluster.
+
+    Attributes:
+        workers: the worker processes, in the order of the layout.
+        folder: what the workers store.
+        environment: of the workers.
+    """
+
+    server: Server
+    workers: list[subprocess.Popen[bytes]]
+    folder: Path
+    environment: dict[str, str]
+    num_shards: int
+    heartbeat_expiry_s: float
+
+    @property
+    def settings(self) -> Settings:
+        """Settings of a gateway to it."""
+        return Settings(
+            redis=RedisSettings(url=self.server.url),
+            gateway=GatewaySettings(write_timeout_s=600.0),
+            worker=WorkerSettings(heartbeat_expiry_s=self.heartbeat_expiry_s),
+            rank_profiles={PROCESS_LANE: RankProfile(first_phase="noop")},
+        )
+
+    def parts(self) -> dict[str, list[int]]:
+        """The processes of each part whose CPU is counted, but for the gateway's."""
+        workers = [worker.pid for worker in self.workers]
+        return {
+            "Redis": [self.server.pid],
+            "workers": workers,
+            "scorers": [pid for worker in workers for pid in descendants(worker)],
+        }
+
+
+@contextlib.contextmanager
+def run_cluster(
+    layout: Sequence[Sequence[int]] = PAIRS,
+    *,
+    is_durable: bool = False,
+    heartbeat_expiry_s: float = 10.0,
+) -> Iterator[Cluster]:
+    """Start a server and the workers; stop them at the end of the block.
+
+    Args:
+        layout: the shards of each worker.
+        heartbeat_expiry_s: how long the gateway takes a silent worker for live.
+        is_durable: whether the server keeps an append-only file, as the embedded cluster's does.
+    """
+    num_shards = sum(map(len, layout))
+    with tempfile.TemporaryDirectory(prefix="hedgerow-bench-") as name:
+        folder = Path(name)
+        configuration = folder / "hedgerow.toml"
+        configuration.write_text(_CONFIGURATION, encoding="utf-8")
+        environment = {
+            **os.environ,
+            "HEDGEROW_CONFIG": str(configuration),
+            "HEDGEROW_LOG_LEVEL": "warning",
+            "HEDGEROW_WORKER__WORKERS_ON_HOST": str(len(layout)),
+        }
+        with run_server(is_durable=is_durable) as server, contextlib.ExitStack() as started:
+            workers: list[subprocess.Popen[bytes]] = []
+            started.callback(_stop, workers)
+            for number, shards in enumerate(layout):
+                command = [
+                    *(sys.executable, "-m", "shard_worker.main", "--id", f"worker-{number}"),
+                    *("--shards", ",".join(map(str, shards)), "--num-shards", str(num_shards)),
+                    *("--data", str(folder / f"worker-{number}"), "--redis", server.url),
+                ]
+                workers.append(subprocess.Popen(command, cwd=_ROOT, env=environment))
+            yield Cluster(*(server, workers, folder, environment, num_shards, heartbeat_expiry_s))
+
+
+def _stop(workers: list[subprocess.Popen[bytes]]) -> None:
+    for worker in workers:
+        worker.send_signal(signal.SIGCONT)  # one may have been stopped
+        worker.terminate()
+    for worker in workers:
+        try:
+            worker.wait(20)
+        except subprocess.TimeoutExpired:
+            worker.kill()
+            worker.wait(10)
+
+
+@asynccontextmanager
+async def connect(cluster: Cluster) -> AsyncIterator[Gateway]:
+    """A gateway in this process, once every shard is live and holds a few documents."""
+    async with Gateway.connect(cluster.settings, cluster.num_shards) as gateway:
+        give_up_at = time.monotonic() + _START_TIMEOUT_S
+        while not all(shard["workers"] for shard in (await gateway.status())["shards"]):
+            if time.monotonic() > give_up_at:
+                raise TimeoutError("the workers did not get ready")
+            await asyncio.sleep(0.05)
+        fields = {"fields": {"title": "text"}, "rank_profile": LOOP_LANE}
+        await gateway.collections.put(COLLECTION, fields)
+        await gateway.documents.load(COLLECTION, _documents(), wait="applied")
+        yield gateway
+
+
+async def _documents() -> AsyncIterator[bytes]:
+    for number in range(_NUM_DOCUMENTS):
+        line = {"id": f"document-{number}", "title": f"Title of document {number}"}
+        yield json.dumps(line).encode() + b"\n"
+
+
+class Asker:
+    """Asks a gateway one query after another, each with a text of its own.
+
+    Raises:
+        RuntimeError: an answer does not reflect every shard that should be in it.
+    """
+
+    def __init__(
+        self, gateway: Gateway, profile: str, deadline_ms: float = DEADLINE_MS, num_ok: int = 8
+    ) -> None:
+        """Ask with `profile`; an answer must reflect `num_ok` shards."""
+        self._gateway = gateway
+        self._profile = profile
+        self._deadline_ms = deadline_ms
+        self._num_ok = num_ok
+        self._next = 0
+
+    async def ask(self) -> None:
+        """One query, for its ids and scores."""
+        self._next += 1
+        result = await self._gateway.search(
+            SearchQuery(
+                collection=COLLECTION,
+                query=f"a query as long as most, {self._next}",
+                deadline_ms=self._deadline_ms,
+                rank_profile=self._profile,
+                fields=False,
+            )
+        )
+        if result.outcomes[Outcome.OK] != self._num_ok:
+            raise RuntimeError(f"{result.outcomes}")

@@ -1,0 +1,136 @@
+"""A `gateway serve` process, and a client that costs little beside it."""
+
+import asyncio
+import contextlib
+import json
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from bench.cluster import COLLECTION, DEADLINE_MS, Cluster
+
+_ROOT = Path(__file__).parent.parent
+_START_TIMEOUT_S = 30.0
+
+
+class HttpGateway:
+    """Asks over kept-alive connections, as many as there are queries in flight.
+
+    Raises:
+        RuntimeError: an answer is not 200, or does not reflect every shard.
+    """
+
+    def __init__(self, host: str, port: int, pid: int) -> None:
+        """Speak to the gateway of process `pid`."""
+        self.pid = pid
+        self._address = (host, port)
+        self._idle: list[_Exchange] = []
+        self._next = 0
+
+    async def ask(self, profile: str) -> None:
+        """One query, for its ids and scores."""
+        self._next += 1
+        body = json.dumps(
+            {
+                "query": f"a query as long as most, {self._next}",
+                "rank_profile": profile,
+                "deadline_ms": DEADLINE_MS,
+                "fields": False,
+            }
+        ).encode()
+        request = (
+            b"POST /v1/collections/%s/search HTTP/1.1\r\nHost: bench\r\n"
+            b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%s"
+        ) % (COLLECTION.encode(), len(body), body)
+        exchange = await self._exchange()
+        answer = await exchange.ask(request)
+        self._idle.append(exchange)
+        if b'"is_full":true' not in answer:
+            raise RuntimeError(answer.decode(errors="replace")[:400])
+
+    async def _exchange(self) -> "_Exchange":
+        while self._idle:
+            exchange = self._idle.pop()
+            if not exchange.is_closed:  # the server closes what was idle for some seconds
+                return exchange
+        loop = asyncio.get_running_loop()
+        _, exchange = await loop.create_connection(_Exchange, *self._address)
+        return exchange
+
+    def close(self) -> None:
+        """Close the connections."""
+        for exchange in self._idle:
+            exchange.close()
+
+
+class _Exchange(asyncio.Protocol):
+    """One connection: a request, then its answer, whose length the header names."""
+
+    def __init__(self) -> None:
+        self.is_closed = False
+        self._received = b""
+        self._answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.WriteTransport)
+        self._write = transport.write
+        self.close = transport.close
+
+    async def ask(self, request: bytes) -> bytes:
+        self._answer = asyncio.get_running_loop().create_future()
+        self._write(request)
+        return await self._answer
+
+    def data_received(self, data: bytes) -> None:
+        self._received += data
+        head, blank, body = self._received.partition(b"\r\n\r\n")
+        if blank:
+            length = head.lower().partition(b"content-length:")[2].split(b"\r\n", 1)[0]
+            if len(body) >= int(length):
+                self._received = b""
+                self._answer.set_result(body)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.is_closed = True
+        if not self._answer.done():
+            self._answer.set_exception(exc or ConnectionError("closed"))
+
+
+@contextlib.asynccontextmanager
+async def run_gateway(cluster: Cluster) -> AsyncIterator[HttpGateway]:
+    """Start `gateway serve` on any free port; stop it at the end of the block."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "gateway.cli.main", "serve", "--port", "0"),
+        *("--redis", cluster.server.url, "--num-shards", str(cluster.num_shards)),
+        cwd=_ROOT,
+        env={
+            **cluster.environment,
+            "HEDGEROW_LOG_LEVEL": "info",
+            "HEDGEROW_LOG_FORMAT": "json",
+        },
+        stderr=subprocess.PIPE,
+    )
+    try:
+        async with asyncio.timeout(_START_TIMEOUT_S):
+            host, port = await _address(process)
+        gateway = HttpGateway(host, port, process.pid)
+        try:
+            yield gateway
+        finally:
+            gateway.close()
+    finally:
+        process.terminate()
+        await process.communicate()
+
+
+async def _address(process: asyncio.subprocess.Process) -> tuple[str, int]:
+    assert process.stderr is not None
+    while line := await process.stderr.readline():
+        with contextlib.suppress(ValueError):
+            event = json.loads(line)
+            if event.get("event") == "ready":
+                host, _, port = event["url"].removeprefix("http://").rpartition(":")
+                return host, int(port)
+        sys.stderr.write(line.decode())
+    raise RuntimeError("the gateway ended at its start")

@@ -1,0 +1,85 @@
+"""Figures as a table for docs/benchmarks.md and as JSON."""
+
+import datetime as dt
+import os
+import platform
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(slots=True)
+class Section:
+    """One part's results.
+
+    Attributes:
+        title: its heading.
+        load: what was done, for how long, how often.
+        columns: headings of the table.
+        rows: cells of the table, as text.
+        reading: what the figures say.
+        figures: every figure by name, for JSON.
+    """
+
+    title: str
+    load: str
+    columns: Sequence[str]
+    rows: list[Sequence[str]] = field(default_factory=list)
+    reading: str = ""
+    figures: dict[str, Any] = field(default_factory=dict)
+
+    def to_markdown(self) -> str:
+        """The section, as docs/benchmarks.md shows it."""
+        table = [self.columns, ["---"] * len(self.columns), *self.rows]
+        lines = "\n".join(f"| {' | '.join(row)} |" for row in table)
+        return f"## {self.title}\n\n{self.load}\n\n{lines}\n\n{self.reading}\n"
+
+
+def median(values: Iterable[float]) -> float:
+    """The median; nan of none."""
+    present = list(values)
+    return statistics.median(present) if present else float("nan")
+
+
+def machine() -> str:
+    """What it was measured on, in a line."""
+    model = "unknown processor"
+    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+        if line.startswith("model name"):
+            model = line.partition(":")[2].strip()
+            break
+    memory_gb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return (
+        f"{len(os.sched_getaffinity(0))} cores ({model}), {memory_gb:.0f} GB, "
+        f"Linux {platform.release().split('-')[0]}, Python {platform.python_version()}"
+    )
+
+
+_INTRODUCTION = """# Benchmarks
+
+Written by the benchmark itself; to repeat, on a machine that does nothing else:
+
+    {command}
+
+Measured on {date}, on {machine}; load average over 5 minutes at the start: {load_average:.2f}.
+{rounds} rounds; what is compared was run in turns (A B C, A B C, …), and each figure is the median
+of the rounds. Gateway and load share a process unless a row says otherwise, so the load's own price
+is in the gateway's figures. Latencies of the open loop count from when a query was due.
+
+"""
+
+
+def to_markdown(
+    sections: Iterable[Section], command: str, num_rounds: int, load_average: float
+) -> str:
+    """The whole document."""
+    introduction = _INTRODUCTION.format(
+        command=command,
+        date=dt.datetime.now(dt.UTC).date().isoformat(),
+        machine=machine(),
+        load_average=load_average,
+        rounds=num_rounds,
+    )
+    return introduction + "\n".join(section.to_markdown() for section in sections)

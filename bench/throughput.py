@@ -1,0 +1,233 @@
+"""Throughput, latency and CPU against the floor: what a query costs, and whom."""
+
+import contextlib
+import gc
+import os
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from functools import partial
+
+from bench.cluster import LOOP_LANE, PROCESS_LANE, Asker, connect, run_cluster
+from bench.cpu import CpuMeter
+from bench.floor import run_floor
+from bench.http_load import run_gateway
+from bench.load import Ask, Load, closed_loop, open_loop
+from bench.options import Options
+from bench.report import Section, median
+from bench.server import run_server
+from common.lifecycle import calm_collector
+
+IN_FLIGHT = 32
+_FLOOR = "floor: one PUBLISH a request"
+_LOOP = "Hedgerow, loop lane"
+_PROCESS = "Hedgerow, process lane"
+# Share of the floor's throughput, and times its median alone, that are to be reached.
+_TARGETS = {_LOOP: (0.50, 2.0), _PROCESS: (0.25, 4.0)}
+
+
+@dataclass(slots=True)
+class Subject:
+    """What is measured.
+
+    Attributes:
+        ask: one query.
+        parts: the processes whose CPU is counted, by part.
+        alone: one query in flight, a load for each round.
+        together: so many in flight.
+        opened: Poisson arrivals.
+        cpu_us: CPU a query of each part, of each round, at `IN_FLIGHT`.
+    """
+
+    name: str
+    ask: Ask
+    parts: dict[str, list[int]]
+    alone: list[Load] = field(default_factory=list)
+    together: list[Load] = field(default_factory=list)
+    opened: list[Load] = field(default_factory=list)
+    cpu_us: list[dict[str, float]] = field(default_factory=list)
+
+    @property
+    def throughput(self) -> float:
+        """Median of the rounds, together."""
+        return median(load.throughput for load in self.together)
+
+    @property
+    def alone_ms(self) -> float:
+        """Median of the rounds' medians, alone."""
+        return median(load.quantile_ms(0.5) for load in self.alone)
+
+    def cpu_of(self, part: str) -> float:
+        """CPU a query of one part, in µs, median of the rounds."""
+        return median(used[part] for used in self.cpu_us if part in used)
+
+
+async def measure(options: Options) -> list[Section]:
+    """Run everything in turns, and make three sections of it."""
+    async with _subjects() as subjects:
+        calm_collector()  # as the processes of Hedgerow do
+        for _ in range(options.num_rounds):
+            for subject in subjects:
+                await _closed(subject, options.seconds)
+        for number in range(options.num_rounds):
+            for subject in subjects:
+                gc.collect()
+                rate = subject.throughput / 2
+                subject.opened.append(
+                    await open_loop(subject.ask, rate, options.seconds, seed=number)
+                )
+    for subject in subjects:
+        failed = sum(load.num_failed for load in subject.alone + subject.together + subject.opened)
+        if failed:
+            raise RuntimeError(f"{subject.name}: {failed} queries failed")
+    return [_throughput(subjects), _open(subjects), _cpu(subjects)]
+
+
+@contextlib.asynccontextmanager
+async def _subjects() -> AsyncIterator[list[Subject]]:
+    """Start everything that is compared; while one is measured, the others only wait."""
+    me = os.getpid()
+    async with contextlib.AsyncExitStack() as started:
+        subjects = []
+        for name, is_batched in ((_FLOOR, False), ("floor: one PUBLISH a pull", True)):
+            server = started.enter_context(run_server())
+            floor = await started.enter_async_context(run_floor(server, is_batched=is_batched))
+            parts = {"gateway": [me], "Redis": [server.pid], "workers": floor.worker_pids}
+            subjects.append(Subject(name, floor.ask, parts))
+        for suffix, is_durable in (("", False), (", append-only file", True)):
+            cluster = started.enter_context(run_cluster(is_durable=is_durable))
+            gateway = await started.enter_async_context(connect(cluster))
+            parts = {"gateway": [me], **cluster.parts()}
+            subjects += [
+                Subject(_LOOP + suffix, Asker(gateway, LOOP_LANE).ask, parts),
+                Subject(_PROCESS + suffix, Asker(gateway, PROCESS_LANE).ask, parts),
+            ]
+            if is_durable:
+                continue
+            http = await started.enter_async_context(run_gateway(cluster))
+            parts = {"client": [me], "gateway": [http.pid], **cluster.parts()}
+            subjects += [
+                Subject(f"{_LOOP}, HTTP", partial(http.ask, LOOP_LANE), parts),
+                Subject(f"{_PROCESS}, HTTP", partial(http.ask, PROCESS_LANE), parts),
+            ]
+        for subject in subjects:
+            await closed_loop(subject.ask, IN_FLIGHT, 0.5)  # warms caches and estimates
+        yield subjects
+
+
+async def _closed(subject: Subject, seconds: float) -> None:
+    gc.collect()
+    subject.alone.append(await closed_loop(subject.ask, 1, seconds))
+    gc.collect()
+    meter = CpuMeter(subject.parts)
+    load = await closed_loop(subject.ask, IN_FLIGHT, seconds)
+    num_answers = max(1, len(load.latencies_s))
+    subject.together.append(load)
+    subject.cpu_us.append(
+        {part: used_s / num_answers * 1e6 for part, used_s in meter.used_s().items()}
+    )
+
+
+def _throughput(subjects: list[Subject]) -> Section:
+    floor = subjects[0]
+    section = Section(
+        title="Throughput and latency, closed loop",
+        load=(
+            "Eight shards, `noop` (the first 10 ids of each shard, no index), ids and scores "
+            f"without fields; one query in flight, and {IN_FLIGHT}. The floor is a bare "
+            "scatter-gather over raw hiredis links in the same shape (bench/floor.py). The client "
+            "of the HTTP rows runs on the same cores, and its cost is in them."
+        ),
+        columns=(
+            *("", "queries/s", "of the floor", f"p50 at {IN_FLIGHT}, ms", "p99, ms"),
+            *("p50 alone, ms", "times the floor", "p99 alone, ms"),
+        ),
+    )
+    for subject in subjects:
+        share = subject.throughput / floor.throughput
+        times = subject.alone_ms / floor.alone_ms
+        row = {
+            "queries_per_s": subject.throughput,
+            "share_of_floor": share,
+            "p50_ms": _quantile(subject.together, 0.5),
+            "p99_ms": _quantile(subject.together, 0.99),
+            "alone_p50_ms": subject.alone_ms,
+            "alone_times_floor": times,
+            "alone_p99_ms": _quantile(subject.alone, 0.99),
+        }
+        section.figures[subject.name] = row
+        section.rows.append(
+            [
+                *(subject.name, f"{row['queries_per_s']:,.0f}", f"{share:.0%}"),
+                *(f"{row['p50_ms']:.2f}", f"{row['p99_ms']:.2f}"),
+                *(f"{row['alone_p50_ms']:.2f}", f"{times:.1f}", f"{row['alone_p99_ms']:.2f}"),
+            ]
+        )
+    section.reading = _against_targets(section.figures)
+    return section
+
+
+def _against_targets(figures: dict[str, dict[str, float]]) -> str:
+    sentences = []
+    for name, (share, times) in _TARGETS.items():
+        row = figures[name]
+        sentences.append(
+            f"{name}: {row['share_of_floor']:.0%} of the floor's throughput (target: at least "
+            f"{share:.0%}) and {row['alone_times_floor']:.1f} times its median alone (target: at "
+            f"most {times:g})."
+        )
+    return " ".join(sentences)
+
+
+def _open(subjects: list[Subject]) -> Section:
+    section = Section(
+        title="Latency, open loop",
+        load="The same queries, arriving at random (Poisson) at half of each one's throughput.",
+        columns=("", "arrivals/s", "p50, ms", "p99, ms", "p99.9, ms", "sent late, p99, ms"),
+    )
+    for subject in subjects:
+        row = {
+            "arrivals_per_s": subject.throughput / 2,
+            **{
+                f"{name}_ms": _quantile(subject.opened, share)
+                for name, share in (("p50", 0.5), ("p99", 0.99), ("p999", 0.999))
+            },
+            "late_p99_ms": median(load.late_quantile_ms(0.99) for load in subject.opened),
+        }
+        section.figures[subject.name] = row
+        section.rows.append(
+            [
+                *(subject.name, f"{row['arrivals_per_s']:,.0f}", f"{row['p50_ms']:.2f}"),
+                *(f"{row['p99_ms']:.2f}", f"{row['p999_ms']:.2f}", f"{row['late_p99_ms']:.2f}"),
+            ]
+        )
+    section.reading = (
+        "A query that is sent late, because the loop was busy, is late by its own fault here: the "
+        "last column is part of the others."
+    )
+    return section
+
+
+def _cpu(subjects: list[Subject]) -> Section:
+    parts = ("client", "gateway", "Redis", "workers", "scorers")
+    section = Section(
+        title=f"CPU a query, by part, at {IN_FLIGHT} in flight",
+        load="CPU µs of all threads of a part's processes, divided by the answers.",
+        columns=("", *parts, "sum"),
+    )
+    for subject in subjects:
+        row = {part: subject.cpu_of(part) for part in parts if part in subject.cpu_us[0]}
+        row["sum"] = sum(row.values())
+        section.figures[subject.name] = row
+        cells = [f"{row[part]:.0f}" if part in row else "" for part in (*parts, "sum")]
+        section.rows.append([subject.name, *cells])
+    loop = section.figures[_LOOP]
+    first = max((part for part in loop if part != "sum"), key=loop.__getitem__)
+    section.reading = (
+        f"In the loop lane the {first} take{'s' if first in ('gateway', 'Redis') else ''} most: "
+        f"{loop[first] / loop['sum']:.0%} of all CPU."
+    )
+    return section
+
+
+def _quantile(loads: list[Load], share: float) -> float:
+    return median(load.quantile_ms(share) for load in loads)
