@@ -2,6 +2,7 @@
 
 import json
 import re
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -114,6 +115,28 @@ def test_the_final_image_holds_no_build_tools(cluster: ComposeCluster) -> None:
     assert cluster.execute("gateway", "sh", "-c", "ls /build /root/.cache").returncode != 0
 
 
+def test_the_image_can_be_built_upon_as_documented(cluster: ComposeCluster) -> None:
+    """The Dockerfile of docs/operations.md adds a package that ranking code can import."""
+    block = re.search(r"^```dockerfile\n(.*?)```", operations(), re.MULTILINE | re.DOTALL)
+    assert block
+    image = f"hedgerow:{cluster.project}"
+    dockerfile = block[1].replace("hedgerow:latest", image)
+    built = subprocess.run(
+        ["docker", "build", "--quiet", "--tag", f"{image}-more", "-"],
+        input=dockerfile,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert built.returncode == 0, built.stderr
+    try:
+        code = "import os, rapidfuzz, gateway; print(os.getuid())"
+        assert int(docker("run", "--rm", f"{image}-more", "python", "-c", code)) != 0
+    finally:
+        docker("image", "rm", f"{image}-more")
+
+
 def test_a_worker_that_dies_costs_its_share_until_it_is_back(cluster: ComposeCluster) -> None:
     """The answer comes in time with the rest and says what is missing; the engine restarts it."""
     described = cluster.http.get("/v1/collections/fruit").json()["shards"]
@@ -219,10 +242,14 @@ def test_redis_that_crashes_is_restarted_with_what_it_held(cluster: ComposeClust
     cluster.http.delete("/v1/collections/fruit/documents/late").raise_for_status()
 
 
+def operations() -> str:
+    """The text of docs/operations.md."""
+    return (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+
+
 def documented_override(folder: Path) -> Path:
     """The file that docs/operations.md tells users to write, for an app that is in `folder`."""
-    text = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
-    block = re.search(r"^```yaml\n(x-yours: .*?)```", text, re.MULTILINE | re.DOTALL)
+    block = re.search(r"^```yaml\n(x-yours: .*?)```", operations(), re.MULTILINE | re.DOTALL)
     assert block
     app = folder / "app"
     app.mkdir()
