@@ -147,10 +147,12 @@ class FetchBody(NamedTuple):
         documents: in the order asked for; None where the shard has no such document.
         enrich_error: "" when `enrich` ran, or none was asked for; else why the stored fields
             are all that there is.
+        is_enrich_late: whether that is because `enrich` had too little time.
     """
 
     documents: list[dict[str, Any] | None]
     enrich_error: str
+    is_enrich_late: bool = False
 
 
 class Failure(NamedTuple):
@@ -279,10 +281,11 @@ def unpack_fetch_body(data: bytes) -> FetchBody:
     parts = _decode(data)
     if not (
         type(parts) is list
-        and len(parts) == 2
+        and len(parts) == 3
         and type(parts[0]) is list
         and all(document is None or type(document) is dict for document in parts[0])
         and type(parts[1]) is str
+        and type(parts[2]) is bool
     ):
         raise WireError("a fetch body's parts are not of the types that the format names")
     return FetchBody._make(parts)

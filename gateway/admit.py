@@ -47,6 +47,8 @@ def admit(
             "rank_profile", f"{name!r} is not configured; there are {', '.join(sorted(profiles))}"
         )
     if profile.first_phase == "noop":
+        if query.filter:
+            raise BadRequestError("filter", f"does not apply: profile {name!r} reads no index")
         return name, ()
     warnings = check_query(query.query, collection, query.syntax == "strict")
     if query.filter:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from common.config import BreakerSettings
 from common.outcome import Outcome
 from gateway.breaker import Breaker, CallOutcome, Permit, Transition
+from gateway.gather import NO_TIME
 from gateway.latency import ShardLatency
 
 # `Failure.code`s that are the query's own doing: the shard is well, and other queries must not
@@ -82,7 +83,7 @@ class Breakers:
             outcome: how its part ended.
             now: the event loop's time, in s.
             duration_s: from the scatter to the end; of a `timed_out`, the time that it was given.
-            failure_code: the `Failure.code`, when the outcome is `failed`.
+            failure_code: `Settled.code`: the `Failure.code` when the outcome is `failed`.
         """
         if outcome is _OK:
             self.latency.record(shard, duration_s)
@@ -94,7 +95,8 @@ class Breakers:
         self, shard: int, outcome: Outcome, duration_s: float, failure_code: str
     ) -> CallOutcome:
         if outcome is _TIMED_OUT:
-            return _IGNORED if duration_s < self.latency.needed_s(shard) else _FAILURE
+            is_short = failure_code == NO_TIME or duration_s < self.latency.needed_s(shard)
+            return _IGNORED if is_short else _FAILURE
         if outcome is _FAILED and failure_code not in QUERY_FAULT_CODES:
             return _FAILURE
         return _IGNORED

@@ -7,7 +7,7 @@ from common.outcome import Outcome
 from common.server_clock import ServerClock
 from common.wire import FetchBody, FetchPayload, Kind, Request, pack_body, pack_request
 from common.wire import unpack_fetch_body as unpack
-from gateway.gather import Gather, Settled
+from gateway.gather import NO_TIME, Gather, Settled
 from gateway.latency import FetchReserve
 from gateway.result import FetchReport, Hit
 from gateway.transport import Transport
@@ -77,7 +77,11 @@ class Fetcher:
                 else:
                     hit.fields = document
                     fetched += 1
-        is_late = any(part.outcome is Outcome.TIMED_OUT for part in settled.values())
+        is_late = any(
+            part.outcome is Outcome.TIMED_OUT
+            or (part.outcome is Outcome.OK and part.body.is_enrich_late)
+            for part in settled.values()
+        )
         if is_late or all(part.outcome is Outcome.OK for part in settled.values()):
             self.reserve.record(self._loop.time() - started, is_late=is_late)
         return FetchReport(fetched, len(hits) - fetched, tuple(problems))
@@ -120,8 +124,11 @@ class Fetcher:
         ]
         gather = Gather(wanted, unpack)
         try:
-            self._transport.scatter(Kind.FETCH, query_id, messages, gather)
-            await gather.wait(deadline)
+            if deadline <= now:  # a request that has expired is not worth sending
+                gather.end(Outcome.TIMED_OUT, "the deadline left no time", NO_TIME)
+            else:
+                self._transport.scatter(Kind.FETCH, query_id, messages, gather)
+                await gather.wait(deadline)
         finally:
             self._transport.release(query_id)
         return gather.settled

@@ -13,12 +13,16 @@ _OK: Final = Outcome.OK
 _STATUS_OK: Final = Status.OK.value
 
 
+ROUND_TRIP_S = 0.05  # a server that has not answered a push by then does not answer
+NO_TIME = "no_time"  # a `Settled.code`: the caller's deadline was too short for any shard
+
+
 class Settled(NamedTuple):
     """How one shard's part ended.
 
     Attributes:
         body: what `unpack` made of the reply's body; None unless the outcome is ok.
-        code: the failure's code, where the worker named one; else "".
+        code: the failure's code, where the worker named one, or `NO_TIME`; else "".
         reply: the reply's timings; None when none came in time.
         took_s: time from the scatter to the end of this part, in s.
     """
@@ -55,7 +59,7 @@ class Gather:
     async def wait(self, deadline: float) -> None:
         """Return when every shard has ended, at the latest at `deadline` on the loop's clock.
 
-        When cancelled, what is still open stays open; `abandon` ends it.
+        When cancelled, what is still open stays open; `end` ends it.
         """
         if not self._open:
             return
@@ -65,9 +69,10 @@ class Gather:
         finally:
             self._timer.cancel()
 
-    def abandon(self, reason: str) -> None:
-        """Nobody waits any more: what is open ends as cancelled."""
-        self._end_open(Outcome.CANCELLED, reason)
+    def end(self, outcome: Outcome, reason: str, code: str = "") -> None:
+        """Nobody waits any more: what is open ends so."""
+        for shard in sorted(self._open):
+            self._settle(shard, outcome, reason, code)
 
     def on_reply(self, reply: Reply, worker: str) -> None:
         """A shard has answered."""
@@ -96,18 +101,17 @@ class Gather:
 
     def on_lost(self, reason: str) -> None:
         """No reply can come any more."""
-        self._end_open(Outcome.UNAVAILABLE, reason)
+        self.end(Outcome.UNAVAILABLE, reason)
 
     def _expire(self) -> None:
+        waited_s = self._loop.time() - self._started
         for shard in sorted(self._open):
             if shard in self._queued:
                 self._settle(shard, Outcome.TIMED_OUT, "no reply by the deadline")
+            elif waited_s < ROUND_TRIP_S:  # nobody is to blame but the deadline
+                self._settle(shard, Outcome.TIMED_OUT, "the deadline left no time", NO_TIME)
             else:  # the server hangs: the shard has not even been asked
                 self._settle(shard, Outcome.UNAVAILABLE, "Redis did not take the request in time")
-
-    def _end_open(self, outcome: Outcome, reason: str) -> None:
-        for shard in sorted(self._open):
-            self._settle(shard, outcome, reason)
 
     def _settle(
         self,

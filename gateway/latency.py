@@ -87,7 +87,7 @@ class FetchReserve:
 
     __slots__ = ("_floor_s", "_need_s", "_ring")
 
-    def __init__(self, initial_s: float = 0.010, floor_s: float = 0.006) -> None:
+    def __init__(self, initial_s: float = 0.025, floor_s: float = 0.010) -> None:
         """Start with a guess.
 
         Args:

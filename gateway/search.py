@@ -24,7 +24,7 @@ from gateway.admit import admit
 from gateway.breakers import Breakers
 from gateway.coverage import count_outcomes, measure_coverage
 from gateway.fetch import Fetcher
-from gateway.gather import Gather, Settled
+from gateway.gather import NO_TIME, Gather, Settled
 from gateway.merge import check_part, merge
 from gateway.plan import Plan, make_plan
 from gateway.result import (
@@ -144,14 +144,16 @@ class Searcher:
         )
         gather = Gather((shard for shard, _ in plan.ask), unpack_hits)
         try:
-            if plan.ask:
+            if deadline <= now:  # a request that has expired is not worth sending
+                gather.end(Outcome.TIMED_OUT, "the deadline left no time", NO_TIME)
+            elif plan.ask:
                 self._transport.scatter(
                     _SEARCH, query_id, [(shard, message) for shard, _ in plan.ask], gather
                 )
                 await gather.wait(deadline)
         finally:
             self._transport.release(query_id)
-            gather.abandon("the caller has left")
+            gather.end(Outcome.CANCELLED, "the caller has left")
             self._end_permits(plan, gather.settled)
         return gather.settled
 

@@ -158,7 +158,7 @@ class FetchService:
             return await self._lane.run(run, (deadline - time.monotonic()) * ENRICH_SHARE)
         except ExpiredError:
             self._counters.add("enrich_late")
-            problem = "enrich did not return in time"
+            return packed(documents, payload.fields, "enrich did not return in time", is_late=True)
         except LaneUnavailableError as error:
             problem = f"enrich was not started: {error}"
         except Exception as error:
@@ -170,10 +170,15 @@ class FetchService:
 
 
 def packed(
-    documents: list[Document | None], fields: list[str] | None, enrich_error: str = ""
+    documents: list[Document | None],
+    fields: list[str] | None,
+    enrich_error: str = "",
+    *,
+    is_late: bool = False,
 ) -> bytes:
     """The packed body that carries the wanted fields of the documents."""
-    return pack_body(FetchBody([select(one, fields) for one in documents], enrich_error))
+    selected = [select(one, fields) for one in documents]
+    return pack_body(FetchBody(selected, enrich_error, is_late))
 
 
 def select(document: Document | None, fields: list[str] | None) -> Document | None:

@@ -31,6 +31,7 @@ class Script:
         fetch_delay_s: when its reply to a fetch arrives; None for silence.
         fetch: id → document; what it does not have is gone.
         enrich_error: what its replies to fetches say of `enrich`.
+        is_enrich_late: whether they say that it had too little time.
     """
 
     delays_s: tuple[float, ...] = (0.01,)
@@ -40,6 +41,7 @@ class Script:
     fetch_delay_s: float | None = 0.01
     fetch: dict[str, dict[str, Any]] = field(default_factory=dict)
     enrich_error: str = ""
+    is_enrich_late: bool = False
 
 
 @dataclass
@@ -99,7 +101,9 @@ class ScriptedTransport:
 def fetched(query_id: int, shard: int, script: Script, message: bytes) -> Reply:
     """The reply that the script's shard sends to a fetch."""
     wanted = unpack_fetch_payload(unpack_request(message).payload).ids
-    body = FetchBody([script.fetch.get(one) for one in wanted], script.enrich_error)
+    body = FetchBody(
+        [script.fetch.get(one) for one in wanted], script.enrich_error, script.is_enrich_late
+    )
     return Reply(query_id, shard, Status.OK, Lane.THREAD, 1, 2, 3, pack_body(body))
 
 

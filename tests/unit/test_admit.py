@@ -39,6 +39,7 @@ def admitted(**changes: Any) -> tuple[str, tuple[str, ...]]:
         ({"rank_profile": "unheard-of"}, "rank_profile"),
         ({"filter": "colour:red"}, "filter"),
         ({"filter": "year:>=("}, "filter"),
+        ({"filter": "year:>=1990", "rank_profile": "noop"}, "filter"),
         ({"query": "title:(", "syntax": "strict"}, "query"),
     ],
 )

@@ -109,3 +109,20 @@ def test_the_reserve_is_learnt(need_s: float) -> None:
 
     missing = run_virtually(scenario())
     assert missing[-20:] == [0] * 20
+
+
+def test_a_late_enrich_gets_more_time() -> None:
+    """An `enrich` that had too little time makes the next query keep more of its deadline."""
+
+    async def scenario() -> list[float]:
+        script = owner("d9", enrich_error="late", is_enrich_late=True)
+        searcher = searcher_over(ScriptedTransport({0: script}), [10])
+        query = SearchQuery("things", "x", deadline_ms=DEADLINE_S * 1000)
+        reserves = []
+        for _ in range(100):
+            await searcher.search(query, COLLECTION)
+            reserves.append(searcher.fetcher.reserve.reserve_s(1.0))
+        return reserves
+
+    reserves = run_virtually(scenario())
+    assert reserves[-1] >= 0.02  # the fetches took 10 ms, and that was not enough

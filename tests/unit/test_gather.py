@@ -231,3 +231,23 @@ def test_breakers_open_and_spare_the_caller() -> None:
     result, took_s = run_virtually(timed())
     assert result.coverage.degraded == {"breaker_open": 1}
     assert took_s == pytest.approx(0.01, abs=1e-6)
+
+
+@pytest.mark.parametrize("deadline_ms", [0.1, 1.0, 1.5, 20.0])
+def test_a_deadline_too_short_for_anybody_is_nobodys_fault(deadline_ms: float) -> None:
+    """The shards end as timed out, not as unavailable, and however often: no breaker opens."""
+    transport = ScriptedTransport({0: Script(kind="unqueued", delays_s=())})
+
+    async def scenario() -> list[dict[str, int]]:
+        searcher = searcher_over(transport, [10])
+        query = SearchQuery("things", "x", fields=False, deadline_ms=deadline_ms)
+        degraded = []
+        for _ in range(10):
+            with pytest.raises(InsufficientCoverageError) as short:
+                await searcher.search(query, COLLECTION)
+            degraded.append(short.value.result.coverage.degraded)
+        return degraded
+
+    assert run_virtually(scenario()) == [{"timed_out": 1}] * 10
+    if deadline_ms <= 1:
+        assert not transport.scattered

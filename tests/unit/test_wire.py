@@ -83,6 +83,7 @@ BODIES: list[tuple[Callable[[bytes], Any], st.SearchStrategy[Any]]] = [
             FetchBody,
             st.lists(st.none() | st.dictionaries(strings, json_values, max_size=4), max_size=5),
             strings,
+            st.booleans(),
         ),
     ),
     (unpack_failure, st.builds(Failure, strings, strings)),
@@ -186,7 +187,7 @@ def near_misses(parts: list[object], good: dict[int, list[object]]) -> list[byte
         (unpack_search_payload, ["uid", "q", 10, "bm25", "", False], {}),
         (unpack_search_body, [1, 1, True, [], []], {}),
         (unpack_fetch_payload, ["uid", ["a"], ["f"], "bm25"], {2: [None]}),
-        (unpack_fetch_body, [[{"a": 1}, None], ""], {}),
+        (unpack_fetch_body, [[{"a": 1}, None], "", False], {}),
         (unpack_failure, ["code", "message"], {}),
     ],
 )
@@ -208,8 +209,8 @@ def test_one_part_of_a_wrong_type(
         (unpack_search_body, [1, -1, True, [], []]),
         (unpack_fetch_payload, ["uid", [7], None, ""]),
         (unpack_fetch_payload, ["uid", [], [None], ""]),
-        (unpack_fetch_body, [[7], ""]),
-        (unpack_fetch_body, [["text"], ""]),
+        (unpack_fetch_body, [[7], "", False]),
+        (unpack_fetch_body, [["text"], "", False]),
     ],
 )
 def test_contents_that_cannot_be(unpack: Callable[[bytes], Any], parts: list[object]) -> None:
