@@ -1,0 +1,332 @@
+"""The gateway's transport, against a real server that is watched, stopped and killed."""
+
+import asyncio
+import signal
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Sized
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgpack
+import pytest
+
+from common.config import LimitSettings, RedisSettings
+from common.endpoint import Endpoint
+from common.keys import Keys
+from common.link import Link
+from common.outcome import Outcome
+from common.wire import VERSION, Kind, Lane, Reply, Request, Status, pack_replies, pack_request
+from gateway.fetch import Fetcher
+from gateway.redis_transport import RedisTransport
+from tests.servers import RedisServer
+from tests.waiting import until
+
+pytestmark = pytest.mark.integration
+
+SHARDS = range(8)
+MAX_BYTES = 64 * 1024
+
+
+@dataclass
+class Sink:
+    """Notes what the transport says of one scatter."""
+
+    replies: list[tuple[int, str]] = field(default_factory=list)
+    queued: dict[int, int] = field(default_factory=dict)
+    unsent: list[int] = field(default_factory=list)
+    lost: list[str] = field(default_factory=list)
+
+    def on_reply(self, reply: Reply, worker: str) -> None:
+        """Note shard and worker."""
+        self.replies.append((reply.shard, worker))
+
+    def on_queued(self, shard: int, backlog: int) -> None:
+        """Note the backlog."""
+        self.queued[shard] = backlog
+
+    def on_unsent(self, shard: int, reason: str) -> None:
+        """Note the shard."""
+        self.unsent.append(shard)
+
+    def on_lost(self, reason: str) -> None:
+        """Note the reason."""
+        self.lost.append(reason)
+
+
+@dataclass
+class Scattering:
+    """A transport, and a link of the test's own to look at the server."""
+
+    transport: RedisTransport
+    link: Link
+    keys: Keys
+
+    def scatter(self, *query_ids: int, kind: Kind = Kind.SEARCH) -> list[Sink]:
+        """Scatter each of these queries to all shards, in this turn of the loop."""
+        sinks = []
+        for query_id in query_ids:
+            request = Request(kind, query_id, 2**42, 0, self.transport.reply_to, b"")
+            sinks.append(Sink())
+            message = pack_request(request)
+            self.transport.scatter(
+                kind, query_id, [(shard, message) for shard in SHARDS], sinks[-1]
+            )
+        return sinks
+
+    async def queue(self, shard: int) -> list[int]:
+        """The ids of the queries that wait in a shard's search queue."""
+        messages = await self.link.call("LRANGE", self.keys.search_queue(shard), 0, -1)
+        return [msgpack.unpackb(message)[2] for message in messages]
+
+    async def ttl_s(self, shard: int) -> int:
+        """How long a search queue will live on; -1 for ever, -2 when there is none."""
+        return int(await self.link.call("TTL", self.keys.search_queue(shard)))
+
+    async def publish(self, message: bytes) -> None:
+        """Send a message of replies to the gateway, as a worker would."""
+        assert await self.link.call("PUBLISH", self.transport.reply_to, message) == 1
+
+    def sizes(self) -> dict[str, int]:
+        """How much each container within the transport and its links holds."""
+        found = {}
+        links = {name: one for name, one in vars(self.transport).items() if isinstance(one, Link)}
+        connections = {f"{name}.connection": one._connection for name, one in links.items()}
+        for owner, one in {"": self.transport, **links, **connections}.items():
+            for name, value in vars(one).items():
+                if isinstance(value, Sized):
+                    found[f"{owner}.{name}"] = len(value)
+        return found
+
+
+@asynccontextmanager
+async def scattering(
+    server: RedisServer, prefix: str = "p", **settings: Any
+) -> AsyncIterator[Scattering]:
+    """A connected transport for the block."""
+    redis = RedisSettings(url=server.url, reconnect_max_s=0.2, **settings)
+    keys = Keys(prefix)
+    transport = RedisTransport(redis, LimitSettings(max_message_bytes=MAX_BYTES), keys, "g1")
+    link = Link(Endpoint.of(redis), name="test", silence_s=5)
+    await asyncio.gather(transport.start(5), link.start(5))
+    try:
+        yield Scattering(transport, link, keys)
+    finally:
+        await transport.close()
+        await link.close()
+
+
+@asynccontextmanager
+async def monitored(server: RedisServer, prefix: str) -> AsyncIterator[list[list[bytes]]]:
+    """The commands on keys of `prefix` that the server gets, each as its words, for the block."""
+    heard: list[list[bytes]] = []
+
+    def hear(line: Any) -> None:
+        words = line.split(b"] ", 1)[-1].split(b" ")
+        if len(words) > 1 and words[1].startswith(f'"{prefix}:'.encode()):
+            heard.append(words)
+
+    endpoint = Endpoint.of(RedisSettings(url=server.url))
+    link = Link(endpoint, name="monitor", silence_s=30, on_message=hear)
+    await link.start(5)
+    try:
+        await link.call("MONITOR")
+        yield heard
+    finally:
+        await link.close()
+
+
+def counted_writes(link: Link, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The sizes of the link's writes to its socket, from now on."""
+    connection = link._connection
+    assert connection is not None
+    sizes: list[int] = []
+    write: Callable[[bytes], None] = connection.write
+
+    def count(data: bytes) -> None:
+        sizes.append(len(data))
+        write(data)
+
+    monkeypatch.setattr(connection, "write", count)
+    return sizes
+
+
+def a_reply(query_id: int, shard: int = 3) -> Reply:
+    """A reply without a body."""
+    return Reply(query_id, shard, Status.OK, Lane.LOOP, 1, 2, 3, b"")
+
+
+@pytest.mark.parametrize("num_queries", [1, 5])
+async def test_queries_of_a_turn_leave_in_one_write_and_one_push_a_queue(
+    redis_server: RedisServer, key_prefix: str, monkeypatch: pytest.MonkeyPatch, num_queries: int
+) -> None:
+    """All shards' requests of all queries of a turn: one write, one RPUSH a queue, in order."""
+    query_ids = list(range(num_queries))
+    async with (
+        scattering(redis_server, key_prefix) as scattered,
+        monitored(redis_server, key_prefix) as heard,
+    ):
+        writes = counted_writes(scattered.transport._push, monkeypatch)
+        sinks = scattered.scatter(*query_ids)
+        await until(lambda: all(len(sink.queued) == len(SHARDS) for sink in sinks))
+        assert len(writes) == 1
+        for shard in SHARDS:
+            assert await scattered.queue(shard) == query_ids
+        await until(lambda: sum(words[0] == b'"LRANGE"' for words in heard) == len(SHARDS))
+        pushes = Counter(words[1] for words in heard if words[0] == b'"RPUSH"')
+        assert pushes == {f'"{scattered.keys.search_queue(shard)}"'.encode(): 1 for shard in SHARDS}
+
+
+async def test_many_queries_of_a_turn_are_all_sent_once(
+    redis_server: RedisServer, key_prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A hundred queries of a turn need far fewer writes, and no request is lost or doubled."""
+    async with scattering(redis_server, key_prefix) as scattered:
+        writes = counted_writes(scattered.transport._push, monkeypatch)
+        sinks = scattered.scatter(*range(100))
+        await until(lambda: all(len(sink.queued) == len(SHARDS) for sink in sinks))
+        assert len(writes) <= 10
+        for shard in SHARDS:
+            assert await scattered.queue(shard) == list(range(100))
+
+
+async def test_searches_and_fetches_go_to_their_own_queues(
+    redis_server: RedisServer, key_prefix: str
+) -> None:
+    """A search and a fetch of the same turn wait in different queues of a shard."""
+    async with scattering(redis_server, key_prefix) as scattered:
+        sinks = [*scattered.scatter(1), *scattered.scatter(2, kind=Kind.FETCH)]
+        await until(lambda: all(len(sink.queued) == len(SHARDS) for sink in sinks))
+        for shard in SHARDS:
+            assert await scattered.queue(shard) == [1]
+            fetches = await scattered.link.call("LLEN", scattered.keys.fetch_queue(shard))
+            assert fetches == 1
+
+
+async def test_each_push_renews_the_queues_expiry(
+    redis_server: RedisServer, key_prefix: str
+) -> None:
+    """A queue about to expire lives on after a push, and so does one that was emptied before."""
+    async with scattering(redis_server, key_prefix, queue_expiry_s=50) as scattered:
+        (first,) = scattered.scatter(1)
+        await until(lambda: len(first.queued) == len(SHARDS))
+        await scattered.link.call("EXPIRE", scattered.keys.search_queue(0), 5)
+        await scattered.link.call("DEL", scattered.keys.search_queue(1))
+        (second,) = scattered.scatter(2)
+        await until(lambda: len(second.queued) == len(SHARDS))
+        for shard in SHARDS:
+            assert 5 < await scattered.ttl_s(shard) <= 50
+        assert await scattered.queue(0) == [1, 2]
+        assert await scattered.queue(1) == [2]
+
+
+async def test_replies_go_to_their_own_queries(redis_server: RedisServer, key_prefix: str) -> None:
+    """Replies of one message reach the sinks of their queries, with the worker's name."""
+    async with scattering(redis_server, key_prefix) as scattered:
+        one, other = scattered.scatter(1, 2)
+        await scattered.publish(pack_replies("w", [a_reply(2, 5), a_reply(1, 3), a_reply(1, 4)]))
+        await until(lambda: len(one.replies) == 2)
+        assert one.replies == [(3, "w"), (4, "w")]
+        assert other.replies == [(5, "w")]
+        assert scattered.transport.counters.as_dict() == {}
+
+
+async def test_a_reply_after_release_is_counted_and_dropped(
+    redis_server: RedisServer, key_prefix: str
+) -> None:
+    """What arrives for a released or unknown query is counted as late and told to nobody."""
+    async with scattering(redis_server, key_prefix) as scattered:
+        released, waiting = scattered.scatter(1, 2)
+        scattered.transport.release(1)
+        await scattered.publish(pack_replies("w", [a_reply(1), a_reply(77), a_reply(2)]))
+        await until(lambda: len(waiting.replies) == 1)
+        assert released.replies == []
+        assert scattered.transport.counters["replies_late"] == 2
+        assert scattered.transport.num_in_flight == 1
+
+
+async def test_malformed_replies_are_counted_and_harm_nobody(
+    redis_server: RedisServer, key_prefix: str
+) -> None:
+    """Rubbish, an unknown version, wrong types and too many bytes: counted; good ones get by."""
+    good = pack_replies("w", [a_reply(1)])
+    bad = [
+        b"",
+        b"\xc1",
+        good[:-1],
+        msgpack.packb("text"),
+        msgpack.packb([VERSION + 1, "w", [list(a_reply(1))]]),
+        msgpack.packb([VERSION, "w", [["1", *a_reply(1)[1:]]]]),
+        pack_replies("w", [a_reply(1)._replace(body=b"x" * MAX_BYTES)]),
+    ]
+    async with scattering(redis_server, key_prefix) as scattered:
+        (sink,) = scattered.scatter(1)
+        for message in bad:
+            await scattered.publish(message)
+        await scattered.publish(good)
+        await until(lambda: len(sink.replies) == 1)
+        assert scattered.transport.counters.as_dict() == {"replies_malformed": len(bad)}
+        assert scattered.transport.is_connected
+        assert sink.lost == []
+
+
+async def test_queries_that_are_never_answered_leave_nothing_behind(
+    redis_server: RedisServer, key_prefix: str
+) -> None:
+    """A thousand reads by their deadline: nothing in the gateway, and the queues expire."""
+    async with scattering(redis_server, key_prefix, queue_expiry_s=1) as scattered:
+        transport, loop = scattered.transport, asyncio.get_running_loop()
+        ids = iter(range(10_000))
+        fetcher = Fetcher(transport, transport.clock, transport.reply_to, ids.__next__)
+        wanted = {shard: ["a"] for shard in SHARDS}
+
+        async def read_all(count: int) -> Counter[Outcome]:
+            deadline = loop.time() + 1.0
+            reads = (fetcher.read("u", wanted, None, "", deadline) for _ in range(count))
+            settled = await asyncio.gather(*reads)
+            return Counter(part.outcome for one in settled for part in one.values())
+
+        await read_all(1)
+        before = scattered.sizes()
+        assert await read_all(1000) == {Outcome.TIMED_OUT: 1000 * len(SHARDS)}
+        assert transport.num_in_flight == 0
+        assert scattered.sizes() == before
+
+        async def are_gone() -> bool:
+            queues = [scattered.keys.fetch_queue(shard) for shard in SHARDS]
+            return bool(await scattered.link.call("EXISTS", *queues) == 0)
+
+        await until(are_gone)
+
+
+async def test_a_killed_server_is_told_to_all_who_wait(own_server: RedisServer) -> None:
+    """Each waiting query hears of it at once, a released one does not, a new one cannot go."""
+    async with scattering(own_server, command_timeout_s=30) as scattered:
+        *waiting, released = scattered.scatter(*range(20))
+        await until(lambda: all(len(sink.queued) == len(SHARDS) for sink in waiting))
+        scattered.transport.release(19)
+        own_server.stop(kill=True)
+        await until(lambda: all(sink.lost for sink in waiting), timeout_s=1.0)
+        assert released.lost == []
+        (late,) = scattered.scatter(100)
+        assert late.unsent == list(SHARDS)
+        own_server.start()
+        await until(lambda: scattered.transport.is_connected)
+        (new,) = scattered.scatter(101)
+        await until(lambda: len(new.queued) == len(SHARDS))
+
+
+async def test_nothing_is_pushed_twice(own_server: RedisServer) -> None:
+    """A push that a hung server took but never confirmed is not made again on the next link."""
+    async with scattering(own_server, command_timeout_s=0.4) as scattered:
+        own_server.signal(signal.SIGSTOP)
+        try:
+            sinks = scattered.scatter(*range(5))
+            await until(lambda: all(sink.lost or sink.unsent for sink in sinks))
+        finally:
+            own_server.signal(signal.SIGCONT)
+        await until(lambda: scattered.transport.is_connected and scattered.link.is_connected)
+        (after,) = scattered.scatter(5)
+        await until(lambda: len(after.queued) == len(SHARDS))
+        for shard in SHARDS:
+            assert await scattered.queue(shard) == [0, 1, 2, 3, 4, 5]
