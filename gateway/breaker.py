@@ -296,7 +296,8 @@ class Breaker:
         self._move(now, State.OPEN, reason)
         self._passes = False
         spread = self._jitter * (2 * self._rng() - 1)
-        self._refuses_until = now + self._wait_s * (1 + spread)
+        # The cap bounds what is waited, so it comes after the jitter.
+        self._refuses_until = now + min(self._wait_s * (1 + spread), self._max_wait_s)
 
     def _open_again(self, now: float, reason: str) -> None:
         self._wait_s = min(2 * self._wait_s, self._max_wait_s)

@@ -174,6 +174,24 @@ def test_jitter_spreads_the_wait(draw: float, wait_s: float) -> None:
     assert opened(breaker).retry_at(0.0) == pytest.approx(wait_s, abs=1e-4)
 
 
+def test_no_wait_passes_the_cap() -> None:
+    """Whatever the jitter draws, a shard is probed again within the longest wait."""
+    breaker = opened(
+        make_breaker(
+            lambda: 0.999999,
+            wait_duration_in_open_state_s=2.0,
+            max_wait_duration_in_open_state_s=5.0,
+            wait_jitter=0.5,
+        )
+    )
+    now = 0.0
+    for _ in range(4):
+        wait_s = breaker.retry_at(now) - now
+        assert 2.0 < wait_s <= 5.0
+        now = breaker.retry_at(now)
+        permit_of(breaker, now).done(FAILURE, now)
+
+
 def test_half_open_bounds_its_probes() -> None:
     """Half-open lets as many probes through as are permitted, and closes when all succeed."""
     breaker = opened(make_breaker(permitted_number_of_calls_in_half_open_state=3))

@@ -62,7 +62,8 @@ class _Model:
     def open(self, now: Fraction, draw: Fraction) -> None:
         self.enter("open")
         spread = Fraction(self.config.wait_jitter) * (2 * draw - 1)
-        self.reopens_at = now + self.wait() * (1 + spread)
+        longest = Fraction(self.config.max_wait_duration_in_open_state_s)
+        self.reopens_at = now + min(self.wait() * (1 + spread), longest)
 
     def state_at(self, now: Fraction) -> str:
         is_over = self.state == "open" and now >= self.reopens_at
