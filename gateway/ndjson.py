@@ -75,7 +75,7 @@ class LineSplitter:
 
 
 def parse_document(line: bytes, max_id_bytes: int, max_document_bytes: int) -> Parsed:
-    """Read one document.
+    """Read one document; an id that is a whole number becomes the text of its digits.
 
     What JSON can say and MessagePack, UTF-8 or a JSON response cannot is refused here, so that
     whatever is accepted can be fetched again: NaN and infinities, integers over 64 bits, halves of
@@ -85,23 +85,12 @@ def parse_document(line: bytes, max_id_bytes: int, max_document_bytes: int) -> P
         BadRequestError: names the field (or the line) and the reason.
         TooLargeError: the document or its id is over its limit.
     """
-    try:
-        text = line.decode()
-    except UnicodeDecodeError as error:
-        raise BadRequestError("the line", f"is not UTF-8: {error.reason}", error.start) from error
-    try:
-        document = _DECODER.decode(text)
-    except json.JSONDecodeError as error:
-        reason = f"is not JSON: {error.msg} at character {error.pos + 1}"
-        raise BadRequestError("the line", reason, error.pos) from error
-    except RecursionError as error:
-        raise BadRequestError("the document", f"is nested over {MAX_DEPTH} deep") from error
-    except ValueError as error:
-        raise BadRequestError("the document", f"has {error}") from error
-    if type(document) is not dict:
-        raise BadRequestError("the line", "is not a JSON object")
+    document = _decode(line)
+    has_number = type(document.get("id")) is int  # and not a bool
+    if has_number:
+        document["id"] = str(document["id"])
     body = line.strip()
-    if _OUTSIDE_COMPACT.search(body) or b"\\u" in body:
+    if has_number or _OUTSIDE_COMPACT.search(body) or b"\\u" in body:
         try:
             body = _ENCODER.encode(document).encode()
         except UnicodeEncodeError as error:
@@ -113,6 +102,25 @@ def parse_document(line: bytes, max_id_bytes: int, max_document_bytes: int) -> P
     if body.count(b"{") + body.count(b"[") > MAX_DEPTH and not _is_within(document, MAX_DEPTH):
         raise BadRequestError("the document", f"is nested over {MAX_DEPTH} deep")
     return Parsed(document_id(document, max_bytes=max_id_bytes), document, body)
+
+
+def _decode(line: bytes) -> dict[str, Any]:
+    try:
+        text = line.decode()
+    except UnicodeDecodeError as error:
+        raise BadRequestError("the line", f"is not UTF-8: {error.reason}", error.start) from error
+    try:
+        document: Any = _DECODER.decode(text)
+    except json.JSONDecodeError as error:
+        reason = f"is not JSON: {error.msg} at character {error.pos + 1}"
+        raise BadRequestError("the line", reason, error.pos) from error
+    except RecursionError as error:
+        raise BadRequestError("the document", f"is nested over {MAX_DEPTH} deep") from error
+    except ValueError as error:
+        raise BadRequestError("the document", f"has {error}") from error
+    if type(document) is not dict:
+        raise BadRequestError("the line", "is not a JSON object")
+    return document
 
 
 def _is_within(value: Any, depth: int) -> bool:

@@ -102,8 +102,10 @@ def test_limits() -> None:
 
 
 def test_whole_numbers_are_ids() -> None:
-    """An integer id counts as its digits."""
-    assert parse_document(b'{"id":184}', 512, 1000).id == "184"
+    """An integer id counts as its digits, and the document is kept with them as its id."""
+    parsed = parse_document(b'{"id":184,"n":5}', 512, 1000)
+    assert parsed.id == "184"
+    assert parsed.document == json.loads(parsed.body) == {"id": "184", "n": 5}
 
 
 json_values = st.recursive(
