@@ -23,9 +23,16 @@ from typing import Literal
 
 import structlog
 
+from common.collection import ID_FIELD
+from common.collection import document_id as check_id
 from common.config import LimitSettings
 from common.control import pause_s
-from common.errors import LoadInterruptedError, RedisUnavailableError
+from common.errors import (
+    BadRequestError,
+    LoadInterruptedError,
+    RedisUnavailableError,
+    TooLargeError,
+)
 from common.log import START, Delete, ShardLog, pack_op, position
 from common.partition import shard_of
 from gateway.backlog import Backlog
@@ -138,9 +145,14 @@ class Documents:
         """Remove one document; it is no error when there is none of that id.
 
         Raises:
+            BadRequestError: no document can have that id.
             NotFoundError: there is no such collection.
             LoadInterruptedError: Redis or the replicas did not keep up.
         """
+        try:
+            check_id({ID_FIELD: document_id}, max_bytes=self._limits.max_id_bytes)
+        except TooLargeError as error:  # a body may be too large, a path is just wrong
+            raise BadRequestError(error.field, error.reason) from error
         definition = await self._collections.current(collection)
         shard = shard_of(document_id, self._num_shards)
         report = LoadReport()
