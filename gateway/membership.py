@@ -1,6 +1,7 @@
 """Who serves which shard now, and how many documents each shard holds, from the heartbeats."""
 
 import asyncio
+import math
 from collections.abc import Callable, Iterable
 
 from common.heartbeat import Heartbeat
@@ -15,6 +16,8 @@ class Membership:
         live: for each shard, whether a live worker serves it.
         workers: the live workers' last heartbeats, by id.
         document_counts: collection uid → for each shard, the documents it last reported or None.
+        refreshed_at: when the last look began that succeeded, an instant of the event loop's
+            time, in s; -inf before the first.
     """
 
     def __init__(
@@ -39,6 +42,7 @@ class Membership:
         self.live = [False] * num_shards
         self.workers: dict[str, Heartbeat] = {}
         self.document_counts: dict[str, list[int | None]] = {}
+        self.refreshed_at = -math.inf
         self._registry = registry
         self._expiry_ms = expiry_s * 1000
         self._poll_s = poll_s
@@ -73,9 +77,15 @@ class Membership:
         Raises:
             RedisUnavailableError: there was no answer.
         """
+        began_at = asyncio.get_running_loop().time()
         heartbeats = await self._registry.heartbeats()
         counts = await self._registry.document_counts_of(self._uids())
         self.take(heartbeats, counts, self._server_ms())
+        self.refreshed_at = began_at
+
+    def age_s(self, now: float) -> float:
+        """How old the view is at `now` of the event loop's time, in s; inf before the first."""
+        return now - self.refreshed_at
 
     def take(
         self, heartbeats: dict[str, Heartbeat], counts: dict[str, dict[int, int]], now_ms: int

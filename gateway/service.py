@@ -34,6 +34,9 @@ from gateway.status import cluster_status
 log = structlog.get_logger()
 
 START_TIMEOUT_S = 30.0
+# A view of the workers that is so old, in polls and in s, says that Redis does not answer.
+_STALE_POLLS = 4
+_STALE_S = 1.0
 
 
 class Gateway:
@@ -73,6 +76,7 @@ class Gateway:
             lambda: self._transport.clock.server_us(self._loop.time()) // 1000,
             self.collections.uids,
         )
+        self._stale_after_s = max(_STALE_POLLS * settings.gateway.membership_poll_s, _STALE_S)
         self.documents = Documents(
             ShardLog(control, keys),
             self.collections,
@@ -162,8 +166,15 @@ class Gateway:
 
     @property
     def is_ready(self) -> bool:
-        """Whether a query could be answered: Redis is there and at least one shard is live."""
-        return self.is_connected and any(self._membership.live)
+        """Whether a query could be answered: Redis answers and at least one shard is live.
+
+        A Redis that hangs keeps its connections; that the view of the workers grows old shows it.
+        """
+        return (
+            self.is_connected
+            and any(self._membership.live)
+            and self._membership.age_s(self._loop.time()) < self._stale_after_s
+        )
 
     async def search(self, query: SearchQuery) -> SearchResult:
         """Answer a query by its deadline with what has arrived.

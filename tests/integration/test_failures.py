@@ -285,11 +285,17 @@ async def test_a_hanging_redis_is_not_waited_for(cluster: Cluster) -> None:
                 await ask(gateway, "hedges", "hedge", deadline_ms=200.0)
             assert asyncio.get_running_loop().time() - started < 0.25
             assert refused.value.result.outcomes[Outcome.UNAVAILABLE] == NUM_SHARDS
+
+            async def is_unready() -> bool:
+                return not gateway.is_ready
+
+            # Well before a command to it would time out.
+            await until(is_unready, cluster.settings.redis.command_timeout_s / 2)
         finally:
             cluster.server.signal(signal.SIGCONT)
 
         async def is_whole() -> bool:
-            return (await ask(gateway, "hedges", "hedge")).coverage.is_full
+            return gateway.is_ready and (await ask(gateway, "hedges", "hedge")).coverage.is_full
 
         await until(is_whole, 30)
 

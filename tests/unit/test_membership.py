@@ -1,13 +1,17 @@
 """The view of the cluster, from heartbeats at a given time."""
 
-from unittest.mock import Mock
+import asyncio
+import math
+from unittest.mock import AsyncMock, Mock
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from common.errors import RedisUnavailableError
 from common.heartbeat import Heartbeat
 from common.registry import Registry
 from gateway.membership import Membership
+from tests.unit.virtual_time import run_virtually
 
 EXPIRY_S = 2.0
 NUM_SHARDS = 6
@@ -62,3 +66,28 @@ def test_counts_outlive_their_worker() -> None:
     assert membership.live == [False] * NUM_SHARDS
     assert membership.counts_of("u1") == [7, None, None, 2, None, None]
     assert membership.counts_of("unheard-of") == [None] * NUM_SHARDS
+
+
+def test_the_age_of_a_view_is_that_of_the_last_look_that_succeeded() -> None:
+    """A look that fails, or that hangs, leaves the view as old as it is."""
+    registry = AsyncMock(spec=Registry)
+    registry.heartbeats.return_value = {}
+    registry.document_counts_of.return_value = {}
+    membership = Membership(registry, NUM_SHARDS, EXPIRY_S, 0.25, lambda: 0, list)
+
+    async def scenario() -> None:
+        now = asyncio.get_running_loop().time
+        assert membership.age_s(now()) == math.inf
+        running = asyncio.create_task(membership.run())
+        await asyncio.sleep(10)
+        assert membership.age_s(now()) <= 0.25
+        registry.heartbeats.side_effect = RedisUnavailableError("it is away")
+        await asyncio.sleep(5)
+        assert 5 <= membership.age_s(now()) <= 5.25
+        registry.heartbeats.side_effect = asyncio.Event().wait
+        await asyncio.sleep(5)
+        assert 10 <= membership.age_s(now()) <= 10.25
+        running.cancel()
+        await asyncio.wait([running])
+
+    run_virtually(scenario())
