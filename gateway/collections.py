@@ -1,7 +1,8 @@
 """The collections that there are: defined, described and dropped through any gateway."""
 
 import asyncio
-from collections.abc import Container, Iterable, Mapping
+import json
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from common.collection import Collection, define, infer_fields
@@ -21,7 +22,7 @@ class Collections:
         self,
         registry: Registry,
         num_shards: int,
-        profiles: Container[str],
+        profiles: Iterable[str],
         poll_s: float = 5.0,
     ) -> None:
         """Describe the view; nothing is known before `refresh`.
@@ -34,7 +35,7 @@ class Collections:
         """
         self._registry = registry
         self._num_shards = num_shards
-        self._profiles = profiles
+        self._profiles = sorted(profiles)
         self._poll_s = poll_s
         self._known: Mapping[str, Collection] = {}
         self._changed = asyncio.Event()
@@ -98,7 +99,7 @@ class Collections:
             same = same.with_fields(stored.fields)
         if same != stored:
             raise ConflictError(
-                f"the collection {name!r} exists already, and its {_difference(stored, same)}"
+                f'the collection "{name}" exists already, and {_difference(stored, same)}'
             )
         self._keep(stored)
         return stored
@@ -164,6 +165,7 @@ class Collections:
             "name": collection.name,
             "fields": None if collection.fields is None else dict(collection.fields),
             "rank_profile": collection.rank_profile,
+            "rank_profiles": list(self._profiles),
             "language": collection.language,
             "documents": sum(counts.values()),
             "shards": [
@@ -177,9 +179,16 @@ class Collections:
 
 
 def _difference(stored: Collection, wanted: Collection) -> str:
-    for part in ("fields", "rank_profile", "language"):
+    """How the collection that is there differs, as a clause with values as JSON has them."""
+    if stored.fields != wanted.fields:
+        there = "yet to be inferred" if stored.fields is None else _json(stored.fields)
+        return f"its fields are {there}, not {_json(wanted.fields or {})}"
+    for part in ("rank_profile", "language"):
         there, asked = getattr(stored, part), getattr(wanted, part)
         if there != asked:
-            shown = [dict(x) if isinstance(x, Mapping) else x for x in (there, asked)]
-            return f"{part} is {shown[0]}, not {shown[1]}"
-    return "uid is another"
+            return f"its {part} is {_json(there)}, not {_json(asked)}"
+    return "it is another"
+
+
+def _json(value: str | Mapping[str, str]) -> str:
+    return json.dumps(dict(value) if isinstance(value, Mapping) else value, ensure_ascii=False)

@@ -159,7 +159,8 @@ class CollectionAnswer(_Shape):
 
     name: str
     fields: dict[str, FieldType] | None = Field(description="null until inferred from documents.")
-    rank_profile: str
+    rank_profile: str = Field(description="That of a search which names none.")
+    rank_profiles: list[str] = Field(description="Those that a search may name.")
     language: str
     documents: int
     shards: list[ShardDocuments]

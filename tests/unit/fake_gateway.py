@@ -64,6 +64,7 @@ class FakeCollections:
             "name": name,
             "fields": self.defined[name].get("fields"),
             "rank_profile": "bm25",
+            "rank_profiles": ["bm25", "noop"],
             "language": "english",
             "documents": 3,
             "shards": [{"shard": 0, "documents": 1}, {"shard": 1, "documents": 2}],

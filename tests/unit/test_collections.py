@@ -1,0 +1,59 @@
+"""What is told of collections: their profiles, and how a definition differs."""
+
+from typing import Any
+from unittest.mock import AsyncMock
+
+import pytest
+
+from common.collection import define
+from common.errors import ConflictError
+from common.registry import Registry
+from gateway.collections import Collections
+
+BOOKS = {"fields": {"title": "text", "year": "integer"}, "language": "german"}
+
+
+def holding(body: dict[str, Any] | None = None) -> Collections:
+    """A cluster of two shards that has the collection `books`."""
+    stored = define("books", BOOKS if body is None else body)
+    registry = AsyncMock(spec=Registry)
+    registry.create_collection.return_value = stored
+    registry.collection.return_value = stored
+    registry.collections.return_value = {"books": stored}
+    registry.document_counts.return_value = {1: 3}
+    registry.document_counts_of.return_value = {stored.uid: {1: 3}}
+    return Collections(registry, 2, {"noop": 1, "bm25": 2, "recent": 3})
+
+
+async def test_a_collection_names_every_profile_that_a_search_may_name() -> None:
+    """Alone and in the list, the configured profiles stand beside the collection's own."""
+    collections = holding()
+    described = await collections.describe("books")
+    assert described["rank_profile"] == "bm25"
+    assert described["rank_profiles"] == ["bm25", "noop", "recent"]
+    assert await collections.list() == [described]
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        (
+            {**BOOKS, "fields": {"title": "keyword"}},
+            'its fields are {"title": "text", "year": "integer"}, not {"title": "keyword"}',
+        ),
+        ({**BOOKS, "language": "none"}, 'its language is "german", not "none"'),
+        ({**BOOKS, "rank_profile": "noop"}, 'its rank_profile is "bm25", not "noop"'),
+    ],
+)
+async def test_a_conflict_is_told_in_json(body: dict[str, Any], told: str) -> None:
+    """The part that differs is named with both values, as JSON has them."""
+    with pytest.raises(ConflictError) as refused:
+        await holding().put("books", body)
+    assert str(refused.value) == f'the collection "books" exists already, and {told}'
+
+
+async def test_a_conflict_with_fields_that_nobody_knows_yet_says_so() -> None:
+    """A collection without documents has fields yet to be inferred, not none."""
+    with pytest.raises(ConflictError) as refused:
+        await holding({}).put("books", {"fields": {"title": "text"}})
+    assert 'its fields are yet to be inferred, not {"title": "text"}' in str(refused.value)
