@@ -1,0 +1,71 @@
+"""What the tests of a worker's services share: a clock set by hand, and a replier that notes."""
+
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import NamedTuple
+
+import pytest
+
+from common.server_clock import ServerClock
+from common.wire import Failure, Reply, unpack_failure
+from shard_worker.replier import Replier
+
+REPLY_TO = "hedgerow:reply:g1"
+SERVER_AHEAD_S = 1000.0  # of the worker's clock
+
+
+@dataclass
+class Clock:
+    """Stands for the module `time`; the test moves it."""
+
+    now: float = 50.0
+
+    def monotonic(self) -> float:
+        """The instant that was set, in s."""
+        return self.now
+
+    @property
+    def server_us(self) -> int:
+        """The same instant on the server's clock."""
+        return round((self.now + SERVER_AHEAD_S) * 1e6)
+
+    def server_ms(self, after_s: float) -> int:
+        """An instant on the server's clock, so long after now."""
+        return round((self.now + SERVER_AHEAD_S + after_s) * 1e3)
+
+    def drive(self, monkeypatch: pytest.MonkeyPatch, module: ModuleType) -> ServerClock:
+        """Be the time of a module; returns the server's clock as its worker would know it."""
+        monkeypatch.setattr(module, "time", self)
+        known = ServerClock()
+        known.record(self.now, self.now, self.server_us)
+        return known
+
+
+class Sent(NamedTuple):
+    """A reply, and the channel on which it went."""
+
+    reply_to: str
+    reply: Reply
+
+
+@dataclass
+class Replies(Replier):
+    """Notes replies instead of sending them."""
+
+    sent: list[Sent] = field(default_factory=list)
+
+    def reply(self, reply_to: str, reply: Reply) -> None:
+        """Note one."""
+        self.sent.append(Sent(reply_to, reply))
+
+    @property
+    def only(self) -> Reply:
+        """The only reply, which went to the gateway that asked."""
+        (sent,) = self.sent
+        assert sent.reply_to == REPLY_TO
+        return sent.reply
+
+    @property
+    def failure(self) -> Failure:
+        """Why the only reply failed."""
+        return unpack_failure(self.only.body)

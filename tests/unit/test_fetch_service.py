@@ -1,0 +1,264 @@
+"""From a pulled fetch request to its reply, over a scripted thread lane and a clock set by hand."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar, cast
+
+import msgpack
+import pytest
+
+from common.errors import ExpiredError, HedgerowError, LaneUnavailableError
+from common.telemetry import Counters
+from common.wire import (
+    VERSION,
+    FetchBody,
+    FetchPayload,
+    Kind,
+    Lane,
+    Request,
+    Status,
+    pack_body,
+    pack_request,
+    unpack_fetch_body,
+)
+from shard_worker import fetch_service
+from shard_worker.fetch_service import FetchService
+from shard_worker.lanes.thread_lane import ThreadLane
+from tests.unit.services import REPLY_TO, Clock, Replies
+
+T = TypeVar("T")
+
+SHARD = 2
+MAX_BYTES = 10_000
+STORED: dict[str, dict[str, Any]] = {
+    "a": {"id": "a", "title": "hedge", "year": 1990},
+    "b": {"id": "b", "title": "row"},
+    "large": {"id": "large", "title": "x" * MAX_BYTES},
+}
+
+
+@dataclass
+class ScriptedLane:
+    """Runs calls at once; waiting for a thread and running take what the test says."""
+
+    clock: Clock
+    wait_s: float = 0.0
+    run_s: float = 0.0
+    error: Exception | None = None
+    timeouts: list[float] = field(default_factory=list)
+
+    async def run(self, call: Callable[[], T], timeout_s: float) -> T:
+        """Run `call` as a thread would, or fail as the lane would."""
+        self.timeouts.append(timeout_s)
+        await asyncio.sleep(0)
+        if self.error is not None:
+            raise self.error
+        self.clock.now += self.wait_s
+        result = call()
+        self.clock.now += self.run_s
+        return result
+
+
+@dataclass
+class Serving:
+    """A service, and everything around it that the test scripts."""
+
+    clock: Clock
+    lane: ScriptedLane
+    replies: Replies
+    counters: Counters
+    service: FetchService
+    asked: list[tuple[int, str, list[str]]]
+    broken: list[Exception]
+
+    def request(self, payload: bytes | None = None, **changes: Any) -> bytes:
+        """A packed request, sent 5 ms ago and due in 100 ms, unless the test says otherwise."""
+        request = Request(
+            *(Kind.FETCH, 7, self.clock.server_ms(0.1), self.clock.server_us - 5000),
+            *(REPLY_TO, fetch() if payload is None else payload),
+        )
+        return pack_request(request._replace(**changes))
+
+    async def pull(self, *messages: bytes) -> None:
+        """Have some requests pulled together, and wait until all are answered or dropped."""
+        self.service.handle(SHARD, list(messages))
+        await self.service.drain(5)
+
+    @property
+    def body(self) -> FetchBody:
+        """The body of the only reply, which was good."""
+        assert self.replies.only.status == Status.OK
+        return unpack_fetch_body(self.replies.only.body)
+
+
+def fetch(*ids: str, **changes: Any) -> bytes:
+    """A packed payload."""
+    return pack_body(FetchPayload("u1", list(ids or "a"), None, "")._replace(**changes))
+
+
+def shout(documents: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """An enrich hook."""
+    return [{**document, "loud": document["title"].upper()} for document in documents]
+
+
+@pytest.fixture
+def serving(monkeypatch: pytest.MonkeyPatch) -> Serving:
+    """A service over a few documents, with one profile that enriches."""
+    clock, replies, counters = Clock(), Replies(), Counters()
+    lane = ScriptedLane(clock)
+    asked: list[tuple[int, str, list[str]]] = []
+    broken: list[Exception] = []
+
+    def read(shard: int, uid: str, ids: list[str]) -> list[bytes | None]:
+        asked.append((shard, uid, ids))
+        if broken:
+            raise broken[0]
+        return [json.dumps(STORED[one]).encode() if one in STORED else None for one in ids]
+
+    service = FetchService(
+        cast("ThreadLane", lane),
+        replies,
+        clock.drive(monkeypatch, fetch_service),
+        read,
+        {"loud": shout},
+        counters,
+        MAX_BYTES,
+    )
+    return Serving(clock, lane, replies, counters, service, asked, broken)
+
+
+async def test_documents_are_read_in_the_order_asked(serving: Serving) -> None:
+    """The shard's documents of the collection, None for one that is not there, and the timings."""
+    serving.lane.wait_s, serving.lane.run_s = 0.003, 0.020
+    await serving.pull(serving.request(payload=fetch("b", "gone", "a")))
+    assert serving.asked == [(SHARD, "u1", ["b", "gone", "a"])]
+    assert serving.body == FetchBody([STORED["b"], None, STORED["a"]], "")
+    reply = serving.replies.only
+    assert (reply.query_id, reply.shard, reply.lane) == (7, SHARD, Lane.THREAD)
+    assert reply.queue_us == 5000
+    assert reply.lane_us == pytest.approx(3000, abs=1)
+    assert reply.work_us == pytest.approx(20_000, abs=1)
+    assert serving.lane.timeouts == [pytest.approx(0.1)]
+    assert serving.counters.as_dict() == {}
+
+
+async def test_only_wanted_fields_travel(serving: Serving) -> None:
+    """Fields that were not asked for stay behind; one that a document lacks is left out."""
+    await serving.pull(serving.request(payload=fetch("a", "b", fields=["year", "id"])))
+    assert serving.body.documents == [{"year": 1990, "id": "a"}, {"id": "b"}]
+
+
+async def test_enrich_runs_over_what_was_found(serving: Serving) -> None:
+    """The profile's hook adds to each document that is there; the wanted fields are then taken."""
+    payload = fetch("a", "gone", profile="loud", fields=["loud"])
+    await serving.pull(serving.request(payload=payload))
+    assert serving.body == FetchBody([{"loud": "HEDGE"}, None], "")
+
+
+async def test_a_profile_without_a_hook_reads_only(serving: Serving) -> None:
+    """A profile that this worker has no enrich for leaves the documents as they are stored."""
+    await serving.pull(serving.request(payload=fetch("a", profile="bm25")))
+    assert serving.body == FetchBody([STORED["a"]], "")
+
+
+async def test_what_has_expired_at_the_pull_is_dropped(serving: Serving) -> None:
+    """At its deadline a request reads nothing, has no reply and is counted; others are served."""
+    late = [serving.request(expires_at_ms=serving.clock.server_ms(-by)) for by in (0.0, 9.0)]
+    await serving.pull(*late, serving.request(query_id=8))
+    assert len(serving.asked) == 1
+    assert serving.replies.only.query_id == 8
+    assert serving.counters.as_dict() == {"expired_at_pull": 2}
+
+
+async def test_what_has_expired_before_the_reply_is_dropped(serving: Serving) -> None:
+    """Documents that are read too late are not sent, and counted."""
+    serving.lane.run_s = 0.1
+    await serving.pull(serving.request())
+    assert len(serving.asked) == 1
+    assert serving.replies.sent == []
+    assert serving.counters.as_dict() == {"expired_at_reply": 1}
+
+
+async def test_what_the_lane_lets_expire_is_dropped(serving: Serving) -> None:
+    """Expired in the lane: no reply, and its own count."""
+    serving.lane.error = ExpiredError("late")
+    await serving.pull(serving.request())
+    assert serving.replies.sent == []
+    assert serving.counters.as_dict() == {"expired_in_lane": 1}
+
+
+async def test_a_lane_without_threads_is_told_at_once(serving: Serving) -> None:
+    """All threads lost: the reply is `failed` and says so."""
+    serving.lane.error = LaneUnavailableError("all 4 threads are lost")
+    await serving.pull(serving.request())
+    assert (serving.replies.only.status, serving.replies.only.lane) == (Status.FAILED, Lane.THREAD)
+    assert serving.replies.failure == (LaneUnavailableError.code, "all 4 threads are lost")
+    assert serving.counters.as_dict() == {f"failed_{LaneUnavailableError.code}": 1}
+
+
+@pytest.mark.parametrize(
+    "error", [HedgerowError("the store is locked"), OSError(5, "I/O error"), ValueError("not JSON")]
+)
+async def test_a_store_that_cannot_be_read_is_a_failure(
+    serving: Serving, error: HedgerowError | OSError | ValueError
+) -> None:
+    """The reply is `failed` with the store's own words, and the next fetch is served."""
+    serving.broken.append(error)
+    await serving.pull(serving.request())
+    assert serving.replies.only.status == Status.FAILED
+    assert str(error) in serving.replies.failure.message
+    serving.broken.clear()
+    serving.replies.sent.clear()
+    await serving.pull(serving.request())
+    assert serving.body.documents == [STORED["a"]]
+
+
+async def test_malformed_requests_are_counted_and_dropped(serving: Serving) -> None:
+    """Rubbish, an unknown version, a search, a malformed payload, too many bytes; others go on."""
+    bad = [
+        b"",
+        b"\xc1",
+        serving.request()[:-1],
+        msgpack.packb([VERSION + 1, *msgpack.unpackb(serving.request())[1:]]),
+        serving.request(kind=Kind.SEARCH),
+        serving.request(payload=b"\xc1"),
+        serving.request(payload=msgpack.packb(["u1", "a", None, ""])),
+        serving.request(payload=fetch("x" * MAX_BYTES)),
+    ]
+    await serving.pull(*bad, serving.request(query_id=8))
+    assert len(serving.asked) == 1
+    assert serving.replies.only.query_id == 8
+    assert serving.counters.as_dict() == {"requests_malformed": len(bad)}
+
+
+async def test_documents_over_the_limit_of_a_message_are_a_failure(serving: Serving) -> None:
+    """A body that the gateway would refuse is not sent; the reply says why, and how large."""
+    await serving.pull(serving.request(payload=fetch("a", "large")))
+    assert serving.replies.only.status == Status.FAILED
+    assert serving.replies.failure.code == "too_large"
+    assert "limits.max_message_bytes" in serving.replies.failure.message
+    assert len(serving.replies.only.body) < MAX_BYTES
+
+
+async def test_one_slow_fetch_holds_up_no_other(serving: Serving) -> None:
+    """Requests of one pull are under way together, and each is answered."""
+    await serving.pull(*(serving.request(query_id=number) for number in range(20)))
+    answered = [sent.reply.query_id for sent in serving.replies.sent]
+    assert sorted(answered) == list(range(20))
+
+
+async def test_draining_cancels_what_does_not_end(
+    serving: Serving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fetch that hangs at shutdown is waited for no longer than asked, and leaves no task."""
+
+    async def hang(_call: Callable[[], object], _timeout_s: float) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(serving.lane, "run", hang)
+    serving.service.handle(SHARD, [serving.request()])
+    await serving.service.drain(0.01)
+    assert serving.replies.sent == []
+    assert asyncio.all_tasks() == {asyncio.current_task()}

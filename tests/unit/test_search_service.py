@@ -1,0 +1,235 @@
+"""From a pulled search request to its reply, over a scripted lane and a clock set by hand."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import msgpack
+import pytest
+
+from common.config import BUILT_IN_PROFILES
+from common.errors import ExpiredError, RankingError, ScorerCrashedError, WorkError
+from common.telemetry import Counters
+from common.wire import (
+    VERSION,
+    Kind,
+    Lane,
+    Request,
+    SearchBody,
+    SearchPayload,
+    Status,
+    pack_body,
+    pack_request,
+    unpack_search_body,
+)
+from shard_worker import search_service
+from shard_worker.lanes.process_lane import Done, ProcessLane, Work
+from shard_worker.search_service import SearchService
+from shard_worker.shard_report import CollectionReport, ShardState
+from shard_worker.shard_state import ShardStates
+from tests.unit.services import REPLY_TO, Clock, Replies
+
+SHARD = 2
+MAX_BYTES = 10_000
+IDS = [f"d{number}" for number in range(20)]
+
+
+@dataclass
+class ScriptedLane:
+    """Takes works; the test ends them."""
+
+    works: list[Work] = field(default_factory=list)
+    on_dones: list[Callable[[Done], None]] = field(default_factory=list)
+    elsewhere: int = 0
+
+    def submit(self, work: Work, on_done: Callable[[Done], None]) -> None:
+        """Take a work."""
+        self.works.append(work)
+        self.on_dones.append(on_done)
+
+    def observe_elsewhere(self, num_works: int) -> None:
+        """Count what took nothing of this lane."""
+        self.elsewhere += num_works
+
+
+@dataclass
+class Serving:
+    """A service, and everything around it that the test scripts."""
+
+    clock: Clock
+    lane: ScriptedLane
+    replies: Replies
+    counters: Counters
+    service: SearchService
+
+    def request(self, payload: bytes | None = None, **changes: Any) -> bytes:
+        """A packed request, sent 5 ms ago and due in 100 ms, unless the test says otherwise."""
+        request = Request(
+            *(Kind.SEARCH, 7, self.clock.server_ms(0.1), self.clock.server_us - 5000),
+            *(REPLY_TO, search() if payload is None else payload),
+        )
+        return pack_request(request._replace(**changes))
+
+    def pull(self, *messages: bytes) -> None:
+        """Have some requests pulled together."""
+        self.service.handle(SHARD, list(messages))
+
+
+def search(**changes: Any) -> bytes:
+    """A packed payload."""
+    return pack_body(SearchPayload("u1", "hedge", 3, "bm25", "", False)._replace(**changes))
+
+
+@pytest.fixture
+def serving(monkeypatch: pytest.MonkeyPatch) -> Serving:
+    """A service of one shard that holds twenty documents at generation 9."""
+    clock, lane, replies, counters = Clock(), ScriptedLane(), Replies(), Counters()
+    states = ShardStates((SHARD,))
+    states.take(ShardState(SHARD, "r", "1-0", [CollectionReport("u1", "{}", len(IDS), 9, 20, IDS)]))
+    service = SearchService(
+        cast("ProcessLane", lane),
+        replies,
+        clock.drive(monkeypatch, search_service),
+        states,
+        BUILT_IN_PROFILES,
+        counters,
+        MAX_BYTES,
+    )
+    return Serving(clock, lane, replies, counters, service)
+
+
+def test_a_search_goes_to_the_lane_and_its_result_home(serving: Serving) -> None:
+    """The lane gets shard, generation, payload and deadline; the reply has its body and timings."""
+    serving.pull(serving.request())
+    (work,) = serving.lane.works
+    assert msgpack.unpackb(work.payload) == [SHARD, 9, search()]
+    assert work.expires_at == pytest.approx(serving.clock.now + 0.1)
+    assert work.label == "bm25: hedge"
+    assert serving.replies.sent == []
+    serving.lane.on_dones[0](Done(b"body", 30, 400, None))
+    reply = serving.replies.only
+    assert (reply.query_id, reply.shard, reply.status, reply.body) == (7, SHARD, Status.OK, b"body")
+    assert reply.lane == Lane.PROCESS
+    assert (reply.queue_us, reply.lane_us, reply.work_us) == (5000, 30, 400)
+    assert serving.counters.as_dict() == {}
+
+
+def test_clocks_that_disagree_give_no_negative_wait(serving: Serving) -> None:
+    """A request that seems to come from the future has waited 0 µs in the queue."""
+    serving.pull(serving.request(sent_at_us=serving.clock.server_us + 900))
+    serving.lane.on_dones[0](Done(b"", 0, 0, None))
+    assert serving.replies.only.queue_us == 0
+
+
+def test_what_has_expired_at_the_pull_is_dropped(serving: Serving) -> None:
+    """At its deadline a request is no work, has no reply and is counted; others are served."""
+    late = [serving.request(expires_at_ms=serving.clock.server_ms(-by)) for by in (0.0, 0.001, 9.0)]
+    serving.pull(*late, serving.request(query_id=8))
+    assert len(serving.lane.works) == 1
+    assert serving.counters.as_dict() == {"expired_at_pull": 3}
+    serving.lane.on_dones[0](Done(b"", 0, 0, None))
+    assert serving.replies.only.query_id == 8
+
+
+@pytest.mark.parametrize("error", [None, RankingError("boost: too late")])
+def test_what_has_expired_before_the_reply_is_dropped(
+    serving: Serving, error: WorkError | None
+) -> None:
+    """A result or failure that comes at the deadline is not sent, and counted."""
+    serving.pull(serving.request())
+    serving.clock.now += 0.1
+    serving.lane.on_dones[0](Done(b"body", 1, 1, error))
+    assert serving.replies.sent == []
+    assert serving.counters.as_dict() == {"expired_at_reply": 1}
+
+
+def test_what_the_lane_lets_expire_is_dropped(serving: Serving) -> None:
+    """Expired in the lane: no reply, and its own count."""
+    serving.pull(serving.request())
+    serving.lane.on_dones[0](Done(b"", 1, 1, ExpiredError("late")))
+    assert serving.replies.sent == []
+    assert serving.counters.as_dict() == {"expired_in_lane": 1}
+
+
+@pytest.mark.parametrize(
+    "error", [RankingError("boost: KeyError: 'year'"), ScorerCrashedError("x")]
+)
+def test_a_failure_in_the_lane_is_told_by_code_and_message(
+    serving: Serving, error: WorkError
+) -> None:
+    """The reply is `failed`, with the error's code, message and the lane's timings."""
+    serving.pull(serving.request())
+    serving.lane.on_dones[0](Done(b"", 30, 400, error))
+    reply = serving.replies.only
+    assert (reply.status, reply.lane) == (Status.FAILED, Lane.PROCESS)
+    assert (reply.queue_us, reply.lane_us, reply.work_us) == (5000, 30, 400)
+    assert serving.replies.failure == (error.code, str(error))
+    assert serving.counters.as_dict() == {f"failed_{error.code}": 1}
+
+
+def test_malformed_requests_are_counted_and_have_no_reply(serving: Serving) -> None:
+    """Rubbish, an unknown version, a fetch, too many bytes: nobody to answer; others are served."""
+    bad = [
+        b"",
+        b"\xc1",
+        serving.request()[:-1],
+        msgpack.packb([VERSION + 1, *msgpack.unpackb(serving.request())[1:]]),
+        serving.request(kind=Kind.FETCH),
+        serving.request(payload=b"x" * MAX_BYTES),
+    ]
+    serving.pull(*bad, serving.request())
+    assert len(serving.lane.works) == 1
+    assert serving.replies.sent == []
+    assert serving.counters.as_dict() == {"requests_malformed": len(bad)}
+
+
+@pytest.mark.parametrize(
+    "payload", [b"\xc1", msgpack.packb(["u1", "hedge"]), search(k="three"), search(uid=None)]
+)
+def test_a_malformed_payload_is_answered(serving: Serving, payload: bytes) -> None:
+    """The request names who waits, so that one hears at once that its payload is malformed."""
+    serving.pull(serving.request(payload=payload))
+    reply = serving.replies.only
+    assert (reply.query_id, reply.status, reply.lane) == (7, Status.FAILED, Lane.NONE)
+    assert (reply.queue_us, reply.lane_us, reply.work_us) == (5000, 0, 0)
+    assert serving.replies.failure.code == "malformed"
+    assert serving.counters.as_dict() == {"requests_malformed": 1}
+    assert serving.lane.works == []
+
+
+def test_an_unknown_profile_is_answered_by_its_name(serving: Serving) -> None:
+    """The reply is `failed`, names the profile, and says that it is a matter of configuration."""
+    serving.pull(serving.request(payload=search(profile="fancy")))
+    assert (serving.replies.only.status, serving.replies.only.lane) == (Status.FAILED, Lane.NONE)
+    assert serving.replies.failure.code == "configuration"
+    assert "'fancy'" in serving.replies.failure.message
+    assert serving.lane.works == []
+
+
+@pytest.mark.parametrize(("k", "expected"), [(3, IDS[:3]), (1000, IDS)])
+def test_noop_answers_in_the_loop(serving: Serving, k: int, expected: list[str]) -> None:
+    """The first k ids with equal scores, all documents as matches, and nothing for the lane."""
+    serving.pull(serving.request(payload=search(profile="noop", k=k)))
+    reply = serving.replies.only
+    assert (reply.status, reply.lane) == (Status.OK, Lane.LOOP)
+    assert (reply.queue_us, reply.lane_us, reply.work_us) == (5000, 0, 0)
+    assert unpack_search_body(reply.body) == SearchBody(
+        len(IDS), len(IDS), True, expected, [0.0] * len(expected)
+    )
+    assert serving.lane.works == []
+    assert serving.lane.elsewhere == 1
+
+
+def test_noop_of_a_collection_that_is_not_there_is_empty(serving: Serving) -> None:
+    """A shard that holds nothing of a collection answers with nothing, not with a failure."""
+    serving.pull(serving.request(payload=search(profile="noop", uid="other")))
+    assert unpack_search_body(serving.replies.only.body) == SearchBody(0, 0, True, [], [])
+
+
+def test_the_same_search_has_one_fingerprint_and_another_has_not(serving: Serving) -> None:
+    """The quarantine knows a search by its payload, whoever asks and whenever."""
+    serving.pull(serving.request(), serving.request(query_id=8, reply_to="hedgerow:reply:g2"))
+    serving.pull(*(serving.request(payload=search(**one)) for one in ({"query": "x"}, {"k": 4})))
+    same, again, other, more = (work.fingerprint for work in serving.lane.works)
+    assert same == again is not None
+    assert len({same, other, more}) == 3
