@@ -1,6 +1,6 @@
 """Collections with queries whose answers people have judged, read where they lie.
 
-They are looked for in ../shared/collections beside the repository, or where HEDGEROW_COLLECTIONS
+They are looked for in ../shared/collections beside the repository, or where JUDGED_COLLECTIONS
 says: corpus.jsonl, queries.jsonl and qrels.tsv, in a folder each. They are not the project's to
 give away.
 """
@@ -19,7 +19,7 @@ from tests.conftest import missing
 
 COLLECTIONS = Path(
     os.environ.get(
-        "HEDGEROW_COLLECTIONS", Path(__file__).parent.parent.parent / "shared" / "collections"
+        "JUDGED_COLLECTIONS", Path(__file__).parent.parent.parent / "shared" / "collections"
     )
 )
 # nDCG@10 of Lucene's BM25 (k1 1.2, b 0.75, English analysis) over title and text, grades as gains.
