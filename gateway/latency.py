@@ -16,6 +16,9 @@ _FETCH_QUANTILE = 0.99
 _LATE_FACTOR = 2.0
 _MOST_OF_DEADLINE = 0.5
 
+_ANSWER_DECAY = 0.999  # halves in 700 answers
+_MOST_FOR_ANSWER = 0.1
+
 
 class _Ring:
     """The last samples, and one quantile of them that is refreshed every so many."""
@@ -114,3 +117,27 @@ class FetchReserve:
     def reserve_s(self, deadline_s: float) -> float:
         """How much of `deadline_s`, the time that is left, to keep for the fetch; at most half."""
         return min(self._need_s, deadline_s * _MOST_OF_DEADLINE)
+
+
+class AnswerReserve:
+    """The part of a deadline that is kept for merging and responding: the recent worst, decaying.
+
+    Everything that ends at a deadline is merged by one event loop, so under load the last answer
+    of a burst waits for the others. How long that takes is not known beforehand, so it is learnt.
+    """
+
+    __slots__ = ("_floor_s", "_need_s")
+
+    def __init__(self, floor_s: float = 0.001) -> None:
+        """Keep `floor_s` until more is needed."""
+        self._floor_s = floor_s
+        self._need_s = floor_s
+
+    def record(self, overrun_s: float) -> None:
+        """An answer that waited for its deadline left so long after it had stopped waiting."""
+        decayed_s = self._need_s * _ANSWER_DECAY
+        self._need_s = max(overrun_s, decayed_s, self._floor_s)
+
+    def reserve_s(self, deadline_s: float) -> float:
+        """How much of `deadline_s` to keep; at most a tenth, so that a stall does not cost all."""
+        return min(self._need_s, deadline_s * _MOST_FOR_ANSWER)

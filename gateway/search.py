@@ -25,6 +25,7 @@ from gateway.breakers import Breakers
 from gateway.coverage import count_outcomes, measure_coverage
 from gateway.fetch import Fetcher
 from gateway.gather import NO_TIME, Gather, Settled
+from gateway.latency import AnswerReserve
 from gateway.merge import check_part, merge
 from gateway.plan import Plan, make_plan
 from gateway.result import (
@@ -36,8 +37,6 @@ from gateway.result import (
     TotalHits,
 )
 from gateway.transport import Transport
-
-ANSWER_RESERVE_S = 0.001  # for merging and responding, so that the answer leaves by the deadline
 
 # An enum's member is looked up through a descriptor in Python 3.11: five times a global's price.
 _OK: Final = Outcome.OK
@@ -74,6 +73,7 @@ class Searcher:
         self.num_in_flight = 0
         self._is_idle = asyncio.Event()
         self._is_idle.set()
+        self._answer_reserve = AnswerReserve()
         self.fetcher = Fetcher(transport, clock, reply_to, next_id)
         self._transport = transport
         self._clock = clock
@@ -95,7 +95,8 @@ class Searcher:
         """
         started = self._loop.time()
         profile, warnings = admit(query, collection, self._settings, self._profiles)
-        deadline = started + query.deadline_ms / 1000 - ANSWER_RESERVE_S
+        deadline_s = query.deadline_ms / 1000
+        deadline = started + deadline_s - self._answer_reserve.reserve_s(deadline_s)
         plan = make_plan(self._view.live, self._breakers, started)
         self.num_in_flight += 1
         self._is_idle.clear()
@@ -107,6 +108,8 @@ class Searcher:
             self.num_in_flight -= 1
             if not self.num_in_flight:
                 self._is_idle.set()
+        if (now := self._loop.time()) > deadline:
+            self._answer_reserve.record(now - deadline)
         return self._respond(query, collection, plan, settled, hits, fetch, warnings, started)
 
     async def drain(self, timeout_s: float) -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.latency import FetchReserve, ShardLatency
+from gateway.latency import AnswerReserve, FetchReserve, ShardLatency
 
 durations = st.floats(0.0, 10.0)
 
@@ -116,3 +116,26 @@ def test_reserve_shrinks_again() -> None:
     for _ in range(300):
         reserve.record(0.003)
     assert reserve.reserve_s(1.0) <= 0.004
+
+
+@given(st.lists(durations, max_size=50), st.floats(0.001, 60.0))
+def test_the_answers_reserve_covers_the_worst_of_late(
+    overruns: list[float], deadline_s: float
+) -> None:
+    """What an answer has just needed is kept for the next, unless it is a tenth of its deadline."""
+    reserve = AnswerReserve()
+    for overrun_s in overruns:
+        reserve.record(overrun_s)
+    kept = reserve.reserve_s(deadline_s)
+    assert kept <= deadline_s / 10 + 1e-12
+    # The decay over 50 answers is below 5 %.
+    assert kept >= min(0.95 * max(overruns, default=0.0), deadline_s / 10) - 1e-12
+
+
+def test_a_stall_is_forgotten() -> None:
+    """Long after the loop has stalled once, next to nothing is kept."""
+    reserve = AnswerReserve(floor_s=0.001)
+    reserve.record(0.1)
+    for _ in range(10_000):
+        reserve.record(0.0)
+    assert reserve.reserve_s(60.0) == 0.001
