@@ -2,11 +2,12 @@
 
 from importlib.metadata import version
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 
 from common.config import GatewaySettings
 from gateway.http.collection_routes import collection_routes, document_routes
 from gateway.http.limits import RequireToken
+from gateway.http.parameters import check_address
 from gateway.http.ports import GatewayPort
 from gateway.http.problems import add_handlers
 from gateway.http.schema import add_openapi
@@ -27,6 +28,7 @@ def create_app(gateway: GatewayPort, settings: GatewaySettings) -> FastAPI:
         version=version("hedgerow"),
         description="Answers from sharded Python workers, by the deadline, with honest coverage.",
         redoc_url=None,
+        dependencies=[Depends(check_address)],
     )
     add_search(app, gateway, settings)
     app.include_router(collection_routes(gateway, settings))

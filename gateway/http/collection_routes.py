@@ -1,8 +1,8 @@
 """Collections and their documents."""
 
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from pydantic_core import from_json
 
 from common.config import GatewaySettings
@@ -34,7 +34,7 @@ def collection_routes(gateway: GatewayPort, settings: GatewaySettings) -> APIRou
     @router.get(
         "/v1/collections",
         summary="List the collections",
-        responses=answers(200, CollectionsAnswer, 503),
+        responses=answers(200, CollectionsAnswer, 400, 503),
         response_class=Response,
     )
     async def list_collections() -> Response:
@@ -55,7 +55,7 @@ def collection_routes(gateway: GatewayPort, settings: GatewaySettings) -> APIRou
     @router.get(
         "/v1/collections/{name}",
         summary="Describe a collection",
-        responses=answers(200, CollectionAnswer, 404, 503),
+        responses=answers(200, CollectionAnswer, 400, 404, 503),
         response_class=Response,
     )
     async def describe_collection(name: str) -> Response:
@@ -65,7 +65,7 @@ def collection_routes(gateway: GatewayPort, settings: GatewaySettings) -> APIRou
         "/v1/collections/{name}",
         summary="Remove a collection with its documents",
         status_code=204,
-        responses=answers(204, None, 404, 503),
+        responses=answers(204, None, 400, 404, 503),
         response_class=Response,
     )
     async def drop_collection(name: str) -> Response:
@@ -82,7 +82,7 @@ def document_routes(gateway: GatewayPort, settings: GatewaySettings) -> APIRoute
     @router.post(
         "/v1/collections/{name}/documents",
         summary="Load documents, one JSON object a line",
-        responses=answers(200, LoadAnswer, 400, 404, 413, 503),
+        responses=answers(200, LoadAnswer, 400, 404, 503),
         openapi_extra=_NDJSON,
         response_class=Response,
     )
@@ -97,7 +97,11 @@ def document_routes(gateway: GatewayPort, settings: GatewaySettings) -> APIRoute
         response_class=Response,
     )
     async def get_document(
-        name: str, document_id: str, deadline_ms: float = settings.default_deadline_ms
+        name: str,
+        document_id: str,
+        deadline_ms: Annotated[
+            float, Query(gt=0, le=settings.max_deadline_ms, allow_inf_nan=False)
+        ] = min(settings.default_deadline_ms, settings.max_deadline_ms),
     ) -> Response:
         return json_response(await gateway.get_document(name, document_id, deadline_ms))
 

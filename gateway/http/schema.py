@@ -11,6 +11,7 @@ from pydantic.json_schema import models_json_schema
 from common.collection import FieldType
 from common.outcome import Outcome
 from gateway.http.problems import MEDIA_TYPE
+from gateway.http.status_schema import StatusAnswer
 
 _REF: Final = "#/components/schemas/"
 
@@ -205,6 +206,7 @@ MODELS: Final[tuple[type[BaseModel], ...]] = (
     CollectionsAnswer,
     CollectionBody,
     BreakerBody,
+    StatusAnswer,
 )
 
 

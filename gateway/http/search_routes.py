@@ -9,6 +9,7 @@ from starlette.routing import Route
 from common.config import GatewaySettings
 from common.errors import InsufficientCoverageError
 from gateway.http.limits import read_body
+from gateway.http.parameters import check_address
 from gateway.http.ports import GatewayPort
 from gateway.http.problems import (
     BadBodyError,
@@ -105,6 +106,7 @@ def add_search(app: FastAPI, gateway: GatewayPort, settings: GatewaySettings) ->
         raise AssertionError("the bare route comes first")
 
     async def search(request: Request) -> Response:
+        await check_address(request)
         raw = await read_body(request, max_body_bytes)
         try:
             body = validate(raw)

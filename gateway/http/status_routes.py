@@ -9,6 +9,7 @@ from gateway.http.limits import read_body
 from gateway.http.ports import GatewayPort
 from gateway.http.problems import BadBodyError, json_response, reasons
 from gateway.http.schema import BreakerBody, answers, json_body
+from gateway.http.status_schema import StatusAnswer
 
 
 def status_routes(gateway: GatewayPort, settings: GatewaySettings) -> APIRouter:
@@ -18,7 +19,7 @@ def status_routes(gateway: GatewayPort, settings: GatewaySettings) -> APIRouter:
     @router.get(
         "/healthz",
         summary="Whether the process lives",
-        responses=answers(200, None),
+        responses=answers(200, None, 400),
         response_class=Response,
     )
     async def healthz() -> Response:
@@ -27,7 +28,7 @@ def status_routes(gateway: GatewayPort, settings: GatewaySettings) -> APIRouter:
     @router.get(
         "/readyz",
         summary="Whether Redis answers and a shard is live",
-        responses=answers(200, None, 503),
+        responses=answers(200, None, 400, 503),
         response_class=Response,
     )
     async def readyz() -> Response:
@@ -38,7 +39,7 @@ def status_routes(gateway: GatewayPort, settings: GatewaySettings) -> APIRouter:
     @router.get(
         "/v1/status",
         summary="Show shards, workers, documents, breakers, backlog and quarantine",
-        responses=answers(200, None, 503),
+        responses=answers(200, StatusAnswer, 400),
         response_class=Response,
     )
     async def status() -> Response:

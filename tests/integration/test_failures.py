@@ -14,6 +14,7 @@ from common.errors import InsufficientCoverageError
 from common.link import Link
 from common.outcome import Outcome
 from common.partition import shard_of
+from gateway.http.status_schema import StatusAnswer
 from gateway.result import SearchResult
 from gateway.service import Gateway
 from tests.integration.cluster import Cluster, all_live, ask, gateway_to, load, running_cluster
@@ -151,6 +152,7 @@ async def test_a_query_that_kills_scorers_is_quarantined(cluster: Cluster) -> No
             return any("crash" in e["query"] for e in (await gateway.status())["quarantine"])
 
         await until(is_listed)
+        StatusAnswer.model_validate(await gateway.status(), strict=True)
 
         async def is_whole() -> bool:
             result = await ask(gateway, "hedges", "hedge", rank_profile="numbers")

@@ -93,7 +93,9 @@ class FakeDocuments:
         return self.report
 
     async def delete(self, collection: str, document_id: str, wait: Any) -> None:
-        """Keep what was deleted."""
+        """Keep what was deleted, or raise `error`."""
+        if self.error is not None:
+            raise self.error
         self.deleted.append((collection, document_id, wait))
 
 

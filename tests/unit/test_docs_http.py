@@ -34,6 +34,7 @@ TABLES = {
     "definition": "CollectionBody",
     "collection": "CollectionAnswer",
     "load answer": "LoadAnswer",
+    "status": "StatusAnswer",
     "breaker": "BreakerBody",
 }
 PROBLEM_MEDIA_TYPE = "application/problem+json"
@@ -111,7 +112,7 @@ def render() -> dict[str, str]:
     }
     for name, model in TABLES.items():
         rows = list(members(OPENAPI["components"]["schemas"][model]))
-        if "answer" in name or name == "collection":
+        if "answer" in name or name in {"collection", "status"}:
             texts[name] = doc_blocks.table(
                 ("member", "type", "meaning"), [(row[0], row[1], row[3]) for row in rows]
             )

@@ -170,6 +170,74 @@ async def test_a_document_id_may_hold_slashes(client: httpx.AsyncClient, path: s
     assert response.json()["asked"] == ["films", "a/b", 50]
 
 
+@pytest.mark.parametrize("deadline_ms", ["inf", "-inf", "nan", "0", "-1", "60001", "soon", ""])
+async def test_a_deadline_that_is_none_is_refused(
+    client: httpx.AsyncClient, deadline_ms: str
+) -> None:
+    """Reading a document takes the deadlines that a search takes, and no others."""
+    response = await client.get(f"{FILMS}/documents/a", params={"deadline_ms": deadline_ms})
+    assert (response.status_code, response.json()["field"]) == (400, "deadline_ms")
+
+
+async def test_the_deadline_of_a_read_is_within_the_gateway_s(gateway: FakeGateway) -> None:
+    """The longest deadline bounds the one of a read, the default one included."""
+    client = connect(gateway, max_deadline_ms=50.0)
+    for deadline_ms, status in ((50, 200), (50.1, 400)):
+        params = {"deadline_ms": deadline_ms}
+        assert (await client.get(f"{FILMS}/documents/a", params=params)).status_code == status
+    assert (await client.get(f"{FILMS}/documents/a")).json()["asked"] == ["films", "a", 50]
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/v1/collections"),
+        ("PUT", FILMS),
+        ("GET", FILMS),
+        ("DELETE", FILMS),
+        ("POST", f"{FILMS}/search"),
+        ("POST", f"{FILMS}/documents"),
+        ("GET", f"{FILMS}/documents/a"),
+        ("DELETE", f"{FILMS}/documents/a"),
+        ("GET", "/healthz"),
+        ("GET", "/readyz"),
+        ("GET", "/v1/status"),
+        ("POST", "/v1/shards/3/breaker"),
+    ],
+)
+async def test_a_parameter_that_nobody_knows_is_refused(
+    client: httpx.AsyncClient, gateway: FakeGateway, method: str, path: str
+) -> None:
+    """A parameter that is misspelt is named, on every route, and nothing is done."""
+    gateway.collections.defined = {"films": {}}
+    response = await client.request(
+        method, path, params={"wiat": "logged", "x": ""}, content=b'{"query": "a", "id": "a"}'
+    )
+    assert response.status_code == 400
+    assert [one["field"] for one in response.json()["errors"]] == ["wiat", "x"]
+    assert gateway.collections.defined == {"films": {}}
+    assert (gateway.documents.loads, gateway.documents.deleted, gateway.searches) == ([], [], [])
+
+
+@pytest.mark.parametrize("method", ["GET", "DELETE"])
+async def test_an_id_that_is_not_utf_8_is_refused(
+    client: httpx.AsyncClient, gateway: FakeGateway, method: str
+) -> None:
+    """Bytes that are no UTF-8 are not taken for the id that would stand in their place."""
+    response = await client.request(method, f"{FILMS}/documents/a%ff")
+    assert (response.status_code, response.json()["field"]) == (400, "path")
+    assert gateway.documents.deleted == []
+
+
+async def test_an_id_without_a_character_reaches_the_check(
+    client: httpx.AsyncClient, gateway: FakeGateway
+) -> None:
+    """An empty id is the write path's to refuse, not another route's to take."""
+    gateway.documents.error = BadRequestError("id", "is a string of at least one character")
+    response = await client.delete(f"{FILMS}/documents/")
+    assert (response.status_code, response.json()["field"]) == (400, "id")
+
+
 async def test_a_document_that_is_not_there_is_not_found(
     client: httpx.AsyncClient, gateway: FakeGateway
 ) -> None:

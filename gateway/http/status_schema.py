@@ -1,0 +1,169 @@
+"""The shape of GET /v1/status as OpenAPI shows it at /docs; no answer passes through it."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class _Shape(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+State = Literal["closed", "open", "half_open", "forced_open", "disabled"]
+
+
+class BreakerTransition(_Shape):
+    """One change of a breaker's state."""
+
+    ago_s: float
+    before: State
+    after: State
+    reason: str
+
+
+class BreakerDetail(_Shape):
+    """What a breaker knows of its shard."""
+
+    consecutive_failures: int
+    calls: int = Field(description="Calls in the sliding window.")
+    failure_rate: float | None = Field(description="Failures among them, in percent.")
+    slow_call_rate: float | None = Field(description="Slow ones among them, in percent.")
+    retry_in_s: float | None = Field(
+        description="Time until a call may be let through; null while forced open."
+    )
+    transitions: list[BreakerTransition] = Field(description="The last 32, oldest first.")
+
+
+class ShardStatus(_Shape):
+    """One shard."""
+
+    shard: int
+    workers: list[str] = Field(description="Live workers that serve it.")
+    breaker: State = Field(description="State of this gateway's breaker.")
+    breaker_detail: BreakerDetail
+    backlog: int | None = Field(
+        description="Search requests that wait in its queue; null when Redis does not answer."
+    )
+    documents: dict[str, int] = Field(description="Collection to documents that it holds.")
+
+
+class ScorerLane(_Shape):
+    """A lane of processes."""
+
+    capacity: int = Field(description="Processes that there should be.")
+    alive: int = Field(description="Processes that can take work.")
+    busy: int = Field(description="Processes that have work.")
+    waiting: int = Field(description="Works that wait for a process.")
+    in_flight: int = Field(description="Works that processes have been given.")
+    restarts: int = Field(description="Processes that were replaced.")
+    crashes: int = Field(description="Processes that died under work.")
+    killed: int = Field(description="Processes killed since they ignored their budget.")
+    service_us: float = Field(description="Moving average of the time of one work, in µs.")
+    quarantined: int = Field(description="Queries that are refused.")
+    pids: list[int] = Field(description="The processes; 0 for one that is down.")
+
+
+class ThreadLane(_Shape):
+    """The threads of blocking calls."""
+
+    capacity: int = Field(description="Threads that there are.")
+    busy: int = Field(description="Threads in a call, lost ones included.")
+    lost: int = Field(description="Threads whose call has not come back in time.")
+    waiting: int = Field(description="Calls that wait for a thread.")
+    late: int = Field(description="Calls, ever, that were no longer waited for.")
+
+
+class LoopLoad(_Shape):
+    """How late an event loop has been."""
+
+    lags: int = Field(description="How often the loop lagged over the threshold.")
+    max_lag_ms: float = Field(description="The worst lag since the start.")
+
+
+class Lanes(_Shape):
+    """The lanes of a worker."""
+
+    process: ScorerLane = Field(description="The scorers.")
+    thread: ThreadLane = Field(description="Document store and enrich.")
+    indexer: ScorerLane = Field(description="The process that applies writes.")
+    loop: LoopLoad = Field(description="The event loop.")
+
+
+class WorkerStatus(_Shape):
+    """One live worker, by its last heartbeat."""
+
+    id: str
+    pid: int
+    host: str
+    shards: list[int] = Field(description="Shards that it serves.")
+    version: str
+    age_ms: int = Field(description="Time since its last heartbeat.")
+    uptime_ms: int = Field(description="From its start to that heartbeat.")
+    lanes: Lanes
+    counters: dict[str, int] = Field(description="Event to how often it happened since the start.")
+    log_backlog: dict[str, int] = Field(description="Shard to log entries that wait to be applied.")
+    documents: dict[str, dict[str, int]] = Field(
+        description="Shard to collection to documents that it holds."
+    )
+
+
+class StatisticsStatus(_Shape):
+    """How a collection's term statistics stand."""
+
+    shards: int | None = Field(
+        description="Shards that have told theirs; null when Redis does not answer."
+    )
+    is_current: bool = Field(
+        description="Whether the sum is that of what each shard with documents has told last."
+    )
+    is_spread: bool = Field(description="Whether every worker with documents ranks by that sum.")
+
+
+class CollectionStatus(_Shape):
+    """One collection."""
+
+    name: str
+    documents: int
+    statistics: StatisticsStatus
+
+
+class QuarantinedQuery(_Shape):
+    """A query that has killed scorers of one worker."""
+
+    fingerprint: str = Field(description="What counts as the same query.")
+    query: str = Field(description="Its beginning.")
+    kills: int
+    refused: bool = Field(description="Whether it has killed enough to be refused.")
+    until_ms: int = Field(description="When it is forgotten, in ms since 1970 by Redis's clock.")
+    worker: str
+
+
+class RedisStatus(_Shape):
+    """The server; all but `connected` is null when it does not answer."""
+
+    connected: bool
+    name: str | None
+    version: str | None
+    pid: int | None
+
+
+class GatewayStatus(_Shape):
+    """The gateway that answers."""
+
+    id: str = Field(description="Another one at each start.")
+    version: str
+    in_flight: int = Field(description="Searches under way.")
+    counters: dict[str, int] = Field(description="Event to how often it happened since the start.")
+    loop: LoopLoad
+    clock_error_us: float = Field(description="How well it knows the time of Redis's clock.")
+
+
+class StatusAnswer(_Shape):
+    """The state of the cluster."""
+
+    shards: list[ShardStatus]
+    workers: list[WorkerStatus]
+    collections: list[CollectionStatus]
+    quarantine: list[QuarantinedQuery]
+    redis: RedisStatus
+    gateway: GatewayStatus
