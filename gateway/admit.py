@@ -26,11 +26,7 @@ def admit(
     """
     if not 1 <= query.k <= settings.max_k:
         raise BadRequestError("k", f"is {query.k}; it must be from 1 to {settings.max_k}")
-    if not (math.isfinite(query.deadline_ms) and 0 < query.deadline_ms <= settings.max_deadline_ms):
-        raise BadRequestError(
-            "deadline_ms",
-            f"is {query.deadline_ms:g}; it must be in (0, {settings.max_deadline_ms:g}]",
-        )
+    check_deadline(query.deadline_ms, settings)
     if not 0 <= query.minimum_coverage <= 1:
         raise BadRequestError(
             "minimum_coverage", f"is {query.minimum_coverage:g}; it must be from 0 to 1"
@@ -54,3 +50,16 @@ def admit(
     if query.filter:
         check_filter(query.filter, collection)
     return name, tuple(warnings)
+
+
+def check_deadline(deadline_ms: float, settings: GatewaySettings) -> None:
+    """Check a deadline against the limit.
+
+    Raises:
+        BadRequestError: it is not a positive number of ms within the limit.
+    """
+    longest_ms = settings.max_deadline_ms
+    if not (math.isfinite(deadline_ms) and 0 < deadline_ms <= longest_ms):
+        raise BadRequestError(
+            "deadline_ms", f"is {deadline_ms:g}; it must be in (0, {longest_ms:g}]"
+        )

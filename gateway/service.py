@@ -21,6 +21,7 @@ from common.partition import shard_of
 from common.registry import Registry
 from common.statistics_board import StatisticsBoard
 from common.telemetry import LagWatch
+from gateway.admit import check_deadline
 from gateway.breaker import Transition
 from gateway.breakers import Breakers
 from gateway.collections import Collections
@@ -192,22 +193,30 @@ class Gateway:
     ) -> dict[str, Any]:
         """Read one document.
 
+        Args:
+            collection: the collection's name.
+            document_id: the document's id.
+            deadline_ms: time from now within which the answer must be there, in ms; None for the
+                default.
+
         Raises:
+            BadRequestError: the deadline is out of its range.
             NotFoundError: there is no such collection or document.
             UnavailableError: its shard did not answer by the deadline.
         """
         uid = self.collections.get(collection).uid
         shard = shard_of(document_id, self.num_shards)
-        deadline = self._loop.time() + (
-            (deadline_ms or self.settings.gateway.default_deadline_ms) / 1000
-        )
+        if deadline_ms is None:
+            deadline_ms = self.settings.gateway.default_deadline_ms
+        check_deadline(deadline_ms, self.settings.gateway)
+        deadline = self._loop.time() + deadline_ms / 1000
         if not self._membership.live[shard]:
             raise UnavailableError(f"shard {shard} has no live worker")
         settled = await self._searcher.fetcher.read(uid, {shard: [document_id]}, None, "", deadline)
         part = settled[shard]
         if part.outcome is not Outcome.OK:
             raise UnavailableError(f"shard {shard}: {part.reason}")
-        document: dict[str, Any] | None = part.body.documents[0]
+        document: dict[str, Any] | None = next(iter(part.body.documents), None)
         if document is None:
             raise NotFoundError(f"there is no document {document_id!r} in {collection!r}")
         return document

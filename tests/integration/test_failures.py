@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from common.endpoint import Endpoint
-from common.errors import InsufficientCoverageError
+from common.errors import BadRequestError, InsufficientCoverageError
 from common.link import Link
 from common.outcome import Outcome
 from common.partition import shard_of
@@ -71,6 +71,17 @@ async def test_a_whole_cluster_finds_everything(cluster: Cluster) -> None:
             for hit in result.hits
         )
         assert (await gateway.get_document("hedges", "d7", 2000)) == DOCUMENTS[7]
+
+
+@pytest.mark.parametrize("deadline_ms", [0.0, -1.0, float("inf"), float("nan"), 1e12])
+async def test_a_document_is_read_by_a_deadline_that_can_be(
+    cluster: Cluster, deadline_ms: float
+) -> None:
+    """Reading one document takes the deadlines that a search takes, and no others."""
+    async with gateway_to(cluster) as gateway:
+        await prepared(gateway)
+        with pytest.raises(BadRequestError, match="deadline_ms"):
+            await gateway.get_document("hedges", "d7", deadline_ms)
 
 
 async def test_the_second_phase_decides_the_order(cluster: Cluster) -> None:
