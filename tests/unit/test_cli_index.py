@@ -1,7 +1,10 @@
 """`gateway index`: what is sent, what is told of lines that fail, and what happens on the way."""
 
+import itertools
 import json
+import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -199,6 +202,26 @@ def test_misuse_creates_nothing(
     ended = command.run("index", *named, "--collection", "films")
     assert (ended.code, ended.err.count("\n")) == (2, 1)
     assert films.definition is None
+
+
+def test_the_bar_tells_documents_and_their_rate(
+    command: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a terminal, what is drawn last says how many went in, how many a second, and 100 %."""
+    instants = itertools.chain([100.0], itertools.repeat(104.0))
+    monkeypatch.setattr(loader, "time", SimpleNamespace(monotonic=lambda: next(instants)))
+    # What rich takes for a terminal: https://force-color.org
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "120")
+    command.answer = Films()
+    source = write(tmp_path / "f.jsonl", *({"id": str(number)} for number in range(5000)))
+    ended = command.run("index", source, "--collection", "films")
+    assert ended.code == 0
+    drawn = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", ended.err)
+    (last, *_) = [frame for frame in re.split(r"[\r\n]+", drawn)[::-1] if frame.strip()]
+    assert "5,000 documents, 1,250/s" in last
+    assert "100 %" in last
 
 
 def make_loader(answer: Any, **told: Any) -> Loader:
