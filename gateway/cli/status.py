@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
@@ -36,6 +37,8 @@ def status_view(found: Mapping[str, Any]) -> RenderableType:
     parts: list[RenderableType] = [_head(found), Text(), _shards(found["shards"])]
     if found["workers"]:
         parts += [Text(), _workers(found["workers"])]
+    if found.get("collections"):
+        parts += [Text(), _collections(found["collections"])]
     if found.get("quarantine"):
         parts += [Text(), _quarantine(found["quarantine"])]
     return Group(*parts)
@@ -99,6 +102,8 @@ def _workers(workers: Iterable[Mapping[str, Any]]) -> Table:
 def _lane(name: str, load: Any) -> str:
     if not isinstance(load, Mapping):
         return f"{name} {load}"
+    if "lags" in load:
+        return f"{name} {load['lags']} lags, worst {load['max_lag_ms']:g} ms"
     words = f"{name} {load.get('busy', 0)}/{load.get('capacity', '?')}"
     for what in ("waiting", "lost", "restarts", "killed"):
         if load.get(what):
@@ -106,12 +111,36 @@ def _lane(name: str, load: Any) -> str:
     return words
 
 
+def _collections(collections: Iterable[Mapping[str, Any]]) -> Table:
+    table = _table("collection", "documents", "term statistics", right=("documents",))
+    for one in collections:
+        table.add_row(
+            folded(one["name"]), f"{one['documents']:,}", folded(_standing(one["statistics"]))
+        )
+    return table
+
+
+def _standing(statistics: Mapping[str, Any]) -> str:
+    num_shards = statistics["shards"]
+    if num_shards is None:
+        return "?"
+    current = "current" if statistics["is_current"] else "not current"
+    spread = "used by all workers" if statistics["is_spread"] else "not yet used by all workers"
+    return f"of {num_shards} shards, {current}, {spread}"
+
+
+def _time_of_day(instant_ms: int) -> str:
+    """Write when it is, in this machine's time zone."""
+    return datetime.fromtimestamp(instant_ms / 1000, UTC).astimezone().strftime("%H:%M:%S")
+
+
 def _quarantine(entries: Iterable[Mapping[str, Any]]) -> Table:
-    table = _table("quarantined query", "kills", "fingerprint", "worker", right=("kills",))
+    table = _table("quarantined query", "kills", "until", "fingerprint", "worker", right=("kills",))
     for entry in entries:
         table.add_row(
             folded(entry.get("label") or entry.get("query") or ""),
             str(entry.get("kills", "")),
+            _time_of_day(entry["until_ms"]),
             plain(entry.get("fingerprint", "")),
             plain(entry.get("worker", "")),
         )

@@ -1,11 +1,14 @@
 """`gateway status`: everything an operator looks for is in the picture."""
 
 import json
+from datetime import datetime
 from typing import Any
 
 import pytest
 
 from tests.unit.command_line import CommandLine
+
+UNTIL = datetime(2026, 1, 2, 12, 34, 56).astimezone()  # local time, as it is shown
 
 STATUS: dict[str, Any] = {
     "shards": [
@@ -41,7 +44,7 @@ STATUS: dict[str, Any] = {
             "lanes": {
                 "process": {"busy": 1, "capacity": 2, "restarts": 3, "waiting": 0},
                 "thread": {"busy": 4, "capacity": 4, "lost": 2},
-                "loop": {},
+                "loop": {"lags": 4, "max_lag_ms": 123.4},
             },
         },
         {
@@ -54,7 +57,26 @@ STATUS: dict[str, Any] = {
         },
     ],
     "quarantine": [
-        {"fingerprint": "ab12", "kills": 2, "query": "evil [bold]query\x1b[2J", "worker": "w-a"}
+        {
+            "fingerprint": "ab12",
+            "kills": 2,
+            "query": "evil [bold]query\x1b[2J",
+            "refused": True,
+            "until_ms": int(UNTIL.timestamp() * 1000),
+            "worker": "w-a",
+        }
+    ],
+    "collections": [
+        {
+            "name": "films",
+            "documents": 3350,
+            "statistics": {"shards": 2, "is_current": True, "is_spread": False},
+        },
+        {
+            "name": "books",
+            "documents": 3,
+            "statistics": {"shards": None, "is_current": False, "is_spread": False},
+        },
     ],
     "redis": {"connected": True, "name": "valkey", "version": "9.1.2", "pid": 99},
 }
@@ -94,6 +116,11 @@ def test_the_picture_has_what_an_operator_looks_for(command: CommandLine) -> Non
         "2 half_open ? w-b none",
         "process 1/2 3 restarts",
         "2 lost",
+        "loop 4 lags, worst 123.4 ms",
+        "films 3,350 of 2 shards, current, not yet used by all workers",
+        "books 3 ?",
+        "until",
+        "12:34:56",
         "4711",
         "ab12",
         "evil [bold]query",
