@@ -85,6 +85,10 @@ def evaluate(
         "partial": sum(1 for ranking in rankings if not ranking.is_full),
         "measures": measure(rankings, [one for one in judgements if one.query_id in asked], k),
     }
+    if not any(ranking.document_ids for ranking in rankings):
+        sys.stderr.write(
+            f"gateway: no query found anything; does {collection} hold the judged documents?\n"
+        )
     show(figures, as_json=as_json)
 
 

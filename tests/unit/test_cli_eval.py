@@ -144,6 +144,7 @@ def test_judged_queries_are_asked_and_measured(command: CommandLine, tmp_path: P
     )
     ended = command.run("eval", "--collection", "films", *files(tmp_path), "--json")
     assert ended.code == 0
+    assert "found anything" not in ended.err
     figures = json.loads(ended.out)
     assert figures["measures"] == {
         "nDCG@10": pytest.approx((1 + 1 / math.log2(3)) / 2, abs=1e-5),
@@ -178,6 +179,14 @@ def test_partial_answers_are_never_reported_as_full(command: CommandLine, tmp_pa
     assert ended.code == 3
     assert "1 PARTIAL" in ended.out
     assert "1 of 2 answers were partial" in ended.err
+
+
+def test_a_collection_that_answers_nothing_is_told_of(command: CommandLine, tmp_path: Path) -> None:
+    """Zeroes that come from finding nothing at all are warned of, beside the figures."""
+    command.gateway.answer = make_result(hits=[], coverage=Coverage(9, 9))
+    ended = command.run("eval", "--collection", "films", *files(tmp_path), "--json")
+    assert (ended.code, json.loads(ended.out)["measures"]["MAP"]) == (0, 0.0)
+    assert "no query found anything; does films hold the judged documents?" in ended.err
 
 
 def test_judgements_of_other_queries_are_misuse(command: CommandLine, tmp_path: Path) -> None:
