@@ -18,11 +18,17 @@ LONGEST_PAUSE_S: Final = 5.0
 
 
 class Rejected(NamedTuple):
-    """A line that did not go in."""
+    """A line that did not go in, as `Line` has it."""
 
     line: int
     reason: str
     document: bytes
+    place: str = ""
+
+    @property
+    def name(self) -> str:
+        """What people find it by."""
+        return self.place or f"line {self.line}"
 
 
 class Progressed(NamedTuple):
@@ -74,13 +80,14 @@ class Loader:
         self._on_progress = on_progress
         self._pause = pause
         self._accepted = 0
+        self._has_rejected = False
         self._started = time.monotonic()
 
     def load(self, lines: Iterable[Line]) -> Progressed:
         """Load all lines, reading the next piece while one is under way.
 
         Raises:
-            HedgerowError: it stopped; says at which line.
+            HedgerowError: it stopped; says where.
         """
         sent: Future[_Sent] | None = None
         with ThreadPoolExecutor(1) as thread:  # one: a later line of the same id must win
@@ -88,7 +95,7 @@ class Loader:
                 self._take(sent)
                 sent = thread.submit(self._send, piece)
             self._take(sent)
-        if self._wait == "applied":
+        if self._wait == "applied" and (sent is not None or not self._has_rejected):
             # A load of nothing waits for all that was logged before it.
             self._on_progress(self._progressed()._replace(is_sent=True))
             self._patiently([], "applied", APPLIED_WITHIN_S)
@@ -97,7 +104,8 @@ class Loader:
     def _only_good(self, lines: Iterable[Line]) -> Iterator[Line]:
         for line in lines:
             if line.reason:
-                self._on_rejected(Rejected(line.number, line.reason, line.document))
+                self._has_rejected = True
+                self._on_rejected(Rejected(line.number, line.reason, line.document, line.place))
             else:
                 yield line
 
@@ -117,7 +125,7 @@ class Loader:
         while True:
             for number, reason in report.rejected:
                 line = piece[number - 1]
-                rejected.append(Rejected(line.number, reason, line.document))
+                rejected.append(Rejected(line.number, reason, line.document, line.place))
             if report.rejected_total == len(report.rejected):
                 return _Sent(accepted, rejected)
             piece = piece[report.rejected[-1][0] :]
@@ -146,7 +154,7 @@ class Loader:
                 f"all {self._accepted} documents are safe, but cannot all be found yet: {error}"
             )
         return HedgerowError(
-            f"stopped between lines {piece[0].number} and {piece[-1].number}, "
+            f"stopped between {piece[0].name} and {piece[-1].name}, "
             f"{self._accepted} documents were accepted before: {error}"
         )
 

@@ -34,11 +34,18 @@ class Line(NamedTuple):
         number: the line, row or file, from 1.
         document: a JSON object on one line; what stands there, when it is none.
         reason: why it cannot be loaded, or "".
+        place: what people call it by where the source has no lines: a path, an id, a row.
     """
 
     number: int
     document: bytes
     reason: str = ""
+    place: str = ""
+
+    @property
+    def name(self) -> str:
+        """What people find it by."""
+        return self.place or f"line {self.number}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +118,10 @@ def open_source(
 def document_source(documents: Iterable[Mapping[str, Any]]) -> Source:
     """Make a source of documents that a program makes."""
     numbered = _Counted(documents)
-    lines = (Line(number, to_json(document)) for number, document in numbered)
+    lines = (
+        Line(number, to_json(document), place=str(document.get("id", f"document {number}")))
+        for number, document in numbered
+    )
     return Source(lines, lambda: numbered.number, None, "rows")
 
 
@@ -201,7 +211,7 @@ def _with_id(line: Line, document: Any, id_field: str) -> Line:
     if isinstance(found, bool) or not isinstance(found, str | int):
         return line._replace(reason=f"{id_field}: should be a string or an integer")
     try:
-        return Line(line.number, to_json({**document, "id": str(found)}))
+        return line._replace(document=to_json({**document, "id": str(found)}))
     except ValueError as error:
         return line._replace(reason=f"cannot be JSON: {error}")
 
@@ -222,12 +232,13 @@ def _parquet_source(stream: IO[bytes], id_field: str, name: str) -> Source:
 
     def lines() -> Iterator[Line]:
         for number, row in rows:
+            place = f"row {number}"
             try:
                 document = {key: _plain(value) for key, value in row.items() if _is_there(value)}
             except TypeError as error:
-                yield Line(number, str(row)[:200].encode(), str(error))
+                yield Line(number, str(row)[:200].encode(), str(error), place)
                 continue
-            yield _with_id(Line(number, to_json(document)), document, id_field)
+            yield _with_id(Line(number, to_json(document), place=place), document, id_field)
 
     return Source(lines(), lambda: rows.number, file.metadata.num_rows, "rows")
 
@@ -275,17 +286,18 @@ def _files(folder: Path) -> Iterator[Path]:
 
 
 def _text_file(number: int, path: Path, relative: str) -> Line:
-    shown = to_json({"id": relative.encode("utf-8", "replace").decode()})
+    name = relative.encode("utf-8", "replace").decode()
+    line = Line(number, to_json({"id": name}), place=name)
     try:
         with path.open("rb") as file:
             raw = file.read(MAX_LINE_BYTES + 1)
         if len(raw) > MAX_LINE_BYTES:
-            return Line(number, shown, f"is larger than {MAX_LINE_BYTES} bytes")
+            return line._replace(reason=f"is larger than {MAX_LINE_BYTES} bytes")
         text = raw.decode("utf-8-sig")
         if "\0" in text:
-            return Line(number, shown, "is not a text file")
-        return Line(number, to_json({"id": relative, "path": relative, "text": text}))
+            return line._replace(reason="is not a text file")
+        return line._replace(document=to_json({"id": relative, "path": relative, "text": text}))
     except OSError as error:
-        return Line(number, shown, f"cannot be read: {error.strerror}")
+        return line._replace(reason=f"cannot be read: {error.strerror}")
     except ValueError:
-        return Line(number, shown, "is not UTF-8 text")
+        return line._replace(reason="is not UTF-8 text")

@@ -2,8 +2,9 @@
 
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import IO, Annotated, Any, Final, Literal
@@ -15,6 +16,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from common.errors import HedgerowError, NotFoundError
 from gateway.cli import options
 from gateway.cli.options import DEFAULT_URL, Token, Url
+from gateway.cli.render import plain
 from gateway.client import GatewayClient
 from gateway.loader import Loader, Progressed, Rejected
 from gateway.sources import Line, Source, document_source, open_source
@@ -94,16 +96,24 @@ def index(
         found = _describe(client, collection)
         known = (found or definition).get("fields") or {}
         documents = opened.enter_context(_open(source, id_field, known))
-        if found is None or definition:  # of one that is there, the gateway says how it differs
-            inherent = _inherent_fields() if python_docs and found is None else {}
-            client.put_collection(collection, {**inherent, **definition})
+        if found is not None and definition:  # the gateway says how it differs
+            client.put_collection(collection, definition)
+        lines = documents.lines
+        if found is None:
+            inherent = _inherent_fields() if python_docs else {}
+            make = partial(client.put_collection, collection, {**inherent, **definition})
+            lines = _once_there_is_one(lines, make)
         rejected = _Rejects(opened.enter_context(rejects.open("w")) if rejects else None)
         console = Console(stderr=True)
         progress = opened.enter_context(_progress(console))
         bar = _Bar(progress, documents)
         loader = Loader(client, collection, wait, rejected.add, bar.show)
-        loaded = loader.load(bar.watch(documents.lines))
-    _summarise(collection, loaded, rejected)
+        loaded = loader.load(bar.watch(lines))
+        _summarise(collection, loaded, rejected)
+        if rejected.total and not loaded.accepted:
+            is_left_empty = found is None and _describe(client, collection) is not None
+            left = f"; the new collection {collection} is empty" if is_left_empty else ""
+            raise HedgerowError(f"no document was accepted{left}")
 
 
 def parse_types(text: str) -> dict[str, str]:
@@ -122,6 +132,23 @@ def _describe(client: GatewayClient, name: str) -> dict[str, Any] | None:
         return client.collection(name)
     except NotFoundError:
         return None
+
+
+def _once_there_is_one(lines: Iterable[Line], make: Callable[[], object]) -> Iterator[Line]:
+    """Make the collection before the first document, or for a source that is just empty.
+
+    A wrong --id-field, or a file of another form, makes none.
+    """
+    is_made = has_rejected = False
+    for line in lines:
+        if line.reason:
+            has_rejected = True
+        elif not is_made:
+            make()
+            is_made = True
+        yield line
+    if not is_made and not has_rejected:
+        make()
 
 
 def _inherent_fields() -> dict[str, Any]:
@@ -192,6 +219,7 @@ class _Rejects:
         if self._file is not None:
             record = {
                 "line": rejected.line,
+                **({"place": rejected.place} if rejected.place else {}),
                 "reason": rejected.reason,
                 "document": _as_json(rejected.document),
             }
@@ -213,9 +241,7 @@ def _summarise(collection: str, loaded: Progressed, rejected: _Rejects) -> None:
         f"({rate:,.0f}/s), {rejected.total:,} rejected\n"
     )
     for one in rejected.first:
-        sys.stderr.write(f"gateway: line {one.line}: {' '.join(one.reason.split())}\n")
+        sys.stderr.write(f"gateway: {plain(one.name)}: {' '.join(one.reason.split())}\n")
     if rejected.total > len(rejected.first):
         more = rejected.total - len(rejected.first)
         sys.stderr.write(f"gateway: and {more:,} more; --rejects FILE keeps them all\n")
-    if rejected.total and not loaded.accepted:
-        raise HedgerowError("no document was accepted")

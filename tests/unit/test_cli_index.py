@@ -177,7 +177,45 @@ def test_nothing_accepted_is_a_failure(command: CommandLine, tmp_path: Path) -> 
     command.answer = Films()
     ended = command.run("index", write(tmp_path / "f.jsonl", "no"), "--collection", "films")
     assert ended.code == 1
-    assert "no document was accepted" in ended.err
+    assert "no document was accepted; the new collection films is empty" in ended.err
+
+
+def test_a_wrong_id_field_makes_no_collection(command: CommandLine, tmp_path: Path) -> None:
+    """A collection is made for the first document that there is, and not before."""
+    films = Films()
+    command.answer = films
+    source = write(tmp_path / "f.jsonl", {"id": "1"}, {"id": "2"})
+    ended = command.run("index", source, "--collection", "films", "--id-field", "imdb")
+    assert ended.code == 1
+    assert "line 2: imdb: is missing" in ended.err
+    assert ended.err.endswith("gateway: no document was accepted\n")
+    assert (films.definition, films.waits) == (None, [])
+
+
+def test_an_empty_source_makes_an_empty_collection(command: CommandLine, tmp_path: Path) -> None:
+    """Nothing is wrong with a file without lines: what was asked for is made."""
+    films = Films()
+    command.answer = films
+    ended = command.run("index", write(tmp_path / "f.jsonl"), "--collection", "films")
+    assert (ended.code, ended.err, films.definition) == (0, "", {})
+
+
+def test_a_file_of_a_folder_is_named_by_its_path(command: CommandLine, tmp_path: Path) -> None:
+    """Where the source has no lines, what was rejected goes by its path."""
+    command.answer = Films()
+    folder = tmp_path / "notes"
+    (folder / "deep").mkdir(parents=True)
+    (folder / "a.txt").write_text("good")
+    (folder / "deep" / "b.bin").write_bytes(b"\xff\xfe\x00")
+    rejects = tmp_path / "rejects.ndjson"
+    ended = command.run(*("index", str(folder), "--collection", "films", "--rejects", str(rejects)))
+    assert (ended.code, ended.err) == (0, "gateway: deep/b.bin: is not UTF-8 text\n")
+    assert json.loads(rejects.read_text()) == {
+        "line": 2,
+        "place": "deep/b.bin",
+        "reason": "is not UTF-8 text",
+        "document": {"id": "deep/b.bin"},
+    }
 
 
 @pytest.mark.parametrize(
@@ -266,7 +304,7 @@ def test_a_load_that_cannot_go_on_says_where_it_stands(monkeypatch: pytest.Monke
     def answer(request: httpx.Request) -> httpx.Response:
         return unavailable() if b'"3"' in request.content else films(request)
 
-    with pytest.raises(HedgerowError, match=r"lines 3 and 4, 2 documents .* Redis does not") as one:
+    with pytest.raises(HedgerowError, match=r"line 3 and line 4, 2 documents .* Redis does") as one:
         make_loader(answer).load(lines)
     assert not isinstance(one.value, UnavailableError)
     assert [document["id"] for document in films.documents] == ["1", "2"]
