@@ -200,31 +200,6 @@ class Link:
         self._outbox += commands
         self._flush()
 
-    async def call_all(self, commands: list[bytes], num_answered: int) -> list[Any]:
-        """Send commands at once and wait for their replies; safe to cancel.
-
-        Args:
-            commands: from `pack`, or from `unanswered`.
-            num_answered: how many of them are answered.
-
-        Returns:
-            The replies, in order. Those that are errors are returned, not raised, since what the
-            others bring must not be lost: a CommandError or a RedisUnavailableError.
-        """
-        future: asyncio.Future[None] = self._loop.create_future()
-        replies: list[Any] = []
-
-        def take(reply: Any) -> None:
-            replies.append(
-                CommandError(str(reply)) if isinstance(reply, hiredis.ReplyError) else reply
-            )
-            if len(replies) == num_answered and not future.done():
-                future.set_result(None)
-
-        self.send_now(commands, [take] * num_answered)
-        await future
-        return replies
-
     async def call(self, *parts: bytes | str | float) -> Any:
         """Send a command and wait for its reply; safe to cancel.
 

@@ -1,14 +1,15 @@
 """Pulls requests from the queues of this worker's shards, only into free slots."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
 
 import structlog
 
 from common.endpoint import Endpoint
-from common.errors import HedgerowError, RedisUnavailableError
+from common.errors import RedisUnavailableError
 from common.link import CommandError, Link, pack
+from shard_worker.replier import Replier
 
 log = structlog.get_logger()
 
@@ -19,6 +20,16 @@ MAX_POPS = 8  # in one pull; each that finds nothing costs the server half a mic
 Handle = Callable[[int, list[bytes]], None]
 
 
+class Room(Protocol):
+    """What a consumer asks of a lane."""
+
+    def room(self) -> int:
+        """How many more requests would start within a few milliseconds."""
+
+    async def wait_for_room(self) -> int:
+        """Wait until there is room; returns it."""
+
+
 class Consumer:
     """One loop: wait for room, pull at most that much, hand it over.
 
@@ -27,7 +38,9 @@ class Consumer:
 
     One pull is one write of several pops, since a pop empties one queue at most: the first blocks,
     and the others find what came with what it found. A query that asks all shards then wakes this
-    worker once, and not once a shard. Replies that are ready by then leave in the same write.
+    worker once, and not once a shard. Replies that are ready by then leave in the same write. And
+    while there is room, a pull follows from the callback of the one before: waking a task would
+    cost as much as several requests.
     """
 
     def __init__(
@@ -37,9 +50,9 @@ class Consumer:
         silence_s: float,
         control: Link,
         queues: Mapping[str, int],
-        wait_for_room: Callable[[], Awaitable[int]],
+        lane: Room,
         handle: Handle,
-        take_replies: Callable[[], list[bytes]] = list,
+        replier: Replier | None = None,
     ) -> None:
         """Describe the loop; `run` runs it.
 
@@ -49,18 +62,23 @@ class Consumer:
             silence_s: longest wait for an answer that is due, in s.
             control: another link, to end a blocking pop at once when draining.
             queues: queue key → shard.
-            wait_for_room: returns how many requests may be pulled, once that is not 0.
+            lane: says how many requests may be pulled.
             handle: given the shard and the packed requests of one pop.
-            take_replies: returns commands, which Redis does not answer, to send with the next pull.
+            replier: to which `handle` adds what it can answer at once.
         """
         self._link = Link(endpoint, name=name, silence_s=silence_s, on_connect=self._learn_id)
         self._control = control
         self._shards = {key.encode(): shard for key, shard in queues.items()}
-        self._wait_for_room = wait_for_room
+        self._keys = list(self._shards)
+        self._lane = lane
         self._handle = handle
-        self._take_replies = take_replies
+        self._replier = replier
+        self._num_pops = 0
+        self._answers: list[Any] = []  # to the pops of the pull under way
+        # Done when no pull is under way.
+        self._paused: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
+        self._paused.set_result(None)
         self._is_draining = False
-        self._is_pulling = False
         self._client_id: int | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -69,15 +87,14 @@ class Consumer:
         self._task = asyncio.current_task()
         await self._link.start()
         try:
-            keys = list(self._shards)
             while not self._is_draining:
-                room = await self._wait_for_room()
-                for key, messages in await self._pull(keys, room):
-                    self._handle(self._shards[key], messages)
-                    # A pop serves the first queue that has something: the one just served goes
-                    # last.
-                    keys.remove(key)
-                    keys.append(key)
+                room = await self._lane.wait_for_room()
+                self._paused = asyncio.get_running_loop().create_future()
+                self._pull(room)
+                if (error := await self._paused) is not None:
+                    if not isinstance(error, RedisUnavailableError):
+                        log.warning("pull_refused", error=str(error))
+                    await asyncio.sleep(PAUSE_AFTER_ERROR_S)
         finally:
             await self._link.close()
 
@@ -86,7 +103,7 @@ class Consumer:
         self._is_draining = True
         if self._task is None:
             return
-        if not self._is_pulling:
+        if not self.is_pulling:
             self._task.cancel()  # it waits for room, and holds nothing
         elif self._client_id is not None:
             try:
@@ -95,25 +112,52 @@ class Consumer:
                 log.debug("unblock_failed")  # the pop ends by itself within BLOCK_S
         await asyncio.wait([self._task])
 
-    async def _pull(self, keys: list[bytes], room: int) -> list[list[Any]]:
-        num_pops = min(len(keys), room, MAX_POPS)
-        # Without a connection they are left to the reply link.
-        commands = self._take_replies() if self._link.is_connected else []
+    @property
+    def is_pulling(self) -> bool:
+        """Whether a pop waits for requests, or has taken some that are not handed over."""
+        return not self._paused.done()
+
+    def _pull(self, room: int) -> None:
+        keys = self._keys
+        num_pops = self._num_pops = min(len(keys), room, MAX_POPS)
+        commands = []
+        # Without this connection they are left to the replier's own.
+        if self._replier is not None and self._link.is_connected:
+            commands = self._replier.take()
         commands.append(_pop(keys, room // num_pops, blocks=True))
         for first in range(1, num_pops):
             commands.append(_pop(keys[first:] + keys[:first], room // num_pops, blocks=False))
-        self._is_pulling = True
-        try:
-            replies = await self._link.call_all(commands, num_pops)
-        finally:
-            self._is_pulling = False
-        error = next((reply for reply in replies if isinstance(reply, HedgerowError)), None)
-        popped = [reply for reply in replies if type(reply) is list]
-        if isinstance(error, CommandError):
-            log.warning("pull_refused", error=str(error))
-        if error is not None and not popped:
-            await asyncio.sleep(PAUSE_AFTER_ERROR_S)
-        return popped
+        self._link.send_now(commands, [self._on_answer] * num_pops)
+
+    def _on_answer(self, answer: Any) -> None:
+        self._answers.append(answer)
+        if len(self._answers) == self._num_pops:
+            answers, self._answers = self._answers, []
+            try:
+                self._on_pulled(answers)
+            except Exception as error:  # noqa: BLE001 - the task's failure, not the connection's
+                if self.is_pulling:
+                    self._paused.set_exception(error)
+
+    def _on_pulled(self, answers: list[Any]) -> None:
+        keys, error = self._keys, None
+        for answer in answers:
+            if isinstance(answer, Exception):
+                error = answer
+            elif answer is not None:
+                key, messages = answer
+                self._handle(self._shards[key], messages)
+                # A pop serves the first queue that has something: the one just served goes last.
+                keys.remove(key)
+                keys.append(key)
+        room = 0 if error is not None or self._is_draining else self._lane.room()
+        if room:
+            self._pull(room)
+            return
+        if self._replier is not None:
+            self._replier.flush()
+        if self.is_pulling:
+            self._paused.set_result(error)
 
     async def _learn_id(self, link: Link) -> None:
         self._client_id = await link.call("CLIENT", "ID")

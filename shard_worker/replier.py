@@ -21,12 +21,18 @@ class Replier:
         self._counters = counters
         self._loop = asyncio.get_running_loop()
         self._ready: dict[str, list[Reply]] = {}
+        self._is_flushing = False
 
     def reply(self, reply_to: str, reply: Reply) -> None:
         """Send one reply at the end of this turn of the loop."""
-        ready = self._ready
-        if not ready:
+        if not self._is_flushing:
+            self._is_flushing = True
             self._loop.call_soon(self.flush)
+        self.add(reply_to, reply)
+
+    def add(self, reply_to: str, reply: Reply) -> None:
+        """Add a reply that leaves with the next `flush` or `take`, which the caller sees to."""
+        ready = self._ready
         if reply_to in ready:
             ready[reply_to].append(reply)
         else:
@@ -34,6 +40,7 @@ class Replier:
 
     def flush(self) -> None:
         """Send what is ready now."""
+        self._is_flushing = False
         if self._ready:
             self._link.send_now(self.take(), [])
 

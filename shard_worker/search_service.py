@@ -68,7 +68,7 @@ class SearchService:
         self._throttle = Throttle(60.0)
 
     def handle(self, shard: int, messages: list[bytes]) -> None:
-        """Start the work of one pull, in arrival order."""
+        """Start the work of one pop, in arrival order; adds to the replier what is answered now."""
         now = time.monotonic()
         now_us = self._clock.server_us(now)
         self._num_in_loop = 0
@@ -103,7 +103,7 @@ class SearchService:
             body = state.noop_body(payload.k)
             work_us = int((time.monotonic() - now) * 1e6)
             reply = Reply(request.query_id, shard, _OK, _LOOP, queue_us, 0, work_us, body)
-            self._replier.reply(request.reply_to, reply)
+            self._replier.add(request.reply_to, reply)
             return
         work = Work(
             msgpack.packb((shard, state.generation, request.payload)),
@@ -134,7 +134,7 @@ class SearchService:
         )
 
     def _fail(self, shard: int, request: Request, queue_us: int, failure: Failure) -> None:
-        self._replier.reply(
+        self._replier.add(
             request.reply_to,
             Reply(
                 *(request.query_id, shard, Status.FAILED, Lane.NONE),

@@ -113,9 +113,9 @@ class Worker:
             silence_s=settings.redis.command_timeout_s,
             control=self._reply_link,
             queues={keys.search_queue(shard): shard for shard in shards},
-            wait_for_room=self._scorers.wait_for_room,
+            lane=self._scorers,
             handle=searches.handle,
-            take_replies=replier.take,
+            replier=replier,
         )
         self._fetch_consumer = Consumer(
             endpoint=Endpoint.of(settings.redis),
@@ -123,7 +123,7 @@ class Worker:
             silence_s=settings.redis.command_timeout_s,
             control=self._reply_link,
             queues={keys.fetch_queue(shard): shard for shard in shards},
-            wait_for_room=self._threads.wait_for_room,
+            lane=self._threads,
             handle=self._fetches.handle,
         )
 

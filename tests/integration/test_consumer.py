@@ -25,6 +25,10 @@ class Slots:
     pulled: list[tuple[int, bytes]] = field(default_factory=list)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
+    def room(self) -> int:
+        """How many are free."""
+        return self.free
+
     async def wait_for_room(self) -> int:
         """Wait until a slot is free."""
         while not self.free:
@@ -77,7 +81,7 @@ async def pulling(server: RedisServer, prefix: str, slots: Slots) -> AsyncIterat
         silence_s=5,
         control=link,
         queues={f"{prefix}:{shard}": shard for shard in (4, 7)},
-        wait_for_room=slots.wait_for_room,
+        lane=slots,
         handle=slots.handle,
     )
     task = asyncio.create_task(consumer.run())
@@ -120,7 +124,7 @@ async def test_draining_ends_a_blocked_pop_at_once(
 ) -> None:
     """A consumer that waits for requests stops without waiting for its pop to time out."""
     async with pulling(redis_server, key_prefix, Slots(free=1)) as at_work:
-        await until(lambda: at_work.consumer._is_pulling)
+        await until(lambda: at_work.consumer.is_pulling)
         started = asyncio.get_running_loop().time()
         await at_work.consumer.drain()
         assert at_work.task.done()
