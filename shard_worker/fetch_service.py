@@ -8,7 +8,7 @@ from typing import Any
 
 import structlog
 
-from common.errors import ExpiredError, HedgerowError, LaneUnavailableError, WireError, WorkError
+from common.errors import ExpiredError, LaneUnavailableError, WireError, WorkError
 from common.server_clock import ServerClock
 from common.telemetry import Counters, Throttle
 from common.wire import (
@@ -24,6 +24,7 @@ from common.wire import (
     unpack_fetch_payload,
     unpack_request,
 )
+from shard_worker.error_text import error_line
 from shard_worker.lanes.thread_lane import ThreadLane
 from shard_worker.replier import Replier
 
@@ -121,11 +122,13 @@ class FetchService:
             self._counters.add("expired_in_lane")
             return
         except WorkError as error:
-            status, body = Status.FAILED, pack_body(Failure(error.code, str(error)))
+            status, body = Status.FAILED, pack_body(Failure(error.code, error_line(error)))
             self._counters.add(f"failed_{error.code}")
-        except (HedgerowError, OSError, ValueError) as error:
+        except Exception as error:
+            # Whatever it is, from SQLite or for want of a thread: who asked must hear of it.
             log.exception("fetch_failed", shard=shard)
-            status, body = Status.FAILED, pack_body(Failure("failed", f"reading failed: {error}"))
+            reason = f"reading failed: {error_line(error)}"
+            status, body = Status.FAILED, pack_body(Failure("failed", reason))
         now = time.monotonic()
         if now >= deadline:
             self._counters.add("expired_at_reply")
@@ -160,12 +163,12 @@ class FetchService:
             self._counters.add("enrich_late")
             return packed(documents, payload.fields, "enrich did not return in time", is_late=True)
         except LaneUnavailableError as error:
-            problem = f"enrich was not started: {error}"
+            problem = f"enrich was not started: {error_line(error)}"
         except Exception as error:
             self._counters.add("enrich_failed")
             if self._throttle.allows("enrich", time.monotonic()):
                 log.exception("enrich_failed", profile=payload.profile)
-            problem = f"enrich failed: {error}"
+            problem = f"enrich failed: {error_line(error)}"
         return packed(documents, payload.fields, problem)
 
 

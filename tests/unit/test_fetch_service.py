@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
@@ -9,7 +10,7 @@ from typing import Any, TypeVar, cast
 import msgpack
 import pytest
 
-from common.errors import ExpiredError, HedgerowError, LaneUnavailableError
+from common.errors import ExpiredError, HedgerowError, LaneUnavailableError, WorkError
 from common.telemetry import Counters
 from common.wire import (
     VERSION,
@@ -199,11 +200,16 @@ async def test_a_lane_without_threads_is_told_at_once(serving: Serving) -> None:
 
 
 @pytest.mark.parametrize(
-    "error", [HedgerowError("the store is locked"), OSError(5, "I/O error"), ValueError("not JSON")]
+    "error",
+    [
+        HedgerowError("the store is locked"),
+        OSError(5, "I/O error"),
+        ValueError("not JSON"),
+        sqlite3.DatabaseError("database disk image is malformed"),
+        RuntimeError("can't start new thread"),
+    ],
 )
-async def test_a_store_that_cannot_be_read_is_a_failure(
-    serving: Serving, error: HedgerowError | OSError | ValueError
-) -> None:
+async def test_a_store_that_cannot_be_read_is_a_failure(serving: Serving, error: Exception) -> None:
     """The reply is `failed` with the store's own words, and the next fetch is served."""
     serving.broken.append(error)
     await serving.pull(serving.request())
@@ -213,6 +219,16 @@ async def test_a_store_that_cannot_be_read_is_a_failure(
     serving.replies.sent.clear()
     await serving.pull(serving.request())
     assert serving.body.documents == [STORED["a"]]
+
+
+@pytest.mark.parametrize("kind", [WorkError, OSError])
+async def test_an_error_that_utf8_cannot_say_is_told_escaped(
+    serving: Serving, kind: type[WorkError | OSError]
+) -> None:
+    """Half of a surrogate pair, as in a file name, does not keep a failure from its reply."""
+    serving.lane.error = kind("no file \ud800.txt")
+    await serving.pull(serving.request())
+    assert serving.replies.failure.message.endswith("no file \\ud800.txt")
 
 
 async def test_malformed_requests_are_counted_and_dropped(serving: Serving) -> None:
