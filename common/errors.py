@@ -5,7 +5,7 @@ HedgerowError
 │   └── TooLargeError        an explicit limit was passed
 ├── NotFoundError            no such collection or document
 ├── ConflictError            the collection exists with another definition
-├── ConfigurationError       a setting, profile or hook cannot be used; raised at start
+├── ConfigurationError       a setting, profile or hook cannot be used, or Redis refuses us
 ├── WireError                a message that is malformed, oversized or of an unknown version
 ├── UnavailableError         nobody can answer now; carries when to try again
 │   ├── RedisUnavailableError
@@ -55,7 +55,11 @@ class ConflictError(HedgerowError):
 
 
 class ConfigurationError(HedgerowError):
-    """A setting, profile or hook cannot be used; raised at start."""
+    """A setting, profile or hook cannot be used, or Redis refuses what they make us ask.
+
+    It ends a process that starts. One that runs says so and tries again, since permissions and
+    passwords are changed, and put right, under running processes.
+    """
 
 
 class WireError(HedgerowError):

@@ -14,10 +14,11 @@ import structlog
 
 from common.config import Settings
 from common.control import Control, pause_s
-from common.errors import RedisUnavailableError, WorkError
+from common.errors import ConfigurationError, RedisUnavailableError, WorkError
 from common.keys import Keys
 from common.log import START, Entry, ShardLog, position
 from common.registry import Registry
+from common.telemetry import Throttle
 from shard_worker.indexer import pack_work
 from shard_worker.lanes.process_lane import ProcessLane
 from shard_worker.lanes.work import Work
@@ -72,6 +73,7 @@ class Applier:
         self._max_bytes = settings.limits.apply_batch_bytes
         self._reconnect_max_s = settings.redis.reconnect_max_s
         self._turn = asyncio.Lock()
+        self._throttle = Throttle(60.0)
         self._announced: dict[int, ShardState] = {}
 
     async def open(self) -> None:
@@ -122,6 +124,10 @@ class Applier:
                 failures += 1
                 _log.debug("log_unreachable", shard=shard, error=str(error))
                 await asyncio.sleep(pause_s(failures, self._reconnect_max_s))
+            except ConfigurationError as error:
+                failures += 1
+                self._tell_refused("log_refused", error, shard=shard)
+                await asyncio.sleep(pause_s(failures, MAX_PAUSE_S))
             except WorkError as error:
                 failures += 1
                 _log.warning("apply_failed", shard=shard, error=str(error), failures=failures)
@@ -162,10 +168,16 @@ class Applier:
             await self._log.trim_to(shard, slowest)
         self._announced[shard] = state
 
+    def _tell_refused(self, event: str, error: ConfigurationError, **where: int) -> None:
+        if self._throttle.allows(f"{event} {where}", asyncio.get_running_loop().time()):
+            _log.error(event, error=str(error), **where)
+
     async def _watch_backlog(self) -> None:
         while True:
             try:
                 self.backlog = await self._log.lengths(self._shards)
             except RedisUnavailableError as error:
                 _log.debug("backlog_unknown", error=str(error))
+            except ConfigurationError as error:
+                self._tell_refused("backlog_refused", error)
             await asyncio.sleep(BACKLOG_INTERVAL_S)

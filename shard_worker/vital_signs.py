@@ -1,13 +1,15 @@
 """Tells the cluster, twice a second, that this worker lives and what it holds."""
 
 import asyncio
+import time
 from collections.abc import Callable
 
 import structlog
 
-from common.errors import RedisUnavailableError
+from common.errors import ConfigurationError, RedisUnavailableError
 from common.heartbeat import Heartbeat
 from common.registry import Registry
+from common.telemetry import Throttle
 
 log = structlog.get_logger()
 
@@ -22,6 +24,7 @@ class VitalSigns:
         self._registry = registry
         self._compose = compose
         self._interval_s = interval_s
+        self._throttle = Throttle(60.0)
 
     async def run(self) -> None:
         """Beat until cancelled; while Redis is away there is nobody to tell."""
@@ -35,10 +38,13 @@ class VitalSigns:
             await self._registry.beat(self._compose())
         except RedisUnavailableError as error:
             log.debug("heartbeat_unsent", error=str(error))
+        except ConfigurationError as error:
+            if self._throttle.allows("refused", time.monotonic()):
+                log.error("heartbeat_refused", error=str(error))  # noqa: TRY400 - Redis says it all
 
     async def leave(self, worker: str) -> None:
         """Say that this worker will take no more requests."""
         try:
             await self._registry.forget_worker(worker)
-        except RedisUnavailableError as error:
+        except (RedisUnavailableError, ConfigurationError) as error:
             log.debug("leave_unsent", error=str(error))

@@ -1,0 +1,44 @@
+"""Following the logs, when Redis refuses to have them read."""
+
+import asyncio
+from unittest.mock import AsyncMock, Mock
+
+import pytest
+import structlog
+
+from common.config import Settings
+from common.control import Control
+from common.errors import ConfigurationError
+from common.keys import Keys
+from common.log import START, ShardLog
+from common.registry import Registry
+from shard_worker.applier import Applier
+from shard_worker.lanes.process_lane import ProcessLane
+from shard_worker.shard_report import ShardState
+from tests.unit.virtual_time import run_virtually
+
+
+def test_a_worker_that_redis_refuses_follows_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever Redis refuses, the applier goes on, says so once a minute, and does not spin."""
+    read = AsyncMock(side_effect=ConfigurationError("the server refuses XREAD"))
+    monkeypatch.setattr(ShardLog, "read", read)
+    monkeypatch.setattr(ShardLog, "lengths", read)
+    monkeypatch.setattr(ShardLog, "record_applied", AsyncMock(return_value={"r": START}))
+
+    async def scenario() -> None:
+        applier = Applier(
+            *(Mock(spec=Control), Keys(), AsyncMock(spec=Registry), Mock(spec=ProcessLane)),
+            *((0,), Settings(), lambda _state: None),
+        )
+        applier.states[0] = ShardState(0, "r", START, [])
+        running = asyncio.create_task(applier.run())
+        await asyncio.sleep(50.5)
+        assert not running.done()
+        running.cancel()
+        await asyncio.wait([running])
+
+    with structlog.testing.capture_logs() as logs:
+        run_virtually(scenario())
+    assert 60 < read.await_count < 200
+    events = sorted(line["event"] for line in logs if line["log_level"] == "error")
+    assert events == ["backlog_refused", "log_refused"]
