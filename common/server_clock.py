@@ -9,7 +9,7 @@ import time
 from collections import deque
 
 from common.errors import RedisUnavailableError
-from common.link import Link
+from common.link import CommandError, Link
 
 INTERVAL_S = 5.0
 FIRST_SAMPLES = 4  # round trips at each connection, before the first deadline is sent
@@ -78,8 +78,8 @@ async def keep_clock(link: Link, clock: ServerClock) -> None:
         if link.is_connected:
             try:
                 await _sample(link, clock)
-            except RedisUnavailableError:
-                continue  # the next connection starts anew
+            except (RedisUnavailableError, CommandError):
+                continue  # the next connection starts anew; one that is busy is asked again
 
 
 async def _sample(link: Link, clock: ServerClock) -> None:

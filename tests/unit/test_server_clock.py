@@ -1,9 +1,14 @@
 """The estimate of the server's clock."""
 
+import asyncio
+from unittest.mock import AsyncMock, Mock
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.server_clock import ServerClock
+from common.link import CommandError, Link
+from common.server_clock import ServerClock, keep_clock
+from tests.unit.virtual_time import run_virtually
 
 
 @given(
@@ -33,3 +38,22 @@ def test_an_instant_survives_the_way_there_and_back(offset_us: int, now: float) 
     clock.record(0.0, 0.0, offset_us)
     there_ms = clock.server_us(now) // 1000
     assert now - 0.0011 <= clock.monotonic_s(there_ms) <= now + 0.0001
+
+
+def test_a_busy_server_does_not_end_the_watch() -> None:
+    """A server that answers TIME with an error, for a while, is asked again."""
+    link = Mock(spec=Link, is_connected=True)
+    link.call = AsyncMock(side_effect=CommandError("BUSY Redis is busy running a script."))
+    clock = ServerClock()
+
+    async def scenario() -> None:
+        running = asyncio.create_task(keep_clock(link, clock))
+        await asyncio.sleep(60)
+        assert not running.done()
+        link.call = AsyncMock(return_value=(b"7", b"5"))
+        await asyncio.sleep(60)
+        running.cancel()
+        await asyncio.wait([running])
+
+    run_virtually(scenario())
+    assert clock.is_known
