@@ -16,7 +16,7 @@ import asyncio
 import random
 import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple, TypeVar
 
 import structlog
@@ -31,8 +31,13 @@ MAX_ATTEMPTS = 4
 FIRST_PAUSE_S = 0.05
 EVENTS_IDLE_S = 10.0  # a subscription that is silent for so long is asked whether it lives
 RECONNECTED = b"reconnected"
+# What closing a connection may raise, redis-py's own errors included; it is gone all the same.
+_CLOSE_ERRORS = (exceptions.RedisError, OSError)
 # What a server answers that cannot take a command now, though it could later.
-_NOT_NOW = ("MISCONF", "CLUSTERDOWN", "MASTERDOWN", "NOREPLICAS", "TRYAGAIN", "BUSY")
+# UNBLOCKED is for a blocked read whose server becomes a replica: a failover.
+_NOT_NOW = (
+    *("MISCONF", "CLUSTERDOWN", "MASTERDOWN", "NOREPLICAS", "TRYAGAIN", "BUSY", "UNBLOCKED"),
+)
 
 _T = TypeVar("_T")
 _log = structlog.get_logger()
@@ -94,6 +99,12 @@ def connection_pool(
             **options,
         }
     )
+
+
+async def close_pool(pool: ConnectionPool) -> None:
+    """Close every connection of a pool, those in use included, whatever becomes of them."""
+    with suppress(*_CLOSE_ERRORS):
+        await pool.disconnect()
 
 
 async def connect(settings: RedisSettings, wait_s: float = 0.0) -> "Control":
@@ -171,7 +182,7 @@ class Control:
 
     async def close(self) -> None:
         """Close every connection, those in use included."""
-        await self._pool.disconnect()
+        await close_pool(self._pool)
 
     async def execute(
         self, *command: bytes | str | float, retry: bool = True, block_s: float = 0.0
@@ -269,7 +280,9 @@ class Control:
                 tell = _log.warning if failures == 1 else _log.debug
                 tell("events_lost", channel=channel, error=str(error))
             finally:
-                await pubsub.aclose()  # type: ignore[no-untyped-call]  # redis-py leaves it bare
+                # Over TLS a server that hangs does not say goodbye, which redis-py takes ill.
+                with suppress(*_CLOSE_ERRORS):
+                    await pubsub.aclose()  # type: ignore[no-untyped-call]  # redis-py leaves it bare
             await asyncio.sleep(pause_s(failures, self.settings.reconnect_max_s))
 
     async def _next_message(self, pubsub: Any) -> dict[str, Any]:

@@ -32,7 +32,7 @@ from arq.connections import ArqRedis
 from arq.worker import Function, Worker, func
 
 from common.config import Settings
-from common.control import Control, connection_pool, pause_s, translated
+from common.control import Control, close_pool, connection_pool, pause_s, translated
 from common.errors import HedgerowError, RedisUnavailableError, WorkError
 from common.keys import Keys
 from common.registry import Registry
@@ -137,7 +137,7 @@ class Jobs:
                 group.create_task(self._follow(redis), name="statistics")
                 group.create_task(self._listen(), name="statistics events")
         finally:
-            await pool.disconnect()
+            await close_pool(pool)
 
     def tables(self) -> dict[str, str]:
         """Collection uid → version (hexadecimal) of the statistics that this worker ranks by."""

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from redis.asyncio.connection import AbstractConnection
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from common.config import RedisSettings
 from common.control import RECONNECTED, Control, ServerInfo, check_version, connect
@@ -156,6 +158,48 @@ async def test_a_refused_command_names_itself(redis_server: RedisServer, key_pre
         with pytest.raises(ConfigurationError, match="wrong kind"):
             await control.pipeline([("GET", key_prefix), ("LLEN", key_prefix)])
         assert await control.execute("GET", key_prefix) == b"text"
+
+
+async def test_a_read_that_a_failover_ends_is_an_outage(own_server: RedisServer) -> None:
+    """A server that becomes a replica while a read blocks on it is away, and not set up wrongly."""
+    async with connected(own_server) as control:
+        reading = asyncio.create_task(
+            control.execute(
+                "XREAD", "BLOCK", 5000, "STREAMS", "none", "0-0", retry=False, block_s=5
+            )
+        )
+
+        async def is_blocked() -> bool:
+            return bool((await control.execute("INFO", "clients"))["blocked_clients"])
+
+        await until(is_blocked)
+        await control.execute("REPLICAOF", "127.0.0.1", "1")
+        with pytest.raises(RedisUnavailableError, match="UNBLOCKED"):
+            await reading
+
+
+async def test_a_connection_that_cannot_be_closed_does_not_end_its_user(
+    own_server: RedisServer, key_prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Over TLS a frozen server makes closing fail: listeners go on, and nothing is raised."""
+    heard: list[bytes] = []
+    disconnect = AbstractConnection.disconnect
+
+    async def fail(connection: AbstractConnection, nowait: bool = False) -> None:
+        was_connected = connection.is_connected
+        await disconnect(connection, nowait)
+        if was_connected:
+            raise RedisTimeoutError("Timed out closing connection after 2.0")
+
+    async with connected(own_server) as control:
+        listener = asyncio.create_task(note(control.events(key_prefix), heard))
+        await until(lambda: heard == [RECONNECTED])
+        monkeypatch.setattr(AbstractConnection, "disconnect", fail)
+        own_server.stop(kill=True)
+        own_server.start()
+        await until(lambda: heard == [RECONNECTED] * 2)
+        listener.cancel()
+        await asyncio.wait([listener])
 
 
 async def test_events_arrive_and_come_back(own_server: RedisServer, key_prefix: str) -> None:
