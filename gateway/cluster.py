@@ -101,11 +101,7 @@ class LocalCluster:
         self._sync: asyncio.Task[None] | None = None
         self._lock = -1
         self._died: asyncio.Future[Died] = asyncio.get_running_loop().create_future()
-        self.supervisor = self._new_supervisor()
-
-    def _new_supervisor(self) -> Supervisor:
-        self._data.mkdir(parents=True, exist_ok=True)
-        return Supervisor(self._data, self._options.restart, self._note, self._on_death)
+        self.supervisor = Supervisor(self._data, options.restart, self._note, self._on_death)
 
     async def start(self) -> None:
         """Start everything; returns when every worker is live and the gateway is ready.
@@ -115,8 +111,7 @@ class LocalCluster:
                 folder holds. Nothing was started, or `stop` ends what was.
             UnavailableError: a process died at its start, or it took too long; says which.
         """
-        self._lock = lock_folder(self._data)
-        port = check_port(self._options.host, self._options.port)
+        port = self._claim()
         self.url = url_of(self._options.host, port)
         await self._start_redis()
         num_shards = await self._join_cluster()
@@ -172,6 +167,19 @@ class LocalCluster:
         return list(self._shards)
 
     # Starting
+
+    def _claim(self) -> int:
+        """Make the folder and the port ours; one that is taken leaves no new folder behind."""
+        if self._data.is_dir():  # who has it says more than who has the port
+            self._lock = lock_folder(self._data)
+        port = check_port(self._options.host, self._options.port)
+        if self._lock < 0:
+            try:
+                self._data.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise ConfigurationError(f"--data {self._data}: {error.strerror}") from error
+            self._lock = lock_folder(self._data)
+        return port
 
     async def _start_redis(self) -> None:
         if self._options.redis_url is not None:

@@ -91,8 +91,6 @@ class Supervisor:
         on_death: Callable[[str], Awaitable[None]],
     ) -> None:
         self._folder = folder
-        for name in ("logs", "run"):
-            (folder / name).mkdir(parents=True, exist_ok=True)
         self._policy = policy
         self._on_event = on_event
         self._on_death = on_death
@@ -107,6 +105,8 @@ class Supervisor:
         """
         logs = self._folder / "logs"
         if self._log_task is None:
+            for name in ("logs", "run"):
+                (self._folder / name).mkdir(parents=True, exist_ok=True)
             self._log_task = asyncio.create_task(self._watch_logs(), name="logs")
         for program in programs:
             log = ChildLog(logs / f"{program.name}.log")
