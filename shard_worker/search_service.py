@@ -25,6 +25,7 @@ from common.wire import (
     unpack_request,
     unpack_search_payload,
 )
+from shard_worker.error_text import error_line
 from shard_worker.lanes.process_lane import Done, ProcessLane, Work
 from shard_worker.replier import Replier
 from shard_worker.shard_state import ShardStates
@@ -183,4 +184,4 @@ def _read(message: bytes, max_bytes: int) -> _Search:
 
 def failure_body(error: WorkError) -> bytes:
     """The packed body of a failed reply."""
-    return pack_body(Failure(error.code, str(error)))
+    return pack_body(Failure(error.code, error_line(error)))

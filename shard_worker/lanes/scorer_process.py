@@ -31,6 +31,7 @@ from typing import Any
 import msgpack
 
 from common.errors import ExpiredError, WorkError
+from shard_worker.error_text import error_line
 from shard_worker.lanes.budget import Budget, Region
 
 _RECEIVE_BYTES = 262_144
@@ -70,7 +71,7 @@ def run_scorer(spec: ScorerSpec, channel: socket.socket, region: Region) -> None
         handler = _make_handler(spec)
     except Exception as error:  # noqa: BLE001 - whatever the factory raises is the start's outcome
         traceback.print_exception(error)
-        channel.sendall(packer.pack((os.getpid(), _last_line(error))))
+        channel.sendall(packer.pack((os.getpid(), error_line(error))))
         return
     # What exists now lives as long as the process: the collector need not look at it again.
     gc.collect()
@@ -119,10 +120,10 @@ def _run_batch(
             if type(body) is not bytes:
                 code, body = WorkError.code, f"the handler returned {type(body).__name__}"
         except WorkError as error:
-            code, body = error.code, str(error)
+            code, body = error.code, error_line(error)
         except Exception as error:  # noqa: BLE001 - a handler's bug ends its work, not the scorer
             traceback.print_exception(error)
-            code, body = WorkError.code, _last_line(error)
+            code, body = WorkError.code, error_line(error)
         ended_at = clock()
         current[0] = 0
         num_run += 1
@@ -145,10 +146,6 @@ def _make_handler(spec: ScorerSpec) -> Handler:
     if not callable(handler):
         raise TypeError(f"{spec.factory} returned {type(handler).__name__}, not a callable")
     return handler
-
-
-def _last_line(error: BaseException) -> str:
-    return traceback.format_exception_only(error)[-1].strip()
 
 
 def _volunteer_for_the_oom_killer() -> None:

@@ -73,6 +73,11 @@ def raise_at_start(_config: object) -> Handler:
     raise RuntimeError("no such index")
 
 
+def unspeakable_at_start(_config: object) -> Handler:
+    """A factory that fails with what UTF-8 cannot say."""
+    raise RuntimeError("no index " + os.fsdecode(b"\xff"))
+
+
 def exit_at_start(_config: object) -> Handler:
     """A factory that takes its process with it."""
     os._exit(7)
@@ -163,6 +168,12 @@ def _value_error(call: Call) -> bytes:
     raise ValueError("bad shard")
 
 
+def _unspeakable(call: Call) -> bytes:
+    """Raise what UTF-8 cannot say: the name of a file that is not UTF-8."""
+    kind = RankingError if call.argument == "ranking" else ValueError
+    raise kind("no file " + os.fsdecode(b"\xff"))
+
+
 def _no_bytes(call: Call) -> bytes:
     return "text"  # type: ignore[return-value]  # it is what a careless handler does
 
@@ -192,6 +203,7 @@ COMMANDS: dict[str, Callable[[Call], bytes]] = {
     "ignore-tripped": _ignore_tripped,
     "ranking-error": _ranking_error,
     "value-error": _value_error,
+    "unspeakable": _unspeakable,
     "no-bytes": _no_bytes,
     "remaining": _remaining,
     "ask-first-budget": _ask_first_budget,

@@ -98,6 +98,19 @@ async def test_what_the_handler_raises_is_the_works_error(tmp_path: Path) -> Non
         assert bench.pids() == pids
 
 
+async def test_an_error_that_utf8_cannot_say_is_told_escaped(tmp_path: Path) -> None:
+    """Half of a surrogate pair in an error's text ends its work alone; the scorer lives on."""
+    async with running(tmp_path, num_processes=1) as bench:
+        pids = bench.pids()
+        calls = [bench.submit(f"w unspeakable {kind}") for kind in ("ranking", "other")]
+        await bench.ended(*calls)
+        assert [str(call.error) for call in calls] == [
+            "no file \\udcff",
+            "ValueError: no file \\udcff",
+        ]
+        assert bench.pids() == pids
+
+
 async def test_a_callback_that_raises_harms_nobody_else(tmp_path: Path) -> None:
     """A bug in one on_done reaches the loop's exception handler, and the others are answered."""
     async with running(tmp_path, num_processes=1) as bench:
@@ -259,6 +272,7 @@ async def test_what_waits_without_room_is_refused_beyond_a_bound(tmp_path: Path)
     ("factory", "reason"),
     [
         ("tests.integration.misbehaving:raise_at_start", "RuntimeError: no such index"),
+        ("tests.integration.misbehaving:unspeakable_at_start", r"no index \\udcff"),
         ("tests.integration.misbehaving:exit_at_start", "exited with status 7"),
         ("tests.integration.misbehaving:nothing", "AttributeError"),
         ("tests.integration.absent:make", "ModuleNotFoundError"),

@@ -56,6 +56,10 @@ class Replies(Replier):
 
     def reply(self, reply_to: str, reply: Reply) -> None:
         """Note one."""
+        self.add(reply_to, reply)
+
+    def add(self, reply_to: str, reply: Reply) -> None:
+        """Note one that the caller would have flushed."""
         self.sent.append(Sent(reply_to, reply))
 
     @property

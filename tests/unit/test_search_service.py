@@ -167,6 +167,13 @@ def test_a_failure_in_the_lane_is_told_by_code_and_message(
     assert serving.counters.as_dict() == {f"failed_{error.code}": 1}
 
 
+def test_an_error_that_utf8_cannot_say_is_told_escaped(serving: Serving) -> None:
+    """Half of a surrogate pair, as in a file name, does not keep a failure from its reply."""
+    serving.pull(serving.request())
+    serving.lane.on_dones[0](Done(b"", 30, 400, WorkError("no file \ud800.txt")))
+    assert serving.replies.failure.message == "no file \\ud800.txt"
+
+
 def test_malformed_requests_are_counted_and_have_no_reply(serving: Serving) -> None:
     """Rubbish, an unknown version, a fetch, too many bytes: nobody to answer; others are served."""
     bad = [
