@@ -1,8 +1,10 @@
 """The lanes of a worker, as its settings size them."""
 
 import os
+from functools import partial
 
 from common.config import Settings, WorkerSettings
+from common.telemetry import configure_logging
 from shard_worker.indexer import IndexerConfig
 from shard_worker.lanes.process_lane import ProcessLane
 from shard_worker.lanes.quarantine import Quarantine
@@ -41,6 +43,7 @@ def scorer_lane(
         quarantine=quarantine,
         name="scorer",
         import_path=import_path,
+        prepare=partial(configure_logging, settings.log_level, settings.log_format),
     )
 
 
@@ -56,6 +59,7 @@ def indexer_lane(settings: Settings, shards: tuple[int, ...]) -> ProcessLane:
         kill_grace_ms=INDEXER_GRACE_MS,
         quarantine=None,
         name="indexer",
+        prepare=partial(configure_logging, settings.log_level, settings.log_format),
     )
 
 

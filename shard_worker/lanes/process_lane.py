@@ -67,6 +67,7 @@ class ProcessLane:
         quarantine: Quarantine | None,
         name: str,
         import_path: Sequence[str] = (),
+        prepare: Callable[[], None] | None = None,
     ) -> None:
         """Describe a lane; `start` starts it.
 
@@ -82,6 +83,7 @@ class ProcessLane:
             quarantine: refuses works that have killed scorers; None lets all in.
             name: shown in logs and as the processes' name.
             import_path: folders that the scorers put first on `sys.path`.
+            prepare: called first in each process, to log as this one does; picklable.
         """
         self._name = name
         self._num_processes = num_processes
@@ -95,7 +97,7 @@ class ProcessLane:
         )
         self._quarantine = quarantine
         self._crew = Crew(
-            ScorerSpec(name, factory, pickle.dumps(config), tuple(import_path)),
+            ScorerSpec(name, factory, pickle.dumps(config), tuple(import_path), prepare),
             num_processes,
             max_batch,
         )

@@ -8,8 +8,7 @@ Frames are MessagePack objects, one after the other:
                              body or message], …]]
 
 A batch's results go back in one frame, or in several when the batch runs long, so that its head
-does not wait for its tail. Tracebacks go to stderr, which is the worker's: logging is configured by
-entry points, and this is none.
+does not wait for its tail. Tracebacks and log lines go to stderr, which is the worker's.
 """
 
 import contextlib
@@ -50,12 +49,14 @@ class ScorerSpec:
         factory: "module:callable", called with the config once a process; returns the handler.
         config: the factory's argument, pickled.
         import_path: folders put before all others on `sys.path`.
+        prepare: called before the factory, such as to log as the worker does; picklable.
     """
 
     name: str
     factory: str
     config: bytes
     import_path: tuple[str, ...]
+    prepare: Callable[[], None] | None = None
 
 
 def run_scorer(spec: ScorerSpec, channel: socket.socket, region: Region) -> None:
@@ -68,6 +69,8 @@ def run_scorer(spec: ScorerSpec, channel: socket.socket, region: Region) -> None
     _volunteer_for_the_oom_killer()
     packer = msgpack.Packer(use_bin_type=True, autoreset=True)
     try:
+        if spec.prepare is not None:
+            spec.prepare()
         handler = _make_handler(spec)
     except Exception as error:  # noqa: BLE001 - whatever the factory raises is the start's outcome
         traceback.print_exception(error)

@@ -30,13 +30,18 @@ PROFILES = {
 
 @dataclass
 class Cluster:
-    """Worker processes over one server; shard n belongs to worker n % num_workers."""
+    """Worker processes over one server; shard n belongs to worker n % num_workers.
+
+    Attributes:
+        log: the file to which all workers' stderr is appended; None to share the test's own.
+    """
 
     server: RedisServer
     folder: Path
     num_shards: int = 4
     num_workers: int = 2
     environment: dict[str, str] = field(default_factory=dict)
+    log: Path | None = None
     workers: dict[int, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     @property
@@ -52,6 +57,10 @@ class Cluster:
         """The shards that a worker serves."""
         return list(range(worker, self.num_shards, self.num_workers))
 
+    def data(self, worker: int) -> Path:
+        """The data folder of a worker."""
+        return self.folder / f"data-{worker}"
+
     def start(self, worker: int) -> None:
         """Start one worker's process."""
         profiles = self.folder / "hedgerow.toml"
@@ -66,27 +75,29 @@ class Cluster:
             ),
             encoding="utf-8",
         )
-        self.workers[worker] = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "shard_worker.main", "--id", f"w{worker}"),
-                *("--shards", ",".join(map(str, self.shards_of(worker)))),
-                *("--num-shards", str(self.num_shards), "--redis", self.server.url),
-                *("--data", str(self.folder / f"data-{worker}")),
-            ],
-            cwd=ROOT,
-            env={
-                **os.environ,
-                "HEDGEROW_CONFIG": str(profiles),
-                "HEDGEROW_WORKER__SCORERS": "1",
-                "HEDGEROW_WORKER__THREADS": "2",
-                "HEDGEROW_WORKER__THREAD_TIMEOUT_S": "0.5",
-                "HEDGEROW_WORKER__HEARTBEAT_INTERVAL_S": "0.1",
-                "HEDGEROW_WORKER__HEARTBEAT_EXPIRY_S": "1.0",
-                "HEDGEROW_WORKER__QUARANTINE_EXPIRY_S": "60",
-                "HEDGEROW_REDIS__RECONNECT_MAX_S": "0.3",
-                **self.environment,
-            },
-        )
+        with contextlib.ExitStack() as opened:
+            self.workers[worker] = subprocess.Popen(
+                [
+                    *(sys.executable, "-m", "shard_worker.main", "--id", f"w{worker}"),
+                    *("--shards", ",".join(map(str, self.shards_of(worker)))),
+                    *("--num-shards", str(self.num_shards), "--redis", self.server.url),
+                    *("--data", str(self.data(worker))),
+                ],
+                cwd=ROOT,
+                env={
+                    **os.environ,
+                    "HEDGEROW_CONFIG": str(profiles),
+                    "HEDGEROW_WORKER__SCORERS": "1",
+                    "HEDGEROW_WORKER__THREADS": "2",
+                    "HEDGEROW_WORKER__THREAD_TIMEOUT_S": "0.5",
+                    "HEDGEROW_WORKER__HEARTBEAT_INTERVAL_S": "0.1",
+                    "HEDGEROW_WORKER__HEARTBEAT_EXPIRY_S": "1.0",
+                    "HEDGEROW_WORKER__QUARANTINE_EXPIRY_S": "60",
+                    "HEDGEROW_REDIS__RECONNECT_MAX_S": "0.3",
+                    **self.environment,
+                },
+                stderr=opened.enter_context(self.log.open("ab")) if self.log else None,
+            )
 
     def signal(self, worker: int, number: signal.Signals) -> None:
         """Send a signal to one worker's process."""

@@ -1,9 +1,11 @@
 """What the caller sees when parts of a real cluster are killed, stopped, crashed or hung."""
 
 import asyncio
+import inspect
 import signal
+import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from common.partition import shard_of
 from gateway.http.status_schema import StatusAnswer
 from gateway.result import SearchResult
 from gateway.service import Gateway
+from tests.integration import hooks
 from tests.integration.cluster import Cluster, all_live, ask, gateway_to, load, running_cluster
 from tests.servers import running_server
 from tests.waiting import until
@@ -36,9 +39,22 @@ def cluster() -> Iterator[Cluster]:
     with (
         tempfile.TemporaryDirectory(prefix="hedgerow-test-") as folder,
         running_server(Path(folder), "--appendonly", "yes") as server,
-        running_cluster(server, Path(folder)) as cluster,
+        running_cluster(server, Path(folder), log=Path(folder) / "workers.log") as cluster,
     ):
         yield cluster
+
+
+@pytest.fixture(autouse=True)
+def logged(cluster: Cluster) -> Iterator[Callable[[], str]]:
+    """What the workers have logged since the test began; it is shown when the test fails."""
+    assert cluster.log is not None
+    log, start = cluster.log, cluster.log.stat().st_size
+
+    def read() -> str:
+        return log.read_bytes()[start:].decode(errors="replace")
+
+    yield read
+    sys.stderr.write(read())
 
 
 async def prepared(gateway: Gateway) -> None:
@@ -50,6 +66,12 @@ def share(shards: list[int]) -> float:
     """The share of the documents that these shards own, by the documents' ids alone."""
     owners = [shard_of(document["id"], NUM_SHARDS) for document in DOCUMENTS]
     return sum(owner in shards for owner in owners) / len(owners)
+
+
+def line_of(function: Callable[..., object], text: str) -> int:
+    """The number of the first line of a function that contains `text`."""
+    lines, first = inspect.getsourcelines(function)
+    return first + next(at for at, line in enumerate(lines) if text in line)
 
 
 def outcomes_of(result: SearchResult) -> dict[int, Outcome]:
@@ -204,6 +226,23 @@ async def test_a_users_exception_is_told_in_its_last_line(cluster: Cluster) -> N
         for detail in failed.value.result.detail:
             assert detail.outcome is Outcome.FAILED
             assert "ValueError: no score for this" in detail.reason
+
+
+async def test_a_users_exception_is_logged_with_its_traceback(
+    cluster: Cluster, logged: Callable[[], str]
+) -> None:
+    """The worker's log has each frame down to the user's line, and not the documents."""
+    async with gateway_to(cluster) as gateway:
+        await prepared(gateway)
+        with pytest.raises(InsufficientCoverageError):
+            await ask(gateway, "hedges", "hedge raise", rank_profile="numbers")
+    for line in (
+        "Traceback (most recent call last)",
+        f'hooks.py", line {line_of(hooks.by_number, "raise ValueError")}, in by_number',
+        "ValueError: no score for this",
+    ):
+        assert line in logged()
+    assert "hedge number" not in logged()
 
 
 async def test_enrich_adds_to_the_winners(cluster: Cluster) -> None:
