@@ -8,12 +8,12 @@ import structlog
 
 from common.endpoint import Endpoint
 from common.errors import RedisUnavailableError
-from common.link import CommandError, Link, pack
+from common.link import CommandError, Handshake, Link, pack
 from shard_worker.replier import Replier
 
 log = structlog.get_logger()
 
-BLOCK_S = 1.0  # must end well before the link's silence_s, or what was popped could be lost
+LONGEST_BLOCK_S = 1.0
 PAUSE_AFTER_ERROR_S = 0.2
 MAX_POPS = 8  # in one pull; each that finds nothing costs the server half a microsecond
 
@@ -73,6 +73,8 @@ class Consumer:
         self._lane = lane
         self._handle = handle
         self._replier = replier
+        # Well before the link calls it silence, or what is popped then could be lost.
+        self._block_s = min(LONGEST_BLOCK_S, silence_s / 3)
         self._num_pops = 0
         self._answers: list[Any] = []  # to the pops of the pull under way
         # Done when no pull is under way.
@@ -109,7 +111,7 @@ class Consumer:
             try:
                 await self._control.call("CLIENT", "UNBLOCK", self._client_id)
             except (RedisUnavailableError, CommandError):
-                log.debug("unblock_failed")  # the pop ends by itself within BLOCK_S
+                log.debug("unblock_failed")  # the pop ends by itself, soon
         await asyncio.wait([self._task])
 
     @property
@@ -124,9 +126,9 @@ class Consumer:
         # Without this connection they are left to the replier's own.
         if self._replier is not None and self._link.is_connected:
             commands = self._replier.take()
-        commands.append(_pop(keys, room // num_pops, blocks=True))
+        commands.append(_pop(keys, room // num_pops, self._block_s))
         for first in range(1, num_pops):
-            commands.append(_pop(keys[first:] + keys[:first], room // num_pops, blocks=False))
+            commands.append(_pop(keys[first:] + keys[:first], room // num_pops))
         self._link.send_now(commands, [self._on_answer] * num_pops)
 
     def _on_answer(self, answer: Any) -> None:
@@ -159,10 +161,10 @@ class Consumer:
         if self.is_pulling:
             self._paused.set_result(error)
 
-    async def _learn_id(self, link: Link) -> None:
+    async def _learn_id(self, link: Handshake) -> None:
         self._client_id = await link.call("CLIENT", "ID")
 
 
-def _pop(keys: list[bytes], count: int, *, blocks: bool) -> bytes:
-    name, wait = (b"BLMPOP", (BLOCK_S,)) if blocks else (b"LMPOP", ())
+def _pop(keys: list[bytes], count: int, block_s: float | None = None) -> bytes:
+    name, wait = (b"LMPOP", ()) if block_s is None else (b"BLMPOP", (block_s,))
     return pack(name, *wait, len(keys), *keys, b"LEFT", b"COUNT", count)

@@ -70,7 +70,9 @@ class Pulling:
 
 
 @asynccontextmanager
-async def pulling(server: RedisServer, prefix: str, slots: Slots) -> AsyncIterator[Pulling]:
+async def pulling(
+    server: RedisServer, prefix: str, slots: Slots, silence_s: float = 5.0
+) -> AsyncIterator[Pulling]:
     """A consumer of shards 4 and 7 for the block."""
     endpoint = Endpoint.of(RedisSettings(url=server.url))
     link = Link(endpoint, name="test", silence_s=5)
@@ -78,7 +80,7 @@ async def pulling(server: RedisServer, prefix: str, slots: Slots) -> AsyncIterat
     consumer = Consumer(
         endpoint=endpoint,
         name="test-consumer",
-        silence_s=5,
+        silence_s=silence_s,
         control=link,
         queues={f"{prefix}:{shard}": shard for shard in (4, 7)},
         lane=slots,
@@ -169,3 +171,21 @@ async def test_it_pulls_again_from_a_server_that_came_back(own_server: RedisServ
         await until(lambda: at_work.link.is_connected)
         await at_work.push(4, "after")
         await until(lambda: len(slots.pulled) == 2)
+
+
+async def test_waiting_for_requests_is_not_taken_for_silence(own_server: RedisServer) -> None:
+    """However short the command timeout is, an idle consumer keeps its connection."""
+    async with pulling(own_server, "p", Slots(free=10), silence_s=0.3) as at_work:
+        await until(lambda: at_work.consumer.is_pulling)
+
+        async def connections() -> int:
+            stats = (await at_work.link.call("INFO", "stats")).decode().splitlines()
+            return int(
+                dict(line.split(":", 1) for line in stats if ":" in line)[
+                    "total_connections_received"
+                ]
+            )
+
+        before = await connections()
+        await asyncio.sleep(1.5)  # five times what counts as silence
+        assert await connections() == before
