@@ -92,10 +92,57 @@ class _Connection(asyncio.Protocol):
         await self.closed
 
 
+class Handshake:
+    """A connection that is being set up, for those alone who set it up.
+
+    Everybody else's commands wait for `Link.is_connected`.
+    """
+
+    def __init__(self, connection: _Connection) -> None:
+        self._connection = connection
+
+    async def call(self, *parts: bytes | str | float) -> Any:
+        """Send a command and wait for its reply.
+
+        Raises:
+            CommandError: Redis answered with an error.
+            RedisUnavailableError: the connection was lost first.
+        """
+        return await _answer(self._send, pack(*parts))
+
+    def subscribe(self, channel: str) -> None:
+        """Ask for a channel's messages; its confirmation comes as a message too."""
+        self._connection.write(pack("SUBSCRIBE", channel))
+
+    def _send(self, command: bytes, on_reply: OnReply) -> None:
+        if self._connection.closed.done():
+            on_reply(RedisUnavailableError("the connection to Redis was lost"))
+            return
+        self._connection.pending.append(on_reply)
+        self._connection.write(command)
+
+
+async def _answer(send: Callable[[bytes, OnReply], None], command: bytes) -> Any:
+    future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+    def settle(reply: Any) -> None:
+        if not future.done():
+            future.set_result(reply)
+
+    send(command, settle)
+    reply = await future
+    if isinstance(reply, RedisUnavailableError):
+        raise reply
+    if isinstance(reply, hiredis.ReplyError):
+        raise CommandError(str(reply))
+    return reply
+
+
 class Link:
     """A connection that comes back by itself, with jittered backoff.
 
-    A command that is sent while there is no connection fails at once with RedisUnavailableError.
+    A command that is sent while there is no connection, or one that is still being set up, fails
+    at once with RedisUnavailableError: between AUTH and SELECT it would go to another database.
     A connection on which an answer is overdue by `silence_s` is given up: the server hangs, or the
     network has swallowed it.
     """
@@ -106,7 +153,7 @@ class Link:
         *,
         name: str,
         silence_s: float,
-        on_connect: "Callable[[Link], Awaitable[None]] | None" = None,
+        on_connect: Callable[[Handshake], Awaitable[None]] | None = None,
         on_disconnect: Callable[[], None] | None = None,
         on_message: OnReply | None = None,
     ) -> None:
@@ -116,7 +163,8 @@ class Link:
             endpoint: where to connect.
             name: shown by CLIENT LIST.
             silence_s: longest wait for an answer that is due, in s.
-            on_connect: awaited on each new connection before it counts as connected.
+            on_connect: awaited on each new connection before it counts as connected, with which it
+                may speak already.
             on_disconnect: called each time a connection is lost.
             on_message: given what arrives unasked: Pub/Sub messages.
         """
@@ -170,7 +218,7 @@ class Link:
                 connection is lost first. Never called from within `send` while connected.
         """
         connection = self._connection
-        if connection is None:
+        if connection is None or not self._is_connected.is_set():
             on_reply(RedisUnavailableError("there is no connection to Redis"))
             return
         if not connection.pending:
@@ -190,7 +238,7 @@ class Link:
             on_replies: given the replies, in order; one for each command that is answered.
         """
         connection = self._connection
-        if connection is None:
+        if connection is None or not self._is_connected.is_set():
             for on_reply in on_replies:
                 on_reply(RedisUnavailableError("there is no connection to Redis"))
             return
@@ -207,24 +255,7 @@ class Link:
             CommandError: Redis answered with an error.
             RedisUnavailableError: there is no connection, or it was lost first.
         """
-        future: asyncio.Future[Any] = self._loop.create_future()
-
-        def settle(reply: Any) -> None:
-            if not future.done():
-                future.set_result(reply)
-
-        self.send(pack(*parts), settle)
-        reply = await future
-        if isinstance(reply, RedisUnavailableError):
-            raise reply
-        if isinstance(reply, hiredis.ReplyError):
-            raise CommandError(str(reply))
-        return reply
-
-    def subscribe(self, channel: str) -> None:
-        """Ask for a channel's messages; its confirmation comes as a message too."""
-        if self._connection is not None:
-            self._write_unanswered(pack("SUBSCRIBE", channel))
+        return await _answer(self.send, pack(*parts))
 
     def ping_subscribed(self) -> None:
         """Ask a subscribed connection for a sign of life, which comes as a message."""
@@ -267,14 +298,15 @@ class Link:
             connection = await self._open()
             self._connection = connection
             try:
+                handshake = Handshake(connection)
                 if endpoint.password is not None:
                     user = (endpoint.username,) if endpoint.username else ()
-                    await self.call("AUTH", *user, endpoint.password)
+                    await handshake.call("AUTH", *user, endpoint.password)
                 if endpoint.database:
-                    await self.call("SELECT", endpoint.database)
-                await self.call("CLIENT", "SETNAME", self.name)
+                    await handshake.call("SELECT", endpoint.database)
+                await handshake.call("CLIENT", "SETNAME", self.name)
                 if self._on_connect is not None:
-                    await self._on_connect(self)
+                    await self._on_connect(handshake)
                 self._is_connected.set()
             except BaseException:
                 connection.abort()

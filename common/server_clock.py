@@ -9,7 +9,7 @@ import time
 from collections import deque
 
 from common.errors import RedisUnavailableError
-from common.link import CommandError, Link
+from common.link import CommandError, Handshake, Link
 
 INTERVAL_S = 5.0
 FIRST_SAMPLES = 4  # round trips at each connection, before the first deadline is sent
@@ -60,7 +60,7 @@ class ServerClock:
         return (server_ms * 1000 - self.offset_us) / 1e6
 
 
-async def read_clock(link: Link, clock: ServerClock) -> None:
+async def read_clock(link: Handshake, clock: ServerClock) -> None:
     """Start the estimate anew over a connection just made: another server may answer now.
 
     Raises:
@@ -82,7 +82,7 @@ async def keep_clock(link: Link, clock: ServerClock) -> None:
                 continue  # the next connection starts anew; one that is busy is asked again
 
 
-async def _sample(link: Link, clock: ServerClock) -> None:
+async def _sample(link: Handshake | Link, clock: ServerClock) -> None:
     sent_at = time.monotonic()
     seconds, micros = await link.call("TIME")
     clock.record(sent_at, time.monotonic(), int(seconds) * 1_000_000 + int(micros))

@@ -12,7 +12,7 @@ from common.config import LimitSettings, RedisSettings
 from common.endpoint import Endpoint
 from common.errors import RedisUnavailableError, WireError
 from common.keys import Keys
-from common.link import Link, OnReply, pack, unanswered
+from common.link import Handshake, Link, OnReply, pack, unanswered
 from common.server_clock import ServerClock, keep_clock, read_clock
 from common.telemetry import Counters, Throttle
 from common.wire import Kind, unpack_replies
@@ -203,10 +203,10 @@ class RedisTransport:
         for sink in list(self._sinks.values()):
             sink.on_lost("the connection to Redis was lost")
 
-    async def _subscribe(self, link: Link) -> None:
+    async def _subscribe(self, link: Handshake) -> None:
         self._is_subscribed.clear()
         link.subscribe(self.reply_to)
         await self._is_subscribed.wait()
 
-    async def _read_clock(self, link: Link) -> None:
+    async def _read_clock(self, link: Handshake) -> None:
         await read_clock(link, self.clock)

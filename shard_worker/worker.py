@@ -16,7 +16,7 @@ from common.endpoint import Endpoint
 from common.errors import ConfigurationError
 from common.heartbeat import Heartbeat
 from common.keys import Keys
-from common.link import Link
+from common.link import Handshake, Link
 from common.registry import Registry
 from common.server_clock import ServerClock, keep_clock, read_clock
 from common.telemetry import Counters, LagWatch
@@ -209,7 +209,7 @@ class Worker:
         #    them. A thread that hangs does not hold up the exit.
         await _cancel(watchers)
 
-    async def _read_clock(self, link: Link) -> None:
+    async def _read_clock(self, link: Handshake) -> None:
         await read_clock(link, self._clock)
 
     def _heartbeat(self) -> Heartbeat:

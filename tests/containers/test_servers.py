@@ -17,7 +17,7 @@ from common.endpoint import Endpoint
 from common.errors import ConfigurationError, RedisUnavailableError
 from common.heartbeat import Heartbeat
 from common.keys import Keys
-from common.link import CommandError, Link
+from common.link import CommandError, Handshake, Link
 from common.log import START, Delete, ShardLog, pack_op
 from common.registry import Registry
 from tests.containers.servers import Server, running_server
@@ -108,11 +108,19 @@ async def test_the_documented_rights_suffice_for_the_data_plane(server: Server) 
         if isinstance(message, list) and message[0] != b"pong":  # pings keep the link watched
             heard.put_nowait(message)
 
-    subscriber = Link(Endpoint.of(server.settings), name="replies", silence_s=2.0, on_message=hear)
+    async def subscribe(handshake: Handshake) -> None:
+        handshake.subscribe(keys.reply_channel("g"))
+
+    subscriber = Link(
+        Endpoint.of(server.settings),
+        name="replies",
+        silence_s=2.0,
+        on_connect=subscribe,
+        on_message=hear,
+    )
     async with linked(server.settings) as gateway, linked(server.settings) as worker:
         await subscriber.start(timeout_s=PATIENCE_S)
         try:
-            subscriber.subscribe(keys.reply_channel("g"))
             assert (await heard.get())[0] == b"subscribe"
             queue = keys.search_queue(0)
             client = await worker.call("CLIENT", "ID")

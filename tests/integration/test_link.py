@@ -12,7 +12,7 @@ import pytest
 from common.config import RedisSettings
 from common.endpoint import Endpoint
 from common.errors import RedisUnavailableError
-from common.link import CommandError, Link, pack
+from common.link import CommandError, Handshake, Link, pack
 from tests.servers import RedisServer
 from tests.waiting import until
 
@@ -115,7 +115,7 @@ async def test_messages_arrive_on_a_subscribed_link(
     """What is published reaches `on_message` in order, after the subscription is confirmed."""
     heard: list[Any] = []
 
-    async def subscribe(link: Link) -> None:
+    async def subscribe(link: Handshake) -> None:
         link.subscribe(key_prefix)
 
     async with (
@@ -151,3 +151,33 @@ async def test_it_authenticates_and_selects(own_server: RedisServer) -> None:
             await refused.start(0.3)
     finally:
         await refused.close()
+
+
+async def test_nothing_goes_out_before_the_connection_is_set_up(own_server: RedisServer) -> None:
+    """What is sent while a link authenticates and selects is refused, and reaches no database."""
+    async with linked(own_server) as other:
+        await other.call("ACL", "SETUSER", "hedge", "on", ">row", "~*", "&*", "+@all")
+        where = endpoint(f"{own_server.url}?db=3", username="hedge", password="row")
+        refusals: list[Any] = []
+        selected: list[Any] = []
+
+        async def look(handshake: Handshake) -> None:
+            selected.append(await handshake.call("CLIENT", "INFO"))
+
+        link = Link(where, name="test", silence_s=5, on_connect=look)
+        starting = asyncio.create_task(link.start(5))
+        num_tried = 0
+        while not link.is_connected:
+            link.send(pack("SET", "early", "1"), refusals.append)
+            link.send_now([pack("SET", "early", "1")], [refusals.append])
+            num_tried += 2
+            await asyncio.sleep(0)
+        await starting
+        try:
+            assert await link.call("EXISTS", "early") == 0
+            assert await other.call("EXISTS", "early") == 0  # in database 0
+        finally:
+            await link.close()
+    assert b"db=3" in selected[0]
+    assert len(refusals) == num_tried > 4
+    assert all(isinstance(refusal, RedisUnavailableError) for refusal in refusals)
