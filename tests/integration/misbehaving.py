@@ -6,6 +6,7 @@ file, so that a test sees how often each work was started, and by whom.
 
 import ctypes
 import os
+import resource
 import signal
 import sys
 import time
@@ -174,6 +175,19 @@ def _unspeakable(call: Call) -> bytes:
     raise kind("no file " + os.fsdecode(b"\xff"))
 
 
+def _exhaust(call: Call) -> bytes:
+    """Take memory without end, in a process that may have so many MiB more than it has."""
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    limit = pages * resource.getpagesize() + int(call.argument) * 2**20
+    resource.setrlimit(resource.RLIMIT_AS, (limit, resource.getrlimit(resource.RLIMIT_AS)[1]))
+    taken = []
+    try:
+        while True:
+            taken.append(bytearray(2**20))
+    finally:
+        note(call.config, f"{call.name}-exhausted")
+
+
 def _no_bytes(call: Call) -> bytes:
     return "text"  # type: ignore[return-value]  # it is what a careless handler does
 
@@ -204,6 +218,7 @@ COMMANDS: dict[str, Callable[[Call], bytes]] = {
     "ranking-error": _ranking_error,
     "value-error": _value_error,
     "unspeakable": _unspeakable,
+    "exhaust": _exhaust,
     "no-bytes": _no_bytes,
     "remaining": _remaining,
     "ask-first-budget": _ask_first_budget,

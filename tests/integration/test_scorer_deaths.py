@@ -91,6 +91,42 @@ async def test_a_scorer_killed_from_outside_is_replaced_and_its_work_done(tmp_pa
         assert victim not in bench.pids()
 
 
+async def test_a_work_that_runs_out_of_memory_fails_alone(tmp_path: Path) -> None:
+    """Under a limit of its address space: MemoryError ends that work, and its scorer goes on."""
+    async with running(tmp_path, num_processes=1) as bench:
+        greedy = bench.submit("greedy exhaust 64")
+        modest = [bench.submit(f"w{at} echo") for at in range(5)]
+        await bench.ended(greedy, *modest)
+        assert bench.config.starts()["greedy-exhausted"] == 1
+        assert type(greedy.error) is WorkError
+        assert "MemoryError" in str(greedy.error)
+        assert [call.body for call in modest] == [b"w%d" % at for at in range(5)]
+        assert set(bench.config.pids("w4")) == set(bench.config.pids("greedy"))
+        load = bench.lane.load()
+        assert (load["crashes"], load["killed"], load["restarts"]) == (0, 0, 0)
+
+
+async def test_the_kernel_takes_a_scorer_before_the_worker(tmp_path: Path) -> None:
+    """The out-of-memory killer prefers scorers; one that it kills has its work done by the next."""
+    own = oom_score_adj(os.getpid())
+    async with running(tmp_path, num_processes=1) as bench:
+        call = bench.submit("a sleep 0.2")
+        victim = await bench.started("a")
+        assert oom_score_adj(victim) > own
+        assert oom_score_adj(parent_of(victim)) == own
+        os.kill(victim, signal.SIGKILL)
+        await bench.ended(call)
+        assert call.body == b"a"
+        await bench.whole()
+        (successor,) = bench.pids()
+        assert oom_score_adj(successor) > own
+
+
+def oom_score_adj(pid: int) -> int:
+    """How readily the kernel's out-of-memory killer takes a process: proc_pid_oom_score_adj(5)."""
+    return int(Path(f"/proc/{pid}/oom_score_adj").read_text())
+
+
 async def test_a_crash_past_the_deadline_is_not_tried_again(tmp_path: Path) -> None:
     """A retry that nobody waits for is not made."""
     async with running(tmp_path, num_processes=1) as bench:
