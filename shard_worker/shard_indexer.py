@@ -19,12 +19,14 @@ from common.errors import WireError
 from common.log import Op, position, unpack_op
 from shard_worker.ballast import balance
 from shard_worker.changes import Changes
+from shard_worker.folder_lock import FolderLock
 from shard_worker.shard_report import MAX_FIRST_IDS, CollectionReport, ShardState
 from shard_worker.store import Store
 from shard_worker.term_statistics import collect, pack
 from shard_worker.text_index import TextIndex, TextIndexError, TextIndexWriter
 
 MAX_OPEN_WRITERS = 8
+LOCK_WAIT_S = 10.0  # for the indexer of a worker that drains
 DROP_SLICE = 5000  # documents removed in one transaction
 
 _log = structlog.get_logger()
@@ -34,7 +36,12 @@ class ShardIndexer:
     """One shard's store and text indexes, opened for writing."""
 
     def __init__(
-        self, folder: Path, shard: int, memory_bytes: int, max_writers: int = MAX_OPEN_WRITERS
+        self,
+        folder: Path,
+        shard: int,
+        memory_bytes: int,
+        max_writers: int = MAX_OPEN_WRITERS,
+        lock_wait_s: float = LOCK_WAIT_S,
     ) -> None:
         """Open a shard.
 
@@ -43,21 +50,33 @@ class ShardIndexer:
             shard: its number.
             memory_bytes: memory of one text index's writer while it has uncommitted changes.
             max_writers: how many collections' writers stay open; each has a few threads.
+            lock_wait_s: how long to wait while another indexer has the folder, in s.
+
+        Raises:
+            ConfigurationError: another indexer has the folder, or its store is of another format.
         """
         self.shard = shard
         self._max_writers = max_writers
         self._folder = folder
         self._memory_bytes = memory_bytes
-        self._store = Store.open(folder / "store.sqlite")
         self._writers: dict[str, TextIndexWriter] = {}  # the last used is last
         self._reports: dict[str, CollectionReport] = {}
-        self._remove_orphans()
+        self._lock = FolderLock(folder, lock_wait_s)
+        try:
+            self._store = Store.open(folder / "store.sqlite")
+            self._remove_orphans()
+        except BaseException:
+            self._lock.release()
+            raise
 
     def close(self) -> None:
         """Close everything; waits for merges."""
-        while self._writers:
-            self._writers.pop(next(iter(self._writers))).close()
-        self._store.close()
+        try:
+            while self._writers:
+                self._writers.pop(next(iter(self._writers))).close()
+            self._store.close()
+        finally:
+            self._lock.release()
 
     def state(self) -> ShardState:
         """What the shard holds now."""

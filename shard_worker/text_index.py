@@ -24,6 +24,7 @@ from shard_worker.schema import (
 
 FORMAT = 1
 _ABOUT = "hedgerow.json"
+_ABSENT = (FileNotFoundError, NotADirectoryError)
 _REBUILD_COMMIT = 20_000  # documents; bounds what one rebuild holds in memory beside the writer
 
 _log = structlog.get_logger()
@@ -60,6 +61,7 @@ class TextIndex:
 
         Raises:
             TextIndexError: there is no index, it is damaged, or it is being rebuilt.
+            OSError: the system does not let it be read now.
         """
         return cls(path)
 
@@ -152,7 +154,10 @@ class TextIndexWriter:
         self.is_new = False
         self._epoch: int = _read_about(path, is_complete=False)["epoch"]
         self._opstamp = _read_opstamp(path)
-        self._writer = index.writer(memory_bytes, num_threads=1)
+        try:
+            self._writer = index.writer(memory_bytes, num_threads=1)
+        except ValueError as error:
+            raise _refusal(path, error) from error
         # A kill in the middle of a commit leaves files that the next commit, which counts its
         # operations from the same number, would fail to create.
         self._writer.garbage_collect_files()
@@ -166,14 +171,18 @@ class TextIndexWriter:
             path: the index's folder.
             collection: its definition, with fields.
             memory_bytes: what the writer may use before it flushes a segment.
+
+        Raises:
+            OSError: another writer has it, or the system does not let it be opened now; what is
+                there stays as it is.
         """
         try:
             _check_analysis(_read_about(path), collection)
             return cls(path, collection, _open_index(path, collection), memory_bytes)
-        except (TextIndexError, ValueError, OSError) as error:
+        except TextIndexError as error:
             if path.exists():
                 _log.warning("text_index_made_anew", path=str(path), reason=str(error))
-        shutil.rmtree(path, ignore_errors=True)
+                shutil.rmtree(path)
         path.mkdir(parents=True)
         index = tantivy.Index(make_schema(collection), path=str(path))
         index.register_tokenizer(ANALYSER, make_analyser(collection.language))
@@ -276,9 +285,18 @@ def _open_index(path: Path, collection: Collection) -> tantivy.Index:
         # Readers are replaced when the indexer says so; watching the folder would cost a thread.
         index.config_reader("manual")
         index.searcher()
-    except (ValueError, OSError) as error:
-        raise TextIndexError(f"{path}: {error}") from error
+    except ValueError as error:
+        raise _refusal(path, error) from error
     return index
+
+
+def _refusal(path: Path, error: ValueError) -> TextIndexError | OSError:
+    """What tantivy's one kind of error means: damage, or that the index cannot be had now."""
+    text = f"{path}: {error}"
+    # Its text alone tells them apart: a lock that another writer holds, or a call that the system
+    # refused ("Os { code: 24, …"). An index must not be deleted for either.
+    is_refused = "LockBusy" in text or "Os { code" in text or "(os error" in text
+    return OSError(text) if is_refused else TextIndexError(text)
 
 
 def _read_about(path: Path, *, is_complete: bool = True) -> dict[str, Any]:
@@ -288,7 +306,7 @@ def _read_about(path: Path, *, is_complete: bool = True) -> dict[str, Any]:
             raise TextIndexError(f"{path} has format {about['format']}; this version has {FORMAT}")
         if is_complete and not about["is_complete"]:
             raise TextIndexError(f"{path}: its rebuild has not ended")
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (*_ABSENT, ValueError, KeyError, TypeError) as error:
         raise TextIndexError(f"{path}: {error}") from error
     return about
 
@@ -317,5 +335,5 @@ def _write_about(
 def _read_opstamp(path: Path) -> int:
     try:
         return int(json.loads((path / "meta.json").read_bytes())["opstamp"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (*_ABSENT, ValueError, KeyError, TypeError) as error:
         raise TextIndexError(f"{path}: {error}") from error

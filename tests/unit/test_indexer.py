@@ -6,6 +6,7 @@ is opened anew. tests/integration/test_kill_during_load.py does the same with SI
 
 import json
 import tempfile
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.collection import define
+from common.errors import ConfigurationError
 from common.log import START, Create, Delete, Drop, Entry, Op, Upsert, pack_op, position
 from shard_worker.indexer import IndexerConfig, make_indexer, pack_work
 from shard_worker.shard_indexer import ShardIndexer
@@ -173,6 +175,22 @@ def test_a_rebuild_that_is_cut_off_is_done_again(tmp_path: Path) -> None:
     _, indexed = found(tmp_path, indexer.apply("2-0", [pack_op(Create(changed.to_json()))]))
     assert indexed == {"u0": sorted(one for one, _ in documents)}
     indexer.close()
+
+
+def test_a_folder_has_one_indexer_at_a_time(tmp_path: Path) -> None:
+    """A second one is refused, touches nothing, and is let in once the first has ended."""
+    first = ShardIndexer(tmp_path, 0, MEMORY)
+    batch = [pack_op(Create(BOOKS.to_json())), pack_op(Upsert("u0", [("a", body("a", 1))]))]
+    state = first.apply("1-0", batch)
+    with pytest.raises(ConfigurationError, match=str(tmp_path)):
+        ShardIndexer(tmp_path, 0, MEMORY, lock_wait_s=0.0)
+    assert found(tmp_path, state)[1] == {"u0": ["a"]}
+    ending = threading.Timer(0.2, first.close)
+    ending.start()
+    second = ShardIndexer(tmp_path, 0, MEMORY)
+    ending.join()
+    assert second.state() == state
+    second.close()
 
 
 def test_a_large_collection_is_dropped_in_slices(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given, settings
@@ -119,6 +120,21 @@ def test_a_damaged_index_is_made_anew_and_rebuilt(folder: Path, damage: str) -> 
     assert writer.rebuild([("1", json.dumps({"title": "one"}).encode())]) == 1
     assert not writer.is_new
     writer.close()
+    assert ids(TextIndex.open(folder), "title:one") == {"1"}
+
+
+def test_an_index_that_cannot_be_had_now_is_not_deleted(folder: Path) -> None:
+    """Neither another writer's lock nor a file that may not be read is taken for damage."""
+    writer = TextIndexWriter.open(folder, COLLECTION)
+    writer.rebuild([("1", json.dumps({"title": "one"}).encode())])
+    with pytest.raises(OSError, match="LockBusy"):
+        TextIndexWriter.open(folder, COLLECTION)
+    writer.close()
+    with (
+        patch.object(Path, "read_bytes", side_effect=PermissionError("not now")),
+        pytest.raises(PermissionError),
+    ):
+        TextIndexWriter.open(folder, COLLECTION)
     assert ids(TextIndex.open(folder), "title:one") == {"1"}
 
 
