@@ -1,0 +1,112 @@
+"""SIGKILL of real shard workers at random moments of a load: every accepted document is there."""
+
+import asyncio
+import json
+import random
+import sys
+import tempfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.service import Gateway
+from shard_worker.store import Store
+from tests.integration.cluster import Cluster, all_live, ask, gateway_to, running_cluster
+from tests.servers import running_server
+from tests.waiting import until
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
+
+NUM_KILLS = 5
+NUM_IDS = 900  # a search shows at most 1,000 hits
+COLLECTION = "books"
+
+Document = dict[str, Any]
+
+
+async def ndjson(documents: list[Document]) -> AsyncIterator[bytes]:
+    """Documents as a stream."""
+    for document in documents:
+        yield json.dumps(document).encode() + b"\n"
+
+
+async def write(gateway: Gateway, rng: random.Random, stop: asyncio.Event) -> dict[str, Document]:
+    """Load and delete at random until told to stop; returns what must be there, by id."""
+    model: dict[str, Document] = {}
+    number = 0
+    while not stop.is_set():
+        documents: list[Document] = []
+        for _ in range(rng.randrange(1, 300)):
+            number += 1
+            one = f"d{rng.randrange(NUM_IDS)}"
+            documents.append({"id": one, "title": f"every word{number}", "number": number})
+        report = await gateway.documents.load(COLLECTION, ndjson(documents), "logged")
+        assert (report.accepted, report.rejected) == (len(documents), [])
+        model.update({document["id"]: document for document in documents})
+        for one in rng.sample(sorted(model), k=min(3, len(model))):
+            await gateway.documents.delete(COLLECTION, one, "logged")
+            del model[one]
+        await asyncio.sleep(0.005)
+    return model
+
+
+def stored(cluster: Cluster, uid: str) -> dict[str, Document]:
+    """Every document in the workers' stores, by id; fails where one is there twice."""
+    found: dict[str, Document] = {}
+    for worker in cluster.workers:
+        for shard in cluster.shards_of(worker):
+            path = cluster.data(worker) / "shards" / str(shard) / "store.sqlite"
+            store = Store.open(path, read_only=True)
+            for one, body in store.scan(uid):
+                assert one not in found
+                found[one] = json.loads(body)
+            store.close()
+    return found
+
+
+async def test_workers_killed_during_a_load_lose_and_double_nothing() -> None:
+    """Search and stores end as a dictionary says, whichever workers are killed, and when."""
+    seed = random.randrange(2**32)
+    rng = random.Random(seed)
+    sys.stdout.write(f"seed {seed}\n")  # pytest shows it when the test fails
+    with (
+        tempfile.TemporaryDirectory(prefix="hedgerow-test-") as folder,
+        running_server(Path(folder)) as server,
+        running_cluster(server, Path(folder)) as cluster,
+    ):
+        async with gateway_to(cluster) as gateway:
+            definition = {"fields": {"title": "text", "number": "integer"}}
+            uid = (await gateway.collections.put(COLLECTION, definition)).uid
+            stop = asyncio.Event()
+            writer = asyncio.create_task(write(gateway, random.Random(seed), stop))
+            try:
+                for _ in range(NUM_KILLS):
+                    await asyncio.sleep(rng.uniform(0.1, 1.0))
+                    for worker in rng.sample(sorted(cluster.workers), k=rng.choice([1, 1, 2])):
+                        await asyncio.to_thread(cluster.kill, worker)
+                        cluster.start(worker)
+                    if rng.random() < 0.6:  # else the next kill may meet one that just starts
+                        await all_live(gateway)
+            finally:
+                stop.set()
+                await asyncio.wait([writer])
+            model = writer.result()
+            await all_live(gateway)
+            # A load of nothing waits until all that was logged before can be found.
+            assert (await gateway.documents.load(COLLECTION, ndjson([]), "applied")).is_applied
+
+            async def all_are_counted() -> bool:
+                result = await ask(gateway, COLLECTION, "every", k=1000)
+                return result.coverage.is_full and result.total_hits.value == len(model)
+
+            await until(all_are_counted, 30)
+            result = await ask(gateway, COLLECTION, "every", k=1000)
+            assert len(result.hits) == len(model)
+            assert {hit.id: hit.fields for hit in result.hits} == model
+            assert stored(cluster, uid) == model
+            for document in rng.sample(sorted(model.values(), key=lambda one: one["id"]), k=20):
+                own = document["title"].split()[1]
+                hits = (await ask(gateway, COLLECTION, own)).hits
+                assert [hit.id for hit in hits] == [document["id"]]
