@@ -121,10 +121,21 @@ class Crew:
 
     def _start_launcher(self) -> None:
         self._launcher_started_at = time.monotonic()
-        self._launcher = LauncherLink(self._spec, self._fd, self._num_scorers, self._max_batch)
-        self._launcher.start(self)
+        launcher = LauncherLink(self._spec, self._fd, self._num_scorers, self._max_batch)
+        try:
+            launcher.start(self)
+        except OSError as error:  # no memory, process or descriptor is left, for now
+            _log.error("launcher_start_failed", lane=self._spec.name, error=str(error))
+            self._launcher_failures += 1
+            self._fail_start(f"{self._spec.name}: the launcher cannot be started: {error}")
+            self._start_launcher_later()
+            return
+        self._launcher = launcher
         for slot in self.slots:
             self._start_scorer(slot)
+
+    def _start_launcher_later(self) -> None:
+        self._later(restart_delay_s(self._launcher_failures, random.random), self._start_launcher)
 
     def _start_scorer(self, slot: ScorerSlot) -> None:
         if slot.state is not SlotState.DOWN or self._launcher is None or self._is_closing:
@@ -135,18 +146,47 @@ class Crew:
         self._connects.add(task)
         task.add_done_callback(self._connects.discard)
 
+    def _start_scorer_later(self, slot: ScorerSlot) -> None:
+        delay_s = restart_delay_s(slot.num_failures, random.random)
+        if delay_s:
+            self._later(delay_s, lambda: self._start_scorer(slot))
+        else:
+            self._start_scorer(slot)
+
     async def _connect(self, slot: ScorerSlot, number: int) -> None:
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        except OSError as error:
+            self._on_unconnected(slot, number, error)
+            return
         with theirs:
             ours.setblocking(False)
             channel = slot.channel = Channel(slot, self)
             loop = asyncio.get_running_loop()
-            transport, _ = await loop.create_connection(lambda: channel, sock=ours)
+            try:
+                transport, _ = await loop.create_connection(lambda: channel, sock=ours)
+            except OSError as error:
+                ours.close()
+                self._on_unconnected(slot, number, error)
+                return
             if slot.number != number or self._launcher is None or self._is_closing:
                 transport.abort()  # overtaken by the launcher's death or by close
                 return
             self._launcher.start_scorer(number, slot.index, theirs)
         self._later(_START_TIMEOUT_S, lambda: self._check_start(slot, number))
+
+    def _on_unconnected(self, slot: ScorerSlot, number: int, error: OSError) -> None:
+        """There is no channel to be had, so no process was asked for; tried again later."""
+        if slot.number != number or self._is_closing:
+            return
+        _log.error("scorer_start_failed", lane=self._spec.name, pid=0, error=str(error))
+        self._statuses.pop(number, None)  # the launcher's death may have come first
+        slot.channel = None
+        slot.state = SlotState.DOWN
+        slot.num_failures += 1
+        self._fail_start(f"{self._spec.name}: a scorer cannot be started: {error}")
+        if self._has_started():
+            self._start_scorer_later(slot)
 
     def _check_start(self, slot: ScorerSlot, number: int) -> None:
         if slot.number == number and slot.state is SlotState.STARTING:
@@ -233,7 +273,7 @@ class Crew:
                     self._bury(slot)
                 else:
                     slot.channel.hang_up()
-        self._later(restart_delay_s(self._launcher_failures, random.random), self._start_launcher)
+        self._start_launcher_later()
 
     def _bury(self, slot: ScorerSlot) -> None:
         """The slot's process is gone and has said its last: give up its batch, replace it."""
@@ -253,11 +293,7 @@ class Crew:
         if self._launcher is None or self._is_closing or not self._has_started():
             return  # a new launcher starts all; a start that failed is not tried again
         self.num_restarts += 1
-        delay_s = restart_delay_s(slot.num_failures, random.random)
-        if delay_s:
-            self._later(delay_s, lambda: self._start_scorer(slot))
-        else:
-            self._start_scorer(slot)
+        self._start_scorer_later(slot)
 
     def _has_started(self) -> bool:
         ready = self._all_ready

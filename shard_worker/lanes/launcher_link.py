@@ -60,21 +60,29 @@ class LauncherLink:
         self._listener: LauncherListener | None = None
 
     def start(self, listener: LauncherListener) -> None:
-        """Start the process (about a millisecond); it becomes ready on its own time."""
+        """Start the process (about a millisecond); it becomes ready on its own time.
+
+        Raises:
+            OSError: it cannot be started now.
+        """
         self._listener = listener
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-        with theirs, os.fdopen(open_shared_file(), "w+b") as standard_input:
-            spec = LauncherSpec(
-                self._spec, self._num_scorers, self._max_batch, self._memory_fd, theirs.fileno()
-            )
-            pickle.dump(sys.path, standard_input)
-            pickle.dump(spec, standard_input)
-            standard_input.seek(0)
-            self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and code
-                [sys.executable, "-c", BOOTSTRAP, self._spec.name],
-                stdin=standard_input,
-                pass_fds=(theirs.fileno(), self._memory_fd),
-            )
+        try:
+            with theirs, os.fdopen(open_shared_file(), "w+b") as standard_input:
+                spec = LauncherSpec(
+                    self._spec, self._num_scorers, self._max_batch, self._memory_fd, theirs.fileno()
+                )
+                pickle.dump(sys.path, standard_input)
+                pickle.dump(spec, standard_input)
+                standard_input.seek(0)
+                self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and code
+                    [sys.executable, "-c", BOOTSTRAP, self._spec.name],
+                    stdin=standard_input,
+                    pass_fds=(theirs.fileno(), self._memory_fd),
+                )
+        except BaseException:
+            ours.close()
+            raise
         ours.setblocking(False)
         self._control = ours
         asyncio.get_running_loop().add_reader(ours, self._on_readable)
@@ -158,4 +166,7 @@ def describe_status(status: int | None) -> str:
     code = os.waitstatus_to_exitcode(status)
     if code >= 0:
         return f"exited with status {code}"
-    return f"was killed by {signal.Signals(-code).name}"
+    try:
+        return f"was killed by {signal.Signals(-code).name}"
+    except ValueError:  # a real-time signal: most have no name
+        return f"was killed by signal {-code}"

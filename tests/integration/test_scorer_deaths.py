@@ -356,3 +356,13 @@ async def test_nothing_is_lost_or_doubled_whatever_dies(tmp_path: Path, seed: in
         num_good = sum(call.error is None for _, call in calls)
         assert num_good > 300
         await bench.whole()
+
+
+async def test_a_signal_without_a_name_costs_no_slot(tmp_path: Path) -> None:
+    """A scorer that a real-time signal kills is replaced as any other."""
+    async with running(tmp_path, num_processes=2) as bench:
+        pid = bench.pids()[0]
+        os.kill(pid, signal.SIGRTMIN + 3)
+        await eventually(lambda: pid not in bench.pids())
+        await bench.whole()
+        assert bench.lane.load()["restarts"] == 1

@@ -1,0 +1,82 @@
+"""A system that has no descriptor or no memory left for a while: slots come back by themselves."""
+
+import errno
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from common.errors import ConfigurationError
+from tests.integration.lanes import count_fds, eventually, parent_of, running
+
+pytestmark = pytest.mark.integration
+
+
+@dataclass
+class Shortage:
+    """Stands for a call that takes from the system, and refuses it until it is over."""
+
+    call: Callable[..., Any]
+    number: int
+    num_refused: int = 0
+    is_over: bool = False
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        """Refuse, or take."""
+        if not self.is_over:
+            self.num_refused += 1
+            raise OSError(self.number, os.strerror(self.number))
+        return self.call(*args, **options)
+
+
+async def test_a_slot_comes_back_when_descriptors_had_run_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No channel for a replacement at first: the slot tries again, and the others serve."""
+    async with running(tmp_path, num_processes=2) as bench:
+        shortage = Shortage(socket.socketpair, errno.EMFILE)
+        monkeypatch.setattr(socket, "socketpair", shortage)
+        os.kill(bench.pids()[0], signal.SIGKILL)
+        await eventually(lambda: shortage.num_refused >= 2)
+        call = bench.submit("a echo")
+        await bench.ended(call)
+        assert call.body == b"a"
+        assert bench.lane.load()["alive"] == 1
+        shortage.is_over = True
+        await bench.whole()
+
+
+async def test_the_lane_comes_back_when_memory_had_run_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No memory for another launcher at first: it is tried again, and what waits is served."""
+    async with running(tmp_path, num_processes=2) as bench:
+        shortage = Shortage(subprocess.Popen, errno.ENOMEM)
+        monkeypatch.setattr(subprocess, "Popen", shortage)
+        os.kill(parent_of(bench.pids()[0]), signal.SIGKILL)
+        await eventually(lambda: shortage.num_refused >= 2)
+        call = bench.submit("a echo")
+        shortage.is_over = True
+        await bench.ended(call)
+        assert call.body == b"a"
+        await bench.whole()
+
+
+@pytest.mark.parametrize(("owner", "name"), [(socket, "socketpair"), (subprocess, "Popen")])
+async def test_a_shortage_at_the_start_ends_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owner: ModuleType, name: str
+) -> None:
+    """Whoever starts a lane hears what it lacked; nothing is left."""
+    num_fds = count_fds()
+    monkeypatch.setattr(owner, name, Shortage(getattr(owner, name), errno.ENFILE))
+    with pytest.raises(ConfigurationError, match=os.strerror(errno.ENFILE)):
+        async with running(tmp_path):
+            pass
+    assert count_fds() == num_fds
