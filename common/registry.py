@@ -4,7 +4,7 @@ All of it lies in Redis under `common.keys`; whoever changes a thing that others
 says so on the events channel.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import structlog
 
@@ -28,6 +28,15 @@ if ARGV[3] == '' then redis.call('HDEL', KEYS[1], ARGV[1])
 else redis.call('HSET', KEYS[1], ARGV[1], ARGV[3]) end
 for i = 2, #KEYS do redis.call('XADD', KEYS[i], '*', ARGV[4], ARGV[5]) end
 return 1
+"""
+
+# Remove a heartbeat if it is still one of those named.
+_FORGET = """
+local stored = redis.call('HGET', KEYS[1], ARGV[1])
+for i = 2, #ARGV do
+    if stored == ARGV[i] then return redis.call('HDEL', KEYS[1], ARGV[1]) end
+end
+return 0
 """
 
 
@@ -181,9 +190,19 @@ class Registry:
         if is_new:
             await self.announce("workers")
 
-    async def forget_worker(self, worker_id: str) -> None:
-        """Remove a worker's heartbeat: it drains, or has long been gone."""
-        await self._control.execute("HDEL", self.keys.workers, worker_id)
+    async def forget_worker(self, worker_id: str, sent: Sequence[Heartbeat] | None = None) -> None:
+        """Remove a worker's heartbeat: it drains, or has long been gone.
+
+        Args:
+            worker_id: the worker's name.
+            sent: remove it only if it is one of these; a worker that was started again under the
+                same name while the earlier one drained has stored another. None: whatever it is.
+        """
+        if sent is None:
+            await self._control.execute("HDEL", self.keys.workers, worker_id)
+        else:
+            packed = [heartbeat.pack() for heartbeat in sent]
+            await self._control.execute("EVAL", _FORGET, 1, self.keys.workers, worker_id, *packed)
         await self.announce("workers")
 
     # Counts

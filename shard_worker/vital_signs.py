@@ -25,6 +25,8 @@ class VitalSigns:
         self._compose = compose
         self._interval_s = interval_s
         self._throttle = Throttle(60.0)
+        self._arrived: Heartbeat | None = None
+        self._sent: Heartbeat | None = None  # perhaps it has arrived
 
     async def run(self) -> None:
         """Beat until cancelled; while Redis is away there is nobody to tell."""
@@ -35,7 +37,9 @@ class VitalSigns:
     async def beat(self) -> None:
         """Beat once."""
         try:
-            await self._registry.beat(self._compose())
+            self._sent = self._compose()
+            await self._registry.beat(self._sent)
+            self._arrived = self._sent
         except RedisUnavailableError as error:
             log.debug("heartbeat_unsent", error=str(error))
         except ConfigurationError as error:
@@ -43,8 +47,9 @@ class VitalSigns:
                 log.error("heartbeat_refused", error=str(error))  # noqa: TRY400 - Redis says it all
 
     async def leave(self, worker: str) -> None:
-        """Say that this worker will take no more requests."""
+        """Say that this worker will take no more requests; its successor's word stands."""
+        own = [beat for beat in (self._arrived, self._sent) if beat is not None]
         try:
-            await self._registry.forget_worker(worker)
+            await self._registry.forget_worker(worker, own)
         except (RedisUnavailableError, ConfigurationError) as error:
             log.debug("leave_unsent", error=str(error))

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from functools import partial
 
 import pytest
 
@@ -14,6 +15,7 @@ from common.heartbeat import Heartbeat
 from common.keys import Keys
 from common.log import START, Create, Delete, Drop, ShardLog, Upsert, pack_op, position, unpack_op
 from common.registry import Registry
+from shard_worker.vital_signs import VitalSigns
 from tests.servers import RedisServer
 
 pytestmark = pytest.mark.integration
@@ -175,3 +177,20 @@ async def test_heartbeats_and_counts(redis: Redis) -> None:
     assert await redis.registry.document_counts("v") == {}
     await redis.control.execute("RPUSH", redis.keys.search_queue(1), "a", "b")
     assert await redis.registry.backlog([0, 1]) == {0: 0, 1: 2}
+
+
+async def test_a_worker_takes_back_only_what_it_said_itself(redis: Redis) -> None:
+    """A worker that leaves late does not take its successor of the same name with it."""
+    first, second = (
+        VitalSigns(redis.registry, beat, interval_s=1.0)
+        for beat in (
+            partial(Heartbeat, "w0", 1, "here", [0], "1", 5_000, 1_000),
+            partial(Heartbeat, "w0", 1, "here", [0], "1", 6_000, 4_000),
+        )
+    )
+    await first.beat()
+    await second.beat()
+    await first.leave("w0")
+    assert (await redis.registry.heartbeats())["w0"].started_at_ms == 4_000
+    await second.leave("w0")
+    assert await redis.registry.heartbeats() == {}
