@@ -8,6 +8,8 @@ from common.heartbeat import Heartbeat
 from common.registry import Registry
 from gateway.freshness import keep_fresh
 
+FORGET_AFTER_S = 3600.0  # for so long status can tell when a worker that is gone was last heard of
+
 
 class Membership:
     """A view of the cluster that the hot path reads without waiting.
@@ -72,7 +74,7 @@ class Membership:
         await keep_fresh("membership", self.refresh, self._changed, self._poll_s)
 
     async def refresh(self) -> None:
-        """Read the heartbeats and the counts once.
+        """Read the heartbeats and the counts once, and remove what the long dead have left.
 
         Raises:
             RedisUnavailableError: there was no answer.
@@ -80,8 +82,13 @@ class Membership:
         began_at = asyncio.get_running_loop().time()
         heartbeats = await self._registry.heartbeats()
         counts = await self._registry.document_counts_of(self._uids())
-        self.take(heartbeats, counts, self._server_ms())
+        now_ms = self._server_ms()
+        self.take(heartbeats, counts, now_ms)
         self.refreshed_at = began_at
+        for worker, heartbeat in heartbeats.items():
+            # One that comes back this very moment beats again within a second.
+            if now_ms - heartbeat.beat_at_ms > FORGET_AFTER_S * 1000:
+                await self._registry.forget_worker(worker)
 
     def age_s(self, now: float) -> float:
         """How old the view is at `now` of the event loop's time, in s; inf before the first."""

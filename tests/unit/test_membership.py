@@ -68,6 +68,21 @@ def test_counts_outlive_their_worker() -> None:
     assert membership.counts_of("unheard-of") == [None] * NUM_SHARDS
 
 
+def test_only_the_long_dead_are_forgotten() -> None:
+    """A heartbeat of yesterday is removed from Redis; one that has only just expired stays."""
+    now_ms = 10**12
+    registry = AsyncMock(spec=Registry)
+    registry.heartbeats.return_value = {
+        "live": beat("live", [0], now_ms - 100),
+        "expired": beat("expired", [1], now_ms - 60_000),
+        "long dead": beat("long dead", [2], now_ms - 24 * 3_600_000),
+    }
+    registry.document_counts_of.return_value = {}
+    membership = Membership(registry, NUM_SHARDS, EXPIRY_S, 0.25, lambda: now_ms, list)
+    run_virtually(membership.refresh())
+    registry.forget_worker.assert_awaited_once_with("long dead")
+
+
 def test_the_age_of_a_view_is_that_of_the_last_look_that_succeeded() -> None:
     """A look that fails, or that hangs, leaves the view as old as it is."""
     registry = AsyncMock(spec=Registry)
