@@ -123,8 +123,8 @@ class Gateway:
 
     @asynccontextmanager
     async def _running(self) -> AsyncIterator[None]:
-        await self._transport.start(START_TIMEOUT_S)
         try:
+            await self._transport.start(START_TIMEOUT_S)
             await self.collections.refresh()
             await self._membership.refresh()
             left_by: BaseException | None = None
