@@ -19,11 +19,17 @@ import os
 import shutil
 import sys
 import tempfile
+import time
 from pathlib import Path
 
+import structlog
+
 from common.errors import ConfigurationError, RedisUnavailableError
+from common.telemetry import Throttle
 from gateway import tether
 from gateway.child import PARENT_PIPE, Program
+
+log = structlog.get_logger()
 
 NAME = "redis"
 SYNC_INTERVAL_S = 1.0
@@ -123,9 +129,15 @@ class EmbeddedRedis:
 
     async def keep_synced(self) -> None:
         """Make what the server has written durable, once a second, until cancelled."""
+        throttle = Throttle(60.0)
         while True:
             await asyncio.sleep(SYNC_INTERVAL_S)
-            await asyncio.to_thread(self.sync)
+            try:
+                await asyncio.to_thread(self.sync)
+            except OSError as error:
+                if throttle.allows("sync", time.monotonic()):
+                    text = str(error)  # it names the file; the traceback would name nothing more
+                    log.error("sync_failed", error=text)  # noqa: TRY400 - as said
 
     def sync(self) -> None:
         """Make what the server has written durable, now; blocks for as long as the disk does."""

@@ -1,6 +1,7 @@
 """The embedded Valkey: what survives, what it leaves, and that it never outlives its parent."""
 
 import asyncio
+import errno
 import os
 import signal
 import stat
@@ -11,6 +12,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import structlog
 
 from common.config import RedisSettings
 from common.control import Control, connect
@@ -161,6 +163,28 @@ async def test_syncing_takes_files_that_vanish(running: Running) -> None:
     await control.execute("BGREWRITEAOF")
     running.redis.sync()
     await control.close()
+
+
+async def test_a_disk_that_fails_does_not_end_the_syncing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What cannot be made durable is said, and tried again in a second, for as long as it takes."""
+    monkeypatch.setattr("gateway.embedded_redis.SYNC_INTERVAL_S", 0.01)
+    redis, tries = EmbeddedRedis(tmp_path), 0
+
+    def fail() -> None:
+        nonlocal tries
+        tries += 1
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(redis, "sync", fail)
+    with structlog.testing.capture_logs() as logs:
+        syncing = asyncio.create_task(redis.keep_synced())
+        await eventually(lambda: tries > 5 or syncing.done(), "some tries")
+        assert not syncing.done()
+        syncing.cancel()
+        await asyncio.wait([syncing])
+    assert [(line["event"], line["log_level"]) for line in logs] == [("sync_failed", "error")]
 
 
 async def test_a_long_path_gets_a_short_socket(tmp_path: Path) -> None:
