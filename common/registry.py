@@ -4,6 +4,7 @@ All of it lies in Redis under `common.keys`; whoever changes a thing that others
 says so on the events channel.
 """
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 
 import structlog
@@ -99,6 +100,11 @@ class Registry:
         """All collections by name."""
         stored: dict[bytes, bytes] = await self._control.execute("HGETALL", self.keys.collections)
         return {name.decode(): Collection.from_json(raw) for name, raw in stored.items()}
+
+    async def uids(self) -> set[str]:
+        """The uids of all collections, those included whose definition cannot be read."""
+        stored: list[bytes] = await self._control.execute("HVALS", self.keys.collections)
+        return {uid for raw in stored if (uid := _uid_of(raw)) is not None}
 
     async def collection(self, name: str) -> Collection | None:
         """One collection as stored now; None where there is none of that name."""
@@ -248,3 +254,12 @@ class Registry:
     async def announce(self, event: str) -> None:
         """Say on the events channel that `workers`, `collections` or the like has changed."""
         await self._control.publish(self.keys.events, event.encode())
+
+
+def _uid_of(definition: bytes) -> str | None:
+    """The uid in a definition that may be otherwise unreadable; None when it has none."""
+    try:
+        uid = json.loads(definition)["uid"]
+    except (ValueError, TypeError, LookupError):
+        return None
+    return uid if isinstance(uid, str) else None

@@ -18,7 +18,7 @@ from common.errors import ConfigurationError, RedisUnavailableError, WorkError
 from common.keys import Keys
 from common.log import START, Entry, ShardLog, position
 from common.registry import Registry
-from common.telemetry import Throttle
+from common.telemetry import Counters, Throttle
 from shard_worker.indexer import pack_work
 from shard_worker.lanes.process_lane import ProcessLane
 from shard_worker.lanes.work import Work
@@ -49,6 +49,7 @@ class Applier:
         shards: tuple[int, ...],
         settings: Settings,
         on_state: Callable[[ShardState], None],
+        counters: Counters,
     ) -> None:
         """Apply to `shards` through `indexer`; `open` before `run`.
 
@@ -61,6 +62,8 @@ class Applier:
             settings: limits.apply_batch_bytes and redis.reconnect_max_s count.
             on_state: told what a shard holds, each time that it changes and before anybody waiting
                 for the change is.
+            counters: `writes_skipped` counts writes of a collection that the shard should have had
+                and had not.
         """
         self.states: dict[int, ShardState] = {}
         self.applied_at: dict[int, float] = {}
@@ -70,6 +73,7 @@ class Applier:
         self._registry = registry
         self._indexer = indexer
         self._on_state = on_state
+        self._counters = counters
         self._max_bytes = settings.limits.apply_batch_bytes
         self._reconnect_max_s = settings.redis.reconnect_max_s
         self._turn = asyncio.Lock()
@@ -116,6 +120,8 @@ class Applier:
                 # a replica that has only now been opened.
                 await self._announce(shard)
                 after = self.states[shard].position
+                if after == START:
+                    await self._define(shard)
                 entries = await self._log.read(shard, after, self._max_bytes, BLOCK_MS)
                 if entries:
                     await self._apply(shard, entries)
@@ -143,6 +149,26 @@ class Applier:
             state = await self._ask(shard, pack_work("apply", shard, last, ops))
         self.applied_at[shard] = asyncio.get_running_loop().time()
         self._take(state)
+        await self._report_skipped(state)
+
+    async def _define(self, shard: int) -> None:
+        """Give a new store the collections whose definition has left the log.
+
+        One that is dropped after they are read is dropped by the log as well.
+        """
+        held = {report.uid for report in self.states[shard].collections}
+        found = (await self._registry.collections()).values()
+        if new := [one.to_json() for one in found if one.uid not in held]:
+            self._take(await self._ask(shard, pack_work("define", shard, new)))
+
+    async def _report_skipped(self, state: ShardState) -> None:
+        if not state.skipped:
+            return
+        existing = await self._registry.uids()
+        for uid, count in state.skipped.items():
+            if uid in existing:
+                self._counters.add("writes_skipped", count)
+                _log.error("writes_skipped", shard=state.shard, uid=uid, writes=count)
 
     async def _ask(self, shard: int, payload: bytes) -> ShardState:
         done = await self._indexer.run(Work(payload, math.inf, label=f"apply to shard {shard}"))

@@ -46,8 +46,9 @@ class Indexer:
     def __call__(self, payload: bytes, _budget: Budget) -> bytes:
         """Do what a packed array says.
 
-        `["open", shard]` and `["apply", shard, last_entry_id, [op, …]]` return a packed
-        `ShardState`; `["statistics", shard, uid]` returns packed statistics, or b"" for none;
+        `["open", shard]`, `["define", shard, [definition_json, …]]` and
+        `["apply", shard, last_entry_id, [op, …]]` return a packed `ShardState`;
+        `["statistics", shard, uid]` returns packed statistics, or b"" for none;
         `["sum", [statistics, …]]` returns their sum, packed; `["table", uid, statistics]` writes
         the scorers' table (b"": removes it) and returns b""; `["balance", shard, uid]` fits a
         shard's index to that table and returns a packed `ShardState`.
@@ -58,6 +59,10 @@ class Indexer:
     def open(self, shard: int) -> bytes:
         """Open a shard and say what it holds."""
         return self._shard(shard).state().pack()
+
+    def define(self, shard: int, definitions: list[str]) -> bytes:
+        """Give a shard collections that its log may no longer define."""
+        return self._shard(shard).define(definitions).pack()
 
     def apply(self, shard: int, last_entry_id: str, ops: list[bytes]) -> bytes:
         """Apply a batch of the log."""
@@ -117,6 +122,7 @@ class Indexer:
 
 _ACTIONS: dict[str, Callable[..., bytes]] = {
     "open": Indexer.open,
+    "define": Indexer.define,
     "apply": Indexer.apply,
     "statistics": Indexer.statistics,
     "sum": Indexer.sum,

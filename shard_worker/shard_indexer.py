@@ -101,6 +101,9 @@ class ShardIndexer:
             self._empty(uid)
         # A document whose collection has been dropped in an earlier batch goes nowhere.
         documents = {uid: some for uid, some in changes.documents.items() if uid in definitions}
+        skipped = {
+            uid: len(some) for uid, some in changes.documents.items() if uid not in documents
+        }
         for uid in {**changes.definitions, **documents}:
             self._index(Collection.from_json(definitions[uid]), documents.get(uid, {}))
         self._store.apply(
@@ -113,6 +116,16 @@ class ShardIndexer:
             self._reports.pop(uid, None)
         if changes.dropped:
             self._remove_orphans()
+        return self.state()._replace(skipped=skipped)
+
+    def define(self, definitions: Iterable[str]) -> ShardState:
+        """Take up collections that the log may no longer define; the position stays."""
+        known = self._store.collections()
+        read = {Collection.from_json(one).uid: one for one in definitions}
+        new = {uid: one for uid, one in read.items() if uid not in known}
+        for one in new.values():
+            self._index(Collection.from_json(one), {})
+        self._store.apply(self._store.position, definitions=new)
         return self.state()
 
     def balance(self, uid: str, averages: Mapping[str, float]) -> ShardState:

@@ -1,5 +1,7 @@
 """What an indexer reports of a shard, after each batch and when it is opened."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 import msgpack
@@ -35,20 +37,24 @@ class ShardState(NamedTuple):
         replica_id: of this copy of it.
         position: id of the last log entry that is applied.
         collections: one report each.
+        skipped: collection uid → how many writes of the batch just applied went nowhere, since the
+            shard has no such collection. That is so after a drop, and a loss otherwise.
     """
 
     shard: int
     replica_id: str
     position: str
     collections: list[CollectionReport]
+    skipped: Mapping[str, int] = MappingProxyType({})
 
     def pack(self) -> bytes:
         """Pack for the way from the indexer to the worker."""
-        packed: bytes = msgpack.packb(self)
+        packed: bytes = msgpack.packb((*self[:-1], dict(self.skipped)))
         return packed
 
     @classmethod
     def unpack(cls, data: bytes) -> "ShardState":
         """Read what `pack` made."""
-        shard, replica_id, applied, collections = msgpack.unpackb(data)
-        return cls(shard, replica_id, applied, [CollectionReport(*one) for one in collections])
+        shard, replica_id, applied, collections, skipped = msgpack.unpackb(data)
+        reports = [CollectionReport(*one) for one in collections]
+        return cls(shard, replica_id, applied, reports, skipped)

@@ -77,7 +77,9 @@ class Worker:
         self._indexer = indexer_lane(settings, shards)
         self._threads = thread_lane(settings)
         self._applier = Applier(
-            control, keys, self._registry, self._indexer, shards, settings, self._states.take
+            *(control, keys, self._registry, self._indexer, shards, settings),
+            on_state=self._states.take,
+            counters=self._counters,
         )
         self._jobs = Jobs(control, keys, self._applier, self._indexer, shards, settings)
         self._vital_signs = VitalSigns(self._registry, self._heartbeat, tuning.heartbeat_interval_s)

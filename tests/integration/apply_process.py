@@ -11,6 +11,7 @@ from common.config import LimitSettings, RedisSettings, Settings
 from common.control import connect
 from common.keys import Keys
 from common.registry import Registry
+from common.telemetry import Counters
 from shard_worker.applier import Applier
 from shard_worker.wiring import indexer_lane
 from tests.integration.write_path import NUM_SHARDS
@@ -28,7 +29,8 @@ async def apply(url: str, prefix: str, data: str, batch_bytes: str) -> None:
     lane = indexer_lane(settings, shards)
     await lane.start()
     applier = Applier(
-        *(control, keys, Registry(control, keys), lane, shards, settings), lambda _state: None
+        *(control, keys, Registry(control, keys), lane, shards, settings),
+        *(lambda _state: None, Counters()),
     )
     await applier.open()
     sys.stdout.write(f"{' '.join(map(str, lane.load()['pids']))}\n")

@@ -19,6 +19,7 @@ from common.keys import Keys
 from common.log import ShardLog
 from common.registry import Registry
 from common.statistics_board import StatisticsBoard
+from common.telemetry import Counters
 from gateway.collections import Collections
 from gateway.documents import Documents
 from shard_worker.applier import Applier
@@ -82,7 +83,7 @@ class Town:
         try:
             applier = Applier(
                 *(self.control, self.keys, Registry(self.control, self.keys), lane, shards),
-                *(settings, lambda _state: None),
+                *(settings, lambda _state: None, Counters()),
             )
             await applier.open()
             jobs = Jobs(self.control, self.keys, applier, lane, shards, settings)

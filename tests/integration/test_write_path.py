@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 
-from common.collection import FieldType
+from common.collection import FieldType, define
 from common.errors import (
     BadRequestError,
     ConflictError,
@@ -18,6 +19,7 @@ from common.errors import (
     NotFoundError,
     RedisUnavailableError,
 )
+from common.log import Upsert, pack_op
 from tests.integration.write_path import NUM_SHARDS, ndjson, pieces, writing
 from tests.servers import RedisServer, running_server
 from tests.waiting import until
@@ -153,6 +155,49 @@ async def test_a_dropped_collection_leaves_nothing(
         assert path.stored(new.uid) == by_id(books(30))
         assert await path.registry.document_counts(old.uid) == {}
         assert path.index_folders() == {new.uid}
+
+
+async def test_a_new_store_knows_collections_that_have_left_the_log(
+    redis_server: RedisServer, key_prefix: str, tmp_path: Path
+) -> None:
+    """What is acknowledged after a data folder was emptied is stored and found."""
+    async with writing(redis_server, key_prefix, tmp_path) as path:
+        async with path.applying():
+            uid = (await path.collections.put("books", BOOKS)).uid
+            await until(path.is_drained)
+        shutil.rmtree(tmp_path / "shards")
+        for shard in range(NUM_SHARDS):
+            await path.control.execute("DEL", path.keys.applied(shard))
+        async with path.applying():
+            report = await path.documents.load("books", ndjson(books(50)))
+            assert (report.accepted, report.is_applied) == (50, True)
+            assert path.stored(uid) == by_id(books(50))
+            assert path.indexed(uid) == sorted(by_id(books(50)))
+    assert path.counters["writes_skipped"] == 0
+
+
+async def test_writes_that_go_nowhere_are_counted(
+    redis_server: RedisServer, key_prefix: str, tmp_path: Path
+) -> None:
+    """A write of a collection that exists but is unknown to the shard is told; of a dropped, not.
+
+    Here the definition was changed by hand, so that no log entry tells of it.
+    """
+    async with writing(redis_server, key_prefix, tmp_path) as path, path.applying():
+        await path.collections.put("first", BOOKS)
+        await until(path.is_drained)  # past 0-0, where definitions are looked up
+        strange = define("strange", BOOKS, "strange")
+        await path.control.execute("HSET", path.keys.collections, "strange", strange.to_json())
+        documents = [("a", b'{"id":"a"}'), ("b", b'{"id":"b"}')]
+        for uid in ("strange", "dropped"):
+            await path.log.append(0, pack_op(Upsert(uid, documents)))
+        with structlog.testing.capture_logs() as logs:
+            await until(path.is_drained)
+            await until(lambda: path.counters["writes_skipped"] > 0)
+    assert path.counters["writes_skipped"] == 2
+    assert [(one["uid"], one["writes"]) for one in logs if one["event"] == "writes_skipped"] == [
+        ("strange", 2)
+    ]
 
 
 async def test_applied_or_logged(

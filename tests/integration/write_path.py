@@ -13,6 +13,7 @@ from common.control import Control, connect
 from common.keys import Keys
 from common.log import ShardLog
 from common.registry import Registry
+from common.telemetry import Counters
 from gateway.collections import Collections
 from gateway.documents import Documents
 from shard_worker.applier import Applier
@@ -31,6 +32,7 @@ class WritePath:
 
     Attributes:
         states: shard → what the applier last reported.
+        counters: the applier's.
     """
 
     settings: Settings
@@ -41,6 +43,7 @@ class WritePath:
     collections: Collections
     documents: Documents
     states: dict[int, ShardState] = field(default_factory=dict)
+    counters: Counters = field(default_factory=Counters)
 
     @asynccontextmanager
     async def applying(self) -> AsyncIterator[Applier]:
@@ -52,6 +55,7 @@ class WritePath:
             applier = Applier(
                 *(self.control, self.keys, self.registry, lane, shards, self.settings),
                 on_state=lambda state: self.states.__setitem__(state.shard, state),
+                counters=self.counters,
             )
             await applier.open()
             running = asyncio.create_task(applier.run())

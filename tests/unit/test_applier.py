@@ -12,6 +12,7 @@ from common.errors import ConfigurationError
 from common.keys import Keys
 from common.log import START, ShardLog
 from common.registry import Registry
+from common.telemetry import Counters
 from shard_worker.applier import Applier
 from shard_worker.lanes.process_lane import ProcessLane
 from shard_worker.shard_report import ShardState
@@ -26,9 +27,11 @@ def test_a_worker_that_redis_refuses_follows_on(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(ShardLog, "record_applied", AsyncMock(return_value={"r": START}))
 
     async def scenario() -> None:
+        registry = AsyncMock(spec=Registry)
+        registry.collections.return_value = {}
         applier = Applier(
-            *(Mock(spec=Control), Keys(), AsyncMock(spec=Registry), Mock(spec=ProcessLane)),
-            *((0,), Settings(), lambda _state: None),
+            *(Mock(spec=Control), Keys(), registry, Mock(spec=ProcessLane)),
+            *((0,), Settings(), lambda _state: None, Counters()),
         )
         applier.states[0] = ShardState(0, "r", START, [])
         running = asyncio.create_task(applier.run())
