@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import structlog
+from pydantic_core import from_json, to_json
 
 from common.errors import ExpiredError, LaneUnavailableError, WireError, WorkError
 from common.server_clock import ServerClock
@@ -151,7 +152,10 @@ class FetchService:
 
         def run() -> bytes:
             # Copies, since a hung call may still change what it was given after we have answered.
-            enriched = enrich([dict(document) for _, document in found])
+            returned = enrich([dict(document) for _, document in found])
+            # As JSON has it, since that is how it leaves the gateway: what it cannot say fails
+            # here, where the stored fields are at hand.
+            enriched = from_json(to_json(returned), allow_inf_nan=False)
             merged = list(documents)
             for (at, _), document in zip(found, enriched, strict=True):
                 merged[at] = document

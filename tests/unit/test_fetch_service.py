@@ -2,9 +2,11 @@
 
 import asyncio
 import json
+import math
 import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, TypeVar, cast
 
 import msgpack
@@ -25,7 +27,7 @@ from common.wire import (
     unpack_fetch_body,
 )
 from shard_worker import fetch_service
-from shard_worker.fetch_service import FetchService
+from shard_worker.fetch_service import Enrich, FetchService
 from shard_worker.lanes.thread_lane import ThreadLane
 from tests.unit.services import REPLY_TO, Clock, Replies
 
@@ -73,6 +75,7 @@ class Serving:
     service: FetchService
     asked: list[tuple[int, str, list[str]]]
     broken: list[Exception]
+    enrichers: dict[str, Enrich]
 
     def request(self, payload: bytes | None = None, **changes: Any) -> bytes:
         """A packed request, sent 5 ms ago and due in 100 ms, unless the test says otherwise."""
@@ -104,6 +107,12 @@ def shout(documents: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{**document, "loud": document["title"].upper()} for document in documents]
 
 
+def _circle() -> dict[str, Any]:
+    circle: dict[str, Any] = {}
+    circle["circle"] = circle
+    return circle
+
+
 @pytest.fixture
 def serving(monkeypatch: pytest.MonkeyPatch) -> Serving:
     """A service over a few documents, with one profile that enriches."""
@@ -118,16 +127,17 @@ def serving(monkeypatch: pytest.MonkeyPatch) -> Serving:
             raise broken[0]
         return [json.dumps(STORED[one]).encode() if one in STORED else None for one in ids]
 
+    enrichers: dict[str, Enrich] = {"loud": shout}
     service = FetchService(
         cast("ThreadLane", lane),
         replies,
         clock.drive(monkeypatch, fetch_service),
         read,
-        {"loud": shout},
+        enrichers,
         counters,
         MAX_BYTES,
     )
-    return Serving(clock, lane, replies, counters, service, asked, broken)
+    return Serving(clock, lane, replies, counters, service, asked, broken, enrichers)
 
 
 async def test_documents_are_read_in_the_order_asked(serving: Serving) -> None:
@@ -156,6 +166,53 @@ async def test_enrich_runs_over_what_was_found(serving: Serving) -> None:
     payload = fetch("a", "gone", profile="loud", fields=["loud"])
     await serving.pull(serving.request(payload=payload))
     assert serving.body == FetchBody([{"loud": "HEDGE"}, None], "")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"\xff",
+        {"deep": [b"\xff"]},
+        {b"\xff": 1},
+        math.nan,
+        -math.inf,
+        2**64,
+        "\ud800",
+        {"\ud800": 1},
+        object(),
+        _circle(),
+    ],
+    ids=repr,
+)
+async def test_what_json_cannot_say_costs_the_enrichment_alone(
+    serving: Serving, value: object
+) -> None:
+    """A hook that returns it has failed, in words that say so; the stored fields arrive."""
+    serving.enrichers["loud"] = lambda documents: [{**one, "extra": value} for one in documents]
+    await serving.pull(serving.request(payload=fetch("a", "b", profile="loud")))
+    assert serving.body.documents == [STORED["a"], STORED["b"]]
+    assert serving.body.enrich_error.startswith("enrich failed: ")
+    assert serving.counters.as_dict() == {"enrich_failed": 1}
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ({1: "one", "2": {3: ()}}, {"1": "one", "2": {"3": []}}),
+        (b"utf-8", "utf-8"),
+        (datetime(2024, 2, 29, tzinfo=UTC), "2024-02-29T00:00:00Z"),
+        (0.1 + 0.2, 0.1 + 0.2),
+        (2**64 - 1, 2**64 - 1),
+    ],
+    ids=repr,
+)
+async def test_what_json_can_say_travels_as_json_says_it(
+    serving: Serving, value: object, expected: object
+) -> None:
+    """Keys that are no text, tuples, bytes of text and dates arrive as they would in a response."""
+    serving.enrichers["loud"] = lambda documents: [{**one, "extra": value} for one in documents]
+    await serving.pull(serving.request(payload=fetch("a", profile="loud")))
+    assert serving.body == FetchBody([{**STORED["a"], "extra": expected}], "")
 
 
 async def test_a_profile_without_a_hook_reads_only(serving: Serving) -> None:
