@@ -37,7 +37,9 @@ LABEL_CHARS = 80
 # An enum's member is looked up through a descriptor in Python 3.11: five times a global's price.
 _SEARCH: Final = Kind.SEARCH.value
 _OK: Final = Status.OK.value
+_FAILED: Final = Status.FAILED.value
 _LOOP: Final = Lane.LOOP.value
+_PROCESS: Final = Lane.PROCESS.value
 
 
 class SearchService:
@@ -119,26 +121,24 @@ class SearchService:
             self._counters.add("expired_at_reply")
             return
         if done.error is None:
-            status, body = Status.OK, done.body
+            status, body = _OK, done.body
         elif isinstance(done.error, ExpiredError):
             self._counters.add("expired_in_lane")
             return
         else:
-            status, body = Status.FAILED, failure_body(done.error)
+            status, body = _FAILED, failure_body(done.error)
             self._counters.add(f"failed_{done.error.code}")
+        _, lane_us, work_us, _ = done
         self._replier.reply(
             request.reply_to,
-            Reply(
-                *(request.query_id, shard, status, Lane.PROCESS),
-                *(queue_us, done.lane_us, done.work_us, body),
-            ),
+            Reply(request.query_id, shard, status, _PROCESS, queue_us, lane_us, work_us, body),
         )
 
     def _fail(self, shard: int, request: Request, queue_us: int, failure: Failure) -> None:
         self._replier.add(
             request.reply_to,
             Reply(
-                *(request.query_id, shard, Status.FAILED, Lane.NONE),
+                *(request.query_id, shard, _FAILED, Lane.NONE),
                 *(queue_us, 0, 0, pack_body(failure)),
             ),
         )

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from common.errors import (
@@ -21,8 +20,7 @@ WAITING = 0  # a ticket's generation while no scorer has it
 ENDED = -1  # ... and once its `on_done` was called or is about to be
 
 
-@dataclass(frozen=True, slots=True)
-class Work:
+class Work(NamedTuple):
     """One piece of work for a scorer process.
 
     Attributes:
