@@ -56,6 +56,10 @@ def make_scorer(config: ScorerConfig) -> "Scorer":
     return Scorer(config)
 
 
+# A query's shards get the same payload, one after the other where they are of one worker.
+_read = lru_cache(maxsize=256)(unpack_search_payload)
+
+
 class Scorer:
     """Scores searches, one after the other."""
 
@@ -75,7 +79,7 @@ class Scorer:
             WorkError: the shard cannot be searched.
         """
         shard, generation, packed = msgpack.unpackb(payload)
-        search = unpack_search_payload(packed)
+        search = _read(packed)
         profile = self._profiles.get(search.profile)
         if profile is None:
             raise WorkError(f"this worker has no rank profile {search.profile}")
