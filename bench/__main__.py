@@ -64,8 +64,8 @@ async def _measure(names: list[str], options: Options) -> list[Section]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure there too")
-    parser.add_argument("--rounds", type=int, default=5, help="rounds of each comparison (5)")
-    parser.add_argument("--seconds", type=float, default=2.0, help="of each measurement (2)")
+    parser.add_argument("--rounds", type=int, default=15, help="rounds of each comparison (15)")
+    parser.add_argument("--seconds", type=float, default=0.5, help="of each measurement (0.5)")
     parser.add_argument("--only", nargs="+", choices=_PARTS, metavar="NAME", help="some parts only")
     parser.add_argument("--quick", action="store_true", help="two short rounds, to try the bench")
     return parser

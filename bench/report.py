@@ -64,9 +64,9 @@ Written by the benchmark itself; to repeat, on a machine that does nothing else:
     {command}
 
 Measured on {date}, on {machine}; load average over 5 minutes at the start: {load_average:.2f}.
-{rounds} rounds; what is compared was run in turns (A B C, A B C, …), and each figure is the median
-of the rounds. Gateway and load share a process unless a row says otherwise, so the load's own price
-is in the gateway's figures. Latencies of the open loop count from when a query was due.
+{rounds} short rounds; what is compared was run in turns (A B C, A B C, …), and each figure is the
+median of the rounds. Gateway and load share a process unless a row says otherwise, so the load's
+own price is in the gateway's figures. Latencies of the open loop count from when a query was due.
 
 """
 

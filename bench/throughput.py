@@ -3,7 +3,7 @@
 import contextlib
 import gc
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -67,7 +67,9 @@ async def measure(options: Options) -> list[Section]:
         calm_collector()  # as the processes of Hedgerow do
         for _ in range(options.num_rounds):
             for subject in subjects:
-                await _closed(subject, options.seconds)
+                await _alone(subject, options.seconds)
+            for subject in subjects:
+                await _together(subject, options.seconds)
         for number in range(options.num_rounds):
             for subject in subjects:
                 gc.collect()
@@ -114,9 +116,12 @@ async def _subjects() -> AsyncIterator[list[Subject]]:
         yield subjects
 
 
-async def _closed(subject: Subject, seconds: float) -> None:
+async def _alone(subject: Subject, seconds: float) -> None:
     gc.collect()
     subject.alone.append(await closed_loop(subject.ask, 1, seconds))
+
+
+async def _together(subject: Subject, seconds: float) -> None:
     gc.collect()
     meter = CpuMeter(subject.parts)
     load = await closed_loop(subject.ask, IN_FLIGHT, seconds)
@@ -143,8 +148,8 @@ def _throughput(subjects: list[Subject]) -> Section:
         ),
     )
     for subject in subjects:
-        share = subject.throughput / floor.throughput
-        times = subject.alone_ms / floor.alone_ms
+        share = _ratio(subject.together, floor.together, lambda load: load.throughput)
+        times = _ratio(subject.alone, floor.alone, lambda load: load.quantile_ms(0.5))
         row = {
             "queries_per_s": subject.throughput,
             "share_of_floor": share,
@@ -227,6 +232,11 @@ def _cpu(subjects: list[Subject]) -> Section:
         f"{loop[first] / loop['sum']:.0%} of all CPU."
     )
     return section
+
+
+def _ratio(loads: list[Load], of: list[Load], figure: Callable[[Load], float]) -> float:
+    """Median of the rounds' ratios: a machine that is slow for some seconds is so for both."""
+    return median(figure(one) / figure(other) for one, other in zip(loads, of, strict=True))
 
 
 def _quantile(loads: list[Load], share: float) -> float:
