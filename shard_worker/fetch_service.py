@@ -116,9 +116,6 @@ class FetchService:
             if payload.profile in self._enrichers and any(documents):
                 body = await self._enrich(payload, documents, deadline)
             status = Status.OK
-            if len(body) > self._max_bytes:
-                reason = f"the documents are {len(body)} bytes, over limits.max_message_bytes"
-                status, body = Status.FAILED, pack_body(Failure("too_large", reason))
         except ExpiredError:
             self._counters.add("expired_in_lane")
             return

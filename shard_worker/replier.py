@@ -1,10 +1,16 @@
 """Sends replies: those that are ready together leave as one message for each gateway."""
 
 import asyncio
+from collections.abc import Iterator
 
 from common.link import Link, unanswered
 from common.telemetry import Counters
-from common.wire import Reply, pack_replies
+from common.wire import Failure, Reply, Status, pack_body, pack_replies
+
+# What MessagePack adds at most: to a body, an array of eight with five numbers of 64 bits and two
+# small ones; to the worker's name, an array of three with a version and two lengths.
+_REPLY_BYTES = 64
+_MESSAGE_BYTES = 16
 
 
 class Replier:
@@ -12,13 +18,17 @@ class Replier:
 
     Pub/Sub stores nothing: a reply to a gateway that has died costs nothing, and one that is lost
     with the connection costs its shard's share of one query.
+
+    A gateway refuses a message over the limit whole, with all replies in it. So those that are
+    too large together leave as several messages, and one that is too large alone as a failure.
     """
 
-    def __init__(self, link: Link, worker: str, counters: Counters) -> None:
-        """Reply over `link` in the name of `worker`."""
+    def __init__(self, link: Link, worker: str, counters: Counters, max_message_bytes: int) -> None:
+        """Reply over `link` in the name of `worker`, in messages of at most `max_message_bytes`."""
         self._link = link
         self._worker = worker
         self._counters = counters
+        self._max_bytes = max_message_bytes - _MESSAGE_BYTES - len(worker.encode())
         self._loop = asyncio.get_running_loop()
         self._ready: dict[str, list[Reply]] = {}
         self._is_flushing = False
@@ -47,8 +57,34 @@ class Replier:
     def take(self) -> list[bytes]:
         """Hand over the packed commands that send what is ready, to whoever writes next anyway."""
         ready, self._ready = self._ready, {}
-        commands = []
+        commands: list[bytes] = []
         for reply_to, replies in ready.items():
             self._counters.add("replies", len(replies))
-            commands.append(unanswered("PUBLISH", reply_to, pack_replies(self._worker, replies)))
+            commands += [
+                unanswered("PUBLISH", reply_to, pack_replies(self._worker, part))
+                for part in self._split(replies)
+            ]
         return commands
+
+    def _split(self, replies: list[Reply]) -> Iterator[list[Reply]]:
+        """Into messages within the limit, in order; each has a reply."""
+        part: list[Reply] = []
+        num_bytes = 0
+        for reply in map(self._checked, replies):
+            size = len(reply.body) + _REPLY_BYTES
+            num_bytes += size
+            if num_bytes > self._max_bytes and part:
+                yield part
+                part, num_bytes = [], size
+            part.append(reply)
+        yield part
+
+    def _checked(self, reply: Reply) -> Reply:
+        """The reply, or when no message could carry it, the failure that says so."""
+        size = len(reply.body)
+        if size + _REPLY_BYTES <= self._max_bytes:
+            return reply
+        self._counters.add("failed_too_large")
+        reason = f"the reply has {size} bytes, over limits.max_message_bytes"
+        body = pack_body(Failure("too_large", reason))
+        return reply._replace(status=Status.FAILED.value, body=body)

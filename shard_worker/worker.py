@@ -89,8 +89,8 @@ class Worker:
             silence_s=settings.redis.command_timeout_s,
             on_connect=self._read_clock,
         )
-        replier = Replier(self._reply_link, worker_id, self._counters)
         max_bytes = settings.limits.max_message_bytes
+        replier = Replier(self._reply_link, worker_id, self._counters, max_bytes)
         searches = SearchService(
             lane=self._scorers,
             replier=replier,

@@ -38,7 +38,6 @@ MAX_BYTES = 10_000
 STORED: dict[str, dict[str, Any]] = {
     "a": {"id": "a", "title": "hedge", "year": 1990},
     "b": {"id": "b", "title": "row"},
-    "large": {"id": "large", "title": "x" * MAX_BYTES},
 }
 
 
@@ -304,15 +303,6 @@ async def test_malformed_requests_are_counted_and_dropped(serving: Serving) -> N
     assert len(serving.asked) == 1
     assert serving.replies.only.query_id == 8
     assert serving.counters.as_dict() == {"requests_malformed": len(bad)}
-
-
-async def test_documents_over_the_limit_of_a_message_are_a_failure(serving: Serving) -> None:
-    """A body that the gateway would refuse is not sent; the reply says why, and how large."""
-    await serving.pull(serving.request(payload=fetch("a", "large")))
-    assert serving.replies.only.status == Status.FAILED
-    assert serving.replies.failure.code == "too_large"
-    assert "limits.max_message_bytes" in serving.replies.failure.message
-    assert len(serving.replies.only.body) < MAX_BYTES
 
 
 async def test_one_slow_fetch_holds_up_no_other(serving: Serving) -> None:
