@@ -4,7 +4,7 @@ import asyncio
 import os
 import socket
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import structlog
@@ -36,6 +36,7 @@ from shard_worker.wiring import indexer_lane, scorer_lane, thread_lane
 log = structlog.get_logger()
 
 START_TIMEOUT_S = 30.0
+CANCEL_INTERVAL_S = 1.0
 
 
 class Worker:
@@ -80,6 +81,7 @@ class Worker:
             *(control, keys, self._registry, self._indexer, shards, settings),
             on_state=self._states.take,
             counters=self._counters,
+            on_gaps=self._withhold,
         )
         self._jobs = Jobs(control, keys, self._applier, self._indexer, shards, settings)
         self._vital_signs = VitalSigns(self._registry, self._heartbeat, tuning.heartbeat_interval_s)
@@ -198,18 +200,23 @@ class Worker:
         log.info("draining", worker=self.id)
         # 1. Gateways stop asking, and nothing more is pulled: what waits in Redis is left to a
         #    replica. The heartbeat ends before it is taken back, or it would come again.
-        await _cancel([heartbeat])
+        await _cancel([heartbeat], drain_s)
         await self._vital_signs.leave(self.id)
         await asyncio.gather(self._search_consumer.drain(), self._fetch_consumer.drain())
         # 2. What was pulled is finished and answered; the lanes and the reply link still stand.
         await asyncio.gather(self._scorers.close(drain_s), self._fetches.drain(drain_s))
         # 3. Writing stops. A batch that is cut short is applied again at the next start, since its
         #    position is recorded last.
-        await _cancel(writers)
+        await _cancel(writers, drain_s)
         await self._indexer.close(drain_s)
         # 4. Stores, threads and links go last, by the exit stack of `run`: all of the above needed
         #    them. A thread that hangs does not hold up the exit.
-        await _cancel(watchers)
+        await _cancel(watchers, drain_s)
+
+    def _withhold(self, shards: frozenset[int]) -> None:
+        """Leave requests to these shards to replicas that have all of the log."""
+        self._search_consumer.withhold(shards)
+        self._fetch_consumer.withhold(shards)
 
     async def _read_clock(self, link: Handshake) -> None:
         await read_clock(link, self._clock)
@@ -221,7 +228,6 @@ class Worker:
             id=self.id,
             pid=os.getpid(),
             host=socket.gethostname(),
-            shards=list(self._shards),
             version=common.__version__,
             beat_at_ms=now_ms,
             started_at_ms=self._clock.server_us(self._started) // 1000,
@@ -248,7 +254,15 @@ class Worker:
         )
 
 
-async def _cancel(tasks: list[asyncio.Task[None]]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.wait(tasks)
+async def _cancel(tasks: Iterable[asyncio.Task[None]], patience_s: float) -> None:
+    """Cancel, again each second, since a client library may swallow a cancellation."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + patience_s
+    running = set(tasks)
+    while running:
+        for task in running:
+            task.cancel()
+        _, running = await asyncio.wait(running, timeout=CANCEL_INTERVAL_S)
+        if running and loop.time() >= deadline:
+            log.error("tasks_hang", tasks=sorted(task.get_name() for task in running))
+            return
