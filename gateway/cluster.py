@@ -1,6 +1,7 @@
 """A whole cluster on this machine: the server, the workers and the HTTP gateway, as processes."""
 
 import asyncio
+import hashlib
 import os
 import socket
 import sys
@@ -218,9 +219,11 @@ class LocalCluster:
         return wanted
 
     def _worker_name(self, number: int) -> str:
-        # A server that others share needs names that no other machine has.
-        host = "" if self._redis is not None else f"{socket.gethostname()}-"
-        return f"{host}worker-{number}"
+        if self._options.redis_url is None:
+            return f"worker-{number}"
+        # A server that others share needs names that no other machine has, nor another folder here.
+        folder = hashlib.blake2s(os.fsencode(self._data), digest_size=3).hexdigest()
+        return f"{socket.gethostname()}-{folder}-worker-{number}"
 
     def _worker_programs(self, num_shards: int) -> list[Program]:
         drain_s = _DRAIN_PARTS * self._settings.worker.drain_timeout_s + _DRAIN_MARGIN_S
