@@ -176,6 +176,11 @@ class RedisTransport:
 
     def _on_message(self, message: Any) -> None:
         if not isinstance(message, list):
+            # Nothing else is answered with an error on this link than the wish to listen.
+            if isinstance(message, Exception) and self._throttle.allows(
+                "refused", time.monotonic()
+            ):
+                log.error("replies_refused", channel=self.reply_to, error=str(message))
             return
         if message[0] == b"message":
             try:

@@ -10,9 +10,11 @@ from typing import Any
 
 import msgpack
 import pytest
+import structlog
 
 from common.config import LimitSettings, RedisSettings
 from common.endpoint import Endpoint
+from common.errors import RedisUnavailableError
 from common.keys import Keys
 from common.link import Link
 from common.outcome import Outcome
@@ -330,3 +332,20 @@ async def test_nothing_is_pushed_twice(own_server: RedisServer) -> None:
         await until(lambda: len(after.queued) == len(SHARDS))
         for shard in SHARDS:
             assert await scattered.queue(shard) == [0, 1, 2, 3, 4, 5]
+
+
+async def test_a_channel_that_may_not_be_heard_is_told_of(own_server: RedisServer) -> None:
+    """A user without the right to the reply channel reads so in the log, as an error."""
+    admin = Link(Endpoint.of(RedisSettings(url=own_server.url)), name="admin", silence_s=5)
+    await admin.start(5)
+    await admin.call("ACL", "SETUSER", "deaf", "on", ">row", "~*", "resetchannels", "+@all")
+    await admin.close()
+    redis = RedisSettings(url=own_server.url, username="deaf", password="row")
+    with structlog.testing.capture_logs() as logs:
+        transport = RedisTransport(redis, LimitSettings(), Keys("p"), "g")
+        with pytest.raises(RedisUnavailableError):
+            await transport.start(0.5)
+        await transport.close()
+    (told,) = [line for line in logs if line["log_level"] == "error"]
+    assert told["event"] == "replies_refused"
+    assert "NOPERM" in told["error"]
