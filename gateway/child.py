@@ -70,10 +70,14 @@ class Child:
             ConfigurationError: an earlier child of this name lives and cannot be ended.
             OSError: it cannot be started.
         """
-        lock = await _lock_of(program.name, folder, program.drain_s)
-        pipe_read, pipe_write = os.pipe()
-        output = log.open()
-        try:
+        with contextlib.ExitStack() as passed, contextlib.ExitStack() as kept:
+            lock = await _lock_of(program.name, folder, program.drain_s)
+            passed.callback(os.close, lock)
+            pipe_read, pipe_write = os.pipe()
+            passed.callback(os.close, pipe_read)
+            kept.callback(os.close, pipe_write)
+            output = log.open()
+            passed.callback(os.close, output)
             process = await asyncio.create_subprocess_exec(
                 *(part.replace(PARENT_PIPE, str(pipe_read)) for part in program.arguments),
                 stdin=subprocess.DEVNULL,
@@ -83,15 +87,16 @@ class Child:
                 pass_fds=(pipe_read, lock),
                 start_new_session=True,
             )
-        except BaseException:
-            os.close(pipe_write)
-            raise
-        else:
-            os.pwrite(lock, f"{process.pid}\n".encode(), 0)
-            return cls(program, process, pipe_write)
-        finally:
-            for descriptor in (pipe_read, output, lock):
-                os.close(descriptor)
+            kept.pop_all()
+            child = cls(program, process, pipe_write)
+            try:
+                os.pwrite(lock, f"{process.pid}\n".encode(), 0)
+            except OSError:
+                # Nobody would know of it, and it would hold the lock against its successor.
+                child.kill()
+                await child.wait()
+                raise
+            return child
 
     @property
     def pid(self) -> int:

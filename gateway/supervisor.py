@@ -5,6 +5,7 @@ first takes the task away, so that nothing is restarted behind its back, and the
 """
 
 import asyncio
+import contextlib
 import random
 import time
 from collections.abc import Awaitable, Callable, Iterable
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from common.errors import ConfigurationError
+from common.telemetry import Throttle
 from gateway.child import Child, Program, ending
 from gateway.child_log import ChildLog, LogLine
 from gateway.restart_policy import RestartBackoff, RestartPolicy
@@ -93,6 +95,7 @@ class Supervisor:
         self._folder = folder
         self._policy = policy
         self._on_event = on_event
+        self._throttle = Throttle(60.0)
         self._on_death = on_death
         self._kept: dict[str, _Kept] = {}
         self._log_task: asyncio.Task[None] | None = None
@@ -164,12 +167,12 @@ class Supervisor:
             else:
                 pid = kept.child.pid
                 backoff.started(time.monotonic())
-                self._on_event(Started(name, pid, kept.num_restarts))
+                self._tell(Started(name, pid, kept.num_restarts))
                 kept.first_start.set()
                 how = ending(await kept.child.wait())
                 kept.child = None
             pause_s = backoff.died(time.monotonic())
-            self._on_event(Died(name, pid, how, pause_s))
+            self._tell(Died(name, pid, how, pause_s))
             kept.first_start.set()
             await self._on_death(name)
             await asyncio.sleep(pause_s)
@@ -182,7 +185,7 @@ class Supervisor:
             await asyncio.gather(kept.task, return_exceptions=True)
         if kept.child is not None:
             how = ending(await kept.child.drain())
-            self._on_event(Stopped(kept.program.name, kept.child.pid, how))
+            self._tell(Stopped(kept.program.name, kept.child.pid, how))
 
     async def _watch_logs(self) -> None:
         while True:
@@ -190,14 +193,24 @@ class Supervisor:
             # them when we do.
             await asyncio.sleep(LOG_INTERVAL_S)
             for name, kept in list(self._kept.items()):
-                lines = await asyncio.to_thread(_read_and_trim, kept.log)
+                try:
+                    lines = await asyncio.to_thread(_read_and_trim, kept.log)
+                except OSError as error:  # a full disk, too many open files
+                    if self._throttle.allows(name, time.monotonic()):
+                        self._tell(Said(name, "warning", f"its log cannot be kept: {error}"))
+                    continue
                 if kept.program.is_quiet:
                     continue
                 for line in lines[:_MOST_LINES]:
-                    self._on_event(Said(name, line.level, line.text))
+                    self._tell(Said(name, line.level, line.text))
                 if len(lines) > _MOST_LINES:
                     more = f"{len(lines) - _MOST_LINES} more lines in {kept.log.path}"
-                    self._on_event(Said(name, "warning", more))
+                    self._tell(Said(name, "warning", more))
+
+    def _tell(self, event: Event) -> None:
+        # A terminal that is gone must not take the children's keepers with it.
+        with contextlib.suppress(OSError):
+            self._on_event(event)
 
 
 def _read_and_trim(log: ChildLog) -> list[LogLine]:

@@ -1,6 +1,7 @@
 """The supervisor with stand-in children: real processes, real signals."""
 
 import asyncio
+import errno
 import os
 import signal
 import subprocess
@@ -8,10 +9,11 @@ import sys
 import textwrap
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from gateway.child import PARENT_PIPE, Program
+from gateway.child import PARENT_PIPE, Child, Program
 from gateway.child_log import MAX_BYTES, ChildLog, LogLine, read_line
 from gateway.restart_policy import RestartPolicy
 from gateway.supervisor import Died, Event, Said, Started, Stopped, Supervisor
@@ -41,6 +43,11 @@ while True: time.sleep(60)
 
 def _program(name: str, code: str, drain_s: float = 10.0) -> Program:
     return Program(name, (sys.executable, "-I", "-S", "-c", code, PARENT_PIPE), drain_s)
+
+
+def _num_descriptors() -> int:
+    """How many this process has open."""
+    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 class Watched:
@@ -102,6 +109,86 @@ async def test_a_program_that_is_not_there_is_told_of(watched: Watched) -> None:
     died = next(event for event in watched.events if isinstance(event, Died))
     assert "could not be started" in died.how
     assert died.pid == 0
+
+
+async def test_a_start_that_fails_halfway_leaves_no_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a full disk the child that could not be written down is ended; nothing stays open."""
+    spawned: list[int] = []
+    spawn = asyncio.create_subprocess_exec
+
+    async def spawn_and_tell(*arguments: Any, **options: Any) -> asyncio.subprocess.Process:
+        process = await spawn(*arguments, **options)
+        spawned.append(process.pid)
+        return process
+
+    def fail(*_arguments: Any) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", spawn_and_tell)
+    program = _program("worker", STUBBORN, drain_s=0.2)
+    descriptors = _num_descriptors()
+    with monkeypatch.context() as full_disk:
+        full_disk.setattr(os, "pwrite", fail)
+        with pytest.raises(OSError, match="No space"):
+            await Child.start(program, tmp_path, ChildLog(tmp_path / "worker.log"))
+        full_disk.setattr(ChildLog, "open", fail)
+        with pytest.raises(OSError, match="No space"):
+            await Child.start(program, tmp_path, ChildLog(tmp_path / "worker.log"))
+    await eventually(lambda: not any(map(is_alive, spawned)), "nothing that was spawned lives")
+    assert len(spawned) == 1
+    assert _num_descriptors() <= descriptors
+    child = await Child.start(program, tmp_path, ChildLog(tmp_path / "worker.log"))
+    child.kill()
+    await child.wait()
+
+
+async def test_children_are_kept_when_the_terminal_is_gone(tmp_path: Path) -> None:
+    """Events that cannot be told any more end neither restarts nor the drain."""
+
+    def tell(_event: Event) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    async def note(_name: str) -> None:
+        """Nothing is to be done about a death."""
+
+    supervisor = Supervisor(tmp_path, QUICK, tell, note)
+    try:
+        await supervisor.start(_program("worker", POLITE))
+        first = supervisor.child("worker")
+        assert first is not None
+        first.kill()
+        await eventually(
+            lambda: supervisor.child("worker") not in (None, first), "another in its place"
+        )
+    finally:
+        await supervisor.close()
+    assert supervisor.child("worker") is None
+
+
+async def test_a_log_that_cannot_be_read_silences_no_other(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The watch over the logs says so, goes on, and tells of the other children's warnings."""
+    new_lines = ChildLog.new_lines
+
+    def read(log: ChildLog) -> list[LogLine]:
+        if log.path.stem == "broken":
+            raise OSError(errno.EMFILE, "Too many open files")
+        return new_lines(log)
+
+    monkeypatch.setattr(ChildLog, "new_lines", read)
+    code = """
+import time
+print('{"level": "warning", "event": "loop_lag"}', flush=True)
+time.sleep(60)
+"""
+    await watched.supervisor.start(_program("broken", code), _program("worker", code))
+    await watched.says(lambda event: event == Said("worker", "warning", "loop_lag"), "a line")
+    await watched.says(
+        lambda event: isinstance(event, Said) and event.name == "broken", "what is wrong"
+    )
 
 
 async def test_stopping_drains_and_does_not_restart(watched: Watched) -> None:
