@@ -179,10 +179,14 @@ class TermStatistics:
         Raises:
             OSError: there is none that can be read.
         """
+        connection: sqlite3.Connection | None = None
         try:
             # The file is replaced as a whole and never changed, so it needs no locks.
-            return cls(sqlite3.connect(f"{path.absolute().as_uri()}?immutable=1", uri=True))
+            connection = sqlite3.connect(f"{path.absolute().as_uri()}?immutable=1", uri=True)
+            return cls(connection)
         except (sqlite3.Error, KeyError) as error:
+            if connection is not None:
+                connection.close()
             raise OSError(f"{path}: {error}") from error
 
     def document_frequency(self, name: str, term: str) -> int | None:

@@ -4,6 +4,7 @@ import json
 import sqlite3
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -113,22 +114,21 @@ def test_any_batches_replayed_at_will_leave_what_a_dict_would_hold(
     data: st.DataObject,
 ) -> None:
     """Counts and documents are those of plain dicts, however often the last batch is repeated."""
-    store = Store.open(tmp_path_factory.mktemp("store") / "store.sqlite")
-    model: dict[str, dict[str, bytes]] = {"u": {}, "v": {}}
-    store.apply("1-0", definitions=DEFINITIONS)
-    for number, (uid, change) in enumerate(batches):
-        bodies = {one: None if value is None else body(value) for one, value in change.items()}
-        for _ in range(data.draw(st.integers(1, 2))):
-            store.apply(f"{number + 2}-0", documents={uid: bodies})
-        for one, content in bodies.items():
-            if uid in model and content is not None:
-                model[uid][one] = content
-            elif uid in model:
-                model[uid].pop(one, None)
-    for uid, documents in model.items():
-        assert dict(store.scan(uid, page=2)) == documents
-        assert store.count(uid) == len(documents)
-    store.close()
+    with closing(Store.open(tmp_path_factory.mktemp("store") / "store.sqlite")) as store:
+        model: dict[str, dict[str, bytes]] = {"u": {}, "v": {}}
+        store.apply("1-0", definitions=DEFINITIONS)
+        for number, (uid, change) in enumerate(batches):
+            bodies = {one: None if value is None else body(value) for one, value in change.items()}
+            for _ in range(data.draw(st.integers(1, 2))):
+                store.apply(f"{number + 2}-0", documents={uid: bodies})
+            for one, content in bodies.items():
+                if uid in model and content is not None:
+                    model[uid][one] = content
+                elif uid in model:
+                    model[uid].pop(one, None)
+        for uid, documents in model.items():
+            assert dict(store.scan(uid, page=2)) == documents
+            assert store.count(uid) == len(documents)
 
 
 def test_a_reader_in_another_thread_sees_what_was_applied_last(
