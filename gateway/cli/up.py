@@ -1,6 +1,7 @@
 """`gateway up`: a whole cluster on this machine, in the foreground."""
 
 import asyncio
+import contextlib
 import signal
 from pathlib import Path
 from typing import Annotated, Literal
@@ -88,10 +89,10 @@ async def _up(options: ClusterOptions, settings: Settings, console: Console) -> 
             story.is_live = False
             runs = any(line.pid for line in cluster.processes())
             if runs:
-                console.print("draining …")
+                say(console, "draining …")
             await cluster.stop()
             if runs:
-                console.print("stopped; no process is left")
+                say(console, "stopped; no process is left")
 
 
 async def _unless(stopped: asyncio.Event, cluster: LocalCluster) -> bool:
@@ -108,6 +109,13 @@ async def _unless(stopped: asyncio.Event, cluster: LocalCluster) -> bool:
         start.cancel()
         told.cancel()
         await asyncio.gather(start, told, return_exceptions=True)
+
+
+def say(console: Console, text: str) -> None:
+    """Say something, even to a terminal that is gone: the drain must not end with it."""
+    # SystemExit is what rich makes of a broken pipe.
+    with contextlib.suppress(OSError, SystemExit):
+        console.print(text, soft_wrap=True)
 
 
 def show_ready(console: Console, cluster: LocalCluster) -> None:
@@ -159,7 +167,7 @@ class Story:
                 pass
 
     def _tell(self, text: str) -> None:
-        self._console.print(text, soft_wrap=True)
+        say(self._console, text)
 
     def _is_new(self, text: str) -> bool:
         return self._throttle.allows(text.partition(" ")[0], asyncio.get_running_loop().time())

@@ -1,0 +1,44 @@
+"""What `gateway up` says."""
+
+import errno
+import io
+
+import pytest
+from rich.console import Console
+
+from gateway.cli.up import Story, say
+from gateway.supervisor import Died
+
+
+class Gone(io.StringIO):
+    """A terminal, or a pipe, whose other end is closed."""
+
+    def __init__(self, error: OSError) -> None:
+        """Fail with this error."""
+        super().__init__()
+        self.error = error
+
+    def write(self, _text: str) -> int:
+        """Fail."""
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(errno.EIO, "Input/output error"), BrokenPipeError(errno.EPIPE, "closed")]
+)
+def test_a_terminal_that_is_gone_stops_no_drain(
+    error: OSError, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What cannot be said is not said, and nothing is raised."""
+
+    def leave(_console: Console) -> None:
+        raise SystemExit(1)  # as rich does, after it has closed the standard output
+
+    monkeypatch.setattr(Console, "on_broken_pipe", leave)
+    console = Console(file=Gone(error))
+    with pytest.raises((OSError, SystemExit)):
+        console.print("this is what would happen")
+    say(console, "draining …")
+    story = Story(console)
+    story.is_live = True
+    story.tell(Died("worker-0", 1, "was killed by SIGKILL", 0.5))
