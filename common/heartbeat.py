@@ -28,6 +28,7 @@ class Heartbeat:
         applied: shard → id of the last log entry applied.
         replicas: shard → id of the replica (of the store on disk) that this worker serves.
         log_backlog: shard → log entries that wait to be applied.
+        gaps: shards that it has and does not serve, since it has missed a part of their logs.
         statistics: collection uid → version of the term statistics that the worker ranks by.
     """
 
@@ -45,6 +46,7 @@ class Heartbeat:
     applied: dict[int, str] = field(default_factory=dict)
     replicas: dict[int, str] = field(default_factory=dict)
     log_backlog: dict[int, int] = field(default_factory=dict)
+    gaps: list[int] = field(default_factory=list)
     statistics: dict[str, str] = field(default_factory=dict)
 
     def pack(self) -> bytes:

@@ -33,6 +33,14 @@ class Keys:
         """Hash: replica id → id of the last log entry that it has applied."""
         return f"{self.prefix}:applied:{shard}"
 
+    def trimmed(self, shard: int) -> str:
+        """Hash: how far the log was trimmed, and the replicas that have missed some of it.
+
+        `position` is the last entry removed; `documents` is there once the shard has had any; a
+        replica's id stands beside where the log began when it was found to have a gap.
+        """
+        return f"{self.prefix}:trimmed:{shard}"
+
     @property
     def collections(self) -> str:
         """Hash: collection name → its definition."""

@@ -6,9 +6,10 @@ so that a second copy changes nothing.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgpack
+import structlog
 
 from common.control import Command, Control
 from common.errors import WireError
@@ -53,6 +54,7 @@ _CODES: dict[type[Op], str] = {
     Upsert: "upsert",
     Delete: "delete",
 }
+_log = structlog.get_logger()
 _TYPES: dict[str, type[Op]] = {code: kind for kind, code in _CODES.items()}
 _packb = msgpack.Packer(use_bin_type=True, autoreset=True).pack
 
@@ -109,6 +111,26 @@ def position(entry_id: str) -> tuple[int, int]:
     """An entry's id as something that can be compared: (milliseconds, sequence)."""
     milliseconds, _, sequence = entry_id.partition("-")
     return int(milliseconds), int(sequence or 0)
+
+
+def _is_position(text: str) -> bool:
+    try:
+        position(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _positions(shard: int, stored: dict[bytes, bytes]) -> dict[str, str]:
+    """Replica → position, without what cannot be one."""
+    found = {}
+    for replica, value in stored.items():
+        text = value.decode(errors="replace")
+        if _is_position(text):
+            found[replica.decode(errors="replace")] = text
+        else:  # somebody has edited the hash; the replica's next batch overwrites it
+            _log.error("position_unreadable", shard=shard, replica=replica, value=value)
+    return found
 
 
 class ShardLog:
@@ -204,8 +226,7 @@ class ShardLog:
             [("HGETALL", self._keys.applied(shard)) for shard in shards]
         )
         return {
-            shard: {replica.decode(): entry_id.decode() for replica, entry_id in reply.items()}
-            for shard, reply in zip(shards, replies, strict=True)
+            shard: _positions(shard, reply) for shard, reply in zip(shards, replies, strict=True)
         }
 
     async def record_applied(self, shard: int, replica: str, entry_id: str) -> dict[str, str]:
@@ -222,7 +243,7 @@ class ShardLog:
                 ("HGETALL", key),
             ]
         )
-        return {replica.decode(): applied.decode() for replica, applied in reply.items()}
+        return _positions(shard, reply)
 
     async def forget_replica(self, shard: int, replica: str) -> None:
         """Stop waiting for a replica whose disk is gone for good; an operator's decision.
@@ -232,14 +253,61 @@ class ShardLog:
         """
         await self._control.execute("HDEL", self._keys.applied(shard), replica)
 
-    async def trim_to(self, shard: int, min_applied: str) -> int:
+    async def trim_to(self, shard: int, min_applied: str, *, has_documents: bool = True) -> int:
         """Remove the entries up to and including one that every replica has applied.
+
+        Args:
+            shard: whose log.
+            min_applied: the last entry to go.
+            has_documents: whether any of what was ever removed may have been a document.
 
         Returns:
             How many were removed.
         """
         milliseconds, sequence = position(min_applied)
-        removed: int = await self._control.execute(
-            "XTRIM", self._keys.log(shard), "MINID", f"{milliseconds}-{sequence + 1}"
+        facts = ("position", min_applied, *(("documents", 1) if has_documents else ()))
+        # In one step, so that whoever misses an entry can see why: XTRIM itself leaves no trace.
+        _, removed = await self._control.pipeline(
+            [
+                ("HSET", self._keys.trimmed(shard), *facts),
+                ("XTRIM", self._keys.log(shard), "MINID", f"{milliseconds}-{sequence + 1}"),
+            ],
+            atomic=True,
         )
-        return removed
+        return int(removed)
+
+    async def gap(self, shard: int, replica: str, applied: str) -> str | None:
+        """Whether entries were removed before a replica had applied them; it is then noted.
+
+        Args:
+            shard: whose log.
+            replica: its id.
+            applied: its position. Ask after what follows that was read: the gap is then before
+                what was read, or there is none.
+
+        Returns:
+            The last entry that is missing; None when there is no gap. One that is noted stays,
+            however far the replica gets, until the key is deleted: an operator's word that the
+            documents have been loaded again.
+        """
+        key = self._keys.trimmed(shard)
+        stored: dict[bytes, bytes] = await self._control.execute("HGETALL", key)
+        facts = {name.decode(): value.decode() for name, value in stored.items()}
+        if replica in facts:
+            return facts[replica]
+        trimmed = facts.get("position", START)
+        # A new store is given the collections in another way, so it misses documents at most.
+        needs_it = applied != START or "documents" in facts
+        if not needs_it or not _is_position(trimmed) or position(trimmed) <= position(applied):
+            return None
+        await self._control.execute("HSET", key, replica, trimmed)
+        return trimmed
+
+    async def newest(self, shard: int) -> str:
+        """Id of the last entry ever appended to a log, trimmed or not; `START` without a log."""
+        key = self._keys.log(shard)
+        if not await self._control.execute("EXISTS", key):
+            return START
+        about: list[Any] = await self._control.execute("XINFO", "STREAM", key)
+        newest: bytes = about[about.index(b"last-generated-id") + 1]
+        return newest.decode()

@@ -101,6 +101,7 @@ def _worker_json(worker: Heartbeat, names: Mapping[str, str], now_ms: int) -> di
         "pid": worker.pid,
         "host": worker.host,
         "shards": worker.shards,
+        "gaps": worker.gaps,
         "version": worker.version,
         "age_ms": now_ms - worker.beat_at_ms,
         "uptime_ms": worker.beat_at_ms - worker.started_at_ms,

@@ -38,6 +38,7 @@ class Applier:
         states: shard → what it holds, as the indexer last reported it.
         applied_at: shard → when a batch was last applied to it, in s of the loop's clock.
         backlog: shard → log entries that were waiting to be applied when last asked.
+        gaps: shards that have missed a part of their log, so that they must not be searched.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class Applier:
         settings: Settings,
         on_state: Callable[[ShardState], None],
         counters: Counters,
+        on_gaps: Callable[[frozenset[int]], None] = lambda _gaps: None,
     ) -> None:
         """Apply to `shards` through `indexer`; `open` before `run`.
 
@@ -64,10 +66,13 @@ class Applier:
                 for the change is.
             counters: `writes_skipped` counts writes of a collection that the shard should have had
                 and had not.
+            on_gaps: told which shards have a gap, each time that this changes.
         """
         self.states: dict[int, ShardState] = {}
         self.applied_at: dict[int, float] = {}
         self.backlog: dict[int, int] = dict.fromkeys(shards, 0)
+        self.gaps: frozenset[int] = frozenset()
+        self._on_gaps = on_gaps
         self._shards = shards
         self._log = ShardLog(control, keys)
         self._registry = registry
@@ -85,9 +90,21 @@ class Applier:
 
         Raises:
             WorkError: a store cannot be opened.
+            RedisUnavailableError: there is no answer about a log.
         """
         for shard in self._shards:
             self._take(await self._ask(shard, pack_work("open", shard)))
+            await self._check_gap(shard)
+            newest = await self._log.newest(shard)
+            if newest != START and position(newest) < position(self.states[shard].position):
+                # Entries come after the newest, and whatever is before the shard's position is
+                # never read: a Redis restored from a backup, or one whose clock is behind.
+                _log.error(
+                    "log_behind",
+                    shard=shard,
+                    position=self.states[shard].position,
+                    newest=newest,
+                )
 
     async def run(self) -> None:
         """Follow every shard's log until cancelled."""
@@ -97,8 +114,10 @@ class Applier:
             group.create_task(self._watch_backlog(), name="log backlog")
 
     def progress(self) -> dict[str, Any]:
-        """The heartbeat's `applied`, `replicas` and `log_backlog`."""
+        """The heartbeat's `shards`, `gaps`, `applied`, `replicas` and `log_backlog`."""
         return {
+            "shards": [shard for shard in self._shards if shard not in self.gaps],
+            "gaps": sorted(self.gaps),
             "applied": {shard: state.position for shard, state in self.states.items()},
             "replicas": {shard: state.replica_id for shard, state in self.states.items()},
             "log_backlog": dict(self.backlog),
@@ -123,6 +142,7 @@ class Applier:
                 if after == START:
                     await self._define(shard)
                 entries = await self._log.read(shard, after, self._max_bytes, BLOCK_MS)
+                await self._check_gap(shard)
                 if entries:
                     await self._apply(shard, entries)
                 failures = 0
@@ -150,6 +170,26 @@ class Applier:
         self.applied_at[shard] = asyncio.get_running_loop().time()
         self._take(state)
         await self._report_skipped(state)
+
+    async def _check_gap(self, shard: int) -> None:
+        state = self.states[shard]
+        missing = await self._log.gap(shard, state.replica_id, state.position)
+        if (missing is not None) == (shard in self.gaps):
+            return
+        if missing is None:
+            _log.info("log_gap_closed", shard=shard)
+            self.gaps -= {shard}
+            self._announced.pop(shard, None)
+        else:
+            _log.error(
+                "log_gap",
+                shard=shard,
+                position=state.position,
+                trimmed=missing,
+                hint="writes are missing, so the shard is not served; see docs/operations.md",
+            )
+            self.gaps |= {shard}
+        self._on_gaps(self.gaps)
 
     async def _define(self, shard: int) -> None:
         """Give a new store the collections whose definition has left the log.
@@ -186,12 +226,15 @@ class Applier:
             return
         counts = {report.uid: report.documents for report in state.collections}
         dropped = {report.uid for report in before.collections} - counts.keys() if before else ()
-        # Counts first: whoever hears that the batch is applied shall find it counted.
-        await self._registry.set_document_counts(shard, counts, dropped)
+        # Counts first: whoever hears that the batch is applied shall find it counted. Those of a
+        # shard with a gap would hide what is missing.
+        if shard not in self.gaps:
+            await self._registry.set_document_counts(shard, counts, dropped)
         applied = await self._log.record_applied(shard, state.replica_id, state.position)
-        slowest = min(applied.values(), key=position)
+        slowest = min(applied.values(), key=position, default=START)
         if slowest != START:
-            await self._log.trim_to(shard, slowest)
+            has_documents = any(report.changes for report in state.collections)
+            await self._log.trim_to(shard, slowest, has_documents=has_documents)
         self._announced[shard] = state
 
     def _tell_refused(self, event: str, error: ConfigurationError, **where: int) -> None:

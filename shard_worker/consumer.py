@@ -75,6 +75,9 @@ class Consumer:
         self._replier = replier
         # Well before the link calls it silence, or what is popped then could be lost.
         self._block_s = min(LONGEST_BLOCK_S, silence_s / 3)
+        self._withheld: frozenset[int] = frozenset()
+        self._has_queues = asyncio.Event()
+        self._has_queues.set()
         self._num_pops = 0
         self._answers: list[Any] = []  # to the pops of the pull under way
         # Done when no pull is under way.
@@ -90,7 +93,10 @@ class Consumer:
         await self._link.start()
         try:
             while not self._is_draining:
+                await self._has_queues.wait()
                 room = await self._lane.wait_for_room()
+                if not self._has_queues.is_set():
+                    continue
                 self._paused = asyncio.get_running_loop().create_future()
                 self._pull(room)
                 if (error := await self._paused) is not None:
@@ -99,6 +105,14 @@ class Consumer:
                     await asyncio.sleep(PAUSE_AFTER_ERROR_S)
         finally:
             await self._link.close()
+
+    def withhold(self, shards: frozenset[int]) -> None:
+        """Pull nothing for these shards, and for all others again."""
+        self._withheld = shards
+        if shards >= set(self._shards.values()):
+            self._has_queues.clear()
+        else:
+            self._has_queues.set()
 
     async def drain(self) -> None:
         """Pull no more. What a pop under way has taken is still handed over."""
@@ -121,6 +135,8 @@ class Consumer:
 
     def _pull(self, room: int) -> None:
         keys = self._keys
+        if self._withheld:
+            keys = [key for key in keys if self._shards[key] not in self._withheld]
         num_pops = self._num_pops = min(len(keys), room, MAX_POPS)
         commands = []
         # Without this connection they are left to the replier's own.
@@ -152,7 +168,8 @@ class Consumer:
                 # A pop serves the first queue that has something: the one just served goes last.
                 keys.remove(key)
                 keys.append(key)
-        room = 0 if error is not None or self._is_draining else self._lane.room()
+        is_ending = error is not None or self._is_draining or not self._has_queues.is_set()
+        room = 0 if is_ending else self._lane.room()
         if room:
             self._pull(room)
             return

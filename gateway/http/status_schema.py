@@ -96,6 +96,7 @@ class WorkerStatus(_Shape):
     pid: int
     host: str
     shards: list[int] = Field(description="Shards that it serves.")
+    gaps: list[int] = Field(description="Shards it does not serve, having missed logged writes.")
     version: str
     age_ms: int = Field(description="Time since its last heartbeat.")
     uptime_ms: int = Field(description="From its start to that heartbeat.")

@@ -121,6 +121,30 @@ async def test_no_shard_starves(redis_server: RedisServer, key_prefix: str) -> N
     assert (7, b"quiet") in slots.pulled
 
 
+async def test_what_is_withheld_waits_for_another_worker(
+    redis_server: RedisServer, key_prefix: str
+) -> None:
+    """Nothing is pulled for a shard that is withheld, then for both, and all once it is not."""
+    slots = Slots(free=9)
+    async with pulling(redis_server, key_prefix, slots) as at_work:
+        at_work.consumer.withhold(frozenset({4}))
+        await at_work.push(7, "ends the pop that had begun")
+        await until(lambda: len(slots.pulled) == 1)
+        await at_work.push(4, "left")
+        await at_work.push(7, "taken")
+        await until(lambda: len(slots.pulled) == 2)
+        assert slots.pulled[1] == (7, b"taken")
+        at_work.consumer.withhold(frozenset({4, 7}))
+        await at_work.push(7, "ends the pop that had begun")
+        await until(lambda: len(slots.pulled) == 3)
+        await until(lambda: not at_work.consumer.is_pulling)
+        await at_work.push(7, "left too")
+        assert (await at_work.waiting(4), await at_work.waiting(7)) == (1, 1)
+        at_work.consumer.withhold(frozenset())
+        await until(lambda: len(slots.pulled) == 5)
+    assert sorted(slots.pulled[3:]) == [(4, b"left"), (7, b"left too")]
+
+
 async def test_draining_ends_a_blocked_pop_at_once(
     redis_server: RedisServer, key_prefix: str
 ) -> None:

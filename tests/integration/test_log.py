@@ -194,3 +194,39 @@ async def test_a_worker_takes_back_only_what_it_said_itself(redis: Redis) -> Non
     assert (await redis.registry.heartbeats())["w0"].started_at_ms == 4_000
     await second.leave("w0")
     assert await redis.registry.heartbeats() == {}
+
+
+async def test_a_gap_is_seen_and_stays(redis: Redis) -> None:
+    """A replica behind what was trimmed has a gap, whatever it applies later, until told not to."""
+    appended = await redis.log.append_many([(0, pack_op(Delete("u", ["a"]))) for _ in range(4)])
+    old, last = appended[0].id, appended[2].id
+    assert await redis.log.gap(0, "new", START) is None
+    await redis.log.trim_to(0, last, has_documents=False)
+    assert await redis.log.gap(0, "new", START) is None  # definitions alone are known elsewhere
+    await redis.log.trim_to(0, last)
+    assert await redis.log.gap(0, "whole", last) is None
+    assert await redis.log.gap(0, "new", START) == last
+    assert await redis.log.gap(0, "old", old) == last
+    await redis.log.trim_to(0, appended[3].id)
+    assert await redis.log.gap(0, "old", appended[3].id) == last
+    assert await redis.log.gap(1, "old", START) is None
+    await redis.control.execute("DEL", redis.keys.trimmed(0))
+    assert await redis.log.gap(0, "old", appended[3].id) is None
+
+
+async def test_a_position_that_was_edited_is_passed_over(redis: Redis) -> None:
+    """What is no position counts for nothing, and the others do."""
+    await redis.control.execute("HSET", redis.keys.applied(0), "edited", "soon", "r", "5-0")
+    assert await redis.log.applied(0) == {"r": "5-0"}
+    assert await redis.log.record_applied(0, "s", "6-0") == {"r": "5-0", "s": "6-0"}
+    await redis.control.execute("HSET", redis.keys.trimmed(0), "position", "soon", "documents", 1)
+    assert await redis.log.gap(0, "s", "6-0") is None
+
+
+async def test_the_newest_entry_is_known_after_it_was_trimmed(redis: Redis) -> None:
+    """An emptied log still says where it got to; one that never was says its start."""
+    assert await redis.log.newest(0) == START
+    (appended,) = await redis.log.append_many([(0, pack_op(Drop("u")))])
+    await redis.log.trim_to(0, appended.id)
+    assert await redis.log.length(0) == 0
+    assert await redis.log.newest(0) == appended.id

@@ -176,6 +176,63 @@ async def test_a_new_store_knows_collections_that_have_left_the_log(
     assert path.counters["writes_skipped"] == 0
 
 
+async def test_an_emptied_folder_is_a_gap_until_an_operator_says_otherwise(
+    redis_server: RedisServer, key_prefix: str, tmp_path: Path
+) -> None:
+    """A replica that has lost documents is not served, not even after the next start.
+
+    Its old counts stand, so that coverage shows what is missing. After the documents were loaded
+    again and the key was deleted it is served and counted.
+    """
+    async with writing(redis_server, key_prefix, tmp_path) as path:
+        async with path.applying() as applier:
+            uid = (await path.collections.put("books", BOOKS)).uid
+            await path.documents.load("books", ndjson(books(50)))
+            await until(path.is_drained)
+            assert applier.progress()["shards"] == [0, 1]
+            before = await path.registry.document_counts(uid)
+        shutil.rmtree(tmp_path / "shards")
+        for shard in range(NUM_SHARDS):
+            await path.control.execute("DEL", path.keys.applied(shard))
+        async with path.applying() as applier:
+            assert (applier.progress()["shards"], applier.progress()["gaps"]) == ([], [0, 1])
+            await path.documents.load("books", ndjson(books(50, "again")), "applied")
+            assert path.stored(uid) == by_id(books(50, "again"))
+            assert await path.registry.document_counts(uid) == before
+        async with path.applying() as applier:
+            assert applier.gaps == {0, 1}
+            await path.documents.load("books", ndjson([{"id": "more"}]), "applied")
+            for shard in range(NUM_SHARDS):
+                await path.control.execute("DEL", path.keys.trimmed(shard))
+            await until(lambda: applier.gaps == set())
+            assert applier.progress()["shards"] == [0, 1]
+
+            async def is_counted() -> bool:
+                return sum((await path.registry.document_counts(uid)).values()) == 51
+
+            await until(is_counted)
+        async with path.applying() as applier:
+            assert applier.gaps == set()
+
+
+async def test_a_log_that_is_behind_its_shard_is_told(
+    redis_server: RedisServer, key_prefix: str, tmp_path: Path
+) -> None:
+    """A log whose newest entry is older than what a shard has applied is an error in the logs."""
+    async with writing(redis_server, key_prefix, tmp_path) as path:
+        async with path.applying():
+            await path.collections.put("books", BOOKS)
+            await until(path.is_drained)
+        await path.control.execute("DEL", path.keys.log(1))
+        await path.control.execute("XADD", path.keys.log(1), "7-7", "op", b"")
+        with structlog.testing.capture_logs() as logs:
+            async with path.applying():
+                pass
+    assert [(one["shard"], one["newest"]) for one in logs if one["event"] == "log_behind"] == [
+        (1, "7-7")
+    ]
+
+
 async def test_writes_that_go_nowhere_are_counted(
     redis_server: RedisServer, key_prefix: str, tmp_path: Path
 ) -> None:
