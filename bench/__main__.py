@@ -25,7 +25,7 @@ _DOCUMENT = Path(__file__).parent.parent / "docs" / "benchmarks.md"
 def main() -> int:
     """Measure what the command line asks for; returns the exit status."""
     arguments = _parser().parse_args()
-    configure_logging("warning", "console")
+    configure_logging("error", "console")
     names = arguments.only or list(_PARTS)
     options = Options(
         num_rounds=2 if arguments.quick else arguments.rounds,

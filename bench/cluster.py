@@ -91,7 +91,7 @@ def run_cluster(
         environment = {
             **os.environ,
             "HEDGEROW_CONFIG": str(configuration),
-            "HEDGEROW_LOG_LEVEL": "warning",
+            "HEDGEROW_LOG_LEVEL": "error",
             "HEDGEROW_WORKER__WORKERS_ON_HOST": str(len(layout)),
         }
         with run_server(is_durable=is_durable) as server, contextlib.ExitStack() as started:

@@ -70,7 +70,7 @@ def _add(section: Section, profile: str, rate: float, loads: list[Load]) -> None
         "share_in_time": num_met / max(1, num_asked),
         "p50_ms": median(load.quantile_ms(0.5) for load in loads),
         "p999_ms": median(load.quantile_ms(0.999) for load in loads),
-        "latest_ms": max(load.quantile_ms(1.0) for load in loads),
+        "latest_ms": max(latency for load in loads for latency in load.latencies_s) * 1000,
         "num_failed": float(sum(load.num_failed for load in loads)),
     }
     section.figures[profile] = row

@@ -1,0 +1,81 @@
+"""The load generators, in real time."""
+
+import asyncio
+import time
+
+import pytest
+
+from bench.cpu import CpuMeter, cpu_s
+from bench.load import closed_loop, open_loop
+from tests.waiting import until
+
+pytestmark = pytest.mark.integration
+
+
+async def test_closed_loop_keeps_so_many_under_way() -> None:
+    """Never more, and for nearly all of the time as many, queries are under way as asked for."""
+    under_way = most = 0
+
+    async def ask() -> None:
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        await asyncio.sleep(0.001)
+        under_way -= 1
+
+    load = await closed_loop(ask, 8, 0.2)
+    assert most == 8
+    assert load.num_failed == 0
+    assert len(load.latencies_s) > 8
+
+
+async def test_open_loop_charges_a_stall_to_each_query_that_it_delays() -> None:
+    """A query that was due while the loop was blocked is late by its own count."""
+    num_asked = 0
+
+    async def ask() -> None:
+        nonlocal num_asked
+        num_asked += 1
+        if num_asked == 50:
+            time.sleep(0.1)  # noqa: ASYNC251 - a blocked loop is what is tested
+
+    load = await open_loop(ask, 1000.0, 0.4)
+    late = [latency for latency in load.latencies_s if latency > 0.01]
+    assert len(late) > 50  # of the 100 that were due meanwhile; a closed loop would see one
+    assert load.quantile_ms(1.0) > 90
+
+
+async def test_open_loop_asks_at_its_rate_however_slow_the_answers_are() -> None:
+    """Arrivals do not wait for answers, and the same seed brings the same number of them."""
+
+    async def ask() -> None:
+        await asyncio.sleep(0.1)
+
+    loads = [await open_loop(ask, 1000.0, 0.3, seed=3) for _ in range(2)]
+    counts = [len(load.latencies_s) for load in loads]
+    assert counts[0] == counts[1]
+    assert 200 < counts[0] < 400
+
+
+async def test_failures_are_counted() -> None:
+    """A query that raises ends no load, and is no answer."""
+
+    async def ask() -> None:
+        await asyncio.sleep(0)
+        raise RuntimeError
+
+    load = await closed_loop(ask, 1, 0.01)
+    assert load.num_failed > 0
+    assert load.latencies_s == []
+
+
+async def test_cpu_is_that_of_the_process() -> None:
+    """What another process uses is seen, and one that is gone has used nothing."""
+    process = await asyncio.create_subprocess_exec("sh", "-c", "while :; do :; done")
+    try:
+        meter = CpuMeter({"busy": [process.pid]})
+        await until(lambda: meter.used_s()["busy"] > 0.05)
+    finally:
+        process.kill()
+        await process.wait()
+    assert cpu_s(process.pid) == 0.0

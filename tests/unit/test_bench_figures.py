@@ -1,0 +1,39 @@
+"""The benchmark's own arithmetic."""
+
+import math
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.load import Load, quantile
+from bench.report import Section, median
+
+
+@given(st.lists(st.floats(0, 1e6), min_size=1), st.floats(0.01, 1.0))
+def test_quantile_is_reached_by_its_share(values: list[float], share: float) -> None:
+    """Of the values, at least the share (to half a value) is not above its quantile."""
+    found = quantile(values, share)
+    assert found in values
+    assert sum(value <= found for value in values) >= share * len(values) - 0.5
+
+
+def test_figures_of_nothing_are_not_numbers() -> None:
+    """Nothing measured is shown as such, and not as 0."""
+    assert math.isnan(quantile([], 0.5))
+    assert math.isnan(median([]))
+
+
+def test_failed_queries_are_not_in_time() -> None:
+    """The share in time is of all queries, and those that failed were not."""
+    load = Load(seconds=1.0, latencies_s=[0.01, 0.02, 0.2], num_failed=1)
+    assert load.share_within(0.05) == 0.5
+
+
+def test_section_is_a_table() -> None:
+    """A section has a heading, a table of as many columns in each row, and its reading."""
+    section = Section("Title", "The load.", ("a", "b"), [["1", "2"]], "The reading.")
+    assert section.to_markdown().splitlines() == [
+        *("## Title", "", "The load.", ""),
+        *("| a | b |", "| --- | --- |", "| 1 | 2 |", ""),
+        "The reading.",
+    ]
