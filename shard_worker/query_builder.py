@@ -11,6 +11,7 @@ import tantivy
 from common.collection import FieldType
 from common.query_tree import (
     Boosted,
+    Clause,
     Clauses,
     Everything,
     Fuzzy,
@@ -60,6 +61,28 @@ class QueryBuilder:
         self._searched = searched_field(index.collection)
         self._average_lengths: dict[str, float] = {}
 
+    def pruned(self, node: Node) -> Node:
+        """The query without what analysis leaves nothing of, such as stop words; alike in matches.
+
+        What is left may be a constant where the query as written is none (`is_constant`).
+        """
+        return self._pruned(node) or Clauses(())
+
+    def _pruned(self, node: Node) -> Node | None:
+        match node:
+            case Words():
+                has_field = node.field is not None or self._searched is not None
+                return None if has_field and not self._tokens(node) else node
+            case Boosted():
+                inner = self._pruned(node.node)
+                return None if inner is None else Boosted(inner, node.boost)
+            case Clauses():
+                parts = [(occur, self._pruned(part)) for occur, part in node.clauses]
+                kept = tuple(Clause(occur, part) for occur, part in parts if part is not None)
+                return Clauses(kept) if kept else None
+            case _:
+                return node
+
     def build(self, node: Node, filter_node: Node | None = None) -> tantivy.Query:
         """The query whose matches are those of `node`, among those of `filter_node`."""
         query = self._build(node) or tantivy.Query.empty_query()
@@ -106,9 +129,7 @@ class QueryBuilder:
         name = node.field or self._searched
         if name is None:
             return tantivy.Query.empty_query()
-        words = [
-            (token.position, token.text) for token in self._analyser.pre_tokenize(node.text).tokens
-        ]
+        words = self._tokens(node)
         if not words:
             return None
         if node.is_prefix and len(words) == 1:
@@ -122,6 +143,10 @@ class QueryBuilder:
         # unless the whole is demanded.
         each = tantivy.Occur.Should if occur is Occur.SHOULD else tantivy.Occur.Must
         return tantivy.Query.boolean_query([(each, term) for term in terms])
+
+    def _tokens(self, node: Words) -> list[tuple[int, str]]:
+        tokens = self._analyser.pre_tokenize(node.text).tokens
+        return [(token.position, token.text) for token in tokens]
 
     def _term(self, name: str, word: str) -> tantivy.Query:
         term = tantivy.Query.term_query(self._schema, name, word)

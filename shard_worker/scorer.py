@@ -162,7 +162,7 @@ class _Snapshot:
 
     def _parse(self, query: str, strict: bool) -> Node:
         # What is lenient for the gateway's warnings was said there.
-        return parse(query, self.index.collection, strict=strict)[0]
+        return self.builder.pruned(parse(query, self.index.collection, strict=strict)[0])
 
 
 class _Shard:

@@ -55,6 +55,17 @@ def test_what_is_known_to_tie_comes_in_the_order_of_ids(tmp_path: Path, query: s
         assert find(index, shard, query, k, all_tie=True) == find(index, shard, query, k)
 
 
+@pytest.mark.parametrize("query", ["*", "t:the -t:rare", "(the of)^2 +n:1", "+the -rare"])
+def test_more_ties_than_are_read_come_in_the_order_of_ids(tmp_path: Path, query: str) -> None:
+    """Of thousands that tie, also since only stop words were asked for, the first ids are found."""
+    ids = [f"d{number:05}" for number in range(5000)]
+    shuffled = random.Random(5).sample(ids, len(ids))
+    documents = [{"id": one, "t": "some word", "n": 1} for one in shuffled]
+    shard = OneShard.of(tmp_path, {"t": "text", "n": "integer"}, documents)
+    found = shard.search(query, k=10)
+    assert (found.total, found.ids) == (len(ids), ids[:10])
+
+
 def test_nothing_found_is_no_hits(tmp_path: Path) -> None:
     """An empty answer has a total of zero, either way."""
     shard = replica(tmp_path, 4)
