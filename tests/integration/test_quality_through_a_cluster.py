@@ -3,13 +3,14 @@
 import asyncio
 import json
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
 
 from gateway.service import Gateway
+from tests.corpora import Document, large_corpus, queries_over
 from tests.integration.cluster import Cluster, ask, gateway_to, running_cluster
 from tests.judged import LUCENE_NDCG10, Judged, K, mean, overlap
 from tests.servers import running_server
@@ -44,34 +45,36 @@ async def gateways(clusters: dict[int, Cluster]) -> AsyncIterator[dict[int, Gate
         }
 
 
-async def indexed(gateway: Gateway, judged: Judged) -> None:
-    """The collection's titles and texts are indexed, and its term statistics spread."""
-    await gateway.collections.put(judged.name, {"fields": {"title": "text", "text": "text"}})
+async def indexed(gateway: Gateway, name: str, documents: Sequence[Document]) -> None:
+    """The documents' titles and texts are indexed, and the term statistics spread."""
+    await gateway.collections.put(name, {"fields": {"title": "text", "text": "text"}})
 
     async def lines() -> AsyncIterator[bytes]:
-        for document in judged.documents:
+        for document in documents:
             yield json.dumps({key: document[key] for key in ("id", "title", "text")}).encode()
             yield b"\n"
 
-    report = await gateway.documents.load(judged.name, lines(), "applied")
-    assert report.accepted == len(judged.documents)
+    report = await gateway.documents.load(name, lines(), "applied")
+    assert report.accepted == len(documents)
 
     async def are_spread() -> bool:
-        (found,) = [c for c in (await gateway.status())["collections"] if c["name"] == judged.name]
+        (found,) = [c for c in (await gateway.status())["collections"] if c["name"] == name]
         return bool(found["statistics"]["is_current"] and found["statistics"]["is_spread"])
 
     await until(are_spread, 60)
 
 
-async def answers_of(gateway: Gateway, judged: Judged) -> dict[str, list[tuple[str, float]]]:
+async def answers_of(
+    gateway: Gateway, name: str, queries: Mapping[str, str]
+) -> dict[str, list[tuple[str, float]]]:
     """Query → (document, score) of the top 10, every answer at full coverage."""
     answers: dict[str, list[tuple[str, float]]] = {}
-    waiting = list(judged.queries.items())
+    waiting = list(queries.items())
 
     async def worker() -> None:
         while waiting:
             query_id, text = waiting.pop()
-            result = await ask(gateway, judged.name, text, k=K, fields=False, deadline_ms=30_000.0)
+            result = await ask(gateway, name, text, k=K, fields=False, deadline_ms=30_000.0)
             assert result.coverage.is_full
             answers[query_id] = [(hit.id, hit.score) for hit in result.hits]
 
@@ -88,8 +91,8 @@ async def test_eight_shards_rank_as_one_and_as_lucene(
     async with gateways(clusters) as by_shards:
         answers = {}
         for num_shards, gateway in by_shards.items():
-            await indexed(gateway, judged)
-            answers[num_shards] = await answers_of(gateway, judged)
+            await indexed(gateway, name, judged.documents)
+            answers[num_shards] = await answers_of(gateway, name, judged.queries)
     overlaps = [
         overlap((one for one, _ in answers[1][query]), (one for one, _ in answers[8][query]))
         for query in judged.queries
@@ -98,3 +101,23 @@ async def test_eight_shards_rank_as_one_and_as_lucene(
     assert mean(overlaps) >= 0.97
     assert abs(of_eight - of_one) <= 0.01
     assert abs(of_eight - LUCENE_NDCG10[name]) <= 0.02
+
+
+async def test_a_hundred_thousand_documents_overlap_by_99_percent(
+    clusters: dict[int, Cluster],
+) -> None:
+    """Over a large corpus, of short documents where many tie, eight shards' top ten is one's."""
+    documents = large_corpus()
+    queries = {str(number): query for number, query in enumerate(queries_over(documents, 150))}
+    async with gateways(clusters) as by_shards:
+        await asyncio.gather(*(indexed(one, "large", documents) for one in by_shards.values()))
+        answers = {
+            num_shards: await answers_of(gateway, "large", queries)
+            for num_shards, gateway in by_shards.items()
+        }
+    overlaps = [
+        overlap((one for one, _ in answers[1][query]), (one for one, _ in answers[8][query]))
+        for query in queries
+    ]
+    assert sum(bool(answers[1][query]) for query in queries) > len(queries) * 0.9
+    assert mean(overlaps) >= 0.99, f"{mean(overlaps):.4f}"

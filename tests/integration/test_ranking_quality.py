@@ -1,15 +1,11 @@
 """Eight indexes rank as one does, and one as Lucene does, on judged collections and a large one.
 
-The large corpus is WordNet's glosses where Debian's package wordnet-base is installed, and
-generated where it is not.
+The large corpus is that of tests/corpora.py.
 """
 
-import random
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -21,15 +17,14 @@ from shard_worker.query_builder import QueryBuilder
 from shard_worker.retrieval import retrieve
 from shard_worker.term_statistics import TermStatistics, collect, merge, pack, unpack, write_table
 from shard_worker.text_index import TextIndex, TextIndexWriter
-from tests.judged import LUCENE_NDCG10, Judged, K, lines_of, mean
+from tests.corpora import Document, large_corpus, queries_over
+from tests.judged import LUCENE_NDCG10, Judged, K, mean
 from tests.judged import overlap as overlap_of_ids
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
-WORDNET = Path("/usr/share/wordnet")
 NUM_SHARDS = 8
 
-Document = dict[str, Any]
 Hits = list[tuple[float, str]]  # (score, document), best first
 
 
@@ -147,41 +142,12 @@ def test_eight_shards_are_as_good_as_one_and_one_as_good_as_lucene(built: Built)
     )
 
 
-def wordnet() -> Iterator[Document]:
-    """WordNet's synsets: words and gloss (the format is that of the man page wndb(5WN))."""
-    for part in ("noun", "verb", "adj", "adv"):
-        for line in lines_of(WORDNET / f"data.{part}", "latin-1"):
-            if not line.startswith("  "):
-                head, _, gloss = line.partition(" | ")
-                numbers = head.split()
-                words = numbers[4 : 4 + 2 * int(numbers[3], 16) : 2]
-                title = ", ".join(word.replace("_", " ") for word in words)
-                yield {"id": f"{part}-{numbers[0]}", "title": title, "text": gloss.strip()}
-
-
-def generated(count: int) -> Iterator[Document]:
-    """Short texts of words that are as unevenly frequent as those of a language (Zipf's law)."""
-    rng = random.Random(11)
-    words = ["".join(rng.choices("bcdfgklmnprstvz", k=rng.randint(3, 7))) for _ in range(30_000)]
-    weights = [1 / (rank + 2) for rank in range(len(words))]
-    lengths = [rng.randint(4, 20) for _ in range(count)]
-    drawn = iter(rng.choices(words, weights, k=sum(lengths) + 2 * count))
-    for number, length in enumerate(lengths):
-        title = " ".join(next(drawn) for _ in range(2))
-        yield {
-            "id": f"g{number}",
-            "title": title,
-            "text": " ".join(next(drawn) for _ in range(length)),
-        }
-
-
 @pytest.fixture(scope="module")
 def large(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[tuple[list[Document], Shards, Shards]]:
     """More than 100,000 short documents, where a great many tie."""
-    documents = list(wordnet() if WORDNET.is_dir() else generated(110_000))
-    assert len(documents) >= 100_000
+    documents = large_corpus()
     folder = tmp_path_factory.mktemp("large")
     one, eight = build(folder, documents, 1), build(folder, documents, NUM_SHARDS)
     yield documents, one, eight
@@ -193,19 +159,10 @@ def test_a_hundred_thousand_documents_overlap_by_99_percent(
 ) -> None:
     """Queries of one to six words, also with operators and phrases, find the same top ten."""
     documents, one, eight = large
-    rng = random.Random(7)
     overlaps = []
-    for number in range(600):
-        words = re.findall(r"[a-z]{3,}", rng.choice(documents)["text"].lower())
-        chosen = rng.sample(words, min(len(words), 1 + number % 6))
-        queries = [" ".join(chosen)]
-        if number % 10 == 0:
-            queries.append(" ".join(f"+{word}" for word in chosen))
-            queries.append(f'"{" ".join(words[:2])}" {" ".join(chosen)}')
-            queries.append(f"title:({' '.join(chosen)}) -text:{words[-1] if words else 'x'}")
-        for query in queries:
-            total_one, best_one = one.search(query)
-            total_eight, best_eight = eight.search(query)
-            assert total_one == total_eight, query
-            overlaps.append(overlap(best_one, best_eight))
+    for query in queries_over(documents, 600):
+        total_one, best_one = one.search(query)
+        total_eight, best_eight = eight.search(query)
+        assert total_one == total_eight, query
+        overlaps.append(overlap(best_one, best_eight))
     assert mean(overlaps) >= 0.99, f"{mean(overlaps):.4f}"
