@@ -102,7 +102,7 @@ def configure_logging(
         else structlog.dev.ConsoleRenderer(
             colors=sys.stderr.isatty(),
             pad_event_to=0,
-            # The default one, rich's, shows every local variable: whole documents.
+            # As format_exc_info below has made it; rich's would show locals, whole documents too.
             exception_formatter=structlog.dev.plain_traceback,
         )
     )
