@@ -11,7 +11,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
 
-from common.errors import BadRequestError, TooLargeError
+from common.errors import BadRequestError, TooLargeError, WireError
 
 ID_FIELD = "id"
 MAX_FIELDS = 256
@@ -103,16 +103,23 @@ class Collection:
 
     @classmethod
     def from_json(cls, text: str | bytes) -> "Collection":
-        """Read what `to_json` wrote; what a newer version added is ignored."""
-        read = json.loads(text)
-        fields = read["fields"]
-        return cls(
-            name=read["name"],
-            uid=read["uid"],
-            fields=None if fields is None else {k: FieldType(v) for k, v in fields.items()},
-            rank_profile=read["rank_profile"],
-            language=read["language"],
-        )
+        """Read what `to_json` wrote; what a newer version added is ignored.
+
+        Raises:
+            WireError: it is malformed, or has a field of a type that this version does not know.
+        """
+        try:
+            read = json.loads(text)
+            fields = read["fields"]
+            names = {key: read[key] for key in ("name", "uid", "rank_profile", "language")}
+            kinds = None if fields is None else {k: FieldType(v) for k, v in fields.items()}
+        except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+            raise WireError(f"not a definition that this version can read: {error!r}") from error
+        if not all(isinstance(part, str) for part in names.values()):
+            raise WireError("a definition's name, uid, rank_profile and language are strings")
+        if names["language"] not in LANGUAGES:
+            raise WireError(f"this version does not know the language {names['language']!r}")
+        return cls(**names, fields=kinds)
 
 
 def define(name: str, body: Mapping[str, Any], uid: str | None = None) -> Collection:

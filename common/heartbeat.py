@@ -1,8 +1,8 @@
 """What a worker says of itself, twice a second."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from dataclasses import asdict, dataclass, field
+from typing import Any, get_args, get_origin, get_type_hints
 
 import msgpack
 
@@ -63,23 +63,33 @@ class Heartbeat:
         """
         try:
             parts = msgpack.unpackb(data, strict_map_key=False)
-        except (ValueError, msgpack.UnpackException) as error:
+        except (ValueError, TypeError, msgpack.UnpackException) as error:
             raise WireError(f"a malformed heartbeat: {error or type(error).__name__}") from error
         if not isinstance(parts, Mapping):
             raise WireError("a heartbeat is a map")
         known = {key: value for key, value in parts.items() if key in _TYPES}
         for name, kind in _TYPES.items():
-            if name in known and type(known[name]) is not kind:
-                raise WireError(f"a heartbeat's {name} is not of type {kind.__name__}")
+            if name in known and not _is_of(known[name], kind):
+                raise WireError(f"a heartbeat's {name} is not of type {kind}")
         try:
             return cls(**known)
         except TypeError as error:  # a part is missing
             raise WireError(f"an incomplete heartbeat: {error}") from error
 
 
-def _type_of(annotation: Any) -> type:
-    kind: type = getattr(annotation, "__origin__", annotation)
-    return kind
+def _is_of(value: Any, kind: Any) -> bool:
+    """Whether a value from the wire is of a type such as dict[int, list[str]]."""
+    if kind is Any:
+        return True
+    if type(value) is not (get_origin(kind) or kind):
+        return False
+    match get_args(kind):
+        case (element,):
+            return all(_is_of(one, element) for one in value)
+        case (key, element):
+            return all(_is_of(k, key) and _is_of(v, element) for k, v in value.items())
+        case _:
+            return True
 
 
-_TYPES = {part.name: _type_of(part.type) for part in fields(Heartbeat)}
+_TYPES = get_type_hints(Heartbeat)

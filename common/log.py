@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import msgpack
 import structlog
 
+from common.collection import Collection
 from common.control import Command, Control
 from common.errors import WireError
 from common.keys import Keys
@@ -83,7 +84,8 @@ def unpack_op(data: bytes) -> Op:
     """Unpack an operation.
 
     Raises:
-        WireError: it is malformed, or of a kind that this version does not know.
+        WireError: it is malformed, or of a kind that this version does not know, or defines a
+            collection in a way that it does not know.
     """
     try:
         code, *parts = msgpack.unpackb(data)
@@ -91,7 +93,10 @@ def unpack_op(data: bytes) -> Op:
     except (ValueError, TypeError, KeyError, msgpack.UnpackException) as error:
         raise WireError(f"not an operation of the log: {error or type(error).__name__}") from error
     if kind in (Create, Drop) and len(parts) == 1 and type(parts[0]) is str:
-        return Create(parts[0]) if kind is Create else Drop(parts[0])
+        if kind is Drop:
+            return Drop(parts[0])
+        Collection.from_json(parts[0])
+        return Create(parts[0])
     if len(parts) == 2 and type(parts[0]) is str and type(parts[1]) is list:
         uid, items = parts
         if kind is Delete and all(type(item) is str for item in items):

@@ -5,18 +5,21 @@ says so on the events channel.
 """
 
 import json
+import time
 from collections.abc import Iterable, Mapping, Sequence
 
 import structlog
 
 from common.collection import Collection, FieldType
 from common.control import Command, Control
-from common.errors import ConfigurationError, NotFoundError, WireError
+from common.errors import ConfigurationError, ConflictError, NotFoundError, WireError
 from common.heartbeat import Heartbeat
 from common.keys import Keys
 from common.log import FIELD, Create, Drop, pack_op
+from common.telemetry import Throttle
 
 FORMAT = "1"  # of everything that is stored in Redis
+LOG_INTERVAL_S = 60.0
 _MAX_SHARDS = 10_000
 
 _log = structlog.get_logger()
@@ -52,6 +55,7 @@ class Registry:
 
     def __init__(self, control: Control, keys: Keys) -> None:
         self._control = control
+        self._throttle = Throttle(LOG_INTERVAL_S)
         self.keys = keys
 
     async def cluster(self, num_shards: int | None = None) -> int:
@@ -97,9 +101,16 @@ class Registry:
     # Collections
 
     async def collections(self) -> dict[str, Collection]:
-        """All collections by name."""
+        """All collections by name, but for those whose definition cannot be read."""
         stored: dict[bytes, bytes] = await self._control.execute("HGETALL", self.keys.collections)
-        return {name.decode(): Collection.from_json(raw) for name, raw in stored.items()}
+        collections = {}
+        for name, raw in stored.items():
+            try:
+                collections[name.decode(errors="replace")] = Collection.from_json(raw)
+            except WireError as error:  # a newer version's, perhaps; the others serve on
+                if self._throttle.allows(f"definition {name!r}", time.monotonic()):
+                    _log.error("definition_unreadable", collection=name, reason=str(error))
+        return collections
 
     async def uids(self) -> set[str]:
         """The uids of all collections, those included whose definition cannot be read."""
@@ -107,9 +118,13 @@ class Registry:
         return {uid for raw in stored if (uid := _uid_of(raw)) is not None}
 
     async def collection(self, name: str) -> Collection | None:
-        """One collection as stored now; None where there is none of that name."""
+        """One collection as stored now; None where there is none of that name.
+
+        Raises:
+            ConflictError: there is one that this version cannot read.
+        """
         raw: bytes | None = await self._control.execute("HGET", self.keys.collections, name)
-        return None if raw is None else Collection.from_json(raw)
+        return None if raw is None else _read(name, raw)
 
     async def create_collection(self, collection: Collection, num_shards: int) -> Collection:
         """Store a new collection and log it to every shard, unless its name is taken.
@@ -134,10 +149,11 @@ class Registry:
 
         Raises:
             NotFoundError: it was dropped meanwhile.
+            ConflictError: this version cannot read it.
         """
         while True:
             raw = await self._raw(collection)
-            stored = Collection.from_json(raw)
+            stored = _read(collection.name, raw)
             if stored.fields is not None:
                 return stored
             await self._change(collection.name, raw, stored.with_fields(fields), num_shards)
@@ -161,7 +177,7 @@ class Registry:
         raw: bytes | None = await self._control.execute(
             "HGET", self.keys.collections, collection.name
         )
-        if raw is None or Collection.from_json(raw).uid != collection.uid:
+        if raw is None or _uid_of(raw) != collection.uid:
             raise NotFoundError(f"there is no collection {collection.name!r}")
         return raw
 
@@ -183,7 +199,7 @@ class Registry:
         heartbeats = {}
         for worker, packed in stored.items():
             try:
-                heartbeats[worker.decode()] = Heartbeat.unpack(packed)
+                heartbeats[worker.decode(errors="replace")] = Heartbeat.unpack(packed)
             except WireError as error:
                 _log.debug("heartbeat_ignored", worker=worker, reason=str(error))
         return heartbeats
@@ -254,6 +270,13 @@ class Registry:
     async def announce(self, event: str) -> None:
         """Say on the events channel that `workers`, `collections` or the like has changed."""
         await self._control.publish(self.keys.events, event.encode())
+
+
+def _read(name: str, raw: bytes) -> Collection:
+    try:
+        return Collection.from_json(raw)
+    except WireError as error:
+        raise ConflictError(f"the collection {name!r} cannot be read: {error}") from error
 
 
 def _uid_of(definition: bytes) -> str | None:

@@ -105,7 +105,11 @@ class ShardIndexer:
             uid: len(some) for uid, some in changes.documents.items() if uid not in documents
         }
         for uid in {**changes.definitions, **documents}:
-            self._index(Collection.from_json(definitions[uid]), documents.get(uid, {}))
+            collection = self._defined(uid, definitions[uid])
+            if collection is not None:
+                self._index(collection, documents.get(uid, {}))
+            else:  # its documents are kept; a version that can read it makes the index anew
+                shutil.rmtree(self._folder / uid, ignore_errors=True)
         self._store.apply(
             last_entry_id,
             definitions=changes.definitions,
@@ -131,8 +135,9 @@ class ShardIndexer:
     def balance(self, uid: str, averages: Mapping[str, float]) -> ShardState:
         """Bring a collection's index to the average lengths of all shards together."""
         definition = self._store.definition(uid)
-        if definition is not None:
-            balance(self._writer(Collection.from_json(definition)), averages)
+        collection = None if definition is None else self._defined(uid, definition)
+        if collection is not None:
+            balance(self._writer(collection), averages)
             self._reports.pop(uid, None)
         return self.state()
 
@@ -187,10 +192,18 @@ class ShardIndexer:
                 _log.info("text_index_rebuilt", shard=self.shard, uid=uid, documents=num_documents)
         return writer
 
+    def _defined(self, uid: str, definition: str) -> Collection | None:
+        """A definition as this version reads it; None for one of a newer version."""
+        try:
+            return Collection.from_json(definition)
+        except WireError as error:
+            _log.error("definition_unreadable", shard=self.shard, uid=uid, reason=str(error))
+            return None
+
     def _report(self, uid: str, definition: str) -> CollectionReport:
-        collection = Collection.from_json(definition)
+        collection = self._defined(uid, definition)
         generation = 0
-        if collection.fields is not None:
+        if collection is not None and collection.fields is not None:
             try:
                 generation = TextIndex.open(self._folder / uid).generation
             except TextIndexError:

@@ -12,6 +12,7 @@ import structlog
 import tantivy
 
 from common.collection import ID_FIELD, Collection
+from common.errors import WireError
 from shard_worker.schema import (
     ANALYSER,
     BALLAST,
@@ -48,7 +49,7 @@ class TextIndex:
     def __init__(self, path: Path) -> None:
         about = _read_about(path)
         self.path = path
-        self.collection = Collection.from_json(about["collection"])
+        self.collection = _collection_of(about)
         # Read before the snapshot is taken: the label may be too old, never too new.
         self.generation = int(about["epoch"]) + _read_opstamp(path)
         self._index = _open_index(path, self.collection)
@@ -311,9 +312,16 @@ def _read_about(path: Path, *, is_complete: bool = True) -> dict[str, Any]:
     return about
 
 
+def _collection_of(about: Mapping[str, Any]) -> Collection:
+    try:
+        return Collection.from_json(about["collection"])
+    except (WireError, KeyError) as error:
+        raise TextIndexError(f"what the index was made with cannot be read: {error}") from error
+
+
 def _check_analysis(about: Mapping[str, Any], collection: Collection) -> None:
     """Refuse an index whose documents were analysed in another way than `collection` says."""
-    indexed = Collection.from_json(about["collection"])
+    indexed = _collection_of(about)
     if (indexed.fields, indexed.language) != (collection.fields, collection.language):
         raise TextIndexError("the collection's fields or language have changed")
 

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from functools import partial
 
 import pytest
+import structlog
 
 from common.collection import FieldType, define
 from common.config import RedisSettings
 from common.control import Control, connect
-from common.errors import ConfigurationError, NotFoundError
+from common.errors import ConfigurationError, ConflictError, NotFoundError
 from common.heartbeat import Heartbeat
 from common.keys import Keys
 from common.log import START, Create, Delete, Drop, ShardLog, Upsert, pack_op, position, unpack_op
@@ -230,3 +231,18 @@ async def test_the_newest_entry_is_known_after_it_was_trimmed(redis: Redis) -> N
     await redis.log.trim_to(0, appended.id)
     assert await redis.log.length(0) == 0
     assert await redis.log.newest(0) == appended.id
+
+
+async def test_a_definition_that_cannot_be_read_hides_no_other(redis: Redis) -> None:
+    """Definitions of a newer version are passed over with an error, and can be told by name."""
+    old = define("old", {"fields": {"a": "text"}})
+    newer = old.to_json().replace('"text"', '"tensor"').replace('"old"', '"newer"')
+    fields = ("old", old.to_json(), "newer", newer, "broken", "{", b"\xff", "[]")
+    await redis.control.execute("HSET", redis.keys.collections, *fields)
+    with structlog.testing.capture_logs() as logs:
+        assert await redis.registry.collections() == {"old": old}
+        await redis.registry.collections()
+    assert [one["collection"] for one in logs] == [b"newer", b"broken", b"\xff"]
+    assert await redis.registry.uids() == {old.uid}
+    with pytest.raises(ConflictError, match=r"newer.*tensor"):
+        await redis.registry.collection("newer")

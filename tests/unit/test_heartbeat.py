@@ -41,12 +41,33 @@ def test_other_versions_are_understood() -> None:
     assert (read.id, read.shards, read.documents) == ("w0", [0, 4], {})
 
 
-@pytest.mark.parametrize("change", [{"id": 1}, {"shards": "0"}, {"beat_at_ms": None}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"id": 1},
+        {"shards": "0"},
+        {"shards": [0, "1"]},
+        {"shards": [[0]]},
+        {"gaps": [None]},
+        {"beat_at_ms": None},
+        {"documents": {0: {"u": "3"}}},
+        {"documents": {"0": {"u": 3}}},
+        {"applied": {0: 5}},
+        {"quarantine": [7]},
+        {"counters": {"late": []}},
+    ],
+)
 def test_wrong_types_are_refused(change: dict[str, object]) -> None:
     """A part of another type is a WireError that names it."""
     parts = {**msgpack.unpackb(BEAT.pack(), strict_map_key=False), **change}
     with pytest.raises(WireError, match=next(iter(change))):
         Heartbeat.unpack(msgpack.packb(parts))
+
+
+def test_keys_that_cannot_be_hashed_are_refused() -> None:
+    """A map whose key is a map, which MessagePack allows, is a WireError as well."""
+    with pytest.raises(WireError):
+        Heartbeat.unpack(b"\x81\x81\x01\x02\x03")
 
 
 @given(st.binary(max_size=60))

@@ -288,3 +288,26 @@ def test_a_large_batch_leaves_no_large_journal(tmp_path: Path) -> None:
     assert reader.count("u0") == 20_000
     reader.close()
     indexer.close()
+
+
+def test_definitions_of_a_newer_version_hold_up_nothing(tmp_path: Path) -> None:
+    """In the log they are skipped; in the store they wait for a version that can read them."""
+    newer = BOOKS.to_json().replace('"text"', '"tensor"')
+    indexer = ShardIndexer(tmp_path, 0, MEMORY)
+    upsert = pack_op(Upsert("u1", [("a", body("a", 1))]))
+    state = indexer.apply(
+        "1-0", [pack_op(Create(newer)), pack_op(Create(PAPERS.to_json())), upsert]
+    )
+    assert [(one.uid, one.documents) for one in state.collections] == [("u1", 1)]
+    indexer.apply("2-0", [pack_op(Create(BOOKS.to_json()))])
+    indexer.close()
+    store = Store.open(tmp_path / "store.sqlite")
+    store.apply("2-0", definitions={"u0": newer})
+    store.close()
+
+    indexer = ShardIndexer(tmp_path, 0, MEMORY)
+    state = indexer.apply("3-0", [pack_op(Upsert("u0", [("b", body("b", 1))])), upsert])
+    assert {one.uid: one.documents for one in state.collections} == {"u0": 1, "u1": 1}
+    state = indexer.apply("4-0", [pack_op(Create(BOOKS.to_json()))])
+    assert found(tmp_path, state)[1] == {"u0": ["b"], "u1": ["a"]}
+    indexer.close()
