@@ -243,7 +243,6 @@ async def test_a_users_exception_is_logged_with_its_traceback(
     ):
         assert line in logged()
     assert "hedge number" not in logged()
-    assert "Warning" not in logged()
 
 
 async def test_enrich_adds_to_the_winners(cluster: Cluster) -> None:
