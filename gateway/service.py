@@ -13,7 +13,13 @@ import structlog
 import common
 from common.config import Settings
 from common.control import Control, connect
-from common.errors import BadRequestError, NotFoundError, RedisUnavailableError, UnavailableError
+from common.errors import (
+    BadRequestError,
+    ConfigurationError,
+    NotFoundError,
+    RedisUnavailableError,
+    UnavailableError,
+)
 from common.keys import Keys
 from common.log import ShardLog
 from common.outcome import Outcome
@@ -251,7 +257,7 @@ class Gateway:
                 server = await self._control.server_info()
                 backlog = await self._registry.backlog(range(self.num_shards))
                 standing = await self._board.standing(self.collections.uids(), self.num_shards)
-        except (RedisUnavailableError, TimeoutError):
+        except (RedisUnavailableError, ConfigurationError, TimeoutError):
             server, backlog, standing = None, {}, {}
         return cluster_status(
             server=server,
