@@ -5,6 +5,7 @@ says so on the events channel.
 """
 
 import json
+import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -25,12 +26,15 @@ _MAX_SHARDS = 10_000
 _log = structlog.get_logger()
 
 # Change a collection if it is still as it was read (empty: absent), and log the operation to every
-# shard in the same step, so that definition and logs can never disagree.
+# shard in the same step, so that definition and logs can never disagree. Keys that follow those of
+# the logs go: what hangs on a collection that is dropped.
 _CHANGE = """
 if (redis.call('HGET', KEYS[1], ARGV[1]) or '') ~= ARGV[2] then return 0 end
 if ARGV[3] == '' then redis.call('HDEL', KEYS[1], ARGV[1])
 else redis.call('HSET', KEYS[1], ARGV[1], ARGV[3]) end
-for i = 2, #KEYS do redis.call('XADD', KEYS[i], '*', ARGV[4], ARGV[5]) end
+local num_logs = tonumber(ARGV[6])
+for i = 2, 1 + num_logs do redis.call('XADD', KEYS[i], '*', ARGV[4], ARGV[5]) end
+for i = 2 + num_logs, #KEYS do redis.call('DEL', KEYS[i]) end
 return 1
 """
 
@@ -164,14 +168,12 @@ class Registry:
         Raises:
             NotFoundError: it is gone already.
         """
-        while not await self._change(
-            collection.name, await self._raw(collection), Drop(collection.uid), num_shards
-        ):
-            pass
-        uid = collection.uid
-        await self._control.execute(
-            "DEL", self.keys.statistics(uid), self.keys.shard_statistics(uid)
-        )
+        raw = await self._raw(collection)
+        while not await self._change(collection.name, raw, Drop(collection.uid), num_shards):
+            try:
+                raw = await self._raw(collection)
+            except NotFoundError:
+                return  # by an earlier attempt whose answer was lost
 
     async def _raw(self, collection: Collection) -> bytes:
         raw: bytes | None = await self._control.execute(
@@ -184,11 +186,15 @@ class Registry:
     async def _change(self, name: str, old: bytes, new: Collection | Drop, num_shards: int) -> bool:
         definition = "" if isinstance(new, Drop) else new.to_json()
         op = pack_op(new if isinstance(new, Drop) else Create(definition))
-        logs = [self.keys.log(shard) for shard in range(num_shards)]
-        command: Command = ("EVAL", _CHANGE, 1 + num_shards, self.keys.collections, *logs)
-        is_done = await self._control.execute(*command, name, old, definition, FIELD, op)
-        if is_done:
-            await self.announce("collections")
+        keys = [self.keys.collections, *(self.keys.log(shard) for shard in range(num_shards))]
+        if isinstance(new, Drop):
+            keys += [self.keys.statistics(new.uid), self.keys.shard_statistics(new.uid)]
+        command: Command = ("EVAL", _CHANGE, len(keys), *keys)
+        is_done = await self._control.execute(
+            *command, name, old, definition, FIELD, op, num_shards
+        )
+        # Also when nothing was done: an attempt whose answer was lost may have done it.
+        await self.announce("collections")
         return bool(is_done)
 
     # Workers
@@ -258,6 +264,22 @@ class Registry:
                 *(("HDEL", self.keys.documents(uid), shard) for uid in dropped),
             ]
         )
+
+    async def forget_counts(self, shard: int, held: Iterable[str]) -> None:
+        """Remove what a shard is said to hold of collections that neither it nor anybody has."""
+        kept = {*held, *await self.uids()}
+        start = self.keys.documents("")
+        pattern = re.sub(r"([*?\[\]\\])", r"\\\1", start) + "*"
+        cursor, found = b"0", set[bytes]()
+        while True:
+            cursor, some = await self._control.execute(
+                "SCAN", cursor, "MATCH", pattern, "COUNT", 1000
+            )
+            found.update(some)
+            if int(cursor) == 0:
+                break
+        uids = {key.decode(errors="replace").removeprefix(start) for key in found} - kept
+        await self.set_document_counts(shard, {}, uids)
 
     async def backlog(self, shards: Iterable[int]) -> dict[int, int]:
         """Shard → search requests that wait for a worker."""

@@ -230,6 +230,8 @@ class Applier:
         # shard with a gap would hide what is missing.
         if shard not in self.gaps:
             await self._registry.set_document_counts(shard, counts, dropped)
+            if before is None:  # what was dropped just before an earlier worker ended
+                await self._registry.forget_counts(shard, counts)
         applied = await self._log.record_applied(shard, state.replica_id, state.position)
         slowest = min(applied.values(), key=position, default=START)
         if slowest != START:

@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
+from unittest.mock import patch
 
 import pytest
 import structlog
@@ -246,3 +248,44 @@ async def test_a_definition_that_cannot_be_read_hides_no_other(redis: Redis) -> 
     assert await redis.registry.uids() == {old.uid}
     with pytest.raises(ConflictError, match=r"newer.*tensor"):
         await redis.registry.collection("newer")
+
+
+async def test_a_drop_whose_answer_is_lost_is_a_drop(redis: Redis) -> None:
+    """Found done by the attempt before, it ends well, is announced, and leaves no statistics."""
+    books = define("books", {})
+    await redis.registry.create_collection(books, NUM_SHARDS)
+    statistics = (redis.keys.statistics(books.uid), redis.keys.shard_statistics(books.uid))
+    await redis.control.execute("SET", statistics[0], "x")
+    await redis.control.execute("HSET", statistics[1], 0, "x")
+    execute = redis.control.execute
+
+    async def losing(*command: Any, **named: Any) -> Any:
+        answer = await execute(*command, **named)
+        if command[0] == "EVAL":  # sent again, as Control does
+            answer = await execute(*command, **named)
+        return answer
+
+    with (
+        patch.object(redis.control, "execute", losing),
+        patch.object(redis.registry, "announce") as announce,
+    ):
+        await redis.registry.drop_collection(books, NUM_SHARDS)
+    announce.assert_awaited_with("collections")
+    assert await redis.registry.collections() == {}
+    assert await redis.control.execute("EXISTS", *statistics) == 0
+    for shard in range(NUM_SHARDS):
+        assert await redis.log.length(shard) == 2
+    with pytest.raises(NotFoundError):
+        await redis.registry.drop_collection(books, NUM_SHARDS)
+
+
+async def test_counts_of_collections_that_are_gone_are_forgotten(redis: Redis) -> None:
+    """Only this shard's, and none of a collection that it holds or that is still defined."""
+    defined = define("defined", {})
+    await redis.registry.create_collection(defined, NUM_SHARDS)
+    for uid in (defined.uid, "held", "gone"):
+        for shard in (0, 1):
+            await redis.registry.set_document_count(uid, shard, 5)
+    await redis.registry.forget_counts(0, ["held"])
+    counts = await redis.registry.document_counts_of([defined.uid, "held", "gone"])
+    assert counts == {defined.uid: {0: 5, 1: 5}, "held": {0: 5, 1: 5}, "gone": {1: 5}}

@@ -176,6 +176,18 @@ async def test_a_new_store_knows_collections_that_have_left_the_log(
     assert path.counters["writes_skipped"] == 0
 
 
+async def test_a_worker_counts_no_collection_dropped_before_it_started(
+    redis_server: RedisServer, key_prefix: str, tmp_path: Path
+) -> None:
+    """A count that an earlier worker left behind goes when the shard is next opened."""
+    async with writing(redis_server, key_prefix, tmp_path) as path:
+        await path.collections.put("books", BOOKS)
+        await path.registry.set_document_count("dropped", 0, 5)
+        async with path.applying():
+            await until(path.is_drained)
+        assert await path.registry.document_counts("dropped") == {}
+
+
 async def test_an_emptied_folder_is_a_gap_until_an_operator_says_otherwise(
     redis_server: RedisServer, key_prefix: str, tmp_path: Path
 ) -> None:
