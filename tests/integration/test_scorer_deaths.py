@@ -198,7 +198,7 @@ async def test_results_that_come_after_all_do_not_end_a_work_twice(tmp_path: Pat
         for _ in range(200):
             await bench.lane.run(Work(b"warm echo", time.monotonic() + 30))
         heads = [bench.submit(f"head{at} echo") for at in range(4)]
-        long = bench.submit("long sleep 0.4")
+        long = bench.submit("long sleep 3")
         await bench.ended(*heads)
         assert not long.dones
         await bench.ended(long, *heads)
