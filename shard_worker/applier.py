@@ -18,6 +18,7 @@ from common.errors import ConfigurationError, RedisUnavailableError, WorkError
 from common.keys import Keys
 from common.log import START, Entry, ShardLog, position
 from common.registry import Registry
+from common.tasks import run_together
 from common.telemetry import Counters, Throttle
 from shard_worker.indexer import pack_work
 from shard_worker.lanes.process_lane import ProcessLane
@@ -108,10 +109,7 @@ class Applier:
 
     async def run(self) -> None:
         """Follow every shard's log until cancelled."""
-        async with asyncio.TaskGroup() as group:
-            for shard in self._shards:
-                group.create_task(self._follow(shard), name=f"applier of shard {shard}")
-            group.create_task(self._watch_backlog(), name="log backlog")
+        await run_together(*map(self._follow, self._shards), self._watch_backlog())
 
     def progress(self) -> dict[str, Any]:
         """The heartbeat's `shards`, `gaps`, `applied`, `replicas` and `log_backlog`."""

@@ -37,6 +37,7 @@ from common.errors import HedgerowError, RedisUnavailableError, WorkError
 from common.keys import Keys
 from common.registry import Registry
 from common.statistics_board import StatisticsBoard
+from common.tasks import run_together
 from shard_worker.applier import Applier
 from shard_worker.indexer import pack_work
 from shard_worker.lanes.process_lane import ProcessLane
@@ -126,16 +127,14 @@ class Jobs:
             default_queue_name=self._keys.jobs,
         )
         try:
-            async with asyncio.TaskGroup() as group:
-                for shard in self._shards:
-                    collect = func(
-                        cast("WorkerCoroutine", self._collect), name="collect_statistics"
-                    )
-                    group.create_task(self._serve(redis, self._queue(shard), collect))
-                add = func(cast("WorkerCoroutine", self._sum), name="sum_statistics")
-                group.create_task(self._serve(redis, self._keys.jobs, add))
-                group.create_task(self._follow(redis), name="statistics")
-                group.create_task(self._listen(), name="statistics events")
+            collect = func(cast("WorkerCoroutine", self._collect), name="collect_statistics")
+            add = func(cast("WorkerCoroutine", self._sum), name="sum_statistics")
+            await run_together(
+                *(self._serve(redis, self._queue(shard), collect) for shard in self._shards),
+                self._serve(redis, self._keys.jobs, add),
+                self._follow(redis),
+                self._listen(),
+            )
         finally:
             await close_pool(pool)
 

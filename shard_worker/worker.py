@@ -4,7 +4,7 @@ import asyncio
 import os
 import socket
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import structlog
@@ -19,6 +19,7 @@ from common.keys import Keys
 from common.link import Handshake, Link
 from common.registry import Registry
 from common.server_clock import ServerClock, keep_clock, read_clock
+from common.tasks import end
 from common.telemetry import Counters, LagWatch
 from shard_worker.applier import Applier
 from shard_worker.consumer import Consumer
@@ -36,7 +37,6 @@ from shard_worker.wiring import indexer_lane, scorer_lane, thread_lane
 log = structlog.get_logger()
 
 START_TIMEOUT_S = 30.0
-CANCEL_INTERVAL_S = 1.0
 
 
 class Worker:
@@ -200,18 +200,18 @@ class Worker:
         log.info("draining", worker=self.id)
         # 1. Gateways stop asking, and nothing more is pulled: what waits in Redis is left to a
         #    replica. The heartbeat ends before it is taken back, or it would come again.
-        await _cancel([heartbeat], drain_s)
+        await end([heartbeat], drain_s)
         await self._vital_signs.leave(self.id)
         await asyncio.gather(self._search_consumer.drain(), self._fetch_consumer.drain())
         # 2. What was pulled is finished and answered; the lanes and the reply link still stand.
         await asyncio.gather(self._scorers.close(drain_s), self._fetches.drain(drain_s))
         # 3. Writing stops. A batch that is cut short is applied again at the next start, since its
         #    position is recorded last.
-        await _cancel(writers, drain_s)
+        await end(writers, drain_s)
         await self._indexer.close(drain_s)
         # 4. Stores, threads and links go last, by the exit stack of `run`: all of the above needed
         #    them. A thread that hangs does not hold up the exit.
-        await _cancel(watchers, drain_s)
+        await end(watchers, drain_s)
 
     def _withhold(self, shards: frozenset[int]) -> None:
         """Leave requests to these shards to replicas that have all of the log."""
@@ -252,17 +252,3 @@ class Worker:
             statistics=self._jobs.tables(),
             **self._applier.progress(),
         )
-
-
-async def _cancel(tasks: Iterable[asyncio.Task[None]], patience_s: float) -> None:
-    """Cancel, again each second, since a client library may swallow a cancellation."""
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + patience_s
-    running = set(tasks)
-    while running:
-        for task in running:
-            task.cancel()
-        _, running = await asyncio.wait(running, timeout=CANCEL_INTERVAL_S)
-        if running and loop.time() >= deadline:
-            log.error("tasks_hang", tasks=sorted(task.get_name() for task in running))
-            return

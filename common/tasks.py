@@ -1,0 +1,59 @@
+"""Groups of tasks that end, whatever becomes of a cancellation on its way.
+
+Before Python 3.12 `asyncio.wait_for` may swallow a cancellation that falls together with the end of
+what it waits for (https://github.com/python/cpython/issues/86296), and client libraries use it.
+`asyncio.TaskGroup` cancels its tasks once; a task that loops for ever must be cancelled again.
+"""
+
+import asyncio
+from collections.abc import Coroutine, Iterable
+
+import structlog
+
+log = structlog.get_logger()
+
+AGAIN_S = 1.0
+
+
+async def run_together(*coroutines: Coroutine[None, None, None]) -> None:
+    """Run until all have ended, or one has failed, or the caller is cancelled.
+
+    Whatever the reason, all of them have ended when this returns.
+
+    Raises:
+        BaseException: what the first to fail raised.
+    """
+    tasks = [asyncio.ensure_future(one) for one in coroutines]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+    finally:
+        await end(tasks)
+    for task in done:
+        task.result()
+
+
+async def end(tasks: Iterable[asyncio.Task[None]], patience_s: float | None = None) -> None:
+    """Cancel tasks, again each second, until they have ended.
+
+    Args:
+        tasks: what is to end.
+        patience_s: after so long, in s, those that still run are named in the log and left; None
+            for no limit. A cancellation of the caller counts only once they have ended.
+    """
+    loop = asyncio.get_running_loop()
+    give_up_at = None if patience_s is None else loop.time() + patience_s
+    cancelled: asyncio.CancelledError | None = None
+    running = {task for task in tasks if not task.done()}
+    while running:
+        for task in running:
+            task.cancel()
+        try:
+            _, running = await asyncio.wait(running, timeout=AGAIN_S)
+        except asyncio.CancelledError as error:
+            cancelled = error
+            running = {task for task in running if not task.done()}
+        if running and give_up_at is not None and loop.time() >= give_up_at:
+            log.error("tasks_hang", tasks=sorted(task.get_name() for task in running))
+            break
+    if cancelled is not None:
+        raise cancelled
