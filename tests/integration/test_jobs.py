@@ -44,12 +44,17 @@ class Member:
     applier: Applier
     jobs: Jobs
 
-    def table(self, uid: str) -> TermStatistics | None:
-        """The table that this worker's scorers read now."""
-        try:
-            return TermStatistics.open(self.settings.data / "statistics" / f"{uid}.sqlite")
-        except OSError:
-            return None
+    def path(self, uid: str) -> Path:
+        """The file that this worker's scorers read."""
+        return self.settings.data / "statistics" / f"{uid}.sqlite"
+
+    def has_table(self, uid: str) -> bool:
+        """Whether there is that file."""
+        return self.path(uid).exists()
+
+    def table(self, uid: str) -> TermStatistics:
+        """What is in it now; to be closed."""
+        return TermStatistics.open(self.path(uid))
 
 
 @dataclass
@@ -157,7 +162,6 @@ async def test_every_worker_gets_the_sum(town: Town) -> None:
         await until(lambda: town.is_spread(uid, *members), timeout_s=30)
         for member in members:
             table = member.table(uid)
-            assert table is not None
             assert table.documents == 500
             for word, count in frequencies(documents).items():
                 assert table.document_frequency("title", word) == count
@@ -176,7 +180,6 @@ async def test_every_worker_gets_the_sum(town: Town) -> None:
 
         await until(is_newer, timeout_s=30)
         table = members[1].table(uid)
-        assert table is not None
         assert table.documents == 1000
         for word, count in frequencies([*documents, *more]).items():
             assert table.document_frequency("title", word) == count
@@ -197,7 +200,6 @@ async def test_a_trickle_is_summed_once_an_interval(town: Town) -> None:
 
         def is_known() -> bool:
             table = member.table(uid)
-            assert table is not None
             known = table.document_frequency("title", "rare") == 1
             table.close()
             return known
@@ -213,11 +215,10 @@ async def test_a_worker_that_comes_later_catches_up(town: Town) -> None:
             await town.documents.load("texts", ndjson(texts(200)))
             await until(lambda: town.is_spread(uid, first, second), timeout_s=30)
         standing = (await town.board.standing([uid], NUM_SHARDS))[uid]
-        (second.settings.data / "statistics" / f"{uid}.sqlite").unlink()
+        second.path(uid).unlink()
         async with town.worker("b", 2, 3) as again:
             await until(lambda: town.is_spread(uid, first, again), timeout_s=30)
             table = again.table(uid)
-            assert table is not None
             assert table.documents == 200
             table.close()
             # Nothing had changed, so nothing was collected again.
@@ -262,7 +263,7 @@ async def test_a_dropped_collection_leaves_no_table(town: Town) -> None:
         await town.documents.load("texts", ndjson(texts(200)))
         await until(lambda: town.is_spread(uid, member), timeout_s=30)
         await town.collections.drop("texts")
-        await until(lambda: member.table(uid) is None, timeout_s=30)
+        await until(lambda: not member.has_table(uid), timeout_s=30)
         assert await town.control.execute("EXISTS", town.keys.statistics(uid)) == 0
         assert await town.control.execute("EXISTS", town.keys.shard_statistics(uid)) == 0
 
