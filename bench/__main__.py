@@ -34,7 +34,7 @@ def main() -> int:
     )
     load_average = os.getloadavg()[1]
     sections = asyncio.run(_measure(names, options))
-    command = "make bench" if len(sys.argv) == 1 else f"python -m bench {' '.join(sys.argv[1:])}"
+    command = f"python -m bench --rounds {options.num_rounds} --seconds {options.seconds:g}"
     document = to_markdown(sections, command, options.num_rounds, load_average)
     sys.stdout.write(document)
     # Only a whole run may replace what the repository shows.
