@@ -104,6 +104,23 @@ class ComposeCluster:
         """Ask the collection `fruit`."""
         return self.http.post("/v1/collections/fruit/search", json={"query": query, **body})
 
+    def whole_answer(self, query: str, **body: object) -> dict[str, Any]:
+        """Ask until the answer is whole, and return it.
+
+        A worker that has just lost Redis may be missed once more after the first whole answer: its
+        last heartbeat is still there when the server is back, and the next comes when it has
+        connected again.
+        """
+        found: list[httpx.Response] = []
+
+        def is_whole() -> bool:
+            found.append(self.search(query, deadline_ms=5000, **body))
+            return found[-1].status_code == 200 and found[-1].json()["coverage"]["is_full"]
+
+        self.eventually(is_whole, "a whole answer")
+        answer: dict[str, Any] = found[-1].json()
+        return answer
+
     def eventually(self, holds: Callable[[], bool], what: str, timeout_s: float = 90.0) -> None:
         """Wait until `holds()`; fail, naming `what`, when it does not within `timeout_s`."""
         deadline = time.monotonic() + timeout_s

@@ -48,13 +48,13 @@ def cluster(engine: None, password: str) -> Iterator[ComposeCluster]:
 
 def rank_as_one(cluster: ComposeCluster) -> bool:
     """Whether documents that differ in their number alone have one score, whatever their shard."""
-    hits = cluster.search("blue", k=NUM_DOCUMENTS, deadline_ms=5000).json()["hits"]
+    hits = cluster.whole_answer("blue", k=NUM_DOCUMENTS)["hits"]
     return len({hit["score"] for hit in hits}) == 1
 
 
 def test_the_cluster_answers_from_all_documents(cluster: ComposeCluster) -> None:
     """What was loaded over HTTP is found over HTTP, from all eight shards, with its fields."""
-    answer = cluster.search("green", k=NUM_DOCUMENTS, deadline_ms=5000).json()
+    answer = cluster.whole_answer("green", k=NUM_DOCUMENTS)
     assert answer["shards"]["ok"] == 8
     assert answer["coverage"]["documents"] == NUM_DOCUMENTS
     assert {hit["fields"]["number"] for hit in answer["hits"]} == set(range(1, NUM_DOCUMENTS, 4))
@@ -149,10 +149,10 @@ def test_a_worker_that_dies_costs_its_share_until_it_is_back(cluster: ComposeClu
     started = time.monotonic()
     while not partial or time.monotonic() - started < 1.0:
         asked_at = time.monotonic()
-        found = cluster.search("fruit", deadline_ms=300)
+        found = cluster.search("fruit", deadline_ms=1000)
         took_s = time.monotonic() - asked_at
         assert found.status_code == 200
-        assert took_s < 0.3 + SLACK_S
+        assert took_s < 1.0 + SLACK_S
         if not found.json()["coverage"]["is_full"]:
             partial.append(found.json())
         assert time.monotonic() - started < 10, "the dead worker was never missed"
@@ -174,7 +174,7 @@ def test_without_redis_the_answer_is_503_in_time_and_no_restart_is_needed(
     cluster: ComposeCluster,
 ) -> None:
     """While the server is gone queries end by their deadline; once it is back, all is as it was."""
-    expected = cluster.search("yellow", k=50, deadline_ms=5000).json()["hits"]
+    expected = cluster.whole_answer("yellow", k=50)["hits"]
     before = cluster.starts()
 
     docker("kill", "--signal", "KILL", cluster.container("redis"))  # and is not restarted
@@ -191,7 +191,7 @@ def test_without_redis_the_answer_is_503_in_time_and_no_restart_is_needed(
 
     docker("start", cluster.container("redis"))
     cluster.eventually(cluster.is_whole, "all works again")
-    assert cluster.search("yellow", k=50, deadline_ms=5000).json()["hits"] == expected
+    assert cluster.whole_answer("yellow", k=50)["hits"] == expected
     after = cluster.starts()
     assert {service for service in SERVICES if after[service] != before[service]} == {"redis"}
 
@@ -201,7 +201,7 @@ def test_stopping_drains_and_what_was_stored_stays(cluster: ComposeCluster, tmp_
 
     The second start uses the override file that docs/operations.md shows, with a ranking function.
     """
-    expected = cluster.search("blue", k=50, deadline_ms=5000).json()
+    expected = cluster.whole_answer("blue", k=50)
 
     stopping_at = time.monotonic()
     cluster.compose("stop")
@@ -218,12 +218,12 @@ def test_stopping_drains_and_what_was_stored_stays(cluster: ComposeCluster, tmp_
 
     cluster.up(str(documented_override(tmp_path)))
     cluster.eventually(cluster.is_whole, "all shards answer")
-    again = cluster.search("blue", k=50, deadline_ms=5000).json()
+    again = cluster.whole_answer("blue", k=50)
     assert again["hits"] == expected["hits"]
     assert again["coverage"] == expected["coverage"]
 
-    ranked = cluster.search("blue", k=3, rank_profile="newest", deadline_ms=5000)
-    assert [hit["fields"]["number"] for hit in ranked.json()["hits"]] == [399, 395, 391]
+    ranked = cluster.whole_answer("blue", k=3, rank_profile="newest")
+    assert [hit["fields"]["number"] for hit in ranked["hits"]] == [399, 395, 391]
 
 
 def test_redis_that_crashes_is_restarted_with_what_it_held(cluster: ComposeCluster) -> None:
