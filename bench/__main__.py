@@ -8,13 +8,14 @@ import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from bench import breaker, deadline, indexing, throughput
+from bench import breaker, deadline, durability, indexing, throughput
 from bench.options import Options
 from bench.report import Section, machine, to_markdown
 from common.telemetry import configure_logging
 
 _PARTS: dict[str, Callable[[Options], Awaitable[Section | list[Section]]]] = {
     "throughput": throughput.measure,
+    "durability": durability.measure,
     "deadline": deadline.measure,
     "breaker": breaker.measure,
     "indexing": indexing.measure,

@@ -4,61 +4,23 @@ import contextlib
 import gc
 import os
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
 from functools import partial
 
 from bench.cluster import LOOP_LANE, PROCESS_LANE, Asker, connect, run_cluster
-from bench.cpu import CpuMeter
 from bench.floor import run_floor
 from bench.http_load import run_gateway
-from bench.load import Ask, Load, closed_loop, open_loop
+from bench.load import Load, closed_loop, open_loop
 from bench.options import Options
 from bench.report import Section, median
 from bench.server import run_server
+from bench.subject import IN_FLIGHT, Subject
 from common.lifecycle import calm_collector
 
-IN_FLIGHT = 32
 _FLOOR = "floor: one PUBLISH a request"
 _LOOP = "Hedgerow, loop lane"
 _PROCESS = "Hedgerow, process lane"
 # Share of the floor's throughput, and times its median alone, that are to be reached.
 _TARGETS = {_LOOP: (0.50, 2.0), _PROCESS: (0.25, 4.0)}
-
-
-@dataclass(slots=True)
-class Subject:
-    """What is measured.
-
-    Attributes:
-        ask: one query.
-        parts: the processes whose CPU is counted, by part.
-        alone: one query in flight, a load for each round.
-        together: so many in flight.
-        opened: Poisson arrivals.
-        cpu_us: CPU a query of each part, of each round, at `IN_FLIGHT`.
-    """
-
-    name: str
-    ask: Ask
-    parts: dict[str, list[int]]
-    alone: list[Load] = field(default_factory=list)
-    together: list[Load] = field(default_factory=list)
-    opened: list[Load] = field(default_factory=list)
-    cpu_us: list[dict[str, float]] = field(default_factory=list)
-
-    @property
-    def throughput(self) -> float:
-        """Median of the rounds, together."""
-        return median(load.throughput for load in self.together)
-
-    @property
-    def alone_ms(self) -> float:
-        """Median of the rounds' medians, alone."""
-        return median(load.quantile_ms(0.5) for load in self.alone)
-
-    def cpu_of(self, part: str) -> float:
-        """CPU a query of one part, in µs, median of the rounds."""
-        return median(used[part] for used in self.cpu_us if part in used)
 
 
 async def measure(options: Options) -> list[Section]:
@@ -67,9 +29,9 @@ async def measure(options: Options) -> list[Section]:
         calm_collector()  # as the processes of Hedgerow do
         for _ in range(options.num_rounds):
             for subject in subjects:
-                await _alone(subject, options.seconds)
+                await subject.measure_alone(options.seconds)
             for subject in subjects:
-                await _together(subject, options.seconds)
+                await subject.measure_together(options.seconds)
         for number in range(options.num_rounds):
             for subject in subjects:
                 gc.collect()
@@ -95,41 +57,20 @@ async def _subjects() -> AsyncIterator[list[Subject]]:
             floor = await started.enter_async_context(run_floor(server, is_batched=is_batched))
             parts = {"gateway": [me], "Redis": [server.pid], "workers": floor.worker_pids}
             subjects.append(Subject(name, floor.ask, parts))
-        for suffix, is_durable in (("", False), (", append-only file", True)):
-            cluster = started.enter_context(run_cluster(is_durable=is_durable))
-            gateway = await started.enter_async_context(connect(cluster))
-            parts = {"gateway": [me], **cluster.parts()}
-            subjects += [
-                Subject(_LOOP + suffix, Asker(gateway, LOOP_LANE).ask, parts),
-                Subject(_PROCESS + suffix, Asker(gateway, PROCESS_LANE).ask, parts),
-            ]
-            if is_durable:
-                continue
-            http = await started.enter_async_context(run_gateway(cluster))
-            parts = {"client": [me], "gateway": [http.pid], **cluster.parts()}
-            subjects += [
-                Subject(f"{_LOOP}, HTTP", partial(http.ask, LOOP_LANE), parts),
-                Subject(f"{_PROCESS}, HTTP", partial(http.ask, PROCESS_LANE), parts),
-            ]
+        cluster = started.enter_context(run_cluster())
+        gateway = await started.enter_async_context(connect(cluster))
+        http = await started.enter_async_context(run_gateway(cluster))
+        inside = {"gateway": [me], **cluster.parts()}
+        outside = {"client": [me], "gateway": [http.pid], **cluster.parts()}
+        subjects += [
+            Subject(_LOOP, Asker(gateway, LOOP_LANE).ask, inside),
+            Subject(_PROCESS, Asker(gateway, PROCESS_LANE).ask, inside),
+            Subject(f"{_LOOP}, HTTP", partial(http.ask, LOOP_LANE), outside),
+            Subject(f"{_PROCESS}, HTTP", partial(http.ask, PROCESS_LANE), outside),
+        ]
         for subject in subjects:
             await closed_loop(subject.ask, IN_FLIGHT, 0.5)  # warms caches and estimates
         yield subjects
-
-
-async def _alone(subject: Subject, seconds: float) -> None:
-    gc.collect()
-    subject.alone.append(await closed_loop(subject.ask, 1, seconds))
-
-
-async def _together(subject: Subject, seconds: float) -> None:
-    gc.collect()
-    meter = CpuMeter(subject.parts)
-    load = await closed_loop(subject.ask, IN_FLIGHT, seconds)
-    num_answers = max(1, len(load.latencies_s))
-    subject.together.append(load)
-    subject.cpu_us.append(
-        {part: used_s / num_answers * 1e6 for part, used_s in meter.used_s().items()}
-    )
 
 
 def _throughput(subjects: list[Subject]) -> Section:
