@@ -10,7 +10,7 @@ import contextlib
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
-from typing import Any
+from typing import Any, cast
 
 import hiredis
 import msgpack
@@ -32,9 +32,9 @@ class _Wire(asyncio.Protocol):
         self._reader = hiredis.Reader()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.WriteTransport)
-        self.write = transport.write
-        self.close = transport.close
+        stream = cast("asyncio.Transport", transport)  # uvloop's does not inherit from it
+        self.write = stream.write
+        self.close = stream.close
 
     def data_received(self, data: bytes) -> None:
         reader, on_reply = self._reader, self.on_reply

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import cast
 
 from bench.cluster import COLLECTION, DEADLINE_MS, Cluster
 
@@ -73,9 +74,9 @@ class _Exchange(asyncio.Protocol):
         self._answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.WriteTransport)
-        self._write = transport.write
-        self.close = transport.close
+        stream = cast("asyncio.Transport", transport)  # uvloop's does not inherit from it
+        self._write = stream.write
+        self.close = stream.close
 
     async def ask(self, request: bytes) -> bytes:
         self._answer = asyncio.get_running_loop().create_future()

@@ -4,7 +4,7 @@ import asyncio
 import math
 from collections.abc import Sequence
 from enum import Enum, auto
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import msgpack
 
@@ -55,8 +55,8 @@ class Channel(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The socket is watched from now on."""
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - a stream socket's
-        self.transport = transport
+        # A stream socket's; uvloop's does not inherit from it.
+        self.transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
         """Something came from the scorer."""
