@@ -22,6 +22,7 @@ class Heartbeat:
         beat_at_ms: when it was sent, an instant on the Redis server's clock.
         started_at_ms: when the worker started, on the same clock.
         documents: shard → collection uid → how many documents of it the shard holds.
+        changes: shard → collection uid → how many documents were ever put in, replaced or deleted.
         lanes: lane → capacity, busy, waiting, lost and the like.
         quarantine: queries that are refused: fingerprint, kills, until_ms, query (an excerpt).
         counters: name → how often it has happened since the start.
@@ -40,6 +41,7 @@ class Heartbeat:
     beat_at_ms: int
     started_at_ms: int
     documents: dict[int, dict[str, int]] = field(default_factory=dict)
+    changes: dict[int, dict[str, int]] = field(default_factory=dict)
     lanes: dict[str, Any] = field(default_factory=dict)
     quarantine: list[dict[str, Any]] = field(default_factory=list)
     counters: dict[str, int] = field(default_factory=dict)

@@ -17,6 +17,17 @@ _VERSION_BYTES = 16
 _LABEL = b"label:"  # a field beside each shard's own, in the same hash
 
 
+def label_of(replica_id: str, changes: int) -> str:
+    """Name the state that a replica of a shard is in after so many changes."""
+    return f"{replica_id}:{changes}"
+
+
+def changes_of(label: str | None, replica_id: str) -> int | None:
+    """The changes that a label counts; None for another replica's, which says nothing of ours."""
+    replica, _, changes = (label or "").partition(":")
+    return int(changes) if replica == replica_id else None
+
+
 class Standing(NamedTuple):
     """How the statistics of one collection stand.
 

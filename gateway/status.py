@@ -6,7 +6,7 @@ from typing import Any
 
 from common.control import ServerInfo
 from common.heartbeat import Heartbeat
-from common.statistics_board import Standing
+from common.statistics_board import Standing, changes_of
 from gateway.breaker import BreakerSnapshot
 from gateway.breakers import Breakers
 from gateway.membership import Membership
@@ -80,19 +80,37 @@ def _collection_json(
         for worker in membership.workers.values()
         if any(counts.get(uid) for counts in worker.documents.values())
     ]
+    changes_behind = _changes_behind(uid, membership, standing) if standing else None
     return {
         "name": name,
         "documents": sum(counts),
         "statistics": {
             "shards": len(standing.labels) if standing else None,
+            "changes_behind": changes_behind,
             "is_current": (
                 standing is not None
                 and standing.is_current
+                and changes_behind == 0
                 and all(shard in standing.labels for shard, count in enumerate(counts) if count)
             ),
             "is_spread": all(worker.statistics.get(uid, "") == version for worker in holders),
         },
     }
+
+
+def _changes_behind(uid: str, membership: Membership, standing: Standing) -> int:
+    """How many changes live shards have applied that their statistics do not count."""
+    behind: dict[int, int] = {}
+    for worker in membership.workers.values():
+        for shard, changes in worker.changes.items():
+            label = standing.labels.get(shard)
+            if label is None and not worker.documents.get(shard, {}).get(uid):
+                continue  # nothing is collected of a shard that is empty
+            counted = changes_of(label, worker.replicas.get(shard, ""))
+            lag = max(changes.get(uid, 0) - (counted or 0), 0)
+            # Of replicas, one is asked for the shard's statistics; the others say nothing of them.
+            behind[shard] = min(lag, behind.get(shard, lag))
+    return sum(behind.values())
 
 
 def _worker_json(worker: Heartbeat, names: Mapping[str, str], now_ms: int) -> dict[str, Any]:

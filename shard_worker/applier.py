@@ -112,10 +112,14 @@ class Applier:
         await run_together(*map(self._follow, self._shards), self._watch_backlog())
 
     def progress(self) -> dict[str, Any]:
-        """The heartbeat's `shards`, `gaps`, `applied`, `replicas` and `log_backlog`."""
+        """The heartbeat's `shards`, `gaps`, `changes`, `applied`, `replicas` and `log_backlog`."""
         return {
             "shards": [shard for shard in self._shards if shard not in self.gaps],
             "gaps": sorted(self.gaps),
+            "changes": {
+                shard: {report.uid: report.changes for report in state.collections}
+                for shard, state in self.states.items()
+            },
             "applied": {shard: state.position for shard, state in self.states.items()},
             "replicas": {shard: state.replica_id for shard, state in self.states.items()},
             "log_backlog": dict(self.backlog),

@@ -36,7 +36,7 @@ from common.control import Control, close_pool, connection_pool, pause_s, transl
 from common.errors import HedgerowError, RedisUnavailableError, WorkError
 from common.keys import Keys
 from common.registry import Registry
-from common.statistics_board import StatisticsBoard
+from common.statistics_board import StatisticsBoard, changes_of, label_of
 from common.tasks import run_together
 from shard_worker.applier import Applier
 from shard_worker.indexer import pack_work
@@ -148,7 +148,7 @@ class Jobs:
         report = self._report(shard, uid)
         if report is None or report.generation == 0:
             return  # dropped meanwhile
-        label = f"{self._applier.states[shard].replica_id}:{report.changes}"
+        label = label_of(self._applier.states[shard].replica_id, report.changes)
         try:
             packed = await self._ask("statistics", shard, uid)
             if packed:
@@ -197,7 +197,7 @@ class Jobs:
                 key = (shard, report.uid)
                 if is_due(
                     report,
-                    _changes_of(standing[report.uid].labels.get(shard), state.replica_id),
+                    changes_of(standing[report.uid].labels.get(shard), state.replica_id),
                     quiet_s=quiet_s,
                     since_s=now - self._asked_at.get(key, -math.inf),
                     interval_s=self._settings.worker.statistics_interval_s,
@@ -288,12 +288,6 @@ async def _end(worker: Worker) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def _changes_of(label: str | None, replica_id: str) -> int | None:
-    """The changes that a label counts; None for another replica's, which says nothing of ours."""
-    replica, _, changes = (label or "").partition(":")
-    return int(changes) if replica == replica_id else None
 
 
 def _again(error: Exception) -> Retry:

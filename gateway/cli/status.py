@@ -125,6 +125,8 @@ def _standing(statistics: Mapping[str, Any]) -> str:
     if num_shards is None:
         return "?"
     current = "current" if statistics["is_current"] else "not current"
+    if statistics["changes_behind"]:
+        current = f"{statistics['changes_behind']:,} changes behind"
     spread = "used by all workers" if statistics["is_spread"] else "not yet used by all workers"
     return f"of {num_shards} shards, {current}, {spread}"
 

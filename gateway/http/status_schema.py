@@ -114,9 +114,11 @@ class StatisticsStatus(_Shape):
     shards: int | None = Field(
         description="Shards that have told theirs; null when Redis does not answer."
     )
-    is_current: bool = Field(
-        description="Whether the sum is that of what each shard with documents has told last."
+    changes_behind: int | None = Field(
+        description="Documents put in, replaced or deleted that they do not count yet; null when "
+        "Redis does not answer."
     )
+    is_current: bool = Field(description="Whether their sum counts every change.")
     is_spread: bool = Field(description="Whether every worker with documents ranks by that sum.")
 
 

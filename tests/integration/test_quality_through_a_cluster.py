@@ -30,7 +30,14 @@ def clusters() -> Iterator[dict[int, Cluster]]:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hedgerow-test-")))
             server = stack.enter_context(running_server(folder))
             started[num_shards] = stack.enter_context(
-                running_cluster(server, folder, num_shards=num_shards, num_workers=num_workers)
+                running_cluster(
+                    server,
+                    folder,
+                    num_shards=num_shards,
+                    num_workers=num_workers,
+                    # What was counted in the midst of a load is counted again soon after it.
+                    environment={"HEDGEROW_WORKER__STATISTICS_INTERVAL_S": "2"},
+                )
             )
         yield started
 
@@ -58,8 +65,19 @@ async def indexed(gateway: Gateway, name: str, documents: Sequence[Document]) ->
     assert report.accepted == len(documents)
 
     async def are_spread() -> bool:
-        (found,) = [c for c in (await gateway.status())["collections"] if c["name"] == name]
-        return bool(found["statistics"]["is_current"] and found["statistics"]["is_spread"])
+        status = await gateway.status()
+        (found,) = [one for one in status["collections"] if one["name"] == name]
+        # Until the workers' heartbeats tell of the last document, nobody knows what is missing.
+        held = sum(
+            counts.get(name, 0)
+            for worker in status["workers"]
+            for counts in worker["documents"].values()
+        )
+        return bool(
+            held == len(documents)
+            and found["statistics"]["is_current"]
+            and found["statistics"]["is_spread"]
+        )
 
     await until(are_spread, 60)
 

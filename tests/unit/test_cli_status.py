@@ -70,12 +70,22 @@ STATUS: dict[str, Any] = {
         {
             "name": "films",
             "documents": 3350,
-            "statistics": {"shards": 2, "is_current": True, "is_spread": False},
+            "statistics": {
+                "shards": 2,
+                "changes_behind": 0,
+                "is_current": True,
+                "is_spread": False,
+            },
         },
         {
             "name": "books",
             "documents": 3,
-            "statistics": {"shards": None, "is_current": False, "is_spread": False},
+            "statistics": {
+                "shards": None,
+                "changes_behind": None,
+                "is_current": False,
+                "is_spread": False,
+            },
         },
     ],
     "redis": {"connected": True, "name": "valkey", "version": "9.1.2", "pid": 99},

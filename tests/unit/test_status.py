@@ -9,7 +9,7 @@ from common.config import BreakerSettings
 from common.control import ServerInfo
 from common.heartbeat import Heartbeat
 from common.registry import Registry
-from common.statistics_board import Standing, version_of
+from common.statistics_board import Standing, label_of, version_of
 from common.telemetry import LagWatch
 from gateway.breaker import CallOutcome
 from gateway.breakers import Breakers
@@ -19,7 +19,8 @@ from gateway.status import cluster_status
 from shard_worker.lanes.process_lane import ProcessLane
 from shard_worker.lanes.thread_lane import ThreadLane
 
-LABELS = {0: "a", 1: "b"}
+LABELS = {0: label_of("r0", 5), 1: label_of("r1", 4)}
+CHANGES = {0: {"u": 5}, 1: {"u": 4}}
 
 
 def process_lane(name: str) -> ProcessLane:
@@ -36,7 +37,11 @@ def process_lane(name: str) -> ProcessLane:
     )
 
 
-def status_of(server: ServerInfo | None, standing: dict[str, Standing]) -> dict[str, Any]:
+def status_of(
+    server: ServerInfo | None,
+    standing: dict[str, Standing],
+    changes: dict[int, dict[str, int]] = CHANGES,
+) -> dict[str, Any]:
     """The status of a cluster in which there is something to say of everything."""
     worker = Heartbeat(
         id="w0",
@@ -47,6 +52,8 @@ def status_of(server: ServerInfo | None, standing: dict[str, Standing]) -> dict[
         beat_at_ms=900,
         started_at_ms=100,
         documents={0: {"u": 3}, 1: {"u": 4}},
+        changes=changes,
+        replicas={0: "r0", 1: "r1"},
         lanes={
             "process": process_lane("process").load(),
             "thread": ThreadLane(num_threads=2, lost_after_s=1.0, name="thread").load(),
@@ -99,26 +106,38 @@ async def test_every_member_of_the_status_is_documented(is_connected: bool) -> N
 
 
 @pytest.mark.parametrize(
-    ("labels", "version", "is_current", "is_spread"),
+    ("changes", "labels", "summed", "behind", "is_current", "is_spread"),
     [
-        (LABELS, version_of(LABELS), True, True),
-        ({0: "a", 1: "newer"}, version_of(LABELS), False, True),
-        ({0: "a"}, version_of({0: "a"}), False, False),
-        ({0: "a", 1: "c"}, version_of({0: "a", 1: "c"}), True, False),
+        ((5, 4), ("r0:5", "r1:4"), ("r0:5", "r1:4"), 0, True, True),
+        ((5, 4), ("r0:5", "r1:3"), ("r0:5", "r1:3"), 1, False, False),
+        ((9, 6), ("r0:5", "r1:4"), ("r0:5", "r1:4"), 6, False, True),
+        ((5, 4), ("r0:5", "r1:4"), ("r0:5", "r1:3"), 0, False, False),
+        ((5, 4), ("r0:5",), ("r0:5",), 4, False, False),
+        ((5, 4), ("r0:5", "r9:4"), ("r0:5", "r9:4"), 4, False, False),
     ],
 )
 async def test_statistics_that_are_behind_are_told(
-    labels: dict[int, str], version: bytes, is_current: bool, is_spread: bool
+    changes: tuple[int, int],
+    labels: tuple[str, ...],
+    summed: tuple[str, ...],
+    behind: int,
+    is_current: bool,
+    is_spread: bool,
 ) -> None:
-    """Current: summed over the newest of all shards with documents; spread: ranked by."""
-    server = ServerInfo("valkey", "8.1.0", 9)
-    status = status_of(server, {"u": Standing(labels, version)})
+    """Current: the sum is of the shards' newest, and those count each change; spread: ranked by."""
+    standing = Standing(dict(enumerate(labels)), version_of(dict(enumerate(summed))))
+    status = status_of(
+        ServerInfo("valkey", "8.1.0", 9),
+        {"u": standing},
+        {shard: {"u": count} for shard, count in enumerate(changes)},
+    )
     assert status["collections"] == [
         {
             "name": "films",
             "documents": 7,
             "statistics": {
                 "shards": len(labels),
+                "changes_behind": behind,
                 "is_current": is_current,
                 "is_spread": is_spread,
             },
