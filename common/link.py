@@ -11,7 +11,7 @@ import asyncio
 import random
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, cast
 
 import hiredis
@@ -360,6 +360,20 @@ def unanswered(*parts: bytes | str | float) -> bytes:
 def pack(*parts: bytes | str | float) -> bytes:
     """A command in the wire form that Redis reads."""
     packed: bytes = hiredis.pack_command(parts)  # type: ignore[arg-type] # its stub forgets "..."
+    return packed
+
+
+def pack_for_each(name: str, keys: Iterable[str], values: Sequence[bytes]) -> list[bytes]:
+    """A command for each key, with the same values, which are put into wire form once.
+
+    The form is the Redis serialization protocol's (https://valkey.io/topics/protocol/).
+    """
+    head = b"*%d\r\n$%d\r\n%b\r\n" % (2 + len(values), len(name), name.encode())
+    tail = b"".join([b"$%d\r\n%b\r\n" % (len(value), value) for value in values])
+    packed = []
+    for key in keys:
+        encoded = key.encode()
+        packed.append(b"%b$%d\r\n%b\r\n%b" % (head, len(encoded), encoded, tail))
     return packed
 
 

@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from enum import Enum, StrEnum
 from typing import Final, NamedTuple
 
+import msgspec
+
 from common.config import BreakerSettings
 
 MAX_TRANSITIONS = 32  # the log for `status`; older ones are forgotten
@@ -44,6 +46,7 @@ class CallOutcome(Enum):
 _CLOSED: Final = State.CLOSED
 _OPEN: Final = State.OPEN
 _HALF_OPEN: Final = State.HALF_OPEN
+_SUCCESS: Final = CallOutcome.SUCCESS
 _FAILURE: Final = CallOutcome.FAILURE
 _IGNORED: Final = CallOutcome.IGNORED
 
@@ -81,14 +84,16 @@ class BreakerSnapshot:
     transitions: tuple[Transition, ...]
 
 
-class Permit:
-    """Leave for one call; its holder says how the call ended, once."""
+class Permit(msgspec.Struct, eq=False, gc=False):
+    """Leave for one call; its holder says how the call ended, once.
 
-    __slots__ = ("_breaker", "_generation")
+    Attributes:
+        breaker: which has given it; None once it is spent.
+        generation: the breaker's, when it was given.
+    """
 
-    def __init__(self, breaker: "Breaker", generation: int) -> None:
-        self._breaker: Breaker | None = breaker
-        self._generation = generation
+    breaker: "Breaker | None"
+    generation: int
 
     def done(self, outcome: CallOutcome, now: float, duration_s: float = 0.0) -> None:
         """The call has ended. Said again, or in a later state of the breaker, it changes nothing.
@@ -98,11 +103,14 @@ class Permit:
             now: the event loop's time, in s.
             duration_s: how long the call took; a success that took too long counts as slow.
         """
-        breaker = self._breaker
-        if breaker is not None:
-            self._breaker = None
-            if breaker.generation == self._generation:
-                breaker.end(self, outcome, now, duration_s)
+        breaker = self.breaker
+        if breaker is None:
+            return
+        self.breaker = None
+        if breaker.is_steady and outcome is _SUCCESS and duration_s <= breaker.slow_s:
+            return
+        if breaker.generation == self.generation:
+            breaker.end(self, outcome, now, duration_s)
 
 
 class Breaker:
@@ -115,14 +123,17 @@ class Breaker:
 
     Attributes:
         generation: grows with each transition.
+        is_steady: whether one more fast success would change nothing: it is closed, and its window
+            is full of them.
+        slow_s: a call that takes longer counts as slow.
     """
 
     __slots__ = (
         *("_at", "_base_wait_s", "_consecutive", "_consecutive_limit", "_failed_limit", "_jitter"),
         *("_max_wait_s", "_minimum_calls", "_num_calls", "_num_failed", "_num_probes"),
         *("_num_slow", "_on_transition", "_passes", "_probes", "_probes_ok", "_probes_slow"),
-        *("_refuses_until", "_rng", "_size", "_slow_limit", "_slow_s", "_state", "_transitions"),
-        *("_wait_s", "_window", "generation"),
+        *("_refuses_until", "_rng", "_size", "_slow_limit", "_state", "_transitions"),
+        *("_wait_s", "_window", "generation", "is_steady", "slow_s"),
     )
     _window: bytearray  # a ring: how each of the last calls ended, as bits
     _at: int  # where the next call goes in it
@@ -149,7 +160,7 @@ class Breaker:
         self._minimum_calls = min(settings.minimum_number_of_calls, self._size)
         self._failed_limit = settings.failure_rate_threshold
         self._slow_limit = settings.slow_call_rate_threshold
-        self._slow_s = settings.slow_call_duration_threshold_ms / 1000
+        self.slow_s = settings.slow_call_duration_threshold_ms / 1000
         self._max_wait_s = settings.max_wait_duration_in_open_state_s
         self._base_wait_s = min(settings.wait_duration_in_open_state_s, self._max_wait_s)
         self._jitter = settings.wait_jitter
@@ -159,6 +170,7 @@ class Breaker:
         self._transitions: deque[Transition] = deque(maxlen=MAX_TRANSITIONS)
         self._state = State.CLOSED
         self.generation = 0
+        self.is_steady = False
         self._wait_s = self._base_wait_s
         self._passes = True
         self._refuses_until = -math.inf
@@ -223,9 +235,9 @@ class Breaker:
         """Count a call of this generation; `Permit.done` alone calls this."""
         if self._state is _CLOSED:
             if outcome is not _IGNORED:
-                self._count(outcome is _FAILURE, duration_s > self._slow_s, now)
+                self._count(outcome is _FAILURE, duration_s > self.slow_s, now)
         elif self._state is _HALF_OPEN:
-            self._end_probe(permit, outcome, now, is_slow=duration_s > self._slow_s)
+            self._end_probe(permit, outcome, now, is_slow=duration_s > self.slow_s)
 
     def _count(self, is_failure: bool, is_slow: bool, now: float) -> None:
         if is_failure:
@@ -249,6 +261,11 @@ class Breaker:
                 self._judge(now)
         elif bits:
             self._judge(now)
+        self.is_steady = (
+            self._num_calls == self._size
+            and not (self._num_failed or self._num_slow)
+            and self._state is _CLOSED
+        )
 
     def _judge(self, now: float) -> None:
         calls, failed, slow = self._num_calls, self._num_failed, self._num_slow
@@ -311,6 +328,7 @@ class Breaker:
     def _move(self, now: float, after: State, reason: str) -> None:
         before, self._state = self._state, after
         self.generation += 1
+        self.is_steady = False
         self._probes.clear()
         self._probes_ok = 0
         self._probes_slow = 0

@@ -1,17 +1,22 @@
 """One breaker per shard, and what the outcome of a shard's part says about the shard."""
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from common.config import BreakerSettings
 from common.outcome import Outcome
 from gateway.breaker import Breaker, CallOutcome, Permit, Transition
-from gateway.gather import NO_TIME
+from gateway.gather import NO_TIME, Settled
 from gateway.latency import ShardLatency
 
 # `Failure.code`s that are the query's own doing: the shard is well, and other queries must not
 # lose it. A scorer that died ("crashed") stays the shard's failure, since memory may have run out;
 # a query that kills them on purpose is quarantined after a few.
 QUERY_FAULT_CODES = frozenset({"quarantined", "ranking", "bad_request"})
+
+# The last 64 samples are kept of each shard; under load so many come within some milliseconds, and
+# more of them say no more.
+SAMPLE_INTERVAL_S = 0.001
 
 _SUCCESS = CallOutcome.SUCCESS
 _FAILURE = CallOutcome.FAILURE
@@ -32,10 +37,11 @@ class Breakers:
     | any other | ignored: the shard was not asked, or not waited for |
 
     Attributes:
+        shards: all of them, ascending.
         latency: how long shards need, learnt from what `finish` is told.
     """
 
-    __slots__ = ("_breakers", "latency")
+    __slots__ = ("_breakers", "_sampled_at", "latency", "shards")
 
     def __init__(
         self,
@@ -52,7 +58,9 @@ class Breakers:
             rng: uniform over [0, 1), for the jitter of waits.
             on_transition: told the shard and the change of state, after each.
         """
+        self.shards = tuple(range(num_shards))
         self.latency = ShardLatency(num_shards)
+        self._sampled_at = -math.inf
         self._breakers = tuple(
             Breaker(settings, rng, _of_shard(shard, on_transition)) for shard in range(num_shards)
         )
@@ -68,36 +76,36 @@ class Breakers:
 
     def finish(
         self,
-        shard: int,
-        permit: Permit,
-        outcome: Outcome,
+        shards: Sequence[int],
+        permits: Sequence[Permit],
+        settled: Mapping[int, Settled],
         now: float,
-        duration_s: float,
-        failure_code: str = "",
     ) -> None:
-        """A shard's part of a query has ended; tells its breaker, and learns its latency.
+        """A query's parts have ended; tells their breakers, and learns how long shards need.
 
         Args:
-            shard: the shard that was asked.
-            permit: its breaker's.
-            outcome: how its part ended.
+            shards: those that were asked.
+            permits: their breakers', in the same order.
+            settled: shard → how its part ended.
             now: the event loop's time, in s.
-            duration_s: from the scatter to the end; of a `timed_out`, the time that it was given.
-            failure_code: `Settled.code`: the `Failure.code` when the outcome is `failed`.
         """
-        if outcome is _OK:
-            self.latency.record(shard, duration_s)
-            permit.done(_SUCCESS, now, duration_s)
-        else:
-            permit.done(self._blame(shard, outcome, duration_s, failure_code), now, duration_s)
+        latency = None
+        if now - self._sampled_at >= SAMPLE_INTERVAL_S:
+            self._sampled_at, latency = now, self.latency
+        for shard, permit in zip(shards, permits, strict=True):
+            part = settled[shard]
+            if part.outcome is _OK:
+                if latency is not None:
+                    latency.record(shard, part.took_s)
+                permit.done(_SUCCESS, now, part.took_s)
+            else:
+                permit.done(self._blame(shard, part), now, part.took_s)
 
-    def _blame(
-        self, shard: int, outcome: Outcome, duration_s: float, failure_code: str
-    ) -> CallOutcome:
-        if outcome is _TIMED_OUT:
-            is_short = failure_code == NO_TIME or duration_s < self.latency.needed_s(shard)
+    def _blame(self, shard: int, part: Settled) -> CallOutcome:
+        if part.outcome is _TIMED_OUT:
+            is_short = part.code == NO_TIME or part.took_s < self.latency.needed_s(shard)
             return _IGNORED if is_short else _FAILURE
-        if outcome is _FAILED and failure_code not in QUERY_FAULT_CODES:
+        if part.outcome is _FAILED and part.code not in QUERY_FAULT_CODES:
             return _FAILURE
         return _IGNORED
 

@@ -1,6 +1,6 @@
 """How much of the collection an answer reflects, and why not the rest."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from common.outcome import Outcome
 from gateway.result import Coverage
@@ -24,7 +24,7 @@ def count_outcomes(outcomes: Sequence[Outcome]) -> dict[Outcome, int]:
 
 def measure_coverage(
     outcomes: Sequence[Outcome],
-    searched: Sequence[int],
+    searched: Mapping[int, int],
     last_known: Sequence[int | None],
 ) -> Coverage:
     """Add up what was searched and what there is.
@@ -34,17 +34,19 @@ def measure_coverage(
 
     Args:
         outcomes: of each shard.
-        searched: of each shard that is ok, the documents that its reply says it holds.
+        searched: shard → documents that its reply says it holds, of each that is ok.
         last_known: of each shard, the documents that it last reported; None when it never did.
 
     Returns:
         Coverage in documents; `degraded` counts the shards that are not ok, by outcome.
     """
-    documents = documents_total = num_unknown = 0
+    documents = sum(searched.values())
+    if len(searched) == len(outcomes):
+        return Coverage(documents, documents, {})
+    documents_total = num_unknown = 0
     degraded: dict[str, int] = {}
     for shard, outcome in enumerate(outcomes):
         if outcome is _OK:
-            documents += searched[shard]
             continue
         degraded[outcome.value] = degraded.get(outcome.value, 0) + 1
         known = last_known[shard]

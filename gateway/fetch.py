@@ -110,24 +110,22 @@ class Fetcher:
         sent_at_us = self._clock.server_us(now)
         expires_at_ms = self._clock.server_us(deadline) // 1000
         query_id = self._next_id()
-        messages = [
-            (
-                shard,
-                pack_request(
-                    Request(
-                        *(Kind.FETCH, query_id, expires_at_ms, sent_at_us, self._reply_to),
-                        pack_body(FetchPayload(uid, ids, fields, profile)),
-                    )
-                ),
-            )
-            for shard, ids in wanted.items()
-        ]
         gather = Gather(wanted, unpack)
         try:
             if deadline <= now:  # a request that has expired is not worth sending
                 gather.end(Outcome.TIMED_OUT, "the deadline left no time", NO_TIME)
             else:
-                self._transport.scatter(Kind.FETCH, query_id, messages, gather)
+                for shard, ids in wanted.items():
+                    payload = pack_body(FetchPayload(uid, ids, fields, profile))
+                    message = pack_request(
+                        Request(
+                            *(Kind.FETCH, query_id, expires_at_ms, sent_at_us, self._reply_to),
+                            payload,
+                        )
+                    )
+                    gather.sent(
+                        self._transport.scatter(Kind.FETCH, query_id, (shard,), message, gather)
+                    )
                 await gather.wait(deadline)
         finally:
             self._transport.release(query_id)

@@ -1,8 +1,10 @@
 """Collects one scatter's replies until every shard has ended, or the deadline falls."""
 
 import asyncio
-from collections.abc import Callable, Iterable
-from typing import Any, Final, NamedTuple
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final
+
+import msgspec
 
 from common.errors import WireError
 from common.outcome import Outcome
@@ -17,7 +19,7 @@ ROUND_TRIP_S = 0.05  # a server that has not answered a push by then does not an
 NO_TIME = "no_time"  # a `Settled.code`: the caller's deadline was too short for any shard
 
 
-class Settled(NamedTuple):
+class Settled(msgspec.Struct, frozen=True, gc=False):
     """How one shard's part ended.
 
     Attributes:
@@ -41,20 +43,27 @@ class Gather:
 
     Every shard ends in exactly one outcome: the first thing that is known of it counts, and what
     comes later (a duplicate, a reply after the deadline) is dropped. Time is the loop's.
+
+    Attributes:
+        settled: shard → how its part ended, of those that have.
     """
 
-    __slots__ = ("_done", "_loop", "_open", "_queued", "_started", "_timer", "_unpack", "settled")
+    __slots__ = (*("_done", "_loop", "_open", "_sent", "_started", "_timer", "_unpack", "settled"),)
 
     def __init__(self, shards: Iterable[int], unpack: Callable[[bytes], Any]) -> None:
         """Expect one reply from each of `shards`, whose body `unpack` reads."""
         self._loop = asyncio.get_running_loop()
         self._started = self._loop.time()
         self._open = set(shards)
-        self._queued: set[int] = set()
+        self._sent: list[Mapping[int, int]] = []
         self._unpack = unpack
         self._done: asyncio.Future[None] = self._loop.create_future()
         self._timer: asyncio.TimerHandle | None = None
         self.settled: dict[int, Settled] = {}
+
+    def sent(self, backlogs: Mapping[int, int]) -> None:
+        """Requests have left, of which `Transport.scatter` has returned this."""
+        self._sent.append(backlogs)
 
     async def wait(self, deadline: float) -> None:
         """Return when every shard has ended, at the latest at `deadline` on the loop's clock.
@@ -72,7 +81,7 @@ class Gather:
     def end(self, outcome: Outcome, reason: str, code: str = "") -> None:
         """Nobody waits any more: what is open ends so."""
         for shard in sorted(self._open):
-            self._settle(shard, outcome, reason, code)
+            self._end(shard, outcome, reason, code)
 
     def on_reply(self, reply: Reply, worker: str) -> None:
         """A shard has answered."""
@@ -81,23 +90,22 @@ class Gather:
             return
         try:
             if reply.status == _STATUS_OK:
-                self._settle(shard, _OK, "", "", self._unpack(reply.body), reply, worker)
+                body = self._unpack(reply.body)
+                part = Settled(_OK, "", "", body, reply, worker, self._loop.time() - self._started)
+                self._settle(shard, part)
                 return
-            code, reason = unpack_failure(reply.body)
+            failure = unpack_failure(reply.body)
+            reason, code = failure.message, failure.code
             is_expired = reply.status == Status.EXPIRED
             outcome = Outcome.TIMED_OUT if is_expired else Outcome.FAILED
         except WireError as error:
             outcome, reason, code = Outcome.FAILED, f"malformed reply: {error}", "malformed"
-        self._settle(shard, outcome, reason, code, None, reply, worker)
-
-    def on_queued(self, shard: int, backlog: int) -> None:  # noqa: ARG002 - for admission control
-        """The shard's queue holds the request."""
-        self._queued.add(shard)
+        self._end(shard, outcome, reason, code, reply, worker)
 
     def on_unsent(self, shard: int, reason: str) -> None:
         """Redis did not take the request."""
         if shard in self._open:
-            self._settle(shard, Outcome.UNAVAILABLE, reason)
+            self._end(shard, Outcome.UNAVAILABLE, reason)
 
     def on_lost(self, reason: str) -> None:
         """No reply can come any more."""
@@ -106,25 +114,27 @@ class Gather:
     def _expire(self) -> None:
         waited_s = self._loop.time() - self._started
         for shard in sorted(self._open):
-            if shard in self._queued:
-                self._settle(shard, Outcome.TIMED_OUT, "no reply by the deadline")
+            if any(shard in backlogs for backlogs in self._sent):
+                self._end(shard, Outcome.TIMED_OUT, "no reply by the deadline")
             elif waited_s < ROUND_TRIP_S:  # nobody is to blame but the deadline
-                self._settle(shard, Outcome.TIMED_OUT, "the deadline left no time", NO_TIME)
+                self._end(shard, Outcome.TIMED_OUT, "the deadline left no time", NO_TIME)
             else:  # the server hangs: the shard has not even been asked
-                self._settle(shard, Outcome.UNAVAILABLE, "Redis did not take the request in time")
+                self._end(shard, Outcome.UNAVAILABLE, "Redis did not take the request in time")
 
-    def _settle(
+    def _end(
         self,
         shard: int,
         outcome: Outcome,
         reason: str,
         code: str = "",
-        body: Any = None,
         reply: Reply | None = None,
         worker: str = "",
     ) -> None:
-        self._open.discard(shard)
         took_s = self._loop.time() - self._started
-        self.settled[shard] = Settled(outcome, reason, code, body, reply, worker, took_s)
+        self._settle(shard, Settled(outcome, reason, code, None, reply, worker, took_s))
+
+    def _settle(self, shard: int, part: Settled) -> None:
+        self.settled[shard] = part
+        self._open.discard(shard)
         if not self._open and not self._done.done():
             self._done.set_result(None)

@@ -12,15 +12,16 @@ _UNAVAILABLE = (Outcome.UNAVAILABLE, "no live worker")
 
 
 class Plan(NamedTuple):
-    """Every shard is in exactly one of the two.
+    """Every shard is either asked or settled.
 
     Attributes:
-        ask: the shards to send to, ascending, each with its breaker's permit, which must be
-            given back by `Breakers.finish`.
+        shards: those to ask, ascending.
+        permits: their breakers', in the same order, to be given back by `Breakers.finish`.
         settled: shard → outcome and reason, of those that are not asked.
     """
 
-    ask: list[tuple[int, Permit]]
+    shards: tuple[int, ...]
+    permits: list[Permit]
     settled: dict[int, tuple[Outcome, str]]
 
 
@@ -32,8 +33,8 @@ def make_plan(live: Sequence[bool], breakers: Breakers, now: float) -> Plan:
         breakers: one per shard.
         now: the event loop's time, in s.
     """
-    ask = []
-    settled = {}
+    permits: list[Permit] = []
+    settled: dict[int, tuple[Outcome, str]] = {}
     for shard, breaker in enumerate(breakers):
         # A shard without a worker is told first: its breaker has no probe to waste.
         if not live[shard]:
@@ -41,8 +42,11 @@ def make_plan(live: Sequence[bool], breakers: Breakers, now: float) -> Plan:
         elif (permit := breaker.allow(now)) is None:
             settled[shard] = (Outcome.BREAKER_OPEN, refusal(breaker, now))
         else:
-            ask.append((shard, permit))
-    return Plan(ask, settled)
+            permits.append(permit)
+    shards = breakers.shards
+    if settled:
+        shards = tuple(shard for shard in shards if shard not in settled)
+    return Plan(shards, permits, settled)
 
 
 def refusal(breaker: Breaker, now: float) -> str:

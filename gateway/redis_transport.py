@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -12,7 +12,7 @@ from common.config import LimitSettings, RedisSettings
 from common.endpoint import Endpoint
 from common.errors import RedisUnavailableError, WireError
 from common.keys import Keys
-from common.link import Handshake, Link, OnReply, pack, unanswered
+from common.link import Handshake, Link, OnReply, pack_for_each, unanswered
 from common.server_clock import ServerClock, keep_clock, read_clock
 from common.telemetry import Counters, Throttle
 from common.wire import Kind, unpack_replies
@@ -36,6 +36,14 @@ class _Queue(NamedTuple):
     expire: bytes
 
 
+class _Batch(NamedTuple):
+    """Requests of one turn of the loop to the same shards."""
+
+    messages: list[bytes]
+    query_ids: list[int]
+    backlogs: dict[int, int]
+
+
 class RedisTransport:
     """Carries requests to shards and replies back, over two links.
 
@@ -56,7 +64,7 @@ class RedisTransport:
         self._max_bytes = limits.max_message_bytes
         self._expiry_s = redis.queue_expiry_s
         self._sinks: dict[int, ReplySink] = {}
-        self._waiting: dict[tuple[Kind, int], tuple[list[bytes], list[int]]] = {}
+        self._waiting: dict[tuple[Kind, tuple[int, ...]], _Batch] = {}
         self._num_waiting = 0
         self._queues: dict[tuple[Kind, int], _Queue] = {}
         self._throttle = Throttle(60.0)
@@ -109,27 +117,27 @@ class RedisTransport:
         await asyncio.gather(self._push.close(), self._replies.close())
 
     def scatter(
-        self, kind: Kind, query_id: int, messages: Sequence[tuple[int, bytes]], sink: ReplySink
-    ) -> None:
-        """Send one packed request to each shard; see `Transport.scatter`."""
+        self, kind: Kind, query_id: int, shards: tuple[int, ...], message: bytes, sink: ReplySink
+    ) -> Mapping[int, int]:
+        """Send a packed request to each shard; see `Transport.scatter`."""
         if not self.is_connected:
-            for shard, _ in messages:
+            for shard in shards:
                 sink.on_unsent(shard, "there is no connection to Redis")
-            return
+            return {}
         self._sinks[query_id] = sink
         waiting = self._waiting
         if not waiting:
             self._loop.call_soon(self._push_waiting)
-        for shard, message in messages:
-            batch = waiting.get((kind, shard))
-            if batch is None:
-                waiting[kind, shard] = [message], [query_id]
-            else:
-                batch[0].append(message)
-                batch[1].append(query_id)
+        # Most queries ask the same shards, so that what is alike for all of them is done once.
+        batch = waiting.get((kind, shards))
+        if batch is None:
+            batch = waiting[kind, shards] = _Batch([], [], {})
+        batch.messages.append(message)
+        batch.query_ids.append(query_id)
         self._num_waiting += 1
         if self._num_waiting == MAX_COALESCED:
             self._push_waiting()
+        return batch.backlogs
 
     def release(self, query_id: int) -> None:
         """Forget a query; see `Transport.release`."""
@@ -142,10 +150,12 @@ class RedisTransport:
             return
         commands: list[bytes] = []
         on_replies: list[OnReply] = []
-        for (kind, shard), (messages, query_ids) in waiting.items():
-            queue = self._queue(kind, shard)
-            commands += (pack("RPUSH", queue.key, *messages), queue.expire)
-            on_replies.append(partial(self._on_pushed, shard, query_ids))
+        for (kind, shards), batch in waiting.items():
+            queues = [self._queue(kind, shard) for shard in shards]
+            pushes = pack_for_each("RPUSH", [queue.key for queue in queues], batch.messages)
+            for shard, queue, push in zip(shards, queues, pushes, strict=True):
+                commands += (push, queue.expire)
+                on_replies.append(partial(self._on_pushed, shard, batch))
         self._push.send_now(commands, on_replies)
 
     def _queue(self, kind: Kind, shard: int) -> "_Queue":
@@ -158,20 +168,17 @@ class RedisTransport:
             )
         return queue
 
-    def _on_pushed(self, shard: int, query_ids: list[int], reply: Any) -> None:
-        sinks = self._sinks
+    def _on_pushed(self, shard: int, batch: _Batch, reply: Any) -> None:
         if isinstance(reply, int):
-            for query_id in query_ids:
-                if (sink := sinks.get(query_id)) is not None:
-                    sink.on_queued(shard, reply)
+            batch.backlogs[shard] = reply
             return
         self.counters.add("push_failed")
         if not isinstance(reply, RedisUnavailableError) and self._throttle.allows(
             "push", time.monotonic()
         ):
             log.warning("push_refused", shard=shard, error=str(reply))
-        for query_id in query_ids:
-            if (sink := sinks.get(query_id)) is not None:
+        for query_id in batch.query_ids:
+            if (sink := self._sinks.get(query_id)) is not None:
                 sink.on_unsent(shard, f"Redis did not take the request: {reply}")
 
     def _on_message(self, message: Any) -> None:

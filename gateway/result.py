@@ -1,13 +1,13 @@
 """A search as it is asked and as it is answered; the field names are those of the JSON."""
 
-from dataclasses import dataclass, field
 from typing import Any, Literal
+
+import msgspec
 
 from common.outcome import Outcome
 
 
-@dataclass(frozen=True, slots=True)
-class SearchQuery:
+class SearchQuery(msgspec.Struct, frozen=True, gc=False):
     """A search, validated.
 
     Attributes:
@@ -35,8 +35,7 @@ class SearchQuery:
     syntax: Literal["lenient", "strict"] = "lenient"
 
 
-@dataclass(slots=True)
-class Hit:
+class Hit(msgspec.Struct, gc=False):
     """One document found. `fields` is None when none were asked for or the fetch failed."""
 
     id: str
@@ -45,16 +44,14 @@ class Hit:
     fields: dict[str, Any] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class TotalHits:
+class TotalHits(msgspec.Struct, frozen=True, gc=False):
     """How many documents match: exactly ("eq") or at least ("gte")."""
 
     value: int
     relation: Literal["eq", "gte"]
 
 
-@dataclass(frozen=True, slots=True)
-class Coverage:
+class Coverage(msgspec.Struct, frozen=True, gc=False):
     """The share of the documents that the answer reflects, with the reasons for the rest.
 
     Attributes:
@@ -65,7 +62,7 @@ class Coverage:
 
     documents: int
     documents_total: int
-    degraded: dict[str, int] = field(default_factory=dict)
+    degraded: dict[str, int] = msgspec.field(default_factory=dict)
 
     @property
     def is_full(self) -> bool:
@@ -80,8 +77,7 @@ class Coverage:
         return 1.0 if self.is_full else 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class ShardDetail:
+class ShardDetail(msgspec.Struct, frozen=True, gc=False):
     """How one shard's part went; times in µs, 0 where the reply did not come."""
 
     shard: int
@@ -96,8 +92,7 @@ class ShardDetail:
     breaker: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class FetchReport:
+class FetchReport(msgspec.Struct, frozen=True, gc=False):
     """How the winners' documents were read.
 
     Attributes:
@@ -111,8 +106,7 @@ class FetchReport:
     problems: tuple[tuple[int, str], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class SearchResult:
+class SearchResult(msgspec.Struct, frozen=True, gc=False):
     """The answer to one search.
 
     Attributes:

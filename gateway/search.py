@@ -26,7 +26,7 @@ from gateway.coverage import count_outcomes, measure_coverage
 from gateway.fetch import Fetcher
 from gateway.gather import NO_TIME, Gather, Settled
 from gateway.latency import AnswerReserve
-from gateway.merge import check_part, merge
+from gateway.merge import merge
 from gateway.plan import Plan, make_plan
 from gateway.result import (
     FetchReport,
@@ -102,7 +102,10 @@ class Searcher:
         self._is_idle.clear()
         try:
             settled = await self._scatter_gather(query, collection, profile, plan, deadline)
-            hits = merge(_parts(settled), query.k)
+            bodies = {shard: part.body for shard, part in settled.items() if part.outcome is _OK}
+            hits = merge(
+                [(shard, body.ids, body.scores) for shard, body in bodies.items()], query.k
+            )
             fetch = await self._fetch(query, collection, profile, hits, deadline)
         finally:
             self.num_in_flight -= 1
@@ -110,7 +113,9 @@ class Searcher:
                 self._is_idle.set()
         if (now := self._loop.time()) > deadline:
             self._answer_reserve.record(now - deadline)
-        return self._respond(query, collection, plan, settled, hits, fetch, warnings, started)
+        return self._respond(
+            query, collection, plan, settled, bodies, hits, fetch, warnings, started
+        )
 
     async def drain(self, timeout_s: float) -> None:
         """Wait until no query is in flight, for at most `timeout_s`."""
@@ -145,26 +150,20 @@ class Searcher:
                 ),
             )
         )
-        gather = Gather((shard for shard, _ in plan.ask), unpack_hits)
+        gather = Gather(plan.shards, unpack_search_body)
         try:
             if deadline <= now:  # a request that has expired is not worth sending
                 gather.end(Outcome.TIMED_OUT, "the deadline left no time", NO_TIME)
-            elif plan.ask:
-                self._transport.scatter(
-                    _SEARCH, query_id, [(shard, message) for shard, _ in plan.ask], gather
+            elif plan.shards:
+                gather.sent(
+                    self._transport.scatter(_SEARCH, query_id, plan.shards, message, gather)
                 )
                 await gather.wait(deadline)
         finally:
             self._transport.release(query_id)
             gather.end(Outcome.CANCELLED, "the caller has left")
-            self._end_permits(plan, gather.settled)
+            self._breakers.finish(plan.shards, plan.permits, gather.settled, self._loop.time())
         return gather.settled
-
-    def _end_permits(self, plan: Plan, settled: dict[int, Settled]) -> None:
-        now = self._loop.time()
-        for shard, permit in plan.ask:
-            part = settled[shard]
-            self._breakers.finish(shard, permit, part.outcome, now, part.took_s, part.code)
 
     async def _fetch(
         self,
@@ -187,30 +186,26 @@ class Searcher:
         collection: Collection,
         plan: Plan,
         settled: dict[int, Settled],
+        bodies: dict[int, SearchBody],
         hits: list[Hit],
         fetch: FetchReport | None,
         warnings: tuple[str, ...],
         started: float,
     ) -> SearchResult:
-        num_shards = len(self._breakers)
-        outcomes: list[Outcome] = []
-        searched = [0] * num_shards
-        value, is_exact = 0, True
-        for shard in range(num_shards):
-            part = settled.get(shard)
-            if part is None:
-                outcomes.append(plan.settled[shard][0])
-                continue
-            outcomes.append(part.outcome)
-            if part.outcome is _OK:
-                body: SearchBody = part.body
-                searched[shard] = body.documents
-                value += body.total
-                is_exact = is_exact and body.is_exact
+        outcomes = [
+            settled[shard].outcome if shard in settled else plan.settled[shard][0]
+            for shard in self._breakers.shards
+        ]
+        searched = {shard: body.documents for shard, body in bodies.items()}
         coverage = measure_coverage(outcomes, searched, self._view.counts_of(collection.uid))
+        is_exact = coverage.is_full
+        value = 0
+        for body in bodies.values():
+            value += body.total
+            is_exact = is_exact and body.is_exact
         result = SearchResult(
             hits=hits,
-            total_hits=TotalHits(value, "eq" if is_exact and coverage.is_full else "gte"),
+            total_hits=TotalHits(value, "eq" if is_exact else "gte"),
             coverage=coverage,
             outcomes=count_outcomes(outcomes),
             detail=[]
@@ -221,7 +216,7 @@ class Searcher:
             fetch=fetch,
             warnings=warnings,
         )
-        if _OK not in outcomes:
+        if not bodies:
             raise InsufficientCoverageError("no shard has answered", result)
         if coverage.fraction < query.minimum_coverage:
             raise InsufficientCoverageError(
@@ -265,22 +260,3 @@ class Searcher:
                 )
             )
         return details
-
-
-def unpack_hits(data: bytes) -> SearchBody:
-    """Unpack one shard's hits, of which each can be ranked.
-
-    Raises:
-        WireError: it is malformed, or an id or a score is of no use.
-    """
-    body = unpack_search_body(data)
-    check_part(body.ids, body.scores)
-    return body
-
-
-def _parts(settled: dict[int, Settled]) -> list[tuple[int, list[str], list[float]]]:
-    return [
-        (shard, part.body.ids, part.body.scores)
-        for shard, part in settled.items()
-        if part.outcome is _OK
-    ]

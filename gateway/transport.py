@@ -1,6 +1,6 @@
 """What the gather core needs of the network, so that the same core runs over Redis and in tests."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Protocol
 
 from common.wire import Kind, Reply
@@ -11,9 +11,6 @@ class ReplySink(Protocol):
 
     def on_reply(self, reply: Reply, worker: str) -> None:
         """A shard's reply has arrived; it may be a duplicate, or from a shard never asked."""
-
-    def on_queued(self, shard: int, backlog: int) -> None:
-        """The request lies in the shard's queue, as one of `backlog`."""
 
     def on_unsent(self, shard: int, reason: str) -> None:
         """The network did not take the request to `shard`, as far as one can know."""
@@ -26,15 +23,21 @@ class Transport(Protocol):
     """Carries requests to shards and replies back."""
 
     def scatter(
-        self, kind: Kind, query_id: int, messages: Sequence[tuple[int, bytes]], sink: ReplySink
-    ) -> None:
-        """Send one packed request to each shard, without waiting.
+        self, kind: Kind, query_id: int, shards: tuple[int, ...], message: bytes, sink: ReplySink
+    ) -> Mapping[int, int]:
+        """Send a packed request to each shard, without waiting.
 
         Args:
             kind: what is asked for; says which queue of a shard.
-            query_id: unique in this gateway; replies that bear it go to `sink`.
-            messages: shard and packed `Request`, a pair for each shard that is asked.
+            query_id: unique in this gateway; replies that bear it go to `sink`. What several
+                calls send for the same query has the same sink.
+            shards: those that are asked.
+            message: the packed `Request`.
             sink: told of replies and of what could not be sent, until `release`.
+
+        Returns:
+            Shard → how many requests lay in its queue once this one did. A shard is in it as
+            soon as that is known.
         """
 
     def release(self, query_id: int) -> None:

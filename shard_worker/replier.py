@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import Iterator
 
+from msgspec.structs import replace
+
 from common.link import Link, unanswered
 from common.telemetry import Counters
 from common.wire import Failure, Reply, Status, pack_body, pack_replies
@@ -87,4 +89,4 @@ class Replier:
         self._counters.add("failed_too_large")
         reason = f"the reply has {size} bytes, over limits.max_message_bytes"
         body = pack_body(Failure("too_large", reason))
-        return reply._replace(status=Status.FAILED.value, body=body)
+        return replace(reply, status=Status.FAILED.value, body=body)

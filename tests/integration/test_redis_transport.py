@@ -3,7 +3,7 @@
 import asyncio
 import signal
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sized
+from collections.abc import AsyncIterator, Callable, Mapping, Sized
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import msgpack
 import pytest
 import structlog
+from msgspec.structs import astuple, replace
 
 from common.config import LimitSettings, RedisSettings
 from common.endpoint import Endpoint
@@ -18,7 +19,17 @@ from common.errors import RedisUnavailableError
 from common.keys import Keys
 from common.link import Link
 from common.outcome import Outcome
-from common.wire import VERSION, Kind, Lane, Reply, Request, Status, pack_replies, pack_request
+from common.wire import (
+    VERSION,
+    Kind,
+    Lane,
+    Reply,
+    Request,
+    Status,
+    pack_replies,
+    pack_request,
+    unpack_request,
+)
 from gateway.fetch import Fetcher
 from gateway.redis_transport import RedisTransport
 from tests.servers import RedisServer
@@ -35,17 +46,13 @@ class Sink:
     """Notes what the transport says of one scatter."""
 
     replies: list[tuple[int, str]] = field(default_factory=list)
-    queued: dict[int, int] = field(default_factory=dict)
+    queued: Mapping[int, int] = field(default_factory=dict)
     unsent: list[int] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
 
     def on_reply(self, reply: Reply, worker: str) -> None:
         """Note shard and worker."""
         self.replies.append((reply.shard, worker))
-
-    def on_queued(self, shard: int, backlog: int) -> None:
-        """Note the backlog."""
-        self.queued[shard] = backlog
 
     def on_unsent(self, shard: int, reason: str) -> None:
         """Note the shard."""
@@ -69,17 +76,16 @@ class Scattering:
         sinks = []
         for query_id in query_ids:
             request = Request(kind, query_id, 2**42, 0, self.transport.reply_to, b"")
-            sinks.append(Sink())
+            sink = Sink()
             message = pack_request(request)
-            self.transport.scatter(
-                kind, query_id, [(shard, message) for shard in SHARDS], sinks[-1]
-            )
+            sink.queued = self.transport.scatter(kind, query_id, tuple(SHARDS), message, sink)
+            sinks.append(sink)
         return sinks
 
     async def queue(self, shard: int) -> list[int]:
         """The ids of the queries that wait in a shard's search queue."""
         messages = await self.link.call("LRANGE", self.keys.search_queue(shard), 0, -1)
-        return [msgpack.unpackb(message)[2] for message in messages]
+        return [unpack_request(message).query_id for message in messages]
 
     async def ttl_s(self, shard: int) -> int:
         """How long a search queue will live on; -1 for ever, -2 when there is none."""
@@ -257,9 +263,9 @@ async def test_malformed_replies_are_counted_and_harm_nobody(
         b"\xc1",
         good[:-1],
         msgpack.packb("text"),
-        msgpack.packb([VERSION + 1, "w", [list(a_reply(1))]]),
-        msgpack.packb([VERSION, "w", [["1", *a_reply(1)[1:]]]]),
-        pack_replies("w", [a_reply(1)._replace(body=b"x" * MAX_BYTES)]),
+        msgpack.packb([VERSION + 1, "w", [astuple(a_reply(1))]]),
+        msgpack.packb([VERSION, "w", [["1", *astuple(a_reply(1))[1:]]]]),
+        pack_replies("w", [replace(a_reply(1), body=b"x" * MAX_BYTES)]),
     ]
     async with scattering(redis_server, key_prefix) as scattered:
         (sink,) = scattered.scatter(1)

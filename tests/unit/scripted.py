@@ -1,7 +1,7 @@
 """Shards that answer by script, in whatever time the test's clock tells."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -59,16 +59,17 @@ class ScriptedTransport:
     _sinks: dict[int, ReplySink] = field(default_factory=dict)
 
     def scatter(
-        self, kind: Kind, query_id: int, messages: Sequence[tuple[int, bytes]], sink: ReplySink
-    ) -> None:
+        self, kind: Kind, query_id: int, shards: tuple[int, ...], message: bytes, sink: ReplySink
+    ) -> Mapping[int, int]:
         """Follow each shard's script."""
         loop = asyncio.get_running_loop()
         self._sinks[query_id] = sink
-        self.scattered.append((kind, tuple(shard for shard, _ in messages)))
-        for shard, message in messages:
+        self.scattered.append((kind, shards))
+        backlogs: dict[int, int] = {}
+        for shard in shards:
             script = self.scripts.get(shard, Script(delays_s=()))
             if kind is Kind.FETCH:
-                loop.call_soon(sink.on_queued, shard, 1)
+                loop.call_soon(backlogs.__setitem__, shard, 1)
                 if script.fetch_delay_s is not None:
                     reply = fetched(query_id, shard, script, message)
                     loop.call_later(script.fetch_delay_s, self._arrive, query_id, reply)
@@ -77,9 +78,10 @@ class ScriptedTransport:
                 sink.on_unsent(shard, "scripted")
                 continue
             if script.kind != "unqueued":
-                loop.call_soon(sink.on_queued, shard, 1)
+                loop.call_soon(backlogs.__setitem__, shard, 1)
             for delay_s in script.delays_s:
                 loop.call_later(delay_s, self._arrive, query_id, reply_of(query_id, shard, script))
+        return backlogs
 
     def release(self, query_id: int) -> None:
         """Forget the sink."""

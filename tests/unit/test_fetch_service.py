@@ -11,11 +11,13 @@ from typing import Any, TypeVar, cast
 
 import msgpack
 import pytest
+from msgspec.structs import replace
 
 from common.errors import ExpiredError, HedgerowError, LaneUnavailableError, WorkError
 from common.telemetry import Counters
 from common.wire import (
     VERSION,
+    Failure,
     FetchBody,
     FetchPayload,
     Kind,
@@ -82,7 +84,7 @@ class Serving:
             *(Kind.FETCH, 7, self.clock.server_ms(0.1), self.clock.server_us - 5000),
             *(REPLY_TO, fetch() if payload is None else payload),
         )
-        return pack_request(request._replace(**changes))
+        return pack_request(replace(request, **changes))
 
     async def pull(self, *messages: bytes) -> None:
         """Have some requests pulled together, and wait until all are answered or dropped."""
@@ -98,7 +100,7 @@ class Serving:
 
 def fetch(*ids: str, **changes: Any) -> bytes:
     """A packed payload."""
-    return pack_body(FetchPayload("u1", list(ids or "a"), None, "")._replace(**changes))
+    return pack_body(replace(FetchPayload("u1", list(ids or "a"), None, ""), **changes))
 
 
 def shout(documents: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -251,7 +253,7 @@ async def test_a_lane_without_threads_is_told_at_once(serving: Serving) -> None:
     serving.lane.error = LaneUnavailableError("all 4 threads are lost")
     await serving.pull(serving.request())
     assert (serving.replies.only.status, serving.replies.only.lane) == (Status.FAILED, Lane.THREAD)
-    assert serving.replies.failure == (LaneUnavailableError.code, "all 4 threads are lost")
+    assert serving.replies.failure == Failure(LaneUnavailableError.code, "all 4 threads are lost")
     assert serving.counters.as_dict() == {f"failed_{LaneUnavailableError.code}": 1}
 
 

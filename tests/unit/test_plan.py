@@ -8,6 +8,7 @@ from common.config import BreakerSettings
 from common.outcome import Outcome
 from gateway.breaker import State, Transition
 from gateway.breakers import QUERY_FAULT_CODES, Breakers
+from gateway.gather import Settled
 from gateway.plan import make_plan
 
 
@@ -28,7 +29,8 @@ def end(
     """One part of a query, from its permit to its end."""
     permit = breakers[shard].allow(now)
     assert permit is not None
-    breakers.finish(shard, permit, outcome, now, duration_s, failure_code)
+    part = Settled(outcome, "", failure_code, None, None, "", duration_s)
+    breakers.finish([shard], [permit], {shard: part}, now)
 
 
 def open_breaker(breakers: Breakers, shard: int, now: float = 0.0) -> None:
@@ -40,7 +42,7 @@ def open_breaker(breakers: Breakers, shard: int, now: float = 0.0) -> None:
 def test_asks_the_live_shards() -> None:
     """A shard without a live worker is unavailable at once, and the others are asked."""
     plan = make_plan([True, False, True], make_breakers(), now=0.0)
-    assert [shard for shard, _ in plan.ask] == [0, 2]
+    assert plan.shards == (0, 2)
     assert plan.settled == {1: (Outcome.UNAVAILABLE, "no live worker")}
 
 
@@ -49,7 +51,7 @@ def test_says_when_the_next_probe_is_due() -> None:
     breakers = make_breakers(wait_duration_in_open_state_s=1.0)
     open_breaker(breakers, 1)
     plan = make_plan([True] * 3, breakers, now=0.2)
-    assert [shard for shard, _ in plan.ask] == [0, 2]
+    assert plan.shards == (0, 2)
     assert plan.settled == {1: (Outcome.BREAKER_OPEN, "breaker open, next probe in 0.8 s")}
 
 
@@ -57,7 +59,7 @@ def test_one_query_probes_and_the_next_is_refused() -> None:
     """After the wait one query's plan holds the probe, and the next one says so."""
     breakers = make_breakers(wait_duration_in_open_state_s=1.0)
     open_breaker(breakers, 1)
-    assert len(make_plan([True] * 3, breakers, now=1.0).ask) == 3
+    assert len(make_plan([True] * 3, breakers, now=1.0).shards) == 3
     refused = make_plan([True] * 3, breakers, now=1.0)
     assert refused.settled == {1: (Outcome.BREAKER_OPEN, "breaker half-open, a probe is under way")}
 
@@ -75,7 +77,7 @@ def test_dead_shard_wastes_no_probe() -> None:
     breakers = make_breakers(wait_duration_in_open_state_s=1.0)
     open_breaker(breakers, 0)
     make_plan([False, True, True], breakers, now=1.0)
-    assert [shard for shard, _ in make_plan([True] * 3, breakers, now=1.0).ask] == [0, 1, 2]
+    assert make_plan([True] * 3, breakers, now=1.0).shards == (0, 1, 2)
 
 
 @given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=64))
@@ -86,9 +88,9 @@ def test_every_shard_is_in_one_place(shards: list[tuple[bool, bool]]) -> None:
         if is_open:
             open_breaker(breakers, shard)
     plan = make_plan([is_live for is_live, _ in shards], breakers, now=0.0)
-    asked = [shard for shard, _ in plan.ask]
-    assert sorted([*asked, *plan.settled]) == list(range(len(shards)))
-    assert asked == [shard for shard, (live, is_open) in enumerate(shards) if live and not is_open]
+    assert sorted([*plan.shards, *plan.settled]) == list(range(len(shards)))
+    wanted = [shard for shard, (live, is_open) in enumerate(shards) if live and not is_open]
+    assert list(plan.shards) == wanted
 
 
 def test_only_the_sick_shard_opens() -> None:

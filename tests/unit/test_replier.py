@@ -6,6 +6,7 @@ from typing import Any, cast
 
 import hiredis
 import pytest
+from msgspec.structs import replace
 
 from common.link import Link
 from common.telemetry import Counters
@@ -54,7 +55,7 @@ class Replying:
 
     async def send(self, *sizes: int, reply_to: str = "g1") -> list[Reply]:
         """Reply with bodies of these sizes, in one turn of the loop."""
-        sent = [LONGEST._replace(shard=at, body=b"x" * size) for at, size in enumerate(sizes)]
+        sent = [replace(LONGEST, shard=at, body=b"x" * size) for at, size in enumerate(sizes)]
         for reply in sent:
             self.replier.reply(reply_to, reply)
         await asyncio.sleep(0)
@@ -114,7 +115,7 @@ async def test_a_reply_that_is_too_large_alone_is_a_failure(replying: Replying) 
     before, asked, after = await replying.send(5, too_large, 6)
     ((first, failed, last),) = replying.wire.replies()
     assert (first, last) == (before, after)
-    assert failed == asked._replace(status=Status.FAILED, body=failed.body)
+    assert failed == replace(asked, status=Status.FAILED, body=failed.body)
     failure = unpack_failure(failed.body)
     assert failure.code == "too_large"
     assert str(too_large) in failure.message

@@ -6,12 +6,14 @@ from typing import Any, cast
 
 import msgpack
 import pytest
+from msgspec.structs import replace
 
 from common.config import BUILT_IN_PROFILES
 from common.errors import ExpiredError, RankingError, ScorerCrashedError, WorkError
 from common.telemetry import Counters
 from common.wire import (
     VERSION,
+    Failure,
     Kind,
     Lane,
     Request,
@@ -68,7 +70,7 @@ class Serving:
             *(Kind.SEARCH, 7, self.clock.server_ms(0.1), self.clock.server_us - 5000),
             *(REPLY_TO, search() if payload is None else payload),
         )
-        return pack_request(request._replace(**changes))
+        return pack_request(replace(request, **changes))
 
     def pull(self, *messages: bytes) -> None:
         """Have some requests pulled together."""
@@ -77,7 +79,7 @@ class Serving:
 
 def search(**changes: Any) -> bytes:
     """A packed payload."""
-    return pack_body(SearchPayload("u1", "hedge", 3, "bm25", "", False)._replace(**changes))
+    return pack_body(replace(SearchPayload("u1", "hedge", 3, "bm25", "", False), **changes))
 
 
 @pytest.fixture
@@ -163,7 +165,7 @@ def test_a_failure_in_the_lane_is_told_by_code_and_message(
     reply = serving.replies.only
     assert (reply.status, reply.lane) == (Status.FAILED, Lane.PROCESS)
     assert (reply.queue_us, reply.lane_us, reply.work_us) == (5000, 30, 400)
-    assert serving.replies.failure == (error.code, str(error))
+    assert serving.replies.failure == Failure(error.code, str(error))
     assert serving.counters.as_dict() == {f"failed_{error.code}": 1}
 
 

@@ -51,7 +51,8 @@ replies = st.builds(
 @st.composite
 def search_bodies(draw: st.DrawFn) -> SearchBody:
     """A body with as many scores as ids."""
-    rows = draw(st.lists(st.tuples(strings, st.floats(allow_nan=False)), max_size=8))
+    finite = st.floats(allow_nan=False, allow_infinity=False)
+    rows = draw(st.lists(st.tuples(strings, finite), max_size=8))
     return SearchBody(
         draw(counts),
         draw(counts),
@@ -183,7 +184,7 @@ def near_misses(parts: list[object], good: dict[int, list[object]]) -> list[byte
 @pytest.mark.parametrize(
     ("unpack", "parts", "good"),
     [
-        (unpack_request, [VERSION, 1, 2, 3, 4, "to", b"p"], {0: [True]}),
+        (unpack_request, [VERSION, [1, 2, 3, 4, "to", b"p"]], {}),
         (unpack_search_payload, ["uid", "q", 10, "bm25", "", False], {}),
         (unpack_search_body, [1, 1, True, [], []], {}),
         (unpack_fetch_payload, ["uid", ["a"], ["f"], "bm25"], {2: [None]}),
@@ -222,7 +223,7 @@ def test_contents_that_cannot_be(unpack: Callable[[bytes], Any], parts: list[obj
 @pytest.mark.parametrize("version", [0, VERSION + 1, -1, "1", None, [VERSION]])
 def test_unknown_version(version: object) -> None:
     """A message of another version is refused by name, so that logs tell which one came."""
-    for unpack, rest in ((unpack_request, [1, 2, 3, 4, "to", b""]), (unpack_replies, ["w", []])):
+    for unpack, rest in ((unpack_request, [[1, 2, 3, 4, "to", b""]]), (unpack_replies, ["w", []])):
         with pytest.raises(WireError, match=r"version .* is unknown"):
             unpack(cast("bytes", msgpack.packb([version, *rest])))
 
@@ -237,6 +238,30 @@ def test_limit_is_exact(request: Request, sent: list[Reply]) -> None:
         unpack(message, len(message))
         with pytest.raises(WireError, match="over the limit"):
             unpack(message, len(message) - 1)
+
+
+@given(st.lists(st.tuples(strings, st.floats(allow_nan=False, allow_infinity=False))))
+@example([("a", 1.7e308), ("b", 1.7e308)])
+def test_sound_hits_pass(rows: list[tuple[str, float]]) -> None:
+    """Hits with finite scores are not refused, even if the scores' sum overflows."""
+    body = SearchBody(9, 9, True, [row[0] for row in rows], [row[1] for row in rows])
+    assert unpack_search_body(pack_body(body)) == body
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf, "7", None, b"7", [1.0]])
+def test_unsound_scores_are_refused(bad: object) -> None:
+    """One score that is not a finite number makes the whole part a wire error."""
+    with pytest.raises(WireError):
+        unpack_search_body(
+            cast("bytes", msgpack.packb([3, 3, True, ["a", "b", "c"], [1.0, bad, 2.0]]))
+        )
+
+
+@pytest.mark.parametrize("bad", [7, None, b"7", ["a"]])
+def test_unsound_ids_are_refused(bad: object) -> None:
+    """One id that is not a string makes the whole part a wire error."""
+    with pytest.raises(WireError):
+        unpack_search_body(cast("bytes", msgpack.packb([2, 2, True, ["a", bad], [1.0, 2.0]])))
 
 
 def test_scores_keep_every_bit() -> None:
