@@ -114,9 +114,19 @@ class WorkError(HedgerowError):
 
 
 class ExpiredError(WorkError):
-    """The work's deadline passed, or it was cancelled."""
+    """The work's deadline passed, or it was cancelled.
+
+    Attributes:
+        end: how the work ended: "dropped" before its start, "stopped" by its budget, "killed" with
+            its scorer, or "unused": it ran to its end.
+    """
 
     code = "expired"
+
+    def __init__(self, message: str, end: str = "stopped") -> None:
+        """Say why, and how the work ended."""
+        super().__init__(message)
+        self.end = end
 
 
 class QuarantinedError(WorkError):

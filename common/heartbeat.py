@@ -30,6 +30,7 @@ class Heartbeat:
         replicas: shard → id of the replica (of the store on disk) that this worker serves.
         log_backlog: shard → log entries that wait to be applied.
         gaps: shards that it has and does not serve, since it has missed a part of their logs.
+        ledger: how requests have ended (`shard_worker.ledger.End`) → `count` and `work_us`.
         statistics: collection uid → version of the term statistics that the worker ranks by.
     """
 
@@ -49,6 +50,7 @@ class Heartbeat:
     replicas: dict[int, str] = field(default_factory=dict)
     log_backlog: dict[int, int] = field(default_factory=dict)
     gaps: list[int] = field(default_factory=list)
+    ledger: dict[str, dict[str, int]] = field(default_factory=dict)
     statistics: dict[str, str] = field(default_factory=dict)
 
     def pack(self) -> bytes:

@@ -25,6 +25,10 @@ class Keys:
         """Channel: replies to one gateway."""
         return f"{self.prefix}:reply:{gateway_id}"
 
+    def cancel_channel(self, shard: int) -> str:
+        """Channel: queries that nobody waits for any more in `shard`."""
+        return f"{self.prefix}:cancel:{shard}"
+
     def log(self, shard: int) -> str:
         """Stream: the writes of one shard that are not yet applied by every replica."""
         return f"{self.prefix}:log:{shard}"

@@ -93,6 +93,18 @@ class Reply(_Array, frozen=True):
     body: bytes
 
 
+class Cancellation(_Array, frozen=True):
+    """What nobody waits for any more in one shard; the channel that it comes by says which.
+
+    Attributes:
+        reply_to: the gateway's reply channel.
+        queries: (query id, its deadline in ms on the Redis server's clock) of each.
+    """
+
+    reply_to: str
+    queries: list[tuple[int, int]]
+
+
 class SearchPayload(_Array, frozen=True):
     """The part of a search that is the same for all shards.
 
@@ -177,6 +189,7 @@ class Failure(_Array, frozen=True):
 _encode = msgspec.msgpack.Encoder().encode
 _decode_any = msgspec.msgpack.Decoder().decode
 _decode_request = msgspec.msgpack.Decoder(tuple[int, Request]).decode
+_decode_cancellation = msgspec.msgpack.Decoder(tuple[int, Cancellation]).decode
 _decode_replies = msgspec.msgpack.Decoder(tuple[int, str, list[Reply]]).decode
 _decode_search_payload = msgspec.msgpack.Decoder(SearchPayload).decode
 _decode_search_body = msgspec.msgpack.Decoder(SearchBody).decode
@@ -224,6 +237,22 @@ def unpack_replies(data: bytes, max_bytes: int = MAX_MESSAGE_BYTES) -> tuple[str
     version, worker, replies = _read_message(_decode_replies, data, max_bytes)
     _check_version(version)
     return worker, replies
+
+
+def pack_cancellation(cancellation: Cancellation) -> bytes:
+    """Pack what nobody waits for any more."""
+    return _encode((VERSION, cancellation))
+
+
+def unpack_cancellation(data: bytes, max_bytes: int = MAX_MESSAGE_BYTES) -> Cancellation:
+    """Unpack what nobody waits for any more.
+
+    Raises:
+        WireError: it is malformed, over `max_bytes`, or of an unknown version.
+    """
+    version, cancellation = _read_message(_decode_cancellation, data, max_bytes)
+    _check_version(version)
+    return cancellation
 
 
 def unpack_search_payload(data: bytes) -> SearchPayload:

@@ -129,4 +129,6 @@ class Fetcher:
                 await gather.wait(deadline)
         finally:
             self._transport.release(query_id)
+            if gather.open:
+                self._transport.cancel(query_id, gather.open, expires_at_ms)
         return gather.settled

@@ -78,6 +78,11 @@ class Gather:
         finally:
             self._timer.cancel()
 
+    @property
+    def open(self) -> frozenset[int]:
+        """Shards whose part has not ended."""
+        return frozenset(self._open)
+
     def end(self, outcome: Outcome, reason: str, code: str = "") -> None:
         """Nobody waits any more: what is open ends so."""
         for shard in sorted(self._open):

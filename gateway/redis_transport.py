@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -15,7 +15,7 @@ from common.keys import Keys
 from common.link import Handshake, Link, OnReply, pack_for_each, unanswered
 from common.server_clock import ServerClock, keep_clock, read_clock
 from common.telemetry import Counters, Throttle
-from common.wire import Kind, unpack_replies
+from common.wire import Cancellation, Kind, pack_cancellation, unpack_replies
 from gateway.transport import ReplySink
 
 log = structlog.get_logger()
@@ -66,6 +66,7 @@ class RedisTransport:
         self._sinks: dict[int, ReplySink] = {}
         self._waiting: dict[tuple[Kind, tuple[int, ...]], _Batch] = {}
         self._num_waiting = 0
+        self._cancelled: dict[int, list[tuple[int, int]]] = {}
         self._queues: dict[tuple[Kind, int], _Queue] = {}
         self._throttle = Throttle(60.0)
         self._loop = asyncio.get_running_loop()
@@ -139,6 +140,13 @@ class RedisTransport:
             self._push_waiting()
         return batch.backlogs
 
+    def cancel(self, query_id: int, shards: Iterable[int], expires_at_ms: int) -> None:
+        """Tell the shards' workers; see `Transport.cancel`."""
+        if not self._cancelled:
+            self._loop.call_soon(self._publish_cancelled)
+        for shard in shards:
+            self._cancelled.setdefault(shard, []).append((query_id, expires_at_ms))
+
     def release(self, query_id: int) -> None:
         """Forget a query; see `Transport.release`."""
         self._sinks.pop(query_id, None)
@@ -157,6 +165,21 @@ class RedisTransport:
                 commands += (push, queue.expire)
                 on_replies.append(partial(self._on_pushed, shard, batch))
         self._push.send_now(commands, on_replies)
+
+    def _publish_cancelled(self) -> None:
+        cancelled, self._cancelled = self._cancelled, {}
+        self._push_waiting()  # what is cancelled must not come after
+        self._push.send_now(
+            [
+                unanswered(
+                    "PUBLISH",
+                    self._keys.cancel_channel(shard),
+                    pack_cancellation(Cancellation(self.reply_to, queries)),
+                )
+                for shard, queries in cancelled.items()
+            ],
+            [],
+        )
 
     def _queue(self, kind: Kind, shard: int) -> "_Queue":
         queue = self._queues.get((kind, shard))

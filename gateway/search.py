@@ -135,11 +135,12 @@ class Searcher:
         if query.fields is not False:
             deadline -= self.fetcher.reserve.reserve_s(deadline - now)
         query_id = self._next_id()
+        expires_at_ms = self._clock.server_us(deadline) // 1000
         message = pack_request(
             Request(
                 _SEARCH,
                 query_id,
-                self._clock.server_us(deadline) // 1000,
+                expires_at_ms,
                 self._clock.server_us(now),
                 self._reply_to,
                 pack_body(
@@ -161,7 +162,9 @@ class Searcher:
                 await gather.wait(deadline)
         finally:
             self._transport.release(query_id)
-            gather.end(Outcome.CANCELLED, "the caller has left")
+            if gather.open:
+                self._transport.cancel(query_id, gather.open, expires_at_ms)
+                gather.end(Outcome.CANCELLED, "the caller has left")
             self._breakers.finish(plan.shards, plan.permits, gather.settled, self._loop.time())
         return gather.settled
 

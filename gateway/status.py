@@ -125,6 +125,7 @@ def _worker_json(worker: Heartbeat, names: Mapping[str, str], now_ms: int) -> di
         "uptime_ms": worker.beat_at_ms - worker.started_at_ms,
         "lanes": worker.lanes,
         "counters": worker.counters,
+        "ledger": worker.ledger,
         "log_backlog": {str(shard): count for shard, count in worker.log_backlog.items()},
         "documents": {
             str(shard): {names[uid]: count for uid, count in counts.items() if uid in names}

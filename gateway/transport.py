@@ -1,6 +1,6 @@
 """What the gather core needs of the network, so that the same core runs over Redis and in tests."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 from common.wire import Kind, Reply
@@ -38,6 +38,15 @@ class Transport(Protocol):
         Returns:
             Shard → how many requests lay in its queue once this one did. A shard is in it as
             soon as that is known.
+        """
+
+    def cancel(self, query_id: int, shards: Iterable[int], expires_at_ms: int) -> None:
+        """Nobody waits for these shards' parts any more: what is queued or runs need not.
+
+        Args:
+            query_id: the query's.
+            shards: those that were asked and have not answered.
+            expires_at_ms: the requests' deadline, on the Redis server's clock.
         """
 
     def release(self, query_id: int) -> None:

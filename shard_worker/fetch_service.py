@@ -4,6 +4,7 @@ import asyncio
 import json
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import structlog
@@ -26,7 +27,9 @@ from common.wire import (
     unpack_request,
 )
 from shard_worker.error_text import error_line
+from shard_worker.in_flight import InFlight, Key
 from shard_worker.lanes.thread_lane import ThreadLane
+from shard_worker.ledger import End, Ledger
 from shard_worker.replier import Replier
 
 log = structlog.get_logger()
@@ -53,6 +56,8 @@ class FetchService:
         read: ReadDocuments,
         enrichers: Mapping[str, Enrich],
         counters: Counters,
+        in_flight: InFlight,
+        ledger: Ledger,
         max_message_bytes: int,
     ) -> None:
         """Read with `read(shard, uid, ids)`; enrich by the profile's function in `enrichers`."""
@@ -62,6 +67,8 @@ class FetchService:
         self._read = read
         self._enrichers = enrichers
         self._counters = counters
+        self._in_flight = in_flight
+        self._ledger = ledger
         self._max_bytes = max_message_bytes
         self._throttle = Throttle(60.0)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -83,12 +90,23 @@ class FetchService:
                 continue
             if request.expires_at_ms * 1000 <= now_us:
                 self._counters.add("expired_at_pull")
+                self._ledger.add(End.DROPPED.value, 0)
                 continue
+            if self._in_flight.is_unwanted(shard, request):
+                self._counters.add("cancelled_at_pull")
+                self._ledger.add(End.DROPPED.value, 0)
+                continue
+            key = (request.reply_to, request.query_id, shard)
             task = asyncio.create_task(
                 self._answer(shard, request, payload, max(0, now_us - request.sent_at_us))
             )
+            self._in_flight.begin(key, task.cancel)
             self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            task.add_done_callback(partial(self._end, key))
+
+    def _end(self, key: Key, task: asyncio.Task[None]) -> None:
+        self._in_flight.end(key)
+        self._tasks.discard(task)
 
     async def drain(self, timeout_s: float) -> None:
         """Wait for what is in flight, then cancel the rest."""
@@ -116,8 +134,10 @@ class FetchService:
             if payload.profile in self._enrichers and any(documents):
                 body = await self._enrich(payload, documents, deadline)
             status = Status.OK
-        except ExpiredError:
+        except ExpiredError as error:
             self._counters.add("expired_in_lane")
+            if error.end == End.DROPPED:  # else its thread tells, once the call has returned
+                self._ledger.add(End.DROPPED.value, 0)
             return
         except WorkError as error:
             status, body = Status.FAILED, pack_body(Failure(error.code, error_line(error)))
@@ -128,15 +148,18 @@ class FetchService:
             reason = f"reading failed: {error_line(error)}"
             status, body = Status.FAILED, pack_body(Failure("failed", reason))
         now = time.monotonic()
+        start = started_at[0] if started_at else now
+        work_us = int((now - start) * 1e6)
         if now >= deadline:
             self._counters.add("expired_at_reply")
+            self._ledger.add(End.UNUSED.value, work_us)
             return
-        start = started_at[0] if started_at else now
+        self._ledger.add(End.ANSWERED.value, work_us)
         self._replier.reply(
             request.reply_to,
             Reply(
                 *(request.query_id, shard, status, Lane.THREAD, queue_us),
-                *(int((start - pulled_at) * 1e6), int((now - start) * 1e6), body),
+                *(int((start - pulled_at) * 1e6), work_us, body),
             ),
         )
 

@@ -26,7 +26,9 @@ from common.wire import (
     unpack_search_payload,
 )
 from shard_worker.error_text import error_line
+from shard_worker.in_flight import InFlight
 from shard_worker.lanes.process_lane import Done, ProcessLane, Work
+from shard_worker.ledger import End, Ledger
 from shard_worker.replier import Replier
 from shard_worker.shard_state import ShardStates
 
@@ -42,6 +44,10 @@ _OK: Final = Status.OK.value
 _FAILED: Final = Status.FAILED.value
 _LOOP: Final = Lane.LOOP.value
 _PROCESS: Final = Lane.PROCESS.value
+_ANSWERED: Final = End.ANSWERED.value
+_DROPPED: Final = End.DROPPED.value
+_KILLED: Final = End.KILLED.value
+_UNUSED: Final = End.UNUSED.value
 
 
 class SearchService:
@@ -59,9 +65,13 @@ class SearchService:
         states: ShardStates,
         profiles: Mapping[str, RankProfile],
         counters: Counters,
+        in_flight: InFlight,
+        ledger: Ledger,
         max_message_bytes: int,
     ) -> None:
         """Search through `lane`, but noop in the loop where its profile says so."""
+        self._in_flight = in_flight
+        self._ledger = ledger
         self._lane = lane
         self._replier = replier
         self._clock = clock
@@ -86,6 +96,11 @@ class SearchService:
             request = search.request
             if request.expires_at_ms * 1000 <= now_us:
                 self._counters.add("expired_at_pull")
+                self._ledger.add(_DROPPED, 0)
+                continue
+            if self._in_flight.is_unwanted(shard, request):
+                self._counters.add("cancelled_at_pull")
+                self._ledger.add(_DROPPED, 0)
                 continue
             self._start(shard, search, now, max(0, now_us - request.sent_at_us))
         if self._num_in_loop:
@@ -116,21 +131,30 @@ class SearchService:
             search.fingerprint,
             search.label,
         )
-        self._lane.submit(work, partial(self._finish, shard, request, queue_us))
+        key = (request.reply_to, request.query_id, shard)
+        ticket = self._lane.submit(work, partial(self._finish, shard, request, queue_us))
+        self._in_flight.begin(key, partial(self._lane.cancel, ticket))
 
     def _finish(self, shard: int, request: Request, queue_us: int, done: Done) -> None:
-        if request.expires_at_ms * 1000 <= self._clock.server_us(time.monotonic()):
-            self._counters.add("expired_at_reply")
+        _, lane_us, work_us, error = done
+        is_wanted = self._in_flight.end((request.reply_to, request.query_id, shard))
+        is_expired = request.expires_at_ms * 1000 <= self._clock.server_us(time.monotonic())
+        if isinstance(error, ExpiredError):
+            if is_wanted:
+                self._counters.add("expired_in_lane")
+            # Of a scorer that was killed nobody has heard how long it worked.
+            self._ledger.add(error.end, lane_us if error.end == _KILLED else work_us)
             return
-        if done.error is None:
+        if is_expired or not is_wanted:
+            self._counters.add("expired_at_reply" if is_wanted else "cancelled_at_reply")
+            self._ledger.add(_UNUSED, work_us)
+            return
+        self._ledger.add(_ANSWERED, work_us)
+        if error is None:
             status, body = _OK, done.body
-        elif isinstance(done.error, ExpiredError):
-            self._counters.add("expired_in_lane")
-            return
         else:
-            status, body = _FAILED, failure_body(done.error)
-            self._counters.add(f"failed_{done.error.code}")
-        _, lane_us, work_us, _ = done
+            status, body = _FAILED, failure_body(error)
+            self._counters.add(f"failed_{error.code}")
         self._replier.reply(
             request.reply_to,
             Reply(request.query_id, shard, status, _PROCESS, queue_us, lane_us, work_us, body),

@@ -9,6 +9,7 @@ from shard_worker.indexer import IndexerConfig
 from shard_worker.lanes.process_lane import ProcessLane
 from shard_worker.lanes.quarantine import Quarantine
 from shard_worker.lanes.thread_lane import ThreadLane
+from shard_worker.ledger import End, Ledger
 from shard_worker.scorer import ScorerConfig
 
 # A batch of megabytes takes a while to arrive and to apply, and at shutdown it is better ended than
@@ -63,9 +64,12 @@ def indexer_lane(settings: Settings, shards: tuple[int, ...]) -> ProcessLane:
     )
 
 
-def thread_lane(settings: Settings) -> ThreadLane:
+def thread_lane(settings: Settings, ledger: Ledger) -> ThreadLane:
     """The thread lane for blocking calls: reading documents, and users' `enrich`."""
     tuning = settings.worker
     return ThreadLane(
-        num_threads=tuning.threads, lost_after_s=tuning.thread_timeout_s, name="threads"
+        num_threads=tuning.threads,
+        lost_after_s=tuning.thread_timeout_s,
+        name="threads",
+        on_untaken=lambda ran_s: ledger.add(End.UNSTOPPABLE.value, int(ran_s * 1e6)),
     )

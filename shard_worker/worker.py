@@ -22,10 +22,13 @@ from common.server_clock import ServerClock, keep_clock, read_clock
 from common.tasks import end
 from common.telemetry import Counters, LagWatch
 from shard_worker.applier import Applier
+from shard_worker.cancel_listener import CancelListener
 from shard_worker.consumer import Consumer
 from shard_worker.fetch_service import FetchService
+from shard_worker.in_flight import InFlight
 from shard_worker.jobs import Jobs
 from shard_worker.lanes.quarantine import Quarantine
+from shard_worker.ledger import Ledger
 from shard_worker.ranking import enrich_hooks
 from shard_worker.replier import Replier
 from shard_worker.search_service import SearchService
@@ -76,7 +79,8 @@ class Worker:
         self._quarantine = Quarantine(tuning.quarantine_after, tuning.quarantine_expiry_s)
         self._scorers = scorer_lane(settings, shards, import_path, self._quarantine)
         self._indexer = indexer_lane(settings, shards)
-        self._threads = thread_lane(settings)
+        self._ledger = Ledger()
+        self._threads = thread_lane(settings, self._ledger)
         self._applier = Applier(
             *(control, keys, self._registry, self._indexer, shards, settings),
             on_state=self._states.take,
@@ -92,6 +96,10 @@ class Worker:
             on_connect=self._read_clock,
         )
         max_bytes = settings.limits.max_message_bytes
+        in_flight = InFlight(self._clock, self._counters, max_bytes)
+        self._cancel_listener = CancelListener(
+            settings.redis, keys, worker_id, shards, in_flight, self._counters
+        )
         replier = Replier(self._reply_link, worker_id, self._counters, max_bytes)
         searches = SearchService(
             lane=self._scorers,
@@ -100,6 +108,8 @@ class Worker:
             states=self._states,
             profiles=settings.rank_profiles,
             counters=self._counters,
+            in_flight=in_flight,
+            ledger=self._ledger,
             max_message_bytes=max_bytes,
         )
         self._fetches = FetchService(
@@ -109,6 +119,8 @@ class Worker:
             read=self._stores.get,
             enrichers=enrich_hooks(settings.rank_profiles),
             counters=self._counters,
+            in_flight=in_flight,
+            ledger=self._ledger,
             max_message_bytes=max_bytes,
         )
         self._search_consumer = Consumer(
@@ -164,6 +176,8 @@ class Worker:
         async with AsyncExitStack() as started:
             started.push_async_callback(self._reply_link.close)
             await self._reply_link.start(START_TIMEOUT_S)
+            started.push_async_callback(self._cancel_listener.close)
+            await self._cancel_listener.start(START_TIMEOUT_S)
             started.push_async_callback(self._threads.close, 0.0)
             for lane in (self._scorers, self._indexer):
                 await lane.start()
@@ -250,5 +264,6 @@ class Worker:
             ],
             counters=self._counters.as_dict(),
             statistics=self._jobs.tables(),
+            ledger=self._ledger.as_dict(),
             **self._applier.progress(),
         )

@@ -8,6 +8,7 @@ from starlette.routing import Route
 
 from common.config import GatewaySettings
 from common.errors import InsufficientCoverageError
+from gateway.http.hang_up import ClientLeftError, unless_client_leaves
 from gateway.http.limits import read_body
 from gateway.http.parameters import check_address
 from gateway.http.ports import GatewayPort
@@ -50,6 +51,9 @@ class Search(BaseModel):
     syntax: Literal["lenient", "strict"] = Field(
         "lenient", description="Whether an error in the query is repaired, or refused."
     )
+
+
+CLIENT_CLOSED_REQUEST = 499  # for logs alone: nobody is there to read it
 
 
 def search_body(settings: GatewaySettings) -> type[Search]:
@@ -126,7 +130,9 @@ def add_search(app: FastAPI, gateway: GatewayPort, settings: GatewaySettings) ->
             syntax=body.syntax,
         )
         try:
-            result = await gateway.search(query)
+            result = await unless_client_leaves(request, gateway.search(query))
+        except ClientLeftError:
+            return Response(status_code=CLIENT_CLOSED_REQUEST)
         except InsufficientCoverageError as error:
             # Asked, but Redis has gone since: that is nobody live, whatever the shards' outcomes.
             status = coverage_status(error.result) if gateway.is_ready else 503

@@ -89,6 +89,24 @@ class Lanes(_Shape):
     loop: LoopLoad = Field(description="The event loop.")
 
 
+class WorkDone(_Shape):
+    """Requests that ended in one way."""
+
+    count: int = Field(description="Requests.")
+    work_us: int = Field(description="Time that they occupied a lane, in µs.")
+
+
+class Ledger(_Shape):
+    """What a worker's work since its start was for."""
+
+    answered: WorkDone = Field(description="A reply was sent.")
+    dropped: WorkDone = Field(description="Never started: expired or cancelled before.")
+    stopped: WorkDone = Field(description="Stopped when nobody waited any more.")
+    killed: WorkDone = Field(description="Ran on regardless, and was killed with its scorer.")
+    unused: WorkDone = Field(description="Ran to its end, too late for anybody.")
+    unstoppable: WorkDone = Field(description="Blocking calls that ran on with nobody waiting.")
+
+
 class WorkerStatus(_Shape):
     """One live worker, by its last heartbeat."""
 
@@ -102,6 +120,7 @@ class WorkerStatus(_Shape):
     uptime_ms: int = Field(description="From its start to that heartbeat.")
     lanes: Lanes
     counters: dict[str, int] = Field(description="Event to how often it happened since the start.")
+    ledger: Ledger
     log_backlog: dict[str, int] = Field(description="Shard to log entries that wait to be applied.")
     documents: dict[str, dict[str, int]] = Field(
         description="Shard to collection to documents that it holds."

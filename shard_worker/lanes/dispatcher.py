@@ -106,7 +106,7 @@ class Dispatcher:
         ticket.expires_at = min(ticket.expires_at, time.monotonic())
         slot = ticket.slot
         if slot is None:
-            self.refuse(ticket, ExpiredError("cancelled"))
+            self.refuse(ticket, ExpiredError("cancelled", "dropped"))
         else:
             slot.trip(ticket)
             slot.check_at = min(slot.check_at, ticket.expires_at + self._limits.grace_s)
@@ -156,7 +156,7 @@ class Dispatcher:
             if ticket.generation == ENDED:
                 continue
             if now >= ticket.expires_at:
-                self.refuse(ticket, ExpiredError("expired before a scorer was free"))
+                self.refuse(ticket, ExpiredError("expired before a scorer was free", "dropped"))
             elif quarantine is not None and (refusal := self._refusal(ticket, quarantine, now)):
                 self.refuse(ticket, refusal)
             else:
@@ -196,7 +196,8 @@ class Dispatcher:
             slot.num_open -= 1
             lane_us = int((started_at - ticket.submitted_at) * 1e6)
             if ticket.is_cancelled:
-                done = Done(b"", lane_us, work_us, ExpiredError("cancelled"))
+                end = "stopped" if code else "unused"
+                done = Done(b"", lane_us, work_us, ExpiredError("cancelled", end))
             elif code:
                 done = Done(b"", lane_us, work_us, error_of(code, body))
             else:
@@ -235,10 +236,13 @@ class Dispatcher:
         )
         self._kill(slot)
         if offender is not None:
-            self._blame(offender)
+            # That its caller has left is no fault of the query.
+            if not offender.is_cancelled:
+                self._blame(offender)
             if slot.is_open(offender):
                 slot.take_back(offender)
-                self.end_with(offender, ExpiredError("ran on past its deadline and was killed"))
+                error = ExpiredError("ran on past its deadline and was killed", "killed")
+                self.end_with(offender, error)
         self.scatter_batch(slot, None)
         self._on_change()
 

@@ -115,7 +115,7 @@ class Guard:
         late = [ticket for ticket in others if now >= ticket.expires_at]
         for ticket in late:
             slot.take_back(ticket)
-            self._queue.end_with(ticket, ExpiredError("expired behind other work"))
+            self._queue.end_with(ticket, ExpiredError("expired behind other work", "dropped"))
         if any(other.state is SlotState.READY and not other.is_long for other in self._queue.slots):
             again = [ticket for ticket in others if ticket not in late]
             for ticket in again:
@@ -134,4 +134,6 @@ class Guard:
         waiting.extend(kept)
         for ticket in late:
             if ticket.generation != ENDED:
-                self._queue.end_with(ticket, ExpiredError("expired before a scorer was free"))
+                self._queue.end_with(
+                    ticket, ExpiredError("expired before a scorer was free", "dropped")
+                )

@@ -54,14 +54,24 @@ class _Thread:
 class ThreadLane:
     """Runs blocking calls in at most `num_threads` threads, started when first needed."""
 
-    def __init__(self, *, num_threads: int, lost_after_s: float, name: str) -> None:
+    def __init__(
+        self,
+        *,
+        num_threads: int,
+        lost_after_s: float,
+        name: str,
+        on_untaken: Callable[[float], None] | None = None,
+    ) -> None:
         """Describe a lane; it needs no start.
 
         Args:
             num_threads: its capacity.
             lost_after_s: a call that runs longer makes its thread count as lost until it returns.
             name: shown in errors and as the threads' name.
+            on_untaken: told of each call that returns when nobody waits for it any more, how long
+                it ran, in s.
         """
+        self._on_untaken = on_untaken
         self._num_threads = num_threads
         self._lost_after_s = lost_after_s
         self._name = name
@@ -208,7 +218,7 @@ class ThreadLane:
         if waiter.done():
             return waiter.result()
         self._give_up(waiter)
-        raise ExpiredError(f"{self._name}: no thread was free within {timeout_s:.3f} s")
+        raise ExpiredError(f"{self._name}: no thread was free within {timeout_s:.3f} s", "dropped")
 
     def _give_up(self, waiter: asyncio.Future[_Thread]) -> None:
         if not waiter.done():
@@ -220,9 +230,12 @@ class ThreadLane:
     def _end_call(
         self, thread: _Thread, outcome: asyncio.Future[T], finish: Callable[[], None]
     ) -> None:
+        ran_s = asyncio.get_running_loop().time() - thread.started_at
         thread.started_at = math.inf
         if not outcome.done():
             finish()
+        elif self._on_untaken is not None:
+            self._on_untaken(ran_s)
         self._put(thread)
 
     def _put(self, thread: _Thread) -> None:

@@ -1,7 +1,7 @@
 """Shards that answer by script, in whatever time the test's clock tells."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -51,11 +51,14 @@ class ScriptedTransport:
     Attributes:
         scripts: shard → script; a shard without one is silent.
         late: replies that arrived after their query was released.
+        scattered: kind and shards of each scatter.
+        cancelled: query, shards and deadline of each cancellation.
     """
 
     scripts: dict[int, Script]
     late: int = 0
     scattered: list[tuple[Kind, tuple[int, ...]]] = field(default_factory=list)
+    cancelled: list[tuple[int, tuple[int, ...], int]] = field(default_factory=list)
     _sinks: dict[int, ReplySink] = field(default_factory=dict)
 
     def scatter(
@@ -82,6 +85,10 @@ class ScriptedTransport:
             for delay_s in script.delays_s:
                 loop.call_later(delay_s, self._arrive, query_id, reply_of(query_id, shard, script))
         return backlogs
+
+    def cancel(self, query_id: int, shards: Iterable[int], expires_at_ms: int) -> None:
+        """Note what is cancelled."""
+        self.cancelled.append((query_id, tuple(sorted(shards)), expires_at_ms))
 
     def release(self, query_id: int) -> None:
         """Forget the sink."""

@@ -30,7 +30,9 @@ from common.wire import (
 )
 from shard_worker import fetch_service
 from shard_worker.fetch_service import Enrich, FetchService
+from shard_worker.in_flight import InFlight
 from shard_worker.lanes.thread_lane import ThreadLane
+from shard_worker.ledger import Ledger
 from tests.unit.services import REPLY_TO, Clock, Replies
 
 T = TypeVar("T")
@@ -129,13 +131,17 @@ def serving(monkeypatch: pytest.MonkeyPatch) -> Serving:
         return [json.dumps(STORED[one]).encode() if one in STORED else None for one in ids]
 
     enrichers: dict[str, Enrich] = {"loud": shout}
+    server_clock = clock.drive(monkeypatch, fetch_service)
+    in_flight, ledger = InFlight(server_clock, counters, MAX_BYTES), Ledger()
     service = FetchService(
         cast("ThreadLane", lane),
         replies,
-        clock.drive(monkeypatch, fetch_service),
+        server_clock,
         read,
         enrichers,
         counters,
+        in_flight,
+        ledger,
         MAX_BYTES,
     )
     return Serving(clock, lane, replies, counters, service, asked, broken, enrichers)

@@ -13,6 +13,7 @@ from common.errors import ExpiredError, RankingError, ScorerCrashedError, WorkEr
 from common.telemetry import Counters
 from common.wire import (
     VERSION,
+    Cancellation,
     Failure,
     Kind,
     Lane,
@@ -21,11 +22,14 @@ from common.wire import (
     SearchPayload,
     Status,
     pack_body,
+    pack_cancellation,
     pack_request,
     unpack_search_body,
 )
 from shard_worker import search_service
+from shard_worker.in_flight import MOST_REMEMBERED, InFlight
 from shard_worker.lanes.process_lane import Done, ProcessLane, Work
+from shard_worker.ledger import Ledger
 from shard_worker.search_service import SearchService
 from shard_worker.shard_report import CollectionReport, ShardState
 from shard_worker.shard_state import ShardStates
@@ -44,10 +48,17 @@ class ScriptedLane:
     on_dones: list[Callable[[Done], None]] = field(default_factory=list)
     elsewhere: int = 0
 
-    def submit(self, work: Work, on_done: Callable[[Done], None]) -> None:
-        """Take a work."""
+    cancelled: list[int] = field(default_factory=list)
+
+    def submit(self, work: Work, on_done: Callable[[Done], None]) -> int:
+        """Take a work; its ticket is its place."""
         self.works.append(work)
         self.on_dones.append(on_done)
+        return len(self.works) - 1
+
+    def cancel(self, ticket: int) -> None:
+        """Note which is cancelled."""
+        self.cancelled.append(ticket)
 
     def observe_elsewhere(self, num_works: int) -> None:
         """Count what took nothing of this lane."""
@@ -62,6 +73,8 @@ class Serving:
     lane: ScriptedLane
     replies: Replies
     counters: Counters
+    in_flight: InFlight
+    ledger: Ledger
     service: SearchService
 
     def request(self, payload: bytes | None = None, **changes: Any) -> bytes:
@@ -86,18 +99,23 @@ def search(**changes: Any) -> bytes:
 def serving(monkeypatch: pytest.MonkeyPatch) -> Serving:
     """A service of one shard that holds twenty documents at generation 9."""
     clock, lane, replies, counters = Clock(), ScriptedLane(), Replies(), Counters()
+    ledger = Ledger()
+    server_clock = clock.drive(monkeypatch, search_service)
+    in_flight = InFlight(server_clock, counters, MAX_BYTES)
     states = ShardStates((SHARD,))
     states.take(ShardState(SHARD, "r", "1-0", [CollectionReport("u1", "{}", len(IDS), 9, 20, IDS)]))
     service = SearchService(
         cast("ProcessLane", lane),
         replies,
-        clock.drive(monkeypatch, search_service),
+        server_clock,
         states,
         BUILT_IN_PROFILES,
         counters,
+        in_flight,
+        ledger,
         MAX_BYTES,
     )
-    return Serving(clock, lane, replies, counters, service)
+    return Serving(clock, lane, replies, counters, in_flight, ledger, service)
 
 
 def test_a_search_goes_to_the_lane_and_its_result_home(serving: Serving) -> None:
@@ -242,3 +260,63 @@ def test_the_same_search_has_one_fingerprint_and_another_has_not(serving: Servin
     same, again, other, more = (work.fingerprint for work in serving.lane.works)
     assert same == again is not None
     assert len({same, other, more}) == 3
+
+
+def cancel(serving: Serving, *query_ids: int, shard: int = SHARD, reply_to: str = REPLY_TO) -> None:
+    """The gateway says that nobody waits for these queries any more."""
+    expires_at_ms = serving.clock.server_ms(0.1)
+    message = pack_cancellation(
+        Cancellation(reply_to, [(query_id, expires_at_ms) for query_id in query_ids])
+    )
+    serving.in_flight.on_cancel(shard, message, serving.clock.now)
+
+
+def test_a_cancelled_search_that_runs_is_stopped_and_not_answered(serving: Serving) -> None:
+    """Its work is cancelled in the lane; what it has cost is in the ledger, and nothing is sent."""
+    serving.pull(serving.request(query_id=7), serving.request(query_id=8))
+    cancel(serving, 7)
+    assert serving.lane.cancelled == [0]
+    serving.lane.on_dones[0](Done(b"", 30, 400, ExpiredError("cancelled")))
+    assert serving.replies.sent == []
+    assert serving.ledger.as_dict()["stopped"] == {"count": 1, "work_us": 400}
+    serving.lane.on_dones[1](Done(b"", 30, 500, None))
+    assert serving.replies.only.query_id == 8
+    assert serving.ledger.as_dict()["answered"] == {"count": 1, "work_us": 500}
+
+
+def test_a_search_that_was_cancelled_before_its_pull_is_dropped(serving: Serving) -> None:
+    """Only the query, gateway and shard that were named are; and only once."""
+    cancel(serving, 7, reply_to="hedgerow:reply:g2")
+    cancel(serving, 7, shard=SHARD + 1)
+    cancel(serving, 8)
+    serving.pull(serving.request(query_id=7), serving.request(query_id=8))
+    assert len(serving.lane.works) == 1
+    assert serving.ledger.as_dict()["dropped"] == {"count": 1, "work_us": 0}
+    assert serving.counters.as_dict() == {"cancelled_at_pull": 1}
+
+
+def test_a_result_that_comes_after_the_cancellation_is_unused(serving: Serving) -> None:
+    """A lane that had finished when it heard of the cancellation sends nothing."""
+    serving.pull(serving.request())
+    cancel(serving, 7)
+    serving.lane.on_dones[0](Done(b"body", 30, 400, None))
+    assert serving.replies.sent == []
+    assert serving.ledger.as_dict()["unused"] == {"count": 1, "work_us": 400}
+
+
+def test_cancellations_are_forgotten_when_they_expire(serving: Serving) -> None:
+    """What was cancelled and never pulled is not remembered beyond its deadline."""
+    cancel(serving, *range(100))
+    assert len(serving.in_flight._unwanted) == 100
+    serving.clock.now += 0.2
+    cancel(serving, 1000)
+    assert len(serving.in_flight._unwanted) == 1
+
+
+def test_no_more_cancellations_are_remembered_than_the_limit(serving: Serving) -> None:
+    """The oldest are forgotten first."""
+    for first in range(0, MOST_REMEMBERED + 10, 500):
+        cancel(serving, *range(first, min(first + 500, MOST_REMEMBERED + 10)))
+    assert len(serving.in_flight._unwanted) == MOST_REMEMBERED
+    serving.pull(serving.request(query_id=5), serving.request(query_id=MOST_REMEMBERED + 5))
+    assert len(serving.lane.works) == 1

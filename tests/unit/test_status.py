@@ -18,6 +18,7 @@ from gateway.membership import Membership
 from gateway.status import cluster_status
 from shard_worker.lanes.process_lane import ProcessLane
 from shard_worker.lanes.thread_lane import ThreadLane
+from shard_worker.ledger import Ledger
 
 LABELS = {0: label_of("r0", 5), 1: label_of("r1", 4)}
 CHANGES = {0: {"u": 5}, 1: {"u": 4}}
@@ -64,6 +65,7 @@ def status_of(
             {"fingerprint": "ab", "query": "q", "kills": 2, "refused": True, "until_ms": 5000}
         ],
         counters={"replies": 1},
+        ledger=Ledger().as_dict(),
         log_backlog={0: 5},
         statistics={"u": version_of(LABELS).hex()},
     )

@@ -1,0 +1,130 @@
+"""Work that nobody waits for any more ends: callers who leave, over Python and over HTTP."""
+
+import asyncio
+import json
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvicorn
+
+from gateway.http.app import create_app
+from gateway.service import Gateway
+from tests.integration.cluster import Cluster, ask, gateway_to, load, running_cluster
+from tests.servers import running_server
+from tests.waiting import until
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
+
+DOCUMENTS: list[dict[str, Any]] = [
+    {"id": f"d{number}", "title": f"hedge number {number}", "number": number}
+    for number in range(40)
+]
+NUM_SHARDS = 4
+DEADLINE_MS = 30_000.0  # nothing ends by itself while a test runs
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    """One cluster for the module."""
+    with (
+        tempfile.TemporaryDirectory(prefix="hedgerow-test-") as folder,
+        running_server(Path(folder)) as server,
+        running_cluster(server, Path(folder), num_shards=NUM_SHARDS) as cluster,
+    ):
+        yield cluster
+
+
+async def ledger(gateway: Gateway) -> dict[str, int]:
+    """How many requests have ended in each way, over all workers, by their heartbeats."""
+    total: dict[str, int] = {}
+    for worker in (await gateway.status())["workers"]:
+        for end, sums in worker["ledger"].items():
+            total[end] = total.get(end, 0) + sums["count"]
+    return total
+
+
+async def num_busy(gateway: Gateway) -> int:
+    """Scorers that have work, by the last heartbeats."""
+    return sum(one["lanes"]["process"]["busy"] for one in (await gateway.status())["workers"])
+
+
+async def test_a_caller_who_leaves_stops_all_that_was_begun_for_it(cluster: Cluster) -> None:
+    """Running searches are stopped, waiting ones never start, and no breaker takes note."""
+    async with gateway_to(cluster) as gateway:
+        await load(gateway, "hedges", DOCUMENTS)
+        before = await ledger(gateway)
+        # More than the scorers can run: some are still in the queues when their caller leaves.
+        searches = [
+            asyncio.ensure_future(
+                ask(gateway, "hedges", f"hedge {n}", rank_profile="polite", deadline_ms=DEADLINE_MS)
+            )
+            for n in range(8)
+        ]
+
+        async def all_busy() -> bool:
+            return await num_busy(gateway) == 2
+
+        await until(all_busy)
+        for search in searches:
+            search.cancel()
+        await asyncio.gather(*searches, return_exceptions=True)
+
+        async def all_ended() -> bool:
+            after = await ledger(gateway)
+            ended = {end: after[end] - before[end] for end in ("stopped", "dropped", "answered")}
+            return ended["stopped"] >= 2 and sum(ended.values()) == 8 * NUM_SHARDS
+
+        await until(all_ended)
+        assert await num_busy(gateway) == 0
+        result = await ask(gateway, "hedges", "hedge")
+        assert result.coverage.is_full
+        states = [shard["breaker"] for shard in (await gateway.status())["shards"]]
+        assert states == ["closed"] * NUM_SHARDS
+
+
+@asynccontextmanager
+async def http_server(gateway: Gateway) -> AsyncIterator[int]:
+    """The HTTP face of a gateway, on a port of this machine."""
+    app = create_app(gateway, gateway.settings.gateway)
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, lifespan="off"))
+    running = asyncio.ensure_future(server.serve())
+    try:
+        await until(lambda: server.started)
+        yield server.servers[0].sockets[0].getsockname()[1]
+    finally:
+        server.should_exit = True
+        await running
+
+
+async def test_a_client_that_hangs_up_stops_its_search(cluster: Cluster) -> None:
+    """Closing the connection is noticed while the search runs, which is stopped in every shard."""
+    async with gateway_to(cluster) as gateway, http_server(gateway) as port:
+        await load(gateway, "hedges", DOCUMENTS)
+        before = await ledger(gateway)
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        body = json.dumps(
+            {"query": "hedge", "rank_profile": "polite", "deadline_ms": DEADLINE_MS}
+        ).encode()
+        head = (
+            f"POST /v1/collections/hedges/search HTTP/1.1\r\nHost: h\r\nContent-Length: {len(body)}"
+        )
+        writer.write(head.encode() + b"\r\nContent-Type: application/json\r\n\r\n" + body)
+
+        async def all_busy() -> bool:
+            return await num_busy(gateway) == 2
+
+        await until(all_busy)
+        writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
+
+        async def all_ended() -> bool:
+            after = await ledger(gateway)
+            return sum(after[end] - before[end] for end in ("stopped", "dropped")) == NUM_SHARDS
+
+        await until(all_ended)
+        assert gateway._searcher.num_in_flight == 0
