@@ -16,16 +16,19 @@ sampled (gateway/sampling.py), as whole queries.
 
 import math
 from collections.abc import Iterable, Mapping
+from math import log
 from typing import Final, NamedTuple
 
 MAX_TRACKED: Final = 512  # incomplete queries that are remembered, of all collections
 HALF_LIFE_S: Final = 300.0
 
 _STEP: Final = 1.05  # from one bucket's bound to the next
-_SCALE: Final = 1 / math.log(_STEP)
-_FIRST_MS: Final = 0.1
-_LAST_MS: Final = 100_000.0
-_NUM_BUCKETS: Final = math.ceil(math.log(_LAST_MS / _FIRST_MS) * _SCALE) + 1
+_SCALE: Final = 1 / log(_STEP)
+_FIRST_S: Final = 1e-4
+_LAST_S: Final = 100.0
+_OFFSET: Final = 1 - log(_FIRST_S) * _SCALE
+_NUM_BUCKETS: Final = math.ceil(log(_LAST_S / _FIRST_S) * _SCALE) + 2
+_LAST: Final = _NUM_BUCKETS - 1
 _FADE_EVERY: Final = 1 / 32  # of a half-life
 # The curve ends where fewer than so many of those that were not yet answered were still waited for.
 _LEAST_WAITED_FOR: Final = 0.05
@@ -34,7 +37,10 @@ _LEAST_WAITED_FOR: Final = 0.05
 class CoverageCurve:
     """The curve of one collection; 0.3 µs for each part of a query."""
 
-    __slots__ = ("_came", "_cut", "_faded_at", "_half_life_s", "_never", "_points")
+    __slots__ = (
+        *("_awaited", "_came", "_cut", "_fade_at", "_faded_at", "_half_life_s", "_never"),
+        "_points",
+    )
 
     def __init__(self, half_life_s: float = HALF_LIFE_S) -> None:
         """Know nothing yet."""
@@ -42,7 +48,9 @@ class CoverageCurve:
         self._came = [0.0] * _NUM_BUCKETS
         self._cut = [0.0] * _NUM_BUCKETS
         self._never = 0.0
-        self._faded_at: float | None = None
+        self._awaited = 0.0
+        self._faded_at = 0.0
+        self._fade_at = -math.inf
         self._points: list[tuple[float, float]] | None = None
 
     def add(self, needed_s: float, share: float, now: float) -> None:
@@ -60,8 +68,13 @@ class CoverageCurve:
         self._fade(now)
         self._never += share
 
+    def expect(self, share: float) -> None:
+        """So much may still come late; until it is known, negative `share`, it counts as never."""
+        self._points = None
+        self._awaited = max(self._awaited + share, 0.0)
+
     def curve(self) -> list[tuple[float, float]]:
-        """Points (deadline in ms, coverage from 0 to 1), both ascending; at most 283.
+        """Points (deadline in ms, coverage from 0 to 1), both ascending; at most 285.
 
         Empty before the first query. The last point is as far as anything is known: from there on
         the coverage is at least its.
@@ -85,34 +98,36 @@ class CoverageCurve:
         return self.coverage(deadline_ms + extra_ms) - self.coverage(deadline_ms)
 
     def _estimate(self) -> list[tuple[float, float]]:
-        total = at_risk = sum(self._came) + sum(self._cut) + self._never
+        total = at_risk = sum(self._came) + sum(self._cut) + self._never + self._awaited
         points: list[tuple[float, float]] = []
         missing = 1.0  # the share that has not come
-        bound_ms = _FIRST_MS
+        bound_ms = first_ms = _FIRST_S * 1000
+        is_step = False
         for came, cut in zip(self._came, self._cut, strict=True):
             if at_risk < _LEAST_WAITED_FOR * missing * total:
                 break
             if came:
-                if not points and bound_ms > _FIRST_MS:
-                    points.append((bound_ms / _STEP, 0.0))  # nothing came before
+                if not is_step and bound_ms > first_ms:
+                    points.append((bound_ms / _STEP, 1 - missing))  # nothing came until then
                 # What floats leave of nothing must not divide.
                 missing = max(missing * (1 - came / max(at_risk, came)), 0.0)
                 points.append((bound_ms, 1 - missing))
+            is_step = came > 0
             at_risk -= came + cut
             bound_ms *= _STEP
         return points
 
     def _fade(self, now: float) -> None:
         self._points = None
-        if self._faded_at is None:
-            self._faded_at = now
-        halves = (now - self._faded_at) / self._half_life_s
-        if halves >= _FADE_EVERY:
-            factor = 0.5**halves
+        if now < self._fade_at:
+            return
+        if self._fade_at > -math.inf:
+            factor = 0.5 ** ((now - self._faded_at) / self._half_life_s)
             self._came = [weight * factor for weight in self._came]
             self._cut = [weight * factor for weight in self._cut]
             self._never *= factor
-            self._faded_at = now
+        self._faded_at = now
+        self._fade_at = now + self._half_life_s * _FADE_EVERY
 
 
 class _Incomplete(NamedTuple):
@@ -185,8 +200,9 @@ class LateReplies:
         shares = {shard: documents / total for shard, documents in missing.items()}
         query = _Incomplete(curve, started, overhead_s, until, shares)
         if until <= now:
-            self._forget(query, now, now)
+            self._cut(query, now, now)
             return
+        curve.expect(sum(shares.values()))
         self._incomplete[query_id] = query
         if len(self._incomplete) > self._max_tracked:
             oldest = next(iter(self._incomplete))
@@ -204,6 +220,7 @@ class LateReplies:
         query = self._incomplete.get(query_id)
         if query is None or (share := query.missing.pop(shard, None)) is None:
             return
+        query.curve.expect(-share)
         needed_s = now - query.started + query.overhead_s
         if is_ok:
             query.curve.add(needed_s, share, now)
@@ -225,14 +242,18 @@ class LateReplies:
             self._forget(query, query.until, now)
 
     def _forget(self, query: _Incomplete, waited_until: float, now: float) -> None:
+        query.curve.expect(-sum(query.missing.values()))
+        self._cut(query, waited_until, now)
+
+    def _cut(self, query: _Incomplete, waited_until: float, now: float) -> None:
         waited_s = waited_until - query.started + query.overhead_s
         for share in query.missing.values():
             query.curve.cut(waited_s, share, now)
 
 
 def _bucket(duration_s: float) -> int:
-    duration_ms = duration_s * 1000
-    if duration_ms <= _FIRST_MS:
+    if duration_s <= _FIRST_S:
         return 0
     # Rounded up: whoever is in a bucket has come by its bound.
-    return min(math.ceil(math.log(duration_ms / _FIRST_MS) * _SCALE), _NUM_BUCKETS - 1)
+    bucket = int(log(duration_s) * _SCALE + _OFFSET)
+    return bucket if bucket < _LAST else _LAST  # noqa: FURB136 - min() costs as much as the rest

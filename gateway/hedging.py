@@ -22,13 +22,13 @@ from enum import StrEnum
 from typing import Final, NamedTuple
 
 from common.config_tail import HedgingSettings
-from gateway.quantile import QuantileSketch
+from gateway.quantile import NUM_PARTS, QuantileSketch
 
 MIN_REPLICAS: Final = 2  # live ones, for a hedge to make sense
 
 _MILLION: Final = 1_000_000
 _FIRST_REFRESH: Final = 8
-_REFRESH: Final = 64
+_REFRESH: Final = 256
 
 
 class HedgeEnd(StrEnum):
@@ -119,8 +119,8 @@ class HedgePolicy:
     """
 
     __slots__ = (
-        *("_delays", "_is_on", "_medians", "_quantiles", "_refreshed_at", "_shortest", "_sketches"),
-        *("_until_refresh", "_window_s", "budget", "min_delay_s"),
+        *("_delays", "_is_on", "_medians", "_quantiles", "_shortest", "_sketches", "_stale_at"),
+        *("_stale_s", "_until_refresh", "budget", "min_delay_s"),
     )
 
     def __init__(self, settings: HedgingSettings, num_shards: int) -> None:
@@ -128,7 +128,7 @@ class HedgePolicy:
         self.budget = HedgeBudget(settings.max_extra_load, settings.burst)
         self._is_on = settings.max_extra_load > 0
         self.min_delay_s = settings.min_delay_ms / 1000
-        self._window_s = settings.window_s
+        self._stale_s = settings.window_s / NUM_PARTS
         self._quantiles = (settings.percentile / 100, 0.5)
         self._sketches = [
             QuantileSketch(settings.window_s, settings.minimum_number_of_calls)
@@ -136,7 +136,7 @@ class HedgePolicy:
         ]
         self._delays = [math.inf] * num_shards  # inf: not enough known
         self._medians = [0.0] * num_shards
-        self._refreshed_at = [-math.inf] * num_shards
+        self._stale_at = [-math.inf] * num_shards
         self._until_refresh = [_FIRST_REFRESH] * num_shards
         self._shortest = math.inf
 
@@ -162,8 +162,8 @@ class HedgePolicy:
 
     def delay_s(self, shard: int, now: float) -> float | None:
         """Time from the first copy to the hedge; None: not enough known, or hedging is off."""
-        if now - self._refreshed_at[shard] > self._window_s:
-            self._refresh(shard, now)  # what was learnt before a pause has left the window
+        if now >= self._stale_at[shard]:
+            self._refresh(shard, now)  # few replies come, or what was learnt has left the window
         delay_s = self._delays[shard]
         return delay_s if self._is_on and delay_s < math.inf else None
 
@@ -182,10 +182,10 @@ class HedgePolicy:
         return at if self._is_on and at < deadline else None
 
     def _refresh(self, shard: int, now: float) -> None:
-        # Often while little is known, then once every so many: a quantile costs 50 records.
+        # Often while little is known, then once every so many: a quantile costs 80 records.
         is_first = self._delays[shard] == math.inf
         self._until_refresh[shard] = _FIRST_REFRESH if is_first else _REFRESH
-        self._refreshed_at[shard] = now
+        self._stale_at[shard] = now + self._stale_s
         delay_s, median_s = self._sketches[shard].quantiles(self._quantiles, now)
         self._delays[shard] = math.inf if delay_s is None else max(delay_s, self.min_delay_s)
         self._medians[shard] = median_s or 0.0

@@ -20,6 +20,7 @@ from typing import Final, NamedTuple
 from common.config_tail import ProbationSettings
 
 MAX_CALLS: Final = 64  # that are remembered of each replica
+SHARDS_AT_ONCE: Final = 32  # that are compared in one go, in 1 ms; the loop has others to serve
 
 
 @dataclass(slots=True)
@@ -37,7 +38,9 @@ class _Record(NamedTuple):
 
     latency_s: float  # at the percentile; of its successes
     failure_rate: float  # in percent
-    num: int
+
+
+_NO_CALLS: Final[deque[tuple[float, float]]] = deque()
 
 
 class Probation:
@@ -47,7 +50,7 @@ class Probation:
     has one that is not on probation, and no more than the set share of the live workers is.
     """
 
-    __slots__ = ("_calls", "_judged_at", "_live", "_on", "_serves", "_settings", "_sheets")
+    __slots__ = ("_calls", "_judge_at", "_live", "_next", "_on", "_serves", "_settings", "_sheets")
 
     def __init__(self, settings: ProbationSettings) -> None:
         """Trust everybody."""
@@ -57,7 +60,8 @@ class Probation:
         self._calls: dict[tuple[str, int], deque[tuple[float, float]]] = {}
         self._sheets: dict[str, _Sheet] = {}
         self._on: frozenset[str] = frozenset()
-        self._judged_at = -math.inf
+        self._judge_at = -math.inf
+        self._next: list[int] = []  # shards that are still to be compared in this round
 
     def record(self, worker: str, shard: int, took_s: float, is_ok: bool, now: float) -> None:
         """A worker has ended one call, a live one or a trial.
@@ -93,6 +97,7 @@ class Probation:
             del self._calls[key]
         for worker in self._sheets.keys() - self._serves.keys():
             del self._sheets[worker]
+        self._next = []
         kept: set[str] = set()
         # Who has been out longest is out first again; the others come back for want of room.
         for worker in sorted(self._on & self._serves.keys(), key=self._since):
@@ -104,14 +109,17 @@ class Probation:
         return self._on
 
     def on_probation(self, now: float) -> frozenset[str]:
-        """The workers that shall take no live requests; compares them once an interval.
+        """The workers that shall take no live requests; compares those of each shard in turn.
 
         Returns:
             The same set as long as nothing has changed.
         """
-        if now - self._judged_at >= self._settings.interval_s:
-            self._judged_at = now
-            self._judge(now)
+        if now >= self._judge_at and self._live:
+            if not self._next:
+                self._next = list(self._live)
+            shards, self._next = self._next[:SHARDS_AT_ONCE], self._next[SHARDS_AT_ONCE:]
+            self._judge_at = now + self._settings.interval_s * len(shards) / len(self._live)
+            self._judge(shards, now)
         return self._on
 
     def take(self, shard: int, now: float) -> str | None:
@@ -128,30 +136,32 @@ class Probation:
                 return worker
         return None
 
-    def _judge(self, now: float) -> None:
-        records = self._records(now)
+    def _judge(self, shards: list[int], now: float) -> None:
         on = set(self._on)
         for worker in sorted(on):
-            if self._has_recovered(worker, records, now):
+            if self._has_recovered(worker, now):
                 on.discard(worker)
                 self._end(worker, now)
         found: list[tuple[float, str]] = []
-        for worker in self._serves.keys() - self._on:
-            badness = self._badness(worker, records)
-            if badness:
-                found.append((-badness, worker))
+        for shard in shards:
+            records = self._records(shard, now)
+            for worker in records.keys() - self._on:
+                badness = self._badness(worker, records)
+                if badness:
+                    found.append((-badness, worker))
         for _, worker in sorted(found):  # the worst first
-            if self._may_add(worker, on):
+            if worker not in on and self._may_add(worker, on):
                 on.add(worker)
                 self._begin(worker, now)
         if on != self._on:
             self._on = frozenset(on)
 
-    def _records(self, now: float) -> dict[tuple[str, int], _Record]:
+    def _records(self, shard: int, now: float) -> dict[str, _Record]:
         settings = self._settings
         oldest = now - settings.window_s
         records = {}
-        for (worker, shard), calls in self._calls.items():
+        for worker in self._live[shard]:
+            calls = self._calls.get((worker, shard), _NO_CALLS)
             # Trials are few, and are kept until the next: they all belong to this probation.
             while calls and calls[0][0] < oldest and worker not in self._on:
                 calls.popleft()
@@ -162,45 +172,32 @@ class Probation:
             rank = int(settings.latency_percentile / 100 * num_ok)
             latency_s = times[min(rank, num_ok - 1)] if num_ok else 0.0
             failure_rate = 100 * (len(times) - num_ok) / len(times)
-            records[worker, shard] = _Record(latency_s, failure_rate, len(times))
+            records[worker] = _Record(latency_s, failure_rate)
         return records
 
-    def _badness(self, worker: str, records: dict[tuple[str, int], _Record]) -> float | None:
-        """How far a worker is out on its worst shard; 0 if on none, None with none to compare."""
+    def _badness(self, worker: str, records: dict[str, _Record]) -> float | None:
+        """How far a worker is out among a shard's; 0 if it is not, None with none to compare."""
         settings = self._settings
-        worst: float | None = None
-        for shard in self._serves[worker]:
-            own = records.get((worker, shard))
-            if own is None:
-                continue
-            others = [
-                record
-                for other in self._live[shard]
-                if other != worker
-                and other not in self._on
-                and (record := records.get((other, shard))) is not None
-            ]
-            if not others:
-                continue
-            rate = median(other.failure_rate for other in others)
-            if own.failure_rate >= settings.failure_rate_threshold and own.failure_rate > 2 * rate:
-                return math.inf
-            usual_s = median(other.latency_s for other in others)
-            least_s = max(
-                settings.latency_factor * usual_s, usual_s + settings.min_excess_ms / 1000
-            )
-            badness = own.latency_s / least_s if own.latency_s >= least_s else 0.0
-            worst = badness if worst is None else max(worst, badness)
-        return worst
+        own = records.get(worker)
+        others = [
+            record for other, record in records.items() if other != worker and other not in self._on
+        ]
+        if own is None or not others:
+            return None
+        rate = median(other.failure_rate for other in others)
+        if own.failure_rate >= settings.failure_rate_threshold and own.failure_rate > 2 * rate:
+            return math.inf
+        usual_s = median(other.latency_s for other in others)
+        least_s = max(settings.latency_factor * usual_s, usual_s + settings.min_excess_ms / 1000)
+        return own.latency_s / least_s if own.latency_s >= least_s else 0.0
 
-    def _has_recovered(
-        self, worker: str, records: dict[tuple[str, int], _Record], now: float
-    ) -> bool:
+    def _has_recovered(self, worker: str, now: float) -> bool:
         sheet = self._sheets[worker]
         if now - sheet.since < self._least_s(sheet):
             return False
         # Its calls were forgotten as it began, so these are its trials.
-        return self._badness(worker, records) == 0
+        found = {self._badness(worker, self._records(shard, now)) for shard in self._serves[worker]}
+        return found <= {0.0, None} and 0.0 in found
 
     def _least_s(self, sheet: _Sheet) -> float:
         settings = self._settings

@@ -11,7 +11,7 @@ class Sampler:
     and would be taken too often. It is drawn, so that no period in the load can hide behind it.
     """
 
-    __slots__ = ("_num", "_rng", "_skip", "_step", "_target", "_until")
+    __slots__ = ("_num_seen", "_num_taken", "_rng", "_since", "_skip", "_step", "_target")
 
     def __init__(self, target_per_s: float, rng: Callable[[], float]) -> None:
         """Take about `target_per_s` queries a second.
@@ -24,24 +24,26 @@ class Sampler:
         self._rng = rng
         self._step = 1.0  # queries for each that is taken
         self._skip = 0  # until the next that is taken
-        self._num = 0  # taken since the step was set
-        self._until = float("-inf")
+        self._since = float("-inf")
+        self._num_seen = 0  # since then
+        self._num_taken = 0  # since the step was set
 
     def takes(self, now: float) -> bool:
         """Whether the query that starts now is one to learn from."""
         if self._skip:
             self._skip -= 1
             return False
-        if now >= self._until:
-            # One second's count sets the next one's step.
-            is_idle = now >= self._until + 1
-            self._step = 1.0 if is_idle else max(1.0, self._step * self._num / self._target)
-            self._num = 0
-            self._until = now + 1
-        elif self._num >= self._target * 2:  # a sudden burst need not be taken whole
-            self._step *= 2
-            self._num = 0
-        self._num += 1
+        elapsed_s = now - self._since
+        if elapsed_s >= 1:
+            # One second's rate sets the next one's step.
+            self._step = max(1.0, self._num_seen / elapsed_s / self._target)
+            self._since = now
+            self._num_seen = self._num_taken = 0
+        elif self._num_taken >= self._target:
+            self._step *= 2  # a sudden burst need not be taken whole
+            self._num_taken = 0
         # Uniform over 0 … 2(step - 1), whose mean is step - 1.
         self._skip = int(self._rng() * (2 * self._step - 1))
+        self._num_seen += self._skip + 1
+        self._num_taken += 1
         return True
