@@ -133,6 +133,16 @@ def test_memory_is_bounded() -> None:
     assert len(late) == 4
 
 
+def test_one_patient_query_does_not_speak_for_all() -> None:
+    """Where hardly anybody waited, the curve ends, instead of resting on a single query."""
+    curve, late = CoverageCurve(), LateReplies()
+    for query_id in range(100):
+        end(late, curve, query_id, until=0.1)
+    end(late, curve, 100)
+    late.on_late(100, 3, 1.5)
+    assert curve.coverage(5000) == pytest.approx(0.3)
+
+
 def test_an_empty_collection_has_no_curve() -> None:
     """Without documents, and before the first query, there is nothing to show."""
     curve, late = CoverageCurve(), LateReplies()
