@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import (
     BaseSettings,
@@ -18,15 +18,10 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from common.config_group import Group as _Group
+from common.config_group import Percent, PositiveFloat, PositiveInt
+from common.config_tail import CoverageSettings, HedgingSettings, ProbationSettings
 from common.errors import ConfigurationError
-
-PositiveFloat = Annotated[float, Field(gt=0)]
-PositiveInt = Annotated[int, Field(gt=0)]
-Percent = Annotated[float, Field(gt=0, le=100)]
-
-
-class _Group(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class RedisSettings(_Group):
@@ -258,6 +253,9 @@ class Settings(BaseSettings):
     gateway: GatewaySettings = GatewaySettings()
     worker: WorkerSettings = WorkerSettings()
     breaker: BreakerSettings = BreakerSettings()
+    hedging: HedgingSettings = HedgingSettings()
+    coverage: CoverageSettings = CoverageSettings()
+    probation: ProbationSettings = ProbationSettings()
     limits: LimitSettings = LimitSettings()
     rank_profiles: dict[str, RankProfile] = Field(
         default_factory=dict, description="Profiles beside the built-in bm25 and noop."

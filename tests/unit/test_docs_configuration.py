@@ -18,7 +18,14 @@ from common.config import RankProfile, Settings, load_settings
 DOCUMENT = Path(__file__).parents[2] / "docs" / "configuration.md"
 BEGIN, END = "<!-- settings: begin -->\n", "<!-- settings: end -->\n"
 
-UNITS = {"_s": "s", "_ms": "ms", "_bytes": "bytes", "_chars": "characters", "_rate_threshold": "%"}
+UNITS = {
+    "_s": "s",
+    "_ms": "ms",
+    "_bytes": "bytes",
+    "_chars": "characters",
+    "_rate_threshold": "%",
+    "_percent": "%",
+}
 BOUNDS = {"gt": "> {}", "ge": "≥ {}", "lt": "< {}", "le": "≤ {}", "min_length": "not empty"}
 TYPES: dict[Any, str] = {
     str: "text",

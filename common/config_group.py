@@ -1,0 +1,16 @@
+"""What the groups of settings share: the form of a group, and the types of its values."""
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+PositiveFloat = Annotated[float, Field(gt=0)]
+PositiveInt = Annotated[int, Field(gt=0)]
+Percent = Annotated[float, Field(gt=0, le=100)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Group(BaseModel):
+    """A section of the settings file: frozen, and without room for what it does not name."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")

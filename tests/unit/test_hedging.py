@@ -1,0 +1,226 @@
+"""When a hedge is sent: the budget against a model, the delay, and the looks of one query."""
+
+import random
+from fractions import Fraction
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from common.config_tail import HedgingSettings
+from gateway.hedging import HedgeBudget, HedgeCounts, HedgeEnd, HedgePolicy, HedgeSchedule
+from gateway.quantile import RELATIVE_ERROR
+
+NUM_LIVE = [2] * 8
+
+
+def learnt(took_s: float = 0.02, num_shards: int = 4, **settings: float) -> HedgePolicy:
+    """A policy that has seen every shard answer after just that time."""
+    policy = HedgePolicy(HedgingSettings.model_validate(settings), num_shards)
+    for shard in range(num_shards):
+        for _ in range(64):
+            policy.record(shard, took_s, 0.0)
+    return policy
+
+
+ratios = st.integers(0, 1000).map(lambda thousandths: Fraction(thousandths, 1000))
+
+
+@given(ratios, st.integers(1, 20), st.lists(st.integers(-30, 60), max_size=100))
+def test_the_budget_is_the_bucket_of_the_model(
+    ratio: Fraction, burst: int, events: list[int]
+) -> None:
+    """Hedges are granted just when an exact bucket has a token, and stay within their bound."""
+    budget = HedgeBudget(float(ratio), burst)
+    tokens = Fraction(burst if ratio else 0)
+    first_copies = hedges = refused = 0
+    for num in events:
+        if num >= 0:  # so many first copies
+            budget.add(num)
+            first_copies += num
+            tokens = min(tokens + num * ratio, Fraction(burst)) if ratio else tokens
+        for _ in range(-num):  # so many attempts at a hedge
+            assert budget.has_token == (tokens >= 1)
+            is_granted = budget.take()
+            assert is_granted == (tokens >= 1)
+            tokens -= is_granted
+            hedges += is_granted
+            refused += not is_granted
+        assert hedges <= ratio * first_copies + burst
+    assert budget.num_refused == refused
+
+
+def test_off_sends_nothing() -> None:
+    """Without extra load there is no delay, no look and no token, not even at first."""
+    policy = learnt(max_extra_load=0.0)
+    assert policy.delay_s(0, 0.0) is None
+    assert policy.first_look(0.0, 1.0) is None
+    assert not policy.budget.take()
+
+
+def test_the_delay_is_the_percentile() -> None:
+    """A shard's delay is the percentile of its own reply times, and never below the floor."""
+    rng = random.Random(8)
+    settings = HedgingSettings(percentile=90.0, min_delay_ms=2.0)
+    policy = HedgePolicy(settings, 3)
+    samples = [rng.lognormvariate(-4, 0.5) for _ in range(2000)]
+    for sample in samples:
+        policy.record(0, sample, 0.0)
+        policy.record(1, 0.000_2, 0.0)
+    delay_s = policy.delay_s(0, 5.0)
+    assert delay_s == pytest.approx(sorted(samples)[1800], rel=2 * RELATIVE_ERROR)
+    assert policy.median_s(0) == pytest.approx(sorted(samples)[1000], rel=2 * RELATIVE_ERROR)
+    assert policy.delay_s(1, 5.0) == 0.002
+    assert policy.delay_s(2, 5.0) is None
+    assert policy.first_look(1.0, 2.0) == 1.002
+
+
+def test_nothing_is_hedged_before_enough_is_known() -> None:
+    """Below the minimum of calls a shard has no delay; soon after it, it has."""
+    policy = HedgePolicy(HedgingSettings(minimum_number_of_calls=50), 1)
+    for _ in range(49):
+        policy.record(0, 0.01, 0.0)
+    assert policy.delay_s(0, 1.9) is None
+    policy.record(0, 0.01, 1.9)
+    assert policy.delay_s(0, 3.8) == pytest.approx(0.01, rel=RELATIVE_ERROR)
+
+
+def test_a_pause_forgets() -> None:
+    """What was learnt longer ago than the window is not used, though nothing came since."""
+    policy = learnt()
+    assert policy.delay_s(0, 1.0) is not None
+    assert policy.delay_s(0, 100.0) is None
+
+
+@pytest.mark.parametrize("true_ms", [4.0, 20.0, 80.0])
+def test_hedges_do_not_cut_off_what_is_learnt(true_ms: float) -> None:
+    """With every slow copy given up soon after its hedge, the delay stays the true percentile.
+
+    It also finds it when it has changed meanwhile, up or down.
+    """
+    rng = random.Random(17)
+    policy = HedgePolicy(HedgingSettings(min_delay_ms=1.0), 1)
+    now = 0.0
+
+    def load(mean_ms: float) -> None:
+        nonlocal now
+        for _ in range(40_000):
+            now += 0.002
+            takes_s = rng.expovariate(1000 / mean_ms)
+            delay_s = policy.delay_s(0, now)
+            policy.budget.add(1)
+            if delay_s is not None and takes_s > delay_s and policy.budget.take():
+                hedge_s = delay_s + rng.expovariate(1000 / mean_ms)
+                if hedge_s < takes_s:
+                    policy.give_up(0, hedge_s, now)
+                    continue
+            policy.record(0, takes_s, now)
+
+    load(20.0)
+    load(true_ms)
+    # -ln(1 - 0.95) means is an exponential's percentile.
+    assert policy.delay_s(0, now) == pytest.approx(2.9957 * true_ms / 1000, rel=0.1)
+
+
+def test_the_walk_of_a_hedge() -> None:
+    """A pending shard is due at its delay and not before, is asked about once, and is allowed."""
+    policy = learnt(0.02)
+    delay_s = policy.delay_s(1, 0.0)
+    assert delay_s is not None
+    assert policy.first_look(1.0, 2.0) == pytest.approx(1 + delay_s)
+    schedule = HedgeSchedule(policy, 1.0, 2.0)
+    early = schedule.look([1, 2], NUM_LIVE, 1.0)
+    assert early.due == []
+    assert early.next_at == pytest.approx(1 + delay_s)
+    assert schedule.look([1, 2], NUM_LIVE, 1 + delay_s) == ([1, 2], None)
+    assert schedule.look([1, 2], NUM_LIVE, 1.5) == ([], None)
+    assert schedule.allow(1, 1.5)
+    assert schedule.look([1], NUM_LIVE, 1.6) == ([], None)
+
+
+def test_a_backed_up_shard_is_looked_at_ever_more_seldom() -> None:
+    """While the message stays queued nothing is sent, and the looks double their distance."""
+    policy = learnt(0.02)
+    schedule = HedgeSchedule(policy, 0.0, 10.0)
+    now, looks = 0.0, []
+    while (look := schedule.look([0], NUM_LIVE, now)).due or look.next_at is not None:
+        if look.due:
+            looks.append(now)
+            again = schedule.on_queued(0, now)
+            if again is None:
+                break
+            now = again
+        else:
+            assert look.next_at is not None
+            now = look.next_at
+    assert 5 < len(looks) < 12
+    assert all(b >= 2 * a for a, b in pairwise(looks))
+    assert policy.budget.take()  # none was spent
+
+
+@pytest.mark.parametrize(("num_live", "is_due"), [(0, False), (1, False), (2, True), (3, True)])
+def test_a_hedge_needs_a_second_replica(num_live: int, is_due: bool) -> None:
+    """With fewer than two live replicas a shard is not due, but is looked at again."""
+    schedule = HedgeSchedule(learnt(), 0.0, 10.0)
+    look = schedule.look([0], [num_live], 1.0)
+    assert bool(look.due) is is_due
+    assert (look.next_at is None) is is_due
+
+
+def test_no_hedge_that_could_not_win() -> None:
+    """When less time is left than the shard's median takes, nothing is due, now or later."""
+    schedule = HedgeSchedule(learnt(0.1), 0.0, 0.19)
+    assert schedule.look([0], NUM_LIVE, 0.11) == ([], None)
+    assert not schedule.allow(0, 0.11)
+    in_time = HedgeSchedule(learnt(0.1), 0.0, 0.25)
+    assert in_time.look([0], NUM_LIVE, 0.11).due == [0]
+
+
+def test_a_spent_budget_stops_hedges_until_it_is_filled() -> None:
+    """Without a token nothing is due, and once first copies have filled the bucket, it is."""
+    policy = learnt(burst=1)
+    assert policy.budget.take()
+    schedule = HedgeSchedule(policy, 0.0, 10.0)
+    look = schedule.look([0, 1], NUM_LIVE, 1.0)
+    assert look.due == []
+    assert look.next_at is not None
+    policy.budget.add(20)
+    look = schedule.look([0, 1], NUM_LIVE, look.next_at)
+    assert look.due == [0, 1]
+    assert [schedule.allow(shard, 3.0) for shard in look.due] == [True, False]
+
+
+@given(
+    st.lists(
+        st.tuples(st.sets(st.integers(0, 3)), st.floats(0, 0.5), st.booleans()),
+        max_size=30,
+    )
+)
+def test_at_most_one_hedge_a_shard(
+    events: list[tuple[set[int], float, bool]],
+) -> None:
+    """Whatever is found at the looks, no shard of a query is hedged twice, nor too soon or late."""
+    policy = learnt(0.02, max_extra_load=1.0, burst=100)
+    schedule = HedgeSchedule(policy, 0.0, 2.0)
+    now, hedged = 0.0, []
+    for pending, step, is_queued in events:
+        now += step
+        look = schedule.look(sorted(pending), NUM_LIVE, now)
+        assert set(look.due) <= pending
+        assert look.next_at is None or look.next_at > now
+        for shard in look.due:
+            assert 0.02 * (1 - RELATIVE_ERROR) <= now < 2.0
+            if is_queued:
+                schedule.on_queued(shard, now)
+            elif schedule.allow(shard, now):
+                hedged.append(shard)
+    assert len(hedged) == len(set(hedged))
+
+
+def test_counts_add_up() -> None:
+    """Each end is counted under its own name, and what is sent by itself."""
+    counts = HedgeCounts().plus_sent(4)
+    for end in HedgeEnd:
+        counts = counts.plus_end(end)
+    assert counts == (4, 1, 1, 1)
