@@ -17,6 +17,14 @@ class Keys:
         """List: search requests that wait for a worker of `shard`."""
         return f"{self.prefix}:search:{shard}"
 
+    def worker_search_queue(self, worker: str) -> str:
+        """List: second copies of searches that one worker has been handed by another."""
+        return f"{self.prefix}:search@{worker}"
+
+    def worker_fetch_queue(self, worker: str) -> str:
+        """List: second copies of fetches that one worker has been handed by another."""
+        return f"{self.prefix}:fetch@{worker}"
+
     def fetch_queue(self, shard: int) -> str:
         """List: fetch requests that wait for a worker of `shard`."""
         return f"{self.prefix}:fetch:{shard}"

@@ -49,6 +49,18 @@ class _Array(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields
     """A type that travels as an array of its parts, each checked when it is read."""
 
 
+class Hedge(_Array, frozen=True):
+    """What makes a request a second copy.
+
+    Attributes:
+        shard: which shard is asked; the first copy's queue tells that by itself.
+        workers: those that may take it, if they have not the first copy.
+    """
+
+    shard: int
+    workers: list[str]
+
+
 class Request(_Array, frozen=True):
     """One request, as it lies in a shard's queue.
 
@@ -59,6 +71,7 @@ class Request(_Array, frozen=True):
         sent_at_us: when the gateway sent it, an instant on the Redis server's clock.
         reply_to: the channel on which the gateway listens.
         payload: a packed `SearchPayload` or `FetchPayload`.
+        hedge: None of a first copy.
     """
 
     kind: int
@@ -67,6 +80,7 @@ class Request(_Array, frozen=True):
     sent_at_us: int
     reply_to: str
     payload: bytes
+    hedge: Hedge | None = None
 
 
 class Reply(_Array, frozen=True):
@@ -81,6 +95,7 @@ class Reply(_Array, frozen=True):
         lane_us: time between pulling and the start of the work, in µs.
         work_us: time that the work took, in µs.
         body: a packed `SearchBody` or `FetchBody` when the status is OK, else a packed `Failure`.
+        is_hedge: whether the request was a second copy.
     """
 
     query_id: int
@@ -91,6 +106,7 @@ class Reply(_Array, frozen=True):
     lane_us: int
     work_us: int
     body: bytes
+    is_hedge: bool = False
 
 
 class Cancellation(_Array, frozen=True):

@@ -31,6 +31,8 @@ def admit(
         raise BadRequestError(
             "minimum_coverage", f"is {query.minimum_coverage:g}; it must be from 0 to 1"
         )
+    if not 0 < query.wait_for <= 1:
+        raise BadRequestError("wait_for", f"is {query.wait_for:g}; it must be above 0, up to 1")
     for field, text in (("query", query.query), ("filter", query.filter)):
         if len(text) > settings.max_query_chars:
             raise TooLargeError(

@@ -6,6 +6,7 @@ from common.outcome import Outcome
 from gateway.result import Coverage
 
 _OK = Outcome.OK
+_ENOUGH = "enough"  # why parts of a query that is answered are cancelled
 _NONE = dict.fromkeys(Outcome, 0)
 
 
@@ -48,7 +49,8 @@ def measure_coverage(
     for shard, outcome in enumerate(outcomes):
         if outcome is _OK:
             continue
-        degraded[outcome.value] = degraded.get(outcome.value, 0) + 1
+        name = _ENOUGH if outcome is Outcome.CANCELLED else outcome.value
+        degraded[name] = degraded.get(name, 0) + 1
         known = last_known[shard]
         if known is None:
             num_unknown += 1

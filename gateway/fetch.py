@@ -8,6 +8,7 @@ from common.server_clock import ServerClock
 from common.wire import FetchBody, FetchPayload, Kind, Request, pack_body, pack_request
 from common.wire import unpack_fetch_body as unpack
 from gateway.gather import NO_TIME, Gather, Settled
+from gateway.hedger import Hedger, Watched
 from gateway.latency import FetchReserve
 from gateway.result import FetchReport, Hit
 from gateway.transport import Transport
@@ -17,6 +18,7 @@ class Fetcher:
     """The second scatter of a query: only the owners of the top k are asked.
 
     Attributes:
+        hedger: sends second copies of what is late.
         reserve: how much of a deadline to keep for it, learnt from the recent past.
     """
 
@@ -26,8 +28,10 @@ class Fetcher:
         clock: ServerClock,
         reply_to: str,
         next_id: Callable[[], int],
+        hedger: Hedger,
     ) -> None:
         """Fetch over `transport`, and have the replies sent to `reply_to`."""
+        self.hedger = hedger
         self.reserve = FetchReserve()
         self._transport = transport
         self._clock = clock
@@ -117,18 +121,19 @@ class Fetcher:
             else:
                 for shard, ids in wanted.items():
                     payload = pack_body(FetchPayload(uid, ids, fields, profile))
-                    message = pack_request(
-                        Request(
-                            *(Kind.FETCH, query_id, expires_at_ms, sent_at_us, self._reply_to),
-                            payload,
-                        )
+                    request = Request(
+                        *(Kind.FETCH, query_id, expires_at_ms, sent_at_us, self._reply_to),
+                        payload,
                     )
+                    message, asked = pack_request(request), (shard,)
                     gather.sent(
-                        self._transport.scatter(Kind.FETCH, query_id, (shard,), message, gather)
+                        self._transport.scatter(Kind.FETCH, query_id, asked, message, gather)
                     )
+                    self.hedger.watch(Watched(gather, asked, request, message, now, deadline))
                 await gather.wait(deadline)
         finally:
             self._transport.release(query_id)
             if gather.open:
                 self._transport.cancel(query_id, gather.open, expires_at_ms)
+            self.hedger.learn(gather, self._loop.time())
         return gather.settled

@@ -1,6 +1,7 @@
 """Collects one scatter's replies until every shard has ended, or the deadline falls."""
 
 import asyncio
+import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
@@ -16,6 +17,7 @@ _STATUS_OK: Final = Status.OK.value
 
 
 ROUND_TRIP_S = 0.05  # a server that has not answered a push by then does not answer
+ENOUGH = "enough"  # a `Settled.code`: enough of the documents was covered without this shard
 NO_TIME = "no_time"  # a `Settled.code`: the caller's deadline was too short for any shard
 
 
@@ -24,7 +26,7 @@ class Settled(msgspec.Struct, frozen=True, gc=False):
 
     Attributes:
         body: what `unpack` made of the reply's body; None unless the outcome is ok.
-        code: the failure's code, where the worker named one, or `NO_TIME`; else "".
+        code: the failure's code, where the worker named one, `NO_TIME` or `ENOUGH`; else "".
         reply: the reply's timings; None when none came in time.
         took_s: time from the scatter to the end of this part, in s.
     """
@@ -38,6 +40,9 @@ class Settled(msgspec.Struct, frozen=True, gc=False):
     took_s: float
 
 
+OnHedgeEnd = Callable[[int, Settled], None]
+
+
 class Gather:
     """The replies to one scatter, in arrival order; a `ReplySink`.
 
@@ -45,21 +50,33 @@ class Gather:
     comes later (a duplicate, a reply after the deadline) is dropped. Time is the loop's.
 
     Attributes:
+        asked: the shards that were asked.
         settled: shard → how its part ended, of those that have.
+        num_ok: parts that are ok.
+        hedged: shard → time from the scatter to its second copy, in s.
     """
 
-    __slots__ = (*("_done", "_loop", "_open", "_sent", "_started", "_timer", "_unpack", "settled"),)
+    __slots__ = (
+        *("_done", "_ends_at", "_loop", "_on_hedge_ends", "_open", "_sent", "_started", "_timer"),
+        *("_unpack", "_until", "asked", "hedged", "num_ok", "settled"),
+    )
 
     def __init__(self, shards: Iterable[int], unpack: Callable[[bytes], Any]) -> None:
         """Expect one reply from each of `shards`, whose body `unpack` reads."""
         self._loop = asyncio.get_running_loop()
         self._started = self._loop.time()
-        self._open = set(shards)
+        self.asked = frozenset(shards)
+        self._open = set(self.asked)
+        self._on_hedge_ends: dict[int, OnHedgeEnd] = {}
         self._sent: list[Mapping[int, int]] = []
         self._unpack = unpack
         self._done: asyncio.Future[None] = self._loop.create_future()
         self._timer: asyncio.TimerHandle | None = None
+        self._ends_at = math.inf
+        self._until: Callable[[], float] | None = None
         self.settled: dict[int, Settled] = {}
+        self.hedged: dict[int, float] = {}
+        self.num_ok = 0
 
     def sent(self, backlogs: Mapping[int, int]) -> None:
         """Requests have left, of which `Transport.scatter` has returned this."""
@@ -72,16 +89,37 @@ class Gather:
         """
         if not self._open:
             return
+        self._ends_at = deadline
         self._timer = self._loop.call_at(deadline, self._expire)
         try:
             await self._done
         finally:
             self._timer.cancel()
 
+    def stop_when(self, until: Callable[[], float]) -> None:
+        """Wait until the instant that `until` tells, asked anew after each shard that is ok."""
+        self._until = until
+
+    def hedge(self, shard: int, after_s: float, on_end: OnHedgeEnd) -> None:
+        """A second copy was sent, `after_s` after the first; `on_end` is told what came of both."""
+        self.hedged[shard] = after_s
+        self._on_hedge_ends[shard] = on_end
+
+    @property
+    def num_open(self) -> int:
+        """How many shards' parts have not ended."""
+        return len(self._open)
+
     @property
     def open(self) -> frozenset[int]:
         """Shards whose part has not ended."""
         return frozenset(self._open)
+
+    def cancelled(self) -> list[int]:
+        """Shards that nobody has waited for to their end."""
+        if self.num_ok == len(self.settled):
+            return []
+        return [shard for shard, part in self.settled.items() if part.outcome is Outcome.CANCELLED]
 
     def end(self, outcome: Outcome, reason: str, code: str = "") -> None:
         """Nobody waits any more: what is open ends so."""
@@ -141,5 +179,22 @@ class Gather:
     def _settle(self, shard: int, part: Settled) -> None:
         self.settled[shard] = part
         self._open.discard(shard)
+        if part.outcome is _OK:
+            self.num_ok += 1
+            if self._until is not None and self._open:
+                self._consider(self._until())
+        if self._on_hedge_ends and shard in self._on_hedge_ends:
+            self._on_hedge_ends.pop(shard)(shard, part)
         if not self._open and not self._done.done():
             self._done.set_result(None)
+
+    def _consider(self, until: float) -> None:
+        if until >= self._ends_at or self._timer is None:
+            return
+        self._timer.cancel()
+        self._ends_at = until
+        # Not at once: what has arrived together with this reply counts too.
+        self._timer = self._loop.call_at(until, self._stop)
+
+    def _stop(self) -> None:
+        self.end(Outcome.CANCELLED, "enough of the documents was covered without it", ENOUGH)

@@ -22,7 +22,7 @@ from enum import StrEnum
 from typing import Final, NamedTuple
 
 from common.config_tail import HedgingSettings
-from gateway.quantile import NUM_PARTS, QuantileSketch
+from gateway.quantile import NUM_PARTS, RELATIVE_ERROR, QuantileSketch
 
 MIN_REPLICAS: Final = 2  # live ones, for a hedge to make sense
 
@@ -187,7 +187,11 @@ class HedgePolicy:
         self._until_refresh[shard] = _FIRST_REFRESH if is_first else _REFRESH
         self._stale_at[shard] = now + self._stale_s
         delay_s, median_s = self._sketches[shard].quantiles(self._quantiles, now)
-        self._delays[shard] = math.inf if delay_s is None else max(delay_s, self.min_delay_s)
+        if delay_s is not None:
+            # The upper end of what the percentile may be: where all replies take alike, a hair too
+            # early is too early for every one of them.
+            delay_s = max(delay_s / (1 - RELATIVE_ERROR), self.min_delay_s)
+        self._delays[shard] = math.inf if delay_s is None else delay_s
         self._medians[shard] = median_s or 0.0
         self._shortest = min(self._delays)
 

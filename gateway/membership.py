@@ -16,6 +16,7 @@ class Membership:
 
     Attributes:
         live: for each shard, whether a live worker serves it.
+        num_live: for each shard, how many live workers serve it.
         workers: the live workers' last heartbeats, by id.
         document_counts: collection uid → for each shard, the documents it last reported or None.
         refreshed_at: when the last look began that succeeded, an instant of the event loop's
@@ -42,6 +43,7 @@ class Membership:
             uids: the collections whose documents are counted.
         """
         self.live = [False] * num_shards
+        self.num_live = [0] * num_shards
         self.workers: dict[str, Heartbeat] = {}
         self.document_counts: dict[str, list[int | None]] = {}
         self.refreshed_at = -math.inf
@@ -56,6 +58,10 @@ class Membership:
         """For each shard, how many documents of the collection it last reported; None if never."""
         counts = self.document_counts.get(uid)
         return counts if counts is not None else [None] * len(self.live)
+
+    def workers_of(self, shard: int) -> list[str]:
+        """Ids of the live workers that serve a shard."""
+        return [worker for worker, heartbeat in self.workers.items() if shard in heartbeat.shards]
 
     def replicas_of(self, shard: int) -> set[str]:
         """Ids of the replicas of a shard that live workers serve."""
@@ -103,8 +109,8 @@ class Membership:
             for worker, heartbeat in heartbeats.items()
             if now_ms - heartbeat.beat_at_ms < self._expiry_ms
         }
-        served = {shard for heartbeat in self.workers.values() for shard in heartbeat.shards}
-        self.live = [shard in served for shard in range(len(self.live))]
+        self.num_live = [len(self.workers_of(shard)) for shard in range(len(self.live))]
+        self.live = [num > 0 for num in self.num_live]
         self.document_counts = {
             uid: [by_shard.get(shard) for shard in range(len(self.live))]
             for uid, by_shard in counts.items()

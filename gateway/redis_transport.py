@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -12,7 +12,7 @@ from common.config import LimitSettings, RedisSettings
 from common.endpoint import Endpoint
 from common.errors import RedisUnavailableError, WireError
 from common.keys import Keys
-from common.link import Handshake, Link, OnReply, pack_for_each, unanswered
+from common.link import Handshake, Link, OnReply, pack, pack_for_each, unanswered
 from common.server_clock import ServerClock, keep_clock, read_clock
 from common.telemetry import Counters, Throttle
 from common.wire import Cancellation, Kind, pack_cancellation, unpack_replies
@@ -23,6 +23,10 @@ log = structlog.get_logger()
 # Queries in one write. With all of a turn in one, gateway and workers take turns in idling: at 32
 # in flight, 16 a write bring half as many answers again.
 MAX_COALESCED = 16
+
+
+# Entries of a queue that are compared, at 10 ns or so each, to see whether a request is among them.
+MOST_LOOKED_AT = 256
 
 
 class _Queue(NamedTuple):
@@ -139,6 +143,46 @@ class RedisTransport:
         if self._num_waiting == MAX_COALESCED:
             self._push_waiting()
         return batch.backlogs
+
+    def ask_queue(
+        self, kind: Kind, shard: int, message: bytes, on_answer: Callable[[bool], None]
+    ) -> None:
+        """Look for a request in its queue; see `Transport.ask_queue`.
+
+        A queue that is longer than a look should cost counts as backed up, without a look.
+        """
+        key = self._queue(kind, shard).key
+        is_long = False
+
+        def on_length(length: Any) -> None:
+            nonlocal is_long
+            is_long = isinstance(length, int) and length > MOST_LOOKED_AT
+
+        def on_position(position: Any) -> None:
+            if position is None:
+                on_answer(is_long)
+            elif isinstance(position, int):
+                on_answer(True)
+
+        self._push.send(pack("LLEN", key), on_length)
+        self._push.send(pack("LPOS", key, message, "MAXLEN", MOST_LOOKED_AT), on_position)
+
+    def hedge(self, kind: Kind, shard: int, message: bytes) -> None:
+        """Push a second copy; see `Transport.hedge`."""
+        queue = self._queue(kind, shard)
+        self._push.send_now([unanswered("LPUSH", queue.key, message), queue.expire], [])
+
+    def withdraw(
+        self, kind: Kind, shard: int, message: bytes, on_answer: Callable[[bool], None]
+    ) -> None:
+        """Remove a second copy from its queue; see `Transport.withdraw`."""
+
+        def on_removed(removed: Any) -> None:
+            if isinstance(removed, int):
+                on_answer(removed > 0)
+
+        key = self._queue(kind, shard).key
+        self._push.send(pack("LREM", key, 1, message), on_removed)
 
     def cancel(self, query_id: int, shards: Iterable[int], expires_at_ms: int) -> None:
         """Tell the shards' workers; see `Transport.cancel`."""

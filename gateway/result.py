@@ -19,6 +19,8 @@ class SearchQuery(msgspec.Struct, frozen=True, gc=False):
         filter: a query that hits must match without it counting in their score, or "".
         fields: names of the fields wanted in each hit; True for all, False for none.
         minimum_coverage: least share of the documents that an answer must reflect, 0 to 1.
+        wait_for: share of the documents that is enough, above 0 to 1: once it is covered, the rest
+            is waited for only a part of the time left.
         explain: whether every shard is detailed in the result, or only those not ok.
         syntax: whether a syntax error is repaired ("lenient") or refused ("strict").
     """
@@ -31,6 +33,7 @@ class SearchQuery(msgspec.Struct, frozen=True, gc=False):
     filter: str = ""
     fields: tuple[str, ...] | bool = True
     minimum_coverage: float = 0.0
+    wait_for: float = 1.0
     explain: bool = False
     syntax: Literal["lenient", "strict"] = "lenient"
 
@@ -57,7 +60,8 @@ class Coverage(msgspec.Struct, frozen=True, gc=False):
     Attributes:
         documents: documents searched.
         documents_total: documents in the collection.
-        degraded: outcome → number of shards that ended so, for those that are not ok.
+        degraded: outcome → number of shards that ended so, for those that are not ok; those that
+            were cancelled since enough was there count as `enough`.
     """
 
     documents: int
@@ -90,6 +94,8 @@ class ShardDetail(msgspec.Struct, frozen=True, gc=False):
     work_us: int = 0
     took_us: int = 0
     breaker: str = ""
+    hedged_us: int = 0
+    is_hedge: bool = False
 
 
 class FetchReport(msgspec.Struct, frozen=True, gc=False):
@@ -173,4 +179,6 @@ def _detail_json(detail: ShardDetail) -> dict[str, Any]:
         "work_us": detail.work_us,
         "took_us": detail.took_us,
         "breaker": detail.breaker,
+        "hedged_us": detail.hedged_us,
+        "is_hedge": detail.is_hedge,
     }

@@ -1,12 +1,14 @@
 """The walk of one query: admit, plan, scatter, gather, merge, fetch, respond."""
 
 import asyncio
+import random
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Final, Protocol
 
 from common.collection import Collection
 from common.config import GatewaySettings, RankProfile
+from common.config_tail import CoverageSettings, HedgingSettings
 from common.errors import InsufficientCoverageError
 from common.outcome import Outcome
 from common.server_clock import ServerClock
@@ -23,8 +25,11 @@ from common.wire import (
 from gateway.admit import admit
 from gateway.breakers import Breakers
 from gateway.coverage import count_outcomes, measure_coverage
+from gateway.enough import Enough
 from gateway.fetch import Fetcher
-from gateway.gather import NO_TIME, Gather, Settled
+from gateway.gather import NO_TIME, Gather
+from gateway.hedger import Hedger, Watched
+from gateway.hedging import HedgePolicy
 from gateway.latency import AnswerReserve
 from gateway.merge import merge
 from gateway.plan import Plan, make_plan
@@ -36,11 +41,13 @@ from gateway.result import (
     ShardDetail,
     TotalHits,
 )
+from gateway.sampling import Sampler
 from gateway.transport import Transport
 
 # An enum's member is looked up through a descriptor in Python 3.11: five times a global's price.
 _OK: Final = Outcome.OK
 _SEARCH: Final = Kind.SEARCH
+SAMPLES_PER_S = 200.0  # queries that are learnt from; more say no more
 _LANE_NAMES = {lane.value: "" if lane is Lane.NONE else lane.name.lower() for lane in Lane}
 
 
@@ -50,6 +57,13 @@ class View(Protocol):
     @property
     def live(self) -> Sequence[bool]:
         """For each shard, whether a live worker serves it."""
+
+    @property
+    def num_live(self) -> Sequence[int]:
+        """For each shard, how many live workers serve it."""
+
+    def workers_of(self, shard: int) -> list[str]:
+        """The live workers that serve a shard."""
 
     def counts_of(self, uid: str) -> Sequence[int | None]:
         """For each shard, how many documents of a collection it last reported; None if never."""
@@ -68,13 +82,22 @@ class Searcher:
         breakers: Breakers,
         settings: GatewaySettings,
         profiles: dict[str, RankProfile],
+        hedging: HedgingSettings,
+        coverage: CoverageSettings,
     ) -> None:
         """Search over `transport`, asking the shards that `view` and `breakers` let through."""
+        num_shards = len(breakers)
+        self.hedger = Hedger(_SEARCH, transport, HedgePolicy(hedging, num_shards), view)
+        self._coverage = coverage
+        self._sampler = Sampler(SAMPLES_PER_S, random.random)
         self.num_in_flight = 0
         self._is_idle = asyncio.Event()
         self._is_idle.set()
         self._answer_reserve = AnswerReserve()
-        self.fetcher = Fetcher(transport, clock, reply_to, next_id)
+        self.fetcher = Fetcher(
+            *(transport, clock, reply_to, next_id),
+            Hedger(Kind.FETCH, transport, HedgePolicy(hedging, num_shards), view),
+        )
         self._transport = transport
         self._clock = clock
         self._reply_to = reply_to
@@ -101,7 +124,8 @@ class Searcher:
         self.num_in_flight += 1
         self._is_idle.clear()
         try:
-            settled = await self._scatter_gather(query, collection, profile, plan, deadline)
+            gather = await self._scatter_gather(query, collection, profile, plan, deadline)
+            settled = gather.settled
             bodies = {shard: part.body for shard, part in settled.items() if part.outcome is _OK}
             hits = merge(
                 [(shard, body.ids, body.scores) for shard, body in bodies.items()], query.k
@@ -114,7 +138,7 @@ class Searcher:
         if (now := self._loop.time()) > deadline:
             self._answer_reserve.record(now - deadline)
         return self._respond(
-            query, collection, plan, settled, bodies, hits, fetch, warnings, started
+            query, collection, plan, gather, bodies, hits, fetch, warnings, started
         )
 
     async def drain(self, timeout_s: float) -> None:
@@ -130,27 +154,21 @@ class Searcher:
         profile: str,
         plan: Plan,
         deadline: float,
-    ) -> dict[int, Settled]:
+    ) -> Gather:
         now = self._loop.time()
         if query.fields is not False:
             deadline -= self.fetcher.reserve.reserve_s(deadline - now)
         query_id = self._next_id()
         expires_at_ms = self._clock.server_us(deadline) // 1000
-        message = pack_request(
-            Request(
-                _SEARCH,
-                query_id,
-                expires_at_ms,
-                self._clock.server_us(now),
-                self._reply_to,
-                pack_body(
-                    SearchPayload(
-                        *(collection.uid, query.query, query.k, profile),
-                        *(query.filter, query.syntax == "strict"),
-                    )
-                ),
-            )
+        payload = SearchPayload(
+            *(collection.uid, query.query, query.k, profile),
+            *(query.filter, query.syntax == "strict"),
         )
+        request = Request(
+            *(_SEARCH, query_id, expires_at_ms, self._clock.server_us(now), self._reply_to),
+            pack_body(payload),
+        )
+        message = pack_request(request)
         gather = Gather(plan.shards, unpack_search_body)
         try:
             if deadline <= now:  # a request that has expired is not worth sending
@@ -159,14 +177,38 @@ class Searcher:
                 gather.sent(
                     self._transport.scatter(_SEARCH, query_id, plan.shards, message, gather)
                 )
+                if query.wait_for < 1:
+                    gather.stop_when(self._until(query, collection, gather, deadline))
+                self.hedger.watch(Watched(gather, plan.shards, request, message, now, deadline))
                 await gather.wait(deadline)
         finally:
             self._transport.release(query_id)
-            if gather.open:
-                self._transport.cancel(query_id, gather.open, expires_at_ms)
-                gather.end(Outcome.CANCELLED, "the caller has left")
-            self._breakers.finish(plan.shards, plan.permits, gather.settled, self._loop.time())
-        return gather.settled
+            gather.end(Outcome.CANCELLED, "the caller has left")
+            if unwanted := gather.cancelled():
+                self._transport.cancel(query_id, unwanted, expires_at_ms)
+            now = self._loop.time()
+            self._breakers.finish(plan.shards, plan.permits, gather.settled, now)
+            if self._sampler.takes(now):
+                self.hedger.learn(gather, now)
+        return gather
+
+    def _until(
+        self, query: SearchQuery, collection: Collection, gather: Gather, deadline: float
+    ) -> Callable[[], float]:
+        """Tells, after each reply, until when the rest is waited for."""
+        enough = Enough(query.wait_for, self._coverage)
+        counts = self._view.counts_of(collection.uid)
+        known = [count for count in counts if count is not None]
+        total = round(sum(known) * len(counts) / len(known)) if known else 0
+
+        def until() -> float:
+            covered = sum(
+                part.body.documents for part in gather.settled.values() if part.outcome is _OK
+            )
+            num_open, now = gather.num_open, self._loop.time()
+            return enough.until(covered, total, num_open, len(gather.asked), now, deadline)
+
+        return until
 
     async def _fetch(
         self,
@@ -188,13 +230,14 @@ class Searcher:
         query: SearchQuery,
         collection: Collection,
         plan: Plan,
-        settled: dict[int, Settled],
+        gather: Gather,
         bodies: dict[int, SearchBody],
         hits: list[Hit],
         fetch: FetchReport | None,
         warnings: tuple[str, ...],
         started: float,
     ) -> SearchResult:
+        settled = gather.settled
         outcomes = [
             settled[shard].outcome if shard in settled else plan.settled[shard][0]
             for shard in self._breakers.shards
@@ -213,7 +256,7 @@ class Searcher:
             outcomes=count_outcomes(outcomes),
             detail=[]
             if coverage.is_full and not query.explain
-            else self._detail(query, plan, settled, outcomes),
+            else self._detail(query, plan, gather, outcomes),
             took_ms=(self._loop.time() - started) * 1000,
             deadline_ms=query.deadline_ms,
             fetch=fetch,
@@ -233,7 +276,7 @@ class Searcher:
         self,
         query: SearchQuery,
         plan: Plan,
-        settled: dict[int, Settled],
+        gather: Gather,
         outcomes: list[Outcome],
     ) -> list[ShardDetail]:
         now = self._loop.time()
@@ -242,7 +285,7 @@ class Searcher:
             if outcome is _OK and not query.explain:
                 continue
             breaker = self._breakers[shard].state(now).value
-            part = settled.get(shard)
+            part = gather.settled.get(shard)
             if part is None:
                 reason = plan.settled[shard][1]
                 details.append(ShardDetail(shard, outcome, reason, breaker=breaker))
@@ -260,6 +303,8 @@ class Searcher:
                     work_us=reply.work_us if reply else 0,
                     took_us=int(part.took_s * 1e6),
                     breaker=breaker,
+                    hedged_us=int(gather.hedged.get(shard, 0.0) * 1e6),
+                    is_hedge=reply is not None and reply.is_hedge,
                 )
             )
         return details

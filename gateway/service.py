@@ -101,6 +101,8 @@ class Gateway:
             breakers=self._breakers,
             settings=settings.gateway,
             profiles=settings.rank_profiles,
+            hedging=settings.hedging,
+            coverage=settings.coverage,
         )
 
     @classmethod
@@ -274,6 +276,10 @@ class Gateway:
                 "in_flight": self._searcher.num_in_flight,
                 "counters": self._transport.counters.as_dict(),
                 "loop": self._lag.as_dict(),
+                "hedges": {
+                    "search": self._searcher.hedger.as_dict(),
+                    "fetch": self._searcher.fetcher.hedger.as_dict(),
+                },
                 "clock_error_us": round(self._transport.clock.error_us, 1),
             },
         )

@@ -1,6 +1,6 @@
 """What the gather core needs of the network, so that the same core runs over Redis and in tests."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
 from common.wire import Kind, Reply
@@ -38,6 +38,33 @@ class Transport(Protocol):
         Returns:
             Shard → how many requests lay in its queue once this one did. A shard is in it as
             soon as that is known.
+        """
+
+    def ask_queue(
+        self, kind: Kind, shard: int, message: bytes, on_answer: Callable[[bool], None]
+    ) -> None:
+        """Ask whether a request that was sent to a shard still waits in its queue.
+
+        Args:
+            kind: what was asked for; says which queue of the shard.
+            shard: which shard.
+            message: the packed request.
+            on_answer: given the answer; never called when none can be had.
+        """
+
+    def hedge(self, kind: Kind, shard: int, message: bytes) -> None:
+        """Send a second copy, ahead of all that waits in the shard's queue."""
+
+    def withdraw(
+        self, kind: Kind, shard: int, message: bytes, on_answer: Callable[[bool], None]
+    ) -> None:
+        """Take a second copy off the queue again.
+
+        Args:
+            kind: what was asked for; says which queue of the shard.
+            shard: which shard.
+            message: the packed copy.
+            on_answer: told whether it was still there; never called when that cannot be known.
         """
 
     def cancel(self, query_id: int, shards: Iterable[int], expires_at_ms: int) -> None:

@@ -17,6 +17,8 @@ LONGEST_BLOCK_S = 1.0
 PAUSE_AFTER_ERROR_S = 0.2
 MAX_POPS = 8  # in one pull; each that finds nothing costs the server half a microsecond
 
+OWN_QUEUE = -1  # stands for the shard of what lies in a worker's own queue
+
 Handle = Callable[[int, list[bytes]], None]
 
 
@@ -53,6 +55,7 @@ class Consumer:
         lane: Room,
         handle: Handle,
         replier: Replier | None = None,
+        own_queue: str | None = None,
     ) -> None:
         """Describe the loop; `run` runs it.
 
@@ -63,12 +66,16 @@ class Consumer:
             control: another link, to end a blocking pop at once when draining.
             queues: queue key → shard.
             lane: says how many requests may be pulled.
-            handle: given the shard and the packed requests of one pop.
+            handle: given the shard, or `OWN_QUEUE`, and the packed requests of one pop.
             replier: to which `handle` adds what it can answer at once.
+            own_queue: key of a queue for this worker alone, in which each request says its shard.
         """
         self._link = Link(endpoint, name=name, silence_s=silence_s, on_connect=self._learn_id)
         self._control = control
         self._shards = {key.encode(): shard for key, shard in queues.items()}
+        self._max_pops = min(len(self._shards), MAX_POPS)
+        if own_queue is not None:  # hardly ever is there something in it
+            self._shards[own_queue.encode()] = OWN_QUEUE
         self._keys = list(self._shards)
         self._lane = lane
         self._handle = handle
@@ -109,7 +116,7 @@ class Consumer:
     def withhold(self, shards: frozenset[int]) -> None:
         """Pull nothing for these shards, and for all others again."""
         self._withheld = shards
-        if shards >= set(self._shards.values()):
+        if shards >= set(self._shards.values()) - {OWN_QUEUE}:
             self._has_queues.clear()
         else:
             self._has_queues.set()
@@ -137,7 +144,7 @@ class Consumer:
         keys = self._keys
         if self._withheld:
             keys = [key for key in keys if self._shards[key] not in self._withheld]
-        num_pops = self._num_pops = min(len(keys), room, MAX_POPS)
+        num_pops = self._num_pops = min(len(keys), room, self._max_pops)
         commands = []
         # Without this connection they are left to the replier's own.
         if self._replier is not None and self._link.is_connected:

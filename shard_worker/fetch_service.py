@@ -58,6 +58,7 @@ class FetchService:
         counters: Counters,
         in_flight: InFlight,
         ledger: Ledger,
+        hand_over: Callable[[Request], None],
         max_message_bytes: int,
     ) -> None:
         """Read with `read(shard, uid, ids)`; enrich by the profile's function in `enrichers`."""
@@ -68,6 +69,7 @@ class FetchService:
         self._enrichers = enrichers
         self._counters = counters
         self._in_flight = in_flight
+        self._hand_over = hand_over
         self._ledger = ledger
         self._max_bytes = max_message_bytes
         self._throttle = Throttle(60.0)
@@ -88,6 +90,8 @@ class FetchService:
                 if self._throttle.allows("malformed", now):
                     log.warning("request_malformed", error=str(error))
                 continue
+            if request.hedge is not None:
+                shard = request.hedge.shard
             if request.expires_at_ms * 1000 <= now_us:
                 self._counters.add("expired_at_pull")
                 self._ledger.add(End.DROPPED.value, 0)
@@ -95,6 +99,9 @@ class FetchService:
             if self._in_flight.is_unwanted(shard, request):
                 self._counters.add("cancelled_at_pull")
                 self._ledger.add(End.DROPPED.value, 0)
+                continue
+            if request.hedge is not None and self._in_flight.has(shard, request):
+                self._hand_over(request)
                 continue
             key = (request.reply_to, request.query_id, shard)
             task = asyncio.create_task(
@@ -160,6 +167,7 @@ class FetchService:
             Reply(
                 *(request.query_id, shard, status, Lane.THREAD, queue_us),
                 *(int((start - pulled_at) * 1e6), work_us, body),
+                is_hedge=request.hedge is not None,
             ),
         )
 

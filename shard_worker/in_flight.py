@@ -29,9 +29,9 @@ class InFlight:
         self._running: dict[Key, Callable[[], object]] = {}
         self._unwanted: dict[Key, int] = {}  # → when it expires, in ms on the server's clock
 
-    def __contains__(self, key: Key) -> bool:
-        """Whether this worker has the request."""
-        return key in self._running
+    def has(self, shard: int, request: Request) -> bool:
+        """Whether this worker has another copy of a request."""
+        return (request.reply_to, request.query_id, shard) in self._running
 
     def begin(self, key: Key, stop: Callable[[], object]) -> None:
         """A request has been given to a lane; `stop` tells that nobody waits for it."""

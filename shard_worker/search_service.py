@@ -1,7 +1,7 @@
 """Searches: from a pulled request to its reply, through the lane that its rank profile declares."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache, partial
 from hashlib import blake2b
 from typing import Final, NamedTuple
@@ -67,9 +67,14 @@ class SearchService:
         counters: Counters,
         in_flight: InFlight,
         ledger: Ledger,
+        hand_over: Callable[[Request], None],
         max_message_bytes: int,
     ) -> None:
-        """Search through `lane`, but noop in the loop where its profile says so."""
+        """Search through `lane`, but noop in the loop where its profile says so.
+
+        Second copies of what this worker has already go to another through `hand_over`.
+        """
+        self._hand_over = hand_over
         self._in_flight = in_flight
         self._ledger = ledger
         self._lane = lane
@@ -94,6 +99,8 @@ class SearchService:
                 self._count_malformed(error)
                 continue
             request = search.request
+            if request.hedge is not None:
+                shard = request.hedge.shard
             if request.expires_at_ms * 1000 <= now_us:
                 self._counters.add("expired_at_pull")
                 self._ledger.add(_DROPPED, 0)
@@ -101,6 +108,9 @@ class SearchService:
             if self._in_flight.is_unwanted(shard, request):
                 self._counters.add("cancelled_at_pull")
                 self._ledger.add(_DROPPED, 0)
+                continue
+            if request.hedge is not None and self._in_flight.has(shard, request):
+                self._hand_over(request)
                 continue
             self._start(shard, search, now, max(0, now_us - request.sent_at_us))
         if self._num_in_loop:
@@ -122,8 +132,11 @@ class SearchService:
             self._num_in_loop += 1
             body = state.noop_body(payload.k)
             work_us = int((time.monotonic() - now) * 1e6)
-            reply = Reply(request.query_id, shard, _OK, _LOOP, queue_us, 0, work_us, body)
-            self._replier.add(request.reply_to, reply)
+            is_hedge = request.hedge is not None
+            self._replier.add(
+                request.reply_to,
+                Reply(request.query_id, shard, _OK, _LOOP, queue_us, 0, work_us, body, is_hedge),
+            )
             return
         work = Work(
             _pack((shard, state.generation, request.payload)),
@@ -157,7 +170,10 @@ class SearchService:
             self._counters.add(f"failed_{error.code}")
         self._replier.reply(
             request.reply_to,
-            Reply(request.query_id, shard, status, _PROCESS, queue_us, lane_us, work_us, body),
+            Reply(
+                *(request.query_id, shard, status, _PROCESS, queue_us, lane_us, work_us, body),
+                is_hedge=request.hedge is not None,
+            ),
         )
 
     def _fail(self, shard: int, request: Request, queue_us: int, failure: Failure) -> None:
@@ -166,6 +182,7 @@ class SearchService:
             Reply(
                 *(request.query_id, shard, _FAILED, Lane.NONE),
                 *(queue_us, 0, 0, pack_body(failure)),
+                is_hedge=request.hedge is not None,
             ),
         )
 

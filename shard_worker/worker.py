@@ -25,6 +25,7 @@ from shard_worker.applier import Applier
 from shard_worker.cancel_listener import CancelListener
 from shard_worker.consumer import Consumer
 from shard_worker.fetch_service import FetchService
+from shard_worker.hand_over import HandOver
 from shard_worker.in_flight import InFlight
 from shard_worker.jobs import Jobs
 from shard_worker.lanes.quarantine import Quarantine
@@ -101,6 +102,9 @@ class Worker:
             settings.redis, keys, worker_id, shards, in_flight, self._counters
         )
         replier = Replier(self._reply_link, worker_id, self._counters, max_bytes)
+        hand_over = HandOver(
+            self._reply_link, keys, worker_id, settings.redis.queue_expiry_s, self._counters
+        )
         searches = SearchService(
             lane=self._scorers,
             replier=replier,
@@ -110,6 +114,7 @@ class Worker:
             counters=self._counters,
             in_flight=in_flight,
             ledger=self._ledger,
+            hand_over=hand_over,
             max_message_bytes=max_bytes,
         )
         self._fetches = FetchService(
@@ -121,6 +126,7 @@ class Worker:
             counters=self._counters,
             in_flight=in_flight,
             ledger=self._ledger,
+            hand_over=hand_over,
             max_message_bytes=max_bytes,
         )
         self._search_consumer = Consumer(
@@ -132,6 +138,7 @@ class Worker:
             lane=self._scorers,
             handle=searches.handle,
             replier=replier,
+            own_queue=keys.worker_search_queue(worker_id),
         )
         self._fetch_consumer = Consumer(
             endpoint=Endpoint.of(settings.redis),
@@ -141,6 +148,7 @@ class Worker:
             queues={keys.fetch_queue(shard): shard for shard in shards},
             lane=self._threads,
             handle=self._fetches.handle,
+            own_queue=keys.worker_fetch_queue(worker_id),
         )
 
     @classmethod

@@ -56,6 +56,15 @@ def query(
             min=0, max=1, help="Least share of the documents that the answer must reflect."
         ),
     ] = 0.0,
+    wait_for: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            max=1,
+            help="Share of the documents that is enough: once it is covered, the rest is waited "
+            "for only a part of the time left.",
+        ),
+    ] = 1.0,
     explain: Annotated[
         bool, typer.Option("--explain", help="Draw each shard's part to scale.")
     ] = False,
@@ -76,6 +85,7 @@ def query(
         fields=options.parse_fields(fields),
         syntax=syntax,
         minimum_coverage=minimum_coverage,
+        wait_for=wait_for,
         explain=explain,
     )
     deadline_s = LONGEST_DEADLINE_S if deadline_ms is None else deadline_ms / 1000

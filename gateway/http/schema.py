@@ -59,6 +59,8 @@ class ShardDetail(_Shape):
     work_us: int = Field(description="Retrieval and scoring.")
     took_us: int = Field(description="From sending to the reply, as the gateway saw it.")
     breaker: str
+    hedged_us: int = Field(description="From sending to the second copy; 0 when none was sent.")
+    is_hedge: bool = Field(description="Whether the second copy was the one that answered.")
 
 
 class Shards(_Shape):

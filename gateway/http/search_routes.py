@@ -45,6 +45,13 @@ class Search(BaseModel):
         allow_inf_nan=False,
         description="Least share of the documents that the answer must reflect, 0 to 1.",
     )
+    wait_for: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="Share of the documents that is enough: once it is covered, the rest is waited "
+        "for only a part of the time left.",
+    )
     explain: bool = Field(
         False, description="Whether every shard is detailed, or only those not ok."
     )
@@ -126,6 +133,7 @@ def add_search(app: FastAPI, gateway: GatewayPort, settings: GatewaySettings) ->
             filter=body.filter,
             fields=tuple(fields) if isinstance(fields, list) else fields,
             minimum_coverage=body.minimum_coverage,
+            wait_for=body.wait_for,
             explain=body.explain,
             syntax=body.syntax,
         )

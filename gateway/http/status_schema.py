@@ -169,6 +169,23 @@ class RedisStatus(_Shape):
     pid: int | None
 
 
+class HedgeCounts(_Shape):
+    """What became of second copies."""
+
+    sent: int
+    won: int = Field(description="The second copy answered first.")
+    lost_before_start: int = Field(description="Taken off the queue again.")
+    lost_while_running: int = Field(description="A worker had it when the first copy answered.")
+    refused: int = Field(description="Not sent, since max_extra_load was used up.")
+
+
+class Hedges(_Shape):
+    """Second copies of what one worker had started and not answered in time."""
+
+    search: HedgeCounts
+    fetch: HedgeCounts
+
+
 class GatewayStatus(_Shape):
     """The gateway that answers."""
 
@@ -177,6 +194,7 @@ class GatewayStatus(_Shape):
     in_flight: int = Field(description="Searches under way.")
     counters: dict[str, int] = Field(description="Event to how often it happened since the start.")
     loop: LoopLoad
+    hedges: Hedges
     clock_error_us: float = Field(description="How well it knows the time of Redis's clock.")
 
 

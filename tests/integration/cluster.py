@@ -23,6 +23,7 @@ HOOKS = "tests.integration.hooks"
 PROFILES = {
     "numbers": RankProfile(second_phase=f"{HOOKS}:by_number"),
     "polite": RankProfile(second_phase=f"{HOOKS}:polite"),
+    "late_here": RankProfile(second_phase=f"{HOOKS}:late_here"),
     "greeting": RankProfile(enrich=f"{HOOKS}:greet"),
     "noop_process": RankProfile(first_phase="noop", lane="process"),
 }
@@ -30,9 +31,10 @@ PROFILES = {
 
 @dataclass
 class Cluster:
-    """Worker processes over one server; shard n belongs to worker n % num_workers.
+    """Worker processes over one server; shard n belongs to worker n % num_workers and the next.
 
     Attributes:
+        num_replicas: workers that serve each shard.
         log: the file to which all workers' stderr is appended; None to share the test's own.
     """
 
@@ -40,6 +42,7 @@ class Cluster:
     folder: Path
     num_shards: int = 4
     num_workers: int = 2
+    num_replicas: int = 1
     environment: dict[str, str] = field(default_factory=dict)
     log: Path | None = None
     workers: dict[int, subprocess.Popen[bytes]] = field(default_factory=dict)
@@ -55,7 +58,11 @@ class Cluster:
 
     def shards_of(self, worker: int) -> list[int]:
         """The shards that a worker serves."""
-        return list(range(worker, self.num_shards, self.num_workers))
+        return [
+            shard
+            for shard in range(self.num_shards)
+            if (worker - shard) % self.num_workers < self.num_replicas
+        ]
 
     def data(self, worker: int) -> Path:
         """The data folder of a worker."""

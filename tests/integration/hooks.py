@@ -38,3 +38,11 @@ def greet(documents: list[Document]) -> list[Document]:
             time.sleep(4)  # longer than any deadline here, and short enough to see it come back
         document["greeting"] = f"hello {document['id']}"
     return documents
+
+
+def late_here(query: str, documents: list[Document], budget: Any) -> list[float]:
+    """Rank by the field `number`; in a worker that the environment calls slow, when it is told."""
+    if "late" in query and os.environ.get("HEDGEROW_TEST_SLOW"):
+        while not budget.expired():
+            time.sleep(0.001)
+    return [float(document["number"]) for document in documents]

@@ -14,6 +14,7 @@ import structlog
 from msgspec.structs import astuple, replace
 
 from common.config import LimitSettings, RedisSettings
+from common.config_tail import HedgingSettings
 from common.endpoint import Endpoint
 from common.errors import RedisUnavailableError
 from common.keys import Keys
@@ -31,6 +32,8 @@ from common.wire import (
     unpack_request,
 )
 from gateway.fetch import Fetcher
+from gateway.hedger import Hedger
+from gateway.hedging import HedgePolicy
 from gateway.redis_transport import RedisTransport
 from tests.servers import RedisServer
 from tests.waiting import until
@@ -61,6 +64,16 @@ class Sink:
     def on_lost(self, reason: str) -> None:
         """Note the reason."""
         self.lost.append(reason)
+
+
+class NoReplicas:
+    """One worker a shard."""
+
+    num_live = (1,) * len(SHARDS)
+
+    def workers_of(self, shard: int) -> list[str]:
+        """Nobody else."""
+        return []
 
 
 @dataclass
@@ -285,7 +298,9 @@ async def test_queries_that_are_never_answered_leave_nothing_behind(
     async with scattering(redis_server, key_prefix, queue_expiry_s=1) as scattered:
         transport, loop = scattered.transport, asyncio.get_running_loop()
         ids = iter(range(10_000))
-        fetcher = Fetcher(transport, transport.clock, transport.reply_to, ids.__next__)
+        policy = HedgePolicy(HedgingSettings(), len(SHARDS))
+        hedger = Hedger(Kind.FETCH, transport, policy, NoReplicas())
+        fetcher = Fetcher(transport, transport.clock, transport.reply_to, ids.__next__, hedger)
         wanted = {shard: ["a"] for shard in SHARDS}
 
         async def read_all(count: int) -> Counter[Outcome]:

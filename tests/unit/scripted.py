@@ -1,9 +1,11 @@
 """Shards that answer by script, in whatever time the test's clock tells."""
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec.structs import replace
 
 from common.wire import (
     Failure,
@@ -11,6 +13,7 @@ from common.wire import (
     Kind,
     Lane,
     Reply,
+    Request,
     SearchBody,
     Status,
     pack_body,
@@ -52,6 +55,9 @@ class ScriptedTransport:
         scripts: shard → script; a shard without one is silent.
         late: replies that arrived after their query was released.
         scattered: kind and shards of each scatter.
+        queued: shards whose requests no worker has taken.
+        hedge_scripts: shard → script of its second copy; one without never starts.
+        hedged: shard, instant and request of each second copy.
         cancelled: query, shards and deadline of each cancellation.
     """
 
@@ -59,6 +65,9 @@ class ScriptedTransport:
     late: int = 0
     scattered: list[tuple[Kind, tuple[int, ...]]] = field(default_factory=list)
     cancelled: list[tuple[int, tuple[int, ...], int]] = field(default_factory=list)
+    queued: set[int] = field(default_factory=set)
+    hedge_scripts: dict[int, Script] = field(default_factory=dict)
+    hedged: list[tuple[int, float, Request]] = field(default_factory=list)
     _sinks: dict[int, ReplySink] = field(default_factory=dict)
 
     def scatter(
@@ -85,6 +94,28 @@ class ScriptedTransport:
             for delay_s in script.delays_s:
                 loop.call_later(delay_s, self._arrive, query_id, reply_of(query_id, shard, script))
         return backlogs
+
+    def ask_queue(
+        self, kind: Kind, shard: int, message: bytes, on_answer: Callable[[bool], None]
+    ) -> None:
+        """Say that it is not there, in the next turn of the loop."""
+        asyncio.get_running_loop().call_soon(on_answer, shard in self.queued)
+
+    def hedge(self, kind: Kind, shard: int, message: bytes) -> None:
+        """Follow the script of the second copy."""
+        loop, request = asyncio.get_running_loop(), unpack_request(message)
+        self.hedged.append((shard, loop.time(), request))
+        script = self.hedge_scripts.get(shard, Script(delays_s=()))
+        for delay_s in script.delays_s:
+            reply = replace(reply_of(request.query_id, shard, script), is_hedge=True)
+            loop.call_later(delay_s, self._arrive, request.query_id, reply)
+
+    def withdraw(
+        self, kind: Kind, shard: int, message: bytes, on_answer: Callable[[bool], None]
+    ) -> None:
+        """Say whether the second copy's script has it start at all."""
+        is_there = shard not in self.hedge_scripts
+        asyncio.get_running_loop().call_soon(on_answer, is_there)
 
     def cancel(self, query_id: int, shards: Iterable[int], expires_at_ms: int) -> None:
         """Note what is cancelled."""

@@ -132,6 +132,7 @@ def serving(monkeypatch: pytest.MonkeyPatch) -> Serving:
 
     enrichers: dict[str, Enrich] = {"loud": shout}
     server_clock = clock.drive(monkeypatch, fetch_service)
+    handed_over: list[Request] = []
     in_flight, ledger = InFlight(server_clock, counters, MAX_BYTES), Ledger()
     service = FetchService(
         cast("ThreadLane", lane),
@@ -142,6 +143,7 @@ def serving(monkeypatch: pytest.MonkeyPatch) -> Serving:
         counters,
         in_flight,
         ledger,
+        handed_over.append,
         MAX_BYTES,
     )
     return Serving(clock, lane, replies, counters, service, asked, broken, enrichers)

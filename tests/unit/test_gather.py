@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from common.collection import Collection
 from common.config import BreakerSettings, GatewaySettings, RankProfile
+from common.config_tail import CoverageSettings, HedgingSettings
 from common.errors import InsufficientCoverageError
 from common.outcome import Outcome
 from common.server_clock import ServerClock
@@ -27,26 +28,38 @@ DEADLINE_S = 0.3
 class FixedView:
     """Every shard is live, and last reported the documents given."""
 
-    def __init__(self, counts: list[int]) -> None:
+    def __init__(self, counts: list[int], num_live: int = 1) -> None:
         self.live = [True] * len(counts)
+        self.num_live = [num_live] * len(counts)
         self._counts = counts
+
+    def workers_of(self, shard: int) -> list[str]:
+        """As many as are live."""
+        return [f"w{number}" for number in range(self.num_live[shard])]
 
     def counts_of(self, uid: str) -> list[int | None]:
         """The same for every collection."""
         return list(self._counts)
 
 
-def searcher_over(transport: ScriptedTransport, counts: list[int]) -> Searcher:
+def searcher_over(
+    transport: ScriptedTransport,
+    counts: list[int],
+    num_live: int = 1,
+    hedging: HedgingSettings | None = None,
+) -> Searcher:
     """A real searcher over scripted shards."""
     return Searcher(
         transport=transport,
         clock=ServerClock(),
         reply_to="here",
-        next_id=iter(range(1, 1000)).__next__,
-        view=FixedView(counts),
+        next_id=iter(range(1, 10_000)).__next__,
+        view=FixedView(counts, num_live),
         breakers=Breakers(len(counts), BreakerSettings(), lambda: 0.5),
         settings=GatewaySettings(),
         profiles={"noop": RankProfile(first_phase="noop", lane="loop")},
+        hedging=hedging or HedgingSettings(),
+        coverage=CoverageSettings(),
     )
 
 

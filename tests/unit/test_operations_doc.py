@@ -9,7 +9,7 @@ from common.keys import Keys
 from common.outcome import Outcome
 
 OPERATIONS = (Path(__file__).parents[2] / "docs" / "operations.md").read_text(encoding="utf-8")
-PLACEHOLDERS = {"shard": "SHARD", "gateway_id": "GATEWAY", "uid": "UID"}
+PLACEHOLDERS = {"shard": "SHARD", "worker": "WORKER", "gateway_id": "GATEWAY", "uid": "UID"}
 
 
 def named_by_the_code() -> dict[str, str]:

@@ -75,6 +75,7 @@ class Serving:
     counters: Counters
     in_flight: InFlight
     ledger: Ledger
+    handed_over: list[Request]
     service: SearchService
 
     def request(self, payload: bytes | None = None, **changes: Any) -> bytes:
@@ -100,6 +101,7 @@ def serving(monkeypatch: pytest.MonkeyPatch) -> Serving:
     """A service of one shard that holds twenty documents at generation 9."""
     clock, lane, replies, counters = Clock(), ScriptedLane(), Replies(), Counters()
     ledger = Ledger()
+    handed_over: list[Request] = []
     server_clock = clock.drive(monkeypatch, search_service)
     in_flight = InFlight(server_clock, counters, MAX_BYTES)
     states = ShardStates((SHARD,))
@@ -113,9 +115,10 @@ def serving(monkeypatch: pytest.MonkeyPatch) -> Serving:
         counters,
         in_flight,
         ledger,
+        handed_over.append,
         MAX_BYTES,
     )
-    return Serving(clock, lane, replies, counters, in_flight, ledger, service)
+    return Serving(clock, lane, replies, counters, in_flight, ledger, handed_over, service)
 
 
 def test_a_search_goes_to_the_lane_and_its_result_home(serving: Serving) -> None:

@@ -13,6 +13,7 @@ from common.statistics_board import Standing, label_of, version_of
 from common.telemetry import LagWatch
 from gateway.breaker import CallOutcome
 from gateway.breakers import Breakers
+from gateway.hedging import HedgeCounts
 from gateway.http.status_schema import StatusAnswer
 from gateway.membership import Membership
 from gateway.status import cluster_status
@@ -90,6 +91,9 @@ def status_of(
             "in_flight": 0,
             "counters": {"replies_late": 1},
             "loop": LagWatch(100.0).as_dict(),
+            "hedges": {
+                kind: {**HedgeCounts()._asdict(), "refused": 0} for kind in ("search", "fetch")
+            },
             "clock_error_us": 1.5,
         },
     )

@@ -1,0 +1,127 @@
+"""Second copies over real workers: a stopped or slow replica costs no query its coverage."""
+
+import signal
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from common.config_tail import HedgingSettings
+from common.errors import InsufficientCoverageError
+from gateway.service import Gateway
+from tests.integration.cluster import Cluster, all_live, ask, load
+from tests.servers import running_server
+from tests.waiting import until
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
+
+DOCUMENTS: list[dict[str, Any]] = [
+    {"id": f"d{number}", "title": f"hedge number {number} late", "number": number}
+    for number in range(40)
+]
+NUM_SHARDS = 2
+
+
+@pytest.fixture
+def cluster() -> Iterator[Cluster]:
+    """Two workers that both serve every shard; the first is slow when a query says so."""
+    with (
+        tempfile.TemporaryDirectory(prefix="hedgerow-test-") as folder,
+        running_server(Path(folder)) as server,
+    ):
+        cluster = Cluster(
+            server, Path(folder), num_shards=NUM_SHARDS, num_workers=2, num_replicas=2
+        )
+        try:
+            cluster.environment["HEDGEROW_TEST_SLOW"] = "1"
+            cluster.start(0)
+            del cluster.environment["HEDGEROW_TEST_SLOW"]
+            cluster.start(1)
+            yield cluster
+        finally:
+            cluster.stop()
+
+
+@asynccontextmanager
+async def learnt(cluster: Cluster) -> AsyncIterator[Gateway]:
+    """A gateway that knows how long the shards need, and has every replica."""
+    # More second copies than anybody would allow: each test needs some more than once.
+    hedging = HedgingSettings(max_extra_load=1.0, burst=100)
+    settings = cluster.settings.model_copy(update={"hedging": hedging})
+    async with Gateway.connect(settings, num_shards=NUM_SHARDS) as gateway:
+        await all_live(gateway)
+        await until(lambda: gateway._membership.num_live == [2] * NUM_SHARDS, 30)
+        await load(gateway, "hedges", DOCUMENTS)
+        for number in range(100):
+            result = await ask(gateway, "hedges", f"hedge {number}", rank_profile="late_here")
+            assert result.coverage.is_full
+        yield gateway
+
+
+async def counters(gateway: Gateway) -> dict[str, int]:
+    """The workers' counters, added up, by their last heartbeats."""
+    total: dict[str, int] = {}
+    for worker in (await gateway.status())["workers"]:
+        for name, count in worker["counters"].items():
+            total[name] = total.get(name, 0) + count
+    return total
+
+
+async def test_a_stopped_replica_costs_no_query_its_coverage(cluster: Cluster) -> None:
+    """What a worker has pulled when it is stopped is answered by the other, long before the end."""
+    async with learnt(cluster) as gateway:
+        cluster.signal(0, signal.SIGSTOP)
+        for number in range(20):  # also those after it is no longer live
+            result = await ask(
+                gateway, "hedges", f"hedge {number}", rank_profile="late_here", deadline_ms=5000.0
+            )
+            assert result.coverage.is_full
+            assert result.took_ms < 2500
+        hedges = (await gateway.status())["gateway"]["hedges"]
+        assert hedges["search"]["won"] + hedges["fetch"]["won"] >= 1
+        cluster.signal(0, signal.SIGCONT)
+        await until(lambda: gateway._membership.num_live == [2] * NUM_SHARDS)
+
+
+async def test_a_slow_replica_loses_to_the_other_and_is_stopped(cluster: Cluster) -> None:
+    """Each query that the slow worker has taken is answered by the other; the slow work ends."""
+    async with learnt(cluster) as gateway:
+        for number in range(20):
+            result = await ask(
+                gateway, "hedges", f"late {number}", rank_profile="late_here", deadline_ms=5000.0
+            )
+            assert result.coverage.is_full
+            assert result.took_ms < 2500
+        hedges = (await gateway.status())["gateway"]["hedges"]["search"]
+        assert hedges["won"] >= 1
+        assert (
+            hedges["won"] + hedges["lost_before_start"] + hedges["lost_while_running"]
+            == (hedges["sent"])
+        )
+
+        async def stopped() -> bool:
+            workers = (await gateway.status())["workers"]
+            num_stopped = sum(worker["ledger"]["stopped"]["count"] for worker in workers)
+            return bool(num_stopped >= 1)
+
+        await until(stopped)
+
+
+async def test_a_second_copy_is_handed_on_by_the_worker_that_has_the_first(
+    cluster: Cluster,
+) -> None:
+    """With the other replica stopped, its own second copy is not run by the slow one as well."""
+    async with learnt(cluster) as gateway:
+        cluster.signal(1, signal.SIGSTOP)
+        await ask(gateway, "hedges", "number", rank_profile="late_here", deadline_ms=2000.0)
+        with pytest.raises(InsufficientCoverageError):  # nobody is left who could
+            await ask(gateway, "hedges", "late", rank_profile="late_here", deadline_ms=800.0)
+        cluster.signal(1, signal.SIGCONT)
+
+        async def handed_on() -> bool:
+            return (await counters(gateway)).get("hedges_handed_over", 0) >= 1
+
+        await until(handed_on)

@@ -1,0 +1,191 @@
+"""Second copies, sent by the real searcher over scripted shards in virtual time."""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from common.config_tail import HedgingSettings
+from common.outcome import Outcome
+from gateway.result import SearchQuery, SearchResult
+from gateway.search import Searcher
+from tests.unit.scripted import Script, ScriptedTransport
+from tests.unit.test_gather import COLLECTION, searcher_over
+from tests.unit.virtual_time import run_virtually
+
+USUAL_S = 0.010
+NUM_SHARDS = 4
+
+
+@dataclass
+class Scene:
+    """A searcher that has learnt how long its shards need, and its transport."""
+
+    transport: ScriptedTransport
+    searcher: Searcher
+
+    async def search(self, deadline_ms: float = 300.0, **changes: Any) -> SearchResult:
+        """Search once, detailed."""
+        query = SearchQuery(
+            "things", "x", fields=False, explain=True, deadline_ms=deadline_ms, **changes
+        )
+        return await self.searcher.search(query, COLLECTION)
+
+    def slow(self, shard: int, delay_s: float | None, hedge_s: float | None) -> None:
+        """From now on the first copy takes so long, and the second; None for never."""
+        self.transport.scripts[shard] = Script(delays_s=() if delay_s is None else (delay_s,))
+        if hedge_s is not None:
+            self.transport.hedge_scripts[shard] = Script(delays_s=(hedge_s,))
+
+
+async def learnt(num_live: int = 2, **settings: Any) -> Scene:
+    """After enough queries that every shard has answered in the usual time."""
+    transport = ScriptedTransport(
+        {shard: Script(delays_s=(USUAL_S,)) for shard in range(NUM_SHARDS)}
+    )
+    searcher = searcher_over(
+        transport, [10] * NUM_SHARDS, num_live=num_live, hedging=HedgingSettings(**settings)
+    )
+    scene = Scene(transport, searcher)
+    for _ in range(100):
+        await scene.search()
+    assert transport.hedged == []
+    return scene
+
+
+def test_a_second_copy_saves_a_query_from_one_slow_worker() -> None:
+    """It leaves once the shard is late, its reply counts, and the first copy is cancelled."""
+
+    async def scenario() -> tuple[Scene, SearchResult, float]:
+        scene = await learnt()
+        scene.slow(2, None, hedge_s=USUAL_S)
+        started = asyncio.get_running_loop().time()
+        result = await scene.search()
+        await asyncio.sleep(0)
+        return scene, result, asyncio.get_running_loop().time() - started
+
+    scene, result, took_s = run_virtually(scenario())
+    assert result.coverage.is_full
+    assert 2 * USUAL_S < took_s < 4 * USUAL_S
+    ((shard, _, request),) = scene.transport.hedged
+    assert shard == 2
+    assert request.hedge is not None
+    assert (request.hedge.shard, request.hedge.workers) == (2, ["w0", "w1"])
+    assert [(detail.hedged_us > 0, detail.is_hedge) for detail in result.detail] == [
+        (shard == 2, shard == 2) for shard in range(NUM_SHARDS)
+    ]
+    ((query_id, shards, _),) = scene.transport.cancelled
+    assert (query_id, shards) == (request.query_id, (2,))
+    assert scene.searcher.hedger.counts == (1, 1, 0, 0)
+
+
+@pytest.mark.parametrize(("hedge_s", "counts"), [(None, (1, 0, 1, 0)), (0.1, (1, 0, 0, 1))])
+def test_a_first_copy_that_answers_after_all_counts(
+    hedge_s: float | None, counts: tuple[int, ...]
+) -> None:
+    """The second is taken off its queue; if a worker has it already, it is cancelled there."""
+
+    async def scenario() -> tuple[Scene, SearchResult]:
+        scene = await learnt()
+        scene.slow(1, 3 * USUAL_S, hedge_s)
+        result = await scene.search()
+        await asyncio.sleep(0.2)
+        return scene, result
+
+    scene, result = run_virtually(scenario())
+    assert result.coverage.is_full
+    assert [detail.is_hedge for detail in result.detail] == [False] * NUM_SHARDS
+    assert scene.searcher.hedger.counts == counts
+    assert len(scene.transport.cancelled) == counts[3]
+
+
+def test_nothing_is_hedged_while_a_shard_is_backed_up() -> None:
+    """A request that still waits in its queue gets no second copy, however long it waits."""
+
+    async def scenario() -> tuple[Scene, SearchResult]:
+        scene = await learnt()
+        scene.slow(0, None, hedge_s=USUAL_S)
+        scene.transport.queued = {0}
+        return scene, await scene.search()
+
+    scene, result = run_virtually(scenario())
+    assert scene.transport.hedged == []
+    assert result.outcomes[Outcome.TIMED_OUT] == 1
+
+
+def test_a_request_that_is_taken_late_is_hedged_then() -> None:
+    """The queue is asked again, so that a request which a worker takes and loses is not missed."""
+
+    async def scenario() -> tuple[Scene, SearchResult]:
+        scene = await learnt()
+        scene.slow(0, None, hedge_s=USUAL_S)
+        scene.transport.queued = {0}
+        asyncio.get_running_loop().call_later(0.05, scene.transport.queued.clear)
+        return scene, await scene.search()
+
+    scene, result = run_virtually(scenario())
+    assert [shard for shard, _, _ in scene.transport.hedged] == [0]
+    assert result.coverage.is_full
+
+
+@pytest.mark.parametrize(
+    ("num_live", "settings"), [(1, {}), (2, {"max_extra_load": 0.0})], ids=["lone", "off"]
+)
+def test_what_cannot_help_is_not_sent(num_live: int, settings: dict[str, Any]) -> None:
+    """No second copy where one worker alone serves the shard, nor where hedging is off."""
+
+    async def scenario() -> Scene:
+        scene = await learnt(num_live, **settings)
+        scene.slow(3, None, hedge_s=USUAL_S)
+        await scene.search()
+        return scene
+
+    assert run_virtually(scenario()).transport.hedged == []
+
+
+def test_a_spent_budget_stops_second_copies_and_no_first() -> None:
+    """A shard that is slow for everybody costs at most the set share of extra requests."""
+
+    async def scenario() -> tuple[Scene, int]:
+        scene = await learnt(burst=2)
+        first = len(scene.transport.scattered)
+        scene.slow(1, 0.1, hedge_s=0.1)
+        for _ in range(200):
+            result = await scene.search()
+            assert result.coverage.is_full
+        return scene, len(scene.transport.scattered) - first
+
+    scene, num_queries = run_virtually(scenario())
+    assert num_queries == 200
+    assert 2 < len(scene.transport.hedged) <= 2 + 0.05 * num_queries * NUM_SHARDS
+
+
+def test_enough_ends_the_wait_and_the_rest_is_cancelled() -> None:
+    """With `wait_for`, one missing shard of four is not waited for once three have answered."""
+
+    async def scenario() -> tuple[Scene, SearchResult]:
+        scene = await learnt(max_extra_load=0.0)
+        scene.slow(3, None, hedge_s=None)
+        return scene, await scene.search(wait_for=0.75)
+
+    scene, result = run_virtually(scenario())
+    assert result.took_ms == pytest.approx(USUAL_S * 1000, abs=1)
+    assert result.outcomes[Outcome.CANCELLED] == 1
+    assert result.coverage.degraded == {"enough": 1}
+    assert result.coverage.fraction == 0.75
+    assert [shards for _, shards, _ in scene.transport.cancelled] == [(3,)]
+
+
+def test_what_is_not_enough_is_waited_for_to_the_deadline() -> None:
+    """With `wait_for` above what answers, the answer comes at the deadline with what there is."""
+
+    async def scenario() -> SearchResult:
+        scene = await learnt(max_extra_load=0.0)
+        scene.slow(2, None, hedge_s=None)
+        scene.slow(3, None, hedge_s=None)
+        return await scene.search(wait_for=0.75)
+
+    result = run_virtually(scenario())
+    assert result.took_ms > 290
+    assert result.outcomes[Outcome.TIMED_OUT] == 2
