@@ -172,6 +172,32 @@ class WorkerSettings(_Group):
     )
 
 
+class AdmissionSettings(_Group):
+    """What a gateway refuses before it asks a shard, so that what it asks is answered in time."""
+
+    enabled: bool = Field(True, description="Whether queries are ever refused for overload.")
+    initial_limit: PositiveInt = Field(
+        256, description="Queries that may be in flight until the limit has been learnt."
+    )
+    min_limit: PositiveInt = Field(4, description="The limit never falls below this.")
+    max_limit: PositiveInt = Field(4096, description="The limit never grows beyond this.")
+    batch_share: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.7,
+        description="A query of priority batch is refused when more than this share of the limit "
+        "is in flight.",
+    )
+    wait_share: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.25,
+        description="A shard's part that waited for more than this share of its query's deadline "
+        "speaks for a lower limit.",
+    )
+    predict: bool = Field(
+        True,
+        description="Whether a query is refused that the shards' backlog would keep from its "
+        "minimum coverage until its deadline.",
+    )
+
+
 class LimitSettings(_Group):
     """Explicit limits of the write path and of messages."""
 
@@ -256,6 +282,7 @@ class Settings(BaseSettings):
     hedging: HedgingSettings = HedgingSettings()
     coverage: CoverageSettings = CoverageSettings()
     probation: ProbationSettings = ProbationSettings()
+    admission: AdmissionSettings = AdmissionSettings()
     limits: LimitSettings = LimitSettings()
     rank_profiles: dict[str, RankProfile] = Field(
         default_factory=dict, description="Profiles beside the built-in bm25 and noop."

@@ -21,6 +21,7 @@ class SearchQuery(msgspec.Struct, frozen=True, gc=False):
         minimum_coverage: least share of the documents that an answer must reflect, 0 to 1.
         explain: whether every shard is detailed in the result, or only those not ok.
         syntax: whether a syntax error is repaired ("lenient") or refused ("strict").
+        priority: "batch" is refused first when there is too much to do.
     """
 
     collection: str
@@ -33,6 +34,7 @@ class SearchQuery(msgspec.Struct, frozen=True, gc=False):
     minimum_coverage: float = 0.0
     explain: bool = False
     syntax: Literal["lenient", "strict"] = "lenient"
+    priority: Literal["interactive", "batch"] = "interactive"
 
 
 class Hit(msgspec.Struct, gc=False):
