@@ -177,7 +177,7 @@ class AdmissionSettings(_Group):
 
     enabled: bool = Field(True, description="Whether queries are ever refused for overload.")
     initial_limit: PositiveInt = Field(
-        256, description="Queries that may be in flight until the limit has been learnt."
+        128, description="Queries that may be in flight until the limit has been learnt."
     )
     min_limit: PositiveInt = Field(4, description="The limit never falls below this.")
     max_limit: PositiveInt = Field(4096, description="The limit never grows beyond this.")
@@ -187,7 +187,7 @@ class AdmissionSettings(_Group):
         "is in flight.",
     )
     wait_share: Annotated[float, Field(gt=0, le=1)] = Field(
-        0.25,
+        0.33,
         description="A shard's part that waited for more than this share of its query's deadline "
         "speaks for a lower limit.",
     )

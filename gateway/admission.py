@@ -5,15 +5,15 @@
 Two things refuse a query before any shard is asked:
 
 - *the limit* on queries in flight (`concurrency_limit`): 429, since the callers of this gateway
-  send more than the cluster answers. Priority `batch` is refused from a share of the limit on, so
-  that it goes first, and `interactive` has what is left (the shares of a priority are those of
-  gRPC's and Envoy's load shedding: the less a call matters, the earlier it is refused);
+  send more than the cluster answers. Queries of priority `batch` are refused from a share of it on,
+  so that they go first, and `interactive` ones have what is left;
 - *the forecast* (`queue_forecast`): 503, when the shards' queues are so long that by the deadline
   too few of the documents could have been searched for the query's minimum coverage, whoever sent
   what is in them.
 
 Both say when to try again. A permit is leave for one query; it ends once, and while it lasts it is
-told what the shards' queues and replies say.
+told what the shards' queues and replies say. As with the breakers' permits, what belongs to an
+earlier generation of the limit does not count (gobreaker's rule).
 """
 
 from collections.abc import Sequence
@@ -70,21 +70,21 @@ class AdmissionPermit:
 
     __slots__ = (
         *("_admission", "_admitted_at", "_class", "_expires_at", "_generation", "_late_at"),
-        "_queued",
+        *("_queued", "_window"),
     )
 
     def __init__(
         self,
         admission: "Admission",
         number: int,
-        generation: int,
         now: float,
         late_at: float,
         expires_at: float,
     ) -> None:
         self._admission: Admission | None = admission
         self._class = number
-        self._generation = generation
+        self._generation = admission.limit.generation
+        self._window = admission.limit.window
         self._admitted_at = now
         self._late_at = late_at
         self._expires_at = expires_at
@@ -116,6 +116,8 @@ class AdmissionPermit:
         if self._generation == admission.limit.generation:
             tally = admission.limit.tallies[self._class]
             tally.num_parts += 1
+            if self._window == admission.limit.window:
+                tally.num_fresh += 1
             waited_until = now - work_us * 1e-6
             if waited_until > self._late_at:
                 self._count_late(tally, waited_until)
@@ -129,11 +131,7 @@ class AdmissionPermit:
         # A shard that answers others, and not this query that was put behind some, is backed up: it
         # serves the newest first, or drops what has expired. One that answers nobody hangs, which
         # no limit mends; one that had a free place may still be at work on it.
-        if (
-            self._queued
-            and now > self._late_at
-            and self._generation == admission.limit.generation
-        ):
+        if self._queued and now > self._late_at and self._generation == admission.limit.generation:
             tally = admission.limit.tallies[self._class]
             for shard, backlog in self._queued.items():
                 if backlog >= _SOME and admission.replied_at[shard] > self._admitted_at:
@@ -212,10 +210,9 @@ class Admission:
         num_in_flight += 1
         self.num_in_flight = num_in_flight
         self._in_flight[number] += 1
-        if num_in_flight > limit.peak:
-            limit.peak = num_in_flight
+        limit.peak = max(limit.peak, num_in_flight)
         late_at = now + self._wait_share * deadline_s
-        return AdmissionPermit(self, number, limit.generation, now, late_at, now + deadline_s)
+        return AdmissionPermit(self, number, now, late_at, now + deadline_s)
 
     def end(self, number: int, duration_s: float, now: float) -> None:
         """A permit of the class `number` has ended; called by the permit alone."""

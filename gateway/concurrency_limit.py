@@ -31,8 +31,10 @@ WINDOW_S: Final = 0.1
 MIN_PARTS: Final = 16
 # More than one worker of four is behind; what one slow shard of a few costs is its own share.
 LATE_SHARE: Final = 0.3
-_LEAST_CUT, _MOST_CUT = 0.9, 0.5
-_FIRST_STEP = 1 / 16  # after a cut, as a share of the limit
+# Between the two it stays, so that it does not run into the waits that make callers leave.
+CALM_SHARE: Final = 0.1
+_LEAST_CUT, _MOST_CUT = 0.9, 0.25
+_FIRST_STEP, _MOST_STEP = 1 / 16, 1 / 2  # after a cut, and later, as a share of the limit
 _NEARLY = 0.8  # in flight at this share of the limit, the limit is what decides
 
 
@@ -40,12 +42,13 @@ class Tally:
     """The parts of one class of queries that ended in the window under way.
 
     Attributes:
-        num_parts: those of queries that were admitted in the window.
+        num_parts: those of queries that were admitted since the last cut.
+        num_fresh: those of them that were admitted in the window.
         num_late: those of them that waited for too long.
         excess: sum of what the late ones waited, in what they should have.
     """
 
-    __slots__ = ("excess", "num_late", "num_parts")
+    __slots__ = ("excess", "num_fresh", "num_late", "num_parts")
 
     def __init__(self) -> None:
         self.clear()
@@ -53,6 +56,7 @@ class Tally:
     def clear(self) -> None:
         """A new window starts."""
         self.num_parts = 0
+        self.num_fresh = 0
         self.num_late = 0
         self.excess = 0.0
 
@@ -60,6 +64,11 @@ class Tally:
     def is_congested(self) -> bool:
         """Whether so many were late that not one or two shards alone can be behind."""
         return self.num_parts >= MIN_PARTS and self.num_late > LATE_SHARE * self.num_parts
+
+    @property
+    def is_calm(self) -> bool:
+        """Whether hardly any were late."""
+        return self.num_late <= CALM_SHARE * self.num_parts
 
 
 class ConcurrencyLimit:
@@ -70,8 +79,8 @@ class ConcurrencyLimit:
 
     Attributes:
         value: how many queries may be in flight.
-        generation: grows with each change; parts of queries admitted in an earlier one do not
-            count.
+        generation: grows with each cut; parts of queries admitted in an earlier one do not count.
+        window: number of the window under way.
         tallies: of each class.
         peak: most queries in flight in the window.
         is_wanted: whether a query was refused for the limit in the window.
@@ -79,7 +88,7 @@ class ConcurrencyLimit:
 
     __slots__ = (
         *("_ends_at", "_max", "_min", "_step", "generation", "is_wanted", "peak", "tallies"),
-        "value",
+        *("value", "window"),
     )
 
     def __init__(self, settings: AdmissionSettings, num_classes: int) -> None:
@@ -88,6 +97,7 @@ class ConcurrencyLimit:
         self._max = max(settings.max_limit, settings.min_limit)
         self.value = min(max(settings.initial_limit, self._min), self._max)
         self.generation = 0
+        self.window = 0
         self.tallies = tuple(Tally() for _ in range(num_classes))
         self.peak = 0
         self.is_wanted = False
@@ -103,22 +113,25 @@ class ConcurrencyLimit:
         """
         if now < self._ends_at:
             return
-        num_parts = sum(tally.num_parts for tally in self.tallies)
-        if num_parts < MIN_PARTS:
+        num_fresh = sum(tally.num_fresh for tally in self.tallies)
+        congested = [tally for tally in self.tallies if tally.is_congested]
+        if num_fresh < MIN_PARTS and not congested:
             return
         before = self.value
-        congested = [tally for tally in self.tallies if tally.is_congested]
         if congested:
             times_too_long = max(tally.excess / tally.num_late for tally in congested)
             cut = min(_LEAST_CUT, max(_MOST_CUT, 1 / times_too_long))
             self.value = max(self._min, int(min(before, self.peak) * cut))
             self._step = max(1.0, self.value * _FIRST_STEP)
             self.generation += 1
+        elif not all(tally.is_calm for tally in self.tallies):
+            self._step = max(1.0, before * _FIRST_STEP)
         elif self.is_wanted or self.peak >= _NEARLY * before:
             self.value = min(self._max, before + max(1, int(self._step)))
-            self._step = min(2 * self._step, float(self.value))
+            self._step = min(2 * self._step, self.value * _MOST_STEP)
         for tally in self.tallies:
             tally.clear()
         self.peak = num_in_flight
         self.is_wanted = False
         self._ends_at = now + WINDOW_S
+        self.window += 1

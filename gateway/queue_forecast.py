@@ -2,7 +2,7 @@
 
 A push returns the length of the shard's queue, so what lies ahead is known at no cost. How fast it
 goes is learnt from replies: a request that was pushed as the L-th of its queue and waited w there
-saw L requests go in w. Requests of other gateways and drops of expired ones are in L and in w alike.
+saw L requests go in w. Those of other gateways, and the expired that are dropped, are in both.
 
 What lies ahead is gone at the latest when it has expired, since workers drop that unscored: after a
 burst with short deadlines a queue is long, and yet soon empty. Of other gateways' deadlines nothing
@@ -20,8 +20,8 @@ from typing import Final
 
 # Below this, a wait is the way through Redis and two event loops, and the clocks' disagreement.
 BASE_US: Final = 1000
-# Weight of the past, in requests: a sample with L requests ahead has seen L of them. What is kept is
-# thereby the sum of waits over the sum of lengths, which a pull of many at once does not bias.
+# Weight of the past, in requests: a sample with L requests ahead has seen L of them. What is kept
+# is thereby the sum of waits over the sum of lengths, which a pull of many at once does not bias.
 _MEMORY: Final = 64
 _LEAST_SPACING_S: Final = 1e-6  # at a million a second nothing is behind
 
@@ -49,7 +49,7 @@ class QueueForecast:
         if expires_at > last_expires_at:
             self._expires_at[shard] = last_expires_at = expires_at
         starts_at = now + backlog * self.spacing_s[shard]
-        self.starts_at[shard] = starts_at if starts_at < last_expires_at else last_expires_at
+        self.starts_at[shard] = min(last_expires_at, starts_at)
 
     def learn(self, shard: int, backlog: int, queue_us: int) -> None:
         """A request that was pushed as one of `backlog` has waited in the queue for `queue_us`."""

@@ -1,32 +1,34 @@
-"""Which end of its queues a worker pulls from: the oldest first, or under overload the newest. Pure.
+"""Which end of its queues a worker pulls from: the oldest first, or the newest. Pure.
 
 First in, first out is fair while a queue empties now and then. Once it does not, every request
 waits for as long as the queue is, until each is started just before its deadline or after it: all
 are late, and all the work is for nothing. The newest, started at once, is answered in time; who has
 waited for long has mostly left. Facebook calls it adaptive LIFO (B. Maurer, "Fail at Scale", ACM
-Queue 13(8), 2015), and tells a standing queue from a burst as CoDel does (K. Nichols and V. Jacobson,
-"Controlling Queue Delay", ACM Queue 10(5), 2012; RFC 8289): by the *least* wait over an interval. A
-burst that is worked off within it changes nothing.
+Queue 13(8), 2015), and tells a standing queue from a burst as CoDel does (K. Nichols and V.
+Jacobson, "Controlling Queue Delay", ACM Queue 10(5), 2012; RFC 8289): by the *least* wait over an
+interval. A burst that is worked off within it changes nothing.
 
-Waits are measured here in what the request had to give: the share of its time, from sending to
-deadline, that it had spent when it was pulled. Past 1 it has expired. So one worker serves queries
-of 50 ms and of 5 s without a threshold in ms.
+A wait counts here by what the request had to give: the share of its time, from sending to deadline,
+that it had spent when it was pulled. Past 1 it has expired. So one worker serves queries of 50 ms
+and of 5 s without a threshold in ms.
 
 In newest-first order the oldest would lie in the list for ever, and it would grow without bound, so
 each pull also pops from the left, where the oldest is: first one, and twice as many each time that
-all of them had expired (dropping costs a few µs, work some ms), back to one at the first that had
+all of them had expired (dropping costs some µs, work some ms), back to one at the first that had
 not. Those pops are also what shows that the queue has come to an end.
 
-How a consumer is to use it, each pull for all queues of the worker (they share its lanes):
+How a consumer uses it, with one order for all queues of the worker, since they share its lanes:
 
-- `is_newest_first` false: pop up to `room` from the LEFT, as ever. Tell `on_oldest` of each pop's
-  first message; tell `on_short` when the pops together brought fewer than there was room for.
-- true: pop up to `room` from the RIGHT, the messages of one pop in reverse order (LMPOP RIGHT
-  returns the newest first already); and from each queue pop `num_drops` from the LEFT, in the same
-  write, without blocking. Of those, what has expired is dropped; what has not is work if there is
-  room for it, and goes back to the LEFT otherwise (LPUSH, the newest of them first). Tell `on_oldest`
-  of the LEFT pop, `on_short` when a RIGHT pop brought less than it asked for.
-- the blocking pop may pop from either end: it waits on queues that are empty.
+- `is_newest_first` false: pop up to `room` from the left. Tell `on_oldest` of each pop, and
+  `on_short` when the pops together brought fewer than there was room for.
+- true: pop up to `room` from the right (LMPOP RIGHT returns the newest first), and from each queue
+  `num_drops` from the left, in the same write, without blocking. Of those, the expired are dropped;
+  the others are work if there is room left, and go back to the left if not (LPUSH, the newest of
+  them first, which keeps their order). Tell `on_oldest` of each left pop, and `on_short` when the
+  right pops brought fewer than there was room for.
+- The blocking pop may pop from either end: it waits on queues that are empty.
+
+A request that was put at the head of its queue to go first (a hedge) is found by the left pops too.
 """
 
 import math
@@ -60,9 +62,7 @@ class PullOrder:
         # Since when every oldest one speaks for the other order.
         self._since = math.inf
 
-    def on_oldest(
-        self, spent_share: float, num_popped: int, num_expired: int, now: float
-    ) -> None:
+    def on_oldest(self, spent_share: float, num_popped: int, num_expired: int, now: float) -> None:
         """A pop from the left has brought something.
 
         Args:

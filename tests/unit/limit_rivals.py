@@ -173,9 +173,7 @@ def main() -> None:
         "|---" * (len(rivals) + 1) + "|",
     ]
     for scenario in SCENARIOS:
-        cells = [
-            f"{goodput(run(rival(), scenario), scenario, 5.0, 10.0):.0f}" for rival in rivals
-        ]
+        cells = [f"{goodput(run(rival(), scenario), scenario, 5.0, 10.0):.0f}" for rival in rivals]
         lines.append(f"| {scenario} | {' | '.join(cells)} |")
     sys.stdout.write("\n".join(lines) + "\n")
 

@@ -10,9 +10,11 @@ import random
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
 from common.errors import OverloadedError
+from gateway.admission import Priority
 
 TRANSIT_S = 0.0003  # from pull or work to the gateway, each way
 
@@ -20,11 +22,14 @@ TRANSIT_S = 0.0003  # from pull or work to the gateway, each way
 class Permit(Protocol):
     """What the model tells of a query that was let in."""
 
-    def on_queued(self, shard: int, backlog: int, now: float) -> None: ...
+    def on_queued(self, shard: int, backlog: int, now: float) -> None:
+        """A shard's queue holds the request."""
 
-    def on_reply(self, shard: int, queue_us: int, work_us: int, now: float) -> None: ...
+    def on_reply(self, shard: int, queue_us: int, work_us: int, now: float) -> None:
+        """A shard has replied."""
 
-    def done(self, now: float) -> None: ...
+    def done(self, now: float) -> None:
+        """The query has ended."""
 
 
 Admit = Callable[["Query", float], Permit]
@@ -36,7 +41,7 @@ class Query:
 
     arrived_at: float
     deadline_s: float
-    priority: str = "interactive"
+    priority: Priority = "interactive"
     minimum_coverage: float = 0.0
     cause: str = ""
     num_ok: int = 0
@@ -62,14 +67,6 @@ class Shard:
     num_busy: int = 0
 
 
-@dataclass
-class Sample:
-    """The state at one time."""
-
-    at: float
-    in_flight: int
-
-
 class Model:
     """Runs queries through admission and shards."""
 
@@ -77,7 +74,6 @@ class Model:
         self.shards = shards
         self.queries: list[Query] = []
         self.num_in_flight = 0
-        self.on_tick: Callable[[float], None] | None = None
         self._admit = admit
         self._rng = random.Random(seed)
         self._events: list[tuple[float, int, Callable[[float], None]]] = []
@@ -130,14 +126,13 @@ class Model:
                 continue
             shard.num_busy += 1
             work_s = shard.work_s(self._rng, now)
-            queue_us = int((now - queued_at) * 1e6)
-            self.at(now + work_s, lambda now, q=query: self._finish(number, q, now))  # type: ignore[misc]  # mypy cannot infer a lambda with a default
+            queue_us, work_us = int((now - queued_at) * 1e6), int(work_s * 1e6)
+            self.at(now + work_s, partial(self._finish, number))
             self.at(
-                now + work_s + TRANSIT_S,
-                lambda now, q=query: self._reply(number, q, queue_us, int(work_s * 1e6), now),  # type: ignore[misc]  # mypy cannot infer a lambda with a default
+                now + work_s + TRANSIT_S, partial(self._reply, number, query, queue_us, work_us)
             )
 
-    def _finish(self, number: int, _query: Query, now: float) -> None:
+    def _finish(self, number: int, now: float) -> None:
         self.shards[number].num_busy -= 1
         self._pull(number, now)
 

@@ -50,7 +50,6 @@ class Fifo:
         try:
             permit = self.admission.admit("interactive", deadline_s, 0.0, [True], [1], now)
         except OverloadedError as error:
-            assert error.cause == "backlog"
             arrival.retry_after_s = error.retry_after_s
             return arrival
         has_expired = start >= now + deadline_s
@@ -140,7 +139,7 @@ def behind(admission: Admission, shard: int, wait_s: float, now: float) -> None:
     ("minimum_coverage", "is_refused"), [(0.0, False), (0.4, False), (0.6, True), (1.0, True)]
 )
 def test_minimum_coverage_decides(minimum_coverage: float, is_refused: bool) -> None:
-    """With shards behind that hold half of the documents, what demands more than half is refused."""
+    """With shards behind that hold over half of the documents, who demands half is refused."""
     admission = Admission(4, NO_LIMIT)
     behind(admission, 0, 2.0, now=10.0)
     behind(admission, 1, 2.0, now=10.0)
@@ -157,7 +156,7 @@ def test_minimum_coverage_decides(minimum_coverage: float, is_refused: bool) -> 
 
 
 def test_backlog_shrinks_with_time_and_retry_after_says_when() -> None:
-    """After the refusal's Retry-After, with nothing pushed, the same query is let in; not before."""
+    """Once Retry-After has passed with nothing pushed, the same query is let in; not before."""
     admission = Admission(1, NO_LIMIT)
     behind(admission, 0, 2.0, now=10.0)
     with pytest.raises(OverloadedError) as refusal:

@@ -4,7 +4,7 @@ import pytest
 
 from common.config import AdmissionSettings
 from common.errors import OverloadedError
-from gateway.admission import Admission
+from gateway.admission import PRIORITIES, Admission
 from tests.unit.limit_rivals import (
     CAPACITY,
     DEADLINE_S,
@@ -70,7 +70,9 @@ def test_a_small_limit_makes_way_for_a_hung_shard() -> None:
 def test_slow_work_alone_lowers_nothing() -> None:
     """A system that is idle but slow, its works near or past the deadline, keeps its limit."""
     ours = Ours()
-    shards = [Shard(lambda rng, _: DEADLINE_S * rng.uniform(0.8, 1.2), 16) for _ in range(NUM_SHARDS)]
+    shards = [
+        Shard(lambda rng, _: DEADLINE_S * rng.uniform(0.8, 1.2), 16) for _ in range(NUM_SHARDS)
+    ]
     Model(shards, ours.admit).run(poisson(10.0, 20.0, 1, lambda now: Query(now, DEADLINE_S)))
     assert ours.admission.limit.value == AdmissionSettings().initial_limit
 
@@ -85,7 +87,7 @@ def test_batch_is_shed_first() -> None:
             CAPACITY * 1.4,
             20.0,
             1,
-            lambda now: Query(now, DEADLINE_S, ("interactive", "batch")[next(number) % 2]),
+            lambda now: Query(now, DEADLINE_S, PRIORITIES[next(number) % 2]),
         )
     )
     late = [query for query in queries if query.arrived_at > 3.0]

@@ -2,6 +2,7 @@
 
 import math
 
+import pytest
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
@@ -36,29 +37,30 @@ class AdmissionAgainstModel(RuleBasedStateMachine):
 
     @rule(target=permits, priority=st.sampled_from(PRIORITIES))
     def admit(self, priority: Priority) -> tuple[AdmissionPermit, Priority]:
-        """A query asks for leave; it is refused exactly when the model would pass a bound."""
+        """A query asks for leave, and its end may never come."""
+        return self.ask(priority), priority
+
+    def ask(self, priority: Priority) -> AdmissionPermit:
+        """Let a query in exactly when the model would not pass a bound."""
         limit = self.admission.limit.value
         bound = limit if priority == "interactive" else self.settings.batch_share * limit
-        try:
-            permit = self.admission.admit(
-                priority, 0.3, 0.0, [True] * NUM_SHARDS, [1] * NUM_SHARDS, self.now
-            )
-        except OverloadedError as error:
+        query = (priority, 0.3, 0.0, [True] * NUM_SHARDS, [1] * NUM_SHARDS, self.now)
+        if len(self.open) >= bound:
+            cause = "limit" if len(self.open) >= limit else "batch_share"
+            with pytest.raises(OverloadedError) as refusal:
+                self.admission.admit(*query)
+            assert refusal.value.cause == cause
+            assert refusal.value.retry_after_s >= 0
             self.refused[priority] += 1
-            assert len(self.open) >= bound
-            assert error.cause == ("limit" if len(self.open) >= limit else "batch_share")
-            assert error.retry_after_s >= 0
-            permit = Admission(NUM_SHARDS, self.settings).admit(
-                priority, 0.3, 0.0, [True] * NUM_SHARDS, [1] * NUM_SHARDS, self.now
-            )  # of another gateway: whatever it is told must not touch this one
-        else:
-            assert len(self.open) < bound
-            self.open[permit] = priority
+            # Of another gateway: whatever it is told must not touch this one.
+            return Admission(NUM_SHARDS, self.settings).admit(*query)
+        permit = self.admission.admit(*query)
+        self.open[permit] = priority
+        assert len(self.open) <= limit
+        if priority == "batch":
             num_batch = list(self.open.values()).count("batch")
-            assert len(self.open) <= limit
-            if priority == "batch":
-                assert num_batch <= math.ceil(self.settings.batch_share * limit)
-        return permit, priority
+            assert num_batch <= math.ceil(self.settings.batch_share * limit)
+        return permit
 
     @rule(
         pair=permits,
@@ -70,9 +72,10 @@ class AdmissionAgainstModel(RuleBasedStateMachine):
         self, pair: tuple[AdmissionPermit, Priority], shard: int, backlog: int, queue_us: int
     ) -> None:
         """A shard takes a request and answers it, perhaps when nobody waits any more."""
-        pair[0].on_queued(shard, backlog, self.now)
+        permit, _ = pair
+        permit.on_queued(shard, backlog, self.now)
         self.now += queue_us / 1e6
-        pair[0].on_reply(shard, queue_us, 1_000, self.now)
+        permit.on_reply(shard, queue_us, 1_000, self.now)
 
     @rule(pair=permits, seconds=st.sampled_from([0.0, 0.125, 1.0]))
     def end(self, pair: tuple[AdmissionPermit, Priority], seconds: float) -> None:
@@ -85,14 +88,15 @@ class AdmissionAgainstModel(RuleBasedStateMachine):
     def live_through_a_window(self, seconds: float, queue_us: int) -> None:
         """Queries come and go until the limit is judged, or it would seldom change."""
         for _ in range(8):
-            permit, _ = self.admit("interactive")
+            permit = self.ask("interactive")
             for shard in range(NUM_SHARDS):
                 permit.on_queued(shard, 2, self.now)
             self.now += queue_us / 1e6
             for shard in range(NUM_SHARDS):
                 permit.on_reply(shard, queue_us, 0, self.now)
             self.now += seconds / 8
-            self.end((permit, "interactive"), 0.0)
+            permit.done(self.now)
+            self.open.pop(permit, None)
 
     @invariant()
     def agrees(self) -> None:

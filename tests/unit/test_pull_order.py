@@ -28,7 +28,7 @@ def newest_first() -> PullOrder:
 
 
 def test_a_standing_queue_turns_the_order_round() -> None:
-    """When the oldest has spent half of its time at every pull of an interval, the newest go first."""
+    """When for an interval each oldest had spent half of its time, the newest go first."""
     order = PullOrder()
     order.on_oldest(ENTER_SHARE, 1, 0, 0.0)
     order.on_oldest(0.9, 1, 0, 0.99 * INTERVAL_S)
@@ -79,7 +79,7 @@ def test_returns_when_the_queue_is_worked_off(is_short: bool) -> None:
 
 
 def test_drops_double_while_all_have_expired() -> None:
-    """Pops from the left double up to a bound while they bring only expired ones, then start anew."""
+    """Pops from the left double up to a bound while they bring only the expired, then restart."""
     order = newest_first()
     seen = [order.num_drops]
     for number in range(12):
