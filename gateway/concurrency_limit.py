@@ -11,14 +11,14 @@ a shard's queue, its lane, Redis, or this gateway's own event loop. A shard that
 replies, so it says nothing, and a shard that is merely slow works.
 
 A part of a query is *late* when it waited for more than a share of its query's deadline. When so
-many of a window's parts are late that more than a few shards must be backed up, the limit falls to
-what was in flight, less a half at most, the more the longer the parts have waited. When it stood in
-somebody's way and no part was late to that extent, it grows, and by twice as much each time in a
-row: a shard that hangs fills the limit with queries that wait for it alone, and those must soon
-count for nothing.
+many of a window's parts are late that more than a few shards must be backed up, the limit is cut, to
+a share of what was in flight (RFC 5681's FlightSize) that is the smaller the longer the parts have
+waited. When hardly any is late and the limit stood in somebody's way, it grows, by twice as much
+each time in a row: a shard that hangs fills the limit with queries that wait for it alone, and room
+for others must be found soon. In between it stays.
 
-Compared in a model of eight shards (`tests/unit/overload_model.py`): see docs/operations.md,
-"Overload".
+docs/operations.md, "Overload", compares it in a model with those that go by the answer time
+(`python -m tests.unit.limit_rivals`).
 """
 
 import math

@@ -137,3 +137,62 @@ def test_retry_after_of_the_limit_is_a_query_s_time() -> None:
     with pytest.raises(OverloadedError) as refusal:
         admission.admit("interactive", 1.0, 0.0, [True], [1], 300.0)
     assert refusal.value.retry_after_s == pytest.approx(0.25, rel=0.05)
+
+
+def test_of_two_shards_one_may_hang() -> None:
+    """Half of all parts that never come are no reason to let in less, when nothing else waits."""
+    ours = Ours(2)
+    shards = [Shard(steady), Shard(steady, hangs=lambda now: 1 <= now < 10.5)]
+    queries = Model(shards, ours.admit).run(
+        poisson(0.5 * CAPACITY, 10.0, 1, lambda now: Query(now, DEADLINE_S))
+    )
+    assert not [query for query in queries if query.cause]
+    assert ours.admission.limit.value >= AdmissionSettings().initial_limit
+
+
+def live_through(admission: Admission, start: float, share_late: float, num_windows: int) -> None:
+    """Windows of 0.1 s, in each of which the limit is reached and so many parts are late."""
+    for window in range(num_windows):
+        now = start + 0.1 * window
+        permits = [
+            admission.admit("interactive", 0.3, 0.0, [True], [1], now)
+            for _ in range(admission.limit.value)
+        ]
+        for number, permit in enumerate(permits):
+            permit.on_queued(0, 1, now)
+            is_late = number < share_late * len(permits)
+            permit.on_reply(0, 0, 0, now + (0.2 if is_late else 0.01))
+        for permit in permits:
+            permit.done(now + 0.0999)
+
+
+def test_growth_gets_faster() -> None:
+    """A limit of 4 that is in the way, for nothing, is a thousand within three seconds."""
+    admission = Admission(1, AdmissionSettings(initial_limit=4))
+    live_through(admission, 1.0, 0.0, 30)
+    assert admission.limit.value >= 1000
+
+
+def test_between_calm_and_congested_it_stays() -> None:
+    """While a fifth of the parts is late, the limit neither grows nor falls."""
+    admission = Admission(1, AdmissionSettings(initial_limit=50))
+    live_through(admission, 1.0, 0.2, 30)
+    assert admission.limit.value == 50
+    live_through(admission, 10.0, 0.5, 1)
+    live_through(admission, 10.2, 0.0, 1)
+    assert admission.limit.value < 50
+
+
+def test_what_was_sent_before_a_cut_does_not_cut_again() -> None:
+    """Of a hundred late queries that were all in flight at once, only the first cut the limit."""
+    admission = Admission(1, AdmissionSettings(initial_limit=100))
+    permits = [admission.admit("interactive", 0.3, 0.0, [True], [1], 1.0) for _ in range(100)]
+    limits = []
+    for number, permit in enumerate(permits):
+        now = 1.2 + number / 100
+        permit.on_queued(0, 1, now)
+        permit.on_reply(0, 0, 0, now)
+        permit.done(now)
+        limits.append(admission.limit.value)
+    assert limits[-1] < 100
+    assert len(set(limits)) == 2

@@ -18,6 +18,7 @@ SETTINGS = st.builds(
     min_limit=st.integers(1, 3),
     max_limit=st.integers(1, 16),
     batch_share=st.sampled_from([0.1, 0.5, 0.7, 1.0]),
+    predict=st.just(False),  # test_admission_forecast.py has that
 )
 
 
