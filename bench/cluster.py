@@ -17,13 +17,13 @@ from pathlib import Path
 from bench.cpu import descendants
 from bench.server import Server, run_server
 from common.config import (
-    AdmissionSettings,
     GatewaySettings,
     RankProfile,
     RedisSettings,
     Settings,
     WorkerSettings,
 )
+from common.config_tail import AdmissionSettings
 from common.outcome import Outcome
 from gateway.result import SearchQuery
 from gateway.service import Gateway

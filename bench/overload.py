@@ -13,7 +13,7 @@ from bench.held import HOLD_S
 from bench.load import Load, closed_loop, open_loop, quantile
 from bench.options import Options
 from bench.report import Section, median
-from common.config import AdmissionSettings
+from common.config_tail import AdmissionSettings
 from common.errors import InsufficientCoverageError, OverloadedError
 from common.lifecycle import calm_collector
 from common.outcome import Outcome

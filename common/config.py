@@ -20,7 +20,12 @@ from pydantic_settings import (
 
 from common.config_group import Group as _Group
 from common.config_group import Percent, PositiveFloat, PositiveInt
-from common.config_tail import CoverageSettings, HedgingSettings, ProbationSettings
+from common.config_tail import (
+    AdmissionSettings,
+    CoverageSettings,
+    HedgingSettings,
+    ProbationSettings,
+)
 from common.errors import ConfigurationError
 
 
@@ -169,32 +174,6 @@ class WorkerSettings(_Group):
     )
     statistics_interval_s: PositiveFloat = Field(
         60.0, description="How often changed term statistics are summed over the shards, in s."
-    )
-
-
-class AdmissionSettings(_Group):
-    """What a gateway refuses before it asks a shard, so that what it asks is answered in time."""
-
-    enabled: bool = Field(True, description="Whether queries are ever refused for overload.")
-    initial_limit: PositiveInt = Field(
-        128, description="Queries that may be in flight until the limit has been learnt."
-    )
-    min_limit: PositiveInt = Field(4, description="The limit never falls below this.")
-    max_limit: PositiveInt = Field(4096, description="The limit never grows beyond this.")
-    batch_share: Annotated[float, Field(gt=0, le=1)] = Field(
-        0.7,
-        description="A query of priority batch is refused when more than this share of the limit "
-        "is in flight.",
-    )
-    wait_share: Annotated[float, Field(gt=0, le=1)] = Field(
-        0.33,
-        description="A shard's part that waited for more than this share of its query's deadline "
-        "speaks for a lower limit.",
-    )
-    predict: bool = Field(
-        True,
-        description="Whether a query is refused that the shards' backlog would keep from its "
-        "minimum coverage until its deadline.",
     )
 
 

@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from common.config import AdmissionSettings
+from common.config_tail import AdmissionSettings
 from common.errors import OverloadedError
 from gateway.concurrency_limit import ConcurrencyLimit, Tally
 from gateway.queue_forecast import BASE_US, QueueForecast

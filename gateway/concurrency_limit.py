@@ -11,11 +11,11 @@ a shard's queue, its lane, Redis, or this gateway's own event loop. A shard that
 replies, so it says nothing, and a shard that is merely slow works.
 
 A part of a query is *late* when it waited for more than a share of its query's deadline. When so
-many of a window's parts are late that more than a few shards must be backed up, the limit is cut, to
-a share of what was in flight (RFC 5681's FlightSize) that is the smaller the longer the parts have
-waited. When hardly any is late and the limit stood in somebody's way, it grows, by twice as much
-each time in a row: a shard that hangs fills the limit with queries that wait for it alone, and room
-for others must be found soon. In between it stays.
+many of a window's parts are late that more than a few shards must be backed up, the limit is cut,
+to a share of what was in flight (RFC 5681's FlightSize) that is the smaller the longer the parts
+have waited. When hardly any is late and the limit stood in somebody's way, it grows, by twice as
+much each time in a row: a shard that hangs fills the limit with queries that wait for it alone, and
+room for others must be found soon. In between it stays.
 
 docs/operations.md, "Overload", compares it in a model with those that go by the answer time
 (`python -m tests.unit.limit_rivals`).
@@ -24,7 +24,7 @@ docs/operations.md, "Overload", compares it in a model with those that go by the
 import math
 from typing import Final
 
-from common.config import AdmissionSettings
+from common.config_tail import AdmissionSettings
 
 # A change is judged by what was admitted after it, for at least so long and so many parts.
 WINDOW_S: Final = 0.1

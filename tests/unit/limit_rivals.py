@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from common.config import AdmissionSettings
+from common.config_tail import AdmissionSettings
 from common.errors import OverloadedError
 from gateway.admission import Admission
 from tests.unit.overload_model import Model, Permit, Query, Shard, poisson

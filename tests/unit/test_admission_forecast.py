@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from common.config import AdmissionSettings
+from common.config_tail import AdmissionSettings
 from common.errors import OverloadedError
 from gateway.admission import Admission, AdmissionPermit
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from common.config import AdmissionSettings
+from common.config_tail import AdmissionSettings
 from common.errors import OverloadedError
 from gateway.admission import PRIORITIES, Admission
 from tests.unit.limit_rivals import (

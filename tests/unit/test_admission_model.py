@@ -7,7 +7,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
 
-from common.config import AdmissionSettings
+from common.config_tail import AdmissionSettings
 from common.errors import OverloadedError
 from gateway.admission import PRIORITIES, Admission, AdmissionPermit, Priority
 
