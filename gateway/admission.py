@@ -113,10 +113,11 @@ class AdmissionPermit:
         admission.replied_at[shard] = now
         if queue_us > BASE_US or admission.forecast.spacing_s[shard]:
             admission.forecast.learn(shard, backlog, queue_us)
-        if self._generation == admission.limit.generation:
-            tally = admission.limit.tallies[self._class]
+        limit = admission.limit
+        if self._generation == limit.generation:
+            tally = limit.tallies[self._class]
             tally.num_parts += 1
-            if self._window == admission.limit.window:
+            if self._window == limit.window:
                 tally.num_fresh += 1
             waited_until = now - work_us * 1e-6
             if waited_until > self._late_at:
