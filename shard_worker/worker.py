@@ -30,6 +30,7 @@ from shard_worker.in_flight import InFlight
 from shard_worker.jobs import Jobs
 from shard_worker.lanes.quarantine import Quarantine
 from shard_worker.ledger import Ledger
+from shard_worker.pull_order import PullOrder
 from shard_worker.ranking import enrich_hooks
 from shard_worker.replier import Replier
 from shard_worker.search_service import SearchService
@@ -139,6 +140,8 @@ class Worker:
             handle=searches.handle,
             replier=replier,
             own_queue=keys.worker_search_queue(worker_id),
+            order=PullOrder(),
+            spent_share=searches.spent_share,
         )
         self._fetch_consumer = Consumer(
             endpoint=Endpoint.of(settings.redis),

@@ -186,6 +186,20 @@ class Hedges(_Shape):
     fetch: HedgeCounts
 
 
+class AdmissionStatus(_Shape):
+    """What admission control of this gateway lets in and refuses."""
+
+    enabled: bool
+    limit: int = Field(description="Queries that may be in flight, as learnt.")
+    in_flight: dict[str, int] = Field(description="Priority to queries that were let in.")
+    refused: dict[str, dict[str, int]] = Field(
+        description="Cause to priority to queries refused since the start."
+    )
+    forecast_ms: list[float] = Field(
+        description="For each shard, how long a request sent now would wait in its queue."
+    )
+
+
 class GatewayStatus(_Shape):
     """The gateway that answers."""
 
@@ -195,6 +209,7 @@ class GatewayStatus(_Shape):
     counters: dict[str, int] = Field(description="Event to how often it happened since the start.")
     loop: LoopLoad
     hedges: Hedges
+    admission: AdmissionStatus
     clock_error_us: float = Field(description="How well it knows the time of Redis's clock.")
 
 
