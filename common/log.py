@@ -324,6 +324,16 @@ class ShardLog:
         await self._control.execute("HSET", key, replica, trimmed)
         return trimmed
 
+    async def missed(self, shards: Sequence[int]) -> dict[int, set[str]]:
+        """Shard → the replicas of which a gap is noted."""
+        replies = await self._control.pipeline(
+            [("HKEYS", self._keys.trimmed(shard)) for shard in shards]
+        )
+        return {
+            shard: {name.decode(errors="replace") for name in names} - {"position", "documents"}
+            for shard, names in zip(shards, replies, strict=True)
+        }
+
     async def newest(self, shard: int) -> str:
         """Id of the last entry ever appended to a log, trimmed or not; `START` without a log."""
         key = self._keys.log(shard)
