@@ -53,6 +53,7 @@ MAX_TRIES = 5
 POLL_S = 1.0
 TICK_S = 1.0
 SUM_AFTER_S = 1.0
+CHECKS = 3  # of the indexes' fit to a new table, since fitting them starts merges
 SERVED_S = 5.0  # for so long what was read of the heartbeats is taken to hold
 QUIET_S = 1.0  # a shard that has had nothing to apply for so long has seen the end of a bulk load
 BULK_SHARE = 0.02  # of the shard's documents; fewer changes wait for the interval
@@ -117,6 +118,7 @@ class Jobs:
         self._num_shards: int | None = None
         self._asked_at: dict[tuple[int, str], float] = {}
         self._tables: dict[str, bytes] = {}  # uid → version of the table on disk
+        self._checks: dict[str, int] = {}  # uid → how often its indexes are still to be fitted
         self._woken = asyncio.Event()
         self._served: frozenset[str] = frozenset()  # replicas that live workers serve
         self._served_at = -math.inf
@@ -228,9 +230,13 @@ class Jobs:
                     )
             if one.version and one.version != self._tables.get(uid):
                 await self._write_table(uid)
+            elif self._checks.get(uid):
+                self._checks[uid] -= 1
+                await self._balance(uid)
         for uid in self._tables.keys() - uids:
             await self._ask("table", uid, b"")
             del self._tables[uid]
+            self._checks.pop(uid, None)
 
     async def _is_ours(self, shard: int, label: str | None, now: float) -> bool:
         """Whether this replica has a shard's statistics to see to, and no other that is served."""
@@ -254,11 +260,15 @@ class Jobs:
         version, statistics = await self._board.sum_of(uid)
         if statistics:
             await self._ask("table", uid, statistics)
-            for shard, state in list(self._applier.states.items()):
-                if any(report.uid == uid for report in state.collections):
-                    await self._applier.balance(shard, uid)
+            await self._balance(uid)
+            self._checks[uid] = CHECKS
             self._tables[uid] = version
             _log.debug("statistics_written", uid=uid, bytes=len(statistics))
+
+    async def _balance(self, uid: str) -> None:
+        for shard, state in list(self._applier.states.items()):
+            if any(report.uid == uid for report in state.collections):
+                await self._applier.balance(shard, uid)
 
     async def _listen(self) -> None:
         async for event in self._control.events(self._keys.events):
