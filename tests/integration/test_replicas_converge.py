@@ -21,6 +21,7 @@ from gateway.service import Gateway
 from shard_worker.store import Store
 from shard_worker.text_index import TextIndex
 from tests.integration.cluster import Cluster, all_live, ask, gateway_to
+from tests.integration.processes import kill_all_of
 from tests.servers import RedisServer
 from tests.waiting import until
 
@@ -47,7 +48,10 @@ class Remove(NamedTuple):
 
 
 class Kill(NamedTuple):
-    """A replica's worker is killed (SIGKILL), if it lives, a little after the step before."""
+    """A replica's worker is killed (SIGKILL), if it lives, a little after the step before.
+
+    With all of its processes: an indexer that is left alone would end its batch.
+    """
 
     replica: int
     after_ms: int
@@ -121,6 +125,7 @@ class Story:
                 self.model.pop(f"d{number}", None)
             case Kill(replica, after_ms) if replica in self.alive:
                 await asyncio.sleep(after_ms / 1000)
+                kill_all_of(self.cluster.workers[replica].pid)
                 await asyncio.to_thread(self.cluster.kill, replica)
                 self.alive.remove(replica)
             case Restart(replica) if replica not in self.alive:
