@@ -167,6 +167,14 @@ async def test_a_copy_that_is_new_does_not_answer_for_what_it_has_missed(tmp_pat
     async with running(data, "--workers=2", "--replicas=1") as (_, caller):
         await until_replicas(caller, 1, 1, 1, 1)
         assert await count(caller) == NUM_DOCUMENTS + 1
+        # The log keeps nothing for the copies that were given up.
+        await caller.load("trees", LINES)
+
+        async def is_trimmed() -> bool:
+            workers = (await caller.http.get("/v1/status")).json()["workers"]
+            return not any(sum(one["log_backlog"].values()) for one in workers)
+
+        await until(is_trimmed)
 
 
 async def test_more_replicas_than_workers_are_refused(tmp_path: Path) -> None:
