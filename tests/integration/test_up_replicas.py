@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import signal
 import time
 from collections.abc import AsyncIterator
@@ -13,6 +14,10 @@ from typing import Any
 
 import pytest
 
+from common.config import RedisSettings
+from common.control import connect
+from common.keys import Keys
+from common.log import ShardLog
 from tests.integration.up_process import Caller, Up
 from tests.waiting import until
 
@@ -164,17 +169,21 @@ async def test_a_copy_that_is_new_does_not_answer_for_what_it_has_missed(tmp_pat
         # A load waits for those that serve.
         await caller.load("trees", '{"id":"new","title":"amber"}\n')
         assert await count(caller) == NUM_DOCUMENTS + 1
-    async with running(data, "--workers=2", "--replicas=1") as (_, caller):
+    async with running(data, "--workers=2", "--replicas=1") as (up, caller):
         await until_replicas(caller, 1, 1, 1, 1)
         assert await count(caller) == NUM_DOCUMENTS + 1
         # The log keeps nothing for the copies that were given up.
         await caller.load("trees", LINES)
+        url = re.search(r"^redis +\d+ +(\S+)", up.output, re.MULTILINE)
+        assert url
+        control = await connect(RedisSettings(url=url[1]))
+        shard_log = ShardLog(control, Keys())
 
         async def is_trimmed() -> bool:
-            workers = (await caller.http.get("/v1/status")).json()["workers"]
-            return not any(sum(one["log_backlog"].values()) for one in workers)
+            return set((await shard_log.lengths(range(4))).values()) == {0}
 
         await until(is_trimmed)
+        await control.close()
 
 
 async def test_more_replicas_than_workers_are_refused(tmp_path: Path) -> None:
