@@ -113,11 +113,15 @@ async def settle(
 
     moves = plan_moves(found, homes, data / "unused", worth)
     for move in moves:
-        stamp = stamps.get(move.copy.folder)
-        if move.is_retired and stamp is not None:
-            await shard_log.forget_replica(move.copy.shard, stamp.replica_id)
         _log.info("copy_moved", source=str(move.copy.folder), target=str(move.target))
     await asyncio.to_thread(carry_out, moves, wait_s)
+    # After the move, since a worker that still drained would have named itself again; and each
+    # time, should the last start have ended between the two.
+    given_up = {move.copy for move in moves if move.is_retired}
+    given_up |= {one for one in found if not one.is_used} - {move.copy for move in moves}
+    for one in given_up:
+        if stamp := stamps.get(one.folder):
+            await shard_log.forget_replica(one.shard, stamp.replica_id)
 
 
 def _read_stamps(copies: Iterable[Copy]) -> dict[Path, Stamp]:

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import re
 import signal
 import time
 from collections.abc import AsyncIterator
@@ -19,6 +18,7 @@ from common.control import connect
 from common.keys import Keys
 from common.log import ShardLog
 from tests.integration.up_process import Caller, Up
+from tests.servers import RedisServer
 from tests.waiting import until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
@@ -28,9 +28,11 @@ LINES = "".join(json.dumps({"id": f"d{n}", "title": "amber"}) + "\n" for n in ra
 
 
 @asynccontextmanager
-async def running(data: Path, *options: str) -> AsyncIterator[tuple[Up, Caller]]:
-    """A cluster on this folder for the block, with 4 shards if it is new; then it is drained."""
-    up = await Up.start(data, *(options if (data / "redis").exists() else ("--shards=4", *options)))
+async def running(
+    data: Path, *options: str, prefix: str = "hedgerow"
+) -> AsyncIterator[tuple[Up, Caller]]:
+    """A cluster of 4 shards on this folder for the block; then it is drained."""
+    up = await Up.start(data, "--shards=4", *options, HEDGEROW_REDIS__KEY_PREFIX=prefix)
     try:
         assert up.url, up.output
         async with Caller(up.url) as caller:
@@ -156,28 +158,29 @@ async def test_copies_follow_the_numbers_of_workers_and_replicas(tmp_path: Path)
             os.kill(up.pids[name], signal.SIGCONT)
 
 
-async def test_a_copy_that_is_new_does_not_answer_for_what_it_has_missed(tmp_path: Path) -> None:
+async def test_a_copy_that_is_new_does_not_answer_for_what_it_has_missed(
+    tmp_path: Path, redis_server: RedisServer, key_prefix: str
+) -> None:
     """A second replica that the log cannot fill is a gap, and answers stay whole by the first."""
     data = tmp_path / "data"
-    async with running(data, "--workers=2") as (_, caller):
+    server = ("--workers=2", "--redis", redis_server.url)
+    async with running(data, *server, prefix=key_prefix) as (_, caller):
         await caller.make("trees", {"title": "text"})
         await caller.load("trees", LINES)
-    async with running(data, "--workers=2", "--replicas=2") as (_, caller):
+    async with running(data, "--replicas=2", *server, prefix=key_prefix) as (_, caller):
         await until_replicas(caller, 1, 1, 1, 1)
         for _ in range(20):
             assert await count(caller) == NUM_DOCUMENTS
         # A load waits for those that serve.
         await caller.load("trees", '{"id":"new","title":"amber"}\n')
         assert await count(caller) == NUM_DOCUMENTS + 1
-    async with running(data, "--workers=2", "--replicas=1") as (up, caller):
+    async with running(data, "--replicas=1", *server, prefix=key_prefix) as (_, caller):
         await until_replicas(caller, 1, 1, 1, 1)
         assert await count(caller) == NUM_DOCUMENTS + 1
         # The log keeps nothing for the copies that were given up.
         await caller.load("trees", LINES)
-        url = re.search(r"^redis +\d+ +(\S+)", up.output, re.MULTILINE)
-        assert url
-        control = await connect(RedisSettings(url=url[1]))
-        shard_log = ShardLog(control, Keys())
+        control = await connect(RedisSettings(url=redis_server.url))
+        shard_log = ShardLog(control, Keys(key_prefix))
 
         async def is_trimmed() -> bool:
             return set((await shard_log.lengths(range(4))).values()) == {0}
