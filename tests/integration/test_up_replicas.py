@@ -192,7 +192,7 @@ async def test_a_copy_that_is_new_does_not_answer_for_what_it_has_missed(
 async def test_more_replicas_than_workers_are_refused(tmp_path: Path) -> None:
     """The error names the option, and nothing is left running."""
     data = tmp_path / "data"
-    one = await Up.start(data, "--workers", "2", "--replicas", "3")
+    one = await Up.start(data, "--shards", "4", "--workers", "2", "--replicas", "3")
     assert await one.process.wait() == 1
     assert "--replicas 3: there are 2 workers" in one.output
     async with running(data, "--replicas=2"):
