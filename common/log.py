@@ -5,7 +5,7 @@ it again puts the same writes into the log twice; every operation here replaces 
 so that a second copy changes nothing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgpack
@@ -55,6 +55,21 @@ _CODES: dict[type[Op], str] = {
     Upsert: "upsert",
     Delete: "delete",
 }
+# Trim a log, and keep how far it was ever trimmed. Replicas trim at the same time, each by what it
+# knew when it began, and one that comes later with less must not take the mark back: a copy that is
+# restored between the two marks would then miss entries unnoticed.
+_TRIM = """
+local had_ms, had_seq = string.match(
+    redis.call('HGET', KEYS[1], 'position') or '', '^(%d+)-(%d+)$')
+local ms, seq = tonumber(ARGV[1]), tonumber(ARGV[2])
+had_ms, had_seq = tonumber(had_ms or 0), tonumber(had_seq or 0)
+if had_ms < ms or (had_ms == ms and had_seq < seq) then
+    redis.call('HSET', KEYS[1], 'position', ARGV[1] .. '-' .. ARGV[2])
+end
+if ARGV[3] == '1' then redis.call('HSET', KEYS[1], 'documents', 1) end
+return redis.call('XTRIM', KEYS[2], 'MINID', ARGV[4])
+"""
+
 _log = structlog.get_logger()
 _TYPES: dict[str, type[Op]] = {code: kind for kind, code in _CODES.items()}
 _packb = msgpack.Packer(use_bin_type=True, autoreset=True).pack
@@ -116,6 +131,11 @@ def position(entry_id: str) -> tuple[int, int]:
     """An entry's id as something that can be compared: (milliseconds, sequence)."""
     milliseconds, _, sequence = entry_id.partition("-")
     return int(milliseconds), int(sequence or 0)
+
+
+def furthest(applied: Mapping[str, str]) -> str:
+    """The position of the replica that has got furthest; `START` where there is none."""
+    return max(applied.values(), key=position, default=START)
 
 
 def _is_position(text: str) -> bool:
@@ -270,14 +290,10 @@ class ShardLog:
             How many were removed.
         """
         milliseconds, sequence = position(min_applied)
-        facts = ("position", min_applied, *(("documents", 1) if has_documents else ()))
         # In one step, so that whoever misses an entry can see why: XTRIM itself leaves no trace.
-        _, removed = await self._control.pipeline(
-            [
-                ("HSET", self._keys.trimmed(shard), *facts),
-                ("XTRIM", self._keys.log(shard), "MINID", f"{milliseconds}-{sequence + 1}"),
-            ],
-            atomic=True,
+        removed = await self._control.execute(
+            *("EVAL", _TRIM, 2, self._keys.trimmed(shard), self._keys.log(shard)),
+            *(milliseconds, sequence, int(has_documents), f"{milliseconds}-{sequence + 1}"),
         )
         return int(removed)
 
@@ -307,6 +323,16 @@ class ShardLog:
             return None
         await self._control.execute("HSET", key, replica, trimmed)
         return trimmed
+
+    async def missed(self, shards: Sequence[int]) -> dict[int, set[str]]:
+        """Shard → the replicas of which a gap is noted."""
+        replies = await self._control.pipeline(
+            [("HKEYS", self._keys.trimmed(shard)) for shard in shards]
+        )
+        return {
+            shard: {name.decode(errors="replace") for name in names} - {"position", "documents"}
+            for shard, names in zip(shards, replies, strict=True)
+        }
 
     async def newest(self, shard: int) -> str:
         """Id of the last entry ever appended to a log, trimmed or not; `START` without a log."""

@@ -87,7 +87,7 @@ class Worker:
             *(control, keys, self._registry, self._indexer, shards, settings),
             on_state=self._states.take,
             counters=self._counters,
-            on_gaps=self._withhold,
+            on_withheld=self._withhold,
         )
         self._jobs = Jobs(control, keys, self._applier, self._indexer, shards, settings)
         self._vital_signs = VitalSigns(self._registry, self._heartbeat, tuning.heartbeat_interval_s)
@@ -239,7 +239,7 @@ class Worker:
         await end(watchers, drain_s)
 
     def _withhold(self, shards: frozenset[int]) -> None:
-        """Leave requests to these shards to replicas that have all of the log."""
+        """Leave requests to these shards to replicas that have all of the log, so far."""
         self._search_consumer.withhold(shards)
         self._fetch_consumer.withhold(shards)
 
