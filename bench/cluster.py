@@ -9,10 +9,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from bench.cpu import descendants
 from bench.server import Server, run_server
@@ -23,7 +24,7 @@ from common.config import (
     Settings,
     WorkerSettings,
 )
-from common.config_tail import AdmissionSettings
+from common.config_tail import AdmissionSettings, HedgingSettings
 from common.outcome import Outcome
 from gateway.result import SearchQuery
 from gateway.service import Gateway
@@ -32,6 +33,7 @@ PAIRS = ((0, 1), (2, 3), (4, 5), (6, 7))  # eight shards on four workers
 COLLECTION = "bench"
 LOOP_LANE = "noop"
 PROCESS_LANE = "noop_process"
+STALLING_LANE = "stalling"  # stalls now and then where the environment says so
 HELD_LANE = "held"  # holds a scorer for a set time
 DEADLINE_MS = 2_000.0  # so long that no query of a throughput measurement ends early
 _NUM_DOCUMENTS = 400
@@ -39,6 +41,9 @@ _START_TIMEOUT_S = 60.0
 _ROOT = Path(__file__).parent.parent
 _PROFILES = {
     PROCESS_LANE: RankProfile(first_phase="noop"),
+    STALLING_LANE: RankProfile(
+        first_phase="noop", second_phase="bench.stalling:score", candidates=1, fields=["title"]
+    ),
     HELD_LANE: RankProfile(
         first_phase="noop", second_phase="bench.held:score", candidates=1, fields=["title"]
     ),
@@ -46,6 +51,12 @@ _PROFILES = {
 _CONFIGURATION = f"""
 [rank_profiles.{PROCESS_LANE}]
 first_phase = "noop"
+
+[rank_profiles.{STALLING_LANE}]
+first_phase = "noop"
+second_phase = "bench.stalling:score"
+candidates = 1
+fields = ["title"]
 
 [rank_profiles.{HELD_LANE}]
 first_phase = "noop"
@@ -98,15 +109,17 @@ def run_cluster(
     *,
     is_durable: bool = False,
     heartbeat_expiry_s: float = 10.0,
+    stalls: Mapping[int, float] = MappingProxyType({}),
 ) -> Iterator[Cluster]:
     """Start a server and the workers; stop them at the end of the block.
 
     Args:
         layout: the shards of each worker.
         heartbeat_expiry_s: how long the gateway takes a silent worker for live.
+        stalls: worker → for how long its requests of `STALLING_LANE` stall now and then, in s.
         is_durable: whether the server keeps an append-only file, as the embedded cluster's does.
     """
-    num_shards = sum(map(len, layout))
+    num_shards = len({shard for shards in layout for shard in shards})
     with tempfile.TemporaryDirectory(prefix="hedgerow-bench-") as name:
         folder = Path(name)
         configuration = folder / "hedgerow.toml"
@@ -126,7 +139,16 @@ def run_cluster(
                     *("--shards", ",".join(map(str, shards)), "--num-shards", str(num_shards)),
                     *("--data", str(folder / f"worker-{number}"), "--redis", server.url),
                 ]
-                workers.append(subprocess.Popen(command, cwd=_ROOT, env=environment))
+                workers.append(
+                    subprocess.Popen(
+                        command,
+                        cwd=_ROOT,
+                        env={
+                            **environment,
+                            "HEDGEROW_BENCH_STALL_S": str(stalls.get(number, 0)),
+                        },
+                    )
+                )
             yield Cluster(*(server, workers, folder, environment, num_shards, heartbeat_expiry_s))
 
 
@@ -144,7 +166,9 @@ def _stop(workers: list[subprocess.Popen[bytes]]) -> None:
 
 @asynccontextmanager
 async def connect(
-    cluster: Cluster, admission: AdmissionSettings | None = None
+    cluster: Cluster,
+    admission: AdmissionSettings | None = None,
+    hedging: HedgingSettings | None = None,
 ) -> AsyncIterator[Gateway]:
     """A gateway in this process, once every shard is live and holds a few documents.
 
@@ -152,9 +176,13 @@ async def connect(
         cluster: what it asks.
         admission: its settings of admission control; by default none, since a measurement of
             what a query costs must not refuse any.
+        hedging: its settings of hedging; by default as they are.
     """
     settings = cluster.settings.model_copy(
-        update={"admission": admission or AdmissionSettings(enabled=False)}
+        update={
+            "admission": admission or AdmissionSettings(enabled=False),
+            "hedging": hedging or HedgingSettings(),
+        }
     )
     async with Gateway.connect(settings, cluster.num_shards) as gateway:
         give_up_at = time.monotonic() + _START_TIMEOUT_S

@@ -18,7 +18,9 @@ class HedgingSettings(Group):
         10, description="Hedges that may be sent at once after a time without any."
     )
     percentile: Annotated[float, Field(gt=0, lt=100)] = Field(
-        95.0, description="A hedge is sent after this percentile of the shard's reply times."
+        95.0,
+        description="A hedge is sent after this percentile of the shard's reply times, and not "
+        "before twice their median.",
     )
     min_delay_ms: PositiveFloat = Field(
         5.0, description="No hedge is sent sooner after the first copy, in ms."

@@ -27,6 +27,9 @@ from gateway.quantile import NUM_PARTS, RELATIVE_ERROR, QuantileSketch
 MIN_REPLICAS: Final = 2  # live ones, for a hedge to make sense
 
 _MILLION: Final = 1_000_000
+# A copy takes a median itself. Where replies hardly differ, as in a cluster that is busy and well,
+# a percentile is no straggler, and a copy would be work for nothing.
+_MEDIANS: Final = 2.0
 _FIRST_REFRESH: Final = 8
 _REFRESH: Final = 256
 
@@ -190,7 +193,9 @@ class HedgePolicy:
         if delay_s is not None:
             # The upper end of what the percentile may be: where all replies take alike, a hair too
             # early is too early for every one of them.
-            delay_s = max(delay_s / (1 - RELATIVE_ERROR), self.min_delay_s)
+            delay_s = max(
+                delay_s / (1 - RELATIVE_ERROR), _MEDIANS * (median_s or 0.0), self.min_delay_s
+            )
         self._delays[shard] = math.inf if delay_s is None else delay_s
         self._medians[shard] = median_s or 0.0
         self._shortest = min(self._delays)

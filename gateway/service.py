@@ -33,6 +33,7 @@ from gateway.breaker import Transition
 from gateway.breakers import Breakers
 from gateway.collections import Collections
 from gateway.documents import Documents
+from gateway.hedging import HedgeCounts
 from gateway.membership import Membership
 from gateway.redis_transport import RedisTransport
 from gateway.result import SearchQuery, SearchResult
@@ -189,6 +190,10 @@ class Gateway:
             and any(self._membership.live)
             and self._membership.age_s(self._loop.time()) < self._stale_after_s
         )
+
+    def hedge_counts(self) -> HedgeCounts:
+        """What became of the second copies of searches so far."""
+        return self._searcher.hedger.counts
 
     async def search(self, query: SearchQuery) -> SearchResult:
         """Answer a query by its deadline with what has arrived.

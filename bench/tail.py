@@ -1,0 +1,156 @@
+"""The tail: two replicas a shard, of which one stalls now and then, or is stopped."""
+
+import asyncio
+import signal
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+
+from bench.cluster import LOOP_LANE, STALLING_LANE, Asker, connect, run_cluster
+from bench.load import Load, closed_loop, open_loop
+from bench.options import Options
+from bench.report import Section, median
+from bench.stalling import STALL_SHARE
+from common.config_tail import HedgingSettings
+from common.lifecycle import calm_collector
+from gateway.service import Gateway
+
+# Each shard on two workers; the last one is the one that stalls, or is stopped.
+_REPLICAS = ((0, 1, 2, 3), (4, 5, 6, 7), (0, 1, 2, 3), (4, 5, 6, 7))
+_SICK = 3
+_STALL_S = 0.1
+_RATE = 100.0  # queries a second, a fraction of what the cluster bears
+_LENGTH = 12  # a 99.9th percentile needs thousands of queries
+_MOST_ROUNDS = 5
+_TARGET_CUT, _TARGET_EXTRA, _TARGET_COST = 3.0, 0.05, 0.02
+_MODES = ("hedging off", "hedging on")
+
+
+async def measure(options: Options) -> list[Section]:
+    """Measure the three of them."""
+    num_rounds = min(options.num_rounds, _MOST_ROUNDS)
+    seconds = options.seconds * _LENGTH
+    with run_cluster(_REPLICAS, stalls={_SICK: _STALL_S}) as cluster:
+        async with AsyncExitStack() as opened:
+            gateways = {}
+            for mode in _MODES:
+                hedging = HedgingSettings(max_extra_load=0.05 if mode == "hedging on" else 0.0)
+                gateways[mode] = await opened.enter_async_context(connect(cluster, hedging=hedging))
+            calm_collector()
+            stalled = await _stalled(gateways, num_rounds, seconds)
+            idle = await _idle(gateways, options)
+            stopped = await _stopped(gateways["hedging on"], cluster.workers[_SICK].send_signal)
+    return [stalled, idle, stopped]
+
+
+async def _stalled(gateways: dict[str, Gateway], num_rounds: int, seconds: float) -> Section:
+    loads: dict[str, list[Load]] = {mode: [] for mode in _MODES}
+    for gateway in gateways.values():  # learns how long the shards need
+        await open_loop(Asker(gateway, STALLING_LANE).ask, _RATE, seconds, seed=99)
+    before = _counts(gateways["hedging on"])
+    for number in range(num_rounds):
+        for mode, gateway in gateways.items():
+            ask = Asker(gateway, STALLING_LANE).ask
+            loads[mode].append(await open_loop(ask, _RATE, seconds, seed=number))
+    sent, won = (
+        after - early for after, early in zip(_counts(gateways["hedging on"]), before, strict=True)
+    )
+    num_first = 8 * sum(len(load.latencies_s) for load in loads["hedging on"])
+    section = Section(
+        title="Hedging, with a replica that stalls",
+        load=(
+            f"Eight shards on two workers each. One of the four workers stalls for "
+            f"{_STALL_S * 1000:g} ms in {STALL_SHARE:.0%} of its requests, drawn at random. "
+            f"Poisson arrivals, {_RATE:g}/s, process lane, ids and scores without fields. "
+            "Time counts from when a query was due; quantiles over all rounds."
+        ),
+        columns=("", "p50, ms", "p95, ms", "p99, ms", "p99.9, ms", "extra requests"),
+    )
+    for mode in _MODES:
+        every = Load()
+        for load in loads[mode]:
+            every.latencies_s += load.latencies_s
+        extra = sent / num_first if mode == "hedging on" else 0.0
+        section.figures[mode] = {
+            **{f"p{share:g}_ms": every.quantile_ms(share / 100) for share in (50, 95, 99, 99.9)},
+            "extra_share": extra,
+            "num_answers": float(len(every.latencies_s)),
+            "num_failed": float(sum(load.num_failed for load in loads[mode])),
+        }
+        figures = section.figures[mode]
+        section.rows.append(
+            [
+                mode,
+                *(f"{figures[f'p{share:g}_ms']:.1f}" for share in (50, 95, 99, 99.9)),
+                f"{extra:.1%}",
+            ]
+        )
+    cut = section.figures["hedging off"]["p99.9_ms"] / section.figures["hedging on"]["p99.9_ms"]
+    section.reading = (
+        f"The 99.9th percentile is {cut:.1f} times better (target: at least {_TARGET_CUT:g}) for "
+        f"{sent / num_first:.1%} more requests (target: at most {_TARGET_EXTRA:.0%}); {won} of "
+        f"{sent} second copies won."
+    )
+    return section
+
+
+def _counts(gateway: Gateway) -> tuple[int, int]:
+    counts = gateway.hedge_counts()
+    return counts.sent, counts.won
+
+
+async def _idle(gateways: dict[str, Gateway], options: Options) -> Section:
+    loads: dict[str, list[Load]] = {mode: [] for mode in _MODES}
+    for _ in range(options.num_rounds):
+        for mode, gateway in gateways.items():
+            ask = Asker(gateway, LOOP_LANE).ask
+            loads[mode].append(await closed_loop(ask, 32, options.seconds))
+    section = Section(
+        title="What hedging costs when nothing is slow",
+        load="The same cluster, `noop` in the loop lane, 32 in flight; medians of the rounds.",
+        columns=("", "queries/s"),
+    )
+    for mode in _MODES:
+        throughput = median(load.throughput for load in loads[mode])
+        section.figures[mode] = {"throughput": throughput}
+        section.rows.append([mode, f"{throughput:,.0f}"])
+    ratios = median(
+        on.throughput / off.throughput
+        for off, on in zip(loads[_MODES[0]], loads[_MODES[1]], strict=True)
+    )
+    section.reading = (
+        f"With hedging, throughput is {ratios:.1%} of what it is without, the median of the "
+        f"rounds' ratios (target: at least {1 - _TARGET_COST:.0%})."
+    )
+    return section
+
+
+async def _stopped(gateway: Gateway, send: Callable[[int], None]) -> Section:
+    section = Section(
+        title="A replica that is stopped",
+        load=(
+            "The same cluster; the worker is stopped (SIGSTOP) for 3 s under "
+            f"{_RATE:g} queries/s, its heartbeat taken for fresh all the while."
+        ),
+        columns=("", "answers", "partial", "p50, ms", "p99, ms", "latest, ms"),
+    )
+    ask = Asker(gateway, STALLING_LANE).ask
+    loop = asyncio.get_running_loop()
+    loop.call_later(0.5, send, signal.SIGSTOP)
+    load = await open_loop(ask, _RATE, 3.5, seed=5)
+    send(signal.SIGCONT)
+    row = {
+        "num_answers": float(len(load.latencies_s)),
+        "num_partial": float(load.num_failed),
+        "p50_ms": load.quantile_ms(0.5),
+        "p99_ms": load.quantile_ms(0.99),
+        "latest_ms": load.quantile_ms(1.0),
+    }
+    section.figures["stopped"] = row
+    section.rows.append(
+        [
+            *("hedging on", f"{row['num_answers']:.0f}", f"{row['num_partial']:.0f}"),
+            *(f"{row['p50_ms']:.1f}", f"{row['p99_ms']:.1f}", f"{row['latest_ms']:.1f}"),
+        ]
+    )
+    section.reading = "A partial answer is one that lacks a shard, with a deadline of 2 s."
+    return section
