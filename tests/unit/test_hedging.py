@@ -69,7 +69,7 @@ def test_the_delay_is_the_percentile() -> None:
         policy.record(0, sample, 0.0)
         policy.record(1, 0.000_2, 0.0)
     delay_s = policy.delay_s(0, 5.0)
-    assert delay_s == pytest.approx(sorted(samples)[1800], rel=2 * RELATIVE_ERROR)
+    assert delay_s == pytest.approx(sorted(samples)[1800], rel=3 * RELATIVE_ERROR)
     assert policy.median_s(0) == pytest.approx(sorted(samples)[1000], rel=2 * RELATIVE_ERROR)
     assert policy.delay_s(1, 5.0) == 0.002
     assert policy.delay_s(2, 5.0) is None
@@ -77,13 +77,16 @@ def test_the_delay_is_the_percentile() -> None:
 
 
 def test_nothing_is_hedged_before_enough_is_known() -> None:
-    """Below the minimum of calls a shard has no delay; soon after it, it has."""
+    """Below the minimum of calls a shard has no delay; soon after it, it has.
+
+    Where all replies take alike, it is twice their median.
+    """
     policy = HedgePolicy(HedgingSettings(minimum_number_of_calls=50), 1)
     for _ in range(49):
         policy.record(0, 0.01, 0.0)
     assert policy.delay_s(0, 1.9) is None
     policy.record(0, 0.01, 1.9)
-    assert policy.delay_s(0, 3.8) == pytest.approx(0.01, rel=RELATIVE_ERROR)
+    assert policy.delay_s(0, 3.8) == pytest.approx(0.02, rel=RELATIVE_ERROR)
 
 
 def test_a_pause_forgets() -> None:
@@ -173,8 +176,8 @@ def test_no_hedge_that_could_not_win() -> None:
     schedule = HedgeSchedule(learnt(0.1), 0.0, 0.19)
     assert schedule.look([0], NUM_LIVE, 0.11) == ([], None)
     assert not schedule.allow(0, 0.11)
-    in_time = HedgeSchedule(learnt(0.1), 0.0, 0.25)
-    assert in_time.look([0], NUM_LIVE, 0.11).due == [0]
+    in_time = HedgeSchedule(learnt(0.1), 0.0, 0.35)
+    assert in_time.look([0], NUM_LIVE, 0.21).due == [0]
 
 
 def test_a_spent_budget_stops_hedges_until_it_is_filled() -> None:
