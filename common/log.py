@@ -55,6 +55,51 @@ _CODES: dict[type[Op], str] = {
     Upsert: "upsert",
     Delete: "delete",
 }
+# Remove entries, unless a replica that knew of a newer snapshot has removed more, and count those
+# that all have applied and that stay for the next snapshot. A replica that was not told yet how far
+# the others are counts too few; then what is stored stands, less what has gone.
+_TRIM = """
+local function is_before(a, b)
+    local a_ms, a_number = string.match(a, '^(%d+)%-(%d+)$')
+    local b_ms, b_number = string.match(b, '^(%d+)%-(%d+)$')
+    if not a_ms or not b_ms then return false end
+    if a_ms ~= b_ms then return tonumber(a_ms) < tonumber(b_ms) end
+    return tonumber(a_number) < tonumber(b_number)
+end
+local known = redis.call('HMGET', KEYS[1], 'position', 'kept', 'kept_to')
+if known[1] and is_before(ARGV[1], known[1]) then return 0 end
+redis.call('HSET', KEYS[1], 'position', ARGV[1])
+if ARGV[3] == '1' then redis.call('HSET', KEYS[1], 'documents', 1) end
+local removed = redis.call('XTRIM', KEYS[2], 'MINID', ARGV[2])
+if ARGV[4] ~= '' then
+    local kept, kept_to = tonumber(ARGV[4]), ARGV[5]
+    if known[3] and is_before(kept_to, known[3]) then
+        kept, kept_to = math.max(0, tonumber(known[2] or 0) - removed), known[3]
+    end
+    redis.call('HSET', KEYS[1], 'kept', kept, 'kept_to', kept_to)
+else
+    redis.call('HDEL', KEYS[1], 'kept', 'kept_to')
+end
+return removed
+"""
+
+# The ids alone of what a log holds between two positions: bodies need not leave the server.
+_IDS = """
+local ids = {}
+for i, entry in ipairs(redis.call('XRANGE', KEYS[1], ARGV[1], ARGV[2], 'COUNT', ARGV[3])) do
+    ids[i] = entry[1]
+end
+return ids
+"""
+
+# Make ids go on after a position: what is added there, and taken away again, leaves its id behind.
+_CONTINUE = """
+local added = redis.pcall('XADD', KEYS[1], ARGV[1], ARGV[2], '')
+if type(added) == 'string' then redis.call('XDEL', KEYS[1], added) return 1 end
+return 0
+"""
+_IDS_COUNT = 200
+
 _log = structlog.get_logger()
 _TYPES: dict[str, type[Op]] = {code: kind for kind, code in _CODES.items()}
 _packb = msgpack.Packer(use_bin_type=True, autoreset=True).pack
@@ -68,7 +113,7 @@ class Entry(NamedTuple):
 
 
 class Appended(NamedTuple):
-    """Where an operation went: its entry's id, and how many entries its shard's log holds."""
+    """Where an operation went: its entry's id, and how many wait to be applied, with it."""
 
     id: str
     length: int
@@ -138,6 +183,11 @@ def _positions(shard: int, stored: dict[bytes, bytes]) -> dict[str, str]:
     return found
 
 
+def _waiting(length: int, kept: bytes | None) -> int:
+    """How many of a log's entries wait to be applied, of so many with so many applied by all."""
+    return max(0, length - int(kept or 0))
+
+
 class ShardLog:
     """Appends to, reads and trims the logs of all shards.
 
@@ -160,23 +210,43 @@ class ShardLog:
         commands: list[Command] = []
         for shard, op in ops:
             key = self._keys.log(shard)
-            commands += [("XADD", key, "*", FIELD, op), ("XLEN", key)]
+            commands += [("XADD", key, "*", FIELD, op), *self._length(shard)]
         replies = await self._control.pipeline(commands, retry=False)
         return [
-            Appended(entry_id.decode(), length)
-            for entry_id, length in zip(replies[::2], replies[1::2], strict=True)
+            Appended(entry_id.decode(), _waiting(length, kept))
+            for entry_id, length, kept in zip(*(replies[i::3] for i in range(3)), strict=True)
         ]
 
     async def length(self, shard: int) -> int:
-        """How many entries a shard's log holds."""
+        """How many entries of a shard's log not every replica has applied.
+
+        Those that all have, and that stay in the log until a snapshot has them, do not count.
+        """
         return (await self.lengths([shard]))[shard]
 
     async def lengths(self, shards: Sequence[int]) -> dict[int, int]:
         """`length` of several shards in one round trip."""
         replies = await self._control.pipeline(
-            [("XLEN", self._keys.log(shard)) for shard in shards]
+            [command for shard in shards for command in self._length(shard)]
         )
-        return dict(zip(shards, replies, strict=True))
+        lengths = map(_waiting, replies[::2], replies[1::2])
+        return dict(zip(shards, lengths, strict=True))
+
+    def _length(self, shard: int) -> tuple[Command, Command]:
+        return ("XLEN", self._keys.log(shard)), ("HGET", self._keys.trimmed(shard), "kept")
+
+    async def ids(self, shard: int, upto: str) -> list[str]:
+        """The ids of a log's entries up to and including a position, oldest first."""
+        found: list[str] = []
+        after = "-"
+        while True:
+            some: list[bytes] = await self._control.execute(
+                *("EVAL", _IDS, 1, self._keys.log(shard), after, upto, _IDS_COUNT)
+            )
+            found += [one.decode() for one in some]
+            if len(some) < _IDS_COUNT:
+                return found
+            after = f"({found[-1]}"
 
     async def read(self, shard: int, after: str, max_bytes: int, block_ms: int = 0) -> list[Entry]:
         """Read what follows a position, oldest first.
@@ -256,28 +326,39 @@ class ShardLog:
         Until then the log keeps all that the replica has not applied, and loads come to wait. A
         later version can decide this itself, from the time that the replica was last seen.
         """
-        await self._control.execute("HDEL", self._keys.applied(shard), replica)
+        await self._control.pipeline(
+            [
+                ("HDEL", self._keys.applied(shard), replica),
+                ("HDEL", self._keys.trimmed(shard), replica),
+            ]
+        )
 
-    async def trim_to(self, shard: int, min_applied: str, *, has_documents: bool = True) -> int:
-        """Remove the entries up to and including one that every replica has applied.
+    async def trim_to(
+        self,
+        shard: int,
+        upto: str,
+        *,
+        has_documents: bool = True,
+        kept: tuple[int, str] | None = None,
+    ) -> int:
+        """Remove the entries up to and including one that nobody needs any more.
 
         Args:
             shard: whose log.
-            min_applied: the last entry to go.
+            upto: the last entry to go.
             has_documents: whether any of what was ever removed may have been a document.
+            kept: how many entries after `upto` every replica has applied, and the last of them;
+                None where no snapshots are made, so that none is kept.
 
         Returns:
             How many were removed.
         """
-        milliseconds, sequence = position(min_applied)
-        facts = ("position", min_applied, *(("documents", 1) if has_documents else ()))
+        milliseconds, sequence = position(upto)
+        num_kept, kept_to = kept if kept is not None else ("", "")
         # In one step, so that whoever misses an entry can see why: XTRIM itself leaves no trace.
-        _, removed = await self._control.pipeline(
-            [
-                ("HSET", self._keys.trimmed(shard), *facts),
-                ("XTRIM", self._keys.log(shard), "MINID", f"{milliseconds}-{sequence + 1}"),
-            ],
-            atomic=True,
+        removed = await self._control.execute(
+            *("EVAL", _TRIM, 2, self._keys.trimmed(shard), self._keys.log(shard)),
+            *(upto, f"{milliseconds}-{sequence + 1}", int(has_documents), num_kept, kept_to),
         )
         return int(removed)
 
@@ -307,6 +388,29 @@ class ShardLog:
             return None
         await self._control.execute("HSET", key, replica, trimmed)
         return trimmed
+
+    async def trimmed(self, shard: int) -> str:
+        """Id of the last entry that was removed from a log; `START` when none was."""
+        stored = await self._control.execute("HGET", self._keys.trimmed(shard), "position")
+        text = (stored or b"").decode(errors="replace")
+        return text if _is_position(text) else START
+
+    async def is_known(self, shard: int) -> bool:
+        """Whether a replica of a shard has ever recorded a position here."""
+        keys = (self._keys.applied(shard), self._keys.trimmed(shard))
+        return bool(await self._control.execute("EXISTS", *keys))
+
+    async def continue_after(self, shard: int, entry_id: str) -> bool:
+        """Have every entry from now on come after a position that a replica is at.
+
+        A log that Redis has lost starts anew, and one whose clock is behind would number entries
+        below what the shard has applied, so that they were never read.
+
+        Returns:
+            False where that is so already.
+        """
+        command: Command = ("EVAL", _CONTINUE, 1, self._keys.log(shard), entry_id, FIELD)
+        return bool(await self._control.execute(*command))
 
     async def newest(self, shard: int) -> str:
         """Id of the last entry ever appended to a log, trimmed or not; `START` without a log."""
