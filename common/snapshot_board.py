@@ -71,6 +71,7 @@ class SnapshotStanding(NamedTuple):
         is_running: whether one is under way.
         error: why the last attempt failed; "" when it did not.
         failed_at_ms: when; 0 when it did not.
+        num_kept: entries of the shard's log that every replica has applied, kept for the next one.
     """
 
     newest: SnapshotFacts | None = None
@@ -79,6 +80,7 @@ class SnapshotStanding(NamedTuple):
     is_running: bool = False
     error: str = ""
     failed_at_ms: int = 0
+    num_kept: int = 0
 
 
 class SnapshotBoard:
@@ -104,11 +106,14 @@ class SnapshotBoard:
             commands += [
                 ("HMGET", self._keys.snapshots(shard), _NEWEST, _WANTED, _BEGUN, _FAILED),
                 ("EXISTS", self._keys.snapshot_lease(shard)),
+                ("HGET", self._keys.trimmed(shard), "kept"),
             ]
         replies = await self._control.pipeline(commands)
         return {
-            shard: _standing(*facts, is_running=bool(lease))
-            for shard, facts, lease in zip(asked, replies[::2], replies[1::2], strict=True)
+            shard: _standing(*facts, is_running=bool(lease), num_kept=int(kept or 0))
+            for shard, facts, lease, kept in zip(
+                asked, replies[::3], replies[1::3], replies[2::3], strict=True
+            )
         }
 
     async def want(self, shards: Iterable[int]) -> int:
@@ -179,6 +184,7 @@ def _standing(
     failed: bytes | None,
     *,
     is_running: bool,
+    num_kept: int,
 ) -> SnapshotStanding:
     try:
         failed_at_ms, error = json.loads(failed) if failed else (0, "")
@@ -189,6 +195,7 @@ def _standing(
             is_running,
             error,
             failed_at_ms,
+            num_kept,
         )
     except (ValueError, TypeError) as error:
         raise WireError(f"what Redis says of a snapshot cannot be read: {error}") from error

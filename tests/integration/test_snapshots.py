@@ -14,7 +14,6 @@ from common.errors import HedgerowError
 from common.keys import Keys
 from common.log import ShardLog
 from common.snapshot_board import SnapshotBoard, SnapshotFacts
-from common.snapshot_store import SnapshotStore
 from gateway.service import Gateway
 from tests.integration.cluster import Cluster, ask, gateway_to, load, running_cluster
 from tests.servers import RedisServer, running_server
@@ -108,7 +107,7 @@ def restart(cluster: Cluster) -> None:
 
 
 async def test_lost_disks_come_back_with_every_document(cluster: Cluster) -> None:
-    """With Redis kept, what was written after the snapshot is in the log, and nothing is missing."""
+    """With Redis kept, what was written after the snapshot is in the log: nothing is missing."""
     async with gateway_to(cluster) as gateway:
         await load(gateway, "books", documents(0, 200))
         made = await make_snapshots(cluster.server)
