@@ -20,7 +20,7 @@ STORE = "store.sqlite"
 
 _ID = re.compile(r"\d{8}T\d{9}Z-[0-9a-f]{6}")
 # A file of the store, or one in a text index's folder; nothing that leads out of the snapshot.
-_PATH = re.compile(r"(?:\w[\w.-]*/)?[\w.][\w.-]*")
+_PATH = re.compile(r"(?:\w[\w.-]*/)?(?!\.+$)[\w.][\w.-]*")
 _POSITION = re.compile(r"\d+-\d+")
 
 

@@ -65,7 +65,9 @@ def test_every_log_event_that_is_explained_is_logged() -> None:
 def test_every_setting_that_is_named_exists() -> None:
     """Each `group.setting` in the text is one of common/config.py."""
     groups = Settings.model_fields
-    for group, setting in re.findall(r"`(redis|gateway|worker|limits|breaker|snapshots)\.(\w+)`", OPERATIONS):
+    for group, setting in re.findall(
+        r"`(redis|gateway|worker|limits|breaker|snapshots)\.(\w+)`", OPERATIONS
+    ):
         if setting == "conf":  # redis.conf, the file
             continue
         annotation = groups[group].annotation
