@@ -214,6 +214,11 @@ class SnapshotSettings(_Group):
     )
     keep: PositiveInt = Field(3, description="Newest snapshots of each shard that are kept.")
     timeout_s: PositiveFloat = Field(1800.0, description="Longest time of one snapshot, in s.")
+    forget_replica_s: PositiveFloat = Field(
+        600.0,
+        description="The log does not wait for a replica that is behind the newest snapshot and "
+        "has been away for so long, in s.",
+    )
 
 
 class RankProfile(_Group):

@@ -15,6 +15,7 @@ from common.collection import Collection
 from common.control import Command, Control
 from common.errors import WireError
 from common.keys import Keys
+from common.log_scripts import CONTINUE, IDS, TRIM
 
 FIELD = b"op"
 START = "0-0"  # the position of a replica that has applied nothing
@@ -55,49 +56,6 @@ _CODES: dict[type[Op], str] = {
     Upsert: "upsert",
     Delete: "delete",
 }
-# Remove entries, unless a replica that knew of a newer snapshot has removed more, and count those
-# that all have applied and that stay for the next snapshot. A replica that was not told yet how far
-# the others are counts too few; then what is stored stands, less what has gone.
-_TRIM = """
-local function is_before(a, b)
-    local a_ms, a_number = string.match(a, '^(%d+)%-(%d+)$')
-    local b_ms, b_number = string.match(b, '^(%d+)%-(%d+)$')
-    if not a_ms or not b_ms then return false end
-    if a_ms ~= b_ms then return tonumber(a_ms) < tonumber(b_ms) end
-    return tonumber(a_number) < tonumber(b_number)
-end
-local known = redis.call('HMGET', KEYS[1], 'position', 'kept', 'kept_to')
-if known[1] and is_before(ARGV[1], known[1]) then return 0 end
-redis.call('HSET', KEYS[1], 'position', ARGV[1])
-if ARGV[3] == '1' then redis.call('HSET', KEYS[1], 'documents', 1) end
-local removed = redis.call('XTRIM', KEYS[2], 'MINID', ARGV[2])
-if ARGV[4] ~= '' then
-    local kept, kept_to = tonumber(ARGV[4]), ARGV[5]
-    if known[3] and is_before(kept_to, known[3]) then
-        kept, kept_to = math.max(0, tonumber(known[2] or 0) - removed), known[3]
-    end
-    redis.call('HSET', KEYS[1], 'kept', kept, 'kept_to', kept_to)
-else
-    redis.call('HDEL', KEYS[1], 'kept', 'kept_to')
-end
-return removed
-"""
-
-# The ids alone of what a log holds between two positions: bodies need not leave the server.
-_IDS = """
-local ids = {}
-for i, entry in ipairs(redis.call('XRANGE', KEYS[1], ARGV[1], ARGV[2], 'COUNT', ARGV[3])) do
-    ids[i] = entry[1]
-end
-return ids
-"""
-
-# Make ids go on after a position: what is added there, and taken away again, leaves its id behind.
-_CONTINUE = """
-local added = redis.pcall('XADD', KEYS[1], ARGV[1], ARGV[2], '')
-if type(added) == 'string' then redis.call('XDEL', KEYS[1], added) return 1 end
-return 0
-"""
 _IDS_COUNT = 200
 
 _log = structlog.get_logger()
@@ -241,7 +199,7 @@ class ShardLog:
         after = "-"
         while True:
             some: list[bytes] = await self._control.execute(
-                *("EVAL", _IDS, 1, self._keys.log(shard), after, upto, _IDS_COUNT)
+                *("EVAL", IDS, 1, self._keys.log(shard), after, upto, _IDS_COUNT)
             )
             found += [one.decode() for one in some]
             if len(some) < _IDS_COUNT:
@@ -357,7 +315,7 @@ class ShardLog:
         num_kept, kept_to = kept if kept is not None else ("", "")
         # In one step, so that whoever misses an entry can see why: XTRIM itself leaves no trace.
         removed = await self._control.execute(
-            *("EVAL", _TRIM, 2, self._keys.trimmed(shard), self._keys.log(shard)),
+            *("EVAL", TRIM, 2, self._keys.trimmed(shard), self._keys.log(shard)),
             *(upto, f"{milliseconds}-{sequence + 1}", int(has_documents), num_kept, kept_to),
         )
         return int(removed)
@@ -404,13 +362,14 @@ class ShardLog:
         """Have every entry from now on come after a position that a replica is at.
 
         A log that Redis has lost starts anew, and one whose clock is behind would number entries
-        below what the shard has applied, so that they were never read.
+        below what the shard has applied, so that they were never read. A replica that is not as far
+        has then a gap, since nobody can give it what is lost.
 
         Returns:
             False where that is so already.
         """
-        command: Command = ("EVAL", _CONTINUE, 1, self._keys.log(shard), entry_id, FIELD)
-        return bool(await self._control.execute(*command))
+        keys = (self._keys.log(shard), self._keys.trimmed(shard))
+        return bool(await self._control.execute("EVAL", CONTINUE, 2, *keys, entry_id, FIELD))
 
     async def newest(self, shard: int) -> str:
         """Id of the last entry ever appended to a log, trimmed or not; `START` without a log."""

@@ -9,12 +9,15 @@ import json
 from collections.abc import Iterable
 from typing import NamedTuple
 
+import structlog
+
 from common.control import Command, Control
-from common.errors import WireError
 from common.keys import Keys
 from common.snapshot import Manifest
 
 EVENT = "snapshots"
+
+_log = structlog.get_logger()
 
 _NEWEST, _WANTED, _BEGUN, _FAILED = b"newest", b"wanted_at_ms", b"begun", b"failed"
 
@@ -198,4 +201,6 @@ def _standing(
             num_kept,
         )
     except (ValueError, TypeError) as error:
-        raise WireError(f"what Redis says of a snapshot cannot be read: {error}") from error
+        # Somebody has edited it; the next snapshot sets it right.
+        _log.error("snapshot_standing_unreadable", reason=str(error))
+        return SnapshotStanding(is_running=is_running, num_kept=num_kept)

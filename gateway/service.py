@@ -19,7 +19,6 @@ from common.errors import (
     NotFoundError,
     RedisUnavailableError,
     UnavailableError,
-    WireError,
 )
 from common.keys import Keys
 from common.log import ShardLog
@@ -265,7 +264,7 @@ class Gateway:
                 backlog = await self._registry.backlog(range(self.num_shards))
                 standing = await self._board.standing(self.collections.uids(), self.num_shards)
                 snapshots = await self.snapshots.standing()
-        except (RedisUnavailableError, ConfigurationError, WireError, TimeoutError):
+        except (RedisUnavailableError, ConfigurationError, TimeoutError):
             server, backlog, standing, snapshots = None, {}, {}, {}
         return cluster_status(
             server=server,

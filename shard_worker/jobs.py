@@ -23,6 +23,7 @@ the prefix; the ids in them begin with it. Snapshots are in `shard_worker.snapsh
 import asyncio
 import math
 import random
+import time
 from collections.abc import Coroutine, Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
 JOB_TIMEOUT_S = 30
 MAX_TRIES = 5
 POLL_S = 1.0
+SNAPSHOT_AGAIN_S = 120.0
 TICK_S = 1.0
 SUM_AFTER_S = 1.0
 QUIET_S = 1.0  # a shard whose log is empty for so long has seen the end of a bulk load
@@ -184,10 +186,13 @@ class Jobs:
         make = func(job, name="make_snapshot", timeout=timeout_s)
 
         async def enqueue(shard: int, begun: int) -> None:
+            # A job that is lost between its start and its lease is one that arq keeps locked; after
+            # a while there is another. One too many does nothing, since its attempt was begun.
+            again = int(time.time() / SNAPSHOT_AGAIN_S)
             with translated("enqueue"):
                 await redis.enqueue_job(
                     *("make_snapshot", shard, begun),
-                    _job_id=f"{self._keys.prefix}:snapshot:{shard}:{begun}",
+                    _job_id=f"{self._keys.prefix}:snapshot:{shard}:{begun}:{again}",
                     _queue_name=self._snapshot_queue(shard),
                 )
 

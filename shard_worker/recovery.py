@@ -148,20 +148,27 @@ def _held(data: Path, shard: int) -> _Held | None:
         store.close()
 
 
-async def revive_definitions(
-    log: ShardLog, registry: Registry, states: Iterable[ShardState], num_shards: int
-) -> None:
-    """Give Redis the collections that shards have, where it knows nothing of the shard.
+async def lost_shards(log: ShardLog, shards: Iterable[int]) -> set[int]:
+    """The shards that Redis knows nothing of: it is new, or has been emptied.
 
-    It has then been emptied. A Redis that knows the shard may have dropped a collection since, so
-    its word stands.
+    A Redis that knows a shard may have dropped a collection since the shard's last batch, so its
+    word on definitions stands. To be asked before the shards are opened, which makes them known.
+
+    Raises:
+        RedisUnavailableError: there is no answer.
+    """
+    return {shard for shard in shards if not await log.is_known(shard)}
+
+
+async def revive_definitions(
+    registry: Registry, states: Iterable[ShardState], num_shards: int
+) -> None:
+    """Give Redis the collections that shards have of which it knew nothing (`lost_shards`).
 
     Raises:
         RedisUnavailableError: there is no answer.
     """
     for state in states:
-        if not state.collections or await log.is_known(state.shard):
-            continue
         for report in state.collections:
             try:
                 collection = Collection.from_json(report.definition)

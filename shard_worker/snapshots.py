@@ -7,7 +7,7 @@ after it is another job, so that nobody waits for arq to give the first one back
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 
 import structlog
@@ -22,6 +22,7 @@ from common.snapshot import Manifest
 from common.snapshot_board import EVENT, SnapshotBoard, SnapshotFacts, SnapshotStanding
 from common.snapshot_store import SnapshotStore
 from common.telemetry import Throttle
+from shard_worker.absent_replicas import AbsentReplicas
 from shard_worker.applier import Applier
 from shard_worker.lanes.process_lane import ProcessLane
 from shard_worker.lanes.thread_lane import ThreadLane
@@ -85,6 +86,8 @@ class Snapshots:
         self._settled: dict[int, str] = {}
         self._seen_at_ms: int | None = None
         self._throttle = Throttle(TELL_OVERDUE_S)
+        forget_s = settings.snapshots.forget_replica_s
+        self._absent = {shard: AbsentReplicas(forget_s) for shard in shards}
         self._woken = asyncio.Event()
 
     @property
@@ -171,6 +174,7 @@ class Snapshots:
     async def _tick(self, applier: Applier, enqueue: Enqueue) -> None:
         standing = await self._board.standing(self._shards)
         now_ms = await self._board.now_ms()
+        await self._forget_absent(standing, now_ms)
         if self._seen_at_ms is None:
             self._seen_at_ms = now_ms
         for shard, one in standing.items():
@@ -182,6 +186,24 @@ class Snapshots:
                 await enqueue(shard, one.begun)
             if is_overdue(now, one, now_ms, self._settings.snapshots):
                 self._tell_overdue(shard, now, one, now_ms)
+
+    async def _forget_absent(self, standing: Mapping[int, SnapshotStanding], now_ms: int) -> None:
+        """Have the logs no longer wait for replicas that are gone and that a snapshot replaces."""
+        expiry_ms = self._settings.worker.heartbeat_expiry_s * 1000
+        heartbeats = (await self._registry.heartbeats()).values()
+        live = [beat.replicas for beat in heartbeats if now_ms - beat.beat_at_ms < expiry_ms]
+        for shard, applied in (await self._log.applied_of(self._shards)).items():
+            newest = standing[shard].newest
+            for replica in self._absent[shard].forgettable(
+                applied,
+                {replicas[shard] for replicas in live if shard in replicas},
+                newest.position if newest else START,
+                asyncio.get_running_loop().time(),
+            ):
+                _log.warning(
+                    "replica_forgotten", shard=shard, replica=replica, position=applied[replica]
+                )
+                await self._log.forget_replica(shard, replica)
 
     async def _is_settled(self, applier: Applier, shard: int) -> bool:
         """Whether the shard has applied all that was in its log when this worker first looked.

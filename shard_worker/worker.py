@@ -32,7 +32,7 @@ from shard_worker.jobs import Jobs
 from shard_worker.lanes.quarantine import Quarantine
 from shard_worker.ledger import Ledger
 from shard_worker.ranking import enrich_hooks
-from shard_worker.recovery import restore_shards, revive_definitions
+from shard_worker.recovery import lost_shards, restore_shards, revive_definitions
 from shard_worker.replier import Replier
 from shard_worker.search_service import SearchService
 from shard_worker.shard_state import ShardStates
@@ -231,9 +231,10 @@ class Worker:
                 *(self._log, self._snapshots.store, self._snapshots.threads),
                 *(self._shards, self._num_shards, self._settings),
             )
+        lost = await lost_shards(self._log, self._shards)
         await self._applier.open()
-        states = self._applier.states.values()
-        await revive_definitions(self._log, self._registry, states, self._num_shards)
+        states = [self._applier.states[shard] for shard in sorted(lost)]
+        await revive_definitions(self._registry, states, self._num_shards)
 
     async def _drain(
         self,

@@ -256,6 +256,36 @@ async def test_an_empty_replica_joins_beside_a_live_one(
         await until(lambda: is_found(gateway, ids(0, 130)), 20)
 
 
+async def test_a_replica_that_is_gone_holds_nothing_up(
+    replicas: Replicated, tmp_path: Path
+) -> None:
+    """The log is not kept for a lost disk once a snapshot has what was on it."""
+    replicas.environment["HEDGEROW_SNAPSHOTS__FORGET_REPLICA_S"] = "1"
+    restart(replicas)
+    async with gateway_to(replicas) as gateway, boarding(replicas.server) as (board, log):
+        await load(gateway, "books", documents(0, 10))
+
+        async def are_known(count: int) -> bool:
+            return len(await log.applied(0)) == count
+
+        await until(lambda: are_known(2))
+        replicas.kill(1)
+        shutil.rmtree(replicas.data(1))
+        await until(lambda: len(gateway._membership.replicas_of(0)) == 1)
+        await load(gateway, "books", documents(10, 20))
+        await make_snapshots(replicas.server, 1)
+
+        async def is_trimmed() -> bool:
+            return bool(await board._control.execute("XLEN", Keys(PREFIX).log(0)) == 0)
+
+        await until(is_trimmed)
+        assert await are_known(1)
+        replicas.start(1)
+        await until(lambda: len(gateway._membership.replicas_of(0)) == 2, 20)
+        replicas.kill(0)
+        await until(lambda: is_found(gateway, ids(0, 20)), 20)
+
+
 async def test_an_old_copy_whose_gap_a_snapshot_closes(
     replicas: Replicated, tmp_path: Path
 ) -> None:

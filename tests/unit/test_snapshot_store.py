@@ -79,12 +79,10 @@ def test_a_damaged_file_is_found(
     else:
         with on_target(store, manifest, path) as file:
             file.write(damage)
-    for use in (
-        lambda: store.verify(manifest),
-        lambda: restore(store, manifest, tmp_path / "data", 0.0),
-    ):
-        with pytest.raises(SnapshotError, match=path.rpartition("/")[2]):
-            use()
+    with pytest.raises(SnapshotError, match=path.rpartition("/")[2]):
+        store.verify(manifest)
+    with pytest.raises(SnapshotError, match=path.rpartition("/")[2]):
+        restore(store, manifest, tmp_path / "data", 0.0)
     assert not has_store(tmp_path / "data", 0)
 
 
