@@ -2,12 +2,14 @@
 
 import json
 import sqlite3
+import threading
 from pathlib import Path
 
 import pytest
 
 from common.errors import SnapshotError
 from common.snapshot import STORE
+from shard_worker import store_copy
 from shard_worker.shard_indexer import ShardIndexer
 from shard_worker.store import Store
 from shard_worker.store_copy import StoreCopy, link_index
@@ -15,14 +17,24 @@ from shard_worker.text_index import TextIndexWriter
 from tests.unit.snapshots import BOOKS, held, indexer, wait, write
 
 
-def test_a_copy_is_the_shard_of_one_moment(tmp_path: Path) -> None:
+def test_a_copy_is_the_shard_of_one_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever is written, merged or deleted while a copy is made is not in it, and the rest is."""
+    written, begun = threading.Event(), threading.Event()
+
+    def look(*_: object) -> None:  # after the first page: the rest is copied after the writes
+        begun.set()
+        assert written.wait(30)
+
+    monkeypatch.setattr(store_copy, "_PAGES", 1)
+    monkeypatch.setattr(StoreCopy, "_look", look)
     shard = indexer(tmp_path / "shard")
     write(shard, 0, count=3000)
     before = held(tmp_path / "shard")
     copy = shard.freeze(made := tmp_path / "copy")
+    assert begun.wait(30)
     for number in range(1, 12):  # commits enough for merges to replace every segment
         write(shard, number)
+    written.set()
     wait(copy)
     shard.close()
     assert copy.position == before[0]
