@@ -298,7 +298,10 @@ async def test_a_log_goes_on_after_a_position(redis: Redis) -> None:
         if shard == 1:
             await redis.log.append(shard, b"op")
         assert await redis.log.newest(shard) != ahead
+        assert await redis.log.gap(shard, "less", "5-0") is None
         assert await redis.log.continue_after(shard, ahead)
+        # What only a replica that is so far ahead has, nobody else can get from here.
+        assert await redis.log.gap(shard, "less", "5-0") == ahead
         assert await redis.log.newest(shard) == ahead
         appended = await redis.log.append(shard, b"new")
         assert position(appended.id) > position(ahead)
@@ -306,6 +309,9 @@ async def test_a_log_goes_on_after_a_position(redis: Redis) -> None:
         assert not await redis.log.continue_after(shard, ahead)
         assert not await redis.log.continue_after(shard, "5-0")
         assert await redis.log.newest(shard) == appended.id
+    first, _ = await redis.log.append_many([(2, b"op")] * 2)
+    assert not await redis.log.continue_after(2, first.id)
+    assert await redis.log.trimmed(2) == START
 
 
 async def test_replicas_that_know_less_take_nothing_back(redis: Redis) -> None:
