@@ -284,12 +284,7 @@ class ShardLog:
         Until then the log keeps all that the replica has not applied, and loads come to wait. A
         later version can decide this itself, from the time that the replica was last seen.
         """
-        await self._control.pipeline(
-            [
-                ("HDEL", self._keys.applied(shard), replica),
-                ("HDEL", self._keys.trimmed(shard), replica),
-            ]
-        )
+        await self._control.execute("HDEL", self._keys.applied(shard), replica)
 
     async def trim_to(
         self,

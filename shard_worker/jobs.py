@@ -174,8 +174,8 @@ class Jobs:
             raise _again(error) from error
 
     async def _make_snapshot(self, _context: dict[str, Any], shard: int, begun: int) -> None:
-        if self._snapshots is not None:
-            await self._snapshots.make(shard, begun)
+        if self._snapshots is not None and not await self._snapshots.make(shard, begun):
+            raise Retry(defer=random.uniform(1.0, 3.0))  # for another replica to take
 
     def _snapshot_parts(self, redis: ArqRedis) -> list[Coroutine[None, None, None]]:
         """What runs for snapshots: they have queues of their own, since they take minutes."""
@@ -196,9 +196,13 @@ class Jobs:
                     _queue_name=self._snapshot_queue(shard),
                 )
 
+        async def serve(shard: int) -> None:
+            await snapshots.wait_until_fit(shard)  # until then others are to take the jobs
+            await self._serve(redis, self._snapshot_queue(shard), make)
+
         return [
-            *(self._serve(redis, self._snapshot_queue(shard), make) for shard in self._shards),
-            snapshots.run(self._applier, enqueue),
+            *map(serve, self._shards),
+            snapshots.run(enqueue),
             snapshots.listen(),
         ]
 

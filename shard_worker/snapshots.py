@@ -50,6 +50,7 @@ class Snapshots:
         self,
         control: Control,
         keys: Keys,
+        applier: Applier,
         indexer: ProcessLane,
         shards: tuple[int, ...],
         settings: Settings,
@@ -59,6 +60,7 @@ class Snapshots:
         Args:
             control: Redis.
             keys: the names under which everything lies.
+            applier: knows how far the shards are; it asks in turn for `position`.
             indexer: the lane that has the shards.
             shards: those that this worker serves.
             settings: data, redis and snapshots count.
@@ -81,6 +83,7 @@ class Snapshots:
         self._maker: SnapshotMaker | None = None
         if self.store is not None:
             self._maker = SnapshotMaker(settings, self.store, self._board, indexer, self.threads)
+        self._applier = applier
         self._num_shards = 0
         self._newest: dict[int, SnapshotFacts | None] = {}
         self._settled: dict[int, str] = {}
@@ -127,18 +130,17 @@ class Snapshots:
             lambda: next(store.manifests(shard), None), self._settings.snapshots.timeout_s
         )
 
-    async def run(self, applier: Applier, enqueue: Enqueue) -> None:
+    async def run(self, enqueue: Enqueue) -> None:
         """Ask for what is due until cancelled.
 
         Args:
-            applier: knows how far the shards are.
             enqueue: asks for the job that calls `make` with the same arguments.
         """
         failures = 0
         while True:
             self._woken.clear()
             try:
-                await self._tick(applier, enqueue)
+                await self._tick(enqueue)
                 failures = 0
             except HedgerowError as error:
                 failures += 1
@@ -155,14 +157,19 @@ class Snapshots:
             if event in (EVENT.encode(), b"reconnected"):
                 self._woken.set()
 
-    async def make(self, shard: int, begun: int) -> None:
+    async def make(self, shard: int, begun: int) -> bool:
         """Make the snapshot that follows so many attempts; the job that `run` asks for.
 
         A failure is told on the board and in the log, and tried again later, as another job.
+
+        Returns:
+            False when this replica must not make it, and another may.
         """
         if self._maker is None:
-            return
+            return True
         try:
+            if not await self._is_fit(shard):
+                return False
             self._num_shards = self._num_shards or await self._registry.cluster()
             made = await self._maker.make(shard, begun, self._num_shards)
         except HedgerowError as error:
@@ -170,8 +177,34 @@ class Snapshots:
         else:
             if made is not None:
                 self._newest[shard] = made
+        return True
 
-    async def _tick(self, applier: Applier, enqueue: Enqueue) -> None:
+    async def wait_until_fit(self, shard: int) -> None:
+        """Wait until this replica may make snapshots of a shard."""
+        while True:
+            try:
+                if await self._is_fit(shard):
+                    return
+            except HedgerowError as error:
+                _log.debug("fitness_unknown", shard=shard, error=str(error))
+            await asyncio.sleep(TICK_S)
+
+    async def _is_fit(self, shard: int) -> bool:
+        """Whether this replica has all that the shard should have, as far as it has got.
+
+        At a worker's start its indexes may be ahead of its store, by a batch that a kill cut short,
+        until it has applied all that was in the log then.
+        """
+        if shard in self._applier.gaps:
+            return False
+        if shard not in self._settled:
+            self._settled[shard] = await self._log.newest(shard)
+        held = position(self._applier.states[shard].position)
+        newest = self._newest.get(shard)
+        is_ahead = newest is None or held >= position(newest.position)
+        return is_ahead and held >= position(self._settled[shard])
+
+    async def _tick(self, enqueue: Enqueue) -> None:
         standing = await self._board.standing(self._shards)
         now_ms = await self._board.now_ms()
         await self._forget_absent(standing, now_ms)
@@ -179,9 +212,11 @@ class Snapshots:
             self._seen_at_ms = now_ms
         for shard, one in standing.items():
             self._newest[shard] = one.newest
-            if shard in applier.gaps or not await self._is_settled(applier, shard):
+            if not await self._is_fit(shard):
                 continue
-            now = ShardNow(applier.states[shard].position, applier.kept(shard), self._seen_at_ms)
+            now = ShardNow(
+                self._applier.states[shard].position, self._applier.kept(shard), self._seen_at_ms
+            )
             if is_due(now, one, now_ms, self._settings.snapshots):
                 await enqueue(shard, one.begun)
             if is_overdue(now, one, now_ms, self._settings.snapshots):
@@ -204,15 +239,6 @@ class Snapshots:
                     "replica_forgotten", shard=shard, replica=replica, position=applied[replica]
                 )
                 await self._log.forget_replica(shard, replica)
-
-    async def _is_settled(self, applier: Applier, shard: int) -> bool:
-        """Whether the shard has applied all that was in its log when this worker first looked.
-
-        Before that its indexes may be ahead of its store, by a batch that a kill cut short.
-        """
-        if shard not in self._settled:
-            self._settled[shard] = await self._log.newest(shard)
-        return position(applier.states[shard].position) >= position(self._settled[shard])
 
     def _tell_overdue(
         self, shard: int, now: ShardNow, standing: SnapshotStanding, now_ms: int

@@ -89,14 +89,14 @@ class Worker:
         self._indexer = indexer_lane(settings, shards)
         self._ledger = Ledger()
         self._threads = thread_lane(settings, self._ledger)
-        self._snapshots = Snapshots(control, keys, self._indexer, shards, settings)
         self._applier = Applier(
             *(control, keys, self._registry, self._indexer, shards, settings),
             on_state=self._states.take,
             counters=self._counters,
             on_gaps=self._withhold,
-            snapshot_position=self._snapshots.position,
+            snapshot_position=self._snapshot_position,
         )
+        self._snapshots = Snapshots(control, keys, self._applier, self._indexer, shards, settings)
         self._jobs = Jobs(
             control, keys, self._applier, self._indexer, shards, settings, self._snapshots
         )
@@ -259,6 +259,9 @@ class Worker:
         # 4. Stores, threads and links go last, by the exit stack of `run`: all of the above needed
         #    them. A thread that hangs does not hold up the exit.
         await end(watchers, drain_s)
+
+    def _snapshot_position(self, shard: int) -> str | None:
+        return self._snapshots.position(shard)
 
     def _withhold(self, shards: frozenset[int]) -> None:
         """Leave requests to these shards to replicas that have all of the log."""

@@ -413,3 +413,27 @@ async def test_a_snapshot_that_cannot_be_made_is_told(replicas: Replicated, tmp_
             return bool(one["error"] and one["log_kept"] >= 1 and one["id"] is None)
 
         await until(is_told, 20)
+
+
+async def test_a_replica_with_a_gap_makes_no_snapshot(replicas: Replicated, tmp_path: Path) -> None:
+    """Whichever replica takes the job, what is kept has everything."""
+    replicas.start(0)
+    replicas.environment.pop("HEDGEROW_SNAPSHOTS__URL")
+    async with gateway_to(replicas) as gateway, boarding(replicas.server) as (board, _):
+        await load(gateway, "books", documents(0, 50))
+        await make_snapshots(replicas.server, 1)
+        await load(gateway, "books", documents(50, 60))
+        # One that has missed what was trimmed, and does not start from the snapshot.
+        replicas.start(1)
+        await until(lambda: any(one.gaps for one in gateway._membership.workers.values()), 20)
+        replicas.kill(1)
+        replicas.environment["HEDGEROW_SNAPSHOTS__URL"] = str(tmp_path / "away")
+        replicas.start(1)  # now it takes such jobs, and has no snapshot to start from
+        await until(lambda: any(one.gaps for one in gateway._membership.workers.values()), 20)
+        shutil.rmtree(tmp_path / "away", ignore_errors=True)
+        for _ in range(4):
+            await load(gateway, "books", documents(60, 61))
+            made = await make_snapshots(replicas.server, 1)
+            assert made[0].documents == 61
+        assert not (tmp_path / "away").exists()
+        assert (await board.standing([0]))[0].begun == 5
