@@ -8,7 +8,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from bench import breaker, deadline, durability, indexing, throughput
+from bench import breaker, deadline, durability, indexing, overload, throughput
 from bench.options import Options
 from bench.report import Section, machine, to_markdown
 from common.telemetry import configure_logging
@@ -18,6 +18,7 @@ _PARTS: dict[str, Callable[[Options], Awaitable[Section | list[Section]]]] = {
     "durability": durability.measure,
     "deadline": deadline.measure,
     "breaker": breaker.measure,
+    "overload": overload.measure,
     "indexing": indexing.measure,
 }
 _DOCUMENT = Path(__file__).parent.parent / "docs" / "benchmarks.md"
@@ -41,6 +42,9 @@ def main() -> int:
     # Only a whole run may replace what the repository shows.
     if names == list(_PARTS) and not arguments.quick:
         _DOCUMENT.write_text(document, encoding="utf-8")
+        _write_plots(sections, _DOCUMENT.parent)
+    if arguments.plots:
+        _write_plots(sections, arguments.plots)
     if arguments.json:
         figures = {
             "machine": machine(),
@@ -62,9 +66,16 @@ async def _measure(names: list[str], options: Options) -> list[Section]:
     return sections
 
 
+def _write_plots(sections: list[Section], folder: Path) -> None:
+    for section in sections:
+        for name, svg in section.plots.items():
+            (folder / name).write_text(svg, encoding="utf-8")
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure there too")
+    parser.add_argument("--plots", type=Path, metavar="FOLDER", help="write the plots there too")
     parser.add_argument("--rounds", type=int, default=15, help="rounds of each comparison (15)")
     parser.add_argument("--seconds", type=float, default=0.5, help="of each measurement (0.5)")
     parser.add_argument("--only", nargs="+", choices=_PARTS, metavar="NAME", help="some parts only")

@@ -16,7 +16,14 @@ from pathlib import Path
 
 from bench.cpu import descendants
 from bench.server import Server, run_server
-from common.config import GatewaySettings, RankProfile, RedisSettings, Settings, WorkerSettings
+from common.config import (
+    GatewaySettings,
+    RankProfile,
+    RedisSettings,
+    Settings,
+    WorkerSettings,
+)
+from common.config_tail import AdmissionSettings
 from common.outcome import Outcome
 from gateway.result import SearchQuery
 from gateway.service import Gateway
@@ -25,11 +32,27 @@ PAIRS = ((0, 1), (2, 3), (4, 5), (6, 7))  # eight shards on four workers
 COLLECTION = "bench"
 LOOP_LANE = "noop"
 PROCESS_LANE = "noop_process"
+HELD_LANE = "held"  # holds a scorer for a set time
 DEADLINE_MS = 2_000.0  # so long that no query of a throughput measurement ends early
 _NUM_DOCUMENTS = 400
 _START_TIMEOUT_S = 60.0
 _ROOT = Path(__file__).parent.parent
-_CONFIGURATION = f'[rank_profiles.{PROCESS_LANE}]\nfirst_phase = "noop"\nlane = "process"\n'
+_PROFILES = {
+    PROCESS_LANE: RankProfile(first_phase="noop"),
+    HELD_LANE: RankProfile(
+        first_phase="noop", second_phase="bench.held:score", candidates=1, fields=["title"]
+    ),
+}
+_CONFIGURATION = f"""
+[rank_profiles.{PROCESS_LANE}]
+first_phase = "noop"
+
+[rank_profiles.{HELD_LANE}]
+first_phase = "noop"
+second_phase = "bench.held:score"
+candidates = 1
+fields = ["title"]
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +79,7 @@ class Cluster:
             redis=RedisSettings(url=self.server.url),
             gateway=GatewaySettings(write_timeout_s=600.0),
             worker=WorkerSettings(heartbeat_expiry_s=self.heartbeat_expiry_s),
-            rank_profiles={PROCESS_LANE: RankProfile(first_phase="noop")},
+            rank_profiles=_PROFILES,
         )
 
     def parts(self) -> dict[str, list[int]]:
@@ -120,9 +143,20 @@ def _stop(workers: list[subprocess.Popen[bytes]]) -> None:
 
 
 @asynccontextmanager
-async def connect(cluster: Cluster) -> AsyncIterator[Gateway]:
-    """A gateway in this process, once every shard is live and holds a few documents."""
-    async with Gateway.connect(cluster.settings, cluster.num_shards) as gateway:
+async def connect(
+    cluster: Cluster, admission: AdmissionSettings | None = None
+) -> AsyncIterator[Gateway]:
+    """A gateway in this process, once every shard is live and holds a few documents.
+
+    Args:
+        cluster: what it asks.
+        admission: its settings of admission control; by default none, since a measurement of
+            what a query costs must not refuse any.
+    """
+    settings = cluster.settings.model_copy(
+        update={"admission": admission or AdmissionSettings(enabled=False)}
+    )
+    async with Gateway.connect(settings, cluster.num_shards) as gateway:
         give_up_at = time.monotonic() + _START_TIMEOUT_S
         while not all(shard["workers"] for shard in (await gateway.status())["shards"]):
             if time.monotonic() > give_up_at:

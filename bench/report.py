@@ -21,6 +21,7 @@ class Section:
         rows: cells of the table, as text.
         reading: what the figures say.
         figures: every figure by name, for JSON.
+        plots: SVG by the name of the file beside the document that `reading` shows.
     """
 
     title: str
@@ -29,6 +30,7 @@ class Section:
     rows: list[Sequence[str]] = field(default_factory=list)
     reading: str = ""
     figures: dict[str, Any] = field(default_factory=dict)
+    plots: dict[str, str] = field(default_factory=dict)
 
     def to_markdown(self) -> str:
         """The section, as docs/benchmarks.md shows it."""

@@ -20,7 +20,12 @@ from pydantic_settings import (
 
 from common.config_group import Group as _Group
 from common.config_group import Percent, PositiveFloat, PositiveInt
-from common.config_tail import CoverageSettings, HedgingSettings, ProbationSettings
+from common.config_tail import (
+    AdmissionSettings,
+    CoverageSettings,
+    HedgingSettings,
+    ProbationSettings,
+)
 from common.errors import ConfigurationError
 
 
@@ -282,6 +287,7 @@ class Settings(BaseSettings):
     hedging: HedgingSettings = HedgingSettings()
     coverage: CoverageSettings = CoverageSettings()
     probation: ProbationSettings = ProbationSettings()
+    admission: AdmissionSettings = AdmissionSettings()
     limits: LimitSettings = LimitSettings()
     snapshots: SnapshotSettings = SnapshotSettings()
     rank_profiles: dict[str, RankProfile] = Field(

@@ -1,4 +1,4 @@
-"""Settings of the policies that shorten the tail: hedging, enough, probation."""
+"""Settings of the policies that shorten the tail: hedging, enough, probation, admission."""
 
 from typing import Annotated
 
@@ -88,4 +88,30 @@ class ProbationSettings(Group):
     )
     trial_interval_ms: PositiveFloat = Field(
         50.0, description="A worker on probation gets at most one copy in this time, in ms."
+    )
+
+
+class AdmissionSettings(Group):
+    """What a gateway refuses before it asks a shard, so that what it asks is answered in time."""
+
+    enabled: bool = Field(True, description="Whether queries are ever refused for overload.")
+    initial_limit: PositiveInt = Field(
+        128, description="Queries that may be in flight until the limit has been learnt."
+    )
+    min_limit: PositiveInt = Field(4, description="The limit never falls below this.")
+    max_limit: PositiveInt = Field(4096, description="The limit never grows beyond this.")
+    batch_share: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.7,
+        description="A query of priority batch is refused when more than this share of the limit "
+        "is in flight.",
+    )
+    wait_share: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.33,
+        description="A shard's part that waited for more than this share of its query's deadline "
+        "speaks for a lower limit.",
+    )
+    predict: bool = Field(
+        True,
+        description="Whether a query is refused that the shards' backlog would keep from its "
+        "minimum coverage until its deadline.",
     )

@@ -10,6 +10,7 @@ HedgerowError
 ├── SnapshotError            a snapshot cannot be made, read or trusted, or its target is away
 ├── UnavailableError         nobody can answer now; carries when to try again
 │   ├── RedisUnavailableError
+│   ├── OverloadedError      more is asked than can be answered in time; no shard was asked
 │   └── LoadInterruptedError a bulk load stopped, or waits to be applied; says how far it got
 ├── InsufficientCoverageError  fewer documents were searched than the caller demands
 └── WorkError                one piece of work in a lane did not end well
@@ -85,6 +86,20 @@ class UnavailableError(HedgerowError):
 
 class RedisUnavailableError(UnavailableError):
     """The Redis server does not answer."""
+
+
+class OverloadedError(UnavailableError):
+    """More is asked than can be answered in time, so no shard was asked.
+
+    Attributes:
+        cause: "limit" or "batch_share": as many queries are in flight as may be, of all or before
+            one of priority batch is taken; "backlog": the shards are behind, and would not have
+            answered enough of it by its deadline.
+    """
+
+    def __init__(self, message: str, cause: str, retry_after_s: float = 1.0) -> None:
+        super().__init__(message, retry_after_s)
+        self.cause = cause
 
 
 class LoadInterruptedError(UnavailableError):

@@ -28,9 +28,10 @@ class Heartbeat:
         counters: name → how often it has happened since the start.
         applied: shard → id of the last log entry applied.
         replicas: shard → id of the replica (of the store on disk) that this worker serves.
-        log_backlog: shard → log entries that wait to be applied.
+        log_backlog: shard → log entries that some replica of it has yet to apply.
         gaps: shards that it has and does not serve, since it has missed a part of their logs.
         ledger: how requests have ended (`shard_worker.ledger.End`) → `count` and `work_us`.
+        behind: shards that it does not serve yet, since other replicas have applied more.
         statistics: collection uid → version of the term statistics that the worker ranks by.
     """
 
@@ -51,6 +52,7 @@ class Heartbeat:
     log_backlog: dict[int, int] = field(default_factory=dict)
     gaps: list[int] = field(default_factory=list)
     ledger: dict[str, dict[str, int]] = field(default_factory=dict)
+    behind: list[int] = field(default_factory=list)
     statistics: dict[str, str] = field(default_factory=dict)
 
     def pack(self) -> bytes:

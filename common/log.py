@@ -5,7 +5,7 @@ it again puts the same writes into the log twice; every operation here replaces 
 so that a second copy changes nothing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgpack
@@ -57,6 +57,7 @@ _CODES: dict[type[Op], str] = {
     Delete: "delete",
 }
 _IDS_COUNT = 200
+FACTS = {"position", "documents", "kept", "kept_to"}  # beside the replicas, in `Keys.trimmed`
 
 _log = structlog.get_logger()
 _TYPES: dict[str, type[Op]] = {code: kind for kind, code in _CODES.items()}
@@ -119,6 +120,11 @@ def position(entry_id: str) -> tuple[int, int]:
     """An entry's id as something that can be compared: (milliseconds, sequence)."""
     milliseconds, _, sequence = entry_id.partition("-")
     return int(milliseconds), int(sequence or 0)
+
+
+def furthest(applied: Mapping[str, str]) -> str:
+    """The position of the replica that has got furthest; `START` where there is none."""
+    return max(applied.values(), key=position, default=START)
 
 
 def _is_position(text: str) -> bool:
@@ -365,6 +371,16 @@ class ShardLog:
         """
         keys = (self._keys.log(shard), self._keys.trimmed(shard))
         return bool(await self._control.execute("EVAL", CONTINUE, 2, *keys, entry_id, FIELD))
+
+    async def missed(self, shards: Sequence[int]) -> dict[int, set[str]]:
+        """Shard → the replicas of which a gap is noted."""
+        replies = await self._control.pipeline(
+            [("HKEYS", self._keys.trimmed(shard)) for shard in shards]
+        )
+        return {
+            shard: {name.decode(errors="replace") for name in names} - FACTS
+            for shard, names in zip(shards, replies, strict=True)
+        }
 
     async def newest(self, shard: int) -> str:
         """Id of the last entry ever appended to a log, trimmed or not; `START` without a log."""

@@ -210,6 +210,17 @@ class Registry:
                 _log.debug("heartbeat_ignored", worker=worker, reason=str(error))
         return heartbeats
 
+    async def live_heartbeats(self, expiry_s: float) -> dict[str, Heartbeat]:
+        """The last heartbeats of the workers that were heard of within `expiry_s`, by their ids."""
+        heartbeats = await self.heartbeats()
+        seconds, microseconds = await self._control.execute("TIME")
+        oldest_ms = int(seconds) * 1000 + int(microseconds) // 1000 - expiry_s * 1000
+        return {
+            worker: heartbeat
+            for worker, heartbeat in heartbeats.items()
+            if heartbeat.beat_at_ms > oldest_ms
+        }
+
     async def beat(self, heartbeat: Heartbeat) -> None:
         """Store a heartbeat; the first one of a worker is announced."""
         is_new = await self._control.execute(

@@ -1,8 +1,13 @@
 """Where the shards' term statistics and their sum lie between the jobs that make them.
 
-A shard's statistics carry a label that names the state of the shard that they were collected from;
-the sum carries a version made of all labels. So anybody sees, without reading the statistics
+A shard's statistics carry a label that names the replica that they were collected from, and its
+state; the sum carries a version made of all labels. So anybody sees, without reading the statistics
 themselves, whether the sum is that of the shards' newest.
+
+Replicas count their changes each for itself (batches are cut differently), so a label says nothing
+of another replica's state. While the replica that it names is served, its worker alone decides when
+the shard's statistics are due, and the others leave it to that one; whichever of them then collects
+is named next. When it is gone the others decide again.
 """
 
 from collections.abc import Iterable, Mapping
@@ -20,6 +25,11 @@ _LABEL = b"label:"  # a field beside each shard's own, in the same hash
 def label_of(replica_id: str, changes: int) -> str:
     """Name the state that a replica of a shard is in after so many changes."""
     return f"{replica_id}:{changes}"
+
+
+def replica_of(label: str | None) -> str | None:
+    """The replica that statistics with this label were collected from."""
+    return label.partition(":")[0] if label else None
 
 
 def changes_of(label: str | None, replica_id: str) -> int | None:

@@ -17,17 +17,18 @@ from common.config import Settings
 from common.control import Control, connect
 from common.errors import ConfigurationError, RedisUnavailableError, UnavailableError
 from common.keys import Keys
+from common.log import ShardLog
 from common.registry import Registry
-from gateway import embedded_redis
+from gateway import copies, embedded_redis
 from gateway.child import PARENT_PIPE, Program
 from gateway.claims import check_port, lock_folder, url_of
 from gateway.embedded_redis import EmbeddedRedis
+from gateway.placement import choose_numbers, place
 from gateway.restart_policy import RestartPolicy
 from gateway.supervisor import Died, Event, Supervisor
 
 GATEWAY = "gateway"
 DEFAULT_SHARDS = 8
-DEFAULT_WORKERS = 4
 _START_TIMEOUT_S = 60.0
 _REDIS_TIMEOUT_S = 30.0
 # A process drains in two parts (requests, then what they use), each bounded by its timeout.
@@ -44,7 +45,9 @@ class ClusterOptions:
     Attributes:
         data: folder of everything that is stored.
         num_shards: None for what the folder's cluster has, or 8 for a new one.
-        num_workers: None for 4, or one a shard where there are fewer.
+        num_workers: None for 4, or one for each copy of a shard where there are fewer.
+        num_replicas: copies of each shard, each at a worker of its own; None for as many as the
+            folder has, or 1 for a new one.
         host: address that the gateway binds.
         port: port that the gateway binds; 0 for any free one.
         redis_url: the server to use; None for an embedded one.
@@ -57,6 +60,7 @@ class ClusterOptions:
     data: Path
     num_shards: int | None = None
     num_workers: int | None = None
+    num_replicas: int | None = None
     host: str = "127.0.0.1"
     port: int = 8080
     redis_url: str | None = None
@@ -96,6 +100,7 @@ class LocalCluster:
         self._on_event = on_event
         self._data = options.data.resolve()
         self._shards: dict[str, list[int]] = {}
+        self._homes: dict[str, Path] = {}
         self._control: Control | None = None
         self._registry: Registry | None = None
         self._redis: EmbeddedRedis | None = None
@@ -115,8 +120,9 @@ class LocalCluster:
         port = self._claim()
         self.url = url_of(self._options.host, port)
         await self._start_redis()
-        num_shards = await self._join_cluster()
-        self._shards = _spread(num_shards, self._num_workers(num_shards), self._worker_name)
+        control = await self._join_redis()
+        num_shards = await self._join_cluster(control)
+        await self._place(num_shards, control)
         await self._forget(*self._shards)
         await self._or_death(
             self.supervisor.start(*self._worker_programs(num_shards), self._gateway_program(port))
@@ -196,10 +202,13 @@ class LocalCluster:
         await self._or_death(self._redis.wait_until_ready(_REDIS_TIMEOUT_S))
         self._sync = asyncio.create_task(self._redis.keep_synced(), name="sync")
 
-    async def _join_cluster(self) -> int:
+    async def _join_redis(self) -> Control:
         settings = self._settings.redis.model_copy(update={"url": self.redis_url})
         self._control = await connect(settings)
-        self._registry = Registry(self._control, Keys(settings.key_prefix))
+        return self._control
+
+    async def _join_cluster(self, control: Control) -> int:
+        self._registry = Registry(control, Keys(self._settings.redis.key_prefix))
         if self._options.num_shards is not None:
             return await self._registry.cluster(self._options.num_shards)
         try:
@@ -208,15 +217,21 @@ class LocalCluster:
             # There is no cluster yet; or it cannot be used, which this says again.
             return await self._registry.cluster(DEFAULT_SHARDS)
 
-    def _num_workers(self, num_shards: int) -> int:
-        wanted = self._options.num_workers
-        if wanted is None:
-            return min(DEFAULT_WORKERS, num_shards)
-        if wanted > num_shards:
-            raise ConfigurationError(
-                f"--workers {wanted}: there are {num_shards} shards, and a worker needs one"
-            )
-        return wanted
+    async def _place(self, num_shards: int, control: Control) -> None:
+        """Decide who serves what, and see that each worker's data folder has its shards."""
+        found = await asyncio.to_thread(copies.find_copies, self._data)
+        num_workers, num_replicas = choose_numbers(
+            *(num_shards, self._options.num_workers, self._options.num_replicas),
+            copies.num_replicas_of(found),
+        )
+        homes: dict[int, list[Path]] = {shard: [] for shard in range(num_shards)}
+        for number, shards in enumerate(place(num_shards, num_workers, num_replicas)):
+            name, home = self._worker_name(number), copies.home_of(self._data, number, num_replicas)
+            self._shards[name], self._homes[name] = shards, home
+            for shard in shards:
+                homes[shard].append(home)
+        shard_log = ShardLog(control, Keys(self._settings.redis.key_prefix))
+        await copies.settle(found, homes, self._data, shard_log, self._drain_s)
 
     def _worker_name(self, number: int) -> str:
         if self._options.redis_url is None:
@@ -225,17 +240,21 @@ class LocalCluster:
         folder = hashlib.blake2s(os.fsencode(self._data), digest_size=3).hexdigest()
         return f"{socket.gethostname()}-{folder}-worker-{number}"
 
+    @property
+    def _drain_s(self) -> float:
+        return _DRAIN_PARTS * self._settings.worker.drain_timeout_s + _DRAIN_MARGIN_S
+
     def _worker_programs(self, num_shards: int) -> list[Program]:
-        drain_s = _DRAIN_PARTS * self._settings.worker.drain_timeout_s + _DRAIN_MARGIN_S
         return [
             _python_program(
                 name,
                 "shard_worker.main",
                 (
                     *("--shards", ",".join(map(str, shards)), "--num-shards", str(num_shards)),
-                    *("--id", name, "--data", str(self._data), "--redis", self.redis_url),
+                    *("--id", name, "--data", str(self._homes[name])),
+                    *("--redis", self.redis_url),
                 ),
-                drain_s,
+                self._drain_s,
                 {
                     **self._options.environment,
                     "HEDGEROW_WORKER__WORKERS_ON_HOST": str(len(self._shards)),
@@ -342,14 +361,3 @@ def _python_program(
         drain_s=drain_s,
         environment={**environment, "HEDGEROW_LOG_FORMAT": "json", "PYTHONUNBUFFERED": "1"},
     )
-
-
-def _spread(
-    num_shards: int, num_workers: int, name_of: Callable[[int], str]
-) -> dict[str, list[int]]:
-    """Deal the shards out to the workers, in runs of (nearly) the same length."""
-    bounds = [number * num_shards // num_workers for number in range(num_workers + 1)]
-    return {
-        name_of(number): list(range(bounds[number], bounds[number + 1]))
-        for number in range(num_workers)
-    }

@@ -78,6 +78,11 @@ class Gather:
         self.hedged: dict[int, float] = {}
         self.num_ok = 0
 
+    @property
+    def backlogs(self) -> Mapping[int, int]:
+        """Shard → length of its queue with the request, of the last that were sent."""
+        return self._sent[-1] if self._sent else {}
+
     def sent(self, backlogs: Mapping[int, int]) -> None:
         """Requests have left, of which `Transport.scatter` has returned this."""
         self._sent.append(backlogs)

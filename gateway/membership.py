@@ -64,12 +64,25 @@ class Membership:
         return [worker for worker, heartbeat in self.workers.items() if shard in heartbeat.shards]
 
     def replicas_of(self, shard: int) -> set[str]:
-        """Ids of the replicas of a shard that live workers serve."""
+        """Ids of the replicas of a shard that live workers serve, or will once they are up to date.
+
+        One with a gap is not served, however much of what comes now it applies.
+        """
         return {
             heartbeat.replicas[shard]
             for heartbeat in self.workers.values()
-            if shard in heartbeat.replicas
+            if shard in heartbeat.replicas and shard not in heartbeat.gaps
         }
+
+    def num_replicas(self, shard: int) -> int:
+        """How many live replicas serve a shard; two workers on one replica's store count once."""
+        return len(
+            {
+                heartbeat.replicas.get(shard, heartbeat.id)
+                for heartbeat in self.workers.values()
+                if shard in heartbeat.shards
+            }
+        )
 
     def wake(self) -> None:
         """Something has been announced: look at once."""

@@ -57,9 +57,24 @@ class RedisTransport:
     """
 
     def __init__(
-        self, redis: RedisSettings, limits: LimitSettings, keys: Keys, gateway_id: str
+        self,
+        redis: RedisSettings,
+        limits: LimitSettings,
+        keys: Keys,
+        gateway_id: str,
+        on_backlog: Callable[[int, int, float], None] | None = None,
     ) -> None:
-        """Describe the links; `start` makes them."""
+        """Describe the links; `start` makes them.
+
+        Args:
+            redis: where the server is.
+            limits: max_message_bytes counts.
+            keys: the names under which everything lies.
+            gateway_id: part of the reply channel's name.
+            on_backlog: told, after each write of searches, the shard, the length of its queue, and
+                the event loop's time.
+        """
+        self._on_backlog = on_backlog
         self.gateway_id = gateway_id
         self.reply_to = keys.reply_channel(gateway_id)
         self.clock = ServerClock()
@@ -207,7 +222,7 @@ class RedisTransport:
             pushes = pack_for_each("RPUSH", [queue.key for queue in queues], batch.messages)
             for shard, queue, push in zip(shards, queues, pushes, strict=True):
                 commands += (push, queue.expire)
-                on_replies.append(partial(self._on_pushed, shard, batch))
+                on_replies.append(partial(self._on_pushed, kind, shard, batch))
         self._push.send_now(commands, on_replies)
 
     def _publish_cancelled(self) -> None:
@@ -235,9 +250,11 @@ class RedisTransport:
             )
         return queue
 
-    def _on_pushed(self, shard: int, batch: _Batch, reply: Any) -> None:
+    def _on_pushed(self, kind: Kind, shard: int, batch: _Batch, reply: Any) -> None:
         if isinstance(reply, int):
             batch.backlogs[shard] = reply
+            if self._on_backlog is not None and kind is Kind.SEARCH:
+                self._on_backlog(shard, reply, self._loop.time())
             return
         self.counters.add("push_failed")
         if not isinstance(reply, RedisUnavailableError) and self._throttle.allows(

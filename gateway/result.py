@@ -23,6 +23,7 @@ class SearchQuery(msgspec.Struct, frozen=True, gc=False):
             is waited for only a part of the time left.
         explain: whether every shard is detailed in the result, or only those not ok.
         syntax: whether a syntax error is repaired ("lenient") or refused ("strict").
+        priority: "batch" is refused first when there is too much to do.
     """
 
     collection: str
@@ -36,6 +37,7 @@ class SearchQuery(msgspec.Struct, frozen=True, gc=False):
     wait_for: float = 1.0
     explain: bool = False
     syntax: Literal["lenient", "strict"] = "lenient"
+    priority: Literal["interactive", "batch"] = "interactive"
 
 
 class Hit(msgspec.Struct, gc=False):

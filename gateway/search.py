@@ -22,6 +22,7 @@ from common.wire import (
     pack_request,
     unpack_search_body,
 )
+from gateway.admission import Admission, AdmissionPermit
 from gateway.admit import admit
 from gateway.breakers import Breakers
 from gateway.coverage import count_outcomes, measure_coverage
@@ -80,6 +81,7 @@ class Searcher:
         next_id: Callable[[], int],
         view: View,
         breakers: Breakers,
+        admission: Admission,
         settings: GatewaySettings,
         profiles: dict[str, RankProfile],
         hedging: HedgingSettings,
@@ -88,6 +90,7 @@ class Searcher:
         """Search over `transport`, asking the shards that `view` and `breakers` let through."""
         num_shards = len(breakers)
         self.hedger = Hedger(_SEARCH, transport, HedgePolicy(hedging, num_shards), view)
+        self._admission = admission
         self._coverage = coverage
         self._sampler = Sampler(SAMPLES_PER_S, random.random)
         self.num_in_flight = 0
@@ -113,6 +116,7 @@ class Searcher:
 
         Raises:
             BadRequestError: the query cannot be answered by anybody; nothing was sent.
+            OverloadedError: it could not be answered in time; no shard was asked.
             InsufficientCoverageError: the answer reflects less than the caller demands, or nothing
                 at all; it carries the result.
         """
@@ -120,11 +124,15 @@ class Searcher:
         profile, warnings = admit(query, collection, self._settings, self._profiles)
         deadline_s = query.deadline_ms / 1000
         deadline = started + deadline_s - self._answer_reserve.reserve_s(deadline_s)
-        plan = make_plan(self._view.live, self._breakers, started)
+        permit = self._admission.admit(
+            *(query.priority, deadline_s, query.minimum_coverage),
+            *(self._view.live, self._view.counts_of(collection.uid), started),
+        )
         self.num_in_flight += 1
         self._is_idle.clear()
         try:
-            gather = await self._scatter_gather(query, collection, profile, plan, deadline)
+            plan = make_plan(self._view.live, self._breakers, started)
+            gather = await self._scatter_gather(query, collection, profile, plan, permit, deadline)
             settled = gather.settled
             bodies = {shard: part.body for shard, part in settled.items() if part.outcome is _OK}
             hits = merge(
@@ -132,6 +140,7 @@ class Searcher:
             )
             fetch = await self._fetch(query, collection, profile, hits, deadline)
         finally:
+            permit.done(self._loop.time())
             self.num_in_flight -= 1
             if not self.num_in_flight:
                 self._is_idle.set()
@@ -153,9 +162,10 @@ class Searcher:
         collection: Collection,
         profile: str,
         plan: Plan,
+        permit: AdmissionPermit,
         deadline: float,
     ) -> Gather:
-        now = self._loop.time()
+        now = sent_at = self._loop.time()
         if query.fields is not False:
             deadline -= self.fetcher.reserve.reserve_s(deadline - now)
         query_id = self._next_id()
@@ -190,6 +200,7 @@ class Searcher:
             self._breakers.finish(plan.shards, plan.permits, gather.settled, now)
             if self._sampler.takes(now):
                 self.hedger.learn(gather, now)
+                permit.learn(gather.backlogs, gather.settled, sent_at)
         return gather
 
     def _until(

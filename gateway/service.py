@@ -28,6 +28,7 @@ from common.registry import Registry
 from common.snapshot_board import SnapshotBoard
 from common.statistics_board import StatisticsBoard
 from common.telemetry import LagWatch
+from gateway.admission import Admission
 from gateway.admit import check_deadline
 from gateway.breaker import Transition
 from gateway.breakers import Breakers
@@ -72,7 +73,10 @@ class Gateway:
         self._loop = asyncio.get_running_loop()
         # A random start keeps replies to a namesake's queries from being taken for ours.
         self._ids = itertools.count(secrets.randbits(32))
-        self._transport = RedisTransport(settings.redis, settings.limits, keys, self.id)
+        self._admission = Admission(num_shards, settings.admission)
+        self._transport = RedisTransport(
+            *(settings.redis, settings.limits, keys, self.id), self._admission.on_backlog
+        )
         self._lag = LagWatch(settings.worker.loop_lag_threshold_ms)
         self._breakers = Breakers(
             num_shards, settings.breaker, random.random, on_transition=self._on_transition
@@ -103,6 +107,7 @@ class Gateway:
             next_id=self._ids.__next__,
             view=self._membership,
             breakers=self._breakers,
+            admission=self._admission,
             settings=settings.gateway,
             profiles=settings.rank_profiles,
             hedging=settings.hedging,
@@ -282,6 +287,7 @@ class Gateway:
                 "in_flight": self._searcher.num_in_flight,
                 "counters": self._transport.counters.as_dict(),
                 "loop": self._lag.as_dict(),
+                "admission": self._admission.snapshot(self._loop.time()).to_json(),
                 "hedges": {
                     "search": self._searcher.hedger.as_dict(),
                     "fetch": self._searcher.fetcher.hedger.as_dict(),

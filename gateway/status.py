@@ -47,6 +47,7 @@ def cluster_status(
             {
                 "shard": shard,
                 "workers": [worker.id for worker in workers if shard in worker.shards],
+                "replicas": membership.num_replicas(shard),
                 "breaker": breakers[shard].state(now).value,
                 "breaker_detail": _breaker_json(breakers[shard].snapshot(now), now),
                 "backlog": backlog.get(shard),
@@ -125,6 +126,7 @@ def _worker_json(worker: Heartbeat, names: Mapping[str, str], now_ms: int) -> di
         "host": worker.host,
         "shards": worker.shards,
         "gaps": worker.gaps,
+        "behind": worker.behind,
         "version": worker.version,
         "age_ms": now_ms - worker.beat_at_ms,
         "uptime_ms": worker.beat_at_ms - worker.started_at_ms,

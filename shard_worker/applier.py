@@ -16,7 +16,7 @@ from common.config import Settings
 from common.control import Control, pause_s
 from common.errors import ConfigurationError, RedisUnavailableError, WorkError
 from common.keys import Keys
-from common.log import START, Entry, ShardLog, position
+from common.log import START, Entry, ShardLog, furthest, position
 from common.registry import Registry
 from common.tasks import run_together
 from common.telemetry import Counters, Throttle
@@ -39,8 +39,11 @@ class Applier:
     Attributes:
         states: shard → what it holds, as the indexer last reported it.
         applied_at: shard → when a batch was last applied to it, in s of the loop's clock.
-        backlog: shard → log entries that were waiting to be applied when last asked.
+        backlog: shard → log entries that some replica had yet to apply when last asked.
+        busy: shards of which log entries have been read and are not applied yet.
         gaps: shards that have missed a part of their log, so that they must not be searched.
+        behind: shards that have yet to apply what other replicas of them have applied, and been
+            heard to: whoever has waited for that must find it, so they are not searched either.
     """
 
     def __init__(
@@ -53,7 +56,7 @@ class Applier:
         settings: Settings,
         on_state: Callable[[ShardState], None],
         counters: Counters,
-        on_gaps: Callable[[frozenset[int]], None] = lambda _gaps: None,
+        on_withheld: Callable[[frozenset[int]], None] = lambda _shards: None,
         snapshot_position: Callable[[int], str | None] = lambda _shard: None,
     ) -> None:
         """Apply to `shards` through `indexer`; `open` before `run`.
@@ -69,15 +72,17 @@ class Applier:
                 for the change is.
             counters: `writes_skipped` counts writes of a collection that the shard should have had
                 and had not.
-            on_gaps: told which shards have a gap, each time that this changes.
+            on_withheld: told which shards must not be searched, each time that this changes.
             snapshot_position: shard → how much of its log the newest snapshot has, `START` for
                 nothing; None where no snapshots are made.
         """
         self.states: dict[int, ShardState] = {}
         self.applied_at: dict[int, float] = {}
         self.backlog: dict[int, int] = dict.fromkeys(shards, 0)
+        self.busy: set[int] = set()
         self.gaps: frozenset[int] = frozenset()
-        self._on_gaps = on_gaps
+        self.behind: frozenset[int] = frozenset()
+        self._on_withheld = on_withheld
         self._shards = shards
         self._log = ShardLog(control, keys)
         self._registry = registry
@@ -92,6 +97,7 @@ class Applier:
         self._snapshot_position = snapshot_position
         self._trimmed_by: dict[int, str | None] = {}
         self._kept = {shard: KeptEntries() for shard in shards}
+        self._others: dict[int, str] = {}  # shard → how far any replica was, when last asked
 
     async def open(self) -> None:
         """Open every shard, so that what they hold is known.
@@ -103,6 +109,7 @@ class Applier:
         for shard in self._shards:
             self._take(await self._ask(shard, pack_work("open", shard)))
             await self._check_gap(shard)
+            await self._check_others(shard)
             newest = await self._log.newest(shard)
             if newest != START and position(newest) < position(self.states[shard].position):
                 # Entries come after the newest, and whatever is before the shard's position is
@@ -125,10 +132,11 @@ class Applier:
         await run_together(*map(self._follow, self._shards), self._watch_backlog())
 
     def progress(self) -> dict[str, Any]:
-        """The heartbeat's `shards`, `gaps`, `changes`, `applied`, `replicas` and `log_backlog`."""
+        """What the heartbeat says of shards: all but their `documents`."""
         return {
-            "shards": [shard for shard in self._shards if shard not in self.gaps],
+            "shards": [shard for shard in self._shards if shard not in self.withheld],
             "gaps": sorted(self.gaps),
+            "behind": sorted(self.behind),
             "changes": {
                 shard: {report.uid: report.changes for report in state.collections}
                 for shard, state in self.states.items()
@@ -141,6 +149,11 @@ class Applier:
     def kept(self, shard: int) -> int:
         """How many log entries were applied and stay in the log until a snapshot has them."""
         return len(self._kept[shard])
+
+    @property
+    def withheld(self) -> frozenset[int]:
+        """Shards that must not be searched."""
+        return self.gaps | self.behind
 
     async def balance(self, shard: int, uid: str) -> None:
         """Have a shard's index fitted to the newest term statistics.
@@ -163,7 +176,13 @@ class Applier:
                 entries = await self._log.read(shard, after, self._max_bytes, BLOCK_MS)
                 await self._check_gap(shard)
                 if entries:
-                    await self._apply(shard, entries)
+                    self.busy.add(shard)
+                    try:
+                        await self._apply(shard, entries)
+                    finally:
+                        self.busy.discard(shard)
+                else:  # this is all that there is
+                    self._set_behind(shard, is_behind=False)
                 failures = 0
             except RedisUnavailableError as error:
                 failures += 1
@@ -201,6 +220,7 @@ class Applier:
             _log.info("log_gap_closed", shard=shard)
             self.gaps -= {shard}
             self._announced.pop(shard, None)
+            await self._check_others(shard)
         else:
             _log.error(
                 "log_gap",
@@ -210,7 +230,20 @@ class Applier:
                 hint="writes are missing, so the shard is not served; see docs/operations.md",
             )
             self.gaps |= {shard}
-        self._on_gaps(self.gaps)
+        self._on_withheld(self.withheld)
+
+    async def _check_others(self, shard: int) -> None:
+        self._others[shard] = furthest(await self._log.applied(shard))
+        self._set_behind(shard, is_behind=self._is_before(shard, self._others[shard]))
+
+    def _is_before(self, shard: int, entry_id: str) -> bool:
+        return position(self.states[shard].position) < position(entry_id)
+
+    def _set_behind(self, shard: int, *, is_behind: bool) -> None:
+        if is_behind != (shard in self.behind):
+            self.behind ^= {shard}
+            _log.info("replica_behind" if is_behind else "replica_caught_up", shard=shard)
+            self._on_withheld(self.withheld)
 
     async def _define(self, shard: int) -> None:
         """Give a new store the collections whose definition has left the log.
@@ -249,13 +282,20 @@ class Applier:
         counts = {report.uid: report.documents for report in state.collections}
         dropped = {report.uid for report in before.collections} - counts.keys() if before else ()
         # Counts first: whoever hears that the batch is applied shall find it counted. Those of a
-        # shard with a gap would hide what is missing.
-        if shard not in self.gaps:
+        # shard with a gap would hide what is missing, and those of a replica that others have
+        # passed are old; the last to get to the log's end counts what all have there.
+        if shard not in self.gaps and not self._is_before(
+            shard, furthest(await self._log.applied(shard))
+        ):
             await self._registry.set_document_counts(shard, counts, dropped)
             if before is None:  # what was dropped just before an earlier worker ended
                 await self._registry.forget_counts(shard, counts)
         applied = await self._log.record_applied(shard, state.replica_id, state.position)
         await self._trim(shard, applied.values(), snapshot)
+        # Reached what the others had a batch ago: under a load somebody is always a little ahead.
+        if shard in self.behind and not self._is_before(shard, self._others[shard]):
+            self._set_behind(shard, is_behind=False)
+        self._others[shard] = furthest(applied)
         self._announced[shard], self._trimmed_by[shard] = state, snapshot
 
     async def _trim(self, shard: int, applied: Collection[str], snapshot: str | None) -> None:

@@ -1,6 +1,7 @@
 """Pulls requests from the queues of this worker's shards, only into free slots."""
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
@@ -8,7 +9,8 @@ import structlog
 
 from common.endpoint import Endpoint
 from common.errors import RedisUnavailableError
-from common.link import CommandError, Handshake, Link, pack
+from common.link import CommandError, Handshake, Link, pack, unanswered
+from shard_worker.pull_order import PullOrder
 from shard_worker.replier import Replier
 
 log = structlog.get_logger()
@@ -16,6 +18,8 @@ log = structlog.get_logger()
 LONGEST_BLOCK_S = 1.0
 PAUSE_AFTER_ERROR_S = 0.2
 MAX_POPS = 8  # in one pull; each that finds nothing costs the server half a microsecond
+
+_OLDEST, _NEWEST = b"LEFT", b"RIGHT"  # gateways push to the right
 
 OWN_QUEUE = -1  # stands for the shard of what lies in a worker's own queue
 
@@ -56,6 +60,8 @@ class Consumer:
         handle: Handle,
         replier: Replier | None = None,
         own_queue: str | None = None,
+        order: PullOrder | None = None,
+        spent_share: Callable[[bytes, float], float] | None = None,
     ) -> None:
         """Describe the loop; `run` runs it.
 
@@ -69,6 +75,9 @@ class Consumer:
             handle: given the shard, or `OWN_QUEUE`, and the packed requests of one pop.
             replier: to which `handle` adds what it can answer at once.
             own_queue: key of a queue for this worker alone, in which each request says its shard.
+            order: from which end to pull; None for always the oldest first.
+            spent_share: of a packed request, the share of its time that it has spent at an
+                instant of `time.monotonic()`, in s; over 1 when it has expired. Goes with `order`.
         """
         self._link = Link(endpoint, name=name, silence_s=silence_s, on_connect=self._learn_id)
         self._control = control
@@ -80,6 +89,10 @@ class Consumer:
         self._lane = lane
         self._handle = handle
         self._replier = replier
+        self._order = order
+        self._spent_share = spent_share
+        self._room = 0  # that the pull under way was made for
+        self._num_work = 0  # pops of it that brought work; the others look for what has expired
         # Well before the link calls it silence, or what is popped then could be lost.
         self._block_s = min(LONGEST_BLOCK_S, silence_s / 3)
         self._withheld: frozenset[int] = frozenset()
@@ -144,14 +157,22 @@ class Consumer:
         keys = self._keys
         if self._withheld:
             keys = [key for key in keys if self._shards[key] not in self._withheld]
-        num_pops = self._num_pops = min(len(keys), room, self._max_pops)
+        num_pops = min(len(keys), room, self._max_pops)
         commands = []
         # Without this connection they are left to the replier's own.
         if self._replier is not None and self._link.is_connected:
             commands = self._replier.take()
-        commands.append(_pop(keys, room // num_pops, self._block_s))
+        self._room, self._num_work = room, num_pops
+        end, drops = _OLDEST, 0
+        if self._order is not None and self._order.is_newest_first:
+            end, drops = _NEWEST, self._order.num_drops
+        commands.append(_pop(keys, room // num_pops, end, self._block_s))
         for first in range(1, num_pops):
-            commands.append(_pop(keys[first:] + keys[:first], room // num_pops))
+            commands.append(_pop(keys[first:] + keys[:first], room // num_pops, end))
+        if drops:
+            commands += [_pop([key], drops, _OLDEST) for key in keys]
+            num_pops += len(keys)
+        self._num_pops = num_pops
         self._link.send_now(commands, [self._on_answer] * num_pops)
 
     def _on_answer(self, answer: Any) -> None:
@@ -165,16 +186,24 @@ class Consumer:
                     self._paused.set_exception(error)
 
     def _on_pulled(self, answers: list[Any]) -> None:
-        keys, error = self._keys, None
-        for answer in answers:
+        keys, error, num_taken = self._keys, None, 0
+        for at, answer in enumerate(answers):
             if isinstance(answer, Exception):
                 error = answer
             elif answer is not None:
                 key, messages = answer
+                if at >= self._num_work:
+                    num_taken += self._sift(key, messages, self._room - num_taken)
+                    continue
+                num_taken += len(messages)
+                if self._order is not None and not self._order.is_newest_first:
+                    self._tell(messages, 0)
                 self._handle(self._shards[key], messages)
                 # A pop serves the first queue that has something: the one just served goes last.
                 keys.remove(key)
                 keys.append(key)
+        if self._order is not None and num_taken < self._room:
+            self._order.on_short(time.monotonic())
         is_ending = error is not None or self._is_draining or not self._has_queues.is_set()
         room = 0 if is_ending else self._lane.room()
         if room:
@@ -185,10 +214,34 @@ class Consumer:
         if self.is_pulling:
             self._paused.set_result(error)
 
+    def _sift(self, key: bytes, messages: list[bytes], room: int) -> int:
+        """Of the oldest in a queue, drop what has expired and take what there is room for.
+
+        The rest goes back to where it was. Returns how many were taken.
+        """
+        now, share = time.monotonic(), self._share
+        expired = [message for message in messages if share(message, now) >= 1]
+        alive = [message for message in messages if share(message, now) < 1]
+        self._tell(messages, len(expired))
+        taken, left = alive[:room], alive[room:]
+        # What has expired is dropped there too, and counted.
+        self._handle(self._shards[key], expired + taken)
+        if left:
+            self._control.send_now([unanswered("LPUSH", key, *reversed(left))], [])
+        return len(taken)
+
+    def _tell(self, oldest: list[bytes], num_expired: int) -> None:
+        if self._order is not None:
+            now = time.monotonic()
+            self._order.on_oldest(self._share(oldest[0], now), len(oldest), num_expired, now)
+
+    def _share(self, message: bytes, now: float) -> float:
+        return 0.0 if self._spent_share is None else self._spent_share(message, now)
+
     async def _learn_id(self, link: Handshake) -> None:
         self._client_id = await link.call("CLIENT", "ID")
 
 
-def _pop(keys: list[bytes], count: int, block_s: float | None = None) -> bytes:
+def _pop(keys: list[bytes], count: int, end: bytes, block_s: float | None = None) -> bytes:
     name, wait = (b"LMPOP", ()) if block_s is None else (b"BLMPOP", (block_s,))
-    return pack(name, *wait, len(keys), *keys, b"LEFT", b"COUNT", count)
+    return pack(name, *wait, len(keys), *keys, end, b"COUNT", count)

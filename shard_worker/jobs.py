@@ -16,8 +16,10 @@ other for 1 s, two queues are polled each second); under a trickle of writes
 10 s longer, since arq keeps such a job locked.
 
 A shard's job must be run by a worker that hosts the shard, so each shard has a queue of its own,
-and each worker an arq worker for each of its queues. arq's own keys (`arq:job:…`) lie outside of
-the prefix; the ids in them begin with it. Snapshots are in `shard_worker.snapshots`.
+and each worker an arq worker for each of its queues. Of a shard's replicas one decides when it is
+due (`common.statistics_board`), and any that is up to date may run it. arq's own keys
+(`arq:job:…`) lie outside of the prefix; the ids in them begin with it. Snapshots are in
+`shard_worker.snapshots`.
 """
 
 import asyncio
@@ -39,7 +41,7 @@ from common.control import Control, close_pool, connection_pool, pause_s, transl
 from common.errors import HedgerowError, RedisUnavailableError, WorkError
 from common.keys import Keys
 from common.registry import Registry
-from common.statistics_board import StatisticsBoard, changes_of, label_of
+from common.statistics_board import StatisticsBoard, changes_of, label_of, replica_of
 from common.tasks import run_together
 from shard_worker.applier import Applier
 from shard_worker.indexer import pack_work
@@ -57,7 +59,9 @@ POLL_S = 1.0
 SNAPSHOT_AGAIN_S = 120.0
 TICK_S = 1.0
 SUM_AFTER_S = 1.0
-QUIET_S = 1.0  # a shard whose log is empty for so long has seen the end of a bulk load
+CHECKS = 3  # of the indexes' fit to a new table, since fitting them starts merges
+SERVED_S = 5.0  # for so long what was read of the heartbeats is taken to hold
+QUIET_S = 1.0  # a shard that has had nothing to apply for so long has seen the end of a bulk load
 BULK_SHARE = 0.02  # of the shard's documents; fewer changes wait for the interval
 
 _log = structlog.get_logger()
@@ -123,7 +127,10 @@ class Jobs:
         self._num_shards: int | None = None
         self._asked_at: dict[tuple[int, str], float] = {}
         self._tables: dict[str, bytes] = {}  # uid → version of the table on disk
+        self._checks: dict[str, int] = {}  # uid → how often its indexes are still to be fitted
         self._woken = asyncio.Event()
+        self._served: frozenset[str] = frozenset()  # replicas that live workers serve
+        self._served_at = -math.inf
 
     async def run(self) -> None:
         """Run until cancelled."""
@@ -157,6 +164,8 @@ class Jobs:
         report = self._report(shard, uid)
         if report is None or report.generation == 0:
             return  # dropped meanwhile
+        if shard in self._applier.withheld:
+            raise Retry(defer=1.0)  # for another replica to take
         label = label_of(self._applier.states[shard].replica_id, report.changes)
         try:
             packed = await self._ask("statistics", shard, uid)
@@ -233,13 +242,15 @@ class Jobs:
         standing = await self._board.standing(sorted(uids), self._num_shards)
         now = asyncio.get_running_loop().time()
         for shard, state in states.items():
-            is_behind = self._applier.backlog.get(shard, 0) > 0
-            quiet_s = 0.0 if is_behind else now - self._applier.applied_at.get(shard, -math.inf)
+            # Not by the log's length: it keeps what a replica that is away has yet to apply.
+            is_busy = shard in self._applier.busy
+            quiet_s = 0.0 if is_busy else now - self._applier.applied_at.get(shard, -math.inf)
             for report in state.collections:
                 key = (shard, report.uid)
-                if is_due(
+                label = standing[report.uid].labels.get(shard)
+                if await self._is_ours(shard, label, now) and is_due(
                     report,
-                    changes_of(standing[report.uid].labels.get(shard), state.replica_id),
+                    changes_of(label, state.replica_id),
                     quiet_s=quiet_s,
                     since_s=now - self._asked_at.get(key, -math.inf),
                     interval_s=self._settings.worker.statistics_interval_s,
@@ -262,24 +273,52 @@ class Jobs:
                     )
             if one.version and one.version != self._tables.get(uid):
                 await self._write_table(uid)
+            elif self._checks.get(uid):
+                self._checks[uid] -= 1
+                await self._balance(uid)
         for uid in self._tables.keys() - uids:
             await self._ask("table", uid, b"")
             del self._tables[uid]
+            self._checks.pop(uid, None)
+
+    async def _is_ours(self, shard: int, label: str | None, now: float) -> bool:
+        """Whether this replica has a shard's statistics to see to, and no other that is served."""
+        replica = replica_of(label)
+        if shard in self._applier.withheld:
+            return False
+        if replica in (None, self._applier.states[shard].replica_id):
+            return True
+        if now - self._served_at >= SERVED_S:
+            expiry_s = self._settings.worker.heartbeat_expiry_s
+            self._served = frozenset(
+                heartbeat.replicas[shard]
+                for heartbeat in (await self._registry.live_heartbeats(expiry_s)).values()
+                for shard in heartbeat.shards
+                if shard in heartbeat.replicas
+            )
+            self._served_at = now
+        return replica not in self._served
 
     async def _write_table(self, uid: str) -> None:
         version, statistics = await self._board.sum_of(uid)
         if statistics:
             await self._ask("table", uid, statistics)
-            for shard, state in list(self._applier.states.items()):
-                if any(report.uid == uid for report in state.collections):
-                    await self._applier.balance(shard, uid)
+            await self._balance(uid)
+            self._checks[uid] = CHECKS
             self._tables[uid] = version
             _log.debug("statistics_written", uid=uid, bytes=len(statistics))
+
+    async def _balance(self, uid: str) -> None:
+        for shard, state in list(self._applier.states.items()):
+            if any(report.uid == uid for report in state.collections):
+                await self._applier.balance(shard, uid)
 
     async def _listen(self) -> None:
         async for event in self._control.events(self._keys.events):
             if event in (b"statistics", b"reconnected"):
                 self._woken.set()
+            elif event == b"workers":
+                self._served_at = -math.inf
 
     # arq
 

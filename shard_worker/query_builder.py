@@ -163,17 +163,19 @@ class QueryBuilder:
     def _weighted(self, query: tantivy.Query, name: str, words: Sequence[str]) -> tantivy.Query:
         """Exchange the shard's weight of these words for the collection's.
 
-        The weight of a phrase is the sum of its words'.
+        The weight of a phrase is the sum of its words'. What the table lists is taken as it is: the
+        shard's own counts have deleted documents, and each replica's others of them.
         """
         if self._statistics is None:
             return query
         local_documents = self._index.max_doc
-        documents = max(self._statistics.documents, self._index.num_counted)
         local_weight = weight = 0.0
         for word in words:
             local = self._index.document_frequency(name, word)
-            # What was added since the statistics were summed is at least counted here.
-            frequency = max(self._statistics.document_frequency(name, word) or 0, local)
+            listed = self._statistics.document_frequency(name, word)
+            # A word that has come since the statistics were summed, or one too rare to be listed.
+            frequency = local if listed is None else listed
+            documents = max(self._statistics.documents, frequency)
             local_weight += inverse_document_frequency(local_documents, local)
             weight += inverse_document_frequency(documents, frequency)
         average = self._statistics.average_lengths.get(name, 0.0)

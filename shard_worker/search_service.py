@@ -1,5 +1,6 @@
 """Searches: from a pulled request to its reply, through the lane that its rank profile declares."""
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from functools import lru_cache, partial
@@ -115,6 +116,21 @@ class SearchService:
             self._start(shard, search, now, max(0, now_us - request.sent_at_us))
         if self._num_in_loop:
             self._lane.observe_elsewhere(self._num_in_loop)
+
+    def spent_share(self, message: bytes, now: float) -> float:
+        """Of the time from a packed request's sending to its deadline, how much it has spent.
+
+        Args:
+            message: as it lies in a queue; one that is malformed counts as new.
+            now: an instant of `time.monotonic()`, in s.
+        """
+        try:
+            request = _read(message, self._max_bytes).request
+        except WireError:
+            return 0.0
+        total_us = request.expires_at_ms * 1000 - request.sent_at_us
+        spent_us = self._clock.server_us(now) - request.sent_at_us
+        return spent_us / total_us if total_us > 0 else math.inf
 
     def _start(self, shard: int, search: "_Search", now: float, queue_us: int) -> None:
         request, payload = search.request, search.payload

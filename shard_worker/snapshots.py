@@ -195,7 +195,7 @@ class Snapshots:
         At a worker's start its indexes may be ahead of its store, by a batch that a kill cut short,
         until it has applied all that was in the log then.
         """
-        if shard in self._applier.gaps:
+        if shard in self._applier.withheld:
             return False
         if shard not in self._settled:
             self._settled[shard] = await self._log.newest(shard)

@@ -31,6 +31,7 @@ from shard_worker.in_flight import InFlight
 from shard_worker.jobs import Jobs
 from shard_worker.lanes.quarantine import Quarantine
 from shard_worker.ledger import Ledger
+from shard_worker.pull_order import PullOrder
 from shard_worker.ranking import enrich_hooks
 from shard_worker.recovery import lost_shards, restore_shards, revive_definitions
 from shard_worker.replier import Replier
@@ -93,7 +94,7 @@ class Worker:
             *(control, keys, self._registry, self._indexer, shards, settings),
             on_state=self._states.take,
             counters=self._counters,
-            on_gaps=self._withhold,
+            on_withheld=self._withhold,
             snapshot_position=self._snapshot_position,
         )
         self._snapshots = Snapshots(control, keys, self._applier, self._indexer, shards, settings)
@@ -150,6 +151,8 @@ class Worker:
             handle=searches.handle,
             replier=replier,
             own_queue=keys.worker_search_queue(worker_id),
+            order=PullOrder(),
+            spent_share=searches.spent_share,
         )
         self._fetch_consumer = Consumer(
             endpoint=Endpoint.of(settings.redis),
@@ -264,7 +267,7 @@ class Worker:
         return self._snapshots.position(shard)
 
     def _withhold(self, shards: frozenset[int]) -> None:
-        """Leave requests to these shards to replicas that have all of the log."""
+        """Leave requests to these shards to replicas that have all of the log, so far."""
         self._search_consumer.withhold(shards)
         self._fetch_consumer.withhold(shards)
 

@@ -65,6 +65,10 @@ def query(
             "for only a part of the time left.",
         ),
     ] = 1.0,
+    priority: Annotated[
+        Literal["interactive", "batch"],
+        typer.Option(help="Under overload, batch is refused first."),
+    ] = "interactive",
     explain: Annotated[
         bool, typer.Option("--explain", help="Draw each shard's part to scale.")
     ] = False,
@@ -86,6 +90,7 @@ def query(
         syntax=syntax,
         minimum_coverage=minimum_coverage,
         wait_for=wait_for,
+        priority=priority,
         explain=explain,
     )
     deadline_s = LONGEST_DEADLINE_S if deadline_ms is None else deadline_ms / 1000

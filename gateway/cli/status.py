@@ -1,7 +1,7 @@
 """`gateway status`: the state of the cluster."""
 
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -49,6 +49,8 @@ def status_view(found: Mapping[str, Any]) -> RenderableType:
 def _head(found: Mapping[str, Any]) -> Text:
     redis, shards = found["redis"], found["shards"]
     num_dead = sum(1 for shard in shards if not shard["workers"])
+    most = _most_replicas(shards)
+    num_short = sum(1 for shard in shards if 0 < _replicas(shard) < most)
     head = Text(f"{len(shards)} shards on {len(found['workers'])} workers; ")
     if num_dead:
         head.append(f"{num_dead} shards without a worker", style="red").append("; ")
@@ -56,6 +58,8 @@ def _head(found: Mapping[str, Any]) -> Text:
         head.append(f"{redis.get('name') or 'Redis'} {redis['version']} (pid {redis['pid']})")
     else:
         head.append("Redis does not answer", style="red")
+    if num_short:
+        head.append("; ").append(f"{num_short} shards short of a replica", style="yellow")
     return head
 
 
@@ -67,10 +71,22 @@ def _table(*columns: str, right: Iterable[str] = ()) -> Table:
     return table
 
 
-def _shards(shards: Iterable[Mapping[str, Any]]) -> Table:
+def _replicas(shard: Mapping[str, Any]) -> int:
+    """How many live replicas serve a shard; a gateway of an earlier version tells the workers."""
+    return int(shard.get("replicas", len(shard["workers"])))
+
+
+def _most_replicas(shards: Iterable[Mapping[str, Any]]) -> int:
+    """How many live replicas the best-served shard has: as many as each should."""
+    return max(map(_replicas, shards), default=0)
+
+
+def _shards(shards: Sequence[Mapping[str, Any]]) -> Table:
     table = _table(
-        "shard", "breaker", "backlog", "workers", "documents", right=("shard", "backlog")
+        *("shard", "breaker", "backlog", "replicas", "workers", "documents"),
+        right=("shard", "backlog", "replicas"),
     )
+    most = _most_replicas(shards)
     for shard in shards:
         documents = ", ".join(f"{name} {count:,}" for name, count in shard["documents"].items())
         workers = plain(", ".join(shard["workers"]) or "none")
@@ -81,6 +97,7 @@ def _shards(shards: Iterable[Mapping[str, Any]]) -> Table:
             str(shard["shard"]),
             styled(shard["breaker"]),
             "?" if backlog is None else f"{backlog:,}",
+            Text(str(_replicas(shard)), "yellow" if _replicas(shard) < most else ""),
             workers,
             folded(documents or "none"),
         )

@@ -30,6 +30,14 @@ def up(
     workers: Annotated[
         int | None, typer.Option(min=1, help="Worker processes.", show_default="4")
     ] = None,
+    replicas: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Workers that serve each shard, each with a copy of its own.",
+            show_default="what the folder has, or 1",
+        ),
+    ] = None,
     data: Annotated[
         Path | None,
         typer.Option(
@@ -57,6 +65,7 @@ def up(
         data=data or settings.data,
         num_shards=shards,
         num_workers=workers,
+        num_replicas=replicas,
         host=host or settings.gateway.host,
         port=settings.gateway.port if port is None else port,
         redis_url=redis,

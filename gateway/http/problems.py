@@ -20,6 +20,7 @@ from common.errors import (
     InsufficientCoverageError,
     LoadInterruptedError,
     NotFoundError,
+    OverloadedError,
     TooLargeError,
     UnavailableError,
 )
@@ -41,6 +42,7 @@ TITLES: Final = {
     "conflict": "The collection exists with another definition",
     "insufficient-coverage": "Fewer documents were searched than asked for",
     "unavailable": "Nobody can answer now",
+    "overloaded": "More is asked than can be answered in time",
     "internal": "The gateway failed",
 }
 _NOT_ASKED: Final = {Outcome.UNAVAILABLE, Outcome.BREAKER_OPEN, Outcome.SHED}
@@ -132,6 +134,11 @@ def problem_of(error: Exception) -> Response:
         case LoadInterruptedError(report=report, retry_after_s=retry_after_s):
             slug, status, headers = "unavailable", 503, retry_after(retry_after_s)
             members = report.to_json()
+        case OverloadedError(cause=cause, retry_after_s=retry_after_s):
+            # The callers of this gateway send too much, or the shards are behind, for whomever.
+            slug, status = "overloaded", 503 if cause == "backlog" else 429
+            headers = retry_after(retry_after_s)
+            members = {"cause": cause, "retry_after_s": round(retry_after_s, 3)}
         case UnavailableError(retry_after_s=retry_after_s):
             slug, status, headers = "unavailable", 503, retry_after(retry_after_s)
         case _:

@@ -128,6 +128,12 @@ class Problem(BaseModel):
     hits: list[Hit] | None = Field(None, description="insufficient-coverage: what there is.")
     coverage: Coverage | None = Field(None, description="insufficient-coverage: how far it got.")
     shards: Shards | None = Field(None, description="insufficient-coverage: who did what.")
+    cause: Literal["limit", "batch_share", "backlog"] | None = Field(
+        None, description="overloaded: what there is too much of."
+    )
+    retry_after_s: float | None = Field(
+        None, description="overloaded: Retry-After, which is in whole seconds, more exactly."
+    )
     accepted: int | None = Field(None, description="unavailable, of a load: documents logged.")
 
 
@@ -207,6 +213,7 @@ _REASONS: Final = {
     404: "No such collection, document or shard",
     409: "The collection exists with another definition",
     413: "A limit was passed",
+    429: "Too many queries are in flight; Retry-After says when to try again",
     503: "Nobody can answer now; Retry-After says when to try again",
     504: "Coverage is below minimum_coverage; carries the hits that there are",
 }

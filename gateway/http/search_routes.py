@@ -58,6 +58,9 @@ class Search(BaseModel):
     syntax: Literal["lenient", "strict"] = Field(
         "lenient", description="Whether an error in the query is repaired, or refused."
     )
+    priority: Literal["interactive", "batch"] = Field(
+        "interactive", description="batch is refused first when there is too much to do."
+    )
 
 
 CLIENT_CLOSED_REQUEST = 499  # for logs alone: nobody is there to read it
@@ -109,7 +112,7 @@ def add_search(app: FastAPI, gateway: GatewayPort, settings: GatewaySettings) ->
     @app.post(
         path,
         summary="Search a collection",
-        responses=answers(200, SearchAnswer, 400, 404, 413, 503, 504),
+        responses=answers(200, SearchAnswer, 400, 404, 413, 429, 503, 504),
         openapi_extra=json_body(model),
         response_class=Response,
     )
@@ -136,6 +139,7 @@ def add_search(app: FastAPI, gateway: GatewayPort, settings: GatewaySettings) ->
             wait_for=body.wait_for,
             explain=body.explain,
             syntax=body.syntax,
+            priority=body.priority,
         )
         try:
             result = await unless_client_leaves(request, gateway.search(query))

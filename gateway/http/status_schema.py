@@ -39,6 +39,7 @@ class ShardStatus(_Shape):
 
     shard: int
     workers: list[str] = Field(description="Live workers that serve it.")
+    replicas: int = Field(description="Live replicas of it that they serve.")
     breaker: State = Field(description="State of this gateway's breaker.")
     breaker_detail: BreakerDetail
     backlog: int | None = Field(
@@ -115,13 +116,18 @@ class WorkerStatus(_Shape):
     host: str
     shards: list[int] = Field(description="Shards that it serves.")
     gaps: list[int] = Field(description="Shards it does not serve, having missed logged writes.")
+    behind: list[int] = Field(
+        description="Shards it does not serve yet, since other replicas have applied more."
+    )
     version: str
     age_ms: int = Field(description="Time since its last heartbeat.")
     uptime_ms: int = Field(description="From its start to that heartbeat.")
     lanes: Lanes
     counters: dict[str, int] = Field(description="Event to how often it happened since the start.")
     ledger: Ledger
-    log_backlog: dict[str, int] = Field(description="Shard to log entries that wait to be applied.")
+    log_backlog: dict[str, int] = Field(
+        description="Shard to log entries that some replica has yet to apply."
+    )
     documents: dict[str, dict[str, int]] = Field(
         description="Shard to collection to documents that it holds."
     )
@@ -201,6 +207,20 @@ class Hedges(_Shape):
     fetch: HedgeCounts
 
 
+class AdmissionStatus(_Shape):
+    """What admission control of this gateway lets in and refuses."""
+
+    enabled: bool
+    limit: int = Field(description="Queries that may be in flight, as learnt.")
+    in_flight: dict[str, int] = Field(description="Priority to queries that were let in.")
+    refused: dict[str, dict[str, int]] = Field(
+        description="Cause to priority to queries refused since the start."
+    )
+    forecast_ms: list[float] = Field(
+        description="For each shard, how long a request sent now would wait in its queue."
+    )
+
+
 class GatewayStatus(_Shape):
     """The gateway that answers."""
 
@@ -210,6 +230,7 @@ class GatewayStatus(_Shape):
     counters: dict[str, int] = Field(description="Event to how often it happened since the start.")
     loop: LoopLoad
     hedges: Hedges
+    admission: AdmissionStatus
     clock_error_us: float = Field(description="How well it knows the time of Redis's clock.")
 
 

@@ -12,10 +12,11 @@ from typing import Any
 
 import httpx
 
+from gateway.placement import place
 from tests.containers.conftest import docker, free_port
 
 ROOT = Path(__file__).parents[2]
-WORKERS = {f"worker-{number}": (2 * number, 2 * number + 1) for number in range(4)}
+WORKERS = {f"worker-{number}": tuple(shards) for number, shards in enumerate(place(8, 4, 2))}
 SERVICES = ("redis", "gateway", *WORKERS)
 UP_TIMEOUT_S = 400.0
 

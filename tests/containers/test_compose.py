@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from common.config import Settings
 from tests.containers.compose_cluster import (
     ROOT,
     SERVICES,
@@ -24,6 +25,7 @@ pytestmark = [pytest.mark.containers, pytest.mark.timeout(600)]
 
 NUM_DOCUMENTS = 400
 SLACK_S = 1.0  # what a machine that builds and starts containers may take from anybody
+EXPIRY_S = Settings().worker.heartbeat_expiry_s  # by then a worker that has gone is missed
 COLOURS = ("red", "green", "yellow", "blue")
 
 
@@ -137,8 +139,11 @@ def test_the_image_can_be_built_upon_as_documented(cluster: ComposeCluster) -> N
         docker("image", "rm", f"{image}-more")
 
 
-def test_a_worker_that_dies_costs_its_share_until_it_is_back(cluster: ComposeCluster) -> None:
-    """The answer comes in time with the rest and says what is missing; the engine restarts it."""
+def test_a_worker_that_dies_costs_what_it_had_in_hand_at_most(cluster: ComposeCluster) -> None:
+    """Answers come in time and say what is missing; once its death is known, nothing is.
+
+    The engine restarts it.
+    """
     described = cluster.http.get("/v1/collections/fruit").json()["shards"]
     held = {shard["shard"]: shard["documents"] for shard in described}
     victim, lost = "worker-1", set(WORKERS["worker-1"])
@@ -147,7 +152,8 @@ def test_a_worker_that_dies_costs_its_share_until_it_is_back(cluster: ComposeClu
     cluster.crash(victim)
     partial: list[dict[str, Any]] = []
     started = time.monotonic()
-    while not partial or time.monotonic() - started < 1.0:
+    # Until the heartbeat has expired, and a little longer.
+    while time.monotonic() - started < EXPIRY_S + 2.0:
         asked_at = time.monotonic()
         found = cluster.search("fruit", deadline_ms=1000)
         took_s = time.monotonic() - asked_at
@@ -155,12 +161,13 @@ def test_a_worker_that_dies_costs_its_share_until_it_is_back(cluster: ComposeClu
         assert took_s < 1.0 + SLACK_S
         if not found.json()["coverage"]["is_full"]:
             partial.append(found.json())
-        assert time.monotonic() - started < 10, "the dead worker was never missed"
+            known_after_s = EXPIRY_S + Settings().gateway.membership_poll_s
+            assert asked_at - started < known_after_s
 
     for answer in partial:
         ended_badly = {detail["shard"]: detail["outcome"] for detail in answer["shards"]["detail"]}
         assert set(ended_badly) <= lost
-        assert set(ended_badly.values()) <= {"timed_out", "unavailable", "breaker_open"}
+        assert set(ended_badly.values()) <= {"timed_out", "breaker_open"}
         searched = sum(n for shard, n in held.items() if shard not in ended_badly)
         assert answer["coverage"]["documents"] == searched
         assert answer["coverage"]["fraction"] == pytest.approx(searched / NUM_DOCUMENTS)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from common.config import Settings
+from common.partition import parse_shards
 from tests.containers.compose_cluster import ROOT, SERVICES, WORKERS
 from tests.containers.conftest import IMAGES
 
@@ -37,16 +38,16 @@ def seconds(duration: str) -> float:
     return sum(float(n) * units[unit] for n, unit in re.findall(r"(\d+)([hms])", duration))
 
 
-def test_every_shard_has_exactly_one_worker(services: dict[str, Any]) -> None:
-    """The workers share out all shards of the number that every process is told."""
-    served: list[int] = []
-    for worker in WORKERS:
+def test_every_shard_is_on_two_workers(services: dict[str, Any]) -> None:
+    """The workers serve what `gateway up --replicas 2` would have them serve."""
+    for worker, shards in WORKERS.items():
         command = services[worker]["command"]
         option = dict(zip(command[1::2], command[2::2], strict=True))
         assert option["--id"] == services[worker]["hostname"] == worker
         assert option["--num-shards"] == services["gateway"]["command"][-1]
-        served.extend(map(int, option["--shards"].split(",")))
-    assert sorted(served) == list(range(int(services["gateway"]["command"][-1])))
+        assert parse_shards(option["--shards"]) == shards
+    every = sorted(shard for shards in WORKERS.values() for shard in shards)
+    assert every == sorted([*range(int(services["gateway"]["command"][-1]))] * 2)
 
 
 def test_stopping_leaves_time_to_drain(services: dict[str, Any]) -> None:

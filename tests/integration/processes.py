@@ -1,7 +1,9 @@
 """Waiting for real processes, with a bound."""
 
 import asyncio
+import contextlib
 import os
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -38,4 +40,21 @@ def processes_mentioning(text: str) -> dict[int, str]:
             continue
         if text in line and int(folder.name) != os.getpid() and is_alive(int(folder.name)):
             found[int(folder.name)] = line
+    return found
+
+
+def kill_all_of(pid: int) -> None:
+    """SIGKILL what a process has started, the youngest first, as the end of a container does."""
+    for child in children_of(pid):
+        kill_all_of(child)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(child, signal.SIGKILL)
+
+
+def children_of(pid: int) -> list[int]:
+    """The processes that this one has started (Linux)."""
+    found = []
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        with contextlib.suppress(OSError):
+            found += [int(child) for child in task.read_text().split()]
     return found

@@ -15,10 +15,11 @@ from arq.connections import ArqRedis
 
 from common.config import RedisSettings, Settings, WorkerSettings
 from common.control import Control, connect, connection_pool
+from common.heartbeat import Heartbeat
 from common.keys import Keys
 from common.log import ShardLog
 from common.registry import Registry
-from common.statistics_board import StatisticsBoard
+from common.statistics_board import StatisticsBoard, replica_of
 from common.telemetry import Counters
 from gateway.collections import Collections
 from gateway.documents import Documents
@@ -69,6 +70,11 @@ class Town:
     documents: Documents
     board: StatisticsBoard
 
+    @property
+    def log(self) -> ShardLog:
+        """The shards' logs."""
+        return ShardLog(self.control, self.keys)
+
     def settings(self, name: str, interval_s: float = 60.0) -> Settings:
         """Settings of one worker."""
         return Settings(
@@ -111,6 +117,50 @@ class Town:
             and standing.is_current
             and all(one.jobs.tables().get(uid) == standing.version.hex() for one in members)
         )
+
+    async def counts(self, uid: str, documents: int, *members: Member) -> bool:
+        """Whether all workers have the same table, and it counts so many documents."""
+        if not await self.is_spread(uid, *members):
+            return False
+        found = set()
+        for member in members:
+            table = member.table(uid)
+            found.add(table.documents)
+            table.close()
+        return found == {documents}
+
+    async def is_collected_by(self, uid: str, replicas: set[str]) -> bool:
+        """Whether the statistics of all shards are those of these replicas."""
+        standing = (await self.board.standing([uid], NUM_SHARDS))[uid]
+        return {replica_of(label) for label in standing.labels.values()} <= replicas
+
+    @asynccontextmanager
+    async def beating(self, *members: Member) -> AsyncIterator[None]:
+        """Heartbeats of these workers, for the block; they are gone afterwards."""
+        registry = Registry(self.control, self.keys)
+
+        async def beat() -> None:
+            while True:
+                seconds, _ = await self.control.execute("TIME")
+                for member in members:
+                    heartbeat = Heartbeat(
+                        *(member.settings.data.name, 1, "here"),
+                        version="1",
+                        beat_at_ms=int(seconds) * 1000,
+                        started_at_ms=0,
+                        **member.applier.progress(),
+                    )
+                    await registry.beat(heartbeat)
+                await asyncio.sleep(0.3)
+
+        beating = asyncio.create_task(beat())
+        try:
+            yield
+        finally:
+            beating.cancel()
+            await asyncio.wait([beating])
+            for member in members:
+                await registry.forget_worker(member.settings.data.name)
 
 
 @pytest.fixture
@@ -293,3 +343,74 @@ async def test_jobs_outlive_the_server(
         await registry.cluster(NUM_SHARDS)
         await until(lambda: town.is_spread(uid, member), timeout_s=40)
     await control.close()
+
+
+async def test_replicas_leave_statistics_to_one_of_them(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two live replicas of each shard collect once, and then leave it at that.
+
+    When the worker that has collected is gone, the other collects anew, once.
+    """
+    every = range(NUM_SHARDS)
+    collected: list[str] = []
+    put_shard = StatisticsBoard.put_shard
+
+    async def put(board: StatisticsBoard, uid: str, shard: int, label: str, body: bytes) -> None:
+        collected.append(label)
+        await put_shard(board, uid, shard, label, body)
+
+    async def num_collected() -> int:
+        """How often shards were collected; fails when they are again, without cause."""
+        before = len(collected)
+        await asyncio.sleep(4)  # some ticks of each worker
+        assert len(collected) == before
+        return before
+
+    monkeypatch.setattr(StatisticsBoard, "put_shard", put)
+    async with town.worker("a", *every, interval_s=1.0) as first:
+        async with town.worker("b", *every, interval_s=1.0) as second, town.beating(first, second):
+            uid = (await town.collections.put("texts", PLAIN)).uid
+            await town.documents.load("texts", ndjson(texts(400)), "applied")
+            await until(lambda: town.is_spread(uid, first, second), timeout_s=30)
+            # Both may begin at the same time, but no oftener.
+            assert await num_collected() <= 2 * NUM_SHARDS
+            await town.documents.load("texts", ndjson(texts(400, first=400)), "applied")
+            await until(lambda: town.counts(uid, 800, first, second), timeout_s=30)
+            await num_collected()
+        async with town.beating(first):
+            own = set(first.applier.progress()["replicas"].values())
+            await until(lambda: town.is_collected_by(uid, own), timeout_s=30)
+            await num_collected()
+            assert await town.counts(uid, 800, first)
+
+
+async def test_a_replica_that_is_away_does_not_hold_statistics_up(town: Town) -> None:
+    """The log that is kept for a replica that is gone does not look like a load under way."""
+    for shard in range(NUM_SHARDS):
+        await town.log.record_applied(shard, "gone", "0-1")
+    async with town.worker("a", *range(NUM_SHARDS)) as member:
+        uid = (await town.collections.put("texts", PLAIN)).uid
+        await town.documents.load("texts", ndjson(texts(200)), "logged")
+        await until(lambda: town.is_spread(uid, member), timeout_s=30)
+        assert min((await town.log.lengths(range(NUM_SHARDS))).values()) > 0
+
+
+async def test_a_replica_that_lacks_documents_collects_nothing(town: Town) -> None:
+    """A worker whose shards have gaps leaves the job to one that has all."""
+    every = range(NUM_SHARDS)
+    async with town.worker("a", *every) as first:
+        uid = (await town.collections.put("texts", PLAIN)).uid
+        await town.documents.load("texts", ndjson(texts(400)), "applied")
+        await until(lambda: town.is_spread(uid, first), timeout_s=30)
+
+        async def is_trimmed() -> bool:
+            return set((await town.log.lengths(every)).values()) == {0}
+
+        await until(is_trimmed)
+        async with town.worker("b", *every) as second, town.beating(first, second):
+            assert second.applier.gaps == set(every)
+            await town.documents.load("texts", ndjson(texts(400, first=400)), "logged")
+            await until(lambda: town.counts(uid, 800, first, second), timeout_s=60)
+            own = set(first.applier.progress()["replicas"].values())
+            assert await town.is_collected_by(uid, own)

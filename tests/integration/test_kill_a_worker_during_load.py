@@ -1,11 +1,8 @@
 """SIGKILL of real shard workers at random moments of a load: every accepted document is there."""
 
 import asyncio
-import contextlib
 import json
-import os
 import random
-import signal
 import sys
 import tempfile
 from collections.abc import AsyncIterator
@@ -17,6 +14,7 @@ import pytest
 from gateway.service import Gateway
 from shard_worker.store import Store
 from tests.integration.cluster import Cluster, all_live, ask, gateway_to, running_cluster
+from tests.integration.processes import kill_all_of
 from tests.servers import running_server
 from tests.waiting import until
 
@@ -57,23 +55,6 @@ async def write(gateway: Gateway, rng: random.Random, stop: asyncio.Event) -> di
             del model[known]
         await asyncio.sleep(0.01)
     return model
-
-
-def kill_all_of(pid: int) -> None:
-    """SIGKILL what a process has started, the youngest first, as the end of a container does."""
-    for child in children_of(pid):
-        kill_all_of(child)
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(child, signal.SIGKILL)
-
-
-def children_of(pid: int) -> list[int]:
-    """The processes that this one has started (Linux)."""
-    found = []
-    for task in Path(f"/proc/{pid}/task").glob("*/children"):
-        with contextlib.suppress(OSError):
-            found += [int(child) for child in task.read_text().split()]
-    return found
 
 
 def stored(cluster: Cluster, uid: str) -> dict[str, Document]:

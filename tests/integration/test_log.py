@@ -16,7 +16,18 @@ from common.control import Control, connect
 from common.errors import ConfigurationError, ConflictError, NotFoundError
 from common.heartbeat import Heartbeat
 from common.keys import Keys
-from common.log import START, Create, Delete, Drop, ShardLog, Upsert, pack_op, position, unpack_op
+from common.log import (
+    START,
+    Create,
+    Delete,
+    Drop,
+    ShardLog,
+    Upsert,
+    furthest,
+    pack_op,
+    position,
+    unpack_op,
+)
 from common.registry import Registry
 from shard_worker.vital_signs import VitalSigns
 from tests.servers import RedisServer
@@ -73,6 +84,12 @@ async def test_a_read_is_bounded_in_bytes(redis: Redis, size: int) -> None:
     assert found == ops
 
 
+async def test_the_furthest_position_is_by_number_not_by_letters() -> None:
+    """Positions are compared as pairs of numbers."""
+    assert furthest({"a": "9-9", "b": "10-1", "c": "10-0"}) == "10-1"
+    assert furthest({}) == START
+
+
 async def test_a_read_waits_for_the_next_entry(redis: Redis) -> None:
     """A blocking read ends when something is appended, and gives nothing after its time."""
     assert await redis.log.read(0, START, 1000, block_ms=30) == []
@@ -97,6 +114,17 @@ async def test_a_log_is_trimmed_to_what_all_have_applied(redis: Redis) -> None:
     assert position((await redis.log.append(0, b"op")).id) > position(appended[4].id)
     await redis.log.forget_replica(0, "r1")
     assert await redis.log.applied(0) == {"r2": appended[3].id}
+
+
+async def test_how_far_a_log_was_trimmed_is_not_taken_back(redis: Redis) -> None:
+    """A replica that trims by older news leaves the mark of one that has trimmed further."""
+    appended = await redis.log.append_many([(0, b"op")] * 3)
+    assert await redis.log.trim_to(0, appended[2].id, has_documents=True) == 3
+    assert await redis.log.trim_to(0, appended[0].id, has_documents=False) == 0
+    for applied in (appended[0].id, START):
+        assert await redis.log.gap(0, f"at {applied}", applied) == appended[2].id
+    assert await redis.log.gap(0, "whole", appended[2].id) is None
+    assert await redis.log.missed([0, 1]) == {0: {f"at {appended[0].id}", f"at {START}"}, 1: set()}
 
 
 async def test_the_number_of_shards_is_fixed(redis: Redis) -> None:

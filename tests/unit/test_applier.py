@@ -24,6 +24,7 @@ def test_a_worker_that_redis_refuses_follows_on(monkeypatch: pytest.MonkeyPatch)
     read = AsyncMock(side_effect=ConfigurationError("the server refuses XREAD"))
     monkeypatch.setattr(ShardLog, "read", read)
     monkeypatch.setattr(ShardLog, "lengths", read)
+    monkeypatch.setattr(ShardLog, "applied", AsyncMock(return_value={"r": START}))
     monkeypatch.setattr(ShardLog, "record_applied", AsyncMock(return_value={"r": START}))
 
     async def scenario() -> None:

@@ -15,6 +15,7 @@ STATUS: dict[str, Any] = {
         {
             "shard": 0,
             "workers": ["w-a", "w-b"],
+            "replicas": 2,
             "breaker": "closed",
             "backlog": 0,
             "documents": {"films": 1750, "books": 3},
@@ -22,6 +23,7 @@ STATUS: dict[str, Any] = {
         {
             "shard": 1,
             "workers": [],
+            "replicas": 0,
             "breaker": "forced_open",
             "backlog": 12,
             "documents": {"films": 1600},
@@ -29,6 +31,7 @@ STATUS: dict[str, Any] = {
         {
             "shard": 2,
             "workers": ["w-b"],
+            "replicas": 1,
             "breaker": "half_open",
             "backlog": None,
             "documents": {},
@@ -121,9 +124,10 @@ def test_the_picture_has_what_an_operator_looks_for(command: CommandLine) -> Non
     assert "valkey 9.1.2 (pid 99)" in lines[0]
     words = " ".join(ended.out.split())
     for expected in (
-        "0 closed 0 w-a, w-b films 1,750, books 3",
-        "1 forced_open 12 none films 1,600",
-        "2 half_open ? w-b none",
+        "1 shards short of a replica",
+        "0 closed 0 2 w-a, w-b films 1,750, books 3",
+        "1 forced_open 12 0 none films 1,600",
+        "2 half_open ? 1 w-b none",
         "process 1/2 3 restarts",
         "2 lost",
         "loop 4 lags, worst 123.4 ms",

@@ -29,6 +29,7 @@ UNITS = {
 BOUNDS = {"gt": "> {}", "ge": "≥ {}", "lt": "< {}", "le": "≤ {}", "min_length": "not empty"}
 TYPES: dict[Any, str] = {
     str: "text",
+    bool: "`true` or `false`",
     int: "integer",
     float: "number",
     Path: "path",
@@ -92,6 +93,8 @@ def default_of(field: FieldInfo) -> str:
     value = field.default
     if value is None:
         return "unset"
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
     return f'`"{value}"`' if isinstance(value, str | Path) else f"`{value}`"
 
 

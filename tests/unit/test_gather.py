@@ -9,11 +9,12 @@ from hypothesis import strategies as st
 
 from common.collection import Collection
 from common.config import BreakerSettings, GatewaySettings, RankProfile
-from common.config_tail import CoverageSettings, HedgingSettings
+from common.config_tail import AdmissionSettings, CoverageSettings, HedgingSettings
 from common.errors import InsufficientCoverageError
 from common.outcome import Outcome
 from common.server_clock import ServerClock
 from common.wire import Kind, unpack_search_body
+from gateway.admission import Admission
 from gateway.breakers import Breakers
 from gateway.gather import Gather
 from gateway.result import SearchQuery, SearchResult
@@ -56,6 +57,7 @@ def searcher_over(
         next_id=iter(range(1, 10_000)).__next__,
         view=FixedView(counts, num_live),
         breakers=Breakers(len(counts), BreakerSettings(), lambda: 0.5),
+        admission=Admission(len(counts), AdmissionSettings()),
         settings=GatewaySettings(),
         profiles={"noop": RankProfile(first_phase="noop", lane="loop")},
         hedging=hedging or HedgingSettings(),

@@ -11,6 +11,7 @@ from common.errors import (
     BadRequestError,
     InsufficientCoverageError,
     NotFoundError,
+    OverloadedError,
     RedisUnavailableError,
 )
 from common.outcome import Outcome
@@ -52,6 +53,7 @@ async def test_every_member_of_the_body_reaches_the_gateway(
         "minimum_coverage": 0.9,
         "explain": True,
         "syntax": "strict",
+        "priority": "batch",
     }
     assert (await client.post(PATH, json=body)).status_code == 200
     expected: dict[str, Any] = {**body, "collection": "films", "fields": ("title", "year")}
@@ -243,6 +245,21 @@ async def test_redis_away_is_503_with_retry_after_in_whole_seconds(
     gateway.answer = RedisUnavailableError("Redis does not answer", 1.2)
     response = await client.post(PATH, json={"query": "a"})
     assert (response.status_code, response.headers["retry-after"]) == (503, "2")
+
+
+@pytest.mark.parametrize(
+    ("cause", "status"), [("limit", 429), ("batch_share", 429), ("backlog", 503)]
+)
+async def test_overload_is_a_problem_that_says_when_to_try_again(
+    client: httpx.AsyncClient, gateway: FakeGateway, cause: str, status: int
+) -> None:
+    """Callers who send too much get 429, shards that are behind give 503, with Retry-After."""
+    gateway.answer = OverloadedError("too much", cause, 0.25)
+    response = await client.post(PATH, json={"query": "a", "priority": "batch"})
+    assert (response.status_code, response.headers["retry-after"]) == (status, "1")
+    found = response.json()
+    assert found["type"].endswith(":overloaded")
+    assert (found["cause"], found["retry_after_s"]) == (cause, 0.25)
 
 
 async def test_an_unforeseen_error_is_a_problem_that_tells_no_secrets(

@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+from dataclasses import replace
 from unittest.mock import AsyncMock, Mock
 
 from hypothesis import given
@@ -57,6 +58,19 @@ def test_a_shard_is_live_exactly_while_one_of_its_workers_is_fresh(
         fresh = [at_ms for shards, at_ms in workers if shard in shards and now_ms - at_ms < 2000]
         assert membership.live[shard] == bool(fresh)
         assert len(membership.replicas_of(shard)) == len(fresh)
+
+
+def test_only_replicas_that_can_answer_count() -> None:
+    """A load waits for a replica that catches up, not for one with a gap; neither one serves."""
+    heartbeats = {
+        "whole": beat("whole", [0], 0),
+        "behind": replace(beat("behind", [0, 1], 0), shards=[1], behind=[0]),
+        "gap": replace(beat("gap", [0], 0), shards=[], gaps=[0]),
+    }
+    membership = view()
+    membership.take(heartbeats, {}, 0)
+    assert membership.replicas_of(0) == {"replica of 0 at whole", "replica of 0 at behind"}
+    assert [membership.num_replicas(shard) for shard in range(3)] == [1, 1, 0]
 
 
 def test_counts_outlive_their_worker() -> None:

@@ -184,6 +184,28 @@ def test_without_the_statistics_they_would_not(
     assert max(differences) > 0.03
 
 
+def test_deleted_documents_that_one_replica_still_counts_change_no_score(tmp_path: Path) -> None:
+    """A replica that has not merged yet counts what is gone, and scores as the other does."""
+    documents = corpus(60, seed=7)
+    clean = index_of(tmp_path / "clean", documents)
+    index_of(tmp_path / "dusty", documents)
+    writer = TextIndexWriter.open(tmp_path / "dusty", COLLECTION)
+    writer.apply((), [(one["id"], one) for one in documents[:20]])
+    writer.commit()
+    dusty = TextIndex.open(tmp_path / "dusty")
+    assert dusty.num_counted > clean.num_counted == 60
+    assert dusty.document_frequency("title", "w0") > clean.document_frequency("title", "w0")
+    write_table(tmp_path / "table", collect(clean))
+    table = TermStatistics.open(tmp_path / "table")
+    balance(writer, table.average_lengths)
+    writer.close()
+    for query in ("w0", "w1 w9", '"w0 w1"'):
+        expected = scores(clean, query, table)
+        found = scores(TextIndex.open(tmp_path / "dusty"), query, table)
+        assert found == pytest.approx(expected, rel=1e-3)
+    table.close()
+
+
 def test_a_term_that_the_table_lacks_counts_as_the_shard_knows_it(tmp_path: Path) -> None:
     """What was added since the statistics were summed is found, and scored as a rare word."""
     index = index_of(tmp_path / "i", [*corpus(30, seed=3), {"id": "new", "title": "novel"}])

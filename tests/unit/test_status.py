@@ -6,12 +6,14 @@ from unittest.mock import Mock
 import pytest
 
 from common.config import BreakerSettings
+from common.config_tail import AdmissionSettings
 from common.control import ServerInfo
 from common.heartbeat import Heartbeat
 from common.registry import Registry
 from common.snapshot_board import SnapshotFacts, SnapshotStanding
 from common.statistics_board import Standing, label_of, version_of
 from common.telemetry import LagWatch
+from gateway.admission import Admission
 from gateway.breaker import CallOutcome
 from gateway.breakers import Breakers
 from gateway.hedging import HedgeCounts
@@ -98,6 +100,7 @@ def status_of(
             "in_flight": 0,
             "counters": {"replies_late": 1},
             "loop": LagWatch(100.0).as_dict(),
+            "admission": Admission(2, AdmissionSettings()).snapshot(0.0).to_json(),
             "hedges": {
                 kind: {**HedgeCounts()._asdict(), "refused": 0} for kind in ("search", "fetch")
             },

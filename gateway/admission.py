@@ -1,0 +1,320 @@
+"""Admission control: refuses what overload would keep from being answered in time. Pure.
+
+(`gateway/admit.py` is another thing: it refuses what is wrong with a query.)
+
+Two things refuse a query before any shard is asked:
+
+- *the limit* on queries in flight (`concurrency_limit`): 429, since the callers of this gateway
+  send more than the cluster answers. Queries of priority `batch` are refused from a share of it on,
+  so that they go first, and `interactive` ones have what is left;
+- *the forecast* (`queue_forecast`): 503, when the shards' queues are so long that by the deadline
+  too few of the documents could have been searched for the query's minimum coverage, whoever sent
+  what is in them.
+
+Both say when to try again. A permit is leave for one query; it ends once, and while it lasts it is
+told what the shards' queues and replies say. As with the breakers' permits, what belongs to an
+earlier generation of the limit does not count (gobreaker's rule).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from common.config_tail import AdmissionSettings
+from common.errors import OverloadedError
+from gateway.concurrency_limit import ConcurrencyLimit, Tally
+from gateway.gather import Settled
+from gateway.queue_forecast import BASE_US, QueueForecast
+
+Priority = Literal["interactive", "batch"]
+
+PRIORITIES: Final[tuple[Priority, ...]] = ("interactive", "batch")
+CAUSES: Final = ("limit", "batch_share", "backlog")
+
+_DURATION_WEIGHT = 1 / 32  # of the newest query in their mean duration
+# What starts later than at this share of its deadline is not scored, fetched and merged by then.
+_START_SHARE = 0.8
+_SOME = 4  # requests in a queue that are there for more than the way to a free worker
+_LONGEST_RETRY_S = 30.0  # a forecast that far ahead is a guess
+
+
+@dataclass(frozen=True, slots=True)
+class AdmissionSnapshot:
+    """What `status` shows of admission control.
+
+    Attributes:
+        limit: how many queries may be in flight now.
+        in_flight: priority → queries in flight.
+        refused: cause → priority → queries refused since the start.
+        forecast_ms: for each shard, how long a request sent now would wait in its queue, in ms.
+    """
+
+    is_enabled: bool
+    limit: int
+    in_flight: dict[str, int]
+    refused: dict[str, dict[str, int]]
+    forecast_ms: list[float]
+
+    def to_json(self) -> dict[str, Any]:
+        """As `status` gives it; docs/http.md describes it."""
+        return {
+            "enabled": self.is_enabled,
+            "limit": self.limit,
+            "in_flight": self.in_flight,
+            "refused": self.refused,
+            "forecast_ms": self.forecast_ms,
+        }
+
+
+class AdmissionPermit:
+    """Leave for one query, from before its plan until its answer; its holder ends it, once."""
+
+    __slots__ = (
+        *("_admission", "_admitted_at", "_class", "_expires_at", "_generation", "_late_at"),
+        *("_queued", "_window"),
+    )
+
+    def __init__(
+        self,
+        admission: "Admission",
+        number: int,
+        now: float,
+        late_at: float,
+        expires_at: float,
+    ) -> None:
+        self._admission: Admission | None = admission
+        self._class = number
+        self._generation = admission.limit.generation
+        self._window = admission.limit.window
+        self._admitted_at = now
+        self._late_at = late_at
+        self._expires_at = expires_at
+        self._queued: dict[int, int] = {}  # shard → length of its queue, until it replies
+
+    def on_queued(self, shard: int, backlog: int, now: float) -> None:
+        """A shard's queue holds the request, as one of `backlog`."""
+        admission = self._admission
+        if admission is not None:
+            self._queued[shard] = backlog
+            admission.forecast.on_queued(shard, backlog, self._expires_at, now)
+
+    def on_reply(self, shard: int, queue_us: int, work_us: int, now: float) -> None:
+        """A shard has replied to the first copy of the request.
+
+        Args:
+            shard: which.
+            queue_us: `Reply.queue_us`.
+            work_us: `Reply.work_us`: the part of the time that was not spent on waiting.
+            now: the event loop's time, in s.
+        """
+        backlog = self._queued.pop(shard, 0)
+        admission = self._admission
+        if not backlog or admission is None:
+            return  # a duplicate, or overtaken by the end of the query
+        admission.replied_at[shard] = now
+        if queue_us > BASE_US or admission.forecast.spacing_s[shard]:
+            admission.forecast.learn(shard, backlog, queue_us)
+        limit = admission.limit
+        if self._generation == limit.generation:
+            tally = limit.tallies[self._class]
+            tally.num_parts += 1
+            if self._window == limit.window:
+                tally.num_fresh += 1
+            waited_until = now - work_us * 1e-6
+            if waited_until > self._late_at:
+                self._count_late(tally, waited_until)
+
+    def learn(
+        self, backlogs: Mapping[int, int], settled: Mapping[int, Settled], sent_at: float
+    ) -> None:
+        """What became of the query's parts, told at its end: of all queries, or of a fair sample.
+
+        Args:
+            backlogs: shard → length of its queue with the request, as `Transport.scatter` tells.
+            settled: shard → how its part ended.
+            sent_at: when the first copies were sent, on the event loop's clock.
+        """
+        self._queued.update(backlogs)
+        for shard, part in settled.items():
+            reply = part.reply
+            if reply is not None and not reply.is_hedge:
+                self.on_reply(shard, reply.queue_us, reply.work_us, sent_at + part.took_s)
+
+    def done(self, now: float) -> None:
+        """The query has ended, in whatever way. Said again, it changes nothing."""
+        admission = self._admission
+        if admission is None:
+            return
+        self._admission = None
+        # A shard that answers others, and not this query that was put behind some, is backed up: it
+        # serves the newest first, or drops what has expired. One that answers nobody hangs, which
+        # no limit mends; one that had a free place may still be at work on it.
+        if self._queued and now > self._late_at and self._generation == admission.limit.generation:
+            tally = admission.limit.tallies[self._class]
+            for shard, backlog in self._queued.items():
+                if backlog >= _SOME and admission.replied_at[shard] > self._admitted_at:
+                    tally.num_parts += 1
+                    self._count_late(tally, now)
+        admission.end(self._class, now - self._admitted_at, now)
+
+    def _count_late(self, tally: Tally, waited_until: float) -> None:
+        tally.num_late += 1
+        patience_s = self._late_at - self._admitted_at
+        tally.excess += (waited_until - self._admitted_at) / patience_s
+
+
+class Admission:
+    """Admission control of one gateway.
+
+    Attributes:
+        limit: on the queries in flight.
+        forecast: of the shards' queues.
+        replied_at: for each shard, when it last replied to anything.
+    """
+
+    __slots__ = (
+        *("_batch_share", "_duration_s", "_in_flight", "_is_enabled", "_predicts", "_refused"),
+        *("_expires_at", "_wait_share", "forecast", "limit", "num_in_flight", "replied_at"),
+    )
+
+    def __init__(self, num_shards: int, settings: AdmissionSettings) -> None:
+        """Start with nothing in flight, the initial limit, and no shard behind."""
+        self.limit = ConcurrencyLimit(settings, len(PRIORITIES))
+        self.forecast = QueueForecast(num_shards)
+        self.replied_at = [0.0] * num_shards
+        self.num_in_flight = 0
+        self._expires_at = 0.0  # the last of what was let in
+        self._in_flight = [0] * len(PRIORITIES)
+        self._duration_s = 0.0
+        self._refused = {cause: [0] * len(PRIORITIES) for cause in CAUSES}
+        self._is_enabled = settings.enabled
+        self._predicts = settings.enabled and settings.predict
+        self._batch_share = settings.batch_share
+        self._wait_share = settings.wait_share
+
+    def admit(
+        self,
+        priority: Priority,
+        deadline_s: float,
+        minimum_coverage: float,
+        live: Sequence[bool],
+        documents: Sequence[int | None],
+        now: float,
+    ) -> AdmissionPermit:
+        """Let a query in, or refuse it.
+
+        Args:
+            priority: the query's.
+            deadline_s: time from now within which it must be answered, in s.
+            minimum_coverage: least share of the documents that its answer must reflect, 0 to 1.
+            live: for each shard, whether a worker serves it.
+            documents: for each shard, how many of the collection it holds; None when not known.
+            now: the event loop's time, in s.
+
+        Raises:
+            OverloadedError: it could not be answered in time; says why, and when to try again.
+        """
+        number = 0 if priority == "interactive" else 1
+        limit, num_in_flight = self.limit, self.num_in_flight
+        if self._is_enabled:
+            if num_in_flight >= limit.value:
+                limit.is_wanted = True
+                raise self._at_limit("limit", number, limit.value)
+            if number and num_in_flight >= self._batch_share * limit.value:
+                limit.is_wanted = True
+                raise self._at_limit("batch_share", number, limit.value)
+            start_by = now + _START_SHARE * deadline_s
+            if self._predicts and max(self.forecast.starts_at) > start_by:
+                self._check_forecast(number, deadline_s, minimum_coverage, live, documents, now)
+        num_in_flight += 1
+        self.num_in_flight = num_in_flight
+        self._in_flight[number] += 1
+        limit.peak = max(limit.peak, num_in_flight)
+        self._expires_at = max(self._expires_at, now + deadline_s)
+        late_at = now + self._wait_share * deadline_s
+        return AdmissionPermit(self, number, now, late_at, now + deadline_s)
+
+    def on_backlog(self, shard: int, backlog: int, now: float) -> None:
+        """A write of requests to a shard's queue has made it so long."""
+        self.forecast.on_queued(shard, backlog, self._expires_at, now)
+
+    def end(self, number: int, duration_s: float, now: float) -> None:
+        """A permit of the class `number` has ended; called by the permit alone."""
+        self.num_in_flight -= 1
+        self._in_flight[number] -= 1
+        self._duration_s += (duration_s - self._duration_s) * _DURATION_WEIGHT
+        self.limit.judge(self.num_in_flight, now)
+
+    def snapshot(self, now: float) -> AdmissionSnapshot:
+        """For `status`."""
+        return AdmissionSnapshot(
+            self._is_enabled,
+            self.limit.value,
+            dict(zip(PRIORITIES, self._in_flight, strict=True)),
+            {
+                cause: dict(zip(PRIORITIES, counts, strict=True))
+                for cause, counts in self._refused.items()
+            },
+            [
+                round(self.forecast.wait_s(shard, now) * 1000, 1)
+                for shard in range(len(self.replied_at))
+            ],
+        )
+
+    def _at_limit(self, cause: str, number: int, limit: int) -> OverloadedError:
+        self._refused[cause][number] += 1
+        if cause == "limit":
+            message = f"{limit} queries are in flight, as many as may be"
+        else:
+            message = f"too many of {limit} queries are in flight for one of priority batch"
+        # By then, as many queries have ended as the limit lets in (Little's law).
+        return OverloadedError(message, cause, self._duration_s)
+
+    def _check_forecast(
+        self,
+        number: int,
+        deadline_s: float,
+        minimum_coverage: float,
+        live: Sequence[bool],
+        documents: Sequence[int | None],
+        now: float,
+    ) -> None:
+        weights, total = _weights(documents)
+        demanded = minimum_coverage * total
+        starts_at = self.forecast.starts_at
+        start_by = now + _START_SHARE * deadline_s
+        reached, num_reached = 0.0, 0
+        behind: list[tuple[float, float]] = []
+        for shard, is_live in enumerate(live):
+            if is_live and starts_at[shard] <= start_by:
+                reached += weights[shard]
+                num_reached += 1
+            elif is_live:
+                behind.append((starts_at[shard], weights[shard]))
+        if num_reached and reached >= demanded:
+            return
+        # When would enough of them have come so far that a query sent then is reached?
+        for at, weight in sorted(behind):
+            reached += weight
+            num_reached += 1
+            if reached >= demanded:
+                self._refused["backlog"][number] += 1
+                retry_after_s = min(at - start_by, _LONGEST_RETRY_S)
+                raise OverloadedError(
+                    f"shards are behind by more than the deadline: within "
+                    f"{deadline_s * 1000:g} ms they would not reach a minimum coverage of "
+                    f"{minimum_coverage:g}",
+                    "backlog",
+                    retry_after_s,
+                )
+        # Not for overload: too few shards are live, which the answer itself says better.
+
+
+def _weights(documents: Sequence[int | None]) -> tuple[list[float], float]:
+    """Documents of each shard, and of all; an unknown shard counts as the others' average."""
+    known = [count for count in documents if count is not None]
+    average = sum(known) / len(known) if known else 1.0
+    weights = [average if count is None else float(count) for count in documents]
+    total = sum(weights)
+    # Of an empty collection, coverage is the share of the shards.
+    return (weights, total) if total else ([1.0] * len(weights), float(len(weights)))

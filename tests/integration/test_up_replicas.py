@@ -1,0 +1,202 @@
+"""`gateway up --replicas 2`: a death costs no coverage, and copies go where they belong."""
+
+import asyncio
+import json
+import os
+import signal
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from common.config import RedisSettings
+from common.control import connect
+from common.keys import Keys
+from common.log import ShardLog
+from tests.integration.up_process import Caller, Up
+from tests.servers import RedisServer
+from tests.waiting import until
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
+
+NUM_DOCUMENTS = 300
+LINES = "".join(json.dumps({"id": f"d{n}", "title": "amber"}) + "\n" for n in range(NUM_DOCUMENTS))
+
+
+@asynccontextmanager
+async def running(
+    data: Path, *options: str, prefix: str = "hedgerow"
+) -> AsyncIterator[tuple[Up, Caller]]:
+    """A cluster of 4 shards on this folder for the block; then it is drained."""
+    up = await Up.start(data, "--shards=4", *options, HEDGEROW_REDIS__KEY_PREFIX=prefix)
+    try:
+        assert up.url, up.output
+        async with Caller(up.url) as caller:
+            yield up, caller
+        assert await up.stop() == 0, up.output
+    finally:
+        await up.destroy()
+
+
+async def shards(caller: Caller) -> list[dict[str, Any]]:
+    """What the status says of each shard."""
+    found: list[dict[str, Any]] = (await caller.http.get("/v1/status")).json()["shards"]
+    return found
+
+
+async def until_replicas(caller: Caller, *wanted: int, timeout_s: float = 30.0) -> None:
+    """Wait until the status names so many live replicas of each shard, in the shards' order."""
+
+    async def are_there() -> bool:
+        return [one["replicas"] for one in await shards(caller)] == list(wanted)
+
+    await until(are_there, timeout_s)
+
+
+async def count(caller: Caller) -> int:
+    """How many documents are found; the answer must reflect every shard."""
+    result = await caller.found("trees", "amber", k=1, fields=False)
+    assert result["coverage"]["is_full"], result
+    found: int = result["total_hits"]["value"]
+    return found
+
+
+@dataclass
+class LightLoad:
+    """One query after another, each answer with the time at which it was asked for."""
+
+    caller: Caller
+    answers: list[tuple[float, dict[str, Any]]] = field(default_factory=list)
+
+    @asynccontextmanager
+    async def asking(self) -> AsyncIterator[None]:
+        """Ask for the block."""
+        task = asyncio.create_task(self._ask())
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.wait([task])
+            assert task.cancelled()
+
+    async def _ask(self) -> None:
+        while True:
+            asked_at = time.monotonic()
+            result = await self.caller.found("trees", "amber", deadline_ms=300, fields=False)
+            self.answers.append((asked_at, result))
+            await asyncio.sleep(0.01)
+
+    def since(self, instant: float) -> list[dict[str, Any]]:
+        """The answers to what was asked from this time on."""
+        return [result for asked_at, result in self.answers if asked_at >= instant]
+
+
+async def test_a_killed_worker_costs_no_coverage(tmp_path: Path) -> None:
+    """With two replicas no shard is unavailable, and once a death is known every answer is whole.
+
+    The query that the dead worker had in hand is the exception: it may miss that worker's part.
+    """
+    async with running(tmp_path / "data", "--workers=3", "--replicas=2") as (up, caller):
+        await caller.make("trees", {"title": "text"})
+        await caller.load("trees", LINES)
+        await until_replicas(caller, 2, 2, 2, 2)
+        load = LightLoad(caller)
+        async with load.asking():
+            for name in ("worker-1", "worker-2"):
+                victim = up.pids[name]
+                whose = [one["shard"] for one in await shards(caller) if name in one["workers"]]
+                started_at = time.monotonic()
+                await asyncio.sleep(0.2)
+                os.kill(victim, signal.SIGKILL)
+                await until_replicas(caller, *(2 - (shard in whose) for shard in range(4)))
+                noticed_at = time.monotonic()
+                # The place for a stronger claim: when what is slow is asked of another replica
+                # too, every answer since `started_at` is whole, as long as it had the time.
+                assert all("unavailable" not in str(one) for one in _degraded(load, started_at))
+                await asyncio.sleep(0.3)
+                await up.pid_of(name, victim)
+                await until_replicas(caller, 2, 2, 2, 2)
+                await asyncio.sleep(0.3)
+                answers = load.since(noticed_at)
+                assert len(answers) >= 10
+                assert all(one["coverage"]["is_full"] for one in answers)
+        assert all(one["shards"]["unavailable"] == 0 for one in load.since(0.0))
+        assert await count(caller) == NUM_DOCUMENTS
+
+
+def _degraded(load: LightLoad, since: float) -> list[dict[str, Any]]:
+    return [one["coverage"]["degraded"] for one in load.since(since)]
+
+
+async def test_copies_follow_the_numbers_of_workers_and_replicas(tmp_path: Path) -> None:
+    """Documents are found, and each shard's copies are served, whatever the next start asks for."""
+    data = tmp_path / "data"
+    async with running(data, "--workers=2", "--replicas=2") as (up, caller):
+        await caller.make("trees", {"title": "text"})
+        await caller.load("trees", LINES)
+        assert await count(caller) == NUM_DOCUMENTS
+    async with running(data, "--workers=3") as (up, caller):  # as many replicas as there were
+        await until_replicas(caller, 2, 2, 2, 2)
+        assert await count(caller) == NUM_DOCUMENTS
+    async with running(data, "--replicas=1") as (up, caller):
+        await until_replicas(caller, 1, 1, 1, 1)
+        assert len(list((data / "shards").iterdir())) == 4
+        assert await count(caller) == NUM_DOCUMENTS
+    async with running(data, "--replicas=2") as (up, caller):  # nothing was written meanwhile
+        await until_replicas(caller, 2, 2, 2, 2)
+        assert await count(caller) == NUM_DOCUMENTS
+        # Each of the copies answers by itself.
+        for name in ("worker-0", "worker-2"):
+            os.kill(up.pids[name], signal.SIGSTOP)
+        await until_replicas(caller, 1, 1, 1, 1)
+        assert await count(caller) == NUM_DOCUMENTS
+        for name in ("worker-0", "worker-2"):
+            os.kill(up.pids[name], signal.SIGCONT)
+
+
+async def test_a_copy_that_is_new_does_not_answer_for_what_it_has_missed(
+    tmp_path: Path, redis_server: RedisServer, key_prefix: str
+) -> None:
+    """A second replica that the log cannot fill is a gap, and answers stay whole by the first."""
+    data = tmp_path / "data"
+    server = ("--workers=2", "--redis", redis_server.url)
+    async with running(data, *server, prefix=key_prefix) as (_, caller):
+        await caller.make("trees", {"title": "text"})
+        await caller.load("trees", LINES)
+    async with running(data, "--replicas=2", *server, prefix=key_prefix) as (_, caller):
+        await until_replicas(caller, 1, 1, 1, 1)
+        for _ in range(20):
+            assert await count(caller) == NUM_DOCUMENTS
+        # A load waits for those that serve.
+        await caller.load("trees", '{"id":"new","title":"amber"}\n')
+        assert await count(caller) == NUM_DOCUMENTS + 1
+    async with running(data, "--replicas=1", *server, prefix=key_prefix) as (_, caller):
+        await until_replicas(caller, 1, 1, 1, 1)
+        assert await count(caller) == NUM_DOCUMENTS + 1
+        # The log keeps nothing for the copies that were given up.
+        await caller.load("trees", LINES)
+        control = await connect(RedisSettings(url=redis_server.url))
+        shard_log = ShardLog(control, Keys(key_prefix))
+
+        async def is_trimmed() -> bool:
+            return set((await shard_log.lengths(range(4))).values()) == {0}
+
+        await until(is_trimmed)
+        await control.close()
+
+
+async def test_more_replicas_than_workers_are_refused(tmp_path: Path) -> None:
+    """The error names the option, and nothing is left running."""
+    data = tmp_path / "data"
+    one = await Up.start(data, "--shards", "4", "--workers", "2", "--replicas", "3")
+    assert await one.process.wait() == 1
+    assert "--replicas 3: there are 2 workers" in one.output
+    async with running(data, "--replicas=2"):
+        pass
+    one = await Up.start(data, "--workers", "1")
+    assert await one.process.wait() == 1
+    assert "--workers 1: there are 2 replicas of each shard" in one.output

@@ -1,0 +1,168 @@
+"""A model of a cluster under load, for the policies of admission: shards with hard capacities.
+
+Discrete events in virtual time. Each shard has one queue and so many servers; a request is started
+first in, first out, or newest first, and one that has expired when it is pulled is dropped. It
+shares nothing with the code under test but what goes over its interface.
+"""
+
+import heapq
+import random
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Protocol
+
+from common.errors import OverloadedError
+from gateway.admission import Priority
+
+TRANSIT_S = 0.0003  # from pull or work to the gateway, each way
+
+
+class Permit(Protocol):
+    """What the model tells of a query that was let in."""
+
+    def on_queued(self, shard: int, backlog: int, now: float) -> None:
+        """A shard's queue holds the request."""
+
+    def on_reply(self, shard: int, queue_us: int, work_us: int, now: float) -> None:
+        """A shard has replied."""
+
+    def done(self, now: float) -> None:
+        """The query has ended."""
+
+
+Admit = Callable[["Query", float], Permit]
+
+
+@dataclass(eq=False)
+class Query:
+    """One query, and what became of it."""
+
+    arrived_at: float
+    deadline_s: float
+    priority: Priority = "interactive"
+    minimum_coverage: float = 0.0
+    cause: str = ""
+    num_ok: int = 0
+    ended_at: float = 0.0
+    permit: Any = None
+    open: set[int] = field(default_factory=set)
+
+    @property
+    def expires_at(self) -> float:
+        """When its deadline falls."""
+        return self.arrived_at + self.deadline_s
+
+
+@dataclass(eq=False)
+class Shard:
+    """One queue, its servers and how long a work takes at a given time."""
+
+    work_s: Callable[[random.Random, float], float]
+    num_servers: int = 1
+    is_newest_first: bool = False
+    hangs: Callable[[float], bool] = lambda _: False
+    queue: deque[tuple[Query, float]] = field(default_factory=deque)
+    num_busy: int = 0
+
+
+class Model:
+    """Runs queries through admission and shards."""
+
+    def __init__(self, shards: list[Shard], admit: Admit, seed: int = 1) -> None:
+        self.shards = shards
+        self.queries: list[Query] = []
+        self.num_in_flight = 0
+        self._admit = admit
+        self._rng = random.Random(seed)
+        self._events: list[tuple[float, int, Callable[[float], None]]] = []
+        self._number = 0
+
+    def at(self, when: float, act: Callable[[float], None]) -> None:
+        """Do something at a time."""
+        self._number += 1
+        heapq.heappush(self._events, (when, self._number, act))
+
+    def run(self, arrivals: Iterator[Query]) -> list[Query]:
+        """Let all of them arrive, each in its time; returns them when every one has ended."""
+
+        def next_arrival(now: float) -> None:
+            query = next(arrivals, None)
+            if query is not None:
+                self.at(query.arrived_at, lambda now: self._arrive(query, now))
+                self.at(query.arrived_at, next_arrival)
+
+        next_arrival(0.0)
+        while self._events:
+            now, _, act = heapq.heappop(self._events)
+            act(now)
+        return self.queries
+
+    def _arrive(self, query: Query, now: float) -> None:
+        self.queries.append(query)
+        try:
+            query.permit = self._admit(query, now)
+        except OverloadedError as error:
+            query.cause = error.cause
+            query.ended_at = now
+            return
+        self.num_in_flight += 1
+        query.open = set(range(len(self.shards)))
+        for number, shard in enumerate(self.shards):
+            shard.queue.append((query, now))
+            query.permit.on_queued(number, len(shard.queue), now)
+            self._pull(number, now)
+        self.at(query.expires_at, lambda now: self._end(query, now))
+
+    def _pull(self, number: int, now: float) -> None:
+        shard = self.shards[number]
+        if shard.hangs(now):
+            self.at(now + 0.01, lambda now: self._pull(number, now))
+            return
+        while shard.queue and shard.num_busy < shard.num_servers:
+            query, queued_at = shard.queue.pop() if shard.is_newest_first else shard.queue.popleft()
+            if query.expires_at <= now:
+                continue
+            shard.num_busy += 1
+            work_s = shard.work_s(self._rng, now)
+            queue_us, work_us = int((now - queued_at) * 1e6), int(work_s * 1e6)
+            self.at(now + work_s, partial(self._finish, number))
+            self.at(
+                now + work_s + TRANSIT_S, partial(self._reply, number, query, queue_us, work_us)
+            )
+
+    def _finish(self, number: int, now: float) -> None:
+        self.shards[number].num_busy -= 1
+        self._pull(number, now)
+
+    def _reply(self, number: int, query: Query, queue_us: int, work_us: int, now: float) -> None:
+        if query.ended_at:
+            return
+        query.num_ok += 1
+        query.open.discard(number)
+        query.permit.on_reply(number, queue_us, work_us, now)
+        if not query.open:
+            self._end(query, now)
+
+    def _end(self, query: Query, now: float) -> None:
+        if not query.ended_at:
+            query.ended_at = now
+            self.num_in_flight -= 1
+            query.permit.done(now)
+
+
+def poisson(
+    rate: float | Callable[[float], float],
+    until: float,
+    seed: int,
+    make: Callable[[float], Query],
+) -> Iterator[Query]:
+    """Poisson arrivals."""
+    rng = random.Random(seed)
+    now = 0.0
+    while True:
+        now += rng.expovariate(rate(now) if callable(rate) else rate)
+        if now >= until:
+            return
+        yield make(now)
