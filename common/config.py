@@ -200,6 +200,32 @@ class LimitSettings(_Group):
     )
 
 
+class SnapshotSettings(_Group):
+    """Copies of whole shards outside of the workers' folders, from which replicas start."""
+
+    url: str = Field(
+        "",
+        description="Folder or fsspec URL (s3://bucket/folder) where snapshots go; none if empty.",
+    )
+    interval_s: Annotated[float, Field(ge=0)] = Field(
+        3600.0,
+        description="A shard that has changed is copied so long after the last time, in s; 0 for "
+        "no schedule.",
+    )
+    max_log_entries: PositiveInt = Field(
+        10_000,
+        description="A shard is copied earlier when its log keeps so many entries for the next "
+        "snapshot.",
+    )
+    keep: PositiveInt = Field(3, description="Newest snapshots of each shard that are kept.")
+    timeout_s: PositiveFloat = Field(1800.0, description="Longest time of one snapshot, in s.")
+    forget_replica_s: PositiveFloat = Field(
+        600.0,
+        description="The log does not wait for a replica that is behind the newest snapshot and "
+        "has been away for so long, in s.",
+    )
+
+
 class RankProfile(_Group):
     """A named choice of first-phase retrieval and second-phase scoring."""
 
@@ -263,6 +289,7 @@ class Settings(BaseSettings):
     probation: ProbationSettings = ProbationSettings()
     admission: AdmissionSettings = AdmissionSettings()
     limits: LimitSettings = LimitSettings()
+    snapshots: SnapshotSettings = SnapshotSettings()
     rank_profiles: dict[str, RankProfile] = Field(
         default_factory=dict, description="Profiles beside the built-in bm25 and noop."
     )

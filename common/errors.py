@@ -7,6 +7,7 @@ HedgerowError
 ├── ConflictError            the collection exists with another definition
 ├── ConfigurationError       a setting, profile or hook cannot be used, or Redis refuses us
 ├── WireError                a message that is malformed, oversized or of an unknown version
+├── SnapshotError            a snapshot cannot be made, read or trusted, or its target is away
 ├── UnavailableError         nobody can answer now; carries when to try again
 │   ├── RedisUnavailableError
 │   ├── OverloadedError      more is asked than can be answered in time; no shard was asked
@@ -65,6 +66,10 @@ class ConfigurationError(HedgerowError):
 
 class WireError(HedgerowError):
     """A message that is malformed, oversized or of an unknown version."""
+
+
+class SnapshotError(HedgerowError):
+    """A snapshot cannot be made, read or trusted, or what keeps them does not answer."""
 
 
 class UnavailableError(HedgerowError):

@@ -48,8 +48,10 @@ class Keys:
     def trimmed(self, shard: int) -> str:
         """Hash: how far the log was trimmed, and the replicas that have missed some of it.
 
-        `position` is the last entry removed; `documents` is there once the shard has had any; a
-        replica's id stands beside where the log began when it was found to have a gap.
+        `position` is the last entry removed; `documents` is there once the shard has had any;
+        `kept` counts the entries that all have applied and that wait for a snapshot, up to the one
+        that `kept_to` names; a replica's id stands beside where the log began when it was found to
+        have a gap.
         """
         return f"{self.prefix}:trimmed:{shard}"
 
@@ -69,7 +71,7 @@ class Keys:
 
     @property
     def events(self) -> str:
-        """Channel: `workers`, `collections` or `applied`, each time one of them has changed."""
+        """Channel: `workers`, `collections`, `snapshots` and the like, when one has changed."""
         return f"{self.prefix}:events"
 
     @property
@@ -84,6 +86,14 @@ class Keys:
     def shard_statistics(self, uid: str) -> str:
         """Hash: shard → its own term statistics, until they are summed."""
         return f"{self.prefix}:statistics-of:{uid}"
+
+    def snapshots(self, shard: int) -> str:
+        """Hash: the newest snapshot of a shard, when one was last asked for, what failed last."""
+        return f"{self.prefix}:snapshots:{shard}"
+
+    def snapshot_lease(self, shard: int) -> str:
+        """String: who makes a snapshot of a shard now; expires with its maker."""
+        return f"{self.prefix}:snapshot-lease:{shard}"
 
     @property
     def jobs(self) -> str:

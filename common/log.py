@@ -15,6 +15,7 @@ from common.collection import Collection
 from common.control import Command, Control
 from common.errors import WireError
 from common.keys import Keys
+from common.log_scripts import CONTINUE, IDS, TRIM
 
 FIELD = b"op"
 START = "0-0"  # the position of a replica that has applied nothing
@@ -55,20 +56,8 @@ _CODES: dict[type[Op], str] = {
     Upsert: "upsert",
     Delete: "delete",
 }
-# Trim a log, and keep how far it was ever trimmed. Replicas trim at the same time, each by what it
-# knew when it began, and one that comes later with less must not take the mark back: a copy that is
-# restored between the two marks would then miss entries unnoticed.
-_TRIM = """
-local had_ms, had_seq = string.match(
-    redis.call('HGET', KEYS[1], 'position') or '', '^(%d+)-(%d+)$')
-local ms, seq = tonumber(ARGV[1]), tonumber(ARGV[2])
-had_ms, had_seq = tonumber(had_ms or 0), tonumber(had_seq or 0)
-if had_ms < ms or (had_ms == ms and had_seq < seq) then
-    redis.call('HSET', KEYS[1], 'position', ARGV[1] .. '-' .. ARGV[2])
-end
-if ARGV[3] == '1' then redis.call('HSET', KEYS[1], 'documents', 1) end
-return redis.call('XTRIM', KEYS[2], 'MINID', ARGV[4])
-"""
+_IDS_COUNT = 200
+FACTS = {"position", "documents", "kept", "kept_to"}  # beside the replicas, in `Keys.trimmed`
 
 _log = structlog.get_logger()
 _TYPES: dict[str, type[Op]] = {code: kind for kind, code in _CODES.items()}
@@ -83,7 +72,7 @@ class Entry(NamedTuple):
 
 
 class Appended(NamedTuple):
-    """Where an operation went: its entry's id, and how many entries its shard's log holds."""
+    """Where an operation went: its entry's id, and how many wait to be applied, with it."""
 
     id: str
     length: int
@@ -158,6 +147,11 @@ def _positions(shard: int, stored: dict[bytes, bytes]) -> dict[str, str]:
     return found
 
 
+def _waiting(length: int, kept: bytes | None) -> int:
+    """How many of a log's entries wait to be applied, of so many with so many applied by all."""
+    return max(0, length - int(kept or 0))
+
+
 class ShardLog:
     """Appends to, reads and trims the logs of all shards.
 
@@ -180,23 +174,43 @@ class ShardLog:
         commands: list[Command] = []
         for shard, op in ops:
             key = self._keys.log(shard)
-            commands += [("XADD", key, "*", FIELD, op), ("XLEN", key)]
+            commands += [("XADD", key, "*", FIELD, op), *self._length(shard)]
         replies = await self._control.pipeline(commands, retry=False)
         return [
-            Appended(entry_id.decode(), length)
-            for entry_id, length in zip(replies[::2], replies[1::2], strict=True)
+            Appended(entry_id.decode(), _waiting(length, kept))
+            for entry_id, length, kept in zip(*(replies[i::3] for i in range(3)), strict=True)
         ]
 
     async def length(self, shard: int) -> int:
-        """How many entries a shard's log holds."""
+        """How many entries of a shard's log not every replica has applied.
+
+        Those that all have, and that stay in the log until a snapshot has them, do not count.
+        """
         return (await self.lengths([shard]))[shard]
 
     async def lengths(self, shards: Sequence[int]) -> dict[int, int]:
         """`length` of several shards in one round trip."""
         replies = await self._control.pipeline(
-            [("XLEN", self._keys.log(shard)) for shard in shards]
+            [command for shard in shards for command in self._length(shard)]
         )
-        return dict(zip(shards, replies, strict=True))
+        lengths = map(_waiting, replies[::2], replies[1::2])
+        return dict(zip(shards, lengths, strict=True))
+
+    def _length(self, shard: int) -> tuple[Command, Command]:
+        return ("XLEN", self._keys.log(shard)), ("HGET", self._keys.trimmed(shard), "kept")
+
+    async def ids(self, shard: int, upto: str) -> list[str]:
+        """The ids of a log's entries up to and including a position, oldest first."""
+        found: list[str] = []
+        after = "-"
+        while True:
+            some: list[bytes] = await self._control.execute(
+                *("EVAL", IDS, 1, self._keys.log(shard), after, upto, _IDS_COUNT)
+            )
+            found += [one.decode() for one in some]
+            if len(some) < _IDS_COUNT:
+                return found
+            after = f"({found[-1]}"
 
     async def read(self, shard: int, after: str, max_bytes: int, block_ms: int = 0) -> list[Entry]:
         """Read what follows a position, oldest first.
@@ -278,22 +292,32 @@ class ShardLog:
         """
         await self._control.execute("HDEL", self._keys.applied(shard), replica)
 
-    async def trim_to(self, shard: int, min_applied: str, *, has_documents: bool = True) -> int:
-        """Remove the entries up to and including one that every replica has applied.
+    async def trim_to(
+        self,
+        shard: int,
+        upto: str,
+        *,
+        has_documents: bool = True,
+        kept: tuple[int, str] | None = None,
+    ) -> int:
+        """Remove the entries up to and including one that nobody needs any more.
 
         Args:
             shard: whose log.
-            min_applied: the last entry to go.
+            upto: the last entry to go.
             has_documents: whether any of what was ever removed may have been a document.
+            kept: how many entries after `upto` every replica has applied, and the last of them;
+                None where no snapshots are made, so that none is kept.
 
         Returns:
             How many were removed.
         """
-        milliseconds, sequence = position(min_applied)
+        milliseconds, sequence = position(upto)
+        num_kept, kept_to = kept if kept is not None else ("", "")
         # In one step, so that whoever misses an entry can see why: XTRIM itself leaves no trace.
         removed = await self._control.execute(
-            *("EVAL", _TRIM, 2, self._keys.trimmed(shard), self._keys.log(shard)),
-            *(milliseconds, sequence, int(has_documents), f"{milliseconds}-{sequence + 1}"),
+            *("EVAL", TRIM, 2, self._keys.trimmed(shard), self._keys.log(shard)),
+            *(upto, f"{milliseconds}-{sequence + 1}", int(has_documents), num_kept, kept_to),
         )
         return int(removed)
 
@@ -324,13 +348,37 @@ class ShardLog:
         await self._control.execute("HSET", key, replica, trimmed)
         return trimmed
 
+    async def trimmed(self, shard: int) -> str:
+        """Id of the last entry that was removed from a log; `START` when none was."""
+        stored = await self._control.execute("HGET", self._keys.trimmed(shard), "position")
+        text = (stored or b"").decode(errors="replace")
+        return text if _is_position(text) else START
+
+    async def is_known(self, shard: int) -> bool:
+        """Whether a replica of a shard has ever recorded a position here."""
+        keys = (self._keys.applied(shard), self._keys.trimmed(shard))
+        return bool(await self._control.execute("EXISTS", *keys))
+
+    async def continue_after(self, shard: int, entry_id: str) -> bool:
+        """Have every entry from now on come after a position that a replica is at.
+
+        A log that Redis has lost starts anew, and one whose clock is behind would number entries
+        below what the shard has applied, so that they were never read. A replica that is not as far
+        has then a gap, since nobody can give it what is lost.
+
+        Returns:
+            False where that is so already.
+        """
+        keys = (self._keys.log(shard), self._keys.trimmed(shard))
+        return bool(await self._control.execute("EVAL", CONTINUE, 2, *keys, entry_id, FIELD))
+
     async def missed(self, shards: Sequence[int]) -> dict[int, set[str]]:
         """Shard → the replicas of which a gap is noted."""
         replies = await self._control.pipeline(
             [("HKEYS", self._keys.trimmed(shard)) for shard in shards]
         )
         return {
-            shard: {name.decode(errors="replace") for name in names} - {"position", "documents"}
+            shard: {name.decode(errors="replace") for name in names} - FACTS
             for shard, names in zip(shards, replies, strict=True)
         }
 

@@ -1,6 +1,8 @@
-"""Which shard owns a document."""
+"""Which shard owns a document, and how shards are named on a command line."""
 
 from hashlib import blake2b
+
+from common.errors import ConfigurationError
 
 
 def shard_of(document_id: str, num_shards: int) -> int:
@@ -15,3 +17,20 @@ def shard_of(document_id: str, num_shards: int) -> int:
     """
     digest = blake2b(document_id.encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") % num_shards
+
+
+def parse_shards(text: str) -> tuple[int, ...]:
+    """Read `0,1` or `0-3,6`.
+
+    Raises:
+        ConfigurationError: it is not written so, or names a shard twice.
+    """
+    shards: list[int] = []
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        if not first.isdecimal() or (dash and not last.isdecimal()):
+            raise ConfigurationError(f"--shards: {part.strip()!r} is not a number or a range")
+        shards.extend(range(int(first), int(last if dash else first) + 1))
+    if len(set(shards)) != len(shards) or not shards:
+        raise ConfigurationError(f"--shards: {text!r} names a shard twice, or none")
+    return tuple(shards)

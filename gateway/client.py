@@ -115,6 +115,10 @@ class GatewayClient:
         """Return the state of the cluster."""
         return self._json("GET", "/v1/status")
 
+    def create_snapshots(self) -> dict[str, Any]:
+        """Ask for a snapshot of every shard."""
+        return self._json("POST", "/v1/snapshots")
+
     def collection(self, name: str) -> dict[str, Any]:
         """Describe one collection."""
         return self._json("GET", _collection(name))

@@ -274,14 +274,16 @@ class LocalCluster:
 
     async def _wait_until_ready(self) -> None:
         missing = "the gateway"
+        snapshots = self._settings.snapshots  # empty workers restore theirs before they are live
+        timeout_s = _START_TIMEOUT_S + (snapshots.timeout_s if snapshots.url else 0.0)
         try:
-            async with asyncio.timeout(_START_TIMEOUT_S), self._http() as http:
+            async with asyncio.timeout(timeout_s), self._http() as http:
                 while missing:
                     missing = await self._missing(http)
                     await asyncio.sleep(0.05)
         except TimeoutError:
             raise UnavailableError(
-                f"after {_START_TIMEOUT_S:g} s there is no sign of {missing}; "
+                f"after {timeout_s:g} s there is no sign of {missing}; "
                 f"the logs are in {self._data / 'logs'}"
             ) from None
 

@@ -25,6 +25,7 @@ from common.log import ShardLog
 from common.outcome import Outcome
 from common.partition import shard_of
 from common.registry import Registry
+from common.snapshot_board import SnapshotBoard
 from common.statistics_board import StatisticsBoard
 from common.telemetry import LagWatch
 from gateway.admission import Admission
@@ -38,6 +39,7 @@ from gateway.membership import Membership
 from gateway.redis_transport import RedisTransport
 from gateway.result import SearchQuery, SearchResult
 from gateway.search import Searcher
+from gateway.snapshots import Snapshots
 from gateway.status import cluster_status
 
 log = structlog.get_logger()
@@ -56,6 +58,7 @@ class Gateway:
         num_shards: shards in the cluster.
         collections: defines, describes and drops collections.
         documents: loads and deletes documents.
+        snapshots: asks for snapshots.
     """
 
     def __init__(self, settings: Settings, control: Control, num_shards: int) -> None:
@@ -97,6 +100,7 @@ class Gateway:
             write_timeout_s=settings.gateway.write_timeout_s,
             live_replicas=self._membership.replicas_of,
         )
+        self.snapshots = Snapshots(SnapshotBoard(control, keys), num_shards, settings.snapshots)
         self._searcher = Searcher(
             transport=self._transport,
             clock=self._transport.clock,
@@ -269,12 +273,14 @@ class Gateway:
                 server = await self._control.server_info()
                 backlog = await self._registry.backlog(range(self.num_shards))
                 standing = await self._board.standing(self.collections.uids(), self.num_shards)
+                snapshots = await self.snapshots.standing()
         except (RedisUnavailableError, ConfigurationError, TimeoutError):
-            server, backlog, standing = None, {}, {}
+            server, backlog, standing, snapshots = None, {}, {}, {}
         return cluster_status(
             server=server,
             backlog=backlog,
             standing=standing,
+            snapshots=snapshots,
             membership=self._membership,
             breakers=self._breakers,
             now=self._loop.time(),

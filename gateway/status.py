@@ -6,10 +6,12 @@ from typing import Any
 
 from common.control import ServerInfo
 from common.heartbeat import Heartbeat
+from common.snapshot_board import SnapshotStanding
 from common.statistics_board import Standing, changes_of
 from gateway.breaker import BreakerSnapshot
 from gateway.breakers import Breakers
 from gateway.membership import Membership
+from gateway.snapshots import snapshots_json
 
 
 def cluster_status(
@@ -23,6 +25,7 @@ def cluster_status(
     now_ms: int,
     names: Mapping[str, str],
     gateway: Mapping[str, Any],
+    snapshots: Mapping[int, SnapshotStanding],
 ) -> dict[str, Any]:
     """Put together what `gateway status --json` prints.
 
@@ -36,6 +39,7 @@ def cluster_status(
         now_ms: the Redis server's clock.
         names: collection uid → name.
         gateway: what this gateway says of itself.
+        snapshots: shard → how its snapshots stand; empty when Redis is away.
     """
     workers = sorted(membership.workers.values(), key=lambda worker: worker.id)
     return {
@@ -61,6 +65,7 @@ def cluster_status(
         "quarantine": [
             {**entry, "worker": worker.id} for worker in workers for entry in worker.quarantine
         ],
+        "snapshots": snapshots_json(snapshots),
         "redis": {
             "connected": server is not None,
             "name": server.name if server else None,

@@ -7,7 +7,7 @@ the time that a shard has its turn its next batch is there, read while the other
 
 import asyncio
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import structlog
@@ -21,6 +21,7 @@ from common.registry import Registry
 from common.tasks import run_together
 from common.telemetry import Counters, Throttle
 from shard_worker.indexer import pack_work
+from shard_worker.kept_entries import KeptEntries, trim_position
 from shard_worker.lanes.process_lane import ProcessLane
 from shard_worker.lanes.work import Work
 from shard_worker.shard_report import ShardState
@@ -56,6 +57,7 @@ class Applier:
         on_state: Callable[[ShardState], None],
         counters: Counters,
         on_withheld: Callable[[frozenset[int]], None] = lambda _shards: None,
+        snapshot_position: Callable[[int], str | None] = lambda _shard: None,
     ) -> None:
         """Apply to `shards` through `indexer`; `open` before `run`.
 
@@ -71,6 +73,8 @@ class Applier:
             counters: `writes_skipped` counts writes of a collection that the shard should have had
                 and had not.
             on_withheld: told which shards must not be searched, each time that this changes.
+            snapshot_position: shard → how much of its log the newest snapshot has, `START` for
+                nothing; None where no snapshots are made.
         """
         self.states: dict[int, ShardState] = {}
         self.applied_at: dict[int, float] = {}
@@ -90,6 +94,9 @@ class Applier:
         self._turn = asyncio.Lock()
         self._throttle = Throttle(60.0)
         self._announced: dict[int, ShardState] = {}
+        self._snapshot_position = snapshot_position
+        self._trimmed_by: dict[int, str | None] = {}
+        self._kept = {shard: KeptEntries() for shard in shards}
         self._others: dict[int, str] = {}  # shard → how far any replica was, when last asked
 
     async def open(self) -> None:
@@ -113,6 +120,12 @@ class Applier:
                     position=self.states[shard].position,
                     newest=newest,
                 )
+            # Whatever became of the log, no write from now on is passed over.
+            if self.states[shard].position != START:
+                await self._log.continue_after(shard, self.states[shard].position)
+            if self._snapshot_position(shard) is not None:
+                ids = await self._log.ids(shard, self.states[shard].position)
+                self._kept[shard] = KeptEntries(ids)
 
     async def run(self) -> None:
         """Follow every shard's log until cancelled."""
@@ -132,6 +145,10 @@ class Applier:
             "replicas": {shard: state.replica_id for shard, state in self.states.items()},
             "log_backlog": dict(self.backlog),
         }
+
+    def kept(self, shard: int) -> int:
+        """How many log entries were applied and stay in the log until a snapshot has them."""
+        return len(self._kept[shard])
 
     @property
     def withheld(self) -> frozenset[int]:
@@ -189,6 +206,8 @@ class Applier:
             ops = [entry.op for entry in entries]
             state = await self._ask(shard, pack_work("apply", shard, last, ops))
         self.applied_at[shard] = asyncio.get_running_loop().time()
+        if self._snapshot_position(shard) is not None:
+            self._kept[shard].add(entry.id for entry in entries)
         self._take(state)
         await self._report_skipped(state)
 
@@ -257,7 +276,8 @@ class Applier:
         """Tell Redis what the shard holds and how far it is, once for each state."""
         state = self.states[shard]
         before = self._announced.get(shard)
-        if before is state:
+        snapshot = self._snapshot_position(shard)
+        if before is state and snapshot == self._trimmed_by.get(shard):
             return
         counts = {report.uid: report.documents for report in state.collections}
         dropped = {report.uid for report in before.collections} - counts.keys() if before else ()
@@ -271,15 +291,25 @@ class Applier:
             if before is None:  # what was dropped just before an earlier worker ended
                 await self._registry.forget_counts(shard, counts)
         applied = await self._log.record_applied(shard, state.replica_id, state.position)
-        slowest = min(applied.values(), key=position, default=START)
-        if slowest != START:
-            has_documents = any(report.changes for report in state.collections)
-            await self._log.trim_to(shard, slowest, has_documents=has_documents)
+        await self._trim(shard, applied.values(), snapshot)
         # Reached what the others had a batch ago: under a load somebody is always a little ahead.
         if shard in self.behind and not self._is_before(shard, self._others[shard]):
             self._set_behind(shard, is_behind=False)
         self._others[shard] = furthest(applied)
-        self._announced[shard] = state
+        self._announced[shard], self._trimmed_by[shard] = state, snapshot
+
+    async def _trim(self, shard: int, applied: Collection[str], snapshot: str | None) -> None:
+        """Remove from the log what all replicas and the newest snapshot have."""
+        upto = trim_position(applied, snapshot)
+        kept = None
+        if snapshot is not None and (slowest := trim_position(applied, None)):
+            if upto is not None:
+                self._kept[shard].trim(upto)
+            kept = self._kept[shard].count(slowest), slowest
+        if upto is not None or kept is not None:
+            changes = (report.changes for report in self.states[shard].collections)
+            has_documents = upto is not None and any(changes)
+            await self._log.trim_to(shard, upto or START, has_documents=has_documents, kept=kept)
 
     def _tell_refused(self, event: str, error: ConfigurationError, **where: int) -> None:
         if self._throttle.allows(f"{event} {where}", asyncio.get_running_loop().time()):

@@ -14,6 +14,7 @@ import msgpack
 
 from shard_worker.lanes.budget import Budget
 from shard_worker.shard_indexer import ShardIndexer
+from shard_worker.store_copy import StoreCopy
 from shard_worker.term_statistics import TermStatistics, merge, pack, unpack, write_table
 
 MAX_WRITERS = 16  # text indexes that stay open for writing, of all shards together
@@ -42,6 +43,7 @@ class Indexer:
         self._memory_bytes = config.memory_bytes
         self._max_writers = max(1, MAX_WRITERS // max(1, len(config.shards)))
         self._shards: dict[int, ShardIndexer] = {}
+        self._copies: dict[int, StoreCopy] = {}
 
     def __call__(self, payload: bytes, _budget: Budget) -> bytes:
         """Do what a packed array says.
@@ -51,7 +53,10 @@ class Indexer:
         `["statistics", shard, uid]` returns packed statistics, or b"" for none;
         `["sum", [statistics, …]]` returns their sum, packed; `["table", uid, statistics]` writes
         the scorers' table (b"": removes it) and returns b""; `["balance", shard, uid]` fits a
-        shard's index to that table and returns a packed `ShardState`.
+        shard's index to that table and returns a packed `ShardState`;
+        `["freeze", shard, folder]` begins a copy of a shard in a folder and returns its position
+        and `[[uid, definition, documents], …]`, packed; `["frozen", shard]` returns whether it is
+        whole (b"": not yet); `["thaw", shard]` ends it and returns b"".
         """
         what, *rest = msgpack.unpackb(payload)
         return _ACTIONS[what](self, *rest)
@@ -105,8 +110,31 @@ class Indexer:
         finally:
             table.close()
 
+    def freeze(self, shard: int, folder: str) -> bytes:
+        """Begin a copy of a shard; between two batches, store and indexes say the same."""
+        self.thaw(shard)
+        indexer, target = self._shard(shard), Path(folder)
+        target.mkdir(parents=True)
+        self._copies[shard] = indexer.freeze(target)
+        state = indexer.state()
+        held = [[one.uid, one.definition, one.documents] for one in state.collections]
+        packed: bytes = msgpack.packb([state.position, held])
+        return packed
+
+    def frozen(self, shard: int) -> bytes:
+        """Whether the copy is whole."""
+        return b"1" if self._copies[shard].is_done() else b""
+
+    def thaw(self, shard: int) -> bytes:
+        """End a copy, if there is one."""
+        if copy := self._copies.pop(shard, None):
+            copy.stop()
+        return b""
+
     def close(self) -> None:
         """Close every shard."""
+        for copy in self._copies.values():
+            copy.stop()
         for shard in self._shards.values():
             shard.close()
 
@@ -128,6 +156,9 @@ _ACTIONS: dict[str, Callable[..., bytes]] = {
     "sum": Indexer.sum,
     "table": Indexer.table,
     "balance": Indexer.balance,
+    "freeze": Indexer.freeze,
+    "frozen": Indexer.frozen,
+    "thaw": Indexer.thaw,
 }
 
 

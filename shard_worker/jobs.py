@@ -1,4 +1,6 @@
-"""Term statistics of whole collections: collected by shard, summed, spread; run by arq.
+"""The control plane's jobs, run by arq: term statistics of whole collections, and snapshots.
+
+Term statistics are collected by shard, summed, and spread:
 
     a shard has changed ► job `collect` (the shard's queue) ► job `sum` (the cluster's queue)
         ► every worker notices the new version, writes the table that its scorers read, and fits
@@ -16,13 +18,15 @@ other for 1 s, two queues are polled each second); under a trickle of writes
 A shard's job must be run by a worker that hosts the shard, so each shard has a queue of its own,
 and each worker an arq worker for each of its queues. Of a shard's replicas one decides when it is
 due (`common.statistics_board`), and any that is up to date may run it. arq's own keys
-(`arq:job:…`) lie outside of the prefix; the ids in them begin with it.
+(`arq:job:…`) lie outside of the prefix; the ids in them begin with it. Snapshots are in
+`shard_worker.snapshots`.
 """
 
 import asyncio
 import math
 import random
-from collections.abc import Iterable
+import time
+from collections.abc import Coroutine, Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 
@@ -44,6 +48,7 @@ from shard_worker.indexer import pack_work
 from shard_worker.lanes.process_lane import ProcessLane
 from shard_worker.lanes.work import Work
 from shard_worker.shard_report import CollectionReport
+from shard_worker.snapshots import Snapshots
 
 if TYPE_CHECKING:
     from arq.typing import WorkerCoroutine
@@ -51,6 +56,7 @@ if TYPE_CHECKING:
 JOB_TIMEOUT_S = 30
 MAX_TRIES = 5
 POLL_S = 1.0
+SNAPSHOT_AGAIN_S = 120.0
 TICK_S = 1.0
 SUM_AFTER_S = 1.0
 CHECKS = 3  # of the indexes' fit to a new table, since fitting them starts merges
@@ -96,6 +102,7 @@ class Jobs:
         indexer: ProcessLane,
         shards: tuple[int, ...],
         settings: Settings,
+        snapshots: Snapshots | None = None,
     ) -> None:
         """Work for `shards` through `indexer`.
 
@@ -105,7 +112,8 @@ class Jobs:
             applier: knows what the shards hold and when they were last written.
             indexer: the lane in which statistics are collected, summed and written.
             shards: those that this worker serves.
-            settings: redis and worker.statistics_interval_s count.
+            settings: redis, worker.statistics_interval_s and snapshots.timeout_s count.
+            snapshots: makes snapshots, as jobs; None for none.
         """
         self._keys = keys
         self._applier = applier
@@ -115,6 +123,7 @@ class Jobs:
         self._control = control
         self._registry = Registry(control, keys)
         self._board = StatisticsBoard(control, keys)
+        self._snapshots = snapshots if snapshots is not None and snapshots.is_on else None
         self._num_shards: int | None = None
         self._asked_at: dict[tuple[int, str], float] = {}
         self._tables: dict[str, bytes] = {}  # uid → version of the table on disk
@@ -140,6 +149,7 @@ class Jobs:
                 self._serve(redis, self._keys.jobs, add),
                 self._follow(redis),
                 self._listen(),
+                *self._snapshot_parts(redis),
             )
         finally:
             await close_pool(pool)
@@ -171,6 +181,39 @@ class Jobs:
                 await self._board.put_sum(uid, labels, await self._ask("sum", parts))
         except (WorkError, RedisUnavailableError) as error:
             raise _again(error) from error
+
+    async def _make_snapshot(self, _context: dict[str, Any], shard: int, begun: int) -> None:
+        if self._snapshots is not None and not await self._snapshots.make(shard, begun):
+            raise Retry(defer=random.uniform(1.0, 3.0))  # for another replica to take
+
+    def _snapshot_parts(self, redis: ArqRedis) -> list[Coroutine[None, None, None]]:
+        """What runs for snapshots: they have queues of their own, since they take minutes."""
+        if (snapshots := self._snapshots) is None:
+            return []
+        timeout_s = self._settings.snapshots.timeout_s + JOB_TIMEOUT_S  # ends by itself before
+        job = cast("WorkerCoroutine", self._make_snapshot)
+        make = func(job, name="make_snapshot", timeout=timeout_s)
+
+        async def enqueue(shard: int, begun: int) -> None:
+            # A job that is lost between its start and its lease is one that arq keeps locked; after
+            # a while there is another. One too many does nothing, since its attempt was begun.
+            again = int(time.time() / SNAPSHOT_AGAIN_S)
+            with translated("enqueue"):
+                await redis.enqueue_job(
+                    *("make_snapshot", shard, begun),
+                    _job_id=f"{self._keys.prefix}:snapshot:{shard}:{begun}:{again}",
+                    _queue_name=self._snapshot_queue(shard),
+                )
+
+        async def serve(shard: int) -> None:
+            await snapshots.wait_until_fit(shard)  # until then others are to take the jobs
+            await self._serve(redis, self._snapshot_queue(shard), make)
+
+        return [
+            *map(serve, self._shards),
+            snapshots.run(enqueue),
+            snapshots.listen(),
+        ]
 
     # What is to be done
 
@@ -308,6 +351,9 @@ class Jobs:
 
     def _queue(self, shard: int) -> str:
         return f"{self._keys.jobs}:{shard}"
+
+    def _snapshot_queue(self, shard: int) -> str:
+        return f"{self._queue(shard)}:snapshots"
 
     def _report(self, shard: int, uid: str) -> CollectionReport | None:
         for report in self._applier.states[shard].collections:

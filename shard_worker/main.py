@@ -11,8 +11,9 @@ from typing import Annotated
 import typer
 
 from common.config import Settings, load_settings
-from common.errors import ConfigurationError, HedgerowError
+from common.errors import HedgerowError
 from common.lifecycle import calm_collector, stop_on_signals, stop_with_parent
+from common.partition import parse_shards
 from common.telemetry import configure_logging
 from shard_worker.worker import Worker
 
@@ -73,23 +74,6 @@ async def _serve(
         async with Worker.connect(settings, name, shards, folders, num_shards) as worker:
             calm_collector()
             await worker.run(stopped)
-
-
-def parse_shards(text: str) -> tuple[int, ...]:
-    """Read `0,1` or `0-3,6`.
-
-    Raises:
-        ConfigurationError: it is not written so, or names a shard twice.
-    """
-    shards: list[int] = []
-    for part in text.split(","):
-        first, dash, last = part.strip().partition("-")
-        if not first.isdecimal() or (dash and not last.isdecimal()):
-            raise ConfigurationError(f"--shards: {part.strip()!r} is not a number or a range")
-        shards.extend(range(int(first), int(last if dash else first) + 1))
-    if len(set(shards)) != len(shards) or not shards:
-        raise ConfigurationError(f"--shards: {text!r} names a shard twice, or none")
-    return tuple(shards)
 
 
 def import_path() -> tuple[str, ...]:

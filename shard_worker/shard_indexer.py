@@ -16,12 +16,14 @@ import structlog
 
 from common.collection import Collection
 from common.errors import WireError
+from common.folder_lock import FolderLock
 from common.log import Op, position, unpack_op
+from common.snapshot import STORE
 from shard_worker.ballast import balance
 from shard_worker.changes import Changes
-from shard_worker.folder_lock import FolderLock
 from shard_worker.shard_report import MAX_FIRST_IDS, CollectionReport, ShardState
 from shard_worker.store import Store
+from shard_worker.store_copy import StoreCopy, link_index
 from shard_worker.term_statistics import collect, pack
 from shard_worker.text_index import TextIndex, TextIndexError, TextIndexWriter
 
@@ -63,7 +65,7 @@ class ShardIndexer:
         self._reports: dict[str, CollectionReport] = {}
         self._lock = FolderLock(folder, lock_wait_s)
         try:
-            self._store = Store.open(folder / "store.sqlite")
+            self._store = Store.open(folder / STORE)
             self._remove_orphans()
         except BaseException:
             self._lock.release()
@@ -148,6 +150,16 @@ class ShardIndexer:
         except TextIndexError:
             return b""
         return pack(collect(index))
+
+    def freeze(self, folder: Path) -> StoreCopy:
+        """Begin a copy of the shard as it is now, in an empty folder on the same file system.
+
+        The indexes are linked at once; the store follows in a thread.
+        """
+        for uid in self._store.collections():
+            if (self._folder / uid).is_dir():
+                link_index(self._folder / uid, folder / uid)
+        return StoreCopy(self._folder / STORE, folder / STORE)
 
     def _read(self, ops: Iterable[bytes]) -> Iterator[Op]:
         for op in ops:

@@ -17,6 +17,7 @@ from common.errors import ConfigurationError
 from common.heartbeat import Heartbeat
 from common.keys import Keys
 from common.link import Handshake, Link
+from common.log import ShardLog
 from common.registry import Registry
 from common.server_clock import ServerClock, keep_clock, read_clock
 from common.tasks import end
@@ -32,10 +33,12 @@ from shard_worker.lanes.quarantine import Quarantine
 from shard_worker.ledger import Ledger
 from shard_worker.pull_order import PullOrder
 from shard_worker.ranking import enrich_hooks
+from shard_worker.recovery import lost_shards, restore_shards, revive_definitions
 from shard_worker.replier import Replier
 from shard_worker.search_service import SearchService
 from shard_worker.shard_state import ShardStates
 from shard_worker.shard_stores import ShardStores
+from shard_worker.snapshots import Snapshots
 from shard_worker.vital_signs import VitalSigns
 from shard_worker.wiring import indexer_lane, scorer_lane, thread_lane
 
@@ -54,6 +57,7 @@ class Worker:
         shards: tuple[int, ...],
         import_path: tuple[str, ...],
         control: Control,
+        num_shards: int,
     ) -> None:
         """Wire the parts; `run` starts them.
 
@@ -63,6 +67,7 @@ class Worker:
             shards: which shards it serves.
             import_path: folders in which users' functions are looked for.
             control: the connection for all that is not on the hot path.
+            num_shards: shards in the cluster.
 
         Raises:
             ConfigurationError: a rank profile names a function that cannot be used.
@@ -71,6 +76,8 @@ class Worker:
         self.id = worker_id
         self._settings = settings
         self._shards = shards
+        self._num_shards = num_shards
+        self._log = ShardLog(control, keys)
         self._registry = Registry(control, keys)
         self._clock = ServerClock()
         self._counters = Counters()
@@ -88,8 +95,12 @@ class Worker:
             on_state=self._states.take,
             counters=self._counters,
             on_withheld=self._withhold,
+            snapshot_position=self._snapshot_position,
         )
-        self._jobs = Jobs(control, keys, self._applier, self._indexer, shards, settings)
+        self._snapshots = Snapshots(control, keys, self._applier, self._indexer, shards, settings)
+        self._jobs = Jobs(
+            control, keys, self._applier, self._indexer, shards, settings, self._snapshots
+        )
         self._vital_signs = VitalSigns(self._registry, self._heartbeat, tuning.heartbeat_interval_s)
         self._reply_link = Link(
             Endpoint.of(settings.redis),
@@ -178,7 +189,7 @@ class Worker:
                 raise ConfigurationError(
                     f"--shards: {outside[0]} is not one of the cluster's 0 to {cluster - 1}"
                 )
-            yield cls(settings, worker_id, shards, import_path, control)
+            yield cls(settings, worker_id, shards, import_path, control, cluster)
         finally:
             await control.close()
 
@@ -190,11 +201,12 @@ class Worker:
             started.push_async_callback(self._cancel_listener.close)
             await self._cancel_listener.start(START_TIMEOUT_S)
             started.push_async_callback(self._threads.close, 0.0)
+            started.push_async_callback(self._snapshots.threads.close, 0.0)
             for lane in (self._scorers, self._indexer):
                 await lane.start()
                 started.push_async_callback(lane.close, 0.0)
             # Before any request: until the shards are open nobody knows what they hold.
-            await self._applier.open()
+            await self._open_shards()
             self._stores.open()
             started.callback(self._stores.close)
             async with asyncio.TaskGroup() as group:
@@ -213,6 +225,19 @@ class Worker:
                 await stop.wait()
                 await self._drain(heartbeat, writers, watchers)
         log.info("stopped", worker=self.id)
+
+    async def _open_shards(self) -> None:
+        """Open the shards, those first restored that start with nothing."""
+        if self._snapshots.store is not None:
+            await self._snapshots.open()
+            await restore_shards(
+                *(self._log, self._snapshots.store, self._snapshots.threads),
+                *(self._shards, self._num_shards, self._settings),
+            )
+        lost = await lost_shards(self._log, self._shards)
+        await self._applier.open()
+        states = [self._applier.states[shard] for shard in sorted(lost)]
+        await revive_definitions(self._registry, states, self._num_shards)
 
     async def _drain(
         self,
@@ -237,6 +262,9 @@ class Worker:
         # 4. Stores, threads and links go last, by the exit stack of `run`: all of the above needed
         #    them. A thread that hangs does not hold up the exit.
         await end(watchers, drain_s)
+
+    def _snapshot_position(self, shard: int) -> str | None:
+        return self._snapshots.position(shard)
 
     def _withhold(self, shards: frozenset[int]) -> None:
         """Leave requests to these shards to replicas that have all of the log, so far."""

@@ -33,6 +33,18 @@ COMMANDS: Final = {
         "gateway.cli.status:status",
         "Show shards, workers, documents, breakers, backlog and quarantine.",
     ),
+    "snapshot create": (
+        "gateway.cli.snapshot:create",
+        "Have a snapshot of every shard made now, and wait until each is complete.",
+    ),
+    "snapshot list": (
+        "gateway.cli.snapshot:list_",
+        "List the complete snapshots of each shard, newest first.",
+    ),
+    "snapshot restore": (
+        "gateway.cli.snapshot:restore_",
+        "Fetch shards from snapshots into a data folder that no worker uses, or verify them.",
+    ),
     "eval": (
         "gateway.cli.eval:evaluate",
         "Measure the quality of a collection's ranking against judged queries.",
@@ -49,16 +61,18 @@ class LazyCommands(TyperGroup):
 
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 - the framework's signature
         """Return the names in the order in which a newcomer meets them."""
-        return list(COMMANDS)
+        return list(dict.fromkeys(name.partition(" ")[0] for name in COMMANDS))
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002 - as above
-        """Import one command; None when there is no such command."""
-        if cmd_name not in COMMANDS:
-            return None
-        module, _, function = COMMANDS[cmd_name][0].partition(":")
-        alone = typer.Typer(add_completion=False)
-        alone.command(cmd_name)(getattr(import_module(module), function))
-        return typer.main.get_command(alone)
+        """Import one command, or all of a group; None when there is no such command."""
+        alone = typer.Typer(add_completion=False, no_args_is_help=True)
+        if cmd_name in COMMANDS:
+            alone.command(cmd_name)(_function(cmd_name))
+            return typer.main.get_command(alone)
+        names = [name for name in COMMANDS if name.startswith(f"{cmd_name} ")]
+        for name in names:
+            alone.command(name.partition(" ")[2])(_function(name))
+        return typer.main.get_command(alone) if names else None
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """List the commands without loading them."""
@@ -70,6 +84,11 @@ class LazyCommands(TyperGroup):
             commands={name: TyperCommand(name, help=line) for name, (_, line) in COMMANDS.items()},
         )
         listing.format_help(ctx, formatter)
+
+
+def _function(name: str) -> Any:
+    module, _, function = COMMANDS[name][0].partition(":")
+    return getattr(import_module(module), function)
 
 
 app = typer.Typer(

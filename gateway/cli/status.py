@@ -39,6 +39,8 @@ def status_view(found: Mapping[str, Any]) -> RenderableType:
         parts += [Text(), _workers(found["workers"])]
     if found.get("collections"):
         parts += [Text(), _collections(found["collections"])]
+    if any(one["id"] or one["error"] for one in found.get("snapshots", ())):
+        parts += [Text(), _snapshots(found["snapshots"])]
     if found.get("quarantine"):
         parts += [Text(), _quarantine(found["quarantine"])]
     return Group(*parts)
@@ -148,9 +150,33 @@ def _standing(statistics: Mapping[str, Any]) -> str:
     return f"of {num_shards} shards, {current}, {spread}"
 
 
-def _time_of_day(instant_ms: int) -> str:
+def _snapshots(snapshots: Iterable[Mapping[str, Any]]) -> Table:
+    numbers = ("shard", "documents", "bytes", "log kept")
+    table = _table(
+        "shard", "snapshot", "documents", "bytes", "log kept", "last failure", right=numbers
+    )
+    for one in snapshots:
+        has_any = one["made_at_ms"] is not None
+        failure = folded(one["error"])
+        failure.stylize("red")
+        table.add_row(
+            str(one["shard"]),
+            plain(_time(one["made_at_ms"], "%Y-%m-%d %H:%M:%S") if has_any else "none"),
+            f"{one['documents']:,}" if has_any else "",
+            f"{one['bytes']:,}" if has_any else "",
+            f"{one['log_kept']:,}",
+            failure,
+        )
+    return table
+
+
+def _time(instant_ms: int, form: str) -> str:
     """Write when it is, in this machine's time zone."""
-    return datetime.fromtimestamp(instant_ms / 1000, UTC).astimezone().strftime("%H:%M:%S")
+    return datetime.fromtimestamp(instant_ms / 1000, UTC).astimezone().strftime(form)
+
+
+def _time_of_day(instant_ms: int) -> str:
+    return _time(instant_ms, "%H:%M:%S")
 
 
 def _quarantine(entries: Iterable[Mapping[str, Any]]) -> Table:

@@ -41,6 +41,13 @@ class DocumentsPort(Protocol):
         """Remove one document."""
 
 
+class SnapshotsPort(Protocol):
+    """Snapshots of the shards."""
+
+    async def create(self) -> dict[str, Any]:
+        """Ask for one of every shard."""
+
+
 class GatewayPort(Protocol):
     """The gateway as the routes see it."""
 
@@ -51,6 +58,10 @@ class GatewayPort(Protocol):
     @property
     def documents(self) -> DocumentsPort:
         """The write path."""
+
+    @property
+    def snapshots(self) -> SnapshotsPort:
+        """Snapshots of the shards."""
 
     @property
     def is_ready(self) -> bool:

@@ -197,6 +197,16 @@ class BreakerBody(_Shape):
     state: Literal["forced_open", "disabled", "closed"]
 
 
+class SnapshotAnswer(_Shape):
+    """When snapshots were asked for."""
+
+    wanted_at_ms: int = Field(
+        description="A shard has its snapshot once `snapshots[].made_at_ms` in the status is not "
+        "before this."
+    )
+    shards: int = Field(description="How many snapshots there will be.")
+
+
 _REASONS: Final = {
     400: "The request cannot be used; names the field and the reason",
     401: "The bearer token is missing or wrong",
@@ -215,6 +225,7 @@ MODELS: Final[tuple[type[BaseModel], ...]] = (
     CollectionsAnswer,
     CollectionBody,
     BreakerBody,
+    SnapshotAnswer,
     StatusAnswer,
 )
 

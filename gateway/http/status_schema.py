@@ -166,6 +166,21 @@ class QuarantinedQuery(_Shape):
     worker: str
 
 
+class SnapshotStatus(_Shape):
+    """The newest snapshot of one shard; null where there is none."""
+
+    shard: int
+    id: str | None = Field(description="Its name on the target.")
+    position: str | None = Field(description="The last log entry that is in it.")
+    made_at_ms: int | None = Field(description="When it was begun, in ms since 1970 by Redis.")
+    documents: int | None
+    bytes: int | None
+    log_kept: int = Field(description="Applied log entries that are kept for the next one.")
+    is_running: bool = Field(description="Whether one is being made.")
+    failed_at_ms: int | None = Field(description="When the last attempt failed, if it did.")
+    error: str = Field(description="Why.")
+
+
 class RedisStatus(_Shape):
     """The server; all but `connected` is null when it does not answer."""
 
@@ -226,5 +241,6 @@ class StatusAnswer(_Shape):
     workers: list[WorkerStatus]
     collections: list[CollectionStatus]
     quarantine: list[QuarantinedQuery]
+    snapshots: list[SnapshotStatus] = Field(description="Empty when Redis does not answer.")
     redis: RedisStatus
     gateway: GatewayStatus

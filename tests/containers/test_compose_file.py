@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from common.config import Settings
-from shard_worker.main import parse_shards
+from common.partition import parse_shards
 from tests.containers.compose_cluster import ROOT, SERVICES, WORKERS
 from tests.containers.conftest import IMAGES
 

@@ -317,3 +317,52 @@ async def test_counts_of_collections_that_are_gone_are_forgotten(redis: Redis) -
     await redis.registry.forget_counts(0, ["held"])
     counts = await redis.registry.document_counts_of([defined.uid, "held", "gone"])
     assert counts == {defined.uid: {0: 5, 1: 5}, "held": {0: 5, 1: 5}, "gone": {1: 5}}
+
+
+async def test_a_log_goes_on_after_a_position(redis: Redis) -> None:
+    """What is appended comes after it, in a log that is lost, one that is behind, and no other."""
+    ahead = "9999999999999-7"
+    for shard in (0, 1):
+        if shard == 1:
+            await redis.log.append(shard, b"op")
+        assert await redis.log.newest(shard) != ahead
+        assert await redis.log.gap(shard, "less", "5-0") is None
+        assert await redis.log.continue_after(shard, ahead)
+        # What only a replica that is so far ahead has, nobody else can get from here.
+        assert await redis.log.gap(shard, "less", "5-0") == ahead
+        assert await redis.log.newest(shard) == ahead
+        appended = await redis.log.append(shard, b"new")
+        assert position(appended.id) > position(ahead)
+        assert [one.op for one in await redis.log.read(shard, ahead, 1000)] == [b"new"]
+        assert not await redis.log.continue_after(shard, ahead)
+        assert not await redis.log.continue_after(shard, "5-0")
+        assert await redis.log.newest(shard) == appended.id
+    first, _ = await redis.log.append_many([(2, b"op")] * 2)
+    assert not await redis.log.continue_after(2, first.id)
+    assert await redis.log.trimmed(2) == START
+
+
+async def test_replicas_that_know_less_take_nothing_back(redis: Redis) -> None:
+    """A trim by an older snapshot removes nothing, and leaves the mark and the count alone."""
+    ids = [one.id for one in await redis.log.append_many([(0, b"op")] * 10)]
+    assert await redis.log.length(0) == 10
+    await redis.log.trim_to(0, START, kept=(6, ids[5]))
+    assert await redis.log.length(0) == 4
+    assert await redis.log.trim_to(0, ids[3], kept=(4, ids[7])) == 4
+    assert await redis.log.length(0) == 2
+    assert await redis.log.trim_to(0, ids[1], kept=(8, ids[9])) == 0
+    assert (await redis.log.trimmed(0), await redis.log.length(0)) == (ids[3], 2)
+    # One that was not yet told how far the others are: what it removes is no longer kept.
+    assert await redis.log.trim_to(0, ids[4], kept=(1, ids[5])) == 1
+    assert await redis.log.length(0) == 2
+    # Snapshots were switched off: all that is left waits again.
+    await redis.log.trim_to(0, ids[4])
+    assert await redis.log.length(0) == 5
+
+
+async def test_ids_are_read_up_to_a_position(redis: Redis) -> None:
+    """All ids up to a position are given, however many there are."""
+    ids = [one.id for one in await redis.log.append_many([(0, b"op")] * 450)]
+    for last in (0, 199, 200, 201, 449):
+        assert await redis.log.ids(0, ids[last]) == ids[: last + 1]
+    assert await redis.log.ids(1, ids[0]) == []

@@ -99,12 +99,29 @@ class FakeDocuments:
         self.deleted.append((collection, document_id, wait))
 
 
+class FakeSnapshots:
+    """Takes requests for snapshots, which the status then shows as the script says."""
+
+    def __init__(self) -> None:
+        self.error: Exception | None = None
+        self.statuses: list[list[dict[str, Any]]] = []
+        self.num_asked = 0
+
+    async def create(self) -> dict[str, Any]:
+        """Take a request, or raise `error`."""
+        if self.error is not None:
+            raise self.error
+        self.num_asked += 1
+        return {"wanted_at_ms": 1000, "shards": 2}
+
+
 class FakeGateway:
     """Answers each search with `answer`, which may be an error to raise."""
 
     def __init__(self) -> None:
         self.collections = FakeCollections()
         self.documents = FakeDocuments()
+        self.snapshots = FakeSnapshots()
         self.is_ready = True
         self.answer: SearchResult | Exception = make_result()
         self.document: dict[str, Any] | Exception = {"id": "a/b", "title": "t"}
@@ -119,8 +136,11 @@ class FakeGateway:
         return self.answer
 
     async def status(self) -> dict[str, Any]:
-        """Say what little there is."""
-        return {"shards": [], "workers": [], "redis": {"connected": True}}
+        """Say what little there is; of the snapshots what comes next in the script."""
+        statuses = self.snapshots.statuses
+        snapshots = statuses.pop(0) if len(statuses) > 1 else next(iter(statuses), [])
+        redis = {"connected": True}
+        return {"shards": [], "workers": [], "snapshots": snapshots, "redis": redis}
 
     async def get_document(
         self, collection: str, document_id: str, deadline_ms: float

@@ -148,3 +148,21 @@ def test_redis_away_is_shown(command: CommandLine, monkeypatch: pytest.MonkeyPat
     away = {"connected": False, "name": None, "version": None, "pid": None}
     monkeypatch.setitem(STATUS, "redis", away)
     assert "Redis does not answer" in command.run("status").out.splitlines()[0]
+
+
+def test_snapshots_are_shown_where_there_are_some(
+    command: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When each was made, how much the log keeps for the next, and why there is none."""
+    made = {"id": "s", "made_at_ms": int(UNTIL.timestamp() * 1000), "documents": 1750}
+    none: dict[str, Any] = {"id": None, "made_at_ms": None, "documents": None, "bytes": None}
+    snapshots = [
+        {"shard": 0, **made, "bytes": 4096, "log_kept": 3, "error": ""},
+        {"shard": 1, **none, "log_kept": 12_000, "error": "the disk is full"},
+    ]
+    monkeypatch.setitem(STATUS, "snapshots", snapshots)
+    words = " ".join(command.run("status").out.split())
+    assert "0 2026-01-02 12:34:56 1,750 4,096 3" in words
+    assert "1 none 12,000 the disk is full" in words
+    monkeypatch.setitem(STATUS, "snapshots", [{"shard": 0, **none, "log_kept": 0, "error": ""}])
+    assert "log kept" not in command.run("status").out

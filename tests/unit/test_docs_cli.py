@@ -21,7 +21,11 @@ GROUP: Any = typer.main.get_command(app)
 
 def parameters(name: str) -> list[Any]:
     """Return the arguments and options of a command."""
-    found: list[Any] = GROUP.get_command(None, name).params
+    first, _, second = name.partition(" ")
+    command = GROUP.get_command(None, first)
+    if second:
+        command = command.get_command(None, second)
+    found: list[Any] = command.params
     return found
 
 
@@ -66,7 +70,7 @@ def render() -> dict[str, str]:
         "commands": doc_blocks.table(
             ("command", "what it does"),
             [
-                (f"[`gateway {name}`](#gateway-{name})", line)
+                (f"[`gateway {name}`](#gateway-{name.replace(' ', '-')})", line)
                 for name, (_, line) in COMMANDS.items()
             ],
         )
@@ -106,7 +110,8 @@ def commands_shown() -> list[str]:
 def test_examples_use_options_that_there_are(line: str) -> None:
     """Each example names a command and only options that this command has."""
     words = line.split()
-    known = {flag for parameter in parameters(words[1]) for flag in parameter.opts}
+    name = words[1] if words[1] in COMMANDS else " ".join(words[1:3])
+    known = {flag for parameter in parameters(name) for flag in parameter.opts}
     used = {word.partition("=")[0] for word in words[2:] if re.match(r"--?[a-z]", word)}
     assert used <= known
 

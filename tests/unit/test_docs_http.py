@@ -36,6 +36,7 @@ TABLES = {
     "load answer": "LoadAnswer",
     "status": "StatusAnswer",
     "breaker": "BreakerBody",
+    "snapshot answer": "SnapshotAnswer",
 }
 PROBLEM_MEDIA_TYPE = "application/problem+json"
 

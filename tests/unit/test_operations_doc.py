@@ -66,7 +66,7 @@ def test_every_setting_that_is_named_exists() -> None:
     """Each `group.setting` in the text is one of common/config.py."""
     groups = Settings.model_fields
     for group, setting in re.findall(
-        r"`(redis|gateway|worker|limits|breaker|admission)\.(\w+)`", OPERATIONS
+        r"`(redis|gateway|worker|limits|breaker|admission|snapshots)\.(\w+)`", OPERATIONS
     ):
         if setting == "conf":  # redis.conf, the file
             continue

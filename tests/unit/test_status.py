@@ -10,6 +10,7 @@ from common.config_tail import AdmissionSettings
 from common.control import ServerInfo
 from common.heartbeat import Heartbeat
 from common.registry import Registry
+from common.snapshot_board import SnapshotFacts, SnapshotStanding
 from common.statistics_board import Standing, label_of, version_of
 from common.telemetry import LagWatch
 from gateway.admission import Admission
@@ -87,6 +88,12 @@ def status_of(
         now=0.1,
         now_ms=1000,
         names={"u": "films"},
+        snapshots={
+            0: SnapshotStanding(SnapshotFacts("s", "5-0", 7, 3, 99), 6, 1, False, "", 0, 4),
+            1: SnapshotStanding(None, 6, 1, True, "no room", 6),
+        }
+        if server
+        else {},
         gateway={
             "id": "g",
             "version": "1",

@@ -1,0 +1,64 @@
+"""What is done to a log in one step, so that nobody sees half of it: Lua, run by the server.
+
+Keys are the log and the hash that says how far it is trimmed (`Keys.trimmed`).
+"""
+
+_IS_BEFORE = """
+local function is_before(a, b)
+    local a_ms, a_number = string.match(a, '^(%d+)%-(%d+)$')
+    local b_ms, b_number = string.match(b, '^(%d+)%-(%d+)$')
+    if not a_ms or not b_ms then return false end
+    if a_ms ~= b_ms then return tonumber(a_ms) < tonumber(b_ms) end
+    return tonumber(a_number) < tonumber(b_number)
+end
+"""
+
+# Remove entries, unless a replica that knew of a newer snapshot has removed more, and count those
+# that all have applied and that stay for the next snapshot. A replica that was not told yet how far
+# the others are counts too few; then what is stored stands, less what has gone.
+TRIM = (
+    _IS_BEFORE
+    + """
+local known = redis.call('HMGET', KEYS[1], 'position', 'kept', 'kept_to')
+if known[1] and is_before(ARGV[1], known[1]) then return 0 end
+redis.call('HSET', KEYS[1], 'position', ARGV[1])
+if ARGV[3] == '1' then redis.call('HSET', KEYS[1], 'documents', 1) end
+local removed = redis.call('XTRIM', KEYS[2], 'MINID', ARGV[2])
+if ARGV[4] ~= '' then
+    local kept, kept_to = tonumber(ARGV[4]), ARGV[5]
+    if known[3] and is_before(kept_to, known[3]) then
+        kept, kept_to = math.max(0, tonumber(known[2] or 0) - removed), known[3]
+    end
+    redis.call('HSET', KEYS[1], 'kept', kept, 'kept_to', kept_to)
+else
+    redis.call('HDEL', KEYS[1], 'kept', 'kept_to')
+end
+return removed
+"""
+)
+
+# The ids alone of what a log holds between two positions: bodies need not leave the server.
+IDS = """
+local ids = {}
+for i, entry in ipairs(redis.call('XRANGE', KEYS[1], ARGV[1], ARGV[2], 'COUNT', ARGV[3])) do
+    ids[i] = entry[1]
+end
+return ids
+"""
+
+# Have a log go on after a replica's position. If it has lost what came before (it is then neither
+# in the log nor said to be trimmed), that counts as trimmed: others that have less cannot get it.
+# What is added at a position and taken away again leaves its id behind; ids only grow.
+CONTINUE = (
+    _IS_BEFORE
+    + """
+local trimmed = redis.call('HGET', KEYS[2], 'position')
+if (not trimmed or is_before(trimmed, ARGV[1]))
+        and #redis.call('XRANGE', KEYS[1], ARGV[1], ARGV[1]) == 0 then
+    redis.call('HSET', KEYS[2], 'position', ARGV[1], 'documents', 1)
+end
+local added = redis.pcall('XADD', KEYS[1], ARGV[1], ARGV[2], '')
+if type(added) == 'string' then redis.call('XDEL', KEYS[1], added) return 1 end
+return 0
+"""
+)

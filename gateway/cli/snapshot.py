@@ -1,0 +1,224 @@
+"""`gateway snapshot create|list|restore`: copies of whole shards, and how they come back."""
+
+import contextlib
+import os
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+from pydantic_core import to_json
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from common.config import load_settings
+from common.errors import ConfigurationError, HedgerowError, NotFoundError, UnavailableError
+from common.partition import parse_shards
+from common.snapshot import Manifest
+from common.snapshot_restore import has_store, restore
+from common.snapshot_store import SnapshotStore
+from gateway.claims import lock_folder
+from gateway.cli import options
+from gateway.cli.options import DEFAULT_URL, Token, Url
+from gateway.cli.render import folded, plain
+
+POLL_S: Final = 0.25
+
+Source = Annotated[
+    str | None,
+    typer.Option(
+        "--from",
+        metavar="URL",
+        help="Folder or fsspec URL where the snapshots are.",
+        show_default="the setting snapshots.url",
+    ),
+]
+Prefix = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TEXT", help="Whose snapshots.", show_default="the setting redis.key_prefix"
+    ),
+]
+Shards = Annotated[
+    str | None,
+    typer.Option(
+        metavar="N[,N…]", help="Shards, as in 0,1 or 0-3.", show_default="all that there are"
+    ),
+]
+
+
+def create(
+    timeout: Annotated[
+        str, typer.Option(metavar="DURATION", help="Longest wait, as in 90s.")
+    ] = "600s",
+    url: Url = DEFAULT_URL,
+    token: Token = None,
+) -> None:
+    """Have a snapshot of every shard made now, and wait until each is complete."""
+    give_up_at = time.monotonic() + options.parse_duration_ms(timeout) / 1000
+    with options.connect(url, token) as client, _progress() as progress:
+        asked = client.create_snapshots()
+        task = progress.add_task("snapshots", total=asked["shards"])
+        while True:
+            found: list[dict[str, Any]] = client.status()["snapshots"]
+            made = [one for one in found if (one["made_at_ms"] or 0) >= asked["wanted_at_ms"]]
+            progress.update(task, completed=len(made))
+            if len(made) == asked["shards"]:
+                break
+            for one in found:
+                if one not in made and (one["failed_at_ms"] or 0) >= asked["wanted_at_ms"]:
+                    raise HedgerowError(f"shard {one['shard']}: no snapshot: {one['error']}")
+            if time.monotonic() >= give_up_at:
+                missing = sorted({*range(asked["shards"])} - {one["shard"] for one in made})
+                raise UnavailableError(
+                    f"after {timeout} there is no snapshot of shards "
+                    f"{', '.join(map(str, missing))}; they are still wanted"
+                )
+            time.sleep(POLL_S)
+    _print_table((one["shard"], one) for one in made)
+
+
+def list_(
+    source: Source = None,
+    prefix: Prefix = None,
+    shards: Shards = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print them as JSON.")] = False,
+) -> None:
+    """List the complete snapshots of each shard, newest first."""
+    store = _store(source, prefix)
+    found = [one for shard in _shards(store, shards) for one in store.manifests(shard)]
+    if as_json:
+        sys.stdout.write(to_json([_facts(one) for one in found], indent=2).decode() + "\n")
+    elif found:
+        _print_table((one.shard, _facts(one)) for one in found)
+    else:
+        sys.stdout.write(f"there are no snapshots in {store.place}\n")
+
+
+def restore_(
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Data folder to restore into; the shards must not be in it yet."
+        ),
+    ] = None,
+    shards: Shards = None,
+    at: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ID",
+            help="Newest that is not younger than this id, or the beginning of one, such as "
+            "20260131T12.",
+            show_default="newest",
+        ),
+    ] = None,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Restore nothing; read and compare every file.")
+    ] = False,
+    source: Source = None,
+    prefix: Prefix = None,
+) -> None:
+    """Fetch shards from snapshots into a data folder that no worker uses, or verify them."""
+    if (data is None) is not verify:
+        raise typer.BadParameter("give either --data or --verify")
+    store = _store(source, prefix)
+    chosen = [_choose(store, shard, at) for shard in _shards(store, shards)]
+    if not chosen:
+        raise NotFoundError(f"there are no snapshots in {store.place}")
+    with contextlib.ExitStack() as opened:
+        if data is not None:
+            _claim(data, chosen, opened)
+        progress = opened.enter_context(_progress())
+        for one in progress.track(chosen, description="verifying" if verify else "restoring"):
+            if data is None:
+                store.verify(one)
+            else:
+                restore(store, one, data, lock_wait_s=0.0)
+    _print_table((one.shard, _facts(one)) for one in chosen)
+
+
+def _store(source: str | None, prefix: str | None) -> SnapshotStore:
+    settings = load_settings()
+    url = source or settings.snapshots.url
+    if not url:
+        raise ConfigurationError("snapshots.url is not set; set it, or name the place with --from")
+    return SnapshotStore(url, prefix or settings.redis.key_prefix)
+
+
+def _shards(store: SnapshotStore, text: str | None) -> Iterable[int]:
+    return store.shards() if text is None else parse_shards(text)
+
+
+def _choose(store: SnapshotStore, shard: int, at: str | None) -> Manifest:
+    """The newest snapshot of a shard that fits."""
+    for one in store.manifests(shard):
+        if at is None or one.id <= at or one.id.startswith(at):
+            return one
+    when = f" up to {at}" if at else ""
+    raise NotFoundError(f"there is no complete snapshot of shard {shard}{when} in {store.place}")
+
+
+def _claim(data: Path, chosen: Iterable[Manifest], opened: contextlib.ExitStack) -> None:
+    """Make sure that nothing is overwritten, and that no `gateway up` has the folder."""
+    for one in chosen:
+        if has_store(data, one.shard):
+            raise ConfigurationError(
+                f"--data {data}: shard {one.shard} is there already; "
+                f"move {data / 'shards' / str(one.shard)} away first"
+            )
+    try:
+        data.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(f"--data {data}: {error.strerror}") from error
+    opened.callback(os.close, lock_folder(data))
+
+
+def _facts(one: Manifest) -> dict[str, Any]:
+    return {
+        "shard": one.shard,
+        "id": one.id,
+        "made_at_ms": one.made_at_ms,
+        "position": one.position,
+        "documents": one.documents,
+        "bytes": one.num_bytes,
+        "num_shards": one.num_shards,
+        "version": one.version,
+        "collections": {item.name or item.uid: item.documents for item in one.collections},
+    }
+
+
+def _print_table(rows: Iterable[tuple[int, Mapping[str, Any]]]) -> None:
+    table = Table(box=None, pad_edge=False, show_edge=False, padding=(0, 2, 0, 0))
+    for column in ("shard", "made at", "documents", "bytes", "position", "id"):
+        justify: Any = "right" if column in {"shard", "documents", "bytes"} else "left"
+        table.add_column(column, justify=justify, overflow="fold")
+    table.header_style = "dim"
+    for shard, one in sorted(rows, key=lambda row: row[0]):
+        made_at = datetime.fromtimestamp(one["made_at_ms"] / 1000, UTC)
+        table.add_row(
+            str(shard),
+            f"{made_at.astimezone():%Y-%m-%d %H:%M:%S}",
+            f"{one['documents']:,}",
+            f"{one['bytes']:,}",
+            plain(one["position"]),
+            folded(one["id"]),
+        )
+    Console().print(table)
+
+
+@contextlib.contextmanager
+def _progress() -> Iterator[Progress]:
+    console = Console(stderr=True)
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed:.0f} of {task.total:.0f} shards"),
+        TimeElapsedColumn(),
+        console=console,
+        disable=not console.is_terminal,
+    ) as progress:
+        yield progress

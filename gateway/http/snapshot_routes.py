@@ -1,0 +1,24 @@
+"""Asking for snapshots."""
+
+from fastapi import APIRouter, Response
+
+from gateway.http.ports import GatewayPort
+from gateway.http.problems import json_response
+from gateway.http.schema import SnapshotAnswer, answers
+
+
+def snapshot_routes(gateway: GatewayPort) -> APIRouter:
+    """Make the route by which operators ask for snapshots."""
+    router = APIRouter()
+
+    @router.post(
+        "/v1/snapshots",
+        summary="Ask the workers for a snapshot of every shard",
+        responses=answers(202, SnapshotAnswer, 400, 503),
+        response_class=Response,
+        status_code=202,
+    )
+    async def create() -> Response:
+        return json_response(await gateway.snapshots.create(), 202)
+
+    return router

@@ -1,0 +1,439 @@
+"""Snapshots of a cluster of real workers, and what comes back from them."""
+
+import asyncio
+import json
+import shutil
+import signal
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from common.control import connect
+from common.errors import HedgerowError
+from common.keys import Keys
+from common.log import ShardLog
+from common.snapshot_board import SnapshotBoard, SnapshotFacts
+from common.snapshot_store import SnapshotStore
+from gateway.service import Gateway
+from tests.integration.cluster import Cluster, ask, gateway_to, load, running_cluster
+from tests.servers import RedisServer, running_server
+from tests.waiting import until
+
+pytestmark = pytest.mark.integration
+
+NUM_SHARDS = 2
+PREFIX = "hedgerow"
+
+
+@pytest.fixture
+def server() -> Iterator[RedisServer]:
+    """A server of this test's own, which forgets everything when it is stopped."""
+    with tempfile.TemporaryDirectory() as folder, running_server(Path(folder)) as started:
+        yield started
+
+
+@pytest.fixture
+def cluster(server: RedisServer, tmp_path: Path) -> Iterator[Cluster]:
+    """Two workers with a shard each, whose snapshots are made by command."""
+    environment = {
+        "HEDGEROW_SNAPSHOTS__URL": str(tmp_path / "snapshots"),
+        "HEDGEROW_SNAPSHOTS__INTERVAL_S": "0",
+    }
+    with running_cluster(
+        server, tmp_path, num_shards=NUM_SHARDS, environment=environment
+    ) as running:
+        yield running
+
+
+@asynccontextmanager
+async def boarding(server: RedisServer) -> AsyncIterator[tuple[SnapshotBoard, ShardLog]]:
+    """What Redis knows of the snapshots and logs."""
+    settings = Cluster(server, Path()).settings.redis
+    control = await connect(settings)
+    try:
+        yield SnapshotBoard(control, Keys(PREFIX)), ShardLog(control, Keys(PREFIX))
+    finally:
+        await control.close()
+
+
+async def make_snapshots(server: RedisServer, num_shards: int) -> dict[int, SnapshotFacts]:
+    """Ask for a snapshot of every shard, and wait until each is complete."""
+    async with boarding(server) as (board, _):
+        asked_at_ms = await board.want(range(num_shards))
+
+        async def newest() -> dict[int, SnapshotFacts]:
+            standing = await board.standing(range(num_shards))
+            return {shard: one.newest for shard, one in standing.items() if one.newest}
+
+        async def are_made() -> bool:
+            found = await newest()
+            return len(found) == num_shards and all(
+                one.made_at_ms >= asked_at_ms for one in found.values()
+            )
+
+        await until(are_made, 30)
+        return await newest()
+
+
+def documents(first: int, last: int) -> list[dict[str, Any]]:
+    """Documents with a word that all have and one of their own."""
+    return [{"id": f"d{n}", "text": f"common word{n}"} for n in range(first, last)]
+
+
+async def found(gateway: Gateway, query: str = "common") -> set[str]:
+    """The ids of all that match, with full coverage."""
+    result = await ask(gateway, "books", query, k=1000, deadline_ms=5000.0)
+    assert result.coverage.fraction == 1.0, result.coverage
+    assert all(hit.fields for hit in result.hits)
+    return {hit.id for hit in result.hits}
+
+
+def ids(first: int, last: int) -> set[str]:
+    """The ids of `documents`."""
+    return {one["id"] for one in documents(first, last)}
+
+
+def lose_disks(cluster: Cluster) -> None:
+    """Kill every worker, and remove its data folder."""
+    for worker in list(cluster.workers):
+        cluster.kill(worker)
+        shutil.rmtree(cluster.data(worker))
+
+
+def restart(cluster: Cluster) -> None:
+    """Start every worker anew."""
+    for worker in range(cluster.num_workers):
+        cluster.start(worker)
+
+
+async def test_lost_disks_come_back_with_every_document(cluster: Cluster) -> None:
+    """With Redis kept, what was written after the snapshot is in the log: nothing is missing."""
+    async with gateway_to(cluster) as gateway:
+        await load(gateway, "books", documents(0, 200))
+        made = await make_snapshots(cluster.server, NUM_SHARDS)
+        assert sum(one.documents for one in made.values()) == 200
+        await load(gateway, "books", documents(150, 260))
+        await gateway.documents.delete("books", "d3")
+    lose_disks(cluster)
+    restart(cluster)
+    expected = ids(0, 260) - {"d3"}
+    async with gateway_to(cluster) as gateway:
+        await until(lambda: is_found(gateway, expected), 20)
+        await load(gateway, "books", documents(260, 270))
+        assert await found(gateway) == expected | ids(260, 270)
+
+
+async def is_found(gateway: Gateway, expected: set[str]) -> bool:
+    """Whether exactly these are found; workers that were just killed may still count as live."""
+    try:
+        result = await ask(gateway, "books", "common", k=1000)
+    except (HedgerowError, TimeoutError):
+        return False
+    return result.coverage.fraction == 1.0 and {hit.id for hit in result.hits} == expected
+
+
+async def test_a_lost_redis_as_well_leaves_what_the_snapshot_has(cluster: Cluster) -> None:
+    """Definitions and documents are those of the snapshot, and new writes are not passed over."""
+    async with gateway_to(cluster) as gateway:
+        await load(gateway, "books", documents(0, 200))
+        await make_snapshots(cluster.server, NUM_SHARDS)
+        await load(gateway, "books", documents(200, 220))
+    lose_disks(cluster)
+    cluster.server.stop(kill=True)
+    cluster.server.start()
+    restart(cluster)
+    async with gateway_to(cluster) as gateway:
+        await until(lambda: bool(gateway.collections.names()))
+        await until(lambda: is_found(gateway, ids(0, 200)), 20)
+        await load(gateway, "books", documents(300, 330))
+        assert await found(gateway) == ids(0, 200) | ids(300, 330)
+
+
+@dataclass
+class Replicated(Cluster):
+    """Every worker serves every shard."""
+
+    def shards_of(self, worker: int) -> list[int]:
+        """All shards."""
+        return list(range(self.num_shards))
+
+
+@pytest.fixture
+def replicas(server: RedisServer, tmp_path: Path) -> Iterator[Replicated]:
+    """Two replicas of one shard; the newest two snapshots are kept."""
+    cluster = Replicated(
+        server,
+        tmp_path,
+        num_shards=1,
+        environment={
+            "HEDGEROW_SNAPSHOTS__URL": str(tmp_path / "snapshots"),
+            "HEDGEROW_SNAPSHOTS__INTERVAL_S": "0",
+            "HEDGEROW_SNAPSHOTS__KEEP": "2",
+        },
+    )
+    try:
+        yield cluster
+    finally:
+        cluster.stop()
+
+
+def on_target(folder: Path) -> list[Path]:
+    """What there is of shard 0's snapshots, complete or not, oldest first."""
+    return sorted((folder / "snapshots" / PREFIX / "shard-0").glob("*"))
+
+
+async def test_one_replica_makes_a_snapshot(replicas: Replicated, tmp_path: Path) -> None:
+    """Each snapshot that is asked for is made once; the newest ones are kept, and all is whole."""
+    restart(replicas)
+    async with gateway_to(replicas) as gateway, boarding(replicas.server) as (board, _):
+        for number in range(4):
+            await load(gateway, "books", documents(number * 10, number * 10 + 10))
+            await make_snapshots(replicas.server, 1)
+            assert (await board.standing([0]))[0].begun == number + 1
+        await until(lambda: len(on_target(tmp_path)) == 2)
+    store = SnapshotStore(str(tmp_path / "snapshots"), PREFIX)
+    kept = list(store.manifests(0))
+    assert [one.documents for one in kept] == [40, 30]
+    for one in kept:
+        store.verify(one)
+
+
+async def test_the_log_waits_for_the_snapshot_and_loads_do_not(
+    replicas: Replicated, tmp_path: Path
+) -> None:
+    """What all have applied stays in the log until a snapshot has it, and counts as no backlog."""
+    restart(replicas)
+    async with gateway_to(replicas) as gateway, boarding(replicas.server) as (board, log):
+        for number in range(5):
+            await load(gateway, "books", documents(number, number + 1))
+
+        async def is_no_backlog() -> bool:
+            return await log.length(0) == 0
+
+        await until(is_no_backlog)
+        key = Keys(PREFIX).log(0)
+        length = await board._control.execute("XLEN", key)
+        assert length >= 5
+        assert (await board.standing([0]))[0].num_kept == length
+        replicas.kill(1)
+        replicas.start(1)  # one that counts anew what is kept
+        await load(gateway, "books", documents(5, 6))
+        await until(is_no_backlog)
+        await make_snapshots(replicas.server, 1)
+
+        async def is_trimmed() -> bool:
+            return bool(await board._control.execute("XLEN", key) == 0)
+
+        await until(is_trimmed)
+        await until(is_no_backlog)
+
+
+async def test_an_empty_replica_joins_beside_a_live_one(
+    replicas: Replicated, tmp_path: Path
+) -> None:
+    """It starts from the snapshot, follows the log, and answers alone as the other one did."""
+    replicas.start(0)
+    async with gateway_to(replicas) as gateway:
+        await load(gateway, "books", documents(0, 100))
+        await make_snapshots(replicas.server, 1)
+        await load(gateway, "books", documents(90, 130))
+        replicas.start(1)
+        store = replicas.data(1) / "shards" / "0" / "store.sqlite"
+        await until(store.exists, 20)
+
+        async def have_both() -> bool:
+            async with boarding(replicas.server) as (_, log):
+                applied = await log.applied(0)
+                return len(applied) == 2 and len(set(applied.values())) == 1
+
+        await until(have_both, 20)
+        replicas.kill(0)
+        await until(lambda: is_found(gateway, ids(0, 130)), 20)
+
+
+async def test_a_replica_that_is_gone_holds_nothing_up(
+    replicas: Replicated, tmp_path: Path
+) -> None:
+    """The log is not kept for a lost disk once a snapshot has what was on it."""
+    replicas.environment["HEDGEROW_SNAPSHOTS__FORGET_REPLICA_S"] = "1"
+    restart(replicas)
+    async with gateway_to(replicas) as gateway, boarding(replicas.server) as (board, log):
+        await load(gateway, "books", documents(0, 10))
+
+        async def are_known(count: int) -> bool:
+            return len(await log.applied(0)) == count
+
+        await until(lambda: are_known(2))
+        replicas.kill(1)
+        shutil.rmtree(replicas.data(1))
+        await until(lambda: len(gateway._membership.replicas_of(0)) == 1)
+        await load(gateway, "books", documents(10, 20))
+        await make_snapshots(replicas.server, 1)
+
+        async def is_trimmed() -> bool:
+            return bool(await board._control.execute("XLEN", Keys(PREFIX).log(0)) == 0)
+
+        await until(is_trimmed)
+        assert await are_known(1)
+        replicas.start(1)
+        await until(lambda: len(gateway._membership.replicas_of(0)) == 2, 20)
+        replicas.kill(0)
+        await until(lambda: is_found(gateway, ids(0, 20)), 20)
+
+
+async def test_an_old_copy_whose_gap_a_snapshot_closes(
+    replicas: Replicated, tmp_path: Path
+) -> None:
+    """A folder restored from an old copy is replaced by the snapshot that has what it missed."""
+    replicas.start(0)
+    async with gateway_to(replicas) as gateway:
+        await load(gateway, "books", documents(0, 50))
+    replicas.workers[0].terminate()
+    replicas.workers[0].wait(15)
+    shutil.copytree(replicas.data(0), tmp_path / "old")
+    replicas.start(0)
+    async with gateway_to(replicas) as gateway, boarding(replicas.server) as (board, _):
+        await load(gateway, "books", documents(50, 80))
+        await make_snapshots(replicas.server, 1)
+
+        async def is_trimmed() -> bool:
+            return bool(await board._control.execute("XLEN", Keys(PREFIX).log(0)) == 0)
+
+        await until(is_trimmed)
+        await load(gateway, "books", documents(80, 90))
+        replicas.kill(0)
+        shutil.rmtree(replicas.data(0))
+        (tmp_path / "old").rename(replicas.data(0))
+        replicas.start(0)
+        await until(lambda: is_found(gateway, ids(0, 90)), 20)
+
+
+async def heavy(gateway: Gateway) -> None:
+    """Load documents that take a while to copy: 40 MB that no index needs."""
+    await gateway.collections.put("books", {"fields": {"text": "text"}})
+    noise = "".join(chr(97 + n % 26) for n in range(200_000))
+    await load_into(gateway, [{**one, "noise": noise} for one in documents(0, 200)])
+
+
+async def load_into(gateway: Gateway, what: list[dict[str, Any]]) -> None:
+    """Load into the collection as it is defined."""
+
+    async def lines() -> AsyncIterator[bytes]:
+        for one in what:
+            yield json.dumps(one).encode() + b"\n"
+
+    report = await gateway.documents.load("books", lines(), "applied")
+    assert (report.accepted, report.rejected) == (len(what), [])
+
+
+async def test_killed_while_it_makes_a_snapshot(replicas: Replicated, tmp_path: Path) -> None:
+    """What a killed maker leaves is not taken for a snapshot, and the other replica makes one."""
+    restart(replicas)
+    async with gateway_to(replicas) as gateway, boarding(replicas.server) as (board, _):
+        await heavy(gateway)
+        await make_snapshots(replicas.server, 1)
+        whole = on_target(tmp_path)
+        await board.want([0])
+        await until(lambda: len(on_target(tmp_path)) > len(whole), 30)
+        for worker in replicas.workers:
+            replicas.signal(worker, signal.SIGSTOP)
+        torn = [one for one in on_target(tmp_path) if one not in whole]
+        assert not (torn[0] / "manifest.json").exists()
+        maker = next(one for one in (0, 1) if list((replicas.data(one) / "snapshots").rglob("*")))
+        other = 1 - maker
+        replicas.kill(maker)
+        store = SnapshotStore(str(tmp_path / "snapshots"), PREFIX)
+        assert [one.id for one in store.manifests(0)] == [whole[0].name]
+        replicas.signal(other, signal.SIGCONT)
+        # As if the 30 s had passed after which a maker that is silent counts as gone.
+        await board._control.execute("DEL", Keys(PREFIX).snapshot_lease(0))
+
+        async def is_made() -> bool:
+            newest = (await board.standing([0]))[0].newest
+            return newest is not None and newest.id not in {whole[0].name, torn[0].name}
+
+        await until(is_made, 30)
+        await until(lambda: not torn[0].exists())
+        newest, *_ = store.manifests(0)
+        store.verify(newest)
+        assert newest.documents == 200
+
+
+async def test_killed_while_it_restores(replicas: Replicated, tmp_path: Path) -> None:
+    """A worker killed as it fetches a snapshot has no store; the next start restores all of it."""
+    replicas.start(0)
+    async with gateway_to(replicas) as gateway:
+        await heavy(gateway)
+        await make_snapshots(replicas.server, 1)
+        replicas.kill(0)
+        shutil.rmtree(replicas.data(0))
+        replicas.start(0)
+        await until((replicas.data(0) / "restoring" / "0" / "store.sqlite").exists, 30)
+        replicas.kill(0)
+        assert not (replicas.data(0) / "shards" / "0" / "store.sqlite").exists()
+        replicas.start(0)
+        await until(lambda: is_found(gateway, ids(0, 200)), 30)
+        assert list((replicas.data(0) / "restoring").iterdir()) == []
+
+
+async def test_snapshots_are_made_by_schedule(replicas: Replicated, tmp_path: Path) -> None:
+    """A shard that changes is copied each interval, and one that does not is left alone."""
+    replicas.environment["HEDGEROW_SNAPSHOTS__INTERVAL_S"] = "1"
+    restart(replicas)
+    async with gateway_to(replicas) as gateway, boarding(replicas.server) as (board, log):
+
+        async def has_all() -> bool:
+            newest = (await board.standing([0]))[0].newest
+            return newest is not None and newest.position == await log.newest(0)
+
+        for number in range(2):
+            await load(gateway, "books", documents(number, number + 1))
+            await until(has_all, 20)
+        begun = (await board.standing([0]))[0].begun
+        await asyncio.sleep(3)  # nothing happens, which gives no event to wait for
+        assert (await board.standing([0]))[0].begun == begun
+
+
+async def test_a_snapshot_that_cannot_be_made_is_told(replicas: Replicated, tmp_path: Path) -> None:
+    """What the target refuses is in the status, and so is how much the log keeps meanwhile."""
+    restart(replicas)
+    async with gateway_to(replicas) as gateway, boarding(replicas.server) as (board, _):
+        await load(gateway, "books", documents(0, 1))
+        (tmp_path / "snapshots").mkdir(exist_ok=True)
+        (tmp_path / "snapshots" / PREFIX).write_text("a file where a folder should be")
+        await board.want([0])
+
+        async def is_told() -> bool:
+            (one,) = (await gateway.status())["snapshots"]
+            return bool(one["error"] and one["log_kept"] >= 1 and one["id"] is None)
+
+        await until(is_told, 20)
+
+
+async def test_a_replica_with_a_gap_makes_no_snapshot(replicas: Replicated, tmp_path: Path) -> None:
+    """Whichever replica takes the job, what is kept has everything."""
+    replicas.start(0)
+    replicas.environment.pop("HEDGEROW_SNAPSHOTS__URL")
+    async with gateway_to(replicas) as gateway, boarding(replicas.server) as (board, _):
+        await load(gateway, "books", documents(0, 50))
+        await make_snapshots(replicas.server, 1)
+        await load(gateway, "books", documents(50, 60))
+        # One that has missed what was trimmed, and does not start from the snapshot.
+        replicas.start(1)
+        await until(lambda: any(one.gaps for one in gateway._membership.workers.values()), 20)
+        replicas.kill(1)
+        replicas.environment["HEDGEROW_SNAPSHOTS__URL"] = str(tmp_path / "away")
+        replicas.start(1)  # now it takes such jobs, and has no snapshot to start from
+        await until(lambda: any(one.gaps for one in gateway._membership.workers.values()), 20)
+        shutil.rmtree(tmp_path / "away", ignore_errors=True)
+        for _ in range(4):
+            await load(gateway, "books", documents(60, 61))
+            made = await make_snapshots(replicas.server, 1)
+            assert made[0].documents == 61
+        assert not (tmp_path / "away").exists()
+        assert (await board.standing([0]))[0].begun == 5
