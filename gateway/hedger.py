@@ -19,7 +19,7 @@ from msgspec.structs import replace
 
 from common.outcome import Outcome
 from common.wire import Hedge, Kind, Request, pack_request
-from gateway.gather import Gather, Settled
+from gateway.gather import NO_TIME, Gather, Settled
 from gateway.hedging import HedgeCounts, HedgeEnd, HedgePolicy, HedgeSchedule
 from gateway.transport import Transport
 
@@ -97,7 +97,7 @@ class Hedger:
             if part.reply is not None and not part.reply.is_hedge:
                 if part.outcome is Outcome.OK:
                     policy.record(shard, part.took_s, now)
-            elif part.outcome in _GIVEN_UP and shard in gather.asked:
+            elif part.outcome in _GIVEN_UP and part.code != NO_TIME:
                 policy.give_up(shard, part.took_s, now)
 
     def as_dict(self) -> dict[str, int]:

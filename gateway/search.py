@@ -156,6 +156,11 @@ class Searcher:
             async with asyncio.timeout(timeout_s):
                 await self._is_idle.wait()
 
+    def close(self) -> None:
+        """Send no more second copies."""
+        self.hedger.close()
+        self.fetcher.hedger.close()
+
     async def _scatter_gather(
         self,
         query: SearchQuery,

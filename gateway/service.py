@@ -164,6 +164,7 @@ class Gateway:
             if left_by is not None:
                 raise left_by
         finally:
+            self._searcher.close()
             # Last, since queries in flight need it: no reply can come once it is closed.
             await self._transport.close()
 
