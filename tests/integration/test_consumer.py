@@ -11,6 +11,7 @@ from common.config import RedisSettings
 from common.endpoint import Endpoint
 from common.link import Link
 from shard_worker.consumer import Consumer
+from shard_worker.pull_order import PullOrder
 from tests.servers import RedisServer
 from tests.waiting import until
 
@@ -23,6 +24,7 @@ class Slots:
 
     free: int
     pulled: list[tuple[int, bytes]] = field(default_factory=list)
+    dropped: list[bytes] = field(default_factory=list)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def room(self) -> int:
@@ -37,9 +39,11 @@ class Slots:
         return self.free
 
     def handle(self, shard: int, messages: list[bytes]) -> None:
-        """Take a slot for each request."""
-        self.free -= len(messages)
-        self.pulled += [(shard, message) for message in messages]
+        """Take a slot for each request, but for one that has expired."""
+        alive = [message for message in messages if not message.startswith(b"expired")]
+        self.free -= len(alive)
+        self.pulled += [(shard, message) for message in alive]
+        self.dropped += [message for message in messages if message not in alive]
 
     def release(self, count: int) -> None:
         """Free some slots."""
@@ -71,7 +75,11 @@ class Pulling:
 
 @asynccontextmanager
 async def pulling(
-    server: RedisServer, prefix: str, slots: Slots, silence_s: float = 5.0
+    server: RedisServer,
+    prefix: str,
+    slots: Slots,
+    silence_s: float = 5.0,
+    order: PullOrder | None = None,
 ) -> AsyncIterator[Pulling]:
     """A consumer of shards 4 and 7 for the block."""
     endpoint = Endpoint.of(RedisSettings(url=server.url))
@@ -85,6 +93,8 @@ async def pulling(
         queues={f"{prefix}:{shard}": shard for shard in (4, 7)},
         lane=slots,
         handle=slots.handle,
+        order=order,
+        spent_share=lambda message, _: 2.0 if message.startswith(b"expired") else 0.5,
     )
     task = asyncio.create_task(consumer.run())
     try:
@@ -119,6 +129,29 @@ async def test_no_shard_starves(redis_server: RedisServer, key_prefix: str) -> N
             slots.release(1)
             await until(lambda: slots.free == 0)
     assert (7, b"quiet") in slots.pulled
+
+
+async def test_a_worker_that_is_behind_takes_the_newest_and_drops_the_expired(
+    redis_server: RedisServer, key_prefix: str
+) -> None:
+    """Work comes from the right; of the oldest, the expired go and the others stay, in order."""
+    slots, order = Slots(free=0), PullOrder()
+    order.is_newest_first, order.num_drops = True, 2
+    async with pulling(redis_server, key_prefix, slots, order=order) as at_work:
+        await at_work.push(4, "expired-1", "expired-2", "a", "b", "c", "d")
+        slots.release(1)
+        await until(lambda: slots.pulled == [(4, b"d")])
+        assert slots.dropped == [b"expired-1", b"expired-2"]
+        assert await at_work.waiting(4) == 3
+        slots.release(1)
+        await until(lambda: slots.pulled == [(4, b"d"), (4, b"c")])
+
+        async def all_back() -> bool:
+            waiting = await at_work.link.call("LRANGE", at_work.queue(4), 0, -1)
+            return bool(waiting == [b"a", b"b"])
+
+        await until(all_back)
+    assert order.num_drops == 1  # what it found had not expired
 
 
 async def test_what_is_withheld_waits_for_another_worker(
