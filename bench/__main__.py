@@ -8,7 +8,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from bench import breaker, deadline, durability, indexing, overload, tail, throughput
+from bench import abandoned, breaker, deadline, durability, indexing, overload, tail, throughput
 from bench.options import Options
 from bench.report import Section, machine, to_markdown
 from common.telemetry import configure_logging
@@ -20,6 +20,7 @@ _PARTS: dict[str, Callable[[Options], Awaitable[Section | list[Section]]]] = {
     "breaker": breaker.measure,
     "overload": overload.measure,
     "tail": tail.measure,
+    "abandoned": abandoned.measure,
     "indexing": indexing.measure,
 }
 _DOCUMENT = Path(__file__).parent.parent / "docs" / "benchmarks.md"

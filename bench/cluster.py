@@ -34,6 +34,7 @@ COLLECTION = "bench"
 LOOP_LANE = "noop"
 PROCESS_LANE = "noop_process"
 STALLING_LANE = "stalling"  # stalls now and then where the environment says so
+BUSY_LANE = "busy"  # computes for a set time
 HELD_LANE = "held"  # holds a scorer for a set time
 DEADLINE_MS = 2_000.0  # so long that no query of a throughput measurement ends early
 _NUM_DOCUMENTS = 400
@@ -43,6 +44,9 @@ _PROFILES = {
     PROCESS_LANE: RankProfile(first_phase="noop"),
     STALLING_LANE: RankProfile(
         first_phase="noop", second_phase="bench.stalling:score", candidates=1, fields=["title"]
+    ),
+    BUSY_LANE: RankProfile(
+        first_phase="noop", second_phase="bench.busy:score", candidates=1, fields=["title"]
     ),
     HELD_LANE: RankProfile(
         first_phase="noop", second_phase="bench.held:score", candidates=1, fields=["title"]
@@ -55,6 +59,12 @@ first_phase = "noop"
 [rank_profiles.{STALLING_LANE}]
 first_phase = "noop"
 second_phase = "bench.stalling:score"
+candidates = 1
+fields = ["title"]
+
+[rank_profiles.{BUSY_LANE}]
+first_phase = "noop"
+second_phase = "bench.busy:score"
 candidates = 1
 fields = ["title"]
 

@@ -1,0 +1,98 @@
+"""Callers who leave at once: how much of the work is done for nobody."""
+
+import asyncio
+import random
+from typing import Any
+
+from bench.busy import BUSY_S
+from bench.cluster import BUSY_LANE, COLLECTION, Asker, connect, run_cluster
+from bench.load import closed_loop, open_loop
+from bench.options import Options
+from bench.report import Section
+from common.lifecycle import calm_collector
+from gateway.result import SearchQuery
+from gateway.service import Gateway
+
+_SHARE_LEAVING = 0.3
+_LEAVES_AFTER_S = 0.001
+_LENGTH = 20
+_SETTLE_S = 1.5  # the workers' heartbeats tell of the last
+_TARGET = 0.05
+_IN_VAIN = ("stopped", "killed", "unused", "unstoppable")
+
+
+async def measure(options: Options) -> Section:
+    """Load the cluster at half of what it bears, with callers who leave."""
+    with run_cluster() as cluster:
+        async with connect(cluster) as gateway:
+            calm_collector()
+            full = await closed_loop(Asker(gateway, BUSY_LANE).ask, 16, options.seconds * 4)
+            await asyncio.sleep(_SETTLE_S)
+            before = await _ledger(gateway)
+            caller = _Caller(gateway)
+            await open_loop(caller.ask, full.throughput / 2, options.seconds * _LENGTH, seed=1)
+            await asyncio.sleep(_SETTLE_S)
+            after = await _ledger(gateway)
+    work_us = {end: after[end]["work_us"] - before[end]["work_us"] for end in after}
+    counts = {end: after[end]["count"] - before[end]["count"] for end in after}
+    in_vain = sum(work_us[end] for end in _IN_VAIN) / max(1, sum(work_us.values()))
+    section = Section(
+        title="Work for callers who have left",
+        load=(
+            f"Eight shards, a rank profile that computes {BUSY_S * 1000:g} ms in each and looks "
+            "at its budget; Poisson arrivals at half of what the cluster bears "
+            f"({full.throughput / 2:,.0f}/s). {_SHARE_LEAVING:.0%} of the callers leave after "
+            f"{_LEAVES_AFTER_S * 1000:g} ms."
+        ),
+        columns=("a shard's part", "requests", "share of the work"),
+    )
+    for end in after:
+        share = work_us[end] / max(1, sum(work_us.values()))
+        section.figures[end] = {"count": float(counts[end]), "share_of_work": share}
+        section.rows.append([end, f"{counts[end]:,}", f"{share:.1%}"])
+    section.reading = (
+        f"{in_vain:.1%} of the lanes' time went to answers that nobody took (target: at most "
+        f"{_TARGET:.0%}), with {caller.num_left} of {caller.num_asked} callers gone."
+    )
+    return section
+
+
+async def _ledger(gateway: Gateway) -> dict[str, dict[str, int]]:
+    """The workers' ledgers, added up."""
+    total: dict[str, dict[str, int]] = {}
+    workers: list[dict[str, Any]] = (await gateway.status())["workers"]
+    for worker in workers:
+        for end, sums in worker["ledger"].items():
+            row = total.setdefault(end, {"count": 0, "work_us": 0})
+            for name, value in sums.items():
+                row[name] += value
+    return total
+
+
+class _Caller:
+    """Asks, and now and then leaves."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self.num_asked = 0
+        self.num_left = 0
+        self._gateway = gateway
+        self._rng = random.Random(3)
+
+    async def ask(self) -> None:
+        """One query."""
+        self.num_asked += 1
+        query = SearchQuery(
+            *(COLLECTION, f"busy {self.num_asked}"),
+            rank_profile=BUSY_LANE,
+            fields=False,
+            deadline_ms=2000.0,
+        )
+        if self._rng.random() < _SHARE_LEAVING:
+            self.num_left += 1
+            try:
+                async with asyncio.timeout(_LEAVES_AFTER_S):
+                    await self._gateway.search(query)
+            except TimeoutError:
+                return
+        else:
+            await self._gateway.search(query)
