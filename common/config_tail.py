@@ -34,7 +34,10 @@ class HedgingSettings(Group):
 
 
 class CoverageSettings(Group):
-    """How long a query with `wait_for` waits on once that is covered; names as in Vespa."""
+    """How long to wait for what is missing: while the caller waits, and to learn from it.
+
+    The names of the first two are Vespa's.
+    """
 
     min_wait_after_coverage_factor: Share = Field(
         0.0, description="Least wait for the rest, as a share of the time that was left."
@@ -43,6 +46,16 @@ class CoverageSettings(Group):
         1.0,
         description="Longest wait for the rest, as a share of the time that was left; the more "
         "shards are missing, the nearer the wait is to it.",
+    )
+    late_reply_factor: Share = Field(
+        0.25,
+        description="For how long after the deadline workers may still answer a query that is "
+        "learnt from, as a share of the deadline; no caller waits for it.",
+    )
+    max_late_load: Share = Field(
+        0.1,
+        description="Requests that may run on so, as a share of those of all queries that are "
+        "learnt from; 0 switches it off.",
     )
 
     @model_validator(mode="after")

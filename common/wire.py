@@ -67,11 +67,13 @@ class Request(_Array, frozen=True):
     Attributes:
         kind: what is asked for.
         query_id: unique within the gateway that `reply_to` names.
-        expires_at_ms: the deadline, an instant on the Redis server's clock.
+        expires_at_ms: when it is worth nothing any more, an instant on the Redis server's clock.
         sent_at_us: when the gateway sent it, an instant on the Redis server's clock.
         reply_to: the channel on which the gateway listens.
         payload: a packed `SearchPayload` or `FetchPayload`.
         hedge: None of a first copy.
+        late_ms: the deadline is so long before `expires_at_ms`; a reply between the two is in no
+            answer, and tells the gateway how late it was.
     """
 
     kind: int
@@ -81,6 +83,7 @@ class Request(_Array, frozen=True):
     reply_to: str
     payload: bytes
     hedge: Hedge | None = None
+    late_ms: Count = 0
 
 
 class Reply(_Array, frozen=True):

@@ -123,6 +123,10 @@ class GatewayClient:
         """Describe one collection."""
         return self._json("GET", _collection(name))
 
+    def coverage_curve(self, name: str) -> dict[str, Any]:
+        """Return what coverage a collection's queries reach by which deadline."""
+        return self._json("GET", f"{_collection(name)}/coverage-curve")
+
     def put_collection(self, name: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """Create a collection where there is none."""
         return self._json("PUT", _collection(name), json=body)

@@ -22,7 +22,7 @@ from typing import Final, NamedTuple
 MAX_TRACKED: Final = 512  # incomplete queries that are remembered, of all collections
 HALF_LIFE_S: Final = 300.0
 
-_STEP: Final = 1.05  # from one bucket's bound to the next
+_STEP: Final = 1.02  # from one bucket's bound to the next
 _SCALE: Final = 1 / log(_STEP)
 _FIRST_S: Final = 1e-4
 _LAST_S: Final = 100.0
@@ -74,7 +74,7 @@ class CoverageCurve:
         self._awaited = max(self._awaited + share, 0.0)
 
     def curve(self) -> list[tuple[float, float]]:
-        """Points (deadline in ms, coverage from 0 to 1), both ascending; at most 285.
+        """Points (deadline in ms, coverage from 0 to 1), both ascending; at most 700.
 
         Empty before the first query. The last point is as far as anything is known: from there on
         the coverage is at least its.
@@ -217,17 +217,20 @@ class LateReplies:
             now: the event loop's time, in s.
             is_ok: False if the worker says that it was stopped or came too late to start.
         """
-        query = self._incomplete.get(query_id)
-        if query is None or (share := query.missing.pop(shard, None)) is None:
+        if (part := self._take(query_id, shard)) is None:
             return
-        query.curve.expect(-share)
+        query, share = part
         needed_s = now - query.started + query.overhead_s
         if is_ok:
             query.curve.add(needed_s, share, now)
         else:
             query.curve.cut(needed_s, share, now)
-        if not query.missing:
-            del self._incomplete[query_id]
+
+    def on_failed(self, query_id: int, shard: int, now: float) -> None:
+        """A reply that nobody waits for says that the shard has failed: no time would do."""
+        if (part := self._take(query_id, shard)) is not None:
+            query, share = part
+            query.curve.never(share, now)
 
     def expire(self, now: float) -> None:
         """Forget the queries that no worker can be at any more; before a curve is shown."""
@@ -240,6 +243,16 @@ class LateReplies:
                 return
             del incomplete[oldest]
             self._forget(query, query.until, now)
+
+    def _take(self, query_id: int, shard: int) -> tuple[_Incomplete, float] | None:
+        """The query and the share that a late reply is for; None if it is for none, or again."""
+        query = self._incomplete.get(query_id)
+        if query is None or (share := query.missing.pop(shard, None)) is None:
+            return None
+        query.curve.expect(-share)
+        if not query.missing:
+            del self._incomplete[query_id]
+        return query, share
 
     def _forget(self, query: _Incomplete, waited_until: float, now: float) -> None:
         query.curve.expect(-sum(query.missing.values()))

@@ -174,16 +174,19 @@ class Hedger:
             self.counts = self.counts.plus_end(HedgeEnd.WON)
             self._cancel(query, shard)
         else:
+            # After the deadline both may run on, where a late reply is learnt from.
+            is_over = part.outcome is not Outcome.TIMED_OUT or not query.request.late_ms
             self._transport.withdraw(
-                self._kind, shard, message, partial(self._on_withdrawn, query, shard)
+                self._kind, shard, message, partial(self._on_withdrawn, query, shard, is_over)
             )
 
-    def _on_withdrawn(self, query: Watched, shard: int, is_withdrawn: bool) -> None:
+    def _on_withdrawn(self, query: Watched, shard: int, is_over: bool, is_withdrawn: bool) -> None:
         if is_withdrawn:
             self.counts = self.counts.plus_end(HedgeEnd.LOST_BEFORE_START)
         else:
             self.counts = self.counts.plus_end(HedgeEnd.LOST_WHILE_RUNNING)
-            self._cancel(query, shard)
+            if is_over:
+                self._cancel(query, shard)
 
     def _cancel(self, query: Watched, shard: int) -> None:
         request = query.request

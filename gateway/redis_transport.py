@@ -15,7 +15,7 @@ from common.keys import Keys
 from common.link import Handshake, Link, OnReply, pack, pack_for_each, unanswered
 from common.server_clock import ServerClock, keep_clock, read_clock
 from common.telemetry import Counters, Throttle
-from common.wire import Cancellation, Kind, pack_cancellation, unpack_replies
+from common.wire import Cancellation, Kind, Reply, pack_cancellation, unpack_replies
 from gateway.transport import ReplySink
 
 log = structlog.get_logger()
@@ -63,6 +63,7 @@ class RedisTransport:
         keys: Keys,
         gateway_id: str,
         on_backlog: Callable[[int, int, float], None] | None = None,
+        on_late: Callable[[Reply], None] | None = None,
     ) -> None:
         """Describe the links; `start` makes them.
 
@@ -73,8 +74,10 @@ class RedisTransport:
             gateway_id: part of the reply channel's name.
             on_backlog: told, after each write of searches, the shard, the length of its queue, and
                 the event loop's time.
+            on_late: told of each reply that nobody waits for.
         """
         self._on_backlog = on_backlog
+        self._on_late = on_late
         self.gateway_id = gateway_id
         self.reply_to = keys.reply_channel(gateway_id)
         self.clock = ServerClock()
@@ -284,6 +287,8 @@ class RedisTransport:
                 sink = sinks.get(reply.query_id)
                 if sink is None:
                     self.counters.add("replies_late")
+                    if self._on_late is not None:
+                        self._on_late(reply)
                 else:
                     sink.on_reply(reply, worker)
         elif message[0] == b"subscribe":

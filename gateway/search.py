@@ -31,6 +31,7 @@ from gateway.fetch import Fetcher
 from gateway.gather import NO_TIME, Gather
 from gateway.hedger import Hedger, Watched
 from gateway.hedging import HedgePolicy
+from gateway.late import CoverageCurves, Ended
 from gateway.latency import AnswerReserve
 from gateway.merge import merge
 from gateway.plan import Plan, make_plan
@@ -86,12 +87,14 @@ class Searcher:
         profiles: dict[str, RankProfile],
         hedging: HedgingSettings,
         coverage: CoverageSettings,
+        curves: CoverageCurves,
     ) -> None:
         """Search over `transport`, asking the shards that `view` and `breakers` let through."""
         num_shards = len(breakers)
         self.hedger = Hedger(_SEARCH, transport, HedgePolicy(hedging, num_shards), view)
         self._admission = admission
         self._coverage = coverage
+        self._curves = curves
         self._sampler = Sampler(SAMPLES_PER_S, random.random)
         self.num_in_flight = 0
         self._is_idle = asyncio.Event()
@@ -174,14 +177,16 @@ class Searcher:
         if query.fields is not False:
             deadline -= self.fetcher.reserve.reserve_s(deadline - now)
         query_id = self._next_id()
-        expires_at_ms = self._clock.server_us(deadline) // 1000
+        is_sampled = self._sampler.takes(now)
+        late_s = self._curves.late_s(query.deadline_ms / 1000) if is_sampled else 0.0
+        expires_at_ms = self._clock.server_us(deadline + late_s) // 1000
         payload = SearchPayload(
             *(collection.uid, query.query, query.k, profile),
             *(query.filter, query.syntax == "strict"),
         )
         request = Request(
             *(_SEARCH, query_id, expires_at_ms, self._clock.server_us(now), self._reply_to),
-            pack_body(payload),
+            *(pack_body(payload), None, int(late_s * 1000)),
         )
         message = pack_request(request)
         gather = Gather(plan.shards, unpack_search_body)
@@ -203,9 +208,18 @@ class Searcher:
                 self._transport.cancel(query_id, unwanted, expires_at_ms)
             now = self._loop.time()
             self._breakers.finish(plan.shards, plan.permits, gather.settled, now)
-            if self._sampler.takes(now):
+            if is_sampled:
                 self.hedger.learn(gather, now)
                 permit.learn(gather.backlogs, gather.settled, sent_at)
+                counts = self._view.counts_of(collection.uid)
+                overhead_s = query.deadline_ms / 1000 - (deadline - sent_at)
+                self._curves.on_end(
+                    Ended(
+                        *(query_id, collection.uid, gather, counts),
+                        *(sent_at, overhead_s, deadline, late_s),
+                    ),
+                    now,
+                )
         return gather
 
     def _until(

@@ -33,8 +33,10 @@ from gateway.admit import check_deadline
 from gateway.breaker import Transition
 from gateway.breakers import Breakers
 from gateway.collections import Collections
+from gateway.coverage_report import coverage_report
 from gateway.documents import Documents
 from gateway.hedging import HedgeCounts
+from gateway.late import CoverageCurves
 from gateway.membership import Membership
 from gateway.redis_transport import RedisTransport
 from gateway.result import SearchQuery, SearchResult
@@ -75,14 +77,16 @@ class Gateway:
         # A random start keeps replies to a namesake's queries from being taken for ours.
         self._ids = itertools.count(secrets.randbits(32))
         self._admission = Admission(num_shards, settings.admission)
-        self._transport = RedisTransport(
-            *(settings.redis, settings.limits, keys, self.id), self._admission.on_backlog
-        )
         self._lag = LagWatch(settings.worker.loop_lag_threshold_ms)
         self._breakers = Breakers(
             num_shards, settings.breaker, random.random, on_transition=self._on_transition
         )
         self.collections = Collections(self._registry, num_shards, settings.rank_profiles)
+        self._curves = CoverageCurves(settings.coverage, self.collections.uids)
+        self._transport = RedisTransport(
+            *(settings.redis, settings.limits, keys, self.id),
+            *(self._admission.on_backlog, self._curves.on_late),
+        )
         self._membership = Membership(
             self._registry,
             num_shards,
@@ -113,6 +117,7 @@ class Gateway:
             profiles=settings.rank_profiles,
             hedging=settings.hedging,
             coverage=settings.coverage,
+            curves=self._curves,
         )
 
     @classmethod
@@ -244,6 +249,19 @@ class Gateway:
             raise NotFoundError(f"there is no document {document_id!r} in {collection!r}")
         return document
 
+    def coverage_curve(self, collection: str, deadline_ms: float) -> dict[str, Any]:
+        """What coverage this gateway's queries have reached by which deadline, as JSON.
+
+        Args:
+            collection: the collection's name.
+            deadline_ms: which deadline to say of what more time would have given, in ms.
+
+        Raises:
+            NotFoundError: there is no such collection.
+        """
+        curve = self._curves.curve(self.collections.get(collection).uid)
+        return {"name": collection, **coverage_report(curve, deadline_ms)}
+
     def set_breaker(self, shard: int, state: str) -> None:
         """Set a breaker by hand.
 
@@ -287,6 +305,14 @@ class Gateway:
             now=self._loop.time(),
             now_ms=self._transport.clock.server_us(self._loop.time()) // 1000,
             names=self.collections.names(),
+            curves={
+                uid: coverage_report(
+                    self._curves.curve(uid),
+                    self.settings.gateway.default_deadline_ms,
+                    is_brief=True,
+                )
+                for uid in self.collections.uids()
+            },
             gateway={
                 "id": self.id,
                 "version": common.__version__,

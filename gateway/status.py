@@ -24,6 +24,7 @@ def cluster_status(
     now: float,
     now_ms: int,
     names: Mapping[str, str],
+    curves: Mapping[str, Any],
     gateway: Mapping[str, Any],
     snapshots: Mapping[int, SnapshotStanding],
 ) -> dict[str, Any]:
@@ -38,6 +39,7 @@ def cluster_status(
         now: the event loop's time, in s.
         now_ms: the Redis server's clock.
         names: collection uid → name.
+        curves: collection uid → what its curve says of the default deadline.
         gateway: what this gateway says of itself.
         snapshots: shard → how its snapshots stand; empty when Redis is away.
     """
@@ -59,7 +61,10 @@ def cluster_status(
         ],
         "workers": [_worker_json(worker, names, now_ms) for worker in workers],
         "collections": [
-            _collection_json(uid, name, membership, standing.get(uid))
+            {
+                **_collection_json(uid, name, membership, standing.get(uid)),
+                "coverage_curve": curves[uid],
+            }
             for uid, name in sorted(names.items(), key=lambda item: item[1])
         ],
         "quarantine": [

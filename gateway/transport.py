@@ -77,4 +77,4 @@ class Transport(Protocol):
         """
 
     def release(self, query_id: int) -> None:
-        """Nobody waits for this query any more; what still arrives is counted as late."""
+        """Nobody waits for this query any more; what still arrives is late."""

@@ -11,7 +11,8 @@ class End(StrEnum):
     DROPPED = "dropped"  # before it started: expired, cancelled, or refused
     STOPPED = "stopped"  # its budget told it that nobody waits any more
     KILLED = "killed"  # it ran on regardless, and its scorer was killed
-    UNUSED = "unused"  # it ran to its end, after its deadline or its cancellation
+    LATE = "late"  # a reply was sent after its deadline, for the gateway to learn from
+    UNUSED = "unused"  # it ran to its end, and nobody wanted a reply any more
     UNSTOPPABLE = "unstoppable"  # a blocking call, which nothing can stop, ran on without a taker
 
 

@@ -48,6 +48,7 @@ _PROCESS: Final = Lane.PROCESS.value
 _ANSWERED: Final = End.ANSWERED.value
 _DROPPED: Final = End.DROPPED.value
 _KILLED: Final = End.KILLED.value
+_LATE: Final = End.LATE.value
 _UNUSED: Final = End.UNUSED.value
 
 
@@ -159,6 +160,7 @@ class SearchService:
             self._clock.monotonic_s(request.expires_at_ms),
             search.fingerprint,
             search.label,
+            request.late_ms / 1000,
         )
         key = (request.reply_to, request.query_id, shard)
         ticket = self._lane.submit(work, partial(self._finish, shard, request, queue_us))
@@ -167,18 +169,18 @@ class SearchService:
     def _finish(self, shard: int, request: Request, queue_us: int, done: Done) -> None:
         _, lane_us, work_us, error = done
         is_wanted = self._in_flight.end((request.reply_to, request.query_id, shard))
-        is_expired = request.expires_at_ms * 1000 <= self._clock.server_us(time.monotonic())
+        left_us = request.expires_at_ms * 1000 - self._clock.server_us(time.monotonic())
         if isinstance(error, ExpiredError):
             if is_wanted:
                 self._counters.add("expired_in_lane")
             # Of a scorer that was killed nobody has heard how long it worked.
             self._ledger.add(error.end, lane_us if error.end == _KILLED else work_us)
             return
-        if is_expired or not is_wanted:
+        if left_us <= 0 or not is_wanted:
             self._counters.add("expired_at_reply" if is_wanted else "cancelled_at_reply")
             self._ledger.add(_UNUSED, work_us)
             return
-        self._ledger.add(_ANSWERED, work_us)
+        self._ledger.add(_LATE if left_us <= request.late_ms * 1000 else _ANSWERED, work_us)
         if error is None:
             status, body = _OK, done.body
         else:

@@ -12,24 +12,32 @@ from rich.table import Table
 from rich.text import Text
 
 from gateway.cli import options
+from gateway.cli.curve import CurvePicture, sentence
 from gateway.cli.options import DEFAULT_URL, Token, Url
-from gateway.cli.render import folded, plain, styled
+from gateway.cli.render import folded, percent, plain, styled
 
 
 def status(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the state as JSON, for machines.")
     ] = False,
+    curve: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Draw what coverage a longer or shorter deadline would give in this collection.",
+        ),
+    ] = None,
     url: Url = DEFAULT_URL,
     token: Token = None,
 ) -> None:
     """Show shards, workers, documents, breakers, backlog and quarantine."""
     with options.connect(url, token) as client:
-        found = client.status()
+        found = client.status() if curve is None else client.coverage_curve(curve)
     if as_json:
         sys.stdout.write(to_json(found, indent=2).decode() + "\n")
     else:
-        Console().print(status_view(found))
+        Console().print(status_view(found) if curve is None else CurvePicture(found))
 
 
 def status_view(found: Mapping[str, Any]) -> RenderableType:
@@ -39,6 +47,7 @@ def status_view(found: Mapping[str, Any]) -> RenderableType:
         parts += [Text(), _workers(found["workers"])]
     if found.get("collections"):
         parts += [Text(), _collections(found["collections"])]
+        parts += _curves(found["collections"])
     if any(one["id"] or one["error"] for one in found.get("snapshots", ())):
         parts += [Text(), _snapshots(found["snapshots"])]
     if found.get("quarantine"):
@@ -137,6 +146,18 @@ def _collections(collections: Iterable[Mapping[str, Any]]) -> Table:
             folded(one["name"]), f"{one['documents']:,}", folded(_standing(one["statistics"]))
         )
     return table
+
+
+def _curves(collections: Iterable[Mapping[str, Any]]) -> list[RenderableType]:
+    """A line for each collection of which a deadline's coverage is known."""
+    return [
+        folded(
+            f"{one['name']}: {percent(curve['coverage'])} by {curve['deadline_ms']:g} ms; "
+            f"{sentence(curve)}"
+        )
+        for one in collections
+        if (curve := one.get("coverage_curve")) and curve["coverage"] is not None
+    ]
 
 
 def _standing(statistics: Mapping[str, Any]) -> str:

@@ -14,6 +14,7 @@ from gateway.http.schema import (
     CollectionAnswer,
     CollectionBody,
     CollectionsAnswer,
+    CurveAnswer,
     LoadAnswer,
     answers,
     json_body,
@@ -71,6 +72,20 @@ def collection_routes(gateway: GatewayPort, settings: GatewaySettings) -> APIRou
     async def drop_collection(name: str) -> Response:
         await gateway.collections.drop(name)
         return Response(status_code=204)
+
+    @router.get(
+        "/v1/collections/{name}/coverage-curve",
+        summary="Show what coverage a longer or shorter deadline would give",
+        responses=answers(200, CurveAnswer, 400, 404),
+        response_class=Response,
+    )
+    async def coverage_curve(
+        name: str,
+        deadline_ms: Annotated[
+            float, Query(gt=0, le=settings.max_deadline_ms, allow_inf_nan=False)
+        ] = min(settings.default_deadline_ms, settings.max_deadline_ms),
+    ) -> Response:
+        return json_response(gateway.coverage_curve(name, deadline_ms))
 
     return router
 

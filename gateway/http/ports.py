@@ -78,5 +78,8 @@ class GatewayPort(Protocol):
     ) -> dict[str, Any]:
         """One document as it is stored."""
 
+    def coverage_curve(self, collection: str, deadline_ms: float) -> dict[str, Any]:
+        """What coverage has been reached by which deadline."""
+
     def set_breaker(self, shard: int, state: str) -> None:
         """Put a shard's breaker by hand into `forced_open`, `disabled` or `closed`."""

@@ -11,7 +11,7 @@ from pydantic.json_schema import models_json_schema
 from common.collection import FieldType
 from common.outcome import Outcome
 from gateway.http.problems import MEDIA_TYPE
-from gateway.http.status_schema import StatusAnswer
+from gateway.http.status_schema import CoverageReport, StatusAnswer
 
 _REF: Final = "#/components/schemas/"
 
@@ -181,6 +181,12 @@ class CollectionsAnswer(_Shape):
     collections: list[CollectionAnswer]
 
 
+class CurveAnswer(CoverageReport):
+    """The whole curve of a collection, by the queries of the gateway that answers."""
+
+    name: str
+
+
 class CollectionBody(_Shape):
     """The definition of a collection."""
 
@@ -223,6 +229,7 @@ MODELS: Final[tuple[type[BaseModel], ...]] = (
     LoadAnswer,
     CollectionAnswer,
     CollectionsAnswer,
+    CurveAnswer,
     CollectionBody,
     BreakerBody,
     SnapshotAnswer,

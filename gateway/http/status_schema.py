@@ -104,6 +104,9 @@ class Ledger(_Shape):
     dropped: WorkDone = Field(description="Never started: expired or cancelled before.")
     stopped: WorkDone = Field(description="Stopped when nobody waited any more.")
     killed: WorkDone = Field(description="Ran on regardless, and was killed with its scorer.")
+    late: WorkDone = Field(
+        description="A reply was sent after its deadline, for the gateway to learn from."
+    )
     unused: WorkDone = Field(description="Ran to its end, too late for anybody.")
     unstoppable: WorkDone = Field(description="Blocking calls that ran on with nobody waiting.")
 
@@ -147,12 +150,46 @@ class StatisticsStatus(_Shape):
     is_spread: bool = Field(description="Whether every worker with documents ranks by that sum.")
 
 
+class CoveragePoint(_Shape):
+    """One point of a curve."""
+
+    deadline_ms: float
+    coverage: float = Field(description="Share of the documents that is reached, from 0 to 1.")
+
+
+class CoverageGain(_Shape):
+    """What more time would have given."""
+
+    extra_ms: float = Field(description="The least that would have given it, in ms.")
+    coverage: float = Field(description="What would have been reached, from 0 to 1.")
+
+
+class CoverageReport(_Shape):
+    """What coverage queries reach on average by which deadline, late replies included."""
+
+    deadline_ms: float = Field(description="The deadline that `coverage` and `gain` speak of.")
+    coverage: float | None = Field(
+        description="Share of the documents that is reached by it, from 0 to 1; null before the "
+        "first query."
+    )
+    gain: CoverageGain | None = Field(
+        description="The most that up to half of the deadline more would have given; null where "
+        "nothing, as far as is known."
+    )
+    points: list[CoveragePoint] = Field(
+        description="The curve, ascending; from the last on nothing more is known."
+    )
+
+
 class CollectionStatus(_Shape):
     """One collection."""
 
     name: str
     documents: int
     statistics: StatisticsStatus
+    coverage_curve: CoverageReport = Field(
+        description="At the default deadline, with a handful of points, by this gateway's queries."
+    )
 
 
 class QuarantinedQuery(_Shape):

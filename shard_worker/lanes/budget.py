@@ -6,6 +6,7 @@ by the worker and by every scorer. Each scorer has a region of its own:
     current       u64             generation of the work that runs now, 0 for none; scorer writes
     generations   u64 * max_batch which attempt each slot speaks for; worker writes
     expiries      f64 * max_batch when it expires, CLOCK_MONOTONIC in s; worker writes
+    lates         f64 * max_batch how long before that its deadline is, in s; worker writes
 
 Every field is an aligned word of 8 bytes with one writer, so nothing is ever half written. A
 generation is used once in a lane's life: a `Budget` that outlives its work finds another
@@ -29,21 +30,26 @@ _monotonic = time.monotonic
 class Budget:
     """The time that is left to one work; made by the lane, read by the work.
 
-    Reads two words of shared memory and the clock: well under 1 µs, so it may be asked for each
-    document.
+    Work may run on for a while after its deadline, so that the gateway learns how late it is: who
+    can do with less time goes by `remaining_s`, and who gives up by `expired`.
+
+    Reads two or three words of shared memory and the clock: well under 1 µs, so it may be asked
+    for each document.
     """
 
-    __slots__ = ("_expiries", "_generation", "_generations", "_slot")
+    __slots__ = ("_expiries", "_generation", "_generations", "_lates", "_slot")
 
     def __init__(
         self,
         generations: Sequence[int] | memoryview,
         expiries: Sequence[float] | memoryview,
+        lates: Sequence[float] | memoryview,
         slot: int,
         generation: int,
     ) -> None:
         self._generations = generations
         self._expiries = expiries
+        self._lates = lates
         self._slot = slot
         self._generation = generation
 
@@ -54,10 +60,10 @@ class Budget:
         Args:
             expires_at: an instant of `time.monotonic()`, in s; `math.inf` for none.
         """
-        return cls((1,), (expires_at,), 0, 1)
+        return cls((1,), (expires_at,), (0.0,), 0, 1)
 
     def expired(self) -> bool:
-        """Whether nobody waits for this work any more: its deadline passed or it was cancelled."""
+        """Whether nobody wants this work any more: too long after its deadline, or cancelled."""
         return (
             self._generations[self._slot] != self._generation
             or _monotonic() >= self._expiries[self._slot]
@@ -67,23 +73,26 @@ class Budget:
         """Seconds until the deadline, never negative; 0 once cancelled, `inf` without deadline."""
         if self._generations[self._slot] != self._generation:
             return 0.0
-        return max(0.0, self._expiries[self._slot] - _monotonic())
+        slot = self._slot
+        return max(0.0, self._expiries[slot] - self._lates[slot] - _monotonic())
 
 
 class Region:
     """One scorer's part of the shared memory, seen from either side."""
 
-    __slots__ = ("current", "expiries", "generations")
+    __slots__ = ("current", "expiries", "generations", "lates")
 
     def __init__(self, words: memoryview, max_batch: int) -> None:
         numbers = words.cast("Q")
         self.current = numbers[:1]
         self.generations = numbers[1 : 1 + max_batch]
-        self.expiries = words.cast("d")[1 + max_batch : 1 + 2 * max_batch]
+        seconds = words.cast("d")
+        self.expiries = seconds[1 + max_batch : 1 + 2 * max_batch]
+        self.lates = seconds[1 + 2 * max_batch : 1 + 3 * max_batch]
 
     def release(self) -> None:
         """Let go of the mapping, which cannot be closed while a view of it lives."""
-        for view in (self.current, self.generations, self.expiries):
+        for view in (self.current, self.generations, self.expiries, self.lates):
             view.release()
 
 
@@ -103,7 +112,7 @@ class SharedBudgets:
     @staticmethod
     def size(num_scorers: int, max_batch: int) -> int:
         """Bytes that so many regions take."""
-        return num_scorers * (1 + 2 * max_batch) * _WORD_BYTES
+        return num_scorers * (1 + 3 * max_batch) * _WORD_BYTES
 
     def close(self) -> None:
         """Unmap; budgets that were handed out cannot be read afterwards."""

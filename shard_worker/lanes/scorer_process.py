@@ -104,6 +104,7 @@ def _run_batch(
 ) -> None:
     clock = time.monotonic
     current, generations, expiries = region.current, region.generations, region.expiries
+    lates = region.lates
     results: list[tuple[int, str, float, int, bytes | str]] = []
     flushed_at = started_at = clock()
     num_run = 0
@@ -119,7 +120,7 @@ def _run_batch(
         code = ""
         body: bytes | str
         try:
-            body = handler(payload, Budget(generations, expiries, index, generation))
+            body = handler(payload, Budget(generations, expiries, lates, index, generation))
             if type(body) is not bytes:
                 code, body = WorkError.code, f"the handler returned {type(body).__name__}"
         except WorkError as error:

@@ -112,6 +112,7 @@ class ScorerSlot:
         self._current = region.current
         self._generations = region.generations
         self._expiries = region.expiries
+        self._lates = region.lates
         self.channel: Channel | None = None
 
     # ---- the process
@@ -129,12 +130,13 @@ class ScorerSlot:
 
     def send(self, batch: Sequence[Ticket], first_generation: int, now: float) -> None:
         """Give the scorer a batch; it must be free."""
-        generations, expiries = self._generations, self._expiries
+        generations, expiries, lates = self._generations, self._expiries, self._lates
         generation = first_generation
         index = 0
         payloads = []
         for ticket in batch:
             expiries[index] = ticket.expires_at
+            lates[index] = ticket.work.late_s
             generations[index] = generation
             ticket.generation = generation
             ticket.slot = self

@@ -25,15 +25,18 @@ class Work(NamedTuple):
 
     Attributes:
         payload: what the handler gets.
-        expires_at: deadline, an instant of `time.monotonic()` in s; `math.inf` for none.
+        expires_at: from when on nobody wants it, an instant of `time.monotonic()` in s; `math.inf`
+            for none.
         fingerprint: what counts as the same work when it kills scorers; None is never blamed.
         label: an excerpt for people, shown where the quarantine is listed.
+        late_s: its deadline is so long before `expires_at`, in s.
     """
 
     payload: bytes
     expires_at: float = math.inf
     fingerprint: bytes | None = None
     label: str = ""
+    late_s: float = 0.0
 
 
 class Done(NamedTuple):
@@ -56,7 +59,7 @@ class Ticket:
     """A submitted work on its way; opaque to callers, who may only hand it to `cancel`.
 
     Attributes:
-        expires_at: the work's deadline, or the instant of its cancellation if that is earlier.
+        expires_at: the work's, or the instant of its cancellation if that is earlier.
         generation: the running number of the attempt that a scorer has, `WAITING` or `ENDED`.
         slot: the scorer that has it.
         num_crashes: scorers that died while they ran it.

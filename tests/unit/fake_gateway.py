@@ -4,6 +4,8 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from common.outcome import Outcome
+from gateway.coverage_curve import CoverageCurve
+from gateway.coverage_report import coverage_report
 from gateway.load import LoadReport
 from gateway.result import (
     Coverage,
@@ -34,6 +36,14 @@ def make_result(**changes: Any) -> SearchResult:
         "fetch": FetchReport(2, 0),
     }
     return SearchResult(**{**values, **changes})
+
+
+def make_curve() -> CoverageCurve:
+    """The curve of eight shards, of which one always needs 310 ms and the others 10 to 70."""
+    curve = CoverageCurve()
+    for needed_ms in (10, 20, 30, 40, 50, 60, 70, 310):
+        curve.add(needed_ms / 1000, 1 / 8, 0.0)
+    return curve
 
 
 class FakeCollections:
@@ -149,6 +159,12 @@ class FakeGateway:
         if isinstance(self.document, Exception):
             raise self.document
         return {**self.document, "asked": [collection, document_id, deadline_ms]}
+
+    def coverage_curve(self, collection: str, deadline_ms: float) -> dict[str, Any]:
+        """Tell the curve of a shard of eight that is always a little late, or raise."""
+        if self.collections.error is not None:
+            raise self.collections.error
+        return {"name": collection, **coverage_report(make_curve(), deadline_ms)}
 
     def set_breaker(self, shard: int, state: str) -> None:
         """Keep the state."""

@@ -59,6 +59,7 @@ class ScriptedTransport:
         hedge_scripts: shard → script of its second copy; one without never starts.
         hedged: shard, instant and request of each second copy.
         cancelled: query, shards and deadline of each cancellation.
+        on_late: told of each late reply.
     """
 
     scripts: dict[int, Script]
@@ -68,6 +69,7 @@ class ScriptedTransport:
     queued: set[int] = field(default_factory=set)
     hedge_scripts: dict[int, Script] = field(default_factory=dict)
     hedged: list[tuple[int, float, Request]] = field(default_factory=list)
+    on_late: Callable[[Reply], None] = lambda _reply: None
     _sinks: dict[int, ReplySink] = field(default_factory=dict)
 
     def scatter(
@@ -134,6 +136,7 @@ class ScriptedTransport:
         sink = self._sinks.get(query_id)
         if sink is None:
             self.late += 1
+            self.on_late(reply)
         else:
             sink.on_reply(reply, f"worker-of-{reply.shard}")
 

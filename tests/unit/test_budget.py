@@ -25,7 +25,7 @@ def two_maps() -> Iterator[tuple[SharedBudgets, SharedBudgets]]:
 
 
 def _budget(region: Region, slot: int, generation: int) -> Budget:
-    return Budget(region.generations, region.expiries, slot, generation)
+    return Budget(region.generations, region.expiries, region.lates, slot, generation)
 
 
 def test_what_one_side_writes_the_other_reads(

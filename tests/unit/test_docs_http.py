@@ -33,6 +33,7 @@ TABLES = {
     "search answer": "SearchAnswer",
     "definition": "CollectionBody",
     "collection": "CollectionAnswer",
+    "curve answer": "CurveAnswer",
     "load answer": "LoadAnswer",
     "status": "StatusAnswer",
     "breaker": "BreakerBody",
@@ -142,6 +143,7 @@ EXAMPLES: dict[str, type[BaseModel]] = {
     "a problem": shapes.Problem,
     "a partial answer": shapes.Problem,
     "a definition": shapes.CollectionBody,
+    "a curve": shapes.CurveAnswer,
     "a load's answer": shapes.LoadAnswer,
 }
 

@@ -17,6 +17,7 @@ from common.wire import Kind, unpack_search_body
 from gateway.admission import Admission
 from gateway.breakers import Breakers
 from gateway.gather import Gather
+from gateway.late import CoverageCurves
 from gateway.result import SearchQuery, SearchResult
 from gateway.search import Searcher
 from tests.unit.scripted import Script, ScriptedTransport, reply_of
@@ -48,8 +49,12 @@ def searcher_over(
     counts: list[int],
     num_live: int = 1,
     hedging: HedgingSettings | None = None,
+    coverage: CoverageSettings | None = None,
 ) -> Searcher:
-    """A real searcher over scripted shards."""
+    """A real searcher over scripted shards, which hears of late replies."""
+    coverage = coverage or CoverageSettings()
+    curves = CoverageCurves(coverage, lambda: [COLLECTION.uid])
+    transport.on_late = curves.on_late
     return Searcher(
         transport=transport,
         clock=ServerClock(),
@@ -61,7 +66,8 @@ def searcher_over(
         settings=GatewaySettings(),
         profiles={"noop": RankProfile(first_phase="noop", lane="loop")},
         hedging=hedging or HedgingSettings(),
-        coverage=CoverageSettings(),
+        coverage=coverage,
+        curves=curves,
     )
 
 

@@ -16,6 +16,7 @@ from common.telemetry import LagWatch
 from gateway.admission import Admission
 from gateway.breaker import CallOutcome
 from gateway.breakers import Breakers
+from gateway.coverage_report import coverage_report
 from gateway.hedging import HedgeCounts
 from gateway.http.status_schema import StatusAnswer
 from gateway.membership import Membership
@@ -23,6 +24,7 @@ from gateway.status import cluster_status
 from shard_worker.lanes.process_lane import ProcessLane
 from shard_worker.lanes.thread_lane import ThreadLane
 from shard_worker.ledger import Ledger
+from tests.unit.fake_gateway import make_curve
 
 LABELS = {0: label_of("r0", 5), 1: label_of("r1", 4)}
 CHANGES = {0: {"u": 5}, 1: {"u": 4}}
@@ -94,6 +96,7 @@ def status_of(
         }
         if server
         else {},
+        curves={"u": coverage_report(make_curve(), 300.0, is_brief=True)},
         gateway={
             "id": "g",
             "version": "1",
@@ -157,5 +160,6 @@ async def test_statistics_that_are_behind_are_told(
                 "is_current": is_current,
                 "is_spread": is_spread,
             },
+            "coverage_curve": coverage_report(make_curve(), 300.0, is_brief=True),
         }
     ]
