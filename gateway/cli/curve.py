@@ -89,11 +89,11 @@ class CurvePicture:
         yield Text(sentence(self._curve))
 
     def _bar(self, at_ms: float, label: str, width: int, *, is_ascii: bool) -> Text:
-        coverage = coverage_at(self._points, at_ms)
+        coverage = round(coverage_at(self._points, at_ms), 6)
         note = self._notes.get(at_ms, "")
         bound = "|" if is_ascii else "│"
         # Rounded down, so that only a whole one fills the bar.
-        bar = ("#" if is_ascii else "█") * math.floor(coverage * width + 1e-9)
+        bar = ("#" if is_ascii else "█") * math.floor(coverage * width)
         line = _line(label).append(bound, style="dim")
         line.append(f"{bar:<{width}}", style="yellow" if note else "green")
         line.append(bound, style="dim").append(f" {percent(coverage):>{_COVERAGE_WIDTH}}")

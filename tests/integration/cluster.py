@@ -23,6 +23,7 @@ HOOKS = "tests.integration.hooks"
 PROFILES = {
     "numbers": RankProfile(second_phase=f"{HOOKS}:by_number"),
     "polite": RankProfile(second_phase=f"{HOOKS}:polite"),
+    "tardy_here": RankProfile(second_phase=f"{HOOKS}:tardy_here"),
     "late_here": RankProfile(second_phase=f"{HOOKS}:late_here"),
     "greeting": RankProfile(enrich=f"{HOOKS}:greet"),
     "noop_process": RankProfile(first_phase="noop", lane="process"),

@@ -40,6 +40,19 @@ def greet(documents: list[Document]) -> list[Document]:
     return documents
 
 
+def tardy_here(query: str, documents: list[Document], budget: Any) -> list[float]:
+    """Rank by the field `number`; when told, a little late, or just before the time is up.
+
+    In a worker that the environment calls slow; it never gives up, however long it takes.
+    """
+    if os.environ.get("HEDGEROW_TEST_SLOW"):
+        if "tardy" in query:
+            time.sleep(budget.remaining_s() + 0.1)
+        while "prompt" in query and budget.remaining_s() > 0.3:
+            time.sleep(0.001)
+    return [float(document["number"]) for document in documents]
+
+
 def late_here(query: str, documents: list[Document], budget: Any) -> list[float]:
     """Rank by the field `number`; in a worker that the environment calls slow, when it is told."""
     if "late" in query and os.environ.get("HEDGEROW_TEST_SLOW"):

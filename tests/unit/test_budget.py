@@ -39,12 +39,14 @@ def test_what_one_side_writes_the_other_reads(
         for slot in range(MAX_BATCH):
             region.generations[slot] = value + 1 + slot
             region.expiries[slot] = value + 0.5 + slot
+            region.lates[slot] = value + 0.25 + slot
         value += 100
     value = 1
     for region in theirs.regions:
         assert region.current[0] == value
         assert list(region.generations) == [value + 1 + slot for slot in range(MAX_BATCH)]
         assert list(region.expiries) == [value + 0.5 + slot for slot in range(MAX_BATCH)]
+        assert list(region.lates) == [value + 0.25 + slot for slot in range(MAX_BATCH)]
         value += 100
 
 
@@ -67,6 +69,19 @@ def test_it_expires_at_its_deadline_or_when_tripped(
     ours.expiries[0] = 0.0
     assert ahead.expired()
     assert ahead.remaining_s() == 0.0
+
+
+def test_work_that_may_be_late_has_no_time_left_and_is_not_expired(
+    two_maps: tuple[SharedBudgets, SharedBudgets],
+) -> None:
+    """What is left is left until the deadline; it expires later by what the other side says."""
+    ours, theirs = (one.regions[0] for one in two_maps)
+    ours.generations[0], ours.expiries[0], ours.lates[0] = 1, time.monotonic() + 60, 20.0
+    budget = _budget(theirs, 0, 1)
+    assert 39 < budget.remaining_s() <= 40
+    ours.lates[0] = 61.0
+    assert budget.remaining_s() == 0.0
+    assert not budget.expired()
 
 
 def test_a_stale_budget_never_speaks_for_the_next_work(

@@ -1,11 +1,13 @@
 """`gateway status`: everything an operator looks for is in the picture."""
 
 import json
+import re
 from datetime import datetime
 from typing import Any
 
 import pytest
 
+from common.errors import NotFoundError
 from tests.unit.command_line import CommandLine
 
 UNTIL = datetime(2026, 1, 2, 12, 34, 56).astimezone()  # local time, as it is shown
@@ -141,6 +143,49 @@ def test_the_picture_has_what_an_operator_looks_for(command: CommandLine) -> Non
     ):
         assert expected in words, expected
     assert "\x1b" not in ended.out
+
+
+def test_the_curve_is_drawn_with_what_more_time_would_have_given(command: CommandLine) -> None:
+    """A bar for each of some deadlines, the usual one and the better one marked, and a sentence."""
+    ended = command.run("status", "--curve", "films")
+    assert (ended.code, ended.err) == (0, "")
+    assert [request.url.path for request in command.requests] == [
+        "/v1/collections/films/coverage-curve"
+    ]
+    lines = ended.out.splitlines()
+    assert all(len(line) <= 80 for line in lines)
+    (usual,) = (line for line in lines if line.endswith("87.5 % deadline"))
+    assert usual.split()[0] == "300"
+    found = re.fullmatch(r"\+(\d+) ms would have given 100 %", lines[-1])
+    assert found is not None
+    extra_ms = int(found[1])
+    assert 10 <= extra_ms <= 310 * 1.02 - 300 + 1
+    (better,) = (line for line in lines if line.endswith(f"+{extra_ms} ms"))
+    assert better.split()[0] == f"{300 + extra_ms}"
+    assert "100.0 %" in better
+    assert json.loads(command.run("status", "--curve", "films", "--json").out)["coverage"] == 0.875
+
+
+def test_the_status_says_what_more_time_would_have_given(
+    command: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A line below the collections, for each of which it is known."""
+    known = {"deadline_ms": 300.0, "coverage": 0.998, "points": []}
+    gain = {"extra_ms": 14.2, "coverage": 1.0}
+    films, books = STATUS["collections"]
+    monkeypatch.setitem(films, "coverage_curve", {**known, "gain": gain})
+    monkeypatch.setitem(books, "coverage_curve", {**known, "gain": None, "coverage": None})
+    out = command.run("status").out
+    assert "films: 99.8 % by 300 ms; +15 ms would have given 100 %" in out
+    assert "books:" not in out
+
+
+def test_a_curve_of_no_collection_is_refused(command: CommandLine) -> None:
+    """The gateway's problem is what is said, and the command fails."""
+    command.gateway.collections.error = NotFoundError("there is no collection 'fims'")
+    ended = command.run("status", "--curve", "fims")
+    assert ended.code != 0
+    assert "there is no collection 'fims'" in ended.err
 
 
 def test_redis_away_is_shown(command: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ from common.errors import (
     UnavailableError,
 )
 from gateway.http.app import create_app
-from gateway.http.schema import CollectionsAnswer, LoadAnswer
+from gateway.http.schema import CollectionsAnswer, CurveAnswer, LoadAnswer
 from gateway.load import LoadReport
 from tests.unit.fake_gateway import FakeGateway
 
@@ -264,6 +264,24 @@ async def test_the_status_is_the_gateways_own(
 ) -> None:
     """GET /v1/status answers what the gateway says, unchanged."""
     assert (await client.get("/v1/status")).json() == await gateway.status()
+
+
+async def test_the_curve_speaks_of_the_deadline_that_is_asked_about(
+    client: httpx.AsyncClient, gateway: FakeGateway
+) -> None:
+    """The default deadline, or another within the bounds of a search; 404 without collection."""
+    path = f"{FILMS}/coverage-curve"
+    usual = await client.get(path)
+    assert CurveAnswer.model_validate(usual.json()).deadline_ms == 300
+    other = (await client.get(path, params={"deadline_ms": 310.5})).json()
+    assert other["deadline_ms"] == 310.5
+    assert other["points"] == usual.json()["points"]
+    assert (other["coverage"], other["gain"]) == (1.0, None)
+    for bad in ("0", "-1", "nan", "1e9", "soon"):
+        response = await client.get(path, params={"deadline_ms": bad})
+        assert (response.status_code, response.json()["field"]) == (400, "deadline_ms")
+    gateway.collections.error = NotFoundError("there is no collection 'films'")
+    assert (await client.get(path)).status_code == 404
 
 
 async def test_a_breaker_is_set_by_hand(client: httpx.AsyncClient, gateway: FakeGateway) -> None:

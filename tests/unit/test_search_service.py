@@ -307,6 +307,22 @@ def test_a_result_that_comes_after_the_cancellation_is_unused(serving: Serving) 
     assert serving.ledger.as_dict()["unused"] == {"count": 1, "work_us": 400}
 
 
+@pytest.mark.parametrize(
+    ("after_s", "end", "num_sent"), [(0.05, "answered", 1), (0.08, "late", 1), (0.11, "unused", 0)]
+)
+def test_a_late_reply_is_sent_while_it_is_learnt_from(
+    serving: Serving, after_s: float, end: str, num_sent: int
+) -> None:
+    """Between its deadline and its expiry a result is sent, and its work was for no answer."""
+    serving.pull(serving.request(late_ms=30))  # due in 70 ms, worth nothing in 100
+    (work,) = serving.lane.works
+    assert work.expires_at - work.late_s == pytest.approx(serving.clock.now + 0.07)
+    serving.clock.now += after_s
+    serving.lane.on_dones[0](Done(b"body", 30, 400, None))
+    assert len(serving.replies.sent) == num_sent
+    assert serving.ledger.as_dict()[end] == {"count": 1, "work_us": 400}
+
+
 def test_cancellations_are_forgotten_when_they_expire(serving: Serving) -> None:
     """What was cancelled and never pulled is not remembered beyond its deadline."""
     cancel(serving, *range(100))

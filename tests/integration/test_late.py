@@ -1,0 +1,83 @@
+"""Late replies over real workers: one that is always a little late is told by how much."""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.service import Gateway
+from tests.integration.cluster import Cluster, ask, gateway_to, load
+from tests.servers import running_server
+from tests.waiting import until
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
+
+DOCUMENTS: list[dict[str, Any]] = [
+    {"id": f"d{number}", "title": f"hedge {number} tardy prompt", "number": number}
+    for number in range(40)
+]
+NUM_SHARDS = 2
+DEADLINE_MS = 1200.0
+PROFILE: dict[str, Any] = {"rank_profile": "tardy_here", "deadline_ms": DEADLINE_MS}
+
+
+@pytest.fixture
+def cluster() -> Iterator[Cluster]:
+    """Two workers with a shard each; the first is slow when a query says so."""
+    with (
+        tempfile.TemporaryDirectory(prefix="hedgerow-test-") as folder,
+        running_server(Path(folder)) as server,
+    ):
+        cluster = Cluster(server, Path(folder), num_shards=NUM_SHARDS, num_workers=2)
+        try:
+            cluster.environment["HEDGEROW_TEST_SLOW"] = "1"
+            cluster.start(0)
+            del cluster.environment["HEDGEROW_TEST_SLOW"]
+            cluster.start(1)
+            yield cluster
+        finally:
+            cluster.stop()
+
+
+async def num_late(gateway: Gateway) -> int:
+    """Requests that workers have answered after their deadline, by their heartbeats."""
+    workers = (await gateway.status())["workers"]
+    return sum(worker["ledger"]["late"]["count"] for worker in workers)
+
+
+async def test_the_curve_says_how_much_more_time_would_have_given_all(cluster: Cluster) -> None:
+    """Its reply is in no answer; once it has come, the curve knows, and the ledger what it cost."""
+    async with gateway_to(cluster) as gateway:
+        await load(gateway, "hedges", DOCUMENTS)
+        result = await ask(gateway, "hedges", "hedge", **PROFILE)
+        assert result.coverage.is_full
+        for number in range(3):
+            result = await ask(gateway, "hedges", "tardy", explain=True, **PROFILE)
+            assert result.took_ms < DEADLINE_MS + 100
+            assert result.coverage.degraded == {"timed_out": 1}
+
+            async def has_come(number: int = number) -> bool:
+                return await num_late(gateway) == number + 1
+
+            await until(has_come)
+        share = result.coverage.fraction
+        curve = gateway.coverage_curve("hedges", DEADLINE_MS)
+        # One query of four was answered in full.
+        assert curve["coverage"] == pytest.approx(share + (1 - share) / 4, abs=0.02)
+        assert curve["gain"]["coverage"] == 1.0
+        assert 0 < curve["gain"]["extra_ms"] <= 0.3 * DEADLINE_MS
+        (told,) = (await gateway.status())["collections"]
+        assert told["coverage_curve"]["points"][-1] == curve["points"][-1]
+        states = [shard["breaker"] for shard in (await gateway.status())["shards"]]
+        assert states == ["closed"] * NUM_SHARDS
+
+
+async def test_who_goes_by_the_time_that_is_left_is_in_time(cluster: Cluster) -> None:
+    """That a request may be late does not make late who stops when its time is nearly up."""
+    async with gateway_to(cluster) as gateway:
+        await load(gateway, "hedges", DOCUMENTS)
+        result = await ask(gateway, "hedges", "prompt", **PROFILE)
+        assert result.coverage.is_full
+        assert result.took_ms > DEADLINE_MS / 2
