@@ -43,6 +43,13 @@ def test_the_gain_is_what_half_as_much_again_would_give_at_the_least(
         assert gain.extra_ms <= deadline_ms / 2 + 1e-9
 
 
+@given(st.floats(145.0, 155.0))
+def test_no_more_is_proposed_than_half_of_the_deadline(needed_ms: float) -> None:
+    """Also where the point that is sought lies just beyond."""
+    gain = gain_of(curve_of([10.0, needed_ms]), 100.0)
+    assert gain is None or gain.extra_ms <= 50
+
+
 @given(needed)
 def test_a_handful_of_points_are_points_of_the_curve(needed_ms: list[float]) -> None:
     """They ascend, the last is the curve's last, and from half on no landmark is left out."""
