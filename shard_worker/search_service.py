@@ -119,7 +119,7 @@ class SearchService:
             self._lane.observe_elsewhere(self._num_in_loop)
 
     def spent_share(self, message: bytes, now: float) -> float:
-        """Of the time from a packed request's sending to its deadline, how much it has spent.
+        """Of the time from a packed request's sending to its expiry, how much it has spent.
 
         Args:
             message: as it lies in a queue; one that is malformed counts as new.
