@@ -73,13 +73,13 @@ class CoverageCurves:
         """How many collections have a curve."""
         return len(self._curves)
 
-    def late_s(self, deadline_s: float) -> float:
+    def late_ms(self, deadline_ms: float) -> int:
         """For how long after its deadline a query that starts now may let its shards run on.
 
         Args:
-            deadline_s: from the query's start to its deadline, in s.
+            deadline_ms: from the query's start to its deadline, in ms.
         """
-        return deadline_s * self._factor if self._max_load and self._tokens > 0 else 0.0
+        return int(deadline_ms * self._factor) if self._max_load and self._tokens > 0 else 0
 
     def on_end(self, query: Ended, now: float) -> None:
         """A query has ended that is one to learn from."""

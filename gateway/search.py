@@ -178,15 +178,16 @@ class Searcher:
             deadline -= self.fetcher.reserve.reserve_s(deadline - now)
         query_id = self._next_id()
         is_sampled = self._sampler.takes(now)
-        late_s = self._curves.late_s(query.deadline_ms / 1000) if is_sampled else 0.0
-        expires_at_ms = self._clock.server_us(deadline + late_s) // 1000
+        late_ms = self._curves.late_ms(query.deadline_ms) if is_sampled else 0
+        expires_at_ms = self._clock.server_us(deadline) // 1000 + late_ms
         payload = SearchPayload(
             *(collection.uid, query.query, query.k, profile),
             *(query.filter, query.syntax == "strict"),
         )
         request = Request(
             *(_SEARCH, query_id, expires_at_ms, self._clock.server_us(now), self._reply_to),
-            *(pack_body(payload), None, int(late_s * 1000)),
+            pack_body(payload),
+            late_ms=late_ms,
         )
         message = pack_request(request)
         gather = Gather(plan.shards, unpack_search_body)
@@ -216,7 +217,7 @@ class Searcher:
                 self._curves.on_end(
                     Ended(
                         *(query_id, collection.uid, gather, counts),
-                        *(sent_at, overhead_s, deadline, late_s),
+                        *(sent_at, overhead_s, deadline, late_ms / 1000),
                     ),
                     now,
                 )
