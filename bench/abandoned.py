@@ -18,7 +18,7 @@ _LEAVES_AFTER_S = 0.001
 _LENGTH = 20
 _SETTLE_S = 1.5  # the workers' heartbeats tell of the last
 _TARGET = 0.05
-_IN_VAIN = ("stopped", "killed", "unused", "unstoppable")
+_IN_VAIN = ("stopped", "killed", "late", "unused", "unstoppable")
 
 
 async def measure(options: Options) -> Section:
