@@ -24,7 +24,6 @@ class Heartbeat:
         documents: shard → collection uid → how many documents of it the shard holds.
         changes: shard → collection uid → how many documents were ever put in, replaced or deleted.
         lanes: lane → capacity, busy, waiting, lost and the like.
-        quarantine: queries that are refused: fingerprint, kills, until_ms, query (an excerpt).
         counters: name → how often it has happened since the start.
         applied: shard → id of the last log entry applied.
         replicas: shard → id of the replica (of the store on disk) that this worker serves.
@@ -45,7 +44,6 @@ class Heartbeat:
     documents: dict[int, dict[str, int]] = field(default_factory=dict)
     changes: dict[int, dict[str, int]] = field(default_factory=dict)
     lanes: dict[str, Any] = field(default_factory=dict)
-    quarantine: list[dict[str, Any]] = field(default_factory=list)
     counters: dict[str, int] = field(default_factory=dict)
     applied: dict[int, str] = field(default_factory=dict)
     replicas: dict[int, str] = field(default_factory=dict)

@@ -70,6 +70,11 @@ class Keys:
         return f"{self.prefix}:workers"
 
     @property
+    def quarantine(self) -> str:
+        """Sorted set: which queries have killed scorers, and when; by time, in ms."""
+        return f"{self.prefix}:quarantine"
+
+    @property
     def events(self) -> str:
         """Channel: `workers`, `collections`, `snapshots` and the like, when one has changed."""
         return f"{self.prefix}:events"

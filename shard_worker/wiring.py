@@ -7,7 +7,7 @@ from common.config import Settings, WorkerSettings
 from common.telemetry import configure_logging
 from shard_worker.indexer import IndexerConfig
 from shard_worker.lanes.process_lane import ProcessLane
-from shard_worker.lanes.quarantine import Quarantine
+from shard_worker.lanes.suspects import Suspects
 from shard_worker.lanes.thread_lane import ThreadLane
 from shard_worker.ledger import End, Ledger
 from shard_worker.scorer import ScorerConfig
@@ -30,7 +30,7 @@ def scorer_lane(
     settings: Settings,
     shards: tuple[int, ...],
     import_path: tuple[str, ...],
-    quarantine: Quarantine,
+    suspects: Suspects,
 ) -> ProcessLane:
     """The process lane that retrieves and ranks."""
     tuning = settings.worker
@@ -41,7 +41,7 @@ def scorer_lane(
         max_batch=tuning.max_batch,
         batch_window_ms=tuning.batch_window_ms,
         kill_grace_ms=tuning.kill_grace_ms,
-        quarantine=quarantine,
+        suspects=suspects,
         name="scorer",
         import_path=import_path,
         prepare=partial(configure_logging, settings.log_level, settings.log_format),
@@ -58,7 +58,7 @@ def indexer_lane(settings: Settings, shards: tuple[int, ...]) -> ProcessLane:
         max_batch=1,
         batch_window_ms=tuning.batch_window_ms,
         kill_grace_ms=INDEXER_GRACE_MS,
-        quarantine=None,
+        suspects=None,
         name="indexer",
         prepare=partial(configure_logging, settings.log_level, settings.log_format),
     )

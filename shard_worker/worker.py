@@ -18,6 +18,8 @@ from common.heartbeat import Heartbeat
 from common.keys import Keys
 from common.link import Handshake, Link
 from common.log import ShardLog
+from common.quarantine import Quarantine
+from common.quarantine_board import QuarantineBoard
 from common.registry import Registry
 from common.server_clock import ServerClock, keep_clock, read_clock
 from common.tasks import end
@@ -29,9 +31,10 @@ from shard_worker.fetch_service import FetchService
 from shard_worker.hand_over import HandOver
 from shard_worker.in_flight import InFlight
 from shard_worker.jobs import Jobs
-from shard_worker.lanes.quarantine import Quarantine
+from shard_worker.lanes.suspects import Suspects
 from shard_worker.ledger import Ledger
 from shard_worker.pull_order import PullOrder
+from shard_worker.quarantine_exchange import QuarantineExchange
 from shard_worker.ranking import enrich_hooks
 from shard_worker.recovery import lost_shards, restore_shards, revive_definitions
 from shard_worker.replier import Replier
@@ -85,8 +88,11 @@ class Worker:
         self._states = ShardStates(shards)
         self._stores = ShardStores(settings.data, shards)
         self._started = time.monotonic()
-        self._quarantine = Quarantine(tuning.quarantine_after, tuning.quarantine_expiry_s)
-        self._scorers = scorer_lane(settings, shards, import_path, self._quarantine)
+        quarantine = Quarantine(tuning.quarantine_after, tuning.quarantine_expiry_s)
+        suspects = Suspects(quarantine, self._server_ms, worker_id)
+        self._scorers = scorer_lane(settings, shards, import_path, suspects)
+        board = QuarantineBoard(control, keys, quarantine.retention_ms)
+        self._quarantine = QuarantineExchange(control, keys.events, board, suspects)
         self._indexer = indexer_lane(settings, shards)
         self._ledger = Ledger()
         self._threads = thread_lane(settings, self._ledger)
@@ -218,6 +224,7 @@ class Worker:
                 watchers = [
                     group.create_task(self._lag.run(), name="loop lag"),
                     group.create_task(keep_clock(self._reply_link, self._clock), name="clock"),
+                    group.create_task(self._quarantine.run(), name="quarantine"),
                 ]
                 group.create_task(self._search_consumer.run(), name="search consumer")
                 group.create_task(self._fetch_consumer.run(), name="fetch consumer")
@@ -274,16 +281,17 @@ class Worker:
     async def _read_clock(self, link: Handshake) -> None:
         await read_clock(link, self._clock)
 
+    def _server_ms(self, at: float) -> int:
+        return self._clock.server_us(at) // 1000
+
     def _heartbeat(self) -> Heartbeat:
-        now = time.monotonic()
-        now_ms = self._clock.server_us(now) // 1000
         return Heartbeat(
             id=self.id,
             pid=os.getpid(),
             host=socket.gethostname(),
             version=common.__version__,
-            beat_at_ms=now_ms,
-            started_at_ms=self._clock.server_us(self._started) // 1000,
+            beat_at_ms=self._server_ms(time.monotonic()),
+            started_at_ms=self._server_ms(self._started),
             documents=self._states.documents(),
             lanes={
                 "process": self._scorers.load(),
@@ -291,16 +299,6 @@ class Worker:
                 "indexer": self._indexer.load(),
                 "loop": self._lag.as_dict(),
             },
-            quarantine=[
-                {
-                    "fingerprint": entry.fingerprint.hex(),
-                    "query": entry.label,
-                    "kills": entry.num_kills,
-                    "refused": entry.is_refused,
-                    "until_ms": now_ms + int((entry.expires_at - now) * 1000),
-                }
-                for entry in self._quarantine.entries(now)
-            ],
             counters=self._counters.as_dict(),
             statistics=self._jobs.tables(),
             ledger=self._ledger.as_dict(),

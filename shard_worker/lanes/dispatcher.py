@@ -6,7 +6,7 @@ Everything here runs in callbacks of the event loop, a few µs a work.
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
 import structlog
@@ -14,14 +14,14 @@ import structlog
 from common.errors import (
     ExpiredError,
     LaneUnavailableError,
-    QuarantinedError,
     ScorerCrashedError,
     WorkError,
 )
 from shard_worker.lanes.batching import ServiceTime, share, startable
 from shard_worker.lanes.guard import Guard
-from shard_worker.lanes.quarantine import Quarantine
+from shard_worker.lanes.holds import Holds
 from shard_worker.lanes.scorer_slot import Frame, ScorerSlot, SlotState
+from shard_worker.lanes.suspects import Suspects
 from shard_worker.lanes.work import ENDED, WAITING, Done, Ticket, error_of
 
 _log = structlog.get_logger()
@@ -57,7 +57,7 @@ class Dispatcher:
         self,
         name: str,
         limits: DispatchLimits,
-        quarantine: Quarantine | None,
+        suspects: Suspects | None,
         kill: Callable[[ScorerSlot], None],
         on_change: Callable[[], None],
     ) -> None:
@@ -69,7 +69,7 @@ class Dispatcher:
         self.num_killed = 0
         self._name = name
         self._limits = limits
-        self._quarantine = quarantine
+        self._suspects = suspects
         self._kill = kill
         self._on_change = on_change
         self._idle: list[ScorerSlot] = []
@@ -77,13 +77,21 @@ class Dispatcher:
         self._loop = asyncio.get_running_loop()
         self._handle: asyncio.Handle | None = None
         self._guard = Guard(self, limits.grace_s, limits.window_us / 1e6)
+        self._holds = Holds(self.put_back)
+        if suspects is not None:
+            suspects.on_news = self._on_news
+
+    @property
+    def num_waiting(self) -> int:
+        """Works that no scorer has."""
+        return len(self.waiting) + self._holds.num_held
 
     # ---- intake
 
     def put(self, ticket: Ticket) -> None:
         """Queue a work; it is sent in this turn of the loop if a scorer is free."""
         waiting = self.waiting
-        if len(waiting) >= self._limits.max_waiting:
+        if len(waiting) + self._holds.num_held >= self._limits.max_waiting:
             self.refuse(ticket, LaneUnavailableError(f"{self._name}: too much work waits"))
             return
         waiting.append(ticket)
@@ -147,7 +155,7 @@ class Dispatcher:
 
     def _take(self, most: int, now: float) -> list[Ticket]:
         batch: list[Ticket] = []
-        waiting, quarantine = self.waiting, self._quarantine
+        waiting, suspects = self.waiting, self._suspects
         while waiting and len(batch) < most:
             ticket = waiting[0]
             if ticket.num_crashes and batch:
@@ -157,25 +165,32 @@ class Dispatcher:
                 continue
             if now >= ticket.expires_at:
                 self.refuse(ticket, ExpiredError("expired before a scorer was free", "dropped"))
-            elif quarantine is not None and (refusal := self._refusal(ticket, quarantine, now)):
+            elif suspects is not None and (refusal := suspects.refusal(ticket, now)):
                 self.refuse(ticket, refusal)
+            elif suspects is not None and (until := suspects.wait_until(ticket, now)):
+                self._holds.hold(ticket, until)
             else:
                 batch.append(ticket)
                 if ticket.num_crashes:  # a suspect goes alone, so that it can harm nobody
                     break
         return batch
 
-    def _refusal(
-        self, ticket: Ticket, quarantine: Quarantine, now: float
-    ) -> QuarantinedError | None:
-        fingerprint = ticket.work.fingerprint
-        entry = None if fingerprint is None else quarantine.refused(fingerprint, now)
-        if entry is None:
-            return None
-        return QuarantinedError(
-            f"this query has killed {entry.num_kills} scorers and is refused "
-            f"for another {entry.expires_at - now:.0f} s"
-        )
+    def _on_news(self, fingerprints: Collection[bytes]) -> None:
+        """Something new is known of these: what must not run now stops, what has waited may run."""
+        assert self._suspects is not None  # noqa: S101 - they are who calls
+        now = time.monotonic()
+        again = []
+        for slot in self.slots:
+            for ticket in self._suspects.barred(slot.open_tickets(), now):
+                if ticket is slot.running():
+                    ticket.is_stopped = True
+                    slot.trip(ticket)
+                else:
+                    slot.take_back(ticket)
+                    again.append(ticket)
+        for fingerprint in fingerprints:
+            self._holds.release(fingerprint)
+        self.put_back(again)
 
     # ---- what the crew says
 
@@ -189,11 +204,17 @@ class Dispatcher:
         """Results of a batch."""
         is_last, num_run, elapsed_us, results = frame
         batch, first = slot.batch, slot.first_generation
+        again: list[Ticket] = []
         for index, code, started_at, work_us, body in results:
             ticket = batch[index]
             if ticket.generation != first + index:
                 continue  # it was taken back, and is somebody else's or ended by now
             slot.num_open -= 1
+            if ticket.is_stopped and not ticket.is_cancelled:
+                ticket.is_stopped = False
+                ticket.generation, ticket.slot = WAITING, None
+                again.append(ticket)
+                continue
             lane_us = int((started_at - ticket.submitted_at) * 1e6)
             if ticket.is_cancelled:
                 end = "stopped" if code else "unused"
@@ -211,6 +232,8 @@ class Dispatcher:
             self._dispatch()
         else:
             slot.heard_at = time.monotonic()
+        if again:
+            self.put_back(again)
         self._on_change()
 
     def on_gone(self, slot: ScorerSlot, status: int | None) -> None:
@@ -236,23 +259,22 @@ class Dispatcher:
         )
         self._kill(slot)
         if offender is not None:
-            # That its caller has left is no fault of the query.
-            if not offender.is_cancelled:
-                self._blame(offender)
             if slot.is_open(offender):
                 slot.take_back(offender)
                 error = ExpiredError("ran on past its deadline and was killed", "killed")
                 self.end_with(offender, error)
+            # That its caller has left is no fault of the query.
+            if not offender.is_cancelled:
+                self._blame(offender, will_retry=False)
         self.scatter_batch(slot, None)
         self._on_change()
 
     def scatter_batch(self, slot: ScorerSlot, suspect: Ticket | None) -> None:
         """Take the whole batch away from a scorer that is gone or going."""
         again = []
-        if suspect is not None:
-            self._blame(suspect)
         for ticket in slot.open_tickets():
             slot.take_back(ticket)
+            ticket.is_stopped = False
             if ticket is suspect:
                 ticket.num_crashes += 1
             else:
@@ -266,12 +288,13 @@ class Dispatcher:
             else:
                 again.append(ticket)
         slot.free()
+        if suspect is not None:
+            self._blame(suspect, will_retry=suspect in again)
         self.put_back(again)
 
-    def _blame(self, ticket: Ticket) -> None:
-        work = ticket.work
-        if self._quarantine is not None and work.fingerprint is not None:
-            self._quarantine.record_kill(work.fingerprint, work.label, time.monotonic())
+    def _blame(self, ticket: Ticket, *, will_retry: bool) -> None:
+        if self._suspects is not None:
+            self._suspects.killed(ticket, time.monotonic(), will_retry)
 
     # ---- ends
 
@@ -294,10 +317,10 @@ class Dispatcher:
         for slot in self.slots:
             for ticket in slot.open_tickets():
                 self.end_with(ticket, error)
-        while self.waiting:
-            ticket = self.waiting.popleft()
+        for ticket in (*self._holds.close(), *self.waiting):
             if ticket.generation == WAITING:
                 self.end_with(ticket, error)
+        self.waiting.clear()
         if self._handle is not None:
             self._handle.cancel()
         self._guard.close()
@@ -318,6 +341,8 @@ class Dispatcher:
             self._loop.call_exception_handler(
                 {"message": f"{self._name}: on_done failed", "exception": error}
             )
+        if ticket.num_crashes and self._suspects is not None:
+            self._suspects.tried(ticket, time.monotonic())
 
 
 def _failed(ticket: Ticket, error: WorkError) -> Done:

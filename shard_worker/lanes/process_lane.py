@@ -26,6 +26,8 @@ What happens to work:
 - *it ignores its budget* `kill_grace_ms` *past its deadline*: its scorer is killed, it counts as
   expired and as a kill in the quarantine; what was queued behind it goes to other scorers;
 - *its scorer dies under it*: tried once more, alone in its frame; then it has crashed;
+- *the same work kills a scorer, here or in another worker*: stopped, and kept until that one's
+  second try has ended; then refused, or started anew;
 - *its scorer dies before its turn*: moved, which is not counted as a try.
 """
 
@@ -38,9 +40,9 @@ from typing import Any
 from common.errors import LaneUnavailableError
 from shard_worker.lanes.crew import Crew
 from shard_worker.lanes.dispatcher import Dispatcher, DispatchLimits
-from shard_worker.lanes.quarantine import Quarantine
 from shard_worker.lanes.scorer_process import ScorerSpec
 from shard_worker.lanes.scorer_slot import SlotState
+from shard_worker.lanes.suspects import Suspects
 from shard_worker.lanes.work import ENDED, Done, Ticket, Work
 
 __all__ = ["Done", "ProcessLane", "Ticket", "Work"]
@@ -64,7 +66,7 @@ class ProcessLane:
         max_batch: int,
         batch_window_ms: float,
         kill_grace_ms: float,
-        quarantine: Quarantine | None,
+        suspects: Suspects | None,
         name: str,
         import_path: Sequence[str] = (),
         prepare: Callable[[], None] | None = None,
@@ -80,7 +82,8 @@ class ProcessLane:
             max_batch: most works in one frame.
             batch_window_ms: a frame holds as many works as start within this time.
             kill_grace_ms: a scorer is killed when its work runs on for so long after its deadline.
-            quarantine: refuses works that have killed scorers; None lets all in.
+            suspects: refuses works that have killed scorers, of this lane and of others; None lets
+                all in.
             name: shown in logs and as the processes' name.
             import_path: folders that the scorers put first on `sys.path`.
             prepare: called first in each process, to log as this one does; picklable.
@@ -95,7 +98,7 @@ class ProcessLane:
             window_us=batch_window_ms * 1000.0,
             grace_s=kill_grace_ms / 1000.0,
         )
-        self._quarantine = quarantine
+        self._suspects = suspects
         self._crew = Crew(
             ScorerSpec(name, factory, pickle.dumps(config), tuple(import_path), prepare),
             num_processes,
@@ -114,7 +117,7 @@ class ProcessLane:
             ConfigurationError: the factory failed, with its error.
         """
         self._dispatcher = Dispatcher(
-            self._name, self._limits, self._quarantine, self._crew.kill, self._on_change
+            self._name, self._limits, self._suspects, self._crew.kill, self._on_change
         )
         self._dispatcher.slots = self._crew.slots
         self._is_open = True
@@ -226,25 +229,25 @@ class ProcessLane:
 
     def load(self) -> dict[str, Any]:
         """Figures for heartbeat and status; `service_us` is the moving average of one work."""
-        slots, dispatcher, quarantine = self._crew.slots, self._dispatcher, self._quarantine
+        slots, dispatcher, suspects = self._crew.slots, self._dispatcher, self._suspects
         return {
             "capacity": self._num_processes,
             "alive": sum(slot.state is SlotState.READY for slot in slots),
             "busy": sum(slot.num_open > 0 for slot in slots),
-            "waiting": 0 if dispatcher is None else len(dispatcher.waiting),
+            "waiting": 0 if dispatcher is None else dispatcher.num_waiting,
             "in_flight": sum(slot.num_open for slot in slots),
             "restarts": self._crew.num_restarts,
             "crashes": 0 if dispatcher is None else dispatcher.num_crashes,
             "killed": 0 if dispatcher is None else dispatcher.num_killed,
             "service_us": 0.0 if dispatcher is None else round(dispatcher.service.estimate_us, 1),
-            "quarantined": 0 if quarantine is None else quarantine.count(time.monotonic()),
+            "quarantined": 0 if suspects is None else suspects.load(time.monotonic()),
             "pids": [slot.pid for slot in slots],
         }
 
     def _num_unfinished(self) -> int:
         if self._dispatcher is None:
             return 0
-        return len(self._dispatcher.waiting) + sum(slot.num_open for slot in self._crew.slots)
+        return self._dispatcher.num_waiting + sum(slot.num_open for slot in self._crew.slots)
 
     def _change(self) -> asyncio.Future[None]:
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()

@@ -62,6 +62,7 @@ class Ticket:
         expires_at: the work's, or the instant of its cancellation if that is earlier.
         generation: the running number of the attempt that a scorer has, `WAITING` or `ENDED`.
         slot: the scorer that has it.
+        is_stopped: whether its budget was tripped since it is suspect, though somebody waits for it.
         num_crashes: scorers that died while they ran it.
         num_moves: times that it lost its scorer without being to blame.
     """
@@ -70,6 +71,7 @@ class Ticket:
         "expires_at",
         "generation",
         "is_cancelled",
+        "is_stopped",
         "num_crashes",
         "num_moves",
         "on_done",
@@ -86,6 +88,7 @@ class Ticket:
         self.generation = WAITING
         self.slot: ScorerSlot | None = None
         self.is_cancelled = False
+        self.is_stopped = False
         self.num_crashes = 0
         self.num_moves = 0
 
