@@ -244,6 +244,10 @@ class RankProfile(_Group):
     enrich: str | None = Field(
         None, description="module:function, blocking, over the winners' documents in the fetch."
     )
+    canary: bool = Field(
+        False,
+        description="Whether a query that no scorer has survived yet is tried on one shard first.",
+    )
     lane: Literal["process", "loop"] = Field(
         "process", description="Where the search runs; loop is for noop alone."
     )

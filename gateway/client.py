@@ -119,6 +119,15 @@ class GatewayClient:
         """Ask for a snapshot of every shard."""
         return self._json("POST", "/v1/snapshots")
 
+    def quarantine(self) -> list[dict[str, Any]]:
+        """Return the queries that have killed scorers."""
+        found: list[dict[str, Any]] = self._json("GET", "/v1/quarantine")["quarantine"]
+        return found
+
+    def lift_quarantine(self, fingerprint: str) -> None:
+        """Let a query run again."""
+        self._json("DELETE", f"/v1/quarantine/{quote(fingerprint, safe='')}")
+
     def collection(self, name: str) -> dict[str, Any]:
         """Describe one collection."""
         return self._json("GET", _collection(name))

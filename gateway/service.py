@@ -38,6 +38,7 @@ from gateway.documents import Documents
 from gateway.hedging import HedgeCounts
 from gateway.late import CoverageCurves
 from gateway.membership import Membership
+from gateway.quarantine import QuarantineDesk
 from gateway.redis_transport import RedisTransport
 from gateway.result import SearchQuery, SearchResult
 from gateway.search import Searcher
@@ -61,6 +62,7 @@ class Gateway:
         collections: defines, describes and drops collections.
         documents: loads and deletes documents.
         snapshots: asks for snapshots.
+        quarantine: lists the queries that have killed scorers, and lets them run again.
     """
 
     def __init__(self, settings: Settings, control: Control, num_shards: int) -> None:
@@ -92,7 +94,7 @@ class Gateway:
             num_shards,
             settings.worker.heartbeat_expiry_s,
             settings.gateway.membership_poll_s,
-            lambda: self._transport.clock.server_us(self._loop.time()) // 1000,
+            self._server_ms,
             self.collections.uids,
         )
         self._stale_after_s = max(_STALE_POLLS * settings.gateway.membership_poll_s, _STALE_S)
@@ -105,6 +107,7 @@ class Gateway:
             live_replicas=self._membership.replicas_of,
         )
         self.snapshots = Snapshots(SnapshotBoard(control, keys), num_shards, settings.snapshots)
+        self.quarantine = QuarantineDesk(control, keys, settings.worker, self._server_ms)
         self._searcher = Searcher(
             transport=self._transport,
             clock=self._transport.clock,
@@ -293,17 +296,19 @@ class Gateway:
                 backlog = await self._registry.backlog(range(self.num_shards))
                 standing = await self._board.standing(self.collections.uids(), self.num_shards)
                 snapshots = await self.snapshots.standing()
+                quarantine = await self.quarantine.list()
         except (RedisUnavailableError, ConfigurationError, TimeoutError):
-            server, backlog, standing, snapshots = None, {}, {}, {}
+            server, backlog, standing, snapshots, quarantine = None, {}, {}, {}, []
         return cluster_status(
             server=server,
             backlog=backlog,
             standing=standing,
             snapshots=snapshots,
+            quarantine=quarantine,
             membership=self._membership,
             breakers=self._breakers,
             now=self._loop.time(),
-            now_ms=self._transport.clock.server_us(self._loop.time()) // 1000,
+            now_ms=self._server_ms(),
             names=self.collections.names(),
             curves={
                 uid: coverage_report(
@@ -327,6 +332,9 @@ class Gateway:
                 "clock_error_us": round(self._transport.clock.error_us, 1),
             },
         )
+
+    def _server_ms(self) -> int:
+        return self._transport.clock.server_us(self._loop.time()) // 1000
 
     def _on_transition(self, shard: int, transition: Transition) -> None:
         log.info(

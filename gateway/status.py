@@ -1,7 +1,7 @@
 """The state of the cluster as JSON; docs/http.md describes it."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from common.control import ServerInfo
@@ -19,6 +19,7 @@ def cluster_status(
     server: ServerInfo | None,
     backlog: Mapping[int, int],
     standing: Mapping[str, Standing],
+    quarantine: Sequence[Mapping[str, Any]],
     membership: Membership,
     breakers: Breakers,
     now: float,
@@ -34,6 +35,7 @@ def cluster_status(
         server: None when Redis does not answer.
         backlog: shard → search requests that wait.
         standing: collection uid → how its term statistics stand; empty when Redis is away.
+        quarantine: the queries that have killed scorers; empty when Redis is away.
         membership: the view of the workers.
         breakers: one per shard.
         now: the event loop's time, in s.
@@ -67,9 +69,7 @@ def cluster_status(
             }
             for uid, name in sorted(names.items(), key=lambda item: item[1])
         ],
-        "quarantine": [
-            {**entry, "worker": worker.id} for worker in workers for entry in worker.quarantine
-        ],
+        "quarantine": list(quarantine),
         "snapshots": snapshots_json(snapshots),
         "redis": {
             "connected": server is not None,

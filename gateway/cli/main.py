@@ -45,6 +45,14 @@ COMMANDS: Final = {
         "gateway.cli.snapshot:restore_",
         "Fetch shards from snapshots into a data folder that no worker uses, or verify them.",
     ),
+    "quarantine list": (
+        "gateway.cli.quarantine:list_",
+        "List the queries that have killed scorers, in any worker.",
+    ),
+    "quarantine lift": (
+        "gateway.cli.quarantine:lift",
+        "Let a query run again that is in quarantine.",
+    ),
     "eval": (
         "gateway.cli.eval:evaluate",
         "Measure the quality of a collection's ranking against judged queries.",

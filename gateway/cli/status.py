@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
@@ -14,6 +13,7 @@ from rich.text import Text
 from gateway.cli import options
 from gateway.cli.curve import CurvePicture, sentence
 from gateway.cli.options import DEFAULT_URL, Token, Url
+from gateway.cli.quarantine import quarantine_table
 from gateway.cli.render import folded, percent, plain, styled
 
 
@@ -51,7 +51,7 @@ def status_view(found: Mapping[str, Any]) -> RenderableType:
     if any(one["id"] or one["error"] for one in found.get("snapshots", ())):
         parts += [Text(), _snapshots(found["snapshots"])]
     if found.get("quarantine"):
-        parts += [Text(), _quarantine(found["quarantine"])]
+        parts += [Text(), quarantine_table(found["quarantine"])]
     return Group(*parts)
 
 
@@ -194,20 +194,3 @@ def _snapshots(snapshots: Iterable[Mapping[str, Any]]) -> Table:
 def _time(instant_ms: int, form: str) -> str:
     """Write when it is, in this machine's time zone."""
     return datetime.fromtimestamp(instant_ms / 1000, UTC).astimezone().strftime(form)
-
-
-def _time_of_day(instant_ms: int) -> str:
-    return _time(instant_ms, "%H:%M:%S")
-
-
-def _quarantine(entries: Iterable[Mapping[str, Any]]) -> Table:
-    table = _table("quarantined query", "kills", "until", "fingerprint", "worker", right=("kills",))
-    for entry in entries:
-        table.add_row(
-            folded(entry.get("label") or entry.get("query") or ""),
-            str(entry.get("kills", "")),
-            _time_of_day(entry["until_ms"]),
-            plain(entry.get("fingerprint", "")),
-            plain(entry.get("worker", "")),
-        )
-    return table

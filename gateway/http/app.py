@@ -10,6 +10,7 @@ from gateway.http.limits import RequireToken
 from gateway.http.parameters import check_address
 from gateway.http.ports import GatewayPort
 from gateway.http.problems import add_handlers
+from gateway.http.quarantine_routes import quarantine_routes
 from gateway.http.schema import add_openapi
 from gateway.http.search_routes import add_search, search_body
 from gateway.http.snapshot_routes import snapshot_routes
@@ -36,6 +37,7 @@ def create_app(gateway: GatewayPort, settings: GatewaySettings) -> FastAPI:
     app.include_router(document_routes(gateway, settings))
     app.include_router(status_routes(gateway, settings))
     app.include_router(snapshot_routes(gateway))
+    app.include_router(quarantine_routes(gateway))
     add_openapi(app, search_body(settings))
     if settings.token is not None:
         app.add_middleware(RequireToken, token=settings.token.get_secret_value())

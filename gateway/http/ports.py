@@ -48,6 +48,16 @@ class SnapshotsPort(Protocol):
         """Ask for one of every shard."""
 
 
+class QuarantinePort(Protocol):
+    """The queries that have killed scorers."""
+
+    async def list(self) -> list[dict[str, Any]]:
+        """All of them, as JSON."""
+
+    async def lift(self, fingerprint: str) -> None:
+        """Let one run again."""
+
+
 class GatewayPort(Protocol):
     """The gateway as the routes see it."""
 
@@ -62,6 +72,10 @@ class GatewayPort(Protocol):
     @property
     def snapshots(self) -> SnapshotsPort:
         """Snapshots of the shards."""
+
+    @property
+    def quarantine(self) -> QuarantinePort:
+        """The queries that have killed scorers."""
 
     @property
     def is_ready(self) -> bool:

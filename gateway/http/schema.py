@@ -11,7 +11,7 @@ from pydantic.json_schema import models_json_schema
 from common.collection import FieldType
 from common.outcome import Outcome
 from gateway.http.problems import MEDIA_TYPE
-from gateway.http.status_schema import CoverageReport, StatusAnswer
+from gateway.http.status_schema import CoverageReport, QuarantineAnswer, StatusAnswer
 
 _REF: Final = "#/components/schemas/"
 
@@ -233,6 +233,7 @@ MODELS: Final[tuple[type[BaseModel], ...]] = (
     CollectionBody,
     BreakerBody,
     SnapshotAnswer,
+    QuarantineAnswer,
     StatusAnswer,
 )
 

@@ -193,14 +193,20 @@ class CollectionStatus(_Shape):
 
 
 class QuarantinedQuery(_Shape):
-    """A query that has killed scorers of one worker."""
+    """A query that has killed scorers."""
 
     fingerprint: str = Field(description="What counts as the same query.")
     query: str = Field(description="Its beginning.")
-    kills: int
+    kills: int = Field(description="Scorers that died under it, in all workers.")
     refused: bool = Field(description="Whether it has killed enough to be refused.")
     until_ms: int = Field(description="When it is forgotten, in ms since 1970 by Redis's clock.")
-    worker: str
+    workers: list[str] = Field(description="Whose scorers died.")
+
+
+class QuarantineAnswer(_Shape):
+    """The queries that have killed scorers."""
+
+    quarantine: list[QuarantinedQuery]
 
 
 class SnapshotStatus(_Shape):
@@ -277,7 +283,7 @@ class StatusAnswer(_Shape):
     shards: list[ShardStatus]
     workers: list[WorkerStatus]
     collections: list[CollectionStatus]
-    quarantine: list[QuarantinedQuery]
+    quarantine: list[QuarantinedQuery] = Field(description="Empty when Redis does not answer.")
     snapshots: list[SnapshotStatus] = Field(description="Empty when Redis does not answer.")
     redis: RedisStatus
     gateway: GatewayStatus

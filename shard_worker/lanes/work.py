@@ -62,7 +62,7 @@ class Ticket:
         expires_at: the work's, or the instant of its cancellation if that is earlier.
         generation: the running number of the attempt that a scorer has, `WAITING` or `ENDED`.
         slot: the scorer that has it.
-        is_stopped: whether its budget was tripped since it is suspect, though somebody waits for it.
+        is_stopped: whether it was stopped since it is suspect, though somebody waits for it.
         num_crashes: scorers that died while they ran it.
         num_moves: times that it lost its scorer without being to blame.
     """

@@ -25,6 +25,8 @@ PROFILES = {
     "polite": RankProfile(second_phase=f"{HOOKS}:polite"),
     "tardy_here": RankProfile(second_phase=f"{HOOKS}:tardy_here"),
     "late_here": RankProfile(second_phase=f"{HOOKS}:late_here"),
+    "careful": RankProfile(second_phase=f"{HOOKS}:by_number", canary=True),
+    "creeping": RankProfile(second_phase=f"{HOOKS}:creep"),
     "greeting": RankProfile(enrich=f"{HOOKS}:greet"),
     "noop_process": RankProfile(first_phase="noop", lane="process"),
 }

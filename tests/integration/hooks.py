@@ -29,6 +29,16 @@ def polite(query: str, documents: list[Document], budget: Any) -> list[float]:
     return [0.0] * len(documents)
 
 
+def creep(query: str, documents: list[Document], budget: Any) -> list[float]:
+    """Take long, on no two shards alike, with an eye on the budget; then crash, if told so."""
+    until = time.monotonic() + 0.3 + 0.1 * min(document["number"] for document in documents)
+    while time.monotonic() < until and not budget.expired():
+        time.sleep(0.001)
+    if "crash" in query and not budget.expired():
+        os._exit(3)
+    return [float(document["number"]) for document in documents]
+
+
 def greet(documents: list[Document]) -> list[Document]:
     """Add a greeting; fail or hang when a document's title says so."""
     for document in documents:

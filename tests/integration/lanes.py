@@ -11,8 +11,8 @@ from pathlib import Path
 
 from common.errors import WorkError
 from shard_worker.lanes.process_lane import Done, ProcessLane, Ticket, Work
-from shard_worker.lanes.quarantine import Quarantine
 from shard_worker.lanes.scorer_slot import SlotState
+from shard_worker.lanes.suspects import Suspects
 from tests.integration.misbehaving import Config
 
 KILL_GRACE_S = 0.1
@@ -95,7 +95,7 @@ async def running(
     num_processes: int = 2,
     max_batch: int = 64,
     batch_window_ms: float = 4.0,
-    quarantine: Quarantine | None = None,
+    suspects: Suspects | None = None,
 ) -> AsyncIterator[Bench]:
     """A lane over the misbehaving handler; at its end no process and no descriptor is left."""
     config = Config(str(folder))
@@ -107,7 +107,7 @@ async def running(
         max_batch=max_batch,
         batch_window_ms=batch_window_ms,
         kill_grace_ms=KILL_GRACE_S * 1000,
-        quarantine=quarantine,
+        suspects=suspects,
         name="scorers",
     )
     bench = Bench(lane, config)

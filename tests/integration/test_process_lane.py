@@ -44,7 +44,7 @@ def _lane(factory: str, config: object = None, num_processes: int = 2) -> Proces
         max_batch=64,
         batch_window_ms=4.0,
         kill_grace_ms=100.0,
-        quarantine=None,
+        suspects=None,
         name="scorers",
     )
 
@@ -353,7 +353,7 @@ from shard_worker.lanes.process_lane import ProcessLane, Work
 async def main():
     lane = ProcessLane(
         factory="tests.integration.misbehaving:make", config=Config(sys.argv[1]), num_processes=3,
-        max_batch=1, batch_window_ms=4.0, kill_grace_ms=1000.0, quarantine=None, name="orphans",
+        max_batch=1, batch_window_ms=4.0, kill_grace_ms=1000.0, suspects=None, name="orphans",
     )
     await lane.start()
     lane.submit(Work(b"spinning spin"), print)

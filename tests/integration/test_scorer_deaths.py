@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from common.errors import ExpiredError, QuarantinedError, ScorerCrashedError, WorkError
+from common.quarantine import Quarantine
 from shard_worker.lanes.process_lane import Work
-from shard_worker.lanes.quarantine import Quarantine
+from shard_worker.lanes.suspects import Suspects
 from tests.integration.lanes import (
     KILL_GRACE_S,
     eventually,
@@ -245,7 +246,7 @@ async def test_a_scorer_stopped_while_it_works_is_killed_at_the_deadline(tmp_pat
 async def test_a_work_that_kills_twice_is_quarantined(tmp_path: Path) -> None:
     """Its fingerprint is refused without a process, with a message; others are not."""
     quarantine = Quarantine(after=2, expiry_s=1.5)
-    async with running(tmp_path, quarantine=quarantine) as bench:
+    async with running(tmp_path, suspects=Suspects(quarantine)) as bench:
         crashing = bench.submit("bad exit", fingerprint=b"f")
         await bench.ended(crashing)
         again = bench.submit("again echo", fingerprint=b"f")
@@ -256,7 +257,7 @@ async def test_a_work_that_kills_twice_is_quarantined(tmp_path: Path) -> None:
         assert bench.config.starts()["again"] == 0
         assert other.body == b"other"
         assert bench.lane.load()["quarantined"] == 1
-        (entry,) = quarantine.entries(time.monotonic())
+        (entry,) = quarantine.entries(int(time.monotonic() * 1000))
         assert (entry.fingerprint, entry.label) == (b"f", "bad exit")
         await eventually(lambda: bench.lane.load()["quarantined"] == 0)
         later = bench.submit("later echo", fingerprint=b"f")
@@ -268,7 +269,7 @@ async def test_the_same_query_to_many_shards_kills_no_more_than_the_quarantine_a
     tmp_path: Path,
 ) -> None:
     """Eight works with one fingerprint in flight together: two kills, then all are refused."""
-    async with running(tmp_path, num_processes=1, quarantine=Quarantine(2, 60.0)) as bench:
+    async with running(tmp_path, num_processes=1, suspects=Suspects(Quarantine(2, 60.0))) as bench:
         calls = [bench.submit(f"w{at} exit", fingerprint=b"f") for at in range(8)]
         await bench.ended(*calls)
         assert bench.lane.load()["crashes"] == 2
@@ -277,7 +278,7 @@ async def test_the_same_query_to_many_shards_kills_no_more_than_the_quarantine_a
 
 async def test_a_kill_for_an_ignored_budget_counts_in_the_quarantine(tmp_path: Path) -> None:
     """Two works of one fingerprint that hang are as bad as two that crash."""
-    async with running(tmp_path, quarantine=Quarantine(2, 60.0)) as bench:
+    async with running(tmp_path, suspects=Suspects(Quarantine(2, 60.0))) as bench:
         for at in range(2):
             call = bench.submit(f"w{at} spin", timeout_s=0.1, fingerprint=b"f")
             await bench.ended(call)
@@ -289,7 +290,7 @@ async def test_a_kill_for_an_ignored_budget_counts_in_the_quarantine(tmp_path: P
 async def test_a_launcher_that_is_killed_is_replaced_with_its_scorers(tmp_path: Path) -> None:
     """Its scorers die with it; their work is done by the next ones, and nobody is blamed."""
     quarantine = Quarantine(1, 60.0)
-    async with running(tmp_path, quarantine=quarantine) as bench:
+    async with running(tmp_path, suspects=Suspects(quarantine)) as bench:
         before = bench.pids()
         call = bench.submit("a sleep 0.3", fingerprint=b"f")
         pid = await bench.started("a")
@@ -299,7 +300,7 @@ async def test_a_launcher_that_is_killed_is_replaced_with_its_scorers(tmp_path: 
         await bench.whole()
         assert not set(before) & set(bench.pids())
         assert not any(is_running(pid) for pid in before)
-        assert quarantine.entries(time.monotonic()) == []
+        assert quarantine.entries(int(time.monotonic() * 1000)) == []
 
 
 async def test_a_launcher_that_is_stopped_is_replaced_when_it_is_needed(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from typing import Any
 
+from common.errors import NotFoundError
 from common.outcome import Outcome
 from gateway.coverage_curve import CoverageCurve
 from gateway.coverage_report import coverage_report
@@ -125,6 +126,27 @@ class FakeSnapshots:
         return {"wanted_at_ms": 1000, "shards": 2}
 
 
+class FakeQuarantine:
+    """Entries in a list."""
+
+    def __init__(self) -> None:
+        self.entries: list[dict[str, Any]] = []
+        self.error: Exception | None = None
+
+    async def list(self) -> list[dict[str, Any]]:
+        """Show all, or raise `error`."""
+        if self.error is not None:
+            raise self.error
+        return self.entries
+
+    async def lift(self, fingerprint: str) -> None:
+        """Remove one."""
+        kept = [entry for entry in self.entries if entry["fingerprint"] != fingerprint]
+        if kept == self.entries:
+            raise NotFoundError(f"there is no query {fingerprint!r} in quarantine")
+        self.entries = kept
+
+
 class FakeGateway:
     """Answers each search with `answer`, which may be an error to raise."""
 
@@ -132,6 +154,7 @@ class FakeGateway:
         self.collections = FakeCollections()
         self.documents = FakeDocuments()
         self.snapshots = FakeSnapshots()
+        self.quarantine = FakeQuarantine()
         self.is_ready = True
         self.answer: SearchResult | Exception = make_result()
         self.document: dict[str, Any] | Exception = {"id": "a/b", "title": "t"}

@@ -68,7 +68,7 @@ STATUS: dict[str, Any] = {
             "query": "evil [bold]query\x1b[2J",
             "refused": True,
             "until_ms": int(UNTIL.timestamp() * 1000),
-            "worker": "w-a",
+            "workers": ["w-a"],
         }
     ],
     "collections": [

@@ -38,6 +38,7 @@ TABLES = {
     "status": "StatusAnswer",
     "breaker": "BreakerBody",
     "snapshot answer": "SnapshotAnswer",
+    "quarantine answer": "QuarantineAnswer",
 }
 PROBLEM_MEDIA_TYPE = "application/problem+json"
 

@@ -18,7 +18,6 @@ BEAT = Heartbeat(
     started_at_ms=1_600_000_000_000,
     documents={0: {"u": 3}, 4: {}},
     lanes={"process": {"busy": 1}},
-    quarantine=[{"fingerprint": "ab", "kills": 2}],
     counters={"late": 4},
     applied={0: "5-1"},
     replicas={0: "r"},
@@ -35,7 +34,7 @@ def test_other_versions_are_understood() -> None:
     """A newer worker's extra parts are ignored, an older one's missing parts have defaults."""
     parts = msgpack.unpackb(BEAT.pack(), strict_map_key=False)
     parts["mood"] = "fine"
-    for name in ("documents", "lanes", "quarantine", "counters", "applied", "replicas"):
+    for name in ("documents", "lanes", "counters", "applied", "replicas"):
         del parts[name]
     read = Heartbeat.unpack(msgpack.packb(parts))
     assert (read.id, read.shards, read.documents) == ("w0", [0, 4], {})
@@ -53,7 +52,6 @@ def test_other_versions_are_understood() -> None:
         {"documents": {0: {"u": "3"}}},
         {"documents": {"0": {"u": 3}}},
         {"applied": {0: 5}},
-        {"quarantine": [7]},
         {"counters": {"late": []}},
     ],
 )

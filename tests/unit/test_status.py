@@ -39,7 +39,7 @@ def process_lane(name: str) -> ProcessLane:
         max_batch=1,
         batch_window_ms=1.0,
         kill_grace_ms=1.0,
-        quarantine=None,
+        suspects=None,
         name=name,
     )
 
@@ -67,9 +67,6 @@ def status_of(
             "indexer": process_lane("indexer").load(),
             "loop": LagWatch(100.0).as_dict(),
         },
-        quarantine=[
-            {"fingerprint": "ab", "query": "q", "kills": 2, "refused": True, "until_ms": 5000}
-        ],
         counters={"replies": 1},
         ledger=Ledger().as_dict(),
         log_backlog={0: 5},
@@ -85,6 +82,16 @@ def status_of(
         server=server,
         backlog={0: 1, 1: 0} if server else {},
         standing=standing,
+        quarantine=[
+            {
+                "fingerprint": "ab",
+                "query": "q",
+                "kills": 2,
+                "refused": True,
+                "until_ms": 5000,
+                "workers": ["w0"],
+            }
+        ],
         membership=membership,
         breakers=breakers,
         now=0.1,

@@ -1,0 +1,280 @@
+"""A query that kills its scorers, asked of a real cluster: how many die of it, and where."""
+
+import asyncio
+import os
+import signal
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from common.config import RedisSettings
+from common.control import connect
+from common.errors import InsufficientCoverageError, NotFoundError
+from common.keys import Keys
+from common.quarantine import Quarantine
+from common.quarantine_board import QuarantineBoard
+from gateway.http.status_schema import StatusAnswer
+from gateway.result import SearchResult
+from gateway.service import Gateway
+from shard_worker.lanes.suspects import Suspects
+from shard_worker.lanes.work import Ticket, Work
+from shard_worker.quarantine_exchange import QuarantineExchange
+from tests.integration.cluster import Cluster, ask, gateway_to, load, running_cluster
+from tests.servers import RedisServer, running_server
+from tests.waiting import until
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
+
+DOCUMENTS: list[dict[str, Any]] = [
+    {"id": f"d{number}", "title": f"hedge number {number}", "number": number}
+    for number in range(40)
+]
+NUM_SHARDS = 4
+
+
+@contextmanager
+def cluster_of(expiry_s: float) -> Iterator[Cluster]:
+    """Two workers of two shards and two scorers each: four scorers get a query at once."""
+    with (
+        tempfile.TemporaryDirectory(prefix="hedgerow-test-") as folder,
+        running_server(Path(folder)) as server,
+        running_cluster(
+            server,
+            Path(folder),
+            num_shards=NUM_SHARDS,
+            environment={
+                "HEDGEROW_WORKER__SCORERS": "2",
+                "HEDGEROW_WORKER__QUARANTINE_EXPIRY_S": str(expiry_s),
+            },
+        ) as cluster,
+    ):
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    """One cluster for the module."""
+    with cluster_of(expiry_s=300.0) as cluster:
+        yield cluster
+
+
+@asynccontextmanager
+async def prepared(cluster: Cluster) -> AsyncIterator[Gateway]:
+    """A gateway, with the documents there and every scorer well."""
+    async with gateway_to(cluster) as gateway:
+        await load(gateway, "hedges", DOCUMENTS)
+        await whole(gateway)
+        for shard in range(NUM_SHARDS):
+            gateway.set_breaker(shard, "closed")
+        yield gateway
+
+
+async def lanes(gateway: Gateway) -> list[dict[str, Any]]:
+    """Each worker's process lane, by a heartbeat that was sent after this was called."""
+    asked_at_ms = gateway._server_ms()
+    found: list[dict[str, Any]] = []
+
+    async def is_fresh() -> bool:
+        workers = (await gateway.status())["workers"]
+        now_ms = gateway._server_ms()
+        found[:] = [worker["lanes"]["process"] for worker in workers]
+        return all(now_ms - worker["age_ms"] > asked_at_ms for worker in workers)
+
+    await until(is_fresh)
+    return found
+
+
+async def deaths(gateway: Gateway) -> int:
+    """Scorers that have died of what they ran, over all workers."""
+    return sum(lane["crashes"] for lane in await lanes(gateway))
+
+
+async def whole(gateway: Gateway) -> None:
+    """Wait until each scorer is there."""
+
+    async def is_whole() -> bool:
+        return all(lane["alive"] == lane["capacity"] for lane in await lanes(gateway))
+
+    await until(is_whole, 30)
+
+
+async def refused(gateway: Gateway, query: str, **more: Any) -> SearchResult:
+    """Ask what nobody can answer; returns what came instead."""
+    with pytest.raises(InsufficientCoverageError) as failed:
+        await ask(gateway, "hedges", query, **{"deadline_ms": 10_000.0, **more})
+    result = failed.value.result
+    assert isinstance(result, SearchResult)
+    return result
+
+
+def reasons(result: SearchResult) -> str:
+    """Everything that the shards say."""
+    return "; ".join(detail.reason for detail in result.detail)
+
+
+async def test_asked_twice_it_kills_at_the_first_asking_alone(cluster: Cluster) -> None:
+    """What crashes at once may kill a scorer on each shard, none at its retry, and none later."""
+    async with prepared(cluster) as gateway:
+        before = await deaths(gateway)
+        await refused(gateway, "hedge crash once", rank_profile="numbers")
+        first = await deaths(gateway) - before
+        assert 2 <= first <= NUM_SHARDS
+        await whole(gateway)
+        again = await refused(gateway, "hedge crash once", rank_profile="numbers")
+        assert reasons(again).count("is refused") == NUM_SHARDS, reasons(again)
+        assert await deaths(gateway) - before == first
+
+
+async def test_the_first_to_die_saves_those_that_run(cluster: Cluster) -> None:
+    """Four scorers run it at once: one dies, its retry dies, the other three are stopped."""
+    async with prepared(cluster) as gateway:
+        before = await deaths(gateway)
+        result = await refused(gateway, "hedge crash slowly", rank_profile="creeping")
+        assert await deaths(gateway) - before == 2
+        assert reasons(result).count("has killed 2 scorers and is refused") == NUM_SHARDS - 1
+
+
+async def test_a_death_that_is_not_the_querys_fault_costs_no_shard(cluster: Cluster) -> None:
+    """One of four scorers is killed from outside: the retry lives, and then the others go on."""
+    async with prepared(cluster) as gateway:
+        before = await deaths(gateway)
+        asked = asyncio.create_task(
+            ask(gateway, "hedges", "hedge", rank_profile="creeping", deadline_ms=20_000.0)
+        )
+
+        async def is_running() -> bool:
+            return all(lane["busy"] == 2 for lane in await lanes(gateway))
+
+        await until(is_running)
+        os.kill((await lanes(gateway))[0]["pids"][0], signal.SIGKILL)
+        assert (await asked).coverage.is_full
+        assert await deaths(gateway) - before == 1
+
+
+async def test_a_worker_that_never_saw_it_refuses_it(cluster: Cluster) -> None:
+    """A worker that starts afterwards knows of the kills before it."""
+    async with prepared(cluster) as gateway:
+        await refused(gateway, "hedge crash before", rank_profile="numbers")
+        cluster.signal(1, signal.SIGTERM)
+        await until(lambda: cluster.workers[1].poll() is not None, 20)
+        cluster.start(1)
+        await until(lambda: not all(gateway._membership.live))
+        await until(lambda: all(gateway._membership.live), 30)
+        result = await refused(gateway, "hedge crash before", rank_profile="numbers")
+        assert reasons(result).count("is refused") == NUM_SHARDS
+        assert [lane["crashes"] for lane in await lanes(gateway)][1] == 0
+
+
+async def test_it_is_listed_once_and_lifted_everywhere(cluster: Cluster) -> None:
+    """The list is the cluster's, in the status too; a lift lets the query run, and it kills."""
+    async with prepared(cluster) as gateway:
+        await refused(gateway, "hedge crash listed", rank_profile="numbers")
+        status = await gateway.status()
+        StatusAnswer.model_validate(status, strict=True)
+        (entry,) = [one for one in status["quarantine"] if "listed" in one["query"]]
+        assert entry in await gateway.quarantine.list()
+        assert entry["refused"]
+        assert entry["kills"] >= 2
+        assert set(entry["workers"]) <= {"w0", "w1"}
+        await whole(gateway)
+
+        before = await deaths(gateway)
+        await gateway.quarantine.lift(entry["fingerprint"])
+        assert not [one for one in await gateway.quarantine.list() if "listed" in one["query"]]
+        await refused(gateway, "hedge crash listed", rank_profile="numbers")
+        assert await deaths(gateway) > before
+        with pytest.raises(NotFoundError):
+            await gateway.quarantine.lift("00")
+
+
+async def test_it_expires() -> None:
+    """After its time the query runs again, in every worker."""
+    with cluster_of(expiry_s=3.0) as cluster:
+        async with prepared(cluster) as gateway:
+            await refused(gateway, "hedge crash expiring", rank_profile="numbers")
+            await whole(gateway)
+            before = await deaths(gateway)
+            assert [lane["quarantined"] for lane in await lanes(gateway)] == [1, 1]
+
+            async def has_expired() -> bool:
+                return not any(lane["quarantined"] for lane in await lanes(gateway))
+
+            await until(has_expired)
+            await refused(gateway, "hedge crash expiring", rank_profile="numbers")
+            assert await deaths(gateway) > before
+
+
+@asynccontextmanager
+async def exchange(server: RedisServer, prefix: str, worker: str) -> AsyncIterator[Suspects]:
+    """What one worker knows, kept up to date over a real server."""
+    control = await connect(RedisSettings(url=server.url, reconnect_max_s=0.1))
+    keys = Keys(prefix)
+    quarantine = Quarantine(2, 60.0)
+    suspects = Suspects(quarantine, lambda _: int(time.time() * 1000), worker)
+    board = QuarantineBoard(control, keys, quarantine.retention_ms)
+    running = asyncio.create_task(
+        QuarantineExchange(control, keys.events, board, suspects).run(), name=worker
+    )
+    try:
+        await until(lambda: _num_listening(server, keys.events, worker))
+        yield suspects
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        await control.close()
+
+
+async def _num_listening(server: RedisServer, channel: str, worker: str) -> bool:
+    control = await connect(RedisSettings(url=server.url))
+    try:
+        counts = await control.execute("PUBSUB", "NUMSUB", channel)
+    finally:
+        await control.close()
+    return bool(counts[1] > int(worker[1:]))
+
+
+def ticket() -> Ticket:
+    """A work that kills."""
+    return Ticket(Work(b"", time.monotonic() + 5, b"f", "bad"), lambda _: None, 0.0)
+
+
+async def test_kills_while_redis_is_away_are_told_when_it_is_back(
+    own_server: RedisServer, key_prefix: str
+) -> None:
+    """Without Redis a worker refuses by what it knows; with it, everybody does."""
+    async with (
+        exchange(own_server, key_prefix, "w0") as here,
+        exchange(own_server, key_prefix, "w1") as there,
+    ):
+        own_server.stop(kill=True)
+        for _ in range(2):
+            here.killed(ticket(), time.monotonic(), will_retry=True)
+        assert here.refusal(ticket(), time.monotonic())
+        assert not there.refusal(ticket(), time.monotonic())
+        own_server.start()
+        await until(lambda: there.refusal(ticket(), time.monotonic()) is not None, 20)
+
+
+async def test_others_know_within_milliseconds(redis_server: RedisServer, key_prefix: str) -> None:
+    """The median of some kills, from the word to the last who hears it, is below 20 ms."""
+    async with (
+        exchange(redis_server, key_prefix, "w0") as here,
+        exchange(redis_server, key_prefix, "w1") as there,
+    ):
+        heard = asyncio.Event()
+        there.on_news = lambda _: heard.set()
+        took_s = []
+        for number in range(15):
+            heard.clear()
+            told_at = time.monotonic()
+            work = Work(b"", told_at + 5, b"%d" % number, "bad")
+            here.killed(Ticket(work, lambda _: None, 0.0), told_at, will_retry=True)
+            async with asyncio.timeout(5):
+                await heard.wait()
+            took_s.append(time.monotonic() - told_at)
+        assert sorted(took_s)[7] < 0.02, took_s
