@@ -87,6 +87,10 @@ class Gather:
         """Requests have left, of which `Transport.scatter` has returned this."""
         self._sent.append(backlogs)
 
+    def restart(self) -> None:
+        """What is open is asked only now: its times count from here."""
+        self._started = self._loop.time()
+
     async def wait(self, deadline: float) -> None:
         """Return when every shard has ended, at the latest at `deadline` on the loop's clock.
 
@@ -126,9 +130,11 @@ class Gather:
             return []
         return [shard for shard, part in self.settled.items() if part.outcome is Outcome.CANCELLED]
 
-    def end(self, outcome: Outcome, reason: str, code: str = "") -> None:
-        """Nobody waits any more: what is open ends so."""
-        for shard in sorted(self._open):
+    def end(
+        self, outcome: Outcome, reason: str, code: str = "", shards: Iterable[int] | None = None
+    ) -> None:
+        """Nobody waits any more for `shards`, or for any: what is open of them ends so."""
+        for shard in sorted(self._open if shards is None else self._open.intersection(shards)):
             self._end(shard, outcome, reason, code)
 
     def on_reply(self, reply: Reply, worker: str) -> None:

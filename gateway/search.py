@@ -4,7 +4,10 @@ import asyncio
 import random
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Final, Protocol
+
+from msgspec.structs import replace
 
 from common.collection import Collection
 from common.config import GatewaySettings, RankProfile
@@ -25,6 +28,7 @@ from common.wire import (
 from gateway.admission import Admission, AdmissionPermit
 from gateway.admit import admit
 from gateway.breakers import Breakers
+from gateway.canary import Canary
 from gateway.coverage import count_outcomes, measure_coverage
 from gateway.enough import Enough
 from gateway.fetch import Fetcher
@@ -112,6 +116,7 @@ class Searcher:
         self._breakers = breakers
         self._settings = settings
         self._profiles = profiles
+        self._canary = Canary(profiles)
         self._loop = asyncio.get_running_loop()
 
     async def search(self, query: SearchQuery, collection: Collection) -> SearchResult:
@@ -190,23 +195,34 @@ class Searcher:
             late_ms=late_ms,
         )
         message = pack_request(request)
+        send = partial(self._transport.scatter, _SEARCH, query_id)
+        trial = self._canary.trial(profile, request.payload)
         gather = Gather(plan.shards, unpack_search_body)
         try:
             if deadline <= now:  # a request that has expired is not worth sending
                 gather.end(Outcome.TIMED_OUT, "the deadline left no time", NO_TIME)
             elif plan.shards:
-                gather.sent(
-                    self._transport.scatter(_SEARCH, query_id, plan.shards, message, gather)
-                )
-                if query.wait_for < 1:
-                    gather.stop_when(self._until(query, collection, gather, deadline))
-                self.hedger.watch(Watched(gather, plan.shards, request, message, now, deadline))
+                shards = plan.shards
+                if trial is not None:
+                    shards = await trial.first(shards, message, send, gather, deadline)
+                    if shards != plan.shards:  # the time of the trial is not theirs
+                        now = self._loop.time()
+                        request = replace(request, sent_at_us=self._clock.server_us(now))
+                        message = pack_request(request)
+                        gather.restart()
+                if shards:
+                    gather.sent(send(shards, message, gather))
+                    if query.wait_for < 1:
+                        gather.stop_when(self._until(query, collection, gather, deadline))
+                    self.hedger.watch(Watched(gather, shards, request, message, now, deadline))
                 await gather.wait(deadline)
         finally:
             self._transport.release(query_id)
             gather.end(Outcome.CANCELLED, "the caller has left")
             if unwanted := gather.cancelled():
                 self._transport.cancel(query_id, unwanted, expires_at_ms)
+            if trial is not None:
+                trial.close(gather.settled)
             now = self._loop.time()
             self._breakers.finish(plan.shards, plan.permits, gather.settled, now)
             if is_sampled:

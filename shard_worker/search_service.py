@@ -4,7 +4,6 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from functools import lru_cache, partial
-from hashlib import blake2b
 from typing import Final, NamedTuple
 
 import msgpack
@@ -12,6 +11,7 @@ import structlog
 
 from common.config import RankProfile
 from common.errors import ExpiredError, WireError, WorkError
+from common.quarantine import fingerprint_of
 from common.server_clock import ServerClock
 from common.telemetry import Counters, Throttle
 from common.wire import (
@@ -237,7 +237,7 @@ def _read(message: bytes, max_bytes: int) -> _Search:
         payload = unpack_search_payload(request.payload)
     except WireError as error:
         return _Search(request, None, error, b"", "")
-    fingerprint = blake2b(request.payload, digest_size=8).digest()
+    fingerprint = fingerprint_of(request.payload)
     return _Search(
         request, payload, None, fingerprint, f"{payload.profile}: {payload.query[:LABEL_CHARS]}"
     )

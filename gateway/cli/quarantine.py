@@ -47,8 +47,7 @@ def quarantine_table(entries: Iterable[Mapping[str, Any]]) -> Table:
     """Lay out entries as GET /v1/quarantine has them."""
     table = Table(box=None, pad_edge=False, show_edge=False, padding=(0, 2, 0, 0))
     for column in ("quarantined query", "kills", "state", "until", "fingerprint", "killed in"):
-        right = "right" if column == "kills" else "left"
-        table.add_column(column, justify=right, overflow="fold")
+        table.add_column(column, justify="right" if column == "kills" else "left", overflow="fold")
     table.header_style = "dim"
     for entry in entries:
         until = datetime.fromtimestamp(entry["until_ms"] / 1000, UTC).astimezone()

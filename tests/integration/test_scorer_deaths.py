@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from common.errors import ExpiredError, QuarantinedError, ScorerCrashedError, WorkError
-from common.quarantine import Quarantine
+from common.quarantine import Quarantine, Record, What
 from shard_worker.lanes.process_lane import Work
 from shard_worker.lanes.suspects import Suspects
 from tests.integration.lanes import (
@@ -274,6 +274,64 @@ async def test_the_same_query_to_many_shards_kills_no_more_than_the_quarantine_a
         await bench.ended(*calls)
         assert bench.lane.load()["crashes"] == 2
         assert {type(call.error) for call in calls} <= {QuarantinedError, ScorerCrashedError}
+
+
+async def test_a_cluster_that_does_not_answer_is_not_waited_for(tmp_path: Path) -> None:
+    """Nobody confirms the kill: the second try comes all the same, well before the deadline."""
+    suspects = Suspects(Quarantine(2, 60.0))
+    told: list[Record] = []
+    suspects.publish = told.append
+    async with running(tmp_path, suspects=suspects) as bench:
+        submitted_at = time.monotonic()
+        crashing = bench.submit("bad exit", fingerprint=b"f")
+        await bench.ended(crashing)
+        assert type(crashing.error) is ScorerCrashedError
+        assert crashing.ended_at - submitted_at < 5.0
+        assert [record.what for record in told] == [What.KILL, What.TRIED, What.KILL]
+
+
+async def test_a_kill_elsewhere_stops_what_runs_and_its_end_lets_it_go_on(tmp_path: Path) -> None:
+    """The same work, in a scorer and behind it, waits for the other's second try, then starts."""
+    suspects = Suspects(Quarantine(2, 60.0))
+    async with running(tmp_path, num_processes=1, suspects=suspects) as bench:
+        running_one = bench.submit("w0 obey", fingerprint=b"f")
+        behind_it = bench.submit("w1 echo", fingerprint=b"f")
+        await bench.started("w0")
+        now_ms = int(time.monotonic() * 1000)
+        kill = Record(now_ms, b"f", What.KILL, "1", "other", "bad", now_ms + 30_000)
+        suspects.take([kill])
+        other = bench.submit("other echo", fingerprint=b"g")
+        await bench.ended(other)
+        assert not running_one.dones + behind_it.dones
+        assert bench.lane.load()["waiting"] == 2
+        suspects.take([Record(now_ms + 1, b"f", What.TRIED, "2", "other")])
+        await bench.started("w0", times=2)
+        assert running_one.ticket is not None
+        bench.lane.cancel(running_one.ticket)
+        await bench.ended(running_one, behind_it)
+        assert behind_it.body == b"w1"
+        assert bench.lane.load()["crashes"] == 0
+
+
+async def test_a_second_kill_elsewhere_ends_what_waits(tmp_path: Path) -> None:
+    """What has waited for a trial is refused when that has killed too."""
+    suspects = Suspects(Quarantine(2, 60.0))
+    async with running(tmp_path, suspects=suspects) as bench:
+        now_ms = int(time.monotonic() * 1000)
+        suspects.take([Record(now_ms, b"f", What.KILL, "1", "other", "bad", now_ms + 30_000)])
+        call = bench.submit("w echo", fingerprint=b"f")
+        late = bench.submit("late echo", timeout_s=0.1, fingerprint=b"f")
+        left = bench.submit("left echo", fingerprint=b"f")
+        assert left.ticket is not None
+        await bench.ended(late)
+        bench.lane.cancel(left.ticket)
+        await bench.ended(left)
+        assert {type(late.error), type(left.error)} == {ExpiredError}
+        assert not call.dones
+        suspects.take([Record(now_ms + 1, b"f", What.KILL, "2", "other", "bad")])
+        await bench.ended(call)
+        assert type(call.error) is QuarantinedError
+        assert bench.config.starts()["w"] == 0
 
 
 async def test_a_kill_for_an_ignored_budget_counts_in_the_quarantine(tmp_path: Path) -> None:

@@ -94,6 +94,12 @@ async def deaths(gateway: Gateway) -> int:
     return sum(lane["crashes"] for lane in await lanes(gateway))
 
 
+async def kills_of(gateway: Gateway, query: str) -> int:
+    """Scorers that have died of a query, as the cluster's list has it."""
+    (entry,) = [one for one in await gateway.quarantine.list() if one["query"] == query]
+    return int(entry["kills"])
+
+
 async def whole(gateway: Gateway) -> None:
     """Wait until each scorer is there."""
 
@@ -128,6 +134,33 @@ async def test_asked_twice_it_kills_at_the_first_asking_alone(cluster: Cluster) 
         again = await refused(gateway, "hedge crash once", rank_profile="numbers")
         assert reasons(again).count("is refused") == NUM_SHARDS, reasons(again)
         assert await deaths(gateway) - before == first
+
+
+async def test_a_canary_lets_it_kill_two_in_the_whole_cluster(cluster: Cluster) -> None:
+    """Asked by several at once: the first try and its retry die, on one shard; then nobody."""
+    async with prepared(cluster) as gateway:
+        before = await lanes(gateway)
+        results = await asyncio.gather(
+            *(refused(gateway, "hedge crash carefully", rank_profile="careful") for _ in range(3))
+        )
+        after = await lanes(gateway)
+        killed = [b["crashes"] - a["crashes"] for a, b in zip(before, after, strict=True)]
+        assert sorted(killed) == [0, 2]
+        # Of the one that was tried, the other shards; of those that waited for it, all.
+        unasked = sorted(reasons(result).count("not asked") for result in results)
+        assert unasked == [NUM_SHARDS - 1, NUM_SHARDS, NUM_SHARDS]
+        await whole(gateway)
+        await refused(gateway, "hedge crash carefully", rank_profile="careful")
+        assert await kills_of(gateway, "careful: hedge crash carefully") == 2
+
+
+async def test_a_canary_costs_a_harmless_query_nothing_but_time(cluster: Cluster) -> None:
+    """Every shard answers, the first time and the second."""
+    async with prepared(cluster) as gateway:
+        for _ in range(2):
+            result = await ask(gateway, "hedges", "hedge", rank_profile="careful", k=3)
+            assert result.coverage.is_full
+            assert [hit.id for hit in result.hits] == ["d39", "d38", "d37"]
 
 
 async def test_the_first_to_die_saves_those_that_run(cluster: Cluster) -> None:

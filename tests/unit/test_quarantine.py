@@ -1,6 +1,7 @@
 """Which works are refused, held against a model that remembers every kill."""
 
 import random
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -13,7 +14,7 @@ FINGERPRINTS = [b"a", b"b", b"c"]
 EXPIRY_MS = 10_000
 
 
-def kill(at_ms: int, fingerprint: bytes = b"q", label: str = "", **more: object) -> Record:
+def kill(at_ms: int, fingerprint: bytes = b"q", label: str = "", **more: Any) -> Record:
     """A kill; those of one work at one time are told apart by `id`."""
     record = Record(at_ms, fingerprint, What.KILL, "", "w", label)
     return record._replace(**more)
