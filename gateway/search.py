@@ -28,7 +28,7 @@ from common.wire import (
 from gateway.admission import Admission, AdmissionPermit
 from gateway.admit import admit
 from gateway.breakers import Breakers
-from gateway.canary import Canary
+from gateway.canary import Canary, Trial
 from gateway.coverage import count_outcomes, measure_coverage
 from gateway.enough import Enough
 from gateway.fetch import Fetcher
@@ -194,27 +194,18 @@ class Searcher:
             pack_body(payload),
             late_ms=late_ms,
         )
-        message = pack_request(request)
-        send = partial(self._transport.scatter, _SEARCH, query_id)
-        trial = self._canary.trial(profile, request.payload)
         gather = Gather(plan.shards, unpack_search_body)
+        trial = self._canary.trial(profile, request.payload)
         try:
             if deadline <= now:  # a request that has expired is not worth sending
                 gather.end(Outcome.TIMED_OUT, "the deadline left no time", NO_TIME)
-            elif plan.shards:
-                shards = plan.shards
+            elif shards := plan.shards:
                 if trial is not None:
-                    shards = await trial.first(shards, message, send, gather, deadline)
-                    if shards != plan.shards:  # the time of the trial is not theirs
-                        now = self._loop.time()
-                        request = replace(request, sent_at_us=self._clock.server_us(now))
-                        message = pack_request(request)
-                        gather.restart()
+                    shards, request = await self._try(trial, request, shards, gather, deadline)
                 if shards:
-                    gather.sent(send(shards, message, gather))
+                    self._send(request, shards, gather, deadline)
                     if query.wait_for < 1:
                         gather.stop_when(self._until(query, collection, gather, deadline))
-                    self.hedger.watch(Watched(gather, shards, request, message, now, deadline))
                 await gather.wait(deadline)
         finally:
             self._transport.release(query_id)
@@ -238,6 +229,31 @@ class Searcher:
                     now,
                 )
         return gather
+
+    def _send(
+        self, request: Request, shards: tuple[int, ...], gather: Gather, deadline: float
+    ) -> None:
+        message = pack_request(request)
+        gather.sent(self._transport.scatter(_SEARCH, request.query_id, shards, message, gather))
+        now = self._loop.time()
+        self.hedger.watch(Watched(gather, shards, request, message, now, deadline))
+
+    async def _try(
+        self,
+        trial: Trial,
+        request: Request,
+        shards: tuple[int, ...],
+        gather: Gather,
+        deadline: float,
+    ) -> tuple[tuple[int, ...], Request]:
+        """Send to one shard first, if need be; returns who is to be asked now, and for what."""
+        send = partial(self._transport.scatter, _SEARCH, request.query_id)
+        rest = await trial.first(shards, pack_request(request), send, gather, deadline)
+        if rest:  # the time of the trial is not theirs
+            gather.restart()
+            sent_at_us = self._clock.server_us(self._loop.time())
+            request = replace(request, sent_at_us=sent_at_us)
+        return rest, request
 
     def _until(
         self, query: SearchQuery, collection: Collection, gather: Gather, deadline: float

@@ -32,6 +32,7 @@ TYPES: dict[Any, str] = {
     bool: "`true` or `false`",
     int: "integer",
     float: "number",
+    bool: "true or false",
     Path: "path",
     SecretStr: "text, secret",
     list[str]: "list of text",
