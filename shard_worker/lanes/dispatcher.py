@@ -156,6 +156,8 @@ class Dispatcher:
     def _take(self, most: int, now: float) -> list[Ticket]:
         batch: list[Ticket] = []
         waiting, suspects = self.waiting, self._suspects
+        if suspects is not None and not suspects.quarantine:
+            suspects = None  # nobody is suspect, which is worth not asking for each work
         while waiting and len(batch) < most:
             ticket = waiting[0]
             if ticket.num_crashes and batch:

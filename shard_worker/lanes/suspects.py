@@ -58,7 +58,7 @@ class Suspects:
     def refusal(self, ticket: Ticket, now: float) -> QuarantinedError | None:
         """Why a work must not run at all; None when it may, now or later."""
         fingerprint = ticket.work.fingerprint
-        if fingerprint is None or not self.quarantine:
+        if fingerprint is None:
             return None
         now_ms = self._server_ms(now)
         entry = self.quarantine.refused(fingerprint, now_ms)
@@ -75,7 +75,7 @@ class Suspects:
         `on_news` may come sooner.
         """
         fingerprint = ticket.work.fingerprint
-        if fingerprint is None or not self.quarantine:
+        if fingerprint is None:
             return 0.0
         if (confirmed_by := self._unconfirmed.get(fingerprint, 0.0)) > now:
             return confirmed_by

@@ -13,7 +13,7 @@ import pytest
 from common.errors import ExpiredError, QuarantinedError, ScorerCrashedError, WorkError
 from common.quarantine import Quarantine, Record, What
 from shard_worker.lanes.process_lane import Work
-from shard_worker.lanes.suspects import Suspects
+from shard_worker.lanes.suspects import CONFIRM_S, Suspects
 from tests.integration.lanes import (
     KILL_GRACE_S,
     eventually,
@@ -288,6 +288,25 @@ async def test_a_cluster_that_does_not_answer_is_not_waited_for(tmp_path: Path) 
         assert type(crashing.error) is ScorerCrashedError
         assert crashing.ended_at - submitted_at < 5.0
         assert [record.what for record in told] == [What.KILL, What.TRIED, What.KILL]
+
+
+async def test_the_second_try_waits_for_word_of_kills_elsewhere(tmp_path: Path) -> None:
+    """A scorer is free, but the cluster has yet to answer; as it knows of a kill, there is none."""
+    suspects = Suspects(Quarantine(2, 60.0))
+
+    def answer(record: Record) -> None:
+        suspects.take([record._replace(id="1", worker="other")])
+        suspects.confirm([record.fingerprint])
+
+    def publish(record: Record) -> None:
+        asyncio.get_running_loop().call_later(CONFIRM_S / 3, answer, record)
+
+    suspects.publish = publish
+    async with running(tmp_path, suspects=suspects) as bench:
+        call = bench.submit("bad exit", fingerprint=b"f")
+        await bench.ended(call)
+        assert type(call.error) is QuarantinedError
+        assert bench.config.starts()["bad"] == 1
 
 
 async def test_a_kill_elsewhere_stops_what_runs_and_its_end_lets_it_go_on(tmp_path: Path) -> None:
