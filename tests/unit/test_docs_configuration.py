@@ -32,7 +32,6 @@ TYPES: dict[Any, str] = {
     bool: "`true` or `false`",
     int: "integer",
     float: "number",
-    bool: "true or false",
     Path: "path",
     SecretStr: "text, secret",
     list[str]: "list of text",
