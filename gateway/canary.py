@@ -5,15 +5,18 @@ every shard at its first asking: nobody can tell before they are dead.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Final
+
+from msgspec.structs import replace
 
 from common.config import RankProfile
 from common.outcome import Outcome
 from common.quarantine import fingerprint_of
-from common.wire import Reply
+from common.server_clock import ServerClock
+from common.wire import Kind, Reply, Request, pack_request
 from gateway.gather import NO_TIME, Gather, Settled
-from gateway.transport import ReplySink
+from gateway.transport import Transport
 
 MOST_SEEN: Final = 20_000  # kinds of queries that are remembered to be harmless; some MB
 # `Failure.code`s by which a shard says that the query has killed scorers, and those by which it
@@ -21,18 +24,28 @@ MOST_SEEN: Final = 20_000  # kinds of queries that are remembered to be harmless
 _KILLED: Final = frozenset({"crashed", "quarantined"})
 _SURVIVED: Final = frozenset({"ranking", "bad_request", "failed"})
 
-Send = Callable[[tuple[int, ...], bytes, ReplySink], Mapping[int, int]]
-
 
 class Canary:
     """Knows which queries need a trial; one of a kind at a time has it, and the others wait.
 
     What one gateway has seen no other knows: each tries a kind of query once. All of them try it on
     the same shard, so that the few scorers there are all that it can kill.
+
+    Attributes:
+        transport: the way to the shards.
+        clock: the Redis server's.
     """
 
-    def __init__(self, profiles: Mapping[str, RankProfile], most_seen: int = MOST_SEEN) -> None:
+    def __init__(
+        self,
+        profiles: Mapping[str, RankProfile],
+        transport: Transport,
+        clock: ServerClock,
+        most_seen: int = MOST_SEEN,
+    ) -> None:
         """Care for those of `profiles` that are marked, and remember so many kinds of queries."""
+        self.transport = transport
+        self.clock = clock
         self._profiles = frozenset(name for name, profile in profiles.items() if profile.canary)
         self._most_seen = most_seen
         self._seen: dict[bytes, None] = {}  # the last asked at the end
@@ -93,45 +106,47 @@ class Trial:
         self._asked: set[int] = set()
 
     async def first(
-        self, shards: tuple[int, ...], message: bytes, send: Send, gather: Gather, deadline: float
-    ) -> tuple[int, ...]:
+        self, request: Request, shards: tuple[int, ...], gather: Gather, deadline: float
+    ) -> tuple[tuple[int, ...], Request]:
         """Ask one shard, if such a query must be tried, and wait for its reply.
 
         A shard that says nothing of the query (it has lost its scorers, say) is followed by the
         next.
 
         Args:
+            request: what is asked.
             shards: those that the query is for; not empty.
-            message: the packed request.
-            send: sends a message to some shards, whose replies go to the sink that it is given.
             gather: the query's.
             deadline: until when to wait, an instant of the loop's time, in s.
 
         Returns:
-            The shards that are to be asked now. The parts of all others have been asked for, or
-            have ended.
+            The shards that are to be asked now, and for what. The parts of all others have been
+            asked for, or have ended.
         """
         if self._canary.is_seen(self._fingerprint):
-            return shards
+            return shards, request
         try:
             async with asyncio.timeout_at(deadline):
                 reason = await self._canary.turn(self._fingerprint)
                 if reason is None:
                     reason = ""
                     try:
-                        shards, reason = await self._try(shards, message, send, gather)
+                        shards, reason = await self._try(request, shards, gather)
                     finally:
                         self._canary.end_turn(self._fingerprint, reason)
         except TimeoutError:
             # The one that was asked is late by itself; no breaker blames the others.
             others = set(shards) - self._asked
             gather.end(Outcome.TIMED_OUT, "no time was left after the first try", NO_TIME, others)
-            return ()
+            return (), request
         if reason:
             # Of the codes the one that no breaker takes for its shard's failure.
             gather.end(Outcome.FAILED, reason, "quarantined")
-            return ()
-        return shards
+            return (), request
+        if shards:
+            gather.restart()  # the time of the trial is not theirs
+        now_us = self._canary.clock.server_us(asyncio.get_running_loop().time())
+        return shards, replace(request, sent_at_us=now_us)
 
     def close(self, settled: Mapping[int, Settled]) -> None:
         """The query has ended so; one that has killed must be tried again the next time."""
@@ -142,14 +157,15 @@ class Trial:
         return shards[int.from_bytes(self._fingerprint) % len(shards)]
 
     async def _try(
-        self, shards: tuple[int, ...], message: bytes, send: Send, gather: Gather
+        self, request: Request, shards: tuple[int, ...], gather: Gather
     ) -> tuple[tuple[int, ...], str]:
         """Ask one; returns the shards that may be asked now, or why none may."""
-        sink = _Watch(gather)
+        sink, message = _Watch(gather), pack_request(request)
+        scatter = self._canary.transport.scatter
         while shards:
             shard = self._first_of(shards)
             self._asked.add(shard)
-            gather.sent(send((shard,), message, sink))
+            gather.sent(scatter(Kind.SEARCH, request.query_id, (shard,), message, sink))
             part = await sink.end_of(shard)
             if part.code in _KILLED:
                 return (), f"not asked: shard {shard}, which tries it first, says: {part.reason}"

@@ -4,10 +4,7 @@ import asyncio
 import random
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from functools import partial
 from typing import Final, Protocol
-
-from msgspec.structs import replace
 
 from common.collection import Collection
 from common.config import GatewaySettings, RankProfile
@@ -28,7 +25,7 @@ from common.wire import (
 from gateway.admission import Admission, AdmissionPermit
 from gateway.admit import admit
 from gateway.breakers import Breakers
-from gateway.canary import Canary, Trial
+from gateway.canary import Canary
 from gateway.coverage import count_outcomes, measure_coverage
 from gateway.enough import Enough
 from gateway.fetch import Fetcher
@@ -116,7 +113,7 @@ class Searcher:
         self._breakers = breakers
         self._settings = settings
         self._profiles = profiles
-        self._canary = Canary(profiles)
+        self._canary = Canary(profiles, transport, clock)
         self._loop = asyncio.get_running_loop()
 
     async def search(self, query: SearchQuery, collection: Collection) -> SearchResult:
@@ -201,7 +198,7 @@ class Searcher:
                 gather.end(Outcome.TIMED_OUT, "the deadline left no time", NO_TIME)
             elif shards := plan.shards:
                 if trial is not None:
-                    shards, request = await self._try(trial, request, shards, gather, deadline)
+                    shards, request = await trial.first(request, shards, gather, deadline)
                 if shards:
                     self._send(request, shards, gather, deadline)
                     if query.wait_for < 1:
@@ -237,23 +234,6 @@ class Searcher:
         gather.sent(self._transport.scatter(_SEARCH, request.query_id, shards, message, gather))
         now = self._loop.time()
         self.hedger.watch(Watched(gather, shards, request, message, now, deadline))
-
-    async def _try(
-        self,
-        trial: Trial,
-        request: Request,
-        shards: tuple[int, ...],
-        gather: Gather,
-        deadline: float,
-    ) -> tuple[tuple[int, ...], Request]:
-        """Send to one shard first, if need be; returns who is to be asked now, and for what."""
-        send = partial(self._transport.scatter, _SEARCH, request.query_id)
-        rest = await trial.first(shards, pack_request(request), send, gather, deadline)
-        if rest:  # the time of the trial is not theirs
-            gather.restart()
-            sent_at_us = self._clock.server_us(self._loop.time())
-            request = replace(request, sent_at_us=sent_at_us)
-        return rest, request
 
     def _until(
         self, query: SearchQuery, collection: Collection, gather: Gather, deadline: float

@@ -4,19 +4,31 @@ import asyncio
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from functools import wraps
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from common.config import RankProfile
 from common.outcome import Outcome
 from common.quarantine import fingerprint_of
-from common.wire import Failure, Lane, Reply, SearchBody, Status, pack_body
+from common.server_clock import ServerClock
+from common.wire import (
+    Failure,
+    Kind,
+    Lane,
+    Reply,
+    Request,
+    SearchBody,
+    Status,
+    pack_body,
+    pack_request,
+    unpack_request,
+)
 from common.wire import unpack_search_body as unpack
 from gateway.breakers import QUERY_FAULT_CODES
 from gateway.canary import Canary
 from gateway.gather import Gather
-from gateway.transport import ReplySink
+from gateway.transport import ReplySink, Transport
 from tests.unit.virtual_time import run_virtually
 
 SHARDS = (0, 1, 2, 3)
@@ -40,14 +52,19 @@ class Shards:
 
     Attributes:
         asked: each scatter's shards.
+        sent_at_us: what each scatter's message says of when it was sent.
     """
 
     codes: dict[int, str | None] = field(default_factory=dict)
     asked: list[tuple[int, ...]] = field(default_factory=list)
+    sent_at_us: list[int] = field(default_factory=list)
 
-    def send(self, shards: tuple[int, ...], _message: bytes, sink: ReplySink) -> Mapping[int, int]:
+    def scatter(
+        self, _kind: Kind, _id: int, shards: tuple[int, ...], message: bytes, sink: ReplySink
+    ) -> Mapping[int, int]:
         """Reply by the script."""
         self.asked.append(shards)
+        self.sent_at_us.append(unpack_request(message).sent_at_us)
         for shard in shards:
             if (code := self.codes.get(shard, "")) is not None:
                 asyncio.get_running_loop().call_later(
@@ -63,17 +80,25 @@ def reply(shard: int, code: str) -> Reply:
     return Reply(1, shard, status, Lane.PROCESS, 0, 0, 0, body)
 
 
+def canary_of(most_seen: int = 100) -> Canary:
+    """One that knows nothing yet; `ask` gives it its shards."""
+    return Canary(PROFILES, cast("Transport", Shards()), ServerClock(), most_seen)
+
+
 async def ask(
     canary: Canary, shards: Shards, payload: bytes = b"q", deadline_s: float = 1.0
 ) -> Gather:
     """Ask as the gateway does."""
     deadline = asyncio.get_running_loop().time() + deadline_s
     gather = Gather(SHARDS, unpack)
+    canary.transport = cast("Transport", shards)
     trial = canary.trial("careful", payload)
     assert trial is not None
+    request = Request(Kind.SEARCH, 1, 0, 0, "", payload)
     try:
-        if rest := await trial.first(SHARDS, b"", shards.send, gather, deadline):
-            gather.sent(shards.send(rest, b"", gather))
+        rest, request = await trial.first(request, SHARDS, gather, deadline)
+        if rest:
+            gather.sent(shards.scatter(Kind.SEARCH, 1, rest, pack_request(request), gather))
         await gather.wait(deadline)
     finally:
         gather.end(Outcome.CANCELLED, "left")
@@ -89,10 +114,14 @@ def outcomes(gather: Gather) -> list[Outcome]:
 @virtually
 async def test_an_unseen_query_is_tried_on_one_shard_and_then_on_the_rest() -> None:
     """Every shard answers, one before the others were asked; the second asking has no trial."""
-    canary, shards = Canary(PROFILES), Shards()
-    assert outcomes(await ask(canary, shards)) == [Outcome.OK] * 4
+    canary, shards = canary_of(), Shards()
+    gather = await ask(canary, shards)
+    assert outcomes(gather) == [Outcome.OK] * 4
+    # What a shard is judged by starts when it is asked, not when the first one is.
+    assert [part.took_s for part in gather.settled.values()] == pytest.approx([DELAY_S] * 4)
     first, rest = shards.asked
     assert len(first) == 1
+    assert shards.sent_at_us[1] == pytest.approx(DELAY_S * 1e6)
     assert sorted(first + rest) == list(SHARDS)
     await ask(canary, shards)
     assert shards.asked[2:] == [SHARDS]
@@ -106,7 +135,7 @@ async def test_every_gateway_tries_it_on_the_same_shard() -> None:
         payload = b"%d" % number
         for _ in range(2):
             shards = Shards()
-            await ask(Canary(PROFILES), shards, payload)
+            await ask(canary_of(), shards, payload)
             tried.setdefault(payload, set()).update(shards.asked[0])
     assert all(len(firsts) == 1 for firsts in tried.values())
     assert set.union(*tried.values()) == set(SHARDS)
@@ -114,14 +143,14 @@ async def test_every_gateway_tries_it_on_the_same_shard() -> None:
 
 def test_other_profiles_have_no_trial() -> None:
     """A profile that is not marked costs nothing."""
-    assert Canary(PROFILES).trial("quick", b"q") is None
+    assert canary_of().trial("quick", b"q") is None
 
 
 @pytest.mark.parametrize("code", ["crashed", "quarantined"])
 @virtually
 async def test_what_kills_is_asked_of_nobody_else(code: str) -> None:
     """The other shards fail without being asked, and their breakers take no note."""
-    canary, shards = Canary(PROFILES), Shards(dict.fromkeys(SHARDS, code))
+    canary, shards = canary_of(), Shards(dict.fromkeys(SHARDS, code))
     gather = await ask(canary, shards)
     ((first,),) = shards.asked
     assert outcomes(gather) == [Outcome.FAILED] * 4
@@ -136,7 +165,7 @@ async def test_what_kills_is_asked_of_nobody_else(code: str) -> None:
 async def test_a_query_that_fails_without_killing_is_seen() -> None:
     """A function that raises has not killed anybody: all shards are asked."""
     shards = Shards(dict.fromkeys(SHARDS, "ranking"))
-    assert outcomes(await ask(Canary(PROFILES), shards)) == [Outcome.FAILED] * 4
+    assert outcomes(await ask(canary_of(), shards)) == [Outcome.FAILED] * 4
     assert [len(asked) for asked in shards.asked] == [1, 3]
 
 
@@ -144,10 +173,10 @@ async def test_a_query_that_fails_without_killing_is_seen() -> None:
 async def test_a_shard_that_cannot_tell_is_followed_by_another() -> None:
     """A shard without scorers says nothing of the query: the next one tries it."""
     shards = Shards()
-    await ask(Canary(PROFILES), shards)
+    await ask(canary_of(), shards)
     ((blind,), _) = shards.asked
     shards = Shards({blind: "lane_unavailable"})
-    gather = await ask(Canary(PROFILES), shards)
+    gather = await ask(canary_of(), shards)
     assert [len(asked) for asked in shards.asked] == [1, 1, 2]
     assert outcomes(gather).count(Outcome.OK) == 3
 
@@ -155,7 +184,7 @@ async def test_a_shard_that_cannot_tell_is_followed_by_another() -> None:
 @virtually
 async def test_a_silent_first_shard_costs_the_deadline_and_no_breaker_but_its_own() -> None:
     """All time out; the shard that was asked is late by the usual reason, the rest had no time."""
-    canary, shards = Canary(PROFILES), Shards(dict.fromkeys(SHARDS, None))
+    canary, shards = canary_of(), Shards(dict.fromkeys(SHARDS, None))
     started = asyncio.get_running_loop().time()
     gather = await ask(canary, shards)
     assert asyncio.get_running_loop().time() - started == pytest.approx(1.0)
@@ -168,7 +197,7 @@ async def test_a_silent_first_shard_costs_the_deadline_and_no_breaker_but_its_ow
 async def test_of_many_alike_one_is_tried_and_its_end_is_theirs() -> None:
     """While it is tried the others wait; then all are asked, or none."""
     for code, num_asked in (("", 4), ("crashed", 1)):
-        canary, shards = Canary(PROFILES), Shards(dict.fromkeys(SHARDS, code))
+        canary, shards = canary_of(), Shards(dict.fromkeys(SHARDS, code))
         gathers = await asyncio.gather(*(ask(canary, shards) for _ in range(5)))
         assert [len(asked) for asked in shards.asked if len(asked) == 1] == [1]
         for gather in gathers:
@@ -179,7 +208,7 @@ async def test_of_many_alike_one_is_tried_and_its_end_is_theirs() -> None:
 @virtually
 async def test_when_the_caller_leaves_the_next_one_tries() -> None:
     """A trial that is cancelled says nothing; somebody else's takes its place."""
-    canary, shards = Canary(PROFILES), Shards()
+    canary, shards = canary_of(), Shards()
     leaving = asyncio.create_task(ask(canary, shards))
     staying = asyncio.create_task(ask(canary, shards))
     await asyncio.sleep(DELAY_S / 2)
@@ -191,7 +220,7 @@ async def test_when_the_caller_leaves_the_next_one_tries() -> None:
 @virtually
 async def test_what_kills_later_is_tried_again() -> None:
     """A query that was survived once and then kills is unseen again."""
-    canary, shards = Canary(PROFILES), Shards()
+    canary, shards = canary_of(), Shards()
     await ask(canary, shards)
     shards.codes = dict.fromkeys(SHARDS, "crashed")
     await ask(canary, shards)
@@ -203,7 +232,7 @@ async def test_what_kills_later_is_tried_again() -> None:
 @virtually
 async def test_it_remembers_a_bounded_number_of_kinds() -> None:
     """The kind that was asked least recently is forgotten first."""
-    canary, shards = Canary(PROFILES, most_seen=2), Shards()
+    canary, shards = canary_of(most_seen=2), Shards()
     for payload in (b"a", b"b", b"a", b"c"):
         await ask(canary, shards, payload)
     assert [canary.is_seen(fingerprint_of(one)) for one in (b"a", b"b", b"c")] == [
