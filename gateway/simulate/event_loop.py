@@ -9,6 +9,8 @@ from heapq import heappop, heappush
 from types import SimpleNamespace
 from typing import Any
 
+_RESOLUTION_S = 1e-9  # timers that are no further apart run together
+
 
 class VirtualLoop(asyncio.BaseEventLoop):
     """An asyncio event loop without a selector, whose time passes by jumps.
@@ -32,8 +34,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self._agenda: list[tuple[float, int, Callable[[Any], None], Any]] = []
         self._order = itertools.count()
         self._selector = SimpleNamespace(select=self._advance)
-        # Timers that are due within this of each other run together. CPython takes 1e-9.
-        self._clock_resolution = 1e-12
+        self._clock_resolution = _RESOLUTION_S
 
     def time(self) -> float:
         """Virtual time since the loop was made, in s."""
@@ -57,6 +58,8 @@ class VirtualLoop(asyncio.BaseEventLoop):
             if not agenda or agenda[0][0] > timer_due:
                 if timers:
                     self._now = max(self._now, timer_due)
+                    # asyncio runs what is due before now + this, which must be more than now.
+                    self._clock_resolution = max(_RESOLUTION_S, 2 * math.ulp(self._now))
                 break
             when, _, call, subject = heappop(agenda)
             if when > self._now:

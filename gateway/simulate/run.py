@@ -181,12 +181,13 @@ def _make_shards(
         own = rng(f"shards/{number}")
         parts = (number, run.shards, loop, ledger)
         service = run.shards.service.sampler(own)
+        again = run.shards.service.sampler(rng(f"again/{number}"))
         if run.shards.queue == "shared":
-            shards.append(Shard(*parts, service, transport.answered))
+            shards.append(Shard(*parts, service, again, transport.answered))
         else:
             kind = TiedShard if run.shards.queue == "tied" else SeparateShard
             choices = rng(f"choices/{number}")
-            shards.append(kind(*parts, service, transport.answered, choices))
+            shards.append(kind(*parts, service, again, transport.answered, choices))
         _make_different(run, shards[-1], own)
     return shards
 

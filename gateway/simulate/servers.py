@@ -184,8 +184,7 @@ class Server:
             return
         twin = job.twin
         if twin is not None:
-            shard.ledger.copies_started += job.is_copy
-            shard.on_twin_start(twin)
+            shard.on_start_of_one(job, twin)
         size_s = job.size_s
         if size_s is None:
             size_s = (self.service or shard.service)()

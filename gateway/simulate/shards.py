@@ -14,6 +14,9 @@ from gateway.simulate.servers import Queue, Server
 class Shard:
     """One shard, whose replicas share a queue.
 
+    `service` draws the work of first copies and `again` that of second ones, so that the first are
+    the same with a policy and without.
+
     Attributes:
         number: which one.
         factor: on the time of work that starts now.
@@ -29,12 +32,14 @@ class Shard:
         loop: VirtualLoop,
         ledger: Ledger,
         service: Sampler,
+        again: Sampler,
         on_answer: Callable[[Job], None],
     ) -> None:
         self.number = number
         self.loop = loop
         self.ledger = ledger
         self.service = service
+        self._again = again
         self.on_answer = on_answer
         self.factor = 1.0
         self._factors: list[float] = []
@@ -80,6 +85,8 @@ class Shard:
     def push_copy(self, job: Job) -> Job:
         """Hedge a request that has been started: another replica takes the copy next."""
         copy = self._copy(job)
+        if self.draws_early:
+            copy.size_s = self._again()
         self.queues[0].push_first(copy)
         return copy
 
@@ -112,8 +119,10 @@ class Shard:
         job.stage = Stage.DROPPED
         self.ledger.cancelled_unstarted += 1
 
-    def on_twin_start(self, twin: Job) -> None:
-        """The other copy of `twin` is about to be worked on: of a hedge, that changes nothing."""
+    def on_start_of_one(self, job: Job, twin: Job) -> None:
+        """Of two copies, `job` is about to be worked on."""
+        del twin
+        self.ledger.copies_started += job.is_copy
 
     def _copy(self, job: Job) -> Job:
         copy = Job(self, job.query_id, job.subject, job.expires_at, job.cost, self.loop.time())
@@ -133,10 +142,11 @@ class SeparateShard(Shard):
         loop: VirtualLoop,
         ledger: Ledger,
         service: Sampler,
+        again: Sampler,
         on_answer: Callable[[Job], None],
         rng: random.Random,
     ) -> None:
-        super().__init__(number, script, loop, ledger, service, on_answer)
+        super().__init__(number, script, loop, ledger, service, again, on_answer)
         self._rng = rng
 
     def _num_queues(self, script: Shards) -> int:
@@ -152,6 +162,8 @@ class SeparateShard(Shard):
     def push_copy(self, job: Job) -> Job:
         """Hedge a request: the next replica's queue gets the copy at its head."""
         copy = self._copy(job)
+        if self.draws_early:
+            copy.size_s = self._again()
         at = self.servers.index(job.server) + 1 if job.server is not None else 0
         self.queues[at % len(self.queues)].push_first(copy)
         return copy
@@ -171,10 +183,11 @@ class TiedShard(SeparateShard):
         loop: VirtualLoop,
         ledger: Ledger,
         service: Sampler,
+        again: Sampler,
         on_answer: Callable[[Job], None],
         rng: random.Random,
     ) -> None:
-        super().__init__(number, script, loop, ledger, service, on_answer, rng)
+        super().__init__(number, script, loop, ledger, service, again, on_answer, rng)
         self._delay_s = script.tie_delay_ms / 1000
         self._cancel_s = script.tie_cancel_ms / 1000
 
@@ -191,9 +204,14 @@ class TiedShard(SeparateShard):
             self.loop.at(self.loop.time() + self._delay_s, self._tie, (job, second))
         return backlog
 
-    def on_twin_start(self, twin: Job) -> None:
-        """The other copy of `twin` is about to be worked on; `twin` learns it after a while."""
-        if self._cancel_s:
+    def on_start_of_one(self, job: Job, twin: Job) -> None:
+        """Of two copies, `job` is about to be worked on; the other is taken back after a while."""
+        super().on_start_of_one(job, twin)
+        if twin.stage is Stage.RUNNING:
+            # What one machine needs for a read says little about another. And were it the same,
+            # two servers that have once begun together would go on in step.
+            job.size_s = self._again()
+        elif self._cancel_s:
             self.loop.at(self.loop.time() + self._cancel_s, self.take_back, twin)
         else:
             self.take_back(twin)
