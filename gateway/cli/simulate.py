@@ -1,6 +1,7 @@
 """`gateway simulate`: the tail of a cluster that one does not have, in virtual time."""
 
 import json
+import math
 import sys
 import time
 from collections.abc import Mapping
@@ -25,9 +26,7 @@ def simulate_scenario(
     ] = None,
     seed: Annotated[
         int | None,
-        typer.Option(
-            metavar="N", help="Seed of all chance.", show_default="the scenario's"
-        ),
+        typer.Option(metavar="N", help="Seed of all chance.", show_default="the scenario's"),
     ] = None,
     json_file: Annotated[
         Path | None,
@@ -73,7 +72,9 @@ def simulate_scenario(
     console.print(summary(report))
     num_requests = sum(run["requests"]["first"] for run in report["runs"])
     stderr.print(
-        plain(f"{num_requests:,} shard requests simulated in {took_s:.1f} s, seed {report['seed']}"),
+        plain(
+            f"{num_requests:,} shard requests simulated in {took_s:.1f} s, seed {report['seed']}"
+        ),
         style="dim",
     )
 
@@ -82,7 +83,7 @@ def summary(report: Report) -> RenderableType:
     """Lay out a report for people: one line a run, and published figures beside ours."""
     table = Table(box=None, pad_edge=False, show_edge=False, padding=(0, 2, 0, 0))
     table.add_column("run", style="bold", overflow="fold")
-    for heading in ("shards", "p50", "p99", "p99.9", "coverage", "full", "copies", "busy"):
+    for heading in ("shards", "p50", "p99", "p99.9", "coverage", "full", "copies", "busy", "per s"):
         table.add_column(heading, justify="right")
     limits = sorted({limit for run in report["runs"] for limit in run["over_ms"]}, key=float)
     for limit in limits:
@@ -96,9 +97,14 @@ def summary(report: Report) -> RenderableType:
             _percent(run["coverage"]["full"]),
             _percent(run["requests"]["copies_share"]),
             _percent(run["work"]["utilisation"]),
+            _number(run["answers_per_s"]),
             *(_percent(run["over_ms"].get(limit)) for limit in limits),
         )
-    legend = Text("times in ms; full: answers of coverage 1; busy: of the servers", style="dim")
+    legend = Text(
+        "times in ms; full: answers with coverage 1; copies: second ones, of the first; busy: "
+        "of the servers' time; per s: answers",
+        style="dim",
+    )
     parts: list[RenderableType] = [Text(report["title"], style="bold"), table, legend]
     if report["published"]:
         parts += [Text(""), _published(report["published"])]
@@ -131,4 +137,8 @@ def _number(value: float | None) -> str:
 
 
 def _percent(share: float | None) -> str:
-    return "-" if share is None else f"{100 * share:.3g} %"
+    if share is None:
+        return "-"
+    if 0.99 < share < 1:  # rounded down: what is not all must not look so
+        return f"{math.floor(share * 1e5) / 1e3:g} %"
+    return f"{100 * share:.3g} %"

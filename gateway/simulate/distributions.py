@@ -65,7 +65,12 @@ class Exponential(Part):
 
     def sampler(self, rng: random.Random) -> Sampler:
         """Draw in s."""
-        offset_s, mean_s, draw, log = self.offset_ms / 1000, self.mean_ms / 1000, rng.random, math.log
+        offset_s, mean_s, draw, log = (
+            self.offset_ms / 1000,
+            self.mean_ms / 1000,
+            rng.random,
+            math.log,
+        )
         return lambda: offset_s - mean_s * log(1.0 - draw())
 
 
@@ -153,7 +158,11 @@ class Mixture(Part):
         bounds = [*accumulate(part.weight / total for part in self.parts)][:-1]
         samplers = [part.of.sampler(rng) for part in self.parts]
         draw = rng.random
-        return lambda: samplers[bisect_right(bounds, draw())]()
+
+        def sample() -> float:
+            return samplers[bisect_right(bounds, draw())]()
+
+        return sample
 
 
 class Sum(Part):
@@ -188,4 +197,3 @@ Distribution = Annotated[
 
 for _model in (Component, Mixture, Sum, Capped):
     _model.model_rebuild()
-

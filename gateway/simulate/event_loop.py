@@ -31,7 +31,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def __init__(self) -> None:
         super().__init__()
         self._now = 0.0
-        self._agenda: list[tuple[float, int, Callable[[Any], None], Any]] = []
+        self._agenda: list[tuple[float, int, Callable[[Any], object], Any]] = []
         self._order = itertools.count()
         self._selector = SimpleNamespace(select=self._advance)
         self._clock_resolution = _RESOLUTION_S
@@ -40,7 +40,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         """Virtual time since the loop was made, in s."""
         return self._now
 
-    def at(self, when: float, call: Callable[[Any], None], subject: Any) -> None:
+    def at(self, when: float, call: Callable[[Any], object], subject: Any) -> None:
         """Call `call(subject)` at `when`, in s; what is due at the same time runs in this order.
 
         It cannot be taken back: who may change their mind looks again when called. What it raises
@@ -62,8 +62,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
                     self._clock_resolution = max(_RESOLUTION_S, 2 * math.ulp(self._now))
                 break
             when, _, call, subject = heappop(agenda)
-            if when > self._now:
-                self._now = when
+            self._now = max(self._now, when)
             call(subject)
         return []
 

@@ -37,7 +37,16 @@ class Job:
     """
 
     __slots__ = (
-        *("cost", "ends_at", "expires_at", "is_copy", "is_cut", "is_delivered", "query_id", "queued_at"),
+        *(
+            "cost",
+            "ends_at",
+            "expires_at",
+            "is_copy",
+            "is_cut",
+            "is_delivered",
+            "query_id",
+            "queued_at",
+        ),
         *("server", "shard", "size_s", "stage", "started_at", "subject", "twin", "worked_s"),
     )
 

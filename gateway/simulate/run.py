@@ -159,14 +159,13 @@ def observe(run: Run, seed: int) -> Observed:
     Returns:
         What was seen; the same run and seed give the same.
     """
+    loop = VirtualLoop()
 
-    async def main() -> Observed:
-        loop = asyncio.get_running_loop()
-        assert isinstance(loop, VirtualLoop)
+    async def ask_all() -> Observed:
         return await _Asker(run, seed, loop).ask_all()
 
-    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-        return runner.run(main())
+    with asyncio.Runner(loop_factory=lambda: loop) as runner:
+        return runner.run(ask_all())
 
 
 def _make_shards(
@@ -204,5 +203,3 @@ def _make_different(run: Run, shard: Shard, rng: random.Random) -> None:
                 shard.draws_early = False
             if one.is_stoppable is not None:
                 server.is_stoppable = one.is_stoppable
-
-

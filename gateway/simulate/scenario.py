@@ -197,13 +197,11 @@ class Run(Part):
             for shard in one.shards or ():
                 if shard >= self.shards.count:
                     raise ValueError(
-                        f"shard {shard} is named, and shards.count is "
-                        f"{self.shards.count}"
+                        f"shard {shard} is named, and shards.count is {self.shards.count}"
                     )
             if one.replica is not None and one.replica >= self.shards.replicas:
                 raise ValueError(
-                    f"replica {one.replica} is named, and shards.replicas is "
-                    f"{self.shards.replicas}"
+                    f"replica {one.replica} is named, and shards.replicas is {self.shards.replicas}"
                 )
         return self
 
@@ -287,6 +285,7 @@ def parse(name: str, text: str) -> Scenario:
     except tomllib.TOMLDecodeError as error:
         raise BadRequestError("scenario", f"{name} is not TOML: {error}") from error
     common = {key: document.pop(key) for key in [*document] if key in Run.model_fields}
+    has_runs = "runs" in document
     runs = document.pop("runs", [{}])
     if not isinstance(runs, list) or not all(isinstance(run, dict) for run in runs):
         raise BadRequestError("runs", "is an array of tables: [[runs]]")
@@ -296,10 +295,11 @@ def parse(name: str, text: str) -> Scenario:
             {"name": name, **document, "runs": [_laid_over(common, run) for run in runs]}
         )
     except ValidationError as error:
-        details = error.errors()
+        # A member that is not known first: it is often why another one is missing.
+        details = sorted(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
         field, reason = _describe(details[0])
         more = f" (and {len(details) - 1} more)" if len(details) > 1 else ""
-        raise BadRequestError(field, reason + more) from error
+        raise BadRequestError(field if has_runs else _without_run(field), reason + more) from error
 
 
 def _laid_over(common: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
@@ -312,6 +312,11 @@ def _laid_over(common: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, A
         else:
             merged[key] = value
     return merged
+
+
+def _without_run(field: str) -> str:
+    """A member's name where the text has no `[[runs]]`."""
+    return field.removeprefix("runs.0.").replace("runs.0", "scenario")
 
 
 def _describe(error: ErrorDetails) -> tuple[str, str]:

@@ -32,7 +32,7 @@ class Queue:
         self.idle: deque[Server] = deque()
 
     def push(self, job: Job) -> int:
-        """Add at the end; returns the length, which counts a request that is handed over at once."""
+        """Add at the end; returns the length, this one included, also when a server takes it."""
         if self.idle:
             self.idle.popleft().take(job)
             return 1

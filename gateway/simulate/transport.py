@@ -86,7 +86,9 @@ class ScriptedTransport:
         self._marks = run.marks
         self._documents = run.shards.documents
         count = run.shards.count
-        self._bodies = [_body(shard, run.shards.documents, run.shards.hits) for shard in range(count)]
+        self._bodies = [
+            _body(shard, run.shards.documents, run.shards.hits) for shard in range(count)
+        ]
 
     def scatter(
         self, kind: Kind, query_id: int, messages: Sequence[tuple[int, bytes]], sink: ReplySink
@@ -112,8 +114,7 @@ class ScriptedTransport:
         return job is not None and job.stage is Stage.QUEUED
 
     def hedge(self, query_id: int, shard: int) -> bool:
-        """Push a second copy, for another replica to take next; whether there was anything to copy.
-        """
+        """Push a second copy, for another replica to take next; False if there is no first."""
         job = self._job(query_id, shard)
         if job is None or job.twin is not None:
             return False
@@ -202,9 +203,7 @@ class ScriptedTransport:
             work_s = self._fetch_s()
             reply = Reply(query_id, shard, _OK, _THREAD, 0, 0, int(work_s * 1e6), body)
             self._loop.at(sent_at, self._fetch_queued, (scatter, shard))
-            self._loop.at(
-                sent_at + work_s + self._reply_s(), self._fetched, (scatter, reply)
-            )
+            self._loop.at(sent_at + work_s + self._reply_s(), self._fetched, (scatter, reply))
 
     def _fetch_queued(self, sent: tuple[Scatter, int]) -> None:
         scatter, shard = sent
@@ -222,7 +221,9 @@ class ScriptedTransport:
 def _body(shard: int, documents: int, hits: int) -> bytes:
     """One shard's part, the same for every query: what is simulated is time, not ranking."""
     ids = [f"{shard}-{rank}" for rank in range(hits)]
-    return pack_body(SearchBody(documents, hits, True, ids, [1 / (1 + rank) for rank in range(hits)]))
+    return pack_body(
+        SearchBody(documents, hits, True, ids, [1 / (1 + rank) for rank in range(hits)])
+    )
 
 
 def _cost_sampler(sigma: float, rng: random.Random) -> Sampler:

@@ -133,7 +133,7 @@ def test_an_error_in_a_call_ends_the_run() -> None:
     """What an agenda's call raises is not swallowed."""
 
     async def scenario() -> None:
-        virtual_loop().at(1.0, lambda _: 1 / 0, None)  # type: ignore[arg-type,return-value] # raises
+        virtual_loop().at(1.0, lambda _: 1 / 0, None)
         await asyncio.sleep(2)
 
     with pytest.raises(ZeroDivisionError):

@@ -32,7 +32,10 @@ class Bench:
             *(service.sampler(rng), service.sampler(random.Random(seed + 1))),
             lambda job: self.answered.append((job, self.loop.time())),
         )
-        self.shard = kind(*parts, random.Random(seed)) if kind is not Shard else Shard(*parts)
+        if issubclass(kind, SeparateShard):
+            self.shard: Shard = kind(*parts, random.Random(seed))
+        else:
+            self.shard = kind(*parts)
 
     def push(self, expires_at: float = FOREVER) -> Job:
         """Queue a request now."""
