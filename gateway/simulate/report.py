@@ -9,7 +9,7 @@ from gateway.simulate.run import Observed, observe
 from gateway.simulate.scenario import Published, Run, Scenario
 
 _PERCENTS: Final = {"p50": 50.0, "p90": 90.0, "p95": 95.0, "p99": 99.0, "p999": 99.9}
-_CURVE_POINTS: Final = 200
+_CURVE_POINTS: Final = 120
 _MOST_SORTED: Final = 500_000  # replies of which the percentiles are taken; more are thinned out
 
 Report = dict[str, Any]
@@ -82,12 +82,12 @@ def _figures(run: Run, observed: Observed) -> dict[str, Any]:
     fractions = sorted(observed.fractions)
     ledger = observed.ledger
     num_full = sum(1 for fraction in fractions if fraction >= 1)
-    total = max(num_answered + num_refused, 1)
+    total = max(num_answered + num_refused + observed.num_left, 1)
     return {
         "name": run.name,
         "shards": run.shards.count,
         "replicas": run.shards.replicas,
-        "queries": num_answered + num_refused,
+        "queries": num_answered + num_refused + observed.num_left,
         "duration_s": _rounded(observed.duration_s),
         "answers_per_s": _rounded(num_answered / observed.duration_s),
         "took_ms": _spread(took),
@@ -110,6 +110,7 @@ def _figures(run: Run, observed: Observed) -> dict[str, Any]:
         },
         "refused": {"share": _rounded(num_refused / total), **_spread(sorted(observed.refused_ms))},
         "outcomes": {outcome.value: observed.outcomes[outcome] for outcome in Outcome},
+        "callers_left": observed.num_left,
         "breakers_opened": observed.opened,
         "requests": {
             "first": ledger.requests,
@@ -145,13 +146,12 @@ def _spread(ordered: Sequence[float]) -> dict[str, float | None]:
 
 
 def _curve(ordered: Sequence[float]) -> list[list[float]]:
-    """Time in ms and the share of answers that took longer, at shares spaced by their logarithm."""
+    """Time in ms and the share of answers that took as long or longer, spaced by its logarithm."""
     if not ordered:
         return []
     deepest = math.log(len(ordered))
     points: dict[int, list[float]] = {}
     for step in range(_CURVE_POINTS + 1):
-        # Half of the points over the upper 90 %, which a logarithm alone would cut short.
         slower = math.exp(-deepest * step / _CURVE_POINTS)
         rank = min(int((1 - slower) * len(ordered)), len(ordered) - 1)
         share = (len(ordered) - rank) / len(ordered)

@@ -36,6 +36,7 @@ class Observed:
         fractions: its coverage.
         refused_ms: how long each query that was refused took.
         outcomes: outcome → shards' parts that ended so.
+        num_left: queries whose caller left before the answer.
         opened: how often a breaker opened.
         duration_s: virtual time of the whole run, warm-up included.
     """
@@ -45,6 +46,7 @@ class Observed:
     refused_ms: "array[float]" = field(default_factory=lambda: array("d"))
     outcomes: Counter[Outcome] = field(default_factory=Counter)
     opened: int = 0
+    num_left: int = 0
     duration_s: float = 0.0
     ledger: Ledger = field(default_factory=Ledger)
     reply_s: "array[float]" = field(default_factory=lambda: array("d"))
@@ -94,6 +96,8 @@ class _Asker:
             profiles=_PROFILES,
         )
         self._arrivals = rng("arrivals")
+        self._leaving = rng("query/hang_up")
+        self._leaves_after_s = run.query.hang_up_after.sampler(self._leaving)
 
     async def ask_all(self) -> Observed:
         """Ask every query, and wait for every answer."""
@@ -128,10 +132,16 @@ class _Asker:
         self._num_asked += 1
         is_counted = self._num_asked > self._run.warmup
         started = self._loop.time()
+        hang_up = self._run.query.hang_up
+        leaves = hang_up and self._leaving.random() < hang_up
         try:
-            result = await self._searcher.search(self._query, _COLLECTION)
+            async with asyncio.timeout(self._leaves_after_s() if leaves else None):
+                result = await self._searcher.search(self._query, _COLLECTION)
         except InsufficientCoverageError as error:
             result = error.result
+        except TimeoutError:
+            self.observed.num_left += is_counted
+            return
         except UnavailableError:
             if is_counted:
                 self.observed.refused_ms.append((self._loop.time() - started) * 1000)

@@ -95,6 +95,7 @@ class Query(Part):
     """What each query asks, and what all of its shards have in common.
 
     Attributes:
+        hang_up: so many of the callers leave, each `hang_up_after` it has asked.
         fields: whether the winners' documents are fetched, each part in `Run.fetch`.
         delay: time that is added to every reply of a query, drawn once a query.
         cost_sigma: a query's cost multiplies the work of all its shards: lognormal, median 1.
@@ -103,6 +104,8 @@ class Query(Part):
     deadline_ms: Annotated[float, Field(gt=0, le=60_000)] = 300.0
     k: PositiveInt = 10
     minimum_coverage: Annotated[float, Field(ge=0, le=1)] = 0.0
+    hang_up: Annotated[float, Field(ge=0, le=1)] = 0.0
+    hang_up_after: Distribution = Constant(kind="constant", ms=1)
     fields: bool = False
     delay: Distribution = _NO_TIME
     cost_sigma: Annotated[float, Field(ge=0, le=10)] = 0.0

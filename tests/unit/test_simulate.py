@@ -164,6 +164,18 @@ def test_winners_are_fetched_when_fields_are_wanted() -> None:
     assert run_of(text)["took_ms"]["p50"] == pytest.approx(14, abs=0.01)
 
 
+def test_callers_who_hang_up_leave_no_answer_and_abandoned_work() -> None:
+    """Those who leave are counted apart, and the work that was done for them is for nobody."""
+    text = scenario(4, 400, '{ kind = "constant", ms = 10 }')
+    text = text.replace(
+        "[query]", '[query]\nhang_up = 0.3\nhang_up_after = { kind = "constant", ms = 5 }'
+    )
+    run = run_of(text)
+    assert run["callers_left"] == pytest.approx(120, abs=30)
+    assert sum(run["outcomes"].values()) == 4 * (400 - run["callers_left"])
+    assert run["work"]["abandoned_share"] > 0
+
+
 def test_warm_up_is_not_counted() -> None:
     """Queries before the counted ones are asked, and leave no figures."""
     run = run_of(scenario(2, 50, '{ kind = "constant", ms = 10 }', "warmup = 30"))
