@@ -2,6 +2,8 @@
 
 import math
 import random
+import re
+from pathlib import Path
 from statistics import fmean, quantiles
 from typing import Any
 
@@ -91,6 +93,20 @@ def test_errors_name_the_member_and_the_reason(text: str, field: str, reason: st
         parse("x", text)
     assert field in raised.value.field
     assert reason in raised.value.reason
+
+
+def test_the_documented_scenario_can_be_run() -> None:
+    """The example of docs/tail.md is valid, and differs where it says so."""
+    text = (Path(__file__).parents[2] / "docs" / "tail.md").read_text(encoding="utf-8")
+    examples = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
+    scenarios = [parse("example", one) for one in examples]
+    assert [run.shards.replicas for run in scenarios[0].runs] == [2, 4]
+
+
+def test_every_shipped_scenario_is_documented() -> None:
+    """docs/tail.md tells how to repeat each."""
+    text = (Path(__file__).parents[2] / "docs" / "tail.md").read_text(encoding="utf-8")
+    assert [name for name in shipped() if f"gateway simulate {name}`" not in text] == []
 
 
 def test_a_scenario_that_is_not_there_is_told_with_those_that_are() -> None:
