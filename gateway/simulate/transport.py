@@ -2,8 +2,8 @@
 
 import random
 from array import array
-from collections.abc import Callable, Sequence
-from typing import Final
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final, NamedTuple
 
 from common.server_clock import ServerClock
 from common.wire import (
@@ -29,24 +29,45 @@ _PROCESS: Final = Lane.PROCESS.value
 _THREAD: Final = Lane.THREAD.value
 _ANSWERED: Final = Stage.ANSWERED
 
-STOP_S = 0.025  # mean time in which running work sees that it was cancelled; 50 ms at most
+STOP_S = 0.025  # in which running work sees that it was cancelled: half of the bound, 50 ms
+_KEPT_S = 1.0  # a released query is remembered for so long, to be cancelled
 
 
 class Scatter:
-    """One scatter: who waits for its replies, and what all of its requests share."""
+    """What was sent for one query: who waits for the replies, and what its requests share.
 
-    __slots__ = ("cost", "delay_s", "jobs", "num_replies", "query_id", "sent_at", "sink")
+    Attributes:
+        sink: None once nobody waits.
+        jobs: shard → its first copy.
+        cancelled: shards whose part was cancelled before it was queued.
+    """
+
+    __slots__ = (
+        *("cancelled", "cost", "delay_s", "jobs", "num_asked", "num_replies", "query_id"),
+        *("sent_at", "sink"),
+    )
 
     def __init__(
         self, query_id: int, sink: ReplySink, sent_at: float, cost: float, delay_s: float
     ) -> None:
         self.query_id = query_id
-        self.sink: ReplySink | None = sink  # None once nobody waits
+        self.sink: ReplySink | None = sink
         self.sent_at = sent_at
         self.cost = cost
         self.delay_s = delay_s
+        self.num_asked = 0
         self.num_replies = 0
-        self.jobs: dict[int, Job] = {}  # shard → the first copy
+        self.jobs: dict[int, Job] = {}
+        self.cancelled: set[int] = set()
+
+
+class Sent(NamedTuple):
+    """One call of `scatter`, under way to the queues."""
+
+    scatter: Scatter
+    shards: tuple[int, ...]
+    message: bytes
+    backlogs: dict[int, int]
 
 
 class ScriptedTransport:
@@ -91,22 +112,37 @@ class ScriptedTransport:
         ]
 
     def scatter(
-        self, kind: Kind, query_id: int, messages: Sequence[tuple[int, bytes]], sink: ReplySink
-    ) -> None:
-        """Send one packed request to each shard; see `Transport.scatter`."""
+        self, kind: Kind, query_id: int, shards: tuple[int, ...], message: bytes, sink: ReplySink
+    ) -> Mapping[int, int]:
+        """Send a packed request to each shard; see `Transport.scatter`."""
         now = self._loop.time()
-        if kind is Kind.FETCH:
-            self._fetch(query_id, messages, sink, now)
-            return
-        scatter = Scatter(query_id, sink, now, self._cost(), self._delay_s())
-        self._scatters[query_id] = scatter
-        self._loop.at(now + self._request_s(), self._arrive, (scatter, messages))
+        is_search = kind is Kind.SEARCH
+        scatter = self._scatters.get(query_id)
+        if scatter is None:
+            cost, delay_s = (self._cost(), self._delay_s()) if is_search else (1.0, 0.0)
+            scatter = self._scatters[query_id] = Scatter(query_id, sink, now, cost, delay_s)
+        scatter.num_asked += len(shards)
+        sent = Sent(scatter, shards, message, {})
+        self._loop.at(now + self._request_s(), self._queue if is_search else self._fetch, sent)
+        return sent.backlogs
+
+    def cancel(self, query_id: int, shards: Iterable[int], expires_at_ms: int) -> None:
+        """Nobody waits for these parts any more; see `Transport.cancel`."""
+        del expires_at_ms  # what was queued says it too
+        scatter = self._scatters.get(query_id)
+        if scatter is not None:
+            at = self._loop.time() + self._request_s()
+            self._loop.at(at, self._cancel, (scatter, tuple(shards)))
 
     def release(self, query_id: int) -> None:
         """Nobody waits any more; see `Transport.release`."""
-        scatter = self._scatters.pop(query_id, None)
+        scatter = self._scatters.get(query_id)
         if scatter is not None:
             scatter.sink = None
+            if scatter.num_replies == scatter.num_asked:
+                del self._scatters[query_id]
+            else:  # it may yet be cancelled
+                self._loop.at(self._loop.time() + _KEPT_S, self._forget, query_id)
 
     def is_queued(self, query_id: int, shard: int) -> bool:
         """Whether the shard's first copy still waits in its queue."""
@@ -121,15 +157,6 @@ class ScriptedTransport:
         self.shards[shard].push_copy(job)
         return True
 
-    def cancel(self, query_id: int, shards: Sequence[int]) -> None:
-        """Nobody waits for these shards' copies: drop or stop those that have not ended."""
-        for shard in shards:
-            job = self._job(query_id, shard)
-            if job is not None:
-                for copy in (job, job.twin):
-                    if copy is not None:
-                        copy.shard.cancel(copy, STOP_S)
-
     def answered(self, job: Job) -> None:
         """A server has done its work; the reply sets out."""
         scatter: Scatter = job.subject
@@ -143,17 +170,30 @@ class ScriptedTransport:
         scatter = self._scatters.get(query_id)
         return None if scatter is None else scatter.jobs.get(shard)
 
-    def _arrive(self, sent: tuple[Scatter, Sequence[tuple[int, bytes]]]) -> None:
-        scatter, messages = sent
+    def _forget(self, query_id: int) -> None:
+        self._scatters.pop(query_id, None)
+
+    def _queue(self, sent: Sent) -> None:
         now = self._loop.time()
-        expires_at = self._clock.monotonic_s(unpack_request(messages[0][1]).expires_at_ms)
-        query_id, cost, jobs, shards = scatter.query_id, scatter.cost, scatter.jobs, self.shards
-        for number, _ in messages:
-            shard = shards[number]
-            jobs[number] = job = Job(shard, query_id, scatter, expires_at, cost, now)
-            backlog = shard.push(job)
-            if scatter.sink is not None:
-                scatter.sink.on_queued(number, backlog)
+        expires_at = self._clock.monotonic_s(unpack_request(sent.message).expires_at_ms)
+        scatter, shards, backlogs = sent.scatter, self.shards, sent.backlogs
+        query_id, cost, jobs = scatter.query_id, scatter.cost, scatter.jobs
+        for number in sent.shards:
+            if number not in scatter.cancelled:
+                shard = shards[number]
+                jobs[number] = job = Job(shard, query_id, scatter, expires_at, cost, now)
+                backlogs[number] = shard.push(job)
+
+    def _cancel(self, told: tuple[Scatter, tuple[int, ...]]) -> None:
+        scatter, shards = told
+        for shard in shards:
+            job = scatter.jobs.get(shard)
+            if job is None:
+                scatter.cancelled.add(shard)
+                continue
+            for copy in (job, job.twin):
+                if copy is not None:
+                    copy.shard.cancel(copy, STOP_S)
 
     def _deliver(self, job: Job) -> None:
         scatter: Scatter = job.subject
@@ -186,35 +226,28 @@ class ScriptedTransport:
         self.reply_s.append(took_s)
         scatter.num_replies = num_replies = scatter.num_replies + 1
         if self._marks:
-            num_asked = len(scatter.jobs)
+            num_asked = scatter.num_asked
             for mark, times in zip(self._marks, self.marks_s, strict=True):
                 if num_replies == -(-mark * num_asked // 1):  # rounded up
                     times.append(took_s)
 
-    def _fetch(
-        self, query_id: int, messages: Sequence[tuple[int, bytes]], sink: ReplySink, now: float
-    ) -> None:
-        scatter = Scatter(query_id, sink, now, 1.0, 0.0)
-        self._scatters[query_id] = scatter
-        sent_at = now + self._request_s()
-        for shard, message in messages:
-            ids = unpack_fetch_payload(unpack_request(message).payload).ids
-            body = pack_body(FetchBody([{"id": one} for one in ids], ""))
+    def _fetch(self, sent: Sent) -> None:
+        now = self._loop.time()
+        query_id = sent.scatter.query_id
+        ids = unpack_fetch_payload(unpack_request(sent.message).payload).ids
+        body = pack_body(FetchBody([{"id": one} for one in ids], ""))
+        for shard in sent.shards:
+            sent.backlogs[shard] = 1
             work_s = self._fetch_s()
             reply = Reply(query_id, shard, _OK, _THREAD, 0, 0, int(work_s * 1e6), body)
-            self._loop.at(sent_at, self._fetch_queued, (scatter, shard))
-            self._loop.at(sent_at + work_s + self._reply_s(), self._fetched, (scatter, reply))
-
-    def _fetch_queued(self, sent: tuple[Scatter, int]) -> None:
-        scatter, shard = sent
-        if scatter.sink is not None:
-            scatter.sink.on_queued(shard, 1)
+            self._loop.at(now + work_s + self._reply_s(), self._fetched, (sent.scatter, reply))
 
     def _fetched(self, got: tuple[Scatter, Reply]) -> None:
         scatter, reply = got
         if scatter.sink is None:
             self.num_late += 1
         else:
+            scatter.num_replies += 1
             scatter.sink.on_reply(reply, f"worker-{reply.shard}-0")
 
 

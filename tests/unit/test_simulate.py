@@ -176,6 +176,20 @@ def test_callers_who_hang_up_leave_no_answer_and_abandoned_work() -> None:
     assert run["work"]["abandoned_share"] > 0
 
 
+def test_what_nobody_waits_for_is_cancelled() -> None:
+    """When all callers leave at once, what they asked for is taken back or stopped, not worked off.
+
+    Else 30 queries would keep the one server busy for 30 s.
+    """
+    text = scenario(1, 30, '{ kind = "constant", ms = 1000 }', deadline_ms=50_000)
+    text = text.replace('kind = "closed", callers = 1', 'kind = "constant", rate_per_s = 1000')
+    text = text.replace("[query]", "[query]\nhang_up = 1")
+    run = run_of(text)
+    assert run["callers_left"] == 30
+    assert run["requests"]["cancelled_unstarted"] >= 25
+    assert run["work"]["busy_s"] <= 0.1
+
+
 def test_warm_up_is_not_counted() -> None:
     """Queries before the counted ones are asked, and leave no figures."""
     run = run_of(scenario(2, 50, '{ kind = "constant", ms = 10 }', "warmup = 30"))
