@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from common.lifecycle import calm_collector
-from gateway.cli.render import plain
+from gateway.cli.render import folded, plain
 from gateway.simulate.report import Report, simulate
 from gateway.simulate.scenario import load, shipped
 
@@ -81,28 +81,32 @@ def simulate_scenario(
 
 def summary(report: Report) -> RenderableType:
     """Lay out a report for people: one line a run, and published figures beside ours."""
-    table = Table(box=None, pad_edge=False, show_edge=False, padding=(0, 2, 0, 0))
-    table.add_column("run", style="bold", overflow="fold")
-    for heading in ("shards", "p50", "p99", "p99.9", "coverage", "full", "copies", "busy", "per s"):
-        table.add_column(heading, justify="right")
-    limits = sorted({limit for run in report["runs"] for limit in run["over_ms"]}, key=float)
-    for limit in limits:
-        table.add_column(f">{limit}", justify="right")
-    for run in report["runs"]:
-        table.add_row(
-            plain(run["name"]),
-            str(run["shards"]),
-            *(_number(run["took_ms"][name]) for name in ("p50", "p99", "p999")),
-            _percent(run["coverage"]["mean"]),
-            _percent(run["coverage"]["full"]),
-            _percent(run["requests"]["copies_share"]),
-            _percent(run["work"]["utilisation"]),
-            _number(run["answers_per_s"]),
-            *(_percent(run["over_ms"].get(limit)) for limit in limits),
-        )
+    runs = report["runs"]
+    columns: dict[str, list[str]] = {
+        "shards": [str(run["shards"]) for run in runs],
+        **{
+            heading: [_number(run["took_ms"][name]) for run in runs]
+            for name, heading in (("p50", "p50"), ("p99", "p99"), ("p999", "p99.9"))
+        },
+        "coverage": [_percent(run["coverage"]["mean"]) for run in runs],
+        "full": [_percent(run["coverage"]["full"]) for run in runs],
+        "busy": [_percent(run["work"]["utilisation"]) for run in runs],
+        "per s": [_number(run["answers_per_s"]) for run in runs],
+    }
+    if any(run["requests"]["copies"] for run in runs):
+        columns["copies"] = [_percent(run["requests"]["copies_share"]) for run in runs]
+    for limit in sorted({limit for run in runs for limit in run["over_ms"]}, key=float):
+        columns[f">{limit}"] = [_percent(run["over_ms"].get(limit)) for run in runs]
+    table = Table(box=None, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
+    longest = max(len(word) for run in runs for word in run["name"].split())
+    table.add_column("run", style="bold", overflow="fold", min_width=longest)
+    for heading in columns:
+        table.add_column(heading, justify="right", no_wrap=True)
+    for run, *values in zip(runs, *columns.values(), strict=True):
+        table.add_row(folded(run["name"]), *values)
     legend = Text(
-        "times in ms; full: answers with coverage 1; copies: second ones, of the first; busy: "
-        "of the servers' time; per s: answers",
+        "times in ms; full: answers with coverage 1; busy: of the servers' time; per s: answers; "
+        "copies: second requests, of the first",
         style="dim",
     )
     parts: list[RenderableType] = [Text(report["title"], style="bold"), table, legend]
@@ -123,7 +127,7 @@ def _published(rows: list[Mapping[str, Any]]) -> Table:
     for row in rows:
         said = {True: "agrees", False: "DIFFERS", None: ""}[row["agrees"]]
         table.add_row(
-            plain(row["run"]),
+            folded(row["run"]),
             plain(row["figure"]),
             _number(row["published"]),
             _number(row["ours"]),
@@ -140,5 +144,5 @@ def _percent(share: float | None) -> str:
     if share is None:
         return "-"
     if 0.99 < share < 1:  # rounded down: what is not all must not look so
-        return f"{math.floor(share * 1e5) / 1e3:g} %"
-    return f"{100 * share:.3g} %"
+        return f"{math.floor(share * 1e5) / 1e3:g}%"
+    return f"{100 * share:.3g}%"

@@ -33,9 +33,8 @@ class Bench:
             lambda job: self.answered.append((job, self.loop.time())),
         )
         if issubclass(kind, SeparateShard):
-            self.shard: Shard = kind(*parts, random.Random(seed))
-        else:
-            self.shard = kind(*parts)
+            parts = (*parts, random.Random(seed))
+        self.shard = kind(*parts)
 
     def push(self, expires_at: float = FOREVER) -> Job:
         """Queue a request now."""
