@@ -13,6 +13,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from common.errors import BadRequestError
 from common.lifecycle import calm_collector
 from gateway.cli.render import folded, plain
 from gateway.simulate.report import Report, simulate
@@ -53,6 +54,9 @@ def simulate_scenario(
         from gateway.simulate.plot import check_can_draw  # noqa: PLC0415 - an optional extra
 
         check_can_draw()
+    for option, path in (("--json", json_file), ("--plot", plot)):
+        if path is not None and str(path) != "-":
+            _check_can_write(option, path)  # before minutes of work, not after
     calm_collector()
     stderr = Console(stderr=True)
     started = time.monotonic()
@@ -77,6 +81,13 @@ def simulate_scenario(
         ),
         style="dim",
     )
+
+
+def _check_can_write(option: str, path: Path) -> None:
+    try:
+        path.open("a", encoding="utf-8").close()
+    except OSError as error:
+        raise BadRequestError(option, f"{path}: {error.strerror}") from error
 
 
 def summary(report: Report) -> RenderableType:

@@ -190,6 +190,12 @@ def test_what_nobody_waits_for_is_cancelled() -> None:
     assert run["work"]["busy_s"] <= 0.1
 
 
+def test_shares_over_a_limit_are_of_all_queries() -> None:
+    """Of answers that all take 10 ms, all are over 9 ms and none is over 11."""
+    run = run_of(scenario(2, 20, '{ kind = "constant", ms = 10 }', "over_ms = [9, 11]"))
+    assert run["over_ms"] == {"9": 1, "11": 0}
+
+
 def test_warm_up_is_not_counted() -> None:
     """Queries before the counted ones are asked, and leave no figures."""
     run = run_of(scenario(2, 50, '{ kind = "constant", ms = 10 }', "warmup = 30"))
@@ -228,10 +234,16 @@ def test_shipped_scenarios_are_listed(command: CommandLine) -> None:
 
 
 def test_misuse_is_one_line(command: CommandLine, tmp_path: Path) -> None:
-    """No scenario, no such scenario, and a bad one end with 2 and one line that says why."""
+    """Without a scenario that is valid and a file that can be written, one line says why: 2."""
     path = tmp_path / "bad.toml"
     path.write_text(SMALL.replace("queries = 300", "queries = -1"), encoding="utf-8")
-    for arguments, word in (((), "--list"), (("nowhere",), "nowhere"), ((str(path),), "queries")):
+    nowhere = str(tmp_path / "nowhere" / "x.json")
+    for arguments, word in (
+        ((), "--list"),
+        (("nowhere",), "nowhere"),
+        ((str(path),), "queries"),
+        (("5-cascade", "--json", nowhere), "--json"),
+    ):
         ended = command.run("simulate", *arguments)
         assert (ended.code, ended.err.count("\n")) == (2, 1)
         assert word in ended.err

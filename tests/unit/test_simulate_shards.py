@@ -193,6 +193,11 @@ def test_two_pauses_add_up(bench: Any) -> None:
     one.do_at(0.5, lambda: one.shard.servers[0].pause(1))
     one.do_at(1.0, lambda: one.shard.servers[0].pause(1))
     assert one.run(10) == [3]
+    idle = bench()
+    idle.do_at(0.5, lambda: idle.shard.servers[0].pause(1))
+    idle.do_at(1.0, lambda: idle.shard.servers[0].pause(1))
+    idle.push_at(1.2)
+    assert idle.run(10) == [3.5]
 
 
 def test_a_crash_loses_what_was_started_and_not_what_waits(bench: Any) -> None:
