@@ -76,7 +76,7 @@ class _Asker:
         )
         ledger = self.observed.ledger
         self._transport = ScriptedTransport(run, loop, ledger, rng)
-        self._transport.shards = _make_shards(run, loop, ledger, self._transport, rng)
+        self._transport.shards = make_shards(run, loop, ledger, self._transport, rng)
         view = ScriptedView(run)
         script_faults(run, self._transport.shards, view, loop, rng)
         breakers = Breakers(
@@ -178,13 +178,14 @@ def observe(run: Run, seed: int) -> Observed:
         return runner.run(ask_all())
 
 
-def _make_shards(
+def make_shards(
     run: Run,
     loop: VirtualLoop,
     ledger: Ledger,
     transport: ScriptedTransport,
     rng: Callable[[str], random.Random],
 ) -> list[Shard]:
+    """The shards of a run, each with its servers; `transport` is told of what they answer."""
     shards: list[Shard] = []
     for number in range(run.shards.count):
         own = rng(f"shards/{number}")
