@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from typing import Any
+from collections.abc import Mapping
 
 from common.wire import Kind, Reply, Request, pack_request
 from gateway.simulate.event_loop import VirtualLoop
@@ -52,12 +52,13 @@ class Desk:
         self.loop = VirtualLoop()
         self.ledger = Ledger()
         run = parse("x", ONE_SHARD).runs[0]
-        parts: tuple[Any, ...] = (run, self.loop, self.ledger)
-        self.transport = ScriptedTransport(*parts, random.Random)
-        self.transport.shards = make_shards(*parts, self.transport, random.Random)
+        self.transport = ScriptedTransport(run, self.loop, self.ledger, random.Random)
+        self.transport.shards = make_shards(
+            run, self.loop, self.ledger, self.transport, random.Random
+        )
         self.sinks: dict[int, Sink] = {}
 
-    def ask(self, query_id: int) -> Any:
+    def ask(self, query_id: int) -> Mapping[int, int]:
         """Send a search to the shard; returns the backlogs."""
         sink = self.sinks[query_id] = Sink(self.loop)
         message = pack_request(Request(Kind.SEARCH, query_id, 10**9, 0, "here", b""))
