@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from gateway.simulate.event_loop import VirtualLoop
 from gateway.simulate.scenario import Crash, Pause, Run, Slowdown, Whose
 from gateway.simulate.servers import Server
-from gateway.simulate.shards import Shard
+from gateway.simulate.shards import Shard, worker_name
 
 
 class ScriptedView:
@@ -14,12 +14,28 @@ class ScriptedView:
 
     Attributes:
         live: for each shard, whether a worker serves it, as far as one knows.
+        num_live: for each shard, how many do.
     """
 
     def __init__(self, run: Run) -> None:
         """All shards are live."""
         self.live = [True] * run.shards.count
+        self.num_live = [run.shards.replicas] * run.shards.count
         self._counts: list[int | None] = [run.shards.documents] * run.shards.count
+
+    def workers_of(self, shard: int) -> list[str]:
+        """As many names as are live: who of them takes a copy is the shard's business."""
+        return [worker_name(shard, replica) for replica in range(self.num_live[shard])]
+
+    def lose(self, shard: int) -> None:
+        """A worker is missed."""
+        self.num_live[shard] -= 1
+        self.live[shard] = self.num_live[shard] > 0
+
+    def regain(self, shard: int) -> None:
+        """A worker is back."""
+        self.num_live[shard] += 1
+        self.live[shard] = True
 
     def counts_of(self, uid: str) -> Sequence[int | None]:
         """The documents of each shard; there is one collection."""
@@ -94,6 +110,7 @@ class _Crashing:
         self._lasts_s = script.lasts.sampler(rng)
         self._view = view
         self._expiry_s = expiry_s
+        self._is_missed = False
         loop.at(_first_at(script.at_s, script.every_s, rng), self._crash, None)
 
     def _crash(self, _: None) -> None:
@@ -104,13 +121,15 @@ class _Crashing:
         self._loop.at(now + self._lasts_s(), self._restart, None)
 
     def _miss(self, _: None) -> None:
-        shard = self._server.shard
-        if not shard.is_up:
-            self._view.live[shard.number] = False
+        if not self._server.is_up and not self._is_missed:
+            self._is_missed = True
+            self._view.lose(self._server.shard.number)
 
     def _restart(self, _: None) -> None:
         self._server.restart()
-        self._view.live[self._server.shard.number] = True
+        if self._is_missed:
+            self._is_missed = False
+            self._view.regain(self._server.shard.number)
         if self._every_s is not None:
             gap_s = self._rng.expovariate(1 / self._every_s)
             self._loop.at(self._loop.time() + gap_s, self._crash, None)

@@ -31,23 +31,16 @@ class Job:
         cost: the query's factor on that.
         twin: the other copy, of a hedged or tied request.
         subject: what the maker of the request wants to know it by.
+        is_hedge: whether the gateway sent it as a second copy.
         is_cut: whether the work ends before it is done.
         is_delivered: whether its reply was the first.
         worked_s: time that a server spent on it.
     """
 
     __slots__ = (
-        *(
-            "cost",
-            "ends_at",
-            "expires_at",
-            "is_copy",
-            "is_cut",
-            "is_delivered",
-            "query_id",
-            "queued_at",
-        ),
-        *("server", "shard", "size_s", "stage", "started_at", "subject", "twin", "worked_s"),
+        *("cost", "ends_at", "expires_at", "is_copy", "is_cut", "is_delivered", "is_hedge"),
+        *("query_id", "queued_at", "server", "shard", "size_s", "stage", "started_at", "subject"),
+        *("twin", "worked_s"),
     )
 
     def __init__(
@@ -70,6 +63,7 @@ class Job:
         self.server: Server | None = None
         self.twin: Job | None = None
         self.is_copy = False
+        self.is_hedge = False
         self.is_cut = False
         self.is_delivered = False
         self.started_at = 0.0

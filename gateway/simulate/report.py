@@ -110,6 +110,7 @@ def _figures(run: Run, observed: Observed) -> dict[str, Any]:
         },
         "refused": {"share": _rounded(num_refused / total), **_spread(sorted(observed.refused_ms))},
         "outcomes": {outcome.value: observed.outcomes[outcome] for outcome in Outcome},
+        "hedges": observed.hedges,
         "callers_left": observed.num_left,
         "breakers_opened": observed.opened,
         "requests": {

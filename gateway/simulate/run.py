@@ -38,6 +38,7 @@ class Observed:
         outcomes: outcome → shards' parts that ended so.
         num_left: queries whose caller left before the answer.
         opened: how often a breaker opened.
+        hedges: what became of second copies of searches, as `status` counts them.
         duration_s: virtual time of the whole run, warm-up included.
     """
 
@@ -52,6 +53,7 @@ class Observed:
     reply_s: "array[float]" = field(default_factory=lambda: array("d"))
     marks_s: "list[array[float]]" = field(default_factory=list)
     num_late: int = 0
+    hedges: dict[str, int] = field(default_factory=dict)
 
 
 class _Asker:
@@ -73,6 +75,7 @@ class _Asker:
             deadline_ms=run.query.deadline_ms,
             fields=run.query.fields,
             minimum_coverage=run.query.minimum_coverage,
+            wait_for=run.query.wait_for,
         )
         ledger = self.observed.ledger
         self._transport = ScriptedTransport(run, loop, ledger, rng)
@@ -94,6 +97,8 @@ class _Asker:
             breakers=breakers,
             settings=run.gateway,
             profiles=_PROFILES,
+            hedging=run.hedging,
+            coverage=run.coverage,
         )
         self._arrivals = rng("arrivals")
         self._leaving = rng("query/hang_up")
@@ -120,6 +125,7 @@ class _Asker:
         observed.reply_s = transport.reply_s
         observed.marks_s = transport.marks_s
         observed.num_late = transport.num_late
+        observed.hedges = self._searcher.hedger.as_dict()
         return observed
 
     async def _call(self, think_s: Callable[[], float]) -> None:
@@ -174,8 +180,14 @@ def observe(run: Run, seed: int) -> Observed:
     async def ask_all() -> Observed:
         return await _Asker(run, seed, loop).ask_all()
 
-    with asyncio.Runner(loop_factory=lambda: loop) as runner:
-        return runner.run(ask_all())
+    # The searcher draws which queries it learns from by the module's own generator.
+    state = random.getstate()
+    random.seed(f"{seed}/searcher")
+    try:
+        with asyncio.Runner(loop_factory=lambda: loop) as runner:
+            return runner.run(ask_all())
+    finally:
+        random.setstate(state)
 
 
 def make_shards(

@@ -14,6 +14,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
 from common.config import BreakerSettings, GatewaySettings
+from common.config_tail import CoverageSettings, HedgingSettings
 from common.errors import BadRequestError
 from gateway.simulate.distributions import Constant, Distribution, Milliseconds, Part
 
@@ -104,6 +105,7 @@ class Query(Part):
     deadline_ms: Annotated[float, Field(gt=0, le=60_000)] = 300.0
     k: PositiveInt = 10
     minimum_coverage: Annotated[float, Field(ge=0, le=1)] = 0.0
+    wait_for: Share = 1.0
     hang_up: Annotated[float, Field(ge=0, le=1)] = 0.0
     hang_up_after: Distribution = Constant(kind="constant", ms=1)
     fields: bool = False
@@ -184,6 +186,8 @@ class Run(Part):
     breakers: Literal["on", "off"] = "on"
     gateway: GatewaySettings = GatewaySettings()
     breaker: BreakerSettings = BreakerSettings()
+    hedging: HedgingSettings = HedgingSettings()
+    coverage: CoverageSettings = CoverageSettings()
     over_ms: tuple[Milliseconds, ...] = ()
     marks: tuple[Share, ...] = ()
     heartbeat_expiry_s: Seconds = 2.0

@@ -11,6 +11,11 @@ from gateway.simulate.scenario import Shards
 from gateway.simulate.servers import Queue, Server
 
 
+def worker_name(shard: int, replica: int) -> str:
+    """What the worker of one replica is called."""
+    return f"worker-{shard}-{replica}"
+
+
 class Shard:
     """One shard, whose replicas share a queue.
 
@@ -48,7 +53,7 @@ class Shard:
         self.servers = [
             Server(
                 self,
-                f"worker-{number}-{replica}",
+                worker_name(number, replica),
                 self.queues[replica % len(self.queues)],
                 script.concurrency,
                 is_stoppable=script.is_stoppable,
@@ -59,11 +64,6 @@ class Shard:
     def _num_queues(self, script: Shards) -> int:
         del script
         return 1
-
-    @property
-    def is_up(self) -> bool:
-        """Whether at least one server runs."""
-        return any(server.is_up for server in self.servers)
 
     def slow(self, factor: float) -> None:
         """What starts from now on takes so many times as long, on top of other slow-downs."""
@@ -85,6 +85,7 @@ class Shard:
     def push_copy(self, job: Job) -> Job:
         """Hedge a request that has been started: another replica takes the copy next."""
         copy = self._copy(job)
+        copy.is_hedge = True
         if self.draws_early:
             copy.size_s = self._again()
         self.queues[0].push_first(copy)
@@ -162,6 +163,7 @@ class SeparateShard(Shard):
     def push_copy(self, job: Job) -> Job:
         """Hedge a request: the next replica's queue gets the copy at its head."""
         copy = self._copy(job)
+        copy.is_hedge = True
         if self.draws_early:
             copy.size_s = self._again()
         at = self.servers.index(job.server) + 1 if job.server is not None else 0

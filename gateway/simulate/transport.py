@@ -43,7 +43,16 @@ class Scatter:
     """
 
     __slots__ = (
-        *("cancelled", "cost", "delay_s", "jobs", "num_asked", "num_replies", "query_id"),
+        *(
+            "cancelled",
+            "cost",
+            "delay_s",
+            "is_hedged",
+            "jobs",
+            "num_asked",
+            "num_replies",
+            "query_id",
+        ),
         *("sent_at", "sink"),
     )
 
@@ -57,6 +66,7 @@ class Scatter:
         self.delay_s = delay_s
         self.num_asked = 0
         self.num_replies = 0
+        self.is_hedged = False
         self.jobs: dict[int, Job] = {}
         self.cancelled: set[int] = set()
 
@@ -100,6 +110,8 @@ class ScriptedTransport:
         self._clock = ServerClock()
         self._scatters: dict[int, Scatter] = {}
         self._request_s = run.network.request.sampler(rng("network/request"))
+        # A stream of its own: with hedges and without, first copies are under way alike.
+        self._control_s = run.network.request.sampler(rng("network/control"))
         self._reply_s = run.network.reply.sampler(rng("network/reply"))
         self._delay_s = run.query.delay.sampler(rng("query/delay"))
         self._fetch_s = run.fetch.sampler(rng("fetch"))
@@ -126,36 +138,66 @@ class ScriptedTransport:
         self._loop.at(now + self._request_s(), self._queue if is_search else self._fetch, sent)
         return sent.backlogs
 
+    def ask_queue(
+        self, kind: Kind, shard: int, message: bytes, on_answer: Callable[[bool], None]
+    ) -> None:
+        """Ask whether the first copy waits in its queue; see `Transport.ask_queue`."""
+
+        def ask(_: None) -> None:
+            job = self._job(message, shard)
+            self._answer(on_answer, is_so=job is not None and job.stage is Stage.QUEUED)
+
+        del kind  # a fetch does not queue here
+        self._tell(ask)
+
+    def hedge(self, kind: Kind, shard: int, message: bytes) -> None:
+        """Send a second copy; see `Transport.hedge`."""
+
+        def push(_: None) -> None:
+            scatter = self._scatters.get(unpack_request(message).query_id)
+            if scatter is None:
+                return
+            if kind is Kind.FETCH:
+                self._read(Sent(scatter, (shard,), message, {}), is_hedge=True)
+            elif (job := scatter.jobs.get(shard)) is not None and job.twin is None:
+                scatter.is_hedged = True
+                self.shards[shard].push_copy(job)
+
+        self._tell(push)
+
+    def withdraw(
+        self, kind: Kind, shard: int, message: bytes, on_answer: Callable[[bool], None]
+    ) -> None:
+        """Take a second copy off the queue again; see `Transport.withdraw`."""
+
+        def take_back(_: None) -> None:
+            job = self._job(message, shard)
+            copy = None if job is None else job.twin
+            is_there = copy is not None and copy.stage is Stage.QUEUED
+            if copy is not None:
+                copy.shard.take_back(copy)
+            self._answer(on_answer, is_so=is_there)
+
+        del kind  # as above
+        self._tell(take_back)
+
     def cancel(self, query_id: int, shards: Iterable[int], expires_at_ms: int) -> None:
         """Nobody waits for these parts any more; see `Transport.cancel`."""
         del expires_at_ms  # what was queued says it too
         scatter = self._scatters.get(query_id)
         if scatter is not None:
-            at = self._loop.time() + self._request_s()
-            self._loop.at(at, self._cancel, (scatter, tuple(shards)))
+            unwanted = tuple(shards)
+            self._tell(lambda _: self._cancel(scatter, unwanted))
 
     def release(self, query_id: int) -> None:
         """Nobody waits any more; see `Transport.release`."""
         scatter = self._scatters.get(query_id)
         if scatter is not None:
             scatter.sink = None
-            if scatter.num_replies == scatter.num_asked:
+            if scatter.num_replies == scatter.num_asked and not scatter.is_hedged:
                 del self._scatters[query_id]
-            else:  # it may yet be cancelled
+            else:  # what is under way may yet be withdrawn or cancelled
                 self._loop.at(self._loop.time() + _KEPT_S, self._forget, query_id)
-
-    def is_queued(self, query_id: int, shard: int) -> bool:
-        """Whether the shard's first copy still waits in its queue."""
-        job = self._job(query_id, shard)
-        return job is not None and job.stage is Stage.QUEUED
-
-    def hedge(self, query_id: int, shard: int) -> bool:
-        """Push a second copy, for another replica to take next; False if there is no first."""
-        job = self._job(query_id, shard)
-        if job is None or job.twin is not None:
-            return False
-        self.shards[shard].push_copy(job)
-        return True
 
     def answered(self, job: Job) -> None:
         """A server has done its work; the reply sets out."""
@@ -166,8 +208,15 @@ class ScriptedTransport:
         else:
             self._deliver(job)
 
-    def _job(self, query_id: int, shard: int) -> Job | None:
-        scatter = self._scatters.get(query_id)
+    def _tell(self, act: Callable[[None], None]) -> None:
+        """Act when a message that is sent now has reached Redis or the workers."""
+        self._loop.at(self._loop.time() + self._control_s(), act, None)
+
+    def _answer(self, on_answer: Callable[[bool], None], *, is_so: bool) -> None:
+        self._loop.at(self._loop.time() + self._control_s(), on_answer, is_so)
+
+    def _job(self, message: bytes, shard: int) -> Job | None:
+        scatter = self._scatters.get(unpack_request(message).query_id)
         return None if scatter is None else scatter.jobs.get(shard)
 
     def _forget(self, query_id: int) -> None:
@@ -184,8 +233,7 @@ class ScriptedTransport:
                 jobs[number] = job = Job(shard, query_id, scatter, expires_at, cost, now)
                 backlogs[number] = shard.push(job)
 
-    def _cancel(self, told: tuple[Scatter, tuple[int, ...]]) -> None:
-        scatter, shards = told
+    def _cancel(self, scatter: Scatter, shards: tuple[int, ...]) -> None:
         for shard in shards:
             job = scatter.jobs.get(shard)
             if job is None:
@@ -218,6 +266,7 @@ class ScriptedTransport:
             0,
             int(job.worked_s * 1e6),
             self._bodies[number],
+            job.is_hedge,
         )
         sink.on_reply(reply, job.server.name if job.server is not None else "")
 
@@ -232,6 +281,9 @@ class ScriptedTransport:
                     times.append(took_s)
 
     def _fetch(self, sent: Sent) -> None:
+        self._read(sent, is_hedge=False)
+
+    def _read(self, sent: Sent, *, is_hedge: bool) -> None:
         now = self._loop.time()
         query_id = sent.scatter.query_id
         ids = unpack_fetch_payload(unpack_request(sent.message).payload).ids
@@ -239,7 +291,8 @@ class ScriptedTransport:
         for shard in sent.shards:
             sent.backlogs[shard] = 1
             work_s = self._fetch_s()
-            reply = Reply(query_id, shard, _OK, _THREAD, 0, 0, int(work_s * 1e6), body)
+            times = (0, 0, int(work_s * 1e6))
+            reply = Reply(query_id, shard, _OK, _THREAD, *times, body, is_hedge)
             self._loop.at(now + work_s + self._reply_s(), self._fetched, (sent.scatter, reply))
 
     def _fetched(self, got: tuple[Scatter, Reply]) -> None:

@@ -138,6 +138,47 @@ def test_a_hung_shard_costs_its_share_and_the_breaker_cuts_the_wait() -> None:
     assert guarded["coverage"]["mean"] == unguarded["coverage"]["mean"] == pytest.approx(0.8)
 
 
+def test_hedges_cut_the_tail_of_a_replica_that_stalls() -> None:
+    """One replica of two stalls in 2 % of its requests: a few second copies make p99 ordinary."""
+    text = scenario(
+        4,
+        1500,
+        '{ kind = "lognormal", median_ms = 10, sigma = 0.2 }\nreplicas = 2',
+        "warmup = 300\n"
+        'different = [{ replica = 1, service = { kind = "mixture", parts = ['
+        '{ weight = 98, of = { kind = "lognormal", median_ms = 10, sigma = 0.2 } },'
+        '{ weight = 2, of = { kind = "constant", ms = 250 } }] } }]',
+    )
+    hedged, unhedged = run_of(text), run_of("hedging = { max_extra_load = 0 }\n" + text)
+    assert unhedged["hedges"]["sent"] == unhedged["requests"]["copies"] == 0
+    assert unhedged["took_ms"]["p99"] == pytest.approx(250, abs=1)
+    assert hedged["took_ms"]["p99"] < 80
+    assert 0 < hedged["requests"]["copies_share"] <= 0.055  # the budget, and its burst
+    ends = hedged["hedges"]
+    assert ends["won"] > 0
+    assert ends["sent"] == ends["won"] + ends["lost_before_start"] + ends["lost_while_running"]
+    assert hedged["requests"]["copies"] == ends["sent"]
+
+
+def test_who_waits_for_less_waits_shorter() -> None:
+    """With `wait_for` a query leaves without the slowest, whose work is cancelled."""
+    text = scenario(
+        20,
+        200,
+        '{ kind = "mixture", parts = [{ weight = 98, of = { kind = "constant", ms = 10 } },'
+        '{ weight = 2, of = { kind = "constant", ms = 250 } }] }',
+    )
+    all_of_it = run_of(text)
+    most_of_it = run_of(
+        "coverage = { max_wait_after_coverage_factor = 0.1 }\n"
+        + text.replace("[query]", "[query]\nwait_for = 0.9")
+    )
+    assert all_of_it["took_ms"]["p90"] == pytest.approx(250, abs=1)
+    assert most_of_it["took_ms"]["p90"] < 50
+    assert most_of_it["outcomes"]["cancelled"] > 0
+    assert most_of_it["coverage"]["min"] >= 0.9
+
+
 def test_a_shard_without_servers_is_unavailable_once_it_is_missed() -> None:
     """After its heartbeat has expired nobody waits for it, and after its restart it answers."""
     run = run_of(

@@ -29,12 +29,12 @@ class Sink:
     """Notes what it is told, and when."""
 
     def __init__(self, loop: VirtualLoop) -> None:
-        self.replies: list[tuple[float, str]] = []
+        self.replies: list[tuple[float, str, bool]] = []
         self._loop = loop
 
     def on_reply(self, reply: Reply, worker: str) -> None:
         """Note it."""
-        self.replies.append((self._loop.time(), worker))
+        self.replies.append((self._loop.time(), worker, reply.is_hedge))
 
     def on_unsent(self, shard: int, reason: str) -> None:
         """Fail: scripted networks take everything."""
@@ -43,6 +43,11 @@ class Sink:
     def on_lost(self, reason: str) -> None:
         """Fail: they lose nothing."""
         raise AssertionError(reason)
+
+
+def message_of(query_id: int) -> bytes:
+    """A search for the shard."""
+    return pack_request(Request(Kind.SEARCH, query_id, 10**9, 0, "here", b""))
 
 
 class Desk:
@@ -57,12 +62,24 @@ class Desk:
             run, self.loop, self.ledger, self.transport, random.Random
         )
         self.sinks: dict[int, Sink] = {}
+        self.answers: list[bool] = []
 
     def ask(self, query_id: int) -> Mapping[int, int]:
         """Send a search to the shard; returns the backlogs."""
         sink = self.sinks[query_id] = Sink(self.loop)
-        message = pack_request(Request(Kind.SEARCH, query_id, 10**9, 0, "here", b""))
-        return self.transport.scatter(Kind.SEARCH, query_id, (0,), message, sink)
+        return self.transport.scatter(Kind.SEARCH, query_id, (0,), message_of(query_id), sink)
+
+    def ask_queue(self, query_id: int) -> None:
+        """Ask whether the first copy waits."""
+        self.transport.ask_queue(Kind.SEARCH, 0, message_of(query_id), self.answers.append)
+
+    def hedge(self, query_id: int) -> None:
+        """Send a second copy."""
+        self.transport.hedge(Kind.SEARCH, 0, message_of(query_id))
+
+    def withdraw(self, query_id: int) -> None:
+        """Take it back."""
+        self.transport.withdraw(Kind.SEARCH, 0, message_of(query_id), self.answers.append)
 
     def pass_time(self, until: float) -> None:
         """Let time pass."""
@@ -77,7 +94,10 @@ def test_requests_replies_and_cancellations_take_their_way() -> None:
     desk.pass_time(1)
     # Two were handed over at once; Redis counts each as the one in its queue.
     assert backlogs == [{0: 1}, {0: 1}, {0: 1}, {0: 2}]
-    assert [desk.transport.is_queued(one, 0) for one in (1, 2, 3, 4)] == [False, False, True, True]
+    for query_id in (1, 2, 3, 4):
+        desk.ask_queue(query_id)
+    desk.pass_time(2.1)  # there and back
+    assert desk.answers == [False, False, True, True]
     desk.transport.release(3)
     desk.transport.cancel(3, (0,), 10**9)
     desk.pass_time(100)
@@ -92,7 +112,7 @@ def test_what_was_cancelled_on_its_way_is_not_queued() -> None:
     """A cancellation that overtakes its request is remembered, as workers do."""
     desk = Desk()
     desk.ask(1)
-    desk.transport._request_s = lambda: 0.1
+    desk.transport._control_s = lambda: 0.1
     desk.transport.release(1)
     desk.transport.cancel(1, (0,), 10**9)
     desk.pass_time(100)
@@ -106,16 +126,33 @@ def test_a_hedge_is_answered_by_the_other_replica() -> None:
     desk = Desk()
     desk.ask(1)
     desk.pass_time(5)
-    assert desk.transport.hedge(1, 0)
-    assert not desk.transport.hedge(1, 0)  # one copy a shard
+    desk.hedge(1)
+    desk.hedge(1)  # one copy a shard
     desk.pass_time(100)
     replies = desk.sinks[1].replies
-    assert [at for at, _ in replies] == [10.75, 15.25]
-    assert len({worker for _, worker in replies}) == 2
+    assert [(at, is_hedge) for at, _, is_hedge in replies] == [(10.75, False), (15.75, True)]
+    assert len({worker for _, worker, _ in replies}) == 2
     assert (desk.ledger.copies, desk.ledger.copies_started) == (1, 1)
     assert desk.ledger.abandoned_s == 10
     assert list(desk.transport.reply_s) == [10.75]
     desk.loop.close()
+
+
+def test_a_second_copy_is_withdrawn_unless_it_has_started() -> None:
+    """With both replicas busy it waits, and is taken back; with one free it has started."""
+    busy, free = Desk(), Desk()
+    busy.ask(2)
+    for desk in (busy, free):
+        desk.ask(1)
+        desk.pass_time(2)
+        desk.hedge(1)
+        desk.pass_time(3)
+        desk.withdraw(1)
+        desk.pass_time(100)
+    assert (busy.answers, free.answers) == ([True], [False])
+    assert (busy.ledger.copies_started, free.ledger.copies_started) == (0, 1)
+    for desk in (busy, free):
+        desk.loop.close()
 
 
 def test_replies_to_a_query_that_was_released_are_late() -> None:
