@@ -108,7 +108,11 @@ def _figures(run: Run, observed: Observed) -> dict[str, Any]:
             "p1": _rounded(percentile(fractions, 1)),
             "min": _rounded(fractions[0] if fractions else None),
         },
-        "refused": {"share": _rounded(num_refused / total), **_spread(sorted(observed.refused_ms))},
+        "refused": {
+            "share": _rounded(num_refused / total),
+            "causes": dict(sorted(observed.refusals.items())),
+            **_spread(sorted(observed.refused_ms)),
+        },
         "outcomes": {outcome.value: observed.outcomes[outcome] for outcome in Outcome},
         "hedges": observed.hedges,
         "callers_left": observed.num_left,

@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 
 from common.collection import Collection
 from common.config import RankProfile
-from common.errors import InsufficientCoverageError, UnavailableError
+from common.errors import InsufficientCoverageError, OverloadedError
 from common.outcome import Outcome
 from common.server_clock import ServerClock
+from gateway.admission import Admission
 from gateway.breaker import State, Transition
 from gateway.breakers import Breakers
 from gateway.result import SearchQuery, SearchResult
@@ -35,6 +36,7 @@ class Observed:
         took_ms: of each counted query that was answered, also partly, in order of its answer.
         fractions: its coverage.
         refused_ms: how long each query that was refused took.
+        refusals: cause → queries that were refused for it.
         outcomes: outcome → shards' parts that ended so.
         num_left: queries whose caller left before the answer.
         opened: how often a breaker opened.
@@ -46,6 +48,7 @@ class Observed:
     fractions: "array[float]" = field(default_factory=lambda: array("d"))
     refused_ms: "array[float]" = field(default_factory=lambda: array("d"))
     outcomes: Counter[Outcome] = field(default_factory=Counter)
+    refusals: Counter[str] = field(default_factory=Counter)
     opened: int = 0
     num_left: int = 0
     duration_s: float = 0.0
@@ -76,9 +79,11 @@ class _Asker:
             fields=run.query.fields,
             minimum_coverage=run.query.minimum_coverage,
             wait_for=run.query.wait_for,
+            priority=run.query.priority,
         )
         ledger = self.observed.ledger
-        self._transport = ScriptedTransport(run, loop, ledger, rng)
+        admission = Admission(run.shards.count, run.admission)
+        self._transport = ScriptedTransport(run, loop, ledger, rng, admission.on_backlog)
         self._transport.shards = make_shards(run, loop, ledger, self._transport, rng)
         view = ScriptedView(run)
         script_faults(run, self._transport.shards, view, loop, rng)
@@ -95,6 +100,7 @@ class _Asker:
             next_id=iter(range(1, 1 << 62)).__next__,
             view=view,
             breakers=breakers,
+            admission=admission,
             settings=run.gateway,
             profiles=_PROFILES,
             hedging=run.hedging,
@@ -148,8 +154,9 @@ class _Asker:
         except TimeoutError:
             self.observed.num_left += is_counted
             return
-        except UnavailableError:
+        except OverloadedError as error:
             if is_counted:
+                self.observed.refusals[error.cause] += 1
                 self.observed.refused_ms.append((self._loop.time() - started) * 1000)
             return
         if is_counted:

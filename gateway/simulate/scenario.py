@@ -14,7 +14,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
 from common.config import BreakerSettings, GatewaySettings
-from common.config_tail import CoverageSettings, HedgingSettings
+from common.config_tail import AdmissionSettings, CoverageSettings, HedgingSettings
 from common.errors import BadRequestError
 from gateway.simulate.distributions import Constant, Distribution, Milliseconds, Part
 
@@ -106,6 +106,7 @@ class Query(Part):
     k: PositiveInt = 10
     minimum_coverage: Annotated[float, Field(ge=0, le=1)] = 0.0
     wait_for: Share = 1.0
+    priority: Literal["interactive", "batch"] = "interactive"
     hang_up: Annotated[float, Field(ge=0, le=1)] = 0.0
     hang_up_after: Distribution = Constant(kind="constant", ms=1)
     fields: bool = False
@@ -186,6 +187,7 @@ class Run(Part):
     breakers: Literal["on", "off"] = "on"
     gateway: GatewaySettings = GatewaySettings()
     breaker: BreakerSettings = BreakerSettings()
+    admission: AdmissionSettings = AdmissionSettings()
     hedging: HedgingSettings = HedgingSettings()
     coverage: CoverageSettings = CoverageSettings()
     over_ms: tuple[Milliseconds, ...] = ()

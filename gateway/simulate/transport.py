@@ -91,7 +91,12 @@ class ScriptedTransport:
     """
 
     def __init__(
-        self, run: Run, loop: VirtualLoop, ledger: Ledger, rng: Callable[[str], random.Random]
+        self,
+        run: Run,
+        loop: VirtualLoop,
+        ledger: Ledger,
+        rng: Callable[[str], random.Random],
+        on_backlog: Callable[[int, int, float], None] | None = None,
     ) -> None:
         """Script a run.
 
@@ -100,7 +105,9 @@ class ScriptedTransport:
             loop: whose time it is.
             ledger: told of work that was for nobody.
             rng: makes the random numbers of one purpose.
+            on_backlog: told of each search that is queued: the shard, the queue's length, the time.
         """
+        self._on_backlog = on_backlog
         self.shards: list[Shard] = []
         self.reply_s = array("d")
         self.marks_s = [array("d") for _ in run.marks]
@@ -227,11 +234,14 @@ class ScriptedTransport:
         expires_at = self._clock.monotonic_s(unpack_request(sent.message).expires_at_ms)
         scatter, shards, backlogs = sent.scatter, self.shards, sent.backlogs
         query_id, cost, jobs = scatter.query_id, scatter.cost, scatter.jobs
+        on_backlog = self._on_backlog
         for number in sent.shards:
             if number not in scatter.cancelled:
                 shard = shards[number]
                 jobs[number] = job = Job(shard, query_id, scatter, expires_at, cost, now)
-                backlogs[number] = shard.push(job)
+                backlogs[number] = backlog = shard.push(job)
+                if on_backlog is not None:
+                    on_backlog(number, backlog, now)
 
     def _cancel(self, scatter: Scatter, shards: tuple[int, ...]) -> None:
         for shard in shards:

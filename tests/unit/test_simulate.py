@@ -112,7 +112,9 @@ def test_the_same_seed_gives_the_same_bytes(
 def test_outcomes_add_up_and_figures_fit_each_other(small: str) -> None:
     """Every shard of every query ends once; shares lie in their order; curves only fall."""
     for run in simulate(parse("small", SMALL))["runs"]:
-        assert sum(run["outcomes"].values()) == run["shards"] * run["queries"]
+        num_refused = sum(run["refused"]["causes"].values())
+        assert sum(run["outcomes"].values()) == run["shards"] * (run["queries"] - num_refused)
+        assert run["refused"]["share"] == pytest.approx(num_refused / run["queries"], rel=1e-4)
         spread = run["took_ms"]
         assert spread["p50"] <= spread["p90"] <= spread["p99"] <= spread["max"] <= 100
         assert run["marks_ms"]["0.5"]["p50"] <= spread["p50"]
@@ -158,6 +160,17 @@ def test_hedges_cut_the_tail_of_a_replica_that_stalls() -> None:
     assert ends["won"] > 0
     assert ends["sent"] == ends["won"] + ends["lost_before_start"] + ends["lost_while_running"]
     assert hedged["requests"]["copies"] == ends["sent"]
+
+
+def test_overload_is_refused_and_the_rest_is_answered() -> None:
+    """At three times what the servers can do, admission keeps answers whole; without it none is."""
+    text = scenario(4, 3000, '{ kind = "exponential", mean_ms = 10 }')
+    text = text.replace('kind = "closed", callers = 1', 'kind = "poisson", rate_per_s = 300')
+    admitted, all_taken = run_of(text), run_of("admission = { enabled = false }\n" + text)
+    assert all_taken["refused"]["share"] == 0
+    assert admitted["refused"]["share"] > 0.3
+    assert admitted["refused"]["p50"] == 0
+    assert admitted["coverage"]["full"] > 2 * all_taken["coverage"]["full"]
 
 
 def test_who_waits_for_less_waits_shorter() -> None:
