@@ -113,6 +113,8 @@ class Hedger:
             self._timer = None
 
     def _arm(self) -> None:
+        if self._timer is not None:  # a look may have set one before it ends
+            self._timer.cancel()
         at = min(
             self._first[0][0] if self._first else self._later[0][0],
             self._later[0][0] if self._later else self._first[0][0],

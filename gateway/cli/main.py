@@ -57,6 +57,10 @@ COMMANDS: Final = {
         "gateway.cli.eval:evaluate",
         "Measure the quality of a collection's ranking against judged queries.",
     ),
+    "simulate": (
+        "gateway.cli.simulate:simulate_scenario",
+        "Run the gateway's policies over scripted shards in virtual time.",
+    ),
     "demo": (
         "gateway.cli.demo:demo",
         "Show a cluster at work on this machine, and what it does when a worker is killed.",

@@ -1,0 +1,1 @@
+"""The project's own scatter, gather and policies in virtual time over scripted shards."""

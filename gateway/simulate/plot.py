@@ -1,0 +1,69 @@
+"""A report as a picture: how the slow answers of each run are spread, as SVG.
+
+The one module that needs matplotlib, which is an extra: everything else simulates without it.
+"""
+
+import io
+from typing import Any
+
+from common.errors import ConfigurationError
+from gateway.simulate.report import Report
+
+_LINES = ("-", "--", "-.", ":")
+_SIZE_IN = (8.0, 4.8)
+
+
+def check_can_draw() -> None:
+    """Say so before a long run if there is nothing to draw with.
+
+    Raises:
+        ConfigurationError: matplotlib is not installed.
+    """
+    try:
+        import matplotlib.figure  # noqa: F401, PLC0415 - an optional extra, and slow to load
+    except ImportError as error:
+        raise ConfigurationError(
+            "drawing needs matplotlib: pip install 'hedgerow[plots]'"
+        ) from error
+
+
+def draw(report: Report) -> str:
+    """Draw the share of answers that took longer, over the time: both axes logarithmic.
+
+    Where a line crosses 0.1 % is the 99.9th percentile. The same report gives the same text.
+
+    Returns:
+        An SVG document.
+
+    Raises:
+        ConfigurationError: matplotlib is not installed.
+    """
+    check_can_draw()
+    import matplotlib as mpl  # noqa: PLC0415 - as above
+    from matplotlib.figure import Figure  # noqa: PLC0415 - as above
+
+    # Text as text, to be searched and read; ids from the salt, where there would be chance.
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "hedgerow"}):
+        figure = Figure(figsize=_SIZE_IN, layout="constrained")
+        axes = figure.subplots()
+        for number, run in enumerate(report["runs"]):
+            _draw_run(axes, run, _LINES[number // 10 % len(_LINES)])
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_major_formatter(lambda share, _: f"{100 * share:g} %")
+        axes.set_xlabel("time to the answer, ms")
+        axes.set_ylabel("share of answers that took longer")
+        axes.grid(visible=True, which="major", alpha=0.3)
+        axes.set_title(report["title"], fontsize="medium", wrap=True)
+        axes.legend(fontsize="small")
+        buffer = io.StringIO()
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": "gateway simulate"})
+    return buffer.getvalue()
+
+
+def _draw_run(axes: Any, run: dict[str, Any], line: str) -> None:
+    curve = run["curve"]
+    if curve:
+        times, shares = zip(*curve, strict=True)
+        axes.plot(times, shares, line, label=run["name"])

@@ -1,0 +1,196 @@
+"""The figures of a simulated scenario, as they stand in its JSON; docs/tail.md explains each."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+from common.outcome import Outcome
+from gateway.simulate.run import Observed, observe
+from gateway.simulate.scenario import Published, Run, Scenario
+
+_PERCENTS: Final = {"p50": 50.0, "p90": 90.0, "p95": 95.0, "p99": 99.0, "p999": 99.9}
+_CURVE_POINTS: Final = 120
+_MOST_SORTED: Final = 500_000  # replies of which the percentiles are taken; more are thinned out
+
+Report = dict[str, Any]
+
+
+def simulate(
+    scenario: Scenario, seed: int | None = None, on_run: Callable[[str], None] | None = None
+) -> Report:
+    """Run every run of a scenario.
+
+    Args:
+        scenario: the script.
+        seed: of all chance; None for the scenario's own.
+        on_run: told each run's name before it begins.
+
+    Returns:
+        What JSON can hold; the same scenario and seed give the same.
+    """
+    chosen = scenario.seed if seed is None else seed
+    runs = []
+    for run in scenario.runs:
+        if on_run is not None:
+            on_run(run.name)
+        runs.append(_figures(run, observe(run, chosen)))
+    return {
+        "scenario": scenario.name,
+        "title": scenario.title,
+        "source": scenario.source,
+        "seed": chosen,
+        "runs": runs,
+        "published": [_beside(one, runs) for one in scenario.published],
+    }
+
+
+def percentile(ordered: Sequence[float], percent: float) -> float | None:
+    """The least value that at least so many percent of all do not exceed (nearest rank).
+
+    Args:
+        ordered: ascending.
+        percent: above 0, at most 100.
+
+    Returns:
+        None of nothing.
+    """
+    if not ordered:
+        return None
+    # Rounded, since 99.9 / 100 * 1000 is a little more than 999.
+    return ordered[max(math.ceil(round(percent / 100 * len(ordered), 6)), 1) - 1]
+
+
+def figure(run: Mapping[str, Any], path: str) -> float | None:
+    """One figure of a run's part of the report, by where it stands, as in `took_ms.p99`."""
+    found: Any = run
+    parts = path.split(".")
+    while parts and isinstance(found, Mapping):
+        # A key may hold a dot itself, as a mark does.
+        for length in range(len(parts), 0, -1):
+            key = ".".join(parts[:length])
+            if key in found:
+                found, parts = found[key], parts[length:]
+                break
+        else:
+            return None
+    return found if not parts and isinstance(found, int | float) else None
+
+
+def _figures(run: Run, observed: Observed) -> dict[str, Any]:
+    took = sorted(observed.took_ms)
+    num_answered, num_refused = len(took), len(observed.refused_ms)
+    fractions = sorted(observed.fractions)
+    ledger = observed.ledger
+    num_full = sum(1 for fraction in fractions if fraction >= 1)
+    total = max(num_answered + num_refused + observed.num_left, 1)
+    return {
+        "name": run.name,
+        "shards": run.shards.count,
+        "replicas": run.shards.replicas,
+        "queries": num_answered + num_refused + observed.num_left,
+        "duration_s": _rounded(observed.duration_s),
+        "answers_per_s": _rounded(num_answered / observed.duration_s),
+        "took_ms": _spread(took),
+        "over_ms": {
+            f"{limit:g}": _rounded(sum(1 for one in took if one > limit) / total)
+            for limit in run.over_ms
+        },
+        "marks_ms": {
+            f"{mark:g}": _spread(sorted(one * 1000 for one in times))
+            for mark, times in zip(run.marks, observed.marks_s, strict=True)
+        },
+        "reply_ms": _spread(
+            sorted(one * 1000 for one in observed.reply_s[:: _stride(observed.reply_s)])
+        ),
+        "coverage": {
+            "mean": _rounded(_mean(fractions)),
+            "full": _rounded(num_full / total),
+            "p1": _rounded(percentile(fractions, 1)),
+            "min": _rounded(fractions[0] if fractions else None),
+        },
+        "refused": {
+            "share": _rounded(num_refused / total),
+            "causes": dict(sorted(observed.refusals.items())),
+            **_spread(sorted(observed.refused_ms)),
+        },
+        "outcomes": {outcome.value: observed.outcomes[outcome] for outcome in Outcome},
+        "hedges": observed.hedges,
+        "callers_left": observed.num_left,
+        "breakers_opened": observed.opened,
+        "requests": {
+            "first": ledger.requests,
+            "copies": ledger.copies,
+            "copies_started": ledger.copies_started,
+            "copies_share": _rounded(ledger.copies / max(ledger.requests, 1)),
+            "expired_unstarted": ledger.expired_unstarted,
+            "cancelled_unstarted": ledger.cancelled_unstarted,
+            "stopped": ledger.stopped,
+            "lost": ledger.lost,
+            "late": observed.num_late,
+        },
+        "work": {
+            "busy_s": _rounded(ledger.busy_s),
+            "busy_ms_per_query": _rounded(1000 * ledger.busy_s / total),
+            "utilisation": _rounded(
+                ledger.busy_s
+                / (observed.duration_s * run.shards.count * run.shards.replicas)
+                / run.shards.concurrency
+            ),
+            "abandoned_share": _rounded(ledger.abandoned_s / ledger.busy_s if ledger.busy_s else 0),
+        },
+        "curve": _curve(took),
+    }
+
+
+def _spread(ordered: Sequence[float]) -> dict[str, float | None]:
+    return {
+        "mean": _rounded(_mean(ordered)),
+        **{name: _rounded(percentile(ordered, percent)) for name, percent in _PERCENTS.items()},
+        "max": _rounded(ordered[-1] if ordered else None),
+    }
+
+
+def _curve(ordered: Sequence[float]) -> list[list[float]]:
+    """Time in ms and the share of answers that took as long or longer, spaced by its logarithm."""
+    if not ordered:
+        return []
+    deepest = math.log(len(ordered))
+    points: dict[int, list[float]] = {}
+    for step in range(_CURVE_POINTS + 1):
+        slower = math.exp(-deepest * step / _CURVE_POINTS)
+        rank = min(int((1 - slower) * len(ordered)), len(ordered) - 1)
+        share = (len(ordered) - rank) / len(ordered)
+        points[rank] = [_round_float(ordered[rank]), _round_float(share)]
+    return [points[rank] for rank in sorted(points)]
+
+
+def _beside(published: Published, runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    run = next(one for one in runs if one["name"] == published.run)
+    ours = figure(run, published.figure)
+    allowed = published.tolerance
+    return {
+        "run": published.run,
+        "figure": published.figure,
+        "published": published.value,
+        "ours": ours,
+        "agrees": None
+        if allowed is None or ours is None
+        else abs(ours - published.value) <= allowed * abs(published.value),
+    }
+
+
+def _stride(samples: Sequence[float]) -> int:
+    return len(samples) // _MOST_SORTED + 1
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return math.fsum(values) / len(values) if values else None
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else _round_float(value)
+
+
+def _round_float(value: float) -> float:
+    """Six significant digits: what the last bits say is no result."""
+    return float(f"{value:.6g}")

@@ -1,0 +1,235 @@
+"""Runs a scenario: the real `Searcher` with its policies, asked in virtual time."""
+
+import asyncio
+import random
+from array import array
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from common.collection import Collection
+from common.config import RankProfile
+from common.errors import InsufficientCoverageError, OverloadedError
+from common.outcome import Outcome
+from common.server_clock import ServerClock
+from gateway.admission import Admission
+from gateway.breaker import State, Transition
+from gateway.breakers import Breakers
+from gateway.result import SearchQuery, SearchResult
+from gateway.search import Searcher
+from gateway.simulate.event_loop import VirtualLoop
+from gateway.simulate.faults import ScriptedView, script_faults
+from gateway.simulate.jobs import Ledger
+from gateway.simulate.scenario import Closed, Run
+from gateway.simulate.shards import SeparateShard, Shard, TiedShard
+from gateway.simulate.transport import ScriptedTransport
+
+_COLLECTION = Collection(name="simulated", uid="simulated", fields={}, rank_profile="noop")
+_PROFILES = {"noop": RankProfile(first_phase="noop", lane="loop")}
+
+
+@dataclass(slots=True)
+class Observed:
+    """What was seen of one run.
+
+    Attributes:
+        took_ms: of each counted query that was answered, also partly, in order of its answer.
+        fractions: its coverage.
+        refused_ms: how long each query that was refused took.
+        refusals: cause → queries that were refused for it.
+        outcomes: outcome → shards' parts that ended so.
+        num_left: queries whose caller left before the answer.
+        opened: how often a breaker opened.
+        hedges: what became of second copies of searches, as `status` counts them.
+        duration_s: virtual time of the whole run, warm-up included.
+    """
+
+    took_ms: "array[float]" = field(default_factory=lambda: array("d"))
+    fractions: "array[float]" = field(default_factory=lambda: array("d"))
+    refused_ms: "array[float]" = field(default_factory=lambda: array("d"))
+    outcomes: Counter[Outcome] = field(default_factory=Counter)
+    refusals: Counter[str] = field(default_factory=Counter)
+    opened: int = 0
+    num_left: int = 0
+    duration_s: float = 0.0
+    ledger: Ledger = field(default_factory=Ledger)
+    reply_s: "array[float]" = field(default_factory=lambda: array("d"))
+    marks_s: "list[array[float]]" = field(default_factory=list)
+    num_late: int = 0
+    hedges: dict[str, int] = field(default_factory=dict)
+
+
+class _Asker:
+    """Asks a run's queries, and keeps what was seen."""
+
+    def __init__(self, run: Run, seed: int, loop: VirtualLoop) -> None:
+        def rng(purpose: str) -> random.Random:
+            # A stream for each purpose: runs that differ in one thing share the rest's chances.
+            return random.Random(f"{seed}/{purpose}")
+
+        self.observed = Observed()
+        self._run = run
+        self._loop = loop
+        self._num_asked = 0
+        self._query = SearchQuery(
+            collection=_COLLECTION.name,
+            query="*",
+            k=run.query.k,
+            deadline_ms=run.query.deadline_ms,
+            fields=run.query.fields,
+            minimum_coverage=run.query.minimum_coverage,
+            wait_for=run.query.wait_for,
+            priority=run.query.priority,
+        )
+        ledger = self.observed.ledger
+        admission = Admission(run.shards.count, run.admission)
+        self._transport = ScriptedTransport(run, loop, ledger, rng, admission.on_backlog)
+        self._transport.shards = make_shards(run, loop, ledger, self._transport, rng)
+        view = ScriptedView(run)
+        script_faults(run, self._transport.shards, view, loop, rng)
+        breakers = Breakers(
+            run.shards.count, run.breaker, rng("breakers").random, self._on_transition
+        )
+        if run.breakers == "off":
+            for breaker in breakers:
+                breaker.disable(loop.time())
+        self._searcher = Searcher(
+            transport=self._transport,
+            clock=ServerClock(),
+            reply_to="simulated",
+            next_id=iter(range(1, 1 << 62)).__next__,
+            view=view,
+            breakers=breakers,
+            admission=admission,
+            settings=run.gateway,
+            profiles=_PROFILES,
+            hedging=run.hedging,
+            coverage=run.coverage,
+        )
+        self._arrivals = rng("arrivals")
+        self._leaving = rng("query/hang_up")
+        self._leaves_after_s = run.query.hang_up_after.sampler(self._leaving)
+
+    async def ask_all(self) -> Observed:
+        """Ask every query, and wait for every answer."""
+        arrivals = self._run.arrivals
+        async with asyncio.TaskGroup() as group:
+            if isinstance(arrivals, Closed):
+                think_s = arrivals.think.sampler(self._arrivals)
+                for _ in range(arrivals.callers):
+                    group.create_task(self._call(think_s))
+            else:
+                gap_s = 1 / arrivals.rate_per_s
+                draw = self._arrivals.expovariate
+                for _ in range(self._run.warmup + self._run.queries):
+                    await asyncio.sleep(
+                        draw(arrivals.rate_per_s) if arrivals.kind == "poisson" else gap_s
+                    )
+                    group.create_task(self._ask())
+        observed, transport = self.observed, self._transport
+        observed.duration_s = self._loop.time()
+        observed.reply_s = transport.reply_s
+        observed.marks_s = transport.marks_s
+        observed.num_late = transport.num_late
+        observed.hedges = self._searcher.hedger.as_dict()
+        return observed
+
+    async def _call(self, think_s: Callable[[], float]) -> None:
+        while self._num_asked < self._run.warmup + self._run.queries:
+            await self._ask()
+            if pause_s := think_s():
+                await asyncio.sleep(pause_s)
+
+    async def _ask(self) -> None:
+        self._num_asked += 1
+        is_counted = self._num_asked > self._run.warmup
+        started = self._loop.time()
+        hang_up = self._run.query.hang_up
+        leaves = hang_up and self._leaving.random() < hang_up
+        try:
+            async with asyncio.timeout(self._leaves_after_s() if leaves else None):
+                result = await self._searcher.search(self._query, _COLLECTION)
+        except InsufficientCoverageError as error:
+            result = error.result
+        except TimeoutError:
+            self.observed.num_left += is_counted
+            return
+        except OverloadedError as error:
+            if is_counted:
+                self.observed.refusals[error.cause] += 1
+                self.observed.refused_ms.append((self._loop.time() - started) * 1000)
+            return
+        if is_counted:
+            self._keep(result)
+
+    def _keep(self, result: SearchResult) -> None:
+        observed = self.observed
+        observed.took_ms.append(result.took_ms)
+        observed.fractions.append(result.coverage.fraction)
+        for outcome, number in result.outcomes.items():
+            if number:
+                observed.outcomes[outcome] += number
+
+    def _on_transition(self, shard: int, transition: Transition) -> None:
+        del shard
+        if transition.after is State.OPEN:
+            self.observed.opened += 1
+
+
+def observe(run: Run, seed: int) -> Observed:
+    """Simulate one run.
+
+    Returns:
+        What was seen; the same run and seed give the same.
+    """
+    loop = VirtualLoop()
+
+    async def ask_all() -> Observed:
+        return await _Asker(run, seed, loop).ask_all()
+
+    # The searcher draws which queries it learns from by the module's own generator.
+    state = random.getstate()
+    random.seed(f"{seed}/searcher")
+    try:
+        with asyncio.Runner(loop_factory=lambda: loop) as runner:
+            return runner.run(ask_all())
+    finally:
+        random.setstate(state)
+
+
+def make_shards(
+    run: Run,
+    loop: VirtualLoop,
+    ledger: Ledger,
+    transport: ScriptedTransport,
+    rng: Callable[[str], random.Random],
+) -> list[Shard]:
+    """The shards of a run, each with its servers; `transport` is told of what they answer."""
+    shards: list[Shard] = []
+    for number in range(run.shards.count):
+        own = rng(f"shards/{number}")
+        parts = (number, run.shards, loop, ledger)
+        service = run.shards.service.sampler(own)
+        again = run.shards.service.sampler(rng(f"again/{number}"))
+        if run.shards.queue == "shared":
+            shards.append(Shard(*parts, service, again, transport.answered))
+        else:
+            kind = TiedShard if run.shards.queue == "tied" else SeparateShard
+            choices = rng(f"choices/{number}")
+            shards.append(kind(*parts, service, again, transport.answered, choices))
+        _make_different(run, shards[-1], own)
+    return shards
+
+
+def _make_different(run: Run, shard: Shard, rng: random.Random) -> None:
+    for one in run.different:
+        if one.shards is not None and shard.number not in one.shards:
+            continue
+        for replica, server in enumerate(shard.servers):
+            if one.replica is not None and one.replica != replica:
+                continue
+            if one.service is not None:
+                server.service = one.service.sampler(rng)
+                shard.draws_early = False
+            if one.is_stoppable is not None:
+                server.is_stoppable = one.is_stoppable

@@ -1,0 +1,335 @@
+"""A scenario: what is simulated, read from TOML; docs/tail.md explains every member.
+
+A scenario is one run, or several that differ in some members: the tables of `[[runs]]` are laid
+over the rest, table by table.
+"""
+
+import tomllib
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails
+
+from common.config import BreakerSettings, GatewaySettings
+from common.config_tail import AdmissionSettings, CoverageSettings, HedgingSettings
+from common.errors import BadRequestError
+from gateway.simulate.distributions import Constant, Distribution, Milliseconds, Part
+
+Share = Annotated[float, Field(gt=0, le=1)]
+PositiveInt = Annotated[int, Field(gt=0)]
+PositiveSeconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+_SHIPPED = files("gateway.simulate") / "scenarios"
+_NO_TIME = Constant(kind="constant", ms=0)
+
+
+class Open(Part):
+    """Queries come whether or not earlier ones are answered."""
+
+    kind: Literal["poisson", "constant"]
+    rate_per_s: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class Closed(Part):
+    """So many callers, of which each asks again when it is answered, after `think`."""
+
+    kind: Literal["closed"]
+    callers: PositiveInt
+    think: Distribution = _NO_TIME
+
+
+class Shards(Part):
+    """The shards, and how one answers.
+
+    Attributes:
+        replicas: servers of each shard.
+        concurrency: requests that one server works on at once, each at full speed.
+        queue: "shared": one first-in-first-out queue a shard, as over Redis; "separate": one a
+            server, and each request goes to a random one; "tied": in two of those, where the second
+            copy follows after `tie_delay_ms`, and each is taken back `tie_cancel_ms` after the
+            other has started.
+        service: time that one request's work takes.
+        is_stoppable: whether work ends at the deadline, as it does where it sees its budget.
+        documents: that each shard holds.
+        hits: that each shard finds.
+    """
+
+    count: PositiveInt
+    replicas: PositiveInt = 1
+    concurrency: PositiveInt = 1
+    queue: Literal["shared", "separate", "tied"] = "shared"
+    tie_delay_ms: Milliseconds = 1.0
+    tie_cancel_ms: Milliseconds = 0.0
+    service: Distribution
+    is_stoppable: bool = True
+    documents: PositiveInt = 1000
+    hits: PositiveInt = 1
+
+    @model_validator(mode="after")
+    def _can_be_tied(self) -> Self:
+        if self.queue == "tied" and self.replicas < 2:
+            raise ValueError("tied requests need replicas = 2 at least")
+        return self
+
+
+class Different(Part):
+    """Servers that answer otherwise than the rest: of some shards, all replicas or one."""
+
+    shards: tuple[Annotated[int, Field(ge=0)], ...] | None = None
+    replica: Annotated[int, Field(ge=0)] | None = None
+    service: Distribution | None = None
+    is_stoppable: bool | None = None
+
+
+class Network(Part):
+    """Way of a scatter to the queues (one write: the same for all shards), and of each reply."""
+
+    request: Distribution = _NO_TIME
+    reply: Distribution = _NO_TIME
+
+
+class Query(Part):
+    """What each query asks, and what all of its shards have in common.
+
+    Attributes:
+        hang_up: so many of the callers leave, each `hang_up_after` it has asked.
+        fields: whether the winners' documents are fetched, each part in `Run.fetch`.
+        delay: time that is added to every reply of a query, drawn once a query.
+        cost_sigma: a query's cost multiplies the work of all its shards: lognormal, median 1.
+    """
+
+    deadline_ms: Annotated[float, Field(gt=0, le=60_000)] = 300.0
+    k: PositiveInt = 10
+    minimum_coverage: Annotated[float, Field(ge=0, le=1)] = 0.0
+    wait_for: Share = 1.0
+    priority: Literal["interactive", "batch"] = "interactive"
+    hang_up: Annotated[float, Field(ge=0, le=1)] = 0.0
+    hang_up_after: Distribution = Constant(kind="constant", ms=1)
+    fields: bool = False
+    delay: Distribution = _NO_TIME
+    cost_sigma: Annotated[float, Field(ge=0, le=10)] = 0.0
+
+
+class Whose(Part):
+    """Which servers something happens to; shards None for a new random `share` each time."""
+
+    shards: tuple[Annotated[int, Field(ge=0)], ...] | None = None
+    share: Share = 1.0
+    replica: Annotated[int, Field(ge=0)] | None = None
+
+
+class Slowdown(Whose):
+    """Work that is started meanwhile takes `factor` times as long, on all these shards at once.
+
+    Attributes:
+        at_s: when the first one begins; None: after a random gap as between two of them.
+        every_s: mean of the exponential gap from the end of one to the next; None for once.
+    """
+
+    at_s: Seconds | None = None
+    every_s: PositiveSeconds | None = None
+    lasts: Distribution
+    factor: Annotated[float, Field(ge=1, allow_inf_nan=False)]
+
+
+class Pause(Whose):
+    """Background work: each of these servers stands still now and then, on its own.
+
+    Attributes:
+        every_s: mean of the exponential gap from the end of one to the next.
+    """
+
+    every_s: PositiveSeconds
+    lasts: Distribution
+
+
+class Crash(Whose):
+    """These servers lose what they have started, and are back after `lasts`.
+
+    Attributes:
+        at_s: when; None: at random, each on its own.
+        every_s: mean of the exponential gap from one restart to the next crash; None for once.
+    """
+
+    at_s: Seconds | None = None
+    every_s: PositiveSeconds | None = None
+    lasts: Distribution
+
+
+class Run(Part):
+    """One simulated cluster and what is asked of it.
+
+    Attributes:
+        queries: how many are counted.
+        warmup: how many come before those and are not.
+        breakers: "off" disables them all, as an operator can.
+        over_ms: report the share of answers that took longer.
+        marks: shares of the shards; report when so many of a query's had replied.
+        heartbeat_expiry_s: a shard whose servers are all down is known to be, after so long.
+    """
+
+    name: str = "run"
+    queries: PositiveInt
+    warmup: Annotated[int, Field(ge=0)] = 0
+    arrivals: Annotated[Open | Closed, Field(discriminator="kind")]
+    shards: Shards
+    different: tuple[Different, ...] = ()
+    network: Network = Network()
+    query: Query = Query()
+    fetch: Distribution = Constant(kind="constant", ms=1)
+    slowdowns: tuple[Slowdown, ...] = ()
+    pauses: tuple[Pause, ...] = ()
+    crashes: tuple[Crash, ...] = ()
+    breakers: Literal["on", "off"] = "on"
+    gateway: GatewaySettings = GatewaySettings()
+    breaker: BreakerSettings = BreakerSettings()
+    admission: AdmissionSettings = AdmissionSettings()
+    hedging: HedgingSettings = HedgingSettings()
+    coverage: CoverageSettings = CoverageSettings()
+    over_ms: tuple[Milliseconds, ...] = ()
+    marks: tuple[Share, ...] = ()
+    heartbeat_expiry_s: Seconds = 2.0
+
+    @model_validator(mode="after")
+    def _names_what_there_is(self) -> Self:
+        whose: tuple[Different | Whose, ...] = (
+            *self.different,
+            *self.slowdowns,
+            *self.pauses,
+            *self.crashes,
+        )
+        for one in whose:
+            for shard in one.shards or ():
+                if shard >= self.shards.count:
+                    raise ValueError(
+                        f"shard {shard} is named, and shards.count is {self.shards.count}"
+                    )
+            if one.replica is not None and one.replica >= self.shards.replicas:
+                raise ValueError(
+                    f"replica {one.replica} is named, and shards.replicas is {self.shards.replicas}"
+                )
+        return self
+
+
+class Published(Part):
+    """A figure that others have published, shown beside ours.
+
+    Attributes:
+        run: the run's name.
+        figure: where it stands in the run's part of the report, as in "took_ms.p99".
+        value: in the figure's unit.
+        tolerance: how far ours may be from it, of `value`; None: no agreement is claimed.
+    """
+
+    run: str
+    figure: str
+    value: float
+    tolerance: Annotated[float, Field(ge=0)] | None = None
+
+
+class Scenario(Part):
+    """Runs to compare, and where they come from."""
+
+    name: str
+    title: str
+    source: str = ""
+    seed: int = 1
+    runs: Annotated[tuple[Run, ...], Field(min_length=1)]
+    published: tuple[Published, ...] = ()
+
+    @field_validator("runs")
+    @classmethod
+    def _have_names_of_their_own(cls, value: tuple[Run, ...]) -> tuple[Run, ...]:
+        names = [run.name for run in value]
+        if len(set(names)) < len(names):
+            raise ValueError("each run needs a name of its own")
+        return value
+
+    @model_validator(mode="after")
+    def _publishes_of_its_runs(self) -> Self:
+        names = {run.name for run in self.runs}
+        for one in self.published:
+            if one.run not in names:
+                raise ValueError(f"published: there is no run {one.run!r}")
+        return self
+
+
+def shipped() -> list[str]:
+    """The names of the scenarios that come with Hedgerow, in the order of docs/tail.md."""
+    return sorted(
+        one.name.removesuffix(".toml") for one in _SHIPPED.iterdir() if one.name.endswith(".toml")
+    )
+
+
+def load(name_or_path: str) -> Scenario:
+    """Read a shipped scenario by its name, or a file.
+
+    Raises:
+        BadRequestError: there is none, or a member cannot be used; names the member and the reason.
+    """
+    if name_or_path in shipped():
+        return parse(name_or_path, (_SHIPPED / f"{name_or_path}.toml").read_text("utf-8"))
+    try:
+        text = Path(name_or_path).read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
+        raise BadRequestError(
+            "scenario", f"{name_or_path}: {reason} (shipped ones: {', '.join(shipped())})"
+        ) from error
+    return parse(Path(name_or_path).stem, text)
+
+
+def parse(name: str, text: str) -> Scenario:
+    """Read a scenario's text.
+
+    Raises:
+        BadRequestError: it is not TOML, or a member cannot be used; names the member and why.
+    """
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise BadRequestError("scenario", f"{name} is not TOML: {error}") from error
+    common = {key: document.pop(key) for key in [*document] if key in Run.model_fields}
+    has_runs = "runs" in document
+    runs = document.pop("runs", [{}])
+    if not isinstance(runs, list) or not all(isinstance(run, dict) for run in runs):
+        raise BadRequestError("runs", "is an array of tables: [[runs]]")
+    common.pop("name", None)
+    try:
+        return Scenario.model_validate(
+            {"name": name, **document, "runs": [_laid_over(common, run) for run in runs]}
+        )
+    except ValidationError as error:
+        # A member that is not known first: it is often why another one is missing.
+        details = sorted(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
+        field, reason = _describe(details[0])
+        more = f" (and {len(details) - 1} more)" if len(details) > 1 else ""
+        raise BadRequestError(field if has_runs else _without_run(field), reason + more) from error
+
+
+def _laid_over(common: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """`own` over `common`, table by table; a distribution is replaced as a whole."""
+    merged = dict(common)
+    for key, value in own.items():
+        under = merged.get(key)
+        if isinstance(under, Mapping) and isinstance(value, Mapping) and "kind" not in value:
+            merged[key] = _laid_over(under, value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def _without_run(field: str) -> str:
+    """A member's name where the text has no `[[runs]]`."""
+    return field.removeprefix("runs.0.").replace("runs.0", "scenario")
+
+
+def _describe(error: ErrorDetails) -> tuple[str, str]:
+    where = ".".join(str(part) for part in error["loc"]) or "scenario"
+    if error["type"] == "extra_forbidden":
+        return where, "there is no such member"
+    return where, error["msg"].removeprefix("Value error, ")

@@ -1,0 +1,228 @@
+"""Servers of scripted shards, which pull from queues in virtual time as shard workers do.
+
+They pull when they are free, in the order in which they became so. They drop what has expired
+without working on it, and stop work at its deadline. One that stands still (a pause) may yet be
+handed one request, since Redis serves a blocked pop whether or not the process behind it runs. One
+that crashes loses what it has started.
+"""
+
+from collections import deque
+from typing import TYPE_CHECKING, Final
+
+from gateway.simulate.distributions import Sampler
+from gateway.simulate.jobs import Job, Stage
+
+if TYPE_CHECKING:  # a server knows its shard, and a shard makes its servers
+    from gateway.simulate.shards import Shard
+
+# An enum's member is looked up through a descriptor in Python 3.11: five times a global's price.
+_HELD: Final = Stage.HELD
+_RUNNING: Final = Stage.RUNNING
+_ANSWERED: Final = Stage.ANSWERED
+_DROPPED: Final = Stage.DROPPED
+
+
+class Queue:
+    """A list in Redis, and the servers whose pop waits for it."""
+
+    __slots__ = ("idle", "jobs")
+
+    def __init__(self) -> None:
+        self.jobs: deque[Job] = deque()
+        self.idle: deque[Server] = deque()
+
+    def push(self, job: Job) -> int:
+        """Add at the end; returns the length, this one included, also when a server takes it."""
+        if self.idle:
+            self.idle.popleft().take(job)
+            return 1
+        self.jobs.append(job)
+        return len(self.jobs)
+
+    def push_first(self, job: Job) -> None:
+        """Add at the head: the next free server takes it."""
+        if self.idle:
+            self.idle.popleft().take(job)
+        else:
+            self.jobs.appendleft(job)
+
+
+class Server:
+    """One replica: works on up to `concurrency` requests at once, each at full speed.
+
+    Attributes:
+        service: draws how long a request takes here; None: requests know.
+        is_up: whether it runs; one that has crashed does nothing until `restart`.
+    """
+
+    __slots__ = (
+        *("_concurrency", "_free", "_held", "_is_idle", "_paused_until", "_queue", "_running"),
+        *("is_stoppable", "is_up", "name", "own", "service", "shard"),
+    )
+
+    def __init__(
+        self, shard: "Shard", name: str, queue: Queue, concurrency: int, *, is_stoppable: bool
+    ) -> None:
+        self.shard = shard
+        self.name = name
+        self.is_stoppable = is_stoppable
+        self.service: Sampler | None = None
+        self.is_up = True
+        self.own: deque[Job] = deque()  # copies that another replica has passed on
+        self._queue = queue
+        self._concurrency = self._free = concurrency
+        self._paused_until = 0.0
+        self._running: list[Job] = []
+        self._held: list[Job] = []
+        self._is_idle = True
+        queue.idle.append(self)
+
+    def take(self, job: Job) -> None:
+        """A request has been popped for this server, which has room."""
+        self._is_idle = False
+        if self.shard.loop.time() < self._paused_until:
+            # The pop was under way when the pause began. There will be no other before its end.
+            self._free -= 1
+            job.stage = _HELD
+            job.server = self
+            self._held.append(job)
+            return
+        self._begin(job)
+        self._pull()
+
+    def pause(self, duration_s: float) -> None:
+        """Stand still for so long; what is running ends so much later."""
+        loop = self.shard.loop
+        now = loop.time()
+        begins = max(now, self._paused_until)
+        self._paused_until = begins + duration_s
+        for job in self._running:
+            job.ends_at += duration_s
+        loop.at(self._paused_until, _wake, self)
+
+    def wake(self) -> None:
+        """A pause is over, unless another has begun."""
+        if not self.is_up or self.shard.loop.time() < self._paused_until:
+            return
+        held, self._held = self._held, []
+        for job in held:
+            self._free += 1
+            if job.stage is _HELD:
+                self._begin(job)
+        self._pull()
+
+    def crash(self) -> None:
+        """Lose what has been started."""
+        ledger = self.shard.ledger
+        now = self.shard.loop.time()
+        self.is_up = False
+        if self._is_idle:
+            self._queue.idle.remove(self)
+            self._is_idle = False
+        for job in (*self._running, *self._held):
+            if job.stage is _RUNNING:
+                worked_s = now - job.started_at
+                ledger.busy_s += worked_s
+                ledger.abandoned_s += worked_s
+            job.stage = _DROPPED
+            ledger.lost += 1
+        self._running.clear()
+        self._held.clear()
+        self._free = 0
+
+    def restart(self) -> None:
+        """Pull again."""
+        self.is_up = True
+        self._paused_until = 0.0
+        self._free = self._concurrency
+        self._pull()
+
+    def look(self) -> None:
+        """Something lies in `own`: take it if there is room."""
+        if self._is_idle and self.shard.loop.time() >= self._paused_until:
+            self._queue.idle.remove(self)
+            self._is_idle = False
+            self._pull()
+
+    def stop(self, job: Job, after_s: float) -> None:
+        """Tell running work that nobody waits for it."""
+        if self.is_stoppable and not job.is_cut:
+            loop = self.shard.loop
+            job.is_cut = True
+            job.ends_at = min(job.ends_at, max(loop.time(), self._paused_until) + after_s)
+            loop.at(job.ends_at, _finish, job)
+
+    def finish(self, job: Job) -> None:
+        """The time has come at which this work was to end; a pause may have put it off."""
+        if job.stage is not _RUNNING:
+            return
+        shard = self.shard
+        now = shard.loop.time()
+        if job.ends_at > now:
+            shard.loop.at(job.ends_at, _finish, job)
+            return
+        self._running.remove(job)
+        self._free += 1
+        ledger = shard.ledger
+        job.worked_s = worked_s = now - job.started_at
+        ledger.busy_s += worked_s
+        if job.is_cut or now > job.expires_at:
+            job.stage = _DROPPED
+            ledger.stopped += job.is_cut
+            ledger.abandoned_s += worked_s
+        else:
+            job.stage = _ANSWERED
+            shard.on_answer(job)
+        self._pull()
+
+    def _begin(self, job: Job) -> None:
+        shard = self.shard
+        now = shard.loop.time()
+        if now >= job.expires_at:
+            job.stage = _DROPPED
+            shard.ledger.expired_unstarted += 1
+            return
+        twin = job.twin
+        if twin is not None:
+            shard.on_start_of_one(job, twin)
+        size_s = job.size_s
+        if size_s is None:
+            size_s = (self.service or shard.service)()
+        ends_at = now + size_s * job.cost * shard.factor
+        if ends_at > job.expires_at and self.is_stoppable:
+            ends_at = job.expires_at
+            job.is_cut = True
+        job.stage = _RUNNING
+        job.server = self
+        job.started_at = now
+        job.ends_at = ends_at
+        self._free -= 1
+        self._running.append(job)
+        shard.loop.at(ends_at, _finish, job)
+
+    def _pull(self) -> None:
+        """Pop while there is room; wait when there is nothing."""
+        jobs = self._queue.jobs
+        while self._free and self.is_up:
+            if self.own:
+                self._begin(self.own.popleft())
+            elif jobs:
+                job = jobs.popleft()
+                if job.is_copy and job.twin is not None and job.twin.server is self:
+                    self.shard.pass_on(job, self)
+                else:
+                    self._begin(job)
+            else:
+                if not self._is_idle:
+                    self._is_idle = True
+                    self._queue.idle.append(self)
+                return
+
+
+def _finish(job: Job) -> None:
+    if job.server is not None:
+        job.server.finish(job)
+
+
+def _wake(server: Server) -> None:
+    server.wake()

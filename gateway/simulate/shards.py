@@ -1,0 +1,226 @@
+"""Scripted shards: one queue that its replicas share, as over Redis, or one for each of them."""
+
+import math
+import random
+from collections.abc import Callable
+
+from gateway.simulate.distributions import Sampler
+from gateway.simulate.event_loop import VirtualLoop
+from gateway.simulate.jobs import Job, Ledger, Stage
+from gateway.simulate.scenario import Shards
+from gateway.simulate.servers import Queue, Server
+
+
+def worker_name(shard: int, replica: int) -> str:
+    """What the worker of one replica is called."""
+    return f"worker-{shard}-{replica}"
+
+
+class Shard:
+    """One shard, whose replicas share a queue.
+
+    `service` draws the work of first copies and `again` that of second ones, so that the first are
+    the same with a policy and without.
+
+    Attributes:
+        number: which one.
+        factor: on the time of work that starts now.
+        draws_early: whether a request brings its work along, the same whoever does it; where the
+            servers differ, the one that starts it draws.
+        on_answer: told of each request that was answered, before the reply's way back.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        script: Shards,
+        loop: VirtualLoop,
+        ledger: Ledger,
+        service: Sampler,
+        again: Sampler,
+        on_answer: Callable[[Job], None],
+    ) -> None:
+        self.number = number
+        self.loop = loop
+        self.ledger = ledger
+        self.service = service
+        self._again = again
+        self.on_answer = on_answer
+        self.factor = 1.0
+        self._factors: list[float] = []
+        self.draws_early = True
+        self.queues = [Queue() for _ in range(self._num_queues(script))]
+        self.servers = [
+            Server(
+                self,
+                worker_name(number, replica),
+                self.queues[replica % len(self.queues)],
+                script.concurrency,
+                is_stoppable=script.is_stoppable,
+            )
+            for replica in range(script.replicas)
+        ]
+
+    def _num_queues(self, script: Shards) -> int:
+        del script
+        return 1
+
+    def slow(self, factor: float) -> None:
+        """What starts from now on takes so many times as long, on top of other slow-downs."""
+        self._factors.append(factor)
+        self.factor = math.prod(self._factors)
+
+    def slow_no_more(self, factor: float) -> None:
+        """A slow-down is over."""
+        self._factors.remove(factor)
+        self.factor = math.prod(self._factors)
+
+    def push(self, job: Job) -> int:
+        """Queue a first copy; returns the queue's length."""
+        self.ledger.requests += 1
+        if self.draws_early:
+            job.size_s = self.service()
+        return self.queues[0].push(job)
+
+    def push_copy(self, job: Job) -> Job:
+        """Hedge a request that has been started: another replica takes the copy next."""
+        copy = self._copy(job)
+        copy.is_hedge = True
+        if self.draws_early:
+            copy.size_s = self._again()
+        self.queues[0].push_first(copy)
+        return copy
+
+    def pass_on(self, copy: Job, holder: Server) -> None:
+        """A server has popped the copy of what it works on itself: another replica gets it."""
+        for server in self.servers:
+            if server is not holder and server.is_up:
+                server.own.append(copy)
+                server.look()
+                return
+        copy.stage = Stage.DROPPED
+
+    def cancel(self, job: Job, stop_s: float) -> None:
+        """Nobody waits for this copy any more: it is taken back, or stopped after `stop_s`."""
+        if job.stage is Stage.QUEUED:
+            self.take_back(job)
+        elif job.stage is Stage.HELD:
+            job.stage = Stage.DROPPED
+            self.ledger.cancelled_unstarted += 1
+        elif job.stage is Stage.RUNNING and job.server is not None:
+            job.server.stop(job, stop_s)
+
+    def take_back(self, job: Job) -> None:
+        """Drop a copy, unless a server has it already."""
+        if job.stage is not Stage.QUEUED:
+            return
+        for jobs in (*(queue.jobs for queue in self.queues), *(one.own for one in self.servers)):
+            if job in jobs:
+                jobs.remove(job)
+        job.stage = Stage.DROPPED
+        self.ledger.cancelled_unstarted += 1
+
+    def on_start_of_one(self, job: Job, twin: Job) -> None:
+        """Of two copies, `job` is about to be worked on."""
+        del twin
+        self.ledger.copies_started += job.is_copy
+
+    def _copy(self, job: Job) -> Job:
+        copy = Job(self, job.query_id, job.subject, job.expires_at, job.cost, self.loop.time())
+        copy.is_copy = True
+        copy.twin, job.twin = job, copy
+        self.ledger.copies += 1
+        return copy
+
+
+class SeparateShard(Shard):
+    """A shard whose replicas have a queue each; a request goes to one of them at random."""
+
+    def __init__(
+        self,
+        number: int,
+        script: Shards,
+        loop: VirtualLoop,
+        ledger: Ledger,
+        service: Sampler,
+        again: Sampler,
+        on_answer: Callable[[Job], None],
+        rng: random.Random,
+    ) -> None:
+        super().__init__(number, script, loop, ledger, service, again, on_answer)
+        self._rng = rng
+
+    def _num_queues(self, script: Shards) -> int:
+        return script.replicas
+
+    def push(self, job: Job) -> int:
+        """Queue a first copy; returns the queue's length."""
+        self.ledger.requests += 1
+        if self.draws_early:
+            job.size_s = self.service()
+        return self._rng.choice(self.queues).push(job)
+
+    def push_copy(self, job: Job) -> Job:
+        """Hedge a request: the next replica's queue gets the copy at its head."""
+        copy = self._copy(job)
+        copy.is_hedge = True
+        if self.draws_early:
+            copy.size_s = self._again()
+        at = self.servers.index(job.server) + 1 if job.server is not None else 0
+        self.queues[at % len(self.queues)].push_first(copy)
+        return copy
+
+
+class TiedShard(SeparateShard):
+    """Two of the queues get a copy each, and the one that starts takes the other back.
+
+    Dean and Barroso, "The Tail at Scale" (CACM 56(2), 2013): the second copy follows after a short
+    delay, lest both start at once on idle servers; each knows of the other.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        script: Shards,
+        loop: VirtualLoop,
+        ledger: Ledger,
+        service: Sampler,
+        again: Sampler,
+        on_answer: Callable[[Job], None],
+        rng: random.Random,
+    ) -> None:
+        super().__init__(number, script, loop, ledger, service, again, on_answer, rng)
+        self._delay_s = script.tie_delay_ms / 1000
+        self._cancel_s = script.tie_cancel_ms / 1000
+
+    def push(self, job: Job) -> int:
+        """Queue the first copy; the other follows if that is not started by then."""
+        self.ledger.requests += 1
+        if self.draws_early:
+            job.size_s = self.service()
+        first = self._rng.choice(self.queues)
+        others = [queue for queue in self.queues if queue is not first]
+        second = others[0] if len(others) == 1 else self._rng.choice(others)
+        backlog = first.push(job)
+        if job.stage is Stage.QUEUED:
+            self.loop.at(self.loop.time() + self._delay_s, self._tie, (job, second))
+        return backlog
+
+    def on_start_of_one(self, job: Job, twin: Job) -> None:
+        """Of two copies, `job` is about to be worked on; the other is taken back after a while."""
+        super().on_start_of_one(job, twin)
+        if twin.stage is Stage.RUNNING:
+            # What one machine needs for a read says little about another. And were it the same,
+            # two servers that have once begun together would go on in step.
+            job.size_s = self._again()
+        elif self._cancel_s:
+            self.loop.at(self.loop.time() + self._cancel_s, self.take_back, twin)
+        else:
+            self.take_back(twin)
+
+    def _tie(self, tied: tuple[Job, Queue]) -> None:
+        job, second = tied
+        if job.stage is Stage.QUEUED:
+            copy = self._copy(job)
+            copy.size_s = job.size_s
+            second.push(copy)

@@ -1,0 +1,329 @@
+"""A `Transport` over scripted shards in virtual time."""
+
+import random
+from array import array
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final, NamedTuple
+
+from common.server_clock import ServerClock
+from common.wire import (
+    FetchBody,
+    Kind,
+    Lane,
+    Reply,
+    SearchBody,
+    Status,
+    pack_body,
+    unpack_fetch_payload,
+    unpack_request,
+)
+from gateway.simulate.distributions import Sampler
+from gateway.simulate.event_loop import VirtualLoop
+from gateway.simulate.jobs import Job, Ledger, Stage
+from gateway.simulate.scenario import Run
+from gateway.simulate.shards import Shard
+from gateway.transport import ReplySink
+
+_OK: Final = Status.OK.value
+_PROCESS: Final = Lane.PROCESS.value
+_THREAD: Final = Lane.THREAD.value
+_ANSWERED: Final = Stage.ANSWERED
+
+STOP_S = 0.025  # in which running work sees that it was cancelled: half of the bound, 50 ms
+_KEPT_S = 1.0  # a released query is remembered for so long, to be cancelled
+
+
+class Scatter:
+    """What was sent for one query: who waits for the replies, and what its requests share.
+
+    Attributes:
+        sink: None once nobody waits.
+        jobs: shard → its first copy.
+        cancelled: shards whose part was cancelled before it was queued.
+    """
+
+    __slots__ = (
+        *(
+            "cancelled",
+            "cost",
+            "delay_s",
+            "is_hedged",
+            "jobs",
+            "num_asked",
+            "num_replies",
+            "query_id",
+        ),
+        *("sent_at", "sink"),
+    )
+
+    def __init__(
+        self, query_id: int, sink: ReplySink, sent_at: float, cost: float, delay_s: float
+    ) -> None:
+        self.query_id = query_id
+        self.sink: ReplySink | None = sink
+        self.sent_at = sent_at
+        self.cost = cost
+        self.delay_s = delay_s
+        self.num_asked = 0
+        self.num_replies = 0
+        self.is_hedged = False
+        self.jobs: dict[int, Job] = {}
+        self.cancelled: set[int] = set()
+
+
+class Sent(NamedTuple):
+    """One call of `scatter`, under way to the queues."""
+
+    scatter: Scatter
+    shards: tuple[int, ...]
+    message: bytes
+    backlogs: dict[int, int]
+
+
+class ScriptedTransport:
+    """Carries requests to scripted shards, and their replies back.
+
+    Attributes:
+        shards: set once by who makes them, since they report to `answered`.
+        reply_s: of each search request whose reply somebody waited for, from scatter to reply.
+        marks_s: for each mark of the run, for each query, until so many shards had replied.
+        num_late: replies that nobody waited for any more.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        loop: VirtualLoop,
+        ledger: Ledger,
+        rng: Callable[[str], random.Random],
+        on_backlog: Callable[[int, int, float], None] | None = None,
+    ) -> None:
+        """Script a run.
+
+        Args:
+            run: the script.
+            loop: whose time it is.
+            ledger: told of work that was for nobody.
+            rng: makes the random numbers of one purpose.
+            on_backlog: told of each search that is queued: the shard, the queue's length, the time.
+        """
+        self._on_backlog = on_backlog
+        self.shards: list[Shard] = []
+        self.reply_s = array("d")
+        self.marks_s = [array("d") for _ in run.marks]
+        self.num_late = 0
+        self._loop = loop
+        self._ledger = ledger
+        self._clock = ServerClock()
+        self._scatters: dict[int, Scatter] = {}
+        self._request_s = run.network.request.sampler(rng("network/request"))
+        # A stream of its own: with hedges and without, first copies are under way alike.
+        self._control_s = run.network.request.sampler(rng("network/control"))
+        self._reply_s = run.network.reply.sampler(rng("network/reply"))
+        self._delay_s = run.query.delay.sampler(rng("query/delay"))
+        self._fetch_s = run.fetch.sampler(rng("fetch"))
+        self._cost = _cost_sampler(run.query.cost_sigma, rng("query/cost"))
+        self._marks = run.marks
+        self._documents = run.shards.documents
+        count = run.shards.count
+        self._bodies = [
+            _body(shard, run.shards.documents, run.shards.hits) for shard in range(count)
+        ]
+
+    def scatter(
+        self, kind: Kind, query_id: int, shards: tuple[int, ...], message: bytes, sink: ReplySink
+    ) -> Mapping[int, int]:
+        """Send a packed request to each shard; see `Transport.scatter`."""
+        now = self._loop.time()
+        is_search = kind is Kind.SEARCH
+        scatter = self._scatters.get(query_id)
+        if scatter is None:
+            cost, delay_s = (self._cost(), self._delay_s()) if is_search else (1.0, 0.0)
+            scatter = self._scatters[query_id] = Scatter(query_id, sink, now, cost, delay_s)
+        scatter.num_asked += len(shards)
+        sent = Sent(scatter, shards, message, {})
+        self._loop.at(now + self._request_s(), self._queue if is_search else self._fetch, sent)
+        return sent.backlogs
+
+    def ask_queue(
+        self, kind: Kind, shard: int, message: bytes, on_answer: Callable[[bool], None]
+    ) -> None:
+        """Ask whether the first copy waits in its queue; see `Transport.ask_queue`."""
+
+        def ask(_: None) -> None:
+            job = self._job(message, shard)
+            self._answer(on_answer, is_so=job is not None and job.stage is Stage.QUEUED)
+
+        del kind  # a fetch does not queue here
+        self._tell(ask)
+
+    def hedge(self, kind: Kind, shard: int, message: bytes) -> None:
+        """Send a second copy; see `Transport.hedge`."""
+
+        def push(_: None) -> None:
+            scatter = self._scatters.get(unpack_request(message).query_id)
+            if scatter is None:
+                return
+            if kind is Kind.FETCH:
+                self._read(Sent(scatter, (shard,), message, {}), is_hedge=True)
+            elif (job := scatter.jobs.get(shard)) is not None and job.twin is None:
+                scatter.is_hedged = True
+                self.shards[shard].push_copy(job)
+
+        self._tell(push)
+
+    def withdraw(
+        self, kind: Kind, shard: int, message: bytes, on_answer: Callable[[bool], None]
+    ) -> None:
+        """Take a second copy off the queue again; see `Transport.withdraw`."""
+
+        def take_back(_: None) -> None:
+            job = self._job(message, shard)
+            copy = None if job is None else job.twin
+            is_there = copy is not None and copy.stage is Stage.QUEUED
+            if copy is not None:
+                copy.shard.take_back(copy)
+            self._answer(on_answer, is_so=is_there)
+
+        del kind  # as above
+        self._tell(take_back)
+
+    def cancel(self, query_id: int, shards: Iterable[int], expires_at_ms: int) -> None:
+        """Nobody waits for these parts any more; see `Transport.cancel`."""
+        del expires_at_ms  # what was queued says it too
+        scatter = self._scatters.get(query_id)
+        if scatter is not None:
+            unwanted = tuple(shards)
+            self._tell(lambda _: self._cancel(scatter, unwanted))
+
+    def release(self, query_id: int) -> None:
+        """Nobody waits any more; see `Transport.release`."""
+        scatter = self._scatters.get(query_id)
+        if scatter is not None:
+            scatter.sink = None
+            if scatter.num_replies == scatter.num_asked and not scatter.is_hedged:
+                del self._scatters[query_id]
+            else:  # what is under way may yet be withdrawn or cancelled
+                self._loop.at(self._loop.time() + _KEPT_S, self._forget, query_id)
+
+    def answered(self, job: Job) -> None:
+        """A server has done its work; the reply sets out."""
+        scatter: Scatter = job.subject
+        delay_s = self._reply_s() + scatter.delay_s
+        if delay_s:
+            self._loop.at(self._loop.time() + delay_s, self._deliver, job)
+        else:
+            self._deliver(job)
+
+    def _tell(self, act: Callable[[None], None]) -> None:
+        """Act when a message that is sent now has reached Redis or the workers."""
+        self._loop.at(self._loop.time() + self._control_s(), act, None)
+
+    def _answer(self, on_answer: Callable[[bool], None], *, is_so: bool) -> None:
+        self._loop.at(self._loop.time() + self._control_s(), on_answer, is_so)
+
+    def _job(self, message: bytes, shard: int) -> Job | None:
+        scatter = self._scatters.get(unpack_request(message).query_id)
+        return None if scatter is None else scatter.jobs.get(shard)
+
+    def _forget(self, query_id: int) -> None:
+        self._scatters.pop(query_id, None)
+
+    def _queue(self, sent: Sent) -> None:
+        now = self._loop.time()
+        expires_at = self._clock.monotonic_s(unpack_request(sent.message).expires_at_ms)
+        scatter, shards, backlogs = sent.scatter, self.shards, sent.backlogs
+        query_id, cost, jobs = scatter.query_id, scatter.cost, scatter.jobs
+        on_backlog = self._on_backlog
+        for number in sent.shards:
+            if number not in scatter.cancelled:
+                shard = shards[number]
+                jobs[number] = job = Job(shard, query_id, scatter, expires_at, cost, now)
+                backlogs[number] = backlog = shard.push(job)
+                if on_backlog is not None:
+                    on_backlog(number, backlog, now)
+
+    def _cancel(self, scatter: Scatter, shards: tuple[int, ...]) -> None:
+        for shard in shards:
+            job = scatter.jobs.get(shard)
+            if job is None:
+                scatter.cancelled.add(shard)
+                continue
+            for copy in (job, job.twin):
+                if copy is not None:
+                    copy.shard.cancel(copy, STOP_S)
+
+    def _deliver(self, job: Job) -> None:
+        scatter: Scatter = job.subject
+        sink = scatter.sink
+        if sink is None:
+            self.num_late += 1
+            self._ledger.abandoned_s += job.worked_s
+            return
+        twin = job.twin
+        if twin is not None and twin.stage is _ANSWERED and twin.is_delivered:
+            self._ledger.abandoned_s += job.worked_s
+        else:
+            job.is_delivered = True
+            self._count(scatter)
+        number = job.shard.number
+        reply = Reply(
+            job.query_id,
+            number,
+            _OK,
+            _PROCESS,
+            int((job.started_at - job.queued_at) * 1e6),
+            0,
+            int(job.worked_s * 1e6),
+            self._bodies[number],
+            job.is_hedge,
+        )
+        sink.on_reply(reply, job.server.name if job.server is not None else "")
+
+    def _count(self, scatter: Scatter) -> None:
+        took_s = self._loop.time() - scatter.sent_at
+        self.reply_s.append(took_s)
+        scatter.num_replies = num_replies = scatter.num_replies + 1
+        if self._marks:
+            num_asked = scatter.num_asked
+            for mark, times in zip(self._marks, self.marks_s, strict=True):
+                if num_replies == -(-mark * num_asked // 1):  # rounded up
+                    times.append(took_s)
+
+    def _fetch(self, sent: Sent) -> None:
+        self._read(sent, is_hedge=False)
+
+    def _read(self, sent: Sent, *, is_hedge: bool) -> None:
+        now = self._loop.time()
+        query_id = sent.scatter.query_id
+        ids = unpack_fetch_payload(unpack_request(sent.message).payload).ids
+        body = pack_body(FetchBody([{"id": one} for one in ids], ""))
+        for shard in sent.shards:
+            sent.backlogs[shard] = 1
+            work_s = self._fetch_s()
+            times = (0, 0, int(work_s * 1e6))
+            reply = Reply(query_id, shard, _OK, _THREAD, *times, body, is_hedge)
+            self._loop.at(now + work_s + self._reply_s(), self._fetched, (sent.scatter, reply))
+
+    def _fetched(self, got: tuple[Scatter, Reply]) -> None:
+        scatter, reply = got
+        if scatter.sink is None:
+            self.num_late += 1
+        else:
+            scatter.num_replies += 1
+            scatter.sink.on_reply(reply, f"worker-{reply.shard}-0")
+
+
+def _body(shard: int, documents: int, hits: int) -> bytes:
+    """One shard's part, the same for every query: what is simulated is time, not ranking."""
+    ids = [f"{shard}-{rank}" for rank in range(hits)]
+    return pack_body(
+        SearchBody(documents, hits, True, ids, [1 / (1 + rank) for rank in range(hits)])
+    )
+
+
+def _cost_sampler(sigma: float, rng: random.Random) -> Sampler:
+    if not sigma:
+        return lambda: 1.0
+    draw = rng.lognormvariate
+    return lambda: draw(0.0, sigma)
