@@ -89,6 +89,7 @@ class Searcher:
         hedging: HedgingSettings,
         coverage: CoverageSettings,
         curves: CoverageCurves,
+        rng: Callable[[], float] = random.random,
     ) -> None:
         """Search over `transport`, asking the shards that `view` and `breakers` let through."""
         num_shards = len(breakers)
@@ -96,7 +97,7 @@ class Searcher:
         self._admission = admission
         self._coverage = coverage
         self._curves = curves
-        self._sampler = Sampler(SAMPLES_PER_S, random.random)
+        self._sampler = Sampler(SAMPLES_PER_S, rng)
         self.num_in_flight = 0
         self._is_idle = asyncio.Event()
         self._is_idle.set()

@@ -15,6 +15,7 @@ from common.server_clock import ServerClock
 from gateway.admission import Admission
 from gateway.breaker import State, Transition
 from gateway.breakers import Breakers
+from gateway.late import CoverageCurves
 from gateway.result import SearchQuery, SearchResult
 from gateway.search import Searcher
 from gateway.simulate.event_loop import VirtualLoop
@@ -105,6 +106,9 @@ class _Asker:
             profiles=_PROFILES,
             hedging=run.hedging,
             coverage=run.coverage,
+            # Work that runs on after its deadline, to learn from, is no part of a scenario.
+            curves=CoverageCurves(run.coverage.model_copy(update={"max_late_load": 0.0}), tuple),
+            rng=rng("sampler").random,
         )
         self._arrivals = rng("arrivals")
         self._leaving = rng("query/hang_up")
