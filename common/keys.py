@@ -18,7 +18,7 @@ class Keys:
         return f"{self.prefix}:search:{shard}"
 
     def worker_search_queue(self, worker: str) -> str:
-        """List: second copies of searches that one worker has been handed by another."""
+        """List: second copies of searches for one worker alone: handed on by another, or trials."""
         return f"{self.prefix}:search@{worker}"
 
     def worker_fetch_queue(self, worker: str) -> str:
@@ -73,6 +73,11 @@ class Keys:
     def quarantine(self) -> str:
         """Sorted set: which queries have killed scorers, and when; by time, in ms."""
         return f"{self.prefix}:quarantine"
+
+    @property
+    def probation(self) -> str:
+        """Hash: worker id → why and until when it takes no live requests, and who says so."""
+        return f"{self.prefix}:probation"
 
     @property
     def events(self) -> str:

@@ -32,10 +32,10 @@ class Replicas(Protocol):
 
     @property
     def num_live(self) -> Sequence[int]:
-        """For each shard, how many live workers serve it."""
+        """For each shard, how many live workers take its requests."""
 
     def workers_of(self, shard: int) -> list[str]:
-        """The live workers that serve a shard."""
+        """The live workers that take a shard's requests."""
 
 
 class Watched(NamedTuple):

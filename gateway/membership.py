@@ -16,7 +16,9 @@ class Membership:
 
     Attributes:
         live: for each shard, whether a live worker serves it.
-        num_live: for each shard, how many live workers serve it.
+        num_live: for each shard, how many live workers take its requests.
+        resting: workers that take no requests though they are live; a shard that has no others is
+            live all the same, since the last one takes them.
         workers: the live workers' last heartbeats, by id.
         document_counts: collection uid → for each shard, the documents it last reported or None.
         refreshed_at: when the last look began that succeeded, an instant of the event loop's
@@ -44,6 +46,7 @@ class Membership:
         """
         self.live = [False] * num_shards
         self.num_live = [0] * num_shards
+        self.resting: frozenset[str] = frozenset()
         self.workers: dict[str, Heartbeat] = {}
         self.document_counts: dict[str, list[int | None]] = {}
         self.refreshed_at = -math.inf
@@ -60,8 +63,12 @@ class Membership:
         return counts if counts is not None else [None] * len(self.live)
 
     def workers_of(self, shard: int) -> list[str]:
-        """Ids of the live workers that serve a shard."""
-        return [worker for worker, heartbeat in self.workers.items() if shard in heartbeat.shards]
+        """Ids of the live workers that take a shard's requests."""
+        return [
+            worker
+            for worker, heartbeat in self.workers.items()
+            if shard in heartbeat.shards and worker not in self.resting
+        ]
 
     def replicas_of(self, shard: int) -> set[str]:
         """Ids of the replicas of a shard that live workers serve, or will once they are up to date.
@@ -83,6 +90,12 @@ class Membership:
                 if shard in heartbeat.shards
             }
         )
+
+    def rest(self, workers: frozenset[str]) -> None:
+        """From now on these take no requests, and all others do."""
+        if workers != self.resting:
+            self.resting = workers
+            self._count()
 
     def wake(self) -> None:
         """Something has been announced: look at once."""
@@ -122,9 +135,13 @@ class Membership:
             for worker, heartbeat in heartbeats.items()
             if now_ms - heartbeat.beat_at_ms < self._expiry_ms
         }
-        self.num_live = [len(self.workers_of(shard)) for shard in range(len(self.live))]
-        self.live = [num > 0 for num in self.num_live]
+        served = {shard for heartbeat in self.workers.values() for shard in heartbeat.shards}
+        self.live = [shard in served for shard in range(len(self.live))]
+        self._count()
         self.document_counts = {
             uid: [by_shard.get(shard) for shard in range(len(self.live))]
             for uid, by_shard in counts.items()
         }
+
+    def _count(self) -> None:
+        self.num_live = [len(self.workers_of(shard)) for shard in range(len(self.live))]

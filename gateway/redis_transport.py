@@ -190,6 +190,25 @@ class RedisTransport:
         queue = self._queue(kind, shard)
         self._push.send_now([unanswered("LPUSH", queue.key, message), queue.expire], [])
 
+    def send_to(
+        self, kind: Kind, worker: str, query_id: int, message: bytes, sink: ReplySink
+    ) -> None:
+        """Send a request to one worker alone; see `Transport.send_to`."""
+        if not self.is_connected:
+            sink.on_lost("there is no connection to Redis")
+            return
+
+        def on_pushed(length: Any) -> None:
+            if not isinstance(length, int):
+                sink.on_lost(f"Redis did not take the request: {length}")
+
+        self._sinks[query_id] = sink
+        keys = self._keys
+        is_search = kind is Kind.SEARCH
+        queue = keys.worker_search_queue(worker) if is_search else keys.worker_fetch_queue(worker)
+        commands = [pack("RPUSH", queue, message), unanswered("EXPIRE", queue, self._expiry_s)]
+        self._push.send_now(commands, [on_pushed])
+
     def withdraw(
         self, kind: Kind, shard: int, message: bytes, on_answer: Callable[[bool], None]
     ) -> None:

@@ -63,10 +63,10 @@ class View(Protocol):
 
     @property
     def num_live(self) -> Sequence[int]:
-        """For each shard, how many live workers serve it."""
+        """For each shard, how many live workers take its requests."""
 
     def workers_of(self, shard: int) -> list[str]:
-        """The live workers that serve a shard."""
+        """The live workers that take a shard's requests."""
 
     def counts_of(self, uid: str) -> Sequence[int | None]:
         """For each shard, how many documents of a collection it last reported; None if never."""
@@ -90,6 +90,7 @@ class Searcher:
         coverage: CoverageSettings,
         curves: CoverageCurves,
         rng: Callable[[], float] = random.random,
+        learn: Callable[[Gather, Request, float], None] = lambda *_: None,
     ) -> None:
         """Search over `transport`, asking the shards that `view` and `breakers` let through."""
         num_shards = len(breakers)
@@ -98,6 +99,7 @@ class Searcher:
         self._coverage = coverage
         self._curves = curves
         self._sampler = Sampler(SAMPLES_PER_S, rng)
+        self._learn = learn
         self.num_in_flight = 0
         self._is_idle = asyncio.Event()
         self._is_idle.set()
@@ -226,6 +228,7 @@ class Searcher:
                     ),
                     now,
                 )
+                self._learn(gather, request, now)
         return gather
 
     def _send(

@@ -11,6 +11,7 @@ from typing import Any
 import structlog
 
 import common
+from common import probation_board
 from common.config import Settings
 from common.control import Control, connect
 from common.errors import (
@@ -24,6 +25,7 @@ from common.keys import Keys
 from common.log import ShardLog
 from common.outcome import Outcome
 from common.partition import shard_of
+from common.probation_board import ProbationBoard
 from common.registry import Registry
 from common.snapshot_board import SnapshotBoard
 from common.statistics_board import StatisticsBoard
@@ -43,6 +45,7 @@ from gateway.redis_transport import RedisTransport
 from gateway.result import SearchQuery, SearchResult
 from gateway.search import Searcher
 from gateway.snapshots import Snapshots
+from gateway.sick_replicas import SickReplicas
 from gateway.status import cluster_status
 
 log = structlog.get_logger()
@@ -108,6 +111,16 @@ class Gateway:
         )
         self.snapshots = Snapshots(SnapshotBoard(control, keys), num_shards, settings.snapshots)
         self.quarantine = QuarantineDesk(control, keys, settings.worker, self._server_ms)
+        self._sick_replicas = SickReplicas(
+            settings=settings.probation,
+            board=ProbationBoard(control, keys),
+            members=self._membership,
+            num_shards=num_shards,
+            transport=self._transport,
+            next_id=self._ids.__next__,
+            server_us=self._transport.clock.server_us,
+            gateway_id=self.id,
+        )
         self._searcher = Searcher(
             transport=self._transport,
             clock=self._transport.clock,
@@ -121,6 +134,7 @@ class Gateway:
             hedging=settings.hedging,
             coverage=settings.coverage,
             curves=self._curves,
+            learn=self._sick_replicas.learn,
         )
 
     @classmethod
@@ -158,6 +172,7 @@ class Gateway:
                 tasks = [
                     group.create_task(self._membership.run(), name="membership"),
                     group.create_task(self.collections.run(), name="collections"),
+                    group.create_task(self._sick_replicas.run(), name="probation"),
                     group.create_task(self._listen(), name="events"),
                     group.create_task(self._lag.run(), name="loop lag"),
                 ]
@@ -184,6 +199,8 @@ class Gateway:
                 self.documents.wake(int(shard))
             if kind in ("workers", "reconnected"):
                 self._membership.wake()
+            if kind in (probation_board.EVENT, "reconnected"):
+                self._sick_replicas.wake()
             if kind in ("collections", "reconnected"):
                 self.collections.wake()
 
@@ -306,6 +323,7 @@ class Gateway:
             snapshots=snapshots,
             quarantine=quarantine,
             membership=self._membership,
+            probation=self._sick_replicas.words(self._server_ms()),
             breakers=self._breakers,
             now=self._loop.time(),
             now_ms=self._server_ms(),

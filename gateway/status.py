@@ -4,9 +4,12 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import msgspec
+
 from common.control import ServerInfo
 from common.heartbeat import Heartbeat
 from common.snapshot_board import SnapshotStanding
+from common.probation_board import Word
 from common.statistics_board import Standing, changes_of
 from gateway.breaker import BreakerSnapshot
 from gateway.breakers import Breakers
@@ -21,6 +24,7 @@ def cluster_status(
     standing: Mapping[str, Standing],
     quarantine: Sequence[Mapping[str, Any]],
     membership: Membership,
+    probation: Mapping[str, Word],
     breakers: Breakers,
     now: float,
     now_ms: int,
@@ -37,6 +41,7 @@ def cluster_status(
         standing: collection uid → how its term statistics stand; empty when Redis is away.
         quarantine: the queries that have killed scorers; empty when Redis is away.
         membership: the view of the workers.
+        probation: worker id → what is said of it, of those on probation.
         breakers: one per shard.
         now: the event loop's time, in s.
         now_ms: the Redis server's clock.
@@ -61,7 +66,9 @@ def cluster_status(
             }
             for shard in range(len(breakers))
         ],
-        "workers": [_worker_json(worker, names, now_ms) for worker in workers],
+        "workers": [
+            _worker_json(worker, names, probation.get(worker.id), now_ms) for worker in workers
+        ],
         "collections": [
             {
                 **_collection_json(uid, name, membership, standing.get(uid)),
@@ -124,7 +131,9 @@ def _changes_behind(uid: str, membership: Membership, standing: Standing) -> int
     return sum(behind.values())
 
 
-def _worker_json(worker: Heartbeat, names: Mapping[str, str], now_ms: int) -> dict[str, Any]:
+def _worker_json(
+    worker: Heartbeat, names: Mapping[str, str], word: Word | None, now_ms: int
+) -> dict[str, Any]:
     return {
         "id": worker.id,
         "pid": worker.pid,
@@ -132,6 +141,9 @@ def _worker_json(worker: Heartbeat, names: Mapping[str, str], now_ms: int) -> di
         "shards": worker.shards,
         "gaps": worker.gaps,
         "behind": worker.behind,
+        "on_probation": word is not None,
+        "probation": None if word is None else msgspec.structs.asdict(word),
+        "withheld": worker.withheld,
         "version": worker.version,
         "age_ms": now_ms - worker.beat_at_ms,
         "uptime_ms": worker.beat_at_ms - worker.started_at_ms,

@@ -127,9 +127,12 @@ class Consumer:
             await self._link.close()
 
     def withhold(self, shards: frozenset[int]) -> None:
-        """Pull nothing for these shards, and for all others again."""
+        """Pull nothing for these shards, and for all others again.
+
+        `OWN_QUEUE` among them stands for the worker's own queue.
+        """
         self._withheld = shards
-        if shards >= set(self._shards.values()) - {OWN_QUEUE}:
+        if shards >= set(self._shards.values()):
             self._has_queues.clear()
         else:
             self._has_queues.set()

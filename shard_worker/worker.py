@@ -26,7 +26,7 @@ from common.tasks import end
 from common.telemetry import Counters, LagWatch
 from shard_worker.applier import Applier
 from shard_worker.cancel_listener import CancelListener
-from shard_worker.consumer import Consumer
+from shard_worker.consumer import OWN_QUEUE, Consumer
 from shard_worker.fetch_service import FetchService
 from shard_worker.hand_over import HandOver
 from shard_worker.in_flight import InFlight
@@ -35,6 +35,7 @@ from shard_worker.lanes.suspects import Suspects
 from shard_worker.ledger import Ledger
 from shard_worker.pull_order import PullOrder
 from shard_worker.quarantine_exchange import QuarantineExchange
+from shard_worker.probation_watch import ProbationWatch
 from shard_worker.ranking import enrich_hooks
 from shard_worker.recovery import lost_shards, restore_shards, revive_definitions
 from shard_worker.replier import Replier
@@ -100,12 +101,19 @@ class Worker:
             *(control, keys, self._registry, self._indexer, shards, settings),
             on_state=self._states.take,
             counters=self._counters,
-            on_withheld=self._withhold,
+            on_withheld=lambda _: self._withhold(),
             snapshot_position=self._snapshot_position,
         )
         self._snapshots = Snapshots(control, keys, self._applier, self._indexer, shards, settings)
         self._jobs = Jobs(
             control, keys, self._applier, self._indexer, shards, settings, self._snapshots
+        )
+        self._probation = ProbationWatch(
+            *(control, keys, worker_id, shards),
+            server_ms=lambda: self._clock.server_us(time.monotonic()) // 1000,
+            interval_s=tuning.heartbeat_interval_s,
+            expiry_s=tuning.heartbeat_expiry_s,
+            on_change=self._withhold,
         )
         self._vital_signs = VitalSigns(self._registry, self._heartbeat, tuning.heartbeat_interval_s)
         self._reply_link = Link(
@@ -223,6 +231,7 @@ class Worker:
                 ]
                 watchers = [
                     group.create_task(self._lag.run(), name="loop lag"),
+                    group.create_task(self._probation.run(), name="probation"),
                     group.create_task(keep_clock(self._reply_link, self._clock), name="clock"),
                     group.create_task(self._quarantine.run(), name="quarantine"),
                 ]
@@ -273,10 +282,14 @@ class Worker:
     def _snapshot_position(self, shard: int) -> str | None:
         return self._snapshots.position(shard)
 
-    def _withhold(self, shards: frozenset[int]) -> None:
-        """Leave requests to these shards to replicas that have all of the log, so far."""
-        self._search_consumer.withhold(shards)
-        self._fetch_consumer.withhold(shards)
+    def _withhold(self) -> None:
+        """Leave to other replicas what this one lacks a part of, or is too slow for."""
+        unfit = self._applier.withheld
+        withheld = unfit | self._probation.withheld
+        if unfit >= set(self._shards):  # not on probation: that is what trials come by
+            withheld |= {OWN_QUEUE}
+        self._search_consumer.withhold(withheld)
+        self._fetch_consumer.withhold(withheld)
 
     async def _read_clock(self, link: Handshake) -> None:
         await read_clock(link, self._clock)
@@ -302,5 +315,6 @@ class Worker:
             counters=self._counters.as_dict(),
             statistics=self._jobs.tables(),
             ledger=self._ledger.as_dict(),
+            withheld=sorted(self._probation.withheld),
             **self._applier.progress(),
         )

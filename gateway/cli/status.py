@@ -46,6 +46,8 @@ def status_view(found: Mapping[str, Any]) -> RenderableType:
     parts: list[RenderableType] = [_head(found), Text(), _shards(found["shards"])]
     if found["workers"]:
         parts += [Text(), _workers(found["workers"])]
+    if any(worker.get("on_probation") for worker in found["workers"]):
+        parts += [Text(), _probation(found["workers"])]
     if found.get("collections"):
         parts += [Text(), _collections(found["collections"])]
         parts += _curves(found["collections"])
@@ -125,6 +127,20 @@ def _workers(workers: Iterable[Mapping[str, Any]]) -> Table:
             plain(worker["version"]),
             folded("; ".join(_lane(name, load) for name, load in worker["lanes"].items())),
         )
+    return table
+
+
+def _probation(workers: Iterable[Mapping[str, Any]]) -> Table:
+    table = _table("on probation", "since", "leaves shards", "reason")
+    for worker in workers:
+        if worker.get("on_probation"):
+            word = worker["probation"]
+            table.add_row(
+                folded(worker["id"]),
+                _time_of_day(word["since_ms"]),
+                ", ".join(str(shard) for shard in worker["withheld"]) or "none",
+                folded(word["reason"]),
+            )
     return table
 
 

@@ -111,6 +111,17 @@ class Ledger(_Shape):
     unstoppable: WorkDone = Field(description="Blocking calls that ran on with nobody waiting.")
 
 
+class ProbationStatus(_Shape):
+    """Why a worker is on probation."""
+
+    gateway: str = Field(description="Id of the gateway that says so, and that tries it.")
+    reason: str = Field(description="In what it differs from its replicas.")
+    since_ms: int = Field(description="When it began, a Unix time in ms.")
+    until_ms: int = Field(
+        description="When that word ends if its gateway no longer renews it, a Unix time in ms."
+    )
+
+
 class WorkerStatus(_Shape):
     """One live worker, by its last heartbeat."""
 
@@ -121,6 +132,13 @@ class WorkerStatus(_Shape):
     gaps: list[int] = Field(description="Shards it does not serve, having missed logged writes.")
     behind: list[int] = Field(
         description="Shards it does not serve yet, since other replicas have applied more."
+    )
+    on_probation: bool = Field(
+        description="Whether it is on probation: it leaves live requests to other replicas."
+    )
+    probation: ProbationStatus | None = Field(description="Why, and until when; null if it is not.")
+    withheld: list[int] = Field(
+        description="Shards whose live requests it leaves to others now; not those that have none."
     )
     version: str
     age_ms: int = Field(description="Time since its last heartbeat.")

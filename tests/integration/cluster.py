@@ -27,6 +27,7 @@ PROFILES = {
     "late_here": RankProfile(second_phase=f"{HOOKS}:late_here"),
     "careful": RankProfile(second_phase=f"{HOOKS}:by_number", canary=True),
     "creeping": RankProfile(second_phase=f"{HOOKS}:creep"),
+    "slow_while": RankProfile(second_phase=f"{HOOKS}:slow_while"),
     "greeting": RankProfile(enrich=f"{HOOKS}:greet"),
     "noop_process": RankProfile(first_phase="noop", lane="process"),
 }

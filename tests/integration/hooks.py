@@ -63,6 +63,13 @@ def tardy_here(query: str, documents: list[Document], budget: Any) -> list[float
     return [float(document["number"]) for document in documents]
 
 
+def slow_while(query: str, documents: list[Document]) -> list[float]:
+    """Rank by the field `number`; for 60 ms while the file is there that the environment names."""
+    if (marked := os.environ.get("HEDGEROW_TEST_SLOW_WHILE")) and Path(marked).exists():
+        time.sleep(0.06)
+    return [float(document["number"]) for document in documents]
+
+
 def late_here(query: str, documents: list[Document], budget: Any) -> list[float]:
     """Rank by the field `number`; in a worker that the environment calls slow, when it is told."""
     if "late" in query and os.environ.get("HEDGEROW_TEST_SLOW"):

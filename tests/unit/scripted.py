@@ -58,6 +58,8 @@ class ScriptedTransport:
         queued: shards whose requests no worker has taken.
         hedge_scripts: shard → script of its second copy; one without never starts.
         hedged: shard, instant and request of each second copy.
+        worker_scripts: worker → script of what is sent to it alone.
+        sent_to: worker, instant and request of each of these.
         cancelled: query, shards and deadline of each cancellation.
         on_late: told of each late reply.
     """
@@ -66,6 +68,8 @@ class ScriptedTransport:
     late: int = 0
     scattered: list[tuple[Kind, tuple[int, ...]]] = field(default_factory=list)
     cancelled: list[tuple[int, tuple[int, ...], int]] = field(default_factory=list)
+    worker_scripts: dict[str, Script] = field(default_factory=dict)
+    sent_to: list[tuple[str, float, Request]] = field(default_factory=list)
     queued: set[int] = field(default_factory=set)
     hedge_scripts: dict[int, Script] = field(default_factory=dict)
     hedged: list[tuple[int, float, Request]] = field(default_factory=list)
@@ -111,6 +115,19 @@ class ScriptedTransport:
         for delay_s in script.delays_s:
             reply = replace(reply_of(request.query_id, shard, script), is_hedge=True)
             loop.call_later(delay_s, self._arrive, request.query_id, reply)
+
+    def send_to(
+        self, kind: Kind, worker: str, query_id: int, message: bytes, sink: ReplySink
+    ) -> None:
+        """Follow the worker's script, if it has one."""
+        loop, request = asyncio.get_running_loop(), unpack_request(message)
+        self._sinks[query_id] = sink
+        self.sent_to.append((worker, loop.time(), request))
+        script = self.worker_scripts.get(worker, Script(delays_s=()))
+        shard = -1 if request.hedge is None else request.hedge.shard
+        for delay_s in script.delays_s:
+            reply = replace(reply_of(query_id, shard, script), work_us=round(delay_s * 1e6))
+            loop.call_later(delay_s, self._arrive, query_id, reply)
 
     def withdraw(
         self, kind: Kind, shard: int, message: bytes, on_answer: Callable[[bool], None]

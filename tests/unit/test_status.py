@@ -9,6 +9,7 @@ from common.config import BreakerSettings
 from common.config_tail import AdmissionSettings
 from common.control import ServerInfo
 from common.heartbeat import Heartbeat
+from common.probation_board import Word
 from common.registry import Registry
 from common.snapshot_board import SnapshotFacts, SnapshotStanding
 from common.statistics_board import Standing, label_of, version_of
@@ -93,6 +94,7 @@ def status_of(
             }
         ],
         membership=membership,
+        probation={"w0": Word("g", "shard 0: slow", 500, 1500)},
         breakers=breakers,
         now=0.1,
         now_ms=1000,

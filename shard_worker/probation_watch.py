@@ -1,0 +1,134 @@
+"""Hears whether this worker is on probation, and decides which shards' requests it then leaves.
+
+Gateways bound what they put on probation, but each sees the cluster a moment late. So the worker
+looks for itself, at the heartbeats of the others: it leaves a shard's requests alone only while
+another live worker that is not on probation takes them. The last one serves on, however slow it is.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+
+import structlog
+
+from common.control import Control
+from common.errors import ConfigurationError, RedisUnavailableError
+from common.heartbeat import Heartbeat
+from common.keys import Keys
+from common.probation_board import EVENT, ProbationBoard, Word
+from common.registry import Registry
+from common.tasks import run_together
+
+log = structlog.get_logger()
+
+
+def shards_to_leave(
+    worker: str,
+    shards: Iterable[int],
+    words: Mapping[str, Word],
+    heartbeats: Mapping[str, Heartbeat],
+    now_ms: int,
+    expiry_ms: float,
+) -> frozenset[int]:
+    """The shards whose requests a worker leaves to others.
+
+    Args:
+        worker: the worker's id.
+        shards: those that it serves.
+        words: worker id → what is said of it.
+        heartbeats: worker id → its last heartbeat; with that of `worker` or without.
+        now_ms: an instant on the Redis server's clock.
+        expiry_ms: a worker unheard of for so long is not live.
+    """
+    out = {one for one, word in words.items() if word.until_ms > now_ms}
+    if worker not in out:
+        return frozenset()
+    taken = frozenset(
+        shard
+        for other, heartbeat in heartbeats.items()
+        if other not in out and now_ms - heartbeat.beat_at_ms < expiry_ms
+        for shard in heartbeat.shards
+    )
+    return taken.intersection(shards)
+
+
+class ProbationWatch:
+    """Keeps `withheld` true until cancelled.
+
+    Attributes:
+        withheld: shards whose requests are left to others now.
+    """
+
+    def __init__(
+        self,
+        control: Control,
+        keys: Keys,
+        worker_id: str,
+        shards: tuple[int, ...],
+        server_ms: Callable[[], int],
+        interval_s: float,
+        expiry_s: float,
+        on_change: Callable[[], None],
+    ) -> None:
+        """Watch over one worker.
+
+        Args:
+            control: Redis.
+            keys: the names under which everything lies.
+            worker_id: this worker's name.
+            shards: those that it serves.
+            server_ms: the Redis server's clock.
+            interval_s: how often to look, beside each announced change.
+            expiry_s: a worker unheard of for so long is not live.
+            on_change: told each time that `withheld` is another.
+        """
+        self.withheld: frozenset[int] = frozenset()
+        self._control = control
+        self._events = keys.events
+        self._board = ProbationBoard(control, keys)
+        self._registry = Registry(control, keys)
+        self._id = worker_id
+        self._shards = shards
+        self._server_ms = server_ms
+        self._interval_s = interval_s
+        self._expiry_ms = expiry_s * 1000
+        self._on_change = on_change
+        self._words: Mapping[str, Word] = {}
+        self._heartbeats: Mapping[str, Heartbeat] = {}
+        self._woken = asyncio.Event()
+
+    async def run(self) -> None:
+        """Watch until cancelled."""
+        await run_together(self._look(), self._listen())
+
+    async def look(self) -> None:
+        """Look once; what was read last stands, until it ends, while Redis is away."""
+        try:
+            self._words = await self._board.words()
+            # Nobody else is of interest to a worker that is not on probation: most of the time.
+            if self._id in self._words:
+                self._heartbeats = await self._registry.heartbeats()
+        except (RedisUnavailableError, ConfigurationError) as error:
+            log.debug("probation_unknown", error=str(error))
+        withheld = shards_to_leave(
+            *(self._id, self._shards, self._words, self._heartbeats),
+            *(self._server_ms(), self._expiry_ms),
+        )
+        if withheld != self.withheld:
+            self.withheld = withheld
+            log.info("probation", shards_left_to_others=sorted(withheld))
+            self._on_change()
+
+    async def _look(self) -> None:
+        while True:
+            self._woken.clear()
+            await self.look()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._interval_s):
+                    await self._woken.wait()
+
+    async def _listen(self) -> None:
+        async for event in self._control.events(self._events):
+            # The last other worker may have gone, or another one come.
+            if event in (EVENT.encode(), b"workers", b"reconnected"):
+                self._woken.set()
