@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable
 
 from common.heartbeat import Heartbeat
@@ -16,9 +17,10 @@ class Membership:
 
     Attributes:
         live: for each shard, whether a live worker serves it.
-        num_live: for each shard, how many live workers take its requests.
-        resting: workers that take no requests though they are live; a shard that has no others is
-            live all the same, since the last one takes them.
+        num_live: for each shard, how many live workers may have requests of it.
+        resting: workers that take no more requests though they are live; a shard that has no others
+            is live all the same, since the last one takes them.
+        idle: those of them that have none left.
         workers: the live workers' last heartbeats, by id.
         document_counts: collection uid → for each shard, the documents it last reported or None.
         refreshed_at: when the last look began that succeeded, an instant of the event loop's
@@ -47,6 +49,7 @@ class Membership:
         self.live = [False] * num_shards
         self.num_live = [0] * num_shards
         self.resting: frozenset[str] = frozenset()
+        self.idle: frozenset[str] = frozenset()
         self.workers: dict[str, Heartbeat] = {}
         self.document_counts: dict[str, list[int | None]] = {}
         self.refreshed_at = -math.inf
@@ -91,10 +94,11 @@ class Membership:
             }
         )
 
-    def rest(self, workers: frozenset[str]) -> None:
-        """From now on these take no requests, and all others do."""
-        if workers != self.resting:
-            self.resting = workers
+    def rest(self, workers: frozenset[str], idle: frozenset[str]) -> None:
+        """From now on `workers` take no requests, all others do, and `idle` have none left."""
+        self.resting = workers
+        if idle != self.idle:
+            self.idle = idle
             self._count()
 
     def wake(self) -> None:
@@ -144,4 +148,10 @@ class Membership:
         }
 
     def _count(self) -> None:
-        self.num_live = [len(self.workers_of(shard)) for shard in range(len(self.live))]
+        served = Counter(
+            shard
+            for worker, heartbeat in self.workers.items()
+            if worker not in self.idle
+            for shard in heartbeat.shards
+        )
+        self.num_live = [served[shard] for shard in range(len(self.live))]

@@ -119,6 +119,7 @@ class Gateway:
             transport=self._transport,
             next_id=self._ids.__next__,
             server_us=self._transport.clock.server_us,
+            rng=random.random,
             gateway_id=self.id,
         )
         self._searcher = Searcher(

@@ -34,6 +34,8 @@ from gateway.trial import Trial
 log = structlog.get_logger()
 
 LEASE_S: Final = 5.0  # a gateway that has not renewed its word for so long has no say
+# A worker hears late that it is on probation, and ends what it has pulled.
+SETTLED_S: Final = 5.0
 _LEASE_INTERVALS: Final = 3.0  # and at least so many comparisons
 _MAX_SWAPS: Final = 4  # of gateways that decide at once, one is through with each
 _MIN_TRIAL_S: Final = 0.1  # a worker is not to blame for a deadline that is too short for any
@@ -47,8 +49,8 @@ class Members(Protocol):
 
     workers: dict[str, Heartbeat]
 
-    def rest(self, workers: frozenset[str]) -> None:
-        """From now on these take no live requests."""
+    def rest(self, workers: frozenset[str], idle: frozenset[str]) -> None:
+        """From now on `workers` take no live requests; `idle`, some of them, have none left."""
 
 
 class SickReplicas:
@@ -63,6 +65,7 @@ class SickReplicas:
         transport: Transport,
         next_id: Callable[[], int],
         server_us: Callable[[float], int],
+        rng: Callable[[], float],
         gateway_id: str,
     ) -> None:
         """Judge `members`, and try them over `transport`.
@@ -75,6 +78,7 @@ class SickReplicas:
             transport: carries the trials.
             next_id: makes query ids that are unique in this gateway.
             server_us: from the event loop's time, in s, to the Redis server's clock, in µs.
+            rng: uniform over [0, 1), to choose shards.
             gateway_id: in whose name this speaks.
         """
         self._words: Mapping[str, Word] = {}
@@ -93,7 +97,7 @@ class SickReplicas:
         self._serving: dict[str, tuple[int, ...]] = {}
         self._replicas: dict[int, list[str]] = {}
         self._trials: dict[str, Trial] = {}
-        self._first = 0  # of a query's shards, the one to be tried first
+        self._rng = rng
         self._since_ms: dict[str, int] = {}
         self._synced_at = -math.inf
         self._written: frozenset[str] = frozenset()
@@ -203,7 +207,9 @@ class SickReplicas:
             del self._since_ms[worker]
         self._written = on
         self._words = words
-        self._members.rest(frozenset(words))
+        settled_ms = self._server_us(self._loop.time()) // 1000 - round(SETTLED_S * 1000)
+        idle = {worker for worker, word in words.items() if word.since_ms <= settled_ms}
+        self._members.rest(frozenset(words), frozenset(idle))
 
     def _record_loser(self, shard: int, part: Settled, now: float) -> None:
         """The one who had the first copy when the second won: with two replicas it is known.
@@ -216,11 +222,10 @@ class SickReplicas:
             self._policy.record(others[0], shard, part.took_s, True, now)
 
     def _try(self, gather: Gather, request: Request, now: float) -> None:
-        # In turn, or the first shard would get all of them. What has failed may be poisonous.
-        shards = sorted(shard for shard, part in gather.settled.items() if part.outcome is _OK)
-        self._first += 1
-        for at in range(len(shards)):
-            shard = shards[(at + self._first) % len(shards)]
+        # By lot, or the first shard would get all of them. What has failed may be poisonous.
+        shards = [shard for shard, part in gather.settled.items() if part.outcome is _OK]
+        first = int(self._rng() * len(shards))
+        for shard in shards[first:] + shards[:first]:
             worker = self._policy.take(shard, now)
             # One at a time: what waits behind another trial says nothing of the worker's speed.
             if worker is not None and worker in self._written and worker not in self._trials:

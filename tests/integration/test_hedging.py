@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from common.config_tail import HedgingSettings
+from common.config_tail import HedgingSettings, ProbationSettings
 from common.errors import InsufficientCoverageError
 from gateway.service import Gateway
 from tests.integration.cluster import Cluster, all_live, ask, load
@@ -50,7 +50,10 @@ async def learnt(cluster: Cluster) -> AsyncIterator[Gateway]:
     """A gateway that knows how long the shards need, and has every replica."""
     # More second copies than anybody would allow: each test needs some more than once.
     hedging = HedgingSettings(max_extra_load=1.0, burst=100)
-    settings = cluster.settings.model_copy(update={"hedging": hedging})
+    # The slow worker would be spared live requests, which are what these tests are about.
+    probation = ProbationSettings(max_ejection_percent=0)
+    update = {"hedging": hedging, "probation": probation}
+    settings = cluster.settings.model_copy(update=update)
     async with Gateway.connect(settings, num_shards=NUM_SHARDS) as gateway:
         await all_live(gateway)
         await until(lambda: gateway._membership.num_live == [2] * NUM_SHARDS, 30)
