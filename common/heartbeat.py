@@ -29,7 +29,7 @@ class Heartbeat:
         replicas: shard → id of the replica (of the store on disk) that this worker serves.
         log_backlog: shard → log entries that some replica of it has yet to apply.
         gaps: shards that it has and does not serve, since it has missed a part of their logs.
-        withheld: shards that it serves and whose requests it leaves to others: it is on probation.
+        leaves: shards that it serves and whose requests it leaves to others: it is on probation.
         ledger: how requests have ended (`shard_worker.ledger.End`) → `count` and `work_us`.
         behind: shards that it does not serve yet, since other replicas have applied more.
         statistics: collection uid → version of the term statistics that the worker ranks by.
@@ -50,7 +50,7 @@ class Heartbeat:
     replicas: dict[int, str] = field(default_factory=dict)
     log_backlog: dict[int, int] = field(default_factory=dict)
     gaps: list[int] = field(default_factory=list)
-    withheld: list[int] = field(default_factory=list)
+    leaves: list[int] = field(default_factory=list)
     ledger: dict[str, dict[str, int]] = field(default_factory=dict)
     behind: list[int] = field(default_factory=list)
     statistics: dict[str, str] = field(default_factory=dict)

@@ -143,7 +143,7 @@ def _worker_json(
         "behind": worker.behind,
         "on_probation": word is not None,
         "probation": None if word is None else msgspec.structs.asdict(word),
-        "withheld": worker.withheld,
+        "leaves": worker.leaves,
         "version": worker.version,
         "age_ms": now_ms - worker.beat_at_ms,
         "uptime_ms": worker.beat_at_ms - worker.started_at_ms,

@@ -53,10 +53,10 @@ def shards_to_leave(
 
 
 class ProbationWatch:
-    """Keeps `withheld` true until cancelled.
+    """Keeps `leaves` true until cancelled.
 
     Attributes:
-        withheld: shards whose requests are left to others now.
+        leaves: shards whose requests are left to others now.
     """
 
     def __init__(
@@ -80,9 +80,9 @@ class ProbationWatch:
             server_ms: the Redis server's clock.
             interval_s: how often to look, beside each announced change.
             expiry_s: a worker unheard of for so long is not live.
-            on_change: told each time that `withheld` is another.
+            on_change: told each time that `leaves` is another.
         """
-        self.withheld: frozenset[int] = frozenset()
+        self.leaves: frozenset[int] = frozenset()
         self._control = control
         self._events = keys.events
         self._board = ProbationBoard(control, keys)
@@ -110,13 +110,13 @@ class ProbationWatch:
                 self._heartbeats = await self._registry.heartbeats()
         except (RedisUnavailableError, ConfigurationError) as error:
             log.debug("probation_unknown", error=str(error))
-        withheld = shards_to_leave(
+        leaves = shards_to_leave(
             *(self._id, self._shards, self._words, self._heartbeats),
             *(self._server_ms(), self._expiry_ms),
         )
-        if withheld != self.withheld:
-            self.withheld = withheld
-            log.info("probation", shards_left_to_others=sorted(withheld))
+        if leaves != self.leaves:
+            self.leaves = leaves
+            log.info("probation", shards_left_to_others=sorted(leaves))
             self._on_change()
 
     async def _look(self) -> None:

@@ -285,7 +285,7 @@ class Worker:
     def _withhold(self) -> None:
         """Leave to other replicas what this one lacks a part of, or is too slow for."""
         unfit = self._applier.withheld
-        withheld = unfit | self._probation.withheld
+        withheld = unfit | self._probation.leaves
         if unfit >= set(self._shards):  # not on probation: that is what trials come by
             withheld |= {OWN_QUEUE}
         self._search_consumer.withhold(withheld)
@@ -315,6 +315,6 @@ class Worker:
             counters=self._counters.as_dict(),
             statistics=self._jobs.tables(),
             ledger=self._ledger.as_dict(),
-            withheld=sorted(self._probation.withheld),
+            leaves=sorted(self._probation.leaves),
             **self._applier.progress(),
         )

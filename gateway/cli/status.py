@@ -138,7 +138,7 @@ def _probation(workers: Iterable[Mapping[str, Any]]) -> Table:
             table.add_row(
                 folded(worker["id"]),
                 _time_of_day(word["since_ms"]),
-                ", ".join(str(shard) for shard in worker["withheld"]) or "none",
+                ", ".join(str(shard) for shard in worker["leaves"]) or "none",
                 folded(word["reason"]),
             )
     return table

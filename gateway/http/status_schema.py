@@ -137,7 +137,7 @@ class WorkerStatus(_Shape):
         description="Whether it is on probation: it leaves live requests to other replicas."
     )
     probation: ProbationStatus | None = Field(description="Why, and until when; null if it is not.")
-    withheld: list[int] = Field(
+    leaves: list[int] = Field(
         description="Shards whose live requests it leaves to others now; not those that have none."
     )
     version: str

@@ -10,7 +10,7 @@ import pytest
 from common.config import RedisSettings
 from common.endpoint import Endpoint
 from common.link import Link
-from shard_worker.consumer import Consumer
+from shard_worker.consumer import OWN_QUEUE, Consumer
 from shard_worker.pull_order import PullOrder
 from tests.servers import RedisServer
 from tests.waiting import until
@@ -80,6 +80,7 @@ async def pulling(
     slots: Slots,
     silence_s: float = 5.0,
     order: PullOrder | None = None,
+    own_queue: str | None = None,
 ) -> AsyncIterator[Pulling]:
     """A consumer of shards 4 and 7 for the block."""
     endpoint = Endpoint.of(RedisSettings(url=server.url))
@@ -95,6 +96,7 @@ async def pulling(
         handle=slots.handle,
         order=order,
         spent_share=lambda message, _: 2.0 if message.startswith(b"expired") else 0.5,
+        own_queue=own_queue,
     )
     task = asyncio.create_task(consumer.run())
     try:
@@ -176,6 +178,30 @@ async def test_what_is_withheld_waits_for_another_worker(
         at_work.consumer.withhold(frozenset())
         await until(lambda: len(slots.pulled) == 5)
     assert sorted(slots.pulled[3:]) == [(4, b"left"), (7, b"left too")]
+
+
+async def test_a_worker_that_leaves_all_shards_to_others_reads_its_own_queue(
+    redis_server: RedisServer, key_prefix: str
+) -> None:
+    """What is meant for it alone is pulled then too, unless that is withheld as well."""
+    slots = Slots(free=9)
+    own = f"{key_prefix}:own"
+    async with pulling(redis_server, key_prefix, slots, own_queue=own) as at_work:
+        at_work.consumer.withhold(frozenset({4, 7}))
+        await at_work.push(7, "ends the pop that had begun")
+        await until(lambda: len(slots.pulled) == 1)
+        await at_work.push(4, "left")
+        await at_work.link.call("RPUSH", own, "a trial", "another")
+        await until(lambda: len(slots.pulled) == 3)
+        assert slots.pulled[1:] == [(OWN_QUEUE, b"a trial"), (OWN_QUEUE, b"another")]
+        at_work.consumer.withhold(frozenset({4, 7, OWN_QUEUE}))
+        await at_work.link.call("RPUSH", own, "ends the pop that had begun")
+        await until(lambda: not at_work.consumer.is_pulling)
+        await at_work.link.call("RPUSH", own, "left too")
+        assert await at_work.waiting(4) == 1
+        at_work.consumer.withhold(frozenset())
+        await until(lambda: len(slots.pulled) == 6)
+    assert sorted(slots.pulled[4:]) == [(OWN_QUEUE, b"left too"), (4, b"left")]
 
 
 async def test_draining_ends_a_blocked_pop_at_once(

@@ -108,7 +108,7 @@ async def ask_until_left(gateway: Gateway, shards: list[int]) -> None:
 
     async def is_so() -> bool:
         await queries(gateway, 6)
-        return bool((await worker(gateway, SICK))["withheld"] == shards)
+        return bool((await worker(gateway, SICK))["leaves"] == shards)
 
     await until(is_so, 60)
 
@@ -159,7 +159,7 @@ async def test_the_last_live_replica_serves_however_slow(cluster: Cluster) -> No
         cluster.kill(1)
 
         async def is_last() -> bool:
-            return bool((await worker(gateway, SICK))["withheld"] == [])
+            return bool((await worker(gateway, SICK))["leaves"] == [])
 
         await until(is_last, 20)
         for result in await queries(gateway, 20):
@@ -173,10 +173,10 @@ async def test_a_gateway_that_dies_takes_its_word_with_it(cluster: Cluster) -> N
         mark_of(cluster).touch()
         await ask_until_left(gateway, [0, 1])
     async with gateway_to(cluster) as gateway:
-        assert (await worker(gateway, SICK))["withheld"] == [0, 1]
+        assert (await worker(gateway, SICK))["leaves"] == [0, 1]
 
         async def has_ended() -> bool:
-            return bool((await worker(gateway, SICK))["withheld"] == [])
+            return bool((await worker(gateway, SICK))["leaves"] == [])
 
         await until(has_ended, 20)
 

@@ -59,6 +59,14 @@ STATUS: dict[str, Any] = {
             "shards": [0, 2],
             "version": "0.1.0",
             "lanes": {},
+            "on_probation": True,
+            "probation": {
+                "gateway": "g1",
+                "reason": "shard 2: p90 is 61.0 ms, of the others 4.1 ms",
+                "since_ms": int(UNTIL.timestamp() * 1000) - 60_000,
+                "until_ms": int(UNTIL.timestamp() * 1000),
+            },
+            "leaves": [2],
         },
     ],
     "quarantine": [
@@ -140,6 +148,8 @@ def test_the_picture_has_what_an_operator_looks_for(command: CommandLine) -> Non
         "4711",
         "ab12",
         "evil [bold]query",
+        "on probation since leaves shards reason",
+        "w-b 12:33:56 2 shard 2: p90 is 61.0 ms, of the others 4.1 ms",
     ):
         assert expected in words, expected
     assert "\x1b" not in ended.out

@@ -141,6 +141,39 @@ def test_the_last_live_one_comes_back_at_once() -> None:
     assert probation.on_probation(now + 1) == frozenset()
 
 
+def test_it_says_why() -> None:
+    """The reason names the shard and both times, and is gone with the probation."""
+    probation = make({5: ["a", "b"]})
+    for number in range(100):
+        probation.record("a", 5, 0.01, True, number / 10)
+        probation.record("b", 5, 0.25, True, number / 10)
+    assert probation.on_probation(10.0) == {"b"}
+    reason = probation.reason("b")
+    assert all(part in reason for part in ("shard 5", "250.0 ms", "10.0 ms"))
+    assert probation.reason("a") == ""
+
+
+def test_one_that_cannot_be_tried_comes_back() -> None:
+    """With no request to copy for a whole window, it is no longer kept out from here."""
+    probation = make(PAIRS, window_s=30.0)
+    now = run(probation, PAIRS, lambda worker: 0.1 if worker == "b" else 0.01, 0.0, 10)
+    assert probation.on_probation(now + 29) == {"b"}
+    assert probation.on_probation(now + 31) == frozenset()
+
+
+def test_what_another_gateway_has_on_probation_is_left_to_it() -> None:
+    """It is not judged here meanwhile, and once it is back what it did before is forgotten."""
+    probation = make(PAIRS)
+    probation.set_elsewhere({"b"}, 0.0)
+    now = run(probation, PAIRS, lambda worker: 0.1 if worker == "b" else 0.01, 0.0, 10)
+    assert probation.on_probation(now) == frozenset()
+    assert probation.take(0, now) is None
+    probation.set_elsewhere(set(), now)
+    assert probation.on_probation(now + 1) == frozenset()
+    now = run(probation, PAIRS, lambda worker: 0.1 if worker == "b" else 0.01, now + 1, 10)
+    assert probation.on_probation(now) == {"b"}
+
+
 def test_many_shards_take_turns() -> None:
     """With more shards than are compared in one go, each is compared within about an interval."""
     live = {shard: [f"{shard}a", f"{shard}b"] for shard in range(3 * SHARDS_AT_ONCE)}
@@ -175,6 +208,7 @@ class _Invariants(RuleBasedStateMachine):
         }
         self.all = {shard: sorted(set(found)) for shard, found in self.all.items()}
         self.live = self.all
+        self.elsewhere: set[str] = set()
         self.probation = make(
             self.live,
             max_ejection_percent=percent,
@@ -203,6 +237,11 @@ class _Invariants(RuleBasedStateMachine):
         }
         self.probation.set_live(self.live, self.now)
 
+    @rule(others=st.sets(st.integers(0, 11), max_size=3))
+    def others_decide(self, others: set[int]) -> None:
+        self.elsewhere = {f"w{number}" for number in others}
+        self.probation.set_elsewhere(self.elsewhere, self.now)
+
     @rule(shard=st.integers(0, 3))
     def trial(self, shard: int) -> None:
         worker = self.probation.take(shard, self.now)
@@ -212,10 +251,11 @@ class _Invariants(RuleBasedStateMachine):
     def each_shard_keeps_one(self) -> None:
         out = self.probation.on_probation(self.now)
         everybody = {worker for workers in self.live.values() for worker in workers}
-        assert out <= everybody
-        assert 100 * len(out) <= self.percent * len(everybody)
+        assert out <= everybody - self.elsewhere
+        together = out | (self.elsewhere & everybody)
+        assert not out or 100 * len(together) <= self.percent * len(everybody)
         for workers in self.live.values():
-            assert not workers or set(workers) - out
+            assert not out.intersection(workers) or set(workers) - together
 
 
 _Invariants.TestCase.settings = hypothesis_settings(max_examples=60, deadline=None)

@@ -1,0 +1,76 @@
+"""The hash of workers on probation, on a real server: what several gateways do to it at once."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from common.config import RedisSettings
+from common.control import Control, connect
+from common.keys import Keys
+from common.probation_board import EVENT, ProbationBoard, Word
+from tests.servers import RedisServer
+
+pytestmark = pytest.mark.integration
+
+WORD = Word("g", "slow", 1, 2)
+
+
+@pytest.fixture
+async def control(redis_server: RedisServer) -> AsyncIterator[Control]:
+    """A connection to the server."""
+    control = await connect(RedisSettings(url=redis_server.url))
+    yield control
+    await control.close()
+
+
+async def test_a_swap_takes_place_only_over_what_was_read(
+    control: Control, key_prefix: str
+) -> None:
+    """Workers that came or went meanwhile make it fail, and nothing changes; renewals do not."""
+    board = ProbationBoard(control, Keys(key_prefix))
+    assert await board.swap([], [], {"a": WORD, "b w": WORD})
+    assert await board.words() == {"a": WORD, "b w": WORD}
+    assert not await board.swap([], [], {"c": WORD})
+    assert not await board.swap(["a"], ["a"], {})
+    assert not await board.swap(["a", "c"], ["a"], {})
+    assert await board.words() == {"a": WORD, "b w": WORD}
+    renewed = Word("g", "slow", 1, 9)
+    assert await board.swap(["b w", "a"], ["a"], {"b w": renewed, "c": WORD})
+    assert await board.words() == {"b w": renewed, "c": WORD}
+    assert await board.swap(["b w", "c"], ["b w", "c"], {})
+    assert await board.words() == {}
+
+
+async def test_of_gateways_that_decide_at_once_one_is_through(
+    control: Control, key_prefix: str
+) -> None:
+    """Each has read the same; one swap of ten takes place."""
+    board = ProbationBoard(control, Keys(key_prefix))
+    done = await asyncio.gather(*(board.swap([], [], {f"w{n}": WORD}) for n in range(10)))
+    assert sum(done) == len(await board.words()) == 1
+
+
+async def test_what_cannot_be_read_has_ended(control: Control, key_prefix: str) -> None:
+    """The word of another version, or of somebody else, keeps no worker out and can be removed."""
+    keys = Keys(key_prefix)
+    board = ProbationBoard(control, keys)
+    await control.execute("HSET", keys.probation, "w", b"\xc1")
+    words = await board.words()
+    assert words["w"].until_ms == 0
+    assert await board.swap(words, ["w"], {})
+    assert await board.words() == {}
+
+
+async def test_a_change_is_announced(control: Control, key_prefix: str) -> None:
+    """Whoever listens on the events channel hears of it."""
+    keys = Keys(key_prefix)
+    board = ProbationBoard(control, keys)
+    heard: list[bytes] = []
+    async for event in control.events(keys.events):
+        heard.append(event)
+        if event == b"reconnected":
+            await board.announce()
+        else:
+            break
+    assert heard == [b"reconnected", EVENT.encode()]
