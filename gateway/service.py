@@ -44,8 +44,8 @@ from gateway.quarantine import QuarantineDesk
 from gateway.redis_transport import RedisTransport
 from gateway.result import SearchQuery, SearchResult
 from gateway.search import Searcher
-from gateway.snapshots import Snapshots
 from gateway.sick_replicas import SickReplicas
+from gateway.snapshots import Snapshots
 from gateway.status import cluster_status
 
 log = structlog.get_logger()

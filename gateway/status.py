@@ -8,8 +8,8 @@ import msgspec
 
 from common.control import ServerInfo
 from common.heartbeat import Heartbeat
-from common.snapshot_board import SnapshotStanding
 from common.probation_board import Word
+from common.snapshot_board import SnapshotStanding
 from common.statistics_board import Standing, changes_of
 from gateway.breaker import BreakerSnapshot
 from gateway.breakers import Breakers

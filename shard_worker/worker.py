@@ -33,9 +33,9 @@ from shard_worker.in_flight import InFlight
 from shard_worker.jobs import Jobs
 from shard_worker.lanes.suspects import Suspects
 from shard_worker.ledger import Ledger
+from shard_worker.probation_watch import ProbationWatch
 from shard_worker.pull_order import PullOrder
 from shard_worker.quarantine_exchange import QuarantineExchange
-from shard_worker.probation_watch import ProbationWatch
 from shard_worker.ranking import enrich_hooks
 from shard_worker.recovery import lost_shards, restore_shards, revive_definitions
 from shard_worker.replier import Replier

@@ -187,21 +187,23 @@ async def test_a_worker_that_leaves_all_shards_to_others_reads_its_own_queue(
     slots = Slots(free=9)
     own = f"{key_prefix}:own"
     async with pulling(redis_server, key_prefix, slots, own_queue=own) as at_work:
+        await at_work.push(7, "taken")
+        await until(lambda: len(slots.pulled) == 1)
         at_work.consumer.withhold(frozenset({4, 7}))
         await at_work.push(7, "ends the pop that had begun")
-        await until(lambda: len(slots.pulled) == 1)
+        await until(lambda: len(slots.pulled) == 2)
         await at_work.push(4, "left")
         await at_work.link.call("RPUSH", own, "a trial", "another")
-        await until(lambda: len(slots.pulled) == 3)
-        assert slots.pulled[1:] == [(OWN_QUEUE, b"a trial"), (OWN_QUEUE, b"another")]
+        await until(lambda: len(slots.pulled) == 4)
+        assert slots.pulled[2:] == [(OWN_QUEUE, b"a trial"), (OWN_QUEUE, b"another")]
         at_work.consumer.withhold(frozenset({4, 7, OWN_QUEUE}))
         await at_work.link.call("RPUSH", own, "ends the pop that had begun")
         await until(lambda: not at_work.consumer.is_pulling)
         await at_work.link.call("RPUSH", own, "left too")
         assert await at_work.waiting(4) == 1
         at_work.consumer.withhold(frozenset())
-        await until(lambda: len(slots.pulled) == 6)
-    assert sorted(slots.pulled[4:]) == [(OWN_QUEUE, b"left too"), (4, b"left")]
+        await until(lambda: len(slots.pulled) == 7)
+    assert sorted(slots.pulled[5:]) == [(OWN_QUEUE, b"left too"), (4, b"left")]
 
 
 async def test_draining_ends_a_blocked_pop_at_once(
