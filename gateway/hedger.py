@@ -32,7 +32,7 @@ class Replicas(Protocol):
 
     @property
     def num_live(self) -> Sequence[int]:
-        """For each shard, how many live workers may have requests of it."""
+        """For each shard, how many live workers serve it."""
 
     def workers_of(self, shard: int) -> list[str]:
         """The live workers that take a shard's requests."""

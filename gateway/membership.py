@@ -17,10 +17,8 @@ class Membership:
 
     Attributes:
         live: for each shard, whether a live worker serves it.
-        num_live: for each shard, how many live workers may have requests of it.
-        resting: workers that take no more requests though they are live; a shard that has no others
-            is live all the same, since the last one takes them.
-        idle: those of them that have none left.
+        num_live: for each shard, how many live workers serve it.
+        resting: workers that take no more requests, though they are live, unless others do not.
         workers: the live workers' last heartbeats, by id.
         document_counts: collection uid → for each shard, the documents it last reported or None.
         refreshed_at: when the last look began that succeeded, an instant of the event loop's
@@ -49,7 +47,6 @@ class Membership:
         self.live = [False] * num_shards
         self.num_live = [0] * num_shards
         self.resting: frozenset[str] = frozenset()
-        self.idle: frozenset[str] = frozenset()
         self.workers: dict[str, Heartbeat] = {}
         self.document_counts: dict[str, list[int | None]] = {}
         self.refreshed_at = -math.inf
@@ -94,13 +91,6 @@ class Membership:
             }
         )
 
-    def rest(self, workers: frozenset[str], idle: frozenset[str]) -> None:
-        """From now on `workers` take no requests, all others do, and `idle` have none left."""
-        self.resting = workers
-        if idle != self.idle:
-            self.idle = idle
-            self._count()
-
     def wake(self) -> None:
         """Something has been announced: look at once."""
         self._changed.set()
@@ -139,19 +129,10 @@ class Membership:
             for worker, heartbeat in heartbeats.items()
             if now_ms - heartbeat.beat_at_ms < self._expiry_ms
         }
-        served = {shard for heartbeat in self.workers.values() for shard in heartbeat.shards}
-        self.live = [shard in served for shard in range(len(self.live))]
-        self._count()
+        served = Counter(shard for beat in self.workers.values() for shard in beat.shards)
+        self.num_live = [served[shard] for shard in range(len(self.live))]
+        self.live = [num > 0 for num in self.num_live]
         self.document_counts = {
             uid: [by_shard.get(shard) for shard in range(len(self.live))]
             for uid, by_shard in counts.items()
         }
-
-    def _count(self) -> None:
-        served = Counter(
-            shard
-            for worker, heartbeat in self.workers.items()
-            if worker not in self.idle
-            for shard in heartbeat.shards
-        )
-        self.num_live = [served[shard] for shard in range(len(self.live))]

@@ -34,8 +34,6 @@ from gateway.trial import Trial
 log = structlog.get_logger()
 
 LEASE_S: Final = 5.0  # a gateway that has not renewed its word for so long has no say
-# A worker hears late that it is on probation, and ends what it has pulled.
-SETTLED_S: Final = 5.0
 _LEASE_INTERVALS: Final = 3.0  # and at least so many comparisons
 _MAX_SWAPS: Final = 4  # of gateways that decide at once, one is through with each
 _MIN_TRIAL_S: Final = 0.1  # a worker is not to blame for a deadline that is too short for any
@@ -48,9 +46,7 @@ class Members(Protocol):
     """Who lives, and who shall take no live requests."""
 
     workers: dict[str, Heartbeat]
-
-    def rest(self, workers: frozenset[str], idle: frozenset[str]) -> None:
-        """From now on `workers` take no live requests; `idle`, some of them, have none left."""
+    resting: frozenset[str]
 
 
 class SickReplicas:
@@ -207,9 +203,7 @@ class SickReplicas:
             del self._since_ms[worker]
         self._written = on
         self._words = words
-        settled_ms = self._server_us(self._loop.time()) // 1000 - round(SETTLED_S * 1000)
-        idle = {worker for worker, word in words.items() if word.since_ms <= settled_ms}
-        self._members.rest(frozenset(words), frozenset(idle))
+        self._members.resting = frozenset(words)
 
     def _record_loser(self, shard: int, part: Settled, now: float) -> None:
         """The one who had the first copy when the second won: with two replicas it is known.

@@ -127,10 +127,12 @@ class Consumer:
             await self._link.close()
 
     def withhold(self, shards: frozenset[int]) -> None:
-        """Pull nothing for these shards, and for all others again.
+        """Pull nothing for these shards, and for all others again; a pop under way ends.
 
         `OWN_QUEUE` among them stands for the worker's own queue.
         """
+        if shards != self._withheld and self.is_pulling and self._client_id is not None:
+            self._control.send(pack("CLIENT", "UNBLOCK", self._client_id))
         self._withheld = shards
         if shards >= set(self._shards.values()):
             self._has_queues.clear()

@@ -3,11 +3,16 @@
 Gateways bound what they put on probation, but each sees the cluster a moment late. So the worker
 looks for itself, at the heartbeats of the others: it leaves a shard's requests alone only while
 another live worker that is not on probation takes them. The last one serves on, however slow it is.
+
+Until the heartbeat of another has expired nobody knows that it died. So what is left to others is
+looked after: when the same request heads a queue for `WAITS_S`, there is nobody free to take it,
+and this worker helps for a while.
 """
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from typing import Final
 
 import structlog
 
@@ -18,8 +23,12 @@ from common.keys import Keys
 from common.probation_board import EVENT, ProbationBoard, Word
 from common.registry import Registry
 from common.tasks import run_together
+from common.telemetry import Throttle
 
 log = structlog.get_logger()
+
+WAITS_S: Final = 0.05
+HELPS_S: Final = 1.0
 
 
 def shards_to_leave(
@@ -85,6 +94,15 @@ class ProbationWatch:
         self.leaves: frozenset[int] = frozenset()
         self._control = control
         self._events = keys.events
+        self._queues = {
+            queue: shard
+            for shard in shards
+            for queue in (keys.search_queue(shard), keys.fetch_queue(shard))
+        }
+        self._loop = asyncio.get_running_loop()
+        self._helps_until: dict[int, float] = {}
+        self._is_leaving = asyncio.Event()
+        self._throttle = Throttle(60.0)
         self._board = ProbationBoard(control, keys)
         self._registry = Registry(control, keys)
         self._id = worker_id
@@ -99,7 +117,7 @@ class ProbationWatch:
 
     async def run(self) -> None:
         """Watch until cancelled."""
-        await run_together(self._look(), self._listen())
+        await run_together(self._look(), self._listen(), self._look_after())
 
     async def look(self) -> None:
         """Look once; what was read last stands, until it ends, while Redis is away."""
@@ -110,13 +128,21 @@ class ProbationWatch:
                 self._heartbeats = await self._registry.heartbeats()
         except (RedisUnavailableError, ConfigurationError) as error:
             log.debug("probation_unknown", error=str(error))
+        self._decide()
+
+    def _decide(self) -> None:
+        now = self._loop.time()
         leaves = shards_to_leave(
             *(self._id, self._shards, self._words, self._heartbeats),
             *(self._server_ms(), self._expiry_ms),
         )
+        leaves -= {shard for shard, until in self._helps_until.items() if until > now}
         if leaves != self.leaves:
             self.leaves = leaves
-            log.info("probation", shards_left_to_others=sorted(leaves))
+            if leaves:
+                self._is_leaving.set()
+            else:
+                self._is_leaving.clear()
             self._on_change()
 
     async def _look(self) -> None:
@@ -126,6 +152,33 @@ class ProbationWatch:
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._interval_s):
                     await self._woken.wait()
+
+    async def _look_after(self) -> None:
+        before: dict[str, bytes | None] = {}
+        while True:
+            await self._is_leaving.wait()
+            heads = await self._heads()
+            waits = {
+                self._queues[queue]
+                for queue, head in heads.items()
+                if head is not None and head == before.get(queue)
+            }
+            before = heads
+            if waits:
+                if self._throttle.allows("helps", self._loop.time()):
+                    log.warning("probation_helps", worker=self._id, shards=sorted(waits))
+                self._helps_until |= dict.fromkeys(waits, self._loop.time() + HELPS_S)
+                self._decide()
+            await asyncio.sleep(WAITS_S)
+
+    async def _heads(self) -> dict[str, bytes | None]:
+        """The requests that come next in each queue that is left to others."""
+        queues = [queue for queue, shard in self._queues.items() if shard in self.leaves]
+        try:
+            heads = await self._control.pipeline([("LINDEX", queue, 0) for queue in queues])
+        except (RedisUnavailableError, ConfigurationError):
+            return {}
+        return dict(zip(queues, heads, strict=True))
 
     async def _listen(self) -> None:
         async for event in self._control.events(self._events):

@@ -68,6 +68,11 @@ class Pulling:
         """Queue requests."""
         await self.link.call("RPUSH", self.queue(shard), *messages)
 
+    async def is_blocked(self) -> bool:
+        """Whether the server has a pop that waits: the consumer's, which has the server alone."""
+        clients: bytes = await self.link.call("INFO", "clients")
+        return b"blocked_clients:1\r" in clients
+
     async def waiting(self, shard: int) -> int:
         """How many requests wait in Redis."""
         return int(await self.link.call("LLEN", self.queue(shard)))
@@ -169,15 +174,14 @@ async def test_what_is_withheld_waits_for_another_worker(
         await at_work.push(7, "taken")
         await until(lambda: len(slots.pulled) == 2)
         assert slots.pulled[1] == (7, b"taken")
-        at_work.consumer.withhold(frozenset({4, 7}))
-        await at_work.push(7, "ends the pop that had begun")
-        await until(lambda: len(slots.pulled) == 3)
-        await until(lambda: not at_work.consumer.is_pulling)
+        await until(at_work.is_blocked)
+        at_work.consumer.withhold(frozenset({4, 7}))  # ends the pop that waits
+        await until(lambda: not at_work.consumer.is_pulling, timeout_s=0.5)
         await at_work.push(7, "left too")
         assert (await at_work.waiting(4), await at_work.waiting(7)) == (1, 1)
         at_work.consumer.withhold(frozenset())
-        await until(lambda: len(slots.pulled) == 5)
-    assert sorted(slots.pulled[3:]) == [(4, b"left"), (7, b"left too")]
+        await until(lambda: len(slots.pulled) == 4)
+    assert sorted(slots.pulled[2:]) == [(4, b"left"), (7, b"left too")]
 
 
 async def test_a_worker_that_leaves_all_shards_to_others_reads_its_own_queue(
@@ -189,21 +193,20 @@ async def test_a_worker_that_leaves_all_shards_to_others_reads_its_own_queue(
     async with pulling(redis_server, key_prefix, slots, own_queue=own) as at_work:
         await at_work.push(7, "taken")
         await until(lambda: len(slots.pulled) == 1)
+        await until(at_work.is_blocked)
         at_work.consumer.withhold(frozenset({4, 7}))
-        await at_work.push(7, "ends the pop that had begun")
-        await until(lambda: len(slots.pulled) == 2)
         await at_work.push(4, "left")
         await at_work.link.call("RPUSH", own, "a trial", "another")
-        await until(lambda: len(slots.pulled) == 4)
-        assert slots.pulled[2:] == [(OWN_QUEUE, b"a trial"), (OWN_QUEUE, b"another")]
+        await until(lambda: len(slots.pulled) == 3)
+        assert slots.pulled[1:] == [(OWN_QUEUE, b"a trial"), (OWN_QUEUE, b"another")]
+        await until(at_work.is_blocked)
         at_work.consumer.withhold(frozenset({4, 7, OWN_QUEUE}))
-        await at_work.link.call("RPUSH", own, "ends the pop that had begun")
-        await until(lambda: not at_work.consumer.is_pulling)
+        await until(lambda: not at_work.consumer.is_pulling, timeout_s=0.5)
         await at_work.link.call("RPUSH", own, "left too")
         assert await at_work.waiting(4) == 1
         at_work.consumer.withhold(frozenset())
-        await until(lambda: len(slots.pulled) == 7)
-    assert sorted(slots.pulled[5:]) == [(OWN_QUEUE, b"left too"), (4, b"left")]
+        await until(lambda: len(slots.pulled) == 5)
+    assert sorted(slots.pulled[3:]) == [(OWN_QUEUE, b"left too"), (4, b"left")]
 
 
 async def test_draining_ends_a_blocked_pop_at_once(

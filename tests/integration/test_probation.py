@@ -126,7 +126,6 @@ async def test_a_slow_replica_goes_is_tried_and_comes_back(cluster: Cluster) -> 
         assert "ms" in told["probation"]["reason"]
         assert not (await worker(gateway, "w1"))["on_probation"]
 
-        await asyncio.sleep(1.1)  # a pop that had begun blocks so long at most
         before = await served(gateway, SICK)
         results = await queries(gateway, 150)
         assert {part.worker for result in results for part in result.detail} == {"w1"}
@@ -164,6 +163,24 @@ async def test_the_last_live_replica_serves_however_slow(cluster: Cluster) -> No
         await until(is_last, 20)
         for result in await queries(gateway, 20):
             assert {part.worker for part in result.detail} == {SICK}
+
+
+async def test_what_nobody_takes_is_taken_by_the_slow_one(cluster: Cluster) -> None:
+    """It does not wait until the heartbeat of the other, which is dead, has expired."""
+    cluster.stop()
+    cluster.environment["HEDGEROW_WORKER__HEARTBEAT_EXPIRY_S"] = "60"
+    cluster.environment["HEDGEROW_TEST_SLOW_WHILE"] = str(mark_of(cluster))
+    cluster.start(0)
+    del cluster.environment["HEDGEROW_TEST_SLOW_WHILE"]
+    cluster.start(1)
+    async with gateway_to(cluster) as gateway:
+        await load(gateway, "things", DOCUMENTS)
+        mark_of(cluster).touch()
+        await ask_until_left(gateway, [0, 1])
+        cluster.kill(1)
+        for result in await queries(gateway, 20):
+            assert {part.worker for part in result.detail} == {SICK}
+            assert result.took_ms < 1000
 
 
 async def test_a_gateway_that_dies_takes_its_word_with_it(cluster: Cluster) -> None:

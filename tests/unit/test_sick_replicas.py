@@ -81,11 +81,6 @@ class Members:
 
     workers: dict[str, Heartbeat]
     resting: frozenset[str] = frozenset()
-    idle: frozenset[str] = frozenset()
-
-    def rest(self, workers: frozenset[str], idle: frozenset[str]) -> None:
-        """Note it."""
-        self.resting, self.idle = workers, idle
 
 
 @dataclass
@@ -186,20 +181,6 @@ def test_a_slow_worker_rests_is_tried_and_comes_back() -> None:
         assert scene.members.resting == frozenset()
         assert scene.board.stored == {}
         assert scene.board.num_announced == 2
-
-    run_virtually(scenario())
-
-
-def test_what_a_worker_had_pulled_can_still_be_hedged() -> None:
-    """It counts as one that may have requests until it has had time to end them."""
-
-    async def scenario() -> None:
-        scene = Scene("g", Board(), Members(workers(2)), slow={"w1"})
-        while not scene.members.resting:
-            await run(0.5, scene)
-        assert scene.members.idle == frozenset()
-        await run(10, scene)
-        assert scene.members.idle == scene.members.resting == {"w1"}
 
     run_virtually(scenario())
 
