@@ -195,6 +195,7 @@ async def test_a_worker_that_leaves_all_shards_to_others_reads_its_own_queue(
         await until(lambda: len(slots.pulled) == 1)
         await until(at_work.is_blocked)
         at_work.consumer.withhold(frozenset({4, 7}))
+        await until(at_work.is_blocked)  # the pull under way, whose end that brings, is over
         await at_work.push(4, "left")
         await at_work.link.call("RPUSH", own, "a trial", "another")
         await until(lambda: len(slots.pulled) == 3)
