@@ -224,6 +224,42 @@ async def test_searches_and_fetches_go_to_their_own_queues(
             assert fetches == 1
 
 
+async def test_what_is_for_one_worker_goes_to_its_own_queue(
+    redis_server: RedisServer, key_prefix: str
+) -> None:
+    """It lies where no other worker looks, not for ever, and its reply comes to who sent it."""
+    async with scattering(redis_server, key_prefix) as scattered:
+        sink, transport = Sink(), scattered.transport
+        message = pack_request(Request(Kind.SEARCH, 9, 2**42, 0, transport.reply_to, b""))
+        transport.send_to(Kind.SEARCH, "w1", 9, message, sink)
+        queue = scattered.keys.worker_search_queue("w1")
+
+        async def is_there() -> bool:
+            return bool(await scattered.link.call("LRANGE", queue, 0, -1) == [message])
+
+        await until(is_there)
+        assert int(await scattered.link.call("TTL", queue)) > 0
+        reply = Reply(9, 3, Status.OK, Lane.PROCESS, 0, 0, 0, b"")
+        await scattered.publish(pack_replies("w1", [reply]))
+        await until(lambda: sink.replies == [(3, "w1")])
+        transport.release(9)
+        assert transport.num_in_flight == 0
+
+
+async def test_what_redis_does_not_take_for_one_worker_is_told(
+    redis_server: RedisServer, key_prefix: str
+) -> None:
+    """A refused push, and a connection that is away, both end at the sink."""
+    async with scattering(redis_server, key_prefix) as scattered:
+        refused, lost = Sink(), Sink()
+        await scattered.link.call("SET", scattered.keys.worker_search_queue("w1"), "no list")
+        scattered.transport.send_to(Kind.SEARCH, "w1", 1, b"message", refused)
+        await until(lambda: len(refused.lost) == 1)
+        await scattered.transport.close()
+        scattered.transport.send_to(Kind.SEARCH, "w2", 2, b"message", lost)
+        assert len(lost.lost) == 1
+
+
 async def test_each_push_renews_the_queues_expiry(
     redis_server: RedisServer, key_prefix: str
 ) -> None:

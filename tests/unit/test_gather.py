@@ -1,6 +1,7 @@
 """The gather core, in virtual time, against scripted shards."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from common.config_tail import AdmissionSettings, CoverageSettings, HedgingSetti
 from common.errors import InsufficientCoverageError
 from common.outcome import Outcome
 from common.server_clock import ServerClock
-from common.wire import Kind, unpack_search_body
+from common.wire import Kind, Request, unpack_search_body
 from gateway.admission import Admission
 from gateway.breakers import Breakers
 from gateway.gather import Gather
@@ -50,6 +51,7 @@ def searcher_over(
     num_live: int = 1,
     hedging: HedgingSettings | None = None,
     coverage: CoverageSettings | None = None,
+    learn: Callable[[Gather, Request, float], None] = lambda *_: None,
 ) -> Searcher:
     """A real searcher over scripted shards, which hears of late replies."""
     coverage = coverage or CoverageSettings()
@@ -68,6 +70,7 @@ def searcher_over(
         hedging=hedging or HedgingSettings(),
         coverage=coverage,
         curves=curves,
+        learn=learn,
     )
 
 

@@ -25,8 +25,10 @@ from common.wire import (
     unpack_search_body,
 )
 from gateway.gather import Gather
+from gateway.result import SearchQuery
 from gateway.sick_replicas import SickReplicas
 from tests.unit.scripted import Script, ScriptedTransport
+from tests.unit.test_gather import COLLECTION, searcher_over
 from tests.unit.test_membership import beat
 from tests.unit.virtual_time import run_virtually
 
@@ -363,3 +365,20 @@ def test_a_query_that_is_at_fault_is_no_mark_against_a_worker() -> None:
 
     assert not run_virtually(rests("ranking"))
     assert run_virtually(rests("crashed"))
+
+
+def test_only_a_sample_of_many_queries_is_learnt_from() -> None:
+    """Of 2,000 queries within a second a few hundred are told of; of few, every one."""
+
+    async def num_told(num_queries: int) -> int:
+        told: list[float] = []
+        transport = ScriptedTransport({0: Script()})
+        searcher = searcher_over(transport, [10], learn=lambda _, __, now: told.append(now))
+        query = SearchQuery("things", "x", fields=False)
+        for _ in range(num_queries // 100):
+            await asyncio.gather(*(searcher.search(query, COLLECTION) for _ in range(100)))
+            await asyncio.sleep(0.03)
+        return len(told)
+
+    assert run_virtually(num_told(100)) == 100
+    assert run_virtually(num_told(2000)) < 1000
