@@ -228,13 +228,15 @@ class SickReplicas:
     def _send_trial(self, worker: str, shard: int, request: Request, now: float) -> None:
         query_id = self._next_id()
         now_us = self._server_us(now)
-        given_us = max(request.expires_at_ms * 1000 - request.sent_at_us, round(_MIN_TRIAL_S * 1e6))
+        until_ms = request.expires_at_ms - request.late_ms
+        given_us = max(until_ms * 1000 - request.sent_at_us, round(_MIN_TRIAL_S * 1e6))
         copy = replace(
             request,
             query_id=query_id,
             expires_at_ms=(now_us + given_us) // 1000,
             sent_at_us=now_us,
             hedge=Hedge(shard, []),
+            late_ms=0,
         )
 
         def on_end(took_s: float, is_ok: bool | None) -> None:

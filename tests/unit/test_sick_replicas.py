@@ -35,7 +35,7 @@ from tests.unit.virtual_time import run_virtually
 BODY = pack_body(SearchBody(1, 1, True, ["a"], [1.0]))
 EVIL = pack_body(Failure("crashed", "the process died"))
 USUAL_S, SLOW_S, ASKED_EVERY_S = 0.01, 0.1, 0.02
-GIVEN_MS = 200
+GIVEN_MS, LATE_MS = 200, 70
 
 
 class Board(ProbationBoard):
@@ -133,7 +133,9 @@ class Scene:
             gather.on_reply(self._reply(query_id, shard, worker, shard in failed), worker)
         now_us = int(loop.time() * 1e6)
         request = Request(
-            Kind.SEARCH, query_id, now_us // 1000, now_us - GIVEN_MS * 1000, "here", b"payload"
+            *(Kind.SEARCH, query_id, now_us // 1000 + LATE_MS, now_us - GIVEN_MS * 1000),
+            *("here", b"payload"),
+            late_ms=LATE_MS,
         )
         self.sick_replicas.learn(gather, request, loop.time())
         return query_id
@@ -200,6 +202,7 @@ def test_trials_are_requests_of_their_own() -> None:
         assert min(ids) >= 10_000  # none is a query's
         for _, at, request in trials:
             assert request.payload == b"payload"
+            assert request.late_ms == 0
             assert request.expires_at_ms == pytest.approx(at * 1000 + GIVEN_MS, abs=1)
         shards = [request.hedge.shard for _, _, request in trials if request.hedge]
         assert shards.count(0) == pytest.approx(len(trials) / 2, abs=len(trials) / 5)
