@@ -137,7 +137,7 @@ def _probation(workers: Iterable[Mapping[str, Any]]) -> Table:
             word = worker["probation"]
             table.add_row(
                 folded(worker["id"]),
-                _time_of_day(word["since_ms"]),
+                _time(word["since_ms"], "%H:%M:%S"),
                 ", ".join(str(shard) for shard in worker["leaves"]) or "none",
                 folded(word["reason"]),
             )
