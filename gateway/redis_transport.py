@@ -193,7 +193,7 @@ class RedisTransport:
     def send_to(
         self, kind: Kind, worker: str, query_id: int, message: bytes, sink: ReplySink
     ) -> None:
-        """Send a request to one worker alone; see `Transport.send_to`."""
+        """Send a request to one worker alone; see `sick_replicas.Line.send_to`."""
         if not self.is_connected:
             sink.on_lost("there is no connection to Redis")
             return

@@ -28,7 +28,7 @@ from gateway.breakers import QUERY_FAULT_CODES
 from gateway.freshness import keep_fresh
 from gateway.gather import Gather, Settled
 from gateway.probation import SHARDS_AT_ONCE, Probation
-from gateway.transport import Transport
+from gateway.transport import ReplySink
 from gateway.trial import Trial
 
 log = structlog.get_logger()
@@ -40,6 +40,26 @@ _MIN_TRIAL_S: Final = 0.1  # a worker is not to blame for a deadline that is too
 
 _OK: Final = Outcome.OK
 _FAILED: Final = Outcome.FAILED
+
+
+class Line(Protocol):
+    """What trials need of the network."""
+
+    def send_to(
+        self, kind: Kind, worker: str, query_id: int, message: bytes, sink: ReplySink
+    ) -> None:
+        """Send a request to one worker alone, by the queue that no other reads.
+
+        Args:
+            kind: what is asked for.
+            worker: whom.
+            query_id: unique in this gateway; replies that bear it go to `sink`.
+            message: the packed `Request`, whose `hedge` says which shard is meant.
+            sink: told of the reply, until `release`.
+        """
+
+    def release(self, query_id: int) -> None:
+        """Nobody waits for this query any more."""
 
 
 class Members(Protocol):
@@ -58,7 +78,7 @@ class SickReplicas:
         board: ProbationBoard,
         members: Members,
         num_shards: int,
-        transport: Transport,
+        transport: Line,
         next_id: Callable[[], int],
         server_us: Callable[[float], int],
         rng: Callable[[], float],

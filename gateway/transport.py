@@ -55,19 +55,6 @@ class Transport(Protocol):
     def hedge(self, kind: Kind, shard: int, message: bytes) -> None:
         """Send a second copy, ahead of all that waits in the shard's queue."""
 
-    def send_to(
-        self, kind: Kind, worker: str, query_id: int, message: bytes, sink: ReplySink
-    ) -> None:
-        """Send a request to one worker alone, by the queue that no other reads.
-
-        Args:
-            kind: what is asked for.
-            worker: whom.
-            query_id: unique in this gateway; replies that bear it go to `sink`.
-            message: the packed `Request`, whose `hedge` says which shard is meant.
-            sink: told of the reply, until `release`.
-        """
-
     def withdraw(
         self, kind: Kind, shard: int, message: bytes, on_answer: Callable[[bool], None]
     ) -> None:
