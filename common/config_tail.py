@@ -73,7 +73,7 @@ class ProbationSettings(Group):
         30.0, description="Time over which what a replica did is remembered, in s."
     )
     minimum_number_of_calls: PositiveInt = Field(
-        20, description="A replica is not judged before so many of its calls are in the window."
+        50, description="A replica is not judged before so many of its calls are in the window."
     )
     latency_percentile: Annotated[float, Field(gt=0, lt=100)] = Field(
         90.0, description="The percentile of their times by which replicas are compared."
