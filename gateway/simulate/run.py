@@ -108,7 +108,7 @@ class _Asker:
             coverage=run.coverage,
             # Work that runs on after its deadline, to learn from, is no part of a scenario.
             curves=CoverageCurves(run.coverage.model_copy(update={"max_late_load": 0.0}), tuple),
-            rng=rng("sampler").random,
+            rng=rng("searcher").random,
         )
         self._arrivals = rng("arrivals")
         self._leaving = rng("query/hang_up")
@@ -191,14 +191,8 @@ def observe(run: Run, seed: int) -> Observed:
     async def ask_all() -> Observed:
         return await _Asker(run, seed, loop).ask_all()
 
-    # The searcher draws which queries it learns from by the module's own generator.
-    state = random.getstate()
-    random.seed(f"{seed}/searcher")
-    try:
-        with asyncio.Runner(loop_factory=lambda: loop) as runner:
-            return runner.run(ask_all())
-    finally:
-        random.setstate(state)
+    with asyncio.Runner(loop_factory=lambda: loop) as runner:
+        return runner.run(ask_all())
 
 
 def make_shards(

@@ -16,6 +16,7 @@ Took = Callable[[str], float]
 
 def make(live: dict[int, list[str]], **settings: float) -> Probation:
     """A probation that knows who is live."""
+    settings = {"minimum_number_of_calls": 20, **settings}
     probation = Probation(ProbationSettings.model_validate(settings))
     probation.set_live(live, 0.0)
     return probation
