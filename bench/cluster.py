@@ -24,7 +24,7 @@ from common.config import (
     Settings,
     WorkerSettings,
 )
-from common.config_tail import AdmissionSettings, HedgingSettings
+from common.config_tail import AdmissionSettings, HedgingSettings, ProbationSettings
 from common.outcome import Outcome
 from gateway.result import SearchQuery
 from gateway.service import Gateway
@@ -179,6 +179,7 @@ async def connect(
     cluster: Cluster,
     admission: AdmissionSettings | None = None,
     hedging: HedgingSettings | None = None,
+    probation: ProbationSettings | None = None,
 ) -> AsyncIterator[Gateway]:
     """A gateway in this process, once every shard is live and holds a few documents.
 
@@ -187,11 +188,13 @@ async def connect(
         admission: its settings of admission control; by default none, since a measurement of
             what a query costs must not refuse any.
         hedging: its settings of hedging; by default as they are.
+        probation: its settings of probation; by default as they are.
     """
     settings = cluster.settings.model_copy(
         update={
             "admission": admission or AdmissionSettings(enabled=False),
             "hedging": hedging or HedgingSettings(),
+            "probation": probation or ProbationSettings(),
         }
     )
     async with Gateway.connect(settings, cluster.num_shards) as gateway:
