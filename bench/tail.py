@@ -64,7 +64,8 @@ async def _stalled(gateways: dict[str, Gateway], num_rounds: int, seconds: float
         load=(
             f"Eight shards on two workers each. One of the four workers stalls for "
             f"{_STALL_S * 1000:g} ms in {STALL_SHARE:.0%} of its requests, drawn at random. "
-            f"Probation is off. Poisson arrivals, {_RATE:g}/s, process lane, ids and scores without fields. "
+            f"Probation is off. Poisson arrivals, {_RATE:g}/s, process lane, ids and scores "
+            "without fields. "
             "Time counts from when a query was due; quantiles over all rounds."
         ),
         columns=("", "p50, ms", "p95, ms", "p99, ms", "p99.9, ms", "extra requests"),
