@@ -85,14 +85,6 @@ def documents(first: int, last: int) -> list[dict[str, Any]]:
     return [{"id": f"d{n}", "text": f"common word{n}"} for n in range(first, last)]
 
 
-async def found(gateway: Gateway, query: str = "common") -> set[str]:
-    """The ids of all that match, with full coverage."""
-    result = await ask(gateway, "books", query, k=1000, deadline_ms=5000.0)
-    assert result.coverage.fraction == 1.0, result.coverage
-    assert all(hit.fields for hit in result.hits)
-    return {hit.id for hit in result.hits}
-
-
 def ids(first: int, last: int) -> set[str]:
     """The ids of `documents`."""
     return {one["id"] for one in documents(first, last)}
