@@ -20,7 +20,7 @@ from msgspec.structs import replace
 from common.outcome import Outcome
 from common.wire import Hedge, Kind, Request, pack_request
 from gateway.gather import NO_TIME, Gather, Settled
-from gateway.hedging import HedgeCounts, HedgeEnd, HedgePolicy, HedgeSchedule
+from gateway.hedging import MIN_REPLICAS, HedgeCounts, HedgeEnd, HedgePolicy, HedgeSchedule
 from gateway.transport import Transport
 
 # Looks that are due within so long are taken together: a timer costs more than a look.
@@ -82,6 +82,8 @@ class Hedger:
 
     def watch(self, query: Watched) -> None:
         """A query's first copies have just been sent."""
+        if max(self._replicas.num_live) < MIN_REPLICAS:
+            return  # nobody could take a second copy
         policy = self.policy
         policy.budget.add(len(query.shards))
         at = policy.first_look(query.started, query.deadline)
