@@ -140,8 +140,8 @@ class Timeline:
         """Say what bars cannot: why a shard is not ok, or its times in numbers."""
         if detail.outcome is not Outcome.OK:
             where = f" ({detail.worker})" if detail.worker else ""
-            return plain(f"{detail.reason or detail.outcome.value}{where}")
-        return None
+            return plain(f"{detail.reason or detail.outcome.value}{where}{_hedge(detail)}")
+        return plain(_hedge(detail).lstrip("; ")) if detail.hedged_us else None
 
     def _legend(self, *, is_ascii: bool) -> Text:
         legend = Text(no_wrap=True, overflow="crop")
@@ -153,6 +153,13 @@ class Timeline:
         else:
             legend.append("the bar ends at the deadline", style="dim")
         return legend
+
+
+def _hedge(detail: ShardDetail) -> str:
+    if not detail.hedged_us:
+        return ""
+    end = ", which answered" if detail.is_hedge else ""
+    return f"; a second copy left after {detail.hedged_us / 1000:.1f} ms{end}"
 
 
 def _drawn_us(detail: ShardDetail) -> int:

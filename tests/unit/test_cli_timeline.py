@@ -2,6 +2,7 @@
 
 import io
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
@@ -133,3 +134,19 @@ def test_an_ascii_terminal_gets_ascii() -> None:
     text = draw([detail], encoding="ascii")
     assert text.isascii()
     assert QUEUE.ascii_sign * 10 in text
+
+
+@pytest.mark.parametrize(
+    ("is_hedge", "outcome", "told"),
+    [
+        (True, Outcome.OK, "a second copy left after 5.5 ms, which answered"),
+        (False, Outcome.OK, "a second copy left after 5.5 ms"),
+        (False, Outcome.TIMED_OUT, "no reply; a second copy left after 5.5 ms"),
+    ],
+)
+def test_a_second_copy_is_told(is_hedge: bool, outcome: Outcome, told: str) -> None:
+    """When it left and whether it was the one that answered, below the shard's bar."""
+    reason = "" if outcome is Outcome.OK else "no reply"
+    detail = ShardDetail(3, outcome, reason, took_us=9000, hedged_us=5500, is_hedge=is_hedge)
+    lines = [line.strip() for line in draw([detail]).splitlines()]
+    assert told in lines
