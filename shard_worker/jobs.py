@@ -27,7 +27,7 @@ import math
 import random
 import time
 from collections.abc import Coroutine, Iterable
-from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import msgpack
@@ -38,13 +38,14 @@ from arq.worker import Function, Worker, func
 
 from common.config import Settings
 from common.control import Control, close_pool, connection_pool, pause_s, translated
-from common.errors import HedgerowError, RedisUnavailableError, WorkError
+from common.errors import RedisUnavailableError, WorkError
 from common.keys import Keys
 from common.registry import Registry
 from common.statistics_board import StatisticsBoard, changes_of, label_of, replica_of
 from common.tasks import run_together
 from shard_worker.applier import Applier
 from shard_worker.indexer import pack_work
+from shard_worker.keep_looking import keep_looking
 from shard_worker.lanes.process_lane import ProcessLane
 from shard_worker.lanes.work import Work
 from shard_worker.shard_report import CollectionReport
@@ -57,7 +58,6 @@ JOB_TIMEOUT_S = 30
 MAX_TRIES = 5
 POLL_S = 1.0
 SNAPSHOT_AGAIN_S = 120.0
-TICK_S = 1.0
 SUM_AFTER_S = 1.0
 CHECKS = 3  # of the indexes' fit to a new table, since fitting them starts merges
 SERVED_S = 5.0  # for so long what was read of the heartbeats is taken to hold
@@ -218,20 +218,10 @@ class Jobs:
     # What is to be done
 
     async def _follow(self, redis: ArqRedis) -> None:
-        failures = 0
-        while True:
-            self._woken.clear()
-            try:
-                await self._tick(redis)
-                failures = 0
-            except HedgerowError as error:
-                failures += 1
-                tell = _log.warning if failures == 1 else _log.debug
-                tell("statistics_wait", error=str(error))
-                await asyncio.sleep(pause_s(failures, self._settings.redis.reconnect_max_s))
-            with suppress(TimeoutError):
-                async with asyncio.timeout(TICK_S):
-                    await self._woken.wait()
+        await keep_looking(
+            *("statistics_wait", partial(self._tick, redis), self._woken),
+            self._settings.redis.reconnect_max_s,
+        )
 
     async def _tick(self, redis: ArqRedis) -> None:
         """Compare what is with what was last done, and ask for what is missing."""

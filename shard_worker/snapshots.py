@@ -8,12 +8,12 @@ after it is another job, so that nobody waits for arq to give the first one back
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
+from functools import partial
 
 import structlog
 
 from common.config import Settings
-from common.control import Control, pause_s
+from common.control import Control
 from common.errors import HedgerowError
 from common.keys import Keys
 from common.log import START, ShardLog, position
@@ -24,12 +24,12 @@ from common.snapshot_store import SnapshotStore
 from common.telemetry import Throttle
 from shard_worker.absent_replicas import AbsentReplicas
 from shard_worker.applier import Applier
+from shard_worker.keep_looking import TICK_S, keep_looking
 from shard_worker.lanes.process_lane import ProcessLane
 from shard_worker.lanes.thread_lane import ThreadLane
 from shard_worker.snapshot_maker import SnapshotMaker
 from shard_worker.snapshot_policy import ShardNow, is_due, is_overdue
 
-TICK_S = 1.0
 TELL_OVERDUE_S = 60.0
 NUM_THREADS = 2  # one uploads; what is to be cleaned up does not wait for it
 
@@ -136,20 +136,10 @@ class Snapshots:
         Args:
             enqueue: asks for the job that calls `make` with the same arguments.
         """
-        failures = 0
-        while True:
-            self._woken.clear()
-            try:
-                await self._tick(enqueue)
-                failures = 0
-            except HedgerowError as error:
-                failures += 1
-                tell = _log.warning if failures == 1 else _log.debug
-                tell("snapshots_wait", error=str(error))
-                await asyncio.sleep(pause_s(failures, self._settings.redis.reconnect_max_s))
-            with suppress(TimeoutError):
-                async with asyncio.timeout(TICK_S):
-                    await self._woken.wait()
+        await keep_looking(
+            *("snapshots_wait", partial(self._tick, enqueue), self._woken),
+            self._settings.redis.reconnect_max_s,
+        )
 
     async def listen(self) -> None:
         """Look at once when somebody says that there is something to see."""

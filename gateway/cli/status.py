@@ -181,6 +181,8 @@ def _standing(statistics: Mapping[str, Any]) -> str:
     num_shards = statistics["shards"]
     if num_shards is None:
         return "?"
+    if not num_shards:
+        return "none yet"
     current = "current" if statistics["is_current"] else "not current"
     if statistics["changes_behind"]:
         current = f"{statistics['changes_behind']:,} changes behind"
