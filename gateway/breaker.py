@@ -125,15 +125,16 @@ class Breaker:
         generation: grows with each transition.
         is_steady: whether one more fast success would change nothing: it is closed, and its window
             is full of them.
+        passes: whether every call is let through.
         slow_s: a call that takes longer counts as slow.
     """
 
     __slots__ = (
         *("_at", "_base_wait_s", "_consecutive", "_consecutive_limit", "_failed_limit", "_jitter"),
         *("_max_wait_s", "_minimum_calls", "_num_calls", "_num_failed", "_num_probes"),
-        *("_num_slow", "_on_transition", "_passes", "_probes", "_probes_ok", "_probes_slow"),
+        *("_num_slow", "_on_transition", "_probes", "_probes_ok", "_probes_slow"),
         *("_refuses_until", "_rng", "_size", "_slow_limit", "_state", "_transitions"),
-        *("_wait_s", "_window", "generation", "is_steady", "slow_s"),
+        *("_wait_s", "_window", "generation", "is_steady", "passes", "slow_s"),
     )
     _window: bytearray  # a ring: how each of the last calls ended, as bits
     _at: int  # where the next call goes in it
@@ -172,7 +173,7 @@ class Breaker:
         self.generation = 0
         self.is_steady = False
         self._wait_s = self._base_wait_s
-        self._passes = True
+        self.passes = True
         self._refuses_until = -math.inf
         self._probes: dict[Permit, float] = {}  # under way → when its slot is free again
         self._probes_ok = 0
@@ -185,7 +186,7 @@ class Breaker:
         Returns:
             A permit whose `done` must be called when the call ends, or None: refused.
         """
-        if self._passes:
+        if self.passes:
             return Permit(self, self.generation)
         if now < self._refuses_until:
             return None
@@ -199,18 +200,18 @@ class Breaker:
 
     def retry_at(self, now: float) -> float:
         """The instant from which a call may be let through; `now` if at once, inf if unknown."""
-        return now if self._passes else max(now, self._refuses_until)
+        return now if self.passes else max(now, self._refuses_until)
 
     def force_open(self, now: float) -> None:
         """Refuse every call until `reset` or `disable`."""
         self._move(now, State.FORCED_OPEN, "by hand")
-        self._passes = False
+        self.passes = False
         self._refuses_until = math.inf
 
     def disable(self, now: float) -> None:
         """Pass every call, and learn nothing, until `reset` or `force_open`."""
         self._move(now, State.DISABLED, "by hand")
-        self._passes = True
+        self.passes = True
 
     def reset(self, now: float) -> None:
         """Close, whatever the state, and forget what was learnt."""
@@ -311,7 +312,7 @@ class Breaker:
 
     def _open(self, now: float, reason: str) -> None:
         self._move(now, State.OPEN, reason)
-        self._passes = False
+        self.passes = False
         spread = self._jitter * (2 * self._rng() - 1)
         # The cap bounds what is waited, so it comes after the jitter.
         self._refuses_until = now + min(self._wait_s * (1 + spread), self._max_wait_s)
@@ -322,7 +323,7 @@ class Breaker:
 
     def _close(self, now: float, reason: str) -> None:
         self._move(now, State.CLOSED, reason)
-        self._passes = True
+        self.passes = True
         self._wait_s = self._base_wait_s
 
     def _move(self, now: float, after: State, reason: str) -> None:

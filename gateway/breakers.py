@@ -1,7 +1,7 @@
 """One breaker per shard, and what the outcome of a shard's part says about the shard."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from common.config import BreakerSettings
 from common.outcome import Outcome
@@ -26,6 +26,26 @@ _TIMED_OUT = Outcome.TIMED_OUT
 _FAILED = Outcome.FAILED
 
 
+class PassingPermits:
+    """One permit of each of several breakers, all of which let every call through.
+
+    A permit is made when it is needed, for a call that has not simply been answered in time: eight
+    of them cost more than all else in a query's plan.
+    """
+
+    __slots__ = ("_breakers", "_generations")
+
+    def __init__(self, breakers: Sequence[Breaker], generations: list[int]) -> None:
+        self._breakers = breakers
+        self._generations = generations
+
+    def __len__(self) -> int:
+        return len(self._breakers)
+
+    def __iter__(self) -> Iterator[Permit]:
+        return map(Permit, self._breakers, self._generations)
+
+
 class Breakers:
     """The breakers of all shards, in one gateway.
 
@@ -41,7 +61,7 @@ class Breakers:
         latency: how long shards need, learnt from what `finish` is told.
     """
 
-    __slots__ = ("_breakers", "_sampled_at", "latency", "shards")
+    __slots__ = ("_breakers", "_sampled_at", "_slow_s", "latency", "shards")
 
     def __init__(
         self,
@@ -61,6 +81,7 @@ class Breakers:
         self.shards = tuple(range(num_shards))
         self.latency = ShardLatency(num_shards)
         self._sampled_at = -math.inf
+        self._slow_s = settings.slow_call_duration_threshold_ms / 1000
         self._breakers = tuple(
             Breaker(settings, rng, _of_shard(shard, on_transition)) for shard in range(num_shards)
         )
@@ -74,10 +95,17 @@ class Breakers:
     def __iter__(self) -> Iterator[Breaker]:
         return iter(self._breakers)
 
+    def passing(self) -> "PassingPermits | None":
+        """Permits for a query to all shards, if every breaker lets every call through."""
+        generations = [breaker.generation for breaker in self._breakers if breaker.passes]
+        if len(generations) < len(self._breakers):
+            return None
+        return PassingPermits(self._breakers, generations)
+
     def finish(
         self,
         shards: Sequence[int],
-        permits: Sequence[Permit],
+        permits: Iterable[Permit],
         settled: Mapping[int, Settled],
         now: float,
     ) -> None:
@@ -92,6 +120,8 @@ class Breakers:
         latency = None
         if now - self._sampled_at >= SAMPLE_INTERVAL_S:
             self._sampled_at, latency = now, self.latency
+        elif type(permits) is PassingPermits and self._is_steady(settled):
+            return
         for shard, permit in zip(shards, permits, strict=True):
             part = settled[shard]
             if part.outcome is _OK:
@@ -100,6 +130,14 @@ class Breakers:
                 permit.done(_SUCCESS, now, part.took_s)
             else:
                 permit.done(self._blame(shard, part), now, part.took_s)
+
+    def _is_steady(self, settled: Mapping[int, Settled]) -> bool:
+        """Whether these parts would change nothing: all is well, and has been for a while."""
+        slow_s = self._slow_s
+        for part in settled.values():
+            if part.outcome is not _OK or part.took_s > slow_s:
+                return False
+        return False not in [breaker.is_steady for breaker in self._breakers]
 
     def _blame(self, shard: int, part: Settled) -> CallOutcome:
         if part.outcome is _TIMED_OUT:

@@ -1,6 +1,6 @@
 """How much of the collection an answer reflects, and why not the rest."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from common.outcome import Outcome
 from gateway.result import Coverage
@@ -25,7 +25,7 @@ def count_outcomes(outcomes: Sequence[Outcome]) -> dict[Outcome, int]:
 
 def measure_coverage(
     outcomes: Sequence[Outcome],
-    searched: Mapping[int, int],
+    documents: int,
     last_known: Sequence[int | None],
 ) -> Coverage:
     """Add up what was searched and what there is.
@@ -35,14 +35,13 @@ def measure_coverage(
 
     Args:
         outcomes: of each shard.
-        searched: shard → documents that its reply says it holds, of each that is ok.
+        documents: that the shards which are ok hold, as their replies say.
         last_known: of each shard, the documents that it last reported; None when it never did.
 
     Returns:
         Coverage in documents; `degraded` counts the shards that are not ok, by outcome.
     """
-    documents = sum(searched.values())
-    if len(searched) == len(outcomes):
+    if outcomes.count(_OK) == len(outcomes):
         return Coverage(documents, documents, {})
     documents_total = num_unknown = 0
     degraded: dict[str, int] = {}

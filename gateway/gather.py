@@ -10,6 +10,7 @@ import msgspec
 from common.errors import WireError
 from common.outcome import Outcome
 from common.wire import Reply, Status, unpack_failure
+from gateway.timers import Alarm, Timers
 
 # An enum's member is looked up through a descriptor in Python 3.11: five times a global's price.
 _OK: Final = Outcome.OK
@@ -53,25 +54,38 @@ class Gather:
         asked: the shards that were asked.
         settled: shard → how its part ended, of those that have.
         num_ok: parts that are ok.
+        num_open: parts that have not ended.
         hedged: shard → time from the scatter to its second copy, in s.
     """
 
     __slots__ = (
-        *("_done", "_ends_at", "_loop", "_on_hedge_ends", "_open", "_sent", "_started", "_timer"),
-        *("_unpack", "_until", "asked", "hedged", "num_ok", "settled"),
+        *("_alarm", "_done", "_ends_at", "_loop", "_on_hedge_ends", "_sent", "_started"),
+        *("_timers", "_unpack", "_until", "asked", "hedged", "num_ok", "num_open", "settled"),
     )
 
-    def __init__(self, shards: Iterable[int], unpack: Callable[[bytes], Any]) -> None:
-        """Expect one reply from each of `shards`, whose body `unpack` reads."""
+    def __init__(
+        self,
+        shards: Iterable[int],
+        unpack: Callable[[bytes], Any],
+        timers: Timers | None = None,
+    ) -> None:
+        """Expect one reply from each of `shards`, whose body `unpack` reads.
+
+        Args:
+            shards: those that are asked.
+            unpack: reads a reply's body; raises WireError.
+            timers: by which the deadline is set; by default the running loop.
+        """
         self._loop = asyncio.get_running_loop()
+        self._timers: Timers = timers or self._loop
         self._started = self._loop.time()
         self.asked = frozenset(shards)
-        self._open = set(self.asked)
+        self.num_open = len(self.asked)
         self._on_hedge_ends: dict[int, OnHedgeEnd] = {}
         self._sent: list[Mapping[int, int]] = []
         self._unpack = unpack
         self._done: asyncio.Future[None] = self._loop.create_future()
-        self._timer: asyncio.TimerHandle | None = None
+        self._alarm: Alarm | None = None
         self._ends_at = math.inf
         self._until: Callable[[], float] | None = None
         self.settled: dict[int, Settled] = {}
@@ -96,14 +110,14 @@ class Gather:
 
         When cancelled, what is still open stays open; `end` ends it.
         """
-        if not self._open:
+        if not self.num_open:
             return
         self._ends_at = deadline
-        self._timer = self._loop.call_at(deadline, self._expire)
+        self._alarm = self._timers.call_at(deadline, self._expire)
         try:
             await self._done
         finally:
-            self._timer.cancel()
+            self._alarm.cancel()
 
     def stop_when(self, until: Callable[[], float]) -> None:
         """Wait until the instant that `until` tells, asked anew after each shard that is ok."""
@@ -115,14 +129,9 @@ class Gather:
         self._on_hedge_ends[shard] = on_end
 
     @property
-    def num_open(self) -> int:
-        """How many shards' parts have not ended."""
-        return len(self._open)
-
-    @property
     def open(self) -> frozenset[int]:
         """Shards whose part has not ended."""
-        return frozenset(self._open)
+        return self.asked.difference(self.settled)
 
     def cancelled(self) -> list[int]:
         """Shards that nobody has waited for to their end."""
@@ -134,18 +143,20 @@ class Gather:
         self, outcome: Outcome, reason: str, code: str = "", shards: Iterable[int] | None = None
     ) -> None:
         """Nobody waits any more for `shards`, or for any: what is open of them ends so."""
-        for shard in sorted(self._open if shards is None else self._open.intersection(shards)):
-            self._end(shard, outcome, reason, code)
+        if self.num_open:
+            for shard in sorted(self.open if shards is None else self.open.intersection(shards)):
+                self._end(shard, outcome, reason, code)
 
     def on_reply(self, reply: Reply, worker: str) -> None:
         """A shard has answered."""
         shard = reply.shard
-        if shard not in self._open:
+        if shard in self.settled or shard not in self.asked:
             return
         try:
             if reply.status == _STATUS_OK:
                 body = self._unpack(reply.body)
                 part = Settled(_OK, "", "", body, reply, worker, self._loop.time() - self._started)
+                self.num_ok += 1
                 self._settle(shard, part)
                 return
             failure = unpack_failure(reply.body)
@@ -158,7 +169,7 @@ class Gather:
 
     def on_unsent(self, shard: int, reason: str) -> None:
         """Redis did not take the request."""
-        if shard in self._open:
+        if shard in self.asked and shard not in self.settled:
             self._end(shard, Outcome.UNAVAILABLE, reason)
 
     def on_lost(self, reason: str) -> None:
@@ -167,7 +178,7 @@ class Gather:
 
     def _expire(self) -> None:
         waited_s = self._loop.time() - self._started
-        for shard in sorted(self._open):
+        for shard in sorted(self.open):
             if any(shard in backlogs for backlogs in self._sent):
                 self._end(shard, Outcome.TIMED_OUT, "no reply by the deadline")
             elif waited_s < ROUND_TRIP_S:  # nobody is to blame but the deadline
@@ -189,23 +200,21 @@ class Gather:
 
     def _settle(self, shard: int, part: Settled) -> None:
         self.settled[shard] = part
-        self._open.discard(shard)
-        if part.outcome is _OK:
-            self.num_ok += 1
-            if self._until is not None and self._open:
-                self._consider(self._until())
+        self.num_open -= 1
+        if self._until is not None and self.num_open and part.outcome is _OK:
+            self._consider(self._until())
         if self._on_hedge_ends and shard in self._on_hedge_ends:
             self._on_hedge_ends.pop(shard)(shard, part)
-        if not self._open and not self._done.done():
+        if not self.num_open and not self._done.done():
             self._done.set_result(None)
 
     def _consider(self, until: float) -> None:
-        if until >= self._ends_at or self._timer is None:
+        if until >= self._ends_at or self._alarm is None:
             return
-        self._timer.cancel()
+        self._alarm.cancel()
         self._ends_at = until
         # Not at once: what has arrived together with this reply counts too.
-        self._timer = self._loop.call_at(until, self._stop)
+        self._alarm = self._timers.call_at(until, self._stop)
 
     def _stop(self) -> None:
         self.end(Outcome.CANCELLED, "enough of the documents was covered without it", ENOUGH)

@@ -129,12 +129,12 @@ class Hedger:
         # Delays differ little from query to query, so that the first are about in order.
         while self._first and self._first[0][0] <= now:
             _, query = self._first.popleft()
-            if query.gather.open:
+            if query.gather.num_open:
                 schedule = HedgeSchedule(self.policy, query.started, query.deadline)
                 self._look_at(query, schedule, now)
         while self._later and self._later[0][0] <= now:
             _, _, query, schedule = heapq.heappop(self._later)
-            if query.gather.open:
+            if query.gather.num_open:
                 self._look_at(query, schedule, now)
         if self._first or self._later:
             self._arm()

@@ -1,49 +1,56 @@
 """The best hits of all shards: k by descending score, ties by ascending id.
 
-Python sorts floats alone, or strings alone, several times as fast as tuples of them. So the k-th
-best score is found first, and only what reaches it is put in order.
+Python sorts floats alone, or strings alone, several times as fast as tuples of them. So what is
+not among the best is found first, and only the rest is put in order.
 """
 
-from collections.abc import Iterable
-from operator import itemgetter
+from collections.abc import Sequence
 
+from common.wire import SearchBody
 from gateway.result import Hit
 
-_shard_of_part = itemgetter(0)
 
-
-def merge(parts: Iterable[tuple[int, list[str], list[float]]], k: int) -> list[Hit]:
+def merge(parts: Sequence[tuple[int, SearchBody]], k: int) -> list[Hit]:
     """The k best hits.
 
     Args:
-        parts: shard, ids and their finite scores, of each shard that answered; in any order, as
-            are the hits in each.
+        parts: shard and its hits, of each shard that answered; in any order, as are the hits.
         k: how many hits are wanted, at least 1.
 
     Returns:
         At most k hits by (-score, id, shard), without fields.
     """
-    by_shard = sorted(parts, key=_shard_of_part)
     scores: list[float] = []
-    for _, _, its_scores in by_shard:
-        scores += its_scores
-    ordered = sorted(scores, reverse=True)
-    if len(ordered) > k and ordered[k - 1] != ordered[k]:
-        worst = ordered[k - 1]
-        rows = [
-            (-score, document_id, shard)
-            for shard, its_ids, its_scores in by_shard
-            for document_id, score in zip(its_ids, its_scores, strict=True)
-            if score >= worst
-        ]
-        rows.sort()
-        return [Hit(document_id, -negated, shard) for negated, document_id, shard in rows]
-    # Ties at the cut, or fewer hits than wanted: order them all by id, then, stably, by score.
+    for _, body in parts:
+        scores += body.scores
+    if not scores:
+        return []
+    scores.sort(reverse=True)
+    if scores[0] == scores[-1]:
+        return _merge_tied(parts, k, scores[0])
+    worst = scores[min(k, len(scores)) - 1]
+    rows = [
+        (-score, document_id, shard)
+        for shard, body in parts
+        for score, document_id in zip(body.scores, body.ids, strict=True)
+        if score >= worst
+    ]
+    rows.sort()
+    return [Hit(document_id, -negated, shard) for negated, document_id, shard in rows[:k]]
+
+
+def _merge_tied(parts: Sequence[tuple[int, SearchBody]], k: int, score: float) -> list[Hit]:
+    """The k best hits of those that all have the same score, as a query without text gives them."""
     ids: list[str] = []
-    shards: list[int] = []
-    for shard, its_ids, _ in by_shard:
-        ids += its_ids
-        shards += [shard] * len(its_ids)
-    order = sorted(range(len(ids)), key=ids.__getitem__)
-    order.sort(key=scores.__getitem__, reverse=True)
-    return [Hit(ids[at], scores[at], shards[at]) for at in order[:k]]
+    for _, body in parts:
+        ids += body.ids
+    ids.sort()
+    last = ids[min(k, len(ids)) - 1]
+    rows = [
+        (document_id, shard)
+        for shard, body in parts
+        for document_id in body.ids
+        if document_id <= last
+    ]
+    rows.sort()
+    return [Hit(document_id, score, shard) for document_id, shard in rows[:k]]

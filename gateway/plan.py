@@ -1,7 +1,7 @@
 """Which shards a query asks, and how the parts of the others end at once."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from common.outcome import Outcome
@@ -21,7 +21,7 @@ class Plan(NamedTuple):
     """
 
     shards: tuple[int, ...]
-    permits: list[Permit]
+    permits: Iterable[Permit]
     settled: dict[int, tuple[Outcome, str]]
 
 
@@ -33,6 +33,8 @@ def make_plan(live: Sequence[bool], breakers: Breakers, now: float) -> Plan:
         breakers: one per shard.
         now: the event loop's time, in s.
     """
+    if False not in live and (passing := breakers.passing()) is not None:
+        return Plan(breakers.shards, passing, {})
     permits: list[Permit] = []
     settled: dict[int, tuple[Outcome, str]] = {}
     for shard, breaker in enumerate(breakers):
@@ -43,9 +45,7 @@ def make_plan(live: Sequence[bool], breakers: Breakers, now: float) -> Plan:
             settled[shard] = (Outcome.BREAKER_OPEN, refusal(breaker, now))
         else:
             permits.append(permit)
-    shards = breakers.shards
-    if settled:
-        shards = tuple(shard for shard in shards if shard not in settled)
+    shards = tuple(shard for shard in breakers.shards if shard not in settled)
     return Plan(shards, permits, settled)
 
 

@@ -45,6 +45,7 @@ from gateway.result import (
     TotalHits,
 )
 from gateway.sampling import Sampler
+from gateway.timers import SharedTimer
 from gateway.transport import Transport
 
 # An enum's member is looked up through a descriptor in Python 3.11: five times a global's price.
@@ -118,6 +119,7 @@ class Searcher:
         self._profiles = profiles
         self._canary = Canary(profiles, transport, clock)
         self._loop = asyncio.get_running_loop()
+        self._timers = SharedTimer()
 
     async def search(self, query: SearchQuery, collection: Collection) -> SearchResult:
         """Answer one query.
@@ -141,11 +143,10 @@ class Searcher:
         try:
             plan = make_plan(self._view.live, self._breakers, started)
             gather = await self._scatter_gather(query, collection, profile, plan, permit, deadline)
-            settled = gather.settled
-            bodies = {shard: part.body for shard, part in settled.items() if part.outcome is _OK}
-            hits = merge(
-                [(shard, body.ids, body.scores) for shard, body in bodies.items()], query.k
-            )
+            bodies: list[tuple[int, SearchBody]] = [
+                (shard, part.body) for shard, part in gather.settled.items() if part.outcome is _OK
+            ]
+            hits = merge(bodies, query.k)
             fetch = await self._fetch(query, collection, profile, hits, deadline)
         finally:
             permit.done(self._loop.time())
@@ -194,7 +195,7 @@ class Searcher:
             pack_body(payload),
             late_ms=late_ms,
         )
-        gather = Gather(plan.shards, unpack_search_body)
+        gather = Gather(plan.shards, unpack_search_body, self._timers)
         trial = self._canary.trial(profile, request.payload)
         try:
             if deadline <= now:  # a request that has expired is not worth sending
@@ -278,24 +279,20 @@ class Searcher:
         collection: Collection,
         plan: Plan,
         gather: Gather,
-        bodies: dict[int, SearchBody],
+        bodies: list[tuple[int, SearchBody]],
         hits: list[Hit],
         fetch: FetchReport | None,
         warnings: tuple[str, ...],
         started: float,
     ) -> SearchResult:
-        settled = gather.settled
-        outcomes = [
-            settled[shard].outcome if shard in settled else plan.settled[shard][0]
-            for shard in self._breakers.shards
-        ]
-        searched = {shard: body.documents for shard, body in bodies.items()}
-        coverage = measure_coverage(outcomes, searched, self._view.counts_of(collection.uid))
-        is_exact = coverage.is_full
-        value = 0
-        for body in bodies.values():
+        documents = value = 0
+        is_exact = len(bodies) == len(self._breakers)
+        for _, body in bodies:
+            documents += body.documents
             value += body.total
             is_exact = is_exact and body.is_exact
+        outcomes = self._outcomes(plan, gather)
+        coverage = measure_coverage(outcomes, documents, self._view.counts_of(collection.uid))
         result = SearchResult(
             hits=hits,
             total_hits=TotalHits(value, "eq" if is_exact else "gte"),
@@ -318,6 +315,16 @@ class Searcher:
                 result,
             )
         return result
+
+    def _outcomes(self, plan: Plan, gather: Gather) -> list[Outcome]:
+        """How each shard's part ended."""
+        settled, shards = gather.settled, self._breakers.shards
+        if gather.num_ok == len(shards):
+            return [_OK] * len(shards)
+        return [
+            settled[shard].outcome if shard in settled else plan.settled[shard][0]
+            for shard in shards
+        ]
 
     def _detail(
         self,

@@ -1,7 +1,6 @@
 """Sends replies: those that are ready together leave as one message for each gateway."""
 
 import asyncio
-from collections.abc import Iterator
 
 from msgspec.structs import replace
 
@@ -68,18 +67,21 @@ class Replier:
             ]
         return commands
 
-    def _split(self, replies: list[Reply]) -> Iterator[list[Reply]]:
+    def _split(self, replies: list[Reply]) -> list[list[Reply]]:
         """Into messages within the limit, in order; each has a reply."""
-        part: list[Reply] = []
+        num_bytes = sum([len(reply.body) for reply in replies]) + _REPLY_BYTES * len(replies)
+        if num_bytes <= self._max_bytes:
+            return [replies]
+        parts: list[list[Reply]] = [[]]
         num_bytes = 0
         for reply in map(self._checked, replies):
             size = len(reply.body) + _REPLY_BYTES
             num_bytes += size
-            if num_bytes > self._max_bytes and part:
-                yield part
-                part, num_bytes = [], size
-            part.append(reply)
-        yield part
+            if num_bytes > self._max_bytes and parts[-1]:
+                parts.append([])
+                num_bytes = size
+            parts[-1].append(reply)
+        return parts
 
     def _checked(self, reply: Reply) -> Reply:
         """The reply, or when no message could carry it, the failure that says so."""

@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from functools import lru_cache, partial
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgpack
 import structlog
@@ -94,9 +94,10 @@ class SearchService:
         now = time.monotonic()
         now_us = self._clock.server_us(now)
         self._num_in_loop = 0
+        max_bytes = self._max_bytes
         for message in messages:
             try:
-                search = _read(message, self._max_bytes)
+                search = _read(message, max_bytes)
             except WireError as error:
                 self._count_malformed(error)
                 continue
@@ -159,7 +160,7 @@ class SearchService:
             _pack((shard, state.generation, request.payload)),
             self._clock.monotonic_s(request.expires_at_ms),
             search.fingerprint,
-            search.label,
+            f"{payload.profile}: {payload.query[:LABEL_CHARS]}",
             request.late_ms / 1000,
         )
         key = (request.reply_to, request.query_id, shard)
@@ -210,21 +211,29 @@ class SearchService:
             log.warning("request_malformed", error=str(error))
 
 
-class _Search(NamedTuple):
+class _Search:
     """A request as read.
 
     Attributes:
         payload: None when it is malformed; `error` says why.
-        fingerprint: what makes two searches the same to the quarantine: collection, query,
-            profile, filter and k.
-        label: what the quarantine shows of the search to people.
     """
 
-    request: Request
-    payload: SearchPayload | None
-    error: WireError | None
-    fingerprint: bytes
-    label: str
+    __slots__ = ("_fingerprint", "error", "payload", "request")
+
+    def __init__(
+        self, request: Request, payload: SearchPayload | None, error: WireError | None = None
+    ) -> None:
+        self.request = request
+        self.payload = payload
+        self.error = error
+        self._fingerprint = b""
+
+    @property
+    def fingerprint(self) -> bytes:
+        """What makes two searches the same to the quarantine; the loop lane does without."""
+        if not self._fingerprint:
+            self._fingerprint = fingerprint_of(self.request.payload)
+        return self._fingerprint
 
 
 # A query's shards get the same bytes, and a worker with several of them pulls these at once.
@@ -234,13 +243,9 @@ def _read(message: bytes, max_bytes: int) -> _Search:
     if request.kind != _SEARCH:
         raise WireError(f"kind {request.kind} does not belong in a search queue")
     try:
-        payload = unpack_search_payload(request.payload)
+        return _Search(request, unpack_search_payload(request.payload))
     except WireError as error:
-        return _Search(request, None, error, b"", "")
-    fingerprint = fingerprint_of(request.payload)
-    return _Search(
-        request, payload, None, fingerprint, f"{payload.profile}: {payload.query[:LABEL_CHARS]}"
-    )
+        return _Search(request, None, error)
 
 
 def failure_body(error: WorkError) -> bytes:

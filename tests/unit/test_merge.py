@@ -3,7 +3,9 @@
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gateway.merge import merge
+from common.wire import SearchBody
+from gateway.merge import merge as merge_bodies
+from gateway.result import Hit
 
 Part = tuple[int, list[str], list[float]]
 
@@ -31,6 +33,14 @@ def parts_of_shards(
     return parts
 
 
+def merge(parts: list[Part], k: int) -> list[Hit]:
+    """The merge of such parts, as replies bring them."""
+    bodies = [
+        (shard, SearchBody(len(ids), len(ids), True, ids, scores)) for shard, ids, scores in parts
+    ]
+    return merge_bodies(bodies, k)
+
+
 def brute_force(parts: list[Part], k: int) -> list[tuple[float, str, int]]:
     """All hits as (-score, id, shard), in order, cut at k."""
     rows = [
@@ -44,6 +54,7 @@ def brute_force(parts: list[Part], k: int) -> list[tuple[float, str, int]]:
 @given(parts_of_shards(hits), st.integers(1, 120))
 @example([], 10)
 @example([(0, [], [])], 10)
+@example([(1, ["b", "c"], [1.0, 1.0]), (0, ["a", "b"], [1.0, 1.0])], 3)
 def test_equals_sorting_everything(parts: list[Part], k: int) -> None:
     """The merge is what sorting all hits by (-score, id, shard) gives, for any parts and k."""
     found = [(-hit.score, hit.id, hit.shard) for hit in merge(parts, k)]
