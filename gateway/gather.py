@@ -77,7 +77,7 @@ class Gather:
             timers: by which the deadline is set; by default the running loop.
         """
         self._loop = asyncio.get_running_loop()
-        self._timers: Timers = timers or self._loop
+        self._timers: Timers = self._loop if timers is None else timers
         self._started = self._loop.time()
         self.asked = frozenset(shards)
         self.num_open = len(self.asked)

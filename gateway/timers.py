@@ -45,7 +45,8 @@ class SharedTimer:
         self._timer: asyncio.TimerHandle | None = None
         self._at = 0.0  # when it goes off
 
-    def __len__(self) -> int:
+    @property
+    def num_held(self) -> int:
         """How many alarms are held, those that were cancelled and not yet forgotten among them."""
         return len(self._heap)
 
