@@ -84,11 +84,15 @@ class Hedger:
         """A query's first copies have just been sent."""
         if max(self._replicas.num_live) < MIN_REPLICAS:
             return  # nobody could take a second copy
-        policy = self.policy
+        policy, first = self.policy, self._first
         policy.budget.add(len(query.shards))
         at = policy.first_look(query.started, query.deadline)
+        # Most end before their look is due. To keep them until then, with all that they were
+        # answered, costs the processor's caches more than all else here.
+        while first and not first[0][1].gather.num_open:
+            first.popleft()
         if at is not None:
-            self._first.append((at, query))
+            first.append((at, query))
             if self._timer is None:
                 self._arm()
 
