@@ -92,7 +92,8 @@ class Consumer:
         self._order = order
         self._spent_share = spent_share
         self._room = 0  # that the pull under way was made for
-        self._num_work = 0  # pops of it that brought work; the others look for what has expired
+        self._num_asked = 0  # requests that its pops for work may bring, at most
+        self._num_work = 0  # those pops; the others look for what has expired
         # Well before the link calls it silence, or what is popped then could be lost.
         self._block_s = min(LONGEST_BLOCK_S, silence_s / 3)
         self._withheld: frozenset[int] = frozenset()
@@ -168,6 +169,7 @@ class Consumer:
         if self._replier is not None and self._link.is_connected:
             commands = self._replier.take()
         self._room, self._num_work = room, num_pops
+        self._num_asked = num_pops * (room // num_pops)
         end, drops = _OLDEST, 0
         if self._order is not None and self._order.is_newest_first:
             end, drops = _NEWEST, self._order.num_drops
@@ -191,13 +193,14 @@ class Consumer:
                     self._paused.set_exception(error)
 
     def _on_pulled(self, answers: list[Any]) -> None:
-        keys, error, num_taken = self._keys, None, 0
+        keys, error, num_taken, is_standing = self._keys, None, 0, False
         for at, answer in enumerate(answers):
             if isinstance(answer, Exception):
                 error = answer
             elif answer is not None:
                 key, messages = answer
                 if at >= self._num_work:
+                    is_standing = True
                     num_taken += self._sift(key, messages, self._room - num_taken)
                     continue
                 num_taken += len(messages)
@@ -207,8 +210,10 @@ class Consumer:
                 # A pop serves the first queue that has something: the one just served goes last.
                 keys.remove(key)
                 keys.append(key)
-        if self._order is not None and num_taken < self._room:
-            self._order.on_short(time.monotonic())
+        if self._num_work == len(answers):  # nobody has looked what is left
+            is_standing = num_taken >= self._num_asked
+        if self._order is not None and error is None and not is_standing:
+            self._order.on_short()
         is_ending = error is not None or self._is_draining or not self._has_queues.is_set()
         room = 0 if is_ending else self._lane.room()
         if room:

@@ -161,6 +161,45 @@ async def test_a_worker_that_is_behind_takes_the_newest_and_drops_the_expired(
     assert order.num_drops == 1  # what it found had not expired
 
 
+async def test_the_oldest_go_first_again_when_nothing_is_left(
+    redis_server: RedisServer, key_prefix: str
+) -> None:
+    """A pull that takes the last request of all queues, and it only, ends newest first."""
+    slots, order = Slots(free=0), PullOrder()
+    order.is_newest_first, order.num_drops = True, 1
+    async with pulling(redis_server, key_prefix, slots, order=order) as at_work:
+        await at_work.push(4, "a")
+        await at_work.push(7, "b")
+        slots.release(1)
+        await until(lambda: len(slots.pulled) == 1)
+        assert order.is_newest_first  # the other one is left
+        slots.release(1)
+        await until(lambda: len(slots.pulled) == 2)
+        assert not order.is_newest_first
+
+
+async def test_a_pull_that_brings_what_it_asked_for_says_nothing_of_the_queues_end(
+    redis_server: RedisServer, key_prefix: str
+) -> None:
+    """With room for three and two pops of one each, two requests are not a queue's end."""
+    ends: list[int] = []
+
+    class Order(PullOrder):
+        def on_short(self) -> None:
+            ends.append(len(slots.pulled))
+
+    slots = Slots(free=0)
+    async with pulling(redis_server, key_prefix, slots, order=Order()) as at_work:
+        await at_work.push(4, *"abcd")
+        slots.release(3)
+        await until(lambda: slots.free == 0)
+        assert len(slots.pulled) == 3
+        assert ends == []
+        slots.release(3)
+        await until(lambda: len(slots.pulled) == 4)
+        await until(lambda: ends == [4])
+
+
 async def test_what_is_withheld_waits_for_another_worker(
     redis_server: RedisServer, key_prefix: str
 ) -> None:

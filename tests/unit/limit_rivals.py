@@ -11,6 +11,7 @@ from typing import Protocol
 from common.config_tail import AdmissionSettings
 from common.errors import OverloadedError
 from gateway.admission import Admission
+from shard_worker.pull_order import PullOrder
 from tests.unit.overload_model import Model, Permit, Query, Shard, poisson
 
 NUM_SHARDS = 8
@@ -142,6 +143,7 @@ SCENARIOS: dict[str, tuple[Work, float, frozenset[str]]] = {
     "5 times the capacity": (steady, 5.0, frozenset()),
     "3 times, noisy service times": (noisy, 3.0, frozenset()),
     "3 times, newest first": (steady, 3.0, frozenset({"newest first"})),
+    "5 times, as workers pull": (steady, 5.0, frozenset({"as workers pull"})),
     "0.8 times, capacity falls to a fifth": (crippled, 0.8, frozenset()),
     "0.5 times, one shard hangs": (steady, 0.5, frozenset({"hung"})),
 }
@@ -150,7 +152,13 @@ SCENARIOS: dict[str, tuple[Work, float, frozenset[str]]] = {
 def run(limit: Limit, scenario: str, seed: int = 1, until: float = 10.0) -> list[Query]:
     """All queries of one scenario, which lasts from 0 to `until` seconds."""
     work, load, flags = SCENARIOS[scenario]
-    shards = [Shard(work, 1, is_newest_first="newest first" in flags) for _ in range(NUM_SHARDS)]
+    shards = [
+        Shard(
+            *(work, 1, "newest first" in flags),
+            PullOrder() if "as workers pull" in flags else None,
+        )
+        for _ in range(NUM_SHARDS)
+    ]
     if "hung" in flags:
         shards[-1].hangs = lambda now: 2 <= now < until
     return Model(shards, limit.admit, seed).run(

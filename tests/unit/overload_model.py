@@ -1,8 +1,9 @@
 """A model of a cluster under load, for the policies of admission: shards with hard capacities.
 
 Discrete events in virtual time. Each shard has one queue and so many servers; a request is started
-first in, first out, or newest first, and one that has expired when it is pulled is dropped. It
-shares nothing with the code under test but what goes over its interface.
+first in, first out, or newest first, or as a worker's `PullOrder` says, and one that has expired
+when it is pulled is dropped. It shares nothing with the code under test but what goes over its
+interface.
 """
 
 import heapq
@@ -15,6 +16,7 @@ from typing import Any, Protocol
 
 from common.errors import OverloadedError
 from gateway.admission import Priority
+from shard_worker.pull_order import PullOrder
 
 TRANSIT_S = 0.0003  # from pull or work to the gateway, each way
 
@@ -62,9 +64,29 @@ class Shard:
     work_s: Callable[[random.Random, float], float]
     num_servers: int = 1
     is_newest_first: bool = False
+    order: PullOrder | None = None
     hangs: Callable[[float], bool] = lambda _: False
     queue: deque[tuple[Query, float]] = field(default_factory=deque)
     num_busy: int = 0
+
+    def pop(self, now: float) -> tuple["Query", float]:
+        """The request whose turn it is, and when it was queued."""
+        if self.order is None:
+            return self.queue.pop() if self.is_newest_first else self.queue.popleft()
+        if not self.order.is_newest_first:
+            query, queued_at = self.queue.popleft()
+            self.order.on_oldest((now - queued_at) / query.deadline_s, 1, 0, now)
+            return query, queued_at
+        newest = self.queue.pop()
+        oldest = [self.queue.popleft() for _ in range(min(self.order.num_drops, len(self.queue)))]
+        alive = [one for one in oldest if one[0].expires_at > now]
+        self.queue.extendleft(reversed(alive))
+        if oldest:
+            spent_share = (now - oldest[0][1]) / oldest[0][0].deadline_s
+            self.order.on_oldest(spent_share, len(oldest), len(oldest) - len(alive), now)
+        else:
+            self.order.on_short()
+        return newest
 
 
 class Model:
@@ -121,7 +143,7 @@ class Model:
             self.at(now + 0.01, lambda now: self._pull(number, now))
             return
         while shard.queue and shard.num_busy < shard.num_servers:
-            query, queued_at = shard.queue.pop() if shard.is_newest_first else shard.queue.popleft()
+            query, queued_at = shard.pop(now)
             if query.expires_at <= now:
                 continue
             shard.num_busy += 1

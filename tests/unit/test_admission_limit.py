@@ -1,10 +1,13 @@
 """The limit on queries in flight, in a model of shards with hard capacities."""
 
+import itertools
+
 import pytest
 
 from common.config_tail import AdmissionSettings
 from common.errors import OverloadedError
 from gateway.admission import PRIORITIES, Admission
+from shard_worker.pull_order import PullOrder
 from tests.unit.limit_rivals import (
     CAPACITY,
     DEADLINE_S,
@@ -196,3 +199,31 @@ def test_what_was_sent_before_a_cut_does_not_cut_again() -> None:
         limits.append(admission.limit.value)
     assert limits[-1] < 100
     assert len(set(limits)) == 2
+
+
+@pytest.mark.parametrize("load", [2.0, 5.0])
+@pytest.mark.parametrize("num_gateways", [1, 3])
+def test_workers_that_serve_the_newest_first_come_back(load: float, num_gateways: int) -> None:
+    """Turned round amid an overload, workers soon serve the oldest first, and goodput is as before.
+
+    Shards that serve the newest first do not agree on which: few answers are full. So it must end
+    though the queues are never empty, being as long as the gateways' limits hold them.
+    """
+    gateways = itertools.cycle([Ours() for _ in range(num_gateways)])
+    shards = [Shard(steady, order=PullOrder()) for _ in range(NUM_SHARDS)]
+    model = Model(shards, lambda query, now: next(gateways).admit(query, now))
+
+    def turn_round(now: float) -> None:
+        for shard in shards:
+            assert shard.order is not None
+            for before_s in (1.0, 0.0):
+                shard.order.on_oldest(0.9, 1, 0, now - before_s)
+            assert shard.order.is_newest_first
+
+    model.at(3.0, turn_round)
+    arrivals = poisson(load * CAPACITY, 8.0, 1, lambda now: Query(now, DEADLINE_S))
+    queries = [query for query in model.run(arrivals) if query.arrived_at >= 4.0]
+    num_full = sum(query.num_ok == NUM_SHARDS for query in queries)
+    num_partial = sum(not query.cause for query in queries) - num_full
+    assert num_full >= 0.95 * CAPACITY * 4.0
+    assert num_partial <= 0.05 * num_full

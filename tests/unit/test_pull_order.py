@@ -8,8 +8,10 @@ import pytest
 
 from shard_worker.pull_order import (
     ENTER_SHARE,
+    FIRST_PATIENCE_S,
     INTERVAL_S,
-    LEAVE_SHARE,
+    LASTING_S,
+    LONGEST_PATIENCE_S,
     MAX_DROPS,
     PullOrder,
 )
@@ -45,7 +47,7 @@ def test_a_burst_does_not(relief: str) -> None:
     if relief == "a fresh one":
         order.on_oldest(0.9 * ENTER_SHARE, 1, 0, 0.05)
     else:
-        order.on_short(0.05)
+        order.on_short()
     order.on_oldest(0.9, 1, 0, INTERVAL_S)
     order.on_oldest(0.9, 1, 0, 1.9 * INTERVAL_S)
     assert not order.is_newest_first
@@ -53,29 +55,68 @@ def test_a_burst_does_not(relief: str) -> None:
     assert order.is_newest_first
 
 
-def test_hysteresis() -> None:
-    """Waits between the two thresholds change neither order."""
-    between = (ENTER_SHARE + LEAVE_SHARE) / 2
-    for order in (PullOrder(), newest_first()):
-        before = order.is_newest_first
-        for number in range(100):
-            order.on_oldest(between, 1, 0, 1.0 + number / 10)
-        assert order.is_newest_first == before
+def turn_round(order: PullOrder, now: float) -> float:
+    """Let what is popped be late until the newest go first; returns when."""
+    while not order.is_newest_first:
+        order.on_oldest(0.9, 1, 0, now)
+        now += INTERVAL_S / 4
+    return now
 
 
-@pytest.mark.parametrize("is_short", [True, False])
-def test_returns_when_the_queue_is_worked_off(is_short: bool) -> None:
-    """An interval in which the oldest are fresh, or there is room to spare, and they go first."""
+def wait_for_trial(order: PullOrder, now: float) -> float:
+    """Let time pass, the queue full of old requests, until the oldest go first; returns when."""
+    while order.is_newest_first:
+        order.on_oldest(0.9, 1, 0, now)
+        now += INTERVAL_S / 4
+    return now
+
+
+def test_empty_queues_have_no_order() -> None:
+    """When nothing is left the oldest go first again, at once."""
     order = newest_first()
-    for number in range(2):
-        now = 2.0 + number * INTERVAL_S
-        if is_short:
-            order.on_short(now)
-        else:
-            order.on_oldest(0.5 * LEAVE_SHARE, 1, 0, now)
+    order.on_short()
     assert not order.is_newest_first
     assert order.num_drops == 0
     assert order.num_switches == 2
+
+
+def test_the_oldest_are_tried_however_old_they_are() -> None:
+    """A queue whose far end only grows old is served oldest first again after a time.
+
+    With as many in flight as the shard can just serve, it never empties and its end never is fresh.
+    """
+    order = PullOrder()
+    turned_at = turn_round(order, 0.0)
+    tried_at = wait_for_trial(order, turned_at)
+    assert tried_at - turned_at == pytest.approx(FIRST_PATIENCE_S, abs=INTERVAL_S / 2)
+    for number in range(100):
+        order.on_oldest(0.9 * ENTER_SHARE, 1, 0, tried_at + number / 10)
+    assert not order.is_newest_first
+
+
+def test_trials_that_fail_get_rarer() -> None:
+    """While the oldest are late, it takes twice as long each time until they are tried, to a cap.
+
+    Once oldest first has lasted, or the queues were empty, it starts anew.
+    """
+    order, now = PullOrder(), 0.0
+    patiences = []
+    for _ in range(7):
+        turned_at = turn_round(order, now)
+        now = wait_for_trial(order, turned_at)
+        patiences.append(now - turned_at)
+    expected = [min(FIRST_PATIENCE_S * 2**number, LONGEST_PATIENCE_S) for number in range(7)]
+    assert patiences == pytest.approx(expected, abs=INTERVAL_S / 2)
+    for relief in ("it lasts", "it is empty"):
+        if relief == "it lasts":
+            order.on_oldest(0.1, 1, 0, now)
+            now += LASTING_S
+        else:
+            turn_round(order, now)
+            order.on_short()
+        turned_at = turn_round(order, now)
+        now = wait_for_trial(order, turned_at)
+        assert now - turned_at == pytest.approx(FIRST_PATIENCE_S, abs=INTERVAL_S / 2), relief
 
 
 def test_drops_double_while_all_have_expired() -> None:
@@ -83,10 +124,10 @@ def test_drops_double_while_all_have_expired() -> None:
     order = newest_first()
     seen = [order.num_drops]
     for number in range(12):
-        order.on_oldest(1.5, order.num_drops, order.num_drops, 2.0 + number)
+        order.on_oldest(1.5, order.num_drops, order.num_drops, 1.0 + number / 100)
         seen.append(order.num_drops)
     assert seen == [min(2**number, MAX_DROPS) for number in range(13)]
-    order.on_oldest(1.5, MAX_DROPS, MAX_DROPS - 1, 20.0)
+    order.on_oldest(1.5, MAX_DROPS, MAX_DROPS - 1, 1.2)
     assert order.num_drops == 1
 
 
@@ -114,8 +155,8 @@ def serve(load: float, *, is_adaptive: bool, seconds: float = 20.0) -> Run:
         work: list[float] = []
         if is_adaptive and order.is_newest_first:
             work = [queue.pop() for _ in range(min(room, len(queue)))]
-            if len(work) < room:
-                order.on_short(now)
+            if not queue:
+                order.on_short()
             oldest = [queue.popleft() for _ in range(min(order.num_drops, len(queue)))]
             live = [sent for sent in oldest if sent + DEADLINE_S > now]
             queue.extendleft(reversed(live))
@@ -123,7 +164,7 @@ def serve(load: float, *, is_adaptive: bool, seconds: float = 20.0) -> Run:
             oldest = [queue.popleft() for _ in range(min(room, len(queue)))]
             work = live = [sent for sent in oldest if sent + DEADLINE_S > now]
             if len(oldest) < room:
-                order.on_short(now)
+                order.on_short()
         if oldest:
             spent_share = (now - oldest[0]) / DEADLINE_S
             order.on_oldest(spent_share, len(oldest), len(oldest) - len(live), now)
