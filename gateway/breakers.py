@@ -1,7 +1,7 @@
 """One breaker per shard, and what the outcome of a shard's part says about the shard."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
 from common.config import BreakerSettings
 from common.outcome import Outcome
@@ -17,6 +17,10 @@ QUERY_FAULT_CODES = frozenset({"quarantined", "ranking", "bad_request"})
 # The last 64 samples are kept of each shard; under load so many come within some milliseconds, and
 # more of them say no more.
 SAMPLE_INTERVAL_S = 0.001
+
+# When more than this share of a query's shards have let it wait for too long, though they answer
+# others, the cluster is overloaded. It is the share by which admission control cuts its limit.
+OVERLOAD_SHARE = 0.3
 
 _SUCCESS = CallOutcome.SUCCESS
 _FAILURE = CallOutcome.FAILURE
@@ -52,16 +56,21 @@ class Breakers:
     | outcome | counts as |
     |---|---|
     | ok | success; slow when it took longer than the slow-call threshold |
-    | timed_out | failure; ignored when it was given less than the shard needs at its median |
+    | timed_out | failure; ignored when it had less time than the shard's median, and for overload |
     | failed | failure; ignored when the query is at fault (`QUERY_FAULT_CODES`) |
     | any other | ignored: the shard was not asked, or not waited for |
+
+    Overload is for admission control to mend, which lets in less. Breakers make it worse: if most
+    shards are behind, most open at once, and what is let in is answered by the few that are left.
+    So where a query misses many shards that have replied to other queries meanwhile, those are not to
+    blame. One that hangs replies to nobody, and one that is slow by itself is not many.
 
     Attributes:
         shards: all of them, ascending.
         latency: how long shards need, learnt from what `finish` is told.
     """
 
-    __slots__ = ("_breakers", "_sampled_at", "_slow_s", "latency", "shards")
+    __slots__ = ("_breakers", "_replied_at", "_sampled_at", "_slow_s", "latency", "shards")
 
     def __init__(
         self,
@@ -69,6 +78,7 @@ class Breakers:
         settings: BreakerSettings,
         rng: Callable[[], float],
         on_transition: Callable[[int, Transition], None] | None = None,
+        replied_at: Sequence[float] | None = None,
     ) -> None:
         """Start with every breaker closed.
 
@@ -77,11 +87,14 @@ class Breakers:
             settings: the same for every shard.
             rng: uniform over [0, 1), for the jitter of waits.
             on_transition: told the shard and the change of state, after each.
+            replied_at: for each shard, when it last replied to anything, as somebody else keeps it
+                up to date; with None no time-out is taken for overload.
         """
         self.shards = tuple(range(num_shards))
         self.latency = ShardLatency(num_shards)
         self._sampled_at = -math.inf
         self._slow_s = settings.slow_call_duration_threshold_ms / 1000
+        self._replied_at = replied_at
         self._breakers = tuple(
             Breaker(settings, rng, _of_shard(shard, on_transition)) for shard in range(num_shards)
         )
@@ -117,7 +130,7 @@ class Breakers:
             settled: shard → how its part ended.
             now: the event loop's time, in s.
         """
-        latency = None
+        latency = excused = None
         if now - self._sampled_at >= SAMPLE_INTERVAL_S:
             self._sampled_at, latency = now, self.latency
         elif type(permits) is PassingPermits and self._is_steady(settled):
@@ -129,7 +142,24 @@ class Breakers:
                     latency.record(shard, part.took_s)
                 permit.done(_SUCCESS, now, part.took_s)
             else:
-                permit.done(self._blame(shard, part), now, part.took_s)
+                if excused is None:
+                    excused = self._overloaded(settled, now)
+                outcome = _IGNORED if shard in excused else self._blame(shard, part)
+                permit.done(outcome, now, part.took_s)
+
+    def _overloaded(self, settled: Mapping[int, Settled], now: float) -> Collection[int]:
+        """The shards that a query misses for overload."""
+        replied_at = self._replied_at
+        if replied_at is None:
+            return ()
+        behind = [
+            shard
+            for shard, part in settled.items()
+            if part.outcome is _TIMED_OUT and replied_at[shard] > now - part.took_s
+        ]
+        # Of two or three, one is not many.
+        least = max(OVERLOAD_SHARE * len(settled), min(1, len(settled) - 1))
+        return behind if len(behind) > least else ()
 
     def _is_steady(self, settled: Mapping[int, Settled]) -> bool:
         """Whether these parts would change nothing: all is well, and has been for a while."""

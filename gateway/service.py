@@ -84,7 +84,8 @@ class Gateway:
         self._admission = Admission(num_shards, settings.admission)
         self._lag = LagWatch(settings.worker.loop_lag_threshold_ms)
         self._breakers = Breakers(
-            num_shards, settings.breaker, random.random, on_transition=self._on_transition
+            *(num_shards, settings.breaker, random.random, self._on_transition),
+            replied_at=self._admission.replied_at,
         )
         self.collections = Collections(self._registry, num_shards, settings.rank_profiles)
         self._curves = CoverageCurves(settings.coverage, self.collections.uids)

@@ -193,14 +193,13 @@ class Consumer:
                     self._paused.set_exception(error)
 
     def _on_pulled(self, answers: list[Any]) -> None:
-        keys, error, num_taken, is_standing = self._keys, None, 0, False
+        keys, error, num_taken = self._keys, None, 0
         for at, answer in enumerate(answers):
             if isinstance(answer, Exception):
                 error = answer
             elif answer is not None:
                 key, messages = answer
                 if at >= self._num_work:
-                    is_standing = True
                     num_taken += self._sift(key, messages, self._room - num_taken)
                     continue
                 num_taken += len(messages)
@@ -210,9 +209,7 @@ class Consumer:
                 # A pop serves the first queue that has something: the one just served goes last.
                 keys.remove(key)
                 keys.append(key)
-        if self._num_work == len(answers):  # nobody has looked what is left
-            is_standing = num_taken >= self._num_asked
-        if self._order is not None and error is None and not is_standing:
+        if error is None and self._order is not None and not self._is_standing(answers, num_taken):
             self._order.on_short()
         is_ending = error is not None or self._is_draining or not self._has_queues.is_set()
         room = 0 if is_ending else self._lane.room()
@@ -223,6 +220,12 @@ class Consumer:
             self._replier.flush()
         if self.is_pulling:
             self._paused.set_result(error)
+
+    def _is_standing(self, answers: list[Any], num_taken: int) -> bool:
+        """Whether there may be more in the queues than the pull under way has taken."""
+        if len(answers) > self._num_work:  # it has looked from the other end, too
+            return any(answer is not None for answer in answers[self._num_work :])
+        return num_taken >= self._num_asked
 
     def _sift(self, key: bytes, messages: list[bytes], room: int) -> int:
         """Of the oldest in a queue, drop what has expired and take what there is room for.

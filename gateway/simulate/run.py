@@ -89,7 +89,8 @@ class _Asker:
         view = ScriptedView(run)
         script_faults(run, self._transport.shards, view, loop, rng)
         breakers = Breakers(
-            run.shards.count, run.breaker, rng("breakers").random, self._on_transition
+            *(run.shards.count, run.breaker, rng("breakers").random, self._on_transition),
+            replied_at=admission.replied_at,
         )
         if run.breakers == "off":
             for breaker in breakers:

@@ -177,6 +177,46 @@ def test_ok_but_slow_counts_as_slow() -> None:
     assert breakers[0].state(0.0) is State.OPEN
 
 
+@pytest.mark.parametrize("num_missing", [1, 2, 3, 6, 7, 8])
+@pytest.mark.parametrize(("num_shards", "most_to_blame"), [(1, 0), (2, 1), (3, 1), (8, 2), (20, 6)])
+def test_overload_opens_no_breaker(num_shards: int, most_to_blame: int, num_missing: int) -> None:
+    """Time-outs of many shards that reply to others are overload; of a few, the shards' failure."""
+    num_missing = min(num_missing, num_shards)
+    expected = State.OPEN if num_missing <= most_to_blame else State.CLOSED
+    replied_at = [0.0] * num_shards
+    breakers = Breakers(num_shards, BreakerSettings(), lambda: 0.5, replied_at=replied_at)
+    for number in range(30):
+        now = 1.0 + number / 10
+        replied_at[:] = [now - 0.2] * num_shards  # within the 0.3 s that the query has waited
+        end_all(breakers, num_missing, now)
+    states = [breaker.state(4.0) for breaker in breakers]
+    assert states[:num_missing] == [expected] * num_missing
+    assert set(states[num_missing:]) <= {State.CLOSED}
+
+
+def test_a_hung_shard_s_breaker_opens_in_an_overload_too() -> None:
+    """Who replies to nobody is to blame, whatever happens to the others."""
+    replied_at = [0.0] * 8
+    breakers = Breakers(8, BreakerSettings(), lambda: 0.5, replied_at=replied_at)
+    for number in range(5):
+        now = 1.0 + number / 10
+        replied_at[1:] = [now - 0.2] * 7
+        replied_at[0] = now - 0.4
+        end_all(breakers, 8, now)
+    assert [breaker.state(1.5) for breaker in breakers] == [State.OPEN] + [State.CLOSED] * 7
+
+
+def end_all(breakers: Breakers, num_missing: int, now: float) -> None:
+    """A query, which the first so many shards let wait for 0.3 s and the others answer."""
+    plan = make_plan([True] * len(breakers), breakers, now)
+    missing, answered = (
+        Settled(outcome, "", "", None, None, "", took_s)
+        for outcome, took_s in ((Outcome.TIMED_OUT, 0.3), (Outcome.OK, 0.01))
+    )
+    settled = {shard: missing if shard < num_missing else answered for shard in plan.shards}
+    breakers.finish(plan.shards, plan.permits, settled, now)
+
+
 def test_transitions_name_their_shard() -> None:
     """The listener is told which shard's breaker has changed."""
     told: list[tuple[int, Transition]] = []
