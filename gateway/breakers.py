@@ -62,8 +62,8 @@ class Breakers:
 
     Overload is for admission control to mend, which lets in less. Breakers make it worse: if most
     shards are behind, most open at once, and what is let in is answered by the few that are left.
-    So where a query misses many shards that have replied to other queries meanwhile, those are not to
-    blame. One that hangs replies to nobody, and one that is slow by itself is not many.
+    So where a query misses many shards that have replied to other queries meanwhile, those are not
+    to blame. One that hangs replies to nobody, and one that is slow by itself is not many.
 
     Attributes:
         shards: all of them, ascending.
