@@ -18,6 +18,7 @@ HedgerowError
     ├── QuarantinedError     its fingerprint has killed scorers before
     ├── ScorerCrashedError   the process that ran it died, twice
     ├── LaneUnavailableError every slot of the lane is lost
+    ├── NotStartedError      what runs before it takes long, and another worker may start it sooner
     └── RankingError         the user's function raised
 """
 
@@ -165,6 +166,12 @@ class LaneUnavailableError(WorkError):
     """Every slot of the lane is lost."""
 
     code = "lane_unavailable"
+
+
+class NotStartedError(WorkError):
+    """Every scorer was held up by other work, so this one was not started."""
+
+    code = "not_started"
 
 
 class RankingError(WorkError):

@@ -101,6 +101,7 @@ class Consumer:
         self._has_queues.set()
         self._num_pops = 0
         self._answers: list[Any] = []  # to the pops of the pull under way
+        self._after_pull: list[Callable[[], None]] = []
         # Done when no pull is under way.
         self._paused: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
         self._paused.set_result(None)
@@ -132,13 +133,25 @@ class Consumer:
 
         `OWN_QUEUE` among them stands for the worker's own queue.
         """
-        if shards != self._withheld and self.is_pulling and self._client_id is not None:
-            self._control.send(pack("CLIENT", "UNBLOCK", self._client_id))
+        if shards != self._withheld:
+            self._end_pop()
         self._withheld = shards
         if shards >= set(self._shards.values()):
             self._has_queues.clear()
         else:
             self._has_queues.set()
+
+    def after_pull(self, then: Callable[[], None]) -> None:
+        """Call `then` when no pop waits, and what the last has taken is handed over; soon."""
+        if not self.is_pulling:
+            then()
+            return
+        self._after_pull.append(then)
+        self._end_pop()
+
+    def _end_pop(self) -> None:
+        if self.is_pulling and self._client_id is not None:
+            self._control.send(pack("CLIENT", "UNBLOCK", self._client_id))
 
     async def drain(self) -> None:
         """Pull no more. What a pop under way has taken is still handed over."""
@@ -211,6 +224,7 @@ class Consumer:
                 keys.append(key)
         if error is None and self._order is not None and not self._is_standing(answers, num_taken):
             self._order.on_short()
+        self._call_waiting()
         is_ending = error is not None or self._is_draining or not self._has_queues.is_set()
         room = 0 if is_ending else self._lane.room()
         if room:
@@ -226,6 +240,11 @@ class Consumer:
         if len(answers) > self._num_work:  # it has looked from the other end, too
             return any(answer is not None for answer in answers[self._num_work :])
         return num_taken >= self._num_asked
+
+    def _call_waiting(self) -> None:
+        waiting, self._after_pull = self._after_pull, []
+        for then in waiting:
+            then()
 
     def _sift(self, key: bytes, messages: list[bytes], room: int) -> int:
         """Of the oldest in a queue, drop what has expired and take what there is room for.

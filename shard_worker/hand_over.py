@@ -1,4 +1,7 @@
-"""Second copies go to another worker than the one that has the first."""
+"""Requests that another worker is to take: second copies, and what cannot start here."""
+
+import asyncio
+from collections.abc import Callable
 
 from msgspec.structs import replace
 
@@ -42,3 +45,52 @@ class HandOver:
             ],
             [],
         )
+
+
+class GiveBack:
+    """Puts requests back to the head of their shards' queues, where any replica takes them."""
+
+    def __init__(
+        self,
+        link: Link,
+        keys: Keys,
+        expiry_s: float,
+        counters: Counters,
+        after_pull: Callable[[Callable[[], None]], None],
+    ) -> None:
+        """Give searches back by `link`; queues live for `expiry_s`, in s.
+
+        Args:
+            link: to Redis.
+            keys: the names under which everything lies.
+            expiry_s: a queue that nobody pushes to vanishes after so long, in s.
+            counters: counts what is given back.
+            after_pull: ends the pull under way and then calls; this worker's own would take at
+                once what it has just given back.
+        """
+        self._link = link
+        self._keys = keys
+        self._expiry_s = expiry_s
+        self._counters = counters
+        self._after_pull = after_pull
+        self._returned: list[tuple[int, bytes]] = []
+
+    def __call__(self, shard: int, message: bytes) -> None:
+        """Give a packed search of a shard back, in the next turn of the loop or soon after."""
+        if not self._returned:
+            asyncio.get_running_loop().call_soon(self._after_pull, self._push)
+        self._returned.append((shard, message))
+
+    def _push(self) -> None:
+        returned, self._returned = self._returned, []
+        self._counters.add("searches_given_back", len(returned))
+        queues: dict[int, list[bytes]] = {}
+        for shard, message in returned:
+            queues.setdefault(shard, []).append(message)
+        commands = []
+        for shard, messages in queues.items():
+            queue = self._keys.search_queue(shard)
+            # The last first, so that the oldest is at the head again.
+            commands.append(unanswered("LPUSH", queue, *reversed(messages)))
+            commands.append(unanswered("EXPIRE", queue, self._expiry_s))
+        self._link.send_now(commands, [])

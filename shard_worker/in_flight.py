@@ -31,7 +31,11 @@ class InFlight:
 
     def has(self, shard: int, request: Request) -> bool:
         """Whether this worker has another copy of a request."""
-        return (request.reply_to, request.query_id, shard) in self._running
+        return self.is_running((request.reply_to, request.query_id, shard))
+
+    def is_running(self, key: Key) -> bool:
+        """Whether this worker has a copy of it."""
+        return key in self._running
 
     def begin(self, key: Key, stop: Callable[[], object]) -> None:
         """A request has been given to a lane; `stop` tells that nobody waits for it."""

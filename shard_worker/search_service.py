@@ -10,7 +10,7 @@ import msgpack
 import structlog
 
 from common.config import RankProfile
-from common.errors import ExpiredError, WireError, WorkError
+from common.errors import ExpiredError, NotStartedError, WireError, WorkError
 from common.quarantine import fingerprint_of
 from common.server_clock import ServerClock
 from common.telemetry import Counters, Throttle
@@ -26,6 +26,7 @@ from common.wire import (
     unpack_request,
     unpack_search_payload,
 )
+from shard_worker.consumer import OWN_QUEUE
 from shard_worker.error_text import error_line
 from shard_worker.in_flight import InFlight
 from shard_worker.lanes.process_lane import Done, ProcessLane, Work
@@ -70,13 +71,16 @@ class SearchService:
         in_flight: InFlight,
         ledger: Ledger,
         hand_over: Callable[[Request], None],
+        give_back: Callable[[int, bytes], None],
         max_message_bytes: int,
     ) -> None:
         """Search through `lane`, but noop in the loop where its profile says so.
 
-        Second copies of what this worker has already go to another through `hand_over`.
+        Second copies of what this worker has already go to another through `hand_over`, and to any
+        other, through `give_back`, what was pulled and cannot start soon.
         """
         self._hand_over = hand_over
+        self._give_back = give_back
         self._in_flight = in_flight
         self._ledger = ledger
         self._lane = lane
@@ -93,6 +97,7 @@ class SearchService:
         """Start the work of one pop, in arrival order; adds to the replier what is answered now."""
         now = time.monotonic()
         now_us = self._clock.server_us(now)
+        is_shared = shard != OWN_QUEUE
         self._num_in_loop = 0
         max_bytes = self._max_bytes
         for message in messages:
@@ -115,7 +120,7 @@ class SearchService:
             if request.hedge is not None and self._in_flight.has(shard, request):
                 self._hand_over(request)
                 continue
-            self._start(shard, search, now, max(0, now_us - request.sent_at_us))
+            self._start(shard, search, is_shared, now, max(0, now_us - request.sent_at_us))
         if self._num_in_loop:
             self._lane.observe_elsewhere(self._num_in_loop)
 
@@ -134,7 +139,9 @@ class SearchService:
         spent_us = self._clock.server_us(now) - request.sent_at_us
         return spent_us / total_us if total_us > 0 else math.inf
 
-    def _start(self, shard: int, search: "_Search", now: float, queue_us: int) -> None:
+    def _start(
+        self, shard: int, search: "_Search", is_shared: bool, now: float, queue_us: int
+    ) -> None:
         request, payload = search.request, search.payload
         if payload is None:
             self._count_malformed(search.error)
@@ -156,18 +163,24 @@ class SearchService:
                 Reply(request.query_id, shard, _OK, _LOOP, queue_us, 0, work_us, body, is_hedge),
             )
             return
+        key = (request.reply_to, request.query_id, shard)
+        if self._in_flight.is_running(key):  # given back by another, when its second copy was here
+            self._counters.add("duplicate_at_pull")
+            self._ledger.add(_DROPPED, 0)
+            return
         work = Work(
             _pack((shard, state.generation, request.payload)),
             self._clock.monotonic_s(request.expires_at_ms),
             search.fingerprint,
             f"{payload.profile}: {payload.query[:LABEL_CHARS]}",
             request.late_ms / 1000,
+            is_shared,
         )
-        key = (request.reply_to, request.query_id, shard)
-        ticket = self._lane.submit(work, partial(self._finish, shard, request, queue_us))
+        ticket = self._lane.submit(work, partial(self._finish, shard, search, queue_us))
         self._in_flight.begin(key, partial(self._lane.cancel, ticket))
 
-    def _finish(self, shard: int, request: Request, queue_us: int, done: Done) -> None:
+    def _finish(self, shard: int, search: "_Search", queue_us: int, done: Done) -> None:
+        request = search.request
         _, lane_us, work_us, error = done
         is_wanted = self._in_flight.end((request.reply_to, request.query_id, shard))
         left_us = request.expires_at_ms * 1000 - self._clock.server_us(time.monotonic())
@@ -176,6 +189,13 @@ class SearchService:
                 self._counters.add("expired_in_lane")
             # Of a scorer that was killed nobody has heard how long it worked.
             self._ledger.add(error.end, lane_us if error.end == _KILLED else work_us)
+            return
+        if isinstance(error, NotStartedError):
+            if is_wanted and left_us > 0:
+                self._give_back(shard, search.message)
+            else:
+                self._counters.add("expired_in_lane" if is_wanted else "cancelled_in_lane")
+                self._ledger.add(_DROPPED, 0)
             return
         if left_us <= 0 or not is_wanted:
             self._counters.add("expired_at_reply" if is_wanted else "cancelled_at_reply")
@@ -215,14 +235,20 @@ class _Search:
     """A request as read.
 
     Attributes:
+        message: as it lay in the queue.
         payload: None when it is malformed; `error` says why.
     """
 
-    __slots__ = ("_fingerprint", "error", "payload", "request")
+    __slots__ = ("_fingerprint", "error", "message", "payload", "request")
 
     def __init__(
-        self, request: Request, payload: SearchPayload | None, error: WireError | None = None
+        self,
+        message: bytes,
+        request: Request,
+        payload: SearchPayload | None,
+        error: WireError | None = None,
     ) -> None:
+        self.message = message
         self.request = request
         self.payload = payload
         self.error = error
@@ -243,9 +269,9 @@ def _read(message: bytes, max_bytes: int) -> _Search:
     if request.kind != _SEARCH:
         raise WireError(f"kind {request.kind} does not belong in a search queue")
     try:
-        return _Search(request, unpack_search_payload(request.payload))
+        return _Search(message, request, unpack_search_payload(request.payload))
     except WireError as error:
-        return _Search(request, None, error)
+        return _Search(message, request, None, error)
 
 
 def failure_body(error: WorkError) -> bytes:

@@ -4,7 +4,7 @@ import asyncio
 import os
 import socket
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import structlog
@@ -28,7 +28,7 @@ from shard_worker.applier import Applier
 from shard_worker.cancel_listener import CancelListener
 from shard_worker.consumer import OWN_QUEUE, Consumer
 from shard_worker.fetch_service import FetchService
-from shard_worker.hand_over import HandOver
+from shard_worker.hand_over import GiveBack, HandOver
 from shard_worker.in_flight import InFlight
 from shard_worker.jobs import Jobs
 from shard_worker.lanes.suspects import Suspects
@@ -141,6 +141,10 @@ class Worker:
             in_flight=in_flight,
             ledger=self._ledger,
             hand_over=hand_over,
+            give_back=GiveBack(
+                *(self._reply_link, keys, settings.redis.queue_expiry_s, self._counters),
+                after_pull=self._after_pull,
+            ),
             max_message_bytes=max_bytes,
         )
         self._fetches = FetchService(
@@ -290,6 +294,9 @@ class Worker:
             withheld |= {OWN_QUEUE}
         self._search_consumer.withhold(withheld)
         self._fetch_consumer.withhold(withheld)
+
+    def _after_pull(self, then: Callable[[], None]) -> None:
+        self._search_consumer.after_pull(then)
 
     async def _read_clock(self, link: Handshake) -> None:
         await read_clock(link, self._clock)

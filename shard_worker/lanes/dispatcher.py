@@ -14,11 +14,12 @@ import structlog
 from common.errors import (
     ExpiredError,
     LaneUnavailableError,
+    NotStartedError,
     ScorerCrashedError,
     WorkError,
 )
 from shard_worker.lanes.batching import ServiceTime, share, startable
-from shard_worker.lanes.guard import Guard
+from shard_worker.lanes.guard import HELD_UP, Guard
 from shard_worker.lanes.holds import Holds
 from shard_worker.lanes.scorer_slot import Frame, ScorerSlot, SlotState
 from shard_worker.lanes.suspects import Suspects
@@ -93,6 +94,10 @@ class Dispatcher:
         waiting = self.waiting
         if len(waiting) + self._holds.num_held >= self._limits.max_waiting:
             self.refuse(ticket, LaneUnavailableError(f"{self._name}: too much work waits"))
+            return
+        # It may have been on its way here when the scorers were held up.
+        if not self._idle and ticket.work.is_movable and self._guard.is_held_up(time.monotonic()):
+            self.refuse(ticket, NotStartedError(HELD_UP))
             return
         waiting.append(ticket)
         if self._handle is None and self._idle:

@@ -10,7 +10,7 @@ import time
 from collections import deque
 from typing import Protocol
 
-from common.errors import ExpiredError, WorkError
+from common.errors import ExpiredError, NotStartedError, WorkError
 from shard_worker.lanes.scorer_slot import ScorerSlot, SlotState
 from shard_worker.lanes.work import ENDED, Ticket
 
@@ -18,6 +18,10 @@ from shard_worker.lanes.work import ENDED, Ticket
 # goes elsewhere.
 _LONG_WINDOWS = 4.0
 _SHORTEST_LONG_S = 0.01
+# A long batch whose scorer has sent nothing for so many windows stands still: it does not merely
+# wait for its share of a busy core, and nobody knows when what is behind will start.
+_STILL_WINDOWS = 2.0
+HELD_UP = "every scorer was held up by other work"
 # A scorer that has a batch, runs nothing, sends nothing and reads nothing for so long is stopped
 # (SIGSTOP) or stuck outside of any work. Its works have long been given to others or answered, so
 # only its slot is at stake, and a scorer that is merely starved of CPU must not be taken for it.
@@ -49,6 +53,7 @@ class Guard:
         self._queue = queue
         self._grace_s = grace_s
         self._long_s = max(_SHORTEST_LONG_S, window_s * _LONG_WINDOWS)
+        self._still_s = window_s * _STILL_WINDOWS
         self._loop = asyncio.get_running_loop()
         self._handle: asyncio.TimerHandle | None = None
         self._look_at = math.inf
@@ -58,6 +63,13 @@ class Guard:
         slot.check_at = look_at = now + self._long_s
         if look_at < self._look_at:
             self.look_by(look_at)
+
+    def is_held_up(self, now: float) -> bool:
+        """Whether every scorer that is there has a batch that runs long and stands still."""
+        ready = [slot for slot in self._queue.slots if slot.state is SlotState.READY]
+        return bool(ready) and all(
+            slot.is_long and now >= slot.heard_at + self._still_s for slot in ready
+        )
 
     def look_by(self, at: float) -> None:
         """Look no later than `at`, an instant of `time.monotonic()`."""
@@ -99,6 +111,8 @@ class Guard:
         self._relieve(slot, running, now)
         # Whose end comes first; and now and then whatever comes, since what runs changes.
         check_at = now + self._grace_s + self._long_s
+        if (still_at := slot.heard_at + self._still_s) > now:
+            check_at = min(check_at, still_at)
         for ticket in slot.batch:
             if ticket is running:
                 check_at = min(check_at, ticket.expires_at + self._grace_s)
@@ -107,7 +121,7 @@ class Guard:
         slot.check_at = max(check_at, now + _SHORTEST_PAUSE_S)
 
     def _relieve(self, slot: ScorerSlot, running: Ticket | None, now: float) -> None:
-        """Take from a long batch what does not run: to another scorer, or to its end if late.
+        """Take from a long batch what does not run: to another scorer or worker, or to its end.
 
         What has ended but not been sent is taken too, and done again: it was short.
         """
@@ -122,6 +136,24 @@ class Guard:
                 slot.take_back(ticket)
             if again:
                 self._queue.put_back(again)
+        elif self.is_held_up(now):
+            self._move_on()
+
+    def _move_on(self) -> None:
+        """End what no scorer has started, where another worker may start it."""
+        queue = self._queue
+        behind = []
+        for slot in queue.slots:
+            running = slot.running()
+            for ticket in slot.open_tickets():
+                if ticket is not running and _may_leave(ticket):
+                    slot.take_back(ticket)
+                    behind.append(ticket)
+        waiting = [ticket for ticket in queue.waiting if ticket.generation != ENDED]
+        queue.waiting.clear()
+        queue.waiting.extend(ticket for ticket in waiting if not _may_leave(ticket))
+        for ticket in (*behind, *filter(_may_leave, waiting)):
+            queue.end_with(ticket, NotStartedError(HELD_UP))
 
     def _sweep(self, now: float) -> None:
         """Answer works that expired while no scorer was free."""
@@ -137,3 +169,8 @@ class Guard:
                 self._queue.end_with(
                     ticket, ExpiredError("expired before a scorer was free", "dropped")
                 )
+
+
+def _may_leave(ticket: Ticket) -> bool:
+    # One that has lost a scorer is tried once more here, where it is known for a suspect.
+    return ticket.work.is_movable and not ticket.num_crashes and not ticket.is_stopped

@@ -22,7 +22,8 @@ and to know which work a process died of, to take back what it has not started, 
 What happens to work:
 
 - *expired or quarantined at its turn*: answered here, never sent;
-- *the batch before it runs long*: taken back and given to another scorer;
+- *the batch before it runs long*: taken back and given to another scorer; where all are held up,
+  ended with NotStartedError if another worker may have it (`Work.is_movable`);
 - *it ignores its budget* `kill_grace_ms` *past its deadline*: its scorer is killed, it counts as
   expired and as a kill in the quarantine; what was queued behind it goes to other scorers;
 - *its scorer dies under it*: tried once more, alone in its frame; then it has crashed;
@@ -152,8 +153,8 @@ class ProcessLane:
         """Take a work; `on_done` is called exactly once, on the loop, never from within `submit`.
 
         `Done.error` is an ExpiredError (late, or cancelled), QuarantinedError, ScorerCrashedError,
-        RankingError or WorkError (the handler raised), or LaneUnavailableError (not running, or
-        far beyond `room`).
+        RankingError or WorkError (the handler raised), NotStartedError (if it is movable), or
+        LaneUnavailableError (not running, or far beyond `room`).
         """
         ticket = Ticket(work, on_done, time.monotonic())
         dispatcher = self._dispatcher

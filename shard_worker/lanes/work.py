@@ -30,6 +30,8 @@ class Work(NamedTuple):
         fingerprint: what counts as the same work when it kills scorers; None is never blamed.
         label: an excerpt for people, shown where the quarantine is listed.
         late_s: its deadline is so long before `expires_at`, in s.
+        is_movable: whether it ends with a NotStartedError, instead of waiting, while every scorer
+            is held up by other work.
     """
 
     payload: bytes
@@ -37,6 +39,7 @@ class Work(NamedTuple):
     fingerprint: bytes | None = None
     label: str = ""
     late_s: float = 0.0
+    is_movable: bool = False
 
 
 class Done(NamedTuple):
