@@ -9,14 +9,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 
 from bench.cpu import descendants
 from bench.server import Server, run_server
+from bench.stalling import stalling
 from common.config import (
     GatewaySettings,
     RankProfile,
@@ -84,6 +84,8 @@ class Cluster:
         workers: the worker processes, in the order of the layout.
         folder: what the workers store.
         environment: of the workers.
+        num_shards: shards of the cluster.
+        num_replicas: on how many workers each of them is.
     """
 
     server: Server
@@ -91,6 +93,7 @@ class Cluster:
     folder: Path
     environment: dict[str, str]
     num_shards: int
+    num_replicas: int
     heartbeat_expiry_s: float
 
     @property
@@ -119,14 +122,14 @@ def run_cluster(
     *,
     is_durable: bool = False,
     heartbeat_expiry_s: float = 10.0,
-    stalls: Mapping[int, float] = MappingProxyType({}),
+    stalls: Collection[int] = (),
 ) -> Iterator[Cluster]:
     """Start a server and the workers; stop them at the end of the block.
 
     Args:
         layout: the shards of each worker.
         heartbeat_expiry_s: how long the gateway takes a silent worker for live.
-        stalls: worker → for how long its requests of `STALLING_LANE` stall now and then, in s.
+        stalls: workers in which requests of `STALLING_LANE` stall now and then, when told to.
         is_durable: whether the server keeps an append-only file, as the embedded cluster's does.
     """
     num_shards = len({shard for shards in layout for shard in shards})
@@ -153,13 +156,13 @@ def run_cluster(
                     subprocess.Popen(
                         command,
                         cwd=_ROOT,
-                        env={
-                            **environment,
-                            "HEDGEROW_BENCH_STALL_S": str(stalls.get(number, 0)),
-                        },
+                        env={**environment, "HEDGEROW_BENCH_STALLS": str(int(number in stalls))},
                     )
                 )
-            yield Cluster(*(server, workers, folder, environment, num_shards, heartbeat_expiry_s))
+            yield Cluster(
+                *(server, workers, folder, environment),
+                *(num_shards, sum(map(len, layout)) // num_shards, heartbeat_expiry_s),
+            )
 
 
 def _stop(workers: list[subprocess.Popen[bytes]]) -> None:
@@ -181,7 +184,7 @@ async def connect(
     hedging: HedgingSettings | None = None,
     probation: ProbationSettings | None = None,
 ) -> AsyncIterator[Gateway]:
-    """A gateway in this process, once every shard is live and holds a few documents.
+    """A gateway in this process, once every replica is live and holds a few documents.
 
     Args:
         cluster: what it asks.
@@ -199,7 +202,9 @@ async def connect(
     )
     async with Gateway.connect(settings, cluster.num_shards) as gateway:
         give_up_at = time.monotonic() + _START_TIMEOUT_S
-        while not all(shard["workers"] for shard in (await gateway.status())["shards"]):
+        # Each of them: one that comes later finds what the others have applied gone from the log,
+        # and does not serve the shard.
+        while not await _is_whole(gateway, cluster.num_replicas):
             if time.monotonic() > give_up_at:
                 raise TimeoutError("the workers did not get ready")
             await asyncio.sleep(0.05)
@@ -207,6 +212,11 @@ async def connect(
         await gateway.collections.put(COLLECTION, fields)
         await gateway.documents.load(COLLECTION, _documents(), wait="applied")
         yield gateway
+
+
+async def _is_whole(gateway: Gateway, num_replicas: int) -> bool:
+    shards = (await gateway.status())["shards"]
+    return all(len(shard["workers"]) == num_replicas for shard in shards)
 
 
 async def _documents() -> AsyncIterator[bytes]:
@@ -223,22 +233,32 @@ class Asker:
     """
 
     def __init__(
-        self, gateway: Gateway, profile: str, deadline_ms: float = DEADLINE_MS, num_ok: int = 8
+        self,
+        gateway: Gateway,
+        profile: str,
+        deadline_ms: float = DEADLINE_MS,
+        num_ok: int = 8,
+        stall_s: float = 0.0,
     ) -> None:
-        """Ask with `profile`; an answer must reflect `num_ok` shards."""
+        """Ask with `profile`; an answer must reflect `num_ok` shards.
+
+        With `STALLING_LANE`, one that stalls does so for `stall_s`.
+        """
         self._gateway = gateway
         self._profile = profile
         self._deadline_ms = deadline_ms
         self._num_ok = num_ok
+        self._stall_s = stall_s
         self._next = 0
 
     async def ask(self) -> None:
         """One query, for its ids and scores."""
         self._next += 1
+        text = f"a query as long as most, {self._next}"
         result = await self._gateway.search(
             SearchQuery(
                 collection=COLLECTION,
-                query=f"a query as long as most, {self._next}",
+                query=stalling(text, self._stall_s) if self._stall_s else text,
                 deadline_ms=self._deadline_ms,
                 rank_profile=self._profile,
                 fields=False,

@@ -17,19 +17,22 @@ from gateway.service import Gateway
 # Each shard on two workers; the last one is the one that stalls, or is stopped.
 _REPLICAS = ((0, 1, 2, 3), (4, 5, 6, 7), (0, 1, 2, 3), (4, 5, 6, 7))
 _SICK = 3
-_STALL_S = 0.1
+_STALL_P99S = 10.0  # a stall takes so many times what p99 is when nothing stalls
 _RATE = 100.0  # queries a second, a fraction of what the cluster bears
 _LENGTH = 12  # a 99.9th percentile needs thousands of queries
 _MOST_ROUNDS = 5
 _TARGET_CUT, _TARGET_EXTRA, _TARGET_COST = 3.0, 0.05, 0.02
 _MODES = ("hedging off", "hedging on")
+_STEADY = "nothing stalls"
+_STEADY_LENGTH = 3
+_QUANTILES = (50, 95, 99, 99.9)
 
 
 async def measure(options: Options) -> list[Section]:
     """Measure the three of them."""
     num_rounds = min(options.num_rounds, _MOST_ROUNDS)
     seconds = options.seconds * _LENGTH
-    with run_cluster(_REPLICAS, stalls={_SICK: _STALL_S}) as cluster:
+    with run_cluster(_REPLICAS, stalls={_SICK}) as cluster:
         async with AsyncExitStack() as opened:
             gateways = {}
             # Else the worker that stalls is soon spared, and there is nothing to hedge.
@@ -47,52 +50,53 @@ async def measure(options: Options) -> list[Section]:
 
 
 async def _stalled(gateways: dict[str, Gateway], num_rounds: int, seconds: float) -> Section:
-    loads: dict[str, list[Load]] = {mode: [] for mode in _MODES}
-    for gateway in gateways.values():  # learns how long the shards need
-        await open_loop(Asker(gateway, STALLING_LANE).ask, _RATE, seconds, seed=99)
+    steady = await open_loop(
+        Asker(gateways["hedging off"], STALLING_LANE).ask, _RATE, seconds * _STEADY_LENGTH, seed=98
+    )
+    stall_s = _STALL_P99S * steady.quantile_ms(0.99) / 1000
+    asks = {
+        mode: Asker(gateway, STALLING_LANE, stall_s=stall_s).ask
+        for mode, gateway in gateways.items()
+    }
+    for ask in asks.values():  # learns how long the shards need
+        await open_loop(ask, _RATE, seconds, seed=99)
+    loads = {mode: Load() for mode in _MODES}
     before = _counts(gateways["hedging on"])
     for number in range(num_rounds):
-        for mode, gateway in gateways.items():
-            ask = Asker(gateway, STALLING_LANE).ask
-            loads[mode].append(await open_loop(ask, _RATE, seconds, seed=number))
+        for mode, ask in asks.items():
+            load = await open_loop(ask, _RATE, seconds, seed=number)
+            loads[mode].latencies_s += load.latencies_s
+            loads[mode].num_failed += load.num_failed
     sent, won = (
         after - early for after, early in zip(_counts(gateways["hedging on"]), before, strict=True)
     )
-    num_first = 8 * sum(len(load.latencies_s) for load in loads["hedging on"])
+    extra = sent / (8 * len(loads["hedging on"].latencies_s))
     section = Section(
         title="Hedging, with a replica that stalls",
         load=(
             f"Eight shards on two workers each. One of the four workers stalls for "
-            f"{_STALL_S * 1000:g} ms in {STALL_SHARE:.0%} of its requests, drawn at random. "
-            f"Probation is off. Poisson arrivals, {_RATE:g}/s, process lane, ids and scores "
-            "without fields. "
-            "Time counts from when a query was due; quantiles over all rounds."
+            f"{stall_s * 1000:.0f} ms in {STALL_SHARE:.0%} of its requests, drawn at random: "
+            f"{_STALL_P99S:g} times the p99 of the same load when nothing stalls, which was "
+            f"measured just before. Probation is off. Poisson arrivals, {_RATE:g}/s, process lane, "
+            "ids and scores without fields. Time counts from when a query was due; quantiles over "
+            "all rounds."
         ),
         columns=("", "p50, ms", "p95, ms", "p99, ms", "p99.9, ms", "extra requests"),
     )
-    for mode in _MODES:
-        every = Load()
-        for load in loads[mode]:
-            every.latencies_s += load.latencies_s
-        extra = sent / num_first if mode == "hedging on" else 0.0
-        section.figures[mode] = {
-            **{f"p{share:g}_ms": every.quantile_ms(share / 100) for share in (50, 95, 99, 99.9)},
-            "extra_share": extra,
-            "num_answers": float(len(every.latencies_s)),
-            "num_failed": float(sum(load.num_failed for load in loads[mode])),
+    for row, load in ((_STEADY, steady), *loads.items()):
+        figures = section.figures[row] = {
+            **{f"p{share:g}_ms": load.quantile_ms(share / 100) for share in _QUANTILES},
+            "extra_share": extra if row == "hedging on" else 0.0,
+            "num_answers": float(len(load.latencies_s)),
+            "num_failed": float(load.num_failed),
         }
-        figures = section.figures[mode]
-        section.rows.append(
-            [
-                mode,
-                *(f"{figures[f'p{share:g}_ms']:.1f}" for share in (50, 95, 99, 99.9)),
-                f"{extra:.1%}",
-            ]
-        )
+        quantiles = [f"{figures[f'p{share:g}_ms']:.1f}" for share in _QUANTILES]
+        section.rows.append([row, *quantiles, f"{figures['extra_share']:.1%}"])
+    section.figures["stall"] = {"stall_ms": stall_s * 1000}
     cut = section.figures["hedging off"]["p99.9_ms"] / section.figures["hedging on"]["p99.9_ms"]
     section.reading = (
         f"The 99.9th percentile is {cut:.1f} times better (target: at least {_TARGET_CUT:g}) for "
-        f"{sent / num_first:.1%} more requests (target: at most {_TARGET_EXTRA:.0%}); {won} of "
+        f"{extra:.1%} more requests (target: at most {_TARGET_EXTRA:.0%}); {won} of "
         f"{sent} second copies won."
     )
     return section

@@ -15,7 +15,7 @@ class HandOver:
     """Hands second copies that were pulled by the wrong worker to one that may have them."""
 
     def __init__(
-        self, link: Link, keys: Keys, worker: str, expiry_s: float, counters: Counters
+        self, link: Link, keys: Keys, worker: str, expiry_s: int, counters: Counters
     ) -> None:
         """Hand over, by `link`, what `worker` must not run; queues live for `expiry_s`, in s."""
         self._link = link
@@ -54,7 +54,7 @@ class GiveBack:
         self,
         link: Link,
         keys: Keys,
-        expiry_s: float,
+        expiry_s: int,
         counters: Counters,
         after_pull: Callable[[Callable[[], None]], None],
     ) -> None:

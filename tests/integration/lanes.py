@@ -48,7 +48,12 @@ class Bench:
     config: Config
 
     def submit(
-        self, command: str, timeout_s: float = 30.0, fingerprint: bytes | None = None
+        self,
+        command: str,
+        timeout_s: float = 30.0,
+        fingerprint: bytes | None = None,
+        *,
+        is_movable: bool = False,
     ) -> Call:
         """Submit "name command argument"; the name says what the journal notes."""
         call = Call()
@@ -58,7 +63,7 @@ class Bench:
             call.ended_at = time.monotonic()
 
         expires_at = time.monotonic() + timeout_s
-        work = Work(command.encode(), expires_at, fingerprint, command)
+        work = Work(command.encode(), expires_at, fingerprint, command, is_movable=is_movable)
         call.ticket = self.lane.submit(work, on_done)
         return call
 

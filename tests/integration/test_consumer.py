@@ -9,8 +9,11 @@ import pytest
 
 from common.config import RedisSettings
 from common.endpoint import Endpoint
+from common.keys import Keys
 from common.link import Link
+from common.telemetry import Counters
 from shard_worker.consumer import OWN_QUEUE, Consumer
+from shard_worker.hand_over import GiveBack
 from shard_worker.pull_order import PullOrder
 from tests.servers import RedisServer
 from tests.waiting import until
@@ -247,6 +250,35 @@ async def test_a_worker_that_leaves_all_shards_to_others_reads_its_own_queue(
         at_work.consumer.withhold(frozenset())
         await until(lambda: len(slots.pulled) == 5)
     assert sorted(slots.pulled[3:]) == [(OWN_QUEUE, b"left too"), (4, b"left")]
+
+
+async def test_what_is_given_back_is_left_to_others(
+    redis_server: RedisServer, key_prefix: str
+) -> None:
+    """It lies at the head of its queue, oldest first; the pop that waited has not taken it again.
+
+    What that pop took meanwhile is handled, and the worker pulls on when it has room.
+    """
+    slots = Slots(free=4)
+    async with pulling(redis_server, f"{key_prefix}:search", slots) as at_work:
+        counters = Counters()
+        give_back = GiveBack(
+            at_work.link, Keys(key_prefix), 60, counters, at_work.consumer.after_pull
+        )
+        await at_work.push(4, "a", "b")
+        await until(lambda: len(slots.pulled) == 2)
+        await until(at_work.is_blocked)  # a pop waits, for which there was room
+        slots.free = 0
+        for message in (b"a", b"b"):
+            give_back(4, message)
+        await until(lambda: not at_work.consumer.is_pulling)
+        await at_work.push(4, "c")
+        assert await at_work.link.call("LRANGE", at_work.queue(4), 0, -1) == [b"a", b"b", b"c"]
+        assert 0 < int(await at_work.link.call("TTL", at_work.queue(4))) <= 60
+        assert counters["searches_given_back"] == 2
+        slots.release(3)
+        await until(lambda: len(slots.pulled) == 5)
+    assert [message for _, message in slots.pulled] == [b"a", b"b", b"a", b"b", b"c"]
 
 
 async def test_draining_ends_a_blocked_pop_at_once(

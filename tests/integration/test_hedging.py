@@ -46,10 +46,10 @@ def cluster() -> Iterator[Cluster]:
 
 
 @asynccontextmanager
-async def learnt(cluster: Cluster) -> AsyncIterator[Gateway]:
+async def learnt(cluster: Cluster, max_extra_load: float = 1.0) -> AsyncIterator[Gateway]:
     """A gateway that knows how long the shards need, and has every replica."""
     # More second copies than anybody would allow: each test needs some more than once.
-    hedging = HedgingSettings(max_extra_load=1.0, burst=100)
+    hedging = HedgingSettings(max_extra_load=max_extra_load, burst=100)
     # The slow worker would be spared live requests, which are what these tests are about.
     probation = ProbationSettings(max_ejection_percent=0)
     update = {"hedging": hedging, "probation": probation}
@@ -128,3 +128,22 @@ async def test_a_second_copy_is_handed_on_by_the_worker_that_has_the_first(
             return (await counters(gateway)).get("hedges_handed_over", 0) >= 1
 
         await until(handed_on)
+
+
+async def test_what_waits_behind_a_slow_request_is_answered_by_the_other_replica(
+    cluster: Cluster,
+) -> None:
+    """With hedging off, a worker whose scorer stands still loses that shard's answer, not both."""
+    async with learnt(cluster, max_extra_load=0.0) as gateway:
+        for number in range(5):
+            result = await ask(
+                gateway, "hedges", f"late {number}", rank_profile="late_here", deadline_ms=400.0
+            )
+            assert result.coverage.fraction > 0
+            for quick in range(30):  # else the slow worker has learnt to take one at a time
+                await ask(gateway, "hedges", f"hedge {quick}", rank_profile="late_here")
+
+        async def given_back() -> bool:
+            return (await counters(gateway)).get("searches_given_back", 0) >= 1
+
+        await until(given_back)

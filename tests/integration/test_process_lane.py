@@ -18,6 +18,7 @@ from common.errors import (
     ConfigurationError,
     ExpiredError,
     LaneUnavailableError,
+    NotStartedError,
     RankingError,
     WorkError,
 )
@@ -208,6 +209,46 @@ async def test_cancelling_what_waits_drops_it(tmp_path: Path) -> None:
         await bench.ended(busy)
         assert type(waiting.error) is ExpiredError
         assert set(bench.config.starts()) == {"busy"}
+
+
+async def test_what_waits_behind_a_scorer_that_stands_still_may_leave(tmp_path: Path) -> None:
+    """With its only scorer held up, a lane ends at once what may start elsewhere, and that alone.
+
+    What is in the same frame, what waits, and what comes while it lasts.
+    """
+    async with running(tmp_path, num_processes=1, batch_window_ms=20.0) as bench:
+        warm = [bench.submit(f"warm-{number} echo") for number in range(64)]
+        await bench.ended(*warm)  # else the frame would hold the first alone
+        busy = bench.submit("busy sleep 1.0", is_movable=True)
+        behind = bench.submit("behind echo", is_movable=True)
+        stays = bench.submit("stays echo")
+        await bench.started("busy")
+        assert bench.lane._crew.slots[0].num_open == 3
+        waiting = bench.submit("waiting echo", is_movable=True)
+        await bench.ended(behind, waiting)
+        late = bench.submit("late echo", is_movable=True)
+        await bench.ended(late)
+        assert not busy.dones
+        assert not stays.dones
+        errors = [type(call.error) for call in (behind, waiting, late)]
+        assert errors == [NotStartedError] * 3
+        await bench.ended(busy, stays)
+        assert busy.error is stays.error is None
+        again = bench.submit("again echo", is_movable=True)
+        await bench.ended(again)
+        assert again.error is None
+        assert not {"behind", "waiting", "late"} & set(bench.config.starts())
+
+
+async def test_nothing_leaves_while_another_scorer_could_start_it(tmp_path: Path) -> None:
+    """Behind one of two scorers that stands still, what may start elsewhere goes to the other."""
+    async with running(tmp_path) as bench:
+        warm = [bench.submit(f"warm-{number} echo") for number in range(64)]
+        await bench.ended(*warm)
+        calls = [bench.submit("busy sleep 0.5", is_movable=True)]
+        calls += [bench.submit(f"a{number} echo", is_movable=True) for number in range(40)]
+        await bench.ended(*calls)
+        assert [call.error for call in calls] == [None] * len(calls)
 
 
 @pytest.mark.parametrize("command", ["obey", "ignore-tripped"])

@@ -9,12 +9,19 @@ import pytest
 from msgspec.structs import replace
 
 from common.config import BUILT_IN_PROFILES
-from common.errors import ExpiredError, RankingError, ScorerCrashedError, WorkError
+from common.errors import (
+    ExpiredError,
+    NotStartedError,
+    RankingError,
+    ScorerCrashedError,
+    WorkError,
+)
 from common.telemetry import Counters
 from common.wire import (
     VERSION,
     Cancellation,
     Failure,
+    Hedge,
     Kind,
     Lane,
     Request,
@@ -27,6 +34,7 @@ from common.wire import (
     unpack_search_body,
 )
 from shard_worker import search_service
+from shard_worker.consumer import OWN_QUEUE
 from shard_worker.in_flight import MOST_REMEMBERED, InFlight
 from shard_worker.lanes.process_lane import Done, ProcessLane, Work
 from shard_worker.ledger import Ledger
@@ -76,6 +84,7 @@ class Serving:
     in_flight: InFlight
     ledger: Ledger
     handed_over: list[Request]
+    given_back: list[tuple[int, bytes]]
     service: SearchService
 
     def request(self, payload: bytes | None = None, **changes: Any) -> bytes:
@@ -102,6 +111,7 @@ def serving(monkeypatch: pytest.MonkeyPatch) -> Serving:
     clock, lane, replies, counters = Clock(), ScriptedLane(), Replies(), Counters()
     ledger = Ledger()
     handed_over: list[Request] = []
+    given_back: list[tuple[int, bytes]] = []
     server_clock = clock.drive(monkeypatch, search_service)
     in_flight = InFlight(server_clock, counters, MAX_BYTES)
     states = ShardStates((SHARD,))
@@ -116,9 +126,12 @@ def serving(monkeypatch: pytest.MonkeyPatch) -> Serving:
         in_flight,
         ledger,
         handed_over.append,
+        lambda shard, message: given_back.append((shard, message)),
         MAX_BYTES,
     )
-    return Serving(clock, lane, replies, counters, in_flight, ledger, handed_over, service)
+    return Serving(
+        clock, lane, replies, counters, in_flight, ledger, handed_over, given_back, service
+    )
 
 
 def test_a_search_goes_to_the_lane_and_its_result_home(serving: Serving) -> None:
@@ -259,7 +272,8 @@ def test_noop_of_a_collection_that_is_not_there_is_empty(serving: Serving) -> No
 def test_the_same_search_has_one_fingerprint_and_another_has_not(serving: Serving) -> None:
     """The quarantine knows a search by its payload, whoever asks and whenever."""
     serving.pull(serving.request(), serving.request(query_id=8, reply_to="hedgerow:reply:g2"))
-    serving.pull(*(serving.request(payload=search(**one)) for one in ({"query": "x"}, {"k": 4})))
+    serving.pull(serving.request(payload=search(query="x"), query_id=9))
+    serving.pull(serving.request(payload=search(k=4), query_id=10))
     same, again, other, more = (work.fingerprint for work in serving.lane.works)
     assert same == again is not None
     assert len({same, other, more}) == 3
@@ -305,6 +319,45 @@ def test_a_result_that_comes_after_the_cancellation_is_unused(serving: Serving) 
     serving.lane.on_dones[0](Done(b"body", 30, 400, None))
     assert serving.replies.sent == []
     assert serving.ledger.as_dict()["unused"] == {"count": 1, "work_us": 400}
+
+
+def test_what_cannot_start_here_is_given_back_as_it_came(serving: Serving) -> None:
+    """A search that found every scorer held up goes back byte for byte, and is not answered."""
+    message = serving.request()
+    serving.pull(message)
+    assert serving.lane.works[0].is_movable
+    serving.lane.on_dones[0](Done(b"", 20_000, 0, NotStartedError("held up")))
+    assert serving.given_back == [(SHARD, message)]
+    assert serving.replies.sent == []
+    serving.pull(message)  # nobody else has taken it
+    assert len(serving.lane.works) == 2
+
+
+def test_what_nobody_waits_for_is_not_given_back(serving: Serving) -> None:
+    """Neither a search that was cancelled meanwhile nor one that has expired is for anybody."""
+    serving.pull(serving.request(), serving.request(query_id=8))
+    cancellation = Cancellation(REPLY_TO, [(7, serving.clock.server_ms(0.1))])
+    serving.in_flight.on_cancel(SHARD, pack_cancellation(cancellation), serving.clock.now)
+    serving.lane.on_dones[0](Done(b"", 20_000, 0, NotStartedError("held up")))
+    serving.clock.now += 0.2
+    serving.lane.on_dones[1](Done(b"", 200_000, 0, NotStartedError("held up")))
+    assert serving.given_back == []
+    assert serving.ledger.as_dict()["dropped"]["count"] == 2
+
+
+def test_what_was_sent_to_this_worker_alone_stays(serving: Serving) -> None:
+    """A second copy that was handed to it, or a trial, is not for the shard's other replicas."""
+    serving.service.handle(OWN_QUEUE, [serving.request(hedge=Hedge(SHARD, []))])
+    assert not serving.lane.works[0].is_movable
+
+
+def test_a_first_copy_that_comes_back_is_dropped_where_the_second_runs(serving: Serving) -> None:
+    """The replica that runs a search's second copy does not start the first one as well."""
+    serving.pull(serving.request(hedge=Hedge(SHARD, ["worker-2"])))
+    serving.pull(serving.request())
+    assert len(serving.lane.works) == 1
+    serving.lane.on_dones[0](Done(b"body", 300, 200, None))
+    assert serving.replies.only.is_hedge
 
 
 @pytest.mark.parametrize(
