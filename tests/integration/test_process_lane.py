@@ -227,6 +227,7 @@ async def test_what_waits_behind_a_scorer_that_stands_still_may_leave(tmp_path: 
         waiting = bench.submit("waiting echo", is_movable=True)
         await bench.ended(behind, waiting)
         late = bench.submit("late echo", is_movable=True)
+        assert bench.lane.load()["waiting"] == 0
         await bench.ended(late)
         assert not busy.dones
         assert not stays.dones
