@@ -164,10 +164,10 @@ class Hedger:
         if shard not in query.gather.open:
             return
         now = self._loop.time()
-        if is_queued:
-            self._look_later(query, schedule, schedule.on_queued(shard, now))
-        elif schedule.allow(shard, now):
+        if not is_queued and schedule.allow(shard, now):
             self._send(query, shard, now)
+        else:
+            self._look_later(query, schedule, schedule.put_off(shard, now))
 
     def _send(self, query: Watched, shard: int, now: float) -> None:
         hedge = Hedge(shard, self._replicas.workers_of(shard))

@@ -11,8 +11,9 @@ The walk of one query, whose first copies are all sent at once:
     policy.first_look(started, deadline)        the timer; most queries have ended before it
     schedule = HedgeSchedule(policy, started, deadline)
     schedule.look(pending, num_live, now)       which shards are due: is their message still queued?
-        schedule.on_queued(shard, now)          yes: the shard is backed up, look again later
+        schedule.put_off(shard, now)            yes: the shard is backed up, look again later
         schedule.allow(shard, now)              no, a worker has it: whether to send the hedge
+            schedule.put_off(shard, now)        no token is left: look again later
     policy.record / policy.give_up              what became of each first copy
 """
 
@@ -206,7 +207,7 @@ class Look(NamedTuple):
 
     Attributes:
         due: shards whose queue is to be asked for the message.
-        next_at: when to look again; None: never, unless `on_queued` says otherwise.
+        next_at: when to look again; None: never, unless `put_off` says otherwise.
     """
 
     due: list[int]
@@ -259,8 +260,8 @@ class HedgeSchedule:
                 next_at = at
         return Look(due, next_at if next_at < math.inf else None)
 
-    def on_queued(self, shard: int, now: float) -> float | None:
-        """The message is still queued: the whole shard is backed up, and a copy would only add.
+    def put_off(self, shard: int, now: float) -> float | None:
+        """No hedge now: the shard is backed up and a copy would only add, or no token is left.
 
         Returns:
             When to look again: once the wait has doubled. None if a copy could not win then.

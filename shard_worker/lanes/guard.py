@@ -16,11 +16,11 @@ from shard_worker.lanes.work import ENDED, Ticket
 
 # A batch is expected to take one window; after so many it runs long, and what it has not started
 # goes elsewhere.
-_LONG_WINDOWS = 4.0
-_SHORTEST_LONG_S = 0.01
-# A long batch whose scorer has sent nothing for so many windows stands still: it does not merely
+_LONG_WINDOWS = 2.0
+_SHORTEST_LONG_S = 0.005
+# A long batch whose scorer has sent nothing for so many windows, stands still: it does not merely
 # wait for its share of a busy core, and nobody knows when what is behind will start.
-_STILL_WINDOWS = 2.0
+_STILL_WINDOWS = 1.0
 HELD_UP = "every scorer was held up by other work"
 # A scorer that has a batch, runs nothing, sends nothing and reads nothing for so long is stopped
 # (SIGSTOP) or stuck outside of any work. Its works have long been given to others or answered, so

@@ -161,6 +161,24 @@ def test_a_spent_budget_stops_second_copies_and_no_first() -> None:
     assert 2 < len(scene.transport.hedged) <= 2 + 0.05 * num_queries * NUM_SHARDS
 
 
+def test_who_found_the_budget_spent_is_hedged_once_it_is_filled() -> None:
+    """Two shards are late at once and there is one token: the other copy leaves with the next."""
+
+    async def scenario() -> tuple[Scene, SearchResult]:
+        scene = await learnt(burst=1)
+        scene.slow(1, None, hedge_s=USUAL_S)
+        scene.slow(2, None, hedge_s=USUAL_S)
+        slow = asyncio.create_task(scene.search())
+        await asyncio.sleep(3 * USUAL_S)
+        assert len(scene.transport.hedged) == 1
+        scene.searcher.hedger.policy.budget.add(20)  # what other queries bring
+        return scene, await slow
+
+    scene, result = run_virtually(scenario())
+    assert result.coverage.is_full
+    assert sorted(shard for shard, _, _ in scene.transport.hedged) == [1, 2]
+
+
 def test_enough_ends_the_wait_and_the_rest_is_cancelled() -> None:
     """With `wait_for`, one missing shard of four is not waited for once three have answered."""
 

@@ -150,7 +150,7 @@ def test_a_backed_up_shard_is_looked_at_ever_more_seldom() -> None:
     while (look := schedule.look([0], NUM_LIVE, now)).due or look.next_at is not None:
         if look.due:
             looks.append(now)
-            again = schedule.on_queued(0, now)
+            again = schedule.put_off(0, now)
             if again is None:
                 break
             now = again
@@ -192,6 +192,11 @@ def test_a_spent_budget_stops_hedges_until_it_is_filled() -> None:
     look = schedule.look([0, 1], NUM_LIVE, look.next_at)
     assert look.due == [0, 1]
     assert [schedule.allow(shard, 3.0) for shard in look.due] == [True, False]
+    again_at = schedule.put_off(1, 3.0)
+    assert again_at == 6.0
+    policy.budget.add(20)
+    assert schedule.look([0, 1], NUM_LIVE, again_at) == ([1], None)
+    assert schedule.allow(1, again_at)
 
 
 @given(
@@ -214,10 +219,10 @@ def test_at_most_one_hedge_a_shard(
         assert look.next_at is None or look.next_at > now
         for shard in look.due:
             assert 0.02 * (1 - RELATIVE_ERROR) <= now < 2.0
-            if is_queued:
-                schedule.on_queued(shard, now)
-            elif schedule.allow(shard, now):
+            if not is_queued and schedule.allow(shard, now):
                 hedged.append(shard)
+            else:
+                schedule.put_off(shard, now)
     assert len(hedged) == len(set(hedged))
 
 
