@@ -18,7 +18,7 @@ from shard_worker.lanes.work import ENDED, Ticket
 # goes elsewhere.
 _LONG_WINDOWS = 2.0
 _SHORTEST_LONG_S = 0.005
-# A long batch whose scorer has sent nothing for so many windows, stands still: it does not merely
+# A long batch whose scorer has sent nothing for so many windows stands still: it does not merely
 # wait for its share of a busy core, and nobody knows when what is behind will start.
 _STILL_WINDOWS = 1.0
 HELD_UP = "every scorer was held up by other work"
