@@ -31,6 +31,10 @@ _MILLION: Final = 1_000_000
 # A copy takes a median itself. Where replies hardly differ, as in a cluster that is busy and well,
 # a percentile is no straggler, and a copy would be work for nothing.
 _MEDIANS: Final = 2.0
+# A wait grows by such a share of it from look to look, so that looks are few, however far the
+# deadline. One at a queue asks Redis; one that finds no token asks nobody, and tokens come back soon.
+_GROWTH: Final = 1.0
+_GROWTH_WITHOUT_TOKEN: Final = 0.5
 _FIRST_REFRESH: Final = 8
 _REFRESH: Final = 256
 
@@ -255,7 +259,8 @@ class HedgeSchedule:
                     continue
                 policy.budget.num_refused += 1
             if at <= now:
-                at = look_at[shard] = self._later(now)
+                growth = _GROWTH if has_token else _GROWTH_WITHOUT_TOKEN
+                at = look_at[shard] = self._later(now, growth)
             if at < next_at and self._can_win(shard, at):
                 next_at = at
         return Look(due, next_at if next_at < math.inf else None)
@@ -266,7 +271,7 @@ class HedgeSchedule:
         Returns:
             When to look again: once the wait has doubled. None if a copy could not win then.
         """
-        at = self._look_at[shard] = self._later(now)
+        at = self._look_at[shard] = self._later(now, _GROWTH)
         return at if self._can_win(shard, at) else None
 
     def allow(self, shard: int, now: float) -> bool:
@@ -278,6 +283,5 @@ class HedgeSchedule:
         left_s = self._deadline - at
         return left_s > 0 and left_s >= self._policy.median_s(shard)
 
-    def _later(self, now: float) -> float:
-        # Doubling bounds the looks at a shard by the logarithm of the deadline.
-        return now + max(now - self._started, self._policy.min_delay_s)
+    def _later(self, now: float, growth: float) -> float:
+        return now + max(growth * (now - self._started), self._policy.min_delay_s)

@@ -199,6 +199,21 @@ def test_a_spent_budget_stops_hedges_until_it_is_filled() -> None:
     assert schedule.allow(1, again_at)
 
 
+def test_a_token_that_comes_back_is_found_soon() -> None:
+    """While none is left, a shard is looked at again whenever its wait has grown by half."""
+    policy = learnt(0.02, burst=1)
+    assert policy.budget.take()
+    schedule = HedgeSchedule(policy, 0.0, 10.0)
+    now, looks = 0.02, []
+    while (look := schedule.look([0], NUM_LIVE, now)).next_at is not None:
+        assert look.due == []
+        now = look.next_at
+        looks.append(now)
+    assert all(1.5 * a == pytest.approx(b) for a, b in pairwise(looks[1:]))
+    assert len(looks) < 20
+    assert policy.budget.num_refused >= len(looks) - 1
+
+
 @given(
     st.lists(
         st.tuples(st.sets(st.integers(0, 3)), st.floats(0, 0.5), st.booleans()),
