@@ -31,8 +31,8 @@ _MILLION: Final = 1_000_000
 # A copy takes a median itself. Where replies hardly differ, as in a cluster that is busy and well,
 # a percentile is no straggler, and a copy would be work for nothing.
 _MEDIANS: Final = 2.0
-# A wait grows by such a share of it from look to look, so that looks are few, however far the
-# deadline. One at a queue asks Redis; one that finds no token asks nobody, and tokens come back soon.
+# A wait grows by such a share of it from look to look: they are few, however far the deadline. One
+# that finds no token asks nobody, where others ask Redis; and tokens come back soon.
 _GROWTH: Final = 1.0
 _GROWTH_WITHOUT_TOKEN: Final = 0.5
 _FIRST_REFRESH: Final = 8
