@@ -137,6 +137,11 @@ class WorkerSettings(_Group):
     workers_on_host: PositiveInt = Field(
         1, description="Workers that share this machine's cores (gateway up and compose set it)."
     )
+    process_nice: Annotated[int, Field(ge=0, le=19)] = Field(
+        5,
+        description="By how much scorers and the indexer are nicer than their worker (nice(2)): on "
+        "a busy core, the event loops that carry replies and cancellations go first.",
+    )
     threads: PositiveInt = Field(4, description="Threads of the thread lane (fetch, enrich).")
     max_batch: PositiveInt = Field(64, description="Most requests in one pull or micro-batch.")
     batch_window_ms: PositiveFloat = Field(

@@ -43,6 +43,7 @@ def scorer_lane(
         kill_grace_ms=tuning.kill_grace_ms,
         suspects=suspects,
         name="scorer",
+        nice=tuning.process_nice,
         import_path=import_path,
         prepare=partial(configure_logging, settings.log_level, settings.log_format),
     )
@@ -60,6 +61,7 @@ def indexer_lane(settings: Settings, shards: tuple[int, ...]) -> ProcessLane:
         kill_grace_ms=INDEXER_GRACE_MS,
         suspects=None,
         name="indexer",
+        nice=tuning.process_nice,
         prepare=partial(configure_logging, settings.log_level, settings.log_format),
     )
 

@@ -71,6 +71,7 @@ class ProcessLane:
         name: str,
         import_path: Sequence[str] = (),
         prepare: Callable[[], None] | None = None,
+        nice: int = 0,
     ) -> None:
         """Describe a lane; `start` starts it.
 
@@ -88,6 +89,7 @@ class ProcessLane:
             name: shown in logs and as the processes' name.
             import_path: folders that the scorers put first on `sys.path`.
             prepare: called first in each process, to log as this one does; picklable.
+            nice: by how much the scorers are nicer than this process.
         """
         self._name = name
         self._num_processes = num_processes
@@ -101,7 +103,7 @@ class ProcessLane:
         )
         self._suspects = suspects
         self._crew = Crew(
-            ScorerSpec(name, factory, pickle.dumps(config), tuple(import_path), prepare),
+            ScorerSpec(name, factory, pickle.dumps(config), tuple(import_path), prepare, nice),
             num_processes,
             max_batch,
         )

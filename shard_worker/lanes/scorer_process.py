@@ -50,6 +50,7 @@ class ScorerSpec:
         config: the factory's argument, pickled.
         import_path: folders put before all others on `sys.path`.
         prepare: called before the factory, such as to log as the worker does; picklable.
+        nice: by how much the process is nicer than the worker.
     """
 
     name: str
@@ -57,6 +58,7 @@ class ScorerSpec:
     config: bytes
     import_path: tuple[str, ...]
     prepare: Callable[[], None] | None = None
+    nice: int = 0
 
 
 def run_scorer(spec: ScorerSpec, channel: socket.socket, region: Region) -> None:
@@ -66,6 +68,8 @@ def run_scorer(spec: ScorerSpec, channel: socket.socket, region: Region) -> None
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     faulthandler.enable()
+    # Where scorers keep all cores busy, every hop of a cancellation would wait for its turn.
+    os.nice(spec.nice)
     _volunteer_for_the_oom_killer()
     packer = msgpack.Packer(use_bin_type=True, autoreset=True)
     try:

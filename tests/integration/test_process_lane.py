@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from common.config import Settings, WorkerSettings
 from common.errors import (
     ConfigurationError,
     ExpiredError,
@@ -22,7 +23,10 @@ from common.errors import (
     RankingError,
     WorkError,
 )
+from common.quarantine import Quarantine
 from shard_worker.lanes.process_lane import Done, ProcessLane, Work
+from shard_worker.lanes.suspects import Suspects
+from shard_worker.wiring import indexer_lane, scorer_lane
 from tests.integration.lanes import (
     Bench,
     Call,
@@ -209,6 +213,20 @@ async def test_cancelling_what_waits_drops_it(tmp_path: Path) -> None:
         await bench.ended(busy)
         assert type(waiting.error) is ExpiredError
         assert set(bench.config.starts()) == {"busy"}
+
+
+async def test_scorers_are_nicer_than_their_worker(tmp_path: Path) -> None:
+    """On a busy core the worker's event loop goes before what it has handed out."""
+    settings = Settings(data=tmp_path, worker=WorkerSettings(process_nice=3, scorers=1))
+    suspects = Suspects(Quarantine(2, 300.0), lambda _: 0, "w")
+    for lane in (scorer_lane(settings, (0,), (), suspects), indexer_lane(settings, (0,))):
+        await lane.start()
+        try:
+            (pid,) = lane.load()["pids"]
+            expected = min(19, os.getpriority(os.PRIO_PROCESS, 0) + 3)
+            assert os.getpriority(os.PRIO_PROCESS, pid) == expected
+        finally:
+            await lane.close(0.0)
 
 
 async def test_what_waits_behind_a_scorer_that_stands_still_may_leave(tmp_path: Path) -> None:
