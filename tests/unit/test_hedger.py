@@ -1,13 +1,14 @@
 """Second copies, sent by the real searcher over scripted shards in virtual time."""
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
 
 from common.config_tail import HedgingSettings
 from common.outcome import Outcome
+from gateway.hedging import HedgeCounts
 from gateway.result import SearchQuery, SearchResult
 from gateway.search import Searcher
 from tests.unit.scripted import Script, ScriptedTransport
@@ -142,6 +143,32 @@ def test_what_cannot_help_is_not_sent(num_live: int, settings: dict[str, Any]) -
         return scene
 
     assert run_virtually(scenario()).transport.hedged == []
+
+
+@pytest.mark.parametrize("leaves_after_s", [0.008, 0.1])
+def test_a_caller_who_leaves_during_the_fetch_ends_its_second_copies(leaves_after_s: float) -> None:
+    """None is sent for who has left, and each that was sent has come to an end."""
+
+    async def scenario() -> tuple[ScriptedTransport, HedgeCounts]:
+        document = {"d1": {"id": "d1"}}
+        script = Script(hits=(("d1", 1.0),), fetch=document)
+        transport = ScriptedTransport({0: script})
+        searcher = searcher_over(transport, [10], num_live=2)
+        query = SearchQuery("things", "x", deadline_ms=1000.0)
+        for _ in range(100):
+            await searcher.search(query, COLLECTION)
+        transport.scripts[0] = replace(script, fetch_delay_s=None)
+        transport.hedge_scripts[0] = Script(delays_s=())  # a worker has it, and does not answer
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(USUAL_S + leaves_after_s):
+                await searcher.search(query, COLLECTION)
+        await asyncio.sleep(2.0)
+        return transport, searcher.fetcher.hedger.counts
+
+    transport, counts = run_virtually(scenario())
+    num_sent = 0 if leaves_after_s < USUAL_S else 1
+    assert len(transport.hedged) == num_sent
+    assert counts == HedgeCounts(sent=num_sent, lost_while_running=num_sent)
 
 
 def test_a_spent_budget_stops_second_copies_and_no_first() -> None:
