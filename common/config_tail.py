@@ -15,7 +15,9 @@ class HedgingSettings(Group):
         description="Hedges for each first copy that was sent, as a share; 0 switches hedging off.",
     )
     burst: PositiveInt = Field(
-        10, description="Hedges that may be sent at once after a time without any."
+        10,
+        description="Hedges that may be sent at once after a time without any; or "
+        "`max_extra_load` times the cluster's shards, if that is more: what one query earns.",
     )
     percentile: Annotated[float, Field(gt=0, lt=100)] = Field(
         95.0,

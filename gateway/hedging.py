@@ -62,25 +62,28 @@ class HedgeCounts(NamedTuple):
 class HedgeBudget:
     """A token bucket: first copies fill it, hedges empty it.
 
-    Whatever the order, there are at most `ratio` hedges for each first copy, and `burst` more.
+    Whatever the order, there are at most `ratio` hedges for each first copy, and as many more as
+    the bucket holds: `burst`, or what a query over all shards earns, if that is more. All first
+    copies of a query are sent at once, and what does not fit in the bucket then is lost.
     Counted in millionths of a token, because sums of floats drift; gRPC counts in thousandths.
 
     Attributes:
         num_refused: hedges that were due and had no token.
     """
 
-    __slots__ = ("_burst", "_ratio", "_tokens", "num_refused")
+    __slots__ = ("_capacity", "_ratio", "_tokens", "num_refused")
 
-    def __init__(self, ratio: float, burst: int) -> None:
+    def __init__(self, ratio: float, burst: int, num_shards: int) -> None:
         """Start full.
 
         Args:
             ratio: tokens for each first copy; 0 for no hedge at all, not even the burst.
-            burst: most tokens that are kept.
+            burst: tokens that are kept at most where queries have few shards.
+            num_shards: the most first copies of one query.
         """
         self._ratio = round(ratio * _MILLION)
-        self._burst = burst * _MILLION if self._ratio else 0
-        self._tokens = self._burst
+        self._capacity = max(burst * _MILLION, num_shards * self._ratio) if self._ratio else 0
+        self._tokens = self._capacity
         self.num_refused = 0
 
     @property
@@ -91,7 +94,7 @@ class HedgeBudget:
     def add(self, num: int) -> None:
         """So many first copies were sent."""
         tokens = self._tokens + num * self._ratio
-        self._tokens = min(tokens, self._burst)
+        self._tokens = min(tokens, self._capacity)
 
     def take(self) -> bool:
         """Take the token for one hedge; False: there is none, the hedge must not be sent."""
@@ -128,7 +131,7 @@ class HedgePolicy:
 
     def __init__(self, settings: HedgingSettings, num_shards: int) -> None:
         """Know nothing yet of any shard."""
-        self.budget = HedgeBudget(settings.max_extra_load, settings.burst)
+        self.budget = HedgeBudget(settings.max_extra_load, settings.burst, num_shards)
         self._is_on = settings.max_extra_load > 0
         self.min_delay_s = settings.min_delay_ms / 1000
         self._stale_s = settings.window_s / NUM_PARTS

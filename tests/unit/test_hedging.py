@@ -27,19 +27,23 @@ def learnt(took_s: float = 0.02, num_shards: int = 4, **settings: float) -> Hedg
 ratios = st.integers(0, 1000).map(lambda thousandths: Fraction(thousandths, 1000))
 
 
-@given(ratios, st.integers(1, 20), st.lists(st.integers(-30, 60), max_size=100))
+@given(
+    *(ratios, st.integers(1, 20), st.integers(1, 60)),
+    st.lists(st.integers(-30, 60), max_size=100),
+)
 def test_the_budget_is_the_bucket_of_the_model(
-    ratio: Fraction, burst: int, events: list[int]
+    ratio: Fraction, burst: int, num_shards: int, events: list[int]
 ) -> None:
     """Hedges are granted just when an exact bucket has a token, and stay within their bound."""
-    budget = HedgeBudget(float(ratio), burst)
-    tokens = Fraction(burst if ratio else 0)
+    budget = HedgeBudget(float(ratio), burst, num_shards)
+    most = max(Fraction(burst), num_shards * ratio) if ratio else Fraction(0)
+    tokens = most
     first_copies = hedges = refused = 0
     for num in events:
         if num >= 0:  # so many first copies
             budget.add(num)
             first_copies += num
-            tokens = min(tokens + num * ratio, Fraction(burst)) if ratio else tokens
+            tokens = min(tokens + num * ratio, most)
         for _ in range(-num):  # so many attempts at a hedge
             assert budget.has_token == (tokens >= 1)
             is_granted = budget.take()
@@ -47,8 +51,16 @@ def test_the_budget_is_the_bucket_of_the_model(
             tokens -= is_granted
             hedges += is_granted
             refused += not is_granted
-        assert hedges <= ratio * first_copies + burst
+        assert hedges <= ratio * first_copies + most
     assert budget.num_refused == refused
+
+
+def test_a_query_over_many_shards_has_its_share_whatever_the_burst() -> None:
+    """Each query over 2,000 shards earns 100 hedges at 5 %, and all of them may be sent for it."""
+    budget = HedgePolicy(HedgingSettings(max_extra_load=0.05, burst=10), 2000).budget
+    for _ in range(3):
+        budget.add(2000)
+        assert sum(budget.take() for _ in range(200)) == 100
 
 
 def test_off_sends_nothing() -> None:
