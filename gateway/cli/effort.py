@@ -18,6 +18,7 @@ _HEDGE_COLUMNS: Final = {
 }
 # In a worker's ledger: the replies that somebody took. The rest was done in vain.
 _TAKEN: Final = "answered"
+_TIMES: Final = ("work_us", "cpu_us")
 _ENDS: Final = {
     _TAKEN: "answered",
     "late": "answered late",
@@ -59,16 +60,14 @@ def hedges_table(hedges: Mapping[str, Mapping[str, int]]) -> Table:
 def work_table(workers: Sequence[Mapping[str, Any]]) -> RenderableType | None:
     """Lay out what the workers' time was for since they started; None before any work."""
     total = _added_up(workers)
-    work_us = sum(sums["work_us"] for sums in total.values())
-    table = _table("work of all workers", "requests", "time in lanes", "share")
+    table = _table("work of all workers", "requests", "time in lanes", "share", "CPU", "share")
     ends = sorted(total.items(), key=lambda item: list(_ENDS).index(item[0]))
     for end, sums in ends:
         if sums["count"]:
             table.add_row(
                 _ENDS[end],
                 f"{sums['count']:,}",
-                _seconds(sums["work_us"]),
-                percent(sums["work_us"] / work_us) if work_us else "",
+                *(shown for name in _TIMES for shown in _time_and_share(name, end, total)),
             )
     return table if table.row_count else None
 
@@ -92,6 +91,11 @@ def _counted(counts: Mapping[str, int]) -> str:
         return f"{total:,}"
     each = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
     return f"{total:,} ({each})"
+
+
+def _time_and_share(name: str, end: str, total: Mapping[str, Mapping[str, int]]) -> tuple[str, str]:
+    us, all_us = total[end].get(name, 0), sum(sums.get(name, 0) for sums in total.values())
+    return _seconds(us), percent(us / all_us) if all_us else ""
 
 
 def _seconds(us: int) -> str:

@@ -52,9 +52,9 @@ STATUS: dict[str, Any] = {
                 "loop": {"lags": 4, "max_lag_ms": 123.4},
             },
             "ledger": {
-                "answered": {"count": 12_000, "work_us": 15_000_000},
-                "stopped": {"count": 2, "work_us": 400_000},
-                "killed": {"count": 0, "work_us": 0},
+                "answered": {"count": 12_000, "work_us": 15_000_000, "cpu_us": 900_000},
+                "stopped": {"count": 2, "work_us": 400_000, "cpu_us": 30_000},
+                "killed": {"count": 0, "work_us": 0, "cpu_us": 0},
             },
         },
         {
@@ -73,8 +73,8 @@ STATUS: dict[str, Any] = {
             },
             "leaves": [2],
             "ledger": {
-                "answered": {"count": 345, "work_us": 3_600_000},
-                "stopped": {"count": 1, "work_us": 1_000_000},
+                "answered": {"count": 345, "work_us": 3_600_000, "cpu_us": 60_000},
+                "stopped": {"count": 1, "work_us": 1_000_000, "cpu_us": 10_000},
             },
         },
     ],
@@ -203,8 +203,8 @@ def test_what_is_done_for_the_tail_is_shown(command: CommandLine) -> None:
         "second copies sent won lost queued lost running over budget",
         "search 4,100 3,000 400 699 5",
         "fetch 0 0 0 0 0",
-        "answered 12,345 18.6 s 93.0 %",
-        "stopped 3 1,400.0 ms 7.0 %",
+        "answered 12,345 18.6 s 93.0 % 960.0 ms 96.0 %",
+        "stopped 3 1,400.0 ms 7.0 % 40.0 ms 4.0 %",
     ):
         assert expected in words, expected
     assert not any(line.startswith("killed") for line in out.splitlines())
