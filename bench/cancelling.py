@@ -49,7 +49,7 @@ async def measure(options: Options) -> Section:
             "Eight shards on four workers; a second phase that computes, and asks its budget "
             "without pause. Callers are cancelled in the gateway after "
             f"{_LEAVES_AFTER_S[0] * 1e3:g} to {_LEAVES_AFTER_S[1] * 1e3:g} ms, drawn at random, "
-            f"and ask again {_PAUSE_S * 1e3:g} ms later. Time counts from that instant to the one at "
+            f"and ask again {_PAUSE_S * 1e3:g} ms later. Time counts from that instant to that at "
             "which the second phase sees `budget.expired()`, of parts that ran by then; the clock "
             "is that of the machine."
         ),
