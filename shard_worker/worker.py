@@ -290,6 +290,7 @@ class Worker:
             withheld |= {OWN_QUEUE}
         self._search_consumer.withhold(withheld)
         self._fetch_consumer.withhold(withheld)
+        self._vital_signs.beat_soon()  # gateways count on this worker from when they hear of it
 
     async def _read_clock(self, link: Handshake) -> None:
         await read_clock(link, self._clock)
