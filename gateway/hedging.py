@@ -5,21 +5,27 @@ Scale", CACM 56(2), 2013), with a floor, as in Finagle's `BackupRequestFilter`
 (`minSendBackupAfterMs`). A token bucket bounds the extra load: Finagle's `maxExtraLoad`, and the
 throttling of gRPC's proposal A6. A spent bucket stops hedges and never a first copy.
 
+A worker that has died is another matter: what it had in hand is lost, and no percentile is needed
+to know it. A shard of which a replica has died since it was asked is due again, however little is
+known of it, however few replicas are left, and at no cost to the budget: such a copy replaces work
+and adds none. There is at most one a death.
+
 The walk of one query, whose first copies are all sent at once:
 
     budget.add(number of shards asked)
     policy.first_look(started, deadline)        the timer; most queries have ended before it
     schedule = HedgeSchedule(policy, started, deadline)
-    schedule.look(pending, num_live, now)       which shards are due: is their message still queued?
+    schedule.look(pending, replicas, now)       which shards are due: is their message still queued?
         schedule.on_queued(shard, now)          yes: the shard is backed up, look again later
-        schedule.allow(shard, now)              no, a worker has it: whether to send the hedge
+        schedule.allow(shard, replicas, now)    no, a worker has it: whether to send the copy
+    schedule.next_look(shard)                   a copy was sent, or not: when to look again
     policy.record / policy.give_up              what became of each first copy
 """
 
 import math
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 from common.config_tail import HedgingSettings
 from gateway.quantile import NUM_PARTS, RELATIVE_ERROR, QuantileSketch
@@ -30,8 +36,22 @@ _MILLION: Final = 1_000_000
 # A copy takes a median itself. Where replies hardly differ, as in a cluster that is busy and well,
 # a percentile is no straggler, and a copy would be work for nothing.
 _MEDIANS: Final = 2.0
+# Of the time to the deadline: when to look whether a worker has died, while no delay is known.
+_BLIND_SHARE: Final = 0.25
 _FIRST_REFRESH: Final = 8
 _REFRESH: Final = 256
+
+
+class Replicas(Protocol):
+    """Who could take a second copy, and whose copies are lost."""
+
+    @property
+    def num_live(self) -> Sequence[int]:
+        """For each shard, how many live workers serve it."""
+
+    @property
+    def died_at(self) -> Sequence[float]:
+        """For each shard, when it became known last that one of them had died; event loop's s."""
 
 
 class HedgeEnd(StrEnum):
@@ -181,11 +201,16 @@ class HedgePolicy:
         """When to look first at a query's pending shards.
 
         Returns:
-            The instant at which the shard with the shortest delay is due, asked or not; None if no
-            hedge can be due before the deadline.
+            The instant at which the shard with the shortest delay is due, asked or not, or at which
+            to look for the dead; None if hedging is off, or the deadline has passed.
         """
-        at = started + self._shortest
+        at = min(started + self._shortest, self.blind_look(started, deadline))
         return at if self._is_on and at < deadline else None
+
+    @staticmethod
+    def blind_look(started: float, deadline: float) -> float:
+        """When to look at a shard of which too little is known for a delay."""
+        return started + _BLIND_SHARE * (deadline - started)
 
     def _refresh(self, shard: int, now: float) -> None:
         # Often while little is known, then once every so many: a quantile costs 80 records.
@@ -217,18 +242,22 @@ class Look(NamedTuple):
 
 
 class HedgeSchedule:
-    """The hedges of one query: at most one a shard. Made when its first look is due."""
+    """The second copies of one query. Made when its first look is due.
 
-    __slots__ = ("_deadline", "_look_at", "_policy", "_started")
+    There is at most one hedge a shard, and one more copy for each death.
+    """
+
+    __slots__ = ("_copied_at", "_deadline", "_look_at", "_policy", "_started")
 
     def __init__(self, policy: HedgePolicy, started: float, deadline: float) -> None:
         """Plan for first copies that were all sent at `started`."""
         self._policy = policy
         self._started = started
         self._deadline = deadline
-        self._look_at: dict[int, float] = {}  # of shards that were due; inf: never again
+        self._look_at: dict[int, float] = {}  # of shards that were due; inf: being asked
+        self._copied_at: dict[int, float] = {}
 
-    def look(self, pending: Iterable[int], num_live: Sequence[int], now: float) -> Look:
+    def look(self, pending: Iterable[int], replicas: Replicas, now: float) -> Look:
         """Which of the pending shards are due.
 
         Whoever looks asks the queue of each and says what came of it; until then it is not due
@@ -236,7 +265,7 @@ class HedgeSchedule:
 
         Args:
             pending: shards that have not answered.
-            num_live: of each shard, how many live replicas may take requests.
+            replicas: who may take requests, and who has died.
             now: the event loop's time, in s.
         """
         policy, look_at = self._policy, self._look_at
@@ -248,15 +277,16 @@ class HedgeSchedule:
             if at is None:
                 delay_s = policy.delay_s(shard, now)
                 if delay_s is None:
-                    continue
-                at = self._started + delay_s
-            if at <= now and self._can_win(shard, now) and num_live[shard] >= MIN_REPLICAS:
-                if has_token:
-                    look_at[shard] = math.inf
-                    due.append(shard)
-                    continue
-                policy.budget.num_refused += 1
+                    at = policy.blind_look(self._started, self._deadline)
+                else:
+                    at = self._started + delay_s
             if at <= now:
+                if self._can_win(shard, now) and self._is_due(shard, replicas, now):
+                    if has_token or self._is_lost(shard, replicas):
+                        look_at[shard] = math.inf
+                        due.append(shard)
+                        continue
+                    policy.budget.num_refused += 1
                 at = look_at[shard] = self._later(now)
             if at < next_at and self._can_win(shard, at):
                 next_at = at
@@ -268,13 +298,34 @@ class HedgeSchedule:
         Returns:
             When to look again: once the wait has doubled. None if a copy could not win then.
         """
-        at = self._look_at[shard] = self._later(now)
+        self._look_at[shard] = self._later(now)
+        return self.next_look(shard)
+
+    def allow(self, shard: int, replicas: Replicas, now: float) -> bool:
+        """A worker has the message. Whether to send a copy; the token of a hedge is taken."""
+        self._look_at[shard] = self._later(now)
+        is_lost = self._is_lost(shard, replicas)
+        if not self._can_win(shard, now) or not (is_lost or self._policy.budget.take()):
+            return False
+        self._copied_at[shard] = now
+        return True
+
+    def next_look(self, shard: int) -> float | None:
+        """When to look again at a shard that was due; None if a copy could not win then."""
+        at = self._look_at[shard]
         return at if self._can_win(shard, at) else None
 
-    def allow(self, shard: int, now: float) -> bool:
-        """A worker has the message. Whether to send the hedge; if so, its token is taken."""
-        self._look_at[shard] = math.inf
-        return self._can_win(shard, now) and self._policy.budget.take()
+    def _is_due(self, shard: int, replicas: Replicas, now: float) -> bool:
+        if self._is_lost(shard, replicas):
+            return True
+        is_known = self._policy.delay_s(shard, now) is not None
+        return (
+            is_known and shard not in self._copied_at and replicas.num_live[shard] >= MIN_REPLICAS
+        )
+
+    def _is_lost(self, shard: int, replicas: Replicas) -> bool:
+        """Whether the last copy may have gone to a worker that has died since."""
+        return replicas.died_at[shard] > self._copied_at.get(shard, self._started)
 
     def _can_win(self, shard: int, at: float) -> bool:
         left_s = self._deadline - at
