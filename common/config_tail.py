@@ -12,7 +12,8 @@ class HedgingSettings(Group):
 
     max_extra_load: Share = Field(
         0.05,
-        description="Hedges for each first copy that was sent, as a share; 0 switches hedging off.",
+        description="Hedges for each first copy that was sent, as a share; 0 switches hedging off, "
+        "and copies of what a worker died with too.",
     )
     burst: PositiveInt = Field(
         10,
