@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from collections.abc import Mapping
 from typing import Any
 
 from bench.busy import BUSY_S
@@ -33,9 +34,10 @@ async def measure(options: Options) -> Section:
             await open_loop(caller.ask, full.throughput / 2, options.seconds * _LENGTH, seed=1)
             await asyncio.sleep(_SETTLE_S)
             after = await _ledger(gateway)
-    work_us = {end: after[end]["work_us"] - before[end]["work_us"] for end in after}
-    counts = {end: after[end]["count"] - before[end]["count"] for end in after}
-    in_vain = sum(work_us[end] for end in _IN_VAIN) / max(1, sum(work_us.values()))
+    counts, work_us, cpu_us = (
+        {end: after[end][name] - before[end][name] for end in after}
+        for name in ("count", "work_us", "cpu_us")
+    )
     section = Section(
         title="Work for callers who have left",
         load=(
@@ -44,17 +46,26 @@ async def measure(options: Options) -> Section:
             f"({full.throughput / 2:,.0f}/s). {_SHARE_LEAVING:.0%} of the callers leave after "
             f"{_LEAVES_AFTER_S * 1000:g} ms."
         ),
-        columns=("a shard's part", "requests", "share of the work"),
+        columns=("a shard's part", "requests", "time in lanes", "CPU"),
     )
     for end in after:
-        share = work_us[end] / max(1, sum(work_us.values()))
-        section.figures[end] = {"count": float(counts[end]), "share_of_work": share}
-        section.rows.append([end, f"{counts[end]:,}", f"{share:.1%}"])
+        section.figures[end] = {
+            "count": float(counts[end]),
+            "share_of_work": _share(work_us, end),
+            "share_of_cpu": _share(cpu_us, end),
+        }
+        shares = (f"{_share(times_us, end):.1%}" for times_us in (work_us, cpu_us))
+        section.rows.append([end, f"{counts[end]:,}", *shares])
     section.reading = (
-        f"{in_vain:.1%} of the lanes' time went to answers that nobody took (target: at most "
-        f"{_TARGET:.0%}), with {caller.num_left} of {caller.num_asked} callers gone."
+        f"{_share(cpu_us, *_IN_VAIN):.1%} of the CPU time (target: at most {_TARGET:.0%}) and "
+        f"{_share(work_us, *_IN_VAIN):.1%} of the lanes' time went to answers that nobody took, "
+        f"with {caller.num_left} of {caller.num_asked} callers gone."
     )
     return section
+
+
+def _share(times_us: Mapping[str, int], *ends: str) -> float:
+    return sum(times_us[end] for end in ends) / max(1, sum(times_us.values()))
 
 
 async def _ledger(gateway: Gateway) -> dict[str, dict[str, int]]:
@@ -63,7 +74,7 @@ async def _ledger(gateway: Gateway) -> dict[str, dict[str, int]]:
     workers: list[dict[str, Any]] = (await gateway.status())["workers"]
     for worker in workers:
         for end, sums in worker["ledger"].items():
-            row = total.setdefault(end, {"count": 0, "work_us": 0})
+            row = total.setdefault(end, dict.fromkeys(sums, 0))
             for name, value in sums.items():
                 row[name] += value
     return total

@@ -36,44 +36,34 @@ PROCESS_LANE = "noop_process"
 STALLING_LANE = "stalling"  # stalls now and then where the environment says so
 BUSY_LANE = "busy"  # computes for a set time
 HELD_LANE = "held"  # holds a scorer for a set time
+WATCHING_LANE = "watching"  # computes until its budget has expired, and notes when
 DEADLINE_MS = 2_000.0  # so long that no query of a throughput measurement ends early
 _NUM_DOCUMENTS = 400
 _START_TIMEOUT_S = 60.0
 _ROOT = Path(__file__).parent.parent
+_SECOND_PHASES = (STALLING_LANE, BUSY_LANE, HELD_LANE, WATCHING_LANE)
 _PROFILES = {
     PROCESS_LANE: RankProfile(first_phase="noop"),
-    STALLING_LANE: RankProfile(
-        first_phase="noop", second_phase="bench.stalling:score", candidates=1, fields=["title"]
-    ),
-    BUSY_LANE: RankProfile(
-        first_phase="noop", second_phase="bench.busy:score", candidates=1, fields=["title"]
-    ),
-    HELD_LANE: RankProfile(
-        first_phase="noop", second_phase="bench.held:score", candidates=1, fields=["title"]
-    ),
+    **{
+        name: RankProfile(
+            first_phase="noop", second_phase=f"bench.{name}:score", candidates=1, fields=["title"]
+        )
+        for name in _SECOND_PHASES
+    },
 }
 _CONFIGURATION = f"""
 [rank_profiles.{PROCESS_LANE}]
 first_phase = "noop"
-
-[rank_profiles.{STALLING_LANE}]
+""" + "".join(
+    f"""
+[rank_profiles.{name}]
 first_phase = "noop"
-second_phase = "bench.stalling:score"
-candidates = 1
-fields = ["title"]
-
-[rank_profiles.{BUSY_LANE}]
-first_phase = "noop"
-second_phase = "bench.busy:score"
-candidates = 1
-fields = ["title"]
-
-[rank_profiles.{HELD_LANE}]
-first_phase = "noop"
-second_phase = "bench.held:score"
+second_phase = "bench.{name}:score"
 candidates = 1
 fields = ["title"]
 """
+    for name in _SECOND_PHASES
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +85,11 @@ class Cluster:
     num_shards: int
     num_replicas: int
     heartbeat_expiry_s: float
+
+    @property
+    def notes(self) -> Path:
+        """What second phases of `WATCHING_LANE` have noted; see `bench.watching`."""
+        return Path(self.environment["HEDGEROW_BENCH_NOTES"])
 
     @property
     def settings(self) -> Settings:
@@ -141,6 +136,7 @@ def run_cluster(
             **os.environ,
             "HEDGEROW_CONFIG": str(configuration),
             "HEDGEROW_LOG_LEVEL": "error",
+            "HEDGEROW_BENCH_NOTES": str(folder / "notes"),
             "HEDGEROW_WORKER__WORKERS_ON_HOST": str(len(layout)),
         }
         with run_server(is_durable=is_durable) as server, contextlib.ExitStack() as started:

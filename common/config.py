@@ -166,7 +166,9 @@ class WorkerSettings(_Group):
         300.0, description="How long a query stays in quarantine, in s."
     )
     heartbeat_interval_s: PositiveFloat = Field(
-        0.5, description="How often a worker says that it lives, in s."
+        0.5,
+        description="How often a worker says that it lives, in s; and at once when it begins or "
+        "ends to serve a shard.",
     )
     heartbeat_expiry_s: PositiveFloat = Field(
         2.0, description="A worker unheard of for so long is not live, in s."

@@ -12,10 +12,13 @@ class HedgingSettings(Group):
 
     max_extra_load: Share = Field(
         0.05,
-        description="Hedges for each first copy that was sent, as a share; 0 switches hedging off.",
+        description="Hedges for each first copy that was sent, as a share; 0 switches hedging off, "
+        "and copies of what a worker died with too.",
     )
     burst: PositiveInt = Field(
-        10, description="Hedges that may be sent at once after a time without any."
+        10,
+        description="Hedges that may be sent at once after a time without any; or "
+        "`max_extra_load` times the cluster's shards, if that is more: what one query earns.",
     )
     percentile: Annotated[float, Field(gt=0, lt=100)] = Field(
         95.0,

@@ -221,12 +221,12 @@ class Registry:
             if heartbeat.beat_at_ms > oldest_ms
         }
 
-    async def beat(self, heartbeat: Heartbeat) -> None:
-        """Store a heartbeat; the first one of a worker is announced."""
+    async def beat(self, heartbeat: Heartbeat, *, is_changed: bool = False) -> None:
+        """Store a heartbeat; announced is the first one of a worker, and one that `is_changed`."""
         is_new = await self._control.execute(
             "HSET", self.keys.workers, heartbeat.id, heartbeat.pack()
         )
-        if is_new:
+        if is_new or is_changed:
             await self.announce("workers")
 
     async def forget_worker(self, worker_id: str, sent: Sequence[Heartbeat] | None = None) -> None:

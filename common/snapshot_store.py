@@ -22,6 +22,9 @@ from common.errors import ConfigurationError, SnapshotError
 from common.snapshot import MANIFEST, FileFacts, Manifest, is_snapshot_id, superfluous
 
 CHUNK_BYTES = 1_048_576
+# They have no folders. To make one there is to make the bucket, so that a mistyped name would get a
+# bucket of its own instead of an error.
+_OBJECT_STORES = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "oss"})
 
 _log = structlog.get_logger()
 
@@ -51,6 +54,9 @@ class SnapshotStore:
             raise ConfigurationError(f"snapshots.url: {url}: {error}") from error
         self._root = f"{root.rstrip('/')}/{key_prefix}"
         self._is_local = isinstance(self._fs, LocalFileSystem)
+        named = self._fs.protocol
+        protocols = {named} if isinstance(named, str) else {*named}
+        self._has_folders = protocols.isdisjoint(_OBJECT_STORES)
         self.place = f"{url.rstrip('/')}/{key_prefix}"
 
     def manifests(self, shard: int) -> Iterator[Manifest]:
@@ -129,7 +135,8 @@ class SnapshotStore:
         for path, source in files.items():
             with self._said(f"{path} of shard {shard} cannot be written to {self.place}"):
                 target = self._path(shard, snapshot, path)
-                self._fs.makedirs(target.rpartition("/")[0], exist_ok=True)
+                if self._has_folders:
+                    self._fs.makedirs(target.rpartition("/")[0], exist_ok=True)
                 digest, size = hashlib.sha256(), 0
                 with source.open("rb") as reader, self._fs.open(target, "wb") as writer:
                     while piece := reader.read(CHUNK_BYTES):

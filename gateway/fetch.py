@@ -133,7 +133,8 @@ class Fetcher:
                 await gather.wait(deadline)
         finally:
             self._transport.release(query_id)
-            if gather.open:
-                self._transport.cancel(query_id, gather.open, expires_at_ms)
+            gather.end(Outcome.CANCELLED, "the caller has left")
+            if unwanted := gather.cancelled():
+                self._transport.cancel(query_id, unwanted, expires_at_ms)
             self.hedger.learn(gather, self._loop.time())
         return gather.settled

@@ -11,7 +11,6 @@ import asyncio
 import heapq
 import itertools
 from collections import deque
-from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple, Protocol
 
@@ -21,18 +20,15 @@ from common.outcome import Outcome
 from common.wire import Hedge, Kind, Request, pack_request
 from gateway.gather import NO_TIME, Gather, Settled
 from gateway.hedging import MIN_REPLICAS, HedgeCounts, HedgeEnd, HedgePolicy, HedgeSchedule
+from gateway.hedging import Replicas as KnownReplicas
 from gateway.transport import Transport
 
 # Looks that are due within so long are taken together: a timer costs more than a look.
 QUANTUM_S = 0.001
 
 
-class Replicas(Protocol):
-    """Who could take a second copy."""
-
-    @property
-    def num_live(self) -> Sequence[int]:
-        """For each shard, how many live workers serve it."""
+class Replicas(KnownReplicas, Protocol):
+    """The same, by name."""
 
     def workers_of(self, shard: int) -> list[str]:
         """The live workers that take a shard's requests."""
@@ -57,6 +53,20 @@ class Watched(NamedTuple):
     deadline: float
 
 
+class _Watch:
+    """A query that has outlasted its first look; `copies` are the last second ones by shard."""
+
+    __slots__ = ("copies", "query", "schedule")
+
+    def __init__(self, query: Watched, policy: HedgePolicy) -> None:
+        self.query = query
+        self.schedule = HedgeSchedule(policy, query.started, query.deadline)
+        self.copies: dict[int, bytes] = {}
+
+    def last_copy(self, shard: int) -> bytes:
+        return self.copies.get(shard, self.query.message)
+
+
 class Hedger:
     """Watches one gateway's searches in flight, or its fetches.
 
@@ -76,7 +86,7 @@ class Hedger:
         self._replicas = replicas
         self._loop = asyncio.get_running_loop()
         self._first: deque[tuple[float, Watched]] = deque()
-        self._later: list[tuple[float, int, Watched, HedgeSchedule]] = []
+        self._later: list[tuple[float, int, _Watch]] = []
         self._numbers = itertools.count()
         self._timer: asyncio.TimerHandle | None = None
 
@@ -91,10 +101,14 @@ class Hedger:
         # answered, costs the processor's caches more than all else here.
         while first and not first[0][1].gather.num_open:
             first.popleft()
-        if at is not None:
-            first.append((at, query))
-            if self._timer is None:
-                self._arm()
+        if at is None:
+            return
+        if first and at < first[-1][0]:  # seldom: the delay has just become shorter
+            self._look_later(_Watch(query, policy), at)
+            return
+        first.append((at, query))
+        if self._timer is None:
+            self._arm()
 
     def learn(self, gather: Gather, now: float) -> None:
         """A query has ended that is one to learn from."""
@@ -130,50 +144,52 @@ class Hedger:
     def _look(self) -> None:
         self._timer = None
         now = self._loop.time()
-        # Delays differ little from query to query, so that the first are about in order.
         while self._first and self._first[0][0] <= now:
             _, query = self._first.popleft()
             if query.gather.num_open:
-                schedule = HedgeSchedule(self.policy, query.started, query.deadline)
-                self._look_at(query, schedule, now)
+                self._look_at(_Watch(query, self.policy), now)
         while self._later and self._later[0][0] <= now:
-            _, _, query, schedule = heapq.heappop(self._later)
-            if query.gather.num_open:
-                self._look_at(query, schedule, now)
+            _, _, watch = heapq.heappop(self._later)
+            if watch.query.gather.num_open:
+                self._look_at(watch, now)
         if self._first or self._later:
             self._arm()
 
-    def _look_at(self, query: Watched, schedule: HedgeSchedule, now: float) -> None:
+    def _look_at(self, watch: _Watch, now: float) -> None:
+        query = watch.query
         still_open = query.gather.open.intersection(query.shards)
-        due, next_at = schedule.look(still_open, self._replicas.num_live, now)
+        due, next_at = watch.schedule.look(still_open, self._replicas, now)
         for shard in due:
             self._transport.ask_queue(
-                self._kind, shard, query.message, partial(self._on_queue, query, schedule, shard)
+                *(self._kind, shard, watch.last_copy(shard)), partial(self._on_queue, watch, shard)
             )
-        self._look_later(query, schedule, next_at)
+        self._look_later(watch, next_at)
 
-    def _look_later(self, query: Watched, schedule: HedgeSchedule, at: float | None) -> None:
+    def _look_later(self, watch: _Watch, at: float | None) -> None:
         if at is not None:
-            heapq.heappush(self._later, (at, next(self._numbers), query, schedule))
+            heapq.heappush(self._later, (at, next(self._numbers), watch))
             if self._timer is None:
                 self._arm()
 
-    def _on_queue(
-        self, query: Watched, schedule: HedgeSchedule, shard: int, is_queued: bool
-    ) -> None:
-        if shard not in query.gather.open:
+    def _on_queue(self, watch: _Watch, shard: int, is_queued: bool) -> None:
+        if shard not in watch.query.gather.open:
             return
-        now = self._loop.time()
-        if not is_queued and schedule.allow(shard, now):
-            self._send(query, shard, now)
-        else:
-            self._look_later(query, schedule, schedule.put_off(shard, now))
+        schedule, now = watch.schedule, self._loop.time()
+        if is_queued:
+            schedule.on_queued(shard, now)
+        elif schedule.allow(shard, self._replicas, now):
+            self._send(watch, shard, now)
+        self._look_later(watch, schedule.next_look(shard))  # whoever has it now may die too
 
-    def _send(self, query: Watched, shard: int, now: float) -> None:
+    def _send(self, watch: _Watch, shard: int, now: float) -> None:
+        query = watch.query
         hedge = Hedge(shard, self._replicas.workers_of(shard))
         message = pack_request(replace(query.request, hedge=hedge))
         self._transport.hedge(self._kind, shard, message)
         self.counts = self.counts.plus_sent()
+        if shard in watch.copies:  # it has died with its worker
+            self.counts = self.counts.plus_end(HedgeEnd.LOST_WHILE_RUNNING)
+        watch.copies[shard] = message
         query.gather.hedge(shard, now - query.started, partial(self._on_end, query, message))
 
     def _on_end(self, query: Watched, message: bytes, shard: int, part: Settled) -> None:

@@ -5,22 +5,27 @@ Scale", CACM 56(2), 2013), with a floor, as in Finagle's `BackupRequestFilter`
 (`minSendBackupAfterMs`). A token bucket bounds the extra load: Finagle's `maxExtraLoad`, and the
 throttling of gRPC's proposal A6. A spent bucket stops hedges and never a first copy.
 
+A worker that has died is another matter: what it had in hand is lost, and no percentile is needed
+to know it. A shard of which a replica has died since it was asked is due again, however little is
+known of it, however few replicas are left, and at no cost to the budget: such a copy replaces work
+and adds none. There is at most one a death.
+
 The walk of one query, whose first copies are all sent at once:
 
     budget.add(number of shards asked)
     policy.first_look(started, deadline)        the timer; most queries have ended before it
     schedule = HedgeSchedule(policy, started, deadline)
-    schedule.look(pending, num_live, now)       which shards are due: is their message still queued?
-        schedule.put_off(shard, now)            yes: the shard is backed up, look again later
-        schedule.allow(shard, now)              no, a worker has it: whether to send the hedge
-            schedule.put_off(shard, now)        no token is left: look again later
+    schedule.look(pending, replicas, now)       which shards are due: is their message still queued?
+        schedule.on_queued(shard, now)          yes: the shard is backed up, look again later
+        schedule.allow(shard, replicas, now)    no, a worker has it: whether to send the copy
+    schedule.next_look(shard)                   a copy was sent, or not: when to look again
     policy.record / policy.give_up              what became of each first copy
 """
 
 import math
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 from common.config_tail import HedgingSettings
 from gateway.quantile import NUM_PARTS, RELATIVE_ERROR, QuantileSketch
@@ -35,8 +40,22 @@ _MEDIANS: Final = 2.0
 # that finds no token asks nobody, where others ask Redis; and tokens come back soon.
 _GROWTH: Final = 1.0
 _GROWTH_WITHOUT_TOKEN: Final = 0.5
+# Of the time to the deadline: when to look whether a worker has died, while no delay is known.
+_BLIND_SHARE: Final = 0.25
 _FIRST_REFRESH: Final = 8
 _REFRESH: Final = 256
+
+
+class Replicas(Protocol):
+    """Who could take a second copy, and whose copies are lost."""
+
+    @property
+    def num_live(self) -> Sequence[int]:
+        """For each shard, how many live workers serve it."""
+
+    @property
+    def died_at(self) -> Sequence[float]:
+        """For each shard, when it became known last that one of them had died; event loop's s."""
 
 
 class HedgeEnd(StrEnum):
@@ -67,25 +86,28 @@ class HedgeCounts(NamedTuple):
 class HedgeBudget:
     """A token bucket: first copies fill it, hedges empty it.
 
-    Whatever the order, there are at most `ratio` hedges for each first copy, and `burst` more.
+    Whatever the order, there are at most `ratio` hedges for each first copy, and as many more as
+    the bucket holds: `burst`, or what a query over all shards earns, if that is more. All first
+    copies of a query are sent at once, and what does not fit in the bucket then is lost.
     Counted in millionths of a token, because sums of floats drift; gRPC counts in thousandths.
 
     Attributes:
         num_refused: hedges that were due and had no token.
     """
 
-    __slots__ = ("_burst", "_ratio", "_tokens", "num_refused")
+    __slots__ = ("_capacity", "_ratio", "_tokens", "num_refused")
 
-    def __init__(self, ratio: float, burst: int) -> None:
+    def __init__(self, ratio: float, burst: int, num_shards: int) -> None:
         """Start full.
 
         Args:
             ratio: tokens for each first copy; 0 for no hedge at all, not even the burst.
-            burst: most tokens that are kept.
+            burst: tokens that are kept at most where queries have few shards.
+            num_shards: the most first copies of one query.
         """
         self._ratio = round(ratio * _MILLION)
-        self._burst = burst * _MILLION if self._ratio else 0
-        self._tokens = self._burst
+        self._capacity = max(burst * _MILLION, num_shards * self._ratio) if self._ratio else 0
+        self._tokens = self._capacity
         self.num_refused = 0
 
     @property
@@ -96,7 +118,7 @@ class HedgeBudget:
     def add(self, num: int) -> None:
         """So many first copies were sent."""
         tokens = self._tokens + num * self._ratio
-        self._tokens = min(tokens, self._burst)
+        self._tokens = min(tokens, self._capacity)
 
     def take(self) -> bool:
         """Take the token for one hedge; False: there is none, the hedge must not be sent."""
@@ -133,7 +155,7 @@ class HedgePolicy:
 
     def __init__(self, settings: HedgingSettings, num_shards: int) -> None:
         """Know nothing yet of any shard."""
-        self.budget = HedgeBudget(settings.max_extra_load, settings.burst)
+        self.budget = HedgeBudget(settings.max_extra_load, settings.burst, num_shards)
         self._is_on = settings.max_extra_load > 0
         self.min_delay_s = settings.min_delay_ms / 1000
         self._stale_s = settings.window_s / NUM_PARTS
@@ -183,11 +205,16 @@ class HedgePolicy:
         """When to look first at a query's pending shards.
 
         Returns:
-            The instant at which the shard with the shortest delay is due, asked or not; None if no
-            hedge can be due before the deadline.
+            The instant at which the shard with the shortest delay is due, asked or not, or at which
+            to look for the dead; None if hedging is off, or the deadline has passed.
         """
-        at = started + self._shortest
+        at = min(started + self._shortest, self.blind_look(started, deadline))
         return at if self._is_on and at < deadline else None
+
+    @staticmethod
+    def blind_look(started: float, deadline: float) -> float:
+        """When to look at a shard of which too little is known for a delay."""
+        return started + _BLIND_SHARE * (deadline - started)
 
     def _refresh(self, shard: int, now: float) -> None:
         # Often while little is known, then once every so many: a quantile costs 80 records.
@@ -211,7 +238,7 @@ class Look(NamedTuple):
 
     Attributes:
         due: shards whose queue is to be asked for the message.
-        next_at: when to look again; None: never, unless `put_off` says otherwise.
+        next_at: when to look again; None: never, unless `next_look` says otherwise.
     """
 
     due: list[int]
@@ -219,18 +246,22 @@ class Look(NamedTuple):
 
 
 class HedgeSchedule:
-    """The hedges of one query: at most one a shard. Made when its first look is due."""
+    """The second copies of one query. Made when its first look is due.
 
-    __slots__ = ("_deadline", "_look_at", "_policy", "_started")
+    There is at most one hedge a shard, and one more copy for each death.
+    """
+
+    __slots__ = ("_copied_at", "_deadline", "_look_at", "_policy", "_started")
 
     def __init__(self, policy: HedgePolicy, started: float, deadline: float) -> None:
         """Plan for first copies that were all sent at `started`."""
         self._policy = policy
         self._started = started
         self._deadline = deadline
-        self._look_at: dict[int, float] = {}  # of shards that were due; inf: never again
+        self._look_at: dict[int, float] = {}  # of shards that were due; inf: being asked
+        self._copied_at: dict[int, float] = {}
 
-    def look(self, pending: Iterable[int], num_live: Sequence[int], now: float) -> Look:
+    def look(self, pending: Iterable[int], replicas: Replicas, now: float) -> Look:
         """Which of the pending shards are due.
 
         Whoever looks asks the queue of each and says what came of it; until then it is not due
@@ -238,7 +269,7 @@ class HedgeSchedule:
 
         Args:
             pending: shards that have not answered.
-            num_live: of each shard, how many live replicas may take requests.
+            replicas: who may take requests, and who has died.
             now: the event loop's time, in s.
         """
         policy, look_at = self._policy, self._look_at
@@ -250,34 +281,51 @@ class HedgeSchedule:
             if at is None:
                 delay_s = policy.delay_s(shard, now)
                 if delay_s is None:
-                    continue
-                at = self._started + delay_s
-            if at <= now and self._can_win(shard, now) and num_live[shard] >= MIN_REPLICAS:
-                if has_token:
-                    look_at[shard] = math.inf
-                    due.append(shard)
-                    continue
-                policy.budget.num_refused += 1
+                    at = policy.blind_look(self._started, self._deadline)
+                else:
+                    at = self._started + delay_s
             if at <= now:
+                if self._can_win(shard, now) and self._is_due(shard, replicas, now):
+                    if has_token or self._is_lost(shard, replicas):
+                        look_at[shard] = math.inf
+                        due.append(shard)
+                        continue
+                    policy.budget.num_refused += 1
                 growth = _GROWTH if has_token else _GROWTH_WITHOUT_TOKEN
                 at = look_at[shard] = self._later(now, growth)
             if at < next_at and self._can_win(shard, at):
                 next_at = at
         return Look(due, next_at if next_at < math.inf else None)
 
-    def put_off(self, shard: int, now: float) -> float | None:
-        """No hedge now: the shard is backed up and a copy would only add, or no token is left.
+    def on_queued(self, shard: int, now: float) -> None:
+        """The message is still queued: the whole shard is backed up, and a copy would only add."""
+        self._look_at[shard] = self._later(now, _GROWTH)
 
-        Returns:
-            When to look again: once the wait has doubled. None if a copy could not win then.
-        """
-        at = self._look_at[shard] = self._later(now, _GROWTH)
+    def allow(self, shard: int, replicas: Replicas, now: float) -> bool:
+        """A worker has the message. Whether to send a copy; the token of a hedge is taken."""
+        self._look_at[shard] = self._later(now, _GROWTH)
+        is_lost = self._is_lost(shard, replicas)
+        if not self._can_win(shard, now) or not (is_lost or self._policy.budget.take()):
+            return False
+        self._copied_at[shard] = now
+        return True
+
+    def next_look(self, shard: int) -> float | None:
+        """When to look again at a shard that was due; None if a copy could not win then."""
+        at = self._look_at[shard]
         return at if self._can_win(shard, at) else None
 
-    def allow(self, shard: int, now: float) -> bool:
-        """A worker has the message. Whether to send the hedge; if so, its token is taken."""
-        self._look_at[shard] = math.inf
-        return self._can_win(shard, now) and self._policy.budget.take()
+    def _is_due(self, shard: int, replicas: Replicas, now: float) -> bool:
+        if self._is_lost(shard, replicas):
+            return True
+        is_known = self._policy.delay_s(shard, now) is not None
+        return (
+            is_known and shard not in self._copied_at and replicas.num_live[shard] >= MIN_REPLICAS
+        )
+
+    def _is_lost(self, shard: int, replicas: Replicas) -> bool:
+        """Whether the last copy may have gone to a worker that has died since."""
+        return replicas.died_at[shard] > self._copied_at.get(shard, self._started)
 
     def _can_win(self, shard: int, at: float) -> bool:
         left_s = self._deadline - at

@@ -9,6 +9,8 @@ from common.heartbeat import Heartbeat
 from common.registry import Registry
 from gateway.freshness import keep_fresh
 
+# The same start told twice differs by what was learnt of the server's clock meanwhile.
+SAME_START_MS = 500
 FORGET_AFTER_S = 3600.0  # for so long status can tell when a worker that is gone was last heard of
 
 
@@ -18,6 +20,8 @@ class Membership:
     Attributes:
         live: for each shard, whether a live worker serves it.
         num_live: for each shard, how many live workers serve it.
+        died_at: for each shard, when it was noticed last that a worker which served it had died, or
+            had begun anew; the event loop's time, in s; -inf for never.
         resting: workers that take no more requests, though they are live, unless others do not.
         workers: the live workers' last heartbeats, by id.
         document_counts: collection uid → for each shard, the documents it last reported or None.
@@ -46,6 +50,7 @@ class Membership:
         """
         self.live = [False] * num_shards
         self.num_live = [0] * num_shards
+        self.died_at = [-math.inf] * num_shards
         self.resting: frozenset[str] = frozenset()
         self.workers: dict[str, Heartbeat] = {}
         self.document_counts: dict[str, list[int | None]] = {}
@@ -109,7 +114,7 @@ class Membership:
         heartbeats = await self._registry.heartbeats()
         counts = await self._registry.document_counts_of(self._uids())
         now_ms = self._server_ms()
-        self.take(heartbeats, counts, now_ms)
+        self.take(heartbeats, counts, now_ms, asyncio.get_running_loop().time())
         self.refreshed_at = began_at
         for worker, heartbeat in heartbeats.items():
             # One that comes back this very moment beats again within a second.
@@ -121,14 +126,23 @@ class Membership:
         return now - self.refreshed_at
 
     def take(
-        self, heartbeats: dict[str, Heartbeat], counts: dict[str, dict[int, int]], now_ms: int
+        self,
+        heartbeats: dict[str, Heartbeat],
+        counts: dict[str, dict[int, int]],
+        now_ms: int,
+        now: float,
     ) -> None:
-        """Make the view from what was read at `now_ms` on the server's clock."""
+        """Make the view from what was read at `now_ms` by the server's clock, `now` by ours."""
+        before = self.workers
         self.workers = {
             worker: heartbeat
             for worker, heartbeat in heartbeats.items()
             if now_ms - heartbeat.beat_at_ms < self._expiry_ms
         }
+        for worker, beat in before.items():
+            if _has_died(beat, self.workers.get(worker)):
+                for shard in beat.shards:
+                    self.died_at[shard] = now
         served = Counter(shard for beat in self.workers.values() for shard in beat.shards)
         self.num_live = [served[shard] for shard in range(len(self.live))]
         self.live = [num > 0 for num in self.num_live]
@@ -136,3 +150,10 @@ class Membership:
             uid: [by_shard.get(shard) for shard in range(len(self.live))]
             for uid, by_shard in counts.items()
         }
+
+
+def _has_died(before: Heartbeat, now: Heartbeat | None) -> bool:
+    """Whether a worker is gone, or its name is another process's by now."""
+    if now is None:
+        return True
+    return now.pid != before.pid or abs(now.started_at_ms - before.started_at_ms) > SAME_START_MS

@@ -66,6 +66,10 @@ class View(Protocol):
     def num_live(self) -> Sequence[int]:
         """For each shard, how many live workers serve it."""
 
+    @property
+    def died_at(self) -> Sequence[float]:
+        """For each shard, when it was noticed last that a worker of it had died; event loop's s."""
+
     def workers_of(self, shard: int) -> list[str]:
         """The live workers that take a shard's requests."""
 

@@ -28,7 +28,7 @@ from common.wire import (
 )
 from shard_worker.error_text import error_line
 from shard_worker.in_flight import InFlight, Key
-from shard_worker.lanes.thread_lane import ThreadLane
+from shard_worker.lanes.thread_lane import Spent, ThreadLane
 from shard_worker.ledger import End, Ledger
 from shard_worker.replier import Replier
 
@@ -94,11 +94,11 @@ class FetchService:
                 shard = request.hedge.shard
             if request.expires_at_ms * 1000 <= now_us:
                 self._counters.add("expired_at_pull")
-                self._ledger.add(End.DROPPED.value, 0)
+                self._ledger.add(End.DROPPED.value, 0, 0)
                 continue
             if self._in_flight.is_unwanted(shard, request):
                 self._counters.add("cancelled_at_pull")
-                self._ledger.add(End.DROPPED.value, 0)
+                self._ledger.add(End.DROPPED.value, 0, 0)
                 continue
             if request.hedge is not None and self._in_flight.has(shard, request):
                 self._hand_over(request)
@@ -129,6 +129,7 @@ class FetchService:
         pulled_at = time.monotonic()
         deadline = self._clock.monotonic_s(request.expires_at_ms)
         started_at: list[float] = []
+        spent = Spent()
 
         def read() -> tuple[list[Document | None], bytes]:
             started_at.append(time.monotonic())
@@ -137,14 +138,14 @@ class FetchService:
             return documents, packed(documents, payload.fields)
 
         try:
-            documents, body = await self._lane.run(read, deadline - pulled_at)
+            documents, body = await self._lane.run(read, deadline - pulled_at, spent)
             if payload.profile in self._enrichers and any(documents):
-                body = await self._enrich(payload, documents, deadline)
+                body = await self._enrich(payload, documents, deadline, spent)
             status = Status.OK
         except ExpiredError as error:
             self._counters.add("expired_in_lane")
             if error.end == End.DROPPED:  # else its thread tells, once the call has returned
-                self._ledger.add(End.DROPPED.value, 0)
+                self._ledger.add(End.DROPPED.value, 0, 0)
             return
         except WorkError as error:
             status, body = Status.FAILED, pack_body(Failure(error.code, error_line(error)))
@@ -157,11 +158,13 @@ class FetchService:
         now = time.monotonic()
         start = started_at[0] if started_at else now
         work_us = int((now - start) * 1e6)
+        # Without an `enrich` that is late: its thread tells, once it has returned.
+        costs_us = (int(spent.ran_s * 1e6), int(spent.cpu_s * 1e6))
         if now >= deadline:
             self._counters.add("expired_at_reply")
-            self._ledger.add(End.UNUSED.value, work_us)
+            self._ledger.add(End.UNUSED.value, *costs_us)
             return
-        self._ledger.add(End.ANSWERED.value, work_us)
+        self._ledger.add(End.ANSWERED.value, *costs_us)
         self._replier.reply(
             request.reply_to,
             Reply(
@@ -172,7 +175,11 @@ class FetchService:
         )
 
     async def _enrich(
-        self, payload: FetchPayload, documents: list[Document | None], deadline: float
+        self,
+        payload: FetchPayload,
+        documents: list[Document | None],
+        deadline: float,
+        spent: Spent,
     ) -> bytes:
         """The packed body with what `enrich` makes of the documents, or with why it did not."""
         enrich = self._enrichers[payload.profile]
@@ -190,7 +197,8 @@ class FetchService:
             return packed(merged, payload.fields)
 
         try:
-            return await self._lane.run(run, (deadline - time.monotonic()) * ENRICH_SHARE)
+            timeout_s = (deadline - time.monotonic()) * ENRICH_SHARE
+            return await self._lane.run(run, timeout_s, spent)
         except ExpiredError:
             self._counters.add("enrich_late")
             return packed(documents, payload.fields, "enrich did not return in time", is_late=True)

@@ -19,22 +19,33 @@ class End(StrEnum):
 class Ledger:
     """Adds up the work of one worker since its start.
 
-    Work is the time that a lane was occupied, in µs: of CPU work in the process lane that is its
-    CPU time, or more where scorers share a core; of a blocking call it is time waited.
+    Of each, two times in µs, because they tell of different losses. *Work* is how long a lane was
+    occupied, which others could have had. *CPU* is what its process, thread or loop computed
+    meanwhile: less where scorers share a core, and next to nothing for a call that waits.
+
+    What a scorer that crashed had done by then is in no row, nor is what was stopped to be tried
+    again (`shard_worker.lanes.suspects`).
     """
 
     def __init__(self) -> None:
         """Start with nothing done."""
         self._counts: Final = dict.fromkeys((end.value for end in End), 0)
         self._work_us: Final = dict.fromkeys((end.value for end in End), 0)
+        self._cpu_us: Final = dict.fromkeys((end.value for end in End), 0)
 
-    def add(self, end: str, work_us: int) -> None:
-        """A request's work has ended so, after `work_us` in its lane."""
-        self._counts[end] += 1
+    def add(self, end: str, work_us: int, cpu_us: int, num: int = 1) -> None:
+        """The work of `num` requests has ended so, after `work_us` in its lane, `cpu_us` of CPU."""
+        self._counts[end] += num
         self._work_us[end] += work_us
+        self._cpu_us[end] += cpu_us
 
     def as_dict(self) -> dict[str, dict[str, int]]:
-        """End → `count` of requests and `work_us`."""
+        """End → `count` of requests, `work_us` and `cpu_us`."""
         return {
-            end: {"count": self._counts[end], "work_us": self._work_us[end]} for end in self._counts
+            end: {
+                "count": self._counts[end],
+                "work_us": self._work_us[end],
+                "cpu_us": self._cpu_us[end],
+            }
+            for end in self._counts
         }

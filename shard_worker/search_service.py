@@ -48,7 +48,6 @@ _LOOP: Final = Lane.LOOP.value
 _PROCESS: Final = Lane.PROCESS.value
 _ANSWERED: Final = End.ANSWERED.value
 _DROPPED: Final = End.DROPPED.value
-_KILLED: Final = End.KILLED.value
 _LATE: Final = End.LATE.value
 _UNUSED: Final = End.UNUSED.value
 
@@ -111,18 +110,21 @@ class SearchService:
                 shard = request.hedge.shard
             if request.expires_at_ms * 1000 <= now_us:
                 self._counters.add("expired_at_pull")
-                self._ledger.add(_DROPPED, 0)
+                self._ledger.add(_DROPPED, 0, 0)
                 continue
             if self._in_flight.is_unwanted(shard, request):
                 self._counters.add("cancelled_at_pull")
-                self._ledger.add(_DROPPED, 0)
+                self._ledger.add(_DROPPED, 0, 0)
                 continue
             if request.hedge is not None and self._in_flight.has(shard, request):
                 self._hand_over(request)
                 continue
             self._start(shard, search, is_shared, now, max(0, now_us - request.sent_at_us))
-        if self._num_in_loop:
-            self._lane.observe_elsewhere(self._num_in_loop)
+        if num := self._num_in_loop:
+            self._lane.observe_elsewhere(num)
+            # The loop waits for nothing here: all of the time is CPU.
+            took_us = int((time.monotonic() - now) * 1e6)
+            self._ledger.add(_ANSWERED, took_us, took_us, num)
 
     def spent_share(self, message: bytes, now: float) -> float:
         """Of the time from a packed request's sending to its expiry, how much it has spent.
@@ -166,7 +168,7 @@ class SearchService:
         key = (request.reply_to, request.query_id, shard)
         if self._in_flight.is_running(key):  # given back by another, when its second copy was here
             self._counters.add("duplicate_at_pull")
-            self._ledger.add(_DROPPED, 0)
+            self._ledger.add(_DROPPED, 0, 0)
             return
         work = Work(
             _pack((shard, state.generation, request.payload)),
@@ -181,27 +183,27 @@ class SearchService:
 
     def _finish(self, shard: int, search: "_Search", queue_us: int, done: Done) -> None:
         request = search.request
-        _, lane_us, work_us, error = done
+        _, lane_us, work_us, cpu_us, error = done
         is_wanted = self._in_flight.end((request.reply_to, request.query_id, shard))
         left_us = request.expires_at_ms * 1000 - self._clock.server_us(time.monotonic())
         if isinstance(error, ExpiredError):
             if is_wanted:
                 self._counters.add("expired_in_lane")
-            # Of a scorer that was killed nobody has heard how long it worked.
-            self._ledger.add(error.end, lane_us if error.end == _KILLED else work_us)
+            self._ledger.add(error.end, work_us, cpu_us)
             return
         if isinstance(error, NotStartedError):
             if is_wanted and left_us > 0:
                 self._give_back(shard, search.message)
             else:
                 self._counters.add("expired_in_lane" if is_wanted else "cancelled_in_lane")
-                self._ledger.add(_DROPPED, 0)
+                self._ledger.add(_DROPPED, 0, 0)
             return
         if left_us <= 0 or not is_wanted:
             self._counters.add("expired_at_reply" if is_wanted else "cancelled_at_reply")
-            self._ledger.add(_UNUSED, work_us)
+            self._ledger.add(_UNUSED, work_us, cpu_us)
             return
-        self._ledger.add(_LATE if left_us <= request.late_ms * 1000 else _ANSWERED, work_us)
+        is_late = left_us <= request.late_ms * 1000
+        self._ledger.add(_LATE if is_late else _ANSWERED, work_us, cpu_us)
         if error is None:
             status, body = _OK, done.body
         else:

@@ -1,8 +1,10 @@
-"""Tells the cluster, twice a second, that this worker lives and what it holds."""
+"""Tells the cluster that this worker lives and what it holds: twice a second, and on a change."""
 
 import asyncio
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from typing import Final
 
 import structlog
 
@@ -12,6 +14,9 @@ from common.registry import Registry
 from common.telemetry import Throttle
 
 log = structlog.get_logger()
+
+# Between any two heartbeats: what changes back and forth costs Redis and the gateways so much.
+SHORTEST_PAUSE_S: Final = 0.25
 
 
 class VitalSigns:
@@ -24,21 +29,32 @@ class VitalSigns:
         self._registry = registry
         self._compose = compose
         self._interval_s = interval_s
+        self._changed = asyncio.Event()
         self._throttle = Throttle(60.0)
         self._arrived: Heartbeat | None = None
         self._sent: Heartbeat | None = None  # perhaps it has arrived
 
     async def run(self) -> None:
         """Beat until cancelled; while Redis is away there is nobody to tell."""
+        pause_s = min(SHORTEST_PAUSE_S, self._interval_s)
         while True:
-            await self.beat()
-            await asyncio.sleep(self._interval_s)
+            is_changed = self._changed.is_set()
+            self._changed.clear()
+            await self.beat(is_changed=is_changed)
+            await asyncio.sleep(pause_s)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._interval_s - pause_s):
+                    await self._changed.wait()
 
-    async def beat(self) -> None:
-        """Beat once."""
+    def beat_soon(self) -> None:
+        """Others should hear of a change now: beat, and have gateways look, as soon as may be."""
+        self._changed.set()
+
+    async def beat(self, *, is_changed: bool = False) -> None:
+        """Beat once; with a change it is announced."""
         try:
             self._sent = self._compose()
-            await self._registry.beat(self._sent)
+            await self._registry.beat(self._sent, is_changed=is_changed)
             self._arrived = self._sent
         except RedisUnavailableError as error:
             log.debug("heartbeat_unsent", error=str(error))

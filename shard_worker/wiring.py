@@ -73,5 +73,7 @@ def thread_lane(settings: Settings, ledger: Ledger) -> ThreadLane:
         num_threads=tuning.threads,
         lost_after_s=tuning.thread_timeout_s,
         name="threads",
-        on_untaken=lambda ran_s: ledger.add(End.UNSTOPPABLE.value, int(ran_s * 1e6)),
+        on_untaken=lambda ran_s, cpu_s: ledger.add(
+            End.UNSTOPPABLE.value, int(ran_s * 1e6), int(cpu_s * 1e6)
+        ),
     )

@@ -294,6 +294,7 @@ class Worker:
             withheld |= {OWN_QUEUE}
         self._search_consumer.withhold(withheld)
         self._fetch_consumer.withhold(withheld)
+        self._vital_signs.beat_soon()  # gateways count on this worker from when they hear of it
 
     def _after_pull(self, then: Callable[[], None]) -> None:
         self._search_consumer.after_pull(then)

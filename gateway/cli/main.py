@@ -31,7 +31,7 @@ COMMANDS: Final = {
     "query": ("gateway.cli.query:query", "Ask a collection, and show the hits and the coverage."),
     "status": (
         "gateway.cli.status:status",
-        "Show shards, workers, documents, breakers, backlog and quarantine.",
+        "Show shards, workers, documents, breakers, admission, hedges and work done in vain.",
     ),
     "snapshot create": (
         "gateway.cli.snapshot:create",

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from gateway.cli import options
 from gateway.cli.curve import CurvePicture, sentence
+from gateway.cli.effort import admission_line, hedges_table, work_table
 from gateway.cli.options import DEFAULT_URL, Token, Url
 from gateway.cli.quarantine import quarantine_table
 from gateway.cli.render import folded, percent, plain, styled
@@ -32,7 +33,7 @@ def status(
     url: Url = DEFAULT_URL,
     token: Token = None,
 ) -> None:
-    """Show shards, workers, documents, breakers, backlog and quarantine."""
+    """Show shards, workers, documents, breakers, admission, hedges and work done in vain."""
     with options.connect(url, token) as client:
         found = client.status() if curve is None else client.coverage_curve(curve)
     if as_json:
@@ -51,6 +52,11 @@ def status_view(found: Mapping[str, Any]) -> RenderableType:
     if found.get("collections"):
         parts += [Text(), _collections(found["collections"])]
         parts += _curves(found["collections"])
+    if gateway := found.get("gateway"):
+        parts += [Text(), admission_line(gateway["admission"])]
+        parts += [Text(), hedges_table(gateway["hedges"])]
+    if (work := work_table(found["workers"])) is not None:
+        parts += [Text(), work]
     if any(one["id"] or one["error"] for one in found.get("snapshots", ())):
         parts += [Text(), _snapshots(found["snapshots"])]
     if found.get("quarantine"):

@@ -95,6 +95,7 @@ class WorkDone(_Shape):
 
     count: int = Field(description="Requests.")
     work_us: int = Field(description="Time that they occupied a lane, in µs.")
+    cpu_us: int = Field(description="CPU time that was spent on them, in µs.")
 
 
 class Ledger(_Shape):

@@ -1,5 +1,6 @@
 """What goes wrong in a run: slow-downs, pauses and crashes, by the scenario's script."""
 
+import math
 import random
 from collections.abc import Callable, Sequence
 
@@ -15,20 +16,23 @@ class ScriptedView:
     Attributes:
         live: for each shard, whether a worker serves it, as far as one knows.
         num_live: for each shard, how many do.
+        died_at: for each shard, when one of them was missed last, in s; -inf for never.
     """
 
     def __init__(self, run: Run) -> None:
         """All shards are live."""
         self.live = [True] * run.shards.count
         self.num_live = [run.shards.replicas] * run.shards.count
+        self.died_at = [-math.inf] * run.shards.count
         self._counts: list[int | None] = [run.shards.documents] * run.shards.count
 
     def workers_of(self, shard: int) -> list[str]:
         """As many names as are live: who of them takes a copy is the shard's business."""
         return [worker_name(shard, replica) for replica in range(self.num_live[shard])]
 
-    def lose(self, shard: int) -> None:
+    def lose(self, shard: int, now: float) -> None:
         """A worker is missed."""
+        self.died_at[shard] = now
         self.num_live[shard] -= 1
         self.live[shard] = self.num_live[shard] > 0
 
@@ -123,10 +127,11 @@ class _Crashing:
     def _miss(self, _: None) -> None:
         if not self._server.is_up and not self._is_missed:
             self._is_missed = True
-            self._view.lose(self._server.shard.number)
+            self._view.lose(self._server.shard.number, self._loop.time())
 
     def _restart(self, _: None) -> None:
         self._server.restart()
+        self._view.died_at[self._server.shard.number] = self._loop.time()  # a new process is there
         if self._is_missed:
             self._is_missed = False
             self._view.regain(self._server.shard.number)

@@ -4,6 +4,8 @@ One file without a name (memfd_create(2) on Linux, an unlinked temporary file el
 by the worker and by every scorer. Each scorer has a region of its own:
 
     current       u64             generation of the work that runs now, 0 for none; scorer writes
+    began         f64 * 2         when that work began, CLOCK_MONOTONIC in s, and the CPU time that
+                                  the process had used by then, in s; scorer writes
     generations   u64 * max_batch which attempt each slot speaks for; worker writes
     expiries      f64 * max_batch when it expires, CLOCK_MONOTONIC in s; worker writes
     lates         f64 * max_batch how long before that its deadline is, in s; worker writes
@@ -23,6 +25,7 @@ from collections.abc import Sequence
 from typing import Self
 
 _WORD_BYTES = 8
+_HEAD_WORDS = 3
 
 _monotonic = time.monotonic
 
@@ -80,19 +83,21 @@ class Budget:
 class Region:
     """One scorer's part of the shared memory, seen from either side."""
 
-    __slots__ = ("current", "expiries", "generations", "lates")
+    __slots__ = ("began", "current", "expiries", "generations", "lates")
 
     def __init__(self, words: memoryview, max_batch: int) -> None:
         numbers = words.cast("Q")
-        self.current = numbers[:1]
-        self.generations = numbers[1 : 1 + max_batch]
         seconds = words.cast("d")
-        self.expiries = seconds[1 + max_batch : 1 + 2 * max_batch]
-        self.lates = seconds[1 + 2 * max_batch : 1 + 3 * max_batch]
+        self.current = numbers[:1]
+        self.began = seconds[1:_HEAD_WORDS]
+        ends = [_HEAD_WORDS + array * max_batch for array in range(4)]
+        self.generations = numbers[ends[0] : ends[1]]
+        self.expiries = seconds[ends[1] : ends[2]]
+        self.lates = seconds[ends[2] : ends[3]]
 
     def release(self) -> None:
         """Let go of the mapping, which cannot be closed while a view of it lives."""
-        for view in (self.current, self.generations, self.expiries, self.lates):
+        for view in (self.current, self.began, self.generations, self.expiries, self.lates):
             view.release()
 
 
@@ -112,7 +117,7 @@ class SharedBudgets:
     @staticmethod
     def size(num_scorers: int, max_batch: int) -> int:
         """Bytes that so many regions take."""
-        return num_scorers * (1 + 3 * max_batch) * _WORD_BYTES
+        return num_scorers * (_HEAD_WORDS + 3 * max_batch) * _WORD_BYTES
 
     def close(self) -> None:
         """Unmap; budgets that were handed out cannot be read afterwards."""

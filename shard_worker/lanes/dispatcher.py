@@ -23,7 +23,7 @@ from shard_worker.lanes.guard import HELD_UP, Guard
 from shard_worker.lanes.holds import Holds
 from shard_worker.lanes.scorer_slot import Frame, ScorerSlot, SlotState
 from shard_worker.lanes.suspects import Suspects
-from shard_worker.lanes.work import ENDED, WAITING, Done, Ticket, error_of
+from shard_worker.lanes.work import ENDED, WAITING, Done, Ticket, error_of, failed
 
 _log = structlog.get_logger()
 
@@ -212,7 +212,7 @@ class Dispatcher:
         is_last, num_run, elapsed_us, results = frame
         batch, first = slot.batch, slot.first_generation
         again: list[Ticket] = []
-        for index, code, started_at, work_us, body in results:
+        for index, code, started_at, work_us, cpu_us, body in results:
             ticket = batch[index]
             if ticket.generation != first + index:
                 continue  # it was taken back, and is somebody else's or ended by now
@@ -225,11 +225,11 @@ class Dispatcher:
             lane_us = int((started_at - ticket.submitted_at) * 1e6)
             if ticket.is_cancelled:
                 end = "stopped" if code else "unused"
-                done = Done(b"", lane_us, work_us, ExpiredError("cancelled", end))
+                done = Done(b"", lane_us, work_us, cpu_us, ExpiredError("cancelled", end))
             elif code:
-                done = Done(b"", lane_us, work_us, error_of(code, body))
+                done = Done(b"", lane_us, work_us, cpu_us, error_of(code, body))
             else:
-                done = Done(body, lane_us, work_us, None)
+                done = Done(body, lane_us, work_us, cpu_us, None)
             self._end(ticket, done)
         if num_run:
             self.service.observe(num_run, elapsed_us)
@@ -264,12 +264,13 @@ class Dispatcher:
             pid=slot.pid,
             label=None if offender is None else offender.work.label,
         )
+        # Asked before: nobody tells the CPU time of what is dead.
+        done = None if offender is None else slot.cut_off(offender, time.monotonic())
         self._kill(slot)
-        if offender is not None:
+        if offender is not None and done is not None:
             if slot.is_open(offender):
                 slot.take_back(offender)
-                error = ExpiredError("ran on past its deadline and was killed", "killed")
-                self.end_with(offender, error)
+                self._end(offender, done)
             # That its caller has left is no fault of the query.
             if not offender.is_cancelled:
                 self._blame(offender, will_retry=False)
@@ -312,11 +313,11 @@ class Dispatcher:
         batch is being put together.
         """
         ticket.generation = ENDED
-        self._loop.call_soon(self._call_refused, ticket, _failed(ticket, error))
+        self._loop.call_soon(self._call_refused, ticket, failed(ticket, error))
 
     def end_with(self, ticket: Ticket, error: WorkError) -> None:
         """End a work that no scorer has, now."""
-        self._end(ticket, _failed(ticket, error))
+        self._end(ticket, failed(ticket, error))
         self._on_change()
 
     def close(self, error: WorkError) -> None:
@@ -350,7 +351,3 @@ class Dispatcher:
             )
         if ticket.num_crashes and self._suspects is not None:
             self._suspects.tried(ticket, time.monotonic())
-
-
-def _failed(ticket: Ticket, error: WorkError) -> Done:
-    return Done(b"", int((time.monotonic() - ticket.submitted_at) * 1e6), 0, error)

@@ -165,7 +165,7 @@ class ProcessLane:
         else:
             ticket.generation = ENDED
             error = LaneUnavailableError(f"{self._name}: not running")
-            asyncio.get_running_loop().call_soon(on_done, Done(b"", 0, 0, error))
+            asyncio.get_running_loop().call_soon(on_done, Done(b"", 0, 0, 0, error))
         return ticket
 
     async def run(self, work: Work) -> Done:

@@ -5,7 +5,7 @@ Frames are MessagePack objects, one after the other:
     scorer → worker, once:  [pid, error]           error is "" when the factory returned
     worker → scorer:        [generation, [payload, …]]
     scorer → worker:        [is_last, num_run, elapsed_us, [[index, code, started_at, work_us,
-                             body or message], …]]
+                             cpu_us, body or message], …]]
 
 A batch's results go back in one frame, or in several when the batch runs long, so that its head
 does not wait for its tail. Tracebacks and log lines go to stderr, which is the worker's.
@@ -106,20 +106,25 @@ def _run_batch(
     first_generation: int,
     payloads: tuple[bytes, ...],
 ) -> None:
-    clock = time.monotonic
+    # The CPU time of the process, and not of this thread: a work may have threads of its own. The
+    # clock is asked once a work; that and all that is made of it costs 0.8 µs.
+    clock, cpu_clock = time.monotonic, time.process_time
     current, generations, expiries = region.current, region.generations, region.expiries
-    lates = region.lates
-    results: list[tuple[int, str, float, int, bytes | str]] = []
+    lates, began = region.lates, region.began
+    results: list[tuple[int, str, float, int, int, bytes | str]] = []
     flushed_at = started_at = clock()
+    started_cpu_s = cpu_clock()
     num_run = 0
     for index, payload in enumerate(payloads):
         generation = first_generation + index
         if generations[index] != generation:
             continue  # the worker has taken it back
         if started_at >= expiries[index]:
-            results.append((index, ExpiredError.code, started_at, 0, "expired before its turn"))
+            results.append((index, ExpiredError.code, started_at, 0, 0, "expired before its turn"))
             continue
-        # Written before the work starts: if this process dies, the worker reads who killed it.
+        # Written before the work starts: if this process dies, the worker reads who killed it, and
+        # if it has to be killed, what that work has cost.
+        began[0], began[1] = started_at, started_cpu_s
         current[0] = generation
         code = ""
         body: bytes | str
@@ -132,17 +137,19 @@ def _run_batch(
         except Exception as error:  # noqa: BLE001 - a handler's bug ends its work, not the scorer
             traceback.print_exception(error)
             code, body = WorkError.code, error_line(error)
-        ended_at = clock()
+        ended_at, ended_cpu_s = clock(), cpu_clock()
         current[0] = 0
         num_run += 1
-        results.append((index, code, started_at, int((ended_at - started_at) * 1e6), body))
+        work_us = int((ended_at - started_at) * 1e6)
+        cpu_us = int((ended_cpu_s - started_cpu_s) * 1e6)
+        results.append((index, code, started_at, work_us, cpu_us, body))
         if ended_at - flushed_at > _FLUSH_S and index + 1 < len(payloads):
             elapsed_us = (ended_at - flushed_at) * 1e6
             channel.sendall(packer.pack((False, num_run, elapsed_us, results)))
             results.clear()
             num_run = 0
             flushed_at = ended_at
-        started_at = ended_at
+        started_at, started_cpu_s = ended_at, ended_cpu_s
     channel.sendall(packer.pack((True, num_run, (started_at - flushed_at) * 1e6, results)))
 
 

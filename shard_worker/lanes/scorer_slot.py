@@ -8,11 +8,13 @@ from typing import Any, Protocol, cast
 
 import msgpack
 
+from common.errors import ExpiredError
 from shard_worker.lanes.budget import Region
-from shard_worker.lanes.work import WAITING, Ticket
+from shard_worker.lanes.cpu_time import process_cpu_s
+from shard_worker.lanes.work import WAITING, Done, Ticket, failed
 
 # As scorer_process.py describes it; the last of each result is its body, or its error's message.
-Frame = tuple[bool, int, float, tuple[tuple[int, str, float, int, Any], ...]]
+Frame = tuple[bool, int, float, tuple[tuple[int, str, float, int, int, Any], ...]]
 
 _pack = msgpack.Packer(use_bin_type=True, autoreset=True).pack
 
@@ -110,6 +112,7 @@ class ScorerSlot:
         self.check_at = math.inf
         self.is_long = False
         self._current = region.current
+        self._began = region.began
         self._generations = region.generations
         self._expiries = region.expiries
         self._lates = region.lates
@@ -174,6 +177,21 @@ class ScorerSlot:
         """The ticket that the scorer says it runs, which may have been taken back meanwhile."""
         index = self._current[0] - self.first_generation
         return self.batch[index] if 0 <= index < len(self.batch) else None
+
+    def cut_off(self, ticket: Ticket, now: float) -> Done:
+        """How the work ends that the scorer runs, when the scorer is killed for it now.
+
+        Where the system does not tell the CPU time of another process, all of the time counts.
+        """
+        began_at, began_cpu_s = self._began
+        cpu_s = process_cpu_s(self.pid)
+        error = ExpiredError("ran on past its deadline and was killed", "killed")
+        # Asked last: as long as this work runs, what was read before is of its own beginning.
+        if self.running() is not ticket:
+            return failed(ticket, error)
+        lane_s, work_s = began_at - ticket.submitted_at, now - began_at
+        used_s = work_s if cpu_s is None else cpu_s - began_cpu_s
+        return Done(b"", int(lane_s * 1e6), int(work_s * 1e6), int(used_s * 1e6), error)
 
     def is_silent(self, for_s: float, now: float) -> bool:
         """Whether the scorer has neither sent results nor read of its batch for so long."""

@@ -1,6 +1,7 @@
 """What goes into a process lane and what comes out."""
 
 import math
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -49,12 +50,14 @@ class Done(NamedTuple):
         body: what the handler returned; b"" when `error` is set.
         lane_us: time between submission and start in the scorer, in µs.
         work_us: time that the handler took, in µs.
+        cpu_us: CPU time that its process used meanwhile, in µs.
         error: None when the handler returned.
     """
 
     body: bytes
     lane_us: int
     work_us: int
+    cpu_us: int
     error: WorkError | None
 
 
@@ -94,6 +97,11 @@ class Ticket:
         self.is_stopped = False
         self.num_crashes = 0
         self.num_moves = 0
+
+
+def failed(ticket: Ticket, error: WorkError) -> Done:
+    """The end, now, of a work that has not run, or of which nobody knows what it has cost."""
+    return Done(b"", int((time.monotonic() - ticket.submitted_at) * 1e6), 0, 0, error)
 
 
 _BY_CODE: dict[str, type[WorkError]] = {

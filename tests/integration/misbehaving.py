@@ -9,6 +9,7 @@ import os
 import resource
 import signal
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -138,6 +139,30 @@ def _leave_child(call: Call) -> bytes:
     os._exit(3)
 
 
+def _burn(call: Call) -> bytes:
+    """Compute until this process has used so many s of CPU more."""
+    until = time.process_time() + float(call.argument)
+    while time.process_time() < until:
+        pass
+    return call.name.encode()
+
+
+def _burn_elsewhere(call: Call) -> bytes:
+    """The same, in a thread of its own while this one waits."""
+    thread = threading.Thread(target=_burn, args=(call,))
+    thread.start()
+    thread.join()
+    return call.name.encode()
+
+
+def _spin_counting(call: Call) -> bytes:
+    """Never return, and keep the CPU time that this work has used in the file `cpu`, in s."""
+    started = time.process_time()
+    with (Path(call.config.folder) / "cpu").open("w+b", buffering=0) as file:
+        while True:
+            os.pwrite(file.fileno(), b"%12.6f" % (time.process_time() - started), 0)
+
+
 def _spin(call: Call) -> bytes:
     while True:
         pass
@@ -212,6 +237,9 @@ COMMANDS: dict[str, Callable[[Call], bytes]] = {
     "crash-first": _crash_first,
     "leave-child": _leave_child,
     "spin": _spin,
+    "spin-counting": _spin_counting,
+    "burn": _burn,
+    "burn-elsewhere": _burn_elsewhere,
     "sleep": _sleep,
     "obey": _obey,
     "ignore-tripped": _ignore_tripped,

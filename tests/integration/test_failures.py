@@ -212,6 +212,11 @@ async def test_work_that_ignores_its_budget_is_killed(cluster: Cluster) -> None:
             )
 
         await until(is_restored, 30)
+        for worker in (await gateway.status())["workers"]:
+            killed = worker["ledger"]["killed"]
+            # Two shards each, one after the other: a spin of the deadline and of the grace period.
+            assert 0 < killed["cpu_us"] <= killed["work_us"]
+            assert killed["work_us"] >= killed["count"] * 200_000
         for shard in range(NUM_SHARDS):
             gateway.set_breaker(shard, "closed")
         assert (await ask(gateway, "hedges", "hedge", deadline_ms=5000.0)).coverage.is_full

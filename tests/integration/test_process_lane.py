@@ -166,6 +166,46 @@ async def test_times_say_how_long_a_work_waited_and_ran(tmp_path: Path) -> None:
         assert second.dones[0].work_us < 60_000
 
 
+async def test_each_work_of_a_frame_has_its_own_cpu_time(tmp_path: Path) -> None:
+    """What a work computed, in whatever thread, and not what it waited or what others computed."""
+    async with running(tmp_path, num_processes=1, batch_window_ms=1000.0) as bench:
+        calls = [
+            bench.submit(command)
+            for command in ("a burn 0.1", "b sleep 0.1", "c burn-elsewhere 0.2", "d echo")
+        ]
+        await bench.ended(*calls)
+        a, b, c, d = (call.dones[0] for call in calls)
+        assert 100_000 <= a.cpu_us < 150_000
+        assert b.work_us >= 100_000
+        assert b.cpu_us < 50_000
+        assert 200_000 <= c.cpu_us < 250_000
+        assert d.cpu_us < 50_000
+
+
+async def test_a_work_that_was_killed_has_the_cpu_time_that_it_used(tmp_path: Path) -> None:
+    """As the process itself counted it until its death, without what it had computed before."""
+    async with running(tmp_path, num_processes=1) as bench:
+        await bench.ended(bench.submit("before burn 0.3"))
+        spinner = bench.submit("spinner spin-counting", timeout_s=0.2)
+        await bench.ended(spinner)
+        (done,) = spinner.dones
+        assert isinstance(done.error, ExpiredError)
+        assert done.error.end == "killed"
+        counted_us = float((tmp_path / "cpu").read_text()) * 1e6
+        assert done.cpu_us == pytest.approx(counted_us, abs=30_000)
+        assert done.work_us >= 200_000
+
+
+async def test_a_work_that_was_killed_asleep_has_used_no_cpu_time(tmp_path: Path) -> None:
+    """It kept its scorer from others all the same, which is the other time."""
+    async with running(tmp_path, num_processes=1) as bench:
+        sleeper = bench.submit("sleeper sleep 30", timeout_s=0.2)
+        await bench.ended(sleeper)
+        (done,) = sleeper.dones
+        assert done.cpu_us < 50_000
+        assert 200_000 <= done.work_us < 20_000_000
+
+
 async def test_the_budget_tells_what_is_left(tmp_path: Path) -> None:
     """The handler sees the work's own deadline, or none, in its process."""
     async with running(tmp_path, num_processes=1) as bench:
@@ -446,7 +486,7 @@ async def test_a_worker_that_is_killed_leaves_no_scorer(tmp_path: Path) -> None:
 
 def test_helpers_see_a_second_ending() -> None:
     """The tests' own check for exactly-once fails when a work ends twice."""
-    done = Done(b"", 0, 0, None)
+    done = Done(b"", 0, 0, 0, None)
     call = Call(dones=[done, done])
     bench = Bench(_lane("x:y"), Config("."))
     with pytest.raises(AssertionError):

@@ -1,6 +1,7 @@
 """The gateway's transport, against a real server that is watched, stopped and killed."""
 
 import asyncio
+import math
 import signal
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sized
@@ -70,6 +71,7 @@ class NoReplicas:
     """One worker a shard."""
 
     num_live = (1,) * len(SHARDS)
+    died_at = (-math.inf,) * len(SHARDS)
 
     def workers_of(self, shard: int) -> list[str]:
         """Nobody else."""

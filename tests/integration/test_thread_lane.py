@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from common.errors import ExpiredError, LaneUnavailableError, WorkError
-from shard_worker.lanes.thread_lane import ThreadLane
+from shard_worker.lanes.thread_lane import Spent, ThreadLane
 from tests.integration.lanes import eventually
 
 pytestmark = pytest.mark.integration
@@ -49,6 +49,49 @@ async def test_a_call_returns_what_it_returns_and_raises_what_it_raises() -> Non
         with pytest.raises(WorkError, match=type(error).__name__):
             await lane.run(_raising(error), 5.0)
     assert lane.load()["busy"] == 0
+    await lane.close(1.0)
+
+
+def _burn(cpu_s: float, wait_s: float = 0.0) -> float:
+    """Wait, then compute for so long; returns the CPU time of the thread."""
+    time.sleep(wait_s)
+    until = time.thread_time() + cpu_s
+    while time.thread_time() < until:
+        pass
+    return time.thread_time()
+
+
+async def test_what_calls_cost_is_told() -> None:
+    """The time with a thread and its CPU time, added up; whether the call returns or raises."""
+    lane, spent = _lane(), Spent()
+    await lane.run(lambda: time.sleep(0.1), 5.0, spent)
+    assert spent.ran_s >= 0.1
+    assert spent.cpu_s < 0.05
+    await lane.run(lambda: _burn(0.1), 5.0, spent)
+    with pytest.raises(ZeroDivisionError):
+        await lane.run(lambda: _burn(0.1) // 0, 5.0, spent)
+    assert 0.2 <= spent.cpu_s < 0.3
+    assert spent.ran_s >= 0.3
+    await lane.close(1.0)
+
+
+async def test_a_call_that_nobody_waits_for_tells_its_cost_elsewhere() -> None:
+    """Once it returns, and not to who has stopped waiting."""
+    untaken: list[tuple[float, float]] = []
+    lane = ThreadLane(
+        num_threads=1,
+        lost_after_s=0.1,
+        name="threads",
+        on_untaken=lambda *costs_s: untaken.append(costs_s),
+    )
+    spent = Spent()
+    with pytest.raises(ExpiredError):
+        await lane.run(lambda: _burn(0.1, wait_s=0.1), 0.02, spent)
+    await eventually(lambda: bool(untaken))
+    ((ran_s, cpu_s),) = untaken
+    assert ran_s >= 0.2
+    assert 0.1 <= cpu_s < 0.15
+    assert spent == Spent()
     await lane.close(1.0)
 
 

@@ -66,70 +66,66 @@ async def count(caller: Caller) -> int:
 
 
 @dataclass
-class LightLoad:
-    """One query after another, each answer with the time at which it was asked for."""
+class Load:
+    """Some callers who ask one query after another; each answer with when it was asked for."""
 
     caller: Caller
+    deadline_ms: float
     answers: list[tuple[float, dict[str, Any]]] = field(default_factory=list)
 
     @asynccontextmanager
-    async def asking(self) -> AsyncIterator[None]:
+    async def asking(self, num_callers: int) -> AsyncIterator[None]:
         """Ask for the block."""
-        task = asyncio.create_task(self._ask())
+        tasks = [asyncio.create_task(self._ask()) for _ in range(num_callers)]
         try:
             yield
         finally:
-            task.cancel()
-            await asyncio.wait([task])
-            assert task.cancelled()
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+            assert all(task.cancelled() for task in tasks)
 
     async def _ask(self) -> None:
         while True:
             asked_at = time.monotonic()
-            result = await self.caller.found("trees", "amber", deadline_ms=300, fields=False)
+            result = await self.caller.found("trees", "amber", k=5, deadline_ms=self.deadline_ms)
             self.answers.append((asked_at, result))
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0.005)
 
     def since(self, instant: float) -> list[dict[str, Any]]:
         """The answers to what was asked from this time on."""
         return [result for asked_at, result in self.answers if asked_at >= instant]
 
 
-async def test_a_killed_worker_costs_no_coverage(tmp_path: Path) -> None:
-    """With two replicas no shard is unavailable, and once a death is known every answer is whole.
+async def test_a_killed_worker_costs_nothing(tmp_path: Path) -> None:
+    """With two replicas every answer under load is whole, hits' fields included, whoever dies.
 
-    The query that the dead worker had in hand is the exception: it may miss that worker's part.
+    Every query has time for a second try: its deadline is far above the delay of a second copy.
+    What the dead worker had in hand is included, and what was sent until its death was known.
     """
     async with running(tmp_path / "data", "--workers=3", "--replicas=2") as (up, caller):
         await caller.make("trees", {"title": "text"})
         await caller.load("trees", LINES)
         await until_replicas(caller, 2, 2, 2, 2)
-        load = LightLoad(caller)
-        async with load.asking():
-            for name in ("worker-1", "worker-2"):
-                victim = up.pids[name]
-                whose = [one["shard"] for one in await shards(caller) if name in one["workers"]]
-                started_at = time.monotonic()
-                await asyncio.sleep(0.2)
+        load = Load(caller, deadline_ms=2000)
+        async with load.asking(num_callers=6):
+            for name in ("worker-0", "worker-1", "worker-2"):
+                await asyncio.sleep(1.0)
+                victim, killed_at = up.pids[name], time.monotonic()
                 os.kill(victim, signal.SIGKILL)
-                await until_replicas(caller, *(2 - (shard in whose) for shard in range(4)))
-                noticed_at = time.monotonic()
-                # The place for a stronger claim: when what is slow is asked of another replica
-                # too, every answer since `started_at` is whole, as long as it had the time.
-                assert all("unavailable" not in str(one) for one in _degraded(load, started_at))
-                await asyncio.sleep(0.3)
                 await up.pid_of(name, victim)
                 await until_replicas(caller, 2, 2, 2, 2)
-                await asyncio.sleep(0.3)
-                answers = load.since(noticed_at)
-                assert len(answers) >= 10
-                assert all(one["coverage"]["is_full"] for one in answers)
-        assert all(one["shards"]["unavailable"] == 0 for one in load.since(0.0))
+                assert len(load.since(killed_at)) >= 50
+        assert [_lacks(one) for one in load.since(0.0) if _lacks(one)] == []
         assert await count(caller) == NUM_DOCUMENTS
 
 
-def _degraded(load: LightLoad, since: float) -> list[dict[str, Any]]:
-    return [one["coverage"]["degraded"] for one in load.since(since)]
+def _lacks(result: dict[str, Any]) -> dict[str, Any]:
+    """Why an answer reflects not all shards, and which hits have no fields; empty: it is whole."""
+    lacks = dict(result["coverage"]["degraded"])
+    if without := [hit["id"] for hit in result["hits"] if hit["fields"] is None]:
+        lacks["fields"] = (without, result["fetch"])
+    return lacks
 
 
 async def test_copies_follow_the_numbers_of_workers_and_replicas(tmp_path: Path) -> None:

@@ -107,12 +107,12 @@ class Up:
     async def pid_of(self, name: str, old: int) -> int:
         """Wait for the process that took the place of `old`."""
 
-        def found() -> list[str]:
-            return [line for line in self.lines if re.match(rf"{name} is back \(pid \d+", line)]
+        def newest() -> int:
+            back = (re.match(rf"{name} is back \(pid (\d+)", line) for line in self.lines)
+            return ([old] + [int(one[1]) for one in back if one])[-1]
 
-        await eventually(lambda: len(found()) > 0, f"{name} is back")
-        pid = int(re.findall(r"\(pid (\d+)", found()[-1])[0])
-        assert pid != old
+        await eventually(lambda: newest() != old, f"{name} is back")
+        pid = newest()
         assert is_alive(pid)
         self.pids[name] = pid
         return pid

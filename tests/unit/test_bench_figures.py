@@ -1,12 +1,16 @@
 """The benchmark's own arithmetic."""
 
 import math
+from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.cancelling import read_notes
 from bench.load import Load, quantile
 from bench.report import Section, median
+from bench.watching import NOTE
 
 
 @given(st.lists(st.floats(0, 1e6), min_size=1), st.floats(0.01, 1.0))
@@ -27,6 +31,21 @@ def test_failed_queries_are_not_in_time() -> None:
     """The share in time is of all queries, and those that failed were not."""
     load = Load(seconds=1.0, latencies_s=[0.01, 0.02, 0.2], num_failed=1)
     assert load.share_within(0.05) == 0.5
+
+
+def test_only_parts_that_ran_when_their_caller_left_count(tmp_path: Path) -> None:
+    """One that heard of it and one that never did; not one that began later, nor of others."""
+    notes = tmp_path / "notes"
+    notes.write_bytes(
+        NOTE.pack(1, 10.0, 10.53, True)
+        + NOTE.pack(1, 10.6, 10.61, True)
+        + NOTE.pack(2, 10.0, 11.0, False)
+        + NOTE.pack(3, 10.0, 10.1, True)
+    )
+    heard = read_notes(notes, {1: 10.5, 2: 10.5})
+    assert heard.delays_s == [pytest.approx(0.03)]
+    assert heard.num_deaf == 1
+    assert heard.share_in_time == 0.5
 
 
 def test_section_is_a_table() -> None:

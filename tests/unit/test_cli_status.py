@@ -51,6 +51,11 @@ STATUS: dict[str, Any] = {
                 "thread": {"busy": 4, "capacity": 4, "lost": 2},
                 "loop": {"lags": 4, "max_lag_ms": 123.4},
             },
+            "ledger": {
+                "answered": {"count": 12_000, "work_us": 15_000_000, "cpu_us": 900_000},
+                "stopped": {"count": 2, "work_us": 400_000, "cpu_us": 30_000},
+                "killed": {"count": 0, "work_us": 0, "cpu_us": 0},
+            },
         },
         {
             "id": "w-b",
@@ -67,6 +72,10 @@ STATUS: dict[str, Any] = {
                 "until_ms": int(UNTIL.timestamp() * 1000),
             },
             "leaves": [2],
+            "ledger": {
+                "answered": {"count": 345, "work_us": 3_600_000, "cpu_us": 60_000},
+                "stopped": {"count": 1, "work_us": 1_000_000, "cpu_us": 10_000},
+            },
         },
     ],
     "quarantine": [
@@ -101,6 +110,35 @@ STATUS: dict[str, Any] = {
             },
         },
     ],
+    "gateway": {
+        "admission": {
+            "enabled": True,
+            "limit": 1280,
+            "in_flight": {"interactive": 3, "batch": 1},
+            "refused": {
+                "limit": {"interactive": 14, "batch": 0},
+                "batch_share": {"interactive": 0, "batch": 21},
+                "backlog": {"interactive": 0, "batch": 0},
+            },
+            "forecast_ms": [0.4, 12.3, 0.0],
+        },
+        "hedges": {
+            "search": {
+                "sent": 4100,
+                "won": 3000,
+                "lost_before_start": 400,
+                "lost_while_running": 699,
+                "refused": 5,
+            },
+            "fetch": {
+                "sent": 0,
+                "won": 0,
+                "lost_before_start": 0,
+                "lost_while_running": 0,
+                "refused": 0,
+            },
+        },
+    },
     "redis": {"connected": True, "name": "valkey", "version": "9.1.2", "pid": 99},
 }
 
@@ -153,6 +191,35 @@ def test_the_picture_has_what_an_operator_looks_for(command: CommandLine) -> Non
     ):
         assert expected in words, expected
     assert "\x1b" not in ended.out
+
+
+def test_what_is_done_for_the_tail_is_shown(command: CommandLine) -> None:
+    """Admission, second copies, and what all workers have worked for; of this, what there is."""
+    out = command.run("status").out
+    words = " ".join(out.split())
+    for expected in (
+        "admission: 4 (3 interactive, 1 batch) of at most 1,280 in flight; refused: by limit 14,",
+        "refused: by limit 14, by batch_share 21 (21 batch); longest queue 12 ms",
+        "second copies sent won lost queued lost running over budget",
+        "search 4,100 3,000 400 699 5",
+        "fetch 0 0 0 0 0",
+        "answered 12,345 18.6 s 93.0 % 960.0 ms 96.0 %",
+        "stopped 3 1,400.0 ms 7.0 % 40.0 ms 4.0 %",
+    ):
+        assert expected in words, expected
+    assert not any(line.startswith("killed") for line in out.splitlines())
+
+
+def test_a_cluster_that_has_not_worked_shows_no_work(
+    command: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a request there is nothing to divide; and an admission that is off says so."""
+    monkeypatch.setitem(STATUS, "workers", [{**STATUS["workers"][1], "ledger": {}}])
+    off = {**STATUS["gateway"]["admission"], "enabled": False}
+    monkeypatch.setitem(STATUS["gateway"], "admission", off)
+    words = " ".join(command.run("status").out.split())
+    assert "admission: off, 4 (3 interactive, 1 batch) in flight" in words
+    assert "work of all workers" not in words
 
 
 def test_the_curve_is_drawn_with_what_more_time_would_have_given(command: CommandLine) -> None:

@@ -31,7 +31,7 @@ from common.wire import (
 from shard_worker import fetch_service
 from shard_worker.fetch_service import Enrich, FetchService
 from shard_worker.in_flight import InFlight
-from shard_worker.lanes.thread_lane import ThreadLane
+from shard_worker.lanes.thread_lane import Spent, ThreadLane
 from shard_worker.ledger import Ledger
 from tests.unit.services import REPLY_TO, Clock, Replies
 
@@ -55,7 +55,7 @@ class ScriptedLane:
     error: Exception | None = None
     timeouts: list[float] = field(default_factory=list)
 
-    async def run(self, call: Callable[[], T], timeout_s: float) -> T:
+    async def run(self, call: Callable[[], T], timeout_s: float, spent: Spent) -> T:
         """Run `call` as a thread would, or fail as the lane would."""
         self.timeouts.append(timeout_s)
         await asyncio.sleep(0)
@@ -64,6 +64,8 @@ class ScriptedLane:
         self.clock.now += self.wait_s
         result = call()
         self.clock.now += self.run_s
+        spent.ran_s += self.run_s
+        spent.cpu_s += self.run_s / 4
         return result
 
 
@@ -75,6 +77,7 @@ class Serving:
     lane: ScriptedLane
     replies: Replies
     counters: Counters
+    ledger: Ledger
     service: FetchService
     asked: list[tuple[int, str, list[str]]]
     broken: list[Exception]
@@ -146,7 +149,7 @@ def serving(monkeypatch: pytest.MonkeyPatch) -> Serving:
         handed_over.append,
         MAX_BYTES,
     )
-    return Serving(clock, lane, replies, counters, service, asked, broken, enrichers)
+    return Serving(clock, lane, replies, counters, ledger, service, asked, broken, enrichers)
 
 
 async def test_documents_are_read_in_the_order_asked(serving: Serving) -> None:
@@ -168,6 +171,18 @@ async def test_only_wanted_fields_travel(serving: Serving) -> None:
     """Fields that were not asked for stay behind; one that a document lacks is left out."""
     await serving.pull(serving.request(payload=fetch("a", "b", fields=["year", "id"])))
     assert serving.body.documents == [{"year": 1990, "id": "a"}, {"id": "b"}]
+
+
+async def test_the_ledger_has_what_both_calls_cost(serving: Serving) -> None:
+    """Of reading and `enrich` together: the time with a thread, and their CPU; not the waits."""
+    serving.lane.wait_s, serving.lane.run_s = 0.003, 0.020
+    await serving.pull(serving.request(payload=fetch("a", profile="loud")))
+    assert serving.body == FetchBody([{**STORED["a"], "loud": "HEDGE"}], "")
+    assert serving.ledger.as_dict()["answered"] == {
+        "count": 1,
+        "work_us": 40_000,
+        "cpu_us": 10_000,
+    }
 
 
 async def test_enrich_runs_over_what_was_found(serving: Serving) -> None:
@@ -327,7 +342,7 @@ async def test_draining_cancels_what_does_not_end(
 ) -> None:
     """A fetch that hangs at shutdown is waited for no longer than asked, and leaves no task."""
 
-    async def hang(_call: Callable[[], object], _timeout_s: float) -> None:
+    async def hang(*_args: object) -> None:
         await asyncio.Event().wait()
 
     monkeypatch.setattr(serving.lane, "run", hang)

@@ -1,6 +1,7 @@
 """The gather core, in virtual time, against scripted shards."""
 
 import asyncio
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -34,6 +35,7 @@ class FixedView:
     def __init__(self, counts: list[int], num_live: int = 1) -> None:
         self.live = [True] * len(counts)
         self.num_live = [num_live] * len(counts)
+        self.died_at = [-math.inf] * len(counts)
         self._counts = counts
 
     def workers_of(self, shard: int) -> list[str]:

@@ -1,17 +1,18 @@
 """Second copies, sent by the real searcher over scripted shards in virtual time."""
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
 
 from common.config_tail import HedgingSettings
 from common.outcome import Outcome
+from gateway.hedging import HedgeCounts
 from gateway.result import SearchQuery, SearchResult
 from gateway.search import Searcher
 from tests.unit.scripted import Script, ScriptedTransport
-from tests.unit.test_gather import COLLECTION, searcher_over
+from tests.unit.test_gather import COLLECTION, FixedView, searcher_over
 from tests.unit.virtual_time import run_virtually
 
 USUAL_S = 0.010
@@ -24,6 +25,13 @@ class Scene:
 
     transport: ScriptedTransport
     searcher: Searcher
+
+    @property
+    def view(self) -> FixedView:
+        """What the searcher knows of the cluster."""
+        view = self.searcher._view
+        assert isinstance(view, FixedView)
+        return view
 
     async def search(self, deadline_ms: float = 300.0, **changes: Any) -> SearchResult:
         """Search once, detailed."""
@@ -142,6 +150,72 @@ def test_what_cannot_help_is_not_sent(num_live: int, settings: dict[str, Any]) -
         return scene
 
     assert run_virtually(scenario()).transport.hedged == []
+
+
+@pytest.mark.parametrize("leaves_after_s", [0.008, 0.1])
+def test_a_caller_who_leaves_during_the_fetch_ends_its_second_copies(leaves_after_s: float) -> None:
+    """None is sent for who has left, and each that was sent has come to an end."""
+
+    async def scenario() -> tuple[ScriptedTransport, HedgeCounts]:
+        document = {"d1": {"id": "d1"}}
+        script = Script(hits=(("d1", 1.0),), fetch=document)
+        transport = ScriptedTransport({0: script})
+        searcher = searcher_over(transport, [10], num_live=2)
+        query = SearchQuery("things", "x", deadline_ms=1000.0)
+        for _ in range(100):
+            await searcher.search(query, COLLECTION)
+        transport.scripts[0] = replace(script, fetch_delay_s=None)
+        transport.hedge_scripts[0] = Script(delays_s=())  # a worker has it, and does not answer
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(USUAL_S + leaves_after_s):
+                await searcher.search(query, COLLECTION)
+        await asyncio.sleep(2.0)
+        return transport, searcher.fetcher.hedger.counts
+
+    transport, counts = run_virtually(scenario())
+    num_sent = 0 if leaves_after_s < USUAL_S else 1
+    assert len(transport.hedged) == num_sent
+    assert counts == HedgeCounts(sent=num_sent, lost_while_running=num_sent)
+
+
+def test_a_second_copy_that_died_with_its_worker_is_sent_again() -> None:
+    """Whoever had either copy is gone; the third is answered, and every copy is counted once."""
+
+    async def scenario() -> tuple[Scene, SearchResult]:
+        scene = await learnt(burst=1)
+        scene.slow(2, None, hedge_s=None)
+        searching = asyncio.create_task(scene.search(deadline_ms=2000.0))
+        await asyncio.sleep(0.05)
+        assert [shard for shard, _, _ in scene.transport.hedged] == [2]
+        scene.view.num_live[2] = 1
+        scene.view.died_at[2] = asyncio.get_running_loop().time()
+        scene.slow(2, None, hedge_s=USUAL_S)
+        return scene, await searching
+
+    scene, result = run_virtually(scenario())
+    assert result.coverage.is_full
+    assert result.took_ms < 150
+    assert len(scene.transport.hedged) == 2
+    assert scene.searcher.hedger.counts == HedgeCounts(sent=2, won=1, lost_while_running=1)
+
+
+def test_a_death_in_a_cluster_that_has_learnt_nothing_costs_a_quarter_of_the_deadline() -> None:
+    """What the dead worker had is asked of the other one, at the first query of all."""
+
+    async def scenario() -> SearchResult:
+        transport = ScriptedTransport({0: Script(delays_s=())})
+        transport.hedge_scripts[0] = Script(delays_s=(USUAL_S,))
+        searcher = searcher_over(transport, [10], num_live=2)
+        scene = Scene(transport, searcher)
+        searching = asyncio.create_task(scene.search(deadline_ms=1000.0))
+        await asyncio.sleep(0.1)
+        scene.view.num_live[0] = 1
+        scene.view.died_at[0] = asyncio.get_running_loop().time()
+        return await searching
+
+    result = run_virtually(scenario())
+    assert result.coverage.is_full
+    assert 250 <= result.took_ms < 300
 
 
 def test_a_spent_budget_stops_second_copies_and_no_first() -> None:

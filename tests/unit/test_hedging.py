@@ -1,6 +1,8 @@
 """When a hedge is sent: the budget against a model, the delay, and the looks of one query."""
 
+import math
 import random
+from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import pairwise
 
@@ -12,7 +14,16 @@ from common.config_tail import HedgingSettings
 from gateway.hedging import HedgeBudget, HedgeCounts, HedgeEnd, HedgePolicy, HedgeSchedule
 from gateway.quantile import RELATIVE_ERROR
 
-NUM_LIVE = [2] * 8
+
+@dataclass
+class Known:
+    """What is known of eight shards' replicas."""
+
+    num_live: list[int] = field(default_factory=lambda: [2] * 8)
+    died_at: list[float] = field(default_factory=lambda: [-math.inf] * 8)
+
+
+TWO = Known()
 
 
 def learnt(took_s: float = 0.02, num_shards: int = 4, **settings: float) -> HedgePolicy:
@@ -27,19 +38,23 @@ def learnt(took_s: float = 0.02, num_shards: int = 4, **settings: float) -> Hedg
 ratios = st.integers(0, 1000).map(lambda thousandths: Fraction(thousandths, 1000))
 
 
-@given(ratios, st.integers(1, 20), st.lists(st.integers(-30, 60), max_size=100))
+@given(
+    *(ratios, st.integers(1, 20), st.integers(1, 60)),
+    st.lists(st.integers(-30, 60), max_size=100),
+)
 def test_the_budget_is_the_bucket_of_the_model(
-    ratio: Fraction, burst: int, events: list[int]
+    ratio: Fraction, burst: int, num_shards: int, events: list[int]
 ) -> None:
     """Hedges are granted just when an exact bucket has a token, and stay within their bound."""
-    budget = HedgeBudget(float(ratio), burst)
-    tokens = Fraction(burst if ratio else 0)
+    budget = HedgeBudget(float(ratio), burst, num_shards)
+    most = max(Fraction(burst), num_shards * ratio) if ratio else Fraction(0)
+    tokens = most
     first_copies = hedges = refused = 0
     for num in events:
         if num >= 0:  # so many first copies
             budget.add(num)
             first_copies += num
-            tokens = min(tokens + num * ratio, Fraction(burst)) if ratio else tokens
+            tokens = min(tokens + num * ratio, most)
         for _ in range(-num):  # so many attempts at a hedge
             assert budget.has_token == (tokens >= 1)
             is_granted = budget.take()
@@ -47,8 +62,16 @@ def test_the_budget_is_the_bucket_of_the_model(
             tokens -= is_granted
             hedges += is_granted
             refused += not is_granted
-        assert hedges <= ratio * first_copies + burst
+        assert hedges <= ratio * first_copies + most
     assert budget.num_refused == refused
+
+
+def test_a_query_over_many_shards_has_its_share_whatever_the_burst() -> None:
+    """Each query over 2,000 shards earns 100 hedges at 5 %, and all of them may be sent for it."""
+    budget = HedgePolicy(HedgingSettings(max_extra_load=0.05, burst=10), 2000).budget
+    for _ in range(3):
+        budget.add(2000)
+        assert sum(budget.take() for _ in range(200)) == 100
 
 
 def test_off_sends_nothing() -> None:
@@ -133,13 +156,13 @@ def test_the_walk_of_a_hedge() -> None:
     assert delay_s is not None
     assert policy.first_look(1.0, 2.0) == pytest.approx(1 + delay_s)
     schedule = HedgeSchedule(policy, 1.0, 2.0)
-    early = schedule.look([1, 2], NUM_LIVE, 1.0)
+    early = schedule.look([1, 2], TWO, 1.0)
     assert early.due == []
     assert early.next_at == pytest.approx(1 + delay_s)
-    assert schedule.look([1, 2], NUM_LIVE, 1 + delay_s) == ([1, 2], None)
-    assert schedule.look([1, 2], NUM_LIVE, 1.5) == ([], None)
-    assert schedule.allow(1, 1.5)
-    assert schedule.look([1], NUM_LIVE, 1.6) == ([], None)
+    assert schedule.look([1, 2], TWO, 1 + delay_s) == ([1, 2], None)
+    assert schedule.look([1, 2], TWO, 1.5) == ([], None)
+    assert schedule.allow(1, TWO, 1.5)
+    assert schedule.look([1], TWO, 1.6) == ([], None)
 
 
 def test_a_backed_up_shard_is_looked_at_ever_more_seldom() -> None:
@@ -147,10 +170,11 @@ def test_a_backed_up_shard_is_looked_at_ever_more_seldom() -> None:
     policy = learnt(0.02)
     schedule = HedgeSchedule(policy, 0.0, 10.0)
     now, looks = 0.0, []
-    while (look := schedule.look([0], NUM_LIVE, now)).due or look.next_at is not None:
+    while (look := schedule.look([0], TWO, now)).due or look.next_at is not None:
         if look.due:
             looks.append(now)
-            again = schedule.put_off(0, now)
+            schedule.on_queued(0, now)
+            again = schedule.next_look(0)
             if again is None:
                 break
             now = again
@@ -166,7 +190,7 @@ def test_a_backed_up_shard_is_looked_at_ever_more_seldom() -> None:
 def test_a_hedge_needs_a_second_replica(num_live: int, is_due: bool) -> None:
     """With fewer than two live replicas a shard is not due, but is looked at again."""
     schedule = HedgeSchedule(learnt(), 0.0, 10.0)
-    look = schedule.look([0], [num_live], 1.0)
+    look = schedule.look([0], Known([num_live]), 1.0)
     assert bool(look.due) is is_due
     assert (look.next_at is None) is is_due
 
@@ -174,10 +198,10 @@ def test_a_hedge_needs_a_second_replica(num_live: int, is_due: bool) -> None:
 def test_no_hedge_that_could_not_win() -> None:
     """When less time is left than the shard's median takes, nothing is due, now or later."""
     schedule = HedgeSchedule(learnt(0.1), 0.0, 0.19)
-    assert schedule.look([0], NUM_LIVE, 0.11) == ([], None)
-    assert not schedule.allow(0, 0.11)
+    assert schedule.look([0], TWO, 0.11) == ([], None)
+    assert not schedule.allow(0, TWO, 0.11)
     in_time = HedgeSchedule(learnt(0.1), 0.0, 0.35)
-    assert in_time.look([0], NUM_LIVE, 0.21).due == [0]
+    assert in_time.look([0], TWO, 0.21).due == [0]
 
 
 def test_a_spent_budget_stops_hedges_until_it_is_filled() -> None:
@@ -185,18 +209,18 @@ def test_a_spent_budget_stops_hedges_until_it_is_filled() -> None:
     policy = learnt(burst=1)
     assert policy.budget.take()
     schedule = HedgeSchedule(policy, 0.0, 10.0)
-    look = schedule.look([0, 1], NUM_LIVE, 1.0)
+    look = schedule.look([0, 1], TWO, 1.0)
     assert look.due == []
     assert look.next_at is not None
     policy.budget.add(20)
-    look = schedule.look([0, 1], NUM_LIVE, look.next_at)
+    look = schedule.look([0, 1], TWO, look.next_at)
     assert look.due == [0, 1]
-    assert [schedule.allow(shard, 3.0) for shard in look.due] == [True, False]
-    again_at = schedule.put_off(1, 3.0)
+    assert [schedule.allow(shard, TWO, 3.0) for shard in look.due] == [True, False]
+    again_at = schedule.next_look(1)
     assert again_at == 6.0
     policy.budget.add(20)
-    assert schedule.look([0, 1], NUM_LIVE, again_at) == ([1], None)
-    assert schedule.allow(1, again_at)
+    assert schedule.look([0, 1], TWO, again_at) == ([1], None)
+    assert schedule.allow(1, TWO, again_at)
 
 
 def test_a_token_that_comes_back_is_found_soon() -> None:
@@ -205,7 +229,7 @@ def test_a_token_that_comes_back_is_found_soon() -> None:
     assert policy.budget.take()
     schedule = HedgeSchedule(policy, 0.0, 10.0)
     now, looks = 0.02, []
-    while (look := schedule.look([0], NUM_LIVE, now)).next_at is not None:
+    while (look := schedule.look([0], TWO, now)).next_at is not None:
         assert look.due == []
         now = look.next_at
         looks.append(now)
@@ -229,16 +253,59 @@ def test_at_most_one_hedge_a_shard(
     now, hedged = 0.0, []
     for pending, step, is_queued in events:
         now += step
-        look = schedule.look(sorted(pending), NUM_LIVE, now)
+        look = schedule.look(sorted(pending), TWO, now)
         assert set(look.due) <= pending
         assert look.next_at is None or look.next_at > now
         for shard in look.due:
             assert 0.02 * (1 - RELATIVE_ERROR) <= now < 2.0
-            if not is_queued and schedule.allow(shard, now):
+            if is_queued:
+                schedule.on_queued(shard, now)
+            elif schedule.allow(shard, TWO, now):
                 hedged.append(shard)
-            else:
-                schedule.put_off(shard, now)
     assert len(hedged) == len(set(hedged))
+
+
+def dead(at: float, num_live: int = 1) -> Known:
+    """A replica of each shard was found dead then."""
+    return Known([num_live] * 8, [at] * 8)
+
+
+def test_a_death_makes_a_shard_due_again_once() -> None:
+    """After its hedge too, with one replica left and the budget spent; and once for each death."""
+    policy = learnt(burst=1)
+    schedule = HedgeSchedule(policy, 1.0, 11.0)
+    assert schedule.look([0], TWO, 1.1).due == [0]
+    assert schedule.allow(0, TWO, 1.1)
+    assert not policy.budget.has_token
+    at = schedule.next_look(0)
+    assert at is not None
+    assert schedule.look([0], TWO, at).due == []
+    for died_at in (1.3, 2.5):
+        at = max(died_at + 0.1, schedule.next_look(0) or 0)
+        assert schedule.look([0], dead(died_at), at).due == [0]
+        assert schedule.allow(0, dead(died_at), at)
+        at = schedule.next_look(0)
+        assert at is not None
+        assert schedule.look([0], dead(died_at), at) == ([], schedule.next_look(0))
+    assert policy.budget.num_refused == 0
+
+
+@pytest.mark.parametrize(("died_at", "is_due"), [(0.9, False), (1.1, True)])
+def test_only_who_died_after_the_request_was_sent_has_lost_it(died_at: float, is_due: bool) -> None:
+    """What was sent to a shard that had lost a replica before is with the others."""
+    schedule = HedgeSchedule(learnt(), 1.0, 11.0)
+    assert schedule.look([0], dead(died_at), 1.2).due == [0] * is_due
+
+
+def test_a_death_is_noticed_while_nothing_is_known_of_the_shard() -> None:
+    """A quarter of the time to the deadline is waited; without a death nothing is due then."""
+    policy = HedgePolicy(HedgingSettings(), 8)
+    assert policy.first_look(1.0, 3.0) == 1.5
+    schedule = HedgeSchedule(policy, 1.0, 3.0)
+    assert schedule.look([0, 1], TWO, 1.4) == ([], 1.5)
+    assert schedule.look([0, 1], TWO, 1.5) == ([], 2.0)
+    assert schedule.look([0, 1], dead(1.7), 2.0) == ([0, 1], None)
+    assert schedule.allow(0, dead(1.7), 2.0)
 
 
 def test_counts_add_up() -> None:

@@ -53,7 +53,7 @@ def test_a_shard_is_live_exactly_while_one_of_its_workers_is_fresh(
         for number, (shards, at_ms) in enumerate(workers)
     }
     membership = view()
-    membership.take(heartbeats, {}, now_ms)
+    membership.take(heartbeats, {}, now_ms, 0.0)
     for shard in range(NUM_SHARDS):
         fresh = [at_ms for shards, at_ms in workers if shard in shards and now_ms - at_ms < 2000]
         assert membership.live[shard] == bool(fresh)
@@ -68,7 +68,7 @@ def test_only_replicas_that_can_answer_count() -> None:
         "gap": replace(beat("gap", [0], 0), shards=[], gaps=[0]),
     }
     membership = view()
-    membership.take(heartbeats, {}, 0)
+    membership.take(heartbeats, {}, 0, 0.0)
     assert membership.replicas_of(0) == {"replica of 0 at whole", "replica of 0 at behind"}
     assert [membership.num_replicas(shard) for shard in range(3)] == [1, 1, 0]
 
@@ -76,7 +76,7 @@ def test_only_replicas_that_can_answer_count() -> None:
 def test_counts_outlive_their_worker() -> None:
     """What a shard last reported still counts in the total when nobody serves it any more."""
     membership = view()
-    membership.take({}, {"u1": {0: 7, 3: 2}}, 0)
+    membership.take({}, {"u1": {0: 7, 3: 2}}, 0, 0.0)
     assert membership.live == [False] * NUM_SHARDS
     assert membership.counts_of("u1") == [7, None, None, 2, None, None]
     assert membership.counts_of("unheard-of") == [None] * NUM_SHARDS
@@ -125,8 +125,29 @@ def test_the_age_of_a_view_is_that_of_the_last_look_that_succeeded() -> None:
 def test_a_worker_that_rests_is_offered_nothing_and_keeps_its_shard_live() -> None:
     """It gets no second copies, and its shards stay live."""
     membership = view()
-    membership.take({"a": beat("a", [0, 1], 0), "b": beat("b", [0], 0)}, {}, 0)
+    membership.take({"a": beat("a", [0, 1], 0), "b": beat("b", [0], 0)}, {}, 0, 0.0)
     membership.resting = frozenset("a")
     assert (membership.workers_of(0), membership.workers_of(1)) == (["b"], [])
     assert membership.num_live[:2] == [2, 1]
     assert membership.live[:2] == [True, True]
+
+
+def test_a_death_is_dated_when_it_is_noticed() -> None:
+    """A worker that is gone, silent, or another process: its shards; not one that only beats on."""
+    membership = view()
+    membership.take({"a": beat("a", [0, 1], 0), "b": beat("b", [1, 2], 0)}, {}, 0, 1.0)
+    assert set(membership.died_at) == {-math.inf}
+    again = replace(beat("a", [0, 1], 100), started_at_ms=3)  # its clock knows better now
+    membership.take({"a": again, "b": beat("b", [1, 2], 100)}, {}, 100, 2.0)
+    assert set(membership.died_at) == {-math.inf}
+    membership.take({"a": replace(again, pid=4712), "b": beat("b", [1, 2], 100)}, {}, 100, 3.0)
+    assert membership.died_at[:3] == [3.0, 3.0, -math.inf]
+    late_ms = round(EXPIRY_S * 1000) + 100
+    membership.take({"b": beat("b", [1, 2], 100)}, {}, late_ms, 4.0)
+    assert membership.died_at[:3] == [4.0, 4.0, 4.0]
+    membership.take(
+        {"b": replace(beat("b", [1], late_ms), started_at_ms=late_ms)}, {}, late_ms, 5.0
+    )
+    assert membership.died_at[:3] == [4.0, 4.0, 4.0]
+    membership.take({}, {}, late_ms, 6.0)
+    assert membership.died_at[:3] == [4.0, 6.0, 4.0]

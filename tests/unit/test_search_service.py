@@ -40,7 +40,7 @@ from shard_worker.lanes.process_lane import Done, ProcessLane, Work
 from shard_worker.ledger import Ledger
 from shard_worker.search_service import SearchService
 from shard_worker.shard_report import CollectionReport, ShardState
-from shard_worker.shard_state import ShardStates
+from shard_worker.shard_state import CollectionState, ShardStates
 from tests.unit.services import REPLY_TO, Clock, Replies
 
 SHARD = 2
@@ -142,7 +142,7 @@ def test_a_search_goes_to_the_lane_and_its_result_home(serving: Serving) -> None
     assert work.expires_at == pytest.approx(serving.clock.now + 0.1)
     assert work.label == "bm25: hedge"
     assert serving.replies.sent == []
-    serving.lane.on_dones[0](Done(b"body", 30, 400, None))
+    serving.lane.on_dones[0](Done(b"body", 30, 400, 300, None))
     reply = serving.replies.only
     assert (reply.query_id, reply.shard, reply.status, reply.body) == (7, SHARD, Status.OK, b"body")
     assert reply.lane == Lane.PROCESS
@@ -153,7 +153,7 @@ def test_a_search_goes_to_the_lane_and_its_result_home(serving: Serving) -> None
 def test_clocks_that_disagree_give_no_negative_wait(serving: Serving) -> None:
     """A request that seems to come from the future has waited 0 µs in the queue."""
     serving.pull(serving.request(sent_at_us=serving.clock.server_us + 900))
-    serving.lane.on_dones[0](Done(b"", 0, 0, None))
+    serving.lane.on_dones[0](Done(b"", 0, 0, 0, None))
     assert serving.replies.only.queue_us == 0
 
 
@@ -163,7 +163,7 @@ def test_what_has_expired_at_the_pull_is_dropped(serving: Serving) -> None:
     serving.pull(*late, serving.request(query_id=8))
     assert len(serving.lane.works) == 1
     assert serving.counters.as_dict() == {"expired_at_pull": 3}
-    serving.lane.on_dones[0](Done(b"", 0, 0, None))
+    serving.lane.on_dones[0](Done(b"", 0, 0, 0, None))
     assert serving.replies.only.query_id == 8
 
 
@@ -174,7 +174,7 @@ def test_what_has_expired_before_the_reply_is_dropped(
     """A result or failure that comes at the deadline is not sent, and counted."""
     serving.pull(serving.request())
     serving.clock.now += 0.1
-    serving.lane.on_dones[0](Done(b"body", 1, 1, error))
+    serving.lane.on_dones[0](Done(b"body", 1, 1, 0, error))
     assert serving.replies.sent == []
     assert serving.counters.as_dict() == {"expired_at_reply": 1}
 
@@ -182,7 +182,7 @@ def test_what_has_expired_before_the_reply_is_dropped(
 def test_what_the_lane_lets_expire_is_dropped(serving: Serving) -> None:
     """Expired in the lane: no reply, and its own count."""
     serving.pull(serving.request())
-    serving.lane.on_dones[0](Done(b"", 1, 1, ExpiredError("late")))
+    serving.lane.on_dones[0](Done(b"", 1, 1, 0, ExpiredError("late")))
     assert serving.replies.sent == []
     assert serving.counters.as_dict() == {"expired_in_lane": 1}
 
@@ -195,7 +195,7 @@ def test_a_failure_in_the_lane_is_told_by_code_and_message(
 ) -> None:
     """The reply is `failed`, with the error's code, message and the lane's timings."""
     serving.pull(serving.request())
-    serving.lane.on_dones[0](Done(b"", 30, 400, error))
+    serving.lane.on_dones[0](Done(b"", 30, 400, 300, error))
     reply = serving.replies.only
     assert (reply.status, reply.lane) == (Status.FAILED, Lane.PROCESS)
     assert (reply.queue_us, reply.lane_us, reply.work_us) == (5000, 30, 400)
@@ -206,7 +206,7 @@ def test_a_failure_in_the_lane_is_told_by_code_and_message(
 def test_an_error_that_utf8_cannot_say_is_told_escaped(serving: Serving) -> None:
     """Half of a surrogate pair, as in a file name, does not keep a failure from its reply."""
     serving.pull(serving.request())
-    serving.lane.on_dones[0](Done(b"", 30, 400, WorkError("no file \ud800.txt")))
+    serving.lane.on_dones[0](Done(b"", 30, 400, 300, WorkError("no file \ud800.txt")))
     assert serving.replies.failure.message == "no file \\ud800.txt"
 
 
@@ -263,6 +263,24 @@ def test_noop_answers_in_the_loop(serving: Serving, k: int, expected: list[str])
     assert serving.lane.elsewhere == 1
 
 
+def test_the_ledger_counts_noop_as_cpu_of_the_loop(
+    serving: Serving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each request once, and the time of a pull once, however many were pulled together."""
+    noop_body = CollectionState.noop_body
+
+    def slowly(state: CollectionState, k: int) -> bytes:
+        serving.clock.now += 0.002
+        return noop_body(state, k)
+
+    monkeypatch.setattr(CollectionState, "noop_body", slowly)
+    message = serving.request(payload=search(profile="noop"))
+    serving.pull(*[message] * 3)
+    answered = serving.ledger.as_dict()["answered"]
+    assert answered["count"] == 3
+    assert answered["work_us"] == answered["cpu_us"] == pytest.approx(6000, abs=1)
+
+
 def test_noop_of_a_collection_that_is_not_there_is_empty(serving: Serving) -> None:
     """A shard that holds nothing of a collection answers with nothing, not with a failure."""
     serving.pull(serving.request(payload=search(profile="noop", uid="other")))
@@ -293,12 +311,12 @@ def test_a_cancelled_search_that_runs_is_stopped_and_not_answered(serving: Servi
     serving.pull(serving.request(query_id=7), serving.request(query_id=8))
     cancel(serving, 7)
     assert serving.lane.cancelled == [0]
-    serving.lane.on_dones[0](Done(b"", 30, 400, ExpiredError("cancelled")))
+    serving.lane.on_dones[0](Done(b"", 30, 400, 300, ExpiredError("cancelled")))
     assert serving.replies.sent == []
-    assert serving.ledger.as_dict()["stopped"] == {"count": 1, "work_us": 400}
-    serving.lane.on_dones[1](Done(b"", 30, 500, None))
+    assert serving.ledger.as_dict()["stopped"] == {"count": 1, "work_us": 400, "cpu_us": 300}
+    serving.lane.on_dones[1](Done(b"", 30, 500, 375, None))
     assert serving.replies.only.query_id == 8
-    assert serving.ledger.as_dict()["answered"] == {"count": 1, "work_us": 500}
+    assert serving.ledger.as_dict()["answered"] == {"count": 1, "work_us": 500, "cpu_us": 375}
 
 
 def test_a_search_that_was_cancelled_before_its_pull_is_dropped(serving: Serving) -> None:
@@ -308,7 +326,7 @@ def test_a_search_that_was_cancelled_before_its_pull_is_dropped(serving: Serving
     cancel(serving, 8)
     serving.pull(serving.request(query_id=7), serving.request(query_id=8))
     assert len(serving.lane.works) == 1
-    assert serving.ledger.as_dict()["dropped"] == {"count": 1, "work_us": 0}
+    assert serving.ledger.as_dict()["dropped"] == {"count": 1, "work_us": 0, "cpu_us": 0}
     assert serving.counters.as_dict() == {"cancelled_at_pull": 1}
 
 
@@ -316,9 +334,9 @@ def test_a_result_that_comes_after_the_cancellation_is_unused(serving: Serving) 
     """A lane that had finished when it heard of the cancellation sends nothing."""
     serving.pull(serving.request())
     cancel(serving, 7)
-    serving.lane.on_dones[0](Done(b"body", 30, 400, None))
+    serving.lane.on_dones[0](Done(b"body", 30, 400, 300, None))
     assert serving.replies.sent == []
-    assert serving.ledger.as_dict()["unused"] == {"count": 1, "work_us": 400}
+    assert serving.ledger.as_dict()["unused"] == {"count": 1, "work_us": 400, "cpu_us": 300}
 
 
 def test_what_cannot_start_here_is_given_back_as_it_came(serving: Serving) -> None:
@@ -326,7 +344,7 @@ def test_what_cannot_start_here_is_given_back_as_it_came(serving: Serving) -> No
     message = serving.request()
     serving.pull(message)
     assert serving.lane.works[0].is_movable
-    serving.lane.on_dones[0](Done(b"", 20_000, 0, NotStartedError("held up")))
+    serving.lane.on_dones[0](Done(b"", 20_000, 0, 0, NotStartedError("held up")))
     assert serving.given_back == [(SHARD, message)]
     assert serving.replies.sent == []
     serving.pull(message)  # nobody else has taken it
@@ -338,9 +356,9 @@ def test_what_nobody_waits_for_is_not_given_back(serving: Serving) -> None:
     serving.pull(serving.request(), serving.request(query_id=8))
     cancellation = Cancellation(REPLY_TO, [(7, serving.clock.server_ms(0.1))])
     serving.in_flight.on_cancel(SHARD, pack_cancellation(cancellation), serving.clock.now)
-    serving.lane.on_dones[0](Done(b"", 20_000, 0, NotStartedError("held up")))
+    serving.lane.on_dones[0](Done(b"", 20_000, 0, 0, NotStartedError("held up")))
     serving.clock.now += 0.2
-    serving.lane.on_dones[1](Done(b"", 200_000, 0, NotStartedError("held up")))
+    serving.lane.on_dones[1](Done(b"", 200_000, 0, 0, NotStartedError("held up")))
     assert serving.given_back == []
     assert serving.ledger.as_dict()["dropped"]["count"] == 2
 
@@ -356,7 +374,7 @@ def test_a_first_copy_that_comes_back_is_dropped_where_the_second_runs(serving: 
     serving.pull(serving.request(hedge=Hedge(SHARD, ["worker-2"])))
     serving.pull(serving.request())
     assert len(serving.lane.works) == 1
-    serving.lane.on_dones[0](Done(b"body", 300, 200, None))
+    serving.lane.on_dones[0](Done(b"body", 300, 200, 0, None))
     assert serving.replies.only.is_hedge
 
 
@@ -371,9 +389,9 @@ def test_a_late_reply_is_sent_while_it_is_learnt_from(
     (work,) = serving.lane.works
     assert work.expires_at - work.late_s == pytest.approx(serving.clock.now + 0.07)
     serving.clock.now += after_s
-    serving.lane.on_dones[0](Done(b"body", 30, 400, None))
+    serving.lane.on_dones[0](Done(b"body", 30, 400, 300, None))
     assert len(serving.replies.sent) == num_sent
-    assert serving.ledger.as_dict()[end] == {"count": 1, "work_us": 400}
+    assert serving.ledger.as_dict()[end] == {"count": 1, "work_us": 400, "cpu_us": 300}
 
 
 def test_cancellations_are_forgotten_when_they_expire(serving: Serving) -> None:

@@ -74,7 +74,7 @@ def status_of(
         statistics={"u": version_of(LABELS).hex()},
     )
     membership = Membership(Mock(spec=Registry), 2, 2.0, 0.1, lambda: 0, list)
-    membership.take({"w0": worker}, {"u": {0: 3, 1: 4}}, 1000)
+    membership.take({"w0": worker}, {"u": {0: 3, 1: 4}}, 1000, 0.0)
     breakers = Breakers(2, BreakerSettings(consecutive_failures=1), lambda: 0.5)
     permit = breakers[0].allow(0.0)
     assert permit is not None

@@ -8,7 +8,7 @@ import structlog
 from common.errors import ConfigurationError
 from common.heartbeat import Heartbeat
 from common.registry import Registry
-from shard_worker.vital_signs import VitalSigns
+from shard_worker.vital_signs import SHORTEST_PAUSE_S, VitalSigns
 from tests.unit.virtual_time import run_virtually
 
 
@@ -31,3 +31,55 @@ def test_a_worker_that_redis_refuses_beats_on() -> None:
         run_virtually(scenario())
     assert registry.beat.await_count == 61
     assert [line["event"] for line in logs if line["log_level"] == "error"] == ["heartbeat_refused"]
+
+
+def signs_over(registry: AsyncMock, interval_s: float) -> VitalSigns:
+    """Signs of life whose heartbeats go to a registry that takes them."""
+    return VitalSigns(registry, lambda: Mock(spec=Heartbeat), interval_s=interval_s)
+
+
+def test_a_change_is_told_at_once_and_announced() -> None:
+    """Neither at the next turn nor twice; and the turns go on as before."""
+    registry = AsyncMock(spec=Registry)
+
+    async def scenario() -> list[tuple[float, bool]]:
+        told: list[tuple[float, bool]] = []
+        loop = asyncio.get_running_loop()
+        registry.beat.side_effect = lambda _beat, *, is_changed: told.append(
+            (loop.time(), is_changed)
+        )
+        signs = signs_over(registry, interval_s=10.0)
+        running = asyncio.create_task(signs.run())
+        await asyncio.sleep(4.0)
+        signs.beat_soon()
+        await asyncio.sleep(12.0)
+        running.cancel()
+        await asyncio.wait([running])
+        return told
+
+    assert run_virtually(scenario()) == [(0.0, False), (4.0, True), (14.0, False)]
+
+
+def test_changes_back_and_forth_are_told_a_few_times_a_second() -> None:
+    """The first at once, the others a pause apart, and the last one is not lost."""
+    registry = AsyncMock(spec=Registry)
+
+    async def scenario() -> tuple[list[int], int]:
+        told: list[int] = []
+        num_changes = 0
+        registry.beat.side_effect = lambda _beat, **_: told.append(num_changes)
+        signs = signs_over(registry, interval_s=0.5)
+        running = asyncio.create_task(signs.run())
+        await asyncio.sleep(0.3)
+        for _ in range(1000):
+            num_changes += 1
+            signs.beat_soon()
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(SHORTEST_PAUSE_S)
+        running.cancel()
+        await asyncio.wait([running])
+        return told, num_changes
+
+    told, num_changes = run_virtually(scenario())
+    assert told[-1] == num_changes == 1000
+    assert len(told) <= 10 / SHORTEST_PAUSE_S + 4

@@ -1,0 +1,82 @@
+"""Heartbeats of real workers: when the others hear what one serves."""
+
+import asyncio
+import json
+import tempfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from common.config import GatewaySettings, WorkerSettings
+from common.heartbeat import Heartbeat
+from gateway.service import Gateway
+from tests.integration.cluster import load, running_cluster
+from tests.servers import running_server
+from tests.waiting import until
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
+
+NUM_DOCUMENTS = 300
+RARELY = {
+    "HEDGEROW_WORKER__HEARTBEAT_INTERVAL_S": "40",
+    "HEDGEROW_WORKER__HEARTBEAT_EXPIRY_S": "90",
+}
+
+
+async def lines() -> AsyncIterator[bytes]:
+    """Documents that the worker which is away misses."""
+    for number in range(NUM_DOCUMENTS):
+        yield json.dumps({"id": f"new{number}", "title": "amber"}).encode() + b"\n"
+
+
+async def beat_of(gateway: Gateway, worker: str) -> Heartbeat | None:
+    """The worker's last heartbeat, as it lies in Redis."""
+    return (await gateway._registry.heartbeats()).get(worker)
+
+
+async def test_a_worker_that_has_caught_up_counts_at_once() -> None:
+    """With a heartbeat every 40 s, it serves what it has caught up with long before the next."""
+    with (
+        tempfile.TemporaryDirectory(prefix="hedgerow-test-") as folder,
+        running_server(Path(folder)) as server,
+        running_cluster(
+            server, Path(folder), num_shards=2, num_replicas=2, environment=RARELY
+        ) as cluster,
+    ):
+        settings = cluster.settings.model_copy(
+            update={
+                "worker": WorkerSettings(heartbeat_expiry_s=90.0),
+                "gateway": GatewaySettings(membership_poll_s=60.0),
+            }
+        )
+        async with Gateway.connect(settings, num_shards=2) as gateway:
+            await until(lambda: gateway._membership.num_live == [2, 2], 30)
+            await load(gateway, "trees", [{"id": "old", "title": "amber"}])
+            cluster.kill(1)
+            before = await beat_of(gateway, "w1")
+            await gateway.documents.load("trees", lines(), "logged")
+
+            async def has_other_all() -> bool:
+                counts = await gateway._registry.document_counts(uid)
+                return sum(counts.values()) == NUM_DOCUMENTS + 1
+
+            uid = gateway.collections.get("trees").uid
+            await until(has_other_all, 20)
+            cluster.start(1)
+
+            beats: list[Heartbeat] = []
+
+            async def serves_all() -> bool:
+                beat = await beat_of(gateway, "w1")
+                assert beat is not None
+                if beat != before and (not beats or beat != beats[-1]):
+                    beats.append(beat)
+                return bool(beats) and beats[-1].shards == [0, 1]
+
+            async with asyncio.timeout(30):
+                await until(serves_all, 30)
+            assert beats[0].behind == [0, 1]
+            assert beats[0].shards == []
+            # The gateway too, which looks by itself once a minute.
+            await until(lambda: gateway._membership.workers["w1"] == beats[-1], 10)
