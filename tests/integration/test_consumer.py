@@ -10,8 +10,8 @@ import pytest
 from common.config import RedisSettings
 from common.endpoint import Endpoint
 from common.link import Link
+from common.pull_order import PullOrder
 from shard_worker.consumer import OWN_QUEUE, Consumer
-from shard_worker.pull_order import PullOrder
 from tests.servers import RedisServer
 from tests.waiting import until
 
