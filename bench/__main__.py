@@ -8,7 +8,17 @@ import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from bench import abandoned, breaker, deadline, durability, indexing, overload, tail, throughput
+from bench import (
+    abandoned,
+    agreement,
+    breaker,
+    deadline,
+    durability,
+    indexing,
+    overload,
+    tail,
+    throughput,
+)
 from bench.options import Options
 from bench.report import Section, machine, to_markdown
 from common.telemetry import configure_logging
@@ -21,6 +31,8 @@ _PARTS: dict[str, Callable[[Options], Awaitable[Section | list[Section]]]] = {
     "overload": overload.measure,
     "tail": tail.measure,
     "abandoned": abandoned.measure,
+    "agreement": agreement.measure,
+    "agreement-replicas": agreement.measure_replicas,
     "indexing": indexing.measure,
 }
 _DOCUMENT = Path(__file__).parent.parent / "docs" / "benchmarks.md"

@@ -18,13 +18,19 @@ from types import MappingProxyType
 from bench.cpu import descendants
 from bench.server import Server, run_server
 from common.config import (
+    BreakerSettings,
     GatewaySettings,
     RankProfile,
     RedisSettings,
     Settings,
     WorkerSettings,
 )
-from common.config_tail import AdmissionSettings, HedgingSettings, ProbationSettings
+from common.config_tail import (
+    AdmissionSettings,
+    CoverageSettings,
+    HedgingSettings,
+    ProbationSettings,
+)
 from common.outcome import Outcome
 from gateway.result import SearchQuery
 from gateway.service import Gateway
@@ -36,6 +42,7 @@ PROCESS_LANE = "noop_process"
 STALLING_LANE = "stalling"  # stalls now and then where the environment says so
 BUSY_LANE = "busy"  # computes for a set time
 HELD_LANE = "held"  # holds a scorer for a set time
+DRAWN_LANE = "drawn"  # holds it for a time that a simulator's script says
 DEADLINE_MS = 2_000.0  # so long that no query of a throughput measurement ends early
 _NUM_DOCUMENTS = 400
 _START_TIMEOUT_S = 60.0
@@ -50,6 +57,9 @@ _PROFILES = {
     ),
     HELD_LANE: RankProfile(
         first_phase="noop", second_phase="bench.held:score", candidates=1, fields=["title"]
+    ),
+    DRAWN_LANE: RankProfile(
+        first_phase="noop", second_phase="bench.drawn:score", candidates=1, fields=["title"]
     ),
 }
 _CONFIGURATION = f"""
@@ -71,6 +81,12 @@ fields = ["title"]
 [rank_profiles.{HELD_LANE}]
 first_phase = "noop"
 second_phase = "bench.held:score"
+candidates = 1
+fields = ["title"]
+
+[rank_profiles.{DRAWN_LANE}]
+first_phase = "noop"
+second_phase = "bench.drawn:score"
 candidates = 1
 fields = ["title"]
 """
@@ -156,6 +172,7 @@ def run_cluster(
                         env={
                             **environment,
                             "HEDGEROW_BENCH_STALL_S": str(stalls.get(number, 0)),
+                            "HEDGEROW_BENCH_WORKER": str(number),
                         },
                     )
                 )
@@ -180,6 +197,8 @@ async def connect(
     admission: AdmissionSettings | None = None,
     hedging: HedgingSettings | None = None,
     probation: ProbationSettings | None = None,
+    breaker: BreakerSettings | None = None,
+    coverage: CoverageSettings | None = None,
 ) -> AsyncIterator[Gateway]:
     """A gateway in this process, once every shard is live and holds a few documents.
 
@@ -189,12 +208,16 @@ async def connect(
             what a query costs must not refuse any.
         hedging: its settings of hedging; by default as they are.
         probation: its settings of probation; by default as they are.
+        breaker: its settings of breakers; by default as they are.
+        coverage: its settings of coverage; by default as they are.
     """
     settings = cluster.settings.model_copy(
         update={
             "admission": admission or AdmissionSettings(enabled=False),
             "hedging": hedging or HedgingSettings(),
             "probation": probation or ProbationSettings(),
+            "breaker": breaker or BreakerSettings(),
+            "coverage": coverage or CoverageSettings(),
         }
     )
     async with Gateway.connect(settings, cluster.num_shards) as gateway:
