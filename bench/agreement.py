@@ -225,6 +225,12 @@ def _section(title: str, pairs: Sequence[Pair], overhead: Overhead, rounds: int)
             *("p50, ms, real", "simulated", "p95, real", "simulated", "apart"),
         ),
     )
+    section.figures["overhead"] = {
+        "request_p50_ms": request,
+        "inside_p50_ms": inside,
+        "reply_p50_ms": reply,
+        "late_p50_ms": late,
+    }
     for pair in pairs:
         section.figures[pair.run.name] = _figures(pair)
         section.rows.append(_row(pair))
@@ -276,9 +282,9 @@ def _coverage_plot(pairs: Sequence[Pair]) -> str:
     chart = leather.Chart("Mean coverage, in %")
     chart.add_line([_point(pair, pair.simulated) for pair in swept], name="simulated")
     chart.add_dots([_point(pair, pair.real) for pair in swept], name="real", radius=4)
-    longest = max(pair.run.query.deadline_ms for pair in swept)
+    longest = math.ceil(max(pair.run.query.deadline_ms for pair in swept) / 100) * 100
     chart.add_x_scale(0, longest)
-    chart.add_x_axis(name="deadline, ms", ticks=[0, *(p.run.query.deadline_ms for p in swept)])
+    chart.add_x_axis(name="deadline, ms", ticks=[*range(0, longest + 1, 100)])
     chart.add_y_scale(0, 100)
     chart.add_y_axis(name="coverage")
     svg: str = chart.to_svg()
@@ -294,7 +300,7 @@ def _latency_plot(pair: Pair) -> str:
     chart = leather.Chart("Answers with every shard, in %, within a time")
     steps = [share / 100 for share in range(1, 100)]
     simulated = [(quantile(pair.simulated.took_ms, one), 100 * one) for one in steps]
-    real = [(quantile(pair.real.took_ms, one), 100 * one) for one in steps[4::5]]
+    real = [(quantile(pair.real.took_ms, one), 100 * one) for one in (*steps[4::5], 0.99)]
     chart.add_line(simulated, name="simulated")
     chart.add_dots(real, name="real", radius=4)
     most = math.ceil(max(simulated[-1][0], real[-1][0]) / 100) * 100
