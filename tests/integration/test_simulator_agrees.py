@@ -8,6 +8,9 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(400)]
 
 POINTS = 2.0  # what is claimed of the difference in mean coverage
 ERRORS = 3.0  # beyond it, what chance may add, in standard errors of the difference
+# Of a right comparison it was 0.5 to 0.8, on an idle machine and on one with ten times as much to do
+# as it can. Above 1 the halves have not seen the same, which is no excuse for a larger difference.
+LARGEST_ERROR = 1.0
 
 
 async def test_coverage_is_as_simulated() -> None:
@@ -23,5 +26,5 @@ async def test_coverage_is_as_simulated() -> None:
     for pair in pairs:
         seen = f"{pair.run.name}: {pair.real.coverage:.2%}, simulated {pair.simulated.coverage:.2%}"
         assert len(pair.real.fractions) == len(pair.simulated.fractions) == pair.run.queries
-        assert abs(pair.points) <= POINTS + ERRORS * pair.points_error, seen
+        assert abs(pair.points) <= POINTS + ERRORS * min(pair.points_error, LARGEST_ERROR), seen
         assert 0.2 < pair.simulated.coverage < 0.9, "nothing is compared where all is covered"
