@@ -8,8 +8,8 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(400)]
 
 POINTS = 2.0  # what is claimed of the difference in mean coverage
 ERRORS = 3.0  # beyond it, what chance may add, in standard errors of the difference
-# Of a right comparison it was 0.5 to 0.8, on an idle machine and on one with ten times as much to do
-# as it can. Above 1 the halves have not seen the same, which is no excuse for a larger difference.
+# Of a right comparison it was 0.5 to 0.8, on an idle machine and on one with ten times as much to
+# do as it can. Above 1 the halves have not seen the same: no excuse for a larger difference.
 LARGEST_ERROR = 1.0
 
 
