@@ -36,21 +36,18 @@ class Seen:
     Attributes:
         fractions: coverage of each.
         took_ms: time of each.
-        second_copies: that were sent.
-        num_first: parts of shards that ended, one for each query and shard.
+        second_copies: that were sent, also of queries that are not counted.
     """
 
     fractions: list[float] = field(default_factory=list)
     took_ms: list[float] = field(default_factory=list)
     second_copies: int = 0
-    num_first: int = 0
 
     def add(self, observed: Observed) -> None:
         """Add a round."""
         self.fractions += observed.fractions
         self.took_ms += observed.took_ms
         self.second_copies += observed.hedges["sent"]
-        self.num_first += sum(observed.outcomes.values())
 
     @property
     def coverage(self) -> float:
@@ -187,9 +184,9 @@ async def measure_replicas(options: Options) -> Section:
     pairs, overhead = await compare(2, rounds)
     section = _section("The simulator and real replicas", pairs, overhead, rounds)
     hedged = pairs[-1]
-    real, simulated = (
-        seen.second_copies / max(1, seen.num_first) for seen in (hedged.real, hedged.simulated)
-    )
+    num_queries = rounds * (hedged.run.warmup + hedged.run.queries)
+    num_first = num_queries * hedged.run.shards.count
+    real, simulated = (seen.second_copies / num_first for seen in (hedged.real, hedged.simulated))
     section.figures["second copies"] = {"real": real, "simulated": simulated}
     section.reading += (
         f" Hedging sent {real:.1%} more requests for real, and {simulated:.1%} simulated."
