@@ -196,6 +196,23 @@ def test_the_order_turns_after_an_interval_and_the_expired_are_dropped(bench: An
     assert not one.shard.queues[0].jobs
 
 
+def test_a_server_that_is_behind_drops_the_expired_and_keeps_the_rest_in_order(bench: Any) -> None:
+    """Work comes from the end; of the oldest, what has expired goes, and what has not goes back."""
+    one = bench()
+    order = one.shard.servers[0]._order
+    order.is_newest_first, order.num_drops = True, 2
+    one.push()
+    for _ in range(2):
+        one.push(expires_at=0.5)
+    oldest = [one.push() for _ in range(4)]
+    one.run(1.5)
+    assert list(one.shard.queues[0].jobs) == oldest[:3]  # the fourth runs
+    assert one.ledger.expired_unstarted == 2
+    one.run(2.5)
+    assert list(one.shard.queues[0].jobs) == oldest[:2]
+    assert order.num_drops == 1  # what it found had not expired
+
+
 def test_work_that_cannot_be_stopped_runs_on(bench: Any) -> None:
     """Where work does not see its budget, an expired request keeps its server to the end."""
     one = bench(is_stoppable=False)
