@@ -237,8 +237,6 @@ class Server:
         if order is not None and order.is_newest_first:
             newest = [jobs.pop() for _ in range(min(room, len(jobs)))]
             self._drop_oldest(order, jobs)
-            if len(newest) < room:
-                order.on_short(self.shard.loop.time())
             return newest
         oldest = [jobs.popleft() for _ in range(min(room, len(jobs)))]
         self._tell(oldest[0], room, len(oldest))
@@ -249,6 +247,7 @@ class Server:
         now = self.shard.loop.time()
         oldest = [jobs.popleft() for _ in range(min(order.num_drops, len(jobs)))]
         if not oldest:
+            order.on_short()
             return
         alive = [job for job in oldest if now < job.expires_at]
         for job in oldest:
@@ -264,11 +263,13 @@ class Server:
         order = self._order
         if order is None:
             return
+        if order.is_newest_first:  # a server that waited: nothing is left behind it
+            order.on_short()
+            return
         now = self.shard.loop.time()
-        if not order.is_newest_first:
-            order.on_oldest(oldest.spent_share(now), num_popped, 0, now)
+        order.on_oldest(oldest.spent_share(now), num_popped, 0, now)
         if num_popped < room:
-            order.on_short(now)
+            order.on_short()
 
 
 def _finish(job: Job) -> None:
