@@ -14,15 +14,16 @@ LARGEST_ERROR = 1.0
 
 
 async def test_coverage_is_as_simulated() -> None:
-    """At a deadline that half of the work misses, and in overload, coverage is within 2 points.
+    """At a deadline that one part in seven misses, and in overload, coverage is within 2 points.
 
     Chance may add three standard errors. Both halves meet the same arrivals and the same work, so
     what is left of it is the noise of scheduling; and the work, of 80 ms at the median, is far
     above that. What a request costs beside the work is measured before, on the same busy or idle
-    machine.
+    machine. (A shorter deadline would test the luck of its timers: the gateway keeps back what its
+    worst one has taught it, up to a tenth of the deadline, and half of the work ends within 80 ms.)
     """
-    pairs, _ = await compare(1, 1, ["150 ms", "overload"])
-    assert [pair.run.name for pair in pairs] == ["150 ms", "overload"]
+    pairs, _ = await compare(1, 1, ["220 ms", "overload"])
+    assert [pair.run.name for pair in pairs] == ["220 ms", "overload"]
     for pair in pairs:
         seen = f"{pair.run.name}: {pair.real.coverage:.2%}, simulated {pair.simulated.coverage:.2%}"
         assert len(pair.real.fractions) == len(pair.simulated.fractions) == pair.run.queries
