@@ -10,6 +10,7 @@ from pathlib import Path
 
 from bench import (
     abandoned,
+    agreement,
     breaker,
     cancelling,
     deadline,
@@ -32,6 +33,8 @@ _PARTS: dict[str, Callable[[Options], Awaitable[Section | list[Section]]]] = {
     "tail": tail.measure,
     "abandoned": abandoned.measure,
     "cancelling": cancelling.measure,
+    "agreement": agreement.measure,
+    "agreement-replicas": agreement.measure_replicas,
     "indexing": indexing.measure,
 }
 _DOCUMENT = Path(__file__).parent.parent / "docs" / "benchmarks.md"

@@ -18,13 +18,19 @@ from bench.cpu import descendants
 from bench.server import Server, run_server
 from bench.stalling import stalling
 from common.config import (
+    BreakerSettings,
     GatewaySettings,
     RankProfile,
     RedisSettings,
     Settings,
     WorkerSettings,
 )
-from common.config_tail import AdmissionSettings, HedgingSettings, ProbationSettings
+from common.config_tail import (
+    AdmissionSettings,
+    CoverageSettings,
+    HedgingSettings,
+    ProbationSettings,
+)
 from common.outcome import Outcome
 from gateway.result import SearchQuery
 from gateway.service import Gateway
@@ -37,11 +43,12 @@ STALLING_LANE = "stalling"  # stalls now and then where the environment says so
 BUSY_LANE = "busy"  # computes for a set time
 HELD_LANE = "held"  # holds a scorer for a set time
 WATCHING_LANE = "watching"  # computes until its budget has expired, and notes when
+DRAWN_LANE = "drawn"  # holds it for a time that a simulator's script says
 DEADLINE_MS = 2_000.0  # so long that no query of a throughput measurement ends early
 _NUM_DOCUMENTS = 400
-_START_TIMEOUT_S = 60.0
+_START_TIMEOUT_S = 180.0  # of sixteen workers on a machine that does much else
 _ROOT = Path(__file__).parent.parent
-_SECOND_PHASES = (STALLING_LANE, BUSY_LANE, HELD_LANE, WATCHING_LANE)
+_SECOND_PHASES = (STALLING_LANE, BUSY_LANE, HELD_LANE, WATCHING_LANE, DRAWN_LANE)
 _PROFILES = {
     PROCESS_LANE: RankProfile(first_phase="noop"),
     **{
@@ -152,7 +159,11 @@ def run_cluster(
                     subprocess.Popen(
                         command,
                         cwd=_ROOT,
-                        env={**environment, "HEDGEROW_BENCH_STALLS": str(int(number in stalls))},
+                        env={
+                            **environment,
+                            "HEDGEROW_BENCH_STALLS": str(int(number in stalls)),
+                            "HEDGEROW_BENCH_WORKER": str(number),
+                        },
                     )
                 )
             yield Cluster(
@@ -179,6 +190,8 @@ async def connect(
     admission: AdmissionSettings | None = None,
     hedging: HedgingSettings | None = None,
     probation: ProbationSettings | None = None,
+    breaker: BreakerSettings | None = None,
+    coverage: CoverageSettings | None = None,
 ) -> AsyncIterator[Gateway]:
     """A gateway in this process, once every replica is live and holds a few documents.
 
@@ -188,12 +201,16 @@ async def connect(
             what a query costs must not refuse any.
         hedging: its settings of hedging; by default as they are.
         probation: its settings of probation; by default as they are.
+        breaker: its settings of breakers; by default as they are.
+        coverage: its settings of coverage; by default as they are.
     """
     settings = cluster.settings.model_copy(
         update={
             "admission": admission or AdmissionSettings(enabled=False),
             "hedging": hedging or HedgingSettings(),
             "probation": probation or ProbationSettings(),
+            "breaker": breaker or BreakerSettings(),
+            "coverage": coverage or CoverageSettings(),
         }
     )
     async with Gateway.connect(settings, cluster.num_shards) as gateway:

@@ -90,7 +90,7 @@ async def _keep_asking(ask: Ask, until: float, load: Load) -> None:
             record(now - asked_at)
 
 
-async def open_loop(ask: Ask, rate: float, seconds: float, seed: int = 1) -> Load:
+async def open_loop(ask: Ask, rate: float, seconds: float, seed: int | str = 1) -> Load:
     """Ask at random instants, `rate` a second on average, however long the answers take.
 
     Args:

@@ -10,7 +10,7 @@ import structlog
 from common.endpoint import Endpoint
 from common.errors import RedisUnavailableError
 from common.link import CommandError, Handshake, Link, pack, unanswered
-from shard_worker.pull_order import PullOrder
+from common.pull_order import PullOrder
 from shard_worker.replier import Replier
 
 log = structlog.get_logger()

@@ -18,6 +18,7 @@ from common.heartbeat import Heartbeat
 from common.keys import Keys
 from common.link import Handshake, Link
 from common.log import ShardLog
+from common.pull_order import PullOrder
 from common.quarantine import Quarantine
 from common.quarantine_board import QuarantineBoard
 from common.registry import Registry
@@ -34,7 +35,6 @@ from shard_worker.jobs import Jobs
 from shard_worker.lanes.suspects import Suspects
 from shard_worker.ledger import Ledger
 from shard_worker.probation_watch import ProbationWatch
-from shard_worker.pull_order import PullOrder
 from shard_worker.quarantine_exchange import QuarantineExchange
 from shard_worker.ranking import enrich_hooks
 from shard_worker.recovery import lost_shards, restore_shards, revive_definitions

@@ -22,15 +22,21 @@ class VirtualLoop(asyncio.BaseEventLoop):
     ready runs before the next.
 
     There is no I/O and there are no threads: nothing from outside can wake it.
+
+    Timers of a real loop run late, since the system wakes it late or something else runs. So do
+    those of this one if `late` says by how much, in s; calls of the agenda, which stand for what
+    happens elsewhere, are on time.
     """
 
     # CPython's own, of which its subclasses make use (selector_events.py, proactor_events.py).
     _ready: deque[asyncio.Handle]
     _scheduled: list[asyncio.TimerHandle]
 
-    def __init__(self) -> None:
+    def __init__(self, late: Callable[[], float] | None = None) -> None:
         super().__init__()
         self._now = 0.0
+        self._late = late
+        self._due = self._wakes_at = 0.0  # the next timer, and when the loop wakes for it
         self._agenda: list[tuple[float, int, Callable[[Any], object], Any]] = []
         self._order = itertools.count()
         self._selector = SimpleNamespace(select=self._advance)
@@ -39,6 +45,12 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def time(self) -> float:
         """Virtual time since the loop was made, in s."""
         return self._now
+
+    async def sleep_until(self, when: float) -> None:
+        """Return at `when`, in s; never late."""
+        woken = self.create_future()
+        self.at(when, woken.set_result, None)
+        await woken
 
     def at(self, when: float, call: Callable[[Any], object], subject: Any) -> None:
         """Call `call(subject)` at `when`, in s; what is due at the same time runs in this order.
@@ -55,6 +67,10 @@ class VirtualLoop(asyncio.BaseEventLoop):
             raise RuntimeError("every task waits, and nothing is due: the simulation hangs")
         while not ready:
             timer_due = timers[0].when() if timers else math.inf
+            if self._late is not None and timers:
+                if timer_due != self._due:
+                    self._due, self._wakes_at = timer_due, timer_due + self._late()
+                timer_due = self._wakes_at
             if not agenda or agenda[0][0] > timer_due:
                 if timers:
                     self._now = max(self._now, timer_due)

@@ -1,5 +1,6 @@
 """One request to one shard, where it is, and the sum of what became of all."""
 
+import math
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, Final
@@ -27,6 +28,7 @@ class Job:
     """One copy of a request to one shard.
 
     Attributes:
+        sent_at: when the gateway sent it; `queued_at`: when it lay in its queue.
         size_s: how long the work takes at normal speed; None: the server that starts it draws.
         cost: the query's factor on that.
         twin: the other copy, of a hedged or tied request.
@@ -39,8 +41,8 @@ class Job:
 
     __slots__ = (
         *("cost", "ends_at", "expires_at", "is_copy", "is_cut", "is_delivered", "is_hedge"),
-        *("query_id", "queued_at", "server", "shard", "size_s", "stage", "started_at", "subject"),
-        *("twin", "worked_s"),
+        *("query_id", "queued_at", "sent_at", "server", "shard", "size_s", "stage", "started_at"),
+        *("subject", "twin", "worked_s"),
     )
 
     def __init__(
@@ -51,6 +53,7 @@ class Job:
         expires_at: float,
         cost: float,
         now: float,
+        sent_at: float | None = None,
     ) -> None:
         self.shard = shard
         self.query_id = query_id
@@ -58,6 +61,7 @@ class Job:
         self.expires_at = expires_at
         self.cost = cost
         self.queued_at = now
+        self.sent_at = now if sent_at is None else sent_at
         self.stage = _QUEUED
         self.size_s: float | None = None
         self.server: Server | None = None
@@ -69,6 +73,11 @@ class Job:
         self.started_at = 0.0
         self.ends_at = 0.0
         self.worked_s = 0.0
+
+    def spent_share(self, now: float) -> float:
+        """Of its time from sending to expiry, how much it has spent; over 1 when it has expired."""
+        total_s = self.expires_at - self.sent_at
+        return (now - self.sent_at) / total_s if total_s > 0 else math.inf
 
 
 @dataclass(slots=True)

@@ -18,6 +18,7 @@ from gateway.breakers import Breakers
 from gateway.late import CoverageCurves
 from gateway.result import SearchQuery, SearchResult
 from gateway.search import Searcher
+from gateway.simulate.distributions import Constant
 from gateway.simulate.event_loop import VirtualLoop
 from gateway.simulate.faults import ScriptedView, script_faults
 from gateway.simulate.jobs import Ledger
@@ -125,11 +126,10 @@ class _Asker:
                     group.create_task(self._call(think_s))
             else:
                 gap_s = 1 / arrivals.rate_per_s
-                draw = self._arrivals.expovariate
+                draw, due = self._arrivals.expovariate, 0.0
                 for _ in range(self._run.warmup + self._run.queries):
-                    await asyncio.sleep(
-                        draw(arrivals.rate_per_s) if arrivals.kind == "poisson" else gap_s
-                    )
+                    due += draw(arrivals.rate_per_s) if arrivals.kind == "poisson" else gap_s
+                    await self._loop.sleep_until(due)
                     group.create_task(self._ask())
         observed, transport = self.observed, self._transport
         observed.duration_s = self._loop.time()
@@ -143,7 +143,7 @@ class _Asker:
         while self._num_asked < self._run.warmup + self._run.queries:
             await self._ask()
             if pause_s := think_s():
-                await asyncio.sleep(pause_s)
+                await self._loop.sleep_until(self._loop.time() + pause_s)
 
     async def _ask(self) -> None:
         self._num_asked += 1
@@ -187,7 +187,8 @@ def observe(run: Run, seed: int) -> Observed:
     Returns:
         What was seen; the same run and seed give the same.
     """
-    loop = VirtualLoop()
+    is_late = run.late != Constant(kind="constant", ms=0)
+    loop = VirtualLoop(run.late.sampler(random.Random(f"{seed}/late")) if is_late else None)
 
     async def ask_all() -> Observed:
         return await _Asker(run, seed, loop).ask_all()

@@ -166,6 +166,8 @@ class Run(Part):
     Attributes:
         queries: how many are counted.
         warmup: how many come before those and are not.
+        late: how late a timer of the gateway's event loop runs, its deadlines among them; callers
+            are on time.
         breakers: "off" disables them all, as an operator can.
         over_ms: report the share of answers that took longer.
         marks: shares of the shards; report when so many of a query's had replied.
@@ -179,6 +181,7 @@ class Run(Part):
     shards: Shards
     different: tuple[Different, ...] = ()
     network: Network = Network()
+    late: Distribution = _NO_TIME
     query: Query = Query()
     fetch: Distribution = Constant(kind="constant", ms=1)
     slowdowns: tuple[Slowdown, ...] = ()

@@ -1,14 +1,16 @@
 """Servers of scripted shards, which pull from queues in virtual time as shard workers do.
 
-They pull when they are free, in the order in which they became so. They drop what has expired
-without working on it, and stop work at its deadline. One that stands still (a pause) may yet be
-handed one request, since Redis serves a blocked pop whether or not the process behind it runs. One
-that crashes loses what it has started.
+They pull when they are free, in the order in which they became so: the oldest first, and the newest
+first under overload, as the workers' own `PullOrder` has it. They drop what has expired without
+working on it, and stop work at its deadline. One that stands still (a pause) may yet be handed one
+request, since Redis serves a blocked pop whether or not the process behind it runs. One that
+crashes loses what it has started.
 """
 
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
+from common.pull_order import PullOrder
 from gateway.simulate.distributions import Sampler
 from gateway.simulate.jobs import Job, Stage
 
@@ -56,13 +58,21 @@ class Server:
     """
 
     __slots__ = (
-        *("_concurrency", "_free", "_held", "_is_idle", "_paused_until", "_queue", "_running"),
-        *("is_stoppable", "is_up", "name", "own", "service", "shard"),
+        *("_concurrency", "_free", "_held", "_is_idle", "_order", "_paused_until", "_queue"),
+        *("_running", "is_stoppable", "is_up", "name", "own", "service", "shard"),
     )
 
     def __init__(
-        self, shard: "Shard", name: str, queue: Queue, concurrency: int, *, is_stoppable: bool
+        self,
+        shard: "Shard",
+        name: str,
+        queue: Queue,
+        concurrency: int,
+        *,
+        is_stoppable: bool,
+        order: PullOrder | None = None,
     ) -> None:
+        """Serve `shard` from `queue`, in this order; None for always the oldest first."""
         self.shard = shard
         self.name = name
         self.is_stoppable = is_stoppable
@@ -70,6 +80,7 @@ class Server:
         self.is_up = True
         self.own: deque[Job] = deque()  # copies that another replica has passed on
         self._queue = queue
+        self._order = order
         self._concurrency = self._free = concurrency
         self._paused_until = 0.0
         self._running: list[Job] = []
@@ -87,6 +98,7 @@ class Server:
             job.server = self
             self._held.append(job)
             return
+        self._tell(job, self._free)
         self._begin(job)
         self._pull()
 
@@ -108,6 +120,7 @@ class Server:
         for job in held:
             self._free += 1
             if job.stage is _HELD:
+                self._tell(job, self._free)
                 self._begin(job)
         self._pull()
 
@@ -207,16 +220,56 @@ class Server:
             if self.own:
                 self._begin(self.own.popleft())
             elif jobs:
-                job = jobs.popleft()
-                if job.is_copy and job.twin is not None and job.twin.server is self:
-                    self.shard.pass_on(job, self)
-                else:
-                    self._begin(job)
+                for job in self._pop(jobs):
+                    if job.is_copy and job.twin is not None and job.twin.server is self:
+                        self.shard.pass_on(job, self)
+                    else:
+                        self._begin(job)
             else:
                 if not self._is_idle:
                     self._is_idle = True
                     self._queue.idle.append(self)
                 return
+
+    def _pop(self, jobs: deque[Job]) -> list[Job]:
+        """One pull, of at most what there is room for; as `shard_worker`'s consumer makes it."""
+        order, room = self._order, self._free
+        if order is not None and order.is_newest_first:
+            newest = [jobs.pop() for _ in range(min(room, len(jobs)))]
+            self._drop_oldest(order, jobs)
+            return newest
+        oldest = [jobs.popleft() for _ in range(min(room, len(jobs)))]
+        self._tell(oldest[0], room, len(oldest))
+        return oldest
+
+    def _drop_oldest(self, order: PullOrder, jobs: deque[Job]) -> None:
+        """Newest first, the oldest would lie there for ever: look at some, drop the expired."""
+        now = self.shard.loop.time()
+        oldest = [jobs.popleft() for _ in range(min(order.num_drops, len(jobs)))]
+        if not oldest:
+            order.on_short()
+            return
+        alive = [job for job in oldest if now < job.expires_at]
+        for job in oldest:
+            if now >= job.expires_at:
+                job.stage = _DROPPED
+        num_expired = len(oldest) - len(alive)
+        self.shard.ledger.expired_unstarted += num_expired
+        order.on_oldest(oldest[0].spent_share(now), len(oldest), num_expired, now)
+        jobs.extendleft(reversed(alive))
+
+    def _tell(self, oldest: Job, room: int, num_popped: int = 1) -> None:
+        """A pull with so much room has brought these; `oldest` was the first in its queue."""
+        order = self._order
+        if order is None:
+            return
+        if order.is_newest_first:  # a server that waited: nothing is left behind it
+            order.on_short()
+            return
+        now = self.shard.loop.time()
+        order.on_oldest(oldest.spent_share(now), num_popped, 0, now)
+        if num_popped < room:
+            order.on_short()
 
 
 def _finish(job: Job) -> None:

@@ -4,6 +4,7 @@ import math
 import random
 from collections.abc import Callable
 
+from common.pull_order import PullOrder
 from gateway.simulate.distributions import Sampler
 from gateway.simulate.event_loop import VirtualLoop
 from gateway.simulate.jobs import Job, Ledger, Stage
@@ -57,6 +58,7 @@ class Shard:
                 self.queues[replica % len(self.queues)],
                 script.concurrency,
                 is_stoppable=script.is_stoppable,
+                order=self._order(),
             )
             for replica in range(script.replicas)
         ]
@@ -64,6 +66,10 @@ class Shard:
     def _num_queues(self, script: Shards) -> int:
         del script
         return 1
+
+    def _order(self) -> PullOrder | None:
+        """Which end one of its servers pulls from."""
+        return PullOrder()
 
     def slow(self, factor: float) -> None:
         """What starts from now on takes so many times as long, on top of other slow-downs."""
@@ -126,7 +132,9 @@ class Shard:
         self.ledger.copies_started += job.is_copy
 
     def _copy(self, job: Job) -> Job:
-        copy = Job(self, job.query_id, job.subject, job.expires_at, job.cost, self.loop.time())
+        copy = Job(
+            self, job.query_id, job.subject, job.expires_at, job.cost, self.loop.time(), job.sent_at
+        )
         copy.is_copy = True
         copy.twin, job.twin = job, copy
         self.ledger.copies += 1
@@ -152,6 +160,10 @@ class SeparateShard(Shard):
 
     def _num_queues(self, script: Shards) -> int:
         return script.replicas
+
+    def _order(self) -> PullOrder | None:
+        # What others do, to compare with: they serve the oldest first.
+        return None
 
     def push(self, job: Job) -> int:
         """Queue a first copy; returns the queue's length."""

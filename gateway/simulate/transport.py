@@ -234,11 +234,14 @@ class ScriptedTransport:
         expires_at = self._clock.monotonic_s(unpack_request(sent.message).expires_at_ms)
         scatter, shards, backlogs = sent.scatter, self.shards, sent.backlogs
         query_id, cost, jobs = scatter.query_id, scatter.cost, scatter.jobs
+        sent_at = scatter.sent_at
         on_backlog = self._on_backlog
         for number in sent.shards:
             if number not in scatter.cancelled:
                 shard = shards[number]
-                jobs[number] = job = Job(shard, query_id, scatter, expires_at, cost, now)
+                jobs[number] = job = Job(
+                    *(shard, query_id, scatter, expires_at, cost, now), sent_at=sent_at
+                )
                 backlogs[number] = backlog = shard.push(job)
                 if on_backlog is not None:
                     on_backlog(number, backlog, now)

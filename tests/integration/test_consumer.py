@@ -11,10 +11,10 @@ from common.config import RedisSettings
 from common.endpoint import Endpoint
 from common.keys import Keys
 from common.link import Link
+from common.pull_order import PullOrder
 from common.telemetry import Counters
 from shard_worker.consumer import OWN_QUEUE, Consumer
 from shard_worker.hand_over import GiveBack
-from shard_worker.pull_order import PullOrder
 from tests.servers import RedisServer
 from tests.waiting import until
 

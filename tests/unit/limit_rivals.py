@@ -10,8 +10,8 @@ from typing import Protocol
 
 from common.config_tail import AdmissionSettings
 from common.errors import OverloadedError
+from common.pull_order import PullOrder
 from gateway.admission import Admission
-from shard_worker.pull_order import PullOrder
 from tests.unit.overload_model import Model, Permit, Query, Shard, poisson
 
 NUM_SHARDS = 8

@@ -15,8 +15,8 @@ from functools import partial
 from typing import Any, Protocol
 
 from common.errors import OverloadedError
+from common.pull_order import PullOrder
 from gateway.admission import Priority
-from shard_worker.pull_order import PullOrder
 
 TRANSIT_S = 0.0003  # from pull or work to the gateway, each way
 

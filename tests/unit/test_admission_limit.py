@@ -6,8 +6,8 @@ import pytest
 
 from common.config_tail import AdmissionSettings
 from common.errors import OverloadedError
+from common.pull_order import PullOrder
 from gateway.admission import PRIORITIES, Admission
-from shard_worker.pull_order import PullOrder
 from tests.unit.limit_rivals import (
     CAPACITY,
     DEADLINE_S,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from shard_worker.pull_order import (
+from common.pull_order import (
     ENTER_SHARE,
     FIRST_PATIENCE_S,
     INTERVAL_S,

@@ -143,6 +143,21 @@ def test_a_hung_shard_costs_its_share_and_the_breaker_cuts_the_wait() -> None:
     assert guarded["coverage"]["mean"] == unguarded["coverage"]["mean"] == pytest.approx(0.8)
 
 
+def test_late_timers_teach_the_gateway_to_stop_waiting_earlier() -> None:
+    """Its first answers are late by as much as its timers; from then on it allows for that."""
+    text = scenario(
+        2,
+        50,
+        '{ kind = "constant", ms = 5 }',
+        'breakers = "off"\nlate = { kind = "constant", ms = 3 }\n'
+        'different = [{ shards = [1], service = { kind = "constant", ms = 5000 } }]',
+    )
+    run = run_of(text)
+    assert run["took_ms"]["max"] == pytest.approx(302, abs=0.1)  # 1 ms is always kept
+    assert run["took_ms"]["p50"] == pytest.approx(300, abs=0.1)
+    assert run_of(text.replace("ms = 3 }", "ms = 0 }"))["took_ms"]["max"] == pytest.approx(299)
+
+
 def test_hedges_cut_the_tail_of_a_replica_that_stalls() -> None:
     """One replica of two stalls in 2 % of its requests: a few second copies make p99 ordinary."""
     text = scenario(

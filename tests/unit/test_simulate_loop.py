@@ -119,6 +119,32 @@ def test_cancelled_timers_do_not_happen() -> None:
     assert run(scenario()) == 5
 
 
+def test_late_timers_wait_and_the_agenda_does_not() -> None:
+    """A timer runs so late, with all that are due by then; calls and `sleep_until` are on time."""
+    seen: list[tuple[str, float]] = []
+    lateness = iter([0.5, 0.25, 0.25])
+
+    async def scenario() -> None:
+        loop = virtual_loop()
+
+        def note(what: str) -> None:
+            seen.append((what, loop.time()))
+
+        loop.call_at(1.0, note, "late")
+        loop.call_at(1.4, note, "with it")
+        loop.call_at(2.0, note, "late again")
+        loop.at(1.2, note, "on time")
+        await loop.sleep_until(3.0)
+        note("awake")
+
+    with asyncio.Runner(loop_factory=lambda: VirtualLoop(lambda: next(lateness))) as runner:
+        runner.run(scenario())
+    assert seen == [
+        *(("on time", 1.2), ("late", 1.5), ("with it", 1.5), ("late again", 2.25)),
+        ("awake", 3.0),
+    ]
+
+
 def test_a_hang_is_an_error() -> None:
     """Where everybody waits for nothing, the run ends with an error, and does not hang."""
 

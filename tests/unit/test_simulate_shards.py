@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gateway.simulate.distributions import Constant, Exponential
+from gateway.simulate.distributions import Constant, Exponential, Uniform
 from gateway.simulate.event_loop import VirtualLoop
 from gateway.simulate.jobs import Job, Ledger, Stage
 from gateway.simulate.scenario import Shards
@@ -156,6 +156,61 @@ def test_expired_requests_are_dropped_unworked(bench: Any) -> None:
     assert late.stage is Stage.DROPPED
     assert (one.ledger.expired_unstarted, one.ledger.stopped) == (1, 1)
     assert cut.worked_s == one.ledger.abandoned_s == pytest.approx(0.25)
+
+
+def goodput(one: Bench, load: float, deadline_s: float) -> float:
+    """Answers in time, of what one server with work of 10 ms can do, under Poisson arrivals."""
+    rng, when = random.Random(9), 0.0
+    while when < 60:
+        when += rng.expovariate(load * 100)
+        one.push_at(when, when + deadline_s)
+    return len(one.run(when + deadline_s)) / (100 * when)
+
+
+@pytest.mark.parametrize("load", [1.5, 3.0])
+def test_overload_is_served_newest_first(bench: Any, load: float) -> None:
+    """A server of the shared queue answers six sevenths of what it can do, whatever comes.
+
+    One that keeps the order of arrival starts each request when little of its time is left, and
+    works in vain.
+    """
+    work = Uniform(kind="uniform", low_ms=5, high_ms=15)
+    assert goodput(bench(service=work), load, 0.1) > 0.85
+    assert goodput(bench(SeparateShard, service=work), load, 0.1) < 0.75
+
+
+def test_the_order_turns_after_an_interval_and_the_expired_are_dropped(bench: Any) -> None:
+    """Step by step: arrival order, then, the oldest having been late for a while, the newest.
+
+    Of ten requests with 4 s each, the one that is pulled at 3 s has spent three quarters of its
+    time and the next all of it: the order turns with that pull, and what follows is the newest.
+    """
+    one = bench()
+    for _ in range(10):
+        one.push(4.0)
+    last = [one.push(20.0) for _ in range(3)]
+    assert one.run(4.5) == [1, 2, 3, 4]
+    assert one.run(10) == [1, 2, 3, 4, 5, 6, 7]
+    assert [job for job, _ in one.answered[4:]] == last[::-1]
+    assert one.ledger.expired_unstarted == 6
+    assert not one.shard.queues[0].jobs
+
+
+def test_a_server_that_is_behind_drops_the_expired_and_keeps_the_rest_in_order(bench: Any) -> None:
+    """Work comes from the end; of the oldest, what has expired goes, and what has not goes back."""
+    one = bench()
+    order = one.shard.servers[0]._order
+    one.push()
+    order.is_newest_first, order.num_drops = True, 2
+    for _ in range(2):
+        one.push(expires_at=0.5)
+    oldest = [one.push() for _ in range(4)]
+    one.run(1.5)
+    assert list(one.shard.queues[0].jobs) == oldest[:3]  # the fourth runs
+    assert one.ledger.expired_unstarted == 2
+    one.run(2.5)
+    assert list(one.shard.queues[0].jobs) == oldest[:2]
+    assert order.num_drops == 1  # what it found had not expired
 
 
 def test_work_that_cannot_be_stopped_runs_on(bench: Any) -> None:

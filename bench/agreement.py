@@ -1,0 +1,309 @@
+"""The simulator against real worker processes: the same scenario, the same seeds."""
+
+import asyncio
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import leather
+
+from bench.cluster import run_cluster
+from bench.drawn import SCENARIO
+from bench.load import quantile
+from bench.options import Options
+from bench.real_run import Overhead, measure_overhead, observe_real
+from bench.report import Section
+from common.lifecycle import calm_collector
+from gateway.simulate.run import Observed, observe
+from gateway.simulate.scenario import Run
+
+QUANTILES = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
+NUM_CHANCES = 20
+_MOST_ROUNDS = 3
+_BATCH = 10
+_TARGET_POINTS = 2.0
+_FULL = "time for all"
+_COVERAGE_PLOT, _LATENCY_PLOT = "agreement-coverage.svg", "agreement-latency.svg"
+_OTHER_SEEDS = 1000  # from here on
+
+
+@dataclass(slots=True)
+class Seen:
+    """Answers of one run, of all rounds.
+
+    Attributes:
+        fractions: coverage of each.
+        took_ms: time of each.
+        second_copies: that were sent, also of queries that are not counted.
+    """
+
+    fractions: list[float] = field(default_factory=list)
+    took_ms: list[float] = field(default_factory=list)
+    second_copies: int = 0
+
+    def add(self, observed: Observed) -> None:
+        """Add a round."""
+        self.fractions += observed.fractions
+        self.took_ms += observed.took_ms
+        self.second_copies += observed.hedges["sent"]
+
+    @property
+    def coverage(self) -> float:
+        """Mean of the answers."""
+        return statistics.fmean(self.fractions)
+
+    @property
+    def quantiles_ms(self) -> list[float]:
+        """The latency curve, at `QUANTILES`."""
+        return [quantile(self.took_ms, share) for share in QUANTILES]
+
+
+@dataclass(slots=True)
+class Pair:
+    """One run, seen twice.
+
+    Attributes:
+        chance: standard deviation of such a run's mean coverage from seed to seed.
+        curve_chance: median distance of two such runs' latency curves, of different seeds.
+    """
+
+    run: Run
+    real: Seen = field(default_factory=Seen)
+    simulated: Seen = field(default_factory=Seen)
+    chance: float = math.nan
+    curve_chance: float = math.nan
+
+    @property
+    def points(self) -> float:
+        """Real coverage less simulated, in points."""
+        return 100 * (self.real.coverage - self.simulated.coverage)
+
+    @property
+    def points_error(self) -> float:
+        """Standard error of that, in points.
+
+        Both saw the same arrivals and mostly the same work, so it is that of the differences, of
+        which neighbours depend on each other by their queues: it is taken from means of batches.
+        """
+        both = zip(_batches(self.real.fractions), _batches(self.simulated.fractions), strict=True)
+        differences = [100 * (real - simulated) for real, simulated in both]
+        return statistics.stdev(differences) / math.sqrt(len(differences))
+
+
+def _batches(values: Sequence[float]) -> list[float]:
+    """Means of as many in a row as make a batch; the last may have fewer."""
+    return [statistics.fmean(values[at : at + _BATCH]) for at in range(0, len(values), _BATCH)]
+
+
+def curve_distance(one: Sequence[float], other: Sequence[float]) -> float:
+    """How far two latency curves are apart: the largest relative difference of a quantile.
+
+    Two curves of one shape have it small at every quantile, also where few answers are. The
+    distance of Kolmogorov and Smirnov is blind there: a p99 that is twice as long moves it by 0.01.
+
+    Args:
+        one: the quantiles of one, in ms.
+        other: of the other, in the same order.
+
+    Returns:
+        A share of the larger value; 0 for the same curve, below 1 always.
+    """
+    return max(abs(a - b) / max(a, b) for a, b in zip(one, other, strict=True))
+
+
+def simulate(run: Run, seeds: Sequence[int]) -> Seen:
+    """Simulate a run with each of these seeds. It has an event loop of its own: not on another."""
+    seen = Seen()
+    for seed in seeds:
+        seen.add(observe(run, seed))
+    return seen
+
+
+async def compare(
+    replicas: int, rounds: int, names: Sequence[str] | None = None
+) -> tuple[list[Pair], Overhead]:
+    """Run the runs of so many replicas, for real and simulated.
+
+    Args:
+        replicas: workers of each shard; each worker has one shard and one scorer.
+        rounds: seeds, from 1 on.
+        names: of the runs; None for all.
+    """
+    runs = [
+        run
+        for run in SCENARIO.runs
+        if run.shards.replicas == replicas and (names is None or run.name in names)
+    ]
+    pairs = [Pair(run) for run in runs]
+    seeds = range(1, rounds + 1)
+    layout = [(shard,) for shard in range(runs[0].shards.count)] * replicas
+    with run_cluster(layout) as cluster:
+        calm_collector()
+        overhead = await measure_overhead(cluster)
+        for seed in seeds:
+            for pair in pairs:
+                pair.real.add(await observe_real(cluster, pair.run, seed))
+    for pair in pairs:
+        await asyncio.to_thread(_simulate_pair, pair, overhead.over(pair.run), seeds)
+    return pairs, overhead
+
+
+def _simulate_pair(pair: Pair, run: Run, seeds: Sequence[int]) -> None:
+    pair.simulated = simulate(run, seeds)
+    others = [
+        simulate(run, [_OTHER_SEEDS + number * len(seeds) + at for at in range(len(seeds))])
+        for number in range(NUM_CHANCES)
+    ]
+    pair.chance = statistics.stdev(other.coverage for other in others)
+    ours = pair.simulated.quantiles_ms
+    pair.curve_chance = statistics.median(
+        curve_distance(ours, other.quantiles_ms) for other in others
+    )
+
+
+async def measure(options: Options) -> Section:
+    """One worker a shard: deadlines from short to long, overload, and a shard that hangs."""
+    rounds = min(options.num_rounds, _MOST_ROUNDS)
+    pairs, overhead = await compare(1, rounds)
+    section = _section("The simulator and real processes", pairs, overhead, rounds)
+    full = next(pair for pair in pairs if pair.run.name == _FULL)
+    section.reading += (
+        f"\n\n![Coverage against the deadline]({_COVERAGE_PLOT})"
+        f"\n\n![Time to the full answer]({_LATENCY_PLOT})"
+    )
+    section.plots[_COVERAGE_PLOT] = _coverage_plot(pairs)
+    section.plots[_LATENCY_PLOT] = _latency_plot(full)
+    return section
+
+
+async def measure_replicas(options: Options) -> Section:
+    """Two workers a shard, of which one stalls now and then: hedging off and on."""
+    rounds = min(options.num_rounds, _MOST_ROUNDS)
+    pairs, overhead = await compare(2, rounds)
+    section = _section("The simulator and real replicas", pairs, overhead, rounds)
+    hedged = pairs[-1]
+    num_queries = rounds * (hedged.run.warmup + hedged.run.queries)
+    num_first = num_queries * hedged.run.shards.count
+    real, simulated = (seen.second_copies / num_first for seen in (hedged.real, hedged.simulated))
+    section.figures["second copies"] = {"real": real, "simulated": simulated}
+    section.reading += (
+        f" Hedging sent {real:.1%} more requests for real, and {simulated:.1%} simulated."
+    )
+    return section
+
+
+def _section(title: str, pairs: Sequence[Pair], overhead: Overhead, rounds: int) -> Section:
+    shards, replicas = pairs[0].run.shards.count, pairs[0].run.shards.replicas
+    request, inside, reply, late = (
+        quantile(values, 0.5)
+        for values in (
+            *(overhead.request_ms, overhead.inside_ms),
+            *(overhead.reply_ms, overhead.late_ms),
+        )
+    )
+    section = Section(
+        title=title,
+        load=(
+            f"Each run of bench/agreement.toml on {shards * replicas} real workers, and in virtual "
+            "time: the same policies and settings, the same arrivals, work that sleeps for times "
+            f"drawn from the same distributions. {rounds} seed{'s' if rounds > 1 else ''}. Beside "
+            "the work the simulator has what requests were measured to cost before, one at a time, "
+            f"with work of a known time: {request:.2f} ms (median) to the worker, {inside:.2f} ms "
+            f"in it, {reply:.2f} ms back; and {late:.2f} ms by which a timer is late. The "
+            f"difference has its standard error, from batches of {_BATCH} queries. By chance: the "
+            f"standard deviation of such a run's mean coverage over {NUM_CHANCES} other seeds. "
+            "Apart: the largest relative difference of a quantile, p5 to p99; in brackets, the "
+            "median of that between two seeds of the simulator."
+        ),
+        columns=(
+            *("run", "queries", "coverage, real", "simulated", "difference, points", "by chance"),
+            *("p50, ms, real", "simulated", "p95, real", "simulated", "apart"),
+        ),
+    )
+    section.figures["overhead"] = {
+        "request_p50_ms": request,
+        "inside_p50_ms": inside,
+        "reply_p50_ms": reply,
+        "late_p50_ms": late,
+    }
+    for pair in pairs:
+        section.figures[pair.run.name] = _figures(pair)
+        section.rows.append(_row(pair))
+    worst = max(pairs, key=lambda pair: abs(pair.points))
+    farthest = max(_distance(pair) for pair in pairs)
+    section.reading = (
+        f"Coverage differs by {abs(worst.points):.2f} points at most ({worst.run.name}; target: "
+        f"{_TARGET_POINTS:g}), and no quantile by more than {farthest:.1%}."
+    )
+    return section
+
+
+def _distance(pair: Pair) -> float:
+    return curve_distance(pair.real.quantiles_ms, pair.simulated.quantiles_ms)
+
+
+def _figures(pair: Pair) -> dict[str, Any]:
+    return {
+        "num_queries": len(pair.real.fractions),
+        "coverage_real": pair.real.coverage,
+        "coverage_simulated": pair.simulated.coverage,
+        "difference_points": pair.points,
+        "difference_error_points": pair.points_error,
+        "chance_points": 100 * pair.chance,
+        "quantiles": list(QUANTILES),
+        "real_ms": pair.real.quantiles_ms,
+        "simulated_ms": pair.simulated.quantiles_ms,
+        "curve_distance": _distance(pair),
+        "curve_distance_by_chance": pair.curve_chance,
+    }
+
+
+def _row(pair: Pair) -> list[str]:
+    real, simulated = pair.real, pair.simulated
+    p50, p95 = QUANTILES.index(0.5), QUANTILES.index(0.95)
+    return [
+        *(pair.run.name, f"{len(real.fractions)}"),
+        *(f"{real.coverage:.2%}", f"{simulated.coverage:.2%}"),
+        *(f"{pair.points:+.2f} ± {pair.points_error:.2f}", f"{100 * pair.chance:.2f}"),
+        *(f"{real.quantiles_ms[p50]:.1f}", f"{simulated.quantiles_ms[p50]:.1f}"),
+        *(f"{real.quantiles_ms[p95]:.1f}", f"{simulated.quantiles_ms[p95]:.1f}"),
+        f"{_distance(pair):.1%} ({pair.curve_chance:.1%})",
+    ]
+
+
+def _coverage_plot(pairs: Sequence[Pair]) -> str:
+    """The runs that are named by their deadlines."""
+    swept = [pair for pair in pairs if pair.run.name.endswith(" ms")]
+    chart = leather.Chart("Mean coverage, in %")
+    chart.add_line([_point(pair, pair.simulated) for pair in swept], name="simulated")
+    chart.add_dots([_point(pair, pair.real) for pair in swept], name="real", radius=4)
+    longest = math.ceil(max(pair.run.query.deadline_ms for pair in swept) / 100) * 100
+    chart.add_x_scale(0, longest)
+    chart.add_x_axis(name="deadline, ms", ticks=[*range(0, longest + 1, 100)])
+    chart.add_y_scale(0, 100)
+    chart.add_y_axis(name="coverage")
+    svg: str = chart.to_svg()
+    return svg
+
+
+def _point(pair: Pair, seen: Seen) -> tuple[float, float]:
+    return pair.run.query.deadline_ms, 100 * seen.coverage
+
+
+def _latency_plot(pair: Pair) -> str:
+    """The share of answers that were full within a time."""
+    chart = leather.Chart("Answers with every shard, in %, within a time")
+    steps = [share / 100 for share in range(1, 100)]
+    simulated = [(quantile(pair.simulated.took_ms, one), 100 * one) for one in steps]
+    real = [(quantile(pair.real.took_ms, one), 100 * one) for one in (*steps[4::5], 0.99)]
+    chart.add_line(simulated, name="simulated")
+    chart.add_dots(real, name="real", radius=4)
+    most = math.ceil(max(simulated[-1][0], real[-1][0]) / 100) * 100
+    chart.add_x_scale(0, most)
+    chart.add_x_axis(name="time to the answer, ms")
+    chart.add_y_scale(0, 100)
+    chart.add_y_axis(name="share of the answers")
+    svg: str = chart.to_svg()
+    return svg

@@ -1,0 +1,107 @@
+"""What the comparison of the simulator with real processes rests on."""
+
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.agreement import Pair, Seen, curve_distance
+from bench.drawn import SCENARIO, Draws, text_of
+from bench.real_run import Overhead, arrivals_of
+from gateway.simulate.event_loop import VirtualLoop
+from gateway.simulate.jobs import Ledger
+from gateway.simulate.run import make_shards, observe
+from gateway.simulate.scenario import Run
+from gateway.simulate.transport import ScriptedTransport
+
+NAMES = [run.name for run in SCENARIO.runs]
+
+
+def run_of(name: str) -> Run:
+    """A run of bench/agreement.toml."""
+    return next(run for run in SCENARIO.runs if run.name == name)
+
+
+@pytest.mark.parametrize("has_overhead", [False, True])
+def test_real_workers_draw_the_work_that_the_simulator_draws(has_overhead: bool) -> None:
+    """The n-th request of a shard takes as long in both, but for the constant overhead."""
+    run, seed, inside_ms = run_of("overload"), 3, 1.5
+    overhead = Overhead([0.5, 0.7], [inside_ms] * 3, [0.4, 0.6], [0.1, 0.2])
+    simulated = overhead.over(run) if has_overhead else run
+    loop, ledger = VirtualLoop(), Ledger()
+    try:
+
+        def rng(purpose: str) -> random.Random:
+            return random.Random(f"{seed}/{purpose}")
+
+        transport = ScriptedTransport(simulated, loop, ledger, rng)
+        shards = make_shards(simulated, loop, ledger, transport, rng)
+    finally:
+        loop.close()
+    more_s = inside_ms / 1000 if has_overhead else 0.0
+    for shard in shards:
+        draws = Draws(run, seed, shard.number)
+        for number in range(50):
+            assert shard.service() == pytest.approx(draws.at(number) + more_s)
+
+
+def test_replicas_draw_for_themselves_and_differ_where_the_script_says() -> None:
+    """A second replica's times are not the first's, and only it stalls."""
+    run = run_of("stalls")
+    first, second = Draws(run, 1, 2), Draws(run, 1, 2 + run.shards.count)
+    times = [[one.at(number) for number in range(400)] for one in (first, second)]
+    assert not set(times[0]) & set(times[1])
+    stalls = [sum(took == 2.0 for took in one) for one in times]
+    assert stalls[0] == 0
+    assert stalls[1] == pytest.approx(32, abs=16)  # three standard deviations
+
+
+def test_times_do_not_depend_on_the_order_of_asking() -> None:
+    """A worker that takes the newest first gives each query the same time."""
+    run = run_of("overload")
+    forwards, backwards = Draws(run, 5, 0), Draws(run, 5, 0)
+    late = backwards.at(9)
+    assert late == [forwards.at(number) for number in range(10)][9]
+    assert backwards.at(0) == forwards.at(0)
+
+
+def test_arrivals_are_the_simulators() -> None:
+    """A run's real arrivals come at the rate and for the time in which all its queries come."""
+    run = run_of("100 ms")
+    rate, seconds = arrivals_of(run, 7)
+    gaps = random.Random("7/arrivals")
+    due, num_due = gaps.expovariate(rate), 0
+    while due < seconds:  # as bench.load.open_loop counts
+        num_due += 1
+        last = due
+        due += gaps.expovariate(rate)
+    assert num_due == run.warmup + run.queries
+    # The simulator's run ends with the answer to the last, which its deadline bounds.
+    assert last < observe(run, 7).duration_s <= last + run.query.deadline_ms / 1000
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_texts_name_their_run(name: str) -> None:
+    """A query's text says which run, seed and number it is of, whatever the run's name holds."""
+    assert text_of(run_of(name), 12, 34).rsplit(" ", 2) == [name, "12", "34"]
+
+
+@given(st.lists(st.floats(1, 1e4), min_size=8, max_size=8), st.floats(1.01, 10))
+def test_curves_are_as_far_apart_as_their_worst_quantile(curve: list[float], factor: float) -> None:
+    """0 for the same curve; a curve whose last quantile alone is longer is that far away."""
+    longer = [*curve[:-1], curve[-1] * factor]
+    assert curve_distance(curve, curve) == 0
+    assert curve_distance(curve, longer) == pytest.approx(1 - 1 / factor)
+    assert curve_distance(longer, curve) == curve_distance(curve, longer)
+
+
+def test_the_error_of_a_difference_is_that_of_its_batches() -> None:
+    """Where both halves rise and fall together there is none; where one alone does, its own."""
+    rising = [number / 100 for number in range(40)]
+    pair = Pair(run_of("overload"), Seen(fractions=rising), Seen(fractions=rising))
+    assert (pair.points, pair.points_error) == (0, 0)
+    flat = Pair(run_of("overload"), Seen(fractions=rising), Seen(fractions=[0.195] * 40))
+    assert flat.points == pytest.approx(0)
+    # Means of batches are 10 points apart: 4.5, 14.5, 24.5, 34.5, of standard deviation 12.91.
+    assert flat.points_error == pytest.approx(12.91 / 2, abs=0.01)
