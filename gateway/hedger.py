@@ -103,7 +103,7 @@ class Hedger:
             first.popleft()
         if at is None:
             return
-        if first and at < first[-1][0]:  # seldom: the delay has just become shorter
+        if first and at < first[-1][0] - QUANTUM_S:  # seldom: the delay has become much shorter
             self._look_later(_Watch(query, policy), at)
             return
         first.append((at, query))
