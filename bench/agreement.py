@@ -22,7 +22,6 @@ from gateway.simulate.scenario import Run
 QUANTILES = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
 NUM_CHANCES = 20
 _MOST_ROUNDS = 3
-_BATCH = 10
 _TARGET_POINTS = 2.0
 _FULL = "time for all"
 _COVERAGE_PLOT, _LATENCY_PLOT = "agreement-coverage.svg", "agreement-latency.svg"
@@ -65,13 +64,17 @@ class Pair:
     """One run, seen twice.
 
     Attributes:
-        chance: standard deviation of such a run's mean coverage from seed to seed.
-        curve_chance: median distance of two such runs' latency curves, of different seeds.
+        simulated: with the real run's seeds, and `NUM_CHANCES` times over, each time with another
+            lateness of timers and network, since the real ones are like none of them.
+        luck: standard deviation of such a run's mean coverage by that alone.
+        chance: the same from seed to seed, with other arrivals and work.
+        curve_chance: median distance of the latency curve from those of other seeds.
     """
 
     run: Run
     real: Seen = field(default_factory=Seen)
     simulated: Seen = field(default_factory=Seen)
+    luck: float = math.nan
     chance: float = math.nan
     curve_chance: float = math.nan
 
@@ -84,17 +87,10 @@ class Pair:
     def points_error(self) -> float:
         """Standard error of that, in points.
 
-        Both saw the same arrivals and mostly the same work, so it is that of the differences, of
-        which neighbours depend on each other by their queues: it is taken from means of batches.
+        With one replica both halves meet the same arrivals and the same work. Replicas draw for
+        themselves, and which of them gets a request is chance.
         """
-        both = zip(_batches(self.real.fractions), _batches(self.simulated.fractions), strict=True)
-        differences = [100 * (real - simulated) for real, simulated in both]
-        return statistics.stdev(differences) / math.sqrt(len(differences))
-
-
-def _batches(values: Sequence[float]) -> list[float]:
-    """Means of as many in a row as make a batch; the last may have fewer."""
-    return [statistics.fmean(values[at : at + _BATCH]) for at in range(0, len(values), _BATCH)]
+        return 100 * (self.luck if self.run.shards.replicas == 1 else self.chance)
 
 
 def curve_distance(one: Sequence[float], other: Sequence[float]) -> float:
@@ -113,11 +109,14 @@ def curve_distance(one: Sequence[float], other: Sequence[float]) -> float:
     return max(abs(a - b) / max(a, b) for a, b in zip(one, other, strict=True))
 
 
-def simulate(run: Run, seeds: Sequence[int]) -> Seen:
-    """Simulate a run with each of these seeds. It has an event loop of its own: not on another."""
+def simulate(run: Run, seeds: Sequence[int], timing: int = 0) -> Seen:
+    """Simulate a run with each of these seeds; with another `timing`, other timers are late.
+
+    It makes an event loop of its own, and so cannot run on another.
+    """
     seen = Seen()
     for seed in seeds:
-        seen.add(observe(run, seed))
+        seen.add(observe(run, seed, _OTHER_SEEDS * timing + seed))
     return seen
 
 
@@ -151,15 +150,20 @@ async def compare(
 
 
 def _simulate_pair(pair: Pair, run: Run, seeds: Sequence[int]) -> None:
-    pair.simulated = simulate(run, seeds)
+    same = [simulate(run, seeds, number) for number in range(NUM_CHANCES)]
     others = [
         simulate(run, [_OTHER_SEEDS + number * len(seeds) + at for at in range(len(seeds))])
         for number in range(NUM_CHANCES)
     ]
-    pair.chance = statistics.stdev(other.coverage for other in others)
+    for seen in same:
+        pair.simulated.fractions += seen.fractions
+        pair.simulated.took_ms += seen.took_ms
+        pair.simulated.second_copies += seen.second_copies
+    pair.luck = statistics.stdev(seen.coverage for seen in same)
+    pair.chance = statistics.stdev(seen.coverage for seen in others)
     ours = pair.simulated.quantiles_ms
     pair.curve_chance = statistics.median(
-        curve_distance(ours, other.quantiles_ms) for other in others
+        curve_distance(ours, seen.quantiles_ms) for seen in others
     )
 
 
@@ -186,7 +190,8 @@ async def measure_replicas(options: Options) -> Section:
     hedged = pairs[-1]
     num_queries = rounds * (hedged.run.warmup + hedged.run.queries)
     num_first = num_queries * hedged.run.shards.count
-    real, simulated = (seen.second_copies / num_first for seen in (hedged.real, hedged.simulated))
+    real = hedged.real.second_copies / num_first
+    simulated = hedged.simulated.second_copies / num_first / NUM_CHANCES
     section.figures["second copies"] = {"real": real, "simulated": simulated}
     section.reading += (
         f" Hedging sent {real:.1%} more requests for real, and {simulated:.1%} simulated."
@@ -211,9 +216,10 @@ def _section(title: str, pairs: Sequence[Pair], overhead: Overhead, rounds: int)
             f"drawn from the same distributions. {rounds} seed{'s' if rounds > 1 else ''}. Beside "
             "the work the simulator has what requests were measured to cost before, one at a time, "
             f"with work of a known time: {request:.2f} ms (median) to the worker, {inside:.2f} ms "
-            f"in it, {reply:.2f} ms back; and {late:.2f} ms by which a timer is late. The "
-            f"difference has its standard error, from batches of {_BATCH} queries. By chance: the "
-            f"standard deviation of such a run's mean coverage over {NUM_CHANCES} other seeds. "
+            f"in it, {reply:.2f} ms back; and {late:.2f} ms by which a timer is late. Simulated "
+            f"is the mean over {NUM_CHANCES} lots of late timers, and ± the standard deviation of "
+            "one (of replicas, which draw their work for themselves, that over seeds). By chance: "
+            f"the standard deviation of such a run's mean coverage over {NUM_CHANCES} other seeds. "
             "Apart: the largest relative difference of a quantile, p5 to p99; in brackets, the "
             "median of that between two seeds of the simulator."
         ),

@@ -64,10 +64,11 @@ class Observed:
 class _Asker:
     """Asks a run's queries, and keeps what was seen."""
 
-    def __init__(self, run: Run, seed: int, loop: VirtualLoop) -> None:
+    def __init__(self, run: Run, seed: int, timing_seed: int, loop: VirtualLoop) -> None:
         def rng(purpose: str) -> random.Random:
             # A stream for each purpose: runs that differ in one thing share the rest's chances.
-            return random.Random(f"{seed}/{purpose}")
+            is_timing = purpose.startswith("network/")
+            return random.Random(f"{timing_seed if is_timing else seed}/{purpose}")
 
         self.observed = Observed()
         self._run = run
@@ -181,17 +182,24 @@ class _Asker:
             self.observed.opened += 1
 
 
-def observe(run: Run, seed: int) -> Observed:
+def observe(run: Run, seed: int, timing_seed: int | None = None) -> Observed:
     """Simulate one run.
 
+    Args:
+        run: the script.
+        seed: of all chance.
+        timing_seed: of the network and of late timers; None for `seed`. With another one the same
+            queries meet the same work and the same faults.
+
     Returns:
-        What was seen; the same run and seed give the same.
+        What was seen; the same run and seeds give the same.
     """
+    timing = seed if timing_seed is None else timing_seed
     is_late = run.late != Constant(kind="constant", ms=0)
-    loop = VirtualLoop(run.late.sampler(random.Random(f"{seed}/late")) if is_late else None)
+    loop = VirtualLoop(run.late.sampler(random.Random(f"{timing}/late")) if is_late else None)
 
     async def ask_all() -> Observed:
-        return await _Asker(run, seed, loop).ask_all()
+        return await _Asker(run, seed, timing, loop).ask_all()
 
     with asyncio.Runner(loop_factory=lambda: loop) as runner:
         return runner.run(ask_all())
