@@ -2,7 +2,9 @@
 
 HedgerowError
 ├── BadRequestError          the caller's input is at fault; names the field and the reason
+│   ├── BadBodyError         several things in it are
 │   └── TooLargeError        an explicit limit was passed
+├── UnauthorizedError        the gateway wants a bearer token, and not the one it was given
 ├── NotFoundError            no such collection or document
 ├── ConflictError            the collection exists with another definition
 ├── ConfigurationError       a setting, profile or hook cannot be used, or Redis refuses us
@@ -45,8 +47,24 @@ class BadRequestError(HedgerowError):
         self.position = position
 
 
+class BadBodyError(BadRequestError):
+    """Several things in a request's body or parameters are at fault.
+
+    Attributes:
+        errors: (field, reason) of each; the first one is the error's own.
+    """
+
+    def __init__(self, errors: list[tuple[str, str]]) -> None:
+        super().__init__(*errors[0])
+        self.errors = errors
+
+
 class TooLargeError(BadRequestError):
     """An explicit limit was passed."""
+
+
+class UnauthorizedError(HedgerowError):
+    """The gateway wants a bearer token, and not the one that it was given, if any."""
 
 
 class NotFoundError(HedgerowError):
@@ -121,11 +139,13 @@ class InsufficientCoverageError(HedgerowError):
 
     Attributes:
         result: the whole (partial) search result, with coverage and outcomes.
+        retry_after_s: when a new attempt is sensible, in seconds, if no shard could be asked.
     """
 
-    def __init__(self, message: str, result: Any) -> None:
+    def __init__(self, message: str, result: Any, retry_after_s: float | None = None) -> None:
         super().__init__(message)
         self.result = result
+        self.retry_after_s = retry_after_s
 
 
 class WorkError(HedgerowError):

@@ -6,7 +6,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final, Literal, NamedTuple
 
 from common.errors import HedgerowError, UnavailableError
-from gateway.client import GatewayClient, Load
+from gateway.client import Client, LoadAnswer
 from gateway.sources import Line
 
 PIECE_BYTES: Final = 4 * 1024 * 1024
@@ -55,7 +55,7 @@ class Loader:
 
     def __init__(
         self,
-        client: GatewayClient,
+        client: Client,
         collection: str,
         wait: Literal["logged", "applied"],
         on_rejected: Callable[[Rejected], None],
@@ -123,23 +123,25 @@ class Loader:
         report = self._patiently(piece, "logged", GIVE_UP_AFTER_S)
         accepted, rejected = report.accepted, []
         while True:
-            for number, reason in report.rejected:
-                line = piece[number - 1]
-                rejected.append(Rejected(line.number, reason, line.document, line.place))
+            for one in report.rejected:
+                line = piece[one.line - 1]
+                rejected.append(Rejected(line.number, one.reason, line.document, line.place))
             if report.rejected_total == len(report.rejected):
                 return _Sent(accepted, rejected)
-            piece = piece[report.rejected[-1][0] :]
+            piece = piece[report.rejected[-1].line :]
             report = self._patiently(piece, "logged", GIVE_UP_AFTER_S)
 
     def _patiently(
         self, piece: list[Line], wait: Literal["logged", "applied"], give_up_after_s: float
-    ) -> Load:
+    ) -> LoadAnswer:
         give_up_at = time.monotonic() + give_up_after_s
         documents = [line.document for line in piece]
         pause_s = 0.25
         while True:
             try:
-                return self._client.load(self._collection, documents, wait, ANSWER_TIMEOUT_S)
+                return self._client.index(
+                    self._collection, documents, wait=wait, timeout_s=ANSWER_TIMEOUT_S
+                )
             except UnavailableError as error:
                 if time.monotonic() >= give_up_at:
                     raise self._stopped(piece, error) from error

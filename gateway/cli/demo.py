@@ -26,7 +26,7 @@ from gateway.child import is_running
 from gateway.claims import check_port
 from gateway.cli.demo_story import DemoStory, Interrupted, Victim
 from gateway.cli.up import Story, show_ready
-from gateway.client import GatewayClient
+from gateway.client import Client
 from gateway.cluster import ClusterOptions, LocalCluster
 from gateway.restart_policy import RestartPolicy
 
@@ -104,7 +104,7 @@ async def _demo(
             show_ready(console, cluster)
             story.is_live = True
             token = settings.gateway.token
-            with GatewayClient(cluster.url, token.get_secret_value() if token else None) as client:
+            with Client(cluster.url, token.get_secret_value() if token else None) as client:
                 tale = DemoStory(console, client, stopped)
                 try:
                     await asyncio.to_thread(tale.tell, _victim(cluster))

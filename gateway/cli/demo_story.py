@@ -9,14 +9,12 @@ from pydantic_core import to_json
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from common.errors import HedgerowError, UnavailableError
-from common.outcome import Outcome
+from common.errors import HedgerowError, InsufficientCoverageError
 from gateway.cli.render import coverage_line, hits_table
 from gateway.cli.timeline import Timeline
-from gateway.client import GatewayClient
+from gateway.client import Client, SearchAnswer
 from gateway.loader import Loader, Progressed, Rejected
 from gateway.python_docs import COLLECTION, FIELDS, Corpus
-from gateway.result import SearchResult
 from gateway.sources import Line
 
 QUESTIONS: Final = (
@@ -58,7 +56,7 @@ class DemoStory:
     def __init__(
         self,
         console: Console,
-        client: GatewayClient,
+        client: Client,
         stopped: threading.Event,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -83,7 +81,7 @@ class DemoStory:
 
     def _index(self) -> None:
         self._head("2. Documents: each docstring of this Python's library and of its packages")
-        self._client.put_collection(COLLECTION, {"fields": FIELDS})
+        self._client.put_collection(COLLECTION, fields=FIELDS)
         rejected: list[Rejected] = []
         corpus = Corpus()
         with Progress(
@@ -119,7 +117,7 @@ class DemoStory:
             if not result.hits:
                 raise HedgerowError(f"nothing was found for {question!r}")
 
-    def _until_full(self, question: str) -> SearchResult:
+    def _until_full(self, question: str) -> SearchAnswer:
         """Ask until every shard was in time: the first answer has files to read from the disk."""
         give_up_at = self._now() + _PATIENCE_S
         while True:
@@ -152,7 +150,7 @@ class DemoStory:
         while True:
             result = self._ask(QUESTIONS[-1])
             self._brief(result)
-            if result.outcomes[Outcome.BREAKER_OPEN] == len(victim.shards):
+            if result.shards.breaker_open == len(victim.shards):
                 break
             if self._now() > give_up_at or result.coverage.is_full:
                 raise HedgerowError(f"no breaker opened: {result.coverage.degraded}")
@@ -181,31 +179,35 @@ class DemoStory:
         self._say("Coverage is 100 % again. Nobody restarted the gateway, and nothing was lost.")
 
     def _breakers(self, victim: Victim) -> list[str]:
-        shards = self._client.status()["shards"]
-        return [one["breaker"] for one in shards if one["shard"] in victim.shards]
+        shards = self._client.status().shards
+        return [one.breaker for one in shards if one.shard in victim.shards]
 
-    def _ask(self, question: str) -> SearchResult:
+    def _ask(self, question: str) -> SearchAnswer:
         """Ask until an answer is on time, which the first is unless this machine is very busy."""
-        body = {"query": question, "k": 3, "deadline_ms": DEADLINE_MS, "explain": True}
         while True:
             self._check_interrupted()
-            answer = self._client.search(COLLECTION, body, DEADLINE_MS / 1000)
-            if answer.status == 503:
-                raise UnavailableError(answer.detail)
-            late_ms = answer.result.took_ms - DEADLINE_MS
+            try:
+                answer = self._client.search(
+                    COLLECTION, question, k=3, deadline_ms=DEADLINE_MS, explain=True
+                )
+            except InsufficientCoverageError as error:  # nobody answered
+                if error.retry_after_s is not None:  # and nobody could be asked
+                    raise
+                answer = error.result
+            late_ms = answer.took_ms - DEADLINE_MS
             if late_ms <= _LATENESS_MS:
-                return answer.result
+                return answer
             self._num_late += 1
             self._say(f"An answer was late by {late_ms:.0f} ms: this machine is busy.")
             if self._num_late > _MOST_LATE:
                 raise HedgerowError(f"{self._num_late} answers missed their deadline")
 
-    def _show(self, result: SearchResult) -> None:
+    def _show(self, result: SearchAnswer) -> None:
         self._console.print(hits_table(result))
         self._console.print(coverage_line(result), soft_wrap=True)
         self._console.print(Timeline(result))
 
-    def _brief(self, result: SearchResult, more: str = "") -> None:
+    def _brief(self, result: SearchAnswer, more: str = "") -> None:
         line = coverage_line(result)
         self._console.print("  ", line, *(("; ", more) if more else ()), sep="", soft_wrap=True)
 

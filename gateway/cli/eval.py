@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from common.errors import BadRequestError, InsufficientCoverageError
 from gateway.cli import options
 from gateway.cli.options import DEFAULT_URL, Token, Url
-from gateway.client import Answer, GatewayClient
+from gateway.client import Client, SearchAnswer, SearchOptions
 from gateway.judgements import Judgement, read_judgements, read_queries
 
 IN_FLIGHT: Final = 4  # enough to keep the shards busy, too few to keep each other waiting
@@ -68,14 +68,14 @@ def evaluate(
     asked = {query_id: text for query_id, text in texts.items() if query_id in judged}
     if not asked:
         raise BadRequestError("qrels", f"{qrels} judges no query of {queries}")
-    body = options.given(
-        k=k,
-        deadline_ms=options.parse_duration_ms(deadline),
-        rank_profile=profile,
-        fields=False,
-    )
+    search: SearchOptions = {
+        "k": k,
+        "deadline_ms": options.parse_duration_ms(deadline),
+        "rank_profile": profile,
+        "fields": False,
+    }
     with options.connect(url, token) as client:
-        rankings = list(_with_progress(ask_all(client, collection, asked, body), len(asked)))
+        rankings = list(_with_progress(ask_all(client, collection, asked, search), len(asked)))
     figures = {
         "collection": collection,
         "queries": len(asked),
@@ -93,7 +93,7 @@ def evaluate(
 
 
 def ask_all(
-    client: GatewayClient, collection: str, queries: Mapping[str, str], body: Mapping[str, Any]
+    client: Client, collection: str, queries: Mapping[str, str], options: SearchOptions
 ) -> Iterator[Ranking]:
     """Ask every query, a few at a time.
 
@@ -101,18 +101,26 @@ def ask_all(
         client: of the gateway.
         collection: which is asked.
         queries: query id → text.
-        body: the members that all searches share.
+        options: that all searches share.
     """
 
     def ask(query: tuple[str, str]) -> Ranking:
-        answer: Answer = client.search(
-            collection, {**body, "query": query[1]}, body["deadline_ms"] / 1000
-        )
-        ids = [hit.id for hit in answer.result.hits]
-        return Ranking(query[0], ids, answer.result.coverage.is_full)
+        answer = _whatever_there_is(client, collection, query[1], options)
+        ids = [hit.id for hit in answer.hits]
+        return Ranking(query[0], ids, answer.coverage.is_full)
 
     with ThreadPoolExecutor(IN_FLIGHT) as threads:
         yield from threads.map(ask, queries.items())
+
+
+def _whatever_there_is(
+    client: Client, collection: str, query: str, options: SearchOptions
+) -> SearchAnswer:
+    try:
+        return client.search(collection, query, **options)
+    except InsufficientCoverageError as error:  # nobody answered: it counts as a partial answer
+        found: SearchAnswer = error.result
+        return found
 
 
 def measure(

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from importlib import import_module
@@ -17,7 +17,7 @@ from common.errors import HedgerowError, NotFoundError
 from gateway.cli import options
 from gateway.cli.options import DEFAULT_URL, Token, Url
 from gateway.cli.render import plain
-from gateway.client import GatewayClient
+from gateway.client import Client, CollectionAnswer, Definition
 from gateway.loader import Loader, Progressed, Rejected
 from gateway.sources import Line, Source, document_source, open_source
 
@@ -86,7 +86,7 @@ def index(
     """Load documents into a collection."""
     if (source is None) is not python_docs:
         raise typer.BadParameter("give either SOURCE or --python-docs")
-    definition = options.given(
+    definition: Definition = options.given(  # type: ignore[assignment] # a subset of its members
         fields=None if fields is None else parse_types(fields),
         rank_profile=rank_profile,
         language=language,
@@ -94,14 +94,14 @@ def index(
     with ExitStack() as opened:
         client = opened.enter_context(options.connect(url, token))
         found = _describe(client, collection)
-        known = (found or definition).get("fields") or {}
-        documents = opened.enter_context(_open(source, id_field, known))
+        known = definition.get("fields") if found is None else found.fields
+        documents = opened.enter_context(_open(source, id_field, known or {}))
         if found is not None and definition:  # the gateway says how it differs
-            client.put_collection(collection, definition)
+            client.put_collection(collection, **definition)
         lines = documents.lines
         if found is None:
             inherent = _inherent_fields() if python_docs else {}
-            make = partial(client.put_collection, collection, {**inherent, **definition})
+            make = partial(client.put_collection, collection, **{**inherent, **definition})
             lines = _once_there_is_one(lines, make)
         rejected = _Rejects(opened.enter_context(rejects.open("w")) if rejects else None)
         console = Console(stderr=True)
@@ -127,9 +127,9 @@ def parse_types(text: str) -> dict[str, str]:
     return types
 
 
-def _describe(client: GatewayClient, name: str) -> dict[str, Any] | None:
+def _describe(client: Client, name: str) -> CollectionAnswer | None:
     try:
-        return client.collection(name)
+        return client.get_collection(name)
     except NotFoundError:
         return None
 
@@ -156,7 +156,7 @@ def _inherent_fields() -> dict[str, Any]:
 
 
 @contextmanager
-def _open(source: str | None, id_field: str, fields: dict[str, str]) -> Iterator[Source]:
+def _open(source: str | None, id_field: str, fields: Mapping[str, str]) -> Iterator[Source]:
     if source is None:
         corpus = import_module("gateway.python_docs").Corpus()
         # By files, since nobody knows how many documents are in them.

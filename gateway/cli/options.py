@@ -6,9 +6,9 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from gateway.client import GatewayClient
+from gateway.client import Client, link
 
-DEFAULT_URL: Final = "http://127.0.0.1:8080"
+DEFAULT_URL: Final = link.DEFAULT_URL
 
 _DURATION: Final = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(ms|s)")
 
@@ -41,7 +41,7 @@ def parse_fields(text: str) -> bool | list[str]:
 
 
 # Commands take how to connect as a module's name, so that tests put a fake network in its place.
-connect: Callable[..., GatewayClient] = GatewayClient
+connect: Callable[..., Client] = Client
 
 
 def given(**members: Any) -> dict[str, Any]:

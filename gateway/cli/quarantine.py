@@ -13,6 +13,7 @@ from rich.table import Table
 from gateway.cli import options
 from gateway.cli.options import DEFAULT_URL, Token, Url
 from gateway.cli.render import folded, plain
+from gateway.client import calls
 
 
 def list_(
@@ -22,7 +23,7 @@ def list_(
 ) -> None:
     """List the queries that have killed scorers, in any worker."""
     with options.connect(url, token) as client:
-        entries = client.quarantine()
+        entries = client.exchange(calls.list_quarantine()).json()["quarantine"]
     if as_json:
         sys.stdout.write(to_json(entries, indent=2).decode() + "\n")
     elif entries:

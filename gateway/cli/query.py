@@ -11,9 +11,7 @@ from gateway.cli import options
 from gateway.cli.options import DEFAULT_URL, Token, Url
 from gateway.cli.render import coverage_line, degraded, hits_table, percent
 from gateway.cli.timeline import Timeline
-from gateway.client import Answer
-
-LONGEST_DEADLINE_S = 60.0  # how long an answer is waited for when the gateway chooses the deadline
+from gateway.client import SearchAnswer, SearchOptions, calls
 
 
 def query(
@@ -80,58 +78,60 @@ def query(
 ) -> None:
     """Ask a collection, and show the hits and the coverage."""
     deadline_ms = None if deadline is None else options.parse_duration_ms(deadline)
-    body = options.given(
-        query=text,
-        k=k,
-        deadline_ms=deadline_ms,
-        rank_profile=profile,
-        filter=filter_ or None,
-        fields=options.parse_fields(fields),
-        syntax=syntax,
-        minimum_coverage=minimum_coverage,
-        wait_for=wait_for,
-        priority=priority,
-        explain=explain,
-    )
-    deadline_s = LONGEST_DEADLINE_S if deadline_ms is None else deadline_ms / 1000
+    search: SearchOptions = {
+        "k": k,
+        "deadline_ms": deadline_ms,
+        "rank_profile": profile,
+        "filter": filter_ or None,
+        "fields": options.parse_fields(fields),
+        "syntax": syntax,
+        "minimum_coverage": minimum_coverage,
+        "wait_for": wait_for,
+        "priority": priority,
+        "explain": explain,
+    }
+    call = calls.search(collection, text, search)
     with options.connect(url, token) as client:
-        answer = client.search(collection, body, deadline_s)
+        reply = client.exchange(call)
+    failure: InsufficientCoverageError | None = None
+    try:
+        answer = call.read(reply)
+    except InsufficientCoverageError as error:
+        answer, failure = error.result, error
     if as_json:
-        sys.stdout.write(answer.text + "\n")
+        sys.stdout.write(reply.body.decode() + "\n")
     else:
         show(answer, Console(), explain=explain)
-    warn(answer)
+    warn(answer, failure)
 
 
-def show(answer: Answer, console: Console, *, explain: bool) -> None:
+def show(answer: SearchAnswer, console: Console, *, explain: bool) -> None:
     """Print the hits, the coverage, and with `explain` the timeline."""
-    result = answer.result
-    console.print(hits_table(result))
-    console.print(coverage_line(result), soft_wrap=True)
+    console.print(hits_table(answer))
+    console.print(coverage_line(answer), soft_wrap=True)
     if explain:
         console.print()
-        console.print(Timeline(result))
+        console.print(Timeline(answer))
 
 
-def warn(answer: Answer) -> None:
+def warn(answer: SearchAnswer, failure: InsufficientCoverageError | None) -> None:
     """Say on standard error what keeps the answer from being whole.
 
     Raises:
         InsufficientCoverageError: it is below the minimum coverage.
         UnavailableError: nobody could answer.
     """
-    result = answer.result
-    for warning in result.warnings:
+    for warning in answer.warnings:
         sys.stderr.write(f"gateway: the query was repaired: {warning}\n")
-    if result.fetch is not None:
-        for shard, reason in result.fetch.problems:
-            sys.stderr.write(f"gateway: fields of shard {shard}: {reason}\n")
-    if answer.status == 503:
-        raise UnavailableError(answer.detail)
-    if answer.status != 200:
-        raise InsufficientCoverageError(f"below the minimum coverage: {answer.detail}", result)
-    if not result.coverage.is_full:
+    if answer.fetch is not None:
+        for problem in answer.fetch.problems:
+            sys.stderr.write(f"gateway: fields of shard {problem.shard}: {problem.reason}\n")
+    if failure is not None:
+        if failure.retry_after_s is not None:  # nobody could even be asked
+            raise UnavailableError(str(failure), failure.retry_after_s)
+        raise InsufficientCoverageError(f"below the minimum coverage: {failure}", answer)
+    if not answer.coverage.is_full:
         sys.stderr.write(
-            f"gateway: a partial answer: {percent(result.coverage.fraction)} of the documents "
-            f"were searched ({degraded(result)})\n"
+            f"gateway: a partial answer: {percent(answer.coverage.fraction)} of the documents "
+            f"were searched ({degraded(answer)})\n"
         )

@@ -8,8 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from common.outcome import Outcome
-from gateway.result import Hit, SearchResult
+from gateway.client import Hit, SearchAnswer
 
 _TITLE_FIELDS: Final = ("title", "name", "headline", "subject", "label", "path", "url")
 _TEXT_FIELDS: Final = ("text", "abstract", "summary", "description", "body", "content", "doc")
@@ -47,7 +46,7 @@ def styled(word: str) -> Text:
     return text
 
 
-def hits_table(result: SearchResult) -> RenderableType:
+def hits_table(result: SearchAnswer) -> RenderableType:
     """Lay out the hits: rank, score, id, and what the document says of itself."""
     if not result.hits:
         return Text("no hits", style="dim")
@@ -87,13 +86,12 @@ def _first(words: Mapping[str, str], preferred: tuple[str, ...]) -> str | None:
     return next((name for name in words if name != "id"), None)
 
 
-def coverage_line(result: SearchResult) -> Text:
+def coverage_line(result: SearchAnswer) -> Text:
     """Say in one line how much was searched, by how many shards, and how fast."""
     coverage, total = result.coverage, result.total_hits
-    num_ok = result.outcomes.get(Outcome.OK, 0)
     line = Text("coverage ")
     line.append(percent(coverage.fraction), style="green" if coverage.is_full else "yellow")
-    line.append(f" of {coverage.documents_total:,} documents (shards: {num_ok} ok")
+    line.append(f" of {coverage.documents_total:,} documents (shards: {result.shards.ok} ok")
     if coverage.degraded:
         line.append(", ").append(degraded(result), style="yellow")
     line.append(f"); {total.value:,}{'' if total.relation == 'eq' else '+'} found; ")
@@ -107,7 +105,7 @@ def percent(fraction: float) -> str:
     return f"{shown:.1f} %"
 
 
-def degraded(result: SearchResult) -> str:
+def degraded(result: SearchAnswer) -> str:
     """Count the shards that are not ok, by outcome."""
     return ", ".join(
         f"{count} {outcome}" for outcome, count in sorted(result.coverage.degraded.items())

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
+from msgspec import structs
 from pydantic_core import to_json
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
@@ -62,24 +63,24 @@ def create(
     give_up_at = time.monotonic() + options.parse_duration_ms(timeout) / 1000
     with options.connect(url, token) as client, _progress() as progress:
         asked = client.create_snapshots()
-        task = progress.add_task("snapshots", total=asked["shards"])
+        task = progress.add_task("snapshots", total=asked.shards)
         while True:
-            found: list[dict[str, Any]] = client.status()["snapshots"]
-            made = [one for one in found if (one["made_at_ms"] or 0) >= asked["wanted_at_ms"]]
+            found = client.status().snapshots
+            made = [one for one in found if (one.made_at_ms or 0) >= asked.wanted_at_ms]
             progress.update(task, completed=len(made))
-            if len(made) == asked["shards"]:
+            if len(made) == asked.shards:
                 break
             for one in found:
-                if one not in made and (one["failed_at_ms"] or 0) >= asked["wanted_at_ms"]:
-                    raise HedgerowError(f"shard {one['shard']}: no snapshot: {one['error']}")
+                if one not in made and (one.failed_at_ms or 0) >= asked.wanted_at_ms:
+                    raise HedgerowError(f"shard {one.shard}: no snapshot: {one.error}")
             if time.monotonic() >= give_up_at:
-                missing = sorted({*range(asked["shards"])} - {one["shard"] for one in made})
+                missing = sorted({*range(asked.shards)} - {one.shard for one in made})
                 raise UnavailableError(
                     f"after {timeout} there is no snapshot of shards "
                     f"{', '.join(map(str, missing))}; they are still wanted"
                 )
             time.sleep(POLL_S)
-    _print_table((one["shard"], one) for one in made)
+    _print_table((one.shard, structs.asdict(one)) for one in made)
 
 
 def list_(

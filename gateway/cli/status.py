@@ -17,6 +17,7 @@ from gateway.cli.effort import admission_line, hedges_table, work_table
 from gateway.cli.options import DEFAULT_URL, Token, Url
 from gateway.cli.quarantine import quarantine_table
 from gateway.cli.render import folded, percent, plain, styled
+from gateway.client import calls
 
 
 def status(
@@ -35,7 +36,8 @@ def status(
 ) -> None:
     """Show shards, workers, documents, breakers, admission, hedges and work done in vain."""
     with options.connect(url, token) as client:
-        found = client.status() if curve is None else client.coverage_curve(curve)
+        call = calls.status() if curve is None else calls.coverage_curve(curve)
+        found = client.exchange(call).json()
     if as_json:
         sys.stdout.write(to_json(found, indent=2).decode() + "\n")
     else:

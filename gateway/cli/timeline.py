@@ -13,7 +13,7 @@ from rich.text import Text
 
 from common.outcome import Outcome
 from gateway.cli.render import plain, styled
-from gateway.result import SearchResult, ShardDetail
+from gateway.client import SearchAnswer, ShardDetail
 
 
 class Kind(NamedTuple):
@@ -91,9 +91,9 @@ def cells(parts: Sequence[tuple[Kind, int]], scale: float, width: int) -> list[t
 class Timeline:
     """The shards that a result details, a line each, and a second one for what went wrong."""
 
-    def __init__(self, result: SearchResult) -> None:
+    def __init__(self, result: SearchAnswer) -> None:
         """Draw `result`, which `explain` made detail every shard."""
-        self._details = sorted(result.detail, key=lambda detail: detail.shard)
+        self._details = sorted(result.shards.detail, key=lambda detail: detail.shard)
         self._deadline_us = result.deadline_ms * 1000
         self._scale = scale_us(self._details, self._deadline_us)
 

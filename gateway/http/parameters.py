@@ -5,8 +5,7 @@ from urllib.parse import unquote_to_bytes
 from fastapi import Request
 from fastapi.routing import APIRoute
 
-from common.errors import BadRequestError
-from gateway.http.problems import BadBodyError
+from common.errors import BadBodyError, BadRequestError
 
 
 async def check_address(request: Request) -> None:

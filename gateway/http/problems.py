@@ -14,6 +14,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from common.errors import (
+    BadBodyError,
     BadRequestError,
     ConflictError,
     HedgerowError,
@@ -54,18 +55,6 @@ _SLUG_OF_STATUS: Final = {
     413: "too-large",
     503: "unavailable",
 }
-
-
-class BadBodyError(BadRequestError):
-    """Several things in a request's body or parameters are at fault.
-
-    Attributes:
-        errors: (field, reason) of each; the first one is the error's own.
-    """
-
-    def __init__(self, errors: list[tuple[str, str]]) -> None:
-        super().__init__(*errors[0])
-        self.errors = errors
 
 
 def encode(body: Any) -> bytes:

@@ -7,13 +7,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.routing import Route
 
 from common.config import GatewaySettings
-from common.errors import InsufficientCoverageError
+from common.errors import BadBodyError, InsufficientCoverageError
 from gateway.http.hang_up import ClientLeftError, unless_client_leaves
 from gateway.http.limits import read_body
 from gateway.http.parameters import check_address
 from gateway.http.ports import GatewayPort
 from gateway.http.problems import (
-    BadBodyError,
     coverage_status,
     insufficient_coverage,
     json_response,

@@ -4,10 +4,10 @@ from fastapi import APIRouter, Request, Response
 from pydantic import ValidationError
 
 from common.config import GatewaySettings
-from common.errors import UnavailableError
+from common.errors import BadBodyError, UnavailableError
 from gateway.http.limits import read_body
 from gateway.http.ports import GatewayPort
-from gateway.http.problems import BadBodyError, json_response, reasons
+from gateway.http.problems import json_response, reasons
 from gateway.http.schema import BreakerBody, answers, json_body
 from gateway.http.status_schema import StatusAnswer
 

@@ -11,7 +11,7 @@ import pytest
 
 from common.config import GatewaySettings
 from gateway.cli import main, options
-from gateway.client import GatewayClient
+from gateway.client import Client
 from gateway.http.app import create_app
 from tests.unit.fake_gateway import FakeGateway
 
@@ -56,8 +56,8 @@ class CommandLine:
         monkeypatch.setenv("COLUMNS", "80")
         monkeypatch.setattr(options, "connect", self._connect)
 
-    def _connect(self, url: str, token: str | None) -> GatewayClient:
-        return GatewayClient(url, token, httpx.MockTransport(self._handle))
+    def _connect(self, url: str, token: str | None) -> Client:
+        return Client(url, token, transport=httpx.MockTransport(self._handle))
 
     def _handle(self, request: httpx.Request) -> httpx.Response:
         self.requests.append(request)

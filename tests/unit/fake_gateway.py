@@ -3,8 +3,11 @@
 from collections.abc import AsyncIterator
 from typing import Any
 
+import msgspec
+
 from common.errors import NotFoundError
 from common.outcome import Outcome
+from gateway.client import SearchAnswer
 from gateway.coverage_curve import CoverageCurve
 from gateway.coverage_report import coverage_report
 from gateway.load import LoadReport
@@ -45,6 +48,39 @@ def make_curve() -> CoverageCurve:
     for needed_ms in (10, 20, 30, 40, 50, 60, 70, 310):
         curve.add(needed_ms / 1000, 1 / 8, 0.0)
     return curve
+
+
+def as_answer(result: SearchResult) -> SearchAnswer:
+    """A result as a client has it."""
+    return msgspec.json.decode(msgspec.json.encode(result.to_json()), type=SearchAnswer)
+
+
+_NO_HEDGES = dict.fromkeys(("sent", "won", "lost_before_start", "lost_while_running", "refused"), 0)
+# A cluster that has nothing yet.
+EMPTY_STATUS: dict[str, Any] = {
+    "shards": [],
+    "workers": [],
+    "collections": [],
+    "quarantine": [],
+    "snapshots": [],
+    "redis": {"connected": True, "name": "valkey", "version": "9.1.0", "pid": 1},
+    "gateway": {
+        "id": "g",
+        "version": "0.1.0",
+        "in_flight": 0,
+        "counters": {},
+        "loop": {"lags": 0, "max_lag_ms": 0.0},
+        "hedges": {"search": _NO_HEDGES, "fetch": _NO_HEDGES},
+        "admission": {
+            "enabled": True,
+            "limit": 8,
+            "in_flight": {},
+            "refused": {},
+            "forecast_ms": [],
+        },
+        "clock_error_us": 12.5,
+    },
+}
 
 
 class FakeCollections:
@@ -172,8 +208,7 @@ class FakeGateway:
         """Say what little there is; of the snapshots what comes next in the script."""
         statuses = self.snapshots.statuses
         snapshots = statuses.pop(0) if len(statuses) > 1 else next(iter(statuses), [])
-        redis = {"connected": True}
-        return {"shards": [], "workers": [], "snapshots": snapshots, "redis": redis}
+        return {**EMPTY_STATUS, "snapshots": snapshots}
 
     async def get_document(
         self, collection: str, document_id: str, deadline_ms: float

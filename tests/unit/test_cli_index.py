@@ -12,7 +12,7 @@ import pytest
 
 from common.errors import ConflictError, HedgerowError, NotFoundError, UnavailableError
 from gateway import loader
-from gateway.client import GatewayClient
+from gateway.client import Client
 from gateway.loader import Loader, Rejected, pieces
 from gateway.sources import Line
 from tests.unit.command_line import CommandLine
@@ -43,13 +43,14 @@ class Films:
                 self.definition = json.loads(request.content)
             if self.definition is None:
                 return httpx.Response(404, json={"detail": "there is no collection 'films'"})
-            return httpx.Response(200, json={"fields": self.definition.get("fields")})
+            return httpx.Response(200, json=self._description(self.definition.get("fields")))
         assert request.url.path == "/v1/collections/films/documents"
+        body = request.read()
         if self.failures:
             return self.failures.pop(0)
         self.waits.append(request.url.params["wait"])
         accepted, rejected = 0, []
-        for number, line in enumerate(request.content.splitlines(), 1):
+        for number, line in enumerate(body.splitlines(), 1):
             document = json.loads(line) if line.endswith(b"}") else {}
             if "id" in document and "bad" not in document:
                 self.documents.append(document)
@@ -65,6 +66,17 @@ class Films:
                 "applied": True,
             },
         )
+
+    def _description(self, fields: Any) -> dict[str, Any]:
+        return {
+            "name": "films",
+            "fields": fields,
+            "rank_profile": "bm25",
+            "rank_profiles": ["bm25"],
+            "language": "english",
+            "documents": len(self.documents),
+            "shards": [],
+        }
 
 
 def write(path: Path, *documents: Any) -> str:
@@ -264,7 +276,7 @@ def test_the_bar_tells_documents_and_their_rate(
 
 def make_loader(answer: Any, **told: Any) -> Loader:
     """Load into films, through `answer`."""
-    client = GatewayClient("http://gateway", None, httpx.MockTransport(answer))
+    client = Client("http://gateway", transport=httpx.MockTransport(answer))
     values: dict[str, Any] = {
         "wait": "applied",
         "on_rejected": lambda _: None,
@@ -302,7 +314,7 @@ def test_a_load_that_cannot_go_on_says_where_it_stands(monkeypatch: pytest.Monke
     lines = [Line(number, b'{"id": "%d"}' % number) for number in range(1, 6)]
 
     def answer(request: httpx.Request) -> httpx.Response:
-        return unavailable() if b'"3"' in request.content else films(request)
+        return unavailable() if b'"3"' in request.read() else films(request)
 
     with pytest.raises(HedgerowError, match=r"line 3 and line 4, 2 documents .* Redis does") as one:
         make_loader(answer).load(lines)

@@ -9,8 +9,8 @@ from rich.console import Console
 
 from common.outcome import Outcome
 from gateway.cli.timeline import KINDS, QUEUE, Timeline, cells, scale_us, segments
-from gateway.result import ShardDetail
-from tests.unit.fake_gateway import make_result
+from gateway.client import ShardDetail
+from tests.unit.fake_gateway import as_answer, make_result
 
 _time_us = st.integers(0, 10_000_000)
 _words = st.text(st.characters(codec="ascii"), max_size=200)
@@ -38,7 +38,7 @@ def draw(
     """Draw on a terminal of `width` columns that knows no colour."""
     file = io.TextIOWrapper(io.BytesIO(), encoding, newline="")
     console = Console(file=file, width=width, no_color=True, force_terminal=False)
-    console.print(Timeline(make_result(detail=details, deadline_ms=deadline_ms)))
+    console.print(Timeline(as_answer(make_result(detail=details, deadline_ms=deadline_ms))))
     file.flush()
     return file.buffer.getvalue().decode(encoding)
 

@@ -4,6 +4,7 @@ import io
 import itertools
 import threading
 from collections.abc import Callable, Iterable
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -13,20 +14,21 @@ from common.errors import HedgerowError
 from common.outcome import Outcome
 from gateway.cli import demo_story
 from gateway.cli.demo_story import DEADLINE_MS, DemoStory, Interrupted, Victim
-from gateway.client import Answer, GatewayClient, Load
+from gateway.client import Client, LoadAnswer, SearchAnswer
 from gateway.result import Coverage, Hit, SearchResult, ShardDetail, TotalHits
+from tests.unit.fake_gateway import as_answer
 
 SHARDS = range(8)
 VICTIM_SHARDS = [4, 5]
 
 
-def _result(outcome: Outcome, took_ms: float = 20.0) -> SearchResult:
+def _result(outcome: Outcome, took_ms: float = 20.0) -> SearchAnswer:
     """An answer in which the victim's shards ended with `outcome`, and the others well."""
     outcomes = dict.fromkeys(Outcome, 0)
     outcomes[Outcome.OK] = 6
     outcomes[outcome] += 2
     is_ok = outcome is Outcome.OK
-    return SearchResult(
+    result = SearchResult(
         hits=[Hit("json.loads", 1.0, 0, {"name": "loads", "doc": "Deserialise."})],
         total_hits=TotalHits(1, "eq"),
         coverage=Coverage(800 if is_ok else 600, 800, {} if is_ok else {outcome.value: 2}),
@@ -38,6 +40,7 @@ def _result(outcome: Outcome, took_ms: float = 20.0) -> SearchResult:
         took_ms=took_ms,
         deadline_ms=DEADLINE_MS,
     )
+    return as_answer(result)
 
 
 class ScriptedGateway:
@@ -46,7 +49,7 @@ class ScriptedGateway:
     def __init__(self) -> None:
         """Nothing is killed yet."""
         self.num_asked_since_kill = -1
-        self.after_kill: list[SearchResult] = [
+        self.after_kill: list[SearchAnswer] = [
             *[_result(Outcome.TIMED_OUT, DEADLINE_MS)] * 5,
             _result(Outcome.BREAKER_OPEN),
             _result(Outcome.BREAKER_OPEN),
@@ -59,24 +62,26 @@ class ScriptedGateway:
         self.num_asked_since_kill = 0
         return 4711
 
-    def put_collection(self, _name: str, _body: object) -> None:
+    def put_collection(self, _name: str, **_: object) -> None:
         """Take a collection."""
 
-    def load(self, _name: str, lines: Iterable[bytes], *_: object, **__: object) -> Load:
+    def index(self, _name: str, lines: Iterable[bytes], **_: object) -> LoadAnswer:
         """Take documents."""
-        return Load(sum(1 for _ in lines), [], 0)
+        return LoadAnswer(sum(1 for _ in lines), [], 0, applied=True)
 
-    def search(self, *_: object) -> Answer:
+    def search(self, *_: object, **__: object) -> SearchAnswer:
         """Answer as the script says; its last answer again and again."""
         if self.num_asked_since_kill < 0:
-            return Answer(200, "", self.before_kill)
+            return self.before_kill
         number = min(self.num_asked_since_kill, len(self.after_kill) - 1)
         self.num_asked_since_kill += 1
-        return Answer(200, "", self.after_kill[number])
+        return self.after_kill[number]
 
-    def status(self) -> dict[str, Any]:
+    def status(self) -> Any:
         """Show breakers that are closed."""
-        return {"shards": [{"shard": shard, "breaker": "closed"} for shard in SHARDS]}
+        return SimpleNamespace(
+            shards=[SimpleNamespace(shard=shard, breaker="closed") for shard in SHARDS]
+        )
 
 
 @pytest.fixture(autouse=True)
@@ -99,7 +104,7 @@ def _tell(gateway: ScriptedGateway, stopped: threading.Event | None = None) -> s
     shown = io.StringIO()
     story = DemoStory(
         Console(file=shown, width=100),
-        cast("GatewayClient", gateway),
+        cast("Client", gateway),
         stopped or threading.Event(),
         itertools.count().__next__,  # each look at the clock takes a second
     )

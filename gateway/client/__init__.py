@@ -1,0 +1,51 @@
+"""The Python client of a gateway: `Client` for code that blocks, `AsyncClient` on an event loop.
+
+    with Client("http://127.0.0.1:8080") as client:
+        answer = client.search("shop", "desk lamp", deadline_ms=300)
+        print(answer.coverage.fraction, [hit.id for hit in answer.hits])
+
+Answers are typed and frozen, by the names of the JSON (docs/http.md); errors are those of
+common.errors. docs/client.md has more. It imports no server: httpx and msgspec, and nothing else.
+"""
+
+from gateway.client.answers import (
+    CollectionAnswer,
+    Coverage,
+    CurveAnswer,
+    Hit,
+    LoadAnswer,
+    QuarantinedQuery,
+    RejectedLine,
+    SearchAnswer,
+    ShardDetail,
+    Shards,
+    SnapshotAnswer,
+)
+from gateway.client.asynchronous import AsyncClient
+from gateway.client.blocking import Client
+from gateway.client.calls import Call, Definition, SearchOptions
+from gateway.client.ndjson import Document
+from gateway.client.reply import Reply
+from gateway.client.status import StatusAnswer
+
+__all__ = [
+    "AsyncClient",
+    "Call",
+    "Client",
+    "CollectionAnswer",
+    "Coverage",
+    "CurveAnswer",
+    "Definition",
+    "Document",
+    "Hit",
+    "LoadAnswer",
+    "QuarantinedQuery",
+    "RejectedLine",
+    "Reply",
+    "SearchAnswer",
+    "SearchOptions",
+    "ShardDetail",
+    "Shards",
+    "SnapshotAnswer",
+    "StatusAnswer",
+]

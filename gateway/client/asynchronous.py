@@ -1,0 +1,153 @@
+"""The client for code on an event loop: each method as that of `Client`, which describes it."""
+
+import ssl
+from collections.abc import AsyncIterable, AsyncIterator, Iterable
+from contextlib import aclosing, suppress
+from typing import Any, Self, TypeVar, Unpack
+
+import httpx
+
+from common.errors import UnavailableError
+from gateway.client import calls
+from gateway.client.answers import (
+    CollectionAnswer,
+    CurveAnswer,
+    LoadAnswer,
+    QuarantinedQuery,
+    SearchAnswer,
+    SnapshotAnswer,
+)
+from gateway.client.calls import ByHand, Call, Definition, SearchOptions, Wait
+from gateway.client.link import CONNECT_TIMEOUT_S, DEFAULT_URL, MARGIN_S, Link
+from gateway.client.ndjson import Document, chunks_of
+from gateway.client.reply import Reply
+from gateway.client.status import StatusAnswer
+
+T = TypeVar("T")
+
+
+class AsyncClient:
+    """Talks to one gateway over connections that it keeps; belongs to one event loop.
+
+    A query whose task is cancelled ends in every shard too. Errors are those of `Client`.
+    """
+
+    def __init__(
+        self,
+        url: str = DEFAULT_URL,
+        token: str | None = None,
+        *,
+        margin_s: float = MARGIN_S,
+        connect_timeout_s: float = CONNECT_TIMEOUT_S,
+        verify: ssl.SSLContext | bool = True,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        """Prepare to talk to a gateway, as `Client` does."""
+        self._link = Link(url.rstrip("/"), token, margin_s, connect_timeout_s, verify)
+        self._http = httpx.AsyncClient(transport=transport, **self._link.settings())
+
+    async def __aenter__(self) -> Self:
+        """Return the client, which the end of the block closes."""
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Close the connections."""
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    async def search(
+        self, collection: str, query: str, **options: Unpack[SearchOptions]
+    ) -> SearchAnswer:
+        """As `Client.search`."""
+        return await self._ask(calls.search(collection, query, options))
+
+    async def index(
+        self,
+        collection: str,
+        documents: Iterable[Document] | AsyncIterable[Document],
+        *,
+        wait: Wait = "applied",
+        timeout_s: float = calls.WRITE_TIMEOUT_S,
+    ) -> LoadAnswer:
+        """As `Client.index`; drawing from an iterable that blocks would block the loop."""
+        call = calls.index(collection, wait, timeout_s)
+        async with aclosing(chunks_of(documents)) as content:
+            return call.read(await self.exchange(call, content))
+
+    async def get_document(
+        self, collection: str, document_id: str, *, deadline_ms: float | None = None
+    ) -> dict[str, Any]:
+        """As `Client.get_document`."""
+        return await self._ask(calls.get_document(collection, document_id, deadline_ms))
+
+    async def delete_document(
+        self, collection: str, document_id: str, *, wait: Wait = "applied"
+    ) -> None:
+        """As `Client.delete_document`."""
+        await self._ask(calls.delete_document(collection, document_id, wait))
+
+    async def put_collection(self, name: str, **definition: Unpack[Definition]) -> CollectionAnswer:
+        """As `Client.put_collection`."""
+        return await self._ask(calls.put_collection(name, definition))
+
+    async def get_collection(self, name: str) -> CollectionAnswer:
+        """As `Client.get_collection`."""
+        return await self._ask(calls.get_collection(name))
+
+    async def list_collections(self) -> list[CollectionAnswer]:
+        """As `Client.list_collections`."""
+        return await self._ask(calls.list_collections())
+
+    async def delete_collection(self, name: str) -> None:
+        """As `Client.delete_collection`."""
+        await self._ask(calls.delete_collection(name))
+
+    async def coverage_curve(
+        self, collection: str, *, deadline_ms: float | None = None
+    ) -> CurveAnswer:
+        """As `Client.coverage_curve`."""
+        return await self._ask(calls.coverage_curve(collection, deadline_ms))
+
+    async def status(self) -> StatusAnswer:
+        """As `Client.status`."""
+        return await self._ask(calls.status())
+
+    async def is_alive(self) -> bool:
+        """As `Client.is_alive`."""
+        with suppress(UnavailableError):
+            return await self._ask(calls.is_alive())
+        return False
+
+    async def is_ready(self) -> bool:
+        """As `Client.is_ready`."""
+        with suppress(UnavailableError):
+            return await self._ask(calls.is_ready())
+        return False
+
+    async def set_breaker(self, shard: int, state: ByHand) -> None:
+        """As `Client.set_breaker`."""
+        await self._ask(calls.set_breaker(shard, state))
+
+    async def create_snapshots(self) -> SnapshotAnswer:
+        """As `Client.create_snapshots`."""
+        return await self._ask(calls.create_snapshots())
+
+    async def list_quarantine(self) -> list[QuarantinedQuery]:
+        """As `Client.list_quarantine`."""
+        return await self._ask(calls.list_quarantine())
+
+    async def lift_quarantine(self, fingerprint: str) -> None:
+        """As `Client.lift_quarantine`."""
+        await self._ask(calls.lift_quarantine(fingerprint))
+
+    async def exchange(self, call: Call[Any], content: AsyncIterator[bytes] | None = None) -> Reply:
+        """As `Client.exchange`."""
+        with self._link.failures():
+            response = await self._http.request(**self._link.request(call, content))
+            return self._link.reply(response)
+
+    async def _ask(self, call: Call[T]) -> T:
+        return call.read(await self.exchange(call))

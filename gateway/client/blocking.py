@@ -1,0 +1,215 @@
+"""The client for code that blocks."""
+
+import ssl
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import Any, Self, TypeVar, Unpack
+
+import httpx
+
+from common.errors import UnavailableError
+from gateway.client import calls
+from gateway.client.answers import (
+    CollectionAnswer,
+    CurveAnswer,
+    LoadAnswer,
+    QuarantinedQuery,
+    SearchAnswer,
+    SnapshotAnswer,
+)
+from gateway.client.calls import ByHand, Call, Definition, SearchOptions, Wait
+from gateway.client.link import CONNECT_TIMEOUT_S, DEFAULT_URL, MARGIN_S, Link
+from gateway.client.ndjson import Document, chunks
+from gateway.client.reply import Reply
+from gateway.client.status import StatusAnswer
+
+T = TypeVar("T")
+
+
+class Client:
+    """Talks to one gateway over connections that it keeps; usable from several threads.
+
+    Every method raises an error of common.errors that says what the gateway's problem said:
+
+        BadRequestError: the request cannot be used; names the field and the reason.
+        UnauthorizedError: the token is missing or wrong.
+        NotFoundError: there is no such collection or document.
+        OverloadedError: more is asked than can be answered in time; says when to try again.
+        UnavailableError: nobody can answer now, or no gateway is at the URL.
+    """
+
+    def __init__(
+        self,
+        url: str = DEFAULT_URL,
+        token: str | None = None,
+        *,
+        margin_s: float = MARGIN_S,
+        connect_timeout_s: float = CONNECT_TIMEOUT_S,
+        verify: ssl.SSLContext | bool = True,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        """Prepare to talk to a gateway; nothing is sent yet.
+
+        Args:
+            url: where the gateway answers.
+            token: bearer token, when the gateway wants one.
+            margin_s: how much longer than a query's deadline its answer is waited for, in s.
+            connect_timeout_s: longest wait for a connection, in s.
+            verify: how the certificate of an https URL is checked, as httpx has it.
+            transport: another way than the network, for tests.
+        """
+        self._link = Link(url.rstrip("/"), token, margin_s, connect_timeout_s, verify)
+        self._http = httpx.Client(transport=transport, **self._link.settings())
+
+    def __enter__(self) -> Self:
+        """Return the client, which the end of the block closes."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the connections."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def search(self, collection: str, query: str, **options: Unpack[SearchOptions]) -> SearchAnswer:
+        """Search a collection; a partial answer is an answer, and its `coverage` says so.
+
+        Args:
+            collection: its name.
+            query: the query, in tantivy's query language.
+            options: `k`, `deadline_ms`, `filter` and the others of `SearchOptions`.
+
+        Raises:
+            InsufficientCoverageError: fewer documents were searched than `minimum_coverage`
+                demands, or nobody answered; its `result` is the SearchAnswer that there is.
+            OverloadedError: no shard was asked; `retry_after_s` says when to try again.
+        """
+        return self._ask(calls.search(collection, query, options))
+
+    def index(
+        self,
+        collection: str,
+        documents: Iterable[Document],
+        *,
+        wait: Wait = "applied",
+        timeout_s: float = calls.WRITE_TIMEOUT_S,
+    ) -> LoadAnswer:
+        """Load documents, as many as there are: they are sent as they are drawn.
+
+        Args:
+            collection: its name; there must be one.
+            documents: mappings with an `id`, or lines of JSON as text or bytes. The gateway slows
+                the drawing down when the shards fall behind.
+            wait: "applied" returns when the documents can be found, "logged" when they are safe.
+            timeout_s: longest wait at one go, in s; the gateway's `write_timeout_s` at least.
+
+        Raises:
+            LoadInterruptedError: it could not go on; its `report` says what is safe.
+            BadRequestError: a document cannot be written as JSON. What was sent before it is in.
+        """
+        call = calls.index(collection, wait, timeout_s)
+        return call.read(self.exchange(call, chunks(documents)))
+
+    def get_document(
+        self, collection: str, document_id: str, *, deadline_ms: float | None = None
+    ) -> dict[str, Any]:
+        """Return a document as it was loaded.
+
+        Raises:
+            NotFoundError: there is no such document, or no such collection.
+        """
+        return self._ask(calls.get_document(collection, document_id, deadline_ms))
+
+    def delete_document(self, collection: str, document_id: str, *, wait: Wait = "applied") -> None:
+        """Remove a document; it is no error when there is none."""
+        self._ask(calls.delete_document(collection, document_id, wait))
+
+    def put_collection(self, name: str, **definition: Unpack[Definition]) -> CollectionAnswer:
+        """Create a collection; again with the same definition, it changes nothing.
+
+        Args:
+            name: of the collection.
+            definition: `fields`, `rank_profile` and `language`, as `Definition` has them.
+
+        Raises:
+            ConflictError: there is one with another definition.
+        """
+        return self._ask(calls.put_collection(name, definition))
+
+    def get_collection(self, name: str) -> CollectionAnswer:
+        """Describe a collection.
+
+        Raises:
+            NotFoundError: there is none of that name.
+        """
+        return self._ask(calls.get_collection(name))
+
+    def list_collections(self) -> list[CollectionAnswer]:
+        """Describe all collections."""
+        return self._ask(calls.list_collections())
+
+    def delete_collection(self, name: str) -> None:
+        """Remove a collection with its documents.
+
+        Raises:
+            NotFoundError: there is none of that name.
+        """
+        self._ask(calls.delete_collection(name))
+
+    def coverage_curve(self, collection: str, *, deadline_ms: float | None = None) -> CurveAnswer:
+        """Tell what coverage a longer or shorter deadline would give."""
+        return self._ask(calls.coverage_curve(collection, deadline_ms))
+
+    def status(self) -> StatusAnswer:
+        """Tell the state of the cluster as this gateway sees it."""
+        return self._ask(calls.status())
+
+    def is_alive(self) -> bool:
+        """Tell whether there is a gateway that answers."""
+        with suppress(UnavailableError):
+            return self._ask(calls.is_alive())
+        return False
+
+    def is_ready(self) -> bool:
+        """Tell whether there is a gateway, its Redis answers, and a shard has a live worker."""
+        with suppress(UnavailableError):
+            return self._ask(calls.is_ready())
+        return False
+
+    def set_breaker(self, shard: int, state: ByHand) -> None:
+        """Set a shard's breaker by hand, in this gateway; "closed" gives it back to itself."""
+        self._ask(calls.set_breaker(shard, state))
+
+    def create_snapshots(self) -> SnapshotAnswer:
+        """Ask the workers for a snapshot of every shard; the status says when each is there."""
+        return self._ask(calls.create_snapshots())
+
+    def list_quarantine(self) -> list[QuarantinedQuery]:
+        """List the queries that have killed scorers."""
+        return self._ask(calls.list_quarantine())
+
+    def lift_quarantine(self, fingerprint: str) -> None:
+        """Let a query run again that is in quarantine.
+
+        Raises:
+            NotFoundError: there is no such query in quarantine.
+        """
+        self._ask(calls.lift_quarantine(fingerprint))
+
+    def exchange(self, call: Call[Any], content: Iterable[bytes] | None = None) -> Reply:
+        """Send a call, and return its reply as it came; `call.read` makes the answer of it.
+
+        Args:
+            call: of gateway.client.calls.
+            content: the body, when it is drawn while it is sent.
+
+        Raises:
+            UnavailableError: no gateway answers, or not in time.
+        """
+        with self._link.failures():
+            return self._link.reply(self._http.request(**self._link.request(call, content)))
+
+    def _ask(self, call: Call[T]) -> T:
+        return call.read(self.exchange(call))

@@ -1,0 +1,78 @@
+"""Documents as the body of a load: one JSON object a line, in chunks that are worth a write."""
+
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Iterator, Mapping
+from typing import Any, Final
+
+import msgspec
+
+from common.errors import BadRequestError
+
+CHUNK_BYTES: Final = 64 * 1024
+
+Document = Mapping[str, Any] | msgspec.Struct | bytes | str
+
+
+def chunks(documents: Iterable[Document]) -> Iterator[bytes]:
+    """Write documents as NDJSON.
+
+    Raises:
+        BadRequestError: one cannot be written as JSON; says which, counted from 1.
+    """
+    chunk = _Chunk()
+    for document in documents:
+        chunk.add(document)
+        if chunk.is_full:
+            yield chunk.take()
+    yield chunk.take()
+
+
+async def chunks_of(
+    documents: AsyncIterable[Document] | Iterable[Document],
+) -> AsyncGenerator[bytes, None]:
+    """As `chunks`, of documents that may have to be waited for."""
+    if not isinstance(documents, AsyncIterable):
+        for written in chunks(documents):
+            yield written
+        return
+    chunk = _Chunk()
+    async for document in documents:
+        chunk.add(document)
+        if chunk.is_full:
+            yield chunk.take()
+    yield chunk.take()
+
+
+class _Chunk:
+    """Lines until they are worth a write."""
+
+    def __init__(self) -> None:
+        self._encoder = msgspec.json.Encoder()
+        self._lines = bytearray()
+        self._num_lines = 0
+
+    @property
+    def is_full(self) -> bool:
+        return len(self._lines) >= CHUNK_BYTES
+
+    def add(self, document: Document) -> None:
+        self._num_lines += 1
+        self._lines += self._line(document)
+        self._lines += b"\n"
+
+    def _line(self, document: Document) -> bytes:
+        match document:
+            case bytes():  # a line as it is, such as a file's
+                return document.rstrip(b"\r\n")
+            case str():
+                return document.rstrip("\r\n").encode()
+        try:
+            return self._encoder.encode(document)
+        except (TypeError, ValueError, OverflowError, RecursionError) as error:
+            raise BadRequestError(
+                "documents", f"the one at {self._num_lines} is not JSON: {error}"
+            ) from error
+
+    def take(self) -> bytes:
+        taken = bytes(self._lines)
+        self._lines.clear()
+        return taken

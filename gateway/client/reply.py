@@ -1,0 +1,149 @@
+"""A gateway's reply, and what becomes of it: a typed answer, or an error of the one tree."""
+
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple, TypeVar
+
+import msgspec
+
+from common.errors import (
+    BadBodyError,
+    BadRequestError,
+    ConflictError,
+    HedgerowError,
+    InsufficientCoverageError,
+    LoadInterruptedError,
+    NotFoundError,
+    OverloadedError,
+    TooLargeError,
+    UnauthorizedError,
+    UnavailableError,
+)
+from gateway.client.answers import LoadAnswer, SearchAnswer
+
+T = TypeVar("T")
+
+_SIMPLE: Final[Mapping[int, type[HedgerowError]]] = {
+    401: UnauthorizedError,
+    404: NotFoundError,
+    409: ConflictError,
+}
+# What stands before a gateway says so when it does not reach it, or is asked too much itself.
+_NOBODY_BEHIND: Final = frozenset({429, 502, 503, 504})
+
+
+class Reply(NamedTuple):
+    """What came back.
+
+    Attributes:
+        url: of the gateway that was asked.
+        status: of HTTP.
+        headers: by names in lower case.
+        body: as it came.
+    """
+
+    url: str
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def is_success(self) -> bool:
+        """Whether it is an answer, and not a problem."""
+        return 200 <= self.status < 300
+
+    def json(self) -> dict[str, Any]:
+        """Return the answer's JSON as it is.
+
+        Raises:
+            HedgerowError: it is a problem; the error of the tree that it stands for.
+        """
+        found: dict[str, Any] = self.typed(dict)
+        return found
+
+    def typed(self, kind: type[T]) -> T:
+        """Return the answer as a `kind`.
+
+        Raises:
+            HedgerowError: as `json`, or it is no answer of a gateway.
+        """
+        self.nothing()
+        return self.read_as(kind)
+
+    def nothing(self) -> None:
+        """Make sure that it is a success.
+
+        Raises:
+            HedgerowError: as `json`.
+        """
+        if not self.is_success:
+            raise error_of(self)
+
+    def read_as(self, kind: type[T]) -> T:
+        """Return the body as a `kind`, of a problem too.
+
+        Raises:
+            HedgerowError: it is something else.
+        """
+        try:
+            return msgspec.json.decode(self.body, type=kind)
+        except msgspec.DecodeError as error:
+            raise HedgerowError(f"what answers at {self.url} is not a gateway: {error}") from error
+
+    def problem(self) -> dict[str, Any]:
+        """Return the members of a problem; none if the body is something else."""
+        try:
+            found = msgspec.json.decode(self.body)
+        except msgspec.DecodeError:
+            return {}
+        return found if isinstance(found, dict) else {}
+
+
+def error_of(reply: Reply) -> HedgerowError:
+    """Return the error of the tree that a problem stands for."""
+    found, status = reply.problem(), reply.status
+    if "detail" not in found:
+        return _not_of_a_gateway(reply)
+    detail = str(found["detail"])
+    if "coverage" in found:
+        retry_after_s = _retry_after_s(reply, found) if status == 503 else None
+        return InsufficientCoverageError(detail, reply.read_as(SearchAnswer), retry_after_s)
+    if status in {400, 413}:
+        return _at_fault(found, detail, is_limit=status == 413)
+    if status in {429, 503}:
+        return _unavailable(reply, found, detail)
+    return _SIMPLE.get(status, HedgerowError)(detail)
+
+
+def _not_of_a_gateway(reply: Reply) -> HedgerowError:
+    if reply.status in _NOBODY_BEHIND:
+        return UnavailableError(
+            f"no gateway answers at {reply.url}: HTTP {reply.status}", _retry_after_s(reply, {})
+        )
+    return HedgerowError(f"what answers at {reply.url} is not a gateway: HTTP {reply.status}")
+
+
+def _at_fault(found: Mapping[str, Any], detail: str, *, is_limit: bool) -> BadRequestError:
+    field, reason = str(found.get("field", "request")), str(found.get("reason", detail))
+    if is_limit:
+        return TooLargeError(field, reason, found.get("position"))
+    several = [(one["field"], one["reason"]) for one in found.get("errors") or ()]
+    if len(several) > 1:
+        return BadBodyError(several)
+    return BadRequestError(field, reason, found.get("position"))
+
+
+def _unavailable(reply: Reply, found: Mapping[str, Any], detail: str) -> UnavailableError:
+    retry_after_s = _retry_after_s(reply, found)
+    if "cause" in found:
+        return OverloadedError(detail, found["cause"], retry_after_s)
+    if "accepted" in found:
+        return LoadInterruptedError(detail, reply.read_as(LoadAnswer), retry_after_s)
+    return UnavailableError(detail, retry_after_s)
+
+
+def _retry_after_s(reply: Reply, found: Mapping[str, Any]) -> float:
+    """Return the body's figure, which is exact, else the header's, which is in whole seconds."""
+    exact, header = found.get("retry_after_s"), reply.headers.get("retry-after", "")
+    if isinstance(exact, int | float):
+        return float(exact)
+    return float(header) if header.isdecimal() else 1.0

@@ -1,0 +1,239 @@
+"""The state of a cluster, as GET /v1/status answers it; docs/http.md says what each member means.
+
+Frozen, by the names of the JSON, with what a newer gateway adds ignored.
+"""
+
+from typing import Literal
+
+import msgspec
+
+from gateway.client.answers import CoverageGain, CoveragePoint, QuarantinedQuery
+
+State = Literal["closed", "open", "half_open", "forced_open", "disabled"]
+
+
+class BreakerTransition(msgspec.Struct, frozen=True):
+    """One change of a breaker's state."""
+
+    ago_s: float
+    before: State
+    after: State
+    reason: str
+
+
+class BreakerDetail(msgspec.Struct, frozen=True):
+    """What a breaker knows of its shard; rates in percent."""
+
+    consecutive_failures: int
+    calls: int
+    failure_rate: float | None
+    slow_call_rate: float | None
+    retry_in_s: float | None
+    transitions: list[BreakerTransition]
+
+
+class ShardStatus(msgspec.Struct, frozen=True):
+    """One shard; `documents` is collection → documents that it holds."""
+
+    shard: int
+    workers: list[str]
+    replicas: int
+    breaker: State
+    breaker_detail: BreakerDetail
+    backlog: int | None
+    documents: dict[str, int]
+
+
+class ScorerLane(msgspec.Struct, frozen=True):
+    """A lane of processes."""
+
+    capacity: int
+    alive: int
+    busy: int
+    waiting: int
+    in_flight: int
+    restarts: int
+    crashes: int
+    killed: int
+    service_us: float
+    quarantined: int
+    pids: list[int]
+
+
+class ThreadLane(msgspec.Struct, frozen=True):
+    """The threads of blocking calls."""
+
+    capacity: int
+    busy: int
+    lost: int
+    waiting: int
+    late: int
+
+
+class LoopLoad(msgspec.Struct, frozen=True):
+    """How late an event loop has been."""
+
+    lags: int
+    max_lag_ms: float
+
+
+class Lanes(msgspec.Struct, frozen=True):
+    """The lanes of a worker."""
+
+    process: ScorerLane
+    thread: ThreadLane
+    indexer: ScorerLane
+    loop: LoopLoad
+
+
+class WorkDone(msgspec.Struct, frozen=True):
+    """Requests that ended in one way, and the time that they occupied a lane, in µs."""
+
+    count: int
+    work_us: int
+
+
+class Ledger(msgspec.Struct, frozen=True):
+    """What a worker's work since its start was for."""
+
+    answered: WorkDone
+    dropped: WorkDone
+    stopped: WorkDone
+    killed: WorkDone
+    late: WorkDone
+    unused: WorkDone
+    unstoppable: WorkDone
+
+
+class ProbationStatus(msgspec.Struct, frozen=True):
+    """Why a worker is on probation, and until when; Unix times in ms."""
+
+    gateway: str
+    reason: str
+    since_ms: int
+    until_ms: int
+
+
+class WorkerStatus(msgspec.Struct, frozen=True):
+    """One live worker, by its last heartbeat."""
+
+    id: str
+    pid: int
+    host: str
+    shards: list[int]
+    gaps: list[int]
+    behind: list[int]
+    on_probation: bool
+    probation: ProbationStatus | None
+    leaves: list[int]
+    version: str
+    age_ms: int
+    uptime_ms: int
+    lanes: Lanes
+    counters: dict[str, int]
+    ledger: Ledger
+    log_backlog: dict[str, int]
+    documents: dict[str, dict[str, int]]
+
+
+class StatisticsStatus(msgspec.Struct, frozen=True):
+    """How a collection's term statistics stand; None when Redis does not answer."""
+
+    shards: int | None
+    changes_behind: int | None
+    is_current: bool
+    is_spread: bool
+
+
+class CoverageReport(msgspec.Struct, frozen=True):
+    """A collection's curve of coverage at the default deadline, with a handful of points."""
+
+    deadline_ms: float
+    coverage: float | None
+    gain: CoverageGain | None
+    points: list[CoveragePoint]
+
+
+class CollectionStatus(msgspec.Struct, frozen=True):
+    """One collection."""
+
+    name: str
+    documents: int
+    statistics: StatisticsStatus
+    coverage_curve: CoverageReport
+
+
+class SnapshotStatus(msgspec.Struct, frozen=True):
+    """The newest snapshot of one shard; None where there is none."""
+
+    shard: int
+    id: str | None
+    position: str | None
+    made_at_ms: int | None
+    documents: int | None
+    bytes: int | None
+    log_kept: int
+    is_running: bool
+    failed_at_ms: int | None
+    error: str
+
+
+class RedisStatus(msgspec.Struct, frozen=True):
+    """The server; all but `connected` is None when it does not answer."""
+
+    connected: bool
+    name: str | None
+    version: str | None
+    pid: int | None
+
+
+class HedgeCounts(msgspec.Struct, frozen=True):
+    """What became of second copies."""
+
+    sent: int
+    won: int
+    lost_before_start: int
+    lost_while_running: int
+    refused: int
+
+
+class Hedges(msgspec.Struct, frozen=True):
+    """Second copies of what one worker had started and not answered in time."""
+
+    search: HedgeCounts
+    fetch: HedgeCounts
+
+
+class AdmissionStatus(msgspec.Struct, frozen=True):
+    """What admission control lets in and refuses."""
+
+    enabled: bool
+    limit: int
+    in_flight: dict[str, int]
+    refused: dict[str, dict[str, int]]
+    forecast_ms: list[float]
+
+
+class GatewayStatus(msgspec.Struct, frozen=True):
+    """The gateway that answers."""
+
+    id: str
+    version: str
+    in_flight: int
+    counters: dict[str, int]
+    loop: LoopLoad
+    hedges: Hedges
+    admission: AdmissionStatus
+    clock_error_us: float
+
+
+class StatusAnswer(msgspec.Struct, frozen=True):
+    """The state of the cluster as one gateway sees it."""
+
+    shards: list[ShardStatus]
+    workers: list[WorkerStatus]
+    collections: list[CollectionStatus]
+    quarantine: list[QuarantinedQuery]
+    snapshots: list[SnapshotStatus]
+    redis: RedisStatus
+    gateway: GatewayStatus
