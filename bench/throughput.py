@@ -8,13 +8,14 @@ from functools import partial
 
 from bench.cluster import LOOP_LANE, PROCESS_LANE, Asker, connect, run_cluster
 from bench.floor import run_floor
-from bench.http_load import run_gateway
+from bench.http_load import PythonClient, run_gateway
 from bench.load import Load, closed_loop, open_loop
 from bench.options import Options
 from bench.report import Section, median
 from bench.server import run_server
 from bench.subject import IN_FLIGHT, Subject
 from common.lifecycle import calm_collector
+from gateway.client import AsyncClient
 
 _FLOOR = "floor: one PUBLISH a request"
 _LOOP = "Hedgerow, loop lane"
@@ -60,6 +61,7 @@ async def _subjects() -> AsyncIterator[list[Subject]]:
         cluster = started.enter_context(run_cluster())
         gateway = await started.enter_async_context(connect(cluster))
         http = await started.enter_async_context(run_gateway(cluster))
+        client = PythonClient(await started.enter_async_context(AsyncClient(http.url)))
         inside = {"gateway": [me], **cluster.parts()}
         outside = {"client": [me], "gateway": [http.pid], **cluster.parts()}
         subjects += [
@@ -67,6 +69,7 @@ async def _subjects() -> AsyncIterator[list[Subject]]:
             Subject(_PROCESS, Asker(gateway, PROCESS_LANE).ask, inside),
             Subject(f"{_LOOP}, HTTP", partial(http.ask, LOOP_LANE), outside),
             Subject(f"{_PROCESS}, HTTP", partial(http.ask, PROCESS_LANE), outside),
+            Subject(f"{_LOOP}, HTTP, Python client", partial(client.ask, LOOP_LANE), outside),
         ]
         for subject in subjects:
             await closed_loop(subject.ask, IN_FLIGHT, 0.5)  # warms caches and estimates
@@ -81,7 +84,8 @@ def _throughput(subjects: list[Subject]) -> Section:
             "Eight shards, `noop` (the first 10 ids of each shard, no index), ids and scores "
             f"without fields; one query in flight, and {IN_FLIGHT}. The floor is a bare "
             "scatter-gather over raw hiredis links in the same shape (bench/floor.py). The client "
-            "of the HTTP rows runs on the same cores, and its cost is in them."
+            "of the HTTP rows runs on the same cores, and its cost is in them: a bare exchange of "
+            "bytes, and in the last row gateway.client."
         ),
         columns=(
             *("", "queries/s", "of the floor", f"p50 at {IN_FLIGHT}, ms", "p99, ms"),

@@ -18,7 +18,8 @@ from gateway.client.answers import (
     SnapshotAnswer,
 )
 from gateway.client.calls import ByHand, Call, Definition, SearchOptions, Wait
-from gateway.client.link import CONNECT_TIMEOUT_S, DEFAULT_URL, MARGIN_S, Link
+from gateway.client.connections import Connections
+from gateway.client.link import CONNECT_TIMEOUT_S, DEFAULT_URL, KEEPALIVE_S, MARGIN_S, Link
 from gateway.client.ndjson import Document, chunks_of
 from gateway.client.reply import Reply
 from gateway.client.status import StatusAnswer
@@ -44,6 +45,7 @@ class AsyncClient:
     ) -> None:
         """Prepare to talk to a gateway, as `Client` does."""
         self._link = Link(url.rstrip("/"), token, margin_s, connect_timeout_s, verify)
+        transport = transport or Connections(self._link.checked, KEEPALIVE_S)
         self._http = httpx.AsyncClient(transport=transport, **self._link.settings())
 
     async def __aenter__(self) -> Self:

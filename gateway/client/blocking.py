@@ -18,7 +18,7 @@ from gateway.client.answers import (
     SnapshotAnswer,
 )
 from gateway.client.calls import ByHand, Call, Definition, SearchOptions, Wait
-from gateway.client.link import CONNECT_TIMEOUT_S, DEFAULT_URL, MARGIN_S, Link
+from gateway.client.link import CONNECT_TIMEOUT_S, DEFAULT_URL, KEEPALIVE_S, MARGIN_S, Link
 from gateway.client.ndjson import Document, chunks
 from gateway.client.reply import Reply
 from gateway.client.status import StatusAnswer
@@ -59,6 +59,11 @@ class Client:
             transport: another way than the network, for tests.
         """
         self._link = Link(url.rstrip("/"), token, margin_s, connect_timeout_s, verify)
+        # A queue for connections would eat deadlines unseen, so there is no limit.
+        limits = httpx.Limits(keepalive_expiry=KEEPALIVE_S)
+        transport = transport or httpx.HTTPTransport(
+            verify=self._link.checked, limits=limits, trust_env=False
+        )
         self._http = httpx.Client(transport=transport, **self._link.settings())
 
     def __enter__(self) -> Self:
