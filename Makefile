@@ -20,7 +20,7 @@ export Q
 export JSON
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down query test test-unit test-integration test-containers check bench clean
+.PHONY: help setup demo up down query test test-unit test-integration test-containers check docs bench clean
 # The rings of tests are meant to run one after the other, even under `make -j`.
 .NOTPARALLEL:
 
@@ -56,11 +56,15 @@ test-integration: $(VENV)/.development  ## tests with a real Valkey, real proces
 test-containers: $(VENV)/.development  ## tests of the image and of compose; need a Docker engine
 	$(BIN)/pytest tests/containers $(PYTEST_FLAGS)
 
-check: $(VENV)/.development  ## lint, format, types, and the rules of who imports whom
+check: $(VENV)/.development docs  ## lint, format, types, who imports whom, and the docs with their links
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: $(VENV)/.docs  ## make a site of docs/ in build/docs; a link that leads nowhere fails
+	$(BIN)/python -m sphinx -q --fail-on-warning --keep-going docs build/docs
+	@echo "built build/docs/index.html"
 
 bench: $(VENV)/.development  ## measure, and write docs/benchmarks.md (JSON=FILE: every figure too)
 	$(BIN)/python -m bench $(if $(JSON),--json "$$JSON")
@@ -85,6 +89,10 @@ $(VENV)/.runtime: $(VENV)/.made requirements.lock requirements-build.lock pyproj
 
 $(VENV)/.development: $(VENV)/.runtime requirements-dev.lock
 	$(INSTALL) --require-hashes -r requirements-dev.lock
+	@touch $@
+
+$(VENV)/.docs: $(VENV)/.made requirements-docs.lock
+	$(INSTALL) --require-hashes -r requirements-docs.lock
 	@touch $@
 
 # The containers' Redis wants a password; this one is nobody else's.

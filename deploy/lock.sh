@@ -5,6 +5,7 @@
 #   requirements.lock        what Hedgerow needs to run
 #   requirements-dev.lock    that, every extra, the tools of its checks and tests, and the build
 #   requirements-build.lock  the build backend alone, for the image
+#   requirements-docs.lock   what makes a site of docs/, at versions that fit beside those
 #
 # The locks hold for every platform and Python that pyproject.toml admits, and name no index:
 # where packages come from is the business of the machine that installs them.
@@ -33,3 +34,4 @@ lock requirements.lock pyproject.toml "$@"
 build_requirements | lock requirements-build.lock - "$@"
 build_requirements | lock requirements-dev.lock pyproject.toml - --all-extras --group dev \
     --constraint requirements.lock --constraint requirements-build.lock "$@"
+lock requirements-docs.lock --group docs --constraint requirements-dev.lock "$@"

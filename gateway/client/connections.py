@@ -32,7 +32,7 @@ class Connections(httpx.AsyncBaseTransport):
             response = await connection.handle_async_request(request)
             await response.aread()
         except BaseException:
-            await connection.aclose()  # which tells the gateway that nobody waits any more
+            await connection.aclose()  # whatever state it is in
             raise
         self._idle.append(connection)
         return response

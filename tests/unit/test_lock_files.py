@@ -11,12 +11,18 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-LOCKS = ("requirements.lock", "requirements-build.lock", "requirements-dev.lock")
+LOCKS = (
+    "requirements.lock",
+    "requirements-build.lock",
+    "requirements-dev.lock",
+    "requirements-docs.lock",
+)
 
 RUNTIME: list[str] = PROJECT["project"]["dependencies"]
 BUILD: list[str] = PROJECT["build-system"]["requires"]
 EXTRAS: list[str] = list(chain.from_iterable(PROJECT["project"]["optional-dependencies"].values()))
 DEV: list[str] = PROJECT["dependency-groups"]["dev"]
+SITE: list[str] = PROJECT["dependency-groups"]["docs"]
 
 
 def entries(lock: str) -> dict[str, list[str]]:
@@ -36,6 +42,7 @@ def entries(lock: str) -> dict[str, list[str]]:
         ("requirements.lock", RUNTIME),
         ("requirements-build.lock", BUILD),
         ("requirements-dev.lock", RUNTIME + EXTRAS + DEV + BUILD),
+        ("requirements-docs.lock", SITE),
     ],
 )
 def test_every_declared_dependency_is_locked_at_a_version_that_fits(
