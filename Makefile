@@ -63,7 +63,7 @@ check: $(VENV)/.development docs  ## lint, format, types, who imports whom, and 
 	$(BIN)/lint-imports
 
 docs: $(VENV)/.docs  ## make a site of docs/ in build/docs; a link that leads nowhere fails
-	$(BIN)/python -m sphinx -q --fail-on-warning --keep-going docs build/docs
+	$(BIN)/python -m sphinx -q --fresh-env --write-all --fail-on-warning --keep-going docs build/docs
 	@echo "built build/docs/index.html"
 
 bench: $(VENV)/.development  ## measure, and write docs/benchmarks.md (JSON=FILE: every figure too)
