@@ -87,10 +87,11 @@ class Lanes(msgspec.Struct, frozen=True):
 
 
 class WorkDone(msgspec.Struct, frozen=True):
-    """Requests that ended in one way, and the time that they occupied a lane, in µs."""
+    """Requests that ended in one way, the time that they occupied a lane, and its CPU, in µs."""
 
     count: int
     work_us: int
+    cpu_us: int
 
 
 class Ledger(msgspec.Struct, frozen=True):

@@ -83,3 +83,13 @@ def test_the_locks_agree_with_each_other() -> None:
         for name, lines in entries(lock).items():
             pins = {line.split(" ")[0] for line in lines}
             assert pins <= {line.split(" ")[0] for line in developed[name]}, name
+
+
+def test_the_site_is_made_beside_the_rest() -> None:
+    """What the docs need and the tests have too is of the same version: it is one environment."""
+    developed, site = entries("requirements-dev.lock"), entries("requirements-docs.lock")
+    shared = developed.keys() & site.keys()
+    assert shared
+    for name in shared:
+        pins = {line.split(" ")[0] for line in site[name]}
+        assert pins <= {line.split(" ")[0] for line in developed[name]}, name
