@@ -3,7 +3,7 @@
 import signal
 import tempfile
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +25,8 @@ DOCUMENTS: list[dict[str, Any]] = [
 NUM_SHARDS = 2
 
 
-@pytest.fixture
-def cluster() -> Iterator[Cluster]:
+@contextmanager
+def two_workers(num_scorers: int) -> Iterator[Cluster]:
     """Two workers that both serve every shard; the first is slow when a query says so."""
     with (
         tempfile.TemporaryDirectory(prefix="hedgerow-test-") as folder,
@@ -36,6 +36,7 @@ def cluster() -> Iterator[Cluster]:
             server, Path(folder), num_shards=NUM_SHARDS, num_workers=2, num_replicas=2
         )
         try:
+            cluster.environment["HEDGEROW_WORKER__SCORERS"] = str(num_scorers)
             cluster.environment["HEDGEROW_TEST_SLOW"] = "1"
             cluster.start(0)
             del cluster.environment["HEDGEROW_TEST_SLOW"]
@@ -43,6 +44,20 @@ def cluster() -> Iterator[Cluster]:
             yield cluster
         finally:
             cluster.stop()
+
+
+@pytest.fixture
+def cluster() -> Iterator[Cluster]:
+    """With one scorer each, which one slow request holds up."""
+    with two_workers(1) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def roomy_cluster() -> Iterator[Cluster]:
+    """With a scorer more each than a query's parts can hold up, so that they pull on."""
+    with two_workers(NUM_SHARDS + 1) as cluster:
+        yield cluster
 
 
 @asynccontextmanager
@@ -114,15 +129,15 @@ async def test_a_slow_replica_loses_to_the_other_and_is_stopped(cluster: Cluster
 
 
 async def test_a_second_copy_is_handed_on_by_the_worker_that_has_the_first(
-    cluster: Cluster,
+    roomy_cluster: Cluster,
 ) -> None:
     """With the other replica stopped, its own second copy is not run by the slow one as well."""
-    async with learnt(cluster) as gateway:
-        cluster.signal(1, signal.SIGSTOP)
+    async with learnt(roomy_cluster) as gateway:
+        roomy_cluster.signal(1, signal.SIGSTOP)
         await ask(gateway, "hedges", "number", rank_profile="late_here", deadline_ms=2000.0)
         with pytest.raises(InsufficientCoverageError):  # nobody is left who could
             await ask(gateway, "hedges", "late", rank_profile="late_here", deadline_ms=800.0)
-        cluster.signal(1, signal.SIGCONT)
+        roomy_cluster.signal(1, signal.SIGCONT)
 
         async def handed_on() -> bool:
             return (await counters(gateway)).get("hedges_handed_over", 0) >= 1
