@@ -35,11 +35,13 @@ class Seen:
     Attributes:
         fractions: coverage of each.
         took_ms: time of each.
+        curves_ms: the latency curve of each lot that was pooled, at `QUANTILES`.
         second_copies: that were sent, also of queries that are not counted.
     """
 
     fractions: list[float] = field(default_factory=list)
     took_ms: list[float] = field(default_factory=list)
+    curves_ms: list[list[float]] = field(default_factory=list)
     second_copies: int = 0
 
     def add(self, observed: Observed) -> None:
@@ -53,10 +55,22 @@ class Seen:
         """Mean of the answers."""
         return statistics.fmean(self.fractions)
 
+    def pool(self, lot: "Seen") -> None:
+        """Add another lot of the same rounds."""
+        self.fractions += lot.fractions
+        self.took_ms += lot.took_ms
+        self.second_copies += lot.second_copies
+        self.curves_ms.append(lot.quantiles_ms)
+
     @property
     def quantiles_ms(self) -> list[float]:
-        """The latency curve, at `QUANTILES`."""
-        return [quantile(self.took_ms, share) for share in QUANTILES]
+        """The latency curve, at `QUANTILES`: the mean of the lots'.
+
+        Of eighty answers the p99 is the last or the last but one. So lots are not thrown together
+        before their quantiles are taken, which would then be of other answers than one lot's.
+        """
+        curves = self.curves_ms or [[quantile(self.took_ms, share) for share in QUANTILES]]
+        return [statistics.fmean(values) for values in zip(*curves, strict=True)]
 
 
 @dataclass(slots=True)
@@ -156,9 +170,7 @@ def _simulate_pair(pair: Pair, run: Run, seeds: Sequence[int]) -> None:
         for number in range(NUM_CHANCES)
     ]
     for seen in same:
-        pair.simulated.fractions += seen.fractions
-        pair.simulated.took_ms += seen.took_ms
-        pair.simulated.second_copies += seen.second_copies
+        pair.simulated.pool(seen)
     pair.luck = statistics.stdev(seen.coverage for seen in same)
     pair.chance = statistics.stdev(seen.coverage for seen in others)
     ours = pair.simulated.quantiles_ms

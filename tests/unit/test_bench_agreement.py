@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.agreement import curve_distance
+from bench.agreement import Seen, curve_distance
 from bench.drawn import SCENARIO, Draws, text_of
 from bench.real_run import Overhead, arrivals_of
 from gateway.simulate.event_loop import VirtualLoop
@@ -107,3 +107,13 @@ def test_another_timing_changes_nothing_but_timing() -> None:
     assert late[0].ledger.requests == late[1].ledger.requests == 8 * 48
     coverage = [sum(one.fractions) / len(one.fractions) for one in (*late, *bare)]
     assert max(coverage) - min(coverage) < 0.05  # the same queries: other seeds differ by 0.04
+
+
+def test_lots_are_pooled_without_moving_their_quantiles() -> None:
+    """Twenty lots that saw the same have the curve of one, down to its last answer."""
+    lot = Seen(fractions=[1.0] * 80, took_ms=[float(took) for took in range(80)])
+    pooled = Seen()
+    for _ in range(20):
+        pooled.pool(lot)
+    assert pooled.quantiles_ms == lot.quantiles_ms
+    assert (pooled.coverage, len(pooled.took_ms)) == (1.0, 1600)
