@@ -24,8 +24,8 @@ def _toml(figures: Figures, verdict: Verdict, machine: Machine) -> str:
     subject = figures.subject
     reference = json.dumps(subject.reference)  # of printable ASCII, TOML's strings are JSON's
     is_home = verdict.lane is (Lane.PROCESS if subject.kind is Kind.SECOND_PHASE else Lane.THREAD)
-    if not is_home:
-        return _elsewhere(figures, verdict)
+    if subject.is_async or not is_home:
+        return _elsewhere(figures)
     lines = ["[rank_profiles.mine]", f"{subject.kind} = {reference}"]
     if subject.kind is Kind.SECOND_PHASE:
         lines.append(f"candidates = {subject.num_documents}")
@@ -38,20 +38,20 @@ def _toml(figures: Figures, verdict: Verdict, machine: Machine) -> str:
     return "\n".join([*_native(figures), *lines])
 
 
-def _elsewhere(figures: Figures, verdict: Verdict) -> str:
-    """What to do with a hook that belongs in a lane where its kind does not run."""
-    if figures.subject.kind is Kind.SECOND_PHASE and verdict.lane is Lane.THREAD:
+def _elsewhere(figures: Figures) -> str:
+    """What to do with a hook that cannot be one as it is."""
+    if figures.subject.is_async:
+        return "# No hook is async: declare it `def`, and let it block in its thread or process."
+    if figures.subject.kind is Kind.SECOND_PHASE:
         return (
             "# A second phase runs in a scorer process, which would stand still while it waits.\n"
             "# What it looks up for the winners alone belongs in a function for `enrich`; what it\n"
             "# needs of every candidate belongs in the documents."
         )
-    if figures.subject.kind is Kind.ENRICH and verdict.lane is Lane.PROCESS:
-        return (
-            "# `enrich` runs in a thread beside everything else that its worker does. What it\n"
-            "# computes belongs in a function for `second_phase`, or in the documents."
-        )
-    return "# No hook runs on the event loop: declare it `def`, and let it block."
+    return (
+        "# `enrich` runs in a thread beside everything else that its worker does. What it\n"
+        "# computes belongs in a function for `second_phase`, or in the documents."
+    )
 
 
 def _python(figures: Figures, verdict: Verdict, machine: Machine) -> str:

@@ -47,12 +47,16 @@ def advise(
     ],
     lane: Annotated[
         Literal["loop", "thread", "process"] | None,
-        typer.Option(help="The lane that you have in mind; exit code 4 when it is another."),
+        typer.Option(
+            metavar="loop|thread|process",
+            help="The lane that you have in mind; exit code 4 when it is another.",
+        ),
     ] = None,
     kind: Annotated[
         Literal["function", "second_phase", "enrich"] | None,
         typer.Option(
             "--as",
+            metavar="function|second_phase|enrich",
             help="How it is called.",
             show_default="as a rank profile names it, else by its parameters' names",
         ),

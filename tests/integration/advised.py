@@ -2,11 +2,13 @@
 
 import asyncio
 import ctypes
-import os
 import sqlite3
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -71,6 +73,9 @@ def locked_result(steps: int) -> Any:
     return threading.Lock()
 
 
+nameless = lambda steps: counting(steps)  # noqa: E731, PLW0108 - pickle does not find it by name
+
+
 def score(query: str, documents: Sequence[dict[str, Any]], budget: Budget) -> list[float]:
     """A second phase that asks its budget between documents."""
     scores: list[float] = []
@@ -108,11 +113,15 @@ def crashes_on_negative(number: int) -> int:
     return counting(20_000 + number)
 
 
-def hangs(_number: int) -> None:
-    """Wait for what never comes, and leave a process behind."""
-    if os.fork() == 0:
-        time.sleep(3600)
-        os._exit(0)
+def hangs(mark: str) -> None:
+    """Start a process that outlives us, leave a mark, and wait for what never comes."""
+    subprocess.Popen([sys.executable, "-c", "import time; time.sleep(3600)", mark])
+    waits_for_ever(mark)
+
+
+def waits_for_ever(mark: str) -> None:
+    """Leave a mark, and wait for what never comes."""
+    Path(mark).touch()
     threading.Event().wait()
 
 
