@@ -14,7 +14,8 @@ from gateway.advise.target import FUNCTION
 from gateway.advise.trial import Runner, RunnerLostError
 
 _BLOCK_S: Final = 0.05
-_MAX_CALLS: Final = 2_000  # in a block
+_MAX_CALLS: Final = 20_000  # in a block
+_MAX_COPIES: Final = 50_000  # of documents, which a hook's block keeps in memory
 _MAX_ROUNDS: Final = 5
 _NUM_SHARES: Final = 8  # of the time: about as many experiments there are
 _START_LIMIT_S: Final = 60.0  # what a module that loads a model may take to import
@@ -149,7 +150,8 @@ class Bench:
 
     def sizes(self, cost: float) -> dict[str, int]:
         """How many rounds of how many calls fit into an experiment's share of the time."""
-        calls = math.ceil(_BLOCK_S / max(self.call_s, _BLOCK_S / _MAX_CALLS))
+        max_calls = min(_MAX_CALLS, _MAX_COPIES // max(self.subject.num_documents, 1) + 1)
+        calls = math.ceil(_BLOCK_S / max(self.call_s, _BLOCK_S / max_calls))
         round_s = cost * max(self.call_s, _BLOCK_S)
         rounds = int(self._plan.time_s / _NUM_SHARES / round_s)
         return {"rounds": min(max(rounds, 1), _MAX_ROUNDS), "calls": calls}

@@ -161,8 +161,7 @@ class WatchedSelector(selectors.DefaultSelector):
     """What an event loop waits in; whenever it does not wait, somebody holds the loop.
 
     Attributes:
-        held_s: how long that was in all, in s.
-        longest_s: how long it was at a stretch, in s.
+        stretches_s: how long that was each time, in s.
     """
 
     def __init__(self) -> None:
@@ -171,14 +170,13 @@ class WatchedSelector(selectors.DefaultSelector):
 
     def clear(self) -> None:
         """Begin anew, with a loop that is held."""
-        self.held_s = self.longest_s = 0.0
+        self.stretches_s: list[float] = []
         self._back_at = time.monotonic()
 
     def look(self) -> None:
         """Count the stretch that is under way."""
         now = time.monotonic()
-        self.held_s += now - self._back_at
-        self.longest_s = max(self.longest_s, now - self._back_at)
+        self.stretches_s.append(now - self._back_at)
         self._back_at = now
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:

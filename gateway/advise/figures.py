@@ -121,7 +121,8 @@ class OnLoop:
     """Calls on an event loop.
 
     Attributes:
-        lag_s: the longest that the loop could not turn, median over the rounds, in s.
+        lag_s: how long the loop could not turn at a stretch, median over the rounds, in s: during
+            an async call at most, during one that blocks by the median.
         held_share: of the time of the calls, how much the loop could not turn.
         at_once: how many times the work of one call after the other is done by 8 at once; None for
             a function that is not async.

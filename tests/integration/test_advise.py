@@ -279,3 +279,10 @@ async def test_whoever_ends_the_command_ends_the_function(desk: Desk, number: in
     finally:
         process.kill()
         process.communicate()
+
+
+def test_the_loop_is_held_for_as_long_as_a_call_blocks(desk: Desk) -> None:
+    """A call that blocks for 300 ms holds the loop for no less."""
+    figures = desk.advise("blocking", "[0.3]").json["figures"]
+    assert figures["on_loop"]["lag_s"] >= 0.3
+    assert figures["alone"]["call_s"] >= 0.3
