@@ -15,6 +15,7 @@ from common.errors import HedgerowError
 from common.lifecycle import calm_collector, stop_on_signals, stop_with_parent
 from common.partition import parse_shards
 from common.telemetry import configure_logging
+from common.user_function import import_path
 from shard_worker.worker import Worker
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -74,14 +75,6 @@ async def _serve(
         async with Worker.connect(settings, name, shards, folders, num_shards) as worker:
             calm_collector()
             await worker.run(stopped)
-
-
-def import_path() -> tuple[str, ...]:
-    """Where users' functions are looked for: this folder, and that of HEDGEROW_CONFIG."""
-    folders = [Path.cwd()]
-    if named := os.environ.get("HEDGEROW_CONFIG"):
-        folders.append(Path(named).resolve().parent)
-    return tuple(dict.fromkeys(str(folder) for folder in folders))
 
 
 def run() -> None:

@@ -1,9 +1,7 @@
 """The user's functions: second-phase scores in the process lane, `enrich` in the thread lane."""
 
-import importlib
 import inspect
 import math
-import traceback
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -11,6 +9,7 @@ import structlog
 
 from common.config import RankProfile
 from common.errors import ConfigurationError, RankingError
+from common.user_function import find_function, last_line
 
 SCORE_FIELD = "_score"  # of a candidate: its first-phase score
 
@@ -127,22 +126,12 @@ def enrich_hooks(profiles: Mapping[str, RankProfile]) -> dict[str, Enrich]:
 
 def _resolve(profile: str, setting: str, reference: str) -> Callable[..., Any]:
     where = f"rank_profiles.{profile}.{setting}: {reference}"
-    module_name, _, path = reference.partition(":")
     try:
-        found: Any = importlib.import_module(module_name)
-    except Exception as error:
-        # Importing runs the user's module, which can raise anything.
-        raise ConfigurationError(f"{where}: cannot import: {_last_line(error)}") from error
-    for name in path.split("."):
-        try:
-            found = getattr(found, name)
-        except AttributeError as error:
-            raise ConfigurationError(f"{where}: {module_name} has no {path}") from error
-    if not callable(found):
-        raise ConfigurationError(f"{where}: is not a function")
-    if inspect.iscoroutinefunction(found):
+        function = find_function(reference)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{where}: {error}") from error
+    if inspect.iscoroutinefunction(function):
         raise ConfigurationError(f"{where}: is async; it runs outside of the event loop")
-    function: Callable[..., Any] = found
     return function
 
 
@@ -176,8 +165,4 @@ def _call(reference: str, call: Callable[[], Any]) -> Any:
     except Exception as error:
         # Whatever the user's code raises ends this one piece of work, and is theirs to read.
         _log.exception("ranking_function_raised", function=reference)
-        raise RankingError(f"{reference} raised {_last_line(error)}") from error
-
-
-def _last_line(error: Exception) -> str:
-    return " ".join(traceback.format_exception_only(error)[-1].split())
+        raise RankingError(f"{reference} raised {last_line(error)}") from error

@@ -1,8 +1,8 @@
 """The command `gateway`: one module a command, loaded when that command runs.
 
 Exit codes: 0 done, 1 anything else, 2 usage (an answer of HTTP 400 included), 3 below the
-minimum coverage. What went wrong is one line on standard error; HEDGEROW_LOG_LEVEL=debug shows
-the traceback of an error that nobody foresaw.
+minimum coverage, 4 advised against. What went wrong is one line on standard error;
+HEDGEROW_LOG_LEVEL=debug shows the traceback of an error that nobody foresaw.
 """
 
 import os
@@ -56,6 +56,10 @@ COMMANDS: Final = {
     "eval": (
         "gateway.cli.eval:evaluate",
         "Measure the quality of a collection's ranking against judged queries.",
+    ),
+    "advise": (
+        "gateway.cli.advise:advise",
+        "Measure a function of yours, and say which lane it belongs in.",
     ),
     "simulate": (
         "gateway.cli.simulate:simulate_scenario",

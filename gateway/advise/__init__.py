@@ -1,0 +1,1 @@
+"""`gateway advise`: measures a user's function, and judges which lane it belongs in."""

@@ -1,0 +1,257 @@
+"""The experiments, each a few rounds of short blocks; they run beside the user's function.
+
+What is compared is measured in turn within a round, so that a neighbour who takes the machine for a
+while takes it from both. Results are plain JSON values.
+"""
+
+import asyncio
+import math
+import statistics
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+from gateway.advise.blocks import (
+    Block,
+    WatchedSelector,
+    call,
+    call_async,
+    hash_on,
+    inputs_of,
+    queued_s,
+    result_of,
+    run_async_block,
+    run_block,
+    run_threads,
+    spin,
+)
+from gateway.advise.target import Target
+
+Result = dict[str, Any]
+
+_SPIN_S: Final = 0.03
+_SWITCH_INTERVAL_S: Final = 0.05
+_PROBE_PAUSE_S: Final = 0.002
+_WATCHED_S: Final = 0.15  # some waits of a switch interval
+_AT_ONCE: Final = 8
+_MIN_EXPIRY_S: Final = 0.001
+
+
+def alone(target: Target, rounds: int, calls: int, budget_s: float) -> Result:
+    """Time calls one after the other, and what a counting loop gets of a core."""
+    blocks, free_shares = [], []
+    for _ in range(rounds):
+        free_shares.append(spin(_SPIN_S))
+        blocks.append(run_block(target, calls, budget_s))
+    free_share = statistics.median(free_shares)
+    cpu_s = sum(one.cpu_s for one in blocks)
+    own_cpu_s = sum(one.own_cpu_s for one in blocks)
+    return {
+        "call_s": [one.wall_s / calls for one in blocks],
+        "cpu_share": statistics.median(_wanted_share(one, free_share) for one in blocks),
+        "native_share": max(0.0, 1 - own_cpu_s / cpu_s) if cpu_s else 0.0,
+        "free_share": free_share,
+        "errors": [error for one in blocks for error in one.errors][:3],
+    }
+
+
+def _wanted_share(block: Block, free_share: float) -> float:
+    """Of a block's time, how much it had a core or waited for one."""
+    wall_s = max(block.wall_s, 1e-9)
+    if block.queued_s or not block.cpu_s:
+        return (block.cpu_s + block.queued_s) / wall_s
+    # Of what a loop that only counts could have got; but that is no sign of a second core.
+    share = block.cpu_s / wall_s
+    return max(share, min(1.0, share / max(free_share, 0.01)))
+
+
+def lock_held(target: Target, rounds: int, calls: int, budget_s: float) -> Result:
+    """Time how long another thread waits to run: beside the calls, and beside two known cases.
+
+    A thread that waits for the lock is given it after the switch interval at the latest. That is
+    made long beside what the scheduler of a busy machine makes a waking thread wait, so that the
+    two cannot be mixed up.
+
+    Returns:
+        `held`, None where the two known cases cannot be told apart.
+    """
+    interval_s = sys.getswitchinterval()
+    sys.setswitchinterval(_SWITCH_INTERVAL_S)
+    beside, held, free = _Waits(), _Waits(), _Waits()
+    try:
+        for _ in range(rounds):
+            began = time.monotonic()
+            beside.watch(lambda: _run_on(target, calls, budget_s))
+            lasts_s = min(time.monotonic() - began, 4 * _SWITCH_INTERVAL_S)
+            held.watch(lambda lasts_s=lasts_s: spin(lasts_s))  # type: ignore[misc]
+            free.watch(lambda lasts_s=lasts_s: hash_on(lasts_s))  # type: ignore[misc]
+    finally:
+        sys.setswitchinterval(interval_s)
+    if not getattr(sys, "_is_gil_enabled", lambda: True)():
+        return {"held": 0.0}
+    scale = held.share_beyond(free)
+    if scale < 0.5:
+        return {"held": None}
+    return {"held": min(1.0, beside.share_beyond(free) / scale)}
+
+
+def _run_on(target: Target, calls: int, budget_s: float) -> None:
+    began = time.monotonic()
+    while time.monotonic() - began < _WATCHED_S:
+        run_block(target, calls, budget_s)
+
+
+class _Waits:
+    """How long a thread that wants to run now and then has waited for it."""
+
+    def __init__(self) -> None:
+        self._total_s = 0.0
+        self._count = 0
+
+    def watch(self, work: Callable[[], object]) -> None:
+        """Let it want to run while `work` does."""
+        is_over = threading.Event()
+        is_ready = threading.Event()
+
+        def probe() -> None:
+            task = str(threading.get_native_id())
+            is_ready.set()
+            while not is_over.is_set():
+                began, queued = time.monotonic(), queued_s(task)
+                time.sleep(_PROBE_PAUSE_S)
+                # A core that others have is not the lock.
+                waited_s = time.monotonic() - began - _PROBE_PAUSE_S - (queued_s(task) - queued)
+                self._total_s += max(0.0, waited_s)
+                self._count += 1
+
+        thread = threading.Thread(target=probe)
+        thread.start()
+        is_ready.wait()
+        try:
+            work()
+        finally:
+            is_over.set()
+            thread.join()
+
+    def share_beyond(self, other: "_Waits") -> float:
+        """Of its time, how much it has waited beyond what it waited in the other case."""
+        beyond_s = max(0.0, self.mean_s - other.mean_s)
+        return beyond_s / (beyond_s + _PROBE_PAUSE_S)
+
+    @property
+    def mean_s(self) -> float:
+        """How long it has waited at a time, in s."""
+        return self._total_s / max(self._count, 1)
+
+
+def threads(target: Target, rounds: int, calls: int, budget_s: float, widths: list[int]) -> Result:
+    """Compare the throughput of so many threads with that of one."""
+    ratios: dict[int, list[float]] = {width: [] for width in widths}
+    errors: list[str] = []
+    for _ in range(rounds):
+        one, _ = run_threads(target, 1, calls, budget_s)
+        for width in widths:
+            several, raised = run_threads(target, width, calls, budget_s)
+            ratios[width].append(several / one)
+            errors += raised
+    return {
+        "ratios": {str(width): statistics.median(found) for width, found in ratios.items()},
+        "errors": errors[:3],
+    }
+
+
+def block(target: Target, calls: int, budget_s: float, starts_at: float) -> Result:
+    """Run one block from an instant of the monotonic clock on, which all processes share."""
+    time.sleep(max(0.0, starts_at - time.monotonic()))
+    done = run_block(target, calls, budget_s)
+    return {"began": done.began, "ended": done.ended}
+
+
+def on_loop(target: Target, rounds: int, calls: int, budget_s: float) -> Result:
+    """Call the function on an event loop, and watch whether the loop still turns."""
+    lags, held, at_once = [], [], []
+    for _ in range(rounds):
+        selector = WatchedSelector()
+        loop = asyncio.SelectorEventLoop(selector)
+        try:
+            asyncio.set_event_loop(loop)
+            watched = loop.run_until_complete(_watch(target, selector, calls, budget_s))
+        finally:
+            asyncio.set_event_loop(None)
+            loop.close()
+        if watched is None:
+            return {}
+        lag, share, times = watched
+        lags.append(lag)
+        held.append(share)
+        at_once.append(times)
+    is_async = target.subject.is_async
+    return {
+        "lag_s": statistics.median(lags),
+        "held_share": statistics.median(held),
+        "at_once": statistics.median(at_once) if is_async else None,
+    }
+
+
+async def _watch(
+    target: Target, selector: WatchedSelector, calls: int, budget_s: float
+) -> tuple[float, float, float] | None:
+    inputs = inputs_of(target, calls)
+    one_by_one = Block()
+    await asyncio.sleep(0)
+    selector.clear()
+    began = time.monotonic()
+    if not target.subject.is_async:
+        for given in inputs:
+            call(target, given, one_by_one, budget_s)
+            await asyncio.sleep(0)  # as who is served between two calls would
+        if one_by_one.errors:  # it may run a loop of its own, which it cannot on one
+            return None
+        # Each call was a stretch of its own; the longest is one in which others had the core.
+        lag_s = statistics.median(selector.stretches_s)
+        return lag_s, sum(selector.stretches_s) / (time.monotonic() - began), 1.0
+    await run_async_block(target, inputs, one_by_one, budget_s)
+    selector.look()
+    share = sum(selector.stretches_s) / max(time.monotonic() - began, 1e-9)
+    lag_s = max(selector.stretches_s)
+    batches = [inputs_of(target, calls) for _ in range(_AT_ONCE)]
+    began = time.monotonic()
+    await asyncio.gather(*(run_async_block(target, one, Block(), budget_s) for one in batches))
+    took_s = time.monotonic() - began
+    return lag_s, share, _AT_ONCE * one_by_one.wall_s / max(took_s, 1e-9)
+
+
+def expiry(
+    target: Target,
+    rounds: int,
+    calls: int,  # noqa: ARG001 - one a round
+    call_s: float,
+    budget_s: float,
+) -> Result:
+    """Let the budget expire half-way, or cancel an async call there; how long does it run on?"""
+    after_s = max(min(call_s, budget_s) / 2, _MIN_EXPIRY_S)
+    overruns = []
+    is_cancelled = target.subject.is_async and not target.subject.takes_budget
+    for given in inputs_of(target, rounds):
+        if is_cancelled:
+            overruns.append(asyncio.run(_cancel(target, given, after_s)))
+            continue
+        began = time.monotonic()
+        result_of(target, given, after_s)
+        overruns.append(max(0.0, time.monotonic() - began - after_s))
+    return {
+        "after_s": after_s,
+        "overrun_s": statistics.median(overruns),
+        "is_cancelled": is_cancelled,
+    }
+
+
+async def _cancel(target: Target, given: Any, after_s: float) -> float:
+    task = asyncio.ensure_future(call_async(target, given, Block(), math.inf))
+    began = time.monotonic()
+    await asyncio.wait([task], timeout=after_s)
+    task.cancel()
+    await asyncio.wait([task])
+    return max(0.0, time.monotonic() - began - after_s)

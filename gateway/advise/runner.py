@@ -1,0 +1,135 @@
+"""The process in which the user's function runs: takes orders, does experiments, may die of it.
+
+Orders and answers are JSON, a line each, on two descriptors of their own: what the function
+prints is nobody's business. An answer holds `result`, or `refused` with what is wrong with the
+input. While the first look goes on, lines with `sample` say which one is under way.
+"""
+
+import json
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from operator import itemgetter
+from pathlib import Path
+from typing import Any, Final, TextIO
+
+from common.errors import BadRequestError
+from gateway.advise import experiments, handing_over
+from gateway.advise.blocks import run_block
+from gateway.advise.figures import Kind
+from gateway.advise.target import FUNCTION, Call, Target, load_target
+
+_LOOK_S: Final = 1.0  # samples that are not looked at within this time stay out
+_NUM_USUAL: Final = 4  # samples that the experiments run, those nearest to the median time
+_EXPERIMENTS: Final[dict[str, Callable[..., dict[str, Any]]]] = {
+    one.__name__: one
+    for one in (
+        experiments.alone,
+        experiments.lock_held,
+        experiments.threads,
+        experiments.block,
+        handing_over.crossing,
+        experiments.on_loop,
+        experiments.expiry,
+    )
+}
+
+
+def main() -> None:
+    """Obey until the other end hangs up."""
+    orders_fd, answers_fd = int(sys.argv[1]), int(sys.argv[2])
+    for descriptor in (orders_fd, answers_fd):
+        os.set_inheritable(descriptor, False)  # what the function starts must not hold them
+    with (
+        open(orders_fd, encoding="utf-8") as orders,
+        open(answers_fd, "w", encoding="utf-8") as out,
+    ):
+        _obey(orders, out)
+    # The function may have left threads behind that never end.
+    os._exit(0)
+
+
+def _obey(orders: TextIO, answers: TextIO) -> None:
+    def say(**what: Any) -> None:
+        answers.write(json.dumps(what) + "\n")
+        answers.flush()
+
+    target: Target | None = None
+    for line in orders:
+        order = json.loads(line)
+        name = order.pop("do")
+        try:
+            if name == "load":
+                target = _load(order)
+                result = _describe(target)
+            else:
+                assert target is not None  # noqa: S101 - the first order is to load
+                result = (
+                    _look(target, say, **order)
+                    if name == "look"
+                    else _EXPERIMENTS[name](target, **order)
+                )
+        except BadRequestError as error:
+            say(refused={"field": error.field, "reason": error.reason})
+        except BaseException as error:  # noqa: BLE001 - SystemExit in the user's module included
+            reason = f"{type(error).__name__}: {error}"
+            say(refused={"field": FUNCTION, "reason": reason})
+        else:
+            say(result=result)
+
+
+def _load(order: dict[str, Any]) -> Target:
+    kind = Kind(order["kind"]) if order["kind"] else None
+    target = load_target(
+        order["reference"],
+        Path(order["samples"]),
+        kind,
+        order["query"],
+        order["num_documents"],
+    )
+    usual = order["usual"] or [one.where for one in target.calls]
+    wanted = set(usual) - set(order["skipped"])
+    target.calls = [one for one in target.calls if one.where in wanted]
+    return target
+
+
+def _describe(target: Target) -> dict[str, Any]:
+    subject = target.subject
+    return {
+        "kind": subject.kind,
+        "is_async": subject.is_async,
+        "takes_budget": subject.takes_budget,
+        "num_samples": subject.num_samples,
+        "num_documents": subject.num_documents,
+        "num_left": len(target.calls),
+    }
+
+
+def _look(target: Target, say: Callable[..., None], budget_s: float) -> dict[str, Any]:
+    """Call once for each sample, and keep those that cost as much as most do."""
+    failed: list[list[str]] = []
+    well: list[tuple[float, Call]] = []
+    began = time.monotonic()
+    for one in target.calls:
+        if well and time.monotonic() - began > _LOOK_S:
+            break
+        say(sample=one.where)
+        target.calls = [one]
+        block = run_block(target, 1, budget_s)
+        if block.errors:
+            failed.append([one.where, block.errors[0]])
+        else:
+            well.append((block.wall_s, one))
+    # The first call may be the one that loads a model: it is not the slowest for its sample.
+    slowest_s, slowest = max(well[1:], key=itemgetter(0), default=(0.0, None))
+    median_s = statistics.median(took_s for took_s, _ in well) if well else 0.0
+    usual = sorted(well, key=lambda timed: abs(timed[0] - median_s))[:_NUM_USUAL]
+    target.calls = [one for _, one in usual]
+    return {
+        "failed": failed,
+        "usual": [one.where for one in target.calls],
+        "slowest_s": slowest_s,
+        "slowest": slowest.where if slowest else "",
+    }
