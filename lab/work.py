@@ -1,0 +1,32 @@
+"""Second phases that misbehave as they are told; only the lab's configuration names them.
+
+Each does what its query's script says for its shard (see `lab.script`), and scores all alike.
+"""
+
+import time
+from typing import Any
+
+from lab.journal import noted
+from lab.script import read
+
+Document = dict[str, Any]
+
+_LOOK_S = 0.001
+
+
+def sleep(query: str, documents: list[Document], budget: Any) -> list[float]:
+    """Wait, and look at the budget meanwhile, as good work does."""
+    shard, seconds = read(query, documents[0]["id"])
+    until = time.monotonic() + seconds
+    with noted(shard):
+        while not budget.expired() and (left := until - time.monotonic()) > 0:
+            time.sleep(min(left, _LOOK_S))
+    return [0.0] * len(documents)
+
+
+def hang(query: str, documents: list[Document]) -> list[float]:
+    """Wait, and look at nothing: what is told to take long must be killed."""
+    shard, seconds = read(query, documents[0]["id"])
+    with noted(shard):
+        time.sleep(seconds)
+    return [0.0] * len(documents)
