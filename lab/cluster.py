@@ -21,14 +21,20 @@ from common.partition import shard_of
 from gateway.cluster import ClusterOptions, LocalCluster
 from gateway.service import Gateway
 from lab.journal import VARIABLE, Stint, read_stints
+from lab.work import DEGRADED
 
 COLLECTION = "lab"
 DOCUMENTS_A_SHARD = 20  # as many in each, so that coverage counts shards
 _TOLD_TIMEOUT_S = 60.0
-SLEEP, HANG = "lab-sleep", "lab-hang"
+SLEEP, HANG, DEPENDENCY = "lab-sleep", "lab-hang", "lab-dependency"
+_FUNCTIONS = {
+    SLEEP: "lab.work:sleep",
+    HANG: "lab.work:hang",
+    DEPENDENCY: "lab.work:dependency",
+}
 PROFILES = {
     name: RankProfile(first_phase="noop", second_phase=function, candidates=1, fields=[])
-    for name, function in ((SLEEP, "lab.work:sleep"), (HANG, "lab.work:hang"))
+    for name, function in _FUNCTIONS.items()
 }
 
 
@@ -62,6 +68,13 @@ class LabCluster:
             rank_profiles=PROFILES,
         )
 
+    def degrade(self, *, is_degraded: bool) -> None:
+        """Let `lab.work.dependency` take long from now on, or be well again."""
+        if is_degraded:
+            (self.folder / "degraded").touch()
+        else:
+            (self.folder / "degraded").unlink()
+
     def stints(self, since: float = 0.0) -> list[Stint]:
         """The works that its scorers have started since then, an instant of `time.monotonic()`."""
         return read_stints(self.folder / "journal", since)
@@ -74,7 +87,6 @@ async def run_cluster(
     num_workers: int = 4,
     num_replicas: int = 1,
     scorers: int = 2,
-    environment: Mapping[str, str] | None = None,
 ) -> AsyncIterator[LabCluster]:
     """Start the cluster that `gateway up` starts; no process of it is left after the block.
 
@@ -83,7 +95,6 @@ async def run_cluster(
         num_workers: worker processes, which share the shards.
         num_replicas: copies of each shard.
         scorers: scorer processes of each worker.
-        environment: variables for them, beside those that they need.
     """
     with tempfile.TemporaryDirectory(prefix="hedgerow-lab-") as name:
         folder = Path(name)
@@ -100,7 +111,7 @@ async def run_cluster(
                 "HEDGEROW_LOG_LEVEL": "error",
                 "HEDGEROW_WORKER__SCORERS": str(scorers),
                 VARIABLE: str(folder / "journal"),
-                **(environment or {}),
+                DEGRADED: str(folder / "degraded"),
             },
         )
         cluster = LocalCluster(options, Settings(), lambda _event: None)

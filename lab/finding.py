@@ -53,7 +53,7 @@ def at_most(what: str, measured: float, limit: float, expected: str, unit: str =
 
 def exactly(what: str, measured: object, wanted: object) -> Check:
     """A count or state that has no margin."""
-    return Check(what, str(wanted), f"exactly {wanted}", str(measured), measured == wanted)
+    return Check(what, str(wanted), "exactly that", str(measured), measured == wanted)
 
 
 def _check(

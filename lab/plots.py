@@ -71,7 +71,7 @@ def timeline(axes: Any, spans: Sequence[Span], unit: str) -> None:
 
 def legend(axes: Any) -> None:
     """One legend under all of the pictures, which names each kind once."""
-    named = {}
+    named: dict[str, Any] = {}
     for one in axes:
         handles, labels = one.get_legend_handles_labels()
         named.update(zip(labels, handles, strict=True))

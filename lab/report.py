@@ -221,7 +221,8 @@ pre { margin: 0; padding: .7rem .8rem; overflow-x: auto; line-height: 1.45; }
 table { border-collapse: collapse; width: 100%; font-size: .92rem; }
 th, td { text-align: left; padding: .38rem .7rem .38rem 0; border-bottom: 1px solid var(--line);
   vertical-align: top; }
-.checks td:nth-child(n+3) { white-space: nowrap; }
+.checks td { min-width: 7.6rem; }
+.checks td:last-child { min-width: 5rem; }
 th { color: var(--soft); font-weight: 600; }
 figure { margin: 1.2rem 0; }
 figure svg { width: 100%; height: auto; display: block; }

@@ -3,7 +3,9 @@
 Each does what its query's script says for its shard (see `lab.script`), and scores all alike.
 """
 
+import os
 import time
+from pathlib import Path
 from typing import Any
 
 from lab.journal import noted
@@ -11,7 +13,10 @@ from lab.script import read
 
 Document = dict[str, Any]
 
-_LOOK_S = 0.001
+DEGRADED = "HEDGEROW_LAB_DEGRADED"  # in the environment: the file by whose being there it is
+WELL_S = 0.02
+
+_LOOK_S = 0.005  # 64 scorers that look each millisecond fill two cores
 
 
 def sleep(query: str, documents: list[Document], budget: Any) -> list[float]:
@@ -29,4 +34,14 @@ def hang(query: str, documents: list[Document]) -> list[float]:
     shard, seconds = read(query, documents[0]["id"])
     with noted(shard):
         time.sleep(seconds)
+    return [0.0] * len(documents)
+
+
+def dependency(query: str, documents: list[Document], budget: Any) -> list[float]:
+    """Answer soon, as long as all is well; take as long as the script says once it is degraded."""
+    _, seconds = read(query, documents[0]["id"])
+    is_degraded = Path(os.environ[DEGRADED]).exists()
+    until = time.monotonic() + (seconds if is_degraded else WELL_S)
+    while not budget.expired() and (left := until - time.monotonic()) > 0:
+        time.sleep(min(left, _LOOK_S))
     return [0.0] * len(documents)
