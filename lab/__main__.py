@@ -12,12 +12,15 @@ from pathlib import Path
 from bench.report import machine
 from common.telemetry import configure_logging
 from gateway.simulate.plot import check_can_draw
-from lab.experiments import deadline
+from lab.experiments import breaker, deadline, fan_out, seven_of_eight
 from lab.finding import Finding, Options
 from lab.report import Run, to_html, to_markdown, verdict
 
 EXPERIMENTS: dict[str, Callable[[Options], Awaitable[Finding]]] = {
     "deadline": deadline.run,
+    "fan-out": fan_out.run,
+    "seven-of-eight": seven_of_eight.run,
+    "breaker": breaker.run,
 }
 _ROOT = Path(__file__).parent.parent
 _OUTPUT = _ROOT / "build" / "lab"
