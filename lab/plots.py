@@ -51,6 +51,14 @@ def tidy(axes: Any, x: str, y: str, title: str = "") -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
+def logarithmic(axis: Any, text: str | Callable[[float, int], str] = "{x:,g}") -> None:
+    """Make an axis (`axes.xaxis` or `axes.yaxis`) logarithmic, with numbers at the decades."""
+    set_scale = axis.axes.set_xscale if axis.axis_name == "x" else axis.axes.set_yscale
+    set_scale("log")
+    axis.set_major_formatter(text)
+    axis.set_minor_formatter("")  # else a short axis names all of them
+
+
 def timeline(axes: Any, spans: Sequence[Span], unit: str) -> None:
     """Paint bars over time, a row for each name, in the order in which the names come."""
     rows = list(dict.fromkeys(span.row for span in spans))

@@ -16,7 +16,7 @@ from gateway.breakers import Breakers
 from gateway.gather import Gather
 from lab.cluster import DEPENDENCY, SLEEP, LabCluster, connect, run_cluster
 from lab.finding import Finding, Options, at_least, at_most, code_of, exactly
-from lab.plots import BLUE, GREEN, GREY, RED, draw, legend, tidy
+from lab.plots import BLUE, GREEN, GREY, RED, draw, legend, logarithmic, tidy
 from lab.script import script
 from lab.shards import Shards
 
@@ -325,8 +325,7 @@ def _paint(axes: Any, records: dict[str, Record]) -> None:
             healthy.plot(missed, height, "x", color=color, markersize=4, label="in vain")
     tidy(tasks, "time, s", "tasks", "tasks of the calling process")
     tidy(healthy, "time, s", "ms", "calls that do not need it")
-    healthy.set_yscale("log")
-    healthy.yaxis.set_major_formatter("{x:,.0f}")
+    logarithmic(healthy.yaxis)
     legend(axes)
 
 

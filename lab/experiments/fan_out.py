@@ -8,7 +8,7 @@ from typing import Any
 from lab.cluster import SLEEP, connect, run_cluster
 from lab.finding import Finding, Options, at_least, at_most, code_of
 from lab.journal import Stint
-from lab.plots import BLUE, GREEN, GREY, ORANGE, Span, draw, legend, tidy, timeline
+from lab.plots import BLUE, GREEN, GREY, ORANGE, Span, draw, legend, logarithmic, tidy, timeline
 from lab.script import script
 from lab.shards import Shards
 
@@ -161,8 +161,7 @@ def _paint_growth(axes: Any, at_once_ms: dict[int, float], sequence_ms: float) -
     axes.plot([FEW], [sequence_ms], "o", color=ORANGE, label="one after another, measured")
     axes.plot(counts, list(at_once_ms.values()), "o-", color=BLUE, label="all at once, measured")
     axes.set_xscale("log", base=2)
-    axes.set_yscale("log")
+    logarithmic(axes.yaxis)
     axes.xaxis.set_major_formatter("{x:g}")
-    axes.yaxis.set_major_formatter("{x:,.0f}")
     tidy(axes, "shards", "time to the answer, ms")
     axes.legend(frameon=False)

@@ -12,7 +12,7 @@ from gateway.result import SearchQuery
 from gateway.service import Gateway
 from lab.cluster import COLLECTION, SLEEP, connect, run_cluster
 from lab.finding import Finding, Options, at_least, at_most, code_of
-from lab.plots import BLUE, GREEN, GREY, draw, tidy
+from lab.plots import BLUE, GREEN, GREY, draw, logarithmic, tidy
 from lab.script import script
 
 NUM_SHARDS = 8
@@ -133,8 +133,7 @@ def _paint(
         times.plot([deadline] * len(point.took_ms), point.took_ms, ".", color=GREY, alpha=0.5)
     times.plot(list(points), list(points), "--", color=GREY, linewidth=1, label="the deadline")
     times.plot(list(took), list(took.values()), "o-", color=BLUE, label="median answer")
-    times.set_yscale("log")
-    times.yaxis.set_major_formatter("{x:,.0f}")
+    logarithmic(times.yaxis)
     tidy(times, "deadline, ms", "answered after, ms", "latency")
     times.legend(frameon=False)
     shares.plot(list(covered), [100 * one for one in covered.values()], "o-", color=GREEN)
@@ -143,7 +142,6 @@ def _paint(
     shares.set_ylim(0, 105)
     tidy(shares, "deadline, ms", "documents in the answer, %", "coverage")
     for one in axes:
-        one.set_xscale("log")
-        one.xaxis.set_major_formatter("{x:,.0f}")
+        logarithmic(one.xaxis)
         for deadline in (SHORT_MS, 2000):
             one.axvline(deadline, color=GREY, linestyle=":", linewidth=1)
