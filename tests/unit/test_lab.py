@@ -33,6 +33,7 @@ from lab.finding import (
     number,
 )
 from lab.journal import VARIABLE, noted, read_stints
+from lab.locks import find_circle, tell
 from lab.report import Run, anchor, rich, to_html, to_markdown
 from lab.script import read, script
 from shard_worker.ranking import second_phases
@@ -252,3 +253,37 @@ def test_a_script_is_one_line_of_a_query() -> None:
     text = script([20_000] * 64, "12")
     assert json.loads(json.dumps(text)) == text
     assert len(text) < Settings().gateway.max_query_chars
+
+
+_LOCKS = st.sampled_from("abcd")
+_THREADS = st.sampled_from("1234")
+
+
+@given(st.dictionaries(_LOCKS, _THREADS), st.dictionaries(_THREADS, _LOCKS))
+def test_a_circle_is_found_when_nobody_in_it_can_go_on(
+    holders: dict[str, str], wants: dict[str, str]
+) -> None:
+    """The watchdog sees a deadlock exactly where letting all go that can go leaves somebody.
+
+    Who wants nothing, or a lock that nobody holds, goes on and gives back what it holds; what is
+    left at the end are circles and those who wait for them.
+    """
+    held, waiting = dict(holders), dict(wants)
+    while free := {one for one in {*waiting, *held.values()} if waiting.get(one) not in held}:
+        held = {lock: thread for lock, thread in held.items() if thread not in free}
+        waiting = {thread: lock for thread, lock in waiting.items() if thread not in free}
+    circle = find_circle(holders, wants)
+    assert bool(circle) == bool(waiting)
+    for one, following in zip(circle, [*circle[1:], *circle[:1]], strict=True):
+        assert wants[one.thread] == one.wants
+        assert holders[one.wants] == one.held_by == following.thread
+
+
+def test_a_watchdog_says_who_holds_what() -> None:
+    """Each thread of a circle has a line with its lock and that lock's holder."""
+    circle = find_circle({"x": "one", "y": "two"}, {"one": "y", "two": "x"})
+    assert tell(circle) == [
+        "deadlock: 2 threads wait for each other",
+        "  one wants y, which two holds",
+        "  two wants x, which one holds",
+    ]
