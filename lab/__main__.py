@@ -12,7 +12,20 @@ from pathlib import Path
 from bench.report import machine
 from common.telemetry import configure_logging
 from gateway.simulate.plot import check_can_draw
-from lab.experiments import breaker, deadline, fan_out, seven_of_eight
+from lab.experiments import (
+    breaker,
+    deadline,
+    fan_out,
+    hedging,
+    lanes,
+    mistake_locks,
+    mistake_loop,
+    mistake_no_timeout,
+    mistake_processes,
+    mistake_threads,
+    seven_of_eight,
+    three_tier,
+)
 from lab.finding import Finding, Options
 from lab.report import Run, to_html, to_markdown, verdict
 
@@ -21,6 +34,14 @@ EXPERIMENTS: dict[str, Callable[[Options], Awaitable[Finding]]] = {
     "fan-out": fan_out.run,
     "seven-of-eight": seven_of_eight.run,
     "breaker": breaker.run,
+    "lanes": lanes.run,
+    "three-tier": three_tier.run,
+    "mistake-loop": mistake_loop.run,
+    "mistake-threads": mistake_threads.run,
+    "mistake-processes": mistake_processes.run,
+    "mistake-no-timeout": mistake_no_timeout.run,
+    "mistake-locks": mistake_locks.run,
+    "hedging": hedging.run,
 }
 _ROOT = Path(__file__).parent.parent
 _OUTPUT = _ROOT / "build" / "lab"

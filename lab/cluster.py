@@ -26,11 +26,13 @@ from lab.work import DEGRADED
 COLLECTION = "lab"
 DOCUMENTS_A_SHARD = 20  # as many in each, so that coverage counts shards
 _TOLD_TIMEOUT_S = 60.0
-SLEEP, HANG, DEPENDENCY = "lab-sleep", "lab-hang", "lab-dependency"
+SLEEP, HANG = "lab-sleep", "lab-hang"
+DEPENDENCY, STALL = "lab-dependency", "lab-stall"
 _FUNCTIONS = {
     SLEEP: "lab.work:sleep",
     HANG: "lab.work:hang",
     DEPENDENCY: "lab.work:dependency",
+    STALL: "lab.work:stall",
 }
 PROFILES = {
     name: RankProfile(first_phase="noop", second_phase=function, candidates=1, fields=[])

@@ -4,6 +4,7 @@ Each does what its query's script says for its shard (see `lab.script`), and sco
 """
 
 import os
+import random
 import time
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ Document = dict[str, Any]
 
 DEGRADED = "HEDGEROW_LAB_DEGRADED"  # in the environment: the file by whose being there it is
 WELL_S = 0.02
+STALL_S, STALL_SHARE = 0.15, 0.02
+USUAL_S, USUAL_SIGMA = 0.005, 0.3
 
 _LOOK_S = 0.005  # 64 scorers that look each millisecond fill two cores
 
@@ -42,6 +45,17 @@ def dependency(query: str, documents: list[Document], budget: Any) -> list[float
     _, seconds = read(query, documents[0]["id"])
     is_degraded = Path(os.environ[DEGRADED]).exists()
     until = time.monotonic() + (seconds if is_degraded else WELL_S)
+    while not budget.expired() and (left := until - time.monotonic()) > 0:
+        time.sleep(min(left, _LOOK_S))
+    return [0.0] * len(documents)
+
+
+def stall(_query: str, documents: list[Document], budget: Any) -> list[float]:
+    """Take some ms, and now and then much longer, by chance that each try of a request has anew."""
+    seconds = USUAL_S * random.lognormvariate(0, USUAL_SIGMA)
+    if random.random() < STALL_SHARE:
+        seconds += STALL_S
+    until = time.monotonic() + seconds
     while not budget.expired() and (left := until - time.monotonic()) > 0:
         time.sleep(min(left, _LOOK_S))
     return [0.0] * len(documents)
