@@ -30,12 +30,12 @@ from lab.finding import Finding, Options
 from lab.report import Run, to_html, to_markdown, verdict
 
 EXPERIMENTS: dict[str, Callable[[Options], Awaitable[Finding]]] = {
-    "deadline": deadline.run,
-    "fan-out": fan_out.run,
-    "seven-of-eight": seven_of_eight.run,
-    "breaker": breaker.run,
     "lanes": lanes.run,
     "three-tier": three_tier.run,
+    "fan-out": fan_out.run,
+    "deadline": deadline.run,
+    "seven-of-eight": seven_of_eight.run,
+    "breaker": breaker.run,
     "mistake-loop": mistake_loop.run,
     "mistake-threads": mistake_threads.run,
     "mistake-processes": mistake_processes.run,

@@ -194,7 +194,7 @@ def _finding(records: dict[str, Record], degraded_s: float) -> Finding:
     without, guarded_by = (records[mode] for mode in _MODES)
     finding = Finding(
         name="breaker",
-        title="A breaker",
+        title="A breaker, and mistake 5: none",
         claim=(
             f"A dependency degrades to {degraded_s:g} s, and {NUM_CALLERS} callers come at once. "
             f"Without a breaker each of them is held for {degraded_s:g} s, and calls that do not "

@@ -19,7 +19,7 @@ from shard_worker.lanes.process_lane import Work
 NUM_THREADS = 4
 SHARE = 0.6  # of the speed-up that bare processes have, which is asked of the process lane
 FREE_THREADED = ("python3.14t", "python3.13t", "python3.15t", "python3t")
-_SECONDS, _NUM_ROUNDS = 0.5, 5
+_SECONDS, _NUM_ROUNDS = 0.3, 7
 _TIMEOUT_S = 60.0
 
 
@@ -48,7 +48,7 @@ async def run(options: Options) -> Finding:
     async with open_lanes(NUM_THREADS) as lanes:
         parts = {"threads": [os.getpid()], "processes": lanes.process.load()["pids"]}
         for _ in range(num_rounds):
-            yardsticks.append(await two_of_one(_SECONDS / 2))
+            yardsticks.append(await two_of_one(_SECONDS))
             for name, work in (("threads", in_threads), ("processes", in_processes)):
                 meter, started = CpuMeter({name: parts[name]}), time.perf_counter()
                 load = await closed_loop(lambda work=work: work(lanes), NUM_THREADS, _SECONDS)  # type: ignore[misc]  # a default binds the loop's work
@@ -59,7 +59,7 @@ async def run(options: Options) -> Finding:
         name: Busy(*map(statistics.median, zip(*measured, strict=True)))
         for name, measured in rounds.items()
     }
-    return _finding(busy, free, statistics.median(yardsticks), num_rounds)
+    return _finding(busy, free, _speed_ups(rounds, yardsticks), statistics.median(yardsticks))
 
 
 async def _free_threaded() -> dict[str, Any] | None:
@@ -68,11 +68,24 @@ async def _free_threaded() -> dict[str, Any] | None:
     return await measure_in(found, NUM_THREADS, _SECONDS) if found else None
 
 
+def _speed_ups(rounds: dict[str, list[Busy]], yardsticks: list[float]) -> Busy:
+    """What processes do, of threads, as a share of what two bare processes did, of one.
+
+    Each is taken of one round, since what else runs here comes and goes.
+    """
+    shares = [
+        (processes.cores / threads.cores / given, processes.throughput / threads.throughput / given)
+        for threads, processes, given in zip(
+            rounds["threads"], rounds["processes"], yardsticks, strict=True
+        )
+    ]
+    return Busy(*map(statistics.median, zip(*shares, strict=True)))
+
+
 def _finding(
-    busy: dict[str, Busy], free: dict[str, Any] | None, yardstick: float, num_rounds: int
+    busy: dict[str, Busy], free: dict[str, Any] | None, speed_up: Busy, yardstick: float
 ) -> Finding:
-    threads, processes = busy["threads"], busy["processes"]
-    given = f"{yardstick:.2f} times, as two bare processes of one"
+    threads = busy["threads"]
     finding = Finding(
         name="mistake-threads",
         title="Mistake 2: CPU work in threads",
@@ -83,9 +96,9 @@ def _finding(
         set_up=(
             f"{NUM_THREADS} works under way for {_SECONDS:g} s, each {STEPS:,} steps, in the "
             f"thread lane of {NUM_THREADS} and in the process lane of {NUM_PROCESSES}, in turns, "
-            f"{num_rounds} rounds; medians. Cores are CPU seconds of the process or the scorers by "
-            "the wall's. Others may be using the machine: what two bare processes compute, of what "
-            f"one does, is measured in each round, and {SHARE:.0%} of that is asked for. A "
+            f"{_NUM_ROUNDS} rounds; medians. Cores are CPU seconds of the process or the scorers "
+            "by the wall's. Others may be using the machine: what two bare processes compute, of what "
+            f"one does, is measured in each round too (median: {yardstick:.2f} times). A "
             "free-threaded Python is asked to do the same in threads, where one of "
             f"{', '.join(f'`{name}`' for name in FREE_THREADED)} is found."
         ),
@@ -95,18 +108,16 @@ def _finding(
         checks=[
             at_most("cores that threads keep busy", threads.cores, 1.2, "1"),
             at_least(
-                "processes' cores, of threads'",
-                processes.cores / threads.cores,
-                SHARE * yardstick,
-                given,
-                " times",
+                "processes' cores, of threads', as a share of bare processes' speed-up",
+                speed_up.cores,
+                SHARE,
+                "1",
             ),
             at_least(
-                "processes' works, of threads'",
-                processes.throughput / threads.throughput,
-                SHARE * yardstick,
-                given,
-                " times",
+                "processes' works, of threads', as a share of it",
+                speed_up.throughput,
+                SHARE,
+                "1",
             ),
         ],
         plots=[
@@ -129,7 +140,7 @@ def _finding(
                 "cores that threads keep busy without a GIL",
                 free["cores"],
                 SHARE * yardstick,
-                given,
+                f"{yardstick:.2f}, as two bare processes",
             )
         )
     return finding
