@@ -165,7 +165,7 @@ def _finding(seen: Mapping[str, Seen], num_rounds: int, seconds: float) -> Findi
         ),
         at_least(
             "queries that meet a stall: hedging off, of on",
-            met["hedging off"] / max(met["hedging on"], 100 / len(on.took_s))  # none is not a number,
+            met["hedging off"] / max(met["hedging on"], 100 / len(on.took_s)),
             2.5,
             "over 5 times",
             " times",

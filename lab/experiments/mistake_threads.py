@@ -97,8 +97,8 @@ def _finding(
             f"{NUM_THREADS} works under way for {_SECONDS:g} s, each {STEPS:,} steps, in the "
             f"thread lane of {NUM_THREADS} and in the process lane of {NUM_PROCESSES}, in turns, "
             f"{_NUM_ROUNDS} rounds; medians. Cores are CPU seconds of the process or the scorers "
-            "by the wall's. Others may be using the machine: what two bare processes compute, of what "
-            f"one does, is measured in each round too (median: {yardstick:.2f} times). A "
+            "by the wall's. Others may be using the machine: what two bare processes compute, of "
+            f"what one does, is measured in each round too (median: {yardstick:.2f} times). A "
             "free-threaded Python is asked to do the same in threads, where one of "
             f"{', '.join(f'`{name}`' for name in FREE_THREADED)} is found."
         ),
