@@ -20,7 +20,7 @@ export Q
 export JSON
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down query test test-unit test-integration test-containers check docs bench clean
+.PHONY: help setup demo up down query test test-unit test-integration test-containers check docs bench lab clean
 # The rings of tests are meant to run one after the other, even under `make -j`.
 .NOTPARALLEL:
 
@@ -68,6 +68,9 @@ docs: $(VENV)/.docs  ## make a site of docs/ in build/docs; a link that leads no
 
 bench: $(VENV)/.development  ## measure, and write docs/benchmarks.md (JSON=FILE: every figure too)
 	$(BIN)/python -m bench $(if $(JSON),--json "$$JSON")
+
+lab: $(VENV)/.development  ## run the experiments, and write docs/lab.md and build/lab/lab.html (ONLY=name)
+	$(BIN)/python -m lab $(if $(ONLY),--only $(ONLY))
 
 clean:  ## remove .venv, caches and what was built; data stays
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist

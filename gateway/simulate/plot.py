@@ -4,6 +4,7 @@ The one module that needs matplotlib, which is an extra: everything else simulat
 """
 
 import io
+from collections.abc import Callable
 from typing import Any
 
 from common.errors import ConfigurationError
@@ -38,14 +39,8 @@ def draw(report: Report) -> str:
     Raises:
         ConfigurationError: matplotlib is not installed.
     """
-    check_can_draw()
-    import matplotlib as mpl  # noqa: PLC0415 - as above
-    from matplotlib.figure import Figure  # noqa: PLC0415 - as above
 
-    # Text as text, to be searched and read; ids from the salt, where there would be chance.
-    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "hedgerow"}):
-        figure = Figure(figsize=_SIZE_IN, layout="constrained")
-        axes = figure.subplots()
+    def paint(axes: Any) -> None:
         for number, run in enumerate(report["runs"]):
             _draw_run(axes, run, _LINES[number // 10 % len(_LINES)])
         axes.set_xscale("log")
@@ -57,8 +52,43 @@ def draw(report: Report) -> str:
         axes.grid(visible=True, which="major", alpha=0.3)
         axes.set_title(report["title"], fontsize="medium", wrap=True)
         axes.legend(fontsize="small")
+
+    return render(paint)
+
+
+def render(
+    paint: Callable[[Any], None],
+    *,
+    columns: int = 1,
+    size_in: tuple[float, float] = _SIZE_IN,
+    salt: str = "hedgerow",
+    creator: str = "gateway simulate",
+) -> str:
+    """Draw what `paint` paints. The same painting gives the same text.
+
+    Args:
+        paint: given matplotlib's axes; with more than one column, an array of them.
+        columns: pictures beside each other.
+        size_in: width and height of the whole, in inches of 72 pt.
+        salt: of the ids in it; pictures on one page need one each.
+        creator: named in the picture's metadata.
+
+    Returns:
+        An SVG document.
+
+    Raises:
+        ConfigurationError: matplotlib is not installed.
+    """
+    check_can_draw()
+    import matplotlib as mpl  # noqa: PLC0415 - as above
+    from matplotlib.figure import Figure  # noqa: PLC0415 - as above
+
+    # Text as text, to be searched and read; ids from the salt, where there would be chance.
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": salt}):
+        figure = Figure(figsize=size_in, layout="constrained")
+        paint(figure.subplots(ncols=columns))
         buffer = io.StringIO()
-        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": "gateway simulate"})
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": creator})
     return buffer.getvalue()
 
 

@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 LISTED = {
-    *("setup", "demo", "up", "down", "query", "check", "docs", "bench", "clean"),
+    *("setup", "demo", "up", "down", "query", "check", "docs", "bench", "lab", "clean"),
     *("test", "test-unit", "test-integration", "test-containers"),
 }
 
@@ -23,7 +23,7 @@ def _make(*arguments: str, folder: Path = ROOT, **environment: str) -> tuple[int
     inherited = {
         name: value
         for name, value in os.environ.items()
-        if name not in {"MAKEFLAGS", "MAKELEVEL", "MFLAGS", "Q", "JSON"}
+        if name not in {"MAKEFLAGS", "MAKELEVEL", "MFLAGS", "Q", "JSON", "ONLY"}
     }
     done = subprocess.run(
         ["make", *arguments],
@@ -126,3 +126,11 @@ def test_bench_passes_the_file_on(copy: Path) -> None:
     """JSON=FILE becomes the argument of the benchmark."""
     assert re.search(r"-m bench *$", _make("-n", "bench", folder=copy)[1])
     assert '-m bench --json "$JSON"' in _make("-n", "bench", "JSON=out.json", folder=copy)[1]
+
+
+def test_lab_passes_the_names_on(copy: Path) -> None:
+    """ONLY=name becomes the argument of the lab."""
+    assert re.search(r"-m lab *$", _make("-n", "lab", folder=copy)[1])
+    assert re.search(
+        r"-m lab --only deadline$", _make("-n", "lab", "ONLY=deadline", folder=copy)[1]
+    )

@@ -1,0 +1,50 @@
+"""CPU work in pure Python. Needs nothing else, so that any interpreter can be asked to do it.
+
+As a program (number of threads, seconds) it prints how many cores they keep busy, how much they
+compute, and whether there is a GIL, as JSON.
+"""
+
+import json
+import sys
+import threading
+import time
+from typing import Any
+
+STEPS = 150_000
+
+
+def compute(steps: int = STEPS) -> int:
+    """CPU work that holds the GIL where there is one; some 60 ns a step."""
+    value = 1
+    for _ in range(steps):
+        value = (value * 1_103_515_245 + 12_345) & 0x7FFF_FFFF
+    return value
+
+
+def measure_threads(num_threads: int, seconds: float) -> dict[str, Any]:
+    """How many cores are busy on average while threads compute, and works a second."""
+    until = time.perf_counter() + seconds
+    done: list[int] = []
+
+    def keep_computing() -> None:
+        while time.perf_counter() < until:
+            compute()
+            done.append(1)
+
+    threads = [threading.Thread(target=keep_computing) for _ in range(num_threads)]
+    started, used = time.perf_counter(), time.process_time()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    took_s = time.perf_counter() - started
+    return {
+        "cores": (time.process_time() - used) / took_s,
+        "works_per_s": len(done) / took_s,
+        "has_gil": getattr(sys, "_is_gil_enabled", lambda: True)(),
+        "version": sys.version.split()[0],
+    }
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(measure_threads(int(sys.argv[1]), float(sys.argv[2]))))

@@ -1,0 +1,1 @@
+"""The experiments, each a module with an `async def run(options) -> Finding`."""

@@ -1,0 +1,243 @@
+"""A dependency that degrades: what its callers, and those who do not need it, pay for that."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from bench.load import quantile
+from gateway.breaker import Breaker, State, Transition
+from lab.cluster import connect, run_cluster
+from lab.experiments.breaker_trial import (
+    HEALTHY,
+    HEALTHY_EVERY_S,
+    HEALTHY_MS,
+    HEALTHY_TIMEOUT_S,
+    NUM_CALLERS,
+    SICK,
+    Call,
+    Record,
+    Trial,
+    guarded,
+)
+from lab.finding import Finding, Options, at_least, at_most, code_of, exactly
+from lab.plots import BLUE, GREEN, GREY, RED, draw, legend, logarithmic, tidy
+from lab.shards import Shards
+
+NUM_SCORERS = 8
+_DEGRADED_S, _QUICK_S = 5.0, 1.0
+_MODES = ("without a breaker", "with a breaker")
+
+
+async def run(options: Options) -> Finding:
+    """Make the same calls with a breaker and without one."""
+    degraded_s = _QUICK_S if options.is_quick else _DEGRADED_S
+    records = {}
+    async with (
+        run_cluster(2, num_workers=1, scorers=NUM_SCORERS) as cluster,
+        connect(cluster) as gateway,
+        Shards.of(gateway) as shards,
+    ):
+        for mode in _MODES:
+            records[mode] = await Trial(
+                cluster, shards, degraded_s, is_guarded=mode == _MODES[1]
+            ).run()
+    return _finding(records, degraded_s)
+
+
+def _during(record: Record) -> list[float]:
+    """How long healthy calls took that were made while the crowd was there."""
+    start, end = record.crowd_at
+    return [took for at_s, took in record.healthy if start + 0.1 <= at_s <= end - 0.1]
+
+
+def _in_vain(record: Record) -> float:
+    took = _during(record)
+    return 100 * sum(one == float("inf") for one in took) / max(1, len(took))
+
+
+def _finding(records: dict[str, Record], degraded_s: float) -> Finding:
+    without, guarded_by = (records[mode] for mode in _MODES)
+    finding = Finding(
+        name="breaker",
+        title="A breaker, and mistake 5: none",
+        claim=(
+            f"A dependency degrades to {degraded_s:g} s, and {NUM_CALLERS} callers come at once. "
+            f"Without a breaker each of them is held for {degraded_s:g} s, and calls that do not "
+            "even need it starve. With one, five failures are the price; then callers are refused "
+            "in under 1 ms, the others notice nothing, and one probe brings it back."
+        ),
+        set_up=(
+            "One worker with two shards that share its "
+            f"{NUM_SCORERS} scorers: shard {SICK} is the dependency, shard {HEALTHY} is asked for "
+            f"{HEALTHY_MS:g} ms of work every {HEALTHY_EVERY_S * 1000:g} ms by others, who wait "
+            f"{HEALTHY_TIMEOUT_S:g} s at most. The dependency degrades after 0.5 s; five callers "
+            f"find out; then come the {NUM_CALLERS}; then it is well again and 10 call, and 10 "
+            "more. The same calls by the same code twice: with the breaker's default settings, and "
+            "with it disabled."
+        ),
+        code=[code_of(guarded), code_of(Breaker.allow)],
+        columns=("", *_MODES),
+        rows=_rows(records),
+    )
+    refusals = [one for one in guarded_by.crowd if one.outcome == "refused"]
+    slowest_ms = quantile([one.held_s for one in refusals], 0.99) * 1000
+    path = [guarded_by.transitions[0].before.value] if guarded_by.transitions else []
+    path += [one.after.value for one in guarded_by.transitions]
+    finding.checks = [
+        at_least(
+            "without: callers held, the shortest, of the degraded time",
+            min(one.held_s for one in without.crowd) / degraded_s,
+            0.98,
+            "1 times",
+            " times",
+        ),
+        at_least(
+            "without: most tasks at once",
+            max(count for _, count in without.tasks),
+            NUM_CALLERS,
+            f"{NUM_CALLERS} and a few",
+        ),
+        at_least(
+            "without: healthy calls in vain",
+            _in_vain(without),
+            50,
+            "80 %: the last second of five is served after it",
+            " %",
+        ),
+        exactly(
+            "with: failures before it opens",
+            sum(one.outcome == "in vain" for one in guarded_by.first + guarded_by.crowd),
+            5,
+        ),
+        exactly(f"with: of {NUM_CALLERS} callers refused", len(refusals), NUM_CALLERS),
+        at_most("with: a refusal, 99th percentile", slowest_ms, 1.0, "some µs", " ms"),
+        at_most("with: healthy calls in vain", _in_vain(guarded_by), 2, "0 %", " %"),
+        at_least(
+            "healthy p99: without, of with",
+            min(quantile(_during(without), 0.99), HEALTHY_TIMEOUT_S)
+            / quantile(_during(guarded_by), 0.99),
+            5,
+            "over 50 times",
+            " times",
+        ),
+        exactly(
+            "with: what the breaker went through",
+            " → ".join(path),
+            "closed → open → half_open → closed",
+        ),
+        exactly(
+            "with: refused beside the one probe, of the first ten that come once it is well",
+            _count(guarded_by.after[0], "refused"),
+            9,
+        ),
+        exactly("with: the next ten answered", _count(guarded_by.after[1], "answered"), 10),
+    ]
+    finding.plots = [
+        draw(
+            "breaker",
+            "Over time, without and with a breaker: tasks in flight climb to a "
+            "hundred or stay flat; healthy calls time out or stay at some ms",
+            lambda axes: _paint(axes, records),
+            columns=2,
+        ),
+        draw(
+            "breaker-states",
+            "State diagram of the breaker, by the transitions that happened",
+            lambda axes: _paint_states(axes, guarded_by.transitions),
+            height_in=2.6,
+        ),
+    ]
+    return finding
+
+
+def _count(calls: Sequence[Call], outcome: str) -> int:
+    return sum(call.outcome == outcome for call in calls)
+
+
+def _rows(records: dict[str, Record]) -> list[Sequence[str]]:
+    def row(name: str, text: Callable[[Record], str]) -> list[str]:
+        return [name, *(text(record) for record in records.values())]
+
+    return [
+        row(
+            "callers held, median",
+            lambda one: _ms(quantile([call.held_s for call in one.crowd], 0.5)),
+        ),
+        row("callers held, longest", lambda one: _ms(max(call.held_s for call in one.crowd))),
+        row("most tasks at once", lambda one: str(max(count for _, count in one.tasks))),
+        row("memory that 100 callers take", lambda one: f"{one.memory_kb:,.0f} kB"),
+        row("healthy calls meanwhile, p50", lambda one: _ms(quantile(_during(one), 0.5))),
+        row("healthy calls meanwhile, p99", lambda one: _ms(quantile(_during(one), 0.99))),
+        row("healthy calls in vain", lambda one: f"{_in_vain(one):.0f} %"),
+    ]
+
+
+def _ms(seconds: float) -> str:
+    if seconds == float("inf"):
+        return "in vain"
+    return f"{seconds * 1000:,.0f} ms" if seconds >= 0.01 else f"{seconds * 1000:.3f} ms"
+
+
+def _paint(axes: Any, records: dict[str, Record]) -> None:
+    tasks, healthy = axes
+    for (mode, record), color in zip(records.items(), (RED, BLUE), strict=True):
+        tasks.plot(*zip(*record.tasks, strict=True), color=color, label=mode)
+        met = [(at_s, took * 1000) for at_s, took in record.healthy if took < float("inf")]
+        missed = [at_s for at_s, took in record.healthy if took == float("inf")]
+        healthy.plot(*zip(*met, strict=True), ".", color=color, markersize=4)
+        if missed:
+            height = [HEALTHY_TIMEOUT_S * 1000] * len(missed)
+            healthy.plot(missed, height, "x", color=color, markersize=4, label="in vain")
+    tidy(tasks, "time, s", "tasks", "tasks of the calling process")
+    tidy(healthy, "time, s", "ms", "calls that do not need it")
+    logarithmic(healthy.yaxis)
+    legend(axes)
+
+
+_PLACES = {State.CLOSED: (0.0, 0.0), State.OPEN: (2.0, 0.0), State.HALF_OPEN: (4.0, 0.0)}
+_COLORS = {State.CLOSED: GREEN, State.OPEN: RED, State.HALF_OPEN: GREY}
+
+
+def _paint_states(axes: Any, transitions: list[Transition]) -> None:
+    """Circles for the states, and an arrow for each transition that happened."""
+    axes.set_axis_off()
+    axes.set_xlim(-0.7, 4.7)
+    axes.set_ylim(-1.3, 1.0)
+    start = transitions[0].at_s if transitions else 0.0
+    for state, (x, y) in _PLACES.items():
+        axes.text(
+            x,
+            y,
+            state.value.replace("_", "-"),
+            ha="center",
+            va="center",
+            color="white",
+            bbox={"boxstyle": "round,pad=0.6", "facecolor": _COLORS[state], "edgecolor": "none"},
+        )
+    for one in transitions:
+        if one.before not in _PLACES or one.after not in _PLACES:
+            continue
+        (x0, y0), (x1, y1) = _PLACES[one.before], _PLACES[one.after]
+        is_back = x1 < x0
+        bend = -0.35 if is_back else -0.25
+        axes.annotate(
+            "",
+            (x1, y1),
+            (x0, y0),
+            arrowprops={
+                "arrowstyle": "-|>",
+                "color": "#444",
+                "shrinkA": 32,
+                "shrinkB": 32,
+                "connectionstyle": f"arc3,rad={bend}",
+            },
+        )
+        height = -1.15 if is_back else 0.55
+        axes.text(
+            (x0 + x1) / 2,
+            height,
+            f"{one.reason}\n({one.at_s - start:+.1f} s)",
+            ha="center",
+            va="center",
+            fontsize="small",
+            color="#444",
+        )

@@ -1,0 +1,210 @@
+"""Three kinds of work, each in each lane: nine cells, of which three are right."""
+
+import asyncio
+import gc
+import statistics
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+from bench.load import closed_loop
+from lab.compute import STEPS, compute
+from lab.finding import Finding, Options, at_least, code_of, number
+from lab.kinds import IO_S, wait_async, wait_blocking
+from lab.lanes import NUM_PROCESSES, Lanes, open_lanes, watched_loop
+from lab.plots import BLUE, GREEN, ORANGE, draw, legend, logarithmic, tidy
+from lab.yardstick import two_of_one
+from shard_worker.lanes.process_lane import Work
+
+LANES = ("loop", "thread", "process")
+KINDS = ("async I/O", "blocking I/O", "CPU")
+RIGHT = dict(zip(KINDS, LANES, strict=True))
+IN_FLIGHT = 64
+NUM_THREADS = 8
+SHARE = 0.6  # of the speed-up that bare processes have, which is asked of the process lane
+_SECONDS, _NUM_ROUNDS = 0.6, 3
+_TIMEOUT_S = 60.0
+
+Ask = Callable[[], Awaitable[object]]
+
+
+class Cell(NamedTuple):
+    """A kind in a lane."""
+
+    throughput: float
+    p99_ms: float
+    lag_ms: float
+
+
+async def wait_on_loop() -> None:
+    """A blocking call where it stops everybody."""
+    await asyncio.sleep(0)  # a request comes in by the loop, in its turn
+    wait_blocking()
+
+
+async def compute_on_loop() -> None:
+    """CPU work where it stops everybody."""
+    await asyncio.sleep(0)
+    compute()
+
+
+def nine_cells(lanes: Lanes) -> dict[tuple[str, str], Ask]:
+    """How each kind is run in each lane."""
+    thread, process = lanes
+    return {
+        ("async I/O", "loop"): wait_async,
+        ("async I/O", "thread"): lambda: thread.run(lambda: asyncio.run(wait_async()), _TIMEOUT_S),
+        ("async I/O", "process"): lambda: process.run(Work(b"async")),
+        ("blocking I/O", "loop"): wait_on_loop,
+        ("blocking I/O", "thread"): lambda: thread.run(wait_blocking, _TIMEOUT_S),
+        ("blocking I/O", "process"): lambda: process.run(Work(b"blocking")),
+        ("CPU", "loop"): compute_on_loop,
+        ("CPU", "thread"): lambda: thread.run(compute, _TIMEOUT_S),
+        ("CPU", "process"): lambda: process.run(Work(b"cpu")),
+    }
+
+
+async def run(options: Options) -> Finding:
+    """Keep each cell busy for a while, in turns, since what else runs here comes and goes."""
+    num_rounds = 1 if options.is_quick else _NUM_ROUNDS
+    rounds: dict[tuple[str, str], list[Cell]] = {}
+    yardsticks: list[float] = []
+    async with open_lanes(NUM_THREADS) as lanes:
+        for _ in range(num_rounds):
+            yardsticks.append(await two_of_one(_SECONDS))
+            for place, ask in nine_cells(lanes).items():
+                await _ask(ask)
+                gc.collect()
+                with watched_loop() as lag:
+                    load = await closed_loop(partial(_ask, ask), IN_FLIGHT, _SECONDS)
+                if load.num_failed:
+                    raise RuntimeError(f"{place}: {load.num_failed} works failed")
+                cell = Cell(load.throughput, load.quantile_ms(0.99), lag.max_ms)
+                rounds.setdefault(place, []).append(cell)
+    cells = {
+        place: Cell(*map(statistics.median, zip(*measured, strict=True)))
+        for place, measured in rounds.items()
+    }
+    return _finding(cells, rounds, yardsticks)
+
+
+async def _ask(ask: Ask) -> None:
+    await ask()
+
+
+def _finding(
+    cells: dict[tuple[str, str], Cell],
+    rounds: dict[tuple[str, str], list[Cell]],
+    yardsticks: list[float],
+) -> Finding:
+    finding = Finding(
+        name="lanes",
+        title="Three lanes",
+        claim=(
+            "Async I/O belongs on the loop, blocking I/O in threads, CPU work in processes: each "
+            "kind does most in its own lane, and what blocks the loop makes everything late."
+        ),
+        set_up=(
+            f"{IN_FLIGHT} works in flight for {_SECONDS:g} s in each cell, one cell after another, "
+            f"{len(yardsticks)} rounds; medians of the rounds. I/O waits for "
+            f"{IO_S * 1000:g} ms, CPU work takes {STEPS:,} steps of pure Python. The thread lane "
+            f"has {NUM_THREADS} threads, the process lane {NUM_PROCESSES} processes. Lag is how "
+            "late the loop was with a timer of 5 ms, at the worst. Others may be using the "
+            "machine: what two bare processes compute, of what one does, is measured in each "
+            f"round too (median: {statistics.median(yardsticks):.2f} times)."
+        ),
+        code=[code_of(nine_cells)],
+        columns=("", "lane", "works/s", "p99, ms", "loop lag, at worst, ms"),
+    )
+    for (kind, lane), cell in cells.items():
+        mark = "**" if RIGHT[kind] == lane else ""
+        row = [kind, lane, *map(number, cell)]
+        finding.rows.append([f"{mark}{text}{mark}" for text in row])
+
+    def times(kind: str, other: str) -> float:
+        return cells[kind, RIGHT[kind]].throughput / cells[kind, other].throughput
+
+    wait_ms, unit = IO_S * 1000, " times"
+    of_threads, of_processes = IN_FLIGHT / NUM_THREADS, NUM_THREADS / NUM_PROCESSES
+    by_threads = f"{of_threads:g} times: {IN_FLIGHT} wait at once, not {NUM_THREADS}"
+    by_processes = f"{of_processes:g} times: {NUM_THREADS} wait at once, not {NUM_PROCESSES}"
+
+    def speed_up(other: str) -> float:
+        return statistics.median(
+            mine.throughput / theirs.throughput / given
+            for mine, theirs, given in zip(
+                rounds["CPU", "process"], rounds["CPU", other], yardsticks, strict=True
+            )
+        )
+
+    innocent_ms = cells["CPU", "process"].lag_ms
+    finding.checks = [
+        at_least("async I/O: loop, of threads", times("async I/O", "thread"), 3, by_threads, unit),
+        at_least(
+            "async I/O: loop, of processes",
+            times("async I/O", "process"),
+            10,
+            f"{IN_FLIGHT / NUM_PROCESSES:g} times",
+            unit,
+        ),
+        at_least(
+            "blocking I/O: threads, of loop",
+            times("blocking I/O", "loop"),
+            3,
+            f"{NUM_THREADS} times: {NUM_THREADS} wait at once, not 1",
+            unit,
+        ),
+        at_least(
+            "blocking I/O: threads, of processes",
+            times("blocking I/O", "process"),
+            2,
+            by_processes,
+            unit,
+        ),
+        at_least(
+            "CPU: processes, of threads, as a share of bare processes' speed-up",
+            speed_up("thread"),
+            SHARE,
+            "1",
+        ),
+        at_least("CPU: processes, of loop, as a share of it", speed_up("loop"), SHARE, "1"),
+        at_least(
+            "loop lag: blocking I/O on the loop",
+            cells["blocking I/O", "loop"].lag_ms,
+            5 * wait_ms,
+            f"{IN_FLIGHT * wait_ms:,.0f} ms: all that are in flight",
+            " ms",
+        ),
+        at_least(
+            "loop lag: CPU on the loop, of CPU in processes",
+            cells["CPU", "loop"].lag_ms / max(innocent_ms, 0.1),
+            5,
+            "over 50 times",
+            unit,
+        ),
+    ]
+    finding.plots = [
+        draw(
+            "lanes",
+            "Bars, logarithmic: works a second, 99th percentile and loop lag of each "
+            "kind of work in each lane",
+            lambda axes: _paint(axes, cells),
+            columns=3,
+            height_in=3.4,
+        ),
+    ]
+    return finding
+
+
+def _paint(axes: Any, cells: dict[tuple[str, str], Cell]) -> None:
+    for number_, (one, title) in enumerate(
+        zip(axes, ("works/s", "99th percentile, ms", "loop lag at worst, ms"), strict=True)
+    ):
+        for at, (lane, color) in enumerate(zip(LANES, (BLUE, ORANGE, GREEN), strict=True)):
+            heights = [max(cells[kind, lane][number_], 0.1) for kind in KINDS]
+            places = [place + (at - 1) * 0.27 for place in range(len(KINDS))]
+            one.bar(places, heights, 0.25, color=color, label=f"{lane} lane")
+        logarithmic(one.yaxis)
+        one.set_xticks(range(len(KINDS)), ("async\nI/O", "blocking\nI/O", "CPU"))
+        tidy(one, "", "", title)
+    legend(axes)

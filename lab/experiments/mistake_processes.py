@@ -1,0 +1,160 @@
+"""Processes for I/O."""
+
+import asyncio
+import gc
+import os
+import statistics
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+from bench.cpu import CpuMeter
+from bench.load import closed_loop
+from lab.finding import Finding, Options, at_least, code_of, number
+from lab.kinds import IO_S, wait_async
+from lab.lanes import NUM_PROCESSES, Lanes, open_lanes
+from lab.plots import BLUE, RED, draw, logarithmic, tidy
+from shard_worker.lanes.process_lane import Work
+
+IN_FLIGHT = 64
+_SECONDS, _NUM_ROUNDS = 0.5, 3
+_BODY = b"echo " + b"x" * 200
+
+Ask = Callable[[Lanes], Awaitable[object]]
+
+
+class Price(NamedTuple):
+    """Of a call that does nothing: its median alone and the CPU of all processes, in µs.
+
+    And how many calls of 20 ms of I/O end in a second.
+    """
+
+    alone_us: float
+    cpu_us: float
+    io_per_s: float
+
+
+async def nothing_on_the_loop(_lanes: Lanes) -> None:
+    """What a coroutine costs."""
+    await asyncio.sleep(0)
+
+
+async def nothing_in_a_process(lanes: Lanes) -> None:
+    """What the way to a scorer and back costs."""
+    await lanes.process.run(Work(_BODY))
+
+
+async def io_on_the_loop(_lanes: Lanes) -> None:
+    """I/O where it belongs."""
+    await wait_async()
+
+
+async def io_in_a_process(lanes: Lanes) -> None:
+    """The mistake: a process stands still for each call."""
+    await lanes.process.run(Work(b"async"))
+
+
+async def run(options: Options) -> Finding:
+    """Measure both lanes in turns."""
+    num_rounds = 1 if options.is_quick else _NUM_ROUNDS
+    subjects: dict[str, tuple[Ask, Ask]] = {
+        "loop": (nothing_on_the_loop, io_on_the_loop),
+        "process lane": (nothing_in_a_process, io_in_a_process),
+    }
+    rounds: dict[str, list[Price]] = {name: [] for name in subjects}
+    async with open_lanes(1) as lanes:
+        pids = [os.getpid(), *lanes.process.load()["pids"]]
+        for _ in range(num_rounds):
+            for name, (nothing, io) in subjects.items():
+                rounds[name].append(await _price(lanes, pids, nothing, io))
+    prices = {
+        name: Price(*map(statistics.median, zip(*measured, strict=True)))
+        for name, measured in rounds.items()
+    }
+    return _finding(prices, num_rounds)
+
+
+async def _price(lanes: Lanes, pids: list[int], nothing: Ask, io: Ask) -> Price:
+    gc.collect()
+    alone = await closed_loop(partial(_ask, nothing, lanes), 1, _SECONDS)
+    meter = CpuMeter({"all": pids})
+    together = await closed_loop(partial(_ask, nothing, lanes), IN_FLIGHT, _SECONDS)
+    cpu_s = meter.used_s()["all"]
+    waiting = await closed_loop(partial(_ask, io, lanes), IN_FLIGHT, _SECONDS)
+    return Price(
+        alone.quantile_ms(0.5) * 1000,
+        cpu_s / len(together.latencies_s) * 1e6,
+        waiting.throughput,
+    )
+
+
+async def _ask(ask: Ask, lanes: Lanes) -> None:
+    await ask(lanes)
+
+
+def _finding(prices: dict[str, Price], num_rounds: int) -> Finding:
+    loop, process = prices["loop"], prices["process lane"]
+    return Finding(
+        name="mistake-processes",
+        title="Mistake 3: processes for I/O",
+        claim=(
+            "I/O in processes pays for a hop with each request, and waits for as many at a time as "
+            "there are processes; the loop waits for all of them at once and hardly notices."
+        ),
+        set_up=(
+            f"The loop and the process lane of {NUM_PROCESSES}, in turns, {num_rounds} rounds of "
+            f"{_SECONDS:g} s each: a call that does nothing, alone and {IN_FLIGHT} in flight, then "
+            f"{IN_FLIGHT} calls in flight that wait {IO_S * 1000:g} ms; medians. The call of the "
+            "process lane carries 200 bytes there and back."
+        ),
+        code=[code_of(io_on_the_loop), code_of(io_in_a_process), code_of(nothing_in_a_process)],
+        columns=(
+            "",
+            "a hop alone, µs",
+            f"CPU a hop at {IN_FLIGHT} in flight, µs",
+            f"calls of {IO_S * 1000:g} ms a second",
+        ),
+        rows=[[name, *map(number, price)] for name, price in prices.items()],
+        checks=[
+            at_least(
+                "a hop: process, of loop",
+                process.alone_us / loop.alone_us,
+                5,
+                "over 20 times",
+                " times",
+            ),
+            at_least(
+                "CPU a hop: process, of loop",
+                process.cpu_us / loop.cpu_us,
+                2,
+                "over 3 times",
+                " times",
+            ),
+            at_least(
+                "I/O: loop, of processes",
+                loop.io_per_s / process.io_per_s,
+                8,
+                f"{IN_FLIGHT / NUM_PROCESSES:g} times: {IN_FLIGHT} wait at once, not "
+                f"{NUM_PROCESSES}",
+                " times",
+            ),
+        ],
+        plots=[
+            draw(
+                "mistake-processes",
+                "Bars, logarithmic: price of a hop and calls a second, on "
+                "the loop and in processes",
+                lambda axes: _paint(axes, prices),
+                columns=3,
+                height_in=2.8,
+            ),
+        ],
+    )
+
+
+def _paint(axes: Any, prices: dict[str, Price]) -> None:
+    titles = ("a hop alone, µs", "CPU a hop, µs", "calls of 20 ms a second")
+    for at, (one, title) in enumerate(zip(axes, titles, strict=True)):
+        one.bar(list(prices), [price[at] for price in prices.values()], 0.5, color=[BLUE, RED])
+        logarithmic(one.yaxis)
+        tidy(one, "", "", title)

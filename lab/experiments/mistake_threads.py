@@ -1,0 +1,158 @@
+"""CPU work in threads."""
+
+import os
+import shutil
+import statistics
+import time
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from bench.cpu import CpuMeter
+from bench.load import closed_loop
+from lab.compute import STEPS, compute
+from lab.finding import Finding, Options, at_least, at_most, code_of, number
+from lab.lanes import NUM_PROCESSES, Lanes, open_lanes
+from lab.plots import BLUE, GREEN, GREY, RED, draw, tidy
+from lab.yardstick import measure_in, two_of_one
+from shard_worker.lanes.process_lane import Work
+
+NUM_THREADS = 4
+SHARE = 0.6  # of the speed-up that bare processes have, which is asked of the process lane
+FREE_THREADED = ("python3.14t", "python3.13t", "python3.15t", "python3t")
+_SECONDS, _NUM_ROUNDS = 0.3, 7
+_TIMEOUT_S = 60.0
+
+
+class Busy(NamedTuple):
+    """What a lane did: cores that it kept busy on average, and works a second."""
+
+    cores: float
+    throughput: float
+
+
+async def in_threads(lanes: Lanes) -> None:
+    """The mistake: the GIL lets one thread at a time compute."""
+    await lanes.thread.run(compute, _TIMEOUT_S)
+
+
+async def in_processes(lanes: Lanes) -> None:
+    """Its cure."""
+    await lanes.process.run(Work(b"cpu"))
+
+
+async def run(options: Options) -> Finding:
+    """Keep four works under way in each lane, in turns."""
+    num_rounds = 1 if options.is_quick else _NUM_ROUNDS
+    rounds: dict[str, list[Busy]] = {"threads": [], "processes": []}
+    yardsticks: list[float] = []
+    async with open_lanes(NUM_THREADS) as lanes:
+        parts = {"threads": [os.getpid()], "processes": lanes.process.load()["pids"]}
+        for _ in range(num_rounds):
+            yardsticks.append(await two_of_one(_SECONDS))
+            for name, work in (("threads", in_threads), ("processes", in_processes)):
+                meter, started = CpuMeter({name: parts[name]}), time.perf_counter()
+                load = await closed_loop(lambda work=work: work(lanes), NUM_THREADS, _SECONDS)  # type: ignore[misc]  # a default binds the loop's work
+                cores = meter.used_s()[name] / (time.perf_counter() - started)
+                rounds[name].append(Busy(cores, load.throughput))
+    free = await _free_threaded()
+    busy = {
+        name: Busy(*map(statistics.median, zip(*measured, strict=True)))
+        for name, measured in rounds.items()
+    }
+    return _finding(busy, free, _speed_ups(rounds, yardsticks), statistics.median(yardsticks))
+
+
+async def _free_threaded() -> dict[str, Any] | None:
+    """What threads reach in a Python without a GIL; None where there is none."""
+    found = next(filter(None, map(shutil.which, FREE_THREADED)), None)
+    return await measure_in(found, NUM_THREADS, _SECONDS) if found else None
+
+
+def _speed_ups(rounds: dict[str, list[Busy]], yardsticks: list[float]) -> Busy:
+    """What processes do, of threads, as a share of what two bare processes did, of one.
+
+    Each is taken of one round, since what else runs here comes and goes.
+    """
+    shares = [
+        (processes.cores / threads.cores / given, processes.throughput / threads.throughput / given)
+        for threads, processes, given in zip(
+            rounds["threads"], rounds["processes"], yardsticks, strict=True
+        )
+    ]
+    return Busy(*map(statistics.median, zip(*shares, strict=True)))
+
+
+def _finding(
+    busy: dict[str, Busy], free: dict[str, Any] | None, speed_up: Busy, yardstick: float
+) -> Finding:
+    threads = busy["threads"]
+    finding = Finding(
+        name="mistake-threads",
+        title="Mistake 2: CPU work in threads",
+        claim=(
+            f"{NUM_THREADS} threads of pure Python keep one core busy, however many there are; "
+            "processes keep all of them busy."
+        ),
+        set_up=(
+            f"{NUM_THREADS} works under way for {_SECONDS:g} s, each {STEPS:,} steps, in the "
+            f"thread lane of {NUM_THREADS} and in the process lane of {NUM_PROCESSES}, in turns, "
+            f"{_NUM_ROUNDS} rounds; medians. Cores are CPU seconds of the process or the scorers "
+            "by the wall's. Others may be using the machine: what two bare processes compute, of "
+            f"what one does, is measured in each round too (median: {yardstick:.2f} times). A "
+            "free-threaded Python is asked to do the same in threads, where one of "
+            f"{', '.join(f'`{name}`' for name in FREE_THREADED)} is found."
+        ),
+        code=[code_of(in_threads), code_of(in_processes)],
+        columns=("", "cores busy", "works/s"),
+        rows=[[name, number(one.cores), number(one.throughput)] for name, one in busy.items()],
+        checks=[
+            at_most("cores that threads keep busy", threads.cores, 1.2, "1"),
+            at_least(
+                "processes' cores, of threads', as a share of bare processes' speed-up",
+                speed_up.cores,
+                SHARE,
+                "1",
+            ),
+            at_least(
+                "processes' works, of threads', as a share of it",
+                speed_up.throughput,
+                SHARE,
+                "1",
+            ),
+        ],
+        plots=[
+            draw(
+                "mistake-threads",
+                "Bars: cores that threads and processes keep busy",
+                lambda axes: _paint(axes, busy, free),
+                height_in=2.4,
+            ),
+        ],
+    )
+    if free is None:
+        finding.reading = "No free-threaded Python was found on this machine."
+    else:
+        finding.rows.append(
+            [f"threads, free-threaded {free['version']}", number(free["cores"]), ""]
+        )
+        finding.checks.append(
+            at_least(
+                "cores that threads keep busy without a GIL",
+                free["cores"],
+                SHARE * yardstick,
+                f"{yardstick:.2f}, as two bare processes",
+            )
+        )
+    return finding
+
+
+def _paint(axes: Any, busy: dict[str, Busy], free: dict[str, Any] | None) -> None:
+    names: Sequence[str] = [f"{NUM_THREADS} threads", f"{NUM_PROCESSES} processes"]
+    cores = [one.cores for one in busy.values()]
+    if free is not None:
+        names, cores = [*names, f"{NUM_THREADS} threads,\nno GIL"], [*cores, free["cores"]]
+    axes.barh(names, cores, color=[RED, BLUE, GREEN][: len(cores)], height=0.6)
+    axes.axvline(1, color=GREY, linestyle="--", linewidth=1)
+    axes.invert_yaxis()
+    tidy(axes, "cores busy", "")
+    axes.grid(visible=False, axis="y")

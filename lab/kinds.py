@@ -1,0 +1,37 @@
+"""The three kinds of work, and what runs them in a scorer process."""
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from lab.compute import compute
+from shard_worker.lanes.budget import Budget
+
+IO_S = 0.02
+
+
+async def wait_async() -> None:
+    """I/O by an async library: the loop does other things meanwhile."""
+    await asyncio.sleep(IO_S)
+
+
+def wait_blocking() -> None:
+    """I/O by a blocking library: the thread stands still."""
+    time.sleep(IO_S)
+
+
+def make_handler(_config: object) -> Callable[[bytes, Budget], bytes]:
+    """What a scorer process runs: the kind that the payload names, and its argument."""
+
+    def handle(payload: bytes, _budget: Budget) -> bytes:
+        kind, *arguments = payload.decode().split()
+        match kind:
+            case "async":
+                asyncio.run(wait_async())
+            case "blocking":
+                wait_blocking()
+            case "cpu":
+                compute(*map(int, arguments))
+        return payload
+
+    return handle

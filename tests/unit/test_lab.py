@@ -1,0 +1,289 @@
+"""The lab's pure parts: verdicts, the report, and what its rank profiles are told."""
+
+import datetime as dt
+import inspect
+import itertools
+import json
+import math
+import re
+import sys
+import tomllib
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from common.config import Settings
+from common.partition import shard_of
+from gateway.breaker import Breaker
+from lab import __main__ as command
+from lab.cluster import DOCUMENTS_A_SHARD, PROFILES, document_ids, to_toml
+from lab.finding import (
+    Finding,
+    Options,
+    Plot,
+    Snippet,
+    at_least,
+    at_most,
+    code_of,
+    exactly,
+    number,
+)
+from lab.journal import VARIABLE, noted, read_stints
+from lab.locks import find_circle, tell
+from lab.report import Run, anchor, rich, to_html, to_markdown
+from lab.script import read, script
+from shard_worker.ranking import second_phases
+
+_SVG = (
+    '<?xml version="1.0"?>\n<!DOCTYPE svg PUBLIC "x" "http://www.w3.org/svg11.dtd">\n'
+    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1 1">\n <metadata>\n  '
+    '<a href="http://purl.org/"/>\n </metadata>\n<path d="M0 0"/></svg>\n'
+)
+
+
+def _finding(**changes: Any) -> Finding:
+    return Finding(
+        **{
+            "name": "trial",
+            "title": "A trial: of `it`",
+            "claim": "It is < 5 & *more*.",
+            "set_up": "Once.",
+            "code": [Snippet("here.py, `it`", "if a < b:\n    it()")],
+            "columns": ("", "ms"),
+            "rows": [("`it`", "4")],
+            "checks": [at_most("it", 4.0, 5.0, "3 ms", " ms")],
+            "plots": [Plot("lab-trial.svg", 'A "line"', _SVG)],
+            "reading": "So it is.",
+            **changes,
+        }
+    )
+
+
+def _run(*findings: Finding) -> Run:
+    return Run(findings, "2 cores", "make lab", 0.5, 61.0, dt.date(2026, 1, 2))
+
+
+@given(st.floats(allow_nan=False), st.floats(allow_nan=False))
+def test_a_verdict_goes_by_its_limit(measured: float, limit: float) -> None:
+    """A figure is seen on the right side of its limit, the limit included, and not on the other."""
+    assert at_least("it", measured, limit, "").is_met == (measured >= limit)
+    assert at_most("it", measured, limit, "").is_met == (measured <= limit)
+    assert exactly("it", measured, limit).is_met == (measured == limit)
+
+
+def test_what_was_not_measured_is_not_seen() -> None:
+    """Neither limit is met by a figure that is no number, and no claim by no figures."""
+    assert not at_least("it", math.nan, 1.0, "").is_met
+    assert not at_most("it", math.nan, 1.0, "").is_met
+    assert not _finding(checks=[]).is_met
+
+
+def test_a_claim_fails_with_one_of_its_parts() -> None:
+    """One check that is not met is enough."""
+    good, bad = at_most("a", 1.0, 2.0, ""), at_most("b", 3.0, 2.0, "")
+    assert _finding(checks=[good, good]).is_met
+    assert not _finding(checks=[good, bad]).is_met
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0, "0"), (0.0724, "0.0724"), (1.0, "1"), (7.849, "7.85"), (41.26, "41.3"), (1612.4, "1,612"),
+     (-3.0, "-3"), (99.96, "100"), (math.nan, "—"), (math.inf, "—")],
+)  # fmt: skip
+def test_figures_have_the_digits_that_mean_something(value: float, text: str) -> None:
+    """Three digits, without zeros at the end, and thousands apart."""
+    assert number(value) == text
+
+
+def test_code_is_the_source_without_its_documentation() -> None:
+    """What the report shows is in the file as it stands, but for the docstring."""
+    shown = code_of(Breaker.allow)
+    assert shown.where == "gateway/breaker.py, `Breaker.allow`"
+    assert Breaker.allow.__doc__
+    assert Breaker.allow.__doc__ not in shown.text
+    source = [line.strip() for line in inspect.getsource(Breaker.allow).splitlines()]
+    assert {line.strip() for line in shown.text.splitlines()} <= set(source)
+    assert shown.text.startswith("def allow(self")
+    assert shown.text.endswith("return self._probe(now)")
+
+
+class _Page(HTMLParser):
+    """What a page fetches, and whether its elements are closed in order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fetched: list[str] = []
+        self.tags: set[str] = set()
+        self._open: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        for name, value in attrs:
+            if name in {"src", "href", "xlink:href", "data"} and value:
+                self.fetched.append(value)
+        if tag not in {"meta", "link"}:
+            self._open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        self._open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open.pop() == tag
+
+    def close(self) -> None:
+        super().close()
+        assert self._open == []
+
+
+def test_the_page_needs_nothing_else() -> None:
+    """The HTML runs no script, fetches nothing, and holds the pictures."""
+    text = to_html(_run(_finding(), _finding(name="other")))
+    page = _Page()
+    page.feed(text)
+    page.close()
+    assert "script" not in page.tags
+    assert all(one.startswith(("#", "data:")) for one in page.fetched)
+    assert not re.search(r"url\(['\"]?http|@import", text)
+    assert text.count("<svg ") == 2
+    assert text.count("<!") == 1
+
+
+def test_what_is_said_is_shown_as_it_is() -> None:
+    """Claims and code may hold what HTML takes for its own, and marks become elements."""
+    text = to_html(_run(_finding()))
+    assert "It is &lt; 5 &amp; <em>more</em>." in text
+    assert "if a &lt; b:\n    it()" in text
+    assert 'aria-label="A &quot;line&quot;"' in text
+    assert rich("2 * 3 * 4 of `a*b*c` and **all**") == (
+        "2 * 3 * 4 of <code>a*b*c</code> and <strong>all</strong>"
+    )
+
+
+def test_both_forms_tell_of_a_claim_that_was_not_seen() -> None:
+    """A failed verdict is in the summary, in the contents and in the table."""
+    run = _run(_finding(), _finding(checks=[at_least("it", 1.0, 2.0, "3")]))
+    assert run.summary == "1 of 2 experiments show what they claim"
+    markdown, page = to_markdown(run), to_html(run)
+    assert run.summary in markdown
+    assert run.summary in page
+    assert "| it | 3 | at least 2 | 1 | NOT SEEN |" in markdown
+    assert markdown.count("NOT SEEN") == 2
+    assert page.count("NOT SEEN") == 3
+
+
+def test_markdown_names_its_pictures_and_leads_to_its_sections() -> None:
+    """The contents' links are the headings', and pictures are files beside it."""
+    markdown = to_markdown(_run(_finding()))
+    assert f"](#{anchor('A trial: of `it`')}): seen" in markdown
+    assert anchor("A trial: of `it`") == "a-trial-of-it"
+    assert '![A "line"](lab-trial.svg)' in markdown
+    assert "<svg" not in markdown
+
+
+@given(st.lists(st.integers(0, 9999), min_size=1, max_size=64), st.text("ab#7", max_size=4))
+def test_each_shard_reads_its_own_time(times_ms: list[int], note: str) -> None:
+    """Whatever document a shard is asked for, its time is that of its place in the script."""
+    text = script(times_ms, note)
+    for document in ("a", "b", "document-3"):
+        shard = shard_of(document, len(times_ms))
+        assert read(text, document) == (shard, times_ms[shard] / 1000)
+
+
+@pytest.mark.parametrize("num_shards", [1, 8, 64])
+def test_every_shard_holds_as_many_documents(num_shards: int) -> None:
+    """So that coverage, which counts documents, counts shards."""
+    shards = sorted(shard_of(one, num_shards) for one in document_ids(num_shards))
+    assert [len(list(group)) for _, group in itertools.groupby(shards)] == (
+        [DOCUMENTS_A_SHARD] * num_shards
+    )
+
+
+def test_workers_and_gateway_know_the_same_profiles() -> None:
+    """The file that workers read holds what the gateway is given, and each function is there."""
+    profiles = Settings(**tomllib.loads(to_toml(PROFILES))).rank_profiles
+    assert {name: profiles[name] for name in PROFILES} == PROFILES
+    assert set(second_phases(PROFILES)) == set(PROFILES)
+
+
+def test_a_journal_knows_what_has_not_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A work that is under way, or whose process was killed in it, has no end; others have one."""
+    path = tmp_path / "journal"
+    assert read_stints(path) == []
+    monkeypatch.setenv(VARIABLE, str(path))
+    with noted(3):
+        (stint,) = read_stints(path)
+        assert stint.shard == 3
+        assert stint.ended_at is None
+    (stint,) = read_stints(path)
+    assert stint.ended_at is not None
+    assert stint.ended_at >= stint.started_at
+    assert read_stints(path, since=stint.ended_at + 1) == []
+
+
+@pytest.mark.parametrize(("limit", "status"), [(1.0, 0), (2.0, 1)])
+def test_exit_status_tells_whether_all_was_seen(
+    limit: float, status: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A verdict that fails makes `make lab` fail, after the report was written."""
+    pytest.importorskip("matplotlib")
+
+    async def run(_options: Options) -> Finding:
+        return _finding(checks=[at_least("it", 1.0, limit, "1")])
+
+    monkeypatch.setattr(command, "EXPERIMENTS", {"trial": run})
+    monkeypatch.setattr(command, "_DOCUMENT", tmp_path / "must-not-be" / "lab.md")
+    monkeypatch.setattr(sys, "argv", ["lab", "--output", str(tmp_path / "out")])
+    assert command.main() == status
+    shown = (tmp_path / "out" / "lab.html").read_text(encoding="utf-8")
+    assert ("NOT SEEN" in shown) == bool(status)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        *("lab-trial.svg", "lab.html", "lab.md"),
+    ]
+
+
+def test_a_script_is_one_line_of_a_query() -> None:
+    """It survives JSON and stays below the longest query that is allowed, for 64 shards."""
+    text = script([20_000] * 64, "12")
+    assert json.loads(json.dumps(text)) == text
+    assert len(text) < Settings().gateway.max_query_chars
+
+
+_LOCKS = st.sampled_from("abcd")
+_THREADS = st.sampled_from("1234")
+
+
+@given(st.dictionaries(_LOCKS, _THREADS), st.dictionaries(_THREADS, _LOCKS))
+def test_a_circle_is_found_when_nobody_in_it_can_go_on(
+    holders: dict[str, str], wants: dict[str, str]
+) -> None:
+    """The watchdog sees a deadlock exactly where letting all go that can go leaves somebody.
+
+    Who wants nothing, or a lock that nobody holds, goes on and gives back what it holds; what is
+    left at the end are circles and those who wait for them.
+    """
+    held, waiting = dict(holders), dict(wants)
+    while free := {one for one in {*waiting, *held.values()} if waiting.get(one) not in held}:
+        held = {lock: thread for lock, thread in held.items() if thread not in free}
+        waiting = {thread: lock for thread, lock in waiting.items() if thread not in free}
+    circle = find_circle(holders, wants)
+    assert bool(circle) == bool(waiting)
+    for one, following in zip(circle, [*circle[1:], *circle[:1]], strict=True):
+        assert wants[one.thread] == one.wants
+        assert holders[one.wants] == one.held_by == following.thread
+
+
+def test_a_watchdog_says_who_holds_what() -> None:
+    """Each thread of a circle has a line with its lock and that lock's holder."""
+    circle = find_circle({"x": "one", "y": "two"}, {"one": "y", "two": "x"})
+    assert tell(circle) == [
+        "deadlock: 2 threads wait for each other",
+        "  one wants y, which two holds",
+        "  two wants x, which one holds",
+    ]
