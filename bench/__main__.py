@@ -37,6 +37,9 @@ _PARTS: dict[str, Callable[[Options], Awaitable[Section | list[Section]]]] = {
     "agreement-replicas": agreement.measure_replicas,
     "indexing": indexing.measure,
 }
+# Minutes of runs at a query every now and then, which docs/tail.md shows; by name only.
+_APART = ("agreement", "agreement-replicas")
+_WHOLE = [name for name in _PARTS if name not in _APART]
 _DOCUMENT = Path(__file__).parent.parent / "docs" / "benchmarks.md"
 
 
@@ -44,7 +47,7 @@ def main() -> int:
     """Measure what the command line asks for; returns the exit status."""
     arguments = _parser().parse_args()
     configure_logging("error", "console")
-    names = arguments.only or list(_PARTS)
+    names = arguments.only or _WHOLE
     options = Options(
         num_rounds=2 if arguments.quick else arguments.rounds,
         seconds=0.5 if arguments.quick else arguments.seconds,
@@ -56,7 +59,7 @@ def main() -> int:
     document = to_markdown(sections, command, options.num_rounds, load_average)
     sys.stdout.write(document)
     # Only a whole run may replace what the repository shows.
-    if names == list(_PARTS) and not arguments.quick:
+    if names == _WHOLE and not arguments.quick:
         _DOCUMENT.write_text(document, encoding="utf-8")
         _write_plots(sections, _DOCUMENT.parent)
     if arguments.plots:
