@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 LISTED = {
-    *("setup", "demo", "up", "down", "query", "check", "docs", "bench", "clean"),
+    *("setup", "demo", "up", "down", "query", "check", "docs", "bench", "bench-peers", "clean"),
     *("test", "test-unit", "test-integration", "test-containers"),
 }
 
@@ -23,7 +23,7 @@ def _make(*arguments: str, folder: Path = ROOT, **environment: str) -> tuple[int
     inherited = {
         name: value
         for name, value in os.environ.items()
-        if name not in {"MAKEFLAGS", "MAKELEVEL", "MFLAGS", "Q", "JSON"}
+        if name not in {"MAKEFLAGS", "MAKELEVEL", "MFLAGS", "Q", "JSON", "ONLY"}
     }
     done = subprocess.run(
         ["make", *arguments],

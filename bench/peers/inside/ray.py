@@ -1,0 +1,90 @@
+"""Ray on one host: `… -m bench.peers.inside.ray SOCKET actors|graphs`."""
+
+import asyncio
+import sys
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import ray
+from ray.dag import InputNode, MultiOutputNode
+
+from bench.peers.inside import work
+from bench.peers.inside.serving import Run, Setting, asking, serve
+
+_IN_FLIGHT = 32
+SETTINGS = (
+    Setting("actors", "8, num_cpus=0", "a process a shard; two cores would not admit eight else"),
+    Setting("include_dashboard", "False", "nothing beside"),
+    Setting(
+        "experimental_compile(enable_asyncio=True)",
+        "for the compiled graphs",
+        "one graph of InputNode, eight methods, MultiOutputNode; shared memory instead of RPC",
+    ),
+    Setting(
+        "_max_inflight_executions, _max_buffered_results",
+        str(_IN_FLIGHT),
+        "as many as are in flight (default 10)",
+    ),
+)
+
+
+class Shard:
+    """An actor that holds a shard."""
+
+    def __init__(self, shard: int) -> None:
+        """Hold `shard`."""
+        self._shard = shard
+
+    def answer(self, query: str) -> Any:
+        """What the shard replies."""
+        return work.answer(self._shard, query)
+
+
+@asynccontextmanager
+async def connect(_: str) -> AsyncIterator[Run]:
+    """A client in this process and eight actors."""
+    # Ray's folder holds sockets, whose paths must be short.
+    with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder:
+        ray.init(
+            num_cpus=work.NUM_SHARDS,
+            include_dashboard=False,
+            log_to_driver=False,
+            object_store_memory=200 * 2**20,
+            _temp_dir=folder,
+        )
+        try:
+            remote: Any = ray.remote(num_cpus=0)(Shard)
+            actors = [remote.remote(shard) for shard in range(work.NUM_SHARDS)]
+            if sys.argv[2] == "actors":
+                yield asking(lambda: _ask_actors(actors))
+            else:
+                graph = _compile(actors)
+                yield asking(lambda: _ask_graph(graph))
+        finally:
+            ray.shutdown()
+
+
+async def _ask_actors(actors: list[Any]) -> None:
+    query = work.next_query()
+    work.check(await asyncio.gather(*(actor.answer.remote(query) for actor in actors)))
+
+
+def _compile(actors: list[Any]) -> Any:
+    with InputNode() as query:
+        graph = MultiOutputNode([actor.answer.bind(query) for actor in actors])
+    return graph.experimental_compile(
+        enable_asyncio=True,
+        _max_inflight_executions=_IN_FLIGHT,
+        _max_buffered_results=_IN_FLIGHT,
+    )
+
+
+async def _ask_graph(graph: Any) -> None:
+    futures = await graph.execute_async(work.next_query())
+    work.check(await asyncio.gather(*futures))
+
+
+if __name__ == "__main__":
+    serve(connect, ("ray",), SETTINGS)
