@@ -16,15 +16,16 @@ One scatter to eight worker processes, and the gathering of their eight small re
 200 bytes to each, 10 ids and 10 scores back. Every peer has a virtual environment of its own with
 pinned versions (`bench/peers/requirements/`) and a Redis server of its own on a Unix socket, and is
 set up as its documentation says for low latency; the settings and the reasons are below. Hedgerow
-answers through its whole gateway, with deadline, breakers, coverage and merge; the others gather and
-no more. Written by the benchmark itself; to repeat, on a machine that does nothing else:
+answers through its whole gateway, with deadline, breakers, coverage and merge; the others gather
+and no more. Written by the benchmark itself; to repeat, on a machine that does nothing else:
 
     {command}
 
 Measured on {date}, on {machine}; load average over a minute before each round: {loads}.
-{rounds} rounds of {seconds:g} s alone and {seconds:g} s with 32 in flight, after a warm-up, in turns
-(A B C, A B C, …); each figure is the median of the rounds. While one is measured, all processes of
-the others are stopped (SIGSTOP). CPU is that of all processes of a peer: client, server, workers.
+{rounds} rounds of {seconds:g} s alone and {seconds:g} s with 32 in flight, after a warm-up, in
+turns (A B C, A B C, …); each figure is the median of the rounds. While one is measured, all
+processes of the others are stopped (SIGSTOP). CPU is that of all processes of a peer: client,
+server, workers.
 
 """
 _COLUMNS = (

@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench.cpu import CpuMeter, descendants
+from bench.cpu import CpuMeter
 from bench.load import Load
 from bench.peers.catalogue import Peer
 from bench.peers.environment import interpreter_of
+from bench.peers.family import Family
 from bench.server import Server, run_server
 
 _ROOT = Path(__file__).parents[2]
@@ -41,6 +42,10 @@ class PeerProcess:
     _errors: Path
     versions: dict[str, str] = field(default_factory=dict)
     settings: list[tuple[str, str, str]] = field(default_factory=list)
+    _family: Family = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._family = Family(self._process.pid)
 
     async def wait_until_ready(self) -> None:
         """Wait for the first answer.
@@ -85,22 +90,21 @@ class PeerProcess:
     async def stop(self) -> None:
         """End every process: those that do not end by themselves are killed."""
         self.resume()
-        ours = {pid: _started_at(pid) for pid in self.pids() if pid != self._server.pid}
         assert self._process.stdin is not None
         with contextlib.suppress(ConnectionError):
             self._process.stdin.close()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._process.wait(), _PATIENCE_S)
-        for pid, started_at in ours.items():
-            # By now a number may be that of somebody else's process.
-            if started_at and _started_at(pid) == started_at:
+        while alive := self._family.pids():
+            for pid in alive:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
+            await asyncio.sleep(0.01)
         await self._process.wait()
 
     def pids(self) -> list[int]:
         """The server, the client, and what the client has started."""
-        return [self._server.pid, self._process.pid, *descendants(self._process.pid)]
+        return [self._server.pid, *self._family.pids()]
 
     def _signal(self, number: signal.Signals) -> None:
         for pid in self.pids():
@@ -150,12 +154,3 @@ async def run_peer(peer: Peer) -> AsyncIterator[PeerProcess]:
             yield running
         finally:
             await running.stop()
-
-
-def _started_at(pid: int) -> str:
-    """When a process was started, in ticks since boot; empty when it is gone or a zombie."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-    except OSError:
-        return ""
-    return "" if fields[0] == "Z" else fields[19]

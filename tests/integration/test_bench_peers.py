@@ -12,9 +12,12 @@ from bench.cpu import descendants
 from bench.peers import process
 from bench.peers.catalogue import Kind, Peer, choose
 from bench.peers.environment import InstallError, interpreter_of
+from bench.peers.family import Family
 from bench.peers.figures import summarise
 from bench.peers.process import PeerError, run_peer
 from bench.peers.rounds import measure
+from bench.server import run_server
+from tests.waiting import until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
 
@@ -62,24 +65,64 @@ async def test_peer_that_does_not_start_says_why() -> None:
 
 
 async def test_peer_that_dies_in_a_round_is_given_up() -> None:
-    """A client that is gone ends its own measurement, with a reason, and nobody waits for it."""
+    """A client that is gone is given up at once, with a reason, and its workers end too."""
     (peer,) = choose("floor-redis")
     async with run_peer(peer) as running:
-        os.kill(running.pids()[1], signal.SIGKILL)
+        pids = running.pids()
+        os.kill(pids[1], signal.SIGKILL)
         with pytest.raises(PeerError, match="has ended"):
             await asyncio.wait_for(running.run(1, 0.1), 10)
+    assert not _commands(set(pids))
 
 
 async def test_peer_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """A client that does not answer is waited for no longer than its patience, and killed."""
     monkeypatch.setattr(process, "_PATIENCE_S", 0.5)
+    monkeypatch.setattr(process.PeerProcess, "resume", lambda _: None)  # so that it stays hung
     (peer,) = choose("floor-redis")
     async with run_peer(peer) as running:
         pids = running.pids()
-        os.kill(pids[1], signal.SIGSTOP)
+        for pid in pids[1:]:
+            os.kill(pid, signal.SIGSTOP)
         with pytest.raises(PeerError, match="no answer within"):
             await running.run(1, 0.1)
     assert not _commands(set(pids))
+
+
+async def test_family_keeps_whom_it_has_seen() -> None:
+    """A child in a session of its own stays known when its parent has died, until it ends too."""
+    script = "import subprocess; subprocess.Popen(['sleep', '60'], start_new_session=True).wait()"
+    leader = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", script), start_new_session=True
+    )
+    family = Family(leader.pid)
+    await until(lambda: len(family.pids()) == 2)
+    first, child = family.pids()
+    assert first == leader.pid
+    leader.kill()
+    await leader.wait()
+    assert family.pids() == [child]
+    os.kill(child, signal.SIGKILL)
+    await until(lambda: not family.pids())
+
+
+async def test_family_knows_orphans_by_their_session() -> None:
+    """A child that was never seen, and whose parent has died, is found."""
+    leader = await asyncio.create_subprocess_exec("sh", "-c", "sleep 60 &", start_new_session=True)
+    await leader.wait()
+    family = Family(leader.pid)
+    (child,) = family.pids()
+    os.kill(child, signal.SIGKILL)
+    await until(lambda: not family.pids())
+
+
+async def test_floor_worker_ends_with_its_server() -> None:
+    """A worker whose server is gone does not spin."""
+    with run_server() as server:
+        command = (sys.executable, "-m", "bench.floor_worker", server.socket, "0", "0")
+        worker = await asyncio.create_subprocess_exec(*command)
+        await until(lambda: _is_connected(worker.pid))
+    assert await asyncio.wait_for(worker.wait(), 10) == 0
 
 
 def test_environment_that_cannot_be_made_says_why(
@@ -93,6 +136,11 @@ def test_environment_that_cannot_be_made_says_why(
         interpreter_of("broken")
     assert not (tmp_path / "environments" / "broken" / ".made").exists()
     assert interpreter_of("") == Path(sys.executable)
+
+
+def _is_connected(pid: int) -> bool:
+    opened = (one.readlink().name for one in Path(f"/proc/{pid}/fd").iterdir())
+    return any(one.startswith("socket:") for one in opened)
 
 
 def _states(pids: list[int]) -> list[str]:

@@ -86,4 +86,4 @@ if __name__ == "__main__":
     if len(sys.argv) > 2:
         run_worker(sys.argv[1], int(sys.argv[2]))
     else:
-        serve(connect, ("dramatiq", "redis"), SETTINGS)
+        serve(connect, ("dramatiq", "redis", "hiredis"), SETTINGS)

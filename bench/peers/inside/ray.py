@@ -3,13 +3,17 @@
 import asyncio
 import sys
 import tempfile
+import time
+from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import ray
 from ray.dag import InputNode, MultiOutputNode
 
+from bench.load import Load
 from bench.peers.inside import work
 from bench.peers.inside.serving import Run, Setting, asking, serve
 
@@ -61,7 +65,7 @@ async def connect(_: str) -> AsyncIterator[Run]:
                 yield asking(lambda: _ask_actors(actors))
             else:
                 graph = _compile(actors)
-                yield asking(lambda: _ask_graph(graph))
+                yield partial(_ask_graph, graph)
         finally:
             ray.shutdown()
 
@@ -75,15 +79,25 @@ def _compile(actors: list[Any]) -> Any:
     with InputNode() as query:
         graph = MultiOutputNode([actor.answer.bind(query) for actor in actors])
     return graph.experimental_compile(
-        enable_asyncio=True,
-        _max_inflight_executions=_IN_FLIGHT,
-        _max_buffered_results=_IN_FLIGHT,
+        _max_inflight_executions=_IN_FLIGHT, _max_buffered_results=_IN_FLIGHT
     )
 
 
-async def _ask_graph(graph: Any) -> None:
-    futures = await graph.execute_async(work.next_query())
-    work.check(await asyncio.gather(*futures))
+async def _ask_graph(graph: Any, in_flight: int, seconds: float) -> Load:
+    """Keep so many executions in the graph; they end in the order in which they began."""
+    load = Load()
+    asked: deque[tuple[float, Any]] = deque()
+    started = now = time.perf_counter()
+    until = started + seconds
+    while now < until or asked:
+        while now < until and len(asked) < in_flight:
+            asked.append((time.perf_counter(), graph.execute(work.next_query())))
+        asked_at, references = asked.popleft()
+        work.check(ray.get(references))
+        now = time.perf_counter()
+        load.latencies_s.append(now - asked_at)
+    load.seconds = now - started
+    return load
 
 
 if __name__ == "__main__":

@@ -77,4 +77,4 @@ async def connect(socket: str) -> AsyncIterator[Run]:
 
 
 if __name__ == "__main__":
-    serve(connect, ("taskiq", "taskiq-redis", "redis", "orjson", "uvloop"), SETTINGS)
+    serve(connect, ("taskiq", "taskiq-redis", "redis", "hiredis", "orjson", "uvloop"), SETTINGS)
