@@ -25,7 +25,7 @@ SETTINGS = (
     Setting(
         "poll_delay of Worker and of Job.result",
         f"{_POLL_S * 1000:g} ms",
-        "how often the queue and the result are looked at (default 0.5 s); the best of 2 to 20 ms",
+        "how often the queue and the result are looked at (default 0.5 s); of 2 to 20 ms the best",
     ),
     Setting("max_jobs", str(_MAX_JOBS), "jobs that a worker runs at a time (default 10)"),
     Setting("keep_result", f"{_KEEP_RESULT_S} s", "how long a result is kept (default 1 h)"),

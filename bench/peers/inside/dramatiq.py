@@ -17,7 +17,7 @@ from bench.peers.inside.serving import Run, Setting, serve
 from bench.peers.inside.threads import asking_in_threads
 from bench.peers.inside.workers import run_workers
 
-_WORKER_THREADS = 2
+_WORKER_THREADS = 8
 _WORKER_TIMEOUT_MS = 5
 SETTINGS = (
     Setting(
@@ -25,7 +25,11 @@ SETTINGS = (
         f"{_WORKER_TIMEOUT_MS} ms",
         "the most that an idle consumer waits between two looks at its queue (default 1 s)",
     ),
-    Setting("worker_threads", str(_WORKER_THREADS), "of each process (default 8)"),
+    Setting(
+        "worker_threads",
+        str(_WORKER_THREADS),
+        "of each process, the default; twice as many messages are fetched at a time",
+    ),
     Setting(
         "group.get_results(block=True)",
         "Redis results",

@@ -17,10 +17,10 @@ from bench.peers.inside import work
 from bench.peers.inside.serving import Run, Setting, asking, serve
 from bench.peers.inside.workers import run_workers
 
-_CONCURRENCY = 8
+_CONCURRENCY = 32
 SETTINGS = (
     Setting(
-        "Job.refresh(until_complete=10)",
+        "Queue.listen",
         "instead of Queue.apply",
         "waits by Pub/Sub, where apply looks every 0.5 s; a worker waits by BLMOVE",
     ),
