@@ -18,9 +18,11 @@ endif
 # These reach their recipes by the environment, so that quotes in them are nobody's business.
 export Q
 export JSON
+export ONLY
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down query test test-unit test-integration test-containers check docs bench lab clean
+.PHONY: help setup demo up down query test test-unit test-integration test-containers check docs \
+        bench bench-peers lab clean
 # The rings of tests are meant to run one after the other, even under `make -j`.
 .NOTPARALLEL:
 
@@ -72,8 +74,11 @@ bench: $(VENV)/.development  ## measure, and write docs/benchmarks.md (JSON=FILE
 lab: $(VENV)/.development  ## run the experiments, and write docs/lab.md and build/lab/lab.html (ONLY=name)
 	$(BIN)/python -m lab $(if $(ONLY),--only $(ONLY))
 
+bench-peers: $(VENV)/.development  ## the same scatter-gather in task queues, dask and Ray: docs/peers.md (ONLY=a,b)
+	$(BIN)/python -m bench.peers --only "$$ONLY" $(if $(JSON),--json "$$JSON")
+
 clean:  ## remove .venv, caches and what was built; data stays
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	rm -rf $(VENV) .bench-peers .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.made:

@@ -252,8 +252,9 @@ class Asker:
         deadline_ms: float = DEADLINE_MS,
         num_ok: int = 8,
         stall_s: float = 0.0,
+        text: str = "a query as long as most",
     ) -> None:
-        """Ask with `profile`; an answer must reflect `num_ok` shards.
+        """Ask for `text` with `profile`; an answer must reflect `num_ok` shards.
 
         With `STALLING_LANE`, one that stalls does so for `stall_s`.
         """
@@ -262,12 +263,13 @@ class Asker:
         self._deadline_ms = deadline_ms
         self._num_ok = num_ok
         self._stall_s = stall_s
+        self._text = text
         self._next = 0
 
     async def ask(self) -> None:
         """One query, for its ids and scores."""
         self._next += 1
-        text = f"a query as long as most, {self._next}"
+        text = f"{self._text}, {self._next}"
         result = await self._gateway.search(
             SearchQuery(
                 collection=COLLECTION,

@@ -50,8 +50,9 @@ class Floor:
         worker_pids: the echoing workers' processes, whose CPU is counted.
     """
 
-    def __init__(self, push: _Wire, replies: _Wire, worker_pids: list[int]) -> None:
+    def __init__(self, push: _Wire, replies: _Wire, worker_pids: list[int], query: str) -> None:
         self.worker_pids = worker_pids
+        self._query = query
         self._push = push
         self._loop = asyncio.get_running_loop()
         self._next_id = 0
@@ -66,7 +67,7 @@ class Floor:
         self._asked[query_id] = ([], done)
         if not self._waiting:
             self._loop.call_soon(self._flush)
-        self._waiting.append(msgpack.packb((query_id, _QUERY)))
+        self._waiting.append(msgpack.packb((query_id, self._query)))
         await done
 
     def _flush(self) -> None:
@@ -87,18 +88,26 @@ class Floor:
 
 
 @contextlib.asynccontextmanager
-async def run_floor(server: Server, *, is_batched: bool) -> AsyncIterator[Floor]:
+async def run_floor(
+    server: Server,
+    *,
+    is_batched: bool,
+    shards_a_worker: int = SHARDS_A_WORKER,
+    query: str = _QUERY,
+) -> AsyncIterator[Floor]:
     """Start the workers and connect the asking side; stop all at the end of the block.
 
     Args:
         server: where the lists are.
         is_batched: one PUBLISH for all replies of a pull, or one for each request.
+        shards_a_worker: how many shards a process serves; 1 makes eight processes.
+        query: the text that is sent with each request.
     """
     loop = asyncio.get_running_loop()
     with contextlib.ExitStack() as started:
         workers = []
-        for first in range(0, NUM_SHARDS, SHARDS_A_WORKER):
-            shards = ",".join(str(first + number) for number in range(SHARDS_A_WORKER))
+        for first in range(0, NUM_SHARDS, shards_a_worker):
+            shards = ",".join(str(first + number) for number in range(shards_a_worker))
             command = (sys.executable, "-m", "bench.floor_worker", server.socket, shards)
             worker = started.enter_context(
                 subprocess.Popen([*command, "1" if is_batched else "0"])  # noqa: ASYNC220 - at the start
@@ -110,6 +119,6 @@ async def run_floor(server: Server, *, is_batched: bool) -> AsyncIterator[Floor]
         started.callback(push.close)
         started.callback(replies.close)
         replies.write(pack(b"SUBSCRIBE", CHANNEL))
-        floor = Floor(push, replies, workers)
+        floor = Floor(push, replies, workers, query)
         await floor.ask()  # the workers are there once it is answered
         yield floor

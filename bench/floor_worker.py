@@ -57,7 +57,10 @@ def _next_pop(server: socket.socket, reader: hiredis.Reader) -> tuple[bytes, lis
         while (reply := reader.gets()) is not False:
             if isinstance(reply, list):  # else how many were subscribed to what was published
                 return reply[0], reply[1]
-        reader.feed(server.recv(65536))
+        received = server.recv(65536)
+        if not received:
+            raise SystemExit  # the server has ended, and with it what there was to do
+        reader.feed(received)
 
 
 if __name__ == "__main__":

@@ -27,12 +27,14 @@ class Load:
         latencies_s: of each query that was answered, ascending once `sort` has been called.
         late_s: of each arrival of the open loop, how late it was sent.
         num_failed: queries that raised.
+        failure: what the last of them raised.
     """
 
     seconds: float = 0.0
     latencies_s: list[float] = field(default_factory=list)
     late_s: list[float] = field(default_factory=list)
     num_failed: int = 0
+    failure: str = ""
 
     @property
     def throughput(self) -> float:
@@ -82,8 +84,9 @@ async def _keep_asking(ask: Ask, until: float, load: Load) -> None:
         asked_at = now
         try:
             await ask()
-        except Exception:  # noqa: BLE001 - counted; the report shows them
+        except Exception as error:  # noqa: BLE001 - counted; the report shows them
             load.num_failed += 1
+            load.failure = repr(error)
             now = clock()
         else:
             now = clock()
@@ -109,8 +112,9 @@ async def open_loop(ask: Ask, rate: float, seconds: float, seed: int | str = 1) 
         load.late_s.append(time.perf_counter() - due)
         try:
             await ask()
-        except Exception:  # noqa: BLE001 - counted; the report shows them
+        except Exception as error:  # noqa: BLE001 - counted; the report shows them
             load.num_failed += 1
+            load.failure = repr(error)
         else:
             load.latencies_s.append(time.perf_counter() - due)
 

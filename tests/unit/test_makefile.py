@@ -10,7 +10,8 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 LISTED = {
-    *("setup", "demo", "up", "down", "query", "check", "docs", "bench", "lab", "clean"),
+    *("setup", "demo", "up", "down", "query", "check", "docs", "bench", "bench-peers"),
+    *("lab", "clean"),
     *("test", "test-unit", "test-integration", "test-containers"),
 }
 

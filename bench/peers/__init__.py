@@ -1,0 +1,1 @@
+"""What people would pick instead of Hedgerow, measured beside it in one run."""

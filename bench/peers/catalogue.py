@@ -1,0 +1,70 @@
+"""Who is measured."""
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class Kind(Enum):
+    """What a peer is, as far as the targets go."""
+
+    FLOOR = "floor"
+    OURS = "Hedgerow"
+    QUEUE = "task queue"
+    CLUSTER = "framework"
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """One peer.
+
+    Attributes:
+        name: as the command line has it.
+        title: as the table has it.
+        module: inside `bench.peers.inside`.
+        environment: of which virtual environment, `requirements/NAME.txt`; empty for the
+            project's own.
+        arguments: of the module, behind the server's socket.
+    """
+
+    name: str
+    title: str
+    kind: Kind
+    module: str
+    environment: str = ""
+    arguments: tuple[str, ...] = ()
+
+
+GRAPHS = "ray-graphs"
+PEERS = (
+    Peer("floor-redis", "floor: raw Redis link", Kind.FLOOR, "floor_redis"),
+    Peer("floor-zeromq", "floor: ZeroMQ, no broker", Kind.FLOOR, "floor_zeromq", "zeromq"),
+    Peer("hedgerow-loop", "Hedgerow, loop lane", Kind.OURS, "hedgerow", "", ("loop",)),
+    Peer("hedgerow-process", "Hedgerow, process lane", Kind.OURS, "hedgerow", "", ("process",)),
+    Peer("arq", "arq", Kind.QUEUE, "arq", "arq"),
+    Peer("saq", "saq", Kind.QUEUE, "saq", "saq"),
+    Peer("dramatiq", "dramatiq", Kind.QUEUE, "dramatiq", "dramatiq"),
+    Peer("taskiq", "taskiq", Kind.QUEUE, "taskiq", "taskiq"),
+    Peer("celery", "Celery, prefork", Kind.QUEUE, "celery", "celery"),
+    Peer("streaq", "streaq", Kind.QUEUE, "streaq", "streaq"),
+    Peer("dask-submit", "dask, submit", Kind.CLUSTER, "dask", "dask", ("submit",)),
+    Peer("dask-actors", "dask, actors", Kind.CLUSTER, "dask", "dask", ("actors",)),
+    Peer("ray-actors", "Ray, actors", Kind.CLUSTER, "ray", "ray", ("actors",)),
+    Peer(GRAPHS, "Ray, compiled graphs", Kind.CLUSTER, "ray", "ray", ("graphs",)),
+)
+
+
+def choose(names: str) -> list[Peer]:
+    """Those that a list like `arq,ray` names, by name or by environment; all of none.
+
+    Raises:
+        ValueError: a name that nobody has.
+    """
+    wanted = [name.strip() for name in names.split(",") if name.strip()]
+    known = {name for peer in PEERS for name in (peer.name, peer.environment) if name}
+    if unknown := [name for name in wanted if name not in known]:
+        raise ValueError(
+            f"no peer is called {', '.join(unknown)}; there are {', '.join(sorted(known))}"
+        )
+    return [
+        peer for peer in PEERS if not wanted or peer.name in wanted or peer.environment in wanted
+    ]

@@ -1,0 +1,115 @@
+"""What the rounds of a peer come to, and what that is against the targets; pure."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from bench.load import Load
+from bench.peers.catalogue import GRAPHS, Kind, Peer
+from bench.report import median
+
+# Times the throughput of the best task queue, and of Ray's compiled graphs, that are to be reached.
+TIMES_QUEUE, TIMES_GRAPHS = 10.0, 4.0
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """One round of one peer.
+
+    Attributes:
+        alone: one query in flight.
+        together: 32 in flight.
+        cpu_s: what all of the peer's processes used for `together`, in CPU seconds.
+    """
+
+    alone: Load
+    together: Load
+    cpu_s: float
+
+    @property
+    def num_failed(self) -> int:
+        """Queries that raised, in both loads."""
+        return self.alone.num_failed + self.together.num_failed
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A peer's figures: medians of its rounds."""
+
+    queries_per_s: float
+    p50_ms: float
+    p99_ms: float
+    alone_p50_ms: float
+    alone_p99_ms: float
+    cpu_s_per_1000: float
+    num_failed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """One of ours against one target.
+
+    Attributes:
+        text: a sentence with the figures.
+        is_met: whether the target is reached.
+    """
+
+    text: str
+    is_met: bool
+
+
+def summarise(rounds: Sequence[Round]) -> Row:
+    """The medians of the rounds.
+
+    Raises:
+        ValueError: there is no round with an answer.
+    """
+    if not any(one.together.latencies_s and one.alone.latencies_s for one in rounds):
+        raise ValueError("no query was answered")
+    return Row(
+        queries_per_s=median(one.together.throughput for one in rounds),
+        p50_ms=median(one.together.quantile_ms(0.5) for one in rounds),
+        p99_ms=median(one.together.quantile_ms(0.99) for one in rounds),
+        alone_p50_ms=median(one.alone.quantile_ms(0.5) for one in rounds),
+        alone_p99_ms=median(one.alone.quantile_ms(0.99) for one in rounds),
+        cpu_s_per_1000=median(
+            1000 * one.cpu_s / max(1, len(one.together.latencies_s)) for one in rounds
+        ),
+        num_failed=sum(one.num_failed for one in rounds),
+    )
+
+
+def judge(rows: Mapping[Peer, Row]) -> list[Verdict]:
+    """Each of ours against the best of the others; nothing where the others were not measured."""
+    queues = {peer: row for peer, row in rows.items() if peer.kind is Kind.QUEUE}
+    graphs = {peer: row for peer, row in rows.items() if peer.name == GRAPHS}
+    others = {peer: row for peer, row in rows.items() if peer.kind in (Kind.QUEUE, Kind.CLUSTER)}
+    verdicts = []
+    for ours, row in rows.items():
+        if ours.kind is not Kind.OURS:
+            continue
+        for rivals, target in ((queues, TIMES_QUEUE), (graphs, TIMES_GRAPHS)):
+            if rivals:
+                verdicts.append(_faster(ours, row, rivals, target))
+        if others:
+            verdicts.append(_sooner(ours, row, others))
+    return verdicts
+
+
+def _faster(ours: Peer, row: Row, rivals: Mapping[Peer, Row], target: float) -> Verdict:
+    best = max(rivals, key=lambda peer: rivals[peer].queries_per_s)
+    times = row.queries_per_s / rivals[best].queries_per_s
+    whose = f"the best task queue, {best.title}" if best.kind is Kind.QUEUE else best.title
+    return Verdict(
+        f"{ours.title}: {times:.1f} times the throughput of {whose} (target: at least {target:g})",
+        times >= target,
+    )
+
+
+def _sooner(ours: Peer, row: Row, others: Mapping[Peer, Row]) -> Verdict:
+    first = min(others, key=lambda peer: others[peer].alone_p50_ms)
+    return Verdict(
+        f"{ours.title}: a median of {row.alone_p50_ms:.2f} ms alone, against "
+        f"{others[first].alone_p50_ms:.2f} ms of {first.title}, the quickest of the others "
+        "(target: lower)",
+        row.alone_p50_ms < others[first].alone_p50_ms,
+    )

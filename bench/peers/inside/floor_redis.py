@@ -1,0 +1,30 @@
+"""Floor: a bare asyncio client and raw hiredis links, in the shape that Hedgerow has."""
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from bench.floor import run_floor
+from bench.peers.inside.serving import Run, Setting, asking, serve
+from bench.peers.inside.work import next_query
+from bench.server import Server
+
+SETTINGS = (
+    Setting(
+        "shape",
+        "one list a shard, all requests of a loop turn in one write, BLMPOP up to 64, Pub/Sub",
+        "bench/floor.py; no deadline, outcomes, breaker or merge",
+    ),
+)
+
+
+@asynccontextmanager
+async def connect(socket: str) -> AsyncIterator[Run]:
+    """A client in this process and eight echoing workers."""
+    server = Server(socket, os.getppid())
+    async with run_floor(server, is_batched=False, shards_a_worker=1, query=next_query()) as floor:
+        yield asking(floor.ask)
+
+
+if __name__ == "__main__":
+    serve(connect, ("hiredis", "msgpack"), SETTINGS)

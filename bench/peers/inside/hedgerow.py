@@ -1,0 +1,37 @@
+"""Hedgerow, through its whole gateway: `… -m bench.peers.inside.hedgerow SOCKET LANE`."""
+
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from bench.cluster import DEADLINE_MS, LOOP_LANE, PROCESS_LANE, Asker, run_cluster
+from bench.cluster import connect as connect_gateway
+from bench.peers.inside.serving import Run, Setting, asking, serve
+from bench.peers.inside.work import NUM_SHARDS, next_query
+from common.lifecycle import calm_collector
+
+_PROFILES = {"loop": LOOP_LANE, "process": PROCESS_LANE}
+# So long that a worker which the driver has stopped meanwhile still counts as live.
+_HEARTBEAT_EXPIRY_S = 600.0
+SETTINGS = (
+    Setting("deadline_ms", f"{DEADLINE_MS:g}", "each query has one; none is reached"),
+    Setting("breaker, hedging, probation", "as they are", "their defaults"),
+    Setting("admission.enabled", "false", "what a query costs is measured, so none is refused"),
+    Setting("workers", f"{NUM_SHARDS} of one shard", "as many as the others have"),
+)
+
+
+@asynccontextmanager
+async def connect(_: str) -> AsyncIterator[Run]:
+    """A gateway in this process, and eight workers with a server of their own."""
+    layout = [(shard,) for shard in range(NUM_SHARDS)]
+    # The text of a query is made as long as the others' requests; its number comes on top.
+    text = next_query()[:-6]
+    with run_cluster(layout, heartbeat_expiry_s=_HEARTBEAT_EXPIRY_S) as cluster:
+        async with connect_gateway(cluster) as gateway:
+            calm_collector()  # as `gateway serve` does
+            yield asking(Asker(gateway, _PROFILES[sys.argv[2]], text=text).ask)
+
+
+if __name__ == "__main__":
+    serve(connect, ("hedgerow",), SETTINGS)

@@ -1,0 +1,104 @@
+"""The peer's end of the pipe to the driver: a JSON object a line, both ways.
+
+    → {"in_flight": 32, "seconds": 1.0}
+    ← {"seconds": 1.002, "latencies_us": [410, …], "num_failed": 0, "failure": ""}
+
+The first line that goes out says that the peer has answered a query, its versions and its settings.
+The end of the commands is the end of the peer.
+"""
+
+import asyncio
+import json
+import os
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from functools import partial
+from importlib import metadata
+from typing import Any
+
+from bench.load import Ask, Load, closed_loop
+
+# Keeps so many queries in flight, for so many seconds.
+Run = Callable[[int, float], Awaitable[Load]]
+
+_START_TIMEOUT_S = 90.0
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One setting of a peer.
+
+    Attributes:
+        name: as the peer's documentation has it.
+        value: as it is set here.
+        reason: what the documentation says of it.
+    """
+
+    name: str
+    value: str
+    reason: str
+
+
+def asking(ask: Ask) -> Run:
+    """Load from a coroutine function that asks one query."""
+    return partial(closed_loop, ask)
+
+
+def serve(
+    connect: Callable[[str], AbstractAsyncContextManager[Run]],
+    packages: tuple[str, ...],
+    settings: tuple[Setting, ...],
+) -> None:
+    """Start the peer, and do what the driver says until it hangs up.
+
+    Args:
+        connect: starts the peer's workers and its client, given the path of a Redis server's
+            Unix socket; stops both in the end.
+        packages: whose versions are reported.
+        settings: what was tuned, and why.
+    """
+    # What a library prints must not get between the lines of the protocol.
+    out = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+
+    def say(message: dict[str, Any]) -> None:
+        out.write(json.dumps(message) + "\n")
+        out.flush()
+
+    async def main() -> None:
+        async with connect(sys.argv[1]) as run:
+            await _first_answer(run)
+            say(
+                {
+                    "versions": {name: metadata.version(name) for name in packages},
+                    "settings": [[one.name, one.value, one.reason] for one in settings],
+                }
+            )
+            loop = asyncio.get_running_loop()
+            while line := await loop.run_in_executor(None, sys.stdin.readline):
+                command = json.loads(line)
+                load = await run(command["in_flight"], command["seconds"])
+                say(
+                    {
+                        "seconds": load.seconds,
+                        "latencies_us": [round(one * 1e6) for one in load.latencies_s],
+                        "num_failed": load.num_failed,
+                        "failure": load.failure,
+                    }
+                )
+
+    asyncio.run(main())
+
+
+async def _first_answer(run: Run) -> None:
+    """Wait until a query is answered: workers take their time to start."""
+    give_up_at = time.monotonic() + _START_TIMEOUT_S
+    while not (load := await run(1, 0.01)).latencies_s:
+        if time.monotonic() > give_up_at:
+            raise TimeoutError(
+                f"no query was answered within {_START_TIMEOUT_S:g} s: {load.failure}"
+            )
+        await asyncio.sleep(0.1)

@@ -1,0 +1,142 @@
+"""The page that docs/peers.md is."""
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+
+from bench.peers.catalogue import Peer
+from bench.peers.figures import Row, Verdict, judge, summarise
+from bench.peers.rounds import Measured
+from bench.report import machine
+
+PLOT = "peers.svg"
+
+_INTRODUCTION = """# What people would pick instead
+
+One scatter to eight worker processes, and the gathering of their eight small replies: a request of
+200 bytes to each, 10 ids and 10 scores back. Every peer has a virtual environment of its own with
+pinned versions (`bench/peers/requirements/`) and a Redis server of its own on a Unix socket, and is
+set up as its documentation says for low latency; the settings and the reasons are below. Hedgerow
+answers through its whole gateway, with deadline, breakers, coverage and merge; the others gather
+and no more. Written by the benchmark itself; to repeat, on a machine that does nothing else:
+
+    {command}
+
+Measured on {date}, on {machine}; load average over a minute before each round: {loads}.
+{rounds} rounds of {seconds:g} s alone and {seconds:g} s with 32 in flight, after a warm-up, in
+turns (A B C, A B C, …); each figure is the median of the rounds. While one is measured, all
+processes of the others are stopped (SIGSTOP). CPU is that of all processes of a peer: client,
+server, workers.
+
+"""
+_COLUMNS = (
+    *("", "queries/s", "p50 at 32, ms", "p99, ms", "p50 alone, ms", "p99 alone, ms"),
+    *("CPU s per 1,000 queries", "failed"),
+)
+
+
+def summaries(results: Sequence[Measured]) -> dict[Peer, Row]:
+    """The figures of those that have some."""
+    rows = {}
+    for result in results:
+        if any(one.alone.latencies_s and one.together.latencies_s for one in result.rounds):
+            rows[result.peer] = summarise(result.rounds)
+    return rows
+
+
+def to_markdown(
+    results: Sequence[Measured], command: str, seconds: float, loads: Sequence[float]
+) -> str:
+    """The whole page.
+
+    Args:
+        results: of every peer, in the order of the table.
+        command: how to repeat it.
+        seconds: length of a measurement.
+        loads: the load average before each round.
+    """
+    rows = summaries(results)
+    introduction = _INTRODUCTION.format(
+        command=command,
+        date=dt.datetime.now(dt.UTC).date().isoformat(),
+        machine=machine(),
+        loads=", ".join(f"{one:.1f}" for one in loads),
+        rounds=len(loads),
+        seconds=seconds,
+    )
+    parts = [introduction, _table(results, rows), _verdicts(judge(rows))]
+    if rows:
+        parts.append(f"\n![Queries a second, and the median alone, of every peer]({PLOT})\n")
+    parts.append(_settings(results))
+    return "".join(parts)
+
+
+def _table(results: Sequence[Measured], rows: Mapping[Peer, Row]) -> str:
+    lines = [_COLUMNS, ("---",) * len(_COLUMNS)]
+    notes = []
+    for result in results:
+        if row := rows.get(result.peer):
+            lines.append(
+                (
+                    *(result.peer.title, f"{row.queries_per_s:,.0f}"),
+                    *(f"{row.p50_ms:.2f}", f"{row.p99_ms:.2f}"),
+                    *(f"{row.alone_p50_ms:.2f}", f"{row.alone_p99_ms:.2f}"),
+                    *(f"{row.cpu_s_per_1000:.2f}", f"{row.num_failed}"),
+                )
+            )
+        else:
+            lines.append((result.peer.title, *("—",) * (len(_COLUMNS) - 1)))
+        notes += _notes(result)
+    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return "\n".join([table, "", *notes, "", ""] if notes else [table, "", ""])
+
+
+def _notes(result: Measured) -> list[str]:
+    notes = []
+    if result.reason:
+        notes.append(f"- {result.peer.title}: {_plain(result.reason)}")
+    failures = [
+        load.failure
+        for one in result.rounds
+        for load in (one.alone, one.together)
+        if load.num_failed
+    ]
+    if failures:
+        notes.append(f"- {result.peer.title}, the last failure: `{_plain(failures[-1])}`")
+    return notes
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.replace("`", "'").split())
+
+
+def _verdicts(verdicts: Sequence[Verdict]) -> str:
+    return "".join(
+        f"- {verdict.text}: {'reached' if verdict.is_met else '**not reached**'}.\n"
+        for verdict in verdicts
+    )
+
+
+def _settings(results: Sequence[Measured]) -> str:
+    lines = ["\n## Versions and settings\n"]
+    told: set[tuple[str, str]] = set()  # two ways of one environment share their settings
+    for result in results:
+        key = (result.peer.module, result.peer.environment)
+        if not result.settings or key in told:
+            continue
+        told.add(key)
+        titles = [
+            other.peer.title
+            for other in results
+            if (other.peer.module, other.peer.environment) == key
+        ]
+        versions = ", ".join(f"{name} {version}" for name, version in result.versions.items())
+        lines.append(f"**{'; '.join(titles)}** — {versions}\n")
+        lines += [
+            f"- {name}: {value}. {_sentence(reason)}" for name, value, reason in result.settings
+        ]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}."

@@ -1,0 +1,156 @@
+"""A peer as the driver sees it: a tree of processes that is started, paused, loaded and ended."""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import tempfile
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bench.cpu import CpuMeter
+from bench.load import Load
+from bench.peers.catalogue import Peer
+from bench.peers.environment import interpreter_of
+from bench.peers.family import Family
+from bench.server import Server, run_server
+
+_ROOT = Path(__file__).parents[2]
+_START_TIMEOUT_S = 120.0
+_PATIENCE_S = 20.0  # beyond the length of a load, and for an end
+_MOST_LINE = 2**26  # bytes of a load's latencies
+
+
+class PeerError(Exception):
+    """A peer does not start, does not answer, or has ended; says why."""
+
+
+@dataclass(slots=True)
+class PeerProcess:
+    """A running peer.
+
+    Attributes:
+        versions: package → version.
+        settings: name, value and reason of what was tuned.
+    """
+
+    _process: asyncio.subprocess.Process
+    _server: Server
+    _errors: Path
+    versions: dict[str, str] = field(default_factory=dict)
+    settings: list[tuple[str, str, str]] = field(default_factory=list)
+    _family: Family = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._family = Family(self._process.pid)
+
+    async def wait_until_ready(self) -> None:
+        """Wait for the first answer.
+
+        Raises:
+            PeerError: it has not come.
+        """
+        ready = await self._receive(_START_TIMEOUT_S)
+        self.versions = ready["versions"]
+        self.settings = [(name, value, reason) for name, value, reason in ready["settings"]]
+
+    async def run(self, in_flight: int, seconds: float) -> tuple[Load, float]:
+        """Keep so many queries in flight for so long.
+
+        Returns:
+            The load, and the CPU seconds that all of the peer's processes have used for it.
+
+        Raises:
+            PeerError: it has ended, or takes far longer.
+        """
+        meter = CpuMeter({"all": self.pids()})
+        command = {"in_flight": in_flight, "seconds": seconds}
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(command).encode() + b"\n")
+        told = await self._receive(seconds + _PATIENCE_S)
+        load = Load(
+            seconds=told["seconds"],
+            latencies_s=[one / 1e6 for one in told["latencies_us"]],
+            num_failed=told["num_failed"],
+            failure=told["failure"],
+        )
+        return load, meter.used_s()["all"]
+
+    def pause(self) -> None:
+        """Stop every process, so that the peer costs the others nothing."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let every process run again."""
+        self._signal(signal.SIGCONT)
+
+    async def stop(self) -> None:
+        """End every process: those that do not end by themselves are killed."""
+        self.resume()
+        assert self._process.stdin is not None
+        with contextlib.suppress(ConnectionError):
+            self._process.stdin.close()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._process.wait(), _PATIENCE_S)
+        while alive := self._family.pids():
+            for pid in alive:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            await asyncio.sleep(0.01)
+        await self._process.wait()
+
+    def pids(self) -> list[int]:
+        """The server, the client, and what the client has started."""
+        return [self._server.pid, *self._family.pids()]
+
+    def _signal(self, number: signal.Signals) -> None:
+        for pid in self.pids():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+    async def _receive(self, timeout_s: float) -> dict[str, Any]:
+        assert self._process.stdout is not None
+        try:
+            line = await asyncio.wait_for(self._process.stdout.readline(), timeout_s)
+        except TimeoutError:
+            raise PeerError(f"no answer within {timeout_s:.0f} s; {self._last_words()}") from None
+        if not line:
+            raise PeerError(f"has ended; {self._last_words()}")
+        received: dict[str, Any] = json.loads(line)
+        return received
+
+    def _last_words(self) -> str:
+        lines = self._errors.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        return lines[-1].strip()[:300] if lines else "it said nothing"
+
+
+@contextlib.asynccontextmanager
+async def run_peer(peer: Peer) -> AsyncIterator[PeerProcess]:
+    """Start a peer and a Redis server for it; leave none of its processes behind.
+
+    Raises:
+        InstallError: its packages could not be installed.
+        PeerError: it does not answer.
+    """
+    python = interpreter_of(peer.environment)
+    with tempfile.NamedTemporaryFile(prefix="hedgerow-peer-") as errors, run_server() as server:
+        process = await asyncio.create_subprocess_exec(
+            *(str(python), "-m", f"bench.peers.inside.{peer.module}"),
+            *(server.socket, *peer.arguments),
+            cwd=_ROOT,
+            env={**os.environ, "PYTHONPATH": str(_ROOT)},
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=errors,
+            limit=_MOST_LINE,
+            start_new_session=True,  # an interrupt at the keyboard is the driver's to deal with
+        )
+        running = PeerProcess(process, server, Path(errors.name))
+        try:
+            await running.wait_until_ready()
+            yield running
+        finally:
+            await running.stop()

@@ -1,0 +1,90 @@
+"""All peers at once, measured in turns: while one is, the others are stopped."""
+
+import asyncio
+import contextlib
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from bench.peers.catalogue import Peer
+from bench.peers.environment import InstallError
+from bench.peers.figures import Round
+from bench.peers.process import PeerError, PeerProcess, run_peer
+from bench.subject import IN_FLIGHT
+
+_SETTLE_S = 0.2  # after a pause, timers that fell due meanwhile fire first
+_WARM_UP_S = 0.3
+
+
+@dataclass(slots=True)
+class Measured:
+    """What a peer has shown.
+
+    Attributes:
+        reason: why it has no figures, or no more of them; empty when all went well.
+    """
+
+    peer: Peer
+    versions: dict[str, str] = field(default_factory=dict)
+    settings: list[tuple[str, str, str]] = field(default_factory=list)
+    rounds: list[Round] = field(default_factory=list)
+    reason: str = ""
+
+
+async def measure(
+    peers: Sequence[Peer], num_rounds: int, seconds: float
+) -> tuple[list[Measured], list[float]]:
+    """Start all, run the rounds, end all.
+
+    Args:
+        peers: who is measured, in this order in each round.
+        num_rounds: how often.
+        seconds: how long alone, and how long with 32 in flight.
+
+    Returns:
+        What each has shown, and the load average over a minute before each round.
+    """
+    results = [Measured(peer) for peer in peers]
+    loads: list[float] = []
+    async with contextlib.AsyncExitStack() as started:
+        running = [(result, await _start(started, result)) for result in results]
+        for number in range(num_rounds):
+            loads.append(os.getloadavg()[0])
+            _say(f"round {number + 1} of {num_rounds}, load average {loads[-1]:.2f}")
+            for result, process in running:
+                if process and not result.reason:
+                    await _measure_one(result, process, seconds)
+    return results, loads
+
+
+async def _start(started: contextlib.AsyncExitStack, result: Measured) -> PeerProcess | None:
+    _say(f"starting {result.peer.name}")
+    try:
+        process = await started.enter_async_context(run_peer(result.peer))
+    except (InstallError, PeerError) as error:
+        result.reason = str(error)
+        _say(f"{result.peer.name}: {error}")
+        return None
+    result.versions, result.settings = process.versions, process.settings
+    process.pause()
+    return process
+
+
+async def _measure_one(result: Measured, process: PeerProcess, seconds: float) -> None:
+    process.resume()
+    try:
+        await asyncio.sleep(_SETTLE_S)
+        await process.run(IN_FLIGHT, min(_WARM_UP_S, seconds))  # what fails here does not count
+        alone, _ = await process.run(1, seconds)
+        together, cpu_s = await process.run(IN_FLIGHT, seconds)
+        result.rounds.append(Round(alone, together, cpu_s))
+    except PeerError as error:
+        result.reason = f"{error} (in round {len(result.rounds) + 1})"
+        _say(f"{result.peer.name}: {result.reason}")
+    finally:
+        process.pause()
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"peers: {text}\n")

@@ -1,0 +1,160 @@
+"""What the rounds of the peers come to, and the page that tells it."""
+
+import json
+import math
+import re
+from itertools import pairwise
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.load import Load
+from bench.peers.catalogue import GRAPHS, PEERS, Kind, Peer, choose
+from bench.peers.figures import Round, Row, judge, summarise
+from bench.peers.inside import work
+from bench.peers.page import to_markdown
+from bench.peers.plot import decades, to_svg
+from bench.peers.rounds import Measured
+
+REQUIREMENTS = Path(__file__).parents[2] / "bench" / "peers" / "requirements"
+BY_NAME = {peer.name: peer for peer in PEERS}
+
+
+def _load(milliseconds: list[int], seconds: float = 1.0, num_failed: int = 0) -> Load:
+    return Load(seconds, [one / 1000 for one in milliseconds], num_failed=num_failed)
+
+
+def _row(queries_per_s: float, alone_p50_ms: float) -> Row:
+    return Row(queries_per_s, 1.0, 2.0, alone_p50_ms, 3.0, 0.1, 0)
+
+
+def test_row_is_the_median_of_the_rounds() -> None:
+    """Of three rounds each figure is that of the middle one, and failures add up."""
+    rounds = [
+        Round(_load([2, 2, 9]), _load([10] * 20, num_failed=1), 0.2),
+        Round(_load([3, 3, 8], num_failed=2), _load([30] * 40), 0.2),
+        Round(_load([7, 7, 7]), _load([20] * 80), 0.2),
+    ]
+    row = summarise(rounds)
+    assert row.queries_per_s == 40
+    assert (row.p50_ms, row.p99_ms) == (20, 20)
+    assert (row.alone_p50_ms, row.alone_p99_ms) == (3, 8)
+    assert row.cpu_s_per_1000 == pytest.approx(1000 * 0.2 / 40)
+    assert row.num_failed == 3
+
+
+def test_peer_without_an_answer_has_no_row() -> None:
+    """Failures alone make no figures."""
+    with pytest.raises(ValueError, match="no query"):
+        summarise([Round(_load([], num_failed=5), _load([], num_failed=9), 1.0)])
+
+
+def test_targets_are_against_the_best_of_the_others() -> None:
+    """Ten times the fastest queue, four times the compiled graphs, sooner than the soonest."""
+    rows = {
+        BY_NAME["hedgerow-loop"]: _row(4000, 0.8),
+        BY_NAME["hedgerow-process"]: _row(3999, 1.3),
+        BY_NAME["floor-redis"]: _row(20_000, 0.4),
+        BY_NAME["arq"]: _row(100, 12.0),
+        BY_NAME["saq"]: _row(400, 5.0),
+        BY_NAME["ray-actors"]: _row(4000, 9.0),
+        BY_NAME[GRAPHS]: _row(1000, 1.2),
+    }
+    verdicts = judge(rows)
+    assert [verdict.is_met for verdict in verdicts] == [True, True, True, False, False, False]
+    assert "10.0 times the throughput of the best task queue, saq" in verdicts[0].text
+    assert "4.0 times the throughput of Ray, compiled graphs" in verdicts[1].text
+    assert "1.20 ms of Ray, compiled graphs" in verdicts[5].text
+
+
+def test_targets_without_rivals_are_not_judged() -> None:
+    """A run of Hedgerow and the floors alone reaches nothing, and misses nothing."""
+    rows = {BY_NAME["hedgerow-loop"]: _row(1, 1), BY_NAME["floor-redis"]: _row(2, 2)}
+    assert judge(rows) == []
+
+
+def test_peers_are_chosen_by_name_or_environment() -> None:
+    """`ray` means both of its ways, nothing means all, and an unknown name is refused."""
+    assert [peer.name for peer in choose("ray, saq")] == ["saq", "ray-actors", GRAPHS]
+    assert choose("") == list(PEERS)
+    with pytest.raises(ValueError, match="rabbit"):
+        choose("rabbit,saq")
+
+
+@pytest.mark.parametrize("environment", sorted({peer.environment for peer in PEERS} - {""}))
+def test_environment_is_pinned_and_names_no_index(environment: str) -> None:
+    """Each line of a peer's requirements is one package at one version."""
+    lines = (REQUIREMENTS / f"{environment}.txt").read_text(encoding="utf-8").splitlines()
+    packages = [line for line in lines if not line.startswith("#")]
+    assert packages
+    for line in packages:
+        assert re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9.!+]+", line), line
+
+
+def test_page_shows_who_could_not_be_measured() -> None:
+    """A peer that does not run keeps its row, and the reason stands below the table."""
+    fine = Measured(BY_NAME["saq"], {"saq": "1"}, [("concurrency", "8", "why not")])
+    fine.rounds = [Round(_load([5]), _load([9], num_failed=1), 0.5)]
+    fine.rounds[0].together.failure = "TimeoutError()"
+    lost = Measured(BY_NAME["arq"], reason="has ended; `Boom`")
+    page = to_markdown([lost, fine], "the command", 1.0, [0.5])
+    assert "| arq | — | — |" in page
+    assert "- arq: has ended; 'Boom'" in page
+    assert "| saq | 1 | 9.00 |" in page
+    assert "- saq, the last failure: `TimeoutError()`" in page
+    assert "- concurrency: 8. Why not." in page
+
+
+def test_two_ways_of_one_environment_tell_their_settings_once() -> None:
+    """Ray's actors and graphs stand under one heading."""
+    results = [
+        Measured(BY_NAME[name], {"ray": "2"}, [("actors", "8", "so many")])
+        for name in ("ray-actors", GRAPHS)
+    ]
+    page = to_markdown(results, "the command", 1.0, [])
+    assert page.count("- actors: 8.") == 1
+    assert "**Ray, actors; Ray, compiled graphs** — ray 2" in page
+
+
+@given(st.lists(st.floats(0.01, 1e6), min_size=1))
+def test_scale_holds_every_value(values: list[float]) -> None:
+    """Each bar has a length, and none is longer than its panel."""
+    first, last = decades(values)
+    assert first < last
+    for value in values:
+        assert first < math.log10(value) <= last + 1e-9
+
+
+def test_plot_has_a_bar_for_each_figure() -> None:
+    """The SVG is well-formed, with two bars a peer, the longer the more queries a second."""
+    peers = [BY_NAME[name] for name in ("arq", "saq", "hedgerow-loop")]
+    rows: dict[Peer, Row] = {
+        peer: _row(10.0 ** (number + 1.5), 5.0) for number, peer in enumerate(peers)
+    }
+    root = ET.fromstring(to_svg(rows))
+    bars = [one for one in root.iter("{http://www.w3.org/2000/svg}rect") if one.get("x")]
+    lengths = [float(bar.get("width", "")) for bar in bars]
+    assert len(bars) == 2 * len(peers) + len(Kind)
+    assert all(shorter < longer for shorter, longer in pairwise(lengths[: len(peers)]))
+
+
+def test_request_is_of_200_bytes_and_no_two_are_alike() -> None:
+    """What is asked is as long as the task says, and a worker refuses any other length."""
+    queries = {work.next_query() for _ in range(50)}
+    assert len(queries) == 50
+    assert {len(query.encode()) for query in queries} == {200}
+    with pytest.raises(ValueError, match="199 bytes"):
+        work.answer(0, "q" * 199)
+
+
+def test_replies_are_checked() -> None:
+    """Eight replies pass, also as JSON brings them; a wrong, missing or doubled one does not."""
+    replies = [work.answer(shard, work.next_query()) for shard in range(8)]
+    work.check(replies)
+    work.check(json.loads(json.dumps(replies)))
+    for wrong in (replies[:7], [*replies, replies[0]], [replies[1], *replies[1:]]):
+        with pytest.raises(RuntimeError, match="repl"):
+            work.check(wrong)
