@@ -37,9 +37,8 @@ async def run(options: Options) -> Finding:
         Shards.of(gateway) as shards,
     ):
         for mode in _MODES:
-            records[mode] = await Trial(
-                cluster, shards, degraded_s, is_guarded=mode == _MODES[1]
-            ).run()
+            trial = Trial(cluster, shards, degraded_s, is_guarded=mode == _MODES[1])
+            records[mode] = await trial.run()
     return _finding(records, degraded_s)
 
 
