@@ -6,6 +6,7 @@ import datetime as dt
 import os
 import sys
 import time
+import traceback
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -26,7 +27,7 @@ from lab.experiments import (
     seven_of_eight,
     three_tier,
 )
-from lab.finding import Finding, Options
+from lab.finding import Finding, Options, exactly
 from lab.report import Run, to_html, to_markdown, verdict
 
 EXPERIMENTS: dict[str, Callable[[Options], Awaitable[Finding]]] = {
@@ -79,7 +80,7 @@ async def _run(names: list[str], options: Options) -> list[Finding]:
     findings = []
     for name in names:
         sys.stderr.write(f"lab: {name} …\n")
-        finding = await EXPERIMENTS[name](options)
+        finding = await _try(name, options)
         for check in finding.checks:
             sys.stderr.write(
                 f"  {verdict(check.is_met)}: {check.what}: {check.measured} ({check.limit})\n"
@@ -92,6 +93,22 @@ def _command(names: list[str], *, is_quick: bool) -> str:
     if is_quick:
         return f"python -m lab --quick --only {' '.join(names)}"
     return "make lab" if names == list(EXPERIMENTS) else f"make lab ONLY='{' '.join(names)}'"
+
+
+async def _try(name: str, options: Options) -> Finding:
+    """Run one; what breaks in it costs its own verdict, and not the minutes of the others."""
+    try:
+        return await EXPERIMENTS[name](options)
+    except Exception as error:  # noqa: BLE001 - it is shown, and fails the run
+        traceback.print_exception(error)
+        return Finding(
+            name=name,
+            title=f"{name}: broke off",
+            claim="The experiment runs to its end.",
+            set_up="It did not, so nothing was measured.",
+            code=[],
+            checks=[exactly("what it raised", f"`{type(error).__name__}`", "nothing")],
+        )
 
 
 def _write_markdown(run: Run, document: Path) -> None:

@@ -91,10 +91,11 @@ class Plot:
 
 @dataclass(frozen=True, slots=True)
 class Snippet:
-    """Code as it runs, with where it stands."""
+    """Code as it runs, with where it stands; or what it printed, with who printed it."""
 
     where: str
     text: str
+    language: str = "python"
 
 
 def code_of(thing: Callable[..., Any] | type) -> Snippet:

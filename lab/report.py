@@ -83,7 +83,7 @@ def _section(finding: Finding) -> str:
         f"`make lab ONLY={finding.name}`",
         f"**Claim.** {finding.claim}",
         finding.set_up,
-        *(f"{one.where}:\n\n```python\n{one.text}\n```" for one in finding.code),
+        *(f"{one.where}:\n\n```{one.language}\n{one.text}\n```" for one in finding.code),
         _table(_CHECK_COLUMNS, [_cells(check) for check in finding.checks]),
         *(f"![{plot.alt}]({plot.name})" for plot in finding.plots),
     ]

@@ -248,6 +248,26 @@ def test_exit_status_tells_whether_all_was_seen(
     ]
 
 
+def test_an_experiment_that_breaks_costs_its_own_verdict(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The others run and are reported; the exit status tells of it, and so does the report."""
+    pytest.importorskip("matplotlib")
+
+    async def breaks(_options: Options) -> Finding:
+        raise TimeoutError("the cluster did not come up")
+
+    async def runs(_options: Options) -> Finding:
+        return _finding()
+
+    monkeypatch.setattr(command, "EXPERIMENTS", {"first": breaks, "second": runs})
+    monkeypatch.setattr(sys, "argv", ["lab", "--output", str(tmp_path)])
+    assert command.main() == 1
+    told = (tmp_path / "lab.md").read_text(encoding="utf-8")
+    assert "1 of 2 experiments show what they claim" in told
+    assert "`TimeoutError`" in told
+
+
 def test_a_script_is_one_line_of_a_query() -> None:
     """It survives JSON and stays below the longest query that is allowed, for 64 shards."""
     text = script([20_000] * 64, "12")
