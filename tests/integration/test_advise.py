@@ -74,17 +74,23 @@ class Desk:
         if isinstance(sample, str):
             path = self.folder / f"samples.{suffix}"
             path.write_text(sample)
-        return subprocess.Popen(
-            [
-                *(sys.executable, "-m", "gateway.cli.main", "advise", f"{MODULE}:{function}"),
-                *("--sample", str(path), "--time", "4s", *options),
-            ],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            cwd=self.folder,
-            env={**os.environ, "COLUMNS": "80", "PYTHONPATH": str(ROOT)},
-        )
+        # A shell's background job ignores Ctrl-C, and so does what it starts; a handler is not
+        # inherited, so that the command starts as it does at a terminal.
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            return subprocess.Popen(
+                [
+                    *(sys.executable, "-m", "gateway.cli.main", "advise", f"{MODULE}:{function}"),
+                    *("--sample", str(path), "--time", "4s", *options),
+                ],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                cwd=self.folder,
+                env={**os.environ, "COLUMNS": "80", "PYTHONPATH": str(ROOT)},
+            )
+        finally:
+            signal.signal(signal.SIGINT, before)
 
     def runners(self) -> set[int]:
         """The processes in which the function runs."""
