@@ -51,7 +51,7 @@ def run_block(target: Target, num_calls: int, budget_s: float = math.inf) -> Blo
     if target.subject.is_async:
         asyncio.run(run_async_block(target, inputs, block, budget_s))
         return block
-    with _timed(block):
+    with timed(block):
         for given in inputs:
             call(target, given, block, budget_s)
     return block
@@ -68,7 +68,7 @@ def call(target: Target, given: Any, block: Block, budget_s: float) -> Any:
 
 async def run_async_block(target: Target, inputs: list[Any], block: Block, budget_s: float) -> None:
     """Await one call after the other on the running loop."""
-    with _timed(block):
+    with timed(block):
         for given in inputs:
             await call_async(target, given, block, budget_s)
 
@@ -95,7 +95,8 @@ def inputs_of(target: Target, num_calls: int) -> list[Any]:
 
 
 @contextlib.contextmanager
-def _timed(block: Block) -> Iterator[None]:
+def timed(block: Block) -> Iterator[None]:
+    """Take the times of what is done in the context."""
     queued, own, cpu = queued_s(), time.thread_time(), time.process_time()
     block.began = time.monotonic()
     try:

@@ -140,11 +140,13 @@ class Expiry:
     Attributes:
         after_s: when that was, from the start of the call, in s.
         overrun_s: how long they ran on, median, in s.
+        done_share: of a whole call, how much was done, median: one half when it stops at once.
         is_cancelled: whether by cancelling a task.
     """
 
     after_s: float
     overrun_s: float
+    done_share: float
     is_cancelled: bool
 
 

@@ -13,7 +13,7 @@ _GIL_SHARE: Final = 0.5  # of the CPU time: holds the interpreter lock
 _GIL_DOUBT: Final = (0.3, 0.7)
 _HELD_SHARE: Final = 0.5  # of its time an async call holds the loop: async in name only
 _HELD_DOUBT: Final = (0.25, 0.75)
-_STOPS_SHARE: Final = 0.5  # of what was left of the call: a longer overrun is no stop
+_DONE_SHARE: Final = 0.75  # of a call that was told to stop half-way: more is no stop
 _BUSY: Final = 0.7  # of a core for a counting loop: below, throughputs say little
 _SCALES: Final = 1.4  # of two at most: two at once gain something
 _FEW_ROUNDS: Final = 3
@@ -220,10 +220,7 @@ def _stop(figures: Figures) -> Stop:
         return Stop.NO_BUDGET
     if figures.expiry is None:
         return Stop.UNKNOWN if figures.alone is None or _lost_on_expiry(figures) else Stop.TOO_SHORT
-    # An anytime function takes as long as its budget: what is left of it says nothing more.
-    left_s = (figures.alone.call_s if figures.alone else 0.0) - figures.expiry.after_s
-    is_prompt = figures.expiry.overrun_s < _STOPS_SHARE * max(left_s, 0.0)
-    return Stop.STOPS if is_prompt else Stop.IGNORES
+    return Stop.STOPS if figures.expiry.done_share < _DONE_SHARE else Stop.IGNORES
 
 
 def _lost_on_expiry(figures: Figures) -> bool:

@@ -63,7 +63,7 @@ def _compared(bench: Bench, figures: Figures, alone: Alone, say: Callable[[str],
     can_stop = bench.subject.takes_budget or is_async
     if can_stop and alone.call_s >= _MIN_EXPIRY_CALL_S:
         say("while its budget expires")
-        expiry = bench.do("expiry", "when its budget expired", calls=1, call_s=alone.call_s)
+        expiry = bench.do("expiry", "when its budget expired", cost=2, calls=1)
     return replace(
         figures,
         gil_held=held.get("held"),

@@ -163,16 +163,16 @@ def test_the_rate_is_bounded_by_workers_and_by_cores() -> None:
     ("measured", "stop"),
     [
         (figures(), Stop.NO_BUDGET),
-        (figures(subject=SECOND_PHASE, expiry=Expiry(0.01, 0.0002, False)), Stop.STOPS),
-        (figures(subject=SECOND_PHASE, expiry=Expiry(0.01, 0.0098, False)), Stop.IGNORES),
+        (figures(subject=SECOND_PHASE, expiry=Expiry(0.01, 0.0002, 0.52, False)), Stop.STOPS),
+        (figures(subject=SECOND_PHASE, expiry=Expiry(0.01, 0.0098, 0.99, False)), Stop.IGNORES),
         (figures(subject=SECOND_PHASE), Stop.TOO_SHORT),
         (awaiting(), Stop.STOPS),
-        (awaiting(expiry=Expiry(0.01, 0.0101, True)), Stop.IGNORES),
+        (awaiting(expiry=Expiry(0.01, 0.0101, 1.0, True)), Stop.IGNORES),
         (Figures(SECOND_PHASE, failures=(DIED,)), Stop.UNKNOWN),
     ],
 )
-def test_a_call_stops_when_it_does_not_use_up_what_was_left(measured: Figures, stop: Stop) -> None:
-    """It ignores its budget when it runs on for half of what was left of the call, or more."""
+def test_a_call_stops_when_it_leaves_work_undone(measured: Figures, stop: Stop) -> None:
+    """It ignores its budget when it does three quarters of a call or more, told at one half."""
     assert judge(measured, MACHINE).stop is stop
 
 

@@ -19,7 +19,7 @@ from tests.unit.advice import FIGURES, MACHINE, MACHINES, alone, awaiting, figur
 
 SECOND_PHASE = figures(
     subject=subject(kind=Kind.SECOND_PHASE, takes_budget=True, num_documents=50),
-    expiry=Expiry(0.01, 0.0002, False),
+    expiry=Expiry(0.01, 0.0002, 0.5, False),
 )
 ENRICH = waiting(subject=subject(kind=Kind.ENRICH, num_documents=10))
 
@@ -85,7 +85,7 @@ def test_whatever_was_measured_can_be_said(measured: Figures, machine: Machine, 
         (figures(thread_error="RuntimeError: no"), ["it fails in threads"]),
         (SECOND_PHASE, ["nothing crosses", "it stops in time", "50 documents a call"]),
         (
-            replace(SECOND_PHASE, alone=alone(call_s=0.4), expiry=Expiry(0.1, 0.3, False)),
+            replace(SECOND_PHASE, alone=alone(call_s=0.4), expiry=Expiry(0.1, 0.3, 1.0, False)),
             ["it does not stop", "killed 250 ms after", "longer than the deadline of 300 ms"],
         ),
         (ENRICH, ["counts as lost after 2 s", "needs a timeout of its own"]),
