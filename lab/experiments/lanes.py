@@ -22,7 +22,7 @@ RIGHT = dict(zip(KINDS, LANES, strict=True))
 IN_FLIGHT = 64
 NUM_THREADS = 8
 SHARE = 0.6  # of the speed-up that bare processes have, which is asked of the process lane
-_SECONDS, _NUM_ROUNDS = 0.4, 5
+_SECONDS, _NUM_ROUNDS = 0.4, 4
 _TIMEOUT_S = 60.0
 
 Ask = Callable[[], Awaitable[object]]

@@ -100,7 +100,7 @@ def _finding(seen: dict[str, Seen], seconds: float) -> Finding:
             ),
             at_least("loop lag at worst: on the loop", bad.lag.max_ms, 60, "120 ms", " ms"),
             at_most(
-                "loop lag p99: in a process, of on the loop",
+                "loop lag: p99 in a process, of the worst on the loop",
                 good.lag.quantile_ms(0.99) / bad.lag.max_ms,
                 0.25,
                 "0.01 times",
