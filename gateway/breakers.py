@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from common.config import BreakerSettings
 from common.outcome import Outcome
 from gateway.breaker import Breaker, CallOutcome, Permit, Transition
+from gateway.concurrency_limit import LATE_SHARE
 from gateway.gather import NO_TIME, Settled
 from gateway.latency import ShardLatency
 
@@ -17,10 +18,6 @@ QUERY_FAULT_CODES = frozenset({"quarantined", "ranking", "bad_request"})
 # The last 64 samples are kept of each shard; under load so many come within some milliseconds, and
 # more of them say no more.
 SAMPLE_INTERVAL_S = 0.001
-
-# When more than this share of a query's shards have let it wait for too long, though they answer
-# others, the cluster is overloaded. It is the share by which admission control cuts its limit.
-OVERLOAD_SHARE = 0.3
 
 _SUCCESS = CallOutcome.SUCCESS
 _FAILURE = CallOutcome.FAILURE
@@ -42,9 +39,6 @@ class PassingPermits:
     def __init__(self, breakers: Sequence[Breaker], generations: list[int]) -> None:
         self._breakers = breakers
         self._generations = generations
-
-    def __len__(self) -> int:
-        return len(self._breakers)
 
     def __iter__(self) -> Iterator[Permit]:
         return map(Permit, self._breakers, self._generations)
@@ -157,8 +151,8 @@ class Breakers:
             for shard, part in settled.items()
             if part.outcome is _TIMED_OUT and replied_at[shard] > now - part.took_s
         ]
-        # Of two or three, one is not many.
-        least = max(OVERLOAD_SHARE * len(settled), min(1, len(settled) - 1))
+        # As many as make admission control cut its limit; of two or three, one is not many.
+        least = max(LATE_SHARE * len(settled), min(1, len(settled) - 1))
         return behind if len(behind) > least else ()
 
     def _is_steady(self, settled: Mapping[int, Settled]) -> bool:

@@ -1,8 +1,8 @@
 """Many instants, one timer of the event loop.
 
-Nearly every query sets a timer for its deadline, and ends long before. `loop.call_at` costs 2.3 µs
-with its cancelling, and orders its handles in Python; here an alarm is a tuple in a heap, which
-costs 0.6 µs.
+Nearly every query sets a timer for its deadline, and ends long before. `loop.call_at` and the
+handle's `cancel` cost 1.4 µs, since the loop orders its handles in Python; here an alarm is a tuple
+in a heap, and both cost 0.5 µs (32 set at a time).
 """
 
 import asyncio
