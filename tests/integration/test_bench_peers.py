@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import sys
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -118,11 +119,13 @@ async def test_family_knows_orphans_by_their_session() -> None:
 
 async def test_floor_worker_ends_with_its_server() -> None:
     """A worker whose server is gone does not spin."""
-    with run_server() as server:
-        command = (sys.executable, "-m", "bench.floor_worker", server.socket, "0", "0")
-        worker = await asyncio.create_subprocess_exec(*command)
-        await until(lambda: _is_connected(worker.pid))
-    assert await asyncio.wait_for(worker.wait(), 10) == 0
+    async with AsyncExitStack() as left:
+        with run_server() as server:
+            command = (sys.executable, "-m", "bench.floor_worker", server.socket, "0", "0")
+            worker = await asyncio.create_subprocess_exec(*command)
+            left.push_async_callback(_end, worker)
+            await until(lambda: _is_connected(worker.pid))
+        assert await asyncio.wait_for(worker.wait(), 10) == 0
 
 
 def test_environment_that_cannot_be_made_says_why(
@@ -138,9 +141,18 @@ def test_environment_that_cannot_be_made_says_why(
     assert interpreter_of("") == Path(sys.executable)
 
 
+async def _end(process: asyncio.subprocess.Process) -> None:
+    if process.returncode is None:
+        process.kill()
+    await process.wait()
+
+
 def _is_connected(pid: int) -> bool:
-    opened = (one.readlink().name for one in Path(f"/proc/{pid}/fd").iterdir())
-    return any(one.startswith("socket:") for one in opened)
+    for opened in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):  # closed since the folder was read
+            if opened.readlink().name.startswith("socket:"):
+                return True
+    return False
 
 
 def _states(pids: list[int]) -> list[str]:
