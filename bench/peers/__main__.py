@@ -11,7 +11,7 @@ from pathlib import Path
 from bench.peers.catalogue import PEERS, choose
 from bench.peers.page import PLOT, summaries, to_markdown
 from bench.peers.plot import to_svg
-from bench.peers.rounds import measure
+from bench.peers.rounds import Comparison
 from bench.report import machine
 from common.telemetry import configure_logging
 
@@ -29,13 +29,18 @@ def main(arguments: list[str] | None = None) -> int:
     except ValueError as error:
         sys.stderr.write(f"{error}\n")
         return 2
-    results, loads = asyncio.run(measure(peers, options.rounds, options.seconds))
+    comparison, is_whole = Comparison.of(peers), True
+    try:
+        asyncio.run(comparison.run(options.rounds, options.seconds))
+    except KeyboardInterrupt:  # what was measured until then is shown all the same
+        is_whole = False
+    results, loads = comparison.results, comparison.load_averages
     command = f"python -m bench.peers --rounds {options.rounds} --seconds {options.seconds:g}"
     page = to_markdown(results, command, options.seconds, loads)
     sys.stdout.write(page)
     rows = summaries(results)
     # Only a whole run may replace what the repository shows.
-    if tuple(peers) == PEERS and rows and not options.dry:
+    if is_whole and tuple(peers) == PEERS and rows and not options.dry:
         _DOCUMENT.write_text(page, encoding="utf-8")
         (_DOCUMENT.parent / PLOT).write_text(to_svg(rows), encoding="utf-8")
     if options.json:
@@ -47,7 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
             "reasons": {one.peer.name: one.reason for one in results if one.reason},
         }
         options.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
-    return 0
+    return 0 if is_whole else 130
 
 
 def _parser() -> argparse.ArgumentParser:

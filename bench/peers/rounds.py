@@ -32,30 +32,39 @@ class Measured:
     reason: str = ""
 
 
-async def measure(
-    peers: Sequence[Peer], num_rounds: int, seconds: float
-) -> tuple[list[Measured], list[float]]:
-    """Start all, run the rounds, end all.
+@dataclass(slots=True)
+class Comparison:
+    """What all have shown so far; it grows while `run` runs, and stays when that is interrupted.
 
-    Args:
-        peers: who is measured, in this order in each round.
-        num_rounds: how often.
-        seconds: how long alone, and how long with 32 in flight.
-
-    Returns:
-        What each has shown, and the load average over a minute before each round.
+    Attributes:
+        results: one a peer, in the order in which they take their turns.
+        load_averages: over a minute, before each round that was begun.
     """
-    results = [Measured(peer) for peer in peers]
-    loads: list[float] = []
-    async with contextlib.AsyncExitStack() as started:
-        running = [(result, await _start(started, result)) for result in results]
-        for number in range(num_rounds):
-            loads.append(os.getloadavg()[0])
-            _say(f"round {number + 1} of {num_rounds}, load average {loads[-1]:.2f}")
-            for result, process in running:
-                if process and not result.reason:
-                    await _measure_one(result, process, seconds)
-    return results, loads
+
+    results: list[Measured]
+    load_averages: list[float] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, peers: Sequence[Peer]) -> "Comparison":
+        """Nothing is known yet of any of these."""
+        return cls([Measured(peer) for peer in peers])
+
+    async def run(self, num_rounds: int, seconds: float) -> None:
+        """Start all, run the rounds, end all.
+
+        Args:
+            num_rounds: how often.
+            seconds: how long alone, and how long with 32 in flight.
+        """
+        async with contextlib.AsyncExitStack() as started:
+            running = [(result, await _start(started, result)) for result in self.results]
+            for number in range(num_rounds):
+                load = os.getloadavg()[0]
+                self.load_averages.append(load)
+                _say(f"round {number + 1} of {num_rounds}, load average {load:.2f}")
+                for result, process in running:
+                    if process and not result.reason:
+                        await _measure_one(result, process, seconds)
 
 
 async def _start(started: contextlib.AsyncExitStack, result: Measured) -> PeerProcess | None:

@@ -16,7 +16,7 @@ from bench.peers.environment import InstallError, interpreter_of
 from bench.peers.family import Family
 from bench.peers.figures import summarise
 from bench.peers.process import PeerError, run_peer
-from bench.peers.rounds import measure
+from bench.peers.rounds import Comparison
 from bench.server import run_server
 from tests.waiting import until
 
@@ -26,8 +26,10 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
 async def test_driver_measures_the_floor_and_hedgerow_and_leaves_nothing_behind() -> None:
     """Both answer in every round without a failure, and all processes are gone afterwards."""
     before = set(descendants(os.getpid()))
-    results, loads = await measure(choose("floor-redis,hedgerow-loop"), 2, 0.2)
-    assert len(loads) == 2
+    comparison = Comparison.of(choose("floor-redis,hedgerow-loop"))
+    await comparison.run(2, 0.2)
+    results = comparison.results
+    assert len(comparison.load_averages) == 2
     for result in results:
         assert result.reason == ""
         assert result.versions
@@ -49,7 +51,7 @@ async def test_peer_that_is_paused_uses_no_cpu() -> None:
         running.pause()
         pids = running.pids()
         assert len(pids) >= 10  # the server, the client, eight workers
-        assert set(_states(pids)) == {"T"}
+        await until(lambda: set(_states(pids)) == {"T"})  # a stop is heard when next it would run
         running.resume()
         load, cpu_s = await running.run(4, 0.1)
         assert load.latencies_s
@@ -59,10 +61,32 @@ async def test_peer_that_is_paused_uses_no_cpu() -> None:
 async def test_peer_that_does_not_start_says_why() -> None:
     """The last line that it wrote is the reason, and the others are measured all the same."""
     missing = Peer("missing", "Missing", Kind.QUEUE, "no_such_peer")
-    results, _ = await measure([missing, *choose("floor-redis")], 1, 0.1)
+    comparison = Comparison.of([missing, *choose("floor-redis")])
+    await comparison.run(1, 0.1)
+    results = comparison.results
     assert "No module named bench.peers.inside.no_such_peer" in results[0].reason
     assert results[0].rounds == []
     assert len(results[1].rounds) == 1
+
+
+async def test_interrupted_comparison_shows_what_it_has() -> None:
+    """SIGTERM in the second of many rounds: the page has the first, and nothing is left running."""
+    before = set(descendants(os.getpid()))
+    arguments = ("--only", "floor-redis", "--rounds", "1000", "--seconds", "0.1", "--dry")
+    driver = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "bench.peers", *arguments),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert driver.stderr is not None
+    while b"round 2 of" not in (line := await driver.stderr.readline()):
+        assert line, "it has ended"
+    driver.terminate()
+    page, _ = await asyncio.wait_for(driver.communicate(), 30)
+    assert driver.returncode == 130
+    (row,) = [line for line in page.decode().splitlines() if line.startswith("| floor")]
+    assert float(row.split("|")[2].replace(",", "")) > 0
+    assert not set(descendants(os.getpid())) - before
 
 
 async def test_peer_that_dies_in_a_round_is_given_up() -> None:
