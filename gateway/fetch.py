@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from common.outcome import Outcome
 from common.server_clock import ServerClock
@@ -119,6 +120,7 @@ class Fetcher:
             if deadline <= now:  # a request that has expired is not worth sending
                 gather.end(Outcome.TIMED_OUT, "the deadline left no time", NO_TIME)
             else:
+                sent: list[Watched] = []
                 for shard, ids in wanted.items():
                     payload = pack_body(FetchPayload(uid, ids, fields, profile))
                     request = Request(
@@ -129,7 +131,10 @@ class Fetcher:
                     gather.sent(
                         self._transport.scatter(Kind.FETCH, query_id, asked, message, gather)
                     )
-                    self.hedger.watch(Watched(gather, asked, request, message, now, deadline))
+                    sent.append(Watched(gather, asked, request, message, now, deadline))
+                gather.look_when(
+                    self.hedger.first_look(len(sent), now, deadline), partial(self._look, sent)
+                )
                 await gather.wait(deadline)
         finally:
             self._transport.release(query_id)
@@ -138,3 +143,7 @@ class Fetcher:
                 self._transport.cancel(query_id, unwanted, expires_at_ms)
             self.hedger.learn(gather, self._loop.time())
         return gather.settled
+
+    def _look(self, sent: list[Watched]) -> None:
+        for query in sent:
+            self.hedger.look(query)

@@ -59,8 +59,20 @@ class Gather:
     """
 
     __slots__ = (
-        *("_alarm", "_done", "_ends_at", "_loop", "_on_hedge_ends", "_sent", "_started"),
-        *("_timers", "_unpack", "_until", "asked", "hedged", "num_ok", "num_open", "settled"),
+        *("_alarm", "_done", "_ends_at", "_is_enough", "_look", "_look_at", "_loop"),
+        *(
+            "_on_hedge_ends",
+            "_sent",
+            "_started",
+            "_timers",
+            "_unpack",
+            "_until",
+            "asked",
+            "hedged",
+            "num_ok",
+            "num_open",
+            "settled",
+        ),
     )
 
     def __init__(
@@ -87,6 +99,9 @@ class Gather:
         self._done: asyncio.Future[None] = self._loop.create_future()
         self._alarm: Alarm | None = None
         self._ends_at = math.inf
+        self._is_enough = False  # whether enough is covered, so that this is why it ends then
+        self._look_at = math.inf
+        self._look: Callable[[], None] | None = None
         self._until: Callable[[], float] | None = None
         self.settled: dict[int, Settled] = {}
         self.hedged: dict[int, float] = {}
@@ -113,11 +128,19 @@ class Gather:
         if not self.num_open:
             return
         self._ends_at = deadline
-        self._alarm = self._timers.call_at(deadline, self._expire)
+        self._alarm = self._next_alarm()
         try:
             await self._done
         finally:
             self._alarm.cancel()
+            self._look = None  # it may hold this gather
+
+    def look_when(self, at: float, look: Callable[[], None]) -> None:
+        """Call `look` at `at`, if something is open then and is waited for.
+
+        To be told before `wait`. It costs no timer of its own: most scatters have ended by then.
+        """
+        self._look_at, self._look = at, look
 
     def stop_when(self, until: Callable[[], float]) -> None:
         """Wait until the instant that `until` tells, asked anew after each shard that is ok."""
@@ -212,9 +235,20 @@ class Gather:
         if until >= self._ends_at or self._alarm is None:
             return
         self._alarm.cancel()
-        self._ends_at = until
         # Not at once: what has arrived together with this reply counts too.
-        self._alarm = self._timers.call_at(until, self._stop)
+        self._ends_at, self._is_enough = until, True
+        self._alarm = self._next_alarm()
+
+    def _next_alarm(self) -> Alarm:
+        if self._look_at < self._ends_at:
+            return self._timers.call_at(self._look_at, self._on_look_due)
+        return self._timers.call_at(self._ends_at, self._stop if self._is_enough else self._expire)
+
+    def _on_look_due(self) -> None:
+        look, self._look, self._look_at = self._look, None, math.inf
+        self._alarm = self._next_alarm()
+        if look is not None:
+            look()
 
     def _stop(self) -> None:
         self.end(Outcome.CANCELLED, "enough of the documents was covered without it", ENOUGH)

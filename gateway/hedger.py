@@ -8,9 +8,7 @@ so that the next free worker takes it; should that be the one that has the first
 """
 
 import asyncio
-import heapq
-import itertools
-from collections import deque
+import math
 from functools import partial
 from typing import NamedTuple, Protocol
 
@@ -21,14 +19,19 @@ from common.wire import Hedge, Kind, Request, pack_request
 from gateway.gather import NO_TIME, Gather, Settled
 from gateway.hedging import MIN_REPLICAS, HedgeCounts, HedgeEnd, HedgePolicy, HedgeSchedule
 from gateway.hedging import Replicas as KnownReplicas
+from gateway.timers import Alarm, SharedTimer
 from gateway.transport import Transport
 
-# Looks that are due within so long are taken together: a timer costs more than a look.
+# So long between looks at a query: shards become due one by one, and each look costs.
 QUANTUM_S = 0.001
 
 
 class Replicas(KnownReplicas, Protocol):
     """The same, by name."""
+
+    @property
+    def most_live(self) -> int:
+        """The most live workers that any shard has."""
 
     def workers_of(self, shard: int) -> list[str]:
         """The live workers that take a shard's requests."""
@@ -54,12 +57,20 @@ class Watched(NamedTuple):
 
 
 class _Watch:
-    """A query that has outlasted its first look; `copies` are the last second ones by shard."""
+    """A query that has outlasted its first look.
 
-    __slots__ = ("copies", "query", "schedule")
+    Attributes:
+        copies: the last second copies, by shard.
+        look_at: when it is looked at next; inf: not, as far as is known.
+        alarm: for then.
+    """
+
+    __slots__ = ("alarm", "copies", "look_at", "query", "schedule")
 
     def __init__(self, query: Watched, policy: HedgePolicy) -> None:
         self.query = query
+        self.look_at = math.inf
+        self.alarm: Alarm | None = None
         self.schedule = HedgeSchedule(policy, query.started, query.deadline)
         self.copies: dict[int, bytes] = {}
 
@@ -68,7 +79,10 @@ class _Watch:
 
 
 class Hedger:
-    """Watches one gateway's searches in flight, or its fetches.
+    """Sends the second copies of one gateway's searches, or of its fetches.
+
+    Whoever sends first copies asks `first_look` when to look at them, and calls `look` then; nearly
+    all have been answered before.
 
     Attributes:
         policy: decides, and learns.
@@ -85,30 +99,24 @@ class Hedger:
         self._transport = transport
         self._replicas = replicas
         self._loop = asyncio.get_running_loop()
-        self._first: deque[tuple[float, Watched]] = deque()
-        self._later: list[tuple[float, int, _Watch]] = []
-        self._numbers = itertools.count()
-        self._timer: asyncio.TimerHandle | None = None
+        self._timers = SharedTimer()
+        self._is_closed = False
 
-    def watch(self, query: Watched) -> None:
-        """A query's first copies have just been sent."""
-        if max(self._replicas.num_live) < MIN_REPLICAS:
-            return  # nobody could take a second copy
-        policy, first = self.policy, self._first
-        policy.budget.add(len(query.shards))
-        at = policy.first_look(query.started, query.deadline)
-        # Most end before their look is due. To keep them until then, with all that they were
-        # answered, costs the processor's caches more than all else here.
-        while first and not first[0][1].gather.num_open:
-            first.popleft()
-        if at is None:
-            return
-        if first and at < first[-1][0] - QUANTUM_S:  # seldom: the delay has become much shorter
-            self._look_later(_Watch(query, policy), at)
-            return
-        first.append((at, query))
-        if self._timer is None:
-            self._arm()
+    def first_look(self, num_asked: int, started: float, deadline: float) -> float:
+        """When to look at first copies that have just been sent; inf: never.
+
+        Args:
+            num_asked: to how many shards.
+            started: when, on the event loop's clock.
+            deadline: until when replies are waited for.
+        """
+        if self._replicas.most_live < MIN_REPLICAS:
+            return math.inf  # nobody could take a second copy
+        return self.policy.first_look(num_asked, started, deadline)
+
+    def look(self, query: Watched) -> None:
+        """The first look at a query is due."""
+        self._look_at(_Watch(query, self.policy))
 
     def learn(self, gather: Gather, now: float) -> None:
         """A query has ended that is one to learn from."""
@@ -126,39 +134,14 @@ class Hedger:
 
     def close(self) -> None:
         """Send no more."""
-        self._first.clear()
-        self._later.clear()
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._is_closed = True
 
-    def _arm(self) -> None:
-        if self._timer is not None:  # a look may have set one before it ends
-            self._timer.cancel()
-        at = min(
-            self._first[0][0] if self._first else self._later[0][0],
-            self._later[0][0] if self._later else self._first[0][0],
-        )
-        self._timer = self._loop.call_at(max(at, self._loop.time() + QUANTUM_S), self._look)
-
-    def _look(self) -> None:
-        self._timer = None
-        now = self._loop.time()
-        while self._first and self._first[0][0] <= now:
-            _, query = self._first.popleft()
-            if query.gather.num_open:
-                self._look_at(_Watch(query, self.policy), now)
-        while self._later and self._later[0][0] <= now:
-            _, _, watch = heapq.heappop(self._later)
-            if watch.query.gather.num_open:
-                self._look_at(watch, now)
-        if self._first or self._later:
-            self._arm()
-
-    def _look_at(self, watch: _Watch, now: float) -> None:
-        query = watch.query
+    def _look_at(self, watch: _Watch) -> None:
+        query, watch.look_at = watch.query, math.inf
+        if self._is_closed or not query.gather.num_open:
+            return
         still_open = query.gather.open.intersection(query.shards)
-        due, next_at = watch.schedule.look(still_open, self._replicas, now)
+        due, next_at = watch.schedule.look(still_open, self._replicas, self._loop.time())
         for shard in due:
             self._transport.ask_queue(
                 *(self._kind, shard, watch.last_copy(shard)), partial(self._on_queue, watch, shard)
@@ -166,13 +149,17 @@ class Hedger:
         self._look_later(watch, next_at)
 
     def _look_later(self, watch: _Watch, at: float | None) -> None:
-        if at is not None:
-            heapq.heappush(self._later, (at, next(self._numbers), watch))
-            if self._timer is None:
-                self._arm()
+        if at is None:
+            return
+        at = max(at, self._loop.time() + QUANTUM_S)
+        if at < watch.look_at:  # else it is looked at before, and then it shows when to look again
+            if watch.look_at < math.inf and watch.alarm is not None:
+                watch.alarm.cancel()
+            watch.look_at = at
+            watch.alarm = self._timers.call_at(at, partial(self._look_at, watch))
 
     def _on_queue(self, watch: _Watch, shard: int, is_queued: bool) -> None:
-        if shard not in watch.query.gather.open:
+        if self._is_closed or shard not in watch.query.gather.open:
             return
         schedule, now = watch.schedule, self._loop.time()
         if is_queued:

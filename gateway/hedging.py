@@ -12,8 +12,7 @@ and adds none. There is at most one a death.
 
 The walk of one query, whose first copies are all sent at once:
 
-    budget.add(number of shards asked)
-    policy.first_look(started, deadline)        the timer; most queries have ended before it
+    policy.first_look(num_asked, started, deadline)   the timer; most queries have ended before it
     schedule = HedgeSchedule(policy, started, deadline)
     schedule.look(pending, replicas, now)       which shards are due: is their message still queued?
         schedule.on_queued(shard, now)          yes: the shard is backed up, look again later
@@ -201,15 +200,20 @@ class HedgePolicy:
         """The shard's median reply time; 0 while not enough is known."""
         return self._medians[shard]
 
-    def first_look(self, started: float, deadline: float) -> float | None:
-        """When to look first at a query's pending shards.
+    def first_look(self, num_asked: int, started: float, deadline: float) -> float:
+        """First copies were sent to so many shards: the budget is filled.
 
         Returns:
-            The instant at which the shard with the shortest delay is due, asked or not, or at which
-            to look for the dead; None if hedging is off, or the deadline has passed.
+            When to look first at those that are pending then: the instant at which the shard with
+            the shortest delay is due, asked or not, or at which to look for the dead; inf if
+            hedging is off.
         """
-        at = min(started + self._shortest, self.blind_look(started, deadline))
-        return at if self._is_on and at < deadline else None
+        if not self._is_on:
+            return math.inf
+        self.budget.add(num_asked)
+        at = started + self._shortest
+        blind_at = self.blind_look(started, deadline)
+        return min(blind_at, at)
 
     @staticmethod
     def blind_look(started: float, deadline: float) -> float:

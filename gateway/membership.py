@@ -20,6 +20,7 @@ class Membership:
     Attributes:
         live: for each shard, whether a live worker serves it.
         num_live: for each shard, how many live workers serve it.
+        most_live: the most that any shard has.
         died_at: for each shard, when it was noticed last that a worker which served it had died, or
             had begun anew; the event loop's time, in s; -inf for never.
         resting: workers that take no more requests, though they are live, unless others do not.
@@ -50,6 +51,7 @@ class Membership:
         """
         self.live = [False] * num_shards
         self.num_live = [0] * num_shards
+        self.most_live = 0
         self.died_at = [-math.inf] * num_shards
         self.resting: frozenset[str] = frozenset()
         self.workers: dict[str, Heartbeat] = {}
@@ -145,6 +147,7 @@ class Membership:
                     self.died_at[shard] = now
         served = Counter(shard for beat in self.workers.values() for shard in beat.shards)
         self.num_live = [served[shard] for shard in range(len(self.live))]
+        self.most_live = max(self.num_live)
         self.live = [num > 0 for num in self.num_live]
         self.document_counts = {
             uid: [by_shard.get(shard) for shard in range(len(self.live))]

@@ -67,6 +67,10 @@ class View(Protocol):
         """For each shard, how many live workers serve it."""
 
     @property
+    def most_live(self) -> int:
+        """The most live workers that any shard has."""
+
+    @property
     def died_at(self) -> Sequence[float]:
         """For each shard, when it was noticed last that a worker of it had died; event loop's s."""
 
@@ -242,7 +246,10 @@ class Searcher:
         message = pack_request(request)
         gather.sent(self._transport.scatter(_SEARCH, request.query_id, shards, message, gather))
         now = self._loop.time()
-        self.hedger.watch(Watched(gather, shards, request, message, now, deadline))
+        gather.look_when(
+            self.hedger.first_look(len(shards), now, deadline),
+            lambda: self.hedger.look(Watched(gather, shards, request, message, now, deadline)),
+        )
 
     def _until(
         self, query: SearchQuery, collection: Collection, gather: Gather, deadline: float

@@ -26,6 +26,11 @@ class ScriptedView:
         self.died_at = [-math.inf] * run.shards.count
         self._counts: list[int | None] = [run.shards.documents] * run.shards.count
 
+    @property
+    def most_live(self) -> int:
+        """The most workers that any shard has."""
+        return max(self.num_live)
+
     def workers_of(self, shard: int) -> list[str]:
         """As many names as are live: who of them takes a copy is the shard's business."""
         return [worker_name(shard, replica) for replica in range(self.num_live[shard])]

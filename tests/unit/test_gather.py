@@ -38,6 +38,11 @@ class FixedView:
         self.died_at = [-math.inf] * len(counts)
         self._counts = counts
 
+    @property
+    def most_live(self) -> int:
+        """Of all shards."""
+        return max(self.num_live)
+
     def workers_of(self, shard: int) -> list[str]:
         """As many as are live."""
         return [f"w{number}" for number in range(self.num_live[shard])]
@@ -198,6 +203,45 @@ def test_late_and_duplicate_replies_change_nothing() -> None:
     assert [hit.id for hit in result.hits] == ["a"]
     assert result.outcomes[Outcome.OK] == 2
     assert transport.late == 1
+
+
+@pytest.mark.parametrize(
+    ("look_s", "until_s", "looked_s", "end_s"),
+    [
+        (0.1, None, [0.1], 0.3),
+        (0.4, None, [], 0.3),
+        (0.1, 0.2, [0.1], 0.2),
+        (0.25, 0.2, [], 0.2),
+        (0.02, 0.2, [0.02], 0.2),
+    ],
+    ids=["before", "after", "before enough", "after enough", "before it is known"],
+)
+def test_a_look_is_due_once_and_changes_no_end(
+    look_s: float, until_s: float | None, looked_s: list[float], end_s: float
+) -> None:
+    """It goes off at its instant if the wait lasts so long, and the wait ends when it would have.
+
+    One shard answers after 50 ms, which may be enough soon; the other never does.
+    """
+
+    async def scenario() -> tuple[list[float], float, Gather]:
+        loop = asyncio.get_running_loop()
+        started, looked = loop.time(), []
+        gather = Gather([0, 1], unpack_search_body)
+        gather.sent({0: 1, 1: 1})
+        gather.look_when(started + look_s, lambda: looked.append(loop.time() - started))
+        if until_s is not None:
+            gather.stop_when(lambda: started + until_s)
+        loop.call_later(0.05, gather.on_reply, reply_of(1, 0, Script()), "w0")
+        await gather.wait(started + 0.3)
+        return looked, loop.time() - started, gather
+
+    looked, took_s, gather = run_virtually(scenario())
+    assert looked == pytest.approx(looked_s)
+    assert took_s == pytest.approx(end_s)
+    ended = Outcome.TIMED_OUT if until_s is None else Outcome.CANCELLED
+    assert gather.settled[0].outcome is Outcome.OK
+    assert gather.settled[1].outcome is ended
 
 
 def test_a_lost_connection_ends_the_wait() -> None:

@@ -1,13 +1,19 @@
 """Second copies, sent by the real searcher over scripted shards in virtual time."""
 
 import asyncio
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
 from common.config_tail import HedgingSettings
+from common.errors import InsufficientCoverageError
 from common.outcome import Outcome
+from common.wire import Kind
+from gateway.hedger import Hedger
 from gateway.hedging import HedgeCounts
 from gateway.result import SearchQuery, SearchResult
 from gateway.search import Searcher
@@ -120,6 +126,37 @@ def test_nothing_is_hedged_while_a_shard_is_backed_up() -> None:
     scene, result = run_virtually(scenario())
     assert scene.transport.hedged == []
     assert result.outcomes[Outcome.TIMED_OUT] == 1
+
+
+def test_looks_do_not_multiply() -> None:
+    """Of a query whose shards become due one by one, one look is to come at a time.
+
+    A shard's wait doubles from 20 ms, its delay, to 10 s: some nine looks find it due. Were there a
+    look to come for each shard, each would bring the next of all of them.
+    """
+
+    async def scenario() -> tuple[int, list[int]]:
+        scene = await learnt()
+        for shard in range(NUM_SHARDS):
+            scene.slow(shard, None, None)
+        scene.transport.queued = set(range(NUM_SHARDS))
+        with (
+            patch.object(Hedger, "_look_at", autospec=True, side_effect=Hedger._look_at) as look,
+            patch.object(scene.transport, "ask_queue", side_effect=is_queued) as ask,
+            pytest.raises(InsufficientCoverageError),
+        ):
+            await scene.search(deadline_ms=10_000)
+        asked = Counter(call.args[1] for call in ask.call_args_list)
+        return look.call_count, [asked[shard] for shard in range(NUM_SHARDS)]
+
+    num_looks, asked = run_virtually(scenario())
+    assert all(8 <= num <= 10 for num in asked)
+    assert num_looks < 2 * sum(asked)
+
+
+def is_queued(_kind: Kind, shard: int, _message: bytes, on_answer: Callable[[bool], None]) -> None:
+    """Each shard's request is queued, and each one's answer comes 3 ms after the one before."""
+    asyncio.get_running_loop().call_later(0.003 * (shard + 1), on_answer, True)
 
 
 def test_a_request_that_is_taken_late_is_hedged_then() -> None:

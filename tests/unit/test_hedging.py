@@ -68,17 +68,17 @@ def test_the_budget_is_the_bucket_of_the_model(
 
 def test_a_query_over_many_shards_has_its_share_whatever_the_burst() -> None:
     """Each query over 2,000 shards earns 100 hedges at 5 %, and all of them may be sent for it."""
-    budget = HedgePolicy(HedgingSettings(max_extra_load=0.05, burst=10), 2000).budget
+    policy = HedgePolicy(HedgingSettings(max_extra_load=0.05, burst=10), 2000)
     for _ in range(3):
-        budget.add(2000)
-        assert sum(budget.take() for _ in range(200)) == 100
+        policy.first_look(2000, 0.0, 1.0)
+        assert sum(policy.budget.take() for _ in range(200)) == 100
 
 
 def test_off_sends_nothing() -> None:
     """Without extra load there is no delay, no look and no token, not even at first."""
     policy = learnt(max_extra_load=0.0)
     assert policy.delay_s(0, 0.0) is None
-    assert policy.first_look(0.0, 1.0) is None
+    assert policy.first_look(8, 0.0, 1.0) == math.inf
     assert not policy.budget.take()
 
 
@@ -96,7 +96,7 @@ def test_the_delay_is_the_percentile() -> None:
     assert policy.median_s(0) == pytest.approx(sorted(samples)[1000], rel=2 * RELATIVE_ERROR)
     assert policy.delay_s(1, 5.0) == 0.002
     assert policy.delay_s(2, 5.0) is None
-    assert policy.first_look(1.0, 2.0) == 1.002
+    assert policy.first_look(3, 1.0, 2.0) == 1.002
 
 
 def test_nothing_is_hedged_before_enough_is_known() -> None:
@@ -154,7 +154,7 @@ def test_the_walk_of_a_hedge() -> None:
     policy = learnt(0.02)
     delay_s = policy.delay_s(1, 0.0)
     assert delay_s is not None
-    assert policy.first_look(1.0, 2.0) == pytest.approx(1 + delay_s)
+    assert policy.first_look(3, 1.0, 2.0) == pytest.approx(1 + delay_s)
     schedule = HedgeSchedule(policy, 1.0, 2.0)
     early = schedule.look([1, 2], TWO, 1.0)
     assert early.due == []
@@ -300,7 +300,7 @@ def test_only_who_died_after_the_request_was_sent_has_lost_it(died_at: float, is
 def test_a_death_is_noticed_while_nothing_is_known_of_the_shard() -> None:
     """A quarter of the time to the deadline is waited; without a death nothing is due then."""
     policy = HedgePolicy(HedgingSettings(), 8)
-    assert policy.first_look(1.0, 3.0) == 1.5
+    assert policy.first_look(8, 1.0, 3.0) == 1.5
     schedule = HedgeSchedule(policy, 1.0, 3.0)
     assert schedule.look([0, 1], TWO, 1.4) == ([], 1.5)
     assert schedule.look([0, 1], TWO, 1.5) == ([], 2.0)

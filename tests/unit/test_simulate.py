@@ -4,13 +4,10 @@ import json
 import math
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import pytest
 
-from gateway.hedger import QUANTUM_S, Hedger
 from gateway.simulate.report import figure, percentile, simulate
-from gateway.simulate.run import observe
 from gateway.simulate.scenario import parse
 from tests.unit.command_line import CommandLine
 
@@ -178,20 +175,6 @@ def test_hedges_cut_the_tail_of_a_replica_that_stalls() -> None:
     assert ends["won"] > 0
     assert ends["sent"] == ends["won"] + ends["lost_before_start"] + ends["lost_while_running"]
     assert hedged["requests"]["copies"] == ends["sent"]
-
-
-def test_hedging_looks_once_at_a_time() -> None:
-    """However many queries are watched, the hedger has one timer: looks do not multiply."""
-    run = parse(
-        "x",
-        scenario(4, 400, '{ kind = "lognormal", median_ms = 10, sigma = 0.5 }\nreplicas = 2')
-        .replace("callers = 1", "callers = 50")
-        .replace("count = 4", "count = 4\nconcurrency = 50"),
-    ).runs[0]
-    with patch.object(Hedger, "_look", autospec=True, side_effect=Hedger._look) as look:
-        observed = observe(run, 1)
-    # A look takes what is due within a millisecond.
-    assert look.call_count <= observed.duration_s / QUANTUM_S
 
 
 def test_overload_is_refused_and_the_rest_is_answered() -> None:
