@@ -16,7 +16,7 @@ _FETCH_QUANTILE = 0.99
 _LATE_FACTOR = 2.0
 _MOST_OF_DEADLINE = 0.5
 
-_ANSWER_DECAY = 0.999  # halves in 700 answers
+_ANSWER_HALF_LIFE_S = 10.0
 _MOST_FOR_ANSWER = 0.1
 
 
@@ -124,19 +124,24 @@ class AnswerReserve:
 
     Everything that ends at a deadline is merged by one event loop, so under load the last answer
     of a burst waits for the others. How long that takes is not known beforehand, so it is learnt.
+    It is forgotten by the clock, not by the answer: the loop is kept from its work now and then,
+    by other processes or by a burst, and where thousands of answers a second wait for their
+    deadline, each of these times finds as many that are late.
     """
 
-    __slots__ = ("_floor_s", "_need_s")
+    __slots__ = ("_floor_s", "_need_s", "_recorded_at")
 
     def __init__(self, floor_s: float = 0.001) -> None:
         """Keep `floor_s` until more is needed."""
         self._floor_s = floor_s
         self._need_s = floor_s
+        self._recorded_at = 0.0
 
-    def record(self, overrun_s: float) -> None:
-        """An answer that waited for its deadline left so long after it had stopped waiting."""
-        decayed_s = self._need_s * _ANSWER_DECAY
+    def record(self, overrun_s: float, now: float) -> None:
+        """An answer that waited for its deadline left now, so long after it had stopped waiting."""
+        decayed_s = self._need_s * 0.5 ** ((now - self._recorded_at) / _ANSWER_HALF_LIFE_S)
         self._need_s = max(overrun_s, decayed_s, self._floor_s)
+        self._recorded_at = now
 
     def reserve_s(self, deadline_s: float) -> float:
         """How much of `deadline_s` to keep; at most a tenth, so that a stall does not cost all."""

@@ -162,7 +162,7 @@ class Searcher:
             if not self.num_in_flight:
                 self._is_idle.set()
         if (now := self._loop.time()) > deadline:
-            self._answer_reserve.record(now - deadline)
+            self._answer_reserve.record(now - deadline, now)
         return self._respond(
             query, collection, plan, gather, bodies, hits, fetch, warnings, started
         )
