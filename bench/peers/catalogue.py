@@ -40,6 +40,10 @@ PEERS = (
     Peer("floor-zeromq", "floor: ZeroMQ, no broker", Kind.FLOOR, "floor_zeromq", "zeromq"),
     Peer("hedgerow-loop", "Hedgerow, loop lane", Kind.OURS, "hedgerow", "", ("loop",)),
     Peer("hedgerow-process", "Hedgerow, process lane", Kind.OURS, "hedgerow", "", ("process",)),
+    Peer(
+        *("hedgerow-process-2", "Hedgerow, process lane, 2 workers", Kind.OURS, "hedgerow", ""),
+        ("process", "2"),
+    ),
     Peer("arq", "arq", Kind.QUEUE, "arq", "arq"),
     Peer("saq", "saq", Kind.QUEUE, "saq", "saq"),
     Peer("dramatiq", "dramatiq", Kind.QUEUE, "dramatiq", "dramatiq"),

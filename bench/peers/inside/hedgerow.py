@@ -1,4 +1,4 @@
-"""Hedgerow, through its whole gateway: `… -m bench.peers.inside.hedgerow SOCKET LANE`."""
+"""Hedgerow, through its whole gateway: `… -m bench.peers.inside.hedgerow SOCKET LANE [WORKERS]`."""
 
 import sys
 from collections.abc import AsyncIterator
@@ -17,14 +17,18 @@ SETTINGS = (
     Setting("deadline_ms", f"{DEADLINE_MS:g}", "each query has one; none is reached"),
     Setting("breaker, hedging, probation", "as they are", "their defaults"),
     Setting("admission.enabled", "false", "what a query costs is measured, so none is refused"),
-    Setting("workers", f"{NUM_SHARDS} of one shard", "as many as the others have"),
+    Setting(
+        *("workers", f"{NUM_SHARDS} of one shard; in the row of 2 workers, 2 of four"),
+        "as many as the others have; as many as there are cores",
+    ),
 )
 
 
 @asynccontextmanager
 async def connect(_: str) -> AsyncIterator[Run]:
-    """A gateway in this process, and eight workers with a server of their own."""
-    layout = [(shard,) for shard in range(NUM_SHARDS)]
+    """A gateway in this process, and workers with a server of their own."""
+    num_workers = int(sys.argv[3]) if len(sys.argv) > 3 else NUM_SHARDS
+    layout = [tuple(range(NUM_SHARDS))[number::num_workers] for number in range(num_workers)]
     # The text of a query is made as long as the others' requests; its number comes on top.
     text = next_query()[:-6]
     with run_cluster(layout, heartbeat_expiry_s=_HEARTBEAT_EXPIRY_S) as cluster:
