@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.cpu import descendants
+from bench.profiles import to_toml
 from bench.server import Server, run_server
 from bench.stalling import stalling
 from common.config import (
@@ -58,19 +59,6 @@ _PROFILES = {
         for name in _SECOND_PHASES
     },
 }
-_CONFIGURATION = f"""
-[rank_profiles.{PROCESS_LANE}]
-first_phase = "noop"
-""" + "".join(
-    f"""
-[rank_profiles.{name}]
-first_phase = "noop"
-second_phase = "bench.{name}:score"
-candidates = 1
-fields = ["title"]
-"""
-    for name in _SECOND_PHASES
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +126,7 @@ def run_cluster(
     with tempfile.TemporaryDirectory(prefix="hedgerow-bench-") as name:
         folder = Path(name)
         configuration = folder / "hedgerow.toml"
-        configuration.write_text(_CONFIGURATION, encoding="utf-8")
+        configuration.write_text(to_toml(_PROFILES), encoding="utf-8")
         environment = {
             **os.environ,
             "HEDGEROW_CONFIG": str(configuration),
