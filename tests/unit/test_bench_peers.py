@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from bench.load import Load
 from bench.peers import environment
 from bench.peers.catalogue import GRAPHS, PEERS, Kind, Peer, choose
+from bench.peers.family import Family
 from bench.peers.figures import Round, Row, judge, summarise
 from bench.peers.inside import work
 from bench.peers.page import to_markdown
@@ -114,6 +115,19 @@ def test_environment_is_made_anew_when_its_requirements_change(
         (tmp_path / "saq.txt").write_text(f"saq=={version}\n", encoding="utf-8")
         assert environment.interpreter_of("saq") == tmp_path / "made" / "saq" / "bin" / "python"
         assert len(made) == num_made
+
+
+def test_family_does_not_adopt_whoever_gets_a_number_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A child that was seen is followed when its parent has died, until its number is another's."""
+    leader, child, started = 10, 11, "500"
+    living = {leader: (1, leader, "400"), child: (leader, 99, started)}
+    monkeypatch.setattr("bench.peers.family._living", lambda: living)
+    family = Family(leader)
+    assert family.pids() == [leader, child]
+    living = {child: (1, 99, started)}
+    assert family.pids() == [child]
+    living = {child: (1, 99, "700")}
+    assert family.pids() == []
 
 
 def test_page_shows_who_could_not_be_measured() -> None:
