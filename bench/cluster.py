@@ -96,6 +96,16 @@ class Cluster:
             rank_profiles=_PROFILES,
         )
 
+    def check(self) -> None:
+        """Be sure that no worker has ended, since nobody starts it again.
+
+        Raises:
+            RuntimeError: one has; names it.
+        """
+        for number, worker in enumerate(self.workers):
+            if (status := worker.poll()) is not None:
+                raise RuntimeError(f"worker-{number} has ended with status {status}")
+
     def parts(self) -> dict[str, list[int]]:
         """The processes of each part whose CPU is counted, but for the gateway's."""
         workers = [worker.pid for worker in self.workers]
@@ -206,6 +216,7 @@ async def connect(
         # Each of them: one that comes later finds what the others have applied gone from the log,
         # and does not serve the shard.
         while not await _is_whole(gateway, cluster.num_replicas):
+            cluster.check()
             if time.monotonic() > give_up_at:
                 raise TimeoutError("the workers did not get ready")
             await asyncio.sleep(0.05)
