@@ -302,7 +302,8 @@ class LocalCluster:
     async def _silent(self, control: Control) -> str:
         """The workers that no heartbeat tells of."""
         registry = Registry(control, Keys(self._settings.redis.key_prefix))
-        return self._late({one.pid for one in (await registry.heartbeats()).values()})
+        beats = await registry.heartbeats()  # other hosts' too, whose pids mean nothing here
+        return self._late({one.pid for name, one in beats.items() if name in self._shards})
 
     def _late(self, live: Collection[int | None]) -> str:
         return ", ".join(name for name in self._shards if self._pid(name) not in live)
