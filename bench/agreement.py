@@ -159,11 +159,12 @@ async def compare(
             for pair in pairs:
                 pair.real.add(await observe_real(cluster, pair.run, seed))
     for pair in pairs:
-        await asyncio.to_thread(_simulate_pair, pair, overhead.over(pair.run), seeds)
+        await asyncio.to_thread(simulate_pair, pair, overhead.over(pair.run), seeds)
     return pairs, overhead
 
 
-def _simulate_pair(pair: Pair, run: Run, seeds: Sequence[int]) -> None:
+def simulate_pair(pair: Pair, run: Run, seeds: Sequence[int]) -> None:
+    """Add the simulated half: `run` with the real one's seeds, and what chance does to it."""
     same = [simulate(run, seeds, number) for number in range(NUM_CHANCES)]
     others = [
         simulate(run, [_OTHER_SEEDS + number * len(seeds) + at for at in range(len(seeds))])

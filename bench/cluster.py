@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.cpu import descendants
+from bench.profiles import to_toml
 from bench.server import Server, run_server
 from bench.stalling import stalling
 from common.config import (
@@ -58,19 +59,6 @@ _PROFILES = {
         for name in _SECOND_PHASES
     },
 }
-_CONFIGURATION = f"""
-[rank_profiles.{PROCESS_LANE}]
-first_phase = "noop"
-""" + "".join(
-    f"""
-[rank_profiles.{name}]
-first_phase = "noop"
-second_phase = "bench.{name}:score"
-candidates = 1
-fields = ["title"]
-"""
-    for name in _SECOND_PHASES
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +96,16 @@ class Cluster:
             rank_profiles=_PROFILES,
         )
 
+    def check(self) -> None:
+        """Be sure that no worker has ended, since nobody starts it again.
+
+        Raises:
+            RuntimeError: one has; names it.
+        """
+        for number, worker in enumerate(self.workers):
+            if (status := worker.poll()) is not None:
+                raise RuntimeError(f"worker-{number} has ended with status {status}")
+
     def parts(self) -> dict[str, list[int]]:
         """The processes of each part whose CPU is counted, but for the gateway's."""
         workers = [worker.pid for worker in self.workers]
@@ -138,7 +136,7 @@ def run_cluster(
     with tempfile.TemporaryDirectory(prefix="hedgerow-bench-") as name:
         folder = Path(name)
         configuration = folder / "hedgerow.toml"
-        configuration.write_text(_CONFIGURATION, encoding="utf-8")
+        configuration.write_text(to_toml(_PROFILES), encoding="utf-8")
         environment = {
             **os.environ,
             "HEDGEROW_CONFIG": str(configuration),
@@ -218,6 +216,7 @@ async def connect(
         # Each of them: one that comes later finds what the others have applied gone from the log,
         # and does not serve the shard.
         while not await _is_whole(gateway, cluster.num_replicas):
+            cluster.check()
             if time.monotonic() > give_up_at:
                 raise TimeoutError("the workers did not get ready")
             await asyncio.sleep(0.05)

@@ -1,22 +1,9 @@
 """CPU seconds of the parts of a cluster, each with the processes that it has started."""
 
-import time
 from collections.abc import Mapping
 from pathlib import Path
 
-_SCHEDULED = 2  # CPUCLOCK_SCHED: the clock of time spent on a CPU, in ns, of all threads
-
-
-def cpu_s(pid: int) -> float:
-    """CPU seconds that a process has used, in all of its threads; 0 when it is gone.
-
-    /proc/PID/stat has the same in ticks of 10 ms; this is the clock that clock_getcpuclockid(3)
-    names, whose id is made of the pid (`MAKE_PROCESS_CPUCLOCK` in the kernel's posix-timers.h).
-    """
-    try:
-        return time.clock_gettime((~pid << 3) | _SCHEDULED)
-    except OSError:
-        return 0.0
+from shard_worker.lanes.cpu_time import process_cpu_s
 
 
 def descendants(pid: int) -> list[int]:
@@ -47,12 +34,15 @@ class CpuMeter:
         Args:
             parts: name → the processes that make it up.
         """
-        self._parts = {name: list(pids) for name, pids in parts.items()}
-        self._at_start = self._read()
+        self._at_start = {name: {pid: _cpu_s(pid) for pid in pids} for name, pids in parts.items()}
 
     def used_s(self) -> dict[str, float]:
-        """CPU seconds of each part since the start."""
-        return {name: now - self._at_start[name] for name, now in self._read().items()}
+        """CPU seconds of each part since the start; of a process that is gone, nobody can tell."""
+        return {
+            name: sum(max(0.0, _cpu_s(pid) - before) for pid, before in at_start.items())
+            for name, at_start in self._at_start.items()
+        }
 
-    def _read(self) -> dict[str, float]:
-        return {name: sum(map(cpu_s, pids)) for name, pids in self._parts.items()}
+
+def _cpu_s(pid: int) -> float:
+    return process_cpu_s(pid) or 0.0

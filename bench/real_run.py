@@ -4,17 +4,17 @@ import asyncio
 import json
 import random
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 
 from bench.cluster import DRAWN_LANE, HELD_LANE, Cluster, connect
 from bench.drawn import text_of
+from bench.even_ids import even_ids
 from bench.held import HOLD_S
 from bench.load import open_loop, quantile
 from common.config_tail import ProbationSettings
 from common.errors import InsufficientCoverageError, OverloadedError
-from common.partition import shard_of
 from common.tasks import end
 from gateway.result import SearchQuery, SearchResult
 from gateway.service import Gateway
@@ -223,16 +223,5 @@ class _Caller:
 
 async def _lines(num_shards: int) -> AsyncIterator[bytes]:
     """As many documents in each shard as in any other, as the simulator has them."""
-    for name in _ids(num_shards):
+    for name in even_ids(num_shards, _DOCUMENTS_A_SHARD):
         yield json.dumps({"id": name, "title": "a title"}).encode() + b"\n"
-
-
-def _ids(num_shards: int) -> Iterator[str]:
-    room = [_DOCUMENTS_A_SHARD] * num_shards
-    for number in count():
-        shard = shard_of(f"{number}", num_shards)
-        if room[shard]:
-            room[shard] -= 1
-            yield f"{number}"
-        if not any(room):
-            return

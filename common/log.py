@@ -285,10 +285,10 @@ class ShardLog:
         return _positions(shard, reply)
 
     async def forget_replica(self, shard: int, replica: str) -> None:
-        """Stop waiting for a replica whose disk is gone for good; an operator's decision.
+        """Stop waiting for a replica that is gone for good, or no longer wanted.
 
-        Until then the log keeps all that the replica has not applied, and loads come to wait. A
-        later version can decide this itself, from the time that the replica was last seen.
+        Until then the log keeps all that the replica has not applied, and loads come to wait. Where
+        snapshots are made, workers decide it (`shard_worker.absent_replicas`), else an operator.
         """
         await self._control.execute("HDEL", self._keys.applied(shard), replica)
 

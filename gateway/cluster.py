@@ -4,9 +4,9 @@ import asyncio
 import hashlib
 import os
 import socket
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,10 +20,11 @@ from common.keys import Keys
 from common.log import ShardLog
 from common.registry import Registry
 from gateway import copies, embedded_redis
-from gateway.child import PARENT_PIPE, Program
+from gateway.child import Program
 from gateway.claims import check_port, lock_folder, url_of
 from gateway.embedded_redis import EmbeddedRedis
 from gateway.placement import choose_numbers, place
+from gateway.programs import gateway_program, worker_program
 from gateway.restart_policy import RestartPolicy
 from gateway.supervisor import Died, Event, Supervisor
 
@@ -101,6 +102,7 @@ class LocalCluster:
         self._data = options.data.resolve()
         self._shards: dict[str, list[int]] = {}
         self._homes: dict[str, Path] = {}
+        self._num_replicas = 1
         self._control: Control | None = None
         self._registry: Registry | None = None
         self._redis: EmbeddedRedis | None = None
@@ -124,9 +126,12 @@ class LocalCluster:
         num_shards = await self._join_cluster(control)
         await self._place(num_shards, control)
         await self._forget(*self._shards)
-        await self._or_death(
-            self.supervisor.start(*self._worker_programs(num_shards), self._gateway_program(port))
-        )
+        await self._or_death(self.supervisor.start(*self._worker_programs(num_shards)))
+        if self._num_replicas > 1:
+            # Who loads before every replica is known to the logs makes a gap in those that come
+            # later: what the others have applied is gone by then.
+            await self._or_death(self._wait_until_there(partial(self._silent, control)))
+        await self._or_death(self.supervisor.start(self._gateway_program(port)))
         await self._or_death(self._wait_until_ready())
 
     async def stop(self) -> None:
@@ -224,6 +229,7 @@ class LocalCluster:
             *(num_shards, self._options.num_workers, self._options.num_replicas),
             copies.num_replicas_of(found),
         )
+        self._num_replicas = num_replicas
         homes: dict[int, list[Path]] = {shard: [] for shard in range(num_shards)}
         for number, shards in enumerate(place(num_shards, num_workers, num_replicas)):
             name, home = self._worker_name(number), copies.home_of(self._data, number, num_replicas)
@@ -245,58 +251,62 @@ class LocalCluster:
         return _DRAIN_PARTS * self._settings.worker.drain_timeout_s + _DRAIN_MARGIN_S
 
     def _worker_programs(self, num_shards: int) -> list[Program]:
+        environment = {
+            **self._options.environment,
+            "HEDGEROW_WORKER__WORKERS_ON_HOST": str(len(self._shards)),
+        }
         return [
-            _python_program(
-                name,
-                "shard_worker.main",
-                (
-                    *("--shards", ",".join(map(str, shards)), "--num-shards", str(num_shards)),
-                    *("--id", name, "--data", str(self._homes[name])),
-                    *("--redis", self.redis_url),
-                ),
-                self._drain_s,
-                {
-                    **self._options.environment,
-                    "HEDGEROW_WORKER__WORKERS_ON_HOST": str(len(self._shards)),
-                },
+            worker_program(
+                *(name, shards, num_shards, self._homes[name], self.redis_url),
+                *(self._drain_s, environment),
             )
             for name, shards in self._shards.items()
         ]
 
     def _gateway_program(self, port: int) -> Program:
-        return _python_program(
-            GATEWAY,
-            "gateway.cli.main",
-            ("serve", "--host", self._options.host, "--port", str(port), "--redis", self.redis_url),
-            _DRAIN_PARTS * self._settings.gateway.drain_timeout_s + _DRAIN_MARGIN_S,
-            self._options.environment,
+        drain_s = _DRAIN_PARTS * self._settings.gateway.drain_timeout_s + _DRAIN_MARGIN_S
+        return gateway_program(
+            *(GATEWAY, self._options.host, port, self.redis_url),
+            *(drain_s, self._options.environment),
         )
 
-    async def _wait_until_ready(self) -> None:
-        missing = "the gateway"
+    async def _wait_until_there(self, missing: Callable[[], Awaitable[str]]) -> None:
+        """Ask what is missing, in words, until it is nothing."""
+        what = "the workers"
         snapshots = self._settings.snapshots  # empty workers restore theirs before they are live
         timeout_s = _START_TIMEOUT_S + (snapshots.timeout_s if snapshots.url else 0.0)
         try:
-            async with asyncio.timeout(timeout_s), self._http() as http:
-                while missing:
-                    missing = await self._missing(http)
+            async with asyncio.timeout(timeout_s):
+                while what:
+                    what = await missing()
                     await asyncio.sleep(0.05)
         except TimeoutError:
             raise UnavailableError(
-                f"after {timeout_s:g} s there is no sign of {missing}; "
+                f"after {timeout_s:g} s there is no sign of {what}; "
                 f"the logs are in {self._data / 'logs'}"
             ) from None
 
+    async def _wait_until_ready(self) -> None:
+        async with self._http() as http:
+            await self._wait_until_there(partial(self._missing, http))
+
     async def _missing(self, http: httpx.AsyncClient) -> str:
-        """What is not ready yet, in words; "" when everything is."""
         try:
             ready = await http.get("/readyz")
             status: dict[str, Any] = (await http.get("/v1/status")).json()
         except (httpx.HTTPError, ValueError):
             return "the gateway"
-        live = {one.get("pid") for one in status.get("workers", [])}
-        late = [name for name in self._shards if self._pid(name) not in live]
-        return ", ".join(late) if late else "" if ready.is_success else "the gateway"
+        late = self._late({one.get("pid") for one in status.get("workers", [])})
+        return late or ("" if ready.is_success else "the gateway")
+
+    async def _silent(self, control: Control) -> str:
+        """The workers that no heartbeat tells of."""
+        registry = Registry(control, Keys(self._settings.redis.key_prefix))
+        beats = await registry.heartbeats()  # other hosts' too, whose pids mean nothing here
+        return self._late({one.pid for name, one in beats.items() if name in self._shards})
+
+    def _late(self, live: Collection[int | None]) -> str:
+        return ", ".join(name for name in self._shards if self._pid(name) not in live)
 
     def _http(self) -> httpx.AsyncClient:
         token = self._settings.gateway.token
@@ -345,19 +355,3 @@ class LocalCluster:
             except (RedisUnavailableError, ConfigurationError) as error:
                 # The heartbeat expires by itself, a little later.
                 log.warning("forget_worker_failed", worker=name, reason=str(error))
-
-
-def _python_program(
-    name: str,
-    module: str,
-    arguments: tuple[str, ...],
-    drain_s: float,
-    environment: Mapping[str, str],
-) -> Program:
-    return Program(
-        name=name,
-        # -P: a folder `common` where the user happens to be must not be taken for ours.
-        arguments=(sys.executable, "-P", "-m", module, *arguments, "--parent-pipe", PARENT_PIPE),
-        drain_s=drain_s,
-        environment={**environment, "HEDGEROW_LOG_FORMAT": "json", "PYTHONUNBUFFERED": "1"},
-    )

@@ -7,10 +7,10 @@ with fsyncs of 1.5 s, a quarter of the writes of 4 s were lost that way. With `a
 write always comes before the answer, so killing the server loses nothing. Against loss of power,
 `keep_synced` makes the file durable once a second from here.
 
-**What request queues do to the file.** Each push and pop is logged: 10 to 25 µs of the server's
-CPU a query of eight shards, and 12 to 7 MB/s at 5,000 (coalesced) and 2,000 (alone) queries a
-second. A rewrite of a file whose queues have come and gone costs milliseconds, so it is rewritten
-every 64 MB; a file of that size loads in 0.2 s.
+**What request queues do to the file.** Each push and pop is logged: 3 µs of the server's CPU a
+query of eight shards (docs/benchmarks.md), and 12 to 7 MB/s at 5,000 (coalesced) and 2,000 (alone)
+queries a second. A rewrite of a file whose queues have come and gone costs milliseconds, so it is
+rewritten every 64 MB; a file of that size loads in 0.2 s.
 """
 
 import asyncio

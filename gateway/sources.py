@@ -221,7 +221,7 @@ def _parquet_source(stream: IO[bytes], id_field: str, name: str) -> Source:
         from pyarrow import ArrowException, parquet  # noqa: PLC0415 - an extra, not always there
     except ImportError as error:
         raise ConfigurationError(
-            "reading .parquet needs pyarrow: pip install 'hedgerow[parquet]'"
+            "reading .parquet needs pyarrow, of the extra `parquet` (`make setup` installs it)"
         ) from error
     try:
         file = parquet.ParquetFile(stream)

@@ -2,14 +2,15 @@
 
 import asyncio
 import contextlib
-import itertools
 import json
 import tempfile
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.even_ids import even_ids
+from bench.profiles import to_toml
 from common.config import BreakerSettings, RankProfile, RedisSettings, Settings
 from common.config_tail import (
     AdmissionSettings,
@@ -17,7 +18,6 @@ from common.config_tail import (
     HedgingSettings,
     ProbationSettings,
 )
-from common.partition import shard_of
 from gateway.cluster import ClusterOptions, LocalCluster
 from gateway.service import Gateway
 from lab.journal import VARIABLE, Stint, read_stints
@@ -160,31 +160,6 @@ async def _told(gateway: Gateway) -> None:
         counts = [shard["documents"].get(COLLECTION, 0) for shard in shards]
 
 
-def document_ids(num_shards: int) -> list[str]:
-    """Ids of documents of which each shard gets as many."""
-    missing = dict.fromkeys(range(num_shards), DOCUMENTS_A_SHARD)
-    ids = []
-    for number in itertools.count():
-        document_id = f"document-{number}"
-        if missing[shard := shard_of(document_id, num_shards)]:
-            missing[shard] -= 1
-            ids.append(document_id)
-            if not any(missing.values()):
-                break
-    return ids
-
-
 async def _documents(num_shards: int) -> AsyncIterator[bytes]:
-    for document_id in document_ids(num_shards):
+    for document_id in even_ids(num_shards, DOCUMENTS_A_SHARD):
         yield json.dumps({"id": document_id, "title": "a document"}).encode() + b"\n"
-
-
-def to_toml(profiles: Mapping[str, RankProfile]) -> str:
-    """The part of a hedgerow.toml that configures these profiles."""
-    lines = []
-    for name, profile in profiles.items():
-        lines.append(f"[rank_profiles.{name}]")
-        chosen = profile.model_dump(exclude_defaults=True)
-        # JSON's text, numbers and lists of text are TOML's too.
-        lines += [f"{key} = {json.dumps(value)}" for key, value in chosen.items()]
-    return "\n".join(lines) + "\n"

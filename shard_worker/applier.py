@@ -107,7 +107,11 @@ class Applier:
             RedisUnavailableError: there is no answer about a log.
         """
         for shard in self._shards:
-            self._take(await self._ask(shard, pack_work("open", shard)))
+            state = await self._ask(shard, pack_work("open", shard))
+            self._take(state)
+            # Before anybody hears that this worker lives: the log keeps what a replica lacks only
+            # from when it knows of it, and whoever sees all workers may begin to load.
+            await self._log.record_applied(shard, state.replica_id, state.position)
             await self._check_gap(shard)
             await self._check_others(shard)
             newest = await self._log.newest(shard)
@@ -167,8 +171,6 @@ class Applier:
         failures = 0
         while True:
             try:
-                # What is announced before anything is read keeps the log from being trimmed under
-                # a replica that has only now been opened.
                 await self._announce(shard)
                 after = self.states[shard].position
                 if after == START:

@@ -45,7 +45,7 @@ def simulate_scenario(
     console = Console()
     if list_them:
         for name in shipped():
-            console.print(plain(f"{name:<24} {load(name).title}"))
+            console.print(plain(f"{name:<24} {load(name).title}"), soft_wrap=True)
         return
     if scenario is None:
         raise typer.BadParameter("name a SCENARIO, or --list them", param_hint="SCENARIO")

@@ -73,7 +73,7 @@ def search_body(settings: GatewaySettings) -> type[Search]:
 
         query: str = Field(
             max_length=settings.max_query_chars,
-            description="The query, in tantivy's query language.",
+            description="The query: words, phrases, fields, ranges; see docs/ranking.md.",
         )
         k: int = Field(
             min(settings.default_k, settings.max_k),

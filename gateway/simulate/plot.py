@@ -24,7 +24,7 @@ def check_can_draw() -> None:
         import matplotlib.figure  # noqa: F401, PLC0415 - an optional extra, and slow to load
     except ImportError as error:
         raise ConfigurationError(
-            "drawing needs matplotlib: pip install 'hedgerow[plots]'"
+            "drawing needs matplotlib, of the extra `plots` (`make setup` installs it)"
         ) from error
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bench.profiles import to_toml
 from common.config import GatewaySettings, RankProfile, RedisSettings, Settings
 from gateway.result import SearchQuery, SearchResult
 from gateway.service import Gateway
@@ -75,17 +76,7 @@ class Cluster:
     def start(self, worker: int) -> None:
         """Start one worker's process."""
         profiles = self.folder / "hedgerow.toml"
-        profiles.write_text(
-            "\n".join(
-                f"[rank_profiles.{name}]\n"
-                + "".join(
-                    f"{key} = {json.dumps(value)}\n"
-                    for key, value in profile.model_dump(exclude_none=True).items()
-                )
-                for name, profile in PROFILES.items()
-            ),
-            encoding="utf-8",
-        )
+        profiles.write_text(to_toml(PROFILES), encoding="utf-8")
         with contextlib.ExitStack() as opened:
             self.workers[worker] = subprocess.Popen(
                 [

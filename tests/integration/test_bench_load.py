@@ -1,12 +1,15 @@
 """The load generators, in real time."""
 
 import asyncio
+import itertools
+import threading
 import time
 
 import pytest
 
-from bench.cpu import CpuMeter, cpu_s
+from bench.cpu import CpuMeter
 from bench.load import closed_loop, open_loop
+from bench.peers.inside.threads import asking_in_threads
 from tests.waiting import until
 
 pytestmark = pytest.mark.integration
@@ -70,12 +73,29 @@ async def test_failures_are_counted() -> None:
 
 
 async def test_cpu_is_that_of_the_process() -> None:
-    """What another process uses is seen, and one that is gone has used nothing."""
+    """What another process uses is seen; one that has gone since takes nothing off the others."""
     process = await asyncio.create_subprocess_exec("sh", "-c", "while :; do :; done")
     try:
         meter = CpuMeter({"busy": [process.pid]})
         await until(lambda: meter.used_s()["busy"] > 0.05)
+        later = CpuMeter({"busy": [process.pid]})
     finally:
         process.kill()
         await process.wait()
-    assert cpu_s(process.pid) == 0.0
+    assert later.used_s() == {"busy": 0.0}
+
+
+async def test_blocking_clients_ask_side_by_side() -> None:
+    """As many threads ask as there are to be queries in flight; failures are counted apart."""
+    both = threading.Barrier(2)
+    numbers = itertools.count()
+
+    def ask() -> None:
+        if next(numbers) < 2:  # these wait for each other, so that one alone would not get on
+            both.wait(10)
+            raise ConnectionError("not yet")
+
+    load = await asking_in_threads(ask)(2, 0.1)
+    assert (load.num_failed, load.failure) == (2, "ConnectionError('not yet')")
+    assert load.latencies_s
+    assert load.seconds >= 0.1

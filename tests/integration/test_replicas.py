@@ -144,3 +144,25 @@ async def test_what_only_a_dead_replica_says_it_has_is_not_waited_for(path: Writ
         assert withheld[-1] == set(SHARDS)
         async with running(second):
             await until(lambda: second.withheld == set())
+
+
+async def test_a_replica_is_known_before_anybody_hears_of_it(path: WritePath) -> None:
+    """From when it is opened the log keeps what it lacks, though another applies and trims."""
+    async with opened(path, "second") as (second, _):
+        async with path.applying() as first:
+            await path.collections.put("books", BOOKS)
+            await path.documents.load("books", ndjson(books(100)), "logged")
+            ends = {shard: await path.log.newest(shard) for shard in SHARDS}
+
+            async def is_applied() -> bool:
+                applied = await path.log.applied_of(SHARDS)
+                return all(
+                    applied[shard].get(first.states[shard].replica_id) == ends[shard]
+                    for shard in SHARDS
+                )
+
+            await until(is_applied)
+        async with running(second):
+            await until(path.is_drained)
+            assert second.gaps == set()
+            assert sum(state.collections[0].documents for state in second.states.values()) == 100

@@ -14,6 +14,7 @@ import pytest
 
 from common.config import RedisSettings
 from common.control import connect
+from common.folder_lock import FolderLock
 from common.keys import Keys
 from common.log import ShardLog
 from tests.integration.up_process import Caller, Up
@@ -195,3 +196,28 @@ async def test_more_replicas_than_workers_are_refused(tmp_path: Path) -> None:
     one = await Up.start(data, "--workers", "1")
     assert await one.process.wait() == 1
     assert "--workers 1: there are 2 replicas of each shard" in one.output
+
+
+async def test_a_replica_that_starts_late_misses_no_load(tmp_path: Path) -> None:
+    """No documents are taken before every replica is known: it would lack what others applied."""
+    data = tmp_path / "data"
+    held = FolderLock(data / "workers" / "worker-1" / "shards" / "0", 0.0)
+    starting = asyncio.create_task(Up.start(data, "--shards=4", "--workers=2", "--replicas=2"))
+    try:
+        log = data / "logs" / "worker-0.log"
+        await until(lambda: log.exists() and '"ready"' in log.read_text(), 30.0)
+        assert not (data / "run" / "gateway.lock").exists()
+    finally:
+        held.release()
+        up = await starting
+    try:
+        async with Caller(up.url) as caller:
+            await caller.make("trees", {"title": "text"})
+            await caller.load("trees", LINES)
+            assert await count(caller) == NUM_DOCUMENTS
+            status = (await caller.http.get("/v1/status")).json()
+            assert [one["replicas"] for one in status["shards"]] == [2] * 4
+            assert [one["gaps"] for one in status["workers"]] == [[], []]
+        assert await up.stop() == 0, up.output
+    finally:
+        await up.destroy()

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.agreement import Seen, curve_distance
+from bench.agreement import NUM_CHANCES, Pair, Seen, curve_distance, simulate_pair
 from bench.drawn import SCENARIO, Draws, text_of
 from bench.real_run import Overhead, arrivals_of
 from gateway.simulate.event_loop import VirtualLoop
@@ -117,3 +117,28 @@ def test_lots_are_pooled_without_moving_their_quantiles() -> None:
         pooled.pool(lot)
     assert pooled.quantiles_ms == lot.quantiles_ms
     assert (pooled.coverage, len(pooled.took_ms)) == (1.0, 1600)
+
+
+def test_luck_is_of_late_timers_and_chance_of_seeds() -> None:
+    """Lots with the real run's seeds differ by late timers alone, and less than other seeds do."""
+    run = run_of("140 ms")
+    late = Overhead([0.5, 3.0], [1.5], [0.4, 3.0], [0.1, 2.0, 14.0])
+    pair, bare = Pair(run), Pair(run)
+    simulate_pair(pair, late.over(run), [1])
+    simulate_pair(bare, run, [1])
+    assert len(pair.simulated.fractions) == NUM_CHANCES * run.queries
+    assert len(pair.simulated.curves_ms) == NUM_CHANCES
+    assert bare.luck == 0 < pair.luck < pair.chance
+    assert 0 < bare.curve_chance < 1
+
+
+@pytest.mark.parametrize(("name", "error"), [("140 ms", 1.0), ("stalls", 3.0)])
+def test_difference_is_real_less_simulated_with_the_error_that_it_has(
+    name: str, error: float
+) -> None:
+    """In points; of one replica late timers alone differ, replicas draw work of their own."""
+    pair = Pair(run_of(name), luck=0.01, chance=0.03)
+    pair.real.fractions += [0.5, 0.7]
+    pair.simulated.fractions += [0.5, 0.5]
+    assert pair.points == pytest.approx(10)
+    assert pair.points_error == pytest.approx(error)

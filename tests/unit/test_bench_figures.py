@@ -1,6 +1,8 @@
 """The benchmark's own arithmetic."""
 
 import math
+import tomllib
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -8,9 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.cancelling import read_notes
+from bench.even_ids import even_ids
 from bench.load import Load, quantile
+from bench.profiles import to_toml
 from bench.report import Section, median
 from bench.watching import NOTE
+from common.config import RankProfile, Settings
+from common.partition import shard_of
 
 
 @given(st.lists(st.floats(0, 1e6), min_size=1), st.floats(0.01, 1.0))
@@ -56,3 +62,22 @@ def test_section_is_a_table() -> None:
         *("| a | b |", "| --- | --- |", "| 1 | 2 |", ""),
         "The reading.",
     ]
+
+
+@pytest.mark.parametrize("num_shards", [1, 8, 64])
+def test_every_shard_gets_as_many_documents(num_shards: int) -> None:
+    """So that coverage, which counts documents, counts shards."""
+    counts = Counter(shard_of(one, num_shards) for one in even_ids(num_shards, 20))
+    assert counts == dict.fromkeys(range(num_shards), 20)
+
+
+def test_workers_and_gateway_know_the_same_profiles() -> None:
+    """The file that workers read says what a gateway in the same process is given."""
+    profiles = {
+        "bare": RankProfile(first_phase="noop"),
+        "full": RankProfile(
+            second_phase="a.b:c", candidates=7, fields=["title", "π"], enrich="d:e", canary=True
+        ),
+    }
+    read = Settings(**tomllib.loads(to_toml(profiles))).rank_profiles
+    assert {name: read[name] for name in profiles} == profiles

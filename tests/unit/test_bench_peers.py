@@ -12,7 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.load import Load
+from bench.peers import environment
 from bench.peers.catalogue import GRAPHS, PEERS, Kind, Peer, choose
+from bench.peers.family import Family
 from bench.peers.figures import Round, Row, judge, summarise
 from bench.peers.inside import work
 from bench.peers.page import to_markdown
@@ -84,14 +86,48 @@ def test_peers_are_chosen_by_name_or_environment() -> None:
         choose("rabbit,saq")
 
 
-@pytest.mark.parametrize("environment", sorted({peer.environment for peer in PEERS} - {""}))
-def test_environment_is_pinned_and_names_no_index(environment: str) -> None:
+@pytest.mark.parametrize("name", sorted({peer.environment for peer in PEERS} - {""}))
+def test_environment_is_pinned_and_names_no_index(name: str) -> None:
     """Each line of a peer's requirements is one package at one version."""
-    lines = (REQUIREMENTS / f"{environment}.txt").read_text(encoding="utf-8").splitlines()
+    lines = (REQUIREMENTS / f"{name}.txt").read_text(encoding="utf-8").splitlines()
     packages = [line for line in lines if not line.startswith("#")]
     assert packages
     for line in packages:
         assert re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9.!+]+", line), line
+
+
+def test_environment_is_made_anew_when_its_requirements_change(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is installed is kept until the pinned versions are others."""
+    made: list[Path] = []
+
+    def create(folder: Path, *, with_pip: bool) -> None:
+        assert with_pip
+        folder.mkdir(parents=True)  # fails when what was there has not been removed
+        made.append(folder)
+
+    monkeypatch.setattr(environment, "_REQUIREMENTS", tmp_path)
+    monkeypatch.setattr(environment, "_FOLDER", tmp_path / "made")
+    monkeypatch.setattr("bench.peers.environment.venv.create", create)
+    monkeypatch.setattr("bench.peers.environment.subprocess.run", lambda *_, **__: None)
+    for version, num_made in (("1", 1), ("1", 1), ("2", 2), ("2", 2)):
+        (tmp_path / "saq.txt").write_text(f"saq=={version}\n", encoding="utf-8")
+        assert environment.interpreter_of("saq") == tmp_path / "made" / "saq" / "bin" / "python"
+        assert len(made) == num_made
+
+
+def test_family_does_not_adopt_whoever_gets_a_number_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A child that was seen is followed when its parent has died, until its number is another's."""
+    leader, child, started = 10, 11, "500"
+    living = {leader: (1, leader, "400"), child: (leader, 99, started)}
+    monkeypatch.setattr("bench.peers.family._living", lambda: living)
+    family = Family(leader)
+    assert family.pids() == [leader, child]
+    living = {child: (1, 99, started)}
+    assert family.pids() == [child]
+    living = {child: (1, 99, "700")}
+    assert family.pids() == []
 
 
 def test_page_shows_who_could_not_be_measured() -> None:

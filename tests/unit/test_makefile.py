@@ -135,3 +135,9 @@ def test_lab_passes_the_names_on(copy: Path) -> None:
     assert re.search(
         r"-m lab --only deadline$", _make("-n", "lab", "ONLY=deadline", folder=copy)[1]
     )
+
+
+def test_peers_pass_the_names_on(copy: Path) -> None:
+    """ONLY=a,b becomes the argument of the comparison; nothing stands for all."""
+    shown = _make("-n", "bench-peers", "ONLY=arq,ray", "JSON=out.json", folder=copy)[1]
+    assert '-m bench.peers --only "$ONLY" --json "$JSON"' in shown

@@ -33,7 +33,7 @@ SETTINGS = (
         "task_acks_late, task_track_started", "false", "their defaults: the least that is sent"
     ),
     Setting("result_backend", "Redis", "results come by Pub/Sub; result_expires 5 s"),
-    Setting("client", "group().get()", "from a thread for each query in flight"),
+    Setting("client", "apply_async() and get() of each", "from a thread for each query in flight"),
 )
 
 

@@ -13,7 +13,7 @@ SETTINGS = (
     Setting(
         "shape",
         "one list a shard, all requests of a loop turn in one write, BLMPOP up to 64, Pub/Sub",
-        "bench/floor.py; no deadline, outcomes, breaker or merge",
+        "as in bench/floor.py; no deadline, outcomes, breaker or merge",
     ),
 )
 

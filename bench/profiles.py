@@ -1,0 +1,17 @@
+"""Rank profiles as the settings file has them: workers then know what a gateway here is given."""
+
+import json
+from collections.abc import Mapping
+
+from common.config import RankProfile
+
+
+def to_toml(profiles: Mapping[str, RankProfile]) -> str:
+    """The part of a hedgerow.toml that configures these profiles."""
+    lines = []
+    for name, profile in profiles.items():
+        lines.append(f"[rank_profiles.{name}]")
+        chosen = profile.model_dump(exclude_defaults=True)
+        # JSON's text, numbers and lists of text are TOML's too.
+        lines += [f"{key} = {json.dumps(value)}" for key, value in chosen.items()]
+    return "\n".join(lines) + "\n"

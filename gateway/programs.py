@@ -1,0 +1,63 @@
+"""The command lines of a cluster's processes, as children of the one that supervises them."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from gateway.child import PARENT_PIPE, Program
+
+
+def worker_program(
+    name: str,
+    shards: Sequence[int],
+    num_shards: int,
+    home: Path,
+    redis_url: str,
+    drain_s: float,
+    environment: Mapping[str, str],
+) -> Program:
+    """A shard worker.
+
+    Args:
+        name: its id in the cluster.
+        shards: those that it serves.
+        num_shards: of the cluster.
+        home: its data folder.
+        redis_url: the server.
+        drain_s: how long it may take to end.
+        environment: variables beside those that this process has.
+    """
+    arguments = (
+        *("--shards", ",".join(map(str, shards)), "--num-shards", str(num_shards)),
+        *("--id", name, "--data", str(home), "--redis", redis_url),
+    )
+    return _python_program(name, "shard_worker.main", arguments, drain_s, environment)
+
+
+def gateway_program(
+    name: str,
+    host: str,
+    port: int,
+    redis_url: str,
+    drain_s: float,
+    environment: Mapping[str, str],
+) -> Program:
+    """The HTTP gateway, on this address; the rest as of a worker."""
+    arguments = ("serve", "--host", host, "--port", str(port), "--redis", redis_url)
+    return _python_program(name, "gateway.cli.main", arguments, drain_s, environment)
+
+
+def _python_program(
+    name: str,
+    module: str,
+    arguments: tuple[str, ...],
+    drain_s: float,
+    environment: Mapping[str, str],
+) -> Program:
+    return Program(
+        name=name,
+        # -P: a folder `common` where the user happens to be must not be taken for ours.
+        arguments=(sys.executable, "-P", "-m", module, *arguments, "--parent-pipe", PARENT_PIPE),
+        drain_s=drain_s,
+        environment={**environment, "HEDGEROW_LOG_FORMAT": "json", "PYTHONUNBUFFERED": "1"},
+    )
