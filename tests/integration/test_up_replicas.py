@@ -207,17 +207,14 @@ async def test_a_replica_that_starts_late_misses_no_load(tmp_path: Path) -> None
         log = data / "logs" / "worker-0.log"
         await until(lambda: log.exists() and '"ready"' in log.read_text(), 30.0)
         assert not (data / "run" / "gateway.lock").exists()
-    finally:
         held.release()
-        up = await starting
-    try:
-        async with Caller(up.url) as caller:
+        async with Caller((await starting).url) as caller:
             await caller.make("trees", {"title": "text"})
             await caller.load("trees", LINES)
             assert await count(caller) == NUM_DOCUMENTS
             status = (await caller.http.get("/v1/status")).json()
             assert [one["replicas"] for one in status["shards"]] == [2] * 4
             assert [one["gaps"] for one in status["workers"]] == [[], []]
-        assert await up.stop() == 0, up.output
+        assert await (await starting).stop() == 0
     finally:
-        await up.destroy()
+        await (await starting).destroy()
