@@ -13,6 +13,7 @@ from bench import (
     agreement,
     breaker,
     cancelling,
+    corpus,
     deadline,
     durability,
     indexing,
@@ -53,13 +54,23 @@ def main() -> int:
         seconds=0.5 if arguments.quick else arguments.seconds,
         num_documents=5_000 if arguments.quick else None,
     )
+    if "indexing" in names and (missing := corpus.missing_packages()):  # and not after ten minutes
+        sys.stderr.write(f"bench: indexing needs texts: apt-get install {' '.join(missing)}\n")
+        return 2
     load_average = os.getloadavg()[1]
-    sections = asyncio.run(_measure(names, options))
+    sections: list[Section] = []
+    is_whole = names == _WHOLE and not arguments.quick
+    try:
+        asyncio.run(_measure(names, options, sections))
+    except KeyboardInterrupt:  # what was measured until then is shown all the same
+        is_whole, status = False, 130
+    else:
+        status = 0
     command = f"python -m bench --rounds {options.num_rounds} --seconds {options.seconds:g}"
     document = to_markdown(sections, command, options.num_rounds, load_average)
     sys.stdout.write(document)
     # Only a whole run may replace what the repository shows.
-    if names == _WHOLE and not arguments.quick:
+    if is_whole:
         _DOCUMENT.write_text(document, encoding="utf-8")
         _write_plots(sections, _DOCUMENT.parent)
     if arguments.plots:
@@ -73,16 +84,15 @@ def main() -> int:
             "figures": {section.title: section.figures for section in sections},
         }
         arguments.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
-    return 0
+    return status
 
 
-async def _measure(names: list[str], options: Options) -> list[Section]:
-    sections: list[Section] = []
+async def _measure(names: list[str], options: Options, sections: list[Section]) -> None:
+    """Measure the parts one by one; adds to `sections` what each has shown."""
     for name in names:
         sys.stderr.write(f"bench: {name} …\n")
         measured = await _PARTS[name](options)
         sections += measured if isinstance(measured, list) else [measured]
-    return sections
 
 
 def _write_plots(sections: list[Section], folder: Path) -> None:
