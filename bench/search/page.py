@@ -128,8 +128,8 @@ def _reading(comparison: Comparison) -> str:
         f"A query costs tantivy {least_us:,.0f} µs of the {cores} cores together, and Hedgerow "
         f"with one shard {spent_us:,.0f} µs. The difference, {spent_us - least_us:,.0f} µs, is the "
         "price of everything else: HTTP, deadline, breakers, two passes through Redis, exact "
-        "totals, and the client of the benchmark. It does not grow with the documents, so the heavier the "
-        "search, the smaller its share (see below)."
+        "totals, and the client of the benchmark. Hardly any of it grows with the documents, so "
+        "the heavier the search, the smaller its share (see below)."
     )
 
 
@@ -163,7 +163,9 @@ def _agreement(comparison: Comparison) -> str:
     return (
         "## Whether they find the same\n\nHedgerow's scores over any number of shards are to be "
         "those of one index (docs/ranking.md); Lucene is independent of both, and scores by the "
-        f"same function but for a constant factor.\n\n{lines}"
+        "same function but for a constant factor. A word that a query repeats counts as often as "
+        "it is written in Lucene, and in Hedgerow where it has no sign; tantivy's own parser drops "
+        f"what it has seen.\n\n{lines}"
     )
 
 

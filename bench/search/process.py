@@ -217,7 +217,7 @@ async def run_engine(engine: Engine, work: Work) -> AsyncIterator[EngineProcess]
         MissingError: it cannot be had here.
         EngineError: it does not answer.
     """
-    command, options = command_of(engine, work.cache), options_of(engine)
+    options, command = options_of(engine), command_of(engine, work.cache)
     home = work.folder / engine.name
     errors = work.folder / f"{engine.name}.log"
     running = EngineProcess(engine, errors)

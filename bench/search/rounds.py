@@ -11,6 +11,7 @@ from bench.search.catalogue import Engine, Kind, Subject
 from bench.search.commands import MissingError
 from bench.search.figures import Comparison, Index, Measure, Rounds
 from bench.search.process import EngineError, EngineProcess, Work, run_engine
+from bench.search.queries import Query, read_plainly
 
 IN_FLIGHT = 32
 _WARM_UP_S = 0.1  # a pass at least
@@ -40,12 +41,13 @@ async def compare_engines(
     for subject in subjects:
         rounds = Rounds(subject.title, subject.engine.kind, subject.engine.name)
         comparison.subjects[subject.name] = rounds
+    queries = read_plainly(work.queries)
     async with contextlib.AsyncExitStack() as started:
         running: dict[str, EngineProcess] = {}
         for engine in engines:
             if process := await _start(started, engine, work, comparison):
                 running[engine.name] = process
-        comparison.agreement = await _agreement(engines, running)
+        comparison.agreement = await _agreement(engines, running, queries)
         spent_s = dict.fromkeys(comparison.subjects, 0.0)
         for number in range(num_rounds):
             comparison.where.loads.append(os.getloadavg()[0])
@@ -97,25 +99,29 @@ async def _measure(
         process.pause()
 
 
-async def _agreement(engines: Sequence[Engine], running: Mapping[str, EngineProcess]) -> list[str]:
-    """Sentences on how Hedgerow's and Lucene's answers agree with the limit's."""
-    limit = next((one for one in engines if one.kind is Kind.LIMIT and one.name in running), None)
-    if limit is None:
-        return []
-    wanted = await _find(running[limit.name], "count")
+async def _agreement(
+    engines: Sequence[Engine], running: Mapping[str, EngineProcess], queries: Sequence[Query]
+) -> list[str]:
+    """Sentences on how the answers agree: with the limit's, and Hedgerow's with Lucene's."""
+    found: dict[str, Found] = {}
     sentences = []
     for engine in engines:
-        is_compared = engine.kind is Kind.OURS or engine.name == LUCENE
-        if engine.name not in running or not is_compared:
-            continue
-        try:
-            found = await _find(running[engine.name], engine.ways[0][0])
-        except EngineError as error:
-            sentences.append(f"{engine.title}: {error}.")
-            continue
-        # Lucene has left BM25's constant k1 + 1 out since version 8 (LUCENE-8563).
-        factor = 1 / (K1 + 1) if engine.name == LUCENE else 1.0
-        sentences.append(sentence(engine.title, limit.title, compare(found, wanted, factor)))
+        if engine.name in running and engine.kind is not Kind.RIVAL:
+            try:
+                way = "count" if engine.kind is Kind.LIMIT else engine.ways[0][0]
+                found[engine.name] = await _find(running[engine.name], way)
+            except EngineError as error:
+                sentences.append(f"{engine.title}: {error}.")
+    titles = {engine.name: engine.title for engine in engines}
+    limits = [one.name for one in engines if one.kind is Kind.LIMIT and one.name in found]
+    for other in (*limits, *(name for name in found if name == LUCENE)):
+        for name, ones in found.items():
+            if name in limits or name == other:
+                continue
+            # Lucene has left BM25's constant k1 + 1 out since version 8 (LUCENE-8563).
+            factor = (1.0 if name == LUCENE else K1 + 1) / (1.0 if other == LUCENE else K1 + 1)
+            agreement = compare(ones, found[other], factor)
+            sentences.append(sentence(titles[name], titles[other], agreement, queries))
     return sentences
 
 

@@ -125,7 +125,7 @@ async def load(gateway: Gateway, task: Task, have: int, limit: int) -> float:
     if report.accepted != limit - have:
         raise RuntimeError(f"{report.accepted} of {limit - have} documents were accepted")
     give_up_at = time.monotonic() + _SPREAD_TIMEOUT_S
-    while not await _is_spread(gateway):
+    while not await _is_spread(gateway, limit):
         if time.monotonic() > give_up_at:
             raise TimeoutError("the term statistics were not spread")
         await asyncio.sleep(0.1)
@@ -139,9 +139,10 @@ async def _pieces(task: Task, have: int, limit: int) -> AsyncIterator[bytes]:
             yield piece
 
 
-async def _is_spread(gateway: Gateway) -> bool:
+async def _is_spread(gateway: Gateway, num_documents: int) -> bool:
     for one in (await gateway.status())["collections"]:
-        if one["name"] == COLLECTION:
+        # Before the workers have told of the documents, nothing is lacking.
+        if one["name"] == COLLECTION and one["documents"] == num_documents:
             statistics = one["statistics"]
             return bool(statistics["is_current"] and statistics["is_spread"])
     return False
