@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from enum import Enum
 
+NO_SEARCH = "noop"  # the way of asking that costs everything but a search
+
 
 class Kind(Enum):
     """What an engine is, as far as the targets go."""
@@ -48,6 +50,11 @@ class Subject:
     way: str
 
     @property
+    def kind(self) -> Kind:
+        """That of the engine, but what searches nothing is held against no target."""
+        return Kind.OTHER if self.way == NO_SEARCH else self.engine.kind
+
+    @property
     def name(self) -> str:
         """Unique among all."""
         return f"{self.engine.name} {self.way}"
@@ -62,12 +69,14 @@ class Subject:
 def hedgerow(num_shards: int, num_workers: int = 1) -> Engine:
     """Hedgerow with so many shards on so many workers."""
     shards = f"{num_shards} shard{'s' if num_shards > 1 else ''}"
+    ways = (("http", "HTTP"), ("client", "Python client"))
     return Engine(
         name=f"hedgerow-{num_shards}",
         title=f"Hedgerow, {shards}",
         kind=Kind.OURS,
         module="hedgerow",
-        ways=(("http", "HTTP"), ("client", "Python client")),
+        # Once is enough of what has nothing to do with shards.
+        ways=(*ways, (NO_SEARCH, "HTTP, no search")) if num_shards == 1 else ways,
         options=(str(num_shards), str(num_workers)),
         is_client_apart=True,
     )

@@ -110,7 +110,7 @@ async def _point(
     for _ in range(_PASSES):
         for engine, process in running:
             await process.resume()
-            load = await process.run(in_flight, _SECONDS, _WAYS[engine.kind], k)
+            load = await process.run(in_flight, _SECONDS, _WAYS[engine.kind], k=k)
             process.pause()
             measure = Measure.of(load, in_flight, k)
             known = best.get(engine.name)

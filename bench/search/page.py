@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from bench.report import median
+from bench.search.catalogue import NO_SEARCH
 from bench.search.figures import (
     Comparison,
     Curve,
@@ -37,9 +38,10 @@ words, no stems. Written by the benchmark itself; to repeat, on a machine that d
 Measured on {date}, on {machine}; load average over a minute before each round: {loads}.
 What loads an engine runs on the same cores, as its callers would: threads or processes that ask it
 in place (tantivy, Lucene, SQLite), a client of a server (PostgreSQL, Hedgerow). Each load is made
-of whole passes over all queries, so that every engine answers the same ones; rounds are in turns
-(A B C, A B C, …), and each figure is the median of the rounds (a subject that takes over a minute
-has fewer). While one is measured, all processes of the others are stopped (SIGSTOP).
+of whole passes over all queries (alone: over a quarter of them), so that every engine answers the
+same ones; rounds are in turns (A B C, A B C, …), and each figure is the median of the rounds (a
+subject that takes over a minute has fewer). While one is measured, all processes of the others are
+stopped (SIGSTOP).
 
 """
 
@@ -124,12 +126,20 @@ def _reading(comparison: Comparison) -> str:
     cores = int(comparison.where.machine.split()[0])
     spent_us = cores / ours.queries_per_s * 1e6
     least_us = cores / limit.queries_per_s * 1e6
+    bound = measured.get(f"hedgerow-1 {NO_SEARCH}")
+    bounded = (
+        f" With no search behind it, HTTP answers {bound.queries_per_s:,.0f} queries a second, "
+        f"{bound.queries_per_s / limit.queries_per_s:.0%} of tantivy's: no search over HTTP, however "
+        "quick, would get past that."
+        if bound
+        else ""
+    )
     return (
         f"A query costs tantivy {least_us:,.0f} µs of the {cores} cores together, and Hedgerow "
         f"with one shard {spent_us:,.0f} µs. The difference, {spent_us - least_us:,.0f} µs, is the "
         "price of everything else: HTTP, deadline, breakers, two passes through Redis, exact "
         "totals, and the client of the benchmark. Hardly any of it grows with the documents, so "
-        "the heavier the search, the smaller its share (see below)."
+        f"the heavier the search, the smaller its share (see below).{bounded}"
     )
 
 

@@ -94,8 +94,17 @@ class EngineProcess:
             settings = [(name, value, reason) for name, value, reason in told["settings"]]
             self.built = Built(told["build_s"], told["disk_bytes"], told["versions"], settings)
 
-    async def run(self, in_flight: int, seconds: float, way: str, k: int = 10) -> Load:
-        """Keep so many queries in flight, in whole passes over all of them, for so long at least.
+    async def run(
+        self, in_flight: int, seconds: float, way: str, *, k: int = 10, num_queries: int = 10**6
+    ) -> Load:
+        """Keep so many queries in flight, in whole passes over them, for so long at least.
+
+        Args:
+            in_flight: how many.
+            seconds: how long.
+            way: of asking.
+            k: how many hits are wanted.
+            num_queries: of all queries, the first so many.
 
         Raises:
             EngineError: it has ended, or takes far longer.
@@ -106,7 +115,7 @@ class EngineProcess:
         ]
         told = await asyncio.gather(
             *(
-                self._ask(process, f"run {share} {k} {seconds} {way}")
+                self._ask(process, f"run {share} {k} {seconds} {num_queries} {way}")
                 for process, share in zip(self._processes, shares, strict=True)
                 if share
             )

@@ -14,6 +14,7 @@ from bench.search.process import EngineError, EngineProcess, Work, run_engine
 from bench.search.queries import Query, read_plainly
 
 IN_FLIGHT = 32
+_PART_ALONE = 4  # of the queries, which are in no order, one in so many is asked alone
 _WARM_UP_S = 0.1  # a pass at least
 _MOST_S = 60.0  # a subject that has taken so long has its rounds: a slow one has fewer
 LUCENE = "lucene"
@@ -35,13 +36,14 @@ async def compare_engines(
         work: the documents and the queries.
         comparison: filled.
         num_rounds: how often.
-        seconds: how long together at least; alone, one pass.
+        seconds: how long together at least; alone, one pass over a quarter of the queries.
     """
     subjects = [Subject(engine, way) for engine in engines for way, _ in engine.ways]
     for subject in subjects:
-        rounds = Rounds(subject.title, subject.engine.kind, subject.engine.name)
+        rounds = Rounds(subject.title, subject.kind, subject.engine.name)
         comparison.subjects[subject.name] = rounds
     queries = read_plainly(work.queries)
+    num_alone = max(1, len(queries) // _PART_ALONE)
     async with contextlib.AsyncExitStack() as started:
         running: dict[str, EngineProcess] = {}
         for engine in engines:
@@ -58,7 +60,7 @@ async def compare_engines(
                 if process and not index.reason and spent_s[subject.name] < _MOST_S:
                     began = time.monotonic()
                     rounds = comparison.subjects[subject.name]
-                    await _measure(subject, process, rounds, index, seconds)
+                    await _measure(subject, process, rounds, index, seconds, num_alone)
                     spent_s[subject.name] += time.monotonic() - began
 
 
@@ -81,14 +83,19 @@ async def _start(
 
 
 async def _measure(
-    subject: Subject, process: EngineProcess, rounds: Rounds, index: Index, seconds: float
+    subject: Subject,
+    process: EngineProcess,
+    rounds: Rounds,
+    index: Index,
+    seconds: float,
+    num_alone: int,
 ) -> None:
     await process.resume()
     try:
         if not rounds.together:
             await process.run(IN_FLIGHT, _WARM_UP_S, subject.way)  # what fails here does not count
         together = await process.run(IN_FLIGHT, seconds, subject.way)
-        alone = await process.run(1, 0.0, subject.way)
+        alone = await process.run(1, 0.0, subject.way, num_queries=num_alone)
         rounds.together.append(Measure.of(together, IN_FLIGHT))
         rounds.alone.append(Measure.of(alone, 1))
         index.memory_bytes = max(index.memory_bytes, process.memory_bytes())

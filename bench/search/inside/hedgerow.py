@@ -1,7 +1,7 @@
 """Hedgerow: a cluster of real processes, over HTTP and from its Python client.
 
-Options: SHARDS, WORKERS. Commands take the way as their last word: `http` is the benchmark's own
-bare exchange, `client` is `gateway.client.AsyncClient`.
+Options: SHARDS, WORKERS. Ways: `http` is the benchmark's own bare exchange, `client` is
+`gateway.client.AsyncClient`, `noop` is `http` without a search (the first ids, in the loop lane).
 """
 
 import asyncio
@@ -10,6 +10,7 @@ import os
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from importlib import metadata
 from itertools import islice
 
@@ -60,10 +61,22 @@ class Engine:
         self._cluster = cluster
         self._http = gateway
         self._client = client
-        self._ways: dict[str, Ask] = {"http": self._ask_http, "client": self._ask_client}
+        self._ways: dict[str, Ask] = {
+            "http": self._ask_http,
+            "client": self._ask_client,
+            "noop": partial(self._ask_http, profile="noop"),
+        }
 
-    async def _ask_http(self, query: Query, k: int) -> tuple[int | None, Hits]:
-        asked = {"query": query.text, "k": k, "deadline_ms": _DEADLINE_MS, "fields": False}
+    async def _ask_http(
+        self, query: Query, k: int, profile: str = "bm25"
+    ) -> tuple[int | None, Hits]:
+        asked = {
+            "query": query.text,
+            "k": k,
+            "deadline_ms": _DEADLINE_MS,
+            "fields": False,
+            "rank_profile": profile,
+        }
         answer = json.loads(await self._http.search(COLLECTION, json.dumps(asked).encode()))
         if not answer.get("coverage", {}).get("is_full"):
             raise RuntimeError(str(answer)[:400])
@@ -77,9 +90,12 @@ class Engine:
             raise RuntimeError(str(answer.shards))
         return answer.total_hits.value, [(hit.id, hit.score) for hit in answer.hits]
 
-    async def run(self, in_flight: int, k: int, seconds: float, way: str) -> Loaded:
+    async def run(
+        self, in_flight: int, k: int, seconds: float, num_queries: int, way: str
+    ) -> Loaded:
         """As `serving.run`, with a task for each caller."""
         ask, loaded = self._ways[way], Loaded()
+        queries = self._task.queries[:num_queries]
         clock, record = time.perf_counter, loaded.latencies_us.append
         started = clock()
         works: deque[Query] = deque()
@@ -87,7 +103,7 @@ class Engine:
         async def call() -> None:
             while works or clock() < started + seconds:
                 if not works:
-                    works.extend(self._task.queries)
+                    works.extend(queries)
                 query = works.popleft()
                 asked_at = clock()
                 try:
@@ -98,7 +114,7 @@ class Engine:
                 else:
                     record(round((clock() - asked_at) * 1e6))
 
-        works.extend(self._task.queries)
+        works.extend(queries)
         await asyncio.gather(*(call() for _ in range(in_flight)))
         loaded.seconds = clock() - started
         return loaded
@@ -157,7 +173,7 @@ async def serve(task: Task, cluster: Cluster, settings: tuple[Setting, ...]) -> 
         build_s = await load(gateway, task, 0, task.limit)
     async with run_gateway(cluster) as http, AsyncClient(http.url) as client:
         engine = Engine(task, cluster, http, client)
-        await engine.run(1, 10, 0.0, "http")
+        await engine.run(1, 10, 0.0, len(task.queries), "http")
         calm_collector()  # as `gateway serve` does
         versions = {"hedgerow": metadata.version("hedgerow")}
         pipe.say(Ready(build_s, disk_bytes(cluster.folder), versions, settings).to_json())
@@ -165,8 +181,9 @@ async def serve(task: Task, cluster: Cluster, settings: tuple[Setting, ...]) -> 
         commands = pipe.commands()
         while words := await loop.run_in_executor(None, next, commands, None):
             match words:
-                case ["run", in_flight, k, seconds, way]:
-                    loaded = await engine.run(int(in_flight), int(k), float(seconds), way)
+                case ["run", in_flight, k, seconds, num_queries, way]:
+                    numbers = int(in_flight), int(k), float(seconds), int(num_queries)
+                    loaded = await engine.run(*numbers, way)
                     pipe.say(loaded.to_json())
                 case ["find", k, way]:
                     pipe.say({"found": await engine.find(int(k), way)})

@@ -1,13 +1,14 @@
 """An engine's end of the pipe to the driver: words in, a JSON object a line out.
 
-    → run 32 10 1.0 http       so many in flight, hits wanted, seconds at least, way of asking
+    → run 32 10 1.0 962 http   in flight, hits wanted, seconds at least, the first so many queries,
+                               way of asking
     ← {"seconds": 1.202, "latencies_us": [410, …], "num_failed": 0, "failure": ""}
     → find 10 http             the hits of every query
     ← {"found": [[12, [["id", 3.21], …]], …]}
     → grow 30000               add documents until there are so many, where the engine can
     ← {"build_s": 1.5, "disk_bytes": 4096}
 
-A load passes over all queries as often as it takes to fill its time, so that each engine answers
+A load passes over its queries as often as it takes to fill its time, so that each engine answers
 the same ones, in the same order. The end of the commands is that of the engine. The first line that
 goes out says how long the index took to build, how many bytes it has on disk, versions and
 settings. The Java class `Search` speaks the same.
@@ -170,7 +171,8 @@ def serve(
         some = finders[words[-1]]
         if command == "run":
             in_flight, k, seconds = int(words[0]), int(words[1]), float(words[2])
-            pipe.say(run(some, task.queries, in_flight, k, seconds).to_json())
+            queries = task.queries[: int(words[3])]
+            pipe.say(run(some, queries, in_flight, k, seconds).to_json())
         else:
             pipe.say({"found": [some[0](query, int(words[0])) for query in task.queries]})
 

@@ -128,7 +128,8 @@ public final class Search {
   }
 
   /** A closed loop: see serving.run. */
-  private String run(int threads, int inFlight, int k, double seconds) throws Exception {
+  private String run(int threads, int inFlight, int k, double seconds, int count)
+      throws Exception {
     long started = System.nanoTime();
     long until = started + (long) (seconds * 1e9);
     ArrayDeque<Long> waiting = new ArrayDeque<>();
@@ -147,7 +148,7 @@ public final class Search {
                   String query;
                   long askedAt;
                   synchronized (waiting) {
-                    int next = counts[0] % queries.size();
+                    int next = counts[0] % count;
                     if (next == 0 && counts[0] > 0 && System.nanoTime() >= until) {
                       return;
                     }
@@ -254,7 +255,9 @@ public final class Search {
         if (words[0].equals("run")) {
           int inFlight = Integer.parseInt(words[1]);
           int k = Integer.parseInt(words[2]);
-          out.println(search.run(threads, inFlight, k, Double.parseDouble(words[3])));
+          double seconds = Double.parseDouble(words[3]);
+          int count = Math.min(queries.size(), Integer.parseInt(words[4]));
+          out.println(search.run(threads, inFlight, k, seconds, count));
         } else {
           out.println(search.found(Integer.parseInt(words[1])));
         }
