@@ -129,8 +129,8 @@ def _reading(comparison: Comparison) -> str:
     bound = measured.get(f"hedgerow-1 {NO_SEARCH}")
     bounded = (
         f" With no search behind it, HTTP answers {bound.queries_per_s:,.0f} queries a second, "
-        f"{bound.queries_per_s / limit.queries_per_s:.0%} of tantivy's: no search over HTTP, however "
-        "quick, would get past that."
+        f"{bound.queries_per_s / limit.queries_per_s:.0%} of tantivy's: no search over HTTP, "
+        "however quick, would get past that."
         if bound
         else ""
     )
@@ -174,8 +174,8 @@ def _agreement(comparison: Comparison) -> str:
         "## Whether they find the same\n\nHedgerow's scores over any number of shards are to be "
         "those of one index (docs/ranking.md); Lucene is independent of both, and scores by the "
         "same function but for a constant factor. A word that a query repeats counts as often as "
-        "it is written in Lucene, and in Hedgerow where it has no sign; tantivy's own parser drops "
-        f"what it has seen.\n\n{lines}"
+        "it is written in Lucene and in Hedgerow, while tantivy's own parser drops what it has "
+        f"seen.\n\n{lines}"
     )
 
 
