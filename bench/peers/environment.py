@@ -17,22 +17,22 @@ class InstallError(Exception):
 
 
 def interpreter_of(
-    environment: str, requirements: Path = _REQUIREMENTS, folder: Path = _FOLDER
+    environment: str, requirements: Path | None = None, folder: Path | None = None
 ) -> Path:
     """The interpreter of an environment, which is made when there is none that fits.
 
     Args:
         environment: its name; empty for the one that runs this.
-        requirements: where `NAME.txt` is.
-        folder: where environments are made.
+        requirements: where `NAME.txt` is; the peers' by default.
+        folder: where environments are made; the peers' by default.
 
     Raises:
         InstallError: it could not be made.
     """
     if not environment:
         return Path(sys.executable)
-    home = folder.absolute() / environment
-    pinned = requirements / f"{environment}.txt"
+    home = (folder or _FOLDER).absolute() / environment
+    pinned = (requirements or _REQUIREMENTS) / f"{environment}.txt"
     mark = f"{sys.version} {hashlib.sha256(pinned.read_bytes()).hexdigest()}"
     made = home / ".made"
     python = home / "bin" / "python"

@@ -172,10 +172,10 @@ def _agreement(comparison: Comparison) -> str:
     lines = "".join(f"- {one}\n" for one in comparison.agreement)
     return (
         "## Whether they find the same\n\nHedgerow's scores over any number of shards are to be "
-        "those of one index ([ranking](ranking.md#scores)); Lucene is independent of both, and scores by the "
-        "same function but for a constant factor. A word that a query repeats counts as often as "
-        "it is written in Lucene and in Hedgerow, while tantivy's own parser drops what it has "
-        f"seen.\n\n{lines}"
+        "those of one index ([ranking](ranking.md#scores)); Lucene is independent of both, and "
+        "scores by the same function but for a constant factor. A word that a query repeats counts "
+        "as often as it is written in Lucene and in Hedgerow, while tantivy's own parser drops "
+        f"what it has seen.\n\n{lines}"
     )
 
 

@@ -152,11 +152,15 @@ async def test_floor_worker_ends_with_its_server() -> None:
         assert await asyncio.wait_for(worker.wait(), 10) == 0
 
 
-def test_environment_that_cannot_be_made_says_why(tmp_path: Path) -> None:
+def test_environment_that_cannot_be_made_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What pip says last is the reason, and what is half made does not count as made."""
     (tmp_path / "broken.txt").write_text("./no-such-package-here\n", encoding="utf-8")
+    monkeypatch.setattr("bench.peers.environment._REQUIREMENTS", tmp_path)
+    monkeypatch.setattr("bench.peers.environment._FOLDER", tmp_path / "environments")
     with pytest.raises(InstallError, match="could not be installed"):
-        interpreter_of("broken", tmp_path, tmp_path / "environments")
+        interpreter_of("broken")
     assert not (tmp_path / "environments" / "broken" / ".made").exists()
     assert interpreter_of("") == Path(sys.executable)
 
