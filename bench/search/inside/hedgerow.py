@@ -27,6 +27,7 @@ COLLECTION = "texts"
 _DEADLINE_MS = 60_000.0  # none is reached: what is compared answers when it is done
 # So long that a worker which the driver has stopped meanwhile still counts as live.
 _HEARTBEAT_EXPIRY_S = 3600.0
+_HEARTBEAT_EXPIRY = "HEDGEROW_WORKER__HEARTBEAT_EXPIRY_S"
 _PIECE_LINES = 500
 _SPREAD_TIMEOUT_S = 60.0
 
@@ -47,6 +48,11 @@ def settings_of(num_shards: int, num_workers: int) -> tuple[Setting, ...]:
         Setting("language", "none", "lower case, no stop words, no stems"),
         Setting("deadline_ms", f"{_DEADLINE_MS:g}", "each query has one; none is reached"),
         Setting("fields", "false", "ids and scores are wanted, as of the others"),
+        Setting(
+            "worker.heartbeat_expiry_s",
+            f"{_HEARTBEAT_EXPIRY_S:g}",
+            "workers that are stopped while others are measured still count as live",
+        ),
         Setting("everything else", "its default", "breaker, hedging, admission, nice 5 included"),
     )
 
@@ -199,6 +205,7 @@ def main() -> None:
     """Start a cluster, and serve."""
     task = Task.from_arguments()
     num_shards, num_workers = map(int, task.options)
+    os.environ[_HEARTBEAT_EXPIRY] = str(_HEARTBEAT_EXPIRY_S)  # for the gateway's process too
     with run_cluster(
         layout_of(num_shards, num_workers), heartbeat_expiry_s=_HEARTBEAT_EXPIRY_S
     ) as cluster:
