@@ -81,7 +81,8 @@ async def _run(
     work = Work(options.cache, folder, documents.path, limit, folder / "queries.tsv")
     write_plainly(work.queries, queries)
     where = partial(_where, _command(options))
-    if not options.growth_only and not (options.resume and kept.comparison()):
+    known = kept.comparison()
+    if not options.growth_only and not (options.resume and known and known.is_whole):
         comparison = Comparison(
             *(where(), limit, documents.versions, documents.counts, len(queries), IN_FLIGHT)
         )
@@ -120,7 +121,7 @@ def _show(options: argparse.Namespace, kept: Kept) -> None:
 
 def _is_whole(comparison: Comparison | None) -> bool:
     """Whether every engine was measured, or has said why it cannot be."""
-    if comparison is None:
+    if comparison is None or not comparison.is_whole:
         return False
     named = {engine.name for engine in engines(_num_cores())}
     measured = {one.engine for one in comparison.subjects.values() if one.together}

@@ -109,6 +109,7 @@ class Comparison:
         indexes: engine → its index.
         subjects: name → its rounds, in the order of the table.
         agreement: sentences on what the engines find.
+        is_whole: whether it was measured to its end.
     """
 
     where: Where
@@ -120,6 +121,7 @@ class Comparison:
     indexes: dict[str, Index] = field(default_factory=dict)
     subjects: dict[str, Rounds] = field(default_factory=dict)
     agreement: list[str] = field(default_factory=list)
+    is_whole: bool = False
 
 
 @dataclass(slots=True)

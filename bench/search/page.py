@@ -90,6 +90,8 @@ def _table(comparison: Comparison) -> str:
         for one in comparison.subjects.values()
         if one.num_failed
     ]
+    if not comparison.is_whole:
+        notes.append("- Interrupted before its end.")
     return "\n".join([_markdown(_COLUMNS, rows), "", *notes])
 
 

@@ -62,6 +62,7 @@ async def compare_engines(
                     rounds = comparison.subjects[subject.name]
                     await _measure(subject, process, rounds, index, seconds, num_alone)
                     spent_s[subject.name] += time.monotonic() - began
+    comparison.is_whole = True
 
 
 async def _start(

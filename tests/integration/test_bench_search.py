@@ -59,6 +59,7 @@ async def test_engines_agree_and_leave_nothing_behind(work: Work) -> None:
         assert subject.num_failed == 0
         assert subject.queries_per_s > 0
     assert len(comparison.where.loads) == 2
+    assert comparison.is_whole
     (agreement,) = comparison.agreement
     assert "the scores of the top ten are the same in 6," in agreement
     assert "the number of matches is the same in 6" in agreement
