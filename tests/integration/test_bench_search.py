@@ -1,7 +1,10 @@
 """The driver of the search benchmark, on a small corpus and the engines that are always there."""
 
+import asyncio
 import json
 import os
+import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +15,7 @@ from bench.search.catalogue import choose
 from bench.search.commands import MissingError
 from bench.search.figures import Comparison, Where
 from bench.search.inside.serving import Hits
+from bench.search.kept import Kept
 from bench.search.process import EngineError, Work, run_engine
 from bench.search.queries import Query, write_plainly
 from bench.search.rounds import compare_engines
@@ -104,6 +108,38 @@ async def test_engine_that_is_missing_costs_only_its_own_row(
     assert comparison.indexes["postgresql"].reason == "no server is installed"
     assert comparison.subjects["postgresql sql"].together == []
     assert len(comparison.subjects["sqlite sql"].together) == 1
+
+
+async def test_what_is_measured_when_it_is_interrupted_is_shown_and_kept(work: Work) -> None:
+    """Ctrl-C ends the rounds and the engines; the page and the figures are of what there was."""
+    work.cache.mkdir()
+    work.documents.rename(work.cache / "documents.ndjson")
+    about = {"format": 1, "versions": {"made up": "1"}, "counts": {"made up": 300}}
+    (work.cache / "documents.json").write_text(json.dumps(about), encoding="utf-8")
+    queries = work.folder / "queries.txt"
+    lines = [json.dumps({"query": text, "tags": ["any"]}) for text in QUERIES]
+    queries.write_text("\n".join(lines), encoding="utf-8")
+    before = set(descendants(os.getpid()))
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "bench.search", "--only", "tantivy", "--rounds", "100000"),
+        *("--cache", str(work.cache), "--queries", str(queries), "--seconds", "0.01"),
+        cwd=Path(__file__).parents[2],
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert process.stderr is not None
+    async for line in process.stderr:
+        if b"round 3" in line:
+            process.send_signal(signal.SIGINT)
+            break
+    page, _ = await process.communicate()
+    assert process.returncode == 0
+    assert b"- Interrupted before its end." in page
+    kept = Kept(work.cache / "results").comparison()
+    assert kept is not None
+    assert not kept.is_whole
+    assert all(len(one.together) >= 2 for one in kept.subjects.values())
+    assert set(descendants(os.getpid())) <= before
 
 
 async def test_engine_that_ends_says_its_last_words(work: Work) -> None:
