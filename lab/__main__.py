@@ -24,7 +24,10 @@ from lab.experiments import (
     deadline,
     fan_out,
     hedging,
+    hooks,
     lanes,
+    leak,
+    misdeeds,
     mistake_locks,
     mistake_loop,
     mistake_no_timeout,
@@ -48,6 +51,9 @@ EXPERIMENTS: dict[str, Callable[[Options], Awaitable[Finding]]] = {
     "mistake-processes": mistake_processes.run,
     "mistake-no-timeout": mistake_no_timeout.run,
     "mistake-locks": mistake_locks.run,
+    "misdeeds": misdeeds.run,
+    "leak": leak.run,
+    "hooks": hooks.run,
     "hedging": hedging.run,
 }
 STOPPED = 130  # as shells have it for Ctrl-C
