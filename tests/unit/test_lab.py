@@ -19,6 +19,7 @@ from common.partition import shard_of
 from gateway.breaker import Breaker
 from lab import __main__ as command
 from lab.cluster import PROFILES
+from lab.experiments.breaker_trial import Look, Record
 from lab.finding import (
     Finding,
     Options,
@@ -284,6 +285,22 @@ def test_a_circle_is_found_when_nobody_in_it_can_go_on(
     for one, following in zip(circle, [*circle[1:], *circle[:1]], strict=True):
         assert wants[one.thread] == one.wants
         assert holders[one.wants] == one.held_by == following.thread
+
+
+def test_a_crowd_is_held_against_what_was_before_it() -> None:
+    """Tasks and memory are the most while the crowd was there, less those just before it came."""
+    looks = [
+        Look(0.0, 9, 90.0),
+        Look(0.9, 3, 30.0),
+        Look(1.05, 200, 999.0),  # it is still coming
+        Look(1.5, 103, 430.0),
+        Look(2.0, 110, 420.0),
+        Look(2.95, 300, 999.0),  # and here already going
+        Look(4.0, 2, 20.0),
+    ]
+    record = Record(looks=looks, crowd_at=(1.0, 3.0))
+    assert record.more_tasks == 107
+    assert record.more_memory_kb == 400.0
 
 
 def test_a_watchdog_says_who_holds_what() -> None:
