@@ -8,10 +8,17 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from bench.even_ids import even_ids
 from bench.profiles import to_toml
-from common.config import BreakerSettings, RankProfile, RedisSettings, Settings
+from common.config import (
+    BreakerSettings,
+    RankProfile,
+    RedisSettings,
+    Settings,
+    WorkerSettings,
+)
 from common.config_tail import (
     AdmissionSettings,
     CoverageSettings,
@@ -25,6 +32,7 @@ from lab.work import CRASHED, DEGRADED
 
 COLLECTION = "lab"
 DOCUMENTS_A_SHARD = 20  # as many in each, so that coverage counts shards
+KILL_GRACE_MS = WorkerSettings().kill_grace_ms
 _TOLD_TIMEOUT_S = 60.0
 SLEEP, BURN, BLOCK, HANG = "lab-sleep", "lab-burn", "lab-block", "lab-hang"
 CRASH, CRASH_ONCE, LEAK = "lab-crash", "lab-crash-once", "lab-leak"
@@ -173,6 +181,13 @@ async def _told(gateway: Gateway) -> None:
         await asyncio.sleep(0.05)
         shards = (await gateway.status())["shards"]
         counts = [shard["documents"].get(COLLECTION, 0) for shard in shards]
+
+
+async def workers_now(gateway: Gateway) -> list[dict[str, Any]]:
+    """The workers, as the status has them, once heartbeats have told how they are by now."""
+    await asyncio.sleep(2 * gateway.settings.worker.heartbeat_interval_s)
+    workers: list[dict[str, Any]] = (await gateway.status())["workers"]
+    return workers
 
 
 async def _documents(num_shards: int) -> AsyncIterator[bytes]:

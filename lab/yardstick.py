@@ -2,10 +2,14 @@
 
 import asyncio
 import json
+import statistics
 import sys
+from collections.abc import Iterable
 
 from lab import compute as program
 from lab.compute import Threads
+
+SHARE = 0.6  # of the speed-up that bare processes have, which is asked of the process lane
 
 
 async def measure_in(interpreter: str, num_threads: int, seconds: float) -> Threads:
@@ -27,6 +31,18 @@ async def measure_in(interpreter: str, num_threads: int, seconds: float) -> Thre
     if process.returncode != 0:
         raise RuntimeError(f"{interpreter} ended with {process.returncode}")
     return Threads(**json.loads(printed))
+
+
+def speed_up(mine: Iterable[float], others: Iterable[float], given: Iterable[float]) -> float:
+    """How many times the others' throughput mine is, as a share of what bare processes gain.
+
+    Args:
+        mine: of each round.
+        others: of the same rounds, since what else runs here comes and goes.
+        given: `two_of_one` of each.
+    """
+    rounds = zip(mine, others, given, strict=True)
+    return statistics.median(one / other / bare for one, other, bare in rounds)
 
 
 async def two_of_one(seconds: float) -> float:

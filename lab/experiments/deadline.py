@@ -8,7 +8,15 @@ from common.outcome import Outcome
 from gateway.gather import Gather
 from gateway.service import Gateway
 from lab.asked import Asked, ask
-from lab.cluster import BLOCK, SLEEP, LabCluster, connect, run_cluster
+from lab.cluster import (
+    BLOCK,
+    KILL_GRACE_MS,
+    SLEEP,
+    LabCluster,
+    connect,
+    run_cluster,
+    workers_now,
+)
 from lab.finding import Finding, Options, at_least, at_most, code_of, exactly
 from lab.plots import BLUE, GREEN, ORANGE, RED, Span, draw, legend, timeline
 from lab.work import block, sleep, wait
@@ -19,7 +27,6 @@ DEADLINE_MS = 300.0
 PATIENT_MS = 5_000.0
 _NUM_ROUNDS = 5
 _SETTLE_S = 0.5  # in which something that runs on would be seen
-_KILL_GRACE_MS = 250.0  # the default of worker.kill_grace_ms
 _KINDS = {GREEN: "in the answer", ORANGE: "too late for it", RED: "killed"}
 
 
@@ -49,10 +56,8 @@ async def _ask_and_wait(cluster: LabCluster, gateway: Gateway, deadline_ms: floa
 
 async def _ledger(gateway: Gateway) -> dict[str, int]:
     """End → works, of all workers, once their heartbeats have told."""
-    await asyncio.sleep(2 * gateway.settings.worker.heartbeat_interval_s)
     counts: dict[str, int] = {}
-    workers: list[dict[str, Any]] = (await gateway.status())["workers"]
-    for worker in workers:
+    for worker in await workers_now(gateway):
         for end, sums in worker["ledger"].items():
             counts[end] = counts.get(end, 0) + sums["count"]
     return counts
@@ -118,8 +123,8 @@ def _finding(
         at_most(
             "its scorer is killed after",
             killed_ms,
-            DEADLINE_MS + _KILL_GRACE_MS + 250,
-            f"{DEADLINE_MS + _KILL_GRACE_MS:g} ms",
+            DEADLINE_MS + KILL_GRACE_MS + 250,
+            f"{DEADLINE_MS + KILL_GRACE_MS:g} ms",
             " ms",
         ),
     ]
@@ -136,7 +141,7 @@ def _finding(
     finding.reading = (
         f"The last of the works that nobody waited for ended at {last_ms:.1f} ms. The scorer that "
         f"blocked was gone after {killed_ms:.0f} ms: the deadline and `worker.kill_grace_ms` "
-        f"({_KILL_GRACE_MS:g} ms)."
+        f"({KILL_GRACE_MS:g} ms)."
     )
     return finding
 

@@ -10,7 +10,7 @@ from bench.cpu import descendants
 from common.outcome import Outcome
 from gateway.result import SearchQuery, SearchResult
 from gateway.service import Gateway
-from lab.cluster import COLLECTION, LEAK, SLEEP, LabCluster, connect, run_cluster
+from lab.cluster import COLLECTION, LEAK, SLEEP, LabCluster, connect, run_cluster, workers_now
 from lab.finding import Finding, Options, at_least, at_most, code_of, exactly
 from lab.memory import first_to_go, resident_mib
 from lab.plots import BLUE, RED, draw, legend, tidy
@@ -23,7 +23,6 @@ _NUM_QUERIES, _QUICK = 200, 40
 _LOOK_EVERY = 10
 _NAP_MS = 200.0
 _DEADLINE_MS = 5_000.0
-_HEARTBEATS = 2  # after which the status tells what is so now
 _REPLACED_S = 20.0
 
 
@@ -97,8 +96,7 @@ async def _ask(gateway: Gateway, profile: str, ms: float) -> SearchResult:
 
 async def _scorers(gateway: Gateway) -> dict[str, Any]:
     """What the worker tells of its scorers, as of now."""
-    await asyncio.sleep(_HEARTBEATS * gateway.settings.worker.heartbeat_interval_s)
-    (worker,) = (await gateway.status())["workers"]
+    (worker,) = await workers_now(gateway)
     lane: dict[str, Any] = worker["lanes"]["process"]
     return lane
 

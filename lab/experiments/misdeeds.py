@@ -1,6 +1,5 @@
 """Second phases that burn, block, hang and crash: who pays, and what becomes of them."""
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,10 +13,12 @@ from lab.cluster import (
     CRASH,
     CRASH_ONCE,
     HANG,
+    KILL_GRACE_MS,
     SLEEP,
     LabCluster,
     connect,
     run_cluster,
+    workers_now,
 )
 from lab.finding import Check, Finding, Options, at_most, code_of, exactly
 from lab.plots import BLUE, GREEN, ORANGE, RED, Span, draw, legend, timeline
@@ -27,10 +28,8 @@ NUM_SHARDS = 8
 SICK = NUM_SHARDS - 1
 DEADLINE_MS = 500.0
 LONG_MS, CRASH_MS = 20_000.0, 40.0
-KILL_GRACE_MS = 250.0  # the default of worker.kill_grace_ms
 _MARGIN_MS = 50.0
 _KILL_MARGIN_MS = 250.0
-_HEARTBEATS = 2  # after which the status tells what is so now
 
 POLITE, CRASH_THAT_PASSES, POISON, POISON_AGAIN = "sleep", "crash, once", "crash", "crash, again"
 DEEDS = {
@@ -95,8 +94,7 @@ async def _ask_quickly(cluster: LabCluster, gateway: Gateway) -> Asked:
 
 async def _scorers(gateway: Gateway) -> dict[str, int]:
     """The scorers of all workers, by how they are and how many have ended how."""
-    await asyncio.sleep(_HEARTBEATS * gateway.settings.worker.heartbeat_interval_s)
-    lanes = [worker["lanes"]["process"] for worker in (await gateway.status())["workers"]]
+    lanes = [worker["lanes"]["process"] for worker in await workers_now(gateway)]
     return {
         name: sum(lane[name] for lane in lanes)
         for name in ("capacity", "alive", "crashes", "killed")
@@ -231,5 +229,6 @@ def _paint(axes: Any, deeds: dict[str, Deed]) -> None:
                 end_ms = ran.start_ms + CRASH_MS
                 spans.append(Span(name, ran.start_ms, end_ms, ORANGE, "crashes"))
     timeline(axes, spans, "ms")
+    axes.set_xlim(left=0)
     axes.axvline(DEADLINE_MS, color=BLUE, linestyle="--", label="deadline")
     legend([axes])

@@ -15,11 +15,10 @@ from lab.compute import STEPS, Threads, compute
 from lab.finding import Finding, Options, at_least, at_most, code_of, number
 from lab.lanes import NUM_PROCESSES, Lanes, open_lanes
 from lab.plots import BLUE, GREEN, GREY, RED, draw, tidy
-from lab.yardstick import measure_in, two_of_one
+from lab.yardstick import SHARE, measure_in, speed_up, two_of_one
 from shard_worker.lanes.process_lane import Work
 
 NUM_THREADS = 4
-SHARE = 0.6  # of the speed-up that bare processes have, which is asked of the process lane
 FREE_THREADED = ("python3.14t", "python3.13t", "python3.15t", "python3t")
 _SECONDS, _NUM_ROUNDS = 0.3, 7
 _TIMEOUT_S = 60.0
@@ -76,17 +75,14 @@ async def without_a_gil() -> Threads | None:
 
 
 def _speed_ups(rounds: dict[str, list[Busy]], yardsticks: list[float]) -> Busy:
-    """What processes do, of threads, as a share of what two bare processes did, of one.
-
-    Each is taken of one round, since what else runs here comes and goes.
-    """
-    shares = [
-        (processes.cores / threads.cores / given, processes.throughput / threads.throughput / given)
-        for threads, processes, given in zip(
-            rounds["threads"], rounds["processes"], yardsticks, strict=True
+    """What processes do, of threads, as a share of what two bare processes did, of one."""
+    processes, threads = (zip(*rounds[name], strict=True) for name in ("processes", "threads"))
+    return Busy(
+        *(
+            speed_up(mine, others, yardsticks)
+            for mine, others in zip(processes, threads, strict=True)
         )
-    ]
-    return Busy(*map(statistics.median, zip(*shares, strict=True)))
+    )
 
 
 def _finding(

@@ -35,6 +35,7 @@ from lab.journal import VARIABLE, noted, read_stints
 from lab.locks import find_circle, tell
 from lab.report import Run, anchor, rich, to_html, to_markdown
 from lab.script import read, script
+from lab.yardstick import speed_up
 from shard_worker.ranking import second_phases
 
 _SVG = (
@@ -301,6 +302,11 @@ def test_a_crowd_is_held_against_what_was_before_it() -> None:
     record = Record(looks=looks, crowd_at=(1.0, 3.0))
     assert record.more_tasks == 107
     assert record.more_memory_kb == 400.0
+
+
+def test_a_speed_up_is_held_against_what_the_machine_gave_in_the_same_round() -> None:
+    """A round in which others took a core counts no less than one in which none did."""
+    assert speed_up([200, 100, 90], [100, 100, 50], [2.0, 1.0, 1.8]) == 1.0
 
 
 def test_a_watchdog_says_who_holds_what() -> None:
