@@ -36,7 +36,7 @@ from lab.locks import find_circle, tell
 from lab.report import Run, anchor, rich, to_html, to_markdown
 from lab.script import read, script
 from lab.yardstick import speed_up
-from shard_worker.ranking import second_phases
+from shard_worker.ranking import enrich_hooks, second_phases
 
 _SVG = (
     '<?xml version="1.0"?>\n<!DOCTYPE svg PUBLIC "x" "http://www.w3.org/svg11.dtd">\n'
@@ -195,8 +195,8 @@ def test_each_shard_reads_its_own_time(times_ms: list[int], note: str) -> None:
 
 
 def test_profiles_name_functions_that_are_there() -> None:
-    """Each of the lab's rank profiles has a second phase that can be imported."""
-    assert set(second_phases(PROFILES)) == set(PROFILES)
+    """Each of the lab's rank profiles has a second phase or a hook that can be imported."""
+    assert {*second_phases(PROFILES), *enrich_hooks(PROFILES)} == set(PROFILES)
 
 
 def test_a_journal_knows_what_has_not_ended(
