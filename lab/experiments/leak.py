@@ -166,7 +166,7 @@ def _finding(seen: Seen) -> Finding:
                 "that answer, of the usual time",
                 seen.result.took_ms / _NAP_MS,
                 4,
-                "1.5 times: the first half was for nothing",
+                "2.5 times: half a try, the second, then the other shard's",
                 " times",
             ),
             at_most(
