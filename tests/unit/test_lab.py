@@ -38,6 +38,7 @@ from lab.script import read, script
 from lab.yardstick import speed_up
 from shard_worker.ranking import enrich_hooks, second_phases
 
+_DOCS = Path(__file__).parents[2] / "docs"
 _SVG = (
     '<?xml version="1.0"?>\n<!DOCTYPE svg PUBLIC "x" "http://www.w3.org/svg11.dtd">\n'
     '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1 1">\n <metadata>\n  '
@@ -255,6 +256,15 @@ def test_an_experiment_that_breaks_costs_its_own_verdict(
     told = (tmp_path / "lab.md").read_text(encoding="utf-8")
     assert "1 of 2 experiments show what they claim" in told
     assert "`TimeoutError`" in told
+
+
+def test_the_page_shows_every_experiment_with_its_pictures() -> None:
+    """docs/lab.md is of a run of all that there are, and its pictures are beside it, no others."""
+    page = (_DOCS / "lab.md").read_text(encoding="utf-8")
+    assert re.findall(r"^`make lab ONLY=(.+)`$", page, re.MULTILINE) == list(command.EXPERIMENTS)
+    named = set(re.findall(r"\((lab-.+?\.svg)\)", page))
+    assert named == {path.name for path in _DOCS.glob("lab-*.svg")}
+    assert "by `make lab`, on " in page
 
 
 def test_a_script_is_one_line_of_a_query() -> None:
