@@ -139,9 +139,9 @@ def _reading(comparison: Comparison) -> str:
     return (
         f"With all {cores} cores busy, a query costs tantivy {least_us:,.0f} µs of a core, and "
         f"Hedgerow with one shard {spent_us:,.0f} µs. The difference, "
-        f"{spent_us - least_us:,.0f} µs, is the price of everything else: HTTP, deadline, breakers, "
-        "two passes through Redis, processes that take turns on the cores, ties that are ordered "
-        f"by id, and the client of the benchmark.{bounded}"
+        f"{spent_us - least_us:,.0f} µs, is the price of everything else: HTTP, deadline, "
+        "breakers, two passes through Redis, processes that take turns on the cores, and the "
+        f"client of the benchmark.{bounded}"
     )
 
 
