@@ -137,11 +137,11 @@ def _reading(comparison: Comparison) -> str:
         else ""
     )
     return (
-        f"A query costs tantivy {least_us:,.0f} µs of the {cores} cores together, and Hedgerow "
-        f"with one shard {spent_us:,.0f} µs. The difference, {spent_us - least_us:,.0f} µs, is the "
-        "price of everything else: HTTP, deadline, breakers, two passes through Redis, exact "
-        "totals, and the client of the benchmark. Hardly any of it grows with the documents, so "
-        f"the heavier the search, the smaller its share (see below).{bounded}"
+        f"With all {cores} cores busy, a query costs tantivy {least_us:,.0f} µs of a core, and "
+        f"Hedgerow with one shard {spent_us:,.0f} µs. The difference, "
+        f"{spent_us - least_us:,.0f} µs, is the price of everything else: HTTP, deadline, "
+        "breakers, two passes through Redis, processes that take turns on the cores, and the "
+        f"client of the benchmark.{bounded}"
     )
 
 

@@ -114,7 +114,7 @@ def test_page_has_what_was_measured_and_says_what_was_not() -> None:
     assert "- Lucene: no Java is installed" in page
     assert "(target: at least 50%): reached." in page
     assert "| tantivy | 2.0 | 500 | 5 | 7 |" in page
-    assert "A query costs tantivy 2,000 µs" in page
+    assert "a query costs tantivy 2,000 µs of a core" in page
     assert "Hedgerow with one shard 4,000 µs. The difference, 2,000 µs" in page
     assert "HTTP answers 700 queries a second, 70% of tantivy's" in page
     assert "- a: b. C." in page
