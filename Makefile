@@ -22,7 +22,7 @@ export ONLY
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo up down query test test-unit test-integration test-containers check docs \
-        bench bench-peers lab clean
+        bench bench-peers bench-search lab clean
 # The rings of tests are meant to run one after the other, even under `make -j`.
 .NOTPARALLEL:
 
@@ -77,8 +77,11 @@ lab: $(VENV)/.development  ## run the experiments, and write docs/lab.md and bui
 bench-peers: $(VENV)/.development  ## the same scatter-gather in task queues, dask and Ray: docs/peers.md (ONLY=a,b)
 	$(BIN)/python -m bench.peers --only "$$ONLY" $(if $(JSON),--json "$$JSON")
 
+bench-search: $(VENV)/.development  ## the same search in tantivy, Lucene, SQLite, PostgreSQL: docs/search-bench.md (ONLY=a,b)
+	$(BIN)/python -m bench.search --only "$$ONLY" $(if $(RESUME),--resume)
+
 clean:  ## remove .venv, caches and what was built; data stays
-	rm -rf $(VENV) .bench-peers .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	rm -rf $(VENV) .bench-peers .bench-search .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.made:

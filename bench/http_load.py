@@ -47,15 +47,20 @@ class HttpGateway:
                 "fields": False,
             }
         ).encode()
+        answer = await self.search(COLLECTION, body)
+        if b'"is_full":true' not in answer:
+            raise RuntimeError(answer.decode(errors="replace")[:400])
+
+    async def search(self, collection: str, body: bytes) -> bytes:
+        """Send the body of a search, in JSON; returns the answer's."""
         request = (
             b"POST /v1/collections/%s/search HTTP/1.1\r\nHost: bench\r\n"
             b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%s"
-        ) % (COLLECTION.encode(), len(body), body)
+        ) % (collection.encode(), len(body), body)
         exchange = await self._exchange()
         answer = await exchange.ask(request)
         self._idle.append(exchange)
-        if b'"is_full":true' not in answer:
-            raise RuntimeError(answer.decode(errors="replace")[:400])
+        return answer
 
     async def _exchange(self) -> "_Exchange":
         while self._idle:

@@ -69,7 +69,8 @@ Measured on {date}, on {machine}; load average over 5 minutes at the start: {loa
 {rounds} short rounds; what is compared was run in turns (A B C, A B C, …), and each figure is the
 median of the rounds. Gateway and load share a process unless a row says otherwise, so the load's
 own price is in the gateway's figures. Latencies of the open loop count from when a query was due.
-[What people would pick instead](peers.md) is measured beside Hedgerow by `make bench-peers`.
+[What people would pick instead](peers.md) is measured beside Hedgerow by `make bench-peers`,
+and search in [other engines](search-bench.md) by `make bench-search`.
 
 """
 

@@ -27,7 +27,7 @@ _MAX_REPAIRS = 16
 _HARMLESS = ("parsed possible invalid field as term", "expected ')'", "parsed keyword")
 _SYNTAX = "+-(){}[]^\"'~*:\\/<>=`"
 _SIGN = re.compile(r"(?<!\S)[-+]+(?!\S)")
-_PLAIN_WORD = re.compile(rf"(?<!\S)[^\s{re.escape(_SYNTAX)}]+(?!\S)")
+_PLAIN_WORD = re.compile(rf"(?<!\S)(\+?)([^\s{re.escape(_SYNTAX)}]+)(?!\S)")
 _OPERATORS = frozenset({"AND", "OR", "NOT", "IN", "TO"})
 
 
@@ -135,11 +135,11 @@ def _parse(text: str, tree: dict[str, Any] | None = None) -> dict[str, Any]:
     seen: dict[str, int] = {}
 
     def mark(match: re.Match[str]) -> str:
-        word = match[0]
-        count = seen[word] = seen.get(word, -1) + 1
+        written, word = match[0], match[2]
+        count = seen[written] = seen.get(written, -1) + 1
         if count == 0 or word in _OPERATORS:
-            return word
-        return word + "".join(chr(FIRST_MARK + int(digit)) for digit in str(count))
+            return written
+        return written + "".join(chr(FIRST_MARK + int(digit)) for digit in str(count))
 
     marked = _PLAIN_WORD.sub(mark, text)
     if tree is not None and marked == text:

@@ -1,16 +1,22 @@
-"""`python -m lab`: run the experiments, and write what was seen. Exit status 1: not all was."""
+"""`python -m lab`: run the experiments, and write what was seen.
+
+Exit status 1: not all was seen. 130: stopped by a signal; nothing is written, and nothing left.
+"""
 
 import argparse
 import asyncio
+import contextlib
 import datetime as dt
 import os
 import sys
 import time
 import traceback
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
+from typing import Any
 
 from bench.report import machine
+from common.lifecycle import stop_on_signals
 from common.telemetry import configure_logging
 from gateway.simulate.plot import check_can_draw
 from lab.experiments import (
@@ -18,7 +24,10 @@ from lab.experiments import (
     deadline,
     fan_out,
     hedging,
+    hooks,
     lanes,
+    leak,
+    misdeeds,
     mistake_locks,
     mistake_loop,
     mistake_no_timeout,
@@ -42,8 +51,12 @@ EXPERIMENTS: dict[str, Callable[[Options], Awaitable[Finding]]] = {
     "mistake-processes": mistake_processes.run,
     "mistake-no-timeout": mistake_no_timeout.run,
     "mistake-locks": mistake_locks.run,
+    "misdeeds": misdeeds.run,
+    "leak": leak.run,
+    "hooks": hooks.run,
     "hedging": hedging.run,
 }
+STOPPED = 130  # as shells have it for Ctrl-C
 _ROOT = Path(__file__).parent.parent
 _OUTPUT = _ROOT / "build" / "lab"
 _DOCUMENT = _ROOT / "docs" / "lab.md"
@@ -56,7 +69,10 @@ def main() -> int:
     check_can_draw()
     names = arguments.only or list(EXPERIMENTS)
     load_average, started = os.getloadavg()[1], time.monotonic()
-    findings = asyncio.run(_run(names, Options(is_quick=arguments.quick)))
+    findings = asyncio.run(_until_stopped(_run(names, Options(is_quick=arguments.quick))))
+    if findings is None:
+        sys.stderr.write("lab: stopped\n")
+        return STOPPED
     run = Run(
         findings,
         machine(),
@@ -74,6 +90,23 @@ def main() -> int:
         _write_markdown(run, _DOCUMENT)
     sys.stdout.write(f"{run.summary}; the report is {output / 'lab.html'}\n")
     return 0 if all(finding.is_met for finding in findings) else 1
+
+
+async def _until_stopped(experiments: Coroutine[Any, Any, list[Finding]]) -> list[Finding] | None:
+    """What they find; None once SIGTERM or Ctrl-C has stopped them, and their clusters are gone.
+
+    The second signal must not stop the cleaning up, so the first alone cancels.
+    """
+    is_stopped = asyncio.Event()
+    with stop_on_signals(is_stopped.set):
+        running = asyncio.create_task(experiments)
+        told = asyncio.create_task(is_stopped.wait())
+        await asyncio.wait({running, told}, return_when=asyncio.FIRST_COMPLETED)
+        told.cancel()
+        running.cancel()  # nothing, where it has ended
+        with contextlib.suppress(asyncio.CancelledError):
+            return await running
+    return None
 
 
 async def _run(names: list[str], options: Options) -> list[Finding]:

@@ -4,14 +4,21 @@ import asyncio
 import contextlib
 import json
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from bench.even_ids import even_ids
 from bench.profiles import to_toml
-from common.config import BreakerSettings, RankProfile, RedisSettings, Settings
+from common.config import (
+    BreakerSettings,
+    RankProfile,
+    RedisSettings,
+    Settings,
+    WorkerSettings,
+)
 from common.config_tail import (
     AdmissionSettings,
     CoverageSettings,
@@ -21,22 +28,34 @@ from common.config_tail import (
 from gateway.cluster import ClusterOptions, LocalCluster
 from gateway.service import Gateway
 from lab.journal import VARIABLE, Stint, read_stints
-from lab.work import DEGRADED
+from lab.work import CRASHED, DEGRADED
 
 COLLECTION = "lab"
 DOCUMENTS_A_SHARD = 20  # as many in each, so that coverage counts shards
+KILL_GRACE_MS = WorkerSettings().kill_grace_ms
 _TOLD_TIMEOUT_S = 60.0
-SLEEP, HANG = "lab-sleep", "lab-hang"
+SLEEP, BURN, BLOCK, HANG = "lab-sleep", "lab-burn", "lab-block", "lab-hang"
+CRASH, CRASH_ONCE, LEAK = "lab-crash", "lab-crash-once", "lab-leak"
 DEPENDENCY, STALL = "lab-dependency", "lab-stall"
-_FUNCTIONS = {
+HOOK_FAILS, HOOK_BLOCKS = "lab-hook-fails", "lab-hook-blocks"
+_SECOND_PHASES = {
     SLEEP: "lab.work:sleep",
+    BURN: "lab.work:burn",
+    BLOCK: "lab.work:block",
     HANG: "lab.work:hang",
+    CRASH: "lab.work:crash",
+    CRASH_ONCE: "lab.work:crash_once",
+    LEAK: "lab.work:leak",
     DEPENDENCY: "lab.work:dependency",
     STALL: "lab.work:stall",
 }
+_HOOKS = {HOOK_FAILS: "lab.work:hook_fails", HOOK_BLOCKS: "lab.work:hook_blocks"}
 PROFILES = {
-    name: RankProfile(first_phase="noop", second_phase=function, candidates=1, fields=[])
-    for name, function in _FUNCTIONS.items()
+    **{
+        name: RankProfile(first_phase="noop", second_phase=function, candidates=1, fields=[])
+        for name, function in _SECOND_PHASES.items()
+    },
+    **{name: RankProfile(first_phase="noop", enrich=function) for name, function in _HOOKS.items()},
 }
 
 
@@ -89,6 +108,7 @@ async def run_cluster(
     num_workers: int = 4,
     num_replicas: int = 1,
     scorers: int = 2,
+    environment: Mapping[str, str] | None = None,
 ) -> AsyncIterator[LabCluster]:
     """Start the cluster that `gateway up` starts; no process of it is left after the block.
 
@@ -97,6 +117,7 @@ async def run_cluster(
         num_workers: worker processes, which share the shards.
         num_replicas: copies of each shard.
         scorers: scorer processes of each worker.
+        environment: settings of its processes beside those.
     """
     with tempfile.TemporaryDirectory(prefix="hedgerow-lab-") as name:
         folder = Path(name)
@@ -114,6 +135,8 @@ async def run_cluster(
                 "HEDGEROW_WORKER__SCORERS": str(scorers),
                 VARIABLE: str(folder / "journal"),
                 DEGRADED: str(folder / "degraded"),
+                CRASHED: str(folder / "crashed"),
+                **(environment or {}),
             },
         )
         cluster = LocalCluster(options, Settings(), lambda _event: None)
@@ -158,6 +181,13 @@ async def _told(gateway: Gateway) -> None:
         await asyncio.sleep(0.05)
         shards = (await gateway.status())["shards"]
         counts = [shard["documents"].get(COLLECTION, 0) for shard in shards]
+
+
+async def workers_now(gateway: Gateway) -> list[dict[str, Any]]:
+    """The workers, as the status has them, once heartbeats have told how they are by now."""
+    await asyncio.sleep(2 * gateway.settings.worker.heartbeat_interval_s)
+    workers: list[dict[str, Any]] = (await gateway.status())["workers"]
+    return workers
 
 
 async def _documents(num_shards: int) -> AsyncIterator[bytes]:

@@ -8,7 +8,7 @@ import json
 import sys
 import threading
 import time
-from typing import Any
+from typing import NamedTuple
 
 STEPS = 150_000
 
@@ -21,8 +21,24 @@ def compute(steps: int = STEPS) -> int:
     return value
 
 
-def measure_threads(num_threads: int, seconds: float) -> dict[str, Any]:
-    """How many cores are busy on average while threads compute, and works a second."""
+class Threads(NamedTuple):
+    """What threads do that compute.
+
+    Attributes:
+        cores: how many they keep busy on average.
+        works_per_s: each of `STEPS`.
+        has_gil: whether the interpreter has a GIL.
+        version: of the interpreter.
+    """
+
+    cores: float
+    works_per_s: float
+    has_gil: bool
+    version: str
+
+
+def measure_threads(num_threads: int, seconds: float) -> Threads:
+    """Let threads compute for a while."""
     until = time.perf_counter() + seconds
     done: list[int] = []
 
@@ -38,13 +54,13 @@ def measure_threads(num_threads: int, seconds: float) -> dict[str, Any]:
     for thread in threads:
         thread.join()
     took_s = time.perf_counter() - started
-    return {
-        "cores": (time.process_time() - used) / took_s,
-        "works_per_s": len(done) / took_s,
-        "has_gil": getattr(sys, "_is_gil_enabled", lambda: True)(),
-        "version": sys.version.split()[0],
-    }
+    return Threads(
+        cores=(time.process_time() - used) / took_s,
+        works_per_s=len(done) / took_s,
+        has_gil=getattr(sys, "_is_gil_enabled", lambda: True)(),
+        version=sys.version.split()[0],
+    )
 
 
 if __name__ == "__main__":
-    sys.stdout.write(json.dumps(measure_threads(int(sys.argv[1]), float(sys.argv[2]))))
+    sys.stdout.write(json.dumps(measure_threads(int(sys.argv[1]), float(sys.argv[2]))._asdict()))

@@ -31,7 +31,7 @@ def draw(
 ) -> Plot:
     """Draw a picture, whose name also keeps its ids apart from those of others on the page."""
     svg = render(
-        *(paint,),
+        paint,
         columns=columns,
         size_in=(_WIDTH_IN, height_in),
         salt=name,

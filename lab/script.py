@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from common.partition import shard_of
 
 
-def script(times_ms: Sequence[float], note: str = "") -> str:
-    """The text of a query by which each shard takes its time; a `note` (a word) tells it apart."""
-    return " ".join(["ms", *(f"{one:g}" for one in times_ms), *([f"#{note}"] if note else [])])
+def script(times_ms: Sequence[float]) -> str:
+    """The text of a query by which each shard takes its time."""
+    return " ".join(["ms", *(f"{one:g}" for one in times_ms)])
 
 
 def read(text: str, document_id: str) -> tuple[int, float]:
@@ -24,6 +24,6 @@ def read(text: str, document_id: str) -> tuple[int, float]:
     Returns:
         The shard's number, and the time that it is to take, in s.
     """
-    times_ms = [float(word) for word in text.split()[1:] if not word.startswith("#")]
+    times_ms = [float(word) for word in text.split()[1:]]
     shard = shard_of(document_id, len(times_ms))
     return shard, times_ms[shard] / 1000

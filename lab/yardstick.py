@@ -2,25 +2,51 @@
 
 import asyncio
 import json
+import statistics
 import sys
-from typing import Any
+from collections.abc import Iterable
 
 from lab import compute as program
+from lab.compute import Threads
+
+SHARE = 0.6  # of the speed-up that bare processes have, which is asked of the process lane
 
 
-async def measure_in(interpreter: str, num_threads: int, seconds: float) -> dict[str, Any]:
-    """What `lab.compute` prints when an interpreter runs it."""
+async def measure_in(interpreter: str, num_threads: int, seconds: float) -> Threads:
+    """What threads do in another interpreter, which runs `lab.compute`.
+
+    Raises:
+        RuntimeError: it is no interpreter that can.
+    """
     process = await asyncio.create_subprocess_exec(
         *(interpreter, program.__file__, str(num_threads), str(seconds)),
         stdout=asyncio.subprocess.PIPE,
     )
-    printed, _ = await process.communicate()
-    measured: dict[str, Any] = json.loads(printed)
-    return measured
+    try:
+        printed, _ = await process.communicate()
+    except asyncio.CancelledError:
+        process.kill()
+        await process.wait()
+        raise
+    if process.returncode != 0:
+        raise RuntimeError(f"{interpreter} ended with {process.returncode}")
+    return Threads(**json.loads(printed))
+
+
+def speed_up(mine: Iterable[float], others: Iterable[float], given: Iterable[float]) -> float:
+    """How many times the others' throughput mine is, as a share of what bare processes gain.
+
+    Args:
+        mine: of each round.
+        others: of the same rounds, since what else runs here comes and goes.
+        given: `two_of_one` of each.
+    """
+    rounds = zip(mine, others, given, strict=True)
+    return statistics.median(one / other / bare for one, other, bare in rounds)
 
 
 async def two_of_one(seconds: float) -> float:
     """How much more two bare processes compute than one: 2 with two cores to themselves."""
     one = await measure_in(sys.executable, 1, seconds)
     two = await asyncio.gather(*(measure_in(sys.executable, 1, seconds) for _ in range(2)))
-    return float(sum(each["works_per_s"] for each in two) / one["works_per_s"])
+    return sum(each.works_per_s for each in two) / one.works_per_s

@@ -11,7 +11,6 @@ import tantivy
 from common.collection import FieldType
 from common.query_tree import (
     Boosted,
-    Clause,
     Clauses,
     Everything,
     Fuzzy,
@@ -26,8 +25,10 @@ from common.query_tree import (
 from shard_worker.schema import EVERY, PRESENT, analyser_of, searched_field
 from shard_worker.term_statistics import TermStatistics
 from shard_worker.text_index import TextIndex
+from shard_worker.understanding import tokens_of
 
 K1, B = 1.2, 0.75  # tantivy's, which are Lucene's; they cannot be set
+_KEPT_WEIGHTS = 10_000  # of a snapshot; about 1 MB
 
 _OCCURS = {
     Occur.SHOULD: tantivy.Occur.Should,
@@ -57,31 +58,11 @@ class QueryBuilder:
         self._index = index
         self._schema = index.schema
         self._statistics = statistics
-        self._analyser = analyser_of(index.collection.language)
+        self._language = index.collection.language
         self._searched = searched_field(index.collection)
         self._average_lengths: dict[str, float] = {}
-
-    def pruned(self, node: Node) -> Node:
-        """The query without what analysis leaves nothing of, such as stop words; alike in matches.
-
-        What is left may be a constant where the query as written is none (`is_constant`).
-        """
-        return self._pruned(node) or Clauses(())
-
-    def _pruned(self, node: Node) -> Node | None:
-        match node:
-            case Words():
-                has_field = node.field is not None or self._searched is not None
-                return None if has_field and not self._tokens(node) else node
-            case Boosted():
-                inner = self._pruned(node.node)
-                return None if inner is None else Boosted(inner, node.boost)
-            case Clauses():
-                parts = [(occur, self._pruned(part)) for occur, part in node.clauses]
-                kept = tuple(Clause(occur, part) for occur, part in parts if part is not None)
-                return Clauses(kept) if kept else None
-            case _:
-                return node
+        # Neither the snapshot nor the table ever changes, so a weight holds as long as they do.
+        self._weights: dict[tuple[str, tuple[str, ...]], float] = {}
 
     def build(self, node: Node, filter_node: Node | None = None) -> tantivy.Query:
         """The query whose matches are those of `node`, among those of `filter_node`."""
@@ -144,13 +125,12 @@ class QueryBuilder:
         each = tantivy.Occur.Should if occur is Occur.SHOULD else tantivy.Occur.Must
         return tantivy.Query.boolean_query([(each, term) for term in terms])
 
-    def _tokens(self, node: Words) -> list[tuple[int, str]]:
-        tokens = self._analyser.pre_tokenize(node.text).tokens
-        return [(token.position, token.text) for token in tokens]
+    def _tokens(self, node: Words) -> tuple[tuple[int, str], ...]:
+        return tokens_of(self._language, node.text)
 
     def _term(self, name: str, word: str) -> tantivy.Query:
         term = tantivy.Query.term_query(self._schema, name, word)
-        return self._weighted(term, name, [word])
+        return self._weighted(term, name, (word,))
 
     def _phrase(self, name: str, words: Sequence[tuple[int, str]], node: Words) -> tantivy.Query:
         listed: list[str | tuple[int, str]] = list(words)
@@ -158,29 +138,38 @@ class QueryBuilder:
             query = tantivy.Query.phrase_prefix_query(self._schema, name, listed)
             return tantivy.Query.const_score_query(query, 1.0)
         query = tantivy.Query.phrase_query(self._schema, name, listed, node.slop)
-        return self._weighted(query, name, [word for _, word in words])
+        return self._weighted(query, name, tuple(word for _, word in words))
 
-    def _weighted(self, query: tantivy.Query, name: str, words: Sequence[str]) -> tantivy.Query:
-        """Exchange the shard's weight of these words for the collection's.
+    def _weighted(self, query: tantivy.Query, name: str, words: tuple[str, ...]) -> tantivy.Query:
+        """Exchange the shard's weight of these words for the collection's."""
+        if self._statistics is None:
+            return query
+        weight = self._weights.get((name, words))
+        if weight is None:
+            if len(self._weights) >= _KEPT_WEIGHTS:
+                self._weights.clear()
+            weight = self._weights[name, words] = self._weight(self._statistics, name, words)
+        return tantivy.Query.boost_query(query, weight)
+
+    def _weight(self, statistics: TermStatistics, name: str, words: tuple[str, ...]) -> float:
+        """The collection's weight of these words, as a multiple of the shard's.
 
         The weight of a phrase is the sum of its words'. What the table lists is taken as it is: the
         shard's own counts have deleted documents, and each replica's others of them.
         """
-        if self._statistics is None:
-            return query
         local_documents = self._index.max_doc
         local_weight = weight = 0.0
         for word in words:
             local = self._index.document_frequency(name, word)
-            listed = self._statistics.document_frequency(name, word)
+            listed = statistics.document_frequency(name, word)
             # A word that has come since the statistics were summed, or one too rare to be listed.
             frequency = local if listed is None else listed
-            documents = max(self._statistics.documents, frequency)
+            documents = max(statistics.documents, frequency)
             local_weight += inverse_document_frequency(local_documents, local)
             weight += inverse_document_frequency(documents, frequency)
-        average = self._statistics.average_lengths.get(name, 0.0)
+        average = statistics.average_lengths.get(name, 0.0)
         factor = self._length_factor(average, name, words)
-        return tantivy.Query.boost_query(query, weight / local_weight * factor)
+        return weight / local_weight * factor
 
     def _length_factor(self, average: float, name: str, words: Sequence[str]) -> float:
         """Makes up for the shard's average length while its ballast does not, to the first order.
@@ -202,7 +191,7 @@ class QueryBuilder:
             return tantivy.Query.empty_query()
         words = [node.text]
         if name == self._searched or self._index.collection.type_of(name) is FieldType.TEXT:
-            words = self._analyser.analyze(node.text)
+            words = analyser_of(self._language).analyze(node.text)
         queries = [
             tantivy.Query.const_score_query(
                 tantivy.Query.fuzzy_term_query(

@@ -42,12 +42,11 @@ def retrieve(index: TextIndex, query: tantivy.Query, k: int, *, all_tie: bool = 
         return _first_by_id(index, query, k)
     limit = k + 1
     result = index.searcher.search(query, limit)
-    total = count_of(result)
+    total, hits = count_of(result), result.hits  # which is made anew whenever it is asked for
     most = max(k + 1, _MAX_TIED)
-    while len(result.hits) < min(total, most) and _is_tied(result.hits, k):
+    while len(hits) < min(total, most) and _is_tied(hits, k):
         limit = min(limit * 8, most)
-        result = index.searcher.search(query, limit, count=False)
-    hits = result.hits
+        hits = index.searcher.search(query, limit, count=False).hits
     if len(hits) > k:
         last = hits[k - 1][0]
         hits = hits[:k] + [hit for hit in hits[k:] if _is_same(hit[0], last)]

@@ -10,11 +10,9 @@ from typing import Any
 
 import msgpack
 
-from common.collection import ID_FIELD
+from common.collection import ID_FIELD, Collection
 from common.config import RankProfile
 from common.errors import BadRequestError, ExpiredError, RankingError, WorkError
-from common.query_syntax import parse
-from common.query_tree import Node, is_constant
 from common.wire import SearchBody, SearchPayload, pack_body, unpack_search_payload
 from shard_worker.query_builder import QueryBuilder
 from shard_worker.ranking import SCORE_FIELD, Budget, SecondPhase, second_phases
@@ -22,6 +20,7 @@ from shard_worker.retrieval import Found, retrieve
 from shard_worker.store import Store
 from shard_worker.term_statistics import StatisticsFile, TermStatistics
 from shard_worker.text_index import TextIndex, TextIndexError
+from shard_worker.understanding import Understanding
 
 
 @dataclass(frozen=True)
@@ -69,6 +68,7 @@ class Scorer:
         self._second_phases = second_phases(config.profiles)
         self._shards = {shard: _Shard(self._data, shard) for shard in config.shards}
         self._statistics: dict[str, StatisticsFile] = {}
+        self._understandings: dict[str, Understanding] = {}
 
     def __call__(self, payload: bytes, budget: Budget) -> bytes:
         """Score one search on one shard.
@@ -137,11 +137,19 @@ class Scorer:
         snapshot = shard.snapshot(search.uid, generation, self._current_statistics(search.uid))
         if snapshot is None:
             return 0, Found(0, [])
-        node = snapshot.parse(search.query, search.strict)
-        filter_node = snapshot.parse(search.filter, True) if search.filter else None
+        read = self._understanding(snapshot.index.collection).read
+        node, is_constant = read(search.query, search.strict)
+        filter_node = read(search.filter, True).node if search.filter else None
         query = snapshot.builder.build(node, filter_node)
-        found = retrieve(snapshot.index, query, wanted, all_tie=is_constant(node))
+        found = retrieve(snapshot.index, query, wanted, all_tie=is_constant)
         return snapshot.index.num_documents, found
+
+    def _understanding(self, collection: Collection) -> Understanding:
+        known = self._understandings.get(collection.uid)
+        # Each index tells its own copy of the definition; they differ while a new one spreads.
+        if known is None or (known.collection is not collection and known.collection != collection):
+            known = self._understandings[collection.uid] = Understanding(collection)
+        return known
 
     def _current_statistics(self, uid: str) -> TermStatistics | None:
         file = self._statistics.get(uid)
@@ -158,11 +166,6 @@ class _Snapshot:
         self.index = index
         self.statistics = statistics
         self.builder = QueryBuilder(index, statistics)
-        self.parse = lru_cache(maxsize=256)(self._parse)
-
-    def _parse(self, query: str, strict: bool) -> Node:
-        # What is lenient for the gateway's warnings was said there.
-        return self.builder.pruned(parse(query, self.index.collection, strict=strict)[0])
 
 
 class _Shard:

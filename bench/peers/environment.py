@@ -16,32 +16,36 @@ class InstallError(Exception):
     """A peer's packages could not be installed; says why."""
 
 
-def interpreter_of(environment: str) -> Path:
+def interpreter_of(
+    environment: str, requirements: Path | None = None, folder: Path | None = None
+) -> Path:
     """The interpreter of an environment, which is made when there is none that fits.
 
     Args:
         environment: its name; empty for the one that runs this.
+        requirements: where `NAME.txt` is; the peers' by default.
+        folder: where environments are made; the peers' by default.
 
     Raises:
         InstallError: it could not be made.
     """
     if not environment:
         return Path(sys.executable)
-    folder = _FOLDER / environment
-    requirements = _REQUIREMENTS / f"{environment}.txt"
-    mark = f"{sys.version} {hashlib.sha256(requirements.read_bytes()).hexdigest()}"
-    made = folder / ".made"
-    python = folder / "bin" / "python"
+    home = (folder or _FOLDER).absolute() / environment
+    pinned = (requirements or _REQUIREMENTS) / f"{environment}.txt"
+    mark = f"{sys.version} {hashlib.sha256(pinned.read_bytes()).hexdigest()}"
+    made = home / ".made"
+    python = home / "bin" / "python"
     if made.exists() and made.read_text(encoding="utf-8") == mark:
         return python
-    sys.stderr.write(f"peers: installing {environment} …\n")
-    if folder.exists():
-        shutil.rmtree(folder)
+    sys.stderr.write(f"bench: installing {environment} …\n")
+    if home.exists():
+        shutil.rmtree(home)
     try:
-        venv.create(folder, with_pip=True)
+        venv.create(home, with_pip=True)
         command = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
         subprocess.run(
-            [*command, "--requirement", str(requirements)],
+            [*command, "--requirement", str(pinned)],
             check=True,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,

@@ -197,5 +197,5 @@ class Bench:
             usual=list(self._usual),
         )
         num_left = told.pop("num_left")
-        self.subject = Subject(plan.reference, **{**told, "kind": Kind(told["kind"])})
+        self.subject = Subject(**{**told, "kind": Kind(told["kind"])})
         return bool(num_left)

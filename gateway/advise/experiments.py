@@ -5,6 +5,7 @@ while takes it from both. Results are plain JSON values.
 """
 
 import asyncio
+import functools
 import math
 import statistics
 import sys
@@ -86,8 +87,8 @@ def lock_held(target: Target, rounds: int, calls: int, budget_s: float) -> Resul
             began = time.monotonic()
             beside.watch(lambda: _run_on(target, calls, budget_s))
             lasts_s = min(time.monotonic() - began, 4 * _SWITCH_INTERVAL_S)
-            held.watch(lambda lasts_s=lasts_s: spin(lasts_s))  # type: ignore[misc]
-            free.watch(lambda lasts_s=lasts_s: hash_on(lasts_s))  # type: ignore[misc]
+            held.watch(functools.partial(spin, lasts_s))
+            free.watch(functools.partial(hash_on, lasts_s))
     finally:
         sys.setswitchinterval(interval_s)
     if not getattr(sys, "_is_gil_enabled", lambda: True)():

@@ -11,6 +11,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, Final, TextIO
@@ -63,7 +64,7 @@ def _obey(orders: TextIO, answers: TextIO) -> None:
         try:
             if name == "load":
                 target = _load(order)
-                result = _describe(target)
+                result = {**asdict(target.subject), "num_left": len(target.calls)}
             else:
                 assert target is not None  # noqa: S101 - the first order is to load
                 result = (
@@ -93,18 +94,6 @@ def _load(order: dict[str, Any]) -> Target:
     wanted = set(usual) - set(order["skipped"])
     target.calls = [one for one in target.calls if one.where in wanted]
     return target
-
-
-def _describe(target: Target) -> dict[str, Any]:
-    subject = target.subject
-    return {
-        "kind": subject.kind,
-        "is_async": subject.is_async,
-        "takes_budget": subject.takes_budget,
-        "num_samples": subject.num_samples,
-        "num_documents": subject.num_documents,
-        "num_left": len(target.calls),
-    }
 
 
 def _look(target: Target, say: Callable[..., None], budget_s: float) -> dict[str, Any]:

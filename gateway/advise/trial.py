@@ -95,11 +95,6 @@ class Runner:
         """End it."""
         self.close()
 
-    @property
-    def pid(self) -> int:
-        """Its process id, and that of its group."""
-        return self._process.pid
-
     def give(self, do: str, **order: Any) -> None:
         """Send an order; each has one answer.
 

@@ -7,7 +7,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from gateway.cli.render import percent, plain
+from gateway.cli.render import percent, plain, table_of
 
 _HEDGE_COLUMNS: Final = {
     "sent": "sent",
@@ -51,7 +51,7 @@ def admission_line(admission: Mapping[str, Any]) -> Text:
 
 def hedges_table(hedges: Mapping[str, Mapping[str, int]]) -> Table:
     """Lay out what became of the second copies of searches and of fetches."""
-    table = _table("second copies", *_HEDGE_COLUMNS.values())
+    table = table_of("second copies", *_HEDGE_COLUMNS.values(), right=_HEDGE_COLUMNS.values())
     for kind, counts in hedges.items():
         table.add_row(plain(kind), *(f"{counts.get(name, 0):,}" for name in _HEDGE_COLUMNS))
     return table
@@ -60,7 +60,8 @@ def hedges_table(hedges: Mapping[str, Mapping[str, int]]) -> Table:
 def work_table(workers: Sequence[Mapping[str, Any]]) -> RenderableType | None:
     """Lay out what the workers' time was for since they started; None before any work."""
     total = _added_up(workers)
-    table = _table("work of all workers", "requests", "time in lanes", "share", "CPU", "share")
+    numbers = ("requests", "time in lanes", "share", "CPU", "share")
+    table = table_of("work of all workers", *numbers, right=numbers)
     ends = sorted(total.items(), key=lambda item: list(_ENDS).index(item[0]))
     for end, sums in ends:
         if sums["count"]:
@@ -100,12 +101,3 @@ def _time_and_share(name: str, end: str, total: Mapping[str, Mapping[str, int]])
 
 def _seconds(us: int) -> str:
     return f"{us / 1e6:,.1f} s" if us >= 10_000_000 else f"{us / 1000:,.1f} ms"
-
-
-def _table(first: str, *numbers: str) -> Table:
-    table = Table(box=None, pad_edge=False, show_edge=False, padding=(0, 2, 0, 0))
-    table.add_column(first, overflow="fold")
-    for column in numbers:
-        table.add_column(column, justify="right", overflow="fold")
-    table.header_style = "dim"
-    return table

@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
@@ -12,7 +11,7 @@ from rich.table import Table
 
 from gateway.cli import options
 from gateway.cli.options import DEFAULT_URL, Token, Url
-from gateway.cli.render import folded, plain
+from gateway.cli.render import folded, local_time, plain, table_of
 from gateway.client import calls
 
 
@@ -46,17 +45,16 @@ def lift(
 
 def quarantine_table(entries: Iterable[Mapping[str, Any]]) -> Table:
     """Lay out entries as GET /v1/quarantine has them."""
-    table = Table(box=None, pad_edge=False, show_edge=False, padding=(0, 2, 0, 0))
-    for column in ("quarantined query", "kills", "state", "until", "fingerprint", "killed in"):
-        table.add_column(column, justify="right" if column == "kills" else "left", overflow="fold")
-    table.header_style = "dim"
+    table = table_of(
+        *("quarantined query", "kills", "state", "until", "fingerprint", "killed in"),
+        right=("kills",),
+    )
     for entry in entries:
-        until = datetime.fromtimestamp(entry["until_ms"] / 1000, UTC).astimezone()
         table.add_row(
             folded(entry["query"]),
             str(entry["kills"]),
             "refused" if entry["refused"] else "suspect",
-            until.strftime("%H:%M:%S"),
+            local_time(entry["until_ms"], "%H:%M:%S"),
             plain(entry["fingerprint"]),
             folded(", ".join(entry["workers"])),
         )

@@ -1,7 +1,8 @@
 """Results as they look in a terminal: pure, from typed results to what rich can print."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from datetime import UTC, datetime
 from typing import Final
 
 from rich.console import Group, RenderableType
@@ -44,6 +45,21 @@ def styled(word: str) -> Text:
     text = plain(word)
     text.stylize(_STYLES.get(word, "red"))
     return text
+
+
+def table_of(*columns: str, right: Collection[str] = ()) -> Table:
+    """Make a table without lines, whose columns of these names are set to the right."""
+    made = Table(
+        box=None, pad_edge=False, show_edge=False, padding=(0, 2, 0, 0), header_style="dim"
+    )
+    for column in columns:
+        made.add_column(column, justify="right" if column in right else "left", overflow="fold")
+    return made
+
+
+def local_time(instant_ms: int, form: str) -> str:
+    """Write an instant, in ms since 1970, in this machine's time zone."""
+    return datetime.fromtimestamp(instant_ms / 1000, UTC).astimezone().strftime(form)
 
 
 def hits_table(result: SearchAnswer) -> RenderableType:

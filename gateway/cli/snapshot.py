@@ -5,7 +5,6 @@ import os
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -14,7 +13,6 @@ from msgspec import structs
 from pydantic_core import to_json
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
 from common.config import load_settings
 from common.errors import ConfigurationError, HedgerowError, NotFoundError, UnavailableError
@@ -25,7 +23,7 @@ from common.snapshot_store import SnapshotStore
 from gateway.claims import lock_folder
 from gateway.cli import options
 from gateway.cli.options import DEFAULT_URL, Token, Url
-from gateway.cli.render import folded, plain
+from gateway.cli.render import folded, local_time, plain, table_of
 
 POLL_S: Final = 0.25
 
@@ -193,16 +191,14 @@ def _facts(one: Manifest) -> dict[str, Any]:
 
 
 def _print_table(rows: Iterable[tuple[int, Mapping[str, Any]]]) -> None:
-    table = Table(box=None, pad_edge=False, show_edge=False, padding=(0, 2, 0, 0))
-    for column in ("shard", "made at", "documents", "bytes", "position", "id"):
-        justify: Any = "right" if column in {"shard", "documents", "bytes"} else "left"
-        table.add_column(column, justify=justify, overflow="fold")
-    table.header_style = "dim"
+    table = table_of(
+        *("shard", "made at", "documents", "bytes", "position", "id"),
+        right=("shard", "documents", "bytes"),
+    )
     for shard, one in sorted(rows, key=lambda row: row[0]):
-        made_at = datetime.fromtimestamp(one["made_at_ms"] / 1000, UTC)
         table.add_row(
             str(shard),
-            f"{made_at.astimezone():%Y-%m-%d %H:%M:%S}",
+            local_time(one["made_at_ms"], "%Y-%m-%d %H:%M:%S"),
             f"{one['documents']:,}",
             f"{one['bytes']:,}",
             plain(one["position"]),

@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
@@ -16,7 +15,7 @@ from gateway.cli.curve import CurvePicture, sentence
 from gateway.cli.effort import admission_line, hedges_table, work_table
 from gateway.cli.options import DEFAULT_URL, Token, Url
 from gateway.cli.quarantine import quarantine_table
-from gateway.cli.render import folded, percent, plain, styled
+from gateway.cli.render import folded, local_time, percent, plain, styled, table_of
 from gateway.client import calls
 
 
@@ -83,14 +82,6 @@ def _head(found: Mapping[str, Any]) -> Text:
     return head
 
 
-def _table(*columns: str, right: Iterable[str] = ()) -> Table:
-    table = Table(box=None, pad_edge=False, show_edge=False, padding=(0, 2, 0, 0))
-    for column in columns:
-        table.add_column(column, justify="right" if column in right else "left", overflow="fold")
-    table.header_style = "dim"
-    return table
-
-
 def _replicas(shard: Mapping[str, Any]) -> int:
     """How many live replicas serve a shard; a gateway of an earlier version tells the workers."""
     return int(shard.get("replicas", len(shard["workers"])))
@@ -102,7 +93,7 @@ def _most_replicas(shards: Iterable[Mapping[str, Any]]) -> int:
 
 
 def _shards(shards: Sequence[Mapping[str, Any]]) -> Table:
-    table = _table(
+    table = table_of(
         *("shard", "breaker", "backlog", "replicas", "workers", "documents"),
         right=("shard", "backlog", "replicas"),
     )
@@ -125,7 +116,7 @@ def _shards(shards: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def _workers(workers: Iterable[Mapping[str, Any]]) -> Table:
-    table = _table("worker", "pid", "host", "shards", "version", "lanes", right=("pid",))
+    table = table_of("worker", "pid", "host", "shards", "version", "lanes", right=("pid",))
     for worker in workers:
         table.add_row(
             folded(worker["id"]),
@@ -139,13 +130,13 @@ def _workers(workers: Iterable[Mapping[str, Any]]) -> Table:
 
 
 def _probation(workers: Iterable[Mapping[str, Any]]) -> Table:
-    table = _table("on probation", "since", "leaves shards", "reason")
+    table = table_of("on probation", "since", "leaves shards", "reason")
     for worker in workers:
         if worker.get("on_probation"):
             word = worker["probation"]
             table.add_row(
                 folded(worker["id"]),
-                _time(word["since_ms"], "%H:%M:%S"),
+                local_time(word["since_ms"], "%H:%M:%S"),
                 ", ".join(str(shard) for shard in worker["leaves"]) or "none",
                 folded(word["reason"]),
             )
@@ -165,7 +156,7 @@ def _lane(name: str, load: Any) -> str:
 
 
 def _collections(collections: Iterable[Mapping[str, Any]]) -> Table:
-    table = _table("collection", "documents", "term statistics", right=("documents",))
+    table = table_of("collection", "documents", "term statistics", right=("documents",))
     for one in collections:
         table.add_row(
             folded(one["name"]), f"{one['documents']:,}", folded(_standing(one["statistics"]))
@@ -200,7 +191,7 @@ def _standing(statistics: Mapping[str, Any]) -> str:
 
 def _snapshots(snapshots: Iterable[Mapping[str, Any]]) -> Table:
     numbers = ("shard", "documents", "bytes", "log kept")
-    table = _table(
+    table = table_of(
         "shard", "snapshot", "documents", "bytes", "log kept", "last failure", right=numbers
     )
     for one in snapshots:
@@ -209,15 +200,10 @@ def _snapshots(snapshots: Iterable[Mapping[str, Any]]) -> Table:
         failure.stylize("red")
         table.add_row(
             str(one["shard"]),
-            plain(_time(one["made_at_ms"], "%Y-%m-%d %H:%M:%S") if has_any else "none"),
+            plain(local_time(one["made_at_ms"], "%Y-%m-%d %H:%M:%S") if has_any else "none"),
             f"{one['documents']:,}" if has_any else "",
             f"{one['bytes']:,}" if has_any else "",
             f"{one['log_kept']:,}",
             failure,
         )
     return table
-
-
-def _time(instant_ms: int, form: str) -> str:
-    """Write when it is, in this machine's time zone."""
-    return datetime.fromtimestamp(instant_ms / 1000, UTC).astimezone().strftime(form)

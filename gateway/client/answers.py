@@ -191,7 +191,7 @@ class CoverageGain(msgspec.Struct, frozen=True):
     coverage: float
 
 
-class CurveAnswer(msgspec.Struct, frozen=True):
+class CoverageReport(msgspec.Struct, frozen=True):
     """What coverage a collection's queries reach on average by which deadline.
 
     Attributes:
@@ -206,6 +206,11 @@ class CurveAnswer(msgspec.Struct, frozen=True):
     coverage: float | None
     gain: CoverageGain | None
     points: list[CoveragePoint]
+
+
+class CurveAnswer(CoverageReport, frozen=True):
+    """The curve of one collection, with as many points as there are; in the status a handful."""
+
     name: str
 
 

@@ -57,6 +57,9 @@ class Client:
             connect_timeout_s: longest wait for a connection, in s.
             verify: how the certificate of an https URL is checked, as httpx has it.
             transport: another way than the network, for tests.
+
+        Raises:
+            UnavailableError: what is named is no URL.
         """
         self._link = Link(url.rstrip("/"), token, margin_s, connect_timeout_s, verify)
         # A queue for connections would eat deadlines unseen, so there is no limit.

@@ -24,6 +24,7 @@ class Connections(httpx.AsyncBaseTransport):
         self._verify = httpx.create_ssl_context(verify, trust_env=False)
         self._limits = httpx.Limits(max_connections=1, keepalive_expiry=keepalive_s)
         self._idle: list[httpx.AsyncHTTPTransport] = []
+        self._is_closed = False
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send one request, and read all of its response."""
@@ -34,7 +35,10 @@ class Connections(httpx.AsyncBaseTransport):
         except BaseException:
             await connection.aclose()  # whatever state it is in
             raise
-        self._idle.append(connection)
+        if self._is_closed:
+            await connection.aclose()
+        else:
+            self._idle.append(connection)
         return response
 
     def _make(self) -> httpx.AsyncHTTPTransport:
@@ -42,5 +46,6 @@ class Connections(httpx.AsyncBaseTransport):
 
     async def aclose(self) -> None:
         """Close those that are idle; the others close when they come back."""
+        self._is_closed = True
         while self._idle:
             await self._idle.pop().aclose()

@@ -39,10 +39,19 @@ class Link:
     connect_timeout_s: float = CONNECT_TIMEOUT_S
     verify: ssl.SSLContext | bool = True
 
+    def __post_init__(self) -> None:
+        """Refuse what is no URL.
+
+        Raises:
+            UnavailableError: nobody can answer there.
+        """
+        with self.failures():
+            httpx.URL(self.url)
+
     @property
     def checked(self) -> ssl.SSLContext | bool:
         """How certificates are checked: without TLS not at all, which spares reading them 30 ms."""
-        return self.verify if self.url.startswith("https:") else False
+        return self.verify if httpx.URL(self.url).scheme == "https" else False
 
     def settings(self) -> dict[str, Any]:
         """Return the arguments of httpx's clients."""

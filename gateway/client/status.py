@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 
-from gateway.client.answers import CoverageGain, CoveragePoint, QuarantinedQuery
+from gateway.client.answers import CoverageReport, QuarantinedQuery
 
 State = Literal["closed", "open", "half_open", "forced_open", "disabled"]
 
@@ -144,15 +144,6 @@ class StatisticsStatus(msgspec.Struct, frozen=True):
     changes_behind: int | None
     is_current: bool
     is_spread: bool
-
-
-class CoverageReport(msgspec.Struct, frozen=True):
-    """A collection's curve of coverage at the default deadline, with a handful of points."""
-
-    deadline_ms: float
-    coverage: float | None
-    gain: CoverageGain | None
-    points: list[CoveragePoint]
 
 
 class CollectionStatus(msgspec.Struct, frozen=True):

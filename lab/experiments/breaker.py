@@ -23,7 +23,8 @@ from lab.plots import BLUE, GREEN, GREY, RED, draw, legend, logarithmic, tidy
 from lab.shards import Shards
 
 NUM_SCORERS = 8
-_DEGRADED_S, _QUICK_S = 5.0, 1.0
+LEAST_KB = 1.0  # that a caller who waits takes, at the very least
+_DEGRADED_S, _QUICK_S = 5.0, 3.0
 _MODES = ("without a breaker", "with a breaker")
 
 
@@ -44,8 +45,7 @@ async def run(options: Options) -> Finding:
 
 def _during(record: Record) -> list[float]:
     """How long healthy calls took that were made while the crowd was there."""
-    start, end = record.crowd_at
-    return [took for at_s, took in record.healthy if start + 0.1 <= at_s <= end - 0.1]
+    return [took for at_s, took in record.healthy if record.is_crowded(at_s)]
 
 
 def _in_vain(record: Record) -> float:
@@ -60,9 +60,10 @@ def _finding(records: dict[str, Record], degraded_s: float) -> Finding:
         title="A breaker, and mistake 5: none",
         claim=(
             f"A dependency degrades to {degraded_s:g} s, and {NUM_CALLERS} callers come at once. "
-            f"Without a breaker each of them is held for {degraded_s:g} s, and calls that do not "
-            "even need it starve. With one, five failures are the price; then callers are refused "
-            "in under 1 ms, the others notice nothing, and one probe brings it back."
+            f"Without a breaker each of them is held for {degraded_s:g} s with its task and its "
+            "memory, and calls that do not even need it starve. With one, five failures are the "
+            "price; then callers are refused in under 1 ms, the others notice nothing, and one "
+            "probe brings it back."
         ),
         set_up=(
             "One worker with two shards that share its "
@@ -71,7 +72,8 @@ def _finding(records: dict[str, Record], degraded_s: float) -> Finding:
             f"{HEALTHY_TIMEOUT_S:g} s at most. The dependency degrades after 0.5 s; five callers "
             f"find out; then come the {NUM_CALLERS}; then it is well again and 10 call, and 10 "
             "more. The same calls by the same code twice: with the breaker's default settings, and "
-            "with it disabled."
+            "with it disabled. Tasks and the memory of Python's objects (`tracemalloc`) are those "
+            "of the calling process, every 20 ms."
         ),
         code=[code_of(guarded), code_of(Breaker.allow)],
         columns=("", *_MODES),
@@ -90,10 +92,17 @@ def _finding(records: dict[str, Record], degraded_s: float) -> Finding:
             " times",
         ),
         at_least(
-            "without: most tasks at once",
-            max(count for _, count in without.tasks),
+            "without: tasks, more than before the crowd",
+            without.more_tasks,
             NUM_CALLERS,
-            f"{NUM_CALLERS} and a few",
+            f"{NUM_CALLERS}, and those of the healthy calls that wait",
+        ),
+        at_least(
+            "without: memory, more than before the crowd",
+            without.more_memory_kb,
+            NUM_CALLERS * LEAST_KB,
+            "several kB a caller",
+            " kB",
         ),
         at_least(
             "without: healthy calls in vain",
@@ -109,6 +118,14 @@ def _finding(records: dict[str, Record], degraded_s: float) -> Finding:
         ),
         exactly(f"with: of {NUM_CALLERS} callers refused", len(refusals), NUM_CALLERS),
         at_most("with: a refusal, 99th percentile", slowest_ms, 1.0, "some µs", " ms"),
+        at_most("with: tasks, more than before the crowd", guarded_by.more_tasks, 10, "0"),
+        at_most(
+            "with: memory, of that without",
+            guarded_by.more_memory_kb / without.more_memory_kb,
+            0.25,
+            "0 times",
+            " times",
+        ),
         at_most("with: healthy calls in vain", _in_vain(guarded_by), 2, "0 %", " %"),
         at_least(
             "healthy p99: without, of with",
@@ -134,9 +151,9 @@ def _finding(records: dict[str, Record], degraded_s: float) -> Finding:
         draw(
             "breaker",
             "Over time, without and with a breaker: tasks in flight climb to a "
-            "hundred or stay flat; healthy calls time out or stay at some ms",
+            "hundred or stay flat, and so does memory; healthy calls time out or stay at some ms",
             lambda axes: _paint(axes, records),
-            columns=2,
+            columns=3,
         ),
         draw(
             "breaker-states",
@@ -162,8 +179,8 @@ def _rows(records: dict[str, Record]) -> list[Sequence[str]]:
             lambda one: _ms(quantile([call.held_s for call in one.crowd], 0.5)),
         ),
         row("callers held, longest", lambda one: _ms(max(call.held_s for call in one.crowd))),
-        row("most tasks at once", lambda one: str(max(count for _, count in one.tasks))),
-        row("memory that 100 callers take", lambda one: f"{one.memory_kb:,.0f} kB"),
+        row("tasks, more than before the crowd", lambda one: str(one.more_tasks)),
+        row("memory, more than before", lambda one: f"{one.more_memory_kb:,.0f} kB"),
         row("healthy calls meanwhile, p50", lambda one: _ms(quantile(_during(one), 0.5))),
         row("healthy calls meanwhile, p99", lambda one: _ms(quantile(_during(one), 0.99))),
         row("healthy calls in vain", lambda one: f"{_in_vain(one):.0f} %"),
@@ -177,17 +194,20 @@ def _ms(seconds: float) -> str:
 
 
 def _paint(axes: Any, records: dict[str, Record]) -> None:
-    tasks, healthy = axes
+    tasks, memory, healthy = axes
     for (mode, record), color in zip(records.items(), (RED, BLUE), strict=True):
-        tasks.plot(*zip(*record.tasks, strict=True), color=color, label=mode)
+        at_s, counts, kb = zip(*record.looks, strict=True)
+        tasks.plot(at_s, counts, color=color, label=mode)
+        memory.plot(at_s, kb, color=color)
         met = [(at_s, took * 1000) for at_s, took in record.healthy if took < float("inf")]
         missed = [at_s for at_s, took in record.healthy if took == float("inf")]
         healthy.plot(*zip(*met, strict=True), ".", color=color, markersize=4)
         if missed:
             height = [HEALTHY_TIMEOUT_S * 1000] * len(missed)
             healthy.plot(missed, height, "x", color=color, markersize=4, label="in vain")
-    tidy(tasks, "time, s", "tasks", "tasks of the calling process")
-    tidy(healthy, "time, s", "ms", "calls that do not need it")
+    tidy(tasks, "time, s", "", "tasks of the callers")
+    tidy(memory, "time, s", "", "their memory, kB")
+    tidy(healthy, "time, s", "", "calls that do not need it, ms")
     logarithmic(healthy.yaxis)
     legend(axes)
 

@@ -3,9 +3,10 @@
 import asyncio
 import random
 import time
+import tracemalloc
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import NamedTuple
 
 from common.config import BreakerSettings
 from common.outcome import Outcome
@@ -21,7 +22,16 @@ NUM_CALLERS = 100
 HEALTHY_MS = 5.0
 HEALTHY_EVERY_S = 0.05
 HEALTHY_TIMEOUT_S = 1.0
-_PAGE_BYTES = 4096
+_LOOK_S = 0.02
+_EDGE_S = 0.1  # of the crowd's time, in which it comes and goes
+
+
+class Look(NamedTuple):
+    """A look at the calling process: tasks of its loop, and memory of its Python objects, in kB."""
+
+    at_s: float
+    tasks: int
+    memory_kb: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,20 +52,41 @@ class Record:
         crowd: the calls that came together.
         after: those once the dependency was well again: some at once, then some more.
         healthy: time → how long a call took that does not need the dependency; inf if in vain.
-        tasks: time → tasks of the loop.
+        looks: every 20 ms.
         transitions: of the breaker.
         crowd_at: from when to when the crowd was there.
-        memory_kb: that the process took more with the crowd than before.
     """
 
     first: list[Call] = field(default_factory=list)
     crowd: list[Call] = field(default_factory=list)
     after: list[list[Call]] = field(default_factory=list)
     healthy: list[tuple[float, float]] = field(default_factory=list)
-    tasks: list[tuple[float, int]] = field(default_factory=list)
+    looks: list[Look] = field(default_factory=list)
     transitions: list[Transition] = field(default_factory=list)
     crowd_at: tuple[float, float] = (0.0, 0.0)
-    memory_kb: float = 0.0
+
+    def is_crowded(self, at_s: float) -> bool:
+        """Whether the crowd was there, and not just coming or going."""
+        start, end = self.crowd_at
+        return start + _EDGE_S <= at_s <= end - _EDGE_S
+
+    @property
+    def more_tasks(self) -> int:
+        """Most tasks while the crowd was there, less those before it came."""
+        return max(one.tasks for one in self._crowded) - self._before.tasks
+
+    @property
+    def more_memory_kb(self) -> float:
+        """Most memory while the crowd was there, less what was taken before it came."""
+        return max(one.memory_kb for one in self._crowded) - self._before.memory_kb
+
+    @property
+    def _crowded(self) -> list[Look]:
+        return [one for one in self.looks if self.is_crowded(one.at_s)]
+
+    @property
+    def _before(self) -> Look:
+        return [one for one in self.looks if one.at_s < self.crowd_at[0]][-1]
 
 
 async def guarded(breakers: Breakers, call: Callable[[], Awaitable[Gather]]) -> str:
@@ -98,16 +129,13 @@ class Trial:
         await self._calls(10)
         self._started = self._loop.time()
         async with asyncio.TaskGroup() as group:
-            watch = [group.create_task(one) for one in (self._watch_tasks(), self._ask_healthy())]
+            watch = [group.create_task(one) for one in (self._look(), self._ask_healthy())]
             await asyncio.sleep(0.5)
             cluster.degrade(is_degraded=True)
             record.first = await self._calls(5)
-            before = _resident_kb()
-            crowd = asyncio.create_task(self._calls(NUM_CALLERS))
+            crowd = group.create_task(self._calls(NUM_CALLERS))
             crowd_from = self._now()
-            await asyncio.sleep(self._degraded_s / 2)
-            record.memory_kb = _resident_kb() - before
-            await asyncio.sleep(self._degraded_s / 2)
+            await asyncio.sleep(self._degraded_s)
             record.crowd = await crowd
             record.crowd_at = (crowd_from, self._now())
             cluster.degrade(is_degraded=False)
@@ -152,11 +180,15 @@ class Trial:
         took_s = time.perf_counter() - started if is_ok else float("inf")
         self._record.healthy.append((at_s, took_s))
 
-    async def _watch_tasks(self) -> None:
-        while True:
-            self._record.tasks.append((self._now(), len(asyncio.all_tasks())))
-            await asyncio.sleep(0.02)
-
-
-def _resident_kb() -> float:
-    return int(Path("/proc/self/statm").read_text().split()[1]) * _PAGE_BYTES / 1024
+    async def _look(self) -> None:
+        # What the process takes from the system would not tell: it hands out again what the mode
+        # before has given back.
+        tracemalloc.start()
+        try:
+            while True:
+                memory_kb = tracemalloc.get_traced_memory()[0] / 1024
+                look = Look(self._now(), len(asyncio.all_tasks()), memory_kb)
+                self._record.looks.append(look)
+                await asyncio.sleep(_LOOK_S)
+        finally:
+            tracemalloc.stop()

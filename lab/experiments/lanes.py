@@ -13,7 +13,7 @@ from lab.finding import Finding, Options, at_least, code_of, number
 from lab.kinds import IO_S, wait_async, wait_blocking
 from lab.lanes import NUM_PROCESSES, Lanes, open_lanes, watched_loop
 from lab.plots import BLUE, GREEN, ORANGE, draw, legend, logarithmic, tidy
-from lab.yardstick import two_of_one
+from lab.yardstick import SHARE, speed_up, two_of_one
 from shard_worker.lanes.process_lane import Work
 
 LANES = ("loop", "thread", "process")
@@ -21,7 +21,6 @@ KINDS = ("async I/O", "blocking I/O", "CPU")
 RIGHT = dict(zip(KINDS, LANES, strict=True))
 IN_FLIGHT = 64
 NUM_THREADS = 8
-SHARE = 0.6  # of the speed-up that bare processes have, which is asked of the process lane
 _SECONDS, _NUM_ROUNDS = 0.4, 4
 _TIMEOUT_S = 60.0
 
@@ -130,14 +129,10 @@ def _finding(
     by_threads = f"{of_threads:g} times: {IN_FLIGHT} wait at once, not {NUM_THREADS}"
     by_processes = f"{of_processes:g} times: {NUM_THREADS} wait at once, not {NUM_PROCESSES}"
 
-    def speed_up(other: str) -> float:
-        return statistics.median(
-            mine.throughput / theirs.throughput / given
-            for mine, theirs, given in zip(
-                rounds["CPU", "process"], rounds["CPU", other], yardsticks, strict=True
-            )
-        )
+    def of_cpu_work(lane: str) -> list[float]:
+        return [cell.throughput for cell in rounds["CPU", lane]]
 
+    in_processes = of_cpu_work("process")
     innocent_ms = cells["CPU", "process"].lag_ms
     finding.checks = [
         at_least("async I/O: loop, of threads", times("async I/O", "thread"), 3, by_threads, unit),
@@ -164,11 +159,16 @@ def _finding(
         ),
         at_least(
             "CPU: processes, of threads, as a share of bare processes' speed-up",
-            speed_up("thread"),
+            speed_up(in_processes, of_cpu_work("thread"), yardsticks),
             SHARE,
             "1",
         ),
-        at_least("CPU: processes, of loop, as a share of it", speed_up("loop"), SHARE, "1"),
+        at_least(
+            "CPU: processes, of loop, as a share of it",
+            speed_up(in_processes, of_cpu_work("loop"), yardsticks),
+            SHARE,
+            "1",
+        ),
         at_least(
             "loop lag: blocking I/O on the loop",
             cells["blocking I/O", "loop"].lag_ms,

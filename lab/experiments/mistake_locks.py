@@ -1,6 +1,7 @@
 """Locks that are taken in random order."""
 
 import asyncio
+import functools
 import itertools
 import random
 import time
@@ -67,7 +68,7 @@ async def _transfer_all(pairs: Sequence[Sequence[str]]) -> Outcome:
             if locks.is_broken.is_set():  # in life nothing would have let these go on
                 return
             try:
-                await lane.run(lambda pair=pair: transfer(locks, pair), _TIMEOUT_S)  # type: ignore[misc]  # a default binds the loop's pair
+                await lane.run(functools.partial(transfer, locks, pair), _TIMEOUT_S)
             except (DeadlockError, HedgerowError):
                 return
             done_at_s.append(time.monotonic() - started)

@@ -3,6 +3,7 @@
 import asyncio
 import random
 import time
+from collections.abc import Iterator
 from typing import Any
 
 from bench.load import quantile
@@ -32,17 +33,24 @@ async def run(options: Options) -> Finding:
         gateway.set_breaker(_SLOW_SHARD, "disabled")  # the timeout alone is what is looked at
         await _ask(gateway, script([1] * NUM_SHARDS), FOREVER_MS)
         for mode, deadline_ms in _MODES.items():
-            queries = iter(_queries(num_queries))
-
-            async def keep_asking(mode: str = mode, deadline_ms: float = deadline_ms) -> None:
-                for query in queries:  # noqa: B023 - both callers take of the same
-                    started = time.perf_counter()
-                    fraction = await _ask(gateway, query, deadline_ms)
-                    took_ms[mode].append((time.perf_counter() - started) * 1000)
-                    covered[mode].append(fraction)
-
-            await asyncio.gather(*(keep_asking() for _ in range(_CALLERS)))
+            queries = iter(_queries(num_queries))  # of which all callers take
+            callers = (_keep_asking(gateway, queries, deadline_ms) for _ in range(_CALLERS))
+            for answers in await asyncio.gather(*callers):
+                took_ms[mode] += [took for took, _ in answers]
+                covered[mode] += [fraction for _, fraction in answers]
     return _finding(took_ms, covered)
+
+
+async def _keep_asking(
+    gateway: Gateway, queries: Iterator[str], deadline_ms: float
+) -> list[tuple[float, float]]:
+    """How long each answer took, in ms, and its coverage."""
+    answers = []
+    for query in queries:
+        started = time.perf_counter()
+        fraction = await _ask(gateway, query, deadline_ms)
+        answers.append(((time.perf_counter() - started) * 1000, fraction))
+    return answers
 
 
 def _queries(count: int) -> list[str]:

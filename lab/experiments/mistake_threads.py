@@ -1,5 +1,7 @@
 """CPU work in threads."""
 
+import contextlib
+import functools
 import os
 import shutil
 import statistics
@@ -9,15 +11,14 @@ from typing import Any, NamedTuple
 
 from bench.cpu import CpuMeter
 from bench.load import closed_loop
-from lab.compute import STEPS, compute
+from lab.compute import STEPS, Threads, compute
 from lab.finding import Finding, Options, at_least, at_most, code_of, number
 from lab.lanes import NUM_PROCESSES, Lanes, open_lanes
 from lab.plots import BLUE, GREEN, GREY, RED, draw, tidy
-from lab.yardstick import measure_in, two_of_one
+from lab.yardstick import SHARE, measure_in, speed_up, two_of_one
 from shard_worker.lanes.process_lane import Work
 
 NUM_THREADS = 4
-SHARE = 0.6  # of the speed-up that bare processes have, which is asked of the process lane
 FREE_THREADED = ("python3.14t", "python3.13t", "python3.15t", "python3t")
 _SECONDS, _NUM_ROUNDS = 0.3, 7
 _TIMEOUT_S = 60.0
@@ -51,10 +52,10 @@ async def run(options: Options) -> Finding:
             yardsticks.append(await two_of_one(_SECONDS))
             for name, work in (("threads", in_threads), ("processes", in_processes)):
                 meter, started = CpuMeter({name: parts[name]}), time.perf_counter()
-                load = await closed_loop(lambda work=work: work(lanes), NUM_THREADS, _SECONDS)  # type: ignore[misc]  # a default binds the loop's work
+                load = await closed_loop(functools.partial(work, lanes), NUM_THREADS, _SECONDS)
                 cores = meter.used_s()[name] / (time.perf_counter() - started)
                 rounds[name].append(Busy(cores, load.throughput))
-    free = await _free_threaded()
+    free = await without_a_gil()
     busy = {
         name: Busy(*map(statistics.median, zip(*measured, strict=True)))
         for name, measured in rounds.items()
@@ -62,28 +63,30 @@ async def run(options: Options) -> Finding:
     return _finding(busy, free, _speed_ups(rounds, yardsticks), statistics.median(yardsticks))
 
 
-async def _free_threaded() -> dict[str, Any] | None:
-    """What threads reach in a Python without a GIL; None where there is none."""
-    found = next(filter(None, map(shutil.which, FREE_THREADED)), None)
-    return await measure_in(found, NUM_THREADS, _SECONDS) if found else None
+async def without_a_gil() -> Threads | None:
+    """What threads reach in a Python that has no GIL; None where none is found."""
+    for interpreter in filter(None, map(shutil.which, FREE_THREADED)):
+        # A version manager has commands for what it has not installed; and a GIL can be asked for.
+        with contextlib.suppress(OSError, RuntimeError):
+            measured = await measure_in(interpreter, NUM_THREADS, _SECONDS)
+            if not measured.has_gil:
+                return measured
+    return None
 
 
 def _speed_ups(rounds: dict[str, list[Busy]], yardsticks: list[float]) -> Busy:
-    """What processes do, of threads, as a share of what two bare processes did, of one.
-
-    Each is taken of one round, since what else runs here comes and goes.
-    """
-    shares = [
-        (processes.cores / threads.cores / given, processes.throughput / threads.throughput / given)
-        for threads, processes, given in zip(
-            rounds["threads"], rounds["processes"], yardsticks, strict=True
+    """What processes do, of threads, as a share of what two bare processes did, of one."""
+    processes, threads = (zip(*rounds[name], strict=True) for name in ("processes", "threads"))
+    return Busy(
+        *(
+            speed_up(mine, others, yardsticks)
+            for mine, others in zip(processes, threads, strict=True)
         )
-    ]
-    return Busy(*map(statistics.median, zip(*shares, strict=True)))
+    )
 
 
 def _finding(
-    busy: dict[str, Busy], free: dict[str, Any] | None, speed_up: Busy, yardstick: float
+    busy: dict[str, Busy], free: Threads | None, speed_up: Busy, yardstick: float
 ) -> Finding:
     threads = busy["threads"]
     finding = Finding(
@@ -132,13 +135,21 @@ def _finding(
     if free is None:
         finding.reading = "No free-threaded Python was found on this machine."
     else:
+        finding.reading = (
+            f"Without a GIL, in Python {free.version}, the same threads keep "
+            f"{number(free.cores)} cores busy: there it is no mistake."
+        )
         finding.rows.append(
-            [f"threads, free-threaded {free['version']}", number(free["cores"]), ""]
+            [
+                f"threads, free-threaded {free.version}",
+                number(free.cores),
+                number(free.works_per_s),
+            ]
         )
         finding.checks.append(
             at_least(
-                "cores that threads keep busy without a GIL",
-                free["cores"],
+                f"cores that threads keep busy in a Python {free.version} without a GIL",
+                free.cores,
                 SHARE * yardstick,
                 f"{yardstick:.2f}, as two bare processes",
             )
@@ -146,11 +157,11 @@ def _finding(
     return finding
 
 
-def _paint(axes: Any, busy: dict[str, Busy], free: dict[str, Any] | None) -> None:
+def _paint(axes: Any, busy: dict[str, Busy], free: Threads | None) -> None:
     names: Sequence[str] = [f"{NUM_THREADS} threads", f"{NUM_PROCESSES} processes"]
     cores = [one.cores for one in busy.values()]
     if free is not None:
-        names, cores = [*names, f"{NUM_THREADS} threads,\nno GIL"], [*cores, free["cores"]]
+        names, cores = [*names, f"{NUM_THREADS} threads,\nno GIL"], [*cores, free.cores]
     axes.barh(names, cores, color=[RED, BLUE, GREEN][: len(cores)], height=0.6)
     axes.axvline(1, color=GREY, linestyle="--", linewidth=1)
     axes.invert_yaxis()

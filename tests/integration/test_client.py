@@ -13,7 +13,7 @@ from typing import cast
 import pytest
 
 from common.errors import UnavailableError
-from gateway.client import AsyncClient
+from gateway.client import AsyncClient, Client
 from tests.integration.pages import blocks_of
 from tests.integration.up_process import Up
 from tests.unit.fake_gateway import make_result
@@ -103,6 +103,42 @@ async def test_there_are_as_many_connections_as_requests_in_flight(
     assert (server.num_made, server.num_lost) == (40, 0)
     await client.close()
     await until(lambda: server.num_lost == 40)
+
+
+async def test_the_last_one_used_is_used_first(client: AsyncClient, server: Server) -> None:
+    """So that those that a burst has left are idle, and go."""
+    await ask_at_once(client, server, 3)
+    used = set()
+    for _ in range(6):
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(client.search("films", "wing"))
+            await server.until_asked()
+            used.update(server.waiting)
+            await server.answer()
+    assert len(used) == 1
+
+
+async def test_what_is_in_flight_when_the_client_closes_is_closed_after_it(
+    client: AsyncClient, server: Server
+) -> None:
+    """Its answer still comes, and its connection does not stay behind."""
+    asked = asyncio.create_task(client.search("films", "wing"))
+    await server.until_asked()
+    await client.close()
+    await server.answer()
+    assert (await asked).hits
+    await until(lambda: server.num_lost == 1)
+
+
+async def test_threads_that_share_a_client_do_not_wait_for_each_other(server: Server) -> None:
+    """Each has a connection of its own while its request is in flight."""
+    with Client(server.url) as client:
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(4):
+                tasks.create_task(asyncio.to_thread(client.search, "films", "wing"))
+            await server.until_asked(4)
+            await server.answer()
+    assert server.num_made == 4
 
 
 async def test_a_request_that_is_cancelled_hangs_up(client: AsyncClient, server: Server) -> None:

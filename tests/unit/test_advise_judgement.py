@@ -157,6 +157,9 @@ def test_the_rate_is_bounded_by_workers_and_by_cores() -> None:
     half = judge(waiting(alone=alone(cpu_share=0.4, call_s=0.01)), MACHINE)
     assert half.workers == 10
     assert half.per_second == pytest.approx(10 / 0.01004)
+    third = judge(waiting(alone=alone(cpu_share=0.3, call_s=0.01)), MACHINE)
+    assert third.workers == 14  # which would do 1,394, with more than the four cores that there are
+    assert third.per_second == pytest.approx(4 / (0.3 * 0.01))
 
 
 @pytest.mark.parametrize(

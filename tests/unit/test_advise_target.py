@@ -93,6 +93,11 @@ def test_a_bad_line_is_named(tmp_path: Path, text: str, reason: str) -> None:
     assert reason in str(refused.value)
 
 
+def test_an_editor_s_mark_at_the_start_is_no_part_of_a_sample(tmp_path: Path) -> None:
+    """Some editors begin a UTF-8 file with a byte order mark."""
+    assert [one.value for one in read_samples(written(tmp_path, "\ufeff[1]\n"))] == [[1]]
+
+
 def test_a_file_that_is_not_there_or_not_text_is_told(tmp_path: Path) -> None:
     """The error names the file and the reason."""
     with pytest.raises(BadRequestError, match="No such file"):

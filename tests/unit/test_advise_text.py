@@ -56,6 +56,10 @@ def test_whatever_was_measured_can_be_said(measured: Figures, machine: Machine, 
         (figures(), ["CPU, holding the lock", "100%", "blocking", "4 processes on 4 cores"]),
         (figures(gil_held=0.05), ["CPU, without the lock", "For 5%", "4 threads on 4 cores"]),
         (waiting(), ["I/O", "1%", "32 threads", "eight threads 7.9", "1,600 calls/s"]),
+        (
+            figures(alone=alone(slowest_s=0.07, slowest="line 7")),
+            ["The slowest first call took 70 ms (line 7)."],
+        ),
         (awaiting(), ["async", "one loop", "7.8 times", "it stops in time", "300 µs later"]),
         (awaiting(on_loop=OnLoop(0.02, 0.99, 1.0)), ["async in name only", "99%", "20 ms"]),
         (
@@ -180,3 +184,5 @@ def test_a_function_is_pasted_with_its_pool(measured: Figures, pool: str) -> Non
     assert re.search(pool, text)
     assert "from mine import function" in text
     assert "asyncio.timeout(0.3)" in text or "result = function" in text
+    # Who runs an event loop has threads, which a fork would leave out with what they hold.
+    assert ("ProcessPoolExecutor" in text) == ('get_context("forkserver")' in text)

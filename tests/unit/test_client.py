@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import ssl
 import subprocess
 import sys
 from typing import Any
@@ -9,7 +10,9 @@ from typing import Any
 import httpx
 import msgspec
 import pytest
+import uvicorn
 
+from common.config import GatewaySettings
 from common.errors import (
     BadBodyError,
     BadRequestError,
@@ -25,7 +28,7 @@ from common.errors import (
     UnavailableError,
 )
 from common.outcome import Outcome
-from gateway.client import AsyncClient, Client, answers, status
+from gateway.client import AsyncClient, Client, answers, calls, link, status
 from gateway.load import LoadReport
 from gateway.result import Coverage, SearchQuery
 from tests.unit.either_client import URL, EitherClient
@@ -121,10 +124,7 @@ def test_the_methods_are_those_of_the_http_interface() -> None:
         for path, operations in OPENAPI["paths"].items()
         for method in operations
     }
-    taken = [route.replace("{document_id}", "{document_id:path}") for *_, route in METHODS.values()]
-    assert sorted(one.replace(":path", "") for one in taken) == sorted(
-        one.replace(":path", "") for one in routes
-    )
+    assert sorted(route for *_, route in METHODS.values()) == sorted(routes)
     public = {name for name in vars(Client) if not name.startswith("_")}
     assert public - {"close", "exchange"} == METHODS.keys()
 
@@ -354,6 +354,39 @@ def test_timeouts_follow_the_deadline(kind: type[Client] | type[AsyncClient]) ->
     timeouts = [request.extensions["timeout"] for request in ask.requests]
     assert [one["read"] for one in timeouts] == [2.25, 62.0, 3.0, 9.0, 2.0]
     assert {one["connect"] for one in timeouts} == {0.5}
+
+
+def test_defaults_go_with_those_of_a_gateway() -> None:
+    """What the request does not say takes what a gateway's settings allow; idle ones go first."""
+    assert GatewaySettings().max_deadline_ms / 1000 == calls.MAX_DEADLINE_S
+    assert GatewaySettings().write_timeout_s == calls.WRITE_TIMEOUT_S
+    assert uvicorn.Config("").timeout_keep_alive > link.KEEPALIVE_S
+
+
+@pytest.mark.parametrize(
+    ("url", "is_checked"), [("https://g", True), ("HTTPS://g", True), ("http://g", False)]
+)
+def test_a_certificate_is_checked_wherever_there_is_one(url: str, is_checked: bool) -> None:
+    """Unless the caller says otherwise; and as the caller says."""
+    assert link.Link(url).checked is is_checked
+    own = ssl.create_default_context()
+    assert link.Link(url, verify=own).checked is (own if is_checked else False)
+    assert link.Link(url, verify=False).checked is False
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_what_is_no_url_is_unavailable(kind: type[Client] | type[AsyncClient]) -> None:
+    """It is told when the client is made, by an error of the one tree."""
+    with pytest.raises(UnavailableError, match=r"http://ü\.\.:1: "):
+        kind("http://ü..:1")
+
+
+def test_nobody_is_followed_elsewhere(ask: EitherClient) -> None:
+    """Who redirects is no gateway: what it names is not asked."""
+    ask.answer = lambda _: httpx.Response(307, headers={"Location": "http://elsewhere/"})
+    with pytest.raises(HedgerowError, match="is not a gateway: HTTP 307"):
+        ask("status")
+    assert len(ask.requests) == 1
 
 
 @pytest.mark.parametrize("name", ["a/b?c", "..", ".", "ö &#%"])

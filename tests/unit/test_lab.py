@@ -19,6 +19,7 @@ from common.partition import shard_of
 from gateway.breaker import Breaker
 from lab import __main__ as command
 from lab.cluster import PROFILES
+from lab.experiments.breaker_trial import Look, Record
 from lab.finding import (
     Finding,
     Options,
@@ -34,8 +35,10 @@ from lab.journal import VARIABLE, noted, read_stints
 from lab.locks import find_circle, tell
 from lab.report import Run, anchor, rich, to_html, to_markdown
 from lab.script import read, script
-from shard_worker.ranking import second_phases
+from lab.yardstick import speed_up
+from shard_worker.ranking import enrich_hooks, second_phases
 
+_DOCS = Path(__file__).parents[2] / "docs"
 _SVG = (
     '<?xml version="1.0"?>\n<!DOCTYPE svg PUBLIC "x" "http://www.w3.org/svg11.dtd">\n'
     '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1 1">\n <metadata>\n  '
@@ -183,18 +186,18 @@ def test_markdown_names_its_pictures_and_leads_to_its_sections() -> None:
     assert "<svg" not in markdown
 
 
-@given(st.lists(st.integers(0, 9999), min_size=1, max_size=64), st.text("ab#7", max_size=4))
-def test_each_shard_reads_its_own_time(times_ms: list[int], note: str) -> None:
+@given(st.lists(st.integers(0, 9999), min_size=1, max_size=64))
+def test_each_shard_reads_its_own_time(times_ms: list[int]) -> None:
     """Whatever document a shard is asked for, its time is that of its place in the script."""
-    text = script(times_ms, note)
+    text = script(times_ms)
     for document in ("a", "b", "document-3"):
         shard = shard_of(document, len(times_ms))
         assert read(text, document) == (shard, times_ms[shard] / 1000)
 
 
 def test_profiles_name_functions_that_are_there() -> None:
-    """Each of the lab's rank profiles has a second phase that can be imported."""
-    assert set(second_phases(PROFILES)) == set(PROFILES)
+    """Each of the lab's rank profiles has a second phase or a hook that can be imported."""
+    assert {*second_phases(PROFILES), *enrich_hooks(PROFILES)} == set(PROFILES)
 
 
 def test_a_journal_knows_what_has_not_ended(
@@ -255,9 +258,18 @@ def test_an_experiment_that_breaks_costs_its_own_verdict(
     assert "`TimeoutError`" in told
 
 
+def test_the_page_shows_every_experiment_with_its_pictures() -> None:
+    """docs/lab.md is of a run of all that there are, and its pictures are beside it, no others."""
+    page = (_DOCS / "lab.md").read_text(encoding="utf-8")
+    assert re.findall(r"^`make lab ONLY=(.+)`$", page, re.MULTILINE) == list(command.EXPERIMENTS)
+    named = set(re.findall(r"\((lab-.+?\.svg)\)", page))
+    assert named == {path.name for path in _DOCS.glob("lab-*.svg")}
+    assert "by `make lab`, on " in page
+
+
 def test_a_script_is_one_line_of_a_query() -> None:
     """It survives JSON and stays below the longest query that is allowed, for 64 shards."""
-    text = script([20_000] * 64, "12")
+    text = script([20_000] * 64)
     assert json.loads(json.dumps(text)) == text
     assert len(text) < Settings().gateway.max_query_chars
 
@@ -284,6 +296,27 @@ def test_a_circle_is_found_when_nobody_in_it_can_go_on(
     for one, following in zip(circle, [*circle[1:], *circle[:1]], strict=True):
         assert wants[one.thread] == one.wants
         assert holders[one.wants] == one.held_by == following.thread
+
+
+def test_a_crowd_is_held_against_what_was_before_it() -> None:
+    """Tasks and memory are the most while the crowd was there, less those just before it came."""
+    looks = [
+        Look(0.0, 9, 90.0),
+        Look(0.9, 3, 30.0),
+        Look(1.05, 200, 999.0),  # it is still coming
+        Look(1.5, 103, 430.0),
+        Look(2.0, 110, 420.0),
+        Look(2.95, 300, 999.0),  # and here already going
+        Look(4.0, 2, 20.0),
+    ]
+    record = Record(looks=looks, crowd_at=(1.0, 3.0))
+    assert record.more_tasks == 107
+    assert record.more_memory_kb == 400.0
+
+
+def test_a_speed_up_is_held_against_what_the_machine_gave_in_the_same_round() -> None:
+    """A round in which others took a core counts no less than one in which none did."""
+    assert speed_up([200, 100, 90], [100, 100, 50], [2.0, 1.0, 1.8]) == 1.0
 
 
 def test_a_watchdog_says_who_holds_what() -> None:

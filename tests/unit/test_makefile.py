@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 LISTED = {
     *("setup", "demo", "up", "down", "query", "check", "docs", "bench", "bench-peers"),
-    *("lab", "clean"),
+    *("bench-search", "lab", "clean"),
     *("test", "test-unit", "test-integration", "test-containers"),
 }
 
@@ -24,7 +24,7 @@ def _make(*arguments: str, folder: Path = ROOT, **environment: str) -> tuple[int
     inherited = {
         name: value
         for name, value in os.environ.items()
-        if name not in {"MAKEFLAGS", "MAKELEVEL", "MFLAGS", "Q", "JSON", "ONLY"}
+        if name not in {"MAKEFLAGS", "MAKELEVEL", "MFLAGS", "Q", "JSON", "ONLY", "RESUME"}
     }
     done = subprocess.run(
         ["make", *arguments],

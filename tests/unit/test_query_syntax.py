@@ -232,6 +232,7 @@ def test_a_repeated_word_is_kept_as_often_as_it_is_written() -> None:
     """BM25 counts a word of the query each time; an operator is none."""
     assert words_of(lenient("ring of ring or ring")) == ["ring", "of", "ring", "or", "ring"]
     assert words_of(strict("ring ring ring ring")) == ["ring"] * 4
+    assert words_of(lenient("+to +be +or +not +to +be")) == ["to", "be", "or", "not", "to", "be"]
     assert strict("a AND b AND c") == strict("(a AND b AND c)")
     assert "MUST_NOT" in repr(strict("a NOT b NOT c"))
 

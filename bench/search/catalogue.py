@@ -1,0 +1,127 @@
+"""Who is measured, and in which ways each is asked."""
+
+from dataclasses import dataclass
+from enum import Enum
+
+NO_SEARCH = "noop"  # the way of asking that costs everything but a search
+
+
+class Kind(Enum):
+    """What an engine is, as far as the targets go."""
+
+    LIMIT = "the limit"
+    OURS = "Hedgerow"
+    RIVAL = "rival"
+    OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """One engine.
+
+    Attributes:
+        name: as the command line has it.
+        title: as the page has it.
+        module: inside `bench.search.inside`; "lucene" is a Java class.
+        ways: way of asking → what the page adds to the title.
+        options: of the module, as words.
+        num_processes: how many of it run, each with its share of the queries in flight.
+        environment: of which virtual environment, `requirements/NAME.txt`; empty for the project's.
+        is_client_apart: whether the process that the driver talks to is a client, whose memory is
+            not the engine's.
+    """
+
+    name: str
+    title: str
+    kind: Kind
+    module: str
+    ways: tuple[tuple[str, str], ...]
+    options: tuple[str, ...] = ()
+    num_processes: int = 1
+    environment: str = ""
+    is_client_apart: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """An engine asked in one way: a row of the table."""
+
+    engine: Engine
+    way: str
+
+    @property
+    def kind(self) -> Kind:
+        """That of the engine, but what searches nothing is held against no target."""
+        return Kind.OTHER if self.way == NO_SEARCH else self.engine.kind
+
+    @property
+    def name(self) -> str:
+        """Unique among all."""
+        return f"{self.engine.name} {self.way}"
+
+    @property
+    def title(self) -> str:
+        """As the table has it."""
+        added = dict(self.engine.ways)[self.way]
+        return f"{self.engine.title}, {added}" if added else self.engine.title
+
+
+def hedgerow(num_shards: int, num_workers: int = 1) -> Engine:
+    """Hedgerow with so many shards on so many workers."""
+    shards = f"{num_shards} shard{'s' if num_shards > 1 else ''}"
+    ways = (("http", "HTTP"), ("client", "Python client"))
+    return Engine(
+        name=f"hedgerow-{num_shards}",
+        title=f"Hedgerow, {shards}",
+        kind=Kind.OURS,
+        module="hedgerow",
+        # Once is enough of what has nothing to do with shards.
+        ways=(*ways, (NO_SEARCH, "HTTP, no search")) if num_shards == 1 else ways,
+        options=(str(num_shards), str(num_workers)),
+        is_client_apart=True,
+    )
+
+
+def engines(num_cores: int) -> tuple[Engine, ...]:
+    """All, in the order of the table, set up for so many cores."""
+    return (
+        Engine(
+            *("tantivy", "tantivy, one process", Kind.LIMIT, "tantivy"),
+            (("best", "top 10"), ("count", "top 10 and count")),
+            (str(num_cores),),
+        ),
+        *(hedgerow(num_shards) for num_shards in (1, 2, 4, 8)),
+        Engine(
+            *("lucene", "Lucene, one process", Kind.OTHER, "lucene"),
+            (("best", "top 10"),),
+            (str(num_cores),),
+        ),
+        Engine(
+            *("sqlite", "SQLite FTS5", Kind.RIVAL, "sqlite", (("sql", ""),), ()),
+            num_processes=num_cores,
+        ),
+        Engine(
+            *("postgresql", "PostgreSQL", Kind.RIVAL, "postgresql", (("sql", ""),)),
+            (str(2 * num_cores),),
+            environment="postgresql",
+            is_client_apart=True,
+        ),
+    )
+
+
+def choose(names: str, num_cores: int) -> list[Engine]:
+    """Those that a list like `tantivy,hedgerow` names, by name or by module; all of none.
+
+    Raises:
+        ValueError: a name that nobody has.
+    """
+    wanted = [name.strip() for name in names.split(",") if name.strip()]
+    found = engines(num_cores)
+    known = {name for engine in found for name in (engine.name, engine.module)}
+    if unknown := [name for name in wanted if name not in known]:
+        raise ValueError(
+            f"no engine is called {', '.join(unknown)}; there are {', '.join(sorted(known))}"
+        )
+    return [
+        engine for engine in found if not wanted or engine.name in wanted or engine.module in wanted
+    ]

@@ -1,0 +1,100 @@
+"""The documents: texts of Debian packages, the same in the same order on every machine.
+
+They stand in one file of a JSON object a line, `id` and `text`, in the order of a hash of their
+ids: so the first of them are a fair sample of all, however many are taken.
+"""
+
+import hashlib
+import itertools
+import json
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench import dictd
+from bench.corpus import PARTS, glosses
+from bench.search.debian import SourceError, descriptions, fetch, stanzas
+
+_WORDNET = "wordnet-base"
+# Package → its dictionary. The last two are there for their number: a million needs them.
+_DICTIONARIES = {
+    "dict-gcide": "gcide",
+    "dict-foldoc": "foldoc",
+    "dict-jargon": "jargon",
+    "dict-freedict-deu-eng": "freedict-deu-eng",
+    "dict-freedict-eng-deu": "freedict-eng-deu",
+}
+_FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Documents:
+    """What was made.
+
+    Attributes:
+        path: the file.
+        versions: source → version of the package, or date of the list.
+        counts: source → how many documents come from it.
+    """
+
+    path: Path
+    versions: dict[str, str]
+    counts: dict[str, int]
+
+    @property
+    def total(self) -> int:
+        """How many there are."""
+        return sum(self.counts.values())
+
+    def lines(self, limit: int | None = None) -> Iterator[bytes]:
+        """The first of them, as lines of NDJSON."""
+        with self.path.open("rb") as file:
+            yield from itertools.islice(file, limit)
+
+
+def read_documents(cache: Path) -> Documents:
+    """The documents, made when they are not there yet (a minute, and 60 MB from the archive).
+
+    Raises:
+        SourceError: a source cannot be had.
+    """
+    path, about = cache / "documents.ndjson", cache / "documents.json"
+    if about.exists():
+        told = json.loads(about.read_text(encoding="utf-8"))
+        if told.pop("format", None) == _FORMAT:
+            return Documents(path, **told)
+    versions: dict[str, str] = {}
+    found = sorted(_all(cache, versions), key=lambda one: _key(one[1]))
+    counts = Counter(source for source, _, _ in found)
+    if len({one for _, one, _ in found}) != len(found):
+        raise SourceError("two documents have the same id")
+    with path.open("wb") as file:
+        for _, one, text in found:
+            line = json.dumps({"id": one, "text": text}, ensure_ascii=False)
+            file.write(line.encode() + b"\n")
+    made = Documents(path, versions, {source: counts[source] for source in versions})
+    told = {"format": _FORMAT, "versions": made.versions, "counts": made.counts}
+    about.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+    return made
+
+
+def _key(document_id: str) -> bytes:
+    return hashlib.blake2b(document_id.encode(), digest_size=16).digest()
+
+
+def _all(cache: Path, versions: dict[str, str]) -> Iterator[tuple[str, str, str]]:
+    """Source, id and text of each document; tells the sources' versions too."""
+    files, versions[_WORDNET] = fetch(_WORDNET, cache)
+    for part in PARTS:
+        data = (files / "usr/share/wordnet" / f"data.{part}").read_text(encoding="utf-8")
+        for gloss in glosses(part, data):
+            yield _WORDNET, gloss["id"], f"{gloss['title']}: {gloss['text']}"
+    for package, name in _DICTIONARIES.items():
+        files, versions[package] = fetch(package, cache)
+        for start, _, text in dictd.entries_of(files / "usr/share/dictd", name):
+            yield package, f"{name}-{start}", text
+    source = "package descriptions"
+    text, versions[source] = descriptions(cache)
+    for package, description in stanzas(text):
+        yield source, f"package-{package}", f"{package}: {description}"

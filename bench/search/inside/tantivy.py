@@ -1,0 +1,96 @@
+"""tantivy in one process: the index that Hedgerow's shards are made of, as one, asked directly.
+
+This is the limit: no scatter, no wire, no deadline. Schema and analysis are Hedgerow's
+(`shard_worker.schema`); queries are parsed by tantivy itself. Option: THREADS. Ways: `best` finds
+the best and skips what cannot be among them, `count` counts the matches too, as Hedgerow does.
+"""
+
+import time
+from importlib import metadata
+
+import tantivy
+
+from bench.search.inside.serving import Find, Hits, Ready, Setting, Task, disk_bytes, serve
+from bench.search.queries import Query
+from common.collection import define
+from shard_worker.schema import ANALYSER, make_analyser, make_document, make_schema
+
+_FIELD = "text"
+_MEMORY_BYTES = 512_000_000
+_COLLECTION = define("bench", {"fields": {_FIELD: "text"}, "language": "none"})
+
+
+def build(task: Task, start: int = 0, stop: int | None = None) -> float:
+    """Build the index, or add documents to it; returns how long it took, in s."""
+    started = time.perf_counter()
+    if start:
+        index = open_index(task)
+    else:
+        task.folder.mkdir(parents=True)
+        index = tantivy.Index(make_schema(_COLLECTION), path=str(task.folder))
+        index.register_tokenizer(ANALYSER, make_analyser("none"))
+    writer = index.writer(_MEMORY_BYTES, num_threads=1)  # one thread makes one segment at a time
+    for one, text in task.read(start, stop):
+        writer.add_document(make_document(_COLLECTION, one, {_FIELD: text}))
+    writer.commit()
+    writer.wait_merging_threads()
+    return time.perf_counter() - started
+
+
+def open_index(task: Task) -> tantivy.Index:
+    """The index that was built."""
+    index = tantivy.Index.open(str(task.folder))
+    index.register_tokenizer(ANALYSER, make_analyser("none"))
+    return index
+
+
+def finder(index: tantivy.Index, *, is_counted: bool) -> Find:
+    """Searches the index."""
+    searcher = index.searcher()
+    parse, search, document = index.parse_query, searcher.search, searcher.doc
+
+    def find(query: Query, k: int) -> tuple[int | None, Hits]:
+        result = search(parse(query.text, [_FIELD]), k, count=is_counted)
+        hits = [(str(document(at).get_first("id")), score) for score, at in result.hits]
+        total = result.count if is_counted else None  # type: ignore[attr-defined] # as text_index
+        return total, hits
+
+    return find
+
+
+def main() -> None:
+    """Build if need be, and serve."""
+    task = Task.from_arguments()
+    num_threads = int(task.options[0])
+    build_s = 0.0 if task.folder.exists() else build(task)
+    have = task.limit
+
+    def finders() -> dict[str, list[Find]]:
+        index = open_index(task)
+        return {
+            way: [finder(index, is_counted=is_counted)] * num_threads
+            for way, is_counted in (("best", False), ("count", True))
+        }
+
+    def grow(limit: int) -> tuple[float, dict[str, list[Find]]]:
+        nonlocal have
+        took_s = build(task, have, limit)
+        have = limit
+        return took_s, finders()
+
+    settings = (
+        Setting("threads", str(num_threads), "a search lets go of Python's lock: a thread a core"),
+        Setting(
+            "segments",
+            str(open_index(task).searcher().num_segments),
+            f"as one writer thread with {_MEMORY_BYTES // 10**6} MB makes them",
+        ),
+        Setting("tokenizer", "Hedgerow's, language none", "lower case, no stop words, no stems"),
+    )
+    versions = {"tantivy": metadata.version("tantivy")}
+    ready = Ready(build_s, disk_bytes(task.folder), versions, settings)
+    serve(task, ready, finders(), grow)
+
+
+if __name__ == "__main__":
+    main()

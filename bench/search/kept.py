@@ -1,0 +1,55 @@
+"""What has been measured, as files: written as it comes, so that an interruption loses none."""
+
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from bench.search.figures import Comparison, Curve
+from bench.search.growth import NAMES
+
+T = TypeVar("T")
+_COMPARISON = "comparison"
+
+
+class Kept:
+    """The parts of a page, a file each."""
+
+    def __init__(self, folder: Path) -> None:
+        """Keep them in `folder`."""
+        self._folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def clear(self) -> None:
+        """Forget all."""
+        for name in (_COMPARISON, *NAMES):
+            self._path(name).unlink(missing_ok=True)
+
+    def write_comparison(self, comparison: Comparison) -> None:
+        """Keep the comparison as it stands."""
+        self._write(_COMPARISON, comparison)
+
+    def write_curve(self, curve: Curve) -> None:
+        """Keep a curve as it stands."""
+        self._write(curve.name, curve)
+
+    def comparison(self) -> Comparison | None:
+        """The comparison, if there is one."""
+        return self._read(_COMPARISON, Comparison)
+
+    def curves(self) -> list[Curve]:
+        """The curves that there are."""
+        found = [self._read(name, Curve) for name in NAMES]
+        return [curve for curve in found if curve]
+
+    def _write(self, name: str, part: Comparison | Curve) -> None:
+        written = self._path(name).with_suffix(".new")
+        written.write_bytes(msgspec.json.format(msgspec.json.encode(part)))
+        written.replace(self._path(name))
+
+    def _read(self, name: str, kind: type[T]) -> T | None:
+        path = self._path(name)
+        return msgspec.json.decode(path.read_bytes(), type=kind) if path.exists() else None
+
+    def _path(self, name: str) -> Path:
+        return self._folder / f"{name}.json"

@@ -1,0 +1,290 @@
+"""The page that docs/search-bench.md is; pure."""
+
+from collections.abc import Sequence
+
+from bench.report import median
+from bench.search.catalogue import NO_SEARCH
+from bench.search.figures import (
+    Comparison,
+    Curve,
+    Index,
+    Measure,
+    Rounds,
+    Series,
+    exponent,
+    judge,
+)
+
+PLOT = "search-bench.svg"
+_COLUMNS = (
+    *("", "queries/s", "p50 at 32, ms", "p99, ms", "p50 alone, ms", "p99 alone, ms"),
+    *("rounds", "failed"),
+)
+_TITLES = {
+    "documents": "More documents",
+    "shards": "More shards",
+    "k": "More hits wanted",
+    "in-flight": "More queries in flight",
+}
+_INTRODUCTION = """# Search, beside other engines
+
+{documents:,} documents, and the {num_queries} queries of the search benchmark game in tantivy's
+syntax (one word, all words, any word, a phrase, with words excluded), the ten best of each: ids and
+scores, no texts. All engines have the same words: runs of letters and digits in lower case, no stop
+words, no stems. Written by the benchmark itself; to repeat, on a machine that does nothing else:
+
+    {command}
+
+Measured on {date}, on {machine}; load average over a minute before each round: {loads}.
+What loads an engine runs on the same cores, as its callers would: threads or processes that ask it
+in place (tantivy, Lucene, SQLite), a client of a server (PostgreSQL, Hedgerow). Each load is made
+of whole passes over all queries (alone: over a quarter of them), so that every engine answers the
+same ones; rounds are in turns (A B C, A B C, …), and each figure is the median of the rounds (a
+subject that takes over a minute has fewer). While one is measured, all processes of the others are
+stopped (SIGSTOP).
+
+"""
+
+
+def to_markdown(comparison: Comparison | None, curves: Sequence[Curve]) -> str:
+    """The whole page, of what was measured."""
+    parts: list[str] = []
+    if comparison:
+        parts += [_introduction(comparison), _table(comparison), _verdicts(comparison)]
+        if any(one.together for one in comparison.subjects.values()):
+            parts.append(f"\n![Queries a second of every engine]({PLOT})\n")
+        parts += [_reading(comparison), _indexes(comparison), _agreement(comparison)]
+    if curves:
+        parts.append(_growth(curves))
+    if comparison:
+        parts += [_documents(comparison), _settings(comparison)]
+    return "\n".join(part.strip("\n") + "\n" for part in parts if part)
+
+
+def plot_of(curve: Curve) -> str:
+    """The name of a curve's picture."""
+    return f"search-{curve.name}.svg"
+
+
+def _introduction(comparison: Comparison) -> str:
+    where = comparison.where
+    return _INTRODUCTION.format(
+        documents=comparison.documents,
+        num_queries=comparison.num_queries,
+        command=where.command,
+        date=where.date,
+        machine=where.machine,
+        loads=", ".join(f"{one:.1f}" for one in where.loads),
+    )
+
+
+def _table(comparison: Comparison) -> str:
+    rows = [_row(one) for one in comparison.subjects.values()]
+    notes = [
+        f"- {index.title}: {_plain(index.reason)}"
+        for index in comparison.indexes.values()
+        if index.reason
+    ]
+    notes += [
+        f"- {one.title}, a failure: `{_plain(_failure(one))}`"
+        for one in comparison.subjects.values()
+        if one.num_failed
+    ]
+    if not comparison.is_whole:
+        notes.append("- Interrupted before its end.")
+    return "\n".join([_markdown(_COLUMNS, rows), "", *notes])
+
+
+def _row(rounds: Rounds) -> Sequence[str]:
+    if not rounds.together:
+        return (rounds.title, *("—",) * (len(_COLUMNS) - 1))
+    together, alone = rounds.together, rounds.alone
+    return (
+        rounds.title,
+        f"{rounds.queries_per_s:,.0f}",
+        *(_ms(median(one.p50_ms for one in together)), _ms(median(one.p99_ms for one in together))),
+        *(_ms(median(one.p50_ms for one in alone)), _ms(median(one.p99_ms for one in alone))),
+        *(f"{len(together)}", f"{rounds.num_failed}"),
+    )
+
+
+def _failure(rounds: Rounds) -> str:
+    return next(one.failure for one in (*rounds.together, *rounds.alone) if one.failure)
+
+
+def _verdicts(comparison: Comparison) -> str:
+    return "".join(
+        f"- {verdict.text}: {'reached' if verdict.is_met else '**not reached**'}.\n"
+        for verdict in judge(comparison.subjects)
+    )
+
+
+def _reading(comparison: Comparison) -> str:
+    """Where the time of a query goes, from what is there: what one query costs the machine."""
+    measured = {name: one for name, one in comparison.subjects.items() if one.together}
+    limit, ours = measured.get("tantivy best"), measured.get("hedgerow-1 http")
+    if not limit or not ours:
+        return ""
+    cores = int(comparison.where.machine.split()[0])
+    spent_us = cores / ours.queries_per_s * 1e6
+    least_us = cores / limit.queries_per_s * 1e6
+    bound = measured.get(f"hedgerow-1 {NO_SEARCH}")
+    bounded = (
+        f" With no search behind it, HTTP answers {bound.queries_per_s:,.0f} queries a second, "
+        f"{bound.queries_per_s / limit.queries_per_s:.0%} of tantivy's: no search over HTTP, "
+        "however quick, would get past that."
+        if bound
+        else ""
+    )
+    return (
+        f"With all {cores} cores busy, a query costs tantivy {least_us:,.0f} µs of a core, and "
+        f"Hedgerow with one shard {spent_us:,.0f} µs. The difference, "
+        f"{spent_us - least_us:,.0f} µs, is the price of everything else: HTTP, deadline, "
+        "breakers, two passes through Redis, processes that take turns on the cores, and the "
+        f"client of the benchmark.{bounded}"
+    )
+
+
+def _indexes(comparison: Comparison) -> str:
+    rows = [
+        (
+            index.title,
+            f"{index.build_s:,.1f}",
+            f"{comparison.documents / index.build_s:,.0f}",
+            f"{index.disk_bytes / 1e6:,.0f}",
+            f"{index.memory_bytes / 1e6:,.0f}",
+        )
+        for index in comparison.indexes.values()
+        if index.build_s
+    ]
+    columns = ("", "build, s", "documents/s", "on disk, MB", "memory, MB")
+    return (
+        "## Build, disk, memory\n\n"
+        + _markdown(columns, rows)
+        + "\n\nHedgerow's build is a load through the gateway until all documents can be found, "
+        "and its disk has the documents themselves too (a SQLite store, from which hits get their "
+        "fields); the others keep ids and what they search by. Memory is that of all processes "
+        "after a load, shared pages counted once (PSS), pages of mapped files included.\n"
+    )
+
+
+def _agreement(comparison: Comparison) -> str:
+    if not comparison.agreement:
+        return ""
+    lines = "".join(f"- {one}\n" for one in comparison.agreement)
+    return (
+        "## Whether they find the same\n\nHedgerow's scores over any number of shards are to be "
+        "those of one index ([ranking](ranking.md#scores)); Lucene is independent of both, and "
+        "scores by the same function but for a constant factor. A word that a query repeats counts "
+        "as often as it is written in Lucene and in Hedgerow, while tantivy's own parser drops "
+        f"what it has seen.\n\n{lines}"
+    )
+
+
+def _growth(curves: Sequence[Curve]) -> str:
+    parts = ["## How cost grows\n"]
+    for curve in curves:
+        if not any(series.points for series in curve.series):
+            continue
+        loads = ", ".join(f"{one:.1f}" for one in curve.where.loads)
+        title = _TITLES[curve.name]
+        parts.append(f"### {title}\n")
+        parts.append(f"Held fast: {curve.setup}. Load averages: {loads}. {_growing(curve)}\n")
+        parts.append(f"![{title}]({plot_of(curve)})\n")
+        parts.append(_markdown(*_points(curve)) + "\n")
+        if not curve.is_whole:
+            parts.append("Interrupted before its end.\n")
+    return "\n".join(parts)
+
+
+def _growing(curve: Curve) -> str:
+    """A sentence on a curve."""
+    return " ".join(_sentence(curve.name, one) for one in curve.series if len(one.points) > 1)
+
+
+def _sentence(name: str, series: Series) -> str:
+    (first_x, first), (last_x, last) = series.points[0], series.points[-1]
+    if name == "in-flight":
+        best_x, best = max(series.points, key=lambda point: point[1].queries_per_s)
+        return (
+            f"{series.title}: {first.queries_per_s:,.0f} queries a second with {first_x} in "
+            f"flight, the most, {best.queries_per_s:,.0f}, with {best_x}; from there on only the "
+            f"wait grows, to {_ms(last.p50_ms)} ms at the median with {last_x}."
+        )
+    times = first.queries_per_s / last.queries_per_s
+    return (
+        f"{series.title}: {last_x / first_x:,.0f} times as many make a query {times:,.1f} times as "
+        f"dear ({_cost(first)} µs to {_cost(last)} µs of the machine), as the power "
+        f"{exponent(series.points):.2f}."
+    )
+
+
+def _cost(one: Measure) -> str:
+    return f"{1e6 / one.queries_per_s:,.0f}"
+
+
+def _points(curve: Curve) -> tuple[Sequence[str], list[Sequence[str]]]:
+    columns = ["", *(f"{one.title}: queries/s; p50, p99 in ms" for one in curve.series)]
+    by_x: dict[int, dict[str, Measure]] = {}
+    for series in curve.series:
+        for x, one in series.points:
+            by_x.setdefault(x, {})[series.title] = one
+    rows: list[Sequence[str]] = []
+    for x, found in by_x.items():
+        cells = [f"{x:,}"]
+        for series in curve.series:
+            there = found.get(series.title)
+            cells.append(_point(there) if there else "—")
+        rows.append(cells)
+    return columns, rows
+
+
+def _point(one: Measure) -> str:
+    return f"{one.queries_per_s:,.0f}; {_ms(one.p50_ms)}, {_ms(one.p99_ms)}"
+
+
+def _documents(comparison: Comparison) -> str:
+    rows = [
+        (source, comparison.versions[source], f"{count:,}")
+        for source, count in comparison.counts.items()
+    ]
+    total = sum(comparison.counts.values())
+    return (
+        "## The documents\n\nTexts of Debian packages: glosses, dictionary entries and package "
+        f"descriptions, {total:,} in all, in the order of a hash of their ids, so that the first "
+        "of them are a sample of all. Nothing of them is in the repository.\n\n"
+        + _markdown(("source", "version", "documents"), rows)
+    )
+
+
+def _settings(comparison: Comparison) -> str:
+    lines = ["## Versions and settings\n"]
+    for index in comparison.indexes.values():
+        if index.versions:
+            lines += _settings_of(index)
+    return "\n".join(lines)
+
+
+def _settings_of(index: Index) -> list[str]:
+    versions = ", ".join(f"{name} {version}" for name, version in index.versions.items())
+    return [
+        f"**{index.title}** — {versions}\n",
+        *(
+            f"- {name}: {value}. {reason[:1].upper()}{reason[1:]}."
+            for name, value, reason in index.settings
+        ),
+        "",
+    ]
+
+
+def _markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _ms(value: float) -> str:
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.replace("`", "'").split())

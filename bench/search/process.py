@@ -1,0 +1,253 @@
+"""An engine as the driver sees it: processes that are started, paused, loaded and ended."""
+
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bench.load import Load
+from bench.peers.family import Family
+from bench.search.catalogue import Engine
+from bench.search.commands import command_of, options_of
+from bench.search.inside.serving import Hits
+
+_ROOT = Path(__file__).parents[2]
+_BUILD_TIMEOUT_S = 600.0
+_ANSWER_TIMEOUT_S = 300.0  # of a pass over all queries by the slowest
+_END_TIMEOUT_S = 30.0
+_SETTLE_S = 0.3
+_MOST_LINE = 2**28  # bytes of a load's latencies
+
+
+class EngineError(Exception):
+    """An engine does not start, does not answer, or has ended; says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What engines are given.
+
+    Attributes:
+        cache: what is kept from run to run.
+        folder: for what they build in this one.
+        documents: file of NDJSON.
+        limit: how many of its lines count.
+        queries: file as `queries.write_plainly` writes it.
+    """
+
+    cache: Path
+    folder: Path
+    documents: Path
+    limit: int
+    queries: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """What an engine says of its index; times in s.
+
+    Attributes:
+        versions: name → version.
+        settings: name, value and reason of each.
+    """
+
+    build_s: float
+    disk_bytes: int
+    versions: dict[str, str]
+    settings: list[tuple[str, str, str]]
+
+
+@dataclass(slots=True)
+class EngineProcess:
+    """A running engine.
+
+    Attributes:
+        built: what it said when it was ready.
+    """
+
+    _engine: Engine
+    _errors: Path
+    _processes: list[asyncio.subprocess.Process] = field(default_factory=list)
+    _families: list[Family] = field(default_factory=list)
+    built: Built = field(init=False)
+
+    def add(self, process: asyncio.subprocess.Process) -> None:
+        """Take a process up."""
+        self._processes.append(process)
+        self._families.append(Family(process.pid))
+
+    async def wait_until_ready(self) -> None:
+        """Wait for what the last process says first.
+
+        Raises:
+            EngineError: it has not come.
+        """
+        told = await self._receive(self._processes[-1], _BUILD_TIMEOUT_S)
+        if len(self._processes) == 1:  # the others have built nothing
+            settings = [(name, value, reason) for name, value, reason in told["settings"]]
+            self.built = Built(told["build_s"], told["disk_bytes"], told["versions"], settings)
+
+    async def run(
+        self, in_flight: int, seconds: float, way: str, *, k: int = 10, num_queries: int = 10**6
+    ) -> Load:
+        """Keep so many queries in flight, in whole passes over them, for so long at least.
+
+        Args:
+            in_flight: how many.
+            seconds: how long.
+            way: of asking.
+            k: how many hits are wanted.
+            num_queries: of all queries, the first so many.
+
+        Raises:
+            EngineError: it has ended, or takes far longer.
+        """
+        shares = [
+            in_flight // len(self._processes) + (number < in_flight % len(self._processes))
+            for number in range(len(self._processes))
+        ]
+        told = await asyncio.gather(
+            *(
+                self._ask(process, f"run {share} {k} {seconds} {num_queries} {way}")
+                for process, share in zip(self._processes, shares, strict=True)
+                if share
+            )
+        )
+        return Load(
+            # Of several processes the first to end leaves the others its core: the mean of what
+            # each has done in its own time would flatter, the longest time does not.
+            seconds=max(one["seconds"] for one in told),
+            latencies_s=[us / 1e6 for one in told for us in one["latencies_us"]],
+            num_failed=sum(one["num_failed"] for one in told),
+            failure=next((one["failure"] for one in told if one["failure"]), ""),
+        )
+
+    async def find(self, way: str, k: int = 10) -> list[tuple[int | None, Hits]]:
+        """How many documents each query matches, where the engine tells; and the best of them.
+
+        Raises:
+            EngineError: it has ended.
+        """
+        told = await self._ask(self._processes[0], f"find {k} {way}")
+        return [(total, [(one, score) for one, score in hits]) for total, hits in told["found"]]
+
+    async def grow(self, limit: int) -> tuple[float, int]:
+        """Add documents up to so many; returns the seconds that took, and the bytes on disk.
+
+        Raises:
+            EngineError: it has ended.
+        """
+        told = await self._ask(self._processes[0], f"grow {limit}")
+        return told["build_s"], told["disk_bytes"]
+
+    def memory_bytes(self) -> int:
+        """Of all processes, each page that several share counted once (PSS, proc(5))."""
+        return sum(map(_pss_bytes, self._pids(with_client=not self._engine.is_client_apart)))
+
+    def pause(self) -> None:
+        """Stop every process, so that the engine costs the others nothing."""
+        self._signal(signal.SIGSTOP)
+
+    async def resume(self) -> None:
+        """Let every process run again, and settle: timers that fell due meanwhile fire first."""
+        self._signal(signal.SIGCONT)
+        await asyncio.sleep(_SETTLE_S)
+
+    async def stop(self) -> None:
+        """End every process: those that do not end by themselves are killed."""
+        self._signal(signal.SIGCONT)
+        for process in self._processes:
+            assert process.stdin is not None
+            with contextlib.suppress(ConnectionError):
+                process.stdin.close()
+        for process, family in zip(self._processes, self._families, strict=True):
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(process.wait(), _END_TIMEOUT_S)
+            while alive := family.pids():
+                for pid in alive:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
+                await asyncio.sleep(0.01)
+            await process.wait()
+
+    def _pids(self, *, with_client: bool = True) -> list[int]:
+        leaders = {process.pid for process in self._processes}
+        found = [pid for family in self._families for pid in family.pids()]
+        return [pid for pid in found if with_client or pid not in leaders]
+
+    def _signal(self, number: signal.Signals) -> None:
+        for pid in self._pids():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+    async def _ask(self, process: asyncio.subprocess.Process, command: str) -> dict[str, Any]:
+        assert process.stdin is not None
+        process.stdin.write(command.encode() + b"\n")
+        return await self._receive(process, _ANSWER_TIMEOUT_S)
+
+    async def _receive(
+        self, process: asyncio.subprocess.Process, timeout_s: float
+    ) -> dict[str, Any]:
+        assert process.stdout is not None
+        try:
+            line = await asyncio.wait_for(process.stdout.readline(), timeout_s)
+        except TimeoutError:
+            raise EngineError(f"no answer within {timeout_s:.0f} s; {self._last_words()}") from None
+        if not line:
+            raise EngineError(f"has ended; {self._last_words()}")
+        received: dict[str, Any] = json.loads(line)
+        return received
+
+    def _last_words(self) -> str:
+        lines = self._errors.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        return lines[-1].strip()[:300] if lines else "it said nothing"
+
+
+def _pss_bytes(pid: int) -> int:
+    try:
+        text = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii")
+    except OSError:
+        return 0  # ended meanwhile
+    return sum(int(line.split()[1]) * 1024 for line in text.splitlines() if line.startswith("Pss:"))
+
+
+@asynccontextmanager
+async def run_engine(engine: Engine, work: Work) -> AsyncIterator[EngineProcess]:
+    """Start an engine, which builds its index first; leave none of its processes behind.
+
+    Raises:
+        MissingError: it cannot be had here.
+        EngineError: it does not answer.
+    """
+    options, command = options_of(engine), command_of(engine, work.cache)
+    home = work.folder / engine.name
+    errors = work.folder / f"{engine.name}.log"
+    running = EngineProcess(engine, errors)
+    try:
+        with errors.open("wb") as log:
+            for number in range(engine.num_processes):
+                arguments = [home, work.documents, work.limit, work.queries, number, *options]
+                running.add(
+                    await asyncio.create_subprocess_exec(
+                        *(*command, *map(str, arguments)),
+                        cwd=_ROOT,
+                        env={**os.environ, "PYTHONPATH": str(_ROOT)},
+                        stdin=asyncio.subprocess.PIPE,
+                        stdout=asyncio.subprocess.PIPE,
+                        stderr=log,
+                        limit=_MOST_LINE,
+                        start_new_session=True,  # an interrupt is the driver's to deal with
+                    )
+                )
+                await running.wait_until_ready()
+        yield running
+    finally:
+        await running.stop()
+        shutil.rmtree(home, ignore_errors=True)

@@ -1,0 +1,250 @@
+"""Hooks of the fetch that fail and block: what their queries get, and what others pay."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from gateway.result import SearchQuery, SearchResult
+from gateway.service import Gateway
+from lab.cluster import COLLECTION, HOOK_BLOCKS, HOOK_FAILS, PROFILES, connect, run_cluster
+from lab.finding import Finding, Options, at_most, code_of, exactly
+from lab.plots import BLUE, GREY, ORANGE, RED, draw, legend, tidy
+from lab.work import HOOK_S, hook_blocks, hook_fails
+from shard_worker.fetch_service import FetchService
+
+NUM_SHARDS, NUM_WORKERS, NUM_THREADS = 4, 2, 4
+NO_HOOK = "noop"
+K = 10
+DEADLINE_MS = 300.0
+LOST_AFTER_S = 0.5
+_MARGIN_MS = 50.0
+_EVERY_S = 0.05
+_BLOCK_AT_S = (0.5, 1.0)
+_LASTS_S = _BLOCK_AT_S[-1] + HOOK_S + 1.5
+_SETTING = "HEDGEROW_WORKER__"
+_FAILS = PROFILES[HOOK_FAILS].enrich
+
+
+class Other(NamedTuple):
+    """A query without a hook: when it was asked, in s, and its answer."""
+
+    at_s: float
+    result: SearchResult
+
+    @property
+    def num_fetched(self) -> int:
+        """Hits with fields."""
+        return _num_fetched(self.result)
+
+
+class Seen(NamedTuple):
+    """What was seen.
+
+    Attributes:
+        fails: the answer of the hook that fails.
+        blocks: the answers of the one that blocks.
+        others: queries without a hook, beside the latter.
+        lost: time, in s → threads that the workers count as lost.
+        lag_ms: the longest that a worker's loop was late.
+    """
+
+    fails: SearchResult
+    blocks: list[SearchResult]
+    others: list[Other]
+    lost: list[tuple[float, int]]
+    lag_ms: float
+
+
+async def run(_options: Options) -> Finding:
+    """Let a hook fail; then let one block twice, and ask without a hook all the while."""
+    environment = {
+        f"{_SETTING}THREADS": str(NUM_THREADS),
+        f"{_SETTING}THREAD_TIMEOUT_S": str(LOST_AFTER_S),
+    }
+    async with (
+        run_cluster(NUM_SHARDS, num_workers=NUM_WORKERS, environment=environment) as cluster,
+        connect(cluster) as gateway,
+    ):
+        await _ask(gateway, NO_HOOK)  # opens the stores
+        fails = await _ask(gateway, HOOK_FAILS)
+        started = time.monotonic()
+
+        def now_s() -> float:
+            return time.monotonic() - started
+
+        others: list[Other] = []
+        lost: list[tuple[float, int]] = []
+        async with asyncio.TaskGroup() as group:
+            group.create_task(_ask_without(gateway, now_s, others))
+            group.create_task(_count_lost(gateway, now_s, lost))
+            blocks = [group.create_task(_ask_at(gateway, at_s)) for at_s in _BLOCK_AT_S]
+        workers = (await gateway.status())["workers"]
+    lag_ms = max(worker["lanes"]["loop"]["max_lag_ms"] for worker in workers)
+    return _finding(Seen(fails, [task.result() for task in blocks], others, lost, lag_ms))
+
+
+async def _ask(gateway: Gateway, profile: str) -> SearchResult:
+    return await gateway.search(
+        SearchQuery(COLLECTION, "", K, deadline_ms=DEADLINE_MS, rank_profile=profile)
+    )
+
+
+async def _ask_at(gateway: Gateway, at_s: float) -> SearchResult:
+    await asyncio.sleep(at_s)
+    return await _ask(gateway, HOOK_BLOCKS)
+
+
+async def _ask_without(gateway: Gateway, now_s: Callable[[], float], others: list[Other]) -> None:
+    while (at_s := now_s()) < _LASTS_S:
+        others.append(Other(at_s, await _ask(gateway, NO_HOOK)))
+        await asyncio.sleep(_EVERY_S)
+
+
+async def _count_lost(
+    gateway: Gateway, now_s: Callable[[], float], lost: list[tuple[float, int]]
+) -> None:
+    while now_s() < _LASTS_S:
+        workers = (await gateway.status())["workers"]
+        lost.append((now_s(), sum(worker["lanes"]["thread"]["lost"] for worker in workers)))
+        await asyncio.sleep(_EVERY_S)
+
+
+def _num_fetched(result: SearchResult) -> int:
+    return sum(hit.fields is not None for hit in result.hits)
+
+
+def _reasons(*results: SearchResult) -> str:
+    reasons = {reason for result in results if result.fetch for _, reason in result.fetch.problems}
+    return ", ".join(sorted(reasons)) or "none"
+
+
+def _finding(seen: Seen) -> Finding:
+    num_threads = NUM_WORKERS * NUM_THREADS
+    bare = [other for other in seen.others if other.num_fetched < K]
+    finding = Finding(
+        name="hooks",
+        title="Hooks that fail and block",
+        claim=(
+            "A hook that fails or blocks costs its query what it would have added, and nothing "
+            "else: the answer comes in time, with the stored fields and the reason. A thread "
+            "cannot be killed, so it is lost until its call returns; when all are, other queries "
+            "still find all that there is, in time, and lack only the fields of their hits, until "
+            "the threads come back."
+        ),
+        set_up=(
+            f"{NUM_SHARDS} shards on {NUM_WORKERS} workers of {NUM_THREADS} threads, which count "
+            f"as lost after {LOST_AFTER_S:g} s (`worker.thread_timeout_s`; 2 s by default). "
+            f"Queries for {K} hits with their fields and a deadline of {DEADLINE_MS:g} ms: one by "
+            f"a profile whose hook fails; then {len(seen.blocks)} by one whose hook blocks for "
+            f"{HOOK_S:g} s, half a second apart; and, every {_EVERY_S * 1000:g} ms meanwhile, one "
+            "without a hook."
+        ),
+        code=[code_of(hook_fails), code_of(hook_blocks), code_of(FetchService._enrich)],
+        columns=("", "answer after, ms", "hits with fields", "reasons"),
+        rows=[
+            _row("hook that fails", seen.fails),
+            *(_row("hook that blocks", one) for one in seen.blocks),
+            *(_row("no hook, all threads lost", one.result) for one in bare[-1:]),
+            _row("no hook, afterwards", seen.others[-1].result),
+        ],
+        checks=[
+            exactly("hook that fails: hits with stored fields", _num_fetched(seen.fails), K),
+            exactly(
+                "hook that fails: what the answer says",
+                _reasons(seen.fails),
+                f"enrich failed: {_FAILS} raised ConnectionError: the old system is down",
+            ),
+            exactly(
+                "hook that blocks: hits with stored fields, the fewest",
+                min(map(_num_fetched, seen.blocks)),
+                K,
+            ),
+            exactly(
+                "hook that blocks: what the answer says",
+                _reasons(*seen.blocks),
+                "enrich did not return in time",
+            ),
+            at_most(
+                "hook that blocks: the latest answer",
+                max(one.took_ms for one in seen.blocks),
+                DEADLINE_MS + _MARGIN_MS,
+                f"{DEADLINE_MS:g} ms",
+                " ms",
+            ),
+            exactly("threads that count as lost, the most", _most(seen.lost), num_threads),
+            exactly(
+                "without a hook: coverage, the least",
+                f"{min(one.result.coverage.fraction for one in seen.others):.0%}",
+                "100%",
+            ),
+            at_most(
+                "without a hook: the latest answer",
+                max(one.result.took_ms for one in seen.others),
+                DEADLINE_MS + _MARGIN_MS,
+                f"{DEADLINE_MS:g} ms",
+                " ms",
+            ),
+            exactly(
+                "without a hook: hits with fields, the fewest",
+                min(one.num_fetched for one in seen.others),
+                0,
+            ),
+            at_most(
+                "the worst lag of a worker's loop, of the blocking call",
+                seen.lag_ms / (HOOK_S * 1000),
+                0.1,
+                "0 times",
+                " times",
+            ),
+            exactly("afterwards: threads lost", seen.lost[-1][1], 0),
+            exactly("afterwards: hits with fields", seen.others[-1].num_fetched, K),
+        ],
+        plots=[
+            draw(
+                "hooks",
+                "Over time: threads lost climb to all and fall to none; hits with fields of "
+                "queries without a hook fall to none and come back; their answers take the "
+                "deadline at the most",
+                lambda axes: _paint(axes, seen),
+                columns=2,
+            ),
+        ],
+    )
+    finding.reading = (
+        "All hooks and all reading of fields share a worker's threads (`worker.threads`), and a "
+        "worker that has none left takes no fetch from its queue: another replica of the shard "
+        "may, and without one the fetch waits until its deadline. So a hook that may block needs "
+        "a timeout of its own, shorter than the deadline."
+    )
+    return finding
+
+
+def _most(lost: list[tuple[float, int]]) -> int:
+    return max(count for _, count in lost)
+
+
+def _row(name: str, result: SearchResult) -> list[str]:
+    return [
+        name,
+        f"{result.took_ms:.1f}",
+        f"{_num_fetched(result)} of {len(result.hits)}",
+        _reasons(result),
+    ]
+
+
+def _paint(axes: Any, seen: Seen) -> None:
+    counts, took = axes
+    at_s = [one.at_s for one in seen.others]
+    counts.plot(*zip(*seen.lost, strict=True), color=RED, label="threads lost")
+    fetched = [one.num_fetched for one in seen.others]
+    counts.plot(at_s, fetched, ".", color=BLUE, markersize=4, label="hits with fields, no hook")
+    took_ms = [one.result.took_ms for one in seen.others]
+    took.plot(at_s, took_ms, ".", color=ORANGE, markersize=4, label="answer, no hook")
+    took.axhline(DEADLINE_MS, color=GREY, linestyle="--", linewidth=1, label="deadline")
+    for one in axes:
+        for at in _BLOCK_AT_S:
+            one.axvline(at, color=GREY, linestyle=":", linewidth=1)
+    tidy(counts, "time, s", "", "two queries block, at the dotted lines")
+    tidy(took, "time, s", "", "time to the answer, ms")
+    legend(axes)

@@ -1,0 +1,207 @@
+"""A second phase that keeps something of every query: where the memory goes, and who pays."""
+
+import asyncio
+import os
+import signal
+import time
+from typing import Any, NamedTuple
+
+from bench.cpu import descendants
+from common.outcome import Outcome
+from gateway.result import SearchQuery, SearchResult
+from gateway.service import Gateway
+from lab.cluster import COLLECTION, LEAK, SLEEP, LabCluster, connect, run_cluster, workers_now
+from lab.finding import Finding, Options, at_least, at_most, code_of, exactly
+from lab.memory import first_to_go, resident_mib
+from lab.plots import BLUE, RED, draw, legend, tidy
+from lab.script import script
+from lab.work import LEAK_BYTES, leak
+from shard_worker.lanes.scorer_process import _volunteer_for_the_oom_killer
+
+NUM_SHARDS, NUM_SCORERS = 2, 2
+_NUM_QUERIES, _QUICK = 200, 40
+_LOOK_EVERY = 10
+_NAP_MS = 200.0
+_DEADLINE_MS = 5_000.0
+_REPLACED_S = 20.0
+
+
+class Look(NamedTuple):
+    """After so many queries: resident memory of the scorers and of all other processes, in MiB."""
+
+    num_queries: int
+    scorers_mib: float
+    others_mib: float
+
+
+class Seen(NamedTuple):
+    """What was seen.
+
+    Attributes:
+        num_replaced: scorers that were replaced while they leaked.
+        is_scorer_first: whether the kernel would have taken a scorer before all others.
+        result: of the query in whose midst one was taken.
+        looks: the last one is after that.
+    """
+
+    looks: list[Look]
+    num_replaced: int
+    is_scorer_first: bool
+    result: SearchResult
+
+
+async def run(options: Options) -> Finding:
+    """Ask until much has been kept; then take the largest scorer, as the kernel would."""
+    num_queries = _QUICK if options.is_quick else _NUM_QUERIES
+    async with (
+        run_cluster(NUM_SHARDS, num_workers=1, scorers=NUM_SCORERS) as cluster,
+        connect(cluster) as gateway,
+    ):
+        looks = await _leak(gateway, num_queries)
+        scorers = await _scorers(gateway)
+        first = first_to_go([os.getpid(), *descendants(os.getpid())])
+        result = await _take_one(cluster, gateway)
+        after = await _whole(gateway)
+        looks.append(_look(num_queries, after["pids"]))
+    return _finding(Seen(looks, scorers["restarts"], first in scorers["pids"], result))
+
+
+async def _leak(gateway: Gateway, num_queries: int) -> list[Look]:
+    await _ask(gateway, SLEEP, 1.0)  # opens the stores
+    pids = (await _scorers(gateway))["pids"]
+    looks = [_look(0, pids)]
+    for number in range(1, num_queries + 1):
+        await _ask(gateway, LEAK, 0.0)
+        if number % _LOOK_EVERY == 0:
+            looks.append(_look(number, pids))
+    return looks
+
+
+async def _take_one(cluster: LabCluster, gateway: Gateway) -> SearchResult:
+    """Kill the largest of the scorers that are at work; returns the answer of their query."""
+    since = time.monotonic()
+    asked = asyncio.create_task(_ask(gateway, SLEEP, _NAP_MS))
+    await asyncio.sleep(_NAP_MS / 2000)
+    at_work = [stint.pid for stint in cluster.stints(since)]
+    os.kill(max(at_work, key=lambda pid: resident_mib([pid])), signal.SIGKILL)
+    return await asked
+
+
+async def _ask(gateway: Gateway, profile: str, ms: float) -> SearchResult:
+    query = script([ms] * NUM_SHARDS)
+    return await gateway.search(
+        SearchQuery(COLLECTION, query, deadline_ms=_DEADLINE_MS, rank_profile=profile, fields=False)
+    )
+
+
+async def _scorers(gateway: Gateway) -> dict[str, Any]:
+    """What the worker tells of its scorers, as of now."""
+    (worker,) = await workers_now(gateway)
+    lane: dict[str, Any] = worker["lanes"]["process"]
+    return lane
+
+
+async def _whole(gateway: Gateway) -> dict[str, Any]:
+    """The same, once all are there again."""
+    async with asyncio.timeout(_REPLACED_S):
+        while (lane := await _scorers(gateway))["alive"] < lane["capacity"]:
+            pass
+    return lane
+
+
+def _look(num_queries: int, scorers: list[int]) -> Look:
+    others = {os.getpid(), *descendants(os.getpid())} - set(scorers)
+    return Look(num_queries, resident_mib(scorers), resident_mib(others))
+
+
+def _finding(seen: Seen) -> Finding:
+    before, full, after = seen.looks[0], seen.looks[-2], seen.looks[-1]
+    kept_mib = full.num_queries * NUM_SHARDS * LEAK_BYTES / 2**20
+    others_mib = full.others_mib - before.others_mib
+    finding = Finding(
+        name="leak",
+        title="A second phase that leaks",
+        claim=(
+            "What a second phase keeps stays in its scorers: neither the worker nor the gateway "
+            "grows. When memory runs out, a scorer is what the kernel takes first; then the memory "
+            "is free again, and even the query in whose midst it was taken is answered whole."
+        ),
+        set_up=(
+            f"One worker with {NUM_SHARDS} shards and {NUM_SCORERS} scorers; "
+            f"{full.num_queries} queries, one after another, of each of which each shard keeps "
+            f"{LEAK_BYTES // 2**20} MiB for ever. Memory is resident memory, of the scorers and of "
+            "all other processes (worker, launcher, Redis, both gateways). Memory does not really "
+            "run out: the kernel is asked which of the processes it would take (`oom_score`), and "
+            "the largest scorer is killed as the kernel would, with SIGKILL, in the midst of a "
+            f"query of {_NAP_MS:g} ms."
+        ),
+        code=[code_of(leak), code_of(_volunteer_for_the_oom_killer)],
+        columns=("", "scorers, MiB", "all others, MiB"),
+        rows=[
+            _row("before", before),
+            _row(f"after {full.num_queries} queries", full),
+            _row("after one was taken", after),
+        ],
+        checks=[
+            at_least(
+                "the scorers' growth, of what was kept",
+                (full.scorers_mib - before.scorers_mib) / kept_mib,
+                0.9,
+                "1 times",
+                " times",
+            ),
+            at_most("all others' growth", others_mib, 20, "0 MiB", " MiB"),
+            exactly("scorers that Hedgerow replaced because they grew", seen.num_replaced, 0),
+            exactly(
+                "what the kernel would take first",
+                "a scorer" if seen.is_scorer_first else "something else",
+                "a scorer",
+            ),
+            exactly(
+                "shards in the answer in whose midst one was taken",
+                seen.result.outcomes[Outcome.OK],
+                NUM_SHARDS,
+            ),
+            at_most(
+                "that answer, of the usual time",
+                seen.result.took_ms / _NAP_MS,
+                4,
+                "2.5 times: half a try, the second, then the other shard's",
+                " times",
+            ),
+            at_most(
+                "the scorers' memory then, of before",
+                after.scorers_mib / full.scorers_mib,
+                0.8,
+                "0.5 times",
+                " times",
+            ),
+        ],
+        plots=[
+            draw(
+                "leak",
+                "Memory over queries: the scorers' climbs, and falls when one is taken; that of "
+                "all other processes stays where it is",
+                lambda axes: _paint(axes, seen.looks),
+                height_in=3.0,
+            ),
+        ],
+    )
+    finding.reading = (
+        "Hedgerow does not look at how much memory a scorer takes, and replaces none because it "
+        "has grown: that is left to the kernel, or to a limit of the container."
+    )
+    return finding
+
+
+def _row(name: str, look: Look) -> list[str]:
+    return [name, f"{look.scorers_mib:,.0f}", f"{look.others_mib:,.0f}"]
+
+
+def _paint(axes: Any, looks: list[Look]) -> None:
+    counts, scorers, others = zip(*looks, strict=True)
+    axes.plot(counts, scorers, color=RED, label="scorers")
+    axes.plot(counts, others, color=BLUE, label="all other processes")
+    axes.set_ylim(bottom=0)
+    tidy(axes, "queries", "resident memory, MiB")
+    legend([axes])

@@ -1,0 +1,255 @@
+"""What the rounds of the search engines come to, and the page that tells it."""
+
+import math
+import re
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from bench.load import Load
+from bench.search.agreement import compare, sentence
+from bench.search.catalogue import Kind, Subject, choose, engines
+from bench.search.figures import (
+    Comparison,
+    Curve,
+    Index,
+    Measure,
+    Rounds,
+    Series,
+    Where,
+    exponent,
+    judge,
+)
+from bench.search.inside import serving
+from bench.search.inside.hedgerow import _pieces, layout_of
+from bench.search.kept import Kept
+from bench.search.page import to_markdown
+from bench.search.plot import draw_comparison, draw_curve
+from bench.search.queries import Query
+
+REQUIREMENTS = Path(__file__).parents[2] / "bench" / "search" / "requirements"
+
+
+def _measure(queries_per_s: float, in_flight: int = 32, k: int = 10) -> Measure:
+    return Measure(in_flight, k, queries_per_s, 1.0, 2.0, 0)
+
+
+def _rounds(title: str, kind: Kind, *throughputs: float) -> Rounds:
+    together = [_measure(one) for one in throughputs]
+    return Rounds(title, kind, title, together, [_measure(1.0, 1) for _ in throughputs])
+
+
+def _where() -> Where:
+    return Where("2 cores (made up)", "2026-01-01", "python -m bench.search", [0.5])
+
+
+def _comparison() -> Comparison:
+    comparison = Comparison(
+        _where(), 1000, {"wordnet-base": "3.0"}, {"wordnet-base": 1200}, 962, 32
+    )
+    comparison.indexes = {
+        "tantivy": Index(
+            "tantivy", 2.0, 5_000_000, 7_000_000, {"tantivy": "0.1"}, [("a", "b", "c")]
+        ),
+        "lucene": Index("Lucene", reason="no Java is installed"),
+    }
+    comparison.subjects = {
+        "tantivy best": _rounds("tantivy, top 10", Kind.LIMIT, 900, 1000, 5000),
+        "hedgerow-1 http": _rounds("Hedgerow, 1 shard, HTTP", Kind.OURS, 400, 600, 500),
+        "hedgerow-1 noop": _rounds("Hedgerow, HTTP, no search", Kind.OTHER, 700),
+        "sqlite sql": _rounds("SQLite FTS5", Kind.RIVAL, 250),
+        "lucene best": Rounds("Lucene", Kind.OTHER, "lucene"),
+    }
+    return comparison
+
+
+def test_best_of_ours_is_judged_by_the_medians() -> None:
+    """500 of 1000 queries a second reach half, 499 do not; and SQLite is beaten twice over."""
+    comparison = _comparison()
+    verdicts = judge(comparison.subjects)
+    assert [one.is_met for one in verdicts] == [True, True]
+    assert "50% of the throughput of tantivy, top 10" in verdicts[0].text
+    assert "2.0 times the throughput of SQLite FTS5" in verdicts[1].text
+    comparison.subjects["hedgerow-1 http"] = _rounds("Hedgerow", Kind.OURS, 499)
+    comparison.subjects["sqlite sql"] = _rounds("SQLite FTS5", Kind.RIVAL, 600)
+    assert [one.is_met for one in judge(comparison.subjects)] == [False, False]
+
+
+def test_nothing_is_judged_that_was_not_measured() -> None:
+    """Without a figure of Hedgerow's, or of another's, there is no verdict on it."""
+    comparison = _comparison()
+    del comparison.subjects["tantivy best"]
+    assert len(judge(comparison.subjects)) == 1
+    del comparison.subjects["hedgerow-1 http"]
+    assert judge(comparison.subjects) == []
+
+
+def test_measure_is_of_what_was_answered() -> None:
+    """Throughput counts answers, failures apart; a load without an answer is none."""
+    measure = Measure.of(Load(2.0, [0.001] * 9 + [0.1], num_failed=3, failure="x"), 32)
+    assert (measure.queries_per_s, measure.num_failed) == (5.0, 3)
+    assert measure.p50_ms == pytest.approx(1.0)
+    assert measure.p99_ms == pytest.approx(100.0)
+    with pytest.raises(ValueError, match="no query was answered: refused"):
+        Measure.of(Load(1.0, [], num_failed=1, failure="refused"), 32)
+
+
+def test_growth_is_a_power() -> None:
+    """Cost in proportion has exponent 1, cost that does not grow 0."""
+    assert exponent([(10, _measure(1000)), (1000, _measure(10))]) == pytest.approx(1.0)
+    assert exponent([(10, _measure(50)), (1000, _measure(50))]) == pytest.approx(0.0)
+    with pytest.raises(ValueError, match="two points"):
+        exponent([(10, _measure(50))])
+
+
+def test_page_has_what_was_measured_and_says_what_was_not() -> None:
+    """The medians, the verdicts, versions, settings and reasons stand on the page."""
+    comparison = _comparison()
+    comparison.is_whole = True
+    page = to_markdown(comparison, [])
+    assert "Interrupted" not in page
+    assert "| tantivy, top 10 | 1,000 | 1 | 2 | 1 | 2 | 3 | 0 |" in page
+    assert "| Lucene | — | — | — | — | — | — | — |" in page
+    assert "- Lucene: no Java is installed" in page
+    assert "(target: at least 50%): reached." in page
+    assert "| tantivy | 2.0 | 500 | 5 | 7 |" in page
+    assert "a query costs tantivy 2,000 µs of a core" in page
+    assert "Hedgerow with one shard 4,000 µs. The difference, 2,000 µs" in page
+    assert "HTTP answers 700 queries a second, 70% of tantivy's" in page
+    assert "- a: b. C." in page
+    assert "| wordnet-base | 3.0 | 1,200 |" in page
+
+
+def test_page_has_a_sentence_and_a_picture_for_each_curve() -> None:
+    """A curve's growth is told from its ends; one that was interrupted says so."""
+    series = Series("Hedgerow, HTTP", [(10, _measure(1000)), (100, _measure(500))])
+    flights = Series(
+        "Hedgerow, HTTP", [(1, _measure(100)), (8, _measure(900)), (64, _measure(800))]
+    )
+    page = to_markdown(
+        _comparison(),
+        [
+            Curve("documents", "4 shards", _where(), [series], is_whole=True),
+            Curve("in-flight", "4 shards", _where(), [flights]),
+        ],
+    )
+    assert "10 times as many make a query 2.0 times as dear (1,000 µs to 2,000 µs" in page
+    assert "as the power 0.30" in page
+    assert "the most, 900, with 8" in page
+    assert page.count("Interrupted before its end.") == 2  # this one, and the comparison
+    assert "(search-documents.svg)" in page
+    assert "(search-in-flight.svg)" in page
+
+
+def test_pictures_are_svg_with_every_subject() -> None:
+    """The bars name who was measured, the curves what they are of, and the same gives the same."""
+    measured = [one for one in _comparison().subjects.values() if one.together]
+    bars = draw_comparison(measured)
+    curve = Curve(
+        "k", "held", _where(), [Series("Hedgerow, HTTP", [(1, _measure(9)), (10, _measure(5))])]
+    )
+    lines = draw_curve(curve)
+    for svg in (bars, lines):
+        ET.fromstring(svg)
+    assert all(one.title in bars for one in measured)
+    assert "Hedgerow, HTTP" in lines
+    assert lines == draw_curve(curve)
+
+
+def test_kept_parts_are_read_as_they_were_written(tmp_path: Path) -> None:
+    """Figures survive their file, and are gone when they are cleared."""
+    kept = Kept(tmp_path)
+    assert (kept.comparison(), kept.curves()) == (None, [])
+    curve = Curve("k", "held", _where(), [Series("a", [(1, _measure(9))])])
+    kept.write_comparison(_comparison())
+    kept.write_curve(curve)
+    assert kept.comparison() == _comparison()
+    assert kept.curves() == [curve]
+    kept.clear()
+    assert (kept.comparison(), kept.curves()) == (None, [])
+
+
+def test_agreement_forgives_ties_with_the_last_and_nothing_else() -> None:
+    """Documents above the last score must be the same, and all scores rank by rank."""
+    ones: list[tuple[int | None, serving.Hits]] = [
+        (3, [("a", 2.0), ("b", 1.0)]),
+        (2, [("a", 2.0), ("b", 1.0)]),
+        (1, [("a", 2.0)]),
+    ]
+    tied = compare(ones[:1], [(3, [("a", 1.0), ("c", 0.5)])], factor=2.0)
+    assert (tied.num_same_scores, tied.num_same_ids, tied.num_same_totals) == (1, 1, 1)
+    other = compare(ones[1:2], [(3, [("c", 2.0), ("b", 1.0)])])
+    assert (other.num_same_scores, other.num_same_ids, other.num_same_totals) == (1, 0, 0)
+    fewer = compare(ones[2:], [(None, [])])
+    assert (fewer.num_same_scores, fewer.num_same_totals) == (0, None)
+    scaled = compare(ones[:1], [(3, [("a", 2.0), ("b", 1.01)])])
+    assert scaled.differing == (0,)
+
+
+def test_queries_that_differ_are_named() -> None:
+    """The sentence quotes the first of them, and says how many more there are."""
+    ones: list[tuple[int | None, serving.Hits]] = [(1, [("a", 1.0)])] * 5
+    others: list[tuple[int | None, serving.Hits]] = [(1, [("a", 1.0)]), *[(1, [("a", 2.0)])] * 4]
+    queries = [Query(f"q{number}", "any") for number in range(5)]
+    said = sentence("One", "the other", compare(ones, others), queries)
+    assert "are the same in 1" in said
+    assert said.endswith("They differ for `q1`, `q2`, `q3` and 1 more.")
+    assert sentence("One", "itself", compare(ones, ones), queries).endswith("is the same in 5.")
+
+
+def test_engines_are_chosen_by_name_or_module() -> None:
+    """A module names all its engines; a name that nobody has is refused with those there are."""
+    assert [one.name for one in choose("sqlite,hedgerow-2", 2)] == ["hedgerow-2", "sqlite"]
+    assert [one.name for one in choose("hedgerow", 2)] == [f"hedgerow-{n}" for n in (1, 2, 4, 8)]
+    assert choose("", 2) == list(engines(2))
+    with pytest.raises(ValueError, match=r"no engine is called solr; there are .*tantivy"):
+        choose("solr", 2)
+
+
+def test_subjects_have_names_and_titles_of_their_own() -> None:
+    """No two rows of the table are called alike."""
+    subjects = [Subject(engine, way) for engine in engines(2) for way, _ in engine.ways]
+    assert len({one.name for one in subjects}) == len({one.title for one in subjects}) == 14
+
+
+def test_shards_are_spread_over_workers() -> None:
+    """Each shard is on one worker, and workers have as many as the others, or one more."""
+    layout = layout_of(7, 3)
+    assert sorted(shard for shards in layout for shard in shards) == list(range(7))
+    assert sorted(map(len, layout)) == [2, 2, 3]
+
+
+async def test_load_goes_on_where_the_last_has_ended(tmp_path: Path) -> None:
+    """Of documents that grow from 2 to 5, the three new lines are loaded, in pieces."""
+    documents = tmp_path / "documents.ndjson"
+    documents.write_bytes(b"".join(b"%d\n" % number for number in range(9)))
+    task = serving.Task(tmp_path, documents, 2, [], 0, [])
+    assert b"".join([piece async for piece in _pieces(task, 2, 5)]) == b"2\n3\n4\n"
+    assert b"".join([piece async for piece in _pieces(task, 0, 2)]) == b"0\n1\n"
+
+
+def test_load_passes_over_all_queries_alike() -> None:
+    """Every query is asked as often as every other, and a failure is counted and not timed."""
+    queries = [Query(str(number), "any") for number in range(7)]
+    asked: list[str] = []
+
+    def find(query: Query, k: int) -> tuple[int | None, serving.Hits]:
+        asked.append(query.text)
+        if query.text == "3":
+            raise RuntimeError("three")
+        return None, [("a", float(k))]
+
+    loaded = serving.run([find, find], queries, in_flight=5, k=10, seconds=0.0)
+    assert sorted(asked) == [one.text for one in queries]
+    assert len(loaded.latencies_us) == 6
+    assert (loaded.num_failed, loaded.failure) == (1, "RuntimeError('three')")
+    assert all(us >= 0 and math.isfinite(us) for us in loaded.latencies_us)
+
+
+def test_environment_is_pinned_and_names_no_index() -> None:
+    """Each package has its version, and where it comes from is the user's business."""
+    for path in REQUIREMENTS.glob("*.txt"):
+        lines = [one for one in path.read_text(encoding="utf-8").splitlines() if one[:1] != "#"]
+        assert lines
+        assert all(re.fullmatch(r"[A-Za-z0-9_.-]+==[0-9.]+", line) for line in lines)

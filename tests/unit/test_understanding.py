@@ -1,0 +1,55 @@
+"""Queries are read once for all shards of a collection."""
+
+from unittest.mock import patch
+
+import pytest
+
+from common import query_syntax
+from common.collection import define
+from common.errors import BadRequestError
+from common.query_tree import Clause, Clauses, Occur, Words
+from shard_worker.understanding import Understanding, pruned, tokens_of
+
+ENGLISH = define("texts", {"fields": {"text": "text", "year": "integer"}})
+
+
+def test_query_is_parsed_once() -> None:
+    """A second shard's question for the same query is answered without the parser."""
+    read = Understanding(ENGLISH).read
+    with patch("shard_worker.understanding.parse", wraps=query_syntax.parse) as parse:
+        first, second = read("red lamp", False), read("red lamp", False)
+        assert first is second
+        assert parse.call_count == 1
+        read("red lamp", True)  # what is strict may be refused: another question
+        assert parse.call_count == 2
+
+
+def test_query_that_is_refused_is_refused_again() -> None:
+    """An error is not kept as an answer."""
+    read = Understanding(ENGLISH).read
+    for _ in range(2):
+        with pytest.raises(BadRequestError):
+            read("red AND (", True)
+
+
+def test_stop_words_are_left_out_and_what_is_left_may_be_a_constant() -> None:
+    """Of "+the year:1990" the year alone is left, which scores all its matches alike."""
+    understood = Understanding(ENGLISH).read("+the year:1990", False)
+    assert understood.is_constant
+    assert not Understanding(ENGLISH).read("+lamp year:1990", False).is_constant
+
+
+def test_pruning_goes_by_the_language_of_the_collection() -> None:
+    """A stop word is dropped in English, and kept where no language is."""
+    node = Clauses(
+        (Clause(Occur.SHOULD, Words(None, "the")), Clause(Occur.SHOULD, Words(None, "lamp")))
+    )
+    plain = define("texts", {"fields": {"text": "text"}, "language": "none"})
+    assert pruned(node, plain) == node
+    assert pruned(node, ENGLISH) == Clauses((Clause(Occur.SHOULD, Words(None, "lamp")),))
+
+
+def test_tokens_are_those_of_the_language() -> None:
+    """Words are stemmed in English and left as they are without a language; positions count."""
+    assert tokens_of("english", "Lamps glowing") == ((0, "lamp"), (1, "glow"))
+    assert tokens_of("none", "Lamps glowing") == ((0, "lamps"), (1, "glowing"))
