@@ -30,6 +30,8 @@ def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where docs/benchmarks.md would be."""
     monkeypatch.setattr(command, "_DOCUMENT", tmp_path / "benchmarks.md")
     monkeypatch.setattr(sys, "argv", ["bench"])
+    # It would stay as the command has it, and hide what later tests look for.
+    monkeypatch.setattr(command, "configure_logging", lambda *_: None)
     return tmp_path / "benchmarks.md"
 
 
