@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import json
 import os
+import signal
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -48,6 +49,8 @@ def main() -> int:
     """Measure what the command line asks for; returns the exit status."""
     arguments = _parser().parse_args()
     configure_logging("error", "console")
+    # Clusters are ended where they are left: however this ends, it leaves them.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     names = arguments.only or _WHOLE
     options = Options(
         num_rounds=2 if arguments.quick else arguments.rounds,

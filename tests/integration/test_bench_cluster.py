@@ -1,8 +1,14 @@
 """The benchmark's cluster of real workers."""
 
+import asyncio
+import os
+import sys
+from pathlib import Path
+
 import pytest
 
 from bench.cluster import connect, run_cluster
+from tests.integration.processes import eventually, processes_mentioning
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(60)]
 
@@ -14,3 +20,25 @@ async def test_worker_that_has_ended_is_not_waited_for() -> None:
         with pytest.raises(RuntimeError, match="worker-1 has ended with status -9"):
             async with connect(cluster):
                 pass
+
+
+async def test_a_benchmark_that_is_stopped_leaves_nothing(tmp_path: Path) -> None:
+    """SIGTERM with a cluster up: no process and no folder is left, and what it has is shown."""
+    bench = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "bench", "--only", "breaker", "--rounds", "1000"),
+        stdout=asyncio.subprocess.PIPE,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+    )
+    try:
+        sign = "hedgerow-bench-*/worker-0"
+        await eventually(lambda: bool(list(tmp_path.glob(sign))), f"there is {sign}", 30.0)
+        bench.terminate()
+        page, _ = await asyncio.wait_for(bench.communicate(), 30)
+        assert bench.returncode == 130
+        assert page.startswith(b"# Benchmarks")
+        assert processes_mentioning(str(tmp_path)) == {}
+        assert os.listdir(tmp_path) == []  # noqa: PTH208 - pathlib's is taken for blocking
+    finally:
+        if bench.returncode is None:
+            bench.kill()
+            await bench.wait()
