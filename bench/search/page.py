@@ -26,6 +26,9 @@ _TITLES = {
     "k": "More hits wanted",
     "in-flight": "More queries in flight",
 }
+_POINTS = (
+    "Each point is the better of two loads: a stall of the machine makes one slower, none quicker."
+)
 _INTRODUCTION = """# Search, beside other engines
 
 {documents:,} documents, and the {num_queries} queries of the search benchmark game in tantivy's
@@ -182,7 +185,7 @@ def _agreement(comparison: Comparison) -> str:
 
 
 def _growth(curves: Sequence[Curve]) -> str:
-    parts = ["## How cost grows\n"]
+    parts = [f"## How cost grows\n\n{_POINTS}\n"]
     for curve in curves:
         if not any(series.points for series in curve.series):
             continue
