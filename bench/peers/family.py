@@ -1,5 +1,9 @@
 """All processes that come from one, also when what started them has ended."""
 
+import asyncio
+import contextlib
+import os
+import signal
 from pathlib import Path
 
 
@@ -36,6 +40,14 @@ class Family:
             self._seen.update(children)
             is_growing = bool(children)
         return sorted(self._seen, key=lambda pid: (pid != self._leader, pid))
+
+    async def kill(self) -> None:
+        """Kill those that live, and what they start meanwhile; returns when there is none."""
+        while alive := self.pids():
+            for pid in alive:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            await asyncio.sleep(0.01)
 
 
 def _living() -> dict[int, tuple[int, int, str]]:

@@ -95,11 +95,7 @@ class PeerProcess:
             self._process.stdin.close()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._process.wait(), _PATIENCE_S)
-        while alive := self._family.pids():
-            for pid in alive:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-            await asyncio.sleep(0.01)
+        await self._family.kill()
         await self._process.wait()
 
     def pids(self) -> list[int]:

@@ -170,11 +170,7 @@ class EngineProcess:
         for process, family in zip(self._processes, self._families, strict=True):
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(process.wait(), _END_TIMEOUT_S)
-            while alive := family.pids():
-                for pid in alive:
-                    with contextlib.suppress(ProcessLookupError):
-                        os.kill(pid, signal.SIGKILL)
-                await asyncio.sleep(0.01)
+            await family.kill()
             await process.wait()
 
     def _pids(self, *, with_client: bool = True) -> list[int]:
