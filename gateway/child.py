@@ -49,11 +49,13 @@ class Child:
 
     Attributes:
         started_at: when it was started, in s of the monotonic clock.
+        is_overdue: whether its time to drain was over before it had ended.
     """
 
     def __init__(self, program: Program, process: asyncio.subprocess.Process, pipe: int) -> None:
         self.program = program
         self.started_at = time.monotonic()
+        self.is_overdue = False
         self._process = process
         self._pipe = pipe
 
@@ -125,6 +127,7 @@ class Child:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self.program.drain_s):
                 return await self.wait()
+        self.is_overdue = True
         self.kill()
         return await self.wait()
 

@@ -55,11 +55,12 @@ class Said(NamedTuple):
 
 
 class Stopped(NamedTuple):
-    """A child ended because it was asked to."""
+    """A child ended because it was asked to; an overdue one was killed when its time was up."""
 
     name: str
     pid: int
     how: str
+    is_overdue: bool = False
 
 
 Event = Started | Died | Said | Stopped
@@ -185,7 +186,8 @@ class Supervisor:
             await asyncio.gather(kept.task, return_exceptions=True)
         if kept.child is not None:
             how = ending(await kept.child.drain())
-            self._tell(Stopped(kept.program.name, kept.child.pid, how))
+            child = kept.child
+            self._tell(Stopped(kept.program.name, child.pid, how, child.is_overdue))
 
     async def _watch_logs(self) -> None:
         while True:

@@ -170,8 +170,10 @@ class Story:
             case Said(name, level, text) if self.is_live and self._is_new(text):
                 colour = "yellow" if level == "warning" else "red"
                 self._tell(f"[{colour}]{name}: {escape(text)}[/]")
-            case Stopped(name, pid, "was killed by SIGKILL"):
+            case Stopped(name, pid, _, is_overdue=True):
                 self._tell(f"[yellow]{name} (pid {pid}) did not drain in time and was killed[/]")
+            case Stopped(name, pid, "was killed by SIGKILL"):
+                self._tell(f"[yellow]{name} (pid {pid}) was killed before it had drained[/]")
             case _:
                 pass
 

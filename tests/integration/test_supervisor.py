@@ -210,6 +210,19 @@ async def test_a_child_that_will_not_end_is_killed(watched: Watched) -> None:
     await eventually(lambda: watched.supervisor.log_tail("worker") != [], "its first line")
     await watched.supervisor.stop(["worker"])
     assert not is_alive(pid)
+    assert watched.events[-1] == Stopped("worker", pid, "was killed by SIGKILL", is_overdue=True)
+
+
+async def test_who_will_not_wait_for_a_drain_need_not(watched: Watched) -> None:
+    """`kill_all` ends a child in the middle of its drain, long before its time is up."""
+    await watched.supervisor.start(_program("worker", STUBBORN, drain_s=600))
+    pid = watched.pid("worker")
+    await eventually(lambda: watched.supervisor.log_tail("worker") != [], "its first line")
+    async with asyncio.timeout(20), asyncio.TaskGroup() as tasks:
+        tasks.create_task(watched.supervisor.stop(["worker"]))
+        await asyncio.sleep(0)
+        watched.supervisor.kill_all()
+    assert not is_alive(pid)
     assert watched.events[-1] == Stopped("worker", pid, "was killed by SIGKILL")
 
 
