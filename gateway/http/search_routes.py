@@ -15,7 +15,7 @@ from gateway.http.ports import GatewayPort
 from gateway.http.problems import (
     coverage_status,
     insufficient_coverage,
-    json_response,
+    encode_result,
     reasons,
 )
 from gateway.http.schema import SearchAnswer, answers, json_body
@@ -148,6 +148,6 @@ def add_search(app: FastAPI, gateway: GatewayPort, settings: GatewaySettings) ->
             # Asked, but Redis has gone since: that is nobody live, whatever the shards' outcomes.
             status = coverage_status(error.result) if gateway.is_ready else 503
             return insufficient_coverage(error, status)
-        return json_response(result.to_json())
+        return Response(encode_result(result), media_type="application/json")
 
     app.router.routes.insert(0, Route(path, search, methods=["POST"]))
