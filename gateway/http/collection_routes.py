@@ -49,7 +49,7 @@ def collection_routes(gateway: GatewayPort, settings: GatewaySettings) -> APIRou
         response_class=Response,
     )
     async def put_collection(name: str, request: Request) -> Response:
-        body = read_object(await read_body(request, settings.max_body_bytes))
+        body = read_object(await read_body(request.scope, request.receive, settings.max_body_bytes))
         await gateway.collections.put(name, body)
         return json_response(await gateway.collections.describe(name))
 

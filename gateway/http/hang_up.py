@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any, TypeVar, cast
 
-from starlette.requests import Request
+from starlette.types import Receive
 
 T = TypeVar("T")
 
@@ -16,7 +16,7 @@ class ClientLeftError(Exception):
     """The client has hung up; nobody will read an answer."""
 
 
-async def unless_client_leaves(request: Request, work: Coroutine[Any, Any, T]) -> T:
+async def unless_client_leaves(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
     """What `work` returns; it is cancelled when the client hangs up.
 
     The request's body must have been read: what comes after it can only be the end.
@@ -31,7 +31,7 @@ async def unless_client_leaves(request: Request, work: Coroutine[Any, Any, T]) -
 
     async def watch() -> None:
         nonlocal has_left
-        while (await request.receive())["type"] != "http.disconnect":
+        while (await receive())["type"] != "http.disconnect":
             pass
         has_left = True
         mine.cancel()

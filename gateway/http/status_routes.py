@@ -53,7 +53,7 @@ def status_routes(gateway: GatewayPort, settings: GatewaySettings) -> APIRouter:
         response_class=Response,
     )
     async def set_breaker(shard: int, request: Request) -> Response:
-        raw = await read_body(request, settings.max_body_bytes)
+        raw = await read_body(request.scope, request.receive, settings.max_body_bytes)
         try:
             body = BreakerBody.model_validate_json(raw)
         except ValidationError as error:

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+from asyncio import selector_events
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -154,6 +155,28 @@ async def test_what_is_in_flight_is_finished(key_prefix: str) -> None:
         assert (await request).text == "done"
         async with asyncio.timeout(10):
             await server
+
+
+async def test_an_answer_leaves_in_one_write(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server writes head and body of an answer to its socket together."""
+    writes: list[bytes] = []
+    transport_type: Any = selector_events._SelectorSocketTransport  # type: ignore[attr-defined] # of CPython's
+    write = transport_type.write
+
+    def recording(transport: Any, data: bytes) -> None:
+        writes.append(bytes(data))
+        write(transport, data)
+
+    monkeypatch.setattr(transport_type, "write", recording)
+    app = SlowApp()
+    async with draining(app, 20.0) as (_, server, request):
+        app.may_answer.set()
+        assert (await request).text == "done"
+        async with asyncio.timeout(10):
+            await server
+    (answer,) = (data for data in writes if not data.startswith(b"GET"))
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert b"done" in answer
 
 
 async def test_a_drain_ends_in_time() -> None:

@@ -14,14 +14,14 @@ from pydantic import BaseModel
 
 from common.config import GatewaySettings
 from gateway.http import schema as shapes
-from gateway.http.app import create_app
+from gateway.http.app import create_framework_app
 from gateway.http.problems import TITLES, TYPE_PREFIX
-from gateway.http.search_routes import search_body
+from gateway.http.search_body import search_body
 from tests.unit import doc_blocks
 from tests.unit.fake_gateway import FakeGateway
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "http.md"
-OPENAPI: dict[str, Any] = create_app(FakeGateway(), GatewaySettings()).openapi()
+OPENAPI: dict[str, Any] = create_framework_app(FakeGateway(), GatewaySettings()).openapi()
 BOUNDS = {
     "minimum": "≥ {}",
     "exclusiveMinimum": "> {}",

@@ -1,10 +1,14 @@
 """The search route: what it takes, what it refuses, and what it answers."""
 
+import asyncio
 import json
+from collections import deque
 from typing import Any
 
 import httpx
 import pytest
+import structlog
+from pydantic import SecretStr
 
 from common.config import GatewaySettings
 from common.errors import (
@@ -17,8 +21,9 @@ from common.errors import (
 from common.outcome import Outcome
 from gateway.http.app import create_app
 from gateway.http.schema import SearchAnswer
-from gateway.result import Hit, SearchQuery
+from gateway.result import Hit, SearchQuery, SearchResult
 from tests.unit.fake_gateway import FakeGateway, make_result
+from tests.unit.virtual_time import run_virtually
 
 PATH = "/v1/collections/films/search"
 SETTINGS = GatewaySettings(
@@ -267,7 +272,10 @@ async def test_an_unforeseen_error_is_a_problem_that_tells_no_secrets(
 ) -> None:
     """A bug is a 500 problem; its message stays in the log."""
     gateway.answer = RuntimeError("the password is hunter2")
-    response = await client.post(PATH, json={"query": "a"})
+    with structlog.testing.capture_logs() as logs:
+        response = await client.post(PATH, json={"query": "a"})
+    assert [(one["event"], one["error"]) for one in logs] == [("request_failed", "RuntimeError")]
+    assert logs[0]["exc_info"] is gateway.answer
     assert response.status_code == 500
     assert response.headers["content-type"] == "application/problem+json"
     assert "hunter2" not in response.text
@@ -283,3 +291,127 @@ async def test_fields_that_json_can_only_escape_are_answered(
     assert response.status_code == 200
     assert b"NaN" not in response.content
     assert response.json()["hits"][0]["fields"] == {**fields, "nan": None}
+
+
+@pytest.mark.parametrize(
+    ("name", "collection"), [("a%20b", "a b"), ("caf%C3%A9", "café"), ("%2e", "."), ("a+b", "a+b")]
+)
+async def test_a_name_is_decoded(
+    client: httpx.AsyncClient, gateway: FakeGateway, name: str, collection: str
+) -> None:
+    """What is escaped in the path reaches the gateway as it was meant."""
+    response = await client.post(f"/v1/collections/{name}/search", json={"query": "a"})
+    assert response.status_code == 200
+    assert [query.collection for query in gateway.searches] == [collection]
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/v1/collections/a%ff/search", 400),
+        ("/v1/collections//search", 404),
+        ("/v1/collections/a%2Fb/search", 404),
+        ("/v1/collections/a/b/search", 404),
+        ("/v2/v1/collections/a/search", 404),
+        (f"{PATH}es", 404),
+        (f"{PATH}/", 307),
+    ],
+)
+async def test_other_paths_are_no_searches(
+    client: httpx.AsyncClient, gateway: FakeGateway, path: str, status: int
+) -> None:
+    """A path that only looks like the one of a search is answered as any other path."""
+    response = await client.post(path, json={"query": "a"})
+    assert (response.status_code, gateway.searches) == (status, [])
+
+
+async def test_it_may_be_served_under_a_prefix(gateway: FakeGateway) -> None:
+    """Below a root path, searches and all else are found as at the root."""
+    transport = httpx.ASGITransport(create_app(gateway, SETTINGS), root_path="/api")
+    async with httpx.AsyncClient(transport=transport, base_url="http://gateway/api") as client:
+        assert (await client.post(PATH, json={"query": "a"})).status_code == 200
+        assert (await client.get("/healthz")).status_code == 200
+    assert len(gateway.searches) == 1
+
+
+async def test_a_search_without_the_token_is_not_even_read(gateway: FakeGateway) -> None:
+    """The token is demanded before anything is said about the search."""
+    transport = httpx.ASGITransport(create_app(gateway, GatewaySettings(token=SecretStr("s3cret"))))
+    async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
+        assert (await client.post(f"{PATH}?x=1", content=b"{")).status_code == 401
+        headers = {"Authorization": "Bearer s3cret"}
+        assert (await client.post(PATH, json={"query": "a"}, headers=headers)).status_code == 200
+
+
+async def test_the_server_may_announce_its_start_and_end(gateway: FakeGateway) -> None:
+    """The lifespan of the protocol passes through to the framework, which answers it."""
+    announced = deque([{"type": "lifespan.startup"}, {"type": "lifespan.shutdown"}])
+    sent = []
+
+    async def receive() -> Any:
+        return announced.popleft()
+
+    async def send(message: Any) -> None:
+        sent.append(message["type"])
+
+    app = create_app(gateway, GatewaySettings(token=SecretStr("s3cret")))
+    await app({"type": "lifespan", "asgi": {"version": "3.0"}, "state": {}}, receive, send)
+    assert sent == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+
+
+def search_of(client: "HangingUp", gateway: FakeGateway) -> None:
+    """Let a client that hangs up search, in virtual time."""
+    raw_path = PATH.encode()
+    scope = {"type": "http", "method": "POST", "path": PATH, "raw_path": raw_path}
+    scope |= {"query_string": b"", "headers": []}
+    run_virtually(create_app(gateway, SETTINGS)(scope, client.receive, client.send))  # type: ignore[arg-type] # an awaitable that is a coroutine
+
+
+class HangingUp:
+    """A client that sends `parts` of a body and hangs up 100 ms later."""
+
+    def __init__(self, *parts: bytes, is_whole: bool) -> None:
+        self._parts = deque(parts)
+        self._is_whole = is_whole
+        self.statuses: list[int] = []
+
+    async def receive(self) -> Any:
+        """Give the next part, or the end."""
+        if self._parts:
+            body = self._parts.popleft()
+            more_body = bool(self._parts) or not self._is_whole
+            return {"type": "http.request", "body": body, "more_body": more_body}
+        await asyncio.sleep(0.1)
+        return {"type": "http.disconnect"}
+
+    async def send(self, message: Any) -> None:
+        """Keep the status."""
+        if message["type"] == "http.response.start":
+            self.statuses.append(message["status"])
+
+
+def test_a_client_that_hangs_up_cancels_its_search() -> None:
+    """The search is cancelled as its client leaves, and the answer that nobody reads is a 499."""
+    cancelled_at: list[float] = []
+
+    class SlowGateway(FakeGateway):
+        async def search(self, query: SearchQuery) -> SearchResult:
+            try:
+                await asyncio.sleep(10)
+            except asyncio.CancelledError:
+                cancelled_at.append(asyncio.get_running_loop().time())
+                raise
+            return await super().search(query)
+
+    client = HangingUp(b'{"query": ', b'"a"}', is_whole=True)
+    with structlog.testing.capture_logs() as logs:
+        search_of(client, SlowGateway())
+    assert cancelled_at == [pytest.approx(0.11)]  # it is looked for after 10 ms
+    assert (client.statuses, logs) == ([499], [])
+
+
+def test_a_body_that_breaks_off_is_no_search() -> None:
+    """What came of a body is not searched when the client leaves amid it, though it were JSON."""
+    gateway = FakeGateway()
+    search_of(HangingUp(b'{"query": "a"}', is_whole=False), gateway)
+    assert gateway.searches == []

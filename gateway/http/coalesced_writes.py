@@ -1,0 +1,55 @@
+"""Answers whose head and body leave in one write."""
+
+import asyncio
+from typing import Any, cast
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+
+class CoalescingProtocol(HttpToolsProtocol):
+    """uvicorn's protocol over a transport that coalesces writes."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn's own
+        """Serve a connection."""
+        super().connection_made(cast("asyncio.Transport", CoalescedWrites(transport, self.loop)))
+
+
+class CoalescedWrites:
+    """A transport that makes one write of two within a turn of the loop.
+
+    uvicorn writes an answer's head and its body apart. With TCP_NODELAY each would be a system
+    call, a packet and a waking of the client: 5 µs of CPU here and 2 there.
+
+    The first write is held until the second, or for a turn of the loop. So no more than one is ever
+    beyond what the transport knows of, and whatever else is asked of it comes after the writes.
+    """
+
+    __slots__ = ("_held", "_loop", "_transport")
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._held = b""
+
+    def write(self, data: bytes) -> None:
+        """Write `data`, within a turn of the loop."""
+        if self._held:
+            held, self._held = self._held, b""
+            self._transport.write(held + data)
+        else:
+            self._held = data
+            self._loop.call_soon(self._flush)
+
+    def is_closing(self) -> bool:
+        """Whether the connection is closed or about to be; asked after each answer."""
+        return self._transport.is_closing()
+
+    def __getattr__(self, name: str) -> Any:
+        """Write what is held, and give whatever else the transport has."""
+        self._flush()
+        return getattr(self._transport, name)
+
+    def _flush(self) -> None:
+        if self._held:
+            held, self._held = self._held, b""
+            self._transport.write(held)

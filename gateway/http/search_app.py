@@ -1,0 +1,119 @@
+"""POST /v1/collections/{name}/search, answered ahead of the framework."""
+
+from typing import Final
+
+from fastapi import FastAPI
+from pydantic import ValidationError
+from starlette.responses import Response
+from starlette.routing import compile_path
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from common.config import GatewaySettings
+from common.errors import BadBodyError, InsufficientCoverageError
+from gateway.http.hang_up import ClientLeftError, unless_client_leaves
+from gateway.http.limits import read_body
+from gateway.http.parameters import check_address
+from gateway.http.ports import GatewayPort
+from gateway.http.problems import (
+    coverage_status,
+    encode_result,
+    insufficient_coverage,
+    problem_of,
+    reasons,
+)
+from gateway.http.schema import SearchAnswer, answers, json_body
+from gateway.http.search_body import Search, search_body
+from gateway.result import SearchQuery
+
+CLIENT_CLOSED_REQUEST: Final = 499  # for logs alone: nobody is there to read it
+
+PATH: Final = "/v1/collections/{name}/search"
+_PATTERN: Final = compile_path(PATH)[0]  # as the framework's own routes match
+
+
+class SearchApp:
+    """Answers searches, and hands whatever else is asked to another application.
+
+    The framework's layers do nothing for a search that is not done here, and took 28 µs of CPU, of
+    the 71 that the whole HTTP face did. The framework still describes the search at /docs.
+    """
+
+    def __init__(self, otherwise: ASGIApp, gateway: GatewayPort, settings: GatewaySettings) -> None:
+        """Answer searches by `gateway`, and all else by `otherwise`."""
+        self._otherwise = otherwise
+        self._gateway = gateway
+        self._validate = search_body(settings).model_validate_json
+        self._max_body_bytes = settings.max_body_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        collection = _searched_collection(scope)
+        if collection is None:
+            await self._otherwise(scope, receive, send)
+            return
+        try:
+            check_address(scope, ())
+            raw = await read_body(scope, receive, self._max_body_bytes)
+            query = self._query(collection, raw)
+            result = await unless_client_leaves(receive, self._gateway.search(query))
+            body = encode_result(result)
+        except Exception as error:  # noqa: BLE001 - unforeseen ones are problems too
+            await self._refusal(error)(scope, receive, send)
+            return
+        headers = [(b"content-length", b"%d" % len(body)), (b"content-type", b"application/json")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    def _query(self, collection: str, raw: bytes) -> SearchQuery:
+        try:
+            body = self._validate(raw)
+        except ValidationError as error:
+            raise BadBodyError(reasons(error.errors())) from error
+        fields = body.fields
+        return SearchQuery(
+            collection=collection,
+            query=body.query,
+            k=body.k,
+            deadline_ms=body.deadline_ms,
+            rank_profile=body.rank_profile,
+            filter=body.filter,
+            fields=tuple(fields) if isinstance(fields, list) else fields,
+            minimum_coverage=body.minimum_coverage,
+            wait_for=body.wait_for,
+            explain=body.explain,
+            syntax=body.syntax,
+            priority=body.priority,
+        )
+
+    def _refusal(self, error: Exception) -> Response:
+        match error:
+            case ClientLeftError():
+                return Response(status_code=CLIENT_CLOSED_REQUEST)
+            case InsufficientCoverageError(result=result):
+                # Asked, but Redis has gone since: that is nobody live, whatever the outcomes.
+                status = coverage_status(result) if self._gateway.is_ready else 503
+                return insufficient_coverage(error, status)
+            case _:
+                return problem_of(error)
+
+
+def _searched_collection(scope: Scope) -> str | None:
+    """Return the collection that a request searches; None when it is another kind of request."""
+    if scope["type"] != "http" or scope["method"] != "POST":
+        return None
+    match = _PATTERN.match(scope["path"].removeprefix(scope.get("root_path", "")))
+    return match and match[1]
+
+
+def describe_search(app: FastAPI, model: type[Search]) -> None:
+    """Have `app` describe the search, which `SearchApp` answers, ahead of its other routes."""
+
+    @app.post(
+        PATH,
+        summary="Search a collection",
+        responses=answers(200, SearchAnswer, 400, 404, 413, 429, 503, 504),
+        openapi_extra=json_body(model),
+        response_class=Response,
+    )
+    async def search(name: str) -> Response:  # noqa: ARG001 - stands for the path's parameter
+        raise AssertionError("SearchApp comes first")

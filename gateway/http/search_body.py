@@ -1,0 +1,79 @@
+"""A search as its body asks it."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from common.config import GatewaySettings
+
+
+class Search(BaseModel):
+    """A search as it is asked, whatever a gateway's limits and defaults are."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+    query: str
+    k: int
+    deadline_ms: float
+    rank_profile: str | None = Field(
+        None, description="Name of a configured rank profile; the collection's own if null."
+    )
+    filter: str
+    fields: bool | list[str] = Field(
+        True, description="Fields wanted in each hit: a list of names, true (all), false (none)."
+    )
+    minimum_coverage: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        allow_inf_nan=False,
+        description="Least share of the documents that the answer must reflect, 0 to 1.",
+    )
+    wait_for: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="Share of the documents that is enough: once it is covered, the rest is waited "
+        "for only a part of the time left.",
+    )
+    explain: bool = Field(
+        False, description="Whether every shard is detailed, or only those not ok."
+    )
+    syntax: Literal["lenient", "strict"] = Field(
+        "lenient", description="Whether an error in the query is repaired, or refused."
+    )
+    priority: Literal["interactive", "batch"] = Field(
+        "interactive", description="batch is refused first when there is too much to do."
+    )
+
+
+def search_body(settings: GatewaySettings) -> type[Search]:
+    """Make the body's model with the limits and defaults that the settings give."""
+
+    class SearchBody(Search):
+        """A search."""
+
+        query: str = Field(
+            max_length=settings.max_query_chars,
+            description="The query: words, phrases, fields, ranges; see docs/ranking.md.",
+        )
+        k: int = Field(
+            min(settings.default_k, settings.max_k),
+            ge=1,
+            le=settings.max_k,
+            description="Most hits wanted.",
+        )
+        deadline_ms: float = Field(
+            min(settings.default_deadline_ms, settings.max_deadline_ms),
+            gt=0,
+            le=settings.max_deadline_ms,
+            allow_inf_nan=False,
+            description="The answer leaves within so long, in ms.",
+        )
+        filter: str = Field(
+            "",
+            max_length=settings.max_query_chars,
+            description="Query that hits must match too, without a say in their score.",
+        )
+
+    return SearchBody
