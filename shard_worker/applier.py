@@ -23,7 +23,7 @@ from common.telemetry import Counters, Throttle
 from shard_worker.indexer import pack_work
 from shard_worker.kept_entries import KeptEntries, trim_position
 from shard_worker.lanes.process_lane import ProcessLane
-from shard_worker.lanes.work import Work
+from shard_worker.lanes.work import Named, Work
 from shard_worker.shard_report import ShardState
 
 BLOCK_MS = 2000
@@ -267,7 +267,7 @@ class Applier:
                 _log.error("writes_skipped", shard=state.shard, uid=uid, writes=count)
 
     async def _ask(self, shard: int, payload: bytes) -> ShardState:
-        done = await self._indexer.run(Work(payload, math.inf, label=f"apply to shard {shard}"))
+        done = await self._indexer.run(Work(payload, math.inf, Named(f"apply to shard {shard}")))
         return ShardState.unpack(done.body)
 
     def _take(self, state: ShardState) -> None:

@@ -35,6 +35,12 @@ class Room(Protocol):
     async def wait_for_room(self) -> int:
         """Wait until there is room; returns it."""
 
+    def cork(self) -> None:
+        """What is submitted from now on belongs together."""
+
+    def uncork(self) -> None:
+        """There is no more of it."""
+
 
 class Consumer:
     """One loop: wait for room, pull at most that much, hand it over.
@@ -206,22 +212,12 @@ class Consumer:
                     self._paused.set_exception(error)
 
     def _on_pulled(self, answers: list[Any]) -> None:
-        keys, error, num_taken = self._keys, None, 0
-        for at, answer in enumerate(answers):
-            if isinstance(answer, Exception):
-                error = answer
-            elif answer is not None:
-                key, messages = answer
-                if at >= self._num_work:
-                    num_taken += self._sift(key, messages, self._room - num_taken)
-                    continue
-                num_taken += len(messages)
-                if self._order is not None and not self._order.is_newest_first:
-                    self._tell(messages, 0)
-                self._handle(self._shards[key], messages)
-                # A pop serves the first queue that has something: the one just served goes last.
-                keys.remove(key)
-                keys.append(key)
+        error = next((answer for answer in answers if isinstance(answer, Exception)), None)
+        self._lane.cork()
+        try:
+            num_taken = self._hand_over(answers)
+        finally:
+            self._lane.uncork()
         if error is None and self._order is not None and not self._is_standing(answers, num_taken):
             self._order.on_short()
         self._call_waiting()
@@ -234,6 +230,25 @@ class Consumer:
             self._replier.flush()
         if self.is_pulling:
             self._paused.set_result(error)
+
+    def _hand_over(self, answers: list[Any]) -> int:
+        """Hand over what the pops have brought; returns how many requests that is."""
+        keys, num_taken = self._keys, 0
+        for at, answer in enumerate(answers):
+            if answer is None or isinstance(answer, Exception):
+                continue
+            key, messages = answer
+            if at >= self._num_work:
+                num_taken += self._sift(key, messages, self._room - num_taken)
+                continue
+            num_taken += len(messages)
+            if self._order is not None and not self._order.is_newest_first:
+                self._tell(messages, 0)
+            self._handle(self._shards[key], messages)
+            # A pop serves the first queue that has something: the one just served goes last.
+            keys.remove(key)
+            keys.append(key)
+        return num_taken
 
     def _is_standing(self, answers: list[Any], num_taken: int) -> bool:
         """Whether there may be more in the queues than the pull under way has taken."""

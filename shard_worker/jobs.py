@@ -47,7 +47,7 @@ from shard_worker.applier import Applier
 from shard_worker.indexer import pack_work
 from shard_worker.keep_looking import keep_looking
 from shard_worker.lanes.process_lane import ProcessLane
-from shard_worker.lanes.work import Work
+from shard_worker.lanes.work import Named, Work
 from shard_worker.shard_report import CollectionReport
 from shard_worker.snapshots import Snapshots
 
@@ -352,7 +352,7 @@ class Jobs:
         return None
 
     async def _ask(self, *work: Any) -> bytes:
-        done = await self._indexer.run(Work(pack_work(*work), label=str(work[0])))
+        done = await self._indexer.run(Work(pack_work(*work), identity=Named(str(work[0]))))
         return done.body
 
 

@@ -91,6 +91,8 @@ class SearchService:
         self._max_bytes = max_message_bytes
         self._num_in_loop = 0
         self._throttle = Throttle(60.0)
+        # Results of one frame leave as one message, in the very callback that has read them.
+        lane.call_after_ends(replier.flush)
 
     def handle(self, shard: int, messages: list[bytes]) -> None:
         """Start the work of one pop, in arrival order; adds to the replier what is answered now."""
@@ -173,8 +175,7 @@ class SearchService:
         work = Work(
             _pack((shard, state.generation, request.payload)),
             self._clock.monotonic_s(request.expires_at_ms),
-            search.fingerprint,
-            f"{payload.profile}: {payload.query[:LABEL_CHARS]}",
+            search,
             request.late_ms / 1000,
             is_shared,
         )
@@ -183,20 +184,11 @@ class SearchService:
 
     def _finish(self, shard: int, search: "_Search", queue_us: int, done: Done) -> None:
         request = search.request
-        _, lane_us, work_us, cpu_us, error = done
+        body, lane_us, work_us, cpu_us, error = done
         is_wanted = self._in_flight.end((request.reply_to, request.query_id, shard))
         left_us = request.expires_at_ms * 1000 - self._clock.server_us(time.monotonic())
-        if isinstance(error, ExpiredError):
-            if is_wanted:
-                self._counters.add("expired_in_lane")
-            self._ledger.add(error.end, work_us, cpu_us)
-            return
-        if isinstance(error, NotStartedError):
-            if is_wanted and left_us > 0:
-                self._give_back(shard, search.message)
-            else:
-                self._counters.add("expired_in_lane" if is_wanted else "cancelled_in_lane")
-                self._ledger.add(_DROPPED, 0, 0)
+        if error is not None and isinstance(error, ExpiredError | NotStartedError):
+            self._unanswered(shard, search, done, is_wanted, left_us)
             return
         if left_us <= 0 or not is_wanted:
             self._counters.add("expired_at_reply" if is_wanted else "cancelled_at_reply")
@@ -204,18 +196,32 @@ class SearchService:
             return
         is_late = left_us <= request.late_ms * 1000
         self._ledger.add(_LATE if is_late else _ANSWERED, work_us, cpu_us)
-        if error is None:
-            status, body = _OK, done.body
-        else:
+        status = _OK
+        if error is not None:
             status, body = _FAILED, failure_body(error)
             self._counters.add(f"failed_{error.code}")
-        self._replier.reply(
+        self._replier.add(
             request.reply_to,
             Reply(
                 *(request.query_id, shard, status, _PROCESS, queue_us, lane_us, work_us, body),
                 is_hedge=request.hedge is not None,
             ),
         )
+
+    def _unanswered(
+        self, shard: int, search: "_Search", done: Done, is_wanted: bool, left_us: int
+    ) -> None:
+        """A work has ended to which there is no reply, or none from here."""
+        error = done.error
+        if isinstance(error, ExpiredError):
+            if is_wanted:
+                self._counters.add("expired_in_lane")
+            self._ledger.add(error.end, done.work_us, done.cpu_us)
+        elif is_wanted and left_us > 0:
+            self._give_back(shard, search.message)
+        else:
+            self._counters.add("expired_in_lane" if is_wanted else "cancelled_in_lane")
+            self._ledger.add(_DROPPED, 0, 0)
 
     def _fail(self, shard: int, request: Request, queue_us: int, failure: Failure) -> None:
         self._replier.add(
@@ -234,7 +240,7 @@ class SearchService:
 
 
 class _Search:
-    """A request as read.
+    """A request as read, and who it is to the process lane (`lanes.work.Identity`).
 
     Attributes:
         message: as it lay in the queue.
@@ -262,6 +268,12 @@ class _Search:
         if not self._fingerprint:
             self._fingerprint = fingerprint_of(self.request.payload)
         return self._fingerprint
+
+    @property
+    def label(self) -> str:
+        """An excerpt for people."""
+        payload = self.payload
+        return "" if payload is None else f"{payload.profile}: {payload.query[:LABEL_CHARS]}"
 
 
 # A query's shards get the same bytes, and a worker with several of them pulls these at once.

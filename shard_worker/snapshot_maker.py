@@ -31,7 +31,7 @@ from common.tasks import end
 from shard_worker.indexer import pack_work
 from shard_worker.lanes.process_lane import ProcessLane
 from shard_worker.lanes.thread_lane import ThreadLane
-from shard_worker.lanes.work import Work
+from shard_worker.lanes.work import Named, Work
 
 LEASE_S = 30.0
 RENEW_S = 5.0
@@ -163,7 +163,7 @@ class SnapshotMaker:
                 _log.debug("lease_not_renewed", shard=shard, error=str(error))
 
     async def _ask(self, *work: object) -> bytes:
-        done = await self._indexer.run(Work(pack_work(*work), math.inf, label=str(work[0])))
+        done = await self._indexer.run(Work(pack_work(*work), math.inf, Named(str(work[0]))))
         return done.body
 
     async def _call(self, call: Callable[[], T]) -> T:

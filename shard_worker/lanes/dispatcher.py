@@ -77,6 +77,7 @@ class Dispatcher:
         self._next_generation = 1
         self._loop = asyncio.get_running_loop()
         self._handle: asyncio.Handle | None = None
+        self._is_corked = False
         self._guard = Guard(self, limits.grace_s, limits.window_us / 1e6)
         self._holds = Holds(self.put_back)
         if suspects is not None:
@@ -100,15 +101,24 @@ class Dispatcher:
             self.refuse(ticket, NotStartedError(HELD_UP))
             return
         waiting.append(ticket)
-        if self._handle is None and self._idle:
+        if not self._idle:
+            self._guard.look_by(ticket.expires_at)
+        elif self._handle is None and not self._is_corked:
             # Not at once: what is submitted in the same turn of the loop goes in one frame.
             self._handle = self._loop.call_soon(self._dispatch_soon)
-        elif not self._idle:
-            self._guard.look_by(ticket.expires_at)
 
     def put_back(self, tickets: Iterable[Ticket]) -> None:
         """Queue works again that lost their scorer, before all others, in their order."""
         self.waiting.extendleft(reversed(list(tickets)))
+        self._dispatch()
+
+    def cork(self) -> None:
+        """See ProcessLane.cork."""
+        self._is_corked = True
+
+    def uncork(self) -> None:
+        """See ProcessLane.uncork."""
+        self._is_corked = False
         self._dispatch()
 
     def cancel(self, ticket: Ticket) -> None:
@@ -262,7 +272,7 @@ class Dispatcher:
             "scorer_killed",
             lane=self._name,
             pid=slot.pid,
-            label=None if offender is None else offender.work.label,
+            label=None if offender is None else offender.work.identity.label,
         )
         # Asked before: nobody tells the CPU time of what is dead.
         done = None if offender is None else slot.cut_off(offender, time.monotonic())

@@ -26,7 +26,7 @@ class Holds:
 
     def hold(self, ticket: Ticket, until: float) -> None:
         """Keep a work until `until`, its deadline, or `release`; instants of `time.monotonic()`."""
-        fingerprint = ticket.work.fingerprint
+        fingerprint = ticket.work.identity.fingerprint
         assert fingerprint is not None  # noqa: S101 - works without one are never suspect
         self._held.setdefault(fingerprint, []).append(ticket)
         self.num_held += 1

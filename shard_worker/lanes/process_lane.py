@@ -44,15 +44,19 @@ from shard_worker.lanes.dispatcher import Dispatcher, DispatchLimits
 from shard_worker.lanes.scorer_process import ScorerSpec
 from shard_worker.lanes.scorer_slot import SlotState
 from shard_worker.lanes.suspects import Suspects
-from shard_worker.lanes.work import ENDED, Done, Ticket, Work
+from shard_worker.lanes.work import ENDED, Done, Identity, Named, Ticket, Work
 
-__all__ = ["Done", "ProcessLane", "Ticket", "Work"]
+__all__ = ["Done", "Identity", "Named", "ProcessLane", "Ticket", "Work"]
 
 # Beyond so many batches a scorer the lane refuses work; a caller that asks `room` is far below. The
 # floor is for lanes of one process and small batches whose callers do not ask: the indexer has a
 # caller a shard.
 _MOST_WAITING_BATCHES = 16
 _LEAST_WAITING_BOUND = 1024
+
+
+def _nothing() -> None:
+    """Who has asked for nothing is told nothing."""
 
 
 class ProcessLane:
@@ -110,6 +114,7 @@ class ProcessLane:
         self._dispatcher: Dispatcher | None = None
         self._is_open = False
         self._waiters: list[asyncio.Future[None]] = []  # for room, or for the end of everything
+        self._after_ends = _nothing
 
     # ---- life
 
@@ -165,8 +170,29 @@ class ProcessLane:
         else:
             ticket.generation = ENDED
             error = LaneUnavailableError(f"{self._name}: not running")
-            asyncio.get_running_loop().call_soon(on_done, Done(b"", 0, 0, 0, error))
+            asyncio.get_running_loop().call_soon(self._refuse, on_done, error)
         return ticket
+
+    def cork(self) -> None:
+        """Hold back what is submitted from now on until `uncork`, which is to follow in this turn.
+
+        Who submits several works in one callback spares the lane a turn of the loop, which it
+        would take to see which works came together; it costs as much as sending one of them.
+        """
+        if self._dispatcher is not None:
+            self._dispatcher.cork()
+
+    def uncork(self) -> None:
+        """Send to the scorers what was held back."""
+        if self._dispatcher is not None:
+            self._dispatcher.uncork()
+
+    def call_after_ends(self, then: Callable[[], None]) -> None:
+        """Call `then` after the `on_done` of works that have ended together; it replaces another.
+
+        For who answers several works with one message.
+        """
+        self._after_ends = then
 
     async def run(self, work: Work) -> Done:
         """Submit and wait; cancelling the wait cancels the work.
@@ -257,7 +283,12 @@ class ProcessLane:
         self._waiters.append(waiter)
         return waiter
 
+    def _refuse(self, on_done: Callable[[Done], None], error: LaneUnavailableError) -> None:
+        on_done(Done(b"", 0, 0, 0, error))
+        self._on_change()
+
     def _on_change(self) -> None:
+        self._after_ends()
         if self._waiters:
             waiters, self._waiters = self._waiters, []
             for waiter in waiters:

@@ -57,7 +57,7 @@ class Suspects:
 
     def refusal(self, ticket: Ticket, now: float) -> QuarantinedError | None:
         """Why a work must not run at all; None when it may, now or later."""
-        fingerprint = ticket.work.fingerprint
+        fingerprint = ticket.work.identity.fingerprint
         if fingerprint is None:
             return None
         now_ms = self._server_ms(now)
@@ -74,7 +74,7 @@ class Suspects:
 
         `on_news` may come sooner.
         """
-        fingerprint = ticket.work.fingerprint
+        fingerprint = ticket.work.identity.fingerprint
         if fingerprint is None:
             return 0.0
         if (confirmed_by := self._unconfirmed.get(fingerprint, 0.0)) > now:
@@ -97,7 +97,7 @@ class Suspects:
 
     def killed(self, ticket: Ticket, now: float, will_retry: bool) -> None:
         """A scorer died, or had to be killed, while it ran this work."""
-        fingerprint = ticket.work.fingerprint
+        fingerprint = ticket.work.identity.fingerprint
         if fingerprint is None:
             return
         until = min(ticket.expires_at, now + _LONGEST_TRIAL_S) if will_retry else 0.0
@@ -107,20 +107,20 @@ class Suspects:
 
     def tried(self, ticket: Ticket, now: float) -> None:
         """A work that has killed a scorer has ended, whatever came of its second try."""
-        fingerprint = ticket.work.fingerprint
+        fingerprint = ticket.work.identity.fingerprint
         if fingerprint and self.quarantine.trial_until_ms(fingerprint, self._server_ms(now)):
             self._tell(ticket, What.TRIED, now)
 
     def _tell(self, ticket: Ticket, what: What, now: float, until_ms: int = 0) -> None:
-        work = ticket.work
-        assert work.fingerprint is not None  # noqa: S101 - its callers have looked
+        identity = ticket.work.identity
+        assert identity.fingerprint is not None  # noqa: S101 - its callers have looked
         record = Record(
             self._server_ms(now),
-            work.fingerprint,
+            identity.fingerprint,
             what,
             f"{self._run}-{next(self._numbers)}",
             self._worker,
-            work.label,
+            identity.label,
             until_ms,
         )
         if self.publish is not None:

@@ -153,6 +153,12 @@ class ThreadLane:
             await self._change()
         return room
 
+    def cork(self) -> None:
+        """Calls that come together are no cheaper: each has a thread of its own."""
+
+    def uncork(self) -> None:
+        """See `cork`."""
+
     def load(self) -> dict[str, Any]:
         """Figures for heartbeat and status.
 

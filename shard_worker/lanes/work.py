@@ -3,7 +3,8 @@
 import math
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from common.errors import (
     ExpiredError,
@@ -21,6 +22,29 @@ WAITING = 0  # a ticket's generation while no scorer has it
 ENDED = -1  # ... and once its `on_done` was called or is about to be
 
 
+class Identity(Protocol):
+    """Who a work is: asked when it is suspect or talked of, which few works ever are."""
+
+    @property
+    def fingerprint(self) -> bytes | None:
+        """What counts as the same work when it kills scorers; None is never blamed."""
+
+    @property
+    def label(self) -> str:
+        """An excerpt of the work for people, shown where the quarantine is listed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """An identity that is known beforehand."""
+
+    label: str
+    fingerprint: bytes | None = None
+
+
+ANONYMOUS = Named("")
+
+
 class Work(NamedTuple):
     """One piece of work for a scorer process.
 
@@ -28,8 +52,7 @@ class Work(NamedTuple):
         payload: what the handler gets.
         expires_at: from when on nobody wants it, an instant of `time.monotonic()` in s; `math.inf`
             for none.
-        fingerprint: what counts as the same work when it kills scorers; None is never blamed.
-        label: an excerpt for people, shown where the quarantine is listed.
+        identity: who it is.
         late_s: its deadline is so long before `expires_at`, in s.
         is_movable: whether it ends with a NotStartedError, instead of waiting, while every scorer
             is held up by other work.
@@ -37,8 +60,7 @@ class Work(NamedTuple):
 
     payload: bytes
     expires_at: float = math.inf
-    fingerprint: bytes | None = None
-    label: str = ""
+    identity: Identity = ANONYMOUS
     late_s: float = 0.0
     is_movable: bool = False
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from common.errors import WorkError
-from shard_worker.lanes.process_lane import Done, ProcessLane, Ticket, Work
+from shard_worker.lanes.process_lane import Done, Named, ProcessLane, Ticket, Work
 from shard_worker.lanes.scorer_slot import SlotState
 from shard_worker.lanes.suspects import Suspects
 from tests.integration.misbehaving import Config
@@ -63,7 +63,9 @@ class Bench:
             call.ended_at = time.monotonic()
 
         expires_at = time.monotonic() + timeout_s
-        work = Work(command.encode(), expires_at, fingerprint, command, is_movable=is_movable)
+        work = Work(
+            command.encode(), expires_at, Named(command, fingerprint), is_movable=is_movable
+        )
         call.ticket = self.lane.submit(work, on_done)
         return call
 

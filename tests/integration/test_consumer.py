@@ -41,6 +41,12 @@ class Slots:
             await self._changed.wait()
         return self.free
 
+    def cork(self) -> None:
+        """A pull is handed over."""
+
+    def uncork(self) -> None:
+        """That was all of it."""
+
     def handle(self, shard: int, messages: list[bytes]) -> None:
         """Take a slot for each request, but for one that has expired."""
         alive = [message for message in messages if not message.startswith(b"expired")]

@@ -77,6 +77,63 @@ async def test_every_work_gets_its_own_answer_once() -> None:
         assert dones[0].body == b"%d" % number + bytes(number % 700)
 
 
+async def test_what_is_submitted_under_a_cork_leaves_together_when_it_is_drawn() -> None:
+    """Nothing leaves before `uncork`; then all does at once, in one frame where it is cheap."""
+    async with _echoing(num_processes=2) as lane:
+        for _ in range(100):  # until the lane knows that these are cheap
+            await lane.run(Work(b"warm", time.monotonic() + 30))
+        dones: list[Done] = []
+        lane.cork()
+        for number in range(5):
+            lane.submit(Work(b"%d" % number, time.monotonic() + 30), dones.append)
+        await asyncio.sleep(0)
+        assert lane.load()["waiting"] == 5
+        lane.uncork()
+        assert (lane.load()["waiting"], lane.load()["in_flight"]) == (0, 5)
+        assert lane.load()["busy"] == 1
+        await eventually(lambda: len(dones) == 5)
+
+
+async def test_who_answers_several_works_at_once_hears_when_they_have_ended() -> None:
+    """After results, and after a refusal, what `call_after_ends` was given is called at once."""
+    seen: list[str] = []
+    async with _echoing(num_processes=1) as lane:
+        lane.call_after_ends(lambda: seen.append("after"))
+        lane.submit(Work(b"a", time.monotonic() + 30), lambda _: seen.append("answered"))
+        await eventually(lambda: "after" in seen[-1:])
+        assert seen == ["answered", "after"]
+        seen.clear()
+        lane.submit(Work(b"late", time.monotonic() - 1), lambda _: seen.append("refused"))
+        await eventually(lambda: "after" in seen)
+    assert seen[:2] == ["refused", "after"]
+    seen.clear()
+    lane.submit(Work(b"closed", time.monotonic() + 30), lambda _: seen.append("closed"))
+    await eventually(lambda: "after" in seen)
+    assert seen == ["closed", "after"]
+
+
+class _Unasked:
+    """An identity that nobody may ask for."""
+
+    @property
+    def fingerprint(self) -> bytes | None:
+        """Not to be computed."""
+        raise AssertionError("asked for its fingerprint")
+
+    @property
+    def label(self) -> str:
+        """Not to be put together."""
+        raise AssertionError("asked for its label")
+
+
+async def test_nobody_asks_who_a_work_is_that_does_no_harm(tmp_path: Path) -> None:
+    """While nothing is suspect, a work runs and ends without its fingerprint or label made."""
+    suspects = Suspects(Quarantine(2, 60.0))
+    async with running(tmp_path, suspects=suspects) as bench:
+        work = Work(b"a echo", time.monotonic() + 30, _Unasked())
+        assert (await bench.lane.run(work)).body == b"a"
+
+
 async def test_a_payload_of_megabytes_crosses_whole() -> None:
     """What does not fit into a socket's buffer arrives unchanged, both ways."""
     payload = os.urandom(12_000_000)

@@ -22,7 +22,7 @@ from gateway.http.status_schema import StatusAnswer
 from gateway.result import SearchResult
 from gateway.service import Gateway
 from shard_worker.lanes.suspects import Suspects
-from shard_worker.lanes.work import Ticket, Work
+from shard_worker.lanes.work import Named, Ticket, Work
 from shard_worker.quarantine_exchange import QuarantineExchange
 from tests.integration.cluster import Cluster, ask, gateway_to, load, running_cluster
 from tests.servers import RedisServer, running_server
@@ -273,7 +273,7 @@ async def _num_listening(server: RedisServer, channel: str, worker: str) -> bool
 
 def ticket() -> Ticket:
     """A work that kills."""
-    return Ticket(Work(b"", time.monotonic() + 5, b"f", "bad"), lambda _: None, 0.0)
+    return Ticket(Work(b"", time.monotonic() + 5, Named("bad", b"f")), lambda _: None, 0.0)
 
 
 async def test_kills_while_redis_is_away_are_told_when_it_is_back(
@@ -305,7 +305,7 @@ async def test_others_know_within_milliseconds(redis_server: RedisServer, key_pr
         for number in range(15):
             heard.clear()
             told_at = time.monotonic()
-            work = Work(b"", told_at + 5, b"%d" % number, "bad")
+            work = Work(b"", told_at + 5, Named("bad", b"%d" % number))
             here.killed(Ticket(work, lambda _: None, 0.0), told_at, will_retry=True)
             async with asyncio.timeout(5):
                 await heard.wait()

@@ -55,6 +55,7 @@ class ScriptedLane:
     works: list[Work] = field(default_factory=list)
     on_dones: list[Callable[[Done], None]] = field(default_factory=list)
     elsewhere: int = 0
+    after_ends: Callable[[], None] | None = None
 
     cancelled: list[int] = field(default_factory=list)
 
@@ -67,6 +68,10 @@ class ScriptedLane:
     def cancel(self, ticket: int) -> None:
         """Note which is cancelled."""
         self.cancelled.append(ticket)
+
+    def call_after_ends(self, then: Callable[[], None]) -> None:
+        """Note who is to be called after works have ended."""
+        self.after_ends = then
 
     def observe_elsewhere(self, num_works: int) -> None:
         """Count what took nothing of this lane."""
@@ -140,7 +145,7 @@ def test_a_search_goes_to_the_lane_and_its_result_home(serving: Serving) -> None
     (work,) = serving.lane.works
     assert msgpack.unpackb(work.payload) == [SHARD, 9, search()]
     assert work.expires_at == pytest.approx(serving.clock.now + 0.1)
-    assert work.label == "bm25: hedge"
+    assert work.identity.label == "bm25: hedge"
     assert serving.replies.sent == []
     serving.lane.on_dones[0](Done(b"body", 30, 400, 300, None))
     reply = serving.replies.only
@@ -148,6 +153,7 @@ def test_a_search_goes_to_the_lane_and_its_result_home(serving: Serving) -> None
     assert reply.lane == Lane.PROCESS
     assert (reply.queue_us, reply.lane_us, reply.work_us) == (5000, 30, 400)
     assert serving.counters.as_dict() == {}
+    assert serving.lane.after_ends == serving.replies.flush
 
 
 def test_clocks_that_disagree_give_no_negative_wait(serving: Serving) -> None:
@@ -292,7 +298,7 @@ def test_the_same_search_has_one_fingerprint_and_another_has_not(serving: Servin
     serving.pull(serving.request(), serving.request(query_id=8, reply_to="hedgerow:reply:g2"))
     serving.pull(serving.request(payload=search(query="x"), query_id=9))
     serving.pull(serving.request(payload=search(k=4), query_id=10))
-    same, again, other, more = (work.fingerprint for work in serving.lane.works)
+    same, again, other, more = (work.identity.fingerprint for work in serving.lane.works)
     assert same == again is not None
     assert len({same, other, more}) == 3
 
