@@ -312,16 +312,20 @@ async def test_cancelling_what_waits_drops_it(tmp_path: Path) -> None:
         assert set(bench.config.starts()) == {"busy"}
 
 
-async def test_scorers_are_nicer_than_their_worker(tmp_path: Path) -> None:
-    """On a busy core the worker's event loop goes before what it has handed out."""
-    settings = Settings(data=tmp_path, worker=WorkerSettings(process_nice=3, scorers=1))
+@pytest.mark.parametrize("nice", [3, 0])
+async def test_scorers_are_nicer_than_their_worker(tmp_path: Path, nice: int) -> None:
+    """On a busy core the worker's event loop goes before what it has handed out, if so set."""
+    settings = Settings(data=tmp_path, worker=WorkerSettings(process_nice=nice, scorers=1))
     suspects = Suspects(Quarantine(2, 300.0), lambda _: 0, "w")
     for lane in (scorer_lane(settings, (0,), (), suspects), indexer_lane(settings, (0,))):
         await lane.start()
         try:
             (pid,) = lane.load()["pids"]
-            expected = min(19, os.getpriority(os.PRIO_PROCESS, 0) + 3)
+            expected = min(19, os.getpriority(os.PRIO_PROCESS, 0) + nice)
             assert os.getpriority(os.PRIO_PROCESS, pid) == expected
+            if hasattr(os, "SCHED_BATCH"):
+                mine = os.sched_getscheduler(0)
+                assert os.sched_getscheduler(pid) == (os.SCHED_BATCH if nice else mine)
         finally:
             await lane.close(0.0)
 
