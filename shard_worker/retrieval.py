@@ -12,6 +12,12 @@ from shard_worker.text_index import TextIndex, count_of
 _DIGITS = 5
 _SAME = 0.5 * 10.0 ** (1 - _DIGITS)
 _MAX_TIED = 4096  # beyond so many with the last score, which of them are found is arbitrary
+# How many are read beyond k at first, to see where the last one's ties end. A search that has to be
+# made again costs as much as the first, one more to read 0.2 µs. Reading but one beyond the 10 best
+# of a million documents, 14 % of real queries had to search again; so, 1 %. Further down scores lie
+# closer, and ties are longer: for the 1000 best it was 19 %, and is 2 %.
+_SPARE = 8
+_SPARE_SHARE = 16  # and one more for each so many of the k
 
 
 class Found(NamedTuple):
@@ -40,10 +46,10 @@ def retrieve(index: TextIndex, query: tantivy.Query, k: int, *, all_tie: bool = 
     """
     if all_tie:
         return _first_by_id(index, query, k)
-    limit = k + 1
+    limit = k + _SPARE + k // _SPARE_SHARE
     result = index.searcher.search(query, limit)
     total, hits = count_of(result), result.hits  # which is made anew whenever it is asked for
-    most = max(k + 1, _MAX_TIED)
+    most = max(limit, _MAX_TIED)
     while len(hits) < min(total, most) and _is_tied(hits, k):
         limit = min(limit * 8, most)
         hits = index.searcher.search(query, limit, count=False).hits

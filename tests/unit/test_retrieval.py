@@ -2,6 +2,9 @@
 
 import random
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+from unittest.mock import Mock
 
 import pytest
 
@@ -30,7 +33,7 @@ def replica(folder: Path, seed: int) -> OneShard:
 def find(index: TextIndex, shard: OneShard, query: str, k: int, *, all_tie: bool = False) -> Found:
     """The best k."""
     tree = parse(query, shard.collection, strict=True)[0]
-    return retrieve(index, QueryBuilder(index, None).build(tree), k, all_tie=all_tie)
+    return retrieve(index, QueryBuilder(shard.open(), None).build(tree), k, all_tie=all_tie)
 
 
 def test_ties_go_by_id_on_every_replica(tmp_path: Path) -> None:
@@ -64,6 +67,21 @@ def test_more_ties_than_are_read_come_in_the_order_of_ids(tmp_path: Path, query:
     shard = OneShard.of(tmp_path, {"t": "text", "n": "integer"}, documents)
     found = shard.search(query, k=10)
     assert (found.total, found.ids) == (len(ids), ids[:10])
+
+
+def test_a_few_ties_are_found_by_one_search(tmp_path: Path) -> None:
+    """Ties that end soon after the last hit are ordered by id without searching once more."""
+    documents = [{"id": f"a{number}", "t": "word " * 9} for number in range(8)]
+    documents += [{"id": f"d{number}", "t": "word x"} for number in reversed(range(8))]
+    documents += [{"id": f"z{number}", "t": "word x y z"} for number in range(40)]
+    shard = OneShard.of(tmp_path, {"t": "text"}, documents)
+    index = shard.open()
+    search = Mock(wraps=index.searcher.search)
+    watched = SimpleNamespace(searcher=SimpleNamespace(search=search), ids=index.ids)
+    found = find(cast("Any", watched), shard, "word", 10)
+    assert found.total == len(documents)
+    assert [one for _, one in found.hits] == [*(f"a{number}" for number in range(8)), "d0", "d1"]
+    assert search.call_count == 1
 
 
 def test_nothing_found_is_no_hits(tmp_path: Path) -> None:
