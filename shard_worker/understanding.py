@@ -62,9 +62,10 @@ def pruned(node: Node, collection: Collection) -> Node:
 def _pruned(node: Node, collection: Collection) -> Node | None:
     match node:
         case Words():
+            if tokens_of(collection.language, node.text):
+                return node
             has_field = node.field is not None or searched_field(collection) is not None
-            is_empty = has_field and not tokens_of(collection.language, node.text)
-            return None if is_empty else node
+            return None if has_field else node
         case Boosted():
             inner = _pruned(node.node, collection)
             return None if inner is None else Boosted(inner, node.boost)

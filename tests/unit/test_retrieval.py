@@ -7,6 +7,8 @@ from typing import Any, cast
 from unittest.mock import Mock
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from common.query_syntax import parse
 from shard_worker.query_builder import QueryBuilder
@@ -102,3 +104,27 @@ def test_scores_that_differ_by_rounding_alone_tie(tmp_path: Path) -> None:
     assert found.hits[0][0] == found.hits[1][0]
     found = find(index, shard, "beta^1.001 OR alpha", 2)
     assert [one for _, one in found.hits] == ["b", "a"]
+
+
+def test_what_is_found_first_is_first_whatever_k(tmp_path: Path) -> None:
+    """Scores that come out alike tie also where the last wanted is cut off from the next."""
+    documents = [{"id": "b", "n": 1}, {"id": "a", "n": 2}, {"id": "c", "n": 3}]
+    shard = OneShard.of(tmp_path, {"n": "integer"}, documents)
+    index = shard.open()
+    query = "n:1^1.00014 OR n:2^1.00006 OR n:3^1.00004"
+    every = find(index, shard, query, 3)
+    assert every.hits == [(1.0001, "a"), (1.0001, "b"), (1.0, "c")]
+    for k in (1, 2):
+        assert find(index, shard, query, k).hits == every.hits[:k]
+
+
+@given(st.floats(0, width=32, allow_infinity=False))
+@example(0.0)
+@example(1e-45)
+@example(9.99996)
+@example(123456.0)
+def test_scores_have_five_digits(score: float) -> None:
+    """Any score of single precision comes out as formatting it to five digits has it."""
+    index = Mock(ids=Mock(return_value=["a"]))
+    index.searcher.search.return_value = SimpleNamespace(count=1, hits=[(score, None)])
+    assert retrieve(index, Mock(), 10).hits == [(float(f"{score:.5g}"), "a")]
