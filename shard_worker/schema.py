@@ -21,7 +21,7 @@ ANALYSER = "hedgerow"
 # for documents that are stored in full; an id takes 4 µs where a segment has more of them than the
 # hundred that tantivy keeps (50,000 documents), else 0.8. From blocks of 512 it takes 1.2 µs, of
 # 1024 1.4 and of 2048 1.7, whatever the size; they take 4, 3 and 2 MB more of disk for a million.
-_BLOCK_BYTES = 512
+BLOCK_BYTES = 512
 _BLOCK_SETTING = "docstore_blocksize"
 
 MAX_TOKEN_BYTES = 255  # longer ones are no words (Lucene's StandardAnalyzer has the same limit)
@@ -99,7 +99,7 @@ def make_index(folder: Path, collection: Collection) -> tantivy.Index:
     meta = folder / "meta.json"
     content = json.loads(meta.read_bytes())
     if _BLOCK_SETTING in content.get("index_settings", {}):
-        content["index_settings"][_BLOCK_SETTING] = _BLOCK_BYTES
+        content["index_settings"][_BLOCK_SETTING] = BLOCK_BYTES
         meta.write_text(json.dumps(content))
     index = tantivy.Index.open(str(folder))
     index.register_tokenizer(ANALYSER, make_analyser(collection.language))

@@ -28,7 +28,8 @@ class Understanding:
     """Reads queries on one definition of a collection, and keeps the last ones.
 
     A scorer has the shards of a query one after the other, so all but the first find it read.
-    Reading takes 30 µs of CPU, as long as a search of some ten thousand short documents.
+    Reading takes 8 µs of CPU, 25 where the parser is needed: a search of some ten thousand short
+    documents takes 10.
 
     Attributes:
         collection: the definition.

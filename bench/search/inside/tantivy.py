@@ -14,7 +14,7 @@ import tantivy
 from bench.search.inside.serving import Find, Hits, Ready, Setting, Task, disk_bytes, serve
 from bench.search.queries import Query
 from common.collection import define
-from shard_worker.schema import ANALYSER, make_analyser, make_document, make_index
+from shard_worker.schema import ANALYSER, BLOCK_BYTES, make_analyser, make_document, make_index
 
 _FIELD = "text"
 _MEMORY_BYTES = 512_000_000
@@ -84,6 +84,9 @@ def main() -> None:
             "segments",
             str(open_index(task).searcher().num_segments),
             f"as one writer thread with {_MEMORY_BYTES // 10**6} MB makes them",
+        ),
+        Setting(
+            "docstore_blocksize", str(BLOCK_BYTES), "Hedgerow's too: nothing but ids is stored"
         ),
         Setting("tokenizer", "Hedgerow's, language none", "lower case, no stop words, no stems"),
     )
