@@ -17,6 +17,7 @@ import tantivy
 
 from common.collection import Collection
 from common.errors import BadRequestError
+from common.plain_query import is_plain, read_plain
 from common.query_reader import FIRST_MARK, QueryReader
 from common.query_tree import Node
 
@@ -48,6 +49,8 @@ def check_query(
     Raises:
         BadRequestError: strict, and the query is at fault; with the position where one is known.
     """
+    if is_plain(query):
+        return []
     return parse(query, collection, strict=strict, field=field)[1]
 
 
@@ -69,6 +72,9 @@ def parse(
     Returns:
         The query's tree, and what was repaired.
     """
+    plain = read_plain(query)
+    if plain is not None:
+        return plain, []
     warnings: list[str] = []
     tree = _parse_strict(query, field) if strict else _parse_lenient(query, warnings)
     reader = QueryReader(query, collection, strict, field, warnings)

@@ -1,7 +1,9 @@
-"""From a collection's definition to tantivy's schema, analysis and documents."""
+"""From a collection's definition to tantivy's schema, analysis, documents and new index."""
 
+import json
 from collections.abc import Mapping
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import tantivy
@@ -15,6 +17,13 @@ EVERY = "*"
 BALLAST = "+"
 
 ANALYSER = "hedgerow"
+# Ids are read from blocks, each of which is decompressed as a whole. tantivy's are of 16 KB, meant
+# for documents that are stored in full; an id takes 4 µs where a segment has more of them than the
+# hundred that tantivy keeps (50,000 documents), else 0.8. From blocks of 512 it takes 1.2 µs, of
+# 1024 1.4 and of 2048 1.7, whatever the size; they take 4, 3 and 2 MB more of disk for a million.
+BLOCK_BYTES = 512
+_BLOCK_SETTING = "docstore_blocksize"
+
 MAX_TOKEN_BYTES = 255  # longer ones are no words (Lucene's StandardAnalyzer has the same limit)
 
 
@@ -81,6 +90,20 @@ def make_schema(collection: Collection) -> tantivy.Schema:
             case FieldType.DATE:
                 builder.add_date_field(name, indexed=True, fast=True)
     return builder.build()
+
+
+def make_index(folder: Path, collection: Collection) -> tantivy.Index:
+    """A new index of a collection, in a folder that is there and empty."""
+    tantivy.Index(make_schema(collection), path=str(folder))
+    # tantivy's Python interface has no other way to the settings, which an index keeps for good.
+    meta = folder / "meta.json"
+    content = json.loads(meta.read_bytes())
+    if _BLOCK_SETTING in content.get("index_settings", {}):
+        content["index_settings"][_BLOCK_SETTING] = BLOCK_BYTES
+        meta.write_text(json.dumps(content))
+    index = tantivy.Index.open(str(folder))
+    index.register_tokenizer(ANALYSER, make_analyser(collection.language))
+    return index
 
 
 def make_document(

@@ -20,7 +20,7 @@ from shard_worker.schema import (
     PRESENT,
     make_analyser,
     make_document,
-    make_schema,
+    make_index,
 )
 
 FORMAT = 1
@@ -128,7 +128,7 @@ class TextIndex:
         return round(self.average_length(name, [term for term, _ in terms]) * self.max_doc)
 
     def ids(self, addresses: Sequence[tantivy.DocAddress]) -> list[str]:
-        """The ids of found documents; 0.8 µs each, since nothing but the id is stored."""
+        """The ids of found documents; 1.2 µs each, since nothing but the id is stored."""
         document = self.searcher.doc
         return [document(address).get_first(ID_FIELD) for address in addresses]  # type: ignore[misc]  # the field is in every document
 
@@ -185,8 +185,7 @@ class TextIndexWriter:
                 _log.warning("text_index_made_anew", path=str(path), reason=str(error))
                 shutil.rmtree(path)
         path.mkdir(parents=True)
-        index = tantivy.Index(make_schema(collection), path=str(path))
-        index.register_tokenizer(ANALYSER, make_analyser(collection.language))
+        index = make_index(path, collection)
         _write_about(path, collection, is_complete=False)
         writer = cls(path, collection, index, memory_bytes)
         writer.is_new = True

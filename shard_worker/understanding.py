@@ -28,7 +28,8 @@ class Understanding:
     """Reads queries on one definition of a collection, and keeps the last ones.
 
     A scorer has the shards of a query one after the other, so all but the first find it read.
-    Reading takes 30 µs of CPU, as long as a search of some ten thousand short documents.
+    Reading takes 8 µs of CPU, 25 where the parser is needed: a search of some ten thousand short
+    documents takes 10.
 
     Attributes:
         collection: the definition.
@@ -62,9 +63,10 @@ def pruned(node: Node, collection: Collection) -> Node:
 def _pruned(node: Node, collection: Collection) -> Node | None:
     match node:
         case Words():
+            if tokens_of(collection.language, node.text):
+                return node
             has_field = node.field is not None or searched_field(collection) is not None
-            is_empty = has_field and not tokens_of(collection.language, node.text)
-            return None if is_empty else node
+            return None if has_field else node
         case Boosted():
             inner = _pruned(node.node, collection)
             return None if inner is None else Boosted(inner, node.boost)

@@ -2,8 +2,13 @@
 
 import random
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+from unittest.mock import Mock
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from common.query_syntax import parse
 from shard_worker.query_builder import QueryBuilder
@@ -30,7 +35,7 @@ def replica(folder: Path, seed: int) -> OneShard:
 def find(index: TextIndex, shard: OneShard, query: str, k: int, *, all_tie: bool = False) -> Found:
     """The best k."""
     tree = parse(query, shard.collection, strict=True)[0]
-    return retrieve(index, QueryBuilder(index, None).build(tree), k, all_tie=all_tie)
+    return retrieve(index, QueryBuilder(shard.open(), None).build(tree), k, all_tie=all_tie)
 
 
 def test_ties_go_by_id_on_every_replica(tmp_path: Path) -> None:
@@ -66,6 +71,21 @@ def test_more_ties_than_are_read_come_in_the_order_of_ids(tmp_path: Path, query:
     assert (found.total, found.ids) == (len(ids), ids[:10])
 
 
+def test_a_few_ties_are_found_by_one_search(tmp_path: Path) -> None:
+    """Ties that end soon after the last hit are ordered by id without searching once more."""
+    documents = [{"id": f"a{number}", "t": "word " * 9} for number in range(8)]
+    documents += [{"id": f"d{number}", "t": "word x"} for number in reversed(range(8))]
+    documents += [{"id": f"z{number}", "t": "word x y z"} for number in range(40)]
+    shard = OneShard.of(tmp_path, {"t": "text"}, documents)
+    index = shard.open()
+    search = Mock(wraps=index.searcher.search)
+    watched = SimpleNamespace(searcher=SimpleNamespace(search=search), ids=index.ids)
+    found = find(cast("Any", watched), shard, "word", 10)
+    assert found.total == len(documents)
+    assert [one for _, one in found.hits] == [*(f"a{number}" for number in range(8)), "d0", "d1"]
+    assert search.call_count == 1
+
+
 def test_nothing_found_is_no_hits(tmp_path: Path) -> None:
     """An empty answer has a total of zero, either way."""
     shard = replica(tmp_path, 4)
@@ -84,3 +104,27 @@ def test_scores_that_differ_by_rounding_alone_tie(tmp_path: Path) -> None:
     assert found.hits[0][0] == found.hits[1][0]
     found = find(index, shard, "beta^1.001 OR alpha", 2)
     assert [one for _, one in found.hits] == ["b", "a"]
+
+
+def test_what_is_found_first_is_first_whatever_k(tmp_path: Path) -> None:
+    """Scores that come out alike tie also where the last wanted is cut off from the next."""
+    documents = [{"id": "b", "n": 1}, {"id": "a", "n": 2}, {"id": "c", "n": 3}]
+    shard = OneShard.of(tmp_path, {"n": "integer"}, documents)
+    index = shard.open()
+    query = "n:1^1.00014 OR n:2^1.00006 OR n:3^1.00004"
+    every = find(index, shard, query, 3)
+    assert every.hits == [(1.0001, "a"), (1.0001, "b"), (1.0, "c")]
+    for k in (1, 2):
+        assert find(index, shard, query, k).hits == every.hits[:k]
+
+
+@given(st.floats(0, width=32, allow_infinity=False))
+@example(0.0)
+@example(1e-45)
+@example(9.99996)
+@example(123456.0)
+def test_scores_have_five_digits(score: float) -> None:
+    """Any score of single precision comes out as formatting it to five digits has it."""
+    index = Mock(ids=Mock(return_value=["a"]))
+    index.searcher.search.return_value = SimpleNamespace(count=1, hits=[(score, None)])
+    assert retrieve(index, Mock(), 10).hits == [(float(f"{score:.5g}"), "a")]

@@ -255,6 +255,44 @@ def test_every_kind_of_filter_finds_what_reading_all_documents_finds(
         assert sorted(shard.search(query, strict=True).ids) == wanted
 
 
+def block_bytes(folder: Path) -> int:
+    """The size of the blocks that ids are read from."""
+    meta = json.loads((folder / "meta.json").read_bytes())
+    return int(meta["index_settings"]["docstore_blocksize"])
+
+
+def test_ids_lie_in_small_blocks(folder: Path) -> None:
+    """A new index has them, and keeps them over commits, a rebuild and reopening."""
+    writer = TextIndexWriter.open(folder, COLLECTION)
+    assert block_bytes(folder) == 512
+    for number in range(3):
+        writer.apply([], [(str(number), {"title": "one"})])
+        writer.commit()
+    writer.rebuild([(str(number), b'{"title": "two"}') for number in range(90)])
+    writer.close()
+    again = TextIndexWriter.open(folder, COLLECTION)
+    again.apply([], [("90", {"title": "two"})])
+    again.commit()
+    again.close()
+    assert block_bytes(folder) == 512
+    assert ids(TextIndex.open(folder), "title:two") == {str(number) for number in range(91)}
+
+
+def test_an_index_with_the_blocks_of_before_stays_as_it_is(folder: Path) -> None:
+    """So does one of a tantivy that calls the setting something else: it is read and written."""
+    with patch("shard_worker.schema._BLOCK_SETTING", "called_something_else"):
+        TextIndexWriter.open(folder, COLLECTION).rebuild([("1", b'{"title": "one"}')])
+    before = block_bytes(folder)
+    assert before > 512
+    writer = TextIndexWriter.open(folder, COLLECTION)
+    assert not writer.is_new
+    writer.apply([], [("2", {"title": "one"})])
+    writer.commit()
+    writer.close()
+    assert ids(TextIndex.open(folder), "title:one") == {"1", "2"}
+    assert block_bytes(folder) == before
+
+
 def test_the_definition_is_kept_with_the_index(folder: Path, writer: TextIndexWriter) -> None:
     """A reader needs nothing but the folder."""
     assert writer.collection == COLLECTION

@@ -1,8 +1,9 @@
 """tantivy in one process: the index that Hedgerow's shards are made of, as one, asked directly.
 
-This is the limit: no scatter, no wire, no deadline. Schema and analysis are Hedgerow's
-(`shard_worker.schema`); queries are parsed by tantivy itself. Option: THREADS. Ways: `best` finds
-the best and skips what cannot be among them, `count` counts the matches too, as Hedgerow does.
+This is the limit: no scatter, no wire, no deadline. Schema, analysis and the index's settings are
+Hedgerow's (`shard_worker.schema`); queries are parsed by tantivy itself. Option: THREADS. Ways:
+`best` finds the best and skips what cannot be among them, `count` counts the matches too, as
+Hedgerow does.
 """
 
 import time
@@ -13,7 +14,7 @@ import tantivy
 from bench.search.inside.serving import Find, Hits, Ready, Setting, Task, disk_bytes, serve
 from bench.search.queries import Query
 from common.collection import define
-from shard_worker.schema import ANALYSER, make_analyser, make_document, make_schema
+from shard_worker.schema import ANALYSER, BLOCK_BYTES, make_analyser, make_document, make_index
 
 _FIELD = "text"
 _MEMORY_BYTES = 512_000_000
@@ -27,8 +28,7 @@ def build(task: Task, start: int = 0, stop: int | None = None) -> float:
         index = open_index(task)
     else:
         task.folder.mkdir(parents=True)
-        index = tantivy.Index(make_schema(_COLLECTION), path=str(task.folder))
-        index.register_tokenizer(ANALYSER, make_analyser("none"))
+        index = make_index(task.folder, _COLLECTION)
     writer = index.writer(_MEMORY_BYTES, num_threads=1)  # one thread makes one segment at a time
     for one, text in task.read(start, stop):
         writer.add_document(make_document(_COLLECTION, one, {_FIELD: text}))
@@ -84,6 +84,9 @@ def main() -> None:
             "segments",
             str(open_index(task).searcher().num_segments),
             f"as one writer thread with {_MEMORY_BYTES // 10**6} MB makes them",
+        ),
+        Setting(
+            "docstore_blocksize", str(BLOCK_BYTES), "Hedgerow's too: nothing but ids is stored"
         ),
         Setting("tokenizer", "Hedgerow's, language none", "lower case, no stop words, no stems"),
     )

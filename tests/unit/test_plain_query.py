@@ -1,0 +1,116 @@
+"""Plain queries are read without the parser, and as the parser has them read."""
+
+import json
+from pathlib import Path
+from unittest.mock import patch
+
+import pytest
+from hypothesis import assume, example, given, settings
+from hypothesis import strategies as st
+
+from common import query_syntax
+from common.collection import define
+from common.errors import BadRequestError
+from common.plain_query import is_plain, read_plain
+from common.query_syntax import check_query, parse
+from common.query_tree import Node
+from tests.conftest import missing
+
+COLLECTION = define("c", {"fields": {"title": "text", "body": "text", "year": "integer"}})
+OPERATORS = {"AND", "OR", "NOT", "IN", "TO"}
+WORKLOAD = Path(__file__).parents[3] / "shared/workloads/search-benchmark-game-queries.txt"
+
+
+def parsed(query: str, *, strict: bool) -> tuple[Node, list[str]] | BadRequestError:
+    """What the parser makes of a query, however plain."""
+    with patch("common.query_syntax.read_plain", return_value=None):
+        try:
+            return parse(query, COLLECTION, strict=strict)
+        except BadRequestError as refused:
+            return refused
+
+
+words = st.one_of(
+    st.sampled_from(["a", "b", "title", "_", "5", "é", "ANDa", "INTO", "TOO", "and", "or", "not"]),
+    st.text(st.characters(categories=("L", "N", "Mn", "Pc")), min_size=1, max_size=4),
+)
+phrases = st.lists(words, min_size=1, max_size=3).map(lambda listed: f'"{" ".join(listed)}"')
+plain_parts = st.tuples(st.sampled_from(["", "", "+", "-"]), st.one_of(words, phrases)).map("".join)
+# What is plain but for one of these, the parser must be left to see.
+strays = st.one_of(
+    st.sampled_from(["AND", "OR", "NOT", "IN", "TO", '"a AND b"', '"a - b"', '""', '" a"', "a*"]),
+    st.sampled_from(["a~1", '"a b"~2', "a^2", "title:a", "it's", "high-speed", "+", "-", "+-a"]),
+    st.sampled_from(
+        ["\ufdd0", "a\ufdd1", "\u3000", "\xa0", "\x85", "\t", "a\tb", "\n", "*", "\\a"]
+    ),
+    st.text(st.characters(codec="utf-8"), max_size=3),
+)
+spaces = st.sampled_from([" ", " ", " ", "  ", ""])
+
+
+@st.composite
+def queries(draw: st.DrawFn) -> str:
+    """Plain parts, some repeated, in any order, seldom with strays among them."""
+    parts = draw(st.lists(plain_parts, max_size=5))
+    parts += draw(st.lists(st.sampled_from(parts), max_size=3)) if parts else []
+    parts += draw(st.one_of(st.just([]), st.lists(strays, max_size=2)))
+    shuffled = draw(st.permutations(parts))
+    return "".join(draw(spaces) + part for part in shuffled) + draw(spaces)
+
+
+@settings(max_examples=500)
+@given(queries())
+@example("a b a")
+@example("+a +a a")
+@example("-a -a")
+@example('"a b" "a b"')
+@example('"x a y" "x a y"')
+@example('"a" a')
+@example("-a")
+@example("+a")
+@example("")
+@example(" ")
+def test_a_plain_query_is_read_as_the_parser_has_it_read(query: str) -> None:
+    """The tree is the very same, in strict and lenient syntax, and there is nothing to warn of."""
+    if is_plain(query):
+        for strict in (True, False):
+            assert parsed(query, strict=strict) == (parse(query, COLLECTION, strict=strict)[0], [])
+            assert check_query(query, COLLECTION, strict) == []
+    else:
+        assert read_plain(query) is None
+
+
+@given(st.lists(plain_parts, min_size=1, max_size=6, unique=True))
+@example(["+a", "-_5", '"é 7"', "INTO"])
+def test_words_and_phrases_with_signs_are_plain(parts: list[str]) -> None:
+    """Letters, digits and underscores make a word, operators aside; the parser is not asked."""
+    query = " ".join(parts)
+    words = query.translate(str.maketrans('+-"_', "   a")).split()
+    assume(all(one.isalnum() and one not in OPERATORS for one in words))
+    with patch.object(query_syntax, "QueryReader", side_effect=AssertionError):
+        parse(query, COLLECTION, strict=False)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        *("a AND b", "NOT a", "a IN b", "a TO b", "a - b", "C++", "it's", "high-speed", "*"),
+        *("a* b", "a~1", "a^2", "title:a", "(a b)", '"a b"~2', '"a - b"', '"a NOT b"', '"a'),
+        *("", " ", "\ufdd0", "a\xa0b", '"a"b', 'a"b"'),
+    ],
+)
+def test_what_may_be_syntax_is_left_to_the_parser(query: str) -> None:
+    """An operator, a stray character or no word at all is not plain."""
+    assert not is_plain(query)
+    assert read_plain(query) is None
+
+
+def test_real_queries_are_read_as_the_parser_has_them_read() -> None:
+    """Each query of the search benchmark game is plain and gives the parser's tree."""
+    if not WORKLOAD.exists():
+        missing(str(WORKLOAD))
+    real = [json.loads(line)["query"] for line in WORKLOAD.read_text().splitlines()]
+    for query in real:
+        assert is_plain(query)
+        for strict in (True, False):
+            assert parsed(query, strict=strict) == parse(query, COLLECTION, strict=strict)
