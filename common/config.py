@@ -154,6 +154,12 @@ class WorkerSettings(_Group):
         description="A scorer is killed when its work runs on for so long after its deadline, "
         "in ms.",
     )
+    scorer_max_memory_mb: Annotated[int, Field(ge=0)] = Field(
+        0,
+        description="A scorer that has grown beyond so much memory of its own is replaced between "
+        "two batches, in MB; pages of files, such as the index, do not count; 0 for no limit "
+        "(Linux only, elsewhere there is none).",
+    )
     thread_timeout_s: PositiveFloat = Field(
         2.0,
         description="A blocking call that runs longer counts as a lost thread until it returns, "

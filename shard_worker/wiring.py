@@ -7,6 +7,7 @@ from common.config import Settings, WorkerSettings
 from common.telemetry import configure_logging
 from shard_worker.indexer import IndexerConfig
 from shard_worker.lanes.process_lane import ProcessLane
+from shard_worker.lanes.recycler import MemoryLimit
 from shard_worker.lanes.suspects import Suspects
 from shard_worker.lanes.thread_lane import ThreadLane
 from shard_worker.ledger import End, Ledger
@@ -34,6 +35,7 @@ def scorer_lane(
 ) -> ProcessLane:
     """The process lane that retrieves and ranks."""
     tuning = settings.worker
+    max_mb = tuning.scorer_max_memory_mb
     return ProcessLane(
         factory="shard_worker.scorer:make_scorer",
         config=ScorerConfig(str(settings.data), shards, dict(settings.rank_profiles), import_path),
@@ -44,6 +46,7 @@ def scorer_lane(
         suspects=suspects,
         name="scorer",
         nice=tuning.process_nice,
+        memory_limit=MemoryLimit(max_mb) if max_mb else None,
         import_path=import_path,
         prepare=partial(configure_logging, settings.log_level, settings.log_format),
     )

@@ -149,7 +149,7 @@ def _lane(name: str, load: Any) -> str:
     if "lags" in load:
         return f"{name} {load['lags']} lags, worst {load['max_lag_ms']:g} ms"
     words = f"{name} {load.get('busy', 0)}/{load.get('capacity', '?')}"
-    for what in ("waiting", "lost", "restarts", "killed"):
+    for what in ("waiting", "lost", "restarts", "killed", "recycled"):
         if load.get(what):
             words += f" {load[what]} {what}"
     return words

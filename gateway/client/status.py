@@ -55,6 +55,7 @@ class ScorerLane(msgspec.Struct, frozen=True):
     restarts: int
     crashes: int
     killed: int
+    recycled: int
     service_us: float
     quarantined: int
     pids: list[int]

@@ -56,9 +56,12 @@ class ScorerLane(_Shape):
     busy: int = Field(description="Processes that have work.")
     waiting: int = Field(description="Works that wait for a process.")
     in_flight: int = Field(description="Works that processes have been given.")
-    restarts: int = Field(description="Processes that were replaced.")
+    restarts: int = Field(description="Processes that ended and were replaced.")
     crashes: int = Field(description="Processes that died under work.")
     killed: int = Field(description="Processes killed since they ignored their budget.")
+    recycled: int = Field(
+        description="Processes replaced since they had grown beyond scorer_max_memory_mb."
+    )
     service_us: float = Field(description="Moving average of the time of one work, in µs.")
     quarantined: int = Field(description="Queries that are refused.")
     pids: list[int] = Field(description="The processes; 0 for one that is down.")

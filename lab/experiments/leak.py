@@ -188,8 +188,9 @@ def _finding(seen: Seen) -> Finding:
         ],
     )
     finding.reading = (
-        "Hedgerow does not look at how much memory a scorer takes, and replaces none because it "
-        "has grown: that is left to the kernel, or to a limit of the container."
+        "Here no scorer is replaced because it has grown: `worker.scorer_max_memory_mb`, which "
+        "does that, is 0 unless it is set. So it is left to the kernel, or to a limit of the "
+        "container."
     )
     return finding
 

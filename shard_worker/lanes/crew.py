@@ -17,6 +17,7 @@ from common.errors import ConfigurationError
 from shard_worker.lanes.batching import restart_delay_s
 from shard_worker.lanes.budget import SharedBudgets, open_shared_file
 from shard_worker.lanes.launcher_link import LauncherLink, describe_status
+from shard_worker.lanes.recycler import MemoryLimit, Recycler
 from shard_worker.lanes.scorer_process import ScorerSpec
 from shard_worker.lanes.scorer_slot import Channel, Frame, ScorerSlot, SlotState
 
@@ -42,6 +43,9 @@ class CrewListener(Protocol):
     def on_frame(self, slot: ScorerSlot, frame: Frame) -> None:
         """Results of the slot's batch."""
 
+    def on_replaced(self, slot: ScorerSlot, successor: ScorerSlot) -> None:
+        """The slot had no batch and is no more; `successor` takes batches in its place."""
+
     def on_gone(self, slot: ScorerSlot, status: int | None) -> None:
         """The slot's scorer has ended; its batch must go elsewhere. `status` as waitpid(2)."""
 
@@ -49,8 +53,19 @@ class CrewListener(Protocol):
 class Crew:
     """The launcher and the slots of one lane."""
 
-    def __init__(self, spec: ScorerSpec, num_scorers: int, max_batch: int) -> None:
+    def __init__(
+        self,
+        spec: ScorerSpec,
+        num_scorers: int,
+        max_batch: int,
+        memory_limit: MemoryLimit | None,
+    ) -> None:
         self.num_restarts = 0
+        self.recycler = (
+            None
+            if memory_limit is None
+            else Recycler(spec.name, memory_limit, self._start_scorer, self._replace)
+        )
         self._spec = spec
         self._max_batch = max_batch
         self._num_scorers = num_scorers
@@ -81,6 +96,8 @@ class Crew:
             ScorerSlot(index, region) for index, region in enumerate(self._memory.regions)
         ]
         self._all_ready = asyncio.get_running_loop().create_future()
+        if self.recycler is not None:
+            self.recycler.warn_if_blind()
         self._start_launcher()
         await self._all_ready
 
@@ -103,7 +120,7 @@ class Crew:
         if self._connects:
             await asyncio.gather(*self._connects, return_exceptions=True)
         # Those with work are killed; the others end by themselves when their channel closes.
-        for slot in self.slots:
+        for slot in self._everyone():
             if slot.num_open or slot.state is SlotState.STARTING:
                 self.kill(slot)
             if slot.channel is not None:
@@ -185,6 +202,8 @@ class Crew:
         slot.state = SlotState.DOWN
         slot.num_failures += 1
         self._fail_start(f"{self._spec.name}: a scorer cannot be started: {error}")
+        if self._give_up_succession(slot):
+            return
         if self._has_started():
             self._start_scorer_later(slot)
 
@@ -217,7 +236,10 @@ class Crew:
             self._fail_start(f"{self._spec.factory}: {error}")
             return
         slot.state = SlotState.READY
-        slot.ready_at = time.monotonic()
+        slot.ready_at = slot.looked_at = time.monotonic()
+        if self.recycler is not None and slot is self.recycler.successor:
+            self.recycler.on_ready()
+            return
         assert self._listener is not None  # noqa: S101 - set by start
         self._listener.on_ready(slot)
         is_complete = all(one.state is SlotState.READY for one in self.slots)
@@ -242,13 +264,13 @@ class Crew:
 
     def on_started(self, number: int, pid: int) -> None:
         """A scorer exists."""
-        for slot in self.slots:
+        for slot in self._everyone():
             if slot.number == number:
                 slot.pid = pid
 
     def on_ended(self, number: int, status: int | None) -> None:
         """A scorer is gone; what it said last may still be in its channel."""
-        for slot in self.slots:
+        for slot in self._everyone():
             if slot.number != number or self._is_closing:
                 continue
             self._statuses[number] = status
@@ -265,7 +287,7 @@ class Crew:
         self._launcher_failures = self._launcher_failures + 1 if is_young else 0
         _log.error("launcher_lost", lane=self._spec.name)
         self._fail_start("the launcher of the scorer processes died at its start")
-        for slot in self.slots:
+        for slot in self.slots:  # a successor goes with the one that it was to follow
             if slot.state is not SlotState.DOWN:
                 _kill_orphan(slot.pid)
                 self._statuses[slot.number] = None
@@ -286,6 +308,8 @@ class Crew:
         slot.state = SlotState.DOWN
         how = describe_status(status)
         _log.warning("scorer_ended", lane=self._spec.name, pid=pid, how=how)
+        if self._give_up_succession(slot):
+            return
         if never_served:
             self._fail_start(f"{self._spec.factory}: the scorer {how} at its start")
         assert self._listener is not None  # noqa: S101 - set by start
@@ -294,6 +318,50 @@ class Crew:
             return  # a new launcher starts all; a start that failed is not tried again
         self.num_restarts += 1
         self._start_scorer_later(slot)
+
+    # ---- scorers that follow on others
+
+    def _everyone(self) -> list[ScorerSlot]:
+        """The slots, and who is about to take the place of one."""
+        successor = None if self.recycler is None else self.recycler.successor
+        return self.slots if successor is None else [*self.slots, successor]
+
+    def _replace(self, slot: ScorerSlot, successor: ScorerSlot) -> None:
+        self.slots[slot.index] = successor
+        assert self._listener is not None  # noqa: S101 - set by start
+        self._listener.on_replaced(slot, successor)
+        self._dismiss(slot)
+
+    def _give_up_succession(self, slot: ScorerSlot) -> bool:
+        """A process is gone, and with it the succession that it was part of.
+
+        Returns:
+            Whether it was the successor, whose place is not empty. A predecessor that is gone is
+            replaced as any other scorer is.
+        """
+        recycler = self.recycler
+        if recycler is None:
+            return False
+        if slot is recycler.successor:
+            recycler.give_up()
+            return True
+        if recycler.is_replacing(slot) and (successor := recycler.give_up()) is not None:
+            self._dismiss(successor)
+        return False
+
+    def _dismiss(self, slot: ScorerSlot) -> None:
+        """Part from a scorer without a batch: it ends when it reads that its channel is closed."""
+        number, slot.number = slot.number, 0  # nothing that is told of it concerns anybody now
+        slot.state = SlotState.DOWN
+        self._statuses.pop(number, None)
+        if slot.channel is not None:
+            slot.channel.hang_up()
+        if not self._is_closing:
+            self._later(_OBEY_TIMEOUT_S, lambda: self._make_sure(number))
+
+    def _make_sure(self, number: int) -> None:
+        if self._launcher is not None:
+            self._launcher.kill_scorer(number)  # which does nothing to one that has ended
 
     def _has_started(self) -> bool:
         ready = self._all_ready

@@ -60,9 +60,14 @@ class Dispatcher:
         limits: DispatchLimits,
         suspects: Suspects | None,
         kill: Callable[[ScorerSlot], None],
+        on_free: Callable[[ScorerSlot], None] | None,
         on_change: Callable[[], None],
     ) -> None:
-        """Args beyond the obvious: `on_change` is told whenever works ended or scorers came."""
+        """Args beyond the obvious: two that are told.
+
+        `on_free` when a scorer has ended a batch, before it gets another; `on_change` whenever
+        works ended or scorers came.
+        """
         self.waiting: deque[Ticket] = deque()
         self.slots: list[ScorerSlot] = []
         self.service = ServiceTime(limits.window_us)
@@ -72,6 +77,7 @@ class Dispatcher:
         self._limits = limits
         self._suspects = suspects
         self._kill = kill
+        self._on_free = on_free
         self._on_change = on_change
         self._idle: list[ScorerSlot] = []
         self._next_generation = 1
@@ -246,12 +252,18 @@ class Dispatcher:
         if is_last:
             slot.free()
             self._idle.append(slot)
+            if self._on_free is not None:
+                self._on_free(slot)
             self._dispatch()
         else:
             slot.heard_at = time.monotonic()
         if again:
             self.put_back(again)
         self._on_change()
+
+    def on_replaced(self, slot: ScorerSlot, successor: ScorerSlot) -> None:
+        """Another scorer has taken the place of one that had no batch."""
+        self._idle[self._idle.index(slot)] = successor
 
     def on_gone(self, slot: ScorerSlot, status: int | None) -> None:
         """A scorer has ended: its work goes elsewhere, and what it ran is the suspect."""

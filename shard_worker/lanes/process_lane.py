@@ -29,7 +29,8 @@ What happens to work:
 - *its scorer dies under it*: tried once more, alone in its frame; then it has crashed;
 - *the same work kills a scorer, here or in another worker*: stopped, and kept until that one's
   second try has ended; then refused, or started anew;
-- *its scorer dies before its turn*: moved, which is not counted as a try.
+- *its scorer dies before its turn*: moved, which is not counted as a try;
+- *its scorer has grown too large*: nothing; it is replaced between two batches.
 """
 
 import asyncio
@@ -41,6 +42,7 @@ from typing import Any
 from common.errors import LaneUnavailableError
 from shard_worker.lanes.crew import Crew
 from shard_worker.lanes.dispatcher import Dispatcher, DispatchLimits
+from shard_worker.lanes.recycler import MemoryLimit
 from shard_worker.lanes.scorer_process import ScorerSpec
 from shard_worker.lanes.scorer_slot import SlotState
 from shard_worker.lanes.suspects import Suspects
@@ -76,6 +78,7 @@ class ProcessLane:
         import_path: Sequence[str] = (),
         prepare: Callable[[], None] | None = None,
         nice: int = 0,
+        memory_limit: MemoryLimit | None = None,
     ) -> None:
         """Describe a lane; `start` starts it.
 
@@ -94,6 +97,7 @@ class ProcessLane:
             import_path: folders that the scorers put first on `sys.path`.
             prepare: called first in each process, to log as this one does; picklable.
             nice: by how much the scorers are nicer than this process.
+            memory_limit: a scorer that has grown beyond it is replaced; None for no limit.
         """
         self._name = name
         self._num_processes = num_processes
@@ -110,6 +114,7 @@ class ProcessLane:
             ScorerSpec(name, factory, pickle.dumps(config), tuple(import_path), prepare, nice),
             num_processes,
             max_batch,
+            memory_limit,
         )
         self._dispatcher: Dispatcher | None = None
         self._is_open = False
@@ -124,8 +129,14 @@ class ProcessLane:
         Raises:
             ConfigurationError: the factory failed, with its error.
         """
+        recycler = self._crew.recycler
         self._dispatcher = Dispatcher(
-            self._name, self._limits, self._suspects, self._crew.kill, self._on_change
+            self._name,
+            self._limits,
+            self._suspects,
+            self._crew.kill,
+            None if recycler is None else recycler.on_free,
+            self._on_change,
         )
         self._dispatcher.slots = self._crew.slots
         self._is_open = True
@@ -259,6 +270,7 @@ class ProcessLane:
     def load(self) -> dict[str, Any]:
         """Figures for heartbeat and status; `service_us` is the moving average of one work."""
         slots, dispatcher, suspects = self._crew.slots, self._dispatcher, self._suspects
+        recycler = self._crew.recycler
         return {
             "capacity": self._num_processes,
             "alive": sum(slot.state is SlotState.READY for slot in slots),
@@ -268,6 +280,7 @@ class ProcessLane:
             "restarts": self._crew.num_restarts,
             "crashes": 0 if dispatcher is None else dispatcher.num_crashes,
             "killed": 0 if dispatcher is None else dispatcher.num_killed,
+            "recycled": 0 if recycler is None else recycler.num_recycled,
             "service_us": 0.0 if dispatcher is None else round(dispatcher.service.estimate_us, 1),
             "quarantined": 0 if suspects is None else suspects.load(time.monotonic()),
             "pids": [slot.pid for slot in slots],

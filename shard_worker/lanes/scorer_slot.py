@@ -92,6 +92,7 @@ class ScorerSlot:
         number: the process's number, unique in the lane.
         pid: its pid, 0 while unknown.
         ready_at: when its handler was made, s; inf until then.
+        looked_at: when its memory was last looked at, s; at first `ready_at`.
         num_failures: starts in a row that came to nothing.
         num_batches: batches that this process was given.
     """
@@ -102,6 +103,7 @@ class ScorerSlot:
         self.number = 0
         self.pid = 0
         self.ready_at = math.inf
+        self.looked_at = math.inf
         self.num_failures = 0
         self.num_batches = 0
         self.batch: Sequence[Ticket] = ()
@@ -111,6 +113,7 @@ class ScorerSlot:
         self.num_unread = 0
         self.check_at = math.inf
         self.is_long = False
+        self._region = region
         self._current = region.current
         self._began = region.began
         self._generations = region.generations
@@ -127,7 +130,16 @@ class ScorerSlot:
         self.pid = 0
         self.num_batches = 0
         self.ready_at = math.inf
+        self.looked_at = math.inf
         self._current[0] = 0
+
+    def successor(self) -> "ScorerSlot":
+        """A slot for the same place and memory, whose process is to follow on this one's.
+
+        A process writes to the memory while it has a batch, and at no other time, so the two may
+        live side by side as long as one of them has none.
+        """
+        return ScorerSlot(self.index, self._region)
 
     # ---- batches
 

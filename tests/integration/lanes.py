@@ -11,6 +11,7 @@ from pathlib import Path
 
 from common.errors import WorkError
 from shard_worker.lanes.process_lane import Done, Named, ProcessLane, Ticket, Work
+from shard_worker.lanes.recycler import MemoryLimit
 from shard_worker.lanes.scorer_slot import SlotState
 from shard_worker.lanes.suspects import Suspects
 from tests.integration.misbehaving import Config
@@ -103,6 +104,7 @@ async def running(
     max_batch: int = 64,
     batch_window_ms: float = 4.0,
     suspects: Suspects | None = None,
+    memory_limit: MemoryLimit | None = None,
 ) -> AsyncIterator[Bench]:
     """A lane over the misbehaving handler; at its end no process and no descriptor is left."""
     config = Config(str(folder))
@@ -116,6 +118,7 @@ async def running(
         kill_grace_ms=KILL_GRACE_S * 1000,
         suspects=suspects,
         name="scorers",
+        memory_limit=memory_limit,
     )
     bench = Bench(lane, config)
     await lane.start()

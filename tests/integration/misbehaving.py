@@ -5,6 +5,7 @@ file, so that a test sees how often each work was started, and by whom.
 """
 
 import ctypes
+import mmap
 import os
 import resource
 import signal
@@ -38,6 +39,11 @@ class Config:
         """While this file exists, `make` fails; it notes each try in the journal."""
         return Path(self.folder) / "broken"
 
+    @property
+    def held(self) -> Path:
+        """While this file exists, `make` does not return; it notes each try in the journal."""
+        return Path(self.folder) / "held"
+
     def starts(self) -> Counter[str]:
         """How often each work was started."""
         if not self.journal.exists():
@@ -56,10 +62,14 @@ def echo(_config: object) -> Handler:
 
 
 def make(config: Config) -> Handler:
-    """A handler that obeys commands; fails while the config's flag `broken` is there."""
+    """A handler that obeys commands; fails, or waits, while the config's flag for it is there."""
     if config.broken.exists():
         note(config, "broken-start")
         raise RuntimeError("the index is locked")
+    if config.held.exists():
+        note(config, "held-start")
+    while config.held.exists():
+        time.sleep(0.001)
     kept: list[Budget] = []
 
     def handle(payload: bytes, budget: Budget) -> bytes:
@@ -200,6 +210,36 @@ def _unspeakable(call: Call) -> bytes:
     raise kind("no file " + os.fsdecode(b"\xff"))
 
 
+_leaked: list[bytes] = []
+
+
+def _leak(call: Call) -> bytes:
+    """Keep so many MB for ever; zeros would take no memory until they are written to."""
+    _leaked.append(os.urandom(int(call.argument) * 1_000_000))
+    return call.name.encode()
+
+
+_mapped: list[mmap.mmap] = []
+
+
+def _map(call: Call) -> bytes:
+    """Map a file of so many MB and read all of it, as an index is."""
+    size = int(call.argument) * 1_000_000
+    with (Path(call.config.folder) / "index").open("w+b") as file:
+        file.truncate(size)
+        memory = mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ)
+    _mapped.append(memory)
+    assert not any(memory[at] for at in range(0, size, mmap.PAGESIZE))
+    return call.name.encode()
+
+
+def _await_file(call: Call) -> bytes:
+    """Go on once there is a file of this name."""
+    while not (Path(call.config.folder) / call.argument).exists():
+        time.sleep(0.001)
+    return call.name.encode()
+
+
 def _exhaust(call: Call) -> bytes:
     """Take memory without end, in a process that may have so many MiB more than it has."""
     pages = int(Path("/proc/self/statm").read_text().split()[0])
@@ -246,6 +286,9 @@ COMMANDS: dict[str, Callable[[Call], bytes]] = {
     "ranking-error": _ranking_error,
     "value-error": _value_error,
     "unspeakable": _unspeakable,
+    "leak": _leak,
+    "map": _map,
+    "await-file": _await_file,
     "exhaust": _exhaust,
     "no-bytes": _no_bytes,
     "remaining": _remaining,

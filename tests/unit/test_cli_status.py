@@ -47,7 +47,7 @@ STATUS: dict[str, Any] = {
             "shards": [0],
             "version": "0.1.0",
             "lanes": {
-                "process": {"busy": 1, "capacity": 2, "restarts": 3, "waiting": 0},
+                "process": {"busy": 1, "capacity": 2, "restarts": 3, "recycled": 5, "waiting": 0},
                 "thread": {"busy": 4, "capacity": 4, "lost": 2},
                 "loop": {"lags": 4, "max_lag_ms": 123.4},
             },
@@ -176,7 +176,7 @@ def test_the_picture_has_what_an_operator_looks_for(command: CommandLine) -> Non
         "0 closed 0 2 w-a, w-b films 1,750, books 3",
         "1 forced_open 12 0 none films 1,600",
         "2 half_open ? 1 w-b none",
-        "process 1/2 3 restarts",
+        "process 1/2 3 restarts 5 recycled",
         "2 lost",
         "loop 4 lags, worst 123.4 ms",
         "films 3,350 of 2 shards, current, not yet used by all workers",

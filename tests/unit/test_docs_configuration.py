@@ -22,6 +22,7 @@ UNITS = {
     "_s": "s",
     "_ms": "ms",
     "_bytes": "bytes",
+    "_mb": "MB",
     "_chars": "characters",
     "_rate_threshold": "%",
     "_percent": "%",
@@ -146,7 +147,7 @@ def test_durations_and_sizes_name_their_unit() -> None:
     """A setting whose meaning speaks of a time or a size has its unit at the end of its name."""
     for section, _, _, fields in groups():
         for name, field in fields.items():
-            if re.search(r"\bin (ms|s|bytes|characters|percent)\b", field.description or ""):
+            if re.search(r"\bin (ms|s|bytes|MB|characters|percent)\b", field.description or ""):
                 assert unit_of(name), f"{section}.{name} does not name its unit"
 
 
