@@ -28,6 +28,7 @@ class Load:
         late_s: of each arrival of the open loop, how late it was sent.
         num_failed: queries that raised.
         failure: what the last of them raised.
+        cpu_s: what each part of what was asked, and the client, have used meanwhile; of some loads.
     """
 
     seconds: float = 0.0
@@ -35,6 +36,7 @@ class Load:
     late_s: list[float] = field(default_factory=list)
     num_failed: int = 0
     failure: str = ""
+    cpu_s: dict[str, float] = field(default_factory=dict)
 
     @property
     def throughput(self) -> float:

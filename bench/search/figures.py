@@ -20,6 +20,7 @@ class Measure:
         k: how many hits were wanted.
         num_failed: queries that raised, of all.
         failure: what the last of them raised.
+        cpu_us: what an answer has cost each part of an engine that has some, and its client.
     """
 
     in_flight: int
@@ -29,6 +30,7 @@ class Measure:
     p99_ms: float
     num_failed: int
     failure: str = ""
+    cpu_us: dict[str, float] = field(default_factory=dict)
 
     @classmethod
     def of(cls, load: Load, in_flight: int, k: int = 10) -> "Measure":
@@ -42,6 +44,7 @@ class Measure:
         return cls(
             *(in_flight, k, load.throughput, load.quantile_ms(0.5), load.quantile_ms(0.99)),
             *(load.num_failed, load.failure),
+            {part: cpu_s / len(load.latencies_s) * 1e6 for part, cpu_s in load.cpu_s.items()},
         )
 
 
@@ -76,6 +79,12 @@ class Rounds:
     def queries_per_s(self) -> float:
         """The median of the rounds, together; nan of none."""
         return median(one.queries_per_s for one in self.together)
+
+    @property
+    def cpu_us(self) -> dict[str, float]:
+        """Part → the median of what an answer has cost it, together; empty where none has parts."""
+        parts = self.together[0].cpu_us if self.together else {}
+        return {part: median(one.cpu_us[part] for one in self.together) for part in parts}
 
     @property
     def num_failed(self) -> int:

@@ -134,8 +134,7 @@ def _reading(comparison: Comparison) -> str:
     bound = measured.get(f"hedgerow-1 {NO_SEARCH}")
     bounded = (
         f" With no search behind it, HTTP answers {bound.queries_per_s:,.0f} queries a second, "
-        f"{bound.queries_per_s / limit.queries_per_s:.0%} of tantivy's: no search over HTTP, "
-        "however quick, would get past that."
+        f"{bound.queries_per_s / limit.queries_per_s:.0%} of tantivy's."
         if bound
         else ""
     )
@@ -144,7 +143,25 @@ def _reading(comparison: Comparison) -> str:
         f"Hedgerow with one shard {spent_us:,.0f} µs. The difference, "
         f"{spent_us - least_us:,.0f} µs, is the price of everything else: HTTP, deadline, "
         "breakers, two passes through Redis, processes that take turns on the cores, and the "
-        f"client of the benchmark.{bounded}"
+        f"client of the benchmark.{bounded}\n{_costs(comparison)}"
+    )
+
+
+def _costs(comparison: Comparison) -> str:
+    """Which part of an engine takes which share of that."""
+    costs = {one.title: one.cpu_us for one in comparison.subjects.values() if one.cpu_us}
+    if not costs:
+        return ""
+    parts = tuple(next(iter(costs.values())))
+    rows = [
+        (title, *(f"{cost[part]:,.0f}" for part in parts), f"{sum(cost.values()):,.0f}")
+        for title, cost in costs.items()
+    ]
+    columns = ("CPU of a query, µs", *parts, "sum")
+    return (
+        f"\n{_markdown(columns, rows)}\n\nScorers are where tantivy searches; what workers write "
+        "with (the indexer) counts among them. A part takes less of each query where more queries "
+        "come together: it is woken once for all of them.\n"
     )
 
 

@@ -127,6 +127,7 @@ class EngineProcess:
             latencies_s=[us / 1e6 for one in told for us in one["latencies_us"]],
             num_failed=sum(one["num_failed"] for one in told),
             failure=next((one["failure"] for one in told if one["failure"]), ""),
+            cpu_s=told[0].get("cpu_s", {}),  # whoever tells of parts is one process to us
         )
 
     async def find(self, way: str, k: int = 10) -> list[tuple[int | None, Hits]]:

@@ -61,6 +61,8 @@ async def test_engines_agree_and_leave_nothing_behind(work: Work) -> None:
         assert len(subject.together) == len(subject.alone) == 2, subject.title
         assert subject.num_failed == 0
         assert subject.queries_per_s > 0
+        parts = {"client", "gateway", "Redis", "workers", "scorers"}
+        assert set(subject.cpu_us) == (parts if subject.engine == "hedgerow-2" else set())
     assert len(comparison.where.loads) == 2
     assert comparison.is_whole
     (agreement,) = comparison.agreement

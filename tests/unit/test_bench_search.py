@@ -121,6 +121,19 @@ def test_page_has_what_was_measured_and_says_what_was_not() -> None:
     assert "| wordnet-base | 3.0 | 1,200 |" in page
 
 
+def test_page_tells_what_each_part_takes_of_a_query() -> None:
+    """CPU of a load becomes µs an answer, the median of the rounds, and a row with its sum."""
+    comparison = _comparison()
+    loads = [
+        Load(1.0, [0.001] * 100, cpu_s={"gateway": gateway_s, "scorers": 0.03})
+        for gateway_s in (0.01, 0.05, 0.02)
+    ]
+    comparison.subjects["hedgerow-1 http"].together = [Measure.of(load, 32) for load in loads]
+    page = to_markdown(comparison, [])
+    assert "| CPU of a query, µs | gateway | scorers | sum |" in page
+    assert "| Hedgerow, 1 shard, HTTP | 200 | 300 | 500 |" in page
+
+
 def test_page_has_a_sentence_and_a_picture_for_each_curve() -> None:
     """A curve's growth is told from its ends; one that was interrupted says so."""
     series = Series("Hedgerow, HTTP", [(10, _measure(1000)), (100, _measure(500))])

@@ -16,6 +16,7 @@ from itertools import islice
 
 from bench.cluster import Cluster, run_cluster
 from bench.cluster import connect as connect_gateway
+from bench.cpu import CpuMeter
 from bench.http_load import HttpGateway, run_gateway
 from bench.search.inside.serving import Hits, Loaded, Pipe, Ready, Setting, Task, disk_bytes
 from bench.search.queries import Query
@@ -108,6 +109,9 @@ class Engine:
         ask, loaded = self._load_ways[way], Loaded()
         queries = self._task.queries[:num_queries]
         clock, record = time.perf_counter, loaded.latencies_us.append
+        meter = CpuMeter(
+            {"client": [os.getpid()], "gateway": [self._http.pid], **self._cluster.parts()}
+        )
         started = clock()
         works: deque[Query] = deque()
 
@@ -128,6 +132,7 @@ class Engine:
         works.extend(queries)
         await asyncio.gather(*(call() for _ in range(in_flight)))
         loaded.seconds = clock() - started
+        loaded.cpu_s = meter.used_s()
         return loaded
 
     async def find(self, k: int, way: str) -> list[tuple[int | None, Hits]]:

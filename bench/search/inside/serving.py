@@ -109,12 +109,13 @@ class Task:
 
 @dataclass(slots=True)
 class Loaded:
-    """What a load has met."""
+    """What a load has met; `cpu_s` where the engine has parts, each in processes of its own."""
 
     seconds: float = 0.0
     latencies_us: list[int] = field(default_factory=list)
     num_failed: int = 0
     failure: str = ""
+    cpu_s: dict[str, float] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """As the driver reads it."""
