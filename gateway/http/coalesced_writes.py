@@ -35,9 +35,9 @@ class CoalescedWrites:
         """Write `data`, within a turn of the loop."""
         if self._held:
             held, self._held = self._held, b""
-            self._transport.write(held + data)
+            self._transport.write(b"".join((held, data)))
         else:
-            self._held = data
+            self._held = bytes(data)  # whoever has handed over a buffer may use it again
             self._loop.call_soon(self._flush)
 
     def is_closing(self) -> bool:

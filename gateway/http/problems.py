@@ -11,6 +11,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic_core import PydanticSerializationError, to_json
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -31,6 +32,7 @@ from gateway.result import SearchResult
 
 log = structlog.get_logger()
 
+CLIENT_CLOSED_REQUEST: Final = 499  # for logs alone: nobody is there to read it
 MEDIA_TYPE: Final = "application/problem+json"
 TYPE_PREFIX: Final = "urn:problem-type:hedgerow:"
 
@@ -120,6 +122,8 @@ def problem_of(error: Exception) -> Response:
     slug, status, members, headers = "internal", 500, None, None
     detail = str(error)
     match error:
+        case ClientDisconnect():  # amid the body of its request
+            return Response(status_code=CLIENT_CLOSED_REQUEST)
         case BadRequestError():
             is_limit = isinstance(error, TooLargeError)
             slug, status = ("too-large", 413) if is_limit else ("bad-request", 400)

@@ -15,6 +15,7 @@ from gateway.http.limits import read_body
 from gateway.http.parameters import check_address
 from gateway.http.ports import GatewayPort
 from gateway.http.problems import (
+    CLIENT_CLOSED_REQUEST,
     coverage_status,
     encode_result,
     insufficient_coverage,
@@ -24,8 +25,6 @@ from gateway.http.problems import (
 from gateway.http.schema import SearchAnswer, answers, json_body
 from gateway.http.search_body import Search, search_body
 from gateway.result import SearchQuery
-
-CLIENT_CLOSED_REQUEST: Final = 499  # for logs alone: nobody is there to read it
 
 PATH: Final = "/v1/collections/{name}/search"
 _PATTERN: Final = compile_path(PATH)[0]  # as the framework's own routes match

@@ -343,7 +343,7 @@ class Crew:
         if recycler is None:
             return False
         if slot is recycler.successor:
-            recycler.give_up()
+            recycler.start_failed()
             return True
         if recycler.is_replacing(slot) and (successor := recycler.give_up()) is not None:
             self._dismiss(successor)

@@ -301,7 +301,12 @@ class ProcessLane:
         self._on_change()
 
     def _on_change(self) -> None:
-        self._after_ends()
+        try:
+            self._after_ends()
+        except Exception as error:  # noqa: BLE001 - its bug must not cost a scorer its channel
+            asyncio.get_running_loop().call_exception_handler(
+                {"message": f"{self._name}: what follows on ends failed", "exception": error}
+            )
         if self._waiters:
             waiters, self._waiters = self._waiters, []
             for waiter in waiters:

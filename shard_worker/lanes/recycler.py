@@ -8,12 +8,14 @@ more.
 """
 
 import os
+import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import structlog
 
+from shard_worker.lanes.batching import restart_delay_s
 from shard_worker.lanes.process_memory import own_memory_mb
 from shard_worker.lanes.scorer_slot import ScorerSlot, SlotState
 
@@ -59,7 +61,8 @@ class Recycler:
     ) -> None:
         """`start` fills a slot that is down; `replace` puts the second in the place of the first.
 
-        A start that fails is given up (`give_up`), and tried again at the next look.
+        A start that fails is told by `start_failed`, and tried again after a while that grows with
+        the failures in a row, as that of any scorer.
         """
         self.num_recycled = 0
         self.successor: ScorerSlot | None = None
@@ -69,6 +72,9 @@ class Recycler:
         self._replace = replace
         self._predecessor: ScorerSlot | None = None
         self._memory_mb = 0.0
+        self._num_failures = 0  # starts of successors in a row that came to nothing
+        self._not_before = 0.0  # when the next may start, in s of the monotonic clock
+        self._has_warned = False
 
     def warn_if_blind(self) -> None:
         """Say so where nobody tells how much memory a process has, and nothing will be replaced."""
@@ -81,11 +87,13 @@ class Recycler:
             self.on_ready()
             return
         now = time.monotonic()
-        if not self._limit.is_due(slot.looked_at, now):
+        if now < self._not_before or not self._limit.is_due(slot.looked_at, now):
             return
-        slot.looked_at = now
+        is_first_look, slot.looked_at = slot.looked_at == slot.ready_at, now
         memory_mb = own_memory_mb(slot.pid)
         if memory_mb is not None and self._limit.is_exceeded(memory_mb):
+            if is_first_look:
+                self._warn_of_churn(memory_mb)
             self._memory_mb = memory_mb
             self._predecessor = slot
             self.successor = slot.successor()
@@ -99,6 +107,7 @@ class Recycler:
         if slot.batch or slot.state is not SlotState.READY:
             return
         self.give_up()
+        self._num_failures = 0
         self.num_recycled += 1
         _log.info(
             "scorer_recycled",
@@ -113,6 +122,24 @@ class Recycler:
         """Forget the replacement that is under way; returns its successor, whom nobody ends."""
         successor, self.successor, self._predecessor = self.successor, None, None
         return successor
+
+    def start_failed(self) -> None:
+        """The successor's process has ended before it took its place."""
+        self.give_up()
+        self._num_failures += 1
+        pause_s = restart_delay_s(self._num_failures, random.random)
+        self._not_before = time.monotonic() + pause_s
+
+    def _warn_of_churn(self, memory_mb: float) -> None:
+        if not self._has_warned:
+            self._has_warned = True
+            _log.warning(
+                "scorer_outgrown_at_once",
+                lane=self._name,
+                memory_mb=round(memory_mb),
+                limit_mb=self._limit.max_mb,
+                hint="over worker.scorer_max_memory_mb at the first look: is that below its needs?",
+            )
 
     def is_replacing(self, slot: ScorerSlot) -> bool:
         """Whether this slot is the one that a successor is meant for."""

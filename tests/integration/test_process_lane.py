@@ -112,6 +112,27 @@ async def test_who_answers_several_works_at_once_hears_when_they_have_ended() ->
     assert seen == ["closed", "after"]
 
 
+async def test_a_bug_in_what_follows_on_ends_costs_no_scorer(tmp_path: Path) -> None:
+    """It reaches the loop's exception handler, works end, and the same scorer serves on."""
+    async with running(tmp_path, num_processes=1) as bench:
+        seen: list[str] = []
+        asyncio.get_running_loop().set_exception_handler(
+            lambda _, context: seen.append(repr(context["exception"]))
+        )
+
+        def broken() -> None:
+            raise KeyError("bug")
+
+        pids = bench.pids()
+        bench.lane.call_after_ends(broken)
+        for name in ("a", "b"):
+            call = bench.submit(f"{name} echo")
+            await bench.ended(call)
+            assert call.body == name.encode()
+        assert set(seen) == {"KeyError('bug')"}
+        assert bench.pids() == pids
+
+
 class _Unasked:
     """An identity that nobody may ask for."""
 

@@ -411,7 +411,12 @@ def test_a_client_that_hangs_up_cancels_its_search() -> None:
 
 
 def test_a_body_that_breaks_off_is_no_search() -> None:
-    """What came of a body is not searched when the client leaves amid it, though it were JSON."""
-    gateway = FakeGateway()
-    search_of(HangingUp(b'{"query": "a"}', is_whole=False), gateway)
+    """What came of a body is not searched when the client leaves amid it; nobody's failure: a 499.
+
+    Though what has come were JSON.
+    """
+    gateway, client = FakeGateway(), HangingUp(b'{"query": "a"}', is_whole=False)
+    with structlog.testing.capture_logs() as logs:
+        search_of(client, gateway)
     assert gateway.searches == []
+    assert (client.statuses, logs) == ([499], [])

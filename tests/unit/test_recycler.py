@@ -5,14 +5,21 @@ import mmap
 import os
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
+from shard_worker.lanes import recycler
+from shard_worker.lanes.batching import restart_delay_s
 from shard_worker.lanes.process_memory import own_memory_mb, parse_status
-from shard_worker.lanes.recycler import MemoryLimit
+from shard_worker.lanes.recycler import MemoryLimit, Recycler
+from shard_worker.lanes.scorer_slot import ScorerSlot, SlotState
 
 STATUS = b"""Name:\tpython3
 Umask:\t0022
@@ -103,3 +110,80 @@ def test_other_systems_do_not_tell(monkeypatch: pytest.MonkeyPatch) -> None:
     """Elsewhere than on Linux there is no limit."""
     monkeypatch.setattr(sys, "platform", "darwin")
     assert own_memory_mb(os.getpid()) is None
+
+
+@dataclass
+class Place:
+    """Of a slot what a recycler looks at."""
+
+    pid: int = 1
+    looked_at: float = 100.0
+    ready_at: float = 100.0
+    batch: tuple[object, ...] = ()
+    state: SlotState = SlotState.READY
+
+    def successor(self) -> "Place":
+        """Who would follow."""
+        return Place(2, math.inf, math.inf, (), SlotState.STARTING)
+
+
+@dataclass
+class Recycling:
+    """A recycler of scorers that are always too large, at times that the test sets."""
+
+    recycler: Recycler
+    started: list[ScorerSlot]
+    now: float = 101.0
+
+    def look(self) -> bool:
+        """Let a batch of a scorer end that is due; whether a successor was started."""
+        before = len(self.started)
+        self.recycler.on_free(cast("ScorerSlot", Place()))
+        return len(self.started) > before
+
+
+@pytest.fixture
+def recycling(monkeypatch: pytest.MonkeyPatch) -> Recycling:
+    """A recycler with a limit of 100 MB, and scorers of 500."""
+    started: list[ScorerSlot] = []
+    made = Recycling(
+        Recycler("scorers", MemoryLimit(100.0), started.append, lambda *_: None), started
+    )
+    monkeypatch.setattr(recycler, "own_memory_mb", lambda _: 500.0)
+    monkeypatch.setattr(recycler, "time", SimpleNamespace(monotonic=lambda: made.now))
+    monkeypatch.setattr(recycler, "random", SimpleNamespace(random=lambda: 1.0))
+    return made
+
+
+def test_a_successor_that_cannot_start_is_tried_ever_more_seldom(recycling: Recycling) -> None:
+    """The pause after each failure is that of any scorer that fails to start, to its cap."""
+    for num_failures in range(1, 12):
+        assert recycling.look()
+        recycling.recycler.start_failed()
+        pause_s = restart_delay_s(num_failures, lambda: 1.0)
+        recycling.now += pause_s * 0.99
+        assert not recycling.look()
+        recycling.now += pause_s * 0.02
+    assert pause_s == pytest.approx(10.0)
+
+
+def test_a_limit_below_what_a_scorer_needs_is_warned_of_once(recycling: Recycling) -> None:
+    """One that is over the limit when it is first looked at brings a warning, the next none."""
+    with capture_logs() as logs:
+        for _ in range(3):
+            assert recycling.look()
+            recycling.recycler.give_up()
+    assert [(log["event"], log["memory_mb"], log["log_level"]) for log in logs] == [
+        ("scorer_outgrown_at_once", 500, "warning")
+    ]
+    recycling.recycler.give_up()
+
+
+def test_a_scorer_that_has_grown_is_no_reason_to_warn(recycling: Recycling) -> None:
+    """One that was looked at before, and within its limit, has grown since."""
+    with capture_logs() as logs:
+        recycling.now = 500.0
+        grown = Place(looked_at=400.0)
+        recycling.recycler.on_free(cast("ScorerSlot", grown))
+    assert len(recycling.started) == 1
+    assert logs == []
