@@ -12,8 +12,8 @@ duplicate of one that is already running, or cut off with its worker is asked fo
 
 How far statistics lag: after a bulk load about 4 s (the shard is quiet for 1 s, sums wait for each
 other for 1 s, two queues are polled each second); under a trickle of writes
-`worker.statistics_interval_s`; when a worker is killed with a job in its hands, `JOB_TIMEOUT_S` +
-10 s longer, since arq keeps such a job locked.
+`worker.statistics_interval_s`; when a worker is killed with a job in its hands, at most
+`JOB_AGAIN_S` longer: arq keeps such a job locked for 40 s, but by then there is one of another id.
 
 A shard's job must be run by a worker that hosts the shard, so each shard has a queue of its own,
 and each worker an arq worker for each of its queues. Of a shard's replicas one decides when it is
@@ -56,6 +56,7 @@ if TYPE_CHECKING:
 
 JOB_TIMEOUT_S = 30
 MAX_TRIES = 5
+JOB_AGAIN_S = 10.0  # many times what a job takes: one that is asked for twice is done in vain
 POLL_S = 1.0
 SNAPSHOT_AGAIN_S = 120.0
 SUM_AFTER_S = 1.0
@@ -195,13 +196,12 @@ class Jobs:
         make = func(job, name="make_snapshot", timeout=timeout_s)
 
         async def enqueue(shard: int, begun: int) -> None:
-            # A job that is lost between its start and its lease is one that arq keeps locked; after
-            # a while there is another. One too many does nothing, since its attempt was begun.
-            again = int(time.time() / SNAPSHOT_AGAIN_S)
+            # One that is lost is one that has not taken its lease. One too many does nothing, since
+            # its attempt was begun.
             with translated("enqueue"):
                 await redis.enqueue_job(
                     *("make_snapshot", shard, begun),
-                    _job_id=f"{self._keys.prefix}:snapshot:{shard}:{begun}:{again}",
+                    _job_id=self._job_id("snapshot", shard, begun, again_s=SNAPSHOT_AGAIN_S),
                     _queue_name=self._snapshot_queue(shard),
                 )
 
@@ -245,21 +245,21 @@ class Jobs:
                     since_s=now - self._asked_at.get(key, -math.inf),
                     interval_s=self._settings.worker.statistics_interval_s,
                 ):
-                    job_id = f"{self._keys.prefix}:collect:{report.uid}:{shard}"
                     with translated("enqueue"):
                         await redis.enqueue_job(
                             *("collect_statistics", report.uid, shard),
-                            _job_id=job_id,
+                            _job_id=self._job_id("collect", report.uid, shard),
                             _queue_name=self._queue(shard),
                         )
                     self._asked_at[key] = now
         for uid, one in standing.items():
             if not one.is_current:
-                job_id = f"{self._keys.prefix}:sum:{uid}"
                 # Deferred, so that shards that end a load together are summed together.
                 with translated("enqueue"):
                     await redis.enqueue_job(
-                        "sum_statistics", uid, _job_id=job_id, _defer_by=SUM_AFTER_S
+                        *("sum_statistics", uid),
+                        _job_id=self._job_id("sum", uid),
+                        _defer_by=SUM_AFTER_S,
                     )
             if one.version and one.version != self._tables.get(uid):
                 await self._write_table(uid)
@@ -338,6 +338,14 @@ class Jobs:
             finally:
                 await _end(worker)
             await asyncio.sleep(pause_s(failures, self._settings.redis.reconnect_max_s))
+
+    def _job_id(self, *what: object, again_s: float = JOB_AGAIN_S) -> str:
+        """The same for who asks for the same, but for `again_s` at most.
+
+        arq refuses a job while there is one of its id, and keeps one locked whose worker was killed
+        with it in its hands.
+        """
+        return ":".join(map(str, (self._keys.prefix, *what, int(time.time() / again_s))))
 
     def _queue(self, shard: int) -> str:
         return f"{self._keys.jobs}:{shard}"

@@ -24,7 +24,7 @@ from common.telemetry import Counters
 from gateway.collections import Collections
 from gateway.documents import Documents
 from shard_worker.applier import Applier
-from shard_worker.jobs import Jobs
+from shard_worker.jobs import JOB_TIMEOUT_S, Jobs
 from shard_worker.term_statistics import TermStatistics
 from shard_worker.wiring import indexer_lane
 from tests.integration.write_path import ndjson
@@ -304,6 +304,27 @@ async def test_a_job_waits_for_its_worker(town: Town) -> None:
 def _pack(job: Any) -> bytes:
     packed: bytes = msgpack.packb(job)
     return packed
+
+
+async def test_a_job_in_hands_that_never_end_it_is_soon_asked_for_again(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Well before arq takes a job from who hangs with it, or was killed, a replica has done it."""
+    collect, held = Jobs._collect, set[int]()
+
+    async def hang(jobs: Jobs, context: dict[str, Any], uid: str, shard: int) -> None:
+        if shard not in held:
+            held.add(shard)
+            await asyncio.Event().wait()
+        await collect(jobs, context, uid, shard)
+
+    monkeypatch.setattr(Jobs, "_collect", hang)
+    shards = range(NUM_SHARDS)
+    async with town.worker("a", *shards) as one, town.worker("b", *shards) as other:
+        uid = (await town.collections.put("texts", PLAIN)).uid
+        await town.documents.load("texts", ndjson(texts(200)))
+        await until(lambda: town.is_spread(uid, one, other), timeout_s=0.8 * JOB_TIMEOUT_S)
+    assert held == set(shards)
 
 
 async def test_a_dropped_collection_leaves_no_table(town: Town) -> None:

@@ -245,7 +245,7 @@ async def test_replicas_converge(own_server: RedisServer, tmp_path: Path) -> Non
             await asyncio.to_thread(check)
             assert story.num_steps.keys() == {"Put", "Remove", "Kill", "Restart"}
             await all_live(gateway)
-            await until(story.is_settled, 30)
-            await until(partial(story.do_score_alike, (*WORDS, " ".join(WORDS))), 20)
+            await until(story.is_settled, 45)
+            await until(partial(story.do_score_alike, (*WORDS, " ".join(WORDS))), 45)
     finally:
         cluster.stop()
