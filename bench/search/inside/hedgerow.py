@@ -68,23 +68,16 @@ class Engine:
         self._cluster = cluster
         self._http = gateway
         self._client = client
-        self._ways: dict[str, Ask] = {
-            "http": self._ask_http,
-            "client": self._ask_client,
-            "noop": partial(self._ask_http, profile="noop"),
-        }
         # A load checks each answer, and does not take it apart: it runs on the cores that the
         # cluster runs on, and what it costs counts against it.
-        self._load_ways: dict[str, Callable[[Query, int], Awaitable[object]]] = {
+        self._ways: dict[str, Callable[[Query, int], Awaitable[object]]] = {
             "http": partial(self._exchange, profile="bm25"),
             "client": self._ask_client,
             "noop": partial(self._exchange, profile="noop"),
         }
 
-    async def _ask_http(
-        self, query: Query, k: int, profile: str = "bm25"
-    ) -> tuple[int | None, Hits]:
-        answer = json.loads(await self._exchange(query, k, profile))
+    async def _ask_http(self, query: Query, k: int) -> tuple[int | None, Hits]:
+        answer = json.loads(await self._exchange(query, k, "bm25"))
         return answer["total_hits"]["value"], [(hit["id"], hit["score"]) for hit in answer["hits"]]
 
     async def _exchange(self, query: Query, k: int, profile: str) -> bytes:
@@ -106,7 +99,7 @@ class Engine:
         self, in_flight: int, k: int, seconds: float, num_queries: int, way: str
     ) -> Loaded:
         """As `serving.run`, with a task for each caller."""
-        ask, loaded = self._load_ways[way], Loaded()
+        ask, loaded = self._ways[way], Loaded()
         queries = self._task.queries[:num_queries]
         clock, record = time.perf_counter, loaded.latencies_us.append
         meter = CpuMeter(
@@ -137,7 +130,8 @@ class Engine:
 
     async def find(self, k: int, way: str) -> list[tuple[int | None, Hits]]:
         """What each query finds."""
-        return [await self._ways[way](query, k) for query in self._task.queries]
+        ask: Ask = {"http": self._ask_http, "client": self._ask_client}[way]
+        return [await ask(query, k) for query in self._task.queries]
 
     async def grow(self, have: int, limit: int) -> float:
         """Load the documents from number `have` up to `limit`; returns how long it took, in s."""
