@@ -1,7 +1,7 @@
 """A `gateway serve` process, a client that costs little beside it, and the Python client.
 
 The rows that tell of the gateway ask by the bare exchange here: `gateway.client` costs ten times
-its CPU (0.8 ms a query against 0.06, on the cores that the gateway runs on too), and would be what
+its CPU (0.6 ms a query against 0.05, on the cores that the gateway runs on too), and would be what
 they measure. What its users get is a row of its own.
 """
 

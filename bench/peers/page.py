@@ -31,11 +31,12 @@ server, workers.
 _BOUND = """
 What bounds the process lane here is the number of processes: with eight workers there are sixteen
 on two cores, and each that wakes finds the caches cold. Seen apart (32 in flight, eight workers,
-2026-11-25), frames to a scorer held eight works on average, so it is not the frames: a worker's own
-CPU for a shard's part was 26 µs, against 9 µs in the loop lane, for code that takes 4 µs more where
-it runs by itself (`shard_worker/lanes/process_lane.py`). Making it wait for fuller frames (0.5 to
-2 ms) changed nothing, nor did uvloop. As many workers as there are cores is how one would deploy
-it; that is the row with 2 workers.
+2026-11-26), a worker that wakes for requests has sixteen of them on average, so it is not the
+frames: a worker's own CPU for a shard's part was 21 to 25 µs, against 9 µs in the loop lane, for
+code that takes 4 µs more where it runs by itself (`shard_worker/lanes/process_lane.py`). Making it
+wait for fuller frames (0.5 to 2 ms) changed nothing, nor did uvloop, nor pinning each worker and
+its scorer to a core. As many workers as there are cores is how one would deploy it; that is the row
+with 2 workers.
 """
 _COLUMNS = (
     *("", "queries/s", "p50 at 32, ms", "p99, ms", "p50 alone, ms", "p99 alone, ms"),
