@@ -211,6 +211,11 @@ class LimitSettings(_Group):
     index_memory_bytes: Annotated[int, Field(ge=15_000_000)] = Field(
         32_000_000, description="Memory of one text index's writer while it applies, in bytes."
     )
+    optimise_memory_bytes: Annotated[int, Field(ge=15_000_000)] = Field(
+        512_000_000,
+        description="Most memory of the writer that optimises a text index, in bytes; what does "
+        "not fit becomes another segment.",
+    )
 
 
 class SnapshotSettings(_Group):

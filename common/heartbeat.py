@@ -23,6 +23,7 @@ class Heartbeat:
         started_at_ms: when the worker started, on the same clock.
         documents: shard → collection uid → how many documents of it the shard holds.
         changes: shard → collection uid → how many documents were ever put in, replaced or deleted.
+        segments: shard → collection uid → segments of its text index.
         lanes: lane → capacity, busy, waiting, lost and the like.
         counters: name → how often it has happened since the start.
         applied: shard → id of the last log entry applied.
@@ -45,6 +46,7 @@ class Heartbeat:
     started_at_ms: int
     documents: dict[int, dict[str, int]] = field(default_factory=dict)
     changes: dict[int, dict[str, int]] = field(default_factory=dict)
+    segments: dict[int, dict[str, int]] = field(default_factory=dict)
     lanes: dict[str, Any] = field(default_factory=dict)
     counters: dict[str, int] = field(default_factory=dict)
     applied: dict[int, str] = field(default_factory=dict)

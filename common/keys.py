@@ -97,6 +97,10 @@ class Keys:
         """Hash: shard → its own term statistics, until they are summed."""
         return f"{self.prefix}:statistics-of:{uid}"
 
+    def optimising(self, uid: str) -> str:
+        """Hash: when one collection's indexes were last to be optimised, and who has done so."""
+        return f"{self.prefix}:optimise:{uid}"
+
     def snapshots(self, shard: int) -> str:
         """Hash: the newest snapshot of a shard, when one was last asked for, what failed last."""
         return f"{self.prefix}:snapshots:{shard}"

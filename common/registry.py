@@ -189,6 +189,7 @@ class Registry:
         keys = [self.keys.collections, *(self.keys.log(shard) for shard in range(num_shards))]
         if isinstance(new, Drop):
             keys += [self.keys.statistics(new.uid), self.keys.shard_statistics(new.uid)]
+            keys.append(self.keys.optimising(new.uid))
         command: Command = ("EVAL", _CHANGE, len(keys), *keys)
         is_done = await self._control.execute(
             *command, name, old, definition, FIELD, op, num_shards

@@ -23,6 +23,7 @@ from common.errors import (
 )
 from common.keys import Keys
 from common.log import ShardLog
+from common.optimising_board import OptimisingBoard
 from common.outcome import Outcome
 from common.partition import shard_of
 from common.probation_board import ProbationBoard
@@ -40,6 +41,7 @@ from gateway.documents import Documents
 from gateway.hedging import HedgeCounts
 from gateway.late import CoverageCurves
 from gateway.membership import Membership
+from gateway.optimising import Optimiser
 from gateway.quarantine import QuarantineDesk
 from gateway.redis_transport import RedisTransport
 from gateway.result import SearchQuery, SearchResult
@@ -65,6 +67,7 @@ class Gateway:
         collections: defines, describes and drops collections.
         documents: loads and deletes documents.
         snapshots: asks for snapshots.
+        optimiser: asks for the optimising of text indexes.
         quarantine: lists the queries that have killed scorers, and lets them run again.
     """
 
@@ -110,6 +113,7 @@ class Gateway:
             write_timeout_s=settings.gateway.write_timeout_s,
             live_replicas=self._membership.replicas_of,
         )
+        self.optimiser = Optimiser(OptimisingBoard(control, keys), self.collections)
         self.snapshots = Snapshots(SnapshotBoard(control, keys), num_shards, settings.snapshots)
         self.quarantine = QuarantineDesk(control, keys, settings.worker, self._server_ms)
         self._sick_replicas = SickReplicas(
@@ -315,14 +319,17 @@ class Gateway:
                 backlog = await self._registry.backlog(range(self.num_shards))
                 standing = await self._board.standing(self.collections.uids(), self.num_shards)
                 snapshots = await self.snapshots.standing()
+                optimising = await self.optimiser.standing(self.collections.uids())
                 quarantine = await self.quarantine.list()
         except (RedisUnavailableError, ConfigurationError, TimeoutError):
             server, backlog, standing, snapshots, quarantine = None, {}, {}, {}, []
+            optimising = {}
         return cluster_status(
             server=server,
             backlog=backlog,
             standing=standing,
             snapshots=snapshots,
+            optimising=optimising,
             quarantine=quarantine,
             membership=self._membership,
             probation=self._sick_replicas.words(self._server_ms()),

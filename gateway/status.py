@@ -8,12 +8,14 @@ import msgspec
 
 from common.control import ServerInfo
 from common.heartbeat import Heartbeat
+from common.optimising_board import Optimising
 from common.probation_board import Word
 from common.snapshot_board import SnapshotStanding
 from common.statistics_board import Standing, changes_of
 from gateway.breaker import BreakerSnapshot
 from gateway.breakers import Breakers
 from gateway.membership import Membership
+from gateway.optimising import index_json
 from gateway.snapshots import snapshots_json
 
 
@@ -32,6 +34,7 @@ def cluster_status(
     curves: Mapping[str, Any],
     gateway: Mapping[str, Any],
     snapshots: Mapping[int, SnapshotStanding],
+    optimising: Mapping[str, Optimising],
 ) -> dict[str, Any]:
     """Put together what `gateway status --json` prints.
 
@@ -49,6 +52,7 @@ def cluster_status(
         curves: collection uid → what its curve says of the default deadline.
         gateway: what this gateway says of itself.
         snapshots: shard → how its snapshots stand; empty when Redis is away.
+        optimising: collection uid → how that of its indexes stands; empty when Redis is away.
     """
     workers = sorted(membership.workers.values(), key=lambda worker: worker.id)
     return {
@@ -72,6 +76,7 @@ def cluster_status(
         "collections": [
             {
                 **_collection_json(uid, name, membership, standing.get(uid)),
+                "index": index_json(uid, membership, optimising.get(uid)),
                 "coverage_curve": curves[uid],
             }
             for uid, name in sorted(names.items(), key=lambda item: item[1])

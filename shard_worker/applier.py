@@ -145,6 +145,10 @@ class Applier:
                 shard: {report.uid: report.changes for report in state.collections}
                 for shard, state in self.states.items()
             },
+            "segments": {
+                shard: {report.uid: report.segments for report in state.collections}
+                for shard, state in self.states.items()
+            },
             "applied": {shard: state.position for shard, state in self.states.items()},
             "replicas": {shard: state.replica_id for shard, state in self.states.items()},
             "log_backlog": dict(self.backlog),
@@ -166,6 +170,20 @@ class Applier:
             WorkError: the indexer could not.
         """
         self._take(await self._ask(shard, pack_work("balance", shard, uid)))
+
+    async def optimise(self, shard: int, uid: str) -> None:
+        """Have a collection's index on a shard written anew, in few segments.
+
+        Batches of the log are applied between its steps; one that changes the collection ends it.
+
+        Raises:
+            WorkError: the indexer could not, or a write has put an end to it. The index is as it
+                was.
+        """
+        packed = await self._run(shard, pack_work("begin_optimising", shard, uid))
+        while not packed:
+            packed = await self._run(shard, pack_work("optimise", shard, uid))
+        self._take(ShardState.unpack(packed))
 
     async def _follow(self, shard: int) -> None:
         failures = 0
@@ -267,8 +285,11 @@ class Applier:
                 _log.error("writes_skipped", shard=state.shard, uid=uid, writes=count)
 
     async def _ask(self, shard: int, payload: bytes) -> ShardState:
-        done = await self._indexer.run(Work(payload, math.inf, Named(f"apply to shard {shard}")))
-        return ShardState.unpack(done.body)
+        return ShardState.unpack(await self._run(shard, payload))
+
+    async def _run(self, shard: int, payload: bytes) -> bytes:
+        done = await self._indexer.run(Work(payload, math.inf, Named(f"write to shard {shard}")))
+        return done.body
 
     def _take(self, state: ShardState) -> None:
         self.states[state.shard] = state

@@ -13,7 +13,7 @@ from typing import Any
 import msgpack
 
 from shard_worker.lanes.budget import Budget
-from shard_worker.shard_indexer import ShardIndexer
+from shard_worker.shard_indexer import OPTIMISE_MEMORY_BYTES, ShardIndexer
 from shard_worker.store_copy import StoreCopy
 from shard_worker.term_statistics import TermStatistics, merge, pack, unpack, write_table
 
@@ -28,11 +28,13 @@ class IndexerConfig:
         data: the folder of all that is stored.
         shards: the shards that the worker serves.
         memory_bytes: memory of one text index's writer.
+        optimise_memory_bytes: most memory of one that optimises.
     """
 
     data: str
     shards: tuple[int, ...]
     memory_bytes: int = 32_000_000
+    optimise_memory_bytes: int = OPTIMISE_MEMORY_BYTES
 
 
 class Indexer:
@@ -41,6 +43,7 @@ class Indexer:
     def __init__(self, config: IndexerConfig) -> None:
         self._data = Path(config.data)
         self._memory_bytes = config.memory_bytes
+        self._optimise_memory_bytes = config.optimise_memory_bytes
         self._max_writers = max(1, MAX_WRITERS // max(1, len(config.shards)))
         self._shards: dict[int, ShardIndexer] = {}
         self._copies: dict[int, StoreCopy] = {}
@@ -56,7 +59,9 @@ class Indexer:
         shard's index to that table and returns a packed `ShardState`;
         `["freeze", shard, folder]` begins a copy of a shard in a folder and returns its position
         and `[[uid, definition, documents], …]`, packed; `["frozen", shard]` returns whether it is
-        whole (b"": not yet); `["thaw", shard]` ends it and returns b"".
+        whole (b"": not yet); `["thaw", shard]` ends it and returns b"";
+        `["begin_optimising", shard, uid]` and then `["optimise", shard, uid]`, again and again,
+        return b"" and at last a packed `ShardState`.
         """
         what, *rest = msgpack.unpackb(payload)
         return _ACTIONS[what](self, *rest)
@@ -110,6 +115,15 @@ class Indexer:
         finally:
             table.close()
 
+    def begin_optimising(self, shard: int, uid: str) -> bytes:
+        """Begin to write an index anew, in few segments."""
+        indexer = self._shard(shard)
+        return b"" if indexer.begin_optimising(uid) else indexer.state().pack()
+
+    def optimise(self, shard: int, uid: str) -> bytes:
+        """Take the next step of it."""
+        return self.balance(shard, uid) if self._shard(shard).optimise(uid) else b""
+
     def freeze(self, shard: int, folder: str) -> bytes:
         """Begin a copy of a shard; between two batches, store and indexes say the same."""
         self.thaw(shard)
@@ -144,7 +158,10 @@ class Indexer:
     def _shard(self, shard: int) -> ShardIndexer:
         if shard not in self._shards:
             folder = self._data / "shards" / str(shard)
-            self._shards[shard] = ShardIndexer(folder, shard, self._memory_bytes, self._max_writers)
+            self._shards[shard] = ShardIndexer(
+                *(folder, shard, self._memory_bytes, self._max_writers),
+                optimise_memory_bytes=self._optimise_memory_bytes,
+            )
         return self._shards[shard]
 
 
@@ -156,6 +173,8 @@ _ACTIONS: dict[str, Callable[..., bytes]] = {
     "sum": Indexer.sum,
     "table": Indexer.table,
     "balance": Indexer.balance,
+    "begin_optimising": Indexer.begin_optimising,
+    "optimise": Indexer.optimise,
     "freeze": Indexer.freeze,
     "frozen": Indexer.frozen,
     "thaw": Indexer.thaw,

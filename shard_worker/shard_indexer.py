@@ -15,12 +15,13 @@ from pathlib import Path
 import structlog
 
 from common.collection import Collection
-from common.errors import WireError
+from common.errors import WireError, WorkError
 from common.folder_lock import FolderLock
 from common.log import Op, position, unpack_op
 from common.snapshot import STORE
 from shard_worker.ballast import balance
 from shard_worker.changes import Changes
+from shard_worker.index_rewrite import IndexRewrite
 from shard_worker.shard_report import MAX_FIRST_IDS, CollectionReport, ShardState
 from shard_worker.store import Store
 from shard_worker.store_copy import StoreCopy, link_index
@@ -28,6 +29,7 @@ from shard_worker.term_statistics import collect, pack
 from shard_worker.text_index import TextIndex, TextIndexError, TextIndexWriter
 
 MAX_OPEN_WRITERS = 8
+OPTIMISE_MEMORY_BYTES = 512_000_000
 LOCK_WAIT_S = 10.0  # for the indexer of a worker that drains
 DROP_SLICE = 5000  # documents removed in one transaction
 
@@ -44,6 +46,7 @@ class ShardIndexer:
         memory_bytes: int,
         max_writers: int = MAX_OPEN_WRITERS,
         lock_wait_s: float = LOCK_WAIT_S,
+        optimise_memory_bytes: int = OPTIMISE_MEMORY_BYTES,
     ) -> None:
         """Open a shard.
 
@@ -53,6 +56,7 @@ class ShardIndexer:
             memory_bytes: memory of one text index's writer while it has uncommitted changes.
             max_writers: how many collections' writers stay open; each has a few threads.
             lock_wait_s: how long to wait while another indexer has the folder, in s.
+            optimise_memory_bytes: most memory of the writer that optimises an index.
 
         Raises:
             ConfigurationError: another indexer has the folder, or its store is of another format.
@@ -61,6 +65,8 @@ class ShardIndexer:
         self._max_writers = max_writers
         self._folder = folder
         self._memory_bytes = memory_bytes
+        self._optimise_memory_bytes = optimise_memory_bytes
+        self._rewrites: dict[str, IndexRewrite] = {}  # of indexes that are being optimised
         self._writers: dict[str, TextIndexWriter] = {}  # the last used is last
         self._reports: dict[str, CollectionReport] = {}
         self._lock = FolderLock(folder, lock_wait_s)
@@ -74,6 +80,8 @@ class ShardIndexer:
     def close(self) -> None:
         """Close everything; waits for merges."""
         try:
+            for uid in list(self._rewrites):
+                self._give_up(uid)
             while self._writers:
                 self._writers.pop(next(iter(self._writers))).close()
             self._store.close()
@@ -111,6 +119,7 @@ class ShardIndexer:
             if collection is not None:
                 self._index(collection, documents.get(uid, {}))
             else:  # its documents are kept; a version that can read it makes the index anew
+                self._give_up(uid)
                 shutil.rmtree(self._folder / uid, ignore_errors=True)
         self._store.apply(
             last_entry_id,
@@ -136,12 +145,65 @@ class ShardIndexer:
 
     def balance(self, uid: str, averages: Mapping[str, float]) -> ShardState:
         """Bring a collection's index to the average lengths of all shards together."""
-        definition = self._store.definition(uid)
-        collection = None if definition is None else self._defined(uid, definition)
+        # What is being optimised is balanced when that has ended.
+        collection = None if uid in self._rewrites else self._current(uid)
         if collection is not None:
             balance(self._writer(collection), averages)
             self._reports.pop(uid, None)
         return self.state()
+
+    def begin_optimising(self, uid: str) -> bool:
+        """Begin to write a collection's index anew, in few segments.
+
+        A write to the collection puts an end to it: nobody shall wait for it to be found.
+
+        Returns:
+            Whether there is anything to do.
+
+        Raises:
+            OSError: the index cannot be had now.
+        """
+        collection = self._current(uid)
+        if collection is None or collection.fields is None or not self._store.count(uid):
+            return False
+        self._give_up(uid)
+        if writer := self._writers.pop(uid, None):
+            writer.abandon()  # what it merges now would be in vain
+        self._rewrites[uid] = IndexRewrite(
+            self._folder / uid, collection, self._store.scan(uid), self._optimise_memory_bytes
+        )
+        return True
+
+    def optimise(self, uid: str) -> bool:
+        """Take the next step of what `begin_optimising` has begun, some 50 ms.
+
+        Returns:
+            Whether it was the last: the new index can be searched. It is still to be balanced.
+
+        Raises:
+            WorkError: a write has put an end to it.
+            OSError, ValueError: the index cannot be written; it stays as it was.
+        """
+        rewrite = self._rewrites.get(uid)
+        if rewrite is None:
+            raise WorkError("the collection was written to meanwhile")
+        try:
+            is_done = rewrite.step()
+        except Exception:
+            self._give_up(uid)
+            raise
+        collection = self._current(uid)
+        if is_done and collection is not None:
+            del self._rewrites[uid]
+            self._writer(collection).renew()
+            self._reports.pop(uid, None)
+        return is_done
+
+    def _give_up(self, uid: str) -> None:
+        """End the optimising of a collection, if it is under way; its index is as it was."""
+        if rewrite := self._rewrites.pop(uid, None):
+            _log.info("optimising_given_up", shard=self.shard, uid=uid)
+            rewrite.give_up()
 
     def statistics(self, uid: str) -> bytes:
         """This shard's term statistics of a collection, packed; b"" where there is no index."""
@@ -189,6 +251,7 @@ class ShardIndexer:
 
     def _writer(self, collection: Collection) -> TextIndexWriter:
         uid = collection.uid
+        self._give_up(uid)
         writer = self._writers.pop(uid, None)
         if writer is not None and _analysis(writer.collection) != _analysis(collection):
             writer.close()
@@ -204,6 +267,11 @@ class ShardIndexer:
                 _log.info("text_index_rebuilt", shard=self.shard, uid=uid, documents=num_documents)
         return writer
 
+    def _current(self, uid: str) -> Collection | None:
+        """A collection as the store has it; None where there is none that can be read."""
+        definition = self._store.definition(uid)
+        return None if definition is None else self._defined(uid, definition)
+
     def _defined(self, uid: str, definition: str) -> Collection | None:
         """A definition as this version reads it; None for one of a newer version."""
         try:
@@ -214,12 +282,14 @@ class ShardIndexer:
 
     def _report(self, uid: str, definition: str) -> CollectionReport:
         collection = self._defined(uid, definition)
-        generation = 0
+        generation = segments = 0
         if collection is not None and collection.fields is not None:
             try:
-                generation = TextIndex.open(self._folder / uid).generation
+                index = TextIndex.open(self._folder / uid)
             except TextIndexError:
-                generation = self._writer(collection).generation
+                self._writer(collection)  # makes it anew
+                index = TextIndex.open(self._folder / uid)
+            generation, segments = index.generation, index.num_segments
         return CollectionReport(
             uid,
             definition,
@@ -227,6 +297,7 @@ class ShardIndexer:
             generation,
             self._store.changes(uid),
             self._store.first_ids(uid, MAX_FIRST_IDS),
+            segments,
         )
 
     def _empty(self, uid: str) -> None:
@@ -241,6 +312,8 @@ class ShardIndexer:
     def _remove_orphans(self) -> None:
         """Remove the indexes of collections that the store does not have (any more)."""
         kept = self._store.collections()
+        for uid in [uid for uid in self._rewrites if uid not in kept]:
+            self._give_up(uid)
         for uid in [uid for uid in self._writers if uid not in kept]:
             self._writers.pop(uid).close()
         for folder in self._folder.iterdir():

@@ -19,6 +19,7 @@ class CollectionReport(NamedTuple):
         generation: of the text index; grows with each commit. 0 where there is no index yet.
         changes: how many documents were ever put in, replaced or deleted here.
         first_ids: the smallest ids, ascending, at most `MAX_FIRST_IDS`.
+        segments: parts of the text index; a search looks into each.
     """
 
     uid: str
@@ -27,6 +28,7 @@ class CollectionReport(NamedTuple):
     generation: int
     changes: int
     first_ids: list[str]
+    segments: int = 0
 
 
 class ShardState(NamedTuple):

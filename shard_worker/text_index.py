@@ -3,8 +3,9 @@
 import json
 import shutil
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any, Self
 
@@ -75,6 +76,11 @@ class TextIndex:
     def num_counted(self) -> int:
         """The same without ballast."""
         return self.searcher.doc_freq(PRESENT, EVERY)
+
+    @property
+    def num_segments(self) -> int:
+        """Parts that a search looks into one after the other; at most one for each commit."""
+        return self.searcher.num_segments
 
     @cached_property
     def num_documents(self) -> int:
@@ -232,33 +238,58 @@ class TextIndexWriter:
         self._complete()
         return self.generation
 
-    def rebuild(
-        self,
-        documents: Iterable[tuple[str, bytes]],
-        on_progress: Callable[[int], None] | None = None,
-    ) -> int:
-        """Replace everything by the store's documents, and commit.
+    def renew(self) -> int:
+        """Begin a new generation of the same content, so that readers open what merges have made.
+
+        Returns:
+            The generation.
+        """
+        self._has_changes = True
+        return self.commit()
+
+    def clear(self) -> None:
+        """Take up that everything goes, ballast included, but for what is added from now on."""
+        self._writer.delete_all_documents()
+        self._has_changes = True
+
+    def add(self, documents: Iterable[tuple[str, bytes]]) -> int:
+        """Take up documents of the store, none of which the index has; commits nothing.
 
         Args:
             documents: id and JSON of each, as `Store.scan` yields them.
-            on_progress: told now and then how many are done.
+
+        Returns:
+            How many those were.
+        """
+        done = 0
+        for one, body in documents:
+            try:
+                document = make_document(self.collection, one, json.loads(body))
+            except (TypeError, ValueError, OverflowError):
+                # The gateway has checked each against the fields, so this should not be.
+                _log.exception("document_not_indexed", path=str(self.path), id=one)
+            else:
+                self._writer.add_document(document)
+            self._has_changes = True
+            done += 1
+        return done
+
+    def rebuild(self, documents: Iterable[tuple[str, bytes]]) -> int:
+        """Replace everything by the store's documents, and commit.
+
+        Args:
+            documents: as for `add`.
 
         Returns:
             How many documents there are.
         """
-        self._writer.delete_all_documents()
-        done = 0
-        for one, body in documents:
-            self._writer.add_document(make_document(self.collection, one, json.loads(body)))
-            done += 1
-            if done % _REBUILD_COMMIT == 0:
-                self._writer.commit()
-                if on_progress is not None:
-                    on_progress(done)
-        self._opstamp = self._writer.commit()
-        self._has_changes = False
-        self._complete()
-        return done
+        self.clear()
+        rest, total = iter(documents), 0
+        while done := self.add(islice(rest, _REBUILD_COMMIT)):
+            total += done
+            self._opstamp = self._writer.commit()
+        self.commit()
+        return total
 
     def _complete(self) -> None:
         if self.is_new:
@@ -266,8 +297,14 @@ class TextIndexWriter:
             self.is_new = False
 
     def close(self) -> None:
-        """Wait for merges that are under way; drops what is not committed."""
-        self._writer.rollback()
+        """Close, when the merges that are under way have ended; drops what is not committed."""
+        if self._has_changes:
+            self._writer.rollback()
+        self._writer.wait_merging_threads()
+
+    def abandon(self) -> None:
+        """Close at once: merges that are under way are dropped, and what is not committed."""
+        self._writer.rollback()  # ends them, where waiting would let them end
         self._writer.wait_merging_threads()
 
 

@@ -30,6 +30,7 @@ class VitalSigns:
         self._compose = compose
         self._interval_s = interval_s
         self._changed = asyncio.Event()
+        self._sent_next = asyncio.Event()  # set when the next beat to begin has been sent
         self._throttle = Throttle(60.0)
         self._arrived: Heartbeat | None = None
         self._sent: Heartbeat | None = None  # perhaps it has arrived
@@ -40,7 +41,9 @@ class VitalSigns:
         while True:
             is_changed = self._changed.is_set()
             self._changed.clear()
+            is_sent, self._sent_next = self._sent_next, asyncio.Event()
             await self.beat(is_changed=is_changed)
+            is_sent.set()
             await asyncio.sleep(pause_s)
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._interval_s - pause_s):
@@ -49,6 +52,12 @@ class VitalSigns:
     def beat_soon(self) -> None:
         """Others should hear of a change now: beat, and have gateways look, as soon as may be."""
         self._changed.set()
+
+    async def tell(self) -> None:
+        """Beat soon, and return when that beat, which tells of what is now, has been sent."""
+        is_sent = self._sent_next
+        self.beat_soon()
+        await is_sent.wait()
 
     async def beat(self, *, is_changed: bool = False) -> None:
         """Beat once; with a change it is announced."""

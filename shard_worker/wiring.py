@@ -54,10 +54,13 @@ def scorer_lane(
 
 def indexer_lane(settings: Settings, shards: tuple[int, ...]) -> ProcessLane:
     """The process lane that writes: one process, since a store and an index have one writer."""
-    tuning = settings.worker
+    tuning, limits = settings.worker, settings.limits
     return ProcessLane(
         factory="shard_worker.indexer:make_indexer",
-        config=IndexerConfig(str(settings.data), shards, settings.limits.index_memory_bytes),
+        config=IndexerConfig(
+            *(str(settings.data), shards),
+            *(limits.index_memory_bytes, limits.optimise_memory_bytes),
+        ),
         num_processes=1,
         max_batch=1,
         batch_window_ms=tuning.batch_window_ms,

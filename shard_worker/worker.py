@@ -34,6 +34,7 @@ from shard_worker.in_flight import InFlight
 from shard_worker.jobs import Jobs
 from shard_worker.lanes.suspects import Suspects
 from shard_worker.ledger import Ledger
+from shard_worker.optimiser import Optimiser
 from shard_worker.probation_watch import ProbationWatch
 from shard_worker.quarantine_exchange import QuarantineExchange
 from shard_worker.ranking import enrich_hooks
@@ -116,6 +117,7 @@ class Worker:
             on_change=self._withhold,
         )
         self._vital_signs = VitalSigns(self._registry, self._heartbeat, tuning.heartbeat_interval_s)
+        self._optimiser = Optimiser(control, keys, self._applier, settings, self._vital_signs.tell)
         self._reply_link = Link(
             Endpoint.of(settings.redis),
             name=f"hedgerow-worker-reply-{worker_id}",
@@ -232,6 +234,7 @@ class Worker:
                 writers = [
                     group.create_task(self._applier.run(), name="applier"),
                     group.create_task(self._jobs.run(), name="jobs"),
+                    group.create_task(self._optimiser.run(), name="optimiser"),
                 ]
                 watchers = [
                     group.create_task(self._lag.run(), name="loop lag"),

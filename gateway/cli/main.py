@@ -45,6 +45,10 @@ COMMANDS: Final = {
         "gateway.cli.snapshot:restore_",
         "Fetch shards from snapshots into a data folder that no worker uses, or verify them.",
     ),
+    "optimise": (
+        "gateway.cli.optimise:optimise",
+        "Join the segments of a collection's text indexes, so that searches cost less.",
+    ),
     "quarantine list": (
         "gateway.cli.quarantine:list_",
         "List the queries that have killed scorers, in any worker.",

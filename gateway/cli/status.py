@@ -156,12 +156,24 @@ def _lane(name: str, load: Any) -> str:
 
 
 def _collections(collections: Iterable[Mapping[str, Any]]) -> Table:
-    table = table_of("collection", "documents", "term statistics", right=("documents",))
+    numbers = ("documents", "segments")
+    table = table_of("collection", *numbers, "term statistics", right=numbers)
     for one in collections:
         table.add_row(
-            folded(one["name"]), f"{one['documents']:,}", folded(_standing(one["statistics"]))
+            folded(one["name"]),
+            f"{one['documents']:,}",
+            _segments(one.get("index")),
+            folded(_standing(one["statistics"])),
         )
     return table
+
+
+def _segments(index: Mapping[str, Any] | None) -> str:
+    """Of the text index with the most; a gateway of an earlier version does not tell."""
+    if index is None:
+        return "?"
+    waiting = f" ({index['waiting']} to optimise)" if index["waiting"] else ""
+    return f"{index['segments']}{waiting}"
 
 
 def _curves(collections: Iterable[Mapping[str, Any]]) -> list[RenderableType]:

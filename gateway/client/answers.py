@@ -227,6 +227,17 @@ class SnapshotAnswer(msgspec.Struct, frozen=True):
     shards: int
 
 
+class OptimiseAnswer(msgspec.Struct, frozen=True):
+    """When the optimising of a collection's text indexes was asked for.
+
+    Attributes:
+        wanted_at_ms: it is done once `index` of the collection's `CollectionStatus` shows this
+            time, or a later one, and no replica waiting.
+    """
+
+    wanted_at_ms: int
+
+
 class QuarantinedQuery(msgspec.Struct, frozen=True):
     """A query that has killed scorers.
 

@@ -13,6 +13,7 @@ from gateway.client.answers import (
     CollectionAnswer,
     CurveAnswer,
     LoadAnswer,
+    OptimiseAnswer,
     QuarantinedQuery,
     SearchAnswer,
     SnapshotAnswer,
@@ -132,6 +133,10 @@ class AsyncClient:
     async def set_breaker(self, shard: int, state: ByHand) -> None:
         """As `Client.set_breaker`."""
         await self._ask(calls.set_breaker(shard, state))
+
+    async def optimise(self, collection: str) -> OptimiseAnswer:
+        """As `Client.optimise`."""
+        return await self._ask(calls.optimise(collection))
 
     async def create_snapshots(self) -> SnapshotAnswer:
         """As `Client.create_snapshots`."""

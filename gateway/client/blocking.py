@@ -13,6 +13,7 @@ from gateway.client.answers import (
     CollectionAnswer,
     CurveAnswer,
     LoadAnswer,
+    OptimiseAnswer,
     QuarantinedQuery,
     SearchAnswer,
     SnapshotAnswer,
@@ -189,6 +190,10 @@ class Client:
     def set_breaker(self, shard: int, state: ByHand) -> None:
         """Set a shard's breaker by hand, in this gateway; "closed" gives it back to itself."""
         self._ask(calls.set_breaker(shard, state))
+
+    def optimise(self, collection: str) -> OptimiseAnswer:
+        """Ask the workers to optimise a collection's indexes; the status says when it is done."""
+        return self._ask(calls.optimise(collection))
 
     def create_snapshots(self) -> SnapshotAnswer:
         """Ask the workers for a snapshot of every shard; the status says when each is there."""

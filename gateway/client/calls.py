@@ -16,6 +16,7 @@ from gateway.client.answers import (
     CollectionsAnswer,
     CurveAnswer,
     LoadAnswer,
+    OptimiseAnswer,
     QuarantineAnswer,
     QuarantinedQuery,
     SearchAnswer,
@@ -208,6 +209,11 @@ def set_breaker(shard: int, state: ByHand) -> Call[None]:
 def create_snapshots() -> Call[SnapshotAnswer]:
     """Ask for a snapshot of every shard."""
     return Call("POST", "/v1/snapshots", _answer(SnapshotAnswer))
+
+
+def optimise(collection: str) -> Call[OptimiseAnswer]:
+    """Ask for the optimising of a collection's text indexes."""
+    return Call("POST", f"{_collection(collection)}/optimise", _answer(OptimiseAnswer))
 
 
 def list_quarantine() -> Call[list[QuarantinedQuery]]:

@@ -147,12 +147,21 @@ class StatisticsStatus(msgspec.Struct, frozen=True):
     is_spread: bool
 
 
+class IndexStatus(msgspec.Struct, frozen=True):
+    """How a collection's text indexes are, and how their optimising stands."""
+
+    segments: int
+    wanted_at_ms: int | None
+    waiting: int | None
+
+
 class CollectionStatus(msgspec.Struct, frozen=True):
     """One collection."""
 
     name: str
     documents: int
     statistics: StatisticsStatus
+    index: IndexStatus
     coverage_curve: CoverageReport
 
 

@@ -16,6 +16,7 @@ from gateway.http.schema import (
     CollectionsAnswer,
     CurveAnswer,
     LoadAnswer,
+    OptimiseAnswer,
     answers,
     json_body,
 )
@@ -72,6 +73,16 @@ def collection_routes(gateway: GatewayPort, settings: GatewaySettings) -> APIRou
     async def drop_collection(name: str) -> Response:
         await gateway.collections.drop(name)
         return Response(status_code=204)
+
+    @router.post(
+        "/v1/collections/{name}/optimise",
+        summary="Ask the workers to optimise a collection's text indexes",
+        status_code=202,
+        responses=answers(202, OptimiseAnswer, 400, 404, 503),
+        response_class=Response,
+    )
+    async def optimise_collection(name: str) -> Response:
+        return json_response(await gateway.optimiser.ask(name), 202)
 
     @router.get(
         "/v1/collections/{name}/coverage-curve",

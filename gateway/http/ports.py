@@ -48,6 +48,13 @@ class SnapshotsPort(Protocol):
         """Ask for one of every shard."""
 
 
+class OptimiserPort(Protocol):
+    """Optimising of text indexes."""
+
+    async def ask(self, name: str) -> dict[str, Any]:
+        """Ask every replica to optimise its index of a collection."""
+
+
 class QuarantinePort(Protocol):
     """The queries that have killed scorers."""
 
@@ -72,6 +79,10 @@ class GatewayPort(Protocol):
     @property
     def snapshots(self) -> SnapshotsPort:
         """Snapshots of the shards."""
+
+    @property
+    def optimiser(self) -> OptimiserPort:
+        """Optimising of text indexes."""
 
     @property
     def quarantine(self) -> QuarantinePort:

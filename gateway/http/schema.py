@@ -213,6 +213,15 @@ class SnapshotAnswer(_Shape):
     shards: int = Field(description="How many snapshots there will be.")
 
 
+class OptimiseAnswer(_Shape):
+    """When the optimising of a collection's text indexes was asked for."""
+
+    wanted_at_ms: int = Field(
+        description="It is done once `collections[].index` in the status shows this time, or a "
+        "later one, and no replica waiting."
+    )
+
+
 _REASONS: Final = {
     400: "The request cannot be used; names the field and the reason",
     401: "The bearer token is missing or wrong",
@@ -233,6 +242,7 @@ MODELS: Final[tuple[type[BaseModel], ...]] = (
     CollectionBody,
     BreakerBody,
     SnapshotAnswer,
+    OptimiseAnswer,
     QuarantineAnswer,
     StatusAnswer,
 )

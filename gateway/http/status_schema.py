@@ -203,12 +203,27 @@ class CoverageReport(_Shape):
     )
 
 
+class IndexStatus(_Shape):
+    """How a collection's text indexes are, and how their optimising stands."""
+
+    segments: int = Field(
+        description="Of the index that has the most; a search of a shard looks into all of its."
+    )
+    wanted_at_ms: int | None = Field(
+        description="When optimising was last asked for, in ms since 1970 by Redis; null if never."
+    )
+    waiting: int | None = Field(
+        description="Live replicas that have yet to do so; null when Redis does not answer."
+    )
+
+
 class CollectionStatus(_Shape):
     """One collection."""
 
     name: str
     documents: int
     statistics: StatisticsStatus
+    index: IndexStatus
     coverage_curve: CoverageReport = Field(
         description="At the default deadline, with a handful of points, by this gateway's queries."
     )

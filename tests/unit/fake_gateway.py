@@ -1,7 +1,7 @@
 """A gateway that answers from a script, so that the faces are tested without a cluster."""
 
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -20,6 +20,8 @@ from gateway.result import (
     ShardDetail,
     TotalHits,
 )
+
+T = TypeVar("T")
 
 
 def make_result(**changes: Any) -> SearchResult:
@@ -162,6 +164,22 @@ class FakeSnapshots:
         return {"wanted_at_ms": 1000, "shards": 2}
 
 
+class FakeOptimiser:
+    """Takes requests to optimise; the status then shows each index of the script in turn."""
+
+    def __init__(self) -> None:
+        self.error: Exception | None = None
+        self.indexes: list[dict[str, Any]] = []
+        self.asked: list[str] = []
+
+    async def ask(self, name: str) -> dict[str, Any]:
+        """Take a request, or raise `error`."""
+        if self.error is not None:
+            raise self.error
+        self.asked.append(name)
+        return {"wanted_at_ms": 1000}
+
+
 class FakeQuarantine:
     """Entries in a list."""
 
@@ -183,6 +201,22 @@ class FakeQuarantine:
         self.entries = kept
 
 
+def collection_status(name: str, index: dict[str, Any]) -> dict[str, Any]:
+    """A collection as the status shows it."""
+    return {
+        "name": name,
+        "documents": 3,
+        "statistics": {"shards": 2, "changes_behind": 0, "is_current": True, "is_spread": True},
+        "index": index,
+        "coverage_curve": coverage_report(make_curve(), 300.0, is_brief=True),
+    }
+
+
+def _next(script: list[T]) -> T | None:
+    """What comes next in a script; the last of it stays."""
+    return script.pop(0) if len(script) > 1 else next(iter(script), None)
+
+
 class FakeGateway:
     """Answers each search with `answer`, which may be an error to raise."""
 
@@ -190,6 +224,7 @@ class FakeGateway:
         self.collections = FakeCollections()
         self.documents = FakeDocuments()
         self.snapshots = FakeSnapshots()
+        self.optimiser = FakeOptimiser()
         self.quarantine = FakeQuarantine()
         self.is_ready = True
         self.answer: SearchResult | Exception = make_result()
@@ -205,10 +240,11 @@ class FakeGateway:
         return self.answer
 
     async def status(self) -> dict[str, Any]:
-        """Say what little there is; of the snapshots what comes next in the script."""
-        statuses = self.snapshots.statuses
-        snapshots = statuses.pop(0) if len(statuses) > 1 else next(iter(statuses), [])
-        return {**EMPTY_STATUS, "snapshots": snapshots}
+        """Say what little there is; of snapshots and indexes what comes next in the script."""
+        snapshots = _next(self.snapshots.statuses) or []
+        index = _next(self.optimiser.indexes)
+        collections = [] if index is None else [collection_status("books", index)]
+        return {**EMPTY_STATUS, "snapshots": snapshots, "collections": collections}
 
     async def get_document(
         self, collection: str, document_id: str, deadline_ms: float

@@ -98,6 +98,7 @@ STATUS: dict[str, Any] = {
                 "is_current": True,
                 "is_spread": False,
             },
+            "index": {"segments": 14, "wanted_at_ms": 1000, "waiting": 2},
         },
         {
             "name": "books",
@@ -179,8 +180,8 @@ def test_the_picture_has_what_an_operator_looks_for(command: CommandLine) -> Non
         "process 1/2 3 restarts 5 recycled",
         "2 lost",
         "loop 4 lags, worst 123.4 ms",
-        "films 3,350 of 2 shards, current, not yet used by all workers",
-        "books 3 ?",
+        "films 3,350 14 (2 to optimise) of 2 shards, current, not yet used by all workers",
+        "books 3 ? ?",
         "until",
         "12:34:56",
         "4711",

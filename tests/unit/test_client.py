@@ -111,6 +111,7 @@ METHODS: dict[str, tuple[tuple[Any, ...], dict[str, Any], str]] = {
     "is_ready": ((), {}, "GET /readyz"),
     "set_breaker": ((3, "forced_open"), {}, "POST /v1/shards/{shard}/breaker"),
     "create_snapshots": ((), {}, "POST /v1/snapshots"),
+    "optimise": (("films",), {}, "POST /v1/collections/{name}/optimise"),
     "list_quarantine": ((), {}, "GET /v1/quarantine"),
     "lift_quarantine": (("ab12",), {}, "DELETE /v1/quarantine/{fingerprint}"),
 }
@@ -159,6 +160,7 @@ def test_answers_are_those_of_the_gateway(ask: EitherClient) -> None:
     assert ask("coverage_curve", "films", deadline_ms=50).deadline_ms == 50
     assert ask("get_document", "films", "a/b", deadline_ms=70)["asked"] == ["films", "a/b", 70]
     assert ask("create_snapshots").wanted_at_ms == 1000
+    assert ask("optimise", "books").wanted_at_ms == 1000
     assert ask("list_quarantine") == []
     assert ask("index", "films", []) == answers.LoadAnswer(2, [], 0, applied=True)
     ask("delete_document", "films", "a/b", wait="logged")

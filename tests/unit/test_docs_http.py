@@ -38,6 +38,7 @@ TABLES = {
     "status": "StatusAnswer",
     "breaker": "BreakerBody",
     "snapshot answer": "SnapshotAnswer",
+    "optimise answer": "OptimiseAnswer",
     "quarantine answer": "QuarantineAnswer",
 }
 PROBLEM_MEDIA_TYPE = "application/problem+json"

@@ -9,6 +9,7 @@ from common.config import BreakerSettings
 from common.config_tail import AdmissionSettings
 from common.control import ServerInfo
 from common.heartbeat import Heartbeat
+from common.optimising_board import Optimising
 from common.probation_board import Word
 from common.registry import Registry
 from common.snapshot_board import SnapshotFacts, SnapshotStanding
@@ -61,6 +62,7 @@ def status_of(
         started_at_ms=100,
         documents={0: {"u": 3}, 1: {"u": 4}},
         changes=changes,
+        segments={0: {"u": 5}, 1: {"u": 14}},
         replicas={0: "r0", 1: "r1"},
         lanes={
             "process": process_lane("process").load(),
@@ -105,6 +107,7 @@ def status_of(
         }
         if server
         else {},
+        optimising={"u": Optimising(800, {"r0": 800, "r1": 700})} if server else {},
         curves={"u": coverage_report(make_curve(), 300.0, is_brief=True)},
         gateway={
             "id": "g",
@@ -169,6 +172,13 @@ async def test_statistics_that_are_behind_are_told(
                 "is_current": is_current,
                 "is_spread": is_spread,
             },
+            "index": {"segments": 14, "wanted_at_ms": 800, "waiting": 1},
             "coverage_curve": coverage_report(make_curve(), 300.0, is_brief=True),
         }
     ]
+
+
+async def test_without_redis_nobody_knows_who_is_to_optimise() -> None:
+    """Segments are known by heartbeat; what was asked for, and who has done it, is not."""
+    (films,) = status_of(None, {})["collections"]
+    assert films["index"] == {"segments": 14, "wanted_at_ms": None, "waiting": None}

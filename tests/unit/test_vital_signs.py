@@ -38,6 +38,40 @@ def signs_over(registry: AsyncMock, interval_s: float) -> VitalSigns:
     return VitalSigns(registry, lambda: Mock(spec=Heartbeat), interval_s=interval_s)
 
 
+def test_telling_ends_when_others_can_have_heard() -> None:
+    """With a heartbeat that was composed after the call; one that is under way is not it."""
+    registry, may_arrive = AsyncMock(spec=Registry), asyncio.Event()
+    news, composed = "old", list[str]()
+
+    async def beat(_beat: Heartbeat, *, is_changed: bool) -> None:
+        del is_changed
+        await may_arrive.wait()
+
+    def compose() -> Heartbeat:
+        composed.append(news)
+        return Mock(spec=Heartbeat)
+
+    async def scenario() -> None:
+        nonlocal news
+        registry.beat.side_effect = beat
+        signs = VitalSigns(registry, compose, interval_s=10.0)
+        running = asyncio.create_task(signs.run())
+        await asyncio.sleep(1.0)
+        assert composed == ["old"]  # and under way
+        news = "new"
+        telling = asyncio.create_task(signs.tell())
+        await asyncio.sleep(1.0)
+        assert not telling.done()
+        may_arrive.set()
+        await telling
+        assert composed == ["old", "new"]
+        assert asyncio.get_running_loop().time() < 3.0
+        running.cancel()
+        await asyncio.wait([running])
+
+    run_virtually(scenario())
+
+
 def test_a_change_is_told_at_once_and_announced() -> None:
     """Neither at the next turn nor twice; and the turns go on as before."""
     registry = AsyncMock(spec=Registry)

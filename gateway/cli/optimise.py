@@ -1,0 +1,74 @@
+"""`gateway optimise`: fewer segments in a collection's text indexes."""
+
+import time
+from typing import Annotated, Final
+
+import typer
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from common.errors import NotFoundError, UnavailableError
+from gateway.cli import options
+from gateway.cli.options import DEFAULT_URL, Token, Url
+from gateway.client import Client
+from gateway.client.status import IndexStatus
+
+POLL_S: Final = 0.25
+
+
+def optimise(
+    collection: Annotated[str, typer.Argument(help="Whose indexes.", show_default=False)],
+    timeout: Annotated[
+        str, typer.Option(metavar="DURATION", help="Longest wait, as in 90s.")
+    ] = "600s",
+    url: Url = DEFAULT_URL,
+    token: Token = None,
+) -> None:
+    """Join the segments of a collection's text indexes, so that searches cost less."""
+    started = time.monotonic()
+    give_up_at = started + options.parse_duration_ms(timeout) / 1000
+    with options.connect(url, token) as client, _progress() as progress:
+        before = _index(client, collection)
+        wanted_at_ms = client.optimise(collection).wanted_at_ms
+        task = progress.add_task(f"optimising {collection}", total=None, waiting="")
+        while not _is_done(now := _index(client, collection), wanted_at_ms):
+            progress.update(task, waiting=f"{now.waiting or 0} replicas to go")
+            if time.monotonic() >= give_up_at:
+                raise UnavailableError(
+                    f"after {timeout} {now.waiting or 0} replicas have yet to optimise their "
+                    "index; they go on trying"
+                )
+            time.sleep(POLL_S)
+    took_s = time.monotonic() - started
+    Console().print(
+        f"optimised {collection} in {took_s:.1f} s: {_segments(before)} before, "
+        f"{_segments(now)} now",
+        highlight=False,
+        markup=False,
+    )
+
+
+def _index(client: Client, name: str) -> IndexStatus:
+    for one in client.status().collections:
+        if one.name == name:
+            return one.index
+    raise NotFoundError(f"there is no collection {name!r}")
+
+
+def _is_done(index: IndexStatus, wanted_at_ms: int) -> bool:
+    return index.waiting == 0 and (index.wanted_at_ms or 0) >= wanted_at_ms
+
+
+def _segments(index: IndexStatus) -> str:
+    return f"{index.segments} segment{'' if index.segments == 1 else 's'} a shard"
+
+
+def _progress() -> Progress:
+    console = Console(stderr=True)
+    return Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description} {task.fields[waiting]}"),
+        TimeElapsedColumn(),
+        console=console,
+        disable=not console.is_terminal,
+    )

@@ -1,0 +1,64 @@
+"""Optimising text indexes as a gateway sees it: it asks for it, and the workers do it."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from common.optimising_board import Optimising, OptimisingBoard
+from gateway.collections import Collections
+from gateway.membership import Membership
+
+
+class Optimiser:
+    """Asks for the optimising of collections, and says how it stands."""
+
+    def __init__(self, board: OptimisingBoard, collections: Collections) -> None:
+        self._board = board
+        self._collections = collections
+
+    async def ask(self, name: str) -> dict[str, Any]:
+        """Ask every replica to optimise its index of a collection; returns at once.
+
+        Returns:
+            `wanted_at_ms`, an instant on the Redis server's clock: it is done once the status shows
+            the collection's `index.wanted_at_ms` to be that, or later, and no replica waiting.
+
+        Raises:
+            NotFoundError: there is no collection of that name.
+            RedisUnavailableError: Redis does not answer.
+        """
+        collection = await self._collections.current(name)
+        return {"wanted_at_ms": await self._board.want(collection.uid)}
+
+    async def standing(self, uids: Iterable[str]) -> dict[str, Optimising]:
+        """How it stands, by collection.
+
+        Raises:
+            RedisUnavailableError: Redis does not answer.
+        """
+        return await self._board.standing(uids)
+
+
+def index_json(uid: str, membership: Membership, standing: Optimising | None) -> dict[str, Any]:
+    """How a collection's text indexes are, as the status says it.
+
+    Args:
+        uid: the collection's.
+        membership: the view of the workers.
+        standing: how its optimising stands; None when Redis does not answer.
+    """
+    holders = [
+        (worker, shard)
+        for worker in membership.workers.values()
+        for shard in worker.shards
+        if worker.documents.get(shard, {}).get(uid)
+    ]
+    segments = [worker.segments.get(shard, {}).get(uid, 0) for worker, shard in holders]
+    waiting = None
+    if standing is not None:
+        replicas = [worker.replicas.get(shard, "") for worker, shard in holders]
+        waiting = sum(map(standing.is_waiting, replicas))
+    return {
+        "segments": max(segments, default=0),
+        "wanted_at_ms": (standing.wanted_at_ms or None) if standing else None,
+        "waiting": waiting,
+    }
