@@ -46,17 +46,14 @@ def index_json(uid: str, membership: Membership, standing: Optimising | None) ->
         membership: the view of the workers.
         standing: how its optimising stands; None when Redis does not answer.
     """
-    holders = [
-        (worker, shard)
-        for worker in membership.workers.values()
-        for shard in worker.shards
-        if worker.documents.get(shard, {}).get(uid)
-    ]
-    segments = [worker.segments.get(shard, {}).get(uid, 0) for worker, shard in holders]
+    # Those that have no documents too, since a heartbeat may be older than what was just applied.
+    served = [(worker, shard) for worker in membership.workers.values() for shard in worker.shards]
+    segments = [worker.segments.get(shard, {}).get(uid, 0) for worker, shard in served]
     waiting = None
     if standing is not None:
-        replicas = [worker.replicas.get(shard, "") for worker, shard in holders]
-        waiting = sum(map(standing.is_waiting, replicas))
+        replicas = [worker.replicas.get(shard, "") for worker, shard in served]
+        num_absent = membership.live.count(False) if standing.wanted_at_ms else 0
+        waiting = sum(map(standing.is_waiting, replicas)) + num_absent
     return {
         "segments": max(segments, default=0),
         "wanted_at_ms": (standing.wanted_at_ms or None) if standing else None,

@@ -171,19 +171,24 @@ class Applier:
         """
         self._take(await self._ask(shard, pack_work("balance", shard, uid)))
 
-    async def optimise(self, shard: int, uid: str) -> None:
+    async def optimise(self, shard: int, uid: str) -> bool:
         """Have a collection's index on a shard written anew, in few segments.
 
         Batches of the log are applied between its steps; one that changes the collection ends it.
+
+        Returns:
+            Whether there was anything to do; otherwise the shard has no documents of it.
 
         Raises:
             WorkError: the indexer could not, or a write has put an end to it. The index is as it
                 was.
         """
         packed = await self._run(shard, pack_work("begin_optimising", shard, uid))
+        is_needed = not packed
         while not packed:
             packed = await self._run(shard, pack_work("optimise", shard, uid))
         self._take(ShardState.unpack(packed))
+        return is_needed
 
     async def _follow(self, shard: int) -> None:
         failures = 0

@@ -108,7 +108,7 @@ class Optimiser:
     async def _optimise(self, shard: int, uid: str, wanted_at_ms: int) -> None:
         key, started = (shard, uid), time.monotonic()
         try:
-            await self._applier.optimise(shard, uid)
+            has_changed = await self._applier.optimise(shard, uid)
         except WorkError as error:
             now = asyncio.get_running_loop().time()
             attempts = self._attempts.get(key, Attempts()).after_failure(now)
@@ -122,8 +122,10 @@ class Optimiser:
             )
             return
         self._attempts.pop(key, None)
-        # Whoever hears that nobody is waited for shall find the index as it is now.
-        await self._tell()
+        if has_changed:
+            # Whoever hears that nobody is waited for shall find the index as it is now.
+            await self._tell()
+            took_s = round(time.monotonic() - started, 1)
+            _log.info("optimised", shard=shard, uid=uid, took_s=took_s)
         replica_id = self._applier.states[shard].replica_id
         await self._board.set_done(uid, replica_id, wanted_at_ms)
-        _log.info("optimised", shard=shard, uid=uid, took_s=round(time.monotonic() - started, 1))

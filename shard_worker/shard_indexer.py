@@ -192,10 +192,8 @@ class ShardIndexer:
         except Exception:
             self._give_up(uid)
             raise
-        collection = self._current(uid)
-        if is_done and collection is not None:
+        if is_done:
             del self._rewrites[uid]
-            self._writer(collection).renew()
             self._reports.pop(uid, None)
         return is_done
 

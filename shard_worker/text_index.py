@@ -238,15 +238,6 @@ class TextIndexWriter:
         self._complete()
         return self.generation
 
-    def renew(self) -> int:
-        """Begin a new generation of the same content, so that readers open what merges have made.
-
-        Returns:
-            The generation.
-        """
-        self._has_changes = True
-        return self.commit()
-
     def clear(self) -> None:
         """Take up that everything goes, ballast included, but for what is added from now on."""
         self._writer.delete_all_documents()

@@ -182,7 +182,8 @@ def _indexes(comparison: Comparison) -> str:
         "## Build, disk, memory\n\n"
         + _markdown(columns, rows)
         + "\n\nHedgerow's build is a load through the gateway until all documents can be found, "
-        "and its disk has the documents themselves too (a SQLite store, from which hits get their "
+        "and the optimising of its indexes; its disk has the documents themselves too (a SQLite "
+        "store, from which hits get their "
         "fields); the others keep ids and what they search by. Memory is that of all processes "
         "after a load, shared pages counted once (PSS), pages of mapped files included.\n"
     )

@@ -213,7 +213,8 @@ class IndexStatus(_Shape):
         description="When optimising was last asked for, in ms since 1970 by Redis; null if never."
     )
     waiting: int | None = Field(
-        description="Live replicas that have yet to do so; null when Redis does not answer."
+        description="Replicas that have yet to do so, of those that are live; a shard without any "
+        "counts as one. Null when Redis does not answer."
     )
 
 

@@ -209,6 +209,8 @@ def test_a_step_that_fails_leaves_the_index_as_it_was(shard: Shard) -> None:
         pytest.raises(ValueError, match="disk full"),
     ):
         shard.indexer.optimise("u0")
+    with pytest.raises(WorkError):
+        shard.indexer.optimise("u0")
     shard.apply(Upsert("u0", documents(range(100, 101))))
     assert len(shard.found()) == 31
     shard.optimise()

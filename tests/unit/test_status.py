@@ -22,6 +22,7 @@ from gateway.coverage_report import coverage_report
 from gateway.hedging import HedgeCounts
 from gateway.http.status_schema import StatusAnswer
 from gateway.membership import Membership
+from gateway.optimising import index_json
 from gateway.status import cluster_status
 from shard_worker.lanes.process_lane import ProcessLane
 from shard_worker.lanes.thread_lane import ThreadLane
@@ -182,3 +183,14 @@ async def test_without_redis_nobody_knows_who_is_to_optimise() -> None:
     """Segments are known by heartbeat; what was asked for, and who has done it, is not."""
     (films,) = status_of(None, {})["collections"]
     assert films["index"] == {"segments": 14, "wanted_at_ms": None, "waiting": None}
+
+
+async def test_a_shard_without_a_live_replica_is_waited_for() -> None:
+    """As one: whoever waits until all have optimised their indexes must not be told that they have.
+
+    Where nobody has asked for it, nobody is waited for.
+    """
+    membership = Membership(Mock(spec=Registry), 2, 2.0, 0.1, lambda: 0, list)
+    membership.take({}, {}, 1000, 0.0)
+    assert index_json("u", membership, Optimising(800, {"r0": 800, "r1": 800}))["waiting"] == 2
+    assert index_json("u", membership, Optimising())["waiting"] == 0
