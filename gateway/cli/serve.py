@@ -16,7 +16,7 @@ from common.errors import ConfigurationError
 from common.lifecycle import calm_collector, stop_on_signals, stop_with_parent
 from common.telemetry import configure_logging
 from gateway.http.app import create_app
-from gateway.http.coalesced_writes import CoalescingProtocol
+from gateway.http.search_connection import SearchConnection
 from gateway.service import Gateway
 
 log = structlog.get_logger()
@@ -104,7 +104,7 @@ async def run_server(
     """
     config = uvicorn.Config(
         app,
-        http=CoalescingProtocol,
+        http=SearchConnection,
         lifespan="off",
         log_config=None,
         log_level="warning",

@@ -7,11 +7,18 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 
 class CoalescingProtocol(HttpToolsProtocol):
-    """uvicorn's protocol over a transport that coalesces writes."""
+    """uvicorn's protocol over a transport that coalesces writes.
+
+    Attributes:
+        writes: the transport, once there is a connection.
+    """
+
+    writes: "CoalescedWrites"
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn's own
         """Serve a connection."""
-        super().connection_made(cast("asyncio.Transport", CoalescedWrites(transport, self.loop)))
+        self.writes = CoalescedWrites(transport, self.loop)
+        super().connection_made(cast("asyncio.Transport", self.writes))
 
 
 class CoalescedWrites:
@@ -39,6 +46,11 @@ class CoalescedWrites:
         else:
             self._held = bytes(data)  # whoever has handed over a buffer may use it again
             self._loop.call_soon(self._flush)
+
+    def write_at_once(self, data: bytes) -> None:
+        """Write `data`, which is whole, after what is held."""
+        self._flush()
+        self._transport.write(data)
 
     def is_closing(self) -> bool:
         """Whether the connection is closed or about to be; asked after each answer."""

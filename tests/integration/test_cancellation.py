@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from gateway.http.app import create_app
+from gateway.http.search_connection import SearchConnection
 from gateway.service import Gateway
 from tests.integration.cluster import Cluster, ask, gateway_to, load, running_cluster
 from tests.servers import running_server
@@ -87,10 +89,12 @@ async def test_a_caller_who_leaves_stops_all_that_was_begun_for_it(cluster: Clus
 
 
 @asynccontextmanager
-async def http_server(gateway: Gateway) -> AsyncIterator[int]:
-    """The HTTP face of a gateway, on a port of this machine."""
+async def http_server(gateway: Gateway, protocol: Any) -> AsyncIterator[int]:
+    """The HTTP face of a gateway, on a port of this machine, by uvicorn's `protocol`."""
     app = create_app(gateway, gateway.settings.gateway)
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, lifespan="off"))
+    server = uvicorn.Server(
+        uvicorn.Config(app, port=0, http=protocol, log_config=None, lifespan="off")
+    )
     running = asyncio.ensure_future(server.serve())
     try:
         await until(lambda: server.started)
@@ -100,9 +104,10 @@ async def http_server(gateway: Gateway) -> AsyncIterator[int]:
         await running
 
 
-async def test_a_client_that_hangs_up_stops_its_search(cluster: Cluster) -> None:
+@pytest.mark.parametrize("protocol", [SearchConnection, HttpToolsProtocol])
+async def test_a_client_that_hangs_up_stops_its_search(cluster: Cluster, protocol: Any) -> None:
     """Closing the connection is noticed while the search runs, which is stopped in every shard."""
-    async with gateway_to(cluster) as gateway, http_server(gateway) as port:
+    async with gateway_to(cluster) as gateway, http_server(gateway, protocol) as port:
         await load(gateway, "hedges", DOCUMENTS)
         before = await ledger(gateway)
         _, writer = await asyncio.open_connection("127.0.0.1", port)

@@ -4,69 +4,14 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-import uvicorn
 from hypothesis import given
 from hypothesis import strategies as st
-from uvicorn.server import ServerState
 
 from gateway.http.coalesced_writes import CoalescedWrites, CoalescingProtocol
+from tests.unit.connections import RecordingTransport, connect, turn
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
 Send = Callable[[dict[str, Any]], Awaitable[None]]
-
-
-class RecordingTransport(asyncio.Transport):
-    """Keeps what is asked of it; full once it has `room` bytes."""
-
-    def __init__(self, room: int = 2**20) -> None:
-        super().__init__()
-        self.calls: list[bytes | str] = []
-        self.protocol: CoalescingProtocol | None = None
-        self._room = room
-
-    def write(self, data: Any) -> None:
-        """Keep the data, and say when there is too much of it."""
-        self.calls.append(bytes(data))
-        self._room -= len(data)
-        if self._room < 0 and self.protocol is not None:
-            self.protocol.pause_writing()
-
-    def close(self) -> None:
-        """Keep the call."""
-        self.calls.append("close")
-
-    def pause_reading(self) -> None:
-        """Keep the call."""
-        self.calls.append("pause_reading")
-
-    def is_closing(self) -> bool:
-        """Whether it was closed."""
-        return "close" in self.calls
-
-    @property
-    def num_writes(self) -> int:
-        """How many writes there were."""
-        return sum(isinstance(call, bytes) for call in self.calls)
-
-    @property
-    def written(self) -> bytes:
-        """All bytes in their order."""
-        return b"".join(call for call in self.calls if isinstance(call, bytes))
-
-
-def connect(app: Any, room: int = 2**20) -> tuple[CoalescingProtocol, RecordingTransport]:
-    """Serve a connection whose other end is a record."""
-    config = uvicorn.Config(app, lifespan="off", log_config=None)
-    protocol, transport = CoalescingProtocol(config, ServerState(), {}), RecordingTransport(room)
-    transport.protocol = protocol
-    protocol.connection_made(transport)
-    return protocol, transport
-
-
-async def turn() -> None:
-    """Let all that is ready run, and what that makes ready."""
-    for _ in range(9):
-        await asyncio.sleep(0)
 
 
 async def start(send: Send, *headers: tuple[bytes, bytes]) -> None:
@@ -86,7 +31,7 @@ async def test_an_answer_is_one_write() -> None:
         await start(send, (b"content-length", b"4"))
         await body(send, b"done")
 
-    protocol, transport = connect(app)
+    protocol, transport = connect(CoalescingProtocol, app)
     for num_answers in (1, 2):
         protocol.data_received(REQUEST)
         await turn()
@@ -107,7 +52,7 @@ async def test_a_head_does_not_wait_for_a_body_that_is_late() -> None:
             await may_go_on.acquire()
             await body(send, chunk, more_body=chunk == b"do")
 
-    protocol, transport = connect(app)
+    protocol, transport = connect(CoalescingProtocol, app)
     protocol.data_received(REQUEST)
     for end in (b"\r\n\r\n", b"do", b"done"):
         await turn()
@@ -125,7 +70,7 @@ async def test_the_invitation_to_send_a_body_leaves() -> None:
         await start(send, (b"content-length", b"0"))
         await body(send, b"")
 
-    protocol, transport = connect(app)
+    protocol, transport = connect(CoalescingProtocol, app)
     protocol.data_received(
         b"POST / HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n"
     )
@@ -145,7 +90,7 @@ async def test_a_connection_is_closed_after_what_was_written() -> None:
         await start(send, (b"content-length", b"4"), (b"connection", b"close"))
         await body(send, b"done")
 
-    protocol, transport = connect(app)
+    protocol, transport = connect(CoalescingProtocol, app)
     protocol.data_received(REQUEST.replace(b"GET", b"HEAD"))
     await turn()
     assert transport.num_writes == 1
@@ -163,7 +108,7 @@ async def test_a_full_transport_stops_the_application() -> None:
         for num_sent in (1, 2, 3):
             await body(send, b"x", more_body=num_sent < 3)
 
-    protocol, transport = connect(app, room=10)  # the head alone is longer
+    protocol, transport = connect(CoalescingProtocol, app, room=10)  # the head alone is longer
     protocol.data_received(REQUEST)
     await turn()
     assert num_sent == 2
@@ -176,7 +121,11 @@ async def test_a_full_transport_stops_the_application() -> None:
 
 
 @given(
-    st.lists(st.one_of(st.binary(max_size=3), st.sampled_from(["turn", "pause_reading", "close"])))
+    st.lists(
+        st.one_of(
+            st.binary(max_size=3), st.sampled_from(["turn", "at once", "pause_reading", "close"])
+        )
+    )
 )
 def test_nothing_is_lost_or_overtaken(steps: list[bytes | str]) -> None:
     """Whatever is asked in whatever order reaches the transport so, writes within a turn."""
@@ -189,6 +138,10 @@ def test_nothing_is_lost_or_overtaken(steps: list[bytes | str]) -> None:
             if isinstance(step, bytes):
                 coalesced.write(step)
                 asked.append(step)
+            elif step == "at once":
+                coalesced.write_at_once(b"!")
+                asked.append(b"!")
+                assert transport.written == b"".join(x for x in asked if isinstance(x, bytes))
             elif step == "turn":
                 await turn()
                 assert transport.written == b"".join(x for x in asked if isinstance(x, bytes))
