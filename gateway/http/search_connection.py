@@ -6,7 +6,7 @@ from typing import Any, Final, cast
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
-from gateway.http.coalesced_writes import CoalescingProtocol
+from gateway.http.idle_connection import IdleConnection
 from gateway.http.limits import RequireToken
 from gateway.http.search_app import SearchApp
 
@@ -14,7 +14,7 @@ from gateway.http.search_app import SearchApp
 _is_search = re.compile(rb"/v1/collections/([\w.~-]+)/search").fullmatch
 
 
-class SearchConnection(CoalescingProtocol):
+class SearchConnection(IdleConnection):
     """uvicorn's protocol, which answers plain searches without ASGI between it and `SearchApp`.
 
     What a request is made into for ASGI (a scope, an event, messages, headers that are checked) was
