@@ -23,7 +23,7 @@ from gateway.http.problems import (
     reasons,
 )
 from gateway.http.schema import SearchAnswer, answers, json_body
-from gateway.http.search_body import Search, search_body
+from gateway.http.search_body import Search, search_reader
 from gateway.result import SearchQuery
 
 PATH: Final = "/v1/collections/{name}/search"
@@ -44,7 +44,7 @@ class SearchApp:
         """Answer searches by `gateway`, and all else by `otherwise`."""
         self._otherwise = otherwise
         self._gateway = gateway
-        self._validate = search_body(settings).model_validate_json
+        self._read = search_reader(settings)
         self.max_body_bytes = settings.max_body_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -73,7 +73,7 @@ class SearchApp:
 
     def _query(self, collection: str, raw: bytes) -> SearchQuery:
         try:
-            body = self._validate(raw)
+            body = self._read(raw)
         except ValidationError as error:
             raise BadBodyError(reasons(error.errors())) from error
         fields = body.fields

