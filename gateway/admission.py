@@ -170,11 +170,14 @@ class Admission:
         limit: on the queries in flight.
         forecast: of the shards' queues.
         replied_at: for each shard, when it last replied to anything.
+        num_in_flight: queries now.
+        duration_s: what the last ones took, on average, in s.
     """
 
     __slots__ = (
-        *("_batch_share", "_duration_s", "_in_flight", "_is_enabled", "_predicts", "_refused"),
-        *("_expires_at", "_wait_share", "forecast", "limit", "num_in_flight", "replied_at"),
+        *("_batch_share", "_in_flight", "_is_enabled", "_predicts", "_refused"),
+        *("_expires_at", "_wait_share", "duration_s", "forecast", "limit", "num_in_flight"),
+        "replied_at",
     )
 
     def __init__(self, num_shards: int, settings: AdmissionSettings) -> None:
@@ -185,7 +188,7 @@ class Admission:
         self.num_in_flight = 0
         self._expires_at = 0.0  # the last of what was let in
         self._in_flight = [0] * len(PRIORITIES)
-        self._duration_s = 0.0
+        self.duration_s = 0.0
         self._refused = {cause: [0] * len(PRIORITIES) for cause in CAUSES}
         self._is_enabled = settings.enabled
         self._predicts = settings.enabled and settings.predict
@@ -242,7 +245,7 @@ class Admission:
         """A permit of the class `number` has ended; called by the permit alone."""
         self.num_in_flight -= 1
         self._in_flight[number] -= 1
-        self._duration_s += (duration_s - self._duration_s) * _DURATION_WEIGHT
+        self.duration_s += (duration_s - self.duration_s) * _DURATION_WEIGHT
         self.limit.judge(self.num_in_flight, now)
 
     def snapshot(self, now: float) -> AdmissionSnapshot:
@@ -268,7 +271,7 @@ class Admission:
         else:
             message = f"too many of {limit} queries are in flight for one of priority batch"
         # By then, as many queries have ended as the limit lets in (Little's law).
-        return OverloadedError(message, cause, self._duration_s)
+        return OverloadedError(message, cause, self.duration_s)
 
     def _check_forecast(
         self,

@@ -40,6 +40,7 @@ from gateway.coverage_report import coverage_report
 from gateway.documents import Documents
 from gateway.hedging import HedgeCounts
 from gateway.late import CoverageCurves
+from gateway.lull import lull_for
 from gateway.membership import Membership
 from gateway.optimising import Optimiser
 from gateway.quarantine import QuarantineDesk
@@ -230,6 +231,10 @@ class Gateway:
     def hedge_counts(self) -> HedgeCounts:
         """What became of the second copies of searches so far."""
         return self._searcher.hedger.counts
+
+    def lull_s(self) -> float:
+        """For how long the loop, when idle, may let what arrives gather; see `gateway.lull`."""
+        return lull_for(self._admission.num_in_flight, self._admission.duration_s)
 
     async def search(self, query: SearchQuery) -> SearchResult:
         """Answer a query by its deadline with what has arrived.

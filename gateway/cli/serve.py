@@ -17,6 +17,7 @@ from common.lifecycle import calm_collector, stop_on_signals, stop_with_parent
 from common.telemetry import configure_logging
 from gateway.http.app import create_app
 from gateway.http.search_connection import SearchConnection
+from gateway.lull import LullSelector
 from gateway.service import Gateway
 
 log = structlog.get_logger()
@@ -43,7 +44,9 @@ def serve(
     """Run the HTTP gateway alone."""
     settings = _settings(host, port, redis)
     configure_logging(settings.log_level, settings.log_format)
-    asyncio.run(_serve(settings, num_shards, parent_pipe))
+    selector = LullSelector()
+    with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(selector)) as runner:
+        runner.run(_serve(settings, num_shards, parent_pipe, selector))
 
 
 def _settings(host: str | None, port: int | None, redis: str | None) -> Settings:
@@ -57,7 +60,9 @@ def _settings(host: str | None, port: int | None, redis: str | None) -> Settings
     return settings.model_copy(update={"gateway": gateway, "redis": server})
 
 
-async def _serve(settings: Settings, num_shards: int | None, parent_pipe: int | None) -> None:
+async def _serve(
+    settings: Settings, num_shards: int | None, parent_pipe: int | None, selector: LullSelector
+) -> None:
     stopped = asyncio.Event()
     http = settings.gateway
     with (
@@ -67,6 +72,7 @@ async def _serve(settings: Settings, num_shards: int | None, parent_pipe: int | 
         contextlib.closing(listen(http.host, http.port)) as listener,
     ):
         async with Gateway.connect(settings, num_shards=num_shards) as gateway:
+            selector.lull_s = gateway.lull_s
             app = create_app(gateway, http)
             calm_collector()
             await run_server(app, listener, http.drain_timeout_s, stopped)
