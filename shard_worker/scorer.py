@@ -8,8 +8,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import msgpack
-
 from common.collection import ID_FIELD, Collection
 from common.config import RankProfile
 from common.errors import BadRequestError, ExpiredError, RankingError, WorkError
@@ -43,7 +41,7 @@ class ScorerConfig:
 def make_scorer(config: ScorerConfig) -> "Scorer":
     """Make the function that a scorer process runs for each search.
 
-    It takes msgpack `[shard, generation, packed SearchPayload]` and returns a packed `SearchBody`.
+    It takes `(shard, generation, packed SearchPayload)` and returns a packed `SearchBody`.
     Shards are opened when they are first searched, and again when a newer generation is asked for.
 
     Raises:
@@ -70,7 +68,7 @@ class Scorer:
         self._statistics: dict[str, StatisticsFile] = {}
         self._understandings: dict[str, Understanding] = {}
 
-    def __call__(self, payload: bytes, budget: Budget) -> bytes:
+    def __call__(self, payload: tuple[int, int, bytes], budget: Budget) -> bytes:
         """Score one search on one shard.
 
         Raises:
@@ -78,7 +76,7 @@ class Scorer:
             RankingError: the profile's second phase failed.
             WorkError: the shard cannot be searched.
         """
-        shard, generation, packed = msgpack.unpackb(payload)
+        shard, generation, packed = payload
         search = _read(packed)
         profile = self._profiles.get(search.profile)
         if profile is None:

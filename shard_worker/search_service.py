@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache, partial
 from typing import Final
 
-import msgpack
 import structlog
 
 from common.config import RankProfile
@@ -37,8 +36,6 @@ from shard_worker.shard_state import ShardStates
 log = structlog.get_logger()
 
 LABEL_CHARS = 80
-
-_pack = msgpack.Packer(use_bin_type=True, autoreset=True).pack
 
 # An enum's member is looked up through a descriptor in Python 3.11: five times a global's price.
 _SEARCH: Final = Kind.SEARCH.value
@@ -173,7 +170,7 @@ class SearchService:
             self._ledger.add(_DROPPED, 0, 0)
             return
         work = Work(
-            _pack((shard, state.generation, request.payload)),
+            (shard, state.generation, request.payload),
             self._clock.monotonic_s(request.expires_at_ms),
             search,
             request.late_ms / 1000,
@@ -184,7 +181,7 @@ class SearchService:
 
     def _finish(self, shard: int, search: "_Search", queue_us: int, done: Done) -> None:
         request = search.request
-        body, lane_us, work_us, cpu_us, error = done
+        error, work_us, cpu_us = done.error, done.work_us, done.cpu_us
         is_wanted = self._in_flight.end((request.reply_to, request.query_id, shard))
         left_us = request.expires_at_ms * 1000 - self._clock.server_us(time.monotonic())
         if error is not None and isinstance(error, ExpiredError | NotStartedError):
@@ -196,15 +193,22 @@ class SearchService:
             return
         is_late = left_us <= request.late_ms * 1000
         self._ledger.add(_LATE if is_late else _ANSWERED, work_us, cpu_us)
-        status = _OK
+        status, body = _OK, done.body
         if error is not None:
             status, body = _FAILED, failure_body(error)
             self._counters.add(f"failed_{error.code}")
         self._replier.add(
             request.reply_to,
             Reply(
-                *(request.query_id, shard, status, _PROCESS, queue_us, lane_us, work_us, body),
-                is_hedge=request.hedge is not None,
+                request.query_id,
+                shard,
+                status,
+                _PROCESS,
+                queue_us,
+                done.lane_us,
+                work_us,
+                body,
+                request.hedge is not None,
             ),
         )
 

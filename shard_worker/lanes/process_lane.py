@@ -174,7 +174,7 @@ class ProcessLane:
         RankingError or WorkError (the handler raised), NotStartedError (if it is movable), or
         LaneUnavailableError (not running, or far beyond `room`).
         """
-        ticket = Ticket(work, on_done, time.monotonic())
+        ticket = Ticket(work, on_done, time.monotonic(), work.expires_at)
         dispatcher = self._dispatcher
         if dispatcher is not None and self._is_open:
             dispatcher.put(ticket)

@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import msgpack
+import msgspec
 
 from common.errors import ExpiredError, WorkError
 from shard_worker.error_text import error_line
@@ -37,7 +38,9 @@ _RECEIVE_BYTES = 262_144
 _FLUSH_S = 0.001
 
 
-Handler = Callable[[bytes, Budget], bytes]
+Handler = Callable[[Any, Budget], bytes]
+
+_pack = msgspec.msgpack.Encoder().encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,40 +74,37 @@ def run_scorer(spec: ScorerSpec, channel: socket.socket, region: Region) -> None
     faulthandler.enable()
     _stand_back(spec.nice)
     _volunteer_for_the_oom_killer()
-    packer = msgpack.Packer(use_bin_type=True, autoreset=True)
     try:
         if spec.prepare is not None:
             spec.prepare()
         handler = _make_handler(spec)
     except Exception as error:  # noqa: BLE001 - whatever the factory raises is the start's outcome
         traceback.print_exception(error)
-        channel.sendall(packer.pack((os.getpid(), error_line(error))))
+        channel.sendall(_pack((os.getpid(), error_line(error))))
         return
     # What exists now lives as long as the process: the collector need not look at it again.
     gc.collect()
     gc.freeze()
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-        channel.sendall(packer.pack((os.getpid(), "")))
+        channel.sendall(_pack((os.getpid(), "")))
         serve(channel, region, handler)
 
 
 def serve(channel: socket.socket, region: Region, handler: Handler) -> None:
     """Answer batches until the other end closes the channel."""
     unpacker = msgpack.Unpacker(use_list=False, max_buffer_size=0)
-    packer = msgpack.Packer(use_bin_type=True, autoreset=True)
     while data := channel.recv(_RECEIVE_BYTES):
         unpacker.feed(data)
         for first_generation, payloads in unpacker:
-            _run_batch(channel, packer, region, handler, first_generation, payloads)
+            _run_batch(channel, region, handler, first_generation, payloads)
 
 
 def _run_batch(
     channel: socket.socket,
-    packer: Any,
     region: Region,
     handler: Handler,
     first_generation: int,
-    payloads: tuple[bytes, ...],
+    payloads: tuple[Any, ...],
 ) -> None:
     # The CPU time of the process, and not of this thread: a work may have threads of its own. The
     # clock is asked once a work; that and all that is made of it costs 0.8 µs.
@@ -114,7 +114,7 @@ def _run_batch(
     results: list[tuple[int, str, float, int, int, bytes | str]] = []
     flushed_at = started_at = clock()
     started_cpu_s = cpu_clock()
-    num_run = 0
+    num_run, last = 0, len(payloads) - 1
     for index, payload in enumerate(payloads):
         generation = first_generation + index
         if generations[index] != generation:
@@ -143,14 +143,14 @@ def _run_batch(
         work_us = int((ended_at - started_at) * 1e6)
         cpu_us = int((ended_cpu_s - started_cpu_s) * 1e6)
         results.append((index, code, started_at, work_us, cpu_us, body))
-        if ended_at - flushed_at > _FLUSH_S and index + 1 < len(payloads):
+        if ended_at - flushed_at > _FLUSH_S and index != last:
             elapsed_us = (ended_at - flushed_at) * 1e6
-            channel.sendall(packer.pack((False, num_run, elapsed_us, results)))
+            channel.sendall(_pack((False, num_run, elapsed_us, results)))
             results.clear()
             num_run = 0
             flushed_at = ended_at
         started_at, started_cpu_s = ended_at, ended_cpu_s
-    channel.sendall(packer.pack((True, num_run, (started_at - flushed_at) * 1e6, results)))
+    channel.sendall(_pack((True, num_run, (started_at - flushed_at) * 1e6, results)))
 
 
 def _make_handler(spec: ScorerSpec) -> Handler:

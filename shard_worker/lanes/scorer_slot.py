@@ -7,6 +7,7 @@ from enum import Enum, auto
 from typing import Any, Protocol, cast
 
 import msgpack
+import msgspec
 
 from common.errors import ExpiredError
 from shard_worker.lanes.budget import Region
@@ -16,7 +17,7 @@ from shard_worker.lanes.work import WAITING, Done, Ticket, failed
 # As scorer_process.py describes it; the last of each result is its body, or its error's message.
 Frame = tuple[bool, int, float, tuple[tuple[int, str, float, int, int, Any], ...]]
 
-_pack = msgpack.Packer(use_bin_type=True, autoreset=True).pack
+_pack = msgspec.msgpack.Encoder().encode
 
 
 class SlotState(Enum):

@@ -61,6 +61,11 @@ def echo(_config: object) -> Handler:
     return lambda payload, _budget: payload
 
 
+def show(_config: object) -> Callable[[object, Budget], bytes]:
+    """A handler that returns how Python writes what it gets."""
+    return lambda payload, _budget: repr(payload).encode()
+
+
 def make(config: Config) -> Handler:
     """A handler that obeys commands; fails, or waits, while the config's flag for it is there."""
     if config.broken.exists():

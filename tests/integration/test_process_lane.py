@@ -55,8 +55,8 @@ def _lane(factory: str, config: object = None, num_processes: int = 2) -> Proces
 
 
 @contextlib.asynccontextmanager
-async def _echoing(num_processes: int = 2) -> AsyncIterator[ProcessLane]:
-    lane = _lane("tests.integration.misbehaving:echo", num_processes=num_processes)
+async def _echoing(num_processes: int = 2, how: str = "echo") -> AsyncIterator[ProcessLane]:
+    lane = _lane(f"tests.integration.misbehaving:{how}", num_processes=num_processes)
     await lane.start()
     try:
         yield lane
@@ -161,6 +161,13 @@ async def test_a_payload_of_megabytes_crosses_whole() -> None:
     async with _echoing(num_processes=1) as lane:
         done = await lane.run(Work(payload, time.monotonic() + 30))
     assert done.body == payload
+
+
+async def test_a_payload_may_be_a_tuple() -> None:
+    """What is put together for the handler crosses in one piece, without being packed before."""
+    async with _echoing(num_processes=1, how="show") as lane:
+        done = await lane.run(Work((3, -7, b"\xff", ("a", None)), time.monotonic() + 30))
+    assert done.body == repr((3, -7, b"\xff", ("a", None))).encode()
 
 
 async def test_what_the_handler_raises_is_the_works_error(tmp_path: Path) -> None:

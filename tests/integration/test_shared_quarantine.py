@@ -273,7 +273,9 @@ async def _num_listening(server: RedisServer, channel: str, worker: str) -> bool
 
 def ticket() -> Ticket:
     """A work that kills."""
-    return Ticket(Work(b"", time.monotonic() + 5, Named("bad", b"f")), lambda _: None, 0.0)
+    expires_at = time.monotonic() + 5
+    work = Work(b"", expires_at, Named("bad", b"f"))
+    return Ticket(work, lambda _: None, 0.0, expires_at)
 
 
 async def test_kills_while_redis_is_away_are_told_when_it_is_back(
@@ -306,7 +308,8 @@ async def test_others_know_within_milliseconds(redis_server: RedisServer, key_pr
             heard.clear()
             told_at = time.monotonic()
             work = Work(b"", told_at + 5, Named("bad", b"%d" % number))
-            here.killed(Ticket(work, lambda _: None, 0.0), told_at, will_retry=True)
+            ticket = Ticket(work, lambda _: None, 0.0, work.expires_at)
+            here.killed(ticket, told_at, will_retry=True)
             async with asyncio.timeout(5):
                 await heard.wait()
             took_s.append(time.monotonic() - told_at)

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import msgpack
-
 from common.collection import Collection, define, infer_fields
 from common.config import BUILT_IN_PROFILES, RankProfile
 from common.wire import SearchBody, SearchPayload, pack_body, unpack_search_body
@@ -103,8 +101,8 @@ class OneShard:
         """One search by a scorer that has only now been started."""
         score = make_scorer(ScorerConfig(str(self.data), (0,), dict(profiles)))
         payload = SearchPayload("u1", query, k, profile, filter_text, strict)
-        packed = msgpack.packb([0, self.open().generation, pack_body(payload)])
+        work = (0, self.open().generation, pack_body(payload))
         try:
-            return unpack_search_body(score(packed, budget or EndlessBudget()))
+            return unpack_search_body(score(work, budget or EndlessBudget()))
         finally:
             score.close()

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import msgpack
 import pytest
 from structlog.testing import capture_logs
 
@@ -227,7 +226,7 @@ def test_a_search_that_cannot_be_done_is_a_work_error(shard: OneShard) -> None:
 
     def ask(number: int, name: str = "bm25", filter_text: str = "", uid: str = "u1") -> Any:
         payload = SearchPayload(uid, "word", 3, name, filter_text, False)
-        return score(msgpack.packb([number, 0, pack_body(payload)]), EndlessBudget())
+        return score((number, 0, pack_body(payload)), EndlessBudget())
 
     for bad in ((1,), (0, "mine"), (0, "bm25", "yaer:3")):
         with pytest.raises(WorkError):
@@ -244,7 +243,7 @@ def test_a_newer_generation_is_opened_and_new_statistics_are_used(shard: OneShar
 
     def ask(generation: int) -> Any:
         payload = SearchPayload("u1", "fresh", 9, "bm25", "", False)
-        body = score(msgpack.packb([0, generation, pack_body(payload)]), EndlessBudget())
+        body = score((0, generation, pack_body(payload)), EndlessBudget())
         return unpack_search_body(body)
 
     before = shard.open().generation

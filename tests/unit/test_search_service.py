@@ -143,7 +143,7 @@ def test_a_search_goes_to_the_lane_and_its_result_home(serving: Serving) -> None
     """The lane gets shard, generation, payload and deadline; the reply has its body and timings."""
     serving.pull(serving.request())
     (work,) = serving.lane.works
-    assert msgpack.unpackb(work.payload) == [SHARD, 9, search()]
+    assert work.payload == (SHARD, 9, search())
     assert work.expires_at == pytest.approx(serving.clock.now + 0.1)
     assert work.identity.label == "bm25: hedge"
     assert serving.replies.sent == []
