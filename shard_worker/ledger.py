@@ -29,23 +29,18 @@ class Ledger:
 
     def __init__(self) -> None:
         """Start with nothing done."""
-        self._counts: Final = dict.fromkeys((end.value for end in End), 0)
-        self._work_us: Final = dict.fromkeys((end.value for end in End), 0)
-        self._cpu_us: Final = dict.fromkeys((end.value for end in End), 0)
+        self._sums: Final = {end.value: [0, 0, 0] for end in End}
 
     def add(self, end: str, work_us: int, cpu_us: int, num: int = 1) -> None:
         """The work of `num` requests has ended so, after `work_us` in its lane, `cpu_us` of CPU."""
-        self._counts[end] += num
-        self._work_us[end] += work_us
-        self._cpu_us[end] += cpu_us
+        sums = self._sums[end]
+        sums[0] += num
+        sums[1] += work_us
+        sums[2] += cpu_us
 
     def as_dict(self) -> dict[str, dict[str, int]]:
         """End → `count` of requests, `work_us` and `cpu_us`."""
         return {
-            end: {
-                "count": self._counts[end],
-                "work_us": self._work_us[end],
-                "cpu_us": self._cpu_us[end],
-            }
-            for end in self._counts
+            end: {"count": count, "work_us": work_us, "cpu_us": cpu_us}
+            for end, (count, work_us, cpu_us) in self._sums.items()
         }
