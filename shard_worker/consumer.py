@@ -18,6 +18,8 @@ log = structlog.get_logger()
 
 LONGEST_BLOCK_S = 1.0
 PAUSE_AFTER_ERROR_S = 0.2
+# A pull that waits to leave with replies waits no longer, should they be late.
+HOLD_S = 0.002
 MAX_POPS = 8  # in one pull; each that finds nothing costs the server half a microsecond
 
 _OLDEST, _NEWEST = b"LEFT", b"RIGHT"  # gateways push to the right
@@ -36,6 +38,9 @@ class Room(Protocol):
     async def wait_for_room(self) -> int:
         """Wait until there is room; returns it."""
 
+    def ends_soon(self) -> bool:
+        """Whether there is work in hand, and all of it is expected to end within 0.5 ms."""
+
     def cork(self) -> None:
         """What is submitted from now on belongs together."""
 
@@ -51,9 +56,11 @@ class Consumer:
 
     One pull is one write of several pops, since a pop empties one queue at most: the first blocks,
     and the others find what came with what it found. A query that asks all shards then wakes this
-    worker once, and not once a shard. Replies that are ready by then leave in the same write. And
-    while there is room, a pull follows from the callback of the one before: waking a task would
-    cost as much as several requests.
+    worker once, and not once a shard. Replies that are ready by then leave in the same write; and
+    when what was pulled is so cheap that its replies will be ready in a moment, the next pull waits
+    for them, which spares this worker a write and the server a wakeup. Else, while there is room, a
+    pull follows from the callback of the one before: waking a task would cost as much as several
+    requests.
     """
 
     def __init__(
@@ -80,7 +87,8 @@ class Consumer:
             queues: queue key → shard.
             lane: says how many requests may be pulled.
             handle: given the shard, or `OWN_QUEUE`, and the packed requests of one pop.
-            replier: to which `handle` adds what it can answer at once.
+            replier: to which `handle` adds what it can answer at once. What it sends of later
+                answers leaves with a pull that waits for it.
             own_queue: key of a queue for this worker alone, in which each request says its shard.
             order: from which end to pull; None for always the oldest first.
             spent_share: of a packed request, the share of its time that it has spent at an
@@ -96,6 +104,9 @@ class Consumer:
         self._lane = lane
         self._handle = handle
         self._replier = replier
+        if replier is not None:
+            replier.call_before_flush(self._pull_held)
+        self._held: asyncio.TimerHandle | None = None  # of a pull that waits for replies
         self._order = order
         self._spent_share = spent_share
         self._room = 0  # that the pull under way was made for
@@ -133,6 +144,9 @@ class Consumer:
                         log.warning("pull_refused", error=str(error))
                     await asyncio.sleep(PAUSE_AFTER_ERROR_S)
         finally:
+            if self._held is not None:
+                self._held.cancel()
+                self._held = None
             await self._link.close()
 
     def withhold(self, shards: frozenset[int]) -> None:
@@ -166,7 +180,7 @@ class Consumer:
         if self._task is None:
             return
         if not self.is_pulling:
-            self._task.cancel()  # it waits for room, and holds nothing
+            self._task.cancel()  # it waits for room or replies, and holds nothing
         elif self._client_id is not None:
             try:
                 await self._control.call("CLIENT", "UNBLOCK", self._client_id)
@@ -177,7 +191,7 @@ class Consumer:
     @property
     def is_pulling(self) -> bool:
         """Whether a pop waits for requests, or has taken some that are not handed over."""
-        return not self._paused.done()
+        return not self._paused.done() and self._held is None
 
     def _pull(self, room: int) -> None:
         keys = tuple(self._keys)
@@ -222,6 +236,22 @@ class Consumer:
         if error is None and self._order is not None and not self._is_standing(answers, num_taken):
             self._order.on_short()
         self._call_waiting()
+        replier = self._replier
+        is_held = error is None and num_taken and replier is not None and not replier.has_ready
+        if is_held and self._lane.ends_soon():
+            self._held = asyncio.get_running_loop().call_later(HOLD_S, self._pull_held)
+            return
+        self._go_on(error)
+
+    def _pull_held(self) -> None:
+        """Replies leave now, or none have come in time: so does the pull that waits for them."""
+        if self._held is not None:
+            self._held.cancel()
+            self._held = None
+            self._go_on(None)
+
+    def _go_on(self, error: Exception | None) -> None:
+        """Pull again if there is room, else let `run` wait for it."""
         is_ending = error is not None or self._is_draining or not self._has_queues.is_set()
         room = 0 if is_ending else self._lane.room()
         if room:

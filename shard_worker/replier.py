@@ -1,6 +1,7 @@
 """Sends replies: those that are ready together leave as one message for each gateway."""
 
 import asyncio
+from collections.abc import Callable
 
 from msgspec.structs import replace
 
@@ -33,6 +34,16 @@ class Replier:
         self._loop = asyncio.get_running_loop()
         self._ready: dict[str, list[Reply]] = {}
         self._is_flushing = False
+        self._before_flush: Callable[[], None] | None = None
+
+    @property
+    def has_ready(self) -> bool:
+        """Whether there is something to send."""
+        return bool(self._ready)
+
+    def call_before_flush(self, then: Callable[[], None]) -> None:
+        """Call `then` at each `flush`, for who has waited for it to `take` what is ready along."""
+        self._before_flush = then
 
     def reply(self, reply_to: str, reply: Reply) -> None:
         """Send one reply at the end of this turn of the loop."""
@@ -52,6 +63,8 @@ class Replier:
     def flush(self) -> None:
         """Send what is ready now."""
         self._is_flushing = False
+        if self._before_flush is not None:
+            self._before_flush()
         if self._ready:
             self._link.send_now(self.take(), [])
 

@@ -29,6 +29,8 @@ _log = structlog.get_logger()
 
 # Room is for one batch that runs and one that waits, so that a scorer finds work when it is done.
 _BATCHES_AHEAD = 2
+# Works that together take no longer end soon: about as long as a few wakeups of busy processes.
+_SOON_US = 500.0
 _MOST_CRASHES = 2
 # A work that lost so many scorers, none of them by its fault, gives up.
 _MOST_MOVES = 8
@@ -153,6 +155,12 @@ class Dispatcher:
             if slot.state is SlotState.READY and not slot.is_long:
                 room += a_scorer - slot.num_open
         return max(0, room)
+
+    def ends_soon(self) -> bool:
+        """See ProcessLane.ends_soon."""
+        num_open = sum([slot.num_open for slot in self.slots])
+        takes_us = num_open * self.service.estimate_us
+        return num_open > 0 and not self.waiting and takes_us <= _SOON_US
 
     def _dispatch_soon(self) -> None:
         self._handle = None

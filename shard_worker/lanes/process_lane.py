@@ -246,6 +246,10 @@ class ProcessLane:
         """
         return self._dispatcher.room() if self._dispatcher is not None and self._is_open else 0
 
+    def ends_soon(self) -> bool:
+        """Whether scorers have work, and all works together are expected to take 0.5 ms at most."""
+        return self._dispatcher is not None and self._dispatcher.ends_soon()
+
     def observe_elsewhere(self, num_works: int) -> None:
         """Count works that were pulled for this lane's room and took nothing of it.
 

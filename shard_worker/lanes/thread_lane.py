@@ -156,6 +156,10 @@ class ThreadLane:
     def cork(self) -> None:
         """Calls that come together are no cheaper: each has a thread of its own."""
 
+    def ends_soon(self) -> bool:
+        """Never: nobody knows how long a blocking call takes."""
+        return False
+
     def uncork(self) -> None:
         """See `cork`."""
 

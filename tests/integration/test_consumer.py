@@ -1,7 +1,7 @@
 """Pulling, against a real server: only into free slots, nothing lost when draining."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -13,8 +13,11 @@ from common.keys import Keys
 from common.link import Link
 from common.pull_order import PullOrder
 from common.telemetry import Counters
+from common.wire import Reply
+from shard_worker import consumer
 from shard_worker.consumer import OWN_QUEUE, Consumer
 from shard_worker.hand_over import GiveBack
+from shard_worker.replier import Replier
 from tests.servers import RedisServer
 from tests.waiting import until
 
@@ -26,6 +29,7 @@ class Slots:
     """A lane of so many slots, which the test frees by hand."""
 
     free: int
+    is_quick: bool = False
     pulled: list[tuple[int, bytes]] = field(default_factory=list)
     dropped: list[bytes] = field(default_factory=list)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -40,6 +44,10 @@ class Slots:
             self._changed.clear()
             await self._changed.wait()
         return self.free
+
+    def ends_soon(self) -> bool:
+        """Whether the test says so."""
+        return self.is_quick
 
     def cork(self) -> None:
         """A pull is handed over."""
@@ -95,6 +103,7 @@ async def pulling(
     silence_s: float = 5.0,
     order: PullOrder | None = None,
     own_queue: str | None = None,
+    replier: Callable[[Link], Replier] | None = None,
 ) -> AsyncIterator[Pulling]:
     """A consumer of shards 4 and 7 for the block."""
     endpoint = Endpoint.of(RedisSettings(url=server.url))
@@ -111,6 +120,7 @@ async def pulling(
         order=order,
         spent_share=lambda message, _: 2.0 if message.startswith(b"expired") else 0.5,
         own_queue=own_queue,
+        replier=None if replier is None else replier(link),
     )
     task = asyncio.create_task(consumer.run())
     try:
@@ -355,3 +365,75 @@ async def test_waiting_for_requests_is_not_taken_for_silence(own_server: RedisSe
         before = await connections()
         await asyncio.sleep(1.5)  # five times what counts as silence
         assert await connections() == before
+
+
+def _replier(link: Link) -> Replier:
+    return Replier(link, "w1", Counters(), 10_000)
+
+
+async def test_the_next_pull_leaves_with_the_replies_of_quick_works(
+    redis_server: RedisServer, key_prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until they are there, no pop waits; then it takes them along."""
+    monkeypatch.setattr(consumer, "HOLD_S", 60.0)
+    slots = Slots(free=8, is_quick=True)
+    repliers: list[Replier] = []
+
+    def replier(link: Link) -> Replier:
+        repliers.append(_replier(link))
+        return repliers[0]
+
+    async with pulling(redis_server, key_prefix, slots, replier=replier) as at_work:
+        await at_work.push(4, "a")
+        await until(lambda: len(slots.pulled) == 1)
+        assert not at_work.consumer.is_pulling
+        assert not await at_work.is_blocked()
+        await at_work.push(7, "b")
+        assert await at_work.waiting(7) == 1
+        repliers[0].add("g1", Reply(1, 4, 0, 3, 0, 0, 0, b""))
+        repliers[0].flush()
+        assert at_work.consumer.is_pulling
+        await until(lambda: len(slots.pulled) == 2)
+
+
+async def test_a_pull_does_not_wait_for_the_replies_of_works_that_take_longer(
+    redis_server: RedisServer, key_prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While there is room, the next request starts beside them."""
+    monkeypatch.setattr(consumer, "HOLD_S", 60.0)
+    slots = Slots(free=8, is_quick=False)
+    async with pulling(redis_server, key_prefix, slots, replier=_replier) as at_work:
+        for number in range(1, 4):
+            await at_work.push(4, "slow")
+            await until(lambda number=number: len(slots.pulled) == number)  # type: ignore[misc]
+
+
+async def test_a_pull_does_not_wait_for_long_for_replies(
+    redis_server: RedisServer, key_prefix: str
+) -> None:
+    """Works that should have ended soon and hang keep nobody from pulling."""
+    slots = Slots(free=8, is_quick=True)
+    async with pulling(redis_server, key_prefix, slots, replier=_replier) as at_work:
+        for number in range(1, 4):
+            await at_work.push(4, "hangs")
+            await until(lambda number=number: len(slots.pulled) == number)  # type: ignore[misc]
+
+
+async def test_draining_does_not_wait_for_replies(
+    redis_server: RedisServer, key_prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pull that waits for them has taken nothing: it is dropped, and what is queued stays."""
+    monkeypatch.setattr(consumer, "HOLD_S", 60.0)
+    slots = Slots(free=8, is_quick=True)
+    async with pulling(redis_server, key_prefix, slots, replier=_replier) as at_work:
+        await at_work.push(4, "a")
+        await until(lambda: len(slots.pulled) == 1)
+        await at_work.push(4, "b")
+        called: list[str] = []
+        at_work.consumer.after_pull(lambda: called.append("at once"))
+        assert called == ["at once"]
+        async with asyncio.timeout(5):
+            await at_work.consumer.drain()
+        assert at_work.task.done()
+        assert await at_work.waiting(4) == 1
+    assert slots.pulled == [(4, b"a")]

@@ -64,6 +64,23 @@ async def _echoing(num_processes: int = 2, how: str = "echo") -> AsyncIterator[P
         await lane.close(1.0)
 
 
+async def test_the_lane_says_whether_its_works_will_end_soon() -> None:
+    """Not while it has none, nor before it knows that they are cheap; once it does, it says so."""
+    async with _echoing(num_processes=1) as lane:
+        assert not lane.ends_soon()
+        first = asyncio.ensure_future(lane.run(Work(b"first", time.monotonic() + 30)))
+        await asyncio.sleep(0)
+        assert not lane.ends_soon()
+        await first
+        for _ in range(200):
+            await lane.run(Work(b"warm", time.monotonic() + 30))
+        lane.cork()
+        lane.submit(Work(b"cheap", time.monotonic() + 30), lambda _: None)
+        assert not lane.ends_soon()
+        lane.uncork()
+        assert lane.ends_soon()
+
+
 async def test_every_work_gets_its_own_answer_once() -> None:
     """Thousands of works in flight over four scorers: each ends once, with what it asked for."""
     answers: dict[int, list[Done]] = {number: [] for number in range(3000)}

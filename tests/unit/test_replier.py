@@ -121,3 +121,13 @@ async def test_a_reply_that_is_too_large_alone_is_a_failure(replying: Replying) 
     assert str(too_large) in failure.message
     assert "limits.max_message_bytes" in failure.message
     assert replying.counters.as_dict() == {"failed_too_large": 1, "replies": 3}
+
+
+async def test_who_writes_anyway_takes_the_replies_along(replying: Replying) -> None:
+    """It is told before each flush, with replies or without; what it takes is not sent again."""
+    taken: list[list[bytes]] = []
+    replying.replier.call_before_flush(lambda: taken.append(replying.replier.take()))
+    replying.replier.flush()
+    await replying.send(3)
+    assert [len(commands) for commands in taken] == [0, 1]
+    assert replying.wire.writes == 0
