@@ -29,14 +29,14 @@ server, workers.
 
 """
 _BOUND = """
-What bounds the process lane here is the number of processes: with eight workers there are sixteen
-on two cores, and each that wakes finds the caches cold. Seen apart (32 in flight, eight workers,
-2026-11-26), a worker that wakes for requests has sixteen of them on average, so it is not the
-frames: a worker's own CPU for a shard's part was 21 to 25 µs, against 9 µs in the loop lane, for
-code that takes 4 µs more where it runs by itself (`shard_worker/lanes/process_lane.py`). Making it
-wait for fuller frames (0.5 to 2 ms) changed nothing, nor did uvloop, nor pinning each worker and
-its scorer to a core. As many workers as there are cores is how one would deploy it; that is the row
-with 2 workers.
+What bounds the process lane with eight workers is the number of processes: sixteen on two cores,
+each woken for a few µs of work. Seen apart (32 in flight, 2026-11-26), a query costs 1.0 wakeups
+of workers, 0.86 of scorers and 135 µs of the workers' CPU; with two workers, which do the same,
+0.24, 0.19 and 55 µs. With two it is no longer CPU alone: the cores are idle for a third of the
+time, since the 32 queries go in two groups of 16, which is what one write of the gateway holds,
+and these take turns at it and at the workers. Smaller groups cost more CPU than they fill: 8 %
+more with 11 in a group, 38 % with 4. Tried without gain: uvloop, fuller frames, a worker and its
+scorer on one core.
 """
 _COLUMNS = (
     *("", "queries/s", "p50 at 32, ms", "p99, ms", "p50 alone, ms", "p99 alone, ms"),

@@ -97,8 +97,8 @@ async def test_every_work_gets_its_own_answer_once() -> None:
 async def test_what_is_submitted_under_a_cork_leaves_together_when_it_is_drawn() -> None:
     """Nothing leaves before `uncork`; then all does at once, in one frame where it is cheap."""
     async with _echoing(num_processes=2) as lane:
-        for _ in range(100):  # until the lane knows that these are cheap
-            await lane.run(Work(b"warm", time.monotonic() + 30))
+        assert lane._dispatcher is not None
+        lane._dispatcher.service.estimate_us = 1.0  # a busy machine would measure more
         dones: list[Done] = []
         lane.cork()
         for number in range(5):
