@@ -72,6 +72,7 @@ class Optimiser:
         self._board = OptimisingBoard(control, keys)
         self._max_pause_s = settings.redis.reconnect_max_s
         self._attempts: dict[tuple[int, str], Attempts] = {}
+        self._done: dict[tuple[int, str], int] = {}  # which time of asking was complied with
         self._woken = asyncio.Event()
 
     async def run(self) -> None:
@@ -90,13 +91,19 @@ class Optimiser:
         states = dict(self._applier.states)
         uids = {report.uid for state in states.values() for report in state.collections}
         standing = await self._board.standing(sorted(uids))
-        for key in [key for key in self._attempts if key[1] not in uids]:
-            del self._attempts[key]
+        for known in (self._attempts, self._done):
+            for key in [key for key in known if key[1] not in uids]:
+                del known[key]
         for shard, state in states.items():
             for report in state.collections:
-                wanted = standing[report.uid]
-                if wanted.is_waiting(state.replica_id) and self._may(shard, report.uid):
-                    await self._optimise(shard, report.uid, wanted.wanted_at_ms)
+                key, wanted = (shard, report.uid), standing[report.uid]
+                if not wanted.is_waiting(state.replica_id):
+                    continue
+                if self._done.get(key) != wanted.wanted_at_ms and self._may(*key):
+                    await self._optimise(*key, wanted.wanted_at_ms)
+                # Here, so that a Redis which does not take it is told again, and no more is done.
+                if self._done.get(key) == wanted.wanted_at_ms:
+                    await self._board.set_done(report.uid, state.replica_id, wanted.wanted_at_ms)
 
     def _may(self, shard: int, uid: str) -> bool:
         now = asyncio.get_running_loop().time()
@@ -127,5 +134,4 @@ class Optimiser:
             await self._tell()
             took_s = round(time.monotonic() - started, 1)
             _log.info("optimised", shard=shard, uid=uid, took_s=took_s)
-        replica_id = self._applier.states[shard].replica_id
-        await self._board.set_done(uid, replica_id, wanted_at_ms)
+        self._done[key] = wanted_at_ms
