@@ -242,6 +242,11 @@ class Control:
 
         return await self._attempt(run, str(commands[0][0]), retry, 0.0)
 
+    async def now_ms(self) -> int:
+        """The Redis server's clock, in ms since 1970."""
+        seconds, us = await self.execute("TIME")
+        return int(seconds) * 1000 + int(us) // 1000
+
     async def publish(self, channel: str, message: bytes) -> int:
         """Publish; returns how many listened."""
         heard: int = await self.execute("PUBLISH", channel, message)

@@ -57,8 +57,7 @@ class OptimisingBoard:
 
     async def want(self, uid: str) -> int:
         """Ask for it; returns when that was, in ms."""
-        seconds, us = await self._control.execute("TIME")
-        now_ms = int(seconds) * 1000 + int(us) // 1000
+        now_ms = await self._control.now_ms()
         key = self._keys.optimising(uid)
         commands: list[Command] = [
             ("DEL", key),  # replicas that are no more are not kept for ever

@@ -214,8 +214,7 @@ class Registry:
     async def live_heartbeats(self, expiry_s: float) -> dict[str, Heartbeat]:
         """The last heartbeats of the workers that were heard of within `expiry_s`, by their ids."""
         heartbeats = await self.heartbeats()
-        seconds, microseconds = await self._control.execute("TIME")
-        oldest_ms = int(seconds) * 1000 + int(microseconds) // 1000 - expiry_s * 1000
+        oldest_ms = await self._control.now_ms() - expiry_s * 1000
         return {
             worker: heartbeat
             for worker, heartbeat in heartbeats.items()

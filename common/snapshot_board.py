@@ -98,8 +98,7 @@ class SnapshotBoard:
 
     async def now_ms(self) -> int:
         """The Redis server's clock."""
-        seconds, us = await self._control.execute("TIME")
-        return int(seconds) * 1000 + int(us) // 1000
+        return await self._control.now_ms()
 
     async def standing(self, shards: Iterable[int]) -> dict[int, SnapshotStanding]:
         """How the snapshots of these shards stand, in one round trip."""

@@ -6,12 +6,19 @@ from contextlib import suppress
 
 import structlog
 
-from common.control import pause_s
+from common.control import RECONNECTED, Control, pause_s
 from common.errors import HedgerowError
 
 TICK_S = 1.0
 
 _log = structlog.get_logger()
+
+
+async def wake_at(control: Control, channel: str, event: str, woken: asyncio.Event) -> None:
+    """Wake who keeps looking, until cancelled: at each `event` on a channel, and after a gap."""
+    async for told in control.events(channel):
+        if told in (event.encode(), RECONNECTED):
+            woken.set()
 
 
 async def keep_looking(

@@ -6,6 +6,7 @@ decided on, so that it outlives a kill of the worker, of its indexer or of Redis
 """
 
 import asyncio
+import math
 import time
 from collections.abc import Awaitable, Callable
 from typing import Final, NamedTuple
@@ -19,7 +20,7 @@ from common.keys import Keys
 from common.optimising_board import EVENT, OptimisingBoard
 from common.tasks import run_together
 from shard_worker.applier import Applier
-from shard_worker.keep_looking import keep_looking
+from shard_worker.keep_looking import keep_looking, wake_at
 
 QUIET_S: Final = 1.0  # a shard that is being written to would only have to give up
 FIRST_PAUSE_S: Final = 2.0
@@ -79,13 +80,8 @@ class Optimiser:
         """Run until cancelled."""
         await run_together(
             keep_looking("optimising_waits", self._look, self._woken, self._max_pause_s),
-            self._listen(),
+            wake_at(self._control, self._keys.events, EVENT, self._woken),
         )
-
-    async def _listen(self) -> None:
-        async for event in self._control.events(self._keys.events):
-            if event in (EVENT.encode(), b"reconnected"):
-                self._woken.set()
 
     async def _look(self) -> None:
         states = dict(self._applier.states)
@@ -109,7 +105,7 @@ class Optimiser:
         now = asyncio.get_running_loop().time()
         if shard in self._applier.busy or shard in self._applier.withheld:
             return False
-        is_quiet = now - self._applier.applied_at.get(shard, 0.0) >= QUIET_S
+        is_quiet = now - self._applier.applied_at.get(shard, -math.inf) >= QUIET_S
         return is_quiet and now >= self._attempts.get((shard, uid), Attempts()).next_at
 
     async def _optimise(self, shard: int, uid: str, wanted_at_ms: int) -> None:

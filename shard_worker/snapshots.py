@@ -24,7 +24,7 @@ from common.snapshot_store import SnapshotStore
 from common.telemetry import Throttle
 from shard_worker.absent_replicas import AbsentReplicas
 from shard_worker.applier import Applier
-from shard_worker.keep_looking import TICK_S, keep_looking
+from shard_worker.keep_looking import TICK_S, keep_looking, wake_at
 from shard_worker.lanes.process_lane import ProcessLane
 from shard_worker.lanes.thread_lane import ThreadLane
 from shard_worker.snapshot_maker import SnapshotMaker
@@ -143,9 +143,7 @@ class Snapshots:
 
     async def listen(self) -> None:
         """Look at once when somebody says that there is something to see."""
-        async for event in self._control.events(self._keys.events):
-            if event in (EVENT.encode(), b"reconnected"):
-                self._woken.set()
+        await wake_at(self._control, self._keys.events, EVENT, self._woken)
 
     async def make(self, shard: int, begun: int) -> bool:
         """Make the snapshot that follows so many attempts; the job that `run` asks for.

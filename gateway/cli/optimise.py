@@ -9,7 +9,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from common.errors import NotFoundError, UnavailableError
 from gateway.cli import options
-from gateway.cli.options import DEFAULT_URL, Token, Url
+from gateway.cli.options import DEFAULT_URL, Timeout, Token, Url
 from gateway.client import Client
 from gateway.client.status import IndexStatus
 
@@ -17,10 +17,8 @@ POLL_S: Final = 0.25
 
 
 def optimise(
-    collection: Annotated[str, typer.Argument(help="Whose indexes.", show_default=False)],
-    timeout: Annotated[
-        str, typer.Option(metavar="DURATION", help="Longest wait, as in 90s.")
-    ] = "600s",
+    collection: Annotated[str, typer.Argument(metavar="NAME", help="Whose indexes.")],
+    timeout: Timeout = "600s",
     url: Url = DEFAULT_URL,
     token: Token = None,
 ) -> None:

@@ -25,6 +25,9 @@ Token = Annotated[
 ]
 
 
+Timeout = Annotated[str, typer.Option(metavar="DURATION", help="Longest wait, as in 90s.")]
+
+
 def parse_duration_ms(text: str) -> float:
     """Read a duration such as 300ms, 0.3s or 2s, in ms."""
     found = _DURATION.fullmatch(text.strip())

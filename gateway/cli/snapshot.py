@@ -22,7 +22,7 @@ from common.snapshot_restore import has_store, restore
 from common.snapshot_store import SnapshotStore
 from gateway.claims import lock_folder
 from gateway.cli import options
-from gateway.cli.options import DEFAULT_URL, Token, Url
+from gateway.cli.options import DEFAULT_URL, Timeout, Token, Url
 from gateway.cli.render import folded, local_time, plain, table_of
 
 POLL_S: Final = 0.25
@@ -51,9 +51,7 @@ Shards = Annotated[
 
 
 def create(
-    timeout: Annotated[
-        str, typer.Option(metavar="DURATION", help="Longest wait, as in 90s.")
-    ] = "600s",
+    timeout: Timeout = "600s",
     url: Url = DEFAULT_URL,
     token: Token = None,
 ) -> None:
