@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 
 import pytest
 
@@ -371,6 +372,17 @@ def _replier(link: Link) -> Replier:
     return Replier(link, "w1", Counters(), 10_000)
 
 
+async def each_is_pulled_at_once(at_work: Pulling, slots: Slots) -> None:
+    """Requests that come one by one are pulled, though none of them ends."""
+
+    def has_pulled(count: int) -> bool:
+        return len(slots.pulled) == count
+
+    for count in range(1, 4):
+        await at_work.push(4, "endless")
+        await until(partial(has_pulled, count))
+
+
 async def test_the_next_pull_leaves_with_the_replies_of_quick_works(
     redis_server: RedisServer, key_prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -403,9 +415,7 @@ async def test_a_pull_does_not_wait_for_the_replies_of_works_that_take_longer(
     monkeypatch.setattr(consumer, "HOLD_S", 60.0)
     slots = Slots(free=8, is_quick=False)
     async with pulling(redis_server, key_prefix, slots, replier=_replier) as at_work:
-        for number in range(1, 4):
-            await at_work.push(4, "slow")
-            await until(lambda number=number: len(slots.pulled) == number)  # type: ignore[misc]
+        await each_is_pulled_at_once(at_work, slots)
 
 
 async def test_a_pull_does_not_wait_for_long_for_replies(
@@ -414,9 +424,7 @@ async def test_a_pull_does_not_wait_for_long_for_replies(
     """Works that should have ended soon and hang keep nobody from pulling."""
     slots = Slots(free=8, is_quick=True)
     async with pulling(redis_server, key_prefix, slots, replier=_replier) as at_work:
-        for number in range(1, 4):
-            await at_work.push(4, "hangs")
-            await until(lambda number=number: len(slots.pulled) == number)  # type: ignore[misc]
+        await each_is_pulled_at_once(at_work, slots)
 
 
 async def test_draining_does_not_wait_for_replies(

@@ -141,6 +141,23 @@ def test_the_old_index_is_searched_until_the_new_one_is_whole(shard: Shard) -> N
         assert (shard.found(), shard.segments()) == (before, 1)
 
 
+def test_a_snapshot_that_is_made_amid_has_the_old_index(
+    shard: Shard, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Whole, and of the same documents as the store: segments that are begun are not its own."""
+    with patch.object(index_rewrite, "STEP_DOCUMENTS", 7):
+        shard.fill(batches=4)
+        shard.indexer.begin_optimising("u0")
+        shard.indexer.optimise("u0")
+        frozen = tmp_path_factory.mktemp("frozen")
+        copy = shard.indexer.freeze(frozen)
+        while not shard.indexer.optimise("u0"):
+            pass
+        index = TextIndex.open(frozen / "u0")
+        assert (index.num_documents, index.num_segments) == (40, 4)
+        copy.stop()
+
+
 def test_what_does_not_fit_into_memory_becomes_more_segments(tmp_path: Path) -> None:
     """And when eight of a size have come together, tantivy's own merge joins them."""
     many = [
