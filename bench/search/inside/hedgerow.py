@@ -57,7 +57,9 @@ def settings_of(num_shards: int, num_workers: int) -> tuple[Setting, ...]:
             "workers that are stopped while others are measured still count as live",
         ),
         Setting(
-            "gateway optimise", "after each load", "one segment a shard, as tantivy's own build"
+            "gateway optimise",
+            "after each load",
+            "documents in one segment a shard, as in tantivy's own",
         ),
         Setting("everything else", "its default", "breaker, hedging, admission, nice 5 included"),
     )
@@ -167,17 +169,19 @@ async def load(gateway: Gateway, task: Task, have: int, limit: int) -> float:
     if report.accepted != limit - have:
         raise RuntimeError(f"{report.accepted} of {limit - have} documents were accepted")
     wanted_at_ms = (await gateway.optimiser.ask(COLLECTION))["wanted_at_ms"]
-    await _wait_until(partial(_is_optimised, gateway, wanted_at_ms), _OPTIMISE_TIMEOUT_S)
+    optimised = partial(_is_optimised, gateway, wanted_at_ms)
+    await _wait_until("the indexes are optimised", optimised, _OPTIMISE_TIMEOUT_S)
     took_s = time.perf_counter() - started
-    await _wait_until(partial(_is_spread, gateway, limit), _SPREAD_TIMEOUT_S)
+    spread = partial(_is_spread, gateway, limit)
+    await _wait_until("the term statistics are spread", spread, _SPREAD_TIMEOUT_S)
     return took_s
 
 
-async def _wait_until(is_true: Callable[[], Awaitable[bool]], timeout_s: float) -> None:
+async def _wait_until(what: str, is_true: Callable[[], Awaitable[bool]], timeout_s: float) -> None:
     give_up_at = time.monotonic() + timeout_s
     while not await is_true():
         if time.monotonic() > give_up_at:
-            raise TimeoutError(f"{is_true} was not so within {timeout_s:g} s")
+            raise TimeoutError(f"not within {timeout_s:g} s: {what}")
         await asyncio.sleep(0.1)
 
 
