@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench import deadline
 from bench.cancelling import read_notes
 from bench.even_ids import even_ids
 from bench.load import Load, quantile
@@ -52,6 +53,19 @@ def test_only_parts_that_ran_when_their_caller_left_count(tmp_path: Path) -> Non
     assert heard.delays_s == [pytest.approx(0.03)]
     assert heard.num_deaf == 1
     assert heard.share_in_time == 0.5
+
+
+def test_a_load_that_was_not_half_of_what_the_cluster_bears_is_told_apart() -> None:
+    """A round amid which the machine slowed counts in a row of its own, and not in the claim's."""
+    in_time = Load(seconds=1.0, latencies_s=[0.04] * 4)
+    late = Load(seconds=1.0, latencies_s=[0.04, 0.2])
+    rounds = [deadline.Round(8000, 0.5, in_time), deadline.Round(8000, 0.9, late)]
+    section = Section("Title", "The load.", ())
+    deadline.add(section, "noop", rounds)
+    assert section.figures["noop"]["share_in_time"] == 1.0
+    assert section.figures["noop, slowed"]["share_in_time"] == 0.5
+    assert "1 of its 2 rounds" in section.reading
+    assert "90%" in section.reading
 
 
 def test_section_is_a_table() -> None:
