@@ -3,7 +3,7 @@
 The scores of Hedgerow, tantivy and Lucene are the same function of the same statistics: BM25 with
 k1 1.2 and b 0.75, a document's length in one byte. So their top tens must agree, but for ties and
 for Lucene's scale (it leaves out BM25's factor k1 + 1). SQLite and PostgreSQL score by other
-functions, and are held to what they match by their own counts elsewhere.
+functions, and are held to how many documents they match.
 """
 
 from collections.abc import Sequence
@@ -81,6 +81,23 @@ def _above_last(hits: Hits) -> set[str]:
         return set()
     last = hits[-1][1]
     return {one for one, score in hits if score > last * (1 + _SAME)}
+
+
+def matches_sentence(
+    title: str, other: str, ones: Found, others: Found, queries: Sequence[Query]
+) -> str:
+    """What is told of two engines that score differently: whether they match as many documents."""
+    differing = [
+        query.text
+        for query, (total, _), (other_total, _) in zip(queries, ones, others, strict=True)
+        if total != other_total
+    ]
+    num_same = len(queries) - len(differing)
+    told = f"{title} and {other}: of {len(queries)} queries {num_same} match as many documents."
+    named = ", ".join(f"`{text}`" for text in differing[:_NAMED])
+    more = len(differing) - _NAMED
+    listed = f"{named} and {more} more" if more > 0 else named
+    return f"{told} The others are {listed}." if differing else told
 
 
 def sentence(title: str, other: str, found: Agreement, queries: Sequence[Query]) -> str:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 NO_SEARCH = "noop"  # the way of asking that costs everything but a search
+SCORERS = "hedgerow-scorers"  # the engine that costs nothing but that
 
 
 class Kind(Enum):
@@ -91,6 +92,11 @@ def engines(num_cores: int) -> tuple[Engine, ...]:
             (str(num_cores),),
         ),
         *(hedgerow(num_shards) for num_shards in (1, 2, 4, 8)),
+        Engine(
+            *(SCORERS, "Hedgerow's scorers alone, 1 shard", Kind.OTHER, "hedgerow_scorers"),
+            (("score", ""),),
+            num_processes=num_cores,
+        ),
         Engine(
             *("lucene", "Lucene, one process", Kind.OTHER, "lucene"),
             (("best", "top 10"),),

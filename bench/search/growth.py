@@ -18,6 +18,7 @@ HITS = (1, 10, 100, 1_000)
 FLIGHTS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 NAMES = ("documents", "k", "in-flight", "shards")
 _WAYS = {Kind.OURS: "http", Kind.LIMIT: "count"}  # what tantivy does for Hedgerow, alone
+_TITLES = {Kind.OURS: "Hedgerow, HTTP", Kind.LIMIT: "tantivy, one process, with count"}
 _SECONDS = 1.0
 _PASSES = 2  # the better of so many counts: a stall on the machine makes one slower, none quicker
 
@@ -93,8 +94,7 @@ def _curve(name: str, where: Where, subjects: Sequence[Engine], documents: int =
         "in-flight": f"{shards}, {documents:,} documents, k 10",
         "shards": f"{documents:,} documents, {IN_FLIGHT} in flight, k 10",
     }
-    titles = ["Hedgerow, HTTP" if one.kind is Kind.OURS else one.title for one in subjects]
-    return Curve(name, setups[name], where, [Series(title) for title in titles])
+    return Curve(name, setups[name], where, [Series(_TITLES[one.kind]) for one in subjects])
 
 
 async def _point(

@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 
-from bench.search.agreement import K1, Found, compare, sentence
+from bench.search.agreement import K1, Found, compare, matches_sentence, sentence
 from bench.search.catalogue import Engine, Kind, Subject
 from bench.search.commands import MissingError
 from bench.search.figures import Comparison, Index, Measure, Rounds
@@ -17,6 +17,7 @@ IN_FLIGHT = 32
 _PART_ALONE = 4  # of the queries, which are in no order, one in so many is asked alone
 _WARM_UP_S = 0.1  # a pass at least
 _MOST_S = 60.0  # a subject that has taken so long has its rounds: a slow one has fewer
+_WAYS_OF_FINDING = {Kind.LIMIT: "count", Kind.RIVAL: "matches"}  # of others, their first
 LUCENE = "lucene"
 
 
@@ -110,14 +111,20 @@ async def _measure(
 async def _agreement(
     engines: Sequence[Engine], running: Mapping[str, EngineProcess], queries: Sequence[Query]
 ) -> list[str]:
-    """Sentences on how the answers agree: with the limit's, and Hedgerow's with Lucene's."""
+    """Sentences on how the answers agree: with the limit's, and Hedgerow's with Lucene's.
+
+    Rivals score by functions of their own, and are held to how many documents they match.
+    """
     found: dict[str, Found] = {}
+    matches: dict[str, Found] = {}
     sentences = []
     for engine in engines:
-        if engine.name in running and engine.kind is not Kind.RIVAL:
+        if engine.name in running:
+            say(f"{engine.name}: asking all queries once")
+            way = _WAYS_OF_FINDING.get(engine.kind, engine.ways[0][0])
+            told = matches if engine.kind is Kind.RIVAL else found
             try:
-                way = "count" if engine.kind is Kind.LIMIT else engine.ways[0][0]
-                found[engine.name] = await _find(running[engine.name], way)
+                told[engine.name] = await _find(running[engine.name], way)
             except EngineError as error:
                 sentences.append(f"{engine.title}: {error}.")
     titles = {engine.name: engine.title for engine in engines}
@@ -130,6 +137,10 @@ async def _agreement(
             factor = (1.0 if name == LUCENE else K1 + 1) / (1.0 if other == LUCENE else K1 + 1)
             agreement = compare(ones, found[other], factor)
             sentences.append(sentence(titles[name], titles[other], agreement, queries))
+    for limit in limits:
+        for name, ones in matches.items():
+            names = titles[name], titles[limit]
+            sentences.append(matches_sentence(*names, ones, found[limit], queries))
     return sentences
 
 

@@ -47,9 +47,10 @@ async def test_engines_agree_and_leave_nothing_behind(work: Work) -> None:
     before = set(descendants(os.getpid()))
     where = Where("this machine", "today", "none")
     comparison = Comparison(where, 300, {}, {}, len(QUERIES), rounds.IN_FLIGHT)
-    await compare_engines(choose("tantivy,hedgerow-2,sqlite", 2), work, comparison, 2, 0.05)
+    names = "tantivy,hedgerow-2,hedgerow-scorers,sqlite"
+    await compare_engines(choose(names, 2), work, comparison, 2, 0.05)
     assert {name: one.reason for name, one in comparison.indexes.items()} == dict.fromkeys(
-        ("tantivy", "hedgerow-2", "sqlite"), ""
+        names.split(","), ""
     )
     for index in comparison.indexes.values():
         assert index.build_s > 0
@@ -65,9 +66,12 @@ async def test_engines_agree_and_leave_nothing_behind(work: Work) -> None:
         assert set(subject.cpu_us) == (parts if subject.engine == "hedgerow-2" else set())
     assert len(comparison.where.loads) == 2
     assert comparison.is_whole
-    (agreement,) = comparison.agreement
-    assert "the scores of the top ten are the same in 6," in agreement
-    assert "the number of matches is the same in 6" in agreement
+    *agreements, matches = comparison.agreement
+    assert len(agreements) == 2  # of the cluster and of its scorers alone
+    for agreement in agreements:
+        assert "the scores of the top ten are the same in 6," in agreement
+        assert "the number of matches is the same in 6" in agreement
+    assert "of 6 queries 6 match as many documents" in matches
     assert set(descendants(os.getpid())) <= before
     assert list(work.folder.glob("*/*")) == []
 
@@ -84,7 +88,7 @@ async def test_sqlite_matches_as_tantivy_counts(work: Work) -> None:
 
 
 async def test_index_grows(work: Work) -> None:
-    """Documents that are added can be found, and those before them still."""
+    """Documents that are added can be found, and those before them still, all in one segment."""
     (tantivy,) = choose("tantivy", 1)
     small = Work(work.cache, work.folder, work.documents, 100, work.queries)
     async with run_engine(tantivy, small) as process:
@@ -93,6 +97,8 @@ async def test_index_grows(work: Work) -> None:
         assert took_s > 0
         assert disk_bytes > 0
         assert [total for total, _ in await process.find("count")][-1] == 300
+        (about,) = work.folder.glob("**/meta.json")
+        assert len(json.loads(about.read_bytes())["segments"]) == 1
 
 
 async def test_engine_that_is_missing_costs_only_its_own_row(

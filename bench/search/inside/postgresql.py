@@ -1,7 +1,8 @@
 """PostgreSQL full text: a server of its own on a Unix socket, asked through psycopg.
 
 Options: BIN (folder of the server's programs), CONNECTIONS. The server refuses to run as root, so
-for root it runs as the user that Debian's package makes. Way: `sql`.
+for root it runs as the user that Debian's package makes. Ways: `sql`, and `matches`, which counts
+the matches and finds nothing.
 """
 
 import os
@@ -45,6 +46,7 @@ _FIND = """
 SELECT id, ts_rank(words, wanted) AS score FROM texts, to_tsquery('simple', %s) AS wanted
 WHERE words @@ wanted ORDER BY score DESC LIMIT %s
 """
+_COUNT = "SELECT count(*) FROM texts WHERE words @@ to_tsquery('simple', %s)"
 Connection: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 
 
@@ -122,6 +124,16 @@ def finder(connection: Connection) -> Find:
     return find
 
 
+def counter(connection: Connection) -> Find:
+    """Counts matches by a connection."""
+
+    def count(query: Query, _: int) -> tuple[int | None, Hits]:
+        row = connection.execute(_COUNT, (to_tsquery(query),), prepare=True).fetchone()
+        return int(row[0]) if row else 0, []
+
+    return count
+
+
 def settings_of(connections: int) -> Sequence[Setting]:
     """What is told of them."""
     return (
@@ -151,7 +163,11 @@ def main() -> None:
         }
         ready = Ready(build_s, int(size[0]) if size else 0, versions, settings_of(num_connections))
         try:
-            serve(task, ready, {"sql": [finder(one) for one in connections]})
+            ways = {
+                "sql": [finder(one) for one in connections],
+                "matches": [counter(connections[0])],
+            }
+            serve(task, ready, ways)
         finally:
             for one in connections:
                 one.close()

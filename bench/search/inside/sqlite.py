@@ -1,6 +1,6 @@
 """SQLite FTS5, which has no server: a connection a process, and the page cache for all.
 
-No option. Way: `sql`.
+No option. Ways: `sql`, and `matches`, which counts the matches and finds nothing.
 """
 
 import sqlite3
@@ -23,6 +23,7 @@ SELECT documents.id, -found.rank FROM (
     SELECT rowid, rank FROM texts WHERE texts MATCH ? ORDER BY rank LIMIT ?
 ) AS found JOIN documents ON documents.number = found.rowid
 """
+_COUNT = "SELECT count(*) FROM texts WHERE texts MATCH ?"
 SETTINGS = (
     Setting(
         "ORDER BY rank", "bm25, its default", "the quick way to the best, by its documentation"
@@ -53,8 +54,8 @@ def build(task: Task) -> float:
     return time.perf_counter() - started
 
 
-def finder(folder: Path) -> Find:
-    """Searches by a connection of its own."""
+def finders(folder: Path) -> dict[str, list[Find]]:
+    """One for each way, by a connection of their own."""
     file = _file(folder)
     connection = sqlite3.connect(
         f"{file.absolute().as_uri()}?immutable=1", uri=True, check_same_thread=False
@@ -64,7 +65,10 @@ def finder(folder: Path) -> Find:
     def find(query: Query, k: int) -> tuple[int | None, Hits]:
         return None, connection.execute(_FIND, (to_fts5(query), k)).fetchall()
 
-    return find
+    def count(query: Query, _: int) -> tuple[int | None, Hits]:
+        return connection.execute(_COUNT, (to_fts5(query),)).fetchone()[0], []
+
+    return {"sql": [find], "matches": [count]}
 
 
 def _file(folder: Path) -> Path:
@@ -77,7 +81,7 @@ def main() -> None:
     build_s = 0.0 if task.folder.exists() else build(task)
     versions = {"SQLite": sqlite3.sqlite_version}
     ready = Ready(build_s, disk_bytes(task.folder), versions, SETTINGS)
-    serve(task, ready, {"sql": [finder(task.folder)]})
+    serve(task, ready, finders(task.folder))
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ Hedgerow's (`shard_worker.schema`); queries are parsed by tantivy itself. Option
 Hedgerow does.
 """
 
+import shutil
 import time
 from importlib import metadata
 
@@ -21,16 +22,13 @@ _MEMORY_BYTES = 512_000_000
 _COLLECTION = define("bench", {"fields": {_FIELD: "text"}, "language": "none"})
 
 
-def build(task: Task, start: int = 0, stop: int | None = None) -> float:
-    """Build the index, or add documents to it; returns how long it took, in s."""
+def build(task: Task, limit: int | None = None) -> float:
+    """Build the index of the task's documents, or of so many; returns how long it took, in s."""
     started = time.perf_counter()
-    if start:
-        index = open_index(task)
-    else:
-        task.folder.mkdir(parents=True)
-        index = make_index(task.folder, _COLLECTION)
+    task.folder.mkdir(parents=True)
+    index = make_index(task.folder, _COLLECTION)
     writer = index.writer(_MEMORY_BYTES, num_threads=1)  # one thread makes one segment at a time
-    for one, text in task.read(start, stop):
+    for one, text in task.read(0, limit):
         writer.add_document(make_document(_COLLECTION, one, {_FIELD: text}))
     writer.commit()
     writer.wait_merging_threads()
@@ -63,7 +61,6 @@ def main() -> None:
     task = Task.from_arguments()
     num_threads = int(task.options[0])
     build_s = 0.0 if task.folder.exists() else build(task)
-    have = task.limit
 
     def finders() -> dict[str, list[Find]]:
         index = open_index(task)
@@ -73,9 +70,9 @@ def main() -> None:
         }
 
     def grow(limit: int) -> tuple[float, dict[str, list[Find]]]:
-        nonlocal have
-        took_s = build(task, have, limit)
-        have = limit
+        # Anew, as one segment: what was added would be another, and each makes a search dearer.
+        shutil.rmtree(task.folder)
+        took_s = build(task, limit)
         return took_s, finders()
 
     settings = (

@@ -1,0 +1,76 @@
+"""Hedgerow's scorers alone: what a scorer process runs for a search, with nothing around it.
+
+A process a core calls `shard_worker.scorer` as the cluster's scorers do: the query is read and
+weighted by the collection's statistics, and the answer packed for the wire. No gateway, no Redis,
+no worker, no lane. No option. Way: `score`.
+"""
+
+import json
+import time
+from collections.abc import Iterator
+from importlib import metadata
+
+from bench.search.inside.serving import Find, Hits, Ready, Setting, Task, disk_bytes, serve
+from bench.search.queries import Query
+from common.collection import define
+from common.config import BUILT_IN_PROFILES
+from common.wire import SearchPayload, pack_body, unpack_search_body
+from shard_worker.lanes.budget import Budget
+from shard_worker.scorer import ScorerConfig, make_scorer
+from shard_worker.term_statistics import collect, write_table
+from shard_worker.text_index import TextIndex, TextIndexWriter
+
+_UID = "texts"
+_SHARD = 0
+_PROFILE = "bm25"
+_MEMORY_BYTES = 512_000_000  # as `limits.optimise_memory_bytes`: one segment
+_COLLECTION = define("texts", {"fields": {"text": "text"}, "language": "none"}, uid=_UID)
+
+
+def build(task: Task) -> float:
+    """Build the index and the term statistics; returns how long it took, in s."""
+    started = time.perf_counter()
+    path = task.folder / "shards" / str(_SHARD) / _UID
+    writer = TextIndexWriter.open(path, _COLLECTION, _MEMORY_BYTES)
+    writer.add(_documents(task))
+    writer.commit()
+    writer.close()
+    write_table(task.folder / "statistics" / f"{_UID}.sqlite", collect(TextIndex.open(path)))
+    return time.perf_counter() - started
+
+
+def _documents(task: Task) -> Iterator[tuple[str, bytes]]:
+    for one, text in task.read():
+        yield one, json.dumps({"text": text}).encode()
+
+
+def finder(task: Task) -> Find:
+    """Searches by a scorer; the few µs that it takes to read its answer are in the time."""
+    generation = TextIndex.open(task.folder / "shards" / str(_SHARD) / _UID).generation
+    score = make_scorer(ScorerConfig(str(task.folder), (_SHARD,), BUILT_IN_PROFILES))
+    budget = Budget.until(float("inf"))
+
+    def find(query: Query, k: int) -> tuple[int | None, Hits]:
+        payload = SearchPayload(_UID, query.text, k, _PROFILE, "", strict=False)
+        body = unpack_search_body(score((_SHARD, generation, pack_body(payload)), budget))
+        return body.total, list(zip(body.ids, body.scores, strict=True))
+
+    return find
+
+
+def main() -> None:
+    """Build if need be, and serve."""
+    task = Task.from_arguments()
+    build_s = 0.0 if task.folder.exists() else build(task)
+    settings = (
+        Setting("processes", "one a core", "as many as the cluster has scorers"),
+        Setting("segments", "1", "as an optimised index has"),
+        Setting("language", "none", "lower case, no stop words, no stems"),
+    )
+    versions = {"hedgerow": metadata.version("hedgerow")}
+    ready = Ready(build_s, disk_bytes(task.folder), versions, settings)
+    serve(task, ready, {"score": [finder(task)]})
+
+
+if __name__ == "__main__":
+    main()
