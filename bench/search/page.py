@@ -145,16 +145,16 @@ def _reading(comparison: Comparison) -> str:
 def _bound(measured: Mapping[str, Rounds], limit: Rounds, ours: Rounds, cores: int) -> str:
     """What the parts, each alone on the machine, come to: the most that their sum could reach."""
     around, scorers = measured.get(f"hedgerow-1 {NO_SEARCH}"), measured.get(f"{SCORERS} score")
-    if not around or not scorers:
+    if not around or not around.cpu_us or not scorers:
         return ""
-    around_us, scorers_us = _core_us(around, cores), _core_us(scorers, cores)
+    around_us, scorers_us = sum(around.cpu_us.values()), _core_us(scorers, cores)
     sum_us = around_us + scorers_us
     return (
         f"\nEach part by itself, with the {cores} cores for it alone: everything around a search "
-        f'("no search") {around_us:,.0f} µs a query, the scorers {scorers_us:,.0f}. Together that '
-        f"is {sum_us:,.0f} µs, with which Hedgerow would reach "
-        f"{_core_us(limit, cores) / sum_us:.0%} of tantivy's throughput: more there is not to be "
-        "had without making one of the two cheaper. The other "
+        f'("no search") takes {around_us:,.0f} µs of CPU a query, the scorers {scorers_us:,.0f}. '
+        f"Together that is {sum_us:,.0f} µs, with which Hedgerow would reach "
+        f"{_core_us(limit, cores) / sum_us:.0%} of tantivy's throughput if the cores were never "
+        "idle: more is not to be had without making one of the two cheaper. The other "
         f"{_core_us(ours, cores) - sum_us:,.0f} µs are the price of their meeting: a scorer's "
         "process is one more hop, processes take turns on the cores and find their caches cold, "
         "and fewer queries come together at each.\n"

@@ -140,14 +140,15 @@ def test_page_tells_what_a_query_takes_and_what_its_parts_would() -> None:
     comparison = _comparison()
     load = Load(1.0, [0.001] * 500, cpu_s={"gateway": 0.5, "scorers": 1.0})  # 3,000 µs an answer
     comparison.subjects["hedgerow-1 http"].together = [Measure.of(load, 32)]
-    comparison.subjects["hedgerow-1 noop"] = _rounds("no search", Kind.OTHER, 2000)
+    around = Load(1.0, [0.001] * 500, cpu_s={"gateway": 0.3, "scorers": 0.2})
+    comparison.subjects["hedgerow-1 noop"].together = [Measure.of(around, 32)]
     page = to_markdown(comparison, [])
     assert "A query takes tantivy 2,000 µs of a core" in page
     assert "Hedgerow with one shard takes 4,000: 3,000 µs of CPU (below), and 25% of" in page
     assert "Each part by itself" not in page  # the scorers' has not been measured
     comparison.subjects["hedgerow-scorers score"] = _rounds("scorers", Kind.OTHER, 4000 / 3)
     page = to_markdown(comparison, [])
-    assert "1,000 µs a query, the scorers 1,500" in page
+    assert "1,000 µs of CPU a query, the scorers 1,500" in page
     assert "2,500 µs, with which Hedgerow would reach 80% of tantivy's" in page
     assert "The other 1,500 µs are the price of their meeting" in page
 
