@@ -9,7 +9,7 @@ from bench.busy import BUSY_S
 from bench.cluster import BUSY_LANE, COLLECTION, Asker, connect, run_cluster
 from bench.load import closed_loop, open_loop
 from bench.options import Options
-from bench.report import Section
+from bench.report import Section, target
 from common.lifecycle import calm_collector
 from gateway.result import SearchQuery
 from gateway.service import Gateway
@@ -56,8 +56,10 @@ async def measure(options: Options) -> Section:
         }
         shares = (f"{_share(times_us, end):.1%}" for times_us in (work_us, cpu_us))
         section.rows.append([end, f"{counts[end]:,}", *shares])
+    in_vain = _share(cpu_us, *_IN_VAIN)
+    aim = target(f"at most {_TARGET:.0%}", is_met=in_vain <= _TARGET)
     section.reading = (
-        f"{_share(cpu_us, *_IN_VAIN):.1%} of the CPU time (target: at most {_TARGET:.0%}) and "
+        f"{in_vain:.1%} of the CPU time {aim} and "
         f"{_share(work_us, *_IN_VAIN):.1%} of the lanes' time went to answers that nobody took, "
         f"with {caller.num_left} of {caller.num_asked} callers gone."
     )

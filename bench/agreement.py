@@ -14,7 +14,7 @@ from bench.drawn import SCENARIO
 from bench.load import quantile
 from bench.options import Options
 from bench.real_run import Overhead, measure_overhead, observe_real
-from bench.report import Section
+from bench.report import Section, target
 from common.lifecycle import calm_collector
 from gateway.simulate.run import Observed, observe
 from gateway.simulate.scenario import Run
@@ -252,9 +252,10 @@ def _section(title: str, pairs: Sequence[Pair], overhead: Overhead, rounds: int)
         section.rows.append(_row(pair))
     worst = max(pairs, key=lambda pair: abs(pair.points))
     farthest = max(_distance(pair) for pair in pairs)
+    aim = target(f"{_TARGET_POINTS:g}", is_met=abs(worst.points) <= _TARGET_POINTS)
     section.reading = (
-        f"Coverage differs by {abs(worst.points):.2f} points at most ({worst.run.name}; target: "
-        f"{_TARGET_POINTS:g}), and no quantile by more than {farthest:.1%}."
+        f"Coverage differs by {abs(worst.points):.2f} points at most, in {worst.run.name} {aim}, "
+        f"and no quantile by more than {farthest:.1%}."
     )
     return section
 

@@ -5,7 +5,7 @@ import os
 
 from bench.cluster import LOOP_LANE, PROCESS_LANE, Asker, connect, run_cluster
 from bench.options import Options
-from bench.report import Section, median
+from bench.report import Section
 from bench.subject import IN_FLIGHT, Subject
 from common.lifecycle import calm_collector
 
@@ -43,7 +43,7 @@ def _section(subjects: dict[tuple[str, bool], Subject]) -> Section:
             *("p50 alone, ms, without", "with", "CPU µs of Redis a query, without", "with"),
         ),
     )
-    shares = []
+    told = []
     for profile, name in _LANES.items():
         without, kept = subjects[profile, False], subjects[profile, True]
         row = {
@@ -60,6 +60,6 @@ def _section(subjects: dict[tuple[str, bool], Subject]) -> Section:
                 *(f"{value:.0f}" for value in row["redis_us"]),
             ]
         )
-        shares.append(kept.throughput / without.throughput)
-    section.reading = f"Throughput with the file is {median(shares):.0%} of that without."
+        told.append(f"{kept.throughput / without.throughput:.0%} in the {name}")
+    section.reading = f"Throughput with the file, of that without: {', '.join(told)}."
     return section

@@ -39,6 +39,11 @@ class Section:
         return f"## {self.title}\n\n{self.load}\n\n{lines}\n\n{self.reading}\n"
 
 
+def target(what: str, *, is_met: bool) -> str:
+    """A target as a reading names it, in brackets: with whether it is reached."""
+    return f"(target: {what}; {'reached' if is_met else '**not reached**'})"
+
+
 def median(values: Iterable[float]) -> float:
     """The median; nan of none."""
     present = list(values)

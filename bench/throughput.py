@@ -11,7 +11,7 @@ from bench.floor import run_floor
 from bench.http_load import PythonClient, run_gateway
 from bench.load import Load, closed_loop, open_loop
 from bench.options import Options
-from bench.report import Section, median
+from bench.report import Section, median, target
 from bench.server import run_server
 from bench.subject import IN_FLIGHT, Subject
 from common.lifecycle import calm_collector
@@ -119,11 +119,12 @@ def _throughput(subjects: list[Subject]) -> Section:
 def _against_targets(figures: dict[str, dict[str, float]]) -> str:
     sentences = []
     for name, (share, times) in _TARGETS.items():
-        row = figures[name]
+        has, takes = figures[name]["share_of_floor"], figures[name]["alone_times_floor"]
+        fast = target(f"at least {share:.0%}", is_met=has >= share)
+        prompt = target(f"at most {times:g}", is_met=takes <= times)
         sentences.append(
-            f"{name}: {row['share_of_floor']:.0%} of the floor's throughput (target: at least "
-            f"{share:.0%}) and {row['alone_times_floor']:.1f} times its median alone (target: at "
-            f"most {times:g})."
+            f"{name}: {has:.0%} of the floor's throughput {fast} and {takes:.1f} times its median "
+            f"alone {prompt}."
         )
     return " ".join(sentences)
 

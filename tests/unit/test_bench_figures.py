@@ -14,7 +14,7 @@ from bench.cancelling import read_notes
 from bench.even_ids import even_ids
 from bench.load import Load, quantile
 from bench.profiles import to_toml
-from bench.report import Section, median
+from bench.report import Section, median, target
 from bench.watching import NOTE
 from common.config import RankProfile, Settings
 from common.partition import shard_of
@@ -66,6 +66,12 @@ def test_a_load_that_was_not_half_of_what_the_cluster_bears_is_told_apart() -> N
     assert section.figures["noop, slowed"]["share_in_time"] == 0.5
     assert "1 of its 2 rounds" in section.reading
     assert "90%" in section.reading
+
+
+def test_target_that_is_missed_stands_out() -> None:
+    """A reading says of each target whether it is reached, and a missed one is bold."""
+    assert target("at least 50%", is_met=True) == "(target: at least 50%; reached)"
+    assert target("at least 50%", is_met=False) == "(target: at least 50%; **not reached**)"
 
 
 def test_section_is_a_table() -> None:
