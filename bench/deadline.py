@@ -107,8 +107,8 @@ def add(section: Section, profile: str, rounds: Sequence[Round]) -> None:
         section.rows.append(_row(f"{lane}, where the machine had slowed", row))
         most = max(one.share_of_capacity for one in slowed)
         section.reading += (
-            f"In {len(slowed)} of its {len(rounds)} rounds the cluster could bear less after than "
-            f"before, and the load was up to {most:.0%} of that. "
+            f"In {len(slowed)} of the {lane}'s {len(rounds)} rounds the cluster could bear less "
+            f"after than before, and the load was up to {most:.0%} of that. "
         )
 
 

@@ -64,7 +64,7 @@ def test_a_load_that_was_not_half_of_what_the_cluster_bears_is_told_apart() -> N
     deadline.add(section, "noop", rounds)
     assert section.figures["noop"]["share_in_time"] == 1.0
     assert section.figures["noop, slowed"]["share_in_time"] == 0.5
-    assert "1 of its 2 rounds" in section.reading
+    assert "1 of the loop lane's 2 rounds" in section.reading
     assert "90%" in section.reading
 
 
