@@ -1,5 +1,6 @@
 """Locks that know who holds them, and a watchdog that sees when nobody can go on."""
 
+import sys
 import threading
 import time
 from collections.abc import Mapping
@@ -81,6 +82,8 @@ class Locks:
 class Watchdog:
     """Looks at the locks from a thread of its own, since all others may stand still.
 
+    Once nobody can go on it prints who holds what, on stderr, and ends all waits.
+
     Attributes:
         report: what it printed, line by line; empty as long as all is well.
         found_after_s: how long after its start it saw a circle.
@@ -112,6 +115,7 @@ class Watchdog:
             if circle and circle == suspected:
                 self.found_after_s = time.monotonic() - self._started
                 self.report = tell(circle)
+                sys.stderr.write("\n".join(self.report) + "\n")
                 self._locks.is_broken.set()
                 return
             suspected = circle

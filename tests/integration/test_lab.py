@@ -47,8 +47,10 @@ def test_experiments_run_and_are_reported(tmp_path: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in (_ROOT / "docs").iterdir()} == documents
 
 
-def test_threads_that_wait_for_each_other_are_found_and_let_go() -> None:
-    """A real deadlock of two threads is reported by the watchdog, and both threads return."""
+def test_threads_that_wait_for_each_other_are_found_and_let_go(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The watchdog prints a real deadlock of two threads once, and both threads return."""
     locks, both_hold = Locks(), threading.Barrier(2)
     ended: list[str] = []
 
@@ -73,6 +75,7 @@ def test_threads_that_wait_for_each_other_are_found_and_let_go() -> None:
             thread.join(10)
     assert len(watchdog.report) == 3
     assert "  from a wants b, which from b holds" in watchdog.report
+    assert capsys.readouterr().err.splitlines() == watchdog.report
     # The first to be let go gives its lock back, with which the other may go on.
     assert ended
 
