@@ -108,12 +108,14 @@ def _finding(records: dict[str, Record], degraded_s: float) -> Finding:
             "without: healthy calls in vain",
             _in_vain(without),
             50,
-            "80 %: the last second of five is served after it",
+            f"{100 * (1 - HEALTHY_TIMEOUT_S / degraded_s):.0f} %: those of the last "
+            f"{HEALTHY_TIMEOUT_S:g} s of {degraded_s:g} are served after it",
             " %",
         ),
+        exactly("with: failures that leave it closed", guarded_by.num_borne, 4),
         exactly(
-            "with: failures before it opens",
-            sum(one.outcome == "in vain" for one in guarded_by.first + guarded_by.crowd),
+            "with: calls in vain, of the five that find out and the crowd",
+            _count(guarded_by.first + guarded_by.crowd, "in vain"),
             5,
         ),
         exactly(f"with: of {NUM_CALLERS} callers refused", len(refusals), NUM_CALLERS),
@@ -128,7 +130,7 @@ def _finding(records: dict[str, Record], degraded_s: float) -> Finding:
         ),
         at_most("with: healthy calls in vain", _in_vain(guarded_by), 2, "0 %", " %"),
         at_least(
-            "healthy p99: without, of with",
+            f"healthy p99: without (in vain counts as {HEALTHY_TIMEOUT_S:g} s), of with",
             min(quantile(_during(without), 0.99), HEALTHY_TIMEOUT_S)
             / quantile(_during(guarded_by), 0.99),
             5,

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from common.config import BreakerSettings
 from common.outcome import Outcome
-from gateway.breaker import Transition
+from gateway.breaker import State, Transition
 from gateway.breakers import Breakers
 from gateway.gather import Gather
 from lab.cluster import DEPENDENCY, SLEEP, LabCluster
@@ -36,11 +36,19 @@ class Look(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A call of the dependency: when it was made, how long its caller was held, how it ended."""
+    """A call of the dependency.
+
+    Attributes:
+        at_s: when it was made.
+        held_s: how long its caller was held.
+        outcome: how it ended.
+        left: the breaker's state right after it.
+    """
 
     at_s: float
     held_s: float
     outcome: str
+    left: State
 
 
 @dataclass(slots=True)
@@ -69,6 +77,11 @@ class Record:
         """Whether the crowd was there, and not just coming or going."""
         start, end = self.crowd_at
         return start + _EDGE_S <= at_s <= end - _EDGE_S
+
+    @property
+    def num_borne(self) -> int:
+        """Failures that left the breaker closed: all of those that found out have their permits."""
+        return sum(one.outcome == "in vain" and one.left is State.CLOSED for one in self.first)
 
     @property
     def more_tasks(self) -> int:
@@ -157,7 +170,9 @@ class Trial:
             self._breakers,
             lambda: self._shards.ask([SICK], query, DEPENDENCY, self._degraded_s),
         )
-        return Call(at_s, time.perf_counter() - started, outcome)
+        held_s = time.perf_counter() - started
+        # No other call ends between this one's end and this look.
+        return Call(at_s, held_s, outcome, self._breakers[SICK].state(self._loop.time()))
 
     async def _ask_healthy(self) -> None:
         """Every now and then a call to the other shard."""

@@ -1,25 +1,30 @@
 """The lab's pure parts: verdicts, the report, and what its rank profiles are told."""
 
+import asyncio
 import datetime as dt
 import inspect
 import json
 import math
 import re
 import sys
+from collections.abc import Sequence
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.config import Settings
+from common.config import BreakerSettings, Settings
+from common.outcome import Outcome
 from common.partition import shard_of
 from gateway.breaker import Breaker
+from gateway.gather import Gather
 from lab import __main__ as command
-from lab.cluster import PROFILES
-from lab.experiments.breaker_trial import Look, Record
+from lab.cluster import PROFILES, LabCluster
+from lab.experiments import breaker_trial
+from lab.experiments.breaker_trial import Look, Record, Trial
 from lab.finding import (
     Finding,
     Options,
@@ -35,6 +40,7 @@ from lab.journal import VARIABLE, noted, read_stints
 from lab.locks import find_circle, tell
 from lab.report import Run, anchor, rich, to_html, to_markdown
 from lab.script import read, script
+from lab.shards import Shards
 from lab.yardstick import speed_up
 from shard_worker.ranking import enrich_hooks, second_phases
 
@@ -312,6 +318,35 @@ def test_a_crowd_is_held_against_what_was_before_it() -> None:
     record = Record(looks=looks, crowd_at=(1.0, 3.0))
     assert record.more_tasks == 107
     assert record.more_memory_kb == 400.0
+
+
+class _SickShards:
+    """Shards that fail as soon as they are asked."""
+
+    async def ask(
+        self, shards: Sequence[int], _query: str, _profile: str, _timeout_s: float
+    ) -> Gather:
+        gather = Gather(shards, bytes)
+        await asyncio.sleep(0)
+        gather.end(Outcome.FAILED, "it is degraded")
+        return gather
+
+
+@pytest.mark.parametrize("limit", [1, 3, 4, 5])
+async def test_the_trial_tells_by_how_many_failures_a_breaker_opens(
+    limit: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of five calls under way at once, all but the one that opens it are seen to leave it closed.
+
+    Which the failures alone do not tell: all five have their permits, whatever the limit.
+    """
+    settings = BreakerSettings(consecutive_failures=limit)
+    monkeypatch.setattr(breaker_trial, "BreakerSettings", lambda: settings)
+    cluster, shards = cast("LabCluster", None), cast("Shards", _SickShards())
+    trial = Trial(cluster, shards, 5.0, is_guarded=True)
+    record = Record(first=await trial._calls(5))
+    assert [one.outcome for one in record.first] == ["in vain"] * 5
+    assert record.num_borne == limit - 1
 
 
 def test_a_speed_up_is_held_against_what_the_machine_gave_in_the_same_round() -> None:
