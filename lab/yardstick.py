@@ -4,10 +4,11 @@ import asyncio
 import json
 import statistics
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from lab import compute as program
 from lab.compute import Threads
+from lab.finding import Check, number
 
 SHARE = 0.6  # of the speed-up that bare processes have, which is asked of the process lane
 
@@ -43,6 +44,28 @@ def speed_up(mine: Iterable[float], others: Iterable[float], given: Iterable[flo
     """
     rounds = zip(mine, others, given, strict=True)
     return statistics.median(one / other / bare for one, other, bare in rounds)
+
+
+def gains(
+    what: str, mine: Sequence[float], others: Sequence[float], given: Sequence[float]
+) -> Check:
+    """How many times the others' throughput mine is; the verdict goes by its share of `given`.
+
+    Args:
+        what: is compared.
+        mine: of each round.
+        others: of the same rounds.
+        given: `two_of_one` of each.
+    """
+    share = speed_up(mine, others, given)
+    times, bare = statistics.median(mine) / statistics.median(others), statistics.median(given)
+    return Check(
+        what,
+        f"{number(bare)} times, as two bare processes of one",
+        f"at least {SHARE:g} times what bare processes gain",
+        f"{number(times)} times; {number(share)} times what they gain in the same round",
+        share >= SHARE,
+    )
 
 
 async def two_of_one(seconds: float) -> float:

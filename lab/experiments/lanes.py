@@ -13,7 +13,7 @@ from lab.finding import Finding, Options, at_least, code_of, number
 from lab.kinds import IO_S, wait_async, wait_blocking
 from lab.lanes import NUM_PROCESSES, Lanes, open_lanes, watched_loop
 from lab.plots import BLUE, GREEN, ORANGE, draw, legend, logarithmic, tidy
-from lab.yardstick import SHARE, speed_up, two_of_one
+from lab.yardstick import gains, two_of_one
 from shard_worker.lanes.process_lane import Work
 
 LANES = ("loop", "thread", "process")
@@ -157,18 +157,8 @@ def _finding(
             by_processes,
             unit,
         ),
-        at_least(
-            "CPU: processes, of threads, as a share of bare processes' speed-up",
-            speed_up(in_processes, of_cpu_work("thread"), yardsticks),
-            SHARE,
-            "1",
-        ),
-        at_least(
-            "CPU: processes, of loop, as a share of it",
-            speed_up(in_processes, of_cpu_work("loop"), yardsticks),
-            SHARE,
-            "1",
-        ),
+        gains("CPU: processes, of threads", in_processes, of_cpu_work("thread"), yardsticks),
+        gains("CPU: processes, of loop", in_processes, of_cpu_work("loop"), yardsticks),
         at_least(
             "loop lag: blocking I/O on the loop",
             cells["blocking I/O", "loop"].lag_ms,

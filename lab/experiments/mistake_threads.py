@@ -15,7 +15,7 @@ from lab.compute import STEPS, Threads, compute
 from lab.finding import Finding, Options, at_least, at_most, code_of, number
 from lab.lanes import NUM_PROCESSES, Lanes, open_lanes
 from lab.plots import BLUE, GREEN, GREY, RED, draw, tidy
-from lab.yardstick import SHARE, measure_in, speed_up, two_of_one
+from lab.yardstick import SHARE, gains, measure_in, two_of_one
 from shard_worker.lanes.process_lane import Work
 
 NUM_THREADS = 4
@@ -55,12 +55,7 @@ async def run(options: Options) -> Finding:
                 load = await closed_loop(functools.partial(work, lanes), NUM_THREADS, _SECONDS)
                 cores = meter.used_s()[name] / (time.perf_counter() - started)
                 rounds[name].append(Busy(cores, load.throughput))
-    free = await without_a_gil()
-    busy = {
-        name: Busy(*map(statistics.median, zip(*measured, strict=True)))
-        for name, measured in rounds.items()
-    }
-    return _finding(busy, free, _speed_ups(rounds, yardsticks), statistics.median(yardsticks))
+    return _finding(rounds, yardsticks, await without_a_gil())
 
 
 async def without_a_gil() -> Threads | None:
@@ -74,21 +69,15 @@ async def without_a_gil() -> Threads | None:
     return None
 
 
-def _speed_ups(rounds: dict[str, list[Busy]], yardsticks: list[float]) -> Busy:
-    """What processes do, of threads, as a share of what two bare processes did, of one."""
-    processes, threads = (zip(*rounds[name], strict=True) for name in ("processes", "threads"))
-    return Busy(
-        *(
-            speed_up(mine, others, yardsticks)
-            for mine, others in zip(processes, threads, strict=True)
-        )
-    )
-
-
 def _finding(
-    busy: dict[str, Busy], free: Threads | None, speed_up: Busy, yardstick: float
+    rounds: dict[str, list[Busy]], yardsticks: list[float], free: Threads | None
 ) -> Finding:
-    threads = busy["threads"]
+    busy = {
+        name: Busy(*map(statistics.median, zip(*measured, strict=True)))
+        for name, measured in rounds.items()
+    }
+    processes, threads = rounds["processes"], rounds["threads"]
+    yardstick = statistics.median(yardsticks)
     finding = Finding(
         name="mistake-threads",
         title="Mistake 2: CPU work in threads",
@@ -99,28 +88,28 @@ def _finding(
         set_up=(
             f"{NUM_THREADS} works under way for {_SECONDS:g} s, each {STEPS:,} steps, in the "
             f"thread lane of {NUM_THREADS} and in the process lane of {NUM_PROCESSES}, in turns, "
-            f"{_NUM_ROUNDS} rounds; medians. Cores are CPU seconds of the process or the scorers "
-            "by the wall's. Others may be using the machine: what two bare processes compute, of "
-            f"what one does, is measured in each round too (median: {yardstick:.2f} times). A "
-            "free-threaded Python is asked to do the same in threads, where one of "
-            f"{', '.join(f'`{name}`' for name in FREE_THREADED)} is found."
+            f"{len(yardsticks)} rounds; medians. Cores are CPU seconds of the process or the "
+            "scorers by the wall's. Others may be using the machine: what two bare processes "
+            "compute, of what one does, is measured in each round too (median: "
+            f"{yardstick:.2f} times). A free-threaded Python is asked to do the same in "
+            f"threads, where one of {', '.join(f'`{name}`' for name in FREE_THREADED)} is found."
         ),
         code=[code_of(in_threads), code_of(in_processes)],
         columns=("", "cores busy", "works/s"),
         rows=[[name, number(one.cores), number(one.throughput)] for name, one in busy.items()],
         checks=[
-            at_most("cores that threads keep busy", threads.cores, 1.2, "1"),
-            at_least(
-                "processes' cores, of threads', as a share of bare processes' speed-up",
-                speed_up.cores,
-                SHARE,
-                "1",
+            at_most("cores that threads keep busy", busy["threads"].cores, 1.2, "1"),
+            gains(
+                "cores: processes, of threads",
+                [one.cores for one in processes],
+                [one.cores for one in threads],
+                yardsticks,
             ),
-            at_least(
-                "processes' works, of threads', as a share of it",
-                speed_up.throughput,
-                SHARE,
-                "1",
+            gains(
+                "works/s: processes, of threads",
+                [one.throughput for one in processes],
+                [one.throughput for one in threads],
+                yardsticks,
             ),
         ],
         plots=[

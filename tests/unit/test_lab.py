@@ -25,7 +25,7 @@ from gateway.breaker import Breaker
 from gateway.gather import Gather
 from lab import __main__ as command
 from lab.cluster import PROFILES, LabCluster
-from lab.experiments import breaker_trial
+from lab.experiments import breaker_trial, mistake_threads
 from lab.experiments.breaker_trial import Look, Record, Trial
 from lab.finding import (
     Finding,
@@ -43,7 +43,7 @@ from lab.locks import find_circle, tell
 from lab.report import Run, anchor, rich, to_html, to_markdown
 from lab.script import read, script
 from lab.shards import Shards
-from lab.yardstick import speed_up
+from lab.yardstick import gains, speed_up
 from shard_worker.ranking import enrich_hooks, second_phases
 
 _DOCS = Path(__file__).parents[2] / "docs"
@@ -382,6 +382,37 @@ async def test_the_trial_tells_by_how_many_failures_a_breaker_opens(
 def test_a_speed_up_is_held_against_what_the_machine_gave_in_the_same_round() -> None:
     """A round in which others took a core counts no less than one in which none did."""
     assert speed_up([200, 100, 90], [100, 100, 50], [2.0, 1.0, 1.8]) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("mine", "is_met", "times", "share"),
+    [
+        ([400.0, 180.0, 110.0], True, "1.8", "1"),
+        ([240.0, 100.0, 59.0], False, "1", "0.59"),
+        ([240.0, 108.0, 50.0], True, "1.08", "0.6"),
+    ],
+)
+def test_a_gain_is_told_in_times_and_judged_by_what_the_machine_gave(
+    mine: list[float], is_met: bool, times: str, share: str
+) -> None:
+    """Times are of the medians, as in the tables; the verdict goes by the middle round's share."""
+    check = gains("it", mine, [200.0, 100.0, 100.0], [2.0, 1.8, 1.0])
+    assert check.is_met == is_met
+    assert check.measured == f"{times} times; {share} times what they gain in the same round"
+    assert check.expected == "1.8 times, as two bare processes of one"
+    assert check.limit == "at least 0.6 times what bare processes gain"
+
+
+@pytest.mark.parametrize("num_rounds", [1, 5])
+def test_a_report_tells_of_the_rounds_that_were_made(num_rounds: int) -> None:
+    """A quick run of CPU work in threads, which makes fewer rounds, says so."""
+    pytest.importorskip("matplotlib")
+    rounds = {
+        "threads": [mistake_threads.Busy(1.0, 80.0)] * num_rounds,
+        "processes": [mistake_threads.Busy(2.0, 160.0)] * num_rounds,
+    }
+    finding = mistake_threads._finding(rounds, [2.0] * num_rounds, None)
+    assert f" {num_rounds} rounds;" in finding.set_up
 
 
 def test_a_watchdog_says_who_holds_what() -> None:
