@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from common.config import WorkerSettings
 from gateway.result import SearchQuery, SearchResult
 from gateway.service import Gateway
 from lab.cluster import COLLECTION, HOOK_BLOCKS, HOOK_FAILS, PROFILES, connect, run_cluster
@@ -134,7 +135,8 @@ def _finding(seen: Seen) -> Finding:
         ),
         set_up=(
             f"{NUM_SHARDS} shards on {NUM_WORKERS} workers of {NUM_THREADS} threads, which count "
-            f"as lost after {LOST_AFTER_S:g} s (`worker.thread_timeout_s`; 2 s by default). "
+            f"as lost after {LOST_AFTER_S:g} s (`worker.thread_timeout_s`; "
+            f"{WorkerSettings().thread_timeout_s:g} s by default). "
             f"Queries for {K} hits with their fields and a deadline of {DEADLINE_MS:g} ms: one by "
             f"a profile whose hook fails; then {len(seen.blocks)} by one whose hook blocks for "
             f"{HOOK_S:g} s, half a second apart; and, every {_EVERY_S * 1000:g} ms meanwhile, one "
@@ -145,7 +147,7 @@ def _finding(seen: Seen) -> Finding:
         rows=[
             _row("hook that fails", seen.fails),
             *(_row("hook that blocks", one) for one in seen.blocks),
-            *(_row("no hook, all threads lost", one.result) for one in bare[-1:]),
+            *(_row("no hook, the last that lacks fields", one.result) for one in bare[-1:]),
             _row("no hook, afterwards", seen.others[-1].result),
         ],
         checks=[

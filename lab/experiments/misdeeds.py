@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from common.config import WorkerSettings
 from common.outcome import Outcome
 from gateway.service import Gateway
 from lab.asked import Asked, Ran, ask
@@ -136,12 +137,13 @@ def _finding(deeds: dict[str, Deed], scorers: dict[str, int], num_refused: int) 
             ),
         ],
     )
+    settings = WorkerSettings()
     finding.reading = (
         "A scorer is killed when its work runs on for `worker.kill_grace_ms` "
         f"({KILL_GRACE_MS:g} ms) after its deadline. A query that has killed "
-        "`worker.quarantine_after` scorers (2), by a crash or by being killed, is refused for "
-        "`worker.quarantine_expiry_s` (300 s); `gateway quarantine` lists such queries and lets "
-        "them run again."
+        f"`worker.quarantine_after` scorers ({settings.quarantine_after}), by a crash or by being "
+        f"killed, is refused for `worker.quarantine_expiry_s` ({settings.quarantine_expiry_s:g} "
+        "s); `gateway quarantine` lists such queries and lets them run again."
     )
     return finding
 
@@ -219,6 +221,8 @@ def _row(name: str, deed: Deed) -> Sequence[str]:
 
 def _paint(axes: Any, deeds: dict[str, Deed]) -> None:
     spans = []
+    # Scorers are looked for only once their query has been answered: when one died is not known.
+    told = f"crashes, as told after {CRASH_MS:g} ms"
     for name, deed in deeds.items():
         for ran in deed.ran:
             if ran.is_whole:
@@ -227,7 +231,7 @@ def _paint(axes: Any, deeds: dict[str, Deed]) -> None:
                 spans.append(Span(name, ran.start_ms, ran.end_ms, RED, "is killed"))
             else:
                 end_ms = ran.start_ms + CRASH_MS
-                spans.append(Span(name, ran.start_ms, end_ms, ORANGE, "crashes"))
+                spans.append(Span(name, ran.start_ms, end_ms, ORANGE, told))
     timeline(axes, spans, "ms")
     axes.set_xlim(left=0)
     axes.axvline(DEADLINE_MS, color=BLUE, linestyle="--", label="deadline")
