@@ -126,7 +126,7 @@ def _finding(seen: Mapping[str, Seen], num_rounds: int, seconds: float) -> Findi
             f"{STALL_S * 1000:g} more. {_RATE:g} queries a second (Poisson) with a deadline of "
             f"{LONG_MS:g} ms and of {SHORT_MS:g} ms, by gateways that hedge and by others that do "
             f"not, in turns, {num_rounds} rounds of {seconds:g} s each; the curve is that of "
-            f"{LONG_MS:g} ms. The same for ten thousand queries and up to 2,000 shards is "
+            f"{LONG_MS:g} ms. The same for many more queries and up to 2,000 shards is "
             "simulated in `docs/tail.md`."
         ),
         code=[code_of(HedgeSchedule.look), code_of(HedgeSchedule.allow), code_of(stall)],
@@ -164,7 +164,7 @@ def _finding(seen: Mapping[str, Seen], num_rounds: int, seconds: float) -> Findi
             " %",
         ),
         at_least(
-            "queries that meet a stall: hedging off, of on",
+            "queries that meet a stall: hedging off, of on (none counts as one)",
             met["hedging off"] / max(met["hedging on"], 100 / len(on.took_s)),
             2.5,
             "over 5 times",

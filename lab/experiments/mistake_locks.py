@@ -116,7 +116,7 @@ def _finding(as_they_come: Outcome, in_order: Outcome, num_transfers: int) -> Fi
                 "as they come: transfers done before it",
                 as_they_come.num_done,
                 num_transfers / 2,
-                "some dozens",
+                "a few",
             ),
             at_least(
                 "as they come: threads that the lane counts as lost",

@@ -105,7 +105,7 @@ def _finding(prices: dict[str, Price], num_rounds: int) -> Finding:
             f"The loop and the process lane of {NUM_PROCESSES}, in turns, {num_rounds} rounds of "
             f"{_SECONDS:g} s each: a call that does nothing, alone and {IN_FLIGHT} in flight, then "
             f"{IN_FLIGHT} calls in flight that wait {IO_S * 1000:g} ms; medians. The call of the "
-            "process lane carries 200 bytes there and back."
+            f"process lane carries {len(_BODY)} bytes there and back."
         ),
         code=[code_of(io_on_the_loop), code_of(io_in_a_process), code_of(nothing_in_a_process)],
         columns=(

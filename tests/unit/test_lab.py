@@ -25,7 +25,7 @@ from gateway.breaker import Breaker
 from gateway.gather import Gather
 from lab import __main__ as command
 from lab.cluster import PROFILES, LabCluster
-from lab.experiments import breaker_trial, mistake_threads
+from lab.experiments import breaker_trial, mistake_threads, seven_of_eight
 from lab.experiments.breaker_trial import Look, Record, Trial
 from lab.finding import (
     Finding,
@@ -413,6 +413,25 @@ def test_a_report_tells_of_the_rounds_that_were_made(num_rounds: int) -> None:
     }
     finding = mistake_threads._finding(rounds, [2.0] * num_rounds, None)
     assert f" {num_rounds} rounds;" in finding.set_up
+
+
+@pytest.mark.parametrize(
+    ("covered", "told"),
+    [
+        ({200: 0.875, 300: 0.875, 1600: 0.875}, "from a deadline of 200 ms to one of 1,600 ms:"),
+        ({200: 0.75, 300: 0.875, 1600: 0.9}, ""),
+    ],
+)
+def test_a_plateau_is_told_of_where_it_was_seen(covered: dict[int, float], told: str) -> None:
+    """What is said of deadlines that buy nothing is of those of this run with the same coverage."""
+    pytest.importorskip("matplotlib")
+    points = {
+        deadline: seven_of_eight.Point([float(deadline)], [share])
+        for deadline, share in {**covered, 2500: 1.0}.items()
+    }
+    reading = seven_of_eight._finding(points, 1).reading
+    assert ("Coverage is the same" in reading) == bool(told)
+    assert told in reading
 
 
 def test_a_watchdog_says_who_holds_what() -> None:
