@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bench.cluster import LOOP_LANE, PROCESS_LANE, Asker, connect, run_cluster
-from bench.load import Load, closed_loop, open_loop
+from bench.load import Load, closed_loop, open_loop, share_within
 from bench.options import Options
 from bench.report import Section, median, target
 from common.lifecycle import calm_collector
@@ -113,13 +113,10 @@ def add(section: Section, profile: str, rounds: Sequence[Round]) -> None:
 
 
 def _figures(rounds: Sequence[Round]) -> dict[str, float]:
-    limit_s = (DEADLINE_MS + _GRACE_MS) / 1000
     loads = [one.load for one in rounds]
-    num_asked = sum(len(load.latencies_s) + load.num_failed for load in loads)
-    num_met = sum(sum(latency <= limit_s for latency in load.latencies_s) for load in loads)
     return {
         "arrivals_per_s": median(one.rate for one in rounds),
-        "share_in_time": num_met / max(1, num_asked),
+        "share_in_time": share_within(loads, (DEADLINE_MS + _GRACE_MS) / 1000),
         "p50_ms": median(load.quantile_ms(0.5) for load in loads),
         "p999_ms": median(load.quantile_ms(0.999) for load in loads),
         "latest_ms": max(latency for load in loads for latency in load.latencies_s) * 1000,

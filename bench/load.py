@@ -11,7 +11,7 @@ import ctypes
 import os
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -51,10 +51,14 @@ class Load:
         """How late, in ms, a share of the open loop's queries was sent at most."""
         return quantile(self.late_s, share) * 1000
 
-    def share_within(self, limit_s: float) -> float:
-        """The share of the queries that were answered within `limit_s`; failed ones were not."""
-        met = sum(1 for latency in self.latencies_s if latency <= limit_s)
-        return met / max(1, len(self.latencies_s) + self.num_failed)
+
+def share_within(loads: Iterable[Load], limit_s: float) -> float:
+    """Of the queries of all loads, how many were answered within `limit_s`; failed ones were not."""
+    num_asked = num_met = 0
+    for load in loads:
+        num_asked += len(load.latencies_s) + load.num_failed
+        num_met += sum(latency <= limit_s for latency in load.latencies_s)
+    return num_met / max(1, num_asked)
 
 
 def quantile(values: list[float], share: float) -> float:

@@ -88,7 +88,6 @@ class QuarantineEntry(NamedTuple):
         fingerprint: what counts as the same work.
         label: an excerpt of it, for people.
         num_kills: scorers that died under it.
-        first_kill_at_ms: when the first did.
         last_kill_at_ms: when the last did.
         expires_at_ms: when it is forgotten.
         is_refused: whether it has killed enough to be refused until then.
@@ -99,7 +98,6 @@ class QuarantineEntry(NamedTuple):
     fingerprint: bytes
     label: str
     num_kills: int
-    first_kill_at_ms: int
     last_kill_at_ms: int
     expires_at_ms: int
     is_refused: bool
@@ -201,7 +199,6 @@ class Quarantine:
             fingerprint,
             run[0].label,
             len(run),
-            run[-1].at_ms,
             run[0].at_ms,
             run[0].at_ms + self._expiry_ms,
             is_refused,

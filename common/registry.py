@@ -261,14 +261,10 @@ class Registry:
             for uid, reply in zip(wanted, replies, strict=True)
         }
 
-    async def set_document_count(self, uid: str, shard: int, count: int) -> None:
-        """Say how many documents of a collection a shard holds."""
-        await self.set_document_counts(shard, {uid: count})
-
     async def set_document_counts(
         self, shard: int, counts: Mapping[str, int], dropped: Iterable[str] = ()
     ) -> None:
-        """`set_document_count` for all collections of a shard, and forget those dropped."""
+        """Say how many documents of each collection a shard holds, and forget those dropped."""
         await self._control.pipeline(
             [
                 *(("HSET", self.keys.documents(uid), shard, n) for uid, n in counts.items()),

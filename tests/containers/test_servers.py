@@ -82,7 +82,7 @@ async def test_the_documented_rights_suffice_for_the_control_plane(server: Serve
         heartbeat = Heartbeat("w", 1, "h", [0], "0", beat_at_ms=1, started_at_ms=1)
         await registry.beat(heartbeat)
         assert await registry.heartbeats() == {"w": heartbeat}
-        await registry.set_document_count("uid", 3, 17)
+        await registry.set_document_counts(3, {"uid": 17})
         assert await registry.document_counts("uid") == {3: 17}
 
         appended = await log.append(0, pack_op(Delete("uid", ["a"])))

@@ -197,7 +197,7 @@ async def test_heartbeats_and_counts(redis: Redis) -> None:
     await redis.registry.forget_worker("w0")
     assert await redis.registry.heartbeats() == {}
     await redis.registry.set_document_counts(0, {"u": 3, "v": 1})
-    await redis.registry.set_document_count("u", 2, 4)
+    await redis.registry.set_document_counts(2, {"u": 4})
     assert await redis.registry.document_counts_of(["u", "v", "w"]) == {
         "u": {0: 3, 2: 4},
         "v": {0: 1},
@@ -313,7 +313,7 @@ async def test_counts_of_collections_that_are_gone_are_forgotten(redis: Redis) -
     await redis.registry.create_collection(defined, NUM_SHARDS)
     for uid in (defined.uid, "held", "gone"):
         for shard in (0, 1):
-            await redis.registry.set_document_count(uid, shard, 5)
+            await redis.registry.set_document_counts(shard, {uid: 5})
     await redis.registry.forget_counts(0, ["held"])
     counts = await redis.registry.document_counts_of([defined.uid, "held", "gone"])
     assert counts == {defined.uid: {0: 5, 1: 5}, "held": {0: 5, 1: 5}, "gone": {1: 5}}

@@ -182,7 +182,7 @@ async def test_a_worker_counts_no_collection_dropped_before_it_started(
     """A count that an earlier worker left behind goes when the shard is next opened."""
     async with writing(redis_server, key_prefix, tmp_path) as path:
         await path.collections.put("books", BOOKS)
-        await path.registry.set_document_count("dropped", 0, 5)
+        await path.registry.set_document_counts(0, {"dropped": 5})
         async with path.applying():
             await until(path.is_drained)
         assert await path.registry.document_counts("dropped") == {}

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from bench import deadline
 from bench.cancelling import read_notes
 from bench.even_ids import even_ids
-from bench.load import Load, quantile
+from bench.load import Load, quantile, share_within
 from bench.profiles import to_toml
 from bench.report import Section, median, target
 from bench.watching import NOTE
@@ -35,9 +35,13 @@ def test_figures_of_nothing_are_not_numbers() -> None:
 
 
 def test_failed_queries_are_not_in_time() -> None:
-    """The share in time is of all queries, and those that failed were not."""
-    load = Load(seconds=1.0, latencies_s=[0.01, 0.02, 0.2], num_failed=1)
-    assert load.share_within(0.05) == 0.5
+    """The share in time is of the queries of all loads, and those that failed were not."""
+    loads = [
+        Load(seconds=1.0, latencies_s=[0.01, 0.02, 0.2], num_failed=2),
+        Load(seconds=1.0, latencies_s=[0.05, 0.03, 0.04]),
+    ]
+    assert share_within(loads, 0.05) == 5 / 8
+    assert share_within([], 0.05) == 0.0
 
 
 def test_only_parts_that_ran_when_their_caller_left_count(tmp_path: Path) -> None:

@@ -79,7 +79,8 @@ def test_json_has_figures_and_advice(command: CommandLine, measured: Measured) -
     assert [one["short"] for one in said["answers"]][:2] == ["I/O", "blocking"]
     assert said["machine"]["deadline_s"] == 0.3
     assert said["settings_language"] == "python"
-    assert "ThreadPoolExecutor(32)" in said["settings"] or said["machine"]["cores"] > 0
+    # One core alone could have 100 such calls under way, which is over the 32 of the advice.
+    assert "ThreadPoolExecutor(32)" in said["settings"]
 
 
 def test_options_say_what_to_measure(command: CommandLine, measured: Measured) -> None:

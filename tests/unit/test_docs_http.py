@@ -41,7 +41,6 @@ TABLES = {
     "optimise answer": "OptimiseAnswer",
     "quarantine answer": "QuarantineAnswer",
 }
-PROBLEM_MEDIA_TYPE = "application/problem+json"
 
 
 def resolve(part: dict[str, Any]) -> dict[str, Any]:

@@ -37,7 +37,7 @@ def test_a_work_is_refused_from_its_nth_kill_until_expiry() -> None:
 
 
 def test_entries_say_what_was_refused_and_until_when() -> None:
-    """The listing carries label, kills, first kill and expiry, and tells suspects apart."""
+    """The listing carries label, kills, last kill and expiry, and tells suspects apart."""
     quarantine = Quarantine(after=2, expiry_s=60.0)
     quarantine.take([kill(10_000, label="first words", worker="w1")])
     quarantine.take([kill(15_000, b"suspect", "other words")])
@@ -45,7 +45,7 @@ def test_entries_say_what_was_refused_and_until_when() -> None:
     suspect, refused = quarantine.entries(30_000)
     assert (suspect.label, suspect.num_kills, suspect.is_refused) == ("other words", 1, False)
     assert (refused.fingerprint, refused.label, refused.num_kills) == (b"q", "first words", 2)
-    assert (refused.first_kill_at_ms, refused.expires_at_ms) == (10_000, 80_000)
+    assert (refused.last_kill_at_ms, refused.expires_at_ms) == (20_000, 80_000)
     assert refused.workers == ("w0", "w1")
     assert quarantine.count(30_000) == 1
     assert quarantine.entries(80_000) == []
