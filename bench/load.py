@@ -53,7 +53,7 @@ class Load:
 
 
 def share_within(loads: Iterable[Load], limit_s: float) -> float:
-    """Of the queries of all loads, how many were answered within `limit_s`; failed ones were not."""
+    """The share of all loads' queries that were answered within `limit_s`; failed ones were not."""
     num_asked = num_met = 0
     for load in loads:
         num_asked += len(load.latencies_s) + load.num_failed

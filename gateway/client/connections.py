@@ -1,8 +1,8 @@
 """Connections of the client on a loop: one is taken for each request, and given back after it.
 
 httpx's own pool looks at every connection that it has, and asks the system whether each is still
-open, before and after each request: with 32 in flight that is two thirds of a request's CPU. So each
-pool here is of one connection, and a stack holds those that are idle.
+open, before and after each request: with 32 in flight that is two thirds of a request's CPU. So
+each pool here is of one connection, and a stack holds those that are idle.
 """
 
 import ssl
