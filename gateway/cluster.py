@@ -10,18 +10,23 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import httpx
 import structlog
 
 from common.config import Settings
 from common.control import Control, connect
-from common.errors import ConfigurationError, RedisUnavailableError, UnavailableError
+from common.errors import (
+    ConfigurationError,
+    HedgerowError,
+    RedisUnavailableError,
+    UnavailableError,
+)
 from common.keys import Keys
 from common.log import ShardLog
 from common.registry import Registry
 from gateway import copies, embedded_redis
 from gateway.child import Program
 from gateway.claims import check_port, lock_folder, url_of
+from gateway.client import AsyncClient, calls
 from gateway.embedded_redis import EmbeddedRedis
 from gateway.placement import choose_numbers, place
 from gateway.programs import gateway_program, worker_program
@@ -287,17 +292,19 @@ class LocalCluster:
             ) from None
 
     async def _wait_until_ready(self) -> None:
-        async with self._http() as http:
-            await self._wait_until_there(partial(self._missing, http))
+        token = self._settings.gateway.token
+        async with AsyncClient(self.url, token.get_secret_value() if token else None) as client:
+            await self._wait_until_there(partial(self._missing, client))
 
-    async def _missing(self, http: httpx.AsyncClient) -> str:
+    async def _missing(self, client: AsyncClient) -> str:
         try:
-            ready = await http.get("/readyz")
-            status: dict[str, Any] = (await http.get("/v1/status")).json()
-        except (httpx.HTTPError, ValueError):
+            # As it came: on a shared server it tells of other hosts' workers, of any version.
+            status = (await client.exchange(calls.status())).json()
+            is_ready = await client.is_ready()
+        except HedgerowError:
             return "the gateway"
-        late = self._late({one.get("pid") for one in status.get("workers", [])})
-        return late or ("" if ready.is_success else "the gateway")
+        late = self._late({one["pid"] for one in status["workers"]})
+        return late or ("" if is_ready else "the gateway")
 
     async def _silent(self, control: Control) -> str:
         """The workers that no heartbeat tells of."""
@@ -307,11 +314,6 @@ class LocalCluster:
 
     def _late(self, live: Collection[int | None]) -> str:
         return ", ".join(name for name in self._shards if self._pid(name) not in live)
-
-    def _http(self) -> httpx.AsyncClient:
-        token = self._settings.gateway.token
-        headers = {"Authorization": f"Bearer {token.get_secret_value()}"} if token else {}
-        return httpx.AsyncClient(base_url=self.url, headers=headers, trust_env=False, timeout=5.0)
 
     def _pid(self, name: str) -> int | None:
         child = self.supervisor.child(name)

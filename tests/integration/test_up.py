@@ -229,6 +229,19 @@ async def test_a_password_is_refused_where_there_is_none(tmp_path: Path) -> None
     assert "secret" not in one.output
 
 
+async def test_a_gateway_that_wants_a_token_gets_ready(tmp_path: Path) -> None:
+    """The start asks with the token of the settings; who has none is refused."""
+    one = await Up.start(
+        tmp_path / "data", "--shards", "1", "--workers", "1", HEDGEROW_GATEWAY__TOKEN="secret"
+    )
+    try:
+        assert one.url, one.output
+        async with Caller(one.url) as caller:
+            assert (await caller.http.get("/v1/status")).status_code == 401
+    finally:
+        await one.destroy()
+
+
 async def test_a_server_of_our_own_choice(tmp_path: Path, redis_server: object) -> None:
     """--redis uses that server, starts none, and leaves it running."""
     url = str(redis_server.url)  # type: ignore[attr-defined]  # tests.conftest.RedisServer
