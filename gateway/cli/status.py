@@ -44,7 +44,11 @@ def status(
 
 
 def status_view(found: Mapping[str, Any]) -> RenderableType:
-    """Lay out the body of GET /v1/status."""
+    """Lay out the body of GET /v1/status.
+
+    As it came, and not as a `StatusAnswer`: workers and gateways of other versions tell less or
+    more, and while a cluster is brought to a new version is when people look at its state.
+    """
     parts: list[RenderableType] = [_head(found), Text(), _shards(found["shards"])]
     if found["workers"]:
         parts += [Text(), _workers(found["workers"])]
