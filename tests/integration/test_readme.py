@@ -14,6 +14,7 @@ import pytest
 from tests.integration.up_process import Up
 
 ROOT = Path(__file__).parents[2]
+URL = "http://127.0.0.1:8080"
 README = (ROOT / "README.md").read_text()
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
@@ -42,10 +43,13 @@ def test_every_make_target_in_it_exists() -> None:
 
 
 async def test_its_commands_work(tmp_path: Path) -> None:
-    """In a folder with the README's own ranking and settings, each `gateway` line succeeds."""
+    """With the README's own ranking and settings, commands and Python code show the hits."""
+    programs = []
     for block in [*_blocks("python"), *_blocks("toml")]:
-        name, _, content = block.removeprefix("# ").partition("\n")
-        (tmp_path / name).write_text(content)
+        if name := re.match(r"# (\S+\.(?:py|toml))\n", block):
+            (tmp_path / name[1]).write_text(block)
+        else:
+            programs.append(block)
     shutil.copytree(ROOT / "examples", tmp_path / "examples")
     lines = [line for block in _blocks("") for line in block.splitlines()]
     commands = [line for line in lines if line.startswith("gateway ") and line != "gateway up"]
@@ -69,8 +73,13 @@ async def test_its_commands_work(tmp_path: Path) -> None:
         assert "lamp-2" in plain
         assert "coverage 100.0 %" in plain
         assert plain != popular
+        (program,) = programs
+        assert URL in program
+        code, shown = await _run(sys.executable, "-c", program.replace(URL, up.url), **environment)
+        assert code == 0, shown
+        assert re.match(r"1\.0 \[.*'lamp-2'", shown), shown
         if shutil.which("curl"):
-            url = curl.replace("http://127.0.0.1:8080", up.url)
+            url = curl.replace(URL, up.url)
             code, shown = await _run(*shlex.split(url), "--silent", **environment)
             assert code == 0
             assert '"hits":[{' in shown.replace(" ", "")
