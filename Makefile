@@ -58,13 +58,13 @@ test-integration: $(VENV)/.development  ## tests with a real Valkey, real proces
 test-containers: $(VENV)/.development  ## tests of the image and of compose; need a Docker engine
 	$(BIN)/pytest tests/containers $(PYTEST_FLAGS)
 
-check: $(VENV)/.development docs  ## lint, format, types, who imports whom, and the docs with their links
+check: $(VENV)/.development docs  ## lint, format, types, who imports whom, and the docs (make docs)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-docs: $(VENV)/.docs  ## make a site of docs/ in build/docs; a link that leads nowhere fails
+docs: $(VENV)/.docs  ## make a site of docs/ in build/docs, and check the links between its pages
 	$(BIN)/python -m sphinx -q --fresh-env --write-all --fail-on-warning --keep-going docs build/docs
 	@echo "built build/docs/index.html"
 
