@@ -96,6 +96,30 @@ class Bench:
         return [slot.pid for slot in slots if slot.state is SlotState.READY]
 
 
+def make_lane(
+    factory: str,
+    config: object = None,
+    *,
+    num_processes: int = 2,
+    max_batch: int = 64,
+    batch_window_ms: float = 4.0,
+    suspects: Suspects | None = None,
+    memory_limit: MemoryLimit | None = None,
+) -> ProcessLane:
+    """A lane that is not started."""
+    return ProcessLane(
+        factory=factory,
+        config=config,
+        num_processes=num_processes,
+        max_batch=max_batch,
+        batch_window_ms=batch_window_ms,
+        kill_grace_ms=KILL_GRACE_S * 1000,
+        suspects=suspects,
+        name="scorers",
+        memory_limit=memory_limit,
+    )
+
+
 @contextlib.asynccontextmanager
 async def running(
     folder: Path,
@@ -109,15 +133,12 @@ async def running(
     """A lane over the misbehaving handler; at its end no process and no descriptor is left."""
     config = Config(str(folder))
     num_fds = count_fds()
-    lane = ProcessLane(
-        factory="tests.integration.misbehaving:make",
-        config=config,
+    lane = make_lane(
+        *("tests.integration.misbehaving:make", config),
         num_processes=num_processes,
         max_batch=max_batch,
         batch_window_ms=batch_window_ms,
-        kill_grace_ms=KILL_GRACE_S * 1000,
         suspects=suspects,
-        name="scorers",
         memory_limit=memory_limit,
     )
     bench = Bench(lane, config)
