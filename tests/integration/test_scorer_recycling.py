@@ -28,6 +28,9 @@ pytestmark = [
 # A scorer of these tests has some 20 MB of its own.
 LIMIT = MemoryLimit(150.0, look_every_s=0.0)
 ALWAYS = MemoryLimit(0.0, look_every_s=0.0)
+# A batch that runs on beyond two windows gives up what has not begun, and what has ended unsent is
+# done again. Where each work is to run once, none is taken for long on a machine that is busy.
+UNHURRIED_MS = 5_000.0
 
 
 def recycler_of(bench: Bench) -> Recycler:
@@ -50,7 +53,9 @@ async def test_a_scorer_that_leaks_is_replaced_and_no_work_notices(
     """Each work runs once and has its answer; none of the scorers is ever away; none is killed."""
     monkeypatch.setattr(crew, "_OBEY_TIMEOUT_S", 600.0)
     with capture_logs() as logs:
-        async with running(tmp_path, num_processes=2, memory_limit=LIMIT) as bench:
+        async with running(
+            tmp_path, num_processes=2, batch_window_ms=UNHURRIED_MS, memory_limit=LIMIT
+        ) as bench:
             before = bench.pids()
             names = [f"w{at}" for at in range(60)]
             for at in range(0, 60, 6):
@@ -223,7 +228,9 @@ async def test_a_scorer_that_does_not_go_is_killed(
 
 async def test_works_under_load_end_once_while_scorers_come_and_go(tmp_path: Path) -> None:
     """Full frames over scorers of which one is always being replaced: each answer once, its own."""
-    async with running(tmp_path, num_processes=2, memory_limit=ALWAYS) as bench:
+    async with running(
+        tmp_path, num_processes=2, batch_window_ms=UNHURRIED_MS, memory_limit=ALWAYS
+    ) as bench:
         calls: list[Call] = []
         while bench.lane.load()["recycled"] < 10:
             calls += [bench.submit(f"w{len(calls) + at} echo") for at in range(50)]
