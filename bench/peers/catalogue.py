@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from enum import Enum
 
+from bench import options
+
 
 class Kind(Enum):
     """What a peer is, as far as the targets go."""
@@ -63,12 +65,4 @@ def choose(names: str) -> list[Peer]:
     Raises:
         ValueError: a name that nobody has.
     """
-    wanted = [name.strip() for name in names.split(",") if name.strip()]
-    known = {name for peer in PEERS for name in (peer.name, peer.environment) if name}
-    if unknown := [name for name in wanted if name not in known]:
-        raise ValueError(
-            f"no peer is called {', '.join(unknown)}; there are {', '.join(sorted(known))}"
-        )
-    return [
-        peer for peer in PEERS if not wanted or peer.name in wanted or peer.environment in wanted
-    ]
+    return options.choose(names, PEERS, lambda peer: {peer.name, peer.environment} - {""}, "peer")

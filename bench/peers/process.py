@@ -16,12 +16,12 @@ from bench.load import Load
 from bench.peers.catalogue import Peer
 from bench.peers.environment import interpreter_of
 from bench.peers.family import Family
+from bench.pipe import launch, receive
 from bench.server import Server, run_server
 
-_ROOT = Path(__file__).parents[2]
 _START_TIMEOUT_S = 120.0
 _PATIENCE_S = 20.0  # beyond the length of a load, and for an end
-_MOST_LINE = 2**26  # bytes of a load's latencies
+_MOST_LINE_BYTES = 2**26  # of a load's latencies
 
 
 class PeerError(Exception):
@@ -108,19 +108,7 @@ class PeerProcess:
                 os.kill(pid, number)
 
     async def _receive(self, timeout_s: float) -> dict[str, Any]:
-        assert self._process.stdout is not None
-        try:
-            line = await asyncio.wait_for(self._process.stdout.readline(), timeout_s)
-        except TimeoutError:
-            raise PeerError(f"no answer within {timeout_s:.0f} s; {self._last_words()}") from None
-        if not line:
-            raise PeerError(f"has ended; {self._last_words()}")
-        received: dict[str, Any] = json.loads(line)
-        return received
-
-    def _last_words(self) -> str:
-        lines = self._errors.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-        return lines[-1].strip()[:300] if lines else "it said nothing"
+        return await receive(self._process, self._errors, timeout_s, PeerError)
 
 
 @contextlib.asynccontextmanager
@@ -133,16 +121,11 @@ async def run_peer(peer: Peer) -> AsyncIterator[PeerProcess]:
     """
     python = interpreter_of(peer.environment)
     with tempfile.NamedTemporaryFile(prefix="hedgerow-peer-") as errors, run_server() as server:
-        process = await asyncio.create_subprocess_exec(
+        process = await launch(
             *(str(python), "-m", f"bench.peers.inside.{peer.module}"),
             *(server.socket, *peer.arguments),
-            cwd=_ROOT,
-            env={**os.environ, "PYTHONPATH": str(_ROOT)},
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=errors,
-            limit=_MOST_LINE,
-            start_new_session=True,  # an interrupt at the keyboard is the driver's to deal with
+            errors=errors.file,
+            most_line_bytes=_MOST_LINE_BYTES,
         )
         running = PeerProcess(process, server, Path(errors.name))
         try:

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from enum import Enum
 
+from bench import options
+
 NO_SEARCH = "noop"  # the way of asking that costs everything but a search
 SCORERS = "hedgerow-scorers"  # the engine that costs nothing but that
 
@@ -121,13 +123,5 @@ def choose(names: str, num_cores: int) -> list[Engine]:
     Raises:
         ValueError: a name that nobody has.
     """
-    wanted = [name.strip() for name in names.split(",") if name.strip()]
     found = engines(num_cores)
-    known = {name for engine in found for name in (engine.name, engine.module)}
-    if unknown := [name for name in wanted if name not in known]:
-        raise ValueError(
-            f"no engine is called {', '.join(unknown)}; there are {', '.join(sorted(known))}"
-        )
-    return [
-        engine for engine in found if not wanted or engine.name in wanted or engine.module in wanted
-    ]
+    return options.choose(names, found, lambda engine: {engine.name, engine.module}, "engine")

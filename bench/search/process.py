@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import json
 import os
 import shutil
 import signal
@@ -14,16 +13,16 @@ from typing import Any
 
 from bench.load import Load
 from bench.peers.family import Family
+from bench.pipe import launch, receive
 from bench.search.catalogue import Engine
 from bench.search.commands import command_of, options_of
 from bench.search.inside.serving import Hits
 
-_ROOT = Path(__file__).parents[2]
 _BUILD_TIMEOUT_S = 600.0
 _ANSWER_TIMEOUT_S = 300.0  # of a pass over all queries by the slowest
 _END_TIMEOUT_S = 30.0
 _SETTLE_S = 0.3
-_MOST_LINE = 2**28  # bytes of a load's latencies
+_MOST_LINE_BYTES = 2**28  # of a load's latencies
 
 
 class EngineError(Exception):
@@ -192,19 +191,7 @@ class EngineProcess:
     async def _receive(
         self, process: asyncio.subprocess.Process, timeout_s: float
     ) -> dict[str, Any]:
-        assert process.stdout is not None
-        try:
-            line = await asyncio.wait_for(process.stdout.readline(), timeout_s)
-        except TimeoutError:
-            raise EngineError(f"no answer within {timeout_s:.0f} s; {self._last_words()}") from None
-        if not line:
-            raise EngineError(f"has ended; {self._last_words()}")
-        received: dict[str, Any] = json.loads(line)
-        return received
-
-    def _last_words(self) -> str:
-        lines = self._errors.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-        return lines[-1].strip()[:300] if lines else "it said nothing"
+        return await receive(process, self._errors, timeout_s, EngineError)
 
 
 def _pss_bytes(pid: int) -> int:
@@ -232,15 +219,10 @@ async def run_engine(engine: Engine, work: Work) -> AsyncIterator[EngineProcess]
             for number in range(engine.num_processes):
                 arguments = [home, work.documents, work.limit, work.queries, number, *options]
                 running.add(
-                    await asyncio.create_subprocess_exec(
+                    await launch(
                         *(*command, *map(str, arguments)),
-                        cwd=_ROOT,
-                        env={**os.environ, "PYTHONPATH": str(_ROOT)},
-                        stdin=asyncio.subprocess.PIPE,
-                        stdout=asyncio.subprocess.PIPE,
-                        stderr=log,
-                        limit=_MOST_LINE,
-                        start_new_session=True,  # an interrupt is the driver's to deal with
+                        errors=log,
+                        most_line_bytes=_MOST_LINE_BYTES,
                     )
                 )
                 await running.wait_until_ready()

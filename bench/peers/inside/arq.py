@@ -12,8 +12,9 @@ from arq.connections import RedisSettings
 from arq.worker import Worker, func
 
 from bench.peers.inside import work
-from bench.peers.inside.serving import Run, Setting, asking, serve
+from bench.peers.inside.serving import Run, asking, serve
 from bench.peers.inside.workers import run_workers
+from bench.pipe import Setting
 
 if TYPE_CHECKING:
     from arq.typing import WorkerCoroutine

@@ -11,9 +11,10 @@ from typing import Any
 from celery import Celery
 
 from bench.peers.inside import work
-from bench.peers.inside.serving import Run, Setting, serve
+from bench.peers.inside.serving import Run, serve
 from bench.peers.inside.threads import asking_in_threads
 from bench.peers.inside.workers import run_workers
+from bench.pipe import Setting
 
 _PREFETCH = 64
 SETTINGS = (

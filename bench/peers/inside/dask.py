@@ -10,7 +10,8 @@ import dask
 from distributed import Client, LocalCluster
 
 from bench.peers.inside import work
-from bench.peers.inside.serving import Run, Setting, asking, serve
+from bench.peers.inside.serving import Run, asking, serve
+from bench.pipe import Setting
 
 SETTINGS = (
     Setting("LocalCluster", "8 processes of 1 thread", "a process a shard; no dashboard"),

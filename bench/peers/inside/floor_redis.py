@@ -5,8 +5,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from bench.floor import run_floor
-from bench.peers.inside.serving import Run, Setting, asking, serve
+from bench.peers.inside.serving import Run, asking, serve
 from bench.peers.inside.work import next_query
+from bench.pipe import Setting
 from bench.server import Server
 
 SETTINGS = (

@@ -6,8 +6,9 @@ from contextlib import asynccontextmanager
 
 from bench.cluster import DEADLINE_MS, LOOP_LANE, PROCESS_LANE, Asker, run_cluster
 from bench.cluster import connect as connect_gateway
-from bench.peers.inside.serving import Run, Setting, asking, serve
+from bench.peers.inside.serving import Run, asking, serve
 from bench.peers.inside.work import NUM_SHARDS, next_query
+from bench.pipe import Setting
 from common.lifecycle import calm_collector
 
 _PROFILES = {"loop": LOOP_LANE, "process": PROCESS_LANE}

@@ -14,7 +14,8 @@ from ray.dag import InputNode, MultiOutputNode
 
 from bench.load import Load
 from bench.peers.inside import work
-from bench.peers.inside.serving import Run, Setting, serve
+from bench.peers.inside.serving import Run, serve
+from bench.pipe import Setting
 
 _IN_FLIGHT = 32
 SETTINGS = (

@@ -9,37 +9,20 @@ The end of the commands is the end of the peer.
 
 import asyncio
 import json
-import os
 import sys
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 from functools import partial
 from importlib import metadata
-from typing import Any
 
 from bench.load import Ask, Load, closed_loop
+from bench.pipe import Pipe, Setting
 
 # Keeps so many queries in flight, for so many seconds.
 Run = Callable[[int, float], Awaitable[Load]]
 
 _START_TIMEOUT_S = 90.0
-
-
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """One setting of a peer.
-
-    Attributes:
-        name: as the peer's documentation has it.
-        value: as it is set here.
-        reason: what the documentation says of it.
-    """
-
-    name: str
-    value: str
-    reason: str
 
 
 def asking(ask: Ask) -> Run:
@@ -60,28 +43,22 @@ def serve(
         packages: whose versions are reported.
         settings: what was tuned, and why.
     """
-    # What a library prints must not get between the lines of the protocol.
-    out = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)
-
-    def say(message: dict[str, Any]) -> None:
-        out.write(json.dumps(message) + "\n")
-        out.flush()
+    pipe = Pipe()
 
     async def main() -> None:
         async with connect(sys.argv[1]) as run:
             await _first_answer(run)
-            say(
+            pipe.say(
                 {
                     "versions": {name: metadata.version(name) for name in packages},
                     "settings": [[one.name, one.value, one.reason] for one in settings],
                 }
             )
-            loop = asyncio.get_running_loop()
-            while line := await loop.run_in_executor(None, sys.stdin.readline):
+            loop, lines = asyncio.get_running_loop(), pipe.lines()
+            while line := await loop.run_in_executor(None, next, lines, None):
                 command = json.loads(line)
                 load = await run(command["in_flight"], command["seconds"])
-                say(
+                pipe.say(
                     {
                         "seconds": load.seconds,
                         "latencies_us": [round(one * 1e6) for one in load.latencies_s],

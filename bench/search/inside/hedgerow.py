@@ -19,7 +19,8 @@ from bench.cluster import Cluster, run_cluster
 from bench.cluster import connect as connect_gateway
 from bench.cpu import CpuMeter
 from bench.http_load import HttpGateway, run_gateway
-from bench.search.inside.serving import Hits, Loaded, Pipe, Ready, Setting, Task, disk_bytes
+from bench.pipe import Pipe
+from bench.search.inside.serving import Hits, Loaded, Ready, Setting, Task, disk_bytes
 from bench.search.queries import Query
 from common.lifecycle import calm_collector
 from gateway.client import AsyncClient
@@ -224,7 +225,7 @@ async def serve(task: Task, cluster: Cluster, settings: tuple[Setting, ...]) -> 
         versions = {"hedgerow": metadata.version("hedgerow")}
         pipe.say(Ready(build_s, disk_bytes(cluster.folder), versions, settings).to_json())
         have, loop = task.limit, asyncio.get_running_loop()
-        commands = pipe.commands()
+        commands = map(str.split, pipe.lines())
         while words := await loop.run_in_executor(None, next, commands, None):
             match words:
                 case ["run", in_flight, k, seconds, num_queries, way]:

@@ -15,7 +15,6 @@ settings. The Java class `Search` speaks the same.
 """
 
 import json
-import os
 import sys
 import threading
 import time
@@ -26,25 +25,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from bench.pipe import Pipe
+from bench.pipe import Setting as Setting  # noqa: PLC0414 - engines have it from here
 from bench.search.queries import Query, read_plainly
 
 Hits = list[tuple[str, float]]  # id and score, best first
 Find = Callable[[Query, int], tuple[int | None, Hits]]  # how many match, if it tells; and the best
-
-
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """One setting of an engine.
-
-    Attributes:
-        name: as the engine's documentation has it.
-        value: as it is set here.
-        reason: why so.
-    """
-
-    name: str
-    value: str
-    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,25 +108,6 @@ class Loaded:
         return {name: getattr(self, name) for name in self.__slots__}
 
 
-class Pipe:
-    """The lines to and from the driver; what libraries print goes to standard error."""
-
-    def __init__(self) -> None:
-        self._out = os.fdopen(os.dup(1), "w", encoding="utf-8")
-        os.dup2(2, 1)
-
-    def say(self, message: dict[str, Any]) -> None:
-        """Send one line."""
-        self._out.write(json.dumps(message) + "\n")
-        self._out.flush()
-
-    @staticmethod
-    def commands() -> Iterator[list[str]]:
-        """The words of each command, until the driver hangs up."""
-        while line := sys.stdin.readline():
-            yield line.split()
-
-
 def disk_bytes(folder: Path) -> int:
     """Bytes of all files below a folder."""
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
@@ -164,7 +131,8 @@ def serve(
     for some in finders.values():
         some[0](task.queries[0], 10)
     pipe.say(ready.to_json())
-    for command, *words in pipe.commands():
+    for line in pipe.lines():
+        command, *words = line.split()
         if command == "grow" and grow is not None:
             build_s, finders = grow(int(words[0]))
             pipe.say({"build_s": build_s, "disk_bytes": disk_bytes(task.folder)})
