@@ -1,5 +1,6 @@
 """What the rounds of the peers come to, and the page that tells it."""
 
+import ast
 import json
 import math
 import re
@@ -21,7 +22,16 @@ from bench.peers.page import to_markdown
 from bench.peers.plot import decades, to_svg
 from bench.peers.rounds import Measured
 
-REQUIREMENTS = Path(__file__).parents[2] / "bench" / "peers" / "requirements"
+PEERS_FOLDER = Path(__file__).parents[2] / "bench" / "peers"
+REQUIREMENTS = PEERS_FOLDER / "requirements"
+# Keywords that tune nothing: who is called what and is found where, what is asked, when to give up.
+NO_SETTINGS = {
+    *("name", "actor_name", "task_name", "queue_name", "_queue_name", "queues", "functions"),
+    *("url", "redis_url", "redis_settings", "unix_socket_path", "broker", "backend"),
+    *("key", "shard", "query", "text", "timeout", "_temp_dir", "prefix", "ignore_cleanup_errors"),
+    *("bind", "store_results", "is_batched", "shards_a_worker", "worker_hijack_root_logger"),
+    "broker_connection_retry_on_startup",
+}
 BY_NAME = {peer.name: peer for peer in PEERS}
 
 
@@ -115,6 +125,38 @@ def test_environment_is_made_anew_when_its_requirements_change(
         (tmp_path / "saq.txt").write_text(f"saq=={version}\n", encoding="utf-8")
         assert environment.interpreter_of("saq") == tmp_path / "made" / "saq" / "bin" / "python"
         assert len(made) == num_made
+
+
+@pytest.mark.parametrize("name", sorted({peer.module for peer in PEERS}))
+def test_each_setting_is_printed(name: str) -> None:
+    """Each keyword, configuration key and command-line option of a peer's module is on the page."""
+    tree = ast.parse((PEERS_FOLDER / "inside" / f"{name}.py").read_text(encoding="utf-8"))
+    (printed,) = (
+        node
+        for node in tree.body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "SETTINGS"
+    )
+    told = " ".join(_texts(printed))
+    made = {
+        *(node.arg for node in ast.walk(tree) if isinstance(node, ast.keyword) and node.arg),
+        *(
+            key
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Dict)
+            for one in node.keys
+            for key in (_texts(one) if one else [])
+        ),
+        *(text for text in _texts(tree) if text.startswith("--")),
+    }
+    assert {one for one in made - NO_SETTINGS if one not in told} == set()
+
+
+def _texts(tree: ast.AST) -> list[str]:
+    return [
+        node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    ]
 
 
 def test_family_does_not_adopt_whoever_gets_a_number_next(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,6 +30,7 @@ SETTINGS = (
     ),
     Setting("max_jobs", str(_MAX_JOBS), "jobs that a worker runs at a time (default 10)"),
     Setting("keep_result", f"{_KEEP_RESULT_S} s", "how long a result is kept (default 1 h)"),
+    Setting("logging", "disabled", "no worker has a line about each job to write"),
 )
 
 

@@ -17,8 +17,13 @@ from bench.peers.inside.workers import run_workers
 from bench.pipe import Setting
 
 _PREFETCH = 64
+_POOL_LIMIT = 32
 SETTINGS = (
-    Setting("--concurrency", str(work.NUM_SHARDS), "prefork children; one worker, one queue"),
+    Setting(
+        "--pool prefork --concurrency",
+        str(work.NUM_SHARDS),
+        "child processes of one worker, with one queue",
+    ),
     Setting(
         "worker_prefetch_multiplier",
         str(_PREFETCH),
@@ -34,6 +39,12 @@ SETTINGS = (
         "task_acks_late, task_track_started", "false", "their defaults: the least that is sent"
     ),
     Setting("result_backend", "Redis", "results come by Pub/Sub; result_expires 5 s"),
+    Setting(
+        "broker_pool_limit",
+        str(_POOL_LIMIT),
+        "connections of the client: one for each query in flight (default 10)",
+    ),
+    Setting("--loglevel", "ERROR", "less than its default, WARNING; neither tells of each task"),
     Setting("client", "apply_async() and get() of each", "from a thread for each query in flight"),
 )
 
@@ -47,7 +58,7 @@ def make_app(socket: str) -> Celery:
         worker_hijack_root_logger=False,
         broker_connection_retry_on_startup=True,
         result_expires=5,
-        broker_pool_limit=32,
+        broker_pool_limit=_POOL_LIMIT,
     )
     app.task(work.answer, name="answer", bind=False)
     return app

@@ -14,7 +14,12 @@ from bench.peers.inside.serving import Run, asking, serve
 from bench.pipe import Setting
 
 SETTINGS = (
-    Setting("LocalCluster", "8 processes of 1 thread", "a process a shard; no dashboard"),
+    Setting(
+        "LocalCluster",
+        f"n_workers={work.NUM_SHARDS}, threads_per_worker=1, processes=True, "
+        "dashboard_address=None",
+        "a process a shard, and nothing beside",
+    ),
     Setting("Client", "asynchronous=True", "in the client's own event loop, without a thread"),
     Setting("submit(pure=False, workers=…)", "set", "nothing is hashed; each shard has its worker"),
     Setting(
@@ -23,7 +28,7 @@ SETTINGS = (
         "a call goes from the client to the worker, past the scheduler",
     ),
     Setting(
-        "distributed.scheduler.work-stealing, active-memory-manager.start",
+        "distributed.scheduler.work-stealing, distributed.scheduler.active-memory-manager.start",
         "false",
         "nothing is to be moved",
     ),
@@ -45,7 +50,6 @@ async def connect(_: str) -> AsyncIterator[Run]:
         {
             "distributed.scheduler.work-stealing": False,
             "distributed.scheduler.active-memory-manager.start": False,
-            "distributed.admin.event-loop": "tornado",
         }
     )
     async with (

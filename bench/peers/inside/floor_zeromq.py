@@ -25,6 +25,8 @@ SETTINGS = (
         "ZMQ_FD is edge-triggered: ZMQ_EVENTS has to be asked after each read and each send",
     ),
     Setting("ZMQ_SNDHWM, ZMQ_RCVHWM", "0", "no limit, since a ROUTER drops what is above it"),
+    Setting("ZMQ_ROUTER_MANDATORY", "1", "raises where a worker is not there, instead of dropping"),
+    Setting("ZMQ_LINGER", "0", "the end waits for nobody"),
 )
 
 

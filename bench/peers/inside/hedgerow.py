@@ -15,6 +15,12 @@ _PROFILES = {"loop": LOOP_LANE, "process": PROCESS_LANE}
 # So long that a worker which the driver has stopped meanwhile still counts as live.
 _HEARTBEAT_EXPIRY_S = 600.0
 SETTINGS = (
+    Setting(
+        "rank profile",
+        "first_phase noop",
+        "the first ids, from the loop lane or from a scorer process; fields false, so ids and "
+        "scores alone, as of the others",
+    ),
     Setting("deadline_ms", f"{DEADLINE_MS:g}", "each query has one; none is reached"),
     Setting("breaker, hedging, probation", "as they are", "their defaults"),
     Setting("admission.enabled", "false", "what a query costs is measured, so none is refused"),
@@ -22,6 +28,19 @@ SETTINGS = (
         *("workers", f"{NUM_SHARDS} of one shard; in the row of 2 workers, 2 of four"),
         "as many as the others have; as many as there are cores",
     ),
+    Setting(
+        "worker.workers_on_host",
+        "as many as there are",
+        "so each has its share of the cores for scorer processes, and one at least",
+    ),
+    Setting(
+        "worker.heartbeat_expiry_s",
+        f"{_HEARTBEAT_EXPIRY_S:g}",
+        "workers that are stopped while others are measured still count as live",
+    ),
+    Setting("gateway.write_timeout_s", "600", "for the documents that are loaded before"),
+    Setting("log_level", "error", "workers tell of nothing else"),
+    Setting("Python's garbage collector", "calmed in the gateway", "as `gateway serve` does"),
 )
 
 

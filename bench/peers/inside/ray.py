@@ -18,9 +18,24 @@ from bench.peers.inside.serving import Run, serve
 from bench.pipe import Setting
 
 _IN_FLIGHT = 32
+_STORE_MIB = 200
 SETTINGS = (
-    Setting("actors", "8, num_cpus=0", "a process a shard; two cores would not admit eight else"),
-    Setting("include_dashboard", "False", "nothing beside"),
+    Setting(
+        "num_cpus of an actor",
+        "0",
+        "a process a shard, which reserves no core; with 1, two cores admit two of the eight",
+    ),
+    Setting(
+        "num_cpus of ray.init",
+        str(work.NUM_SHARDS),
+        "so many worker processes are there in advance (default: the cores); admits no actor more",
+    ),
+    Setting(
+        "object_store_memory",
+        f"{_STORE_MIB} MiB",
+        "enough for all that is under way (default: about 30 % of the memory)",
+    ),
+    Setting("include_dashboard, log_to_driver", "False", "nothing beside, and no output is sent"),
     Setting(
         "experimental_compile()",
         "for the compiled graphs",
@@ -34,7 +49,7 @@ SETTINGS = (
     Setting(
         "_max_inflight_executions, _max_buffered_results",
         str(_IN_FLIGHT),
-        "as many as are in flight (default 10)",
+        "as many as are in flight (default 10, and 1,000)",
     ),
 )
 
@@ -60,7 +75,7 @@ async def connect(_: str) -> AsyncIterator[Run]:
             num_cpus=work.NUM_SHARDS,
             include_dashboard=False,
             log_to_driver=False,
-            object_store_memory=200 * 2**20,
+            object_store_memory=_STORE_MIB * 2**20,
             _temp_dir=folder,
         )
         try:

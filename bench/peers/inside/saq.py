@@ -25,7 +25,13 @@ SETTINGS = (
         "instead of Queue.apply",
         "waits by Pub/Sub, where apply looks every 0.5 s; a worker waits by BLMOVE",
     ),
+    Setting(
+        "Queue.listen of a job that nobody has",
+        "kept for as long as the client runs",
+        "a queue whose last listener leaves ends its subscription, and the next begins it anew",
+    ),
     Setting("concurrency", str(_CONCURRENCY), "jobs that a worker runs at a time (default 10)"),
+    Setting("logging", "disabled", "no worker has a line about each job to write"),
 )
 
 

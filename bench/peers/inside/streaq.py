@@ -24,6 +24,7 @@ SETTINGS = (
     ),
     Setting("concurrency, prefetch", f"{_CONCURRENCY}", "their defaults"),
     Setting("ttl", "5 s", "how long a result is kept (default 5 min)"),
+    Setting("logging", "disabled", "no worker has a line about each job to write"),
 )
 
 

@@ -24,7 +24,11 @@ SETTINGS = (
     ),
     Setting("broker", "ListQueueBroker", "BRPOP; the one of streams acknowledges, and costs more"),
     Setting("serializer", "ORJSONSerializer", "for messages; the fastest of those that it has"),
-    Setting("taskiq worker", "--workers 1 --no-parse", "uvloop is used where it is installed"),
+    Setting(
+        "taskiq worker",
+        "--workers 1 --no-parse --log-level ERROR",
+        "uvloop is used where it is installed; no line about each job, which INFO would write",
+    ),
     Setting("keep_results, result_ex_time", "true, 5 s", "results end by themselves"),
 )
 
