@@ -1,6 +1,7 @@
-"""CPU seconds of the parts of a cluster, each with the processes that it has started."""
+"""What the parts of a cluster cost: CPU seconds and wakeups of processes."""
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from shard_worker.lanes.cpu_time import process_cpu_s
@@ -42,6 +43,21 @@ class CpuMeter:
             name: sum(max(0.0, _cpu_s(pid) - before) for pid, before in at_start.items())
             for name, at_start in self._at_start.items()
         }
+
+
+def num_wakeups(pids: Iterable[int]) -> int:
+    """How often threads of these processes that live now have waited, and so were woken.
+
+    Their voluntary context switches (proc(5)); the difference of two counts is what counts.
+    """
+    total = 0
+    for pid in pids:
+        for status in Path(f"/proc/{pid}/task").glob("[0-9]*/status"):
+            with contextlib.suppress(OSError):  # ended meanwhile
+                total += int(
+                    status.read_text().partition("\nvoluntary_ctxt_switches:")[2].split()[0]
+                )
+    return total
 
 
 def _cpu_s(pid: int) -> float:

@@ -12,18 +12,36 @@ TIMES_QUEUE, TIMES_GRAPHS = 10.0, 4.0
 
 
 @dataclass(frozen=True, slots=True)
+class Usage:
+    """What all processes of a peer have used for a load.
+
+    Attributes:
+        cpu_s: CPU seconds.
+        num_wakeups: how often their threads were woken.
+    """
+
+    cpu_s: float
+    num_wakeups: int
+
+
+@dataclass(frozen=True, slots=True)
 class Round:
     """One round of one peer.
 
     Attributes:
         alone: one query in flight.
         together: 32 in flight.
-        cpu_s: what all of the peer's processes used for `together`, in CPU seconds.
+        usage: for `together`.
     """
 
     alone: Load
     together: Load
-    cpu_s: float
+    usage: Usage
+
+    @property
+    def num_answered(self) -> int:
+        """Queries of `together` that were answered; 1 of none, to divide by."""
+        return max(1, len(self.together.latencies_s))
 
     @property
     def num_failed(self) -> int:
@@ -33,7 +51,12 @@ class Round:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A peer's figures: medians of its rounds."""
+    """A peer's figures: medians of its rounds.
+
+    Attributes:
+        cores_used: by all of its processes together, on average, with 32 in flight.
+        wakeups: of a query, of all threads of all its processes.
+    """
 
     queries_per_s: float
     p50_ms: float
@@ -42,6 +65,8 @@ class Row:
     alone_p99_ms: float
     cpu_s_per_1000: float
     num_failed: int
+    cores_used: float
+    wakeups: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +96,10 @@ def summarise(rounds: Sequence[Round]) -> Row:
         p99_ms=median(one.together.quantile_ms(0.99) for one in rounds),
         alone_p50_ms=median(one.alone.quantile_ms(0.5) for one in rounds),
         alone_p99_ms=median(one.alone.quantile_ms(0.99) for one in rounds),
-        cpu_s_per_1000=median(
-            1000 * one.cpu_s / max(1, len(one.together.latencies_s)) for one in rounds
-        ),
+        cpu_s_per_1000=median(1000 * one.usage.cpu_s / one.num_answered for one in rounds),
         num_failed=sum(one.num_failed for one in rounds),
+        cores_used=median(one.usage.cpu_s / one.together.seconds for one in rounds),
+        wakeups=median(one.usage.num_wakeups / one.num_answered for one in rounds),
     )
 
 

@@ -1,8 +1,10 @@
 """The page that docs/peers.md is."""
 
 import datetime as dt
+import os
 from collections.abc import Mapping, Sequence
 
+from bench.peers.bounds import tell_bounds
 from bench.peers.catalogue import Peer
 from bench.peers.figures import Row, Verdict, judge, summarise
 from bench.peers.rounds import Measured
@@ -13,8 +15,10 @@ PLOT = "peers.svg"
 _INTRODUCTION = """# What people would pick instead
 
 One scatter to eight worker processes, and the gathering of their eight small replies: a request of
-200 bytes to each, 10 ids and 10 scores back. Every peer has a virtual environment of its own with
-pinned versions (`bench/peers/requirements/`) and a Redis server of its own on a Unix socket, and is
+200 bytes to each, 10 ids and 10 scores back. The raw Redis link and Hedgerow run in the project's
+own environment; every other peer has a virtual environment of its own with pinned versions
+(`bench/peers/requirements/`). Each has a Redis server of its own, a Valkey on a Unix socket that
+keeps nothing on disk (`client-output-buffer-limit` of Pub/Sub 256 MiB, or 64 MiB for 10 s), and is
 set up as its documentation says for low latency; the settings and the reasons are below. Hedgerow
 answers through its whole gateway, with deadline, breakers, coverage and merge; the others gather
 and no more. Written by the benchmark itself; to repeat, on a machine that does nothing else:
@@ -27,20 +31,6 @@ turns (A B C, A B C, …); each figure is the median of the rounds. While one is
 processes of the others are stopped (SIGSTOP). CPU is that of all processes of a peer: client,
 server, workers.
 
-"""
-_BOUND = """
-What bounds the process lane with eight workers is the number of processes: sixteen on two cores,
-each woken for a few µs of work. Seen apart (32 in flight, 2026-11-26), a query costs 1.0 wakeups
-of workers, 0.86 of scorers and 135 µs of the workers' CPU; with two workers, which do the same,
-0.24, 0.19 and 55 µs. With two it is no longer CPU alone: the cores are idle for a third of the
-time, since the 32 queries go in two groups of 16, which is what one write of the gateway holds,
-and these take turns at it and at the workers. Smaller groups cost more CPU than they fill: 8 %
-more with 11 in a group, 38 % with 4. Tried without gain: uvloop, fuller frames, a worker and its
-scorer on one core.
-
-The interpreter matters: with a Python 3.11 that was built without optimisations, the same run on
-the same day gave 5.3 (loop lane), 2.9 (process lane) and 4.3 times (2 workers) Ray's compiled
-graphs, at medians alone of 0.65, 1.25 and 0.63 ms against 1.13.
 """
 _COLUMNS = (
     *("", "queries/s", "p50 at 32, ms", "p99, ms", "p50 alone, ms", "p99 alone, ms"),
@@ -77,10 +67,10 @@ def to_markdown(
         rounds=len(loads),
         seconds=seconds,
     )
-    parts = [introduction, _table(results, rows), _verdicts(judge(rows)), _BOUND]
+    parts = [introduction, _table(results, rows), _verdicts(judge(rows))]
     if rows:
         parts.append(f"\n![Queries a second, and the median alone, of every peer]({PLOT})\n")
-    parts.append(_settings(results))
+    parts += [tell_bounds(rows, len(os.sched_getaffinity(0))), _settings(results)]
     return "".join(parts)
 
 

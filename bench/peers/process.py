@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench.cpu import CpuMeter
+from bench.cpu import CpuMeter, num_wakeups
 from bench.load import Load
 from bench.peers.catalogue import Peer
 from bench.peers.environment import interpreter_of
 from bench.peers.family import Family
+from bench.peers.figures import Usage
 from bench.pipe import launch, receive
 from bench.server import Server, run_server
 
@@ -57,16 +58,17 @@ class PeerProcess:
         self.versions = ready["versions"]
         self.settings = [(name, value, reason) for name, value, reason in ready["settings"]]
 
-    async def run(self, in_flight: int, seconds: float) -> tuple[Load, float]:
+    async def run(self, in_flight: int, seconds: float) -> tuple[Load, Usage]:
         """Keep so many queries in flight for so long.
 
         Returns:
-            The load, and the CPU seconds that all of the peer's processes have used for it.
+            The load, and what all of the peer's processes have used for it.
 
         Raises:
             PeerError: it has ended, or takes far longer.
         """
-        meter = CpuMeter({"all": self.pids()})
+        pids = self.pids()
+        meter, num_wakeups_before = CpuMeter({"all": pids}), num_wakeups(pids)
         command = {"in_flight": in_flight, "seconds": seconds}
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(command).encode() + b"\n")
@@ -77,7 +79,9 @@ class PeerProcess:
             num_failed=told["num_failed"],
             failure=told["failure"],
         )
-        return load, meter.used_s()["all"]
+        # A thread that has ended meanwhile takes its wakeups with it.
+        num_wakeups_since = max(0, num_wakeups(pids) - num_wakeups_before)
+        return load, Usage(meter.used_s()["all"], num_wakeups_since)
 
     def pause(self) -> None:
         """Stop every process, so that the peer costs the others nothing."""

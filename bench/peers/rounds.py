@@ -86,8 +86,8 @@ async def _measure_one(result: Measured, process: PeerProcess, seconds: float) -
         await asyncio.sleep(_SETTLE_S)
         await process.run(IN_FLIGHT, min(_WARM_UP_S, seconds))  # what fails here does not count
         alone, _ = await process.run(1, seconds)
-        together, cpu_s = await process.run(IN_FLIGHT, seconds)
-        result.rounds.append(Round(alone, together, cpu_s))
+        together, usage = await process.run(IN_FLIGHT, seconds)
+        result.rounds.append(Round(alone, together, usage))
     except PeerError as error:
         result.reason = f"{error} (in round {len(result.rounds) + 1})"
         _say(f"{result.peer.name}: {result.reason}")

@@ -4,10 +4,11 @@ import asyncio
 import itertools
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
-from bench.cpu import CpuMeter
+from bench.cpu import CpuMeter, num_wakeups
 from bench.load import closed_loop, open_loop
 from bench.peers.inside.threads import asking_in_threads
 from tests.waiting import until
@@ -83,6 +84,32 @@ async def test_cpu_is_that_of_the_process() -> None:
         process.kill()
         await process.wait()
     assert later.used_s() == {"busy": 0.0}
+
+
+async def test_wakeups_are_those_of_the_process() -> None:
+    """One that waits for each line is woken as often as there are lines; one that has gone, never.
+
+    Here another process is told of a line only once it has answered the last.
+    """
+    process = await asyncio.create_subprocess_exec(
+        "cat", stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    before = num_wakeups([process.pid])
+    for _ in range(50):
+        await until(lambda: _state(process.pid) == "S")
+        process.stdin.write(b"line\n")
+        await process.stdout.readline()
+    assert 50 <= num_wakeups([process.pid]) - before <= 150
+    process.stdin.close()
+    await process.wait()
+    assert num_wakeups([process.pid]) == 0
+
+
+def _state(pid: int) -> str:
+    stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
+    return stat.rpartition(")")[2].split()[0]
 
 
 async def test_blocking_clients_ask_side_by_side() -> None:

@@ -39,6 +39,8 @@ async def test_driver_measures_the_floor_and_hedgerow_and_leaves_nothing_behind(
         assert row.num_failed == 0
         assert row.queries_per_s > 0
         assert row.cpu_s_per_1000 > 0
+        assert row.cores_used > 0
+        assert row.wakeups > 0
         assert row.alone_p50_ms <= row.alone_p99_ms
     # asyncio's own helper may stay; a shard's worker or a server may not.
     assert not _commands(set(descendants(os.getpid())) - before)
@@ -53,9 +55,9 @@ async def test_peer_that_is_paused_uses_no_cpu() -> None:
         assert len(pids) >= 10  # the server, the client, eight workers
         await until(lambda: set(_states(pids)) == {"T"})  # a stop is heard when next it would run
         running.resume()
-        load, cpu_s = await running.run(4, 0.1)
+        load, usage = await running.run(4, 0.1)
         assert load.latencies_s
-        assert cpu_s > 0
+        assert usage.cpu_s > 0
 
 
 async def test_peer_that_does_not_start_says_why() -> None:

@@ -1,6 +1,7 @@
 """What the rounds of the peers come to, and the page that tells it."""
 
 import ast
+import datetime as dt
 import json
 import math
 import re
@@ -14,9 +15,10 @@ from hypothesis import strategies as st
 
 from bench.load import Load
 from bench.peers import environment
+from bench.peers.bounds import tell_bounds
 from bench.peers.catalogue import GRAPHS, PEERS, Kind, Peer, choose
 from bench.peers.family import Family
-from bench.peers.figures import Round, Row, judge, summarise
+from bench.peers.figures import Round, Row, Usage, judge, summarise
 from bench.peers.inside import work
 from bench.peers.page import to_markdown
 from bench.peers.plot import decades, to_svg
@@ -40,28 +42,30 @@ def _load(milliseconds: list[int], seconds: float = 1.0, num_failed: int = 0) ->
 
 
 def _row(queries_per_s: float, alone_p50_ms: float) -> Row:
-    return Row(queries_per_s, 1.0, 2.0, alone_p50_ms, 3.0, 0.1, 0)
+    return Row(queries_per_s, 1.0, 2.0, alone_p50_ms, 3.0, 0.1, 0, 1.5, 4.0)
 
 
 def test_row_is_the_median_of_the_rounds() -> None:
     """Of three rounds each figure is that of the middle one, and failures add up."""
     rounds = [
-        Round(_load([2, 2, 9]), _load([10] * 20, num_failed=1), 0.2),
-        Round(_load([3, 3, 8], num_failed=2), _load([30] * 40), 0.2),
-        Round(_load([7, 7, 7]), _load([20] * 80), 0.2),
+        Round(_load([2, 2, 9]), _load([10] * 20, num_failed=1), Usage(0.2, 300)),
+        Round(_load([3, 3, 8], num_failed=2), _load([30] * 40), Usage(0.4, 60)),
+        Round(_load([7, 7, 7]), _load([20] * 80, 0.5), Usage(0.3, 640)),
     ]
     row = summarise(rounds)
     assert row.queries_per_s == 40
+    assert row.cores_used == pytest.approx(0.4)
+    assert row.wakeups == 8
     assert (row.p50_ms, row.p99_ms) == (20, 20)
     assert (row.alone_p50_ms, row.alone_p99_ms) == (3, 8)
-    assert row.cpu_s_per_1000 == pytest.approx(1000 * 0.2 / 40)
+    assert row.cpu_s_per_1000 == pytest.approx(1000 * 0.4 / 40)
     assert row.num_failed == 3
 
 
 def test_peer_without_an_answer_has_no_row() -> None:
     """Failures alone make no figures."""
     with pytest.raises(ValueError, match="no query"):
-        summarise([Round(_load([], num_failed=5), _load([], num_failed=9), 1.0)])
+        summarise([Round(_load([], num_failed=5), _load([], num_failed=9), Usage(1.0, 1))])
 
 
 def test_targets_are_against_the_best_of_the_others() -> None:
@@ -86,6 +90,48 @@ def test_targets_without_rivals_are_not_judged() -> None:
     """A run of Hedgerow and the floors alone reaches nothing, and misses nothing."""
     rows = {BY_NAME["hedgerow-loop"]: _row(1, 1), BY_NAME["floor-redis"]: _row(2, 2)}
     assert judge(rows) == []
+
+
+def test_bounds_are_told_from_the_figures_of_the_run() -> None:
+    """Time of the cores, what of it is not used, and a lane against the other, by hand."""
+    loop = Row(10_000.0, 1, 1, 1, 1, cpu_s_per_1000=0.12, num_failed=0, cores_used=1.2, wakeups=4)
+    apart = Row(5_000.0, 1, 1, 1, 1, cpu_s_per_1000=0.3, num_failed=0, cores_used=1.5, wakeups=14)
+    told = tell_bounds({BY_NAME["hedgerow-loop"]: loop, BY_NAME["hedgerow-process"]: apart}, 2)
+    assert "| Hedgerow, loop lane | 120 | 200 | 40% | 4.0 |" in told
+    assert "| Hedgerow, process lane | 300 | 400 | 25% | 14.0 |" in told
+    assert "- Hedgerow, process lane: 2.5 times the CPU and 3.5 times the wakeups" in told
+
+
+@pytest.mark.parametrize(
+    ("names", "telling"),
+    [
+        (["arq", GRAPHS], []),
+        (["hedgerow-loop", GRAPHS], ["| Ray, compiled graphs"]),
+        (["hedgerow-process"], ["(lanes.md#"]),
+        (["hedgerow-loop", "hedgerow-process-2"], ["2 workers: 1.0 times", "(lanes.md#"]),
+        (
+            ["hedgerow-process", GRAPHS],
+            ["| Ray, compiled graphs", "Ray's compiled graphs run", "(lanes.md#"],
+        ),
+    ],
+)
+def test_bounds_tell_of_what_was_measured_alone(names: list[str], telling: list[str]) -> None:
+    """What concerns a row that the run has not is not said, and nothing without one of ours."""
+    told = tell_bounds({BY_NAME[name]: _row(10.0, 1.0) for name in names}, 2)
+    every = ("| Ray, compiled graphs", "2 workers: 1.0 times", "Ray's compiled graphs run")
+    assert [one for one in (*every, "(lanes.md#") if one in told] == telling
+    assert bool(told) == ("arq" not in names)
+
+
+def test_page_of_a_run_has_no_other_date_than_its_own() -> None:
+    """Whatever was found on another day or machine is not printed beside new figures."""
+    usage = Usage(0.5, 3)
+    results = [
+        Measured(peer, {"a": "1"}, rounds=[Round(_load([5]), _load([9]), usage)]) for peer in PEERS
+    ]
+    page = to_markdown(results, "the command", 1.0, [0.5])
+    today = dt.datetime.now(dt.UTC).date().isoformat()
+    assert set(re.findall(r"\d{4}-\d\d-\d\d", page)) == {today}
 
 
 def test_peers_are_chosen_by_name_or_environment() -> None:
@@ -175,7 +221,7 @@ def test_family_does_not_adopt_whoever_gets_a_number_next(monkeypatch: pytest.Mo
 def test_page_shows_who_could_not_be_measured() -> None:
     """A peer that does not run keeps its row, and the reason stands below the table."""
     fine = Measured(BY_NAME["saq"], {"saq": "1"}, [("concurrency", "8", "why not")])
-    fine.rounds = [Round(_load([5]), _load([9], num_failed=1), 0.5)]
+    fine.rounds = [Round(_load([5]), _load([9], num_failed=1), Usage(0.5, 3))]
     fine.rounds[0].together.failure = "TimeoutError()"
     lost = Measured(BY_NAME["arq"], reason="has ended; `Boom`")
     page = to_markdown([lost, fine], "the command", 1.0, [0.5])

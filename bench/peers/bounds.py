@@ -1,0 +1,66 @@
+"""What bounds Hedgerow's throughput, told from the figures of the run; pure."""
+
+from collections.abc import Mapping
+
+from bench.peers.catalogue import GRAPHS, Kind, Peer
+from bench.peers.figures import Row
+
+_COLUMNS = (
+    *("", "CPU of a query, µs", "the cores' time for a query, µs", "cores not used"),
+    "wakeups of a query",
+)
+_HEADING = """
+## What bounds Hedgerow
+
+A query can have as much of the cores' time as there is between one answer and the next, times the
+{num_cores} cores. Where it uses all of it, CPU bounds the throughput; what is not used is spent in
+waiting for other processes of the same peer, or taken by others on a busy machine. A wakeup is a
+thread's, of any process of the peer, that had nothing to do until then.
+
+"""
+_BETWEEN = """
+Ray's compiled graphs run the function in the very process that receives the message, as Hedgerow's
+loop lane does. The process lane puts a process between, so that the worker survives a function that
+crashes or hangs; that is what the difference between the lanes pays for.
+"""
+_TRIED = """
+[What the process lane costs](lanes.md#what-the-process-lane-costs) tells what was tried.
+"""
+
+
+def tell_bounds(rows: Mapping[Peer, Row], num_cores: int) -> str:
+    """A section with a row for each of ours, beside Ray's compiled graphs; empty without any."""
+    ours = [peer for peer in rows if peer.kind is Kind.OURS]
+    if not ours:
+        return ""
+    graphs = [peer for peer in rows if peer.name == GRAPHS]
+    lines = [_COLUMNS, ("---",) * len(_COLUMNS)]
+    lines += [(peer.title, *_cells(rows[peer], num_cores)) for peer in ours + graphs]
+    table = "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    parts = [_HEADING.format(num_cores=num_cores), table]
+    in_loop = [peer for peer in ours if peer.arguments[0] == "loop"]
+    apart = [peer for peer in ours if peer.arguments[0] == "process"]
+    if in_loop and apart:
+        parts.append("\n")
+        parts += [_compare(peer, rows[peer], in_loop[0], rows[in_loop[0]]) for peer in apart]
+    if apart and graphs:
+        parts.append(_BETWEEN)
+    if apart:
+        parts.append(_TRIED)
+    return "".join(parts)
+
+
+def _cells(row: Row, num_cores: int) -> tuple[str, ...]:
+    return (
+        f"{1000 * row.cpu_s_per_1000:,.0f}",
+        f"{1e6 * num_cores / row.queries_per_s:,.0f}",
+        f"{max(0.0, 1 - row.cores_used / num_cores):.0%}",
+        f"{row.wakeups:.1f}",
+    )
+
+
+def _compare(peer: Peer, row: Row, other: Peer, others: Row) -> str:
+    return (
+        f"- {peer.title}: {row.cpu_s_per_1000 / others.cpu_s_per_1000:.1f} times the CPU and "
+        f"{row.wakeups / others.wakeups:.1f} times the wakeups of a query of {other.title}.\n"
+    )
