@@ -10,10 +10,12 @@ from pathlib import Path
 
 from bench.peers.catalogue import PEERS, choose
 from bench.peers.page import PLOT, summaries, to_markdown
-from bench.peers.plot import to_svg
+from bench.peers.plot import draw
 from bench.peers.rounds import Comparison
 from bench.report import machine
+from common.errors import ConfigurationError
 from common.telemetry import configure_logging
+from gateway.simulate.plot import check_can_draw
 
 _DOCUMENT = Path(__file__).parents[2] / "docs" / "peers.md"
 
@@ -26,7 +28,8 @@ def main(arguments: list[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         peers = choose(options.only)
-    except ValueError as error:
+        check_can_draw()
+    except (ValueError, ConfigurationError) as error:
         sys.stderr.write(f"{error}\n")
         return 2
     comparison, is_whole = Comparison.of(peers), True
@@ -42,7 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
     # Only a whole run may replace what the repository shows.
     if is_whole and tuple(peers) == PEERS and rows and not options.dry:
         _DOCUMENT.write_text(page, encoding="utf-8")
-        (_DOCUMENT.parent / PLOT).write_text(to_svg(rows), encoding="utf-8")
+        (_DOCUMENT.parent / PLOT).write_text(draw(rows), encoding="utf-8")
     if options.json:
         figures = {
             "machine": machine(),

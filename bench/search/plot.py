@@ -1,9 +1,9 @@
 """The figures as pictures, by the simulator's way of drawing."""
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
+from bench.bars import paint_bars, tidy
 from bench.search.catalogue import Kind
 from bench.search.figures import Curve, Rounds
 from gateway.simulate.plot import render
@@ -31,23 +31,16 @@ def draw_comparison(subjects: Sequence[Rounds]) -> str:
     """
 
     def paint(axes: Any) -> None:
-        rows = range(len(subjects))
-        values = [one.queries_per_s for one in subjects]
-        axes.barh(rows, values, color=[_COLOURS[one.kind] for one in subjects])
-        for row, value in zip(rows, values, strict=True):
-            axes.annotate(
-                f"{value:,.0f}", (value, row), (3, 0), textcoords="offset points", va="center"
-            )
-        axes.set_yticks(rows, [one.title for one in subjects])
-        axes.invert_yaxis()
-        axes.set_xscale("log")
-        axes.set_xlim(min(values) / 3, max(values) * 3)
-        axes.xaxis.set_major_formatter("{x:,g}")
-        axes.set_xlabel("queries a second, 32 in flight (more is better)")
-        axes.spines[["top", "right"]].set_visible(False)
+        paint_bars(
+            axes,
+            [one.title for one in subjects],
+            [one.queries_per_s for one in subjects],
+            [_COLOURS[one.kind] for one in subjects],
+            "queries a second, 32 in flight (more is better)",
+        )
 
     size_in = (8.0, 0.9 + 0.3 * len(subjects))
-    return _tidy(render(paint, size_in=size_in, salt="search", creator="make bench-search"))
+    return tidy(render(paint, size_in=size_in, salt="search", creator="make bench-search"))
 
 
 def draw_curve(curve: Curve) -> str:
@@ -79,9 +72,4 @@ def draw_curve(curve: Curve) -> str:
 
     name = f"search-{curve.name}"
     svg = render(paint, columns=2, size_in=(8.0, 3.4), salt=name, creator="make bench-search")
-    return _tidy(svg)
-
-
-def _tidy(svg: str) -> str:
-    # Trailing spaces are matplotlib's, and no editor keeps them.
-    return re.sub(r"[ \t]+$", "", svg, flags=re.MULTILINE)
+    return tidy(svg)
