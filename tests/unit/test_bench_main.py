@@ -7,7 +7,9 @@ import pytest
 
 from bench import __main__ as command
 from bench.options import Options
-from bench.report import Section
+from bench.report import Section, to_markdown
+
+ROOT = Path(__file__).parents[2]
 
 
 def section(title: str) -> Section:
@@ -71,3 +73,12 @@ def test_texts_that_are_missing_are_told_before_anything_is_measured(
     assert "apt-get install dict-something" in captured.err
     assert captured.out == ""
     assert not page.exists()
+
+
+def test_page_of_the_benchmarks_is_introduced_as_the_code_has_it() -> None:
+    """docs/benchmarks.md says what the next run would say, its figures and its machine apart."""
+    published = " ".join((ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8").split())
+    now = to_markdown([], "the command", 5, 0.0)
+    last = now[now.index("Latencies of the open loop") :]
+    assert "(peers.svg)" in last
+    assert " ".join(last.split()) in published
