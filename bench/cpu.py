@@ -46,17 +46,16 @@ class CpuMeter:
 
 
 def num_wakeups(pids: Iterable[int]) -> int:
-    """How often threads of these processes that live now have waited, and so were woken.
+    """How often the threads of these processes, those that live now, have waited and been woken.
 
-    Their voluntary context switches (proc(5)); the difference of two counts is what counts.
+    By their voluntary context switches, since each was started (proc(5)).
     """
     total = 0
     for pid in pids:
         for status in Path(f"/proc/{pid}/task").glob("[0-9]*/status"):
             with contextlib.suppress(OSError):  # ended meanwhile
-                total += int(
-                    status.read_text().partition("\nvoluntary_ctxt_switches:")[2].split()[0]
-                )
+                told = status.read_text().partition("\nvoluntary_ctxt_switches:")[2]
+                total += int(told.split(maxsplit=1)[0])
     return total
 
 

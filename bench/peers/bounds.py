@@ -30,6 +30,8 @@ _TRIED = """
 
 def tell_bounds(rows: Mapping[Peer, Row], num_cores: int) -> str:
     """A section with a row for each of ours, beside Ray's compiled graphs; empty without any."""
+    # The median of one that failed in most rounds is 0, which tells nothing of CPU.
+    rows = {peer: row for peer, row in rows.items() if row.queries_per_s and row.cores_used}
     ours = [peer for peer in rows if peer.kind is Kind.OURS]
     if not ours:
         return ""
@@ -60,7 +62,7 @@ def _cells(row: Row, num_cores: int) -> tuple[str, ...]:
 
 
 def _compare(peer: Peer, row: Row, other: Peer, others: Row) -> str:
-    return (
-        f"- {peer.title}: {row.cpu_s_per_1000 / others.cpu_s_per_1000:.1f} times the CPU and "
-        f"{row.wakeups / others.wakeups:.1f} times the wakeups of a query of {other.title}.\n"
-    )
+    times = f"{row.cpu_s_per_1000 / others.cpu_s_per_1000:.1f} times the CPU"
+    if others.wakeups:  # not every kernel counts them
+        times += f" and {row.wakeups / others.wakeups:.1f} times the wakeups"
+    return f"- {peer.title}: {times} of a query of {other.title}.\n"

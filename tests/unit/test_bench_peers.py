@@ -4,6 +4,7 @@ import ast
 import datetime as dt
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -97,6 +98,17 @@ def test_bounds_are_told_from_the_figures_of_the_run() -> None:
     assert "| Hedgerow, loop lane | 120 | 200 | 40% | 4.0 |" in told
     assert "| Hedgerow, process lane | 300 | 400 | 25% | 14.0 |" in told
     assert "- Hedgerow, process lane: 2.5 times the CPU and 3.5 times the wakeups" in told
+
+
+def test_bounds_are_not_told_of_what_came_to_nothing() -> None:
+    """A row without a median has no place there, nor have wakeups that nobody counted."""
+    loop, apart = BY_NAME["hedgerow-loop"], BY_NAME["hedgerow-process"]
+    nothing = Row(0.0, 1, 1, 1, 1, 0.0, num_failed=9, cores_used=0.0, wakeups=0.0)
+    assert tell_bounds({loop: nothing}, 2) == ""
+    assert "| Hedgerow, loop" not in tell_bounds({loop: nothing, apart: _row(10.0, 1.0)}, 2)
+    uncounted = replace(_row(10.0, 1.0), wakeups=0.0)
+    told = tell_bounds({loop: uncounted, apart: uncounted}, 2)
+    assert "1.0 times the CPU of a query of Hedgerow, loop lane" in told
 
 
 @pytest.mark.parametrize(
