@@ -19,8 +19,8 @@ from bench.cluster import Cluster, run_cluster
 from bench.cluster import connect as connect_gateway
 from bench.cpu import CpuMeter
 from bench.http_load import HttpGateway, run_gateway
-from bench.pipe import Pipe
-from bench.search.inside.serving import Hits, Loaded, Ready, Setting, Task, disk_bytes
+from bench.pipe import Pipe, Setting
+from bench.search.inside.serving import Hits, Loaded, Ready, Task, disk_bytes
 from bench.search.queries import Query
 from common.lifecycle import calm_collector
 from gateway.client import AsyncClient

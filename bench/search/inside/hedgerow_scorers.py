@@ -10,7 +10,8 @@ import time
 from collections.abc import Iterator
 from importlib import metadata
 
-from bench.search.inside.serving import Find, Hits, Ready, Setting, Task, disk_bytes, serve
+from bench.pipe import Setting
+from bench.search.inside.serving import Find, Hits, Ready, Task, disk_bytes, serve
 from bench.search.queries import Query
 from common.collection import define
 from common.config import BUILT_IN_PROFILES

@@ -20,7 +20,8 @@ from typing import Any, TypeAlias
 
 import psycopg
 
-from bench.search.inside.serving import Find, Hits, Ready, Setting, Task, serve
+from bench.pipe import Setting
+from bench.search.inside.serving import Find, Hits, Ready, Task, serve
 from bench.search.queries import Query, to_tsquery, words_of
 
 _USER = "postgres"

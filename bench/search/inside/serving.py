@@ -25,8 +25,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from bench.pipe import Pipe
-from bench.pipe import Setting as Setting  # noqa: PLC0414 - engines have it from here
+from bench.pipe import Pipe, Setting
 from bench.search.queries import Query, read_plainly
 
 Hits = list[tuple[str, float]]  # id and score, best first

@@ -12,7 +12,8 @@ from importlib import metadata
 
 import tantivy
 
-from bench.search.inside.serving import Find, Hits, Ready, Setting, Task, disk_bytes, serve
+from bench.pipe import Setting
+from bench.search.inside.serving import Find, Hits, Ready, Task, disk_bytes, serve
 from bench.search.queries import Query
 from common.collection import define
 from shard_worker.schema import ANALYSER, BLOCK_BYTES, make_analyser, make_document, make_index
