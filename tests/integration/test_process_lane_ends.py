@@ -187,14 +187,18 @@ async def test_closing_waits_for_what_is_in_flight(tmp_path: Path) -> None:
 async def test_closing_while_it_starts_ends_the_start(tmp_path: Path) -> None:
     """Nobody waits for a start that will not come, and nothing of it is left."""
     num_fds = count_fds()
-    lane = make_lane("tests.integration.misbehaving:make", Config(str(tmp_path)))
+    config = Config(str(tmp_path))
+    config.held.touch()
+    lane = make_lane("tests.integration.misbehaving:make", config)
     starting = asyncio.create_task(lane.start())
-    await asyncio.sleep(0.01)
+    await eventually(lambda: config.starts()["held-start"] >= 1)
     await lane.close(1.0)
     with pytest.raises(ConfigurationError, match="closed while it started"):
         await starting
-    cancelled = asyncio.create_task(make_lane("tests.integration.misbehaving:echo").start())
-    await asyncio.sleep(0.01)
+    noted = config.starts()["held-start"]
+    other = make_lane("tests.integration.misbehaving:make", config)
+    cancelled = asyncio.create_task(other.start())
+    await eventually(lambda: config.starts()["held-start"] > noted)
     cancelled.cancel()
     with pytest.raises(asyncio.CancelledError):
         await cancelled
