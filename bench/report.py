@@ -44,6 +44,11 @@ def target(what: str, *, is_met: bool) -> str:
     return f"(target: {what}; {'reached' if is_met else '**not reached**'})"
 
 
+def plain(text: str) -> str:
+    """A message in one line, without what would end the code that it is shown as."""
+    return " ".join(text.replace("`", "'").split())
+
+
 def median(values: Iterable[float]) -> float:
     """The median; nan of none."""
     present = list(values)

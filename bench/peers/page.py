@@ -8,7 +8,7 @@ from bench.peers.bounds import tell_bounds
 from bench.peers.catalogue import Peer
 from bench.peers.figures import Row, Verdict, judge, summarise
 from bench.peers.rounds import Measured
-from bench.report import machine
+from bench.report import machine, plain
 
 PLOT = "peers.svg"
 
@@ -97,7 +97,7 @@ def _table(results: Sequence[Measured], rows: Mapping[Peer, Row]) -> str:
 def _notes(result: Measured) -> list[str]:
     notes = []
     if result.reason:
-        notes.append(f"- {result.peer.title}: {_plain(result.reason)}")
+        notes.append(f"- {result.peer.title}: {plain(result.reason)}")
     failures = [
         load.failure
         for one in result.rounds
@@ -105,12 +105,8 @@ def _notes(result: Measured) -> list[str]:
         if load.num_failed
     ]
     if failures:
-        notes.append(f"- {result.peer.title}, the last failure: `{_plain(failures[-1])}`")
+        notes.append(f"- {result.peer.title}, the last failure: `{plain(failures[-1])}`")
     return notes
-
-
-def _plain(text: str) -> str:
-    return " ".join(text.replace("`", "'").split())
 
 
 def _verdicts(verdicts: Sequence[Verdict]) -> str:

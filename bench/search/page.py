@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from bench.report import median
+from bench.report import median, plain
 from bench.search.catalogue import NO_SEARCH, SCORERS
 from bench.search.figures import (
     Comparison,
@@ -85,12 +85,12 @@ def _introduction(comparison: Comparison) -> str:
 def _table(comparison: Comparison) -> str:
     rows = [_row(one) for one in comparison.subjects.values()]
     notes = [
-        f"- {index.title}: {_plain(index.reason)}"
+        f"- {index.title}: {plain(index.reason)}"
         for index in comparison.indexes.values()
         if index.reason
     ]
     notes += [
-        f"- {one.title}, a failure: `{_plain(_failure(one))}`"
+        f"- {one.title}, a failure: `{plain(_failure(one))}`"
         for one in comparison.subjects.values()
         if one.num_failed
     ]
@@ -133,7 +133,7 @@ def _reading(comparison: Comparison) -> str:
     least_us = _core_us(limit, cores)
     spent_us, has_us = sum(ours.cpu_us.values()), _core_us(ours, cores)
     return (
-        f"A query takes tantivy {least_us:,.0f} µs of a core, all {cores} of which it keeps busy. "
+        f"A query takes tantivy {least_us:,.0f} µs of a core, all {cores} of them counted as busy. "
         f"Hedgerow with one shard takes {has_us:,.0f}: {spent_us:,.0f} µs of CPU (below), and "
         f"{1 - spent_us / has_us:.0%} of the cores' time in which no process of it runs. What it "
         "does beyond a search: HTTP, deadline, breakers, two passes through Redis, processes that "
@@ -217,8 +217,8 @@ def _agreement(comparison: Comparison) -> str:
         "those of one index ([ranking](ranking.md#scores)); Lucene is independent of both, and "
         "scores by the same function but for a constant factor. A word that a query repeats counts "
         "as often as it is written in Lucene and in Hedgerow, while tantivy's own parser drops "
-        "what it has seen. SQLite and PostgreSQL score by other functions; whether they match the "
-        f"same documents is told by their number.\n\n{lines}"
+        "what it has seen. SQLite and PostgreSQL score by other functions, and are held to how "
+        f"many documents they match.\n\n{lines}"
     )
 
 
@@ -329,7 +329,3 @@ def _markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def _ms(value: float) -> str:
     return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
-
-
-def _plain(text: str) -> str:
-    return " ".join(text.replace("`", "'").split())

@@ -9,6 +9,7 @@ import json
 import time
 from collections.abc import Iterator
 from importlib import metadata
+from pathlib import Path
 
 from bench.pipe import Setting
 from bench.search.inside.serving import Find, Hits, Ready, Task, disk_bytes, serve
@@ -24,20 +25,27 @@ from shard_worker.text_index import TextIndex, TextIndexWriter
 _UID = "texts"
 _SHARD = 0
 _PROFILE = "bm25"
-_MEMORY_BYTES = 512_000_000  # as `limits.optimise_memory_bytes`: one segment
+_MEMORY_BYTES = 512_000_000  # as `limits.optimise_memory_bytes`
 _COLLECTION = define("texts", {"fields": {"text": "text"}, "language": "none"}, uid=_UID)
 
 
 def build(task: Task) -> float:
     """Build the index and the term statistics; returns how long it took, in s."""
     started = time.perf_counter()
-    path = task.folder / "shards" / str(_SHARD) / _UID
-    writer = TextIndexWriter.open(path, _COLLECTION, _MEMORY_BYTES)
+    writer = TextIndexWriter.open(_path(task), _COLLECTION, _MEMORY_BYTES)
     writer.add(_documents(task))
     writer.commit()
     writer.close()
-    write_table(task.folder / "statistics" / f"{_UID}.sqlite", collect(TextIndex.open(path)))
+    write_table(task.folder / "statistics" / f"{_UID}.sqlite", collect(_open(task)))
     return time.perf_counter() - started
+
+
+def _path(task: Task) -> Path:
+    return task.folder / "shards" / str(_SHARD) / _UID
+
+
+def _open(task: Task) -> TextIndex:
+    return TextIndex.open(_path(task))
 
 
 def _documents(task: Task) -> Iterator[tuple[str, bytes]]:
@@ -47,7 +55,7 @@ def _documents(task: Task) -> Iterator[tuple[str, bytes]]:
 
 def finder(task: Task) -> Find:
     """Searches by a scorer; the few µs that it takes to read its answer are in the time."""
-    generation = TextIndex.open(task.folder / "shards" / str(_SHARD) / _UID).generation
+    generation = _open(task).generation
     score = make_scorer(ScorerConfig(str(task.folder), (_SHARD,), BUILT_IN_PROFILES))
     budget = Budget.until(float("inf"))
 
@@ -65,7 +73,7 @@ def main() -> None:
     build_s = 0.0 if task.folder.exists() else build(task)
     settings = (
         Setting("processes", "one a core", "as many as the cluster has scorers"),
-        Setting("segments", "1", "as an optimised index has"),
+        Setting("segments", str(_open(task).num_segments), "one writer, and one commit of all"),
         Setting("language", "none", "lower case, no stop words, no stems"),
     )
     versions = {"hedgerow": metadata.version("hedgerow")}
