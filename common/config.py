@@ -18,6 +18,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from common.config_connections import ConnectionSettings
 from common.config_group import Group as _Group
 from common.config_group import Percent, PositiveFloat, PositiveInt
 from common.config_tail import (
@@ -92,7 +93,7 @@ class BreakerSettings(_Group):
     )
 
 
-class GatewaySettings(_Group):
+class GatewaySettings(ConnectionSettings):
     """The gateway: HTTP, query defaults and limits."""
 
     host: str = Field("127.0.0.1", description="Address that the HTTP server binds.")

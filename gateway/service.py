@@ -30,7 +30,7 @@ from common.probation_board import ProbationBoard
 from common.registry import Registry
 from common.snapshot_board import SnapshotBoard
 from common.statistics_board import StatisticsBoard
-from common.telemetry import LagWatch
+from common.telemetry import Counters, LagWatch
 from gateway.admission import Admission
 from gateway.admit import check_deadline
 from gateway.breaker import Transition
@@ -210,6 +210,11 @@ class Gateway:
                 self._sick_replicas.wake()
             if kind in ("collections", "reconnected"):
                 self.collections.wake()
+
+    @property
+    def counters(self) -> Counters:
+        """What the status counts of this gateway."""
+        return self._transport.counters
 
     @property
     def is_connected(self) -> bool:

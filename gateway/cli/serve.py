@@ -2,25 +2,34 @@
 
 import asyncio
 import contextlib
+import functools
 import os
 import socket
 from collections.abc import Iterator
-from typing import Annotated, Any
+from typing import Annotated, Any, Final, cast
 
 import structlog
 import typer
 import uvicorn
 
 from common.config import Settings, load_settings
+from common.config_connections import ConnectionSettings
 from common.errors import ConfigurationError
 from common.lifecycle import calm_collector, stop_on_signals, stop_with_parent
 from common.telemetry import configure_logging
 from gateway.http.app import create_app
+from gateway.http.connection_policy import connections_within
+from gateway.http.connection_table import ConnectionTable
+from gateway.http.descriptors import raise_descriptor_limit
 from gateway.http.search_connection import SearchConnection
 from gateway.lull import LullSelector
 from gateway.service import Gateway
 
 log = structlog.get_logger()
+
+_BACKLOG: Final = 2048
+# Each takes a descriptor before it is counted among the connections.
+_MAX_ACCEPTED_AT_ONCE: Final = 32
 
 
 def serve(
@@ -74,10 +83,26 @@ async def _serve(
         async with Gateway.connect(settings, num_shards=num_shards) as gateway:
             selector.lull_s = gateway.lull_s
             app = create_app(gateway, http)
+            table = ConnectionTable(_within_descriptors(http), gateway.counters)
             calm_collector()
-            await run_server(app, listener, http.drain_timeout_s, stopped)
+            await run_server(app, listener, http.drain_timeout_s, stopped, table)
         # Here the gateway is closed, after the last answer: queries in flight needed it.
     log.info("stopped")
+
+
+def _within_descriptors(settings: ConnectionSettings) -> ConnectionSettings:
+    """Lower the number of connections to what the process's descriptors allow."""
+    max_descriptors = raise_descriptor_limit()
+    max_connections = connections_within(settings.max_connections, max_descriptors)
+    if max_connections < settings.max_connections:
+        log.warning(
+            "too_few_descriptors",
+            max_descriptors=max_descriptors,
+            max_connections=max_connections,
+            wanted=settings.max_connections,
+            hint="raise the hard limit of open files (ulimit -Hn, LimitNOFILE=)",
+        )
+    return settings.model_copy(update={"max_connections": max_connections})
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -88,7 +113,7 @@ def listen(host: str, port: int) -> socket.socket:
     """
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        listener = socket.create_server((host, port), family=family, backlog=2048)
+        listener = socket.create_server((host, port), family=family, backlog=_BACKLOG)
     except OSError as error:
         raise ConfigurationError(f"cannot bind {host} port {port}: {error.strerror}") from error
     # Accepted connections inherit it. asyncio sets it by itself only where the socket names TCP as
@@ -98,7 +123,11 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 async def run_server(
-    app: Any, listener: socket.socket, drain_timeout_s: float, stopped: asyncio.Event
+    app: Any,
+    listener: socket.socket,
+    drain_timeout_s: float,
+    stopped: asyncio.Event,
+    table: ConnectionTable,
 ) -> None:
     """Serve `app` until `stopped` is set, then finish what is in flight.
 
@@ -107,10 +136,13 @@ async def run_server(
         listener: a bound socket, which is closed when the drain begins.
         drain_timeout_s: longest wait for requests in flight, in s.
         stopped: set by a signal, or by the parent's end.
+        table: bounds the connections.
     """
     config = uvicorn.Config(
         app,
-        http=SearchConnection,
+        http=cast("type[asyncio.Protocol]", functools.partial(SearchConnection, table=table)),
+        ws="none",
+        backlog=_MAX_ACCEPTED_AT_ONCE,
         lifespan="off",
         log_config=None,
         log_level="warning",
@@ -136,6 +168,16 @@ async def run_server(
 
 class _Server(uvicorn.Server):
     """Uvicorn without its signal handlers: this process has its own, which also stop the rest."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen.
+
+        uvicorn gives asyncio one number for two things: how many connections are accepted in one
+        turn of the loop, all before any is counted, and how many the system queues.
+        """
+        await super().startup(sockets)
+        for listener in sockets or ():
+            listener.listen(_BACKLOG)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -1,6 +1,7 @@
 """Answers whose head and body leave in one write."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -29,14 +30,19 @@ class CoalescedWrites:
 
     The first write is held until the second, or for a turn of the loop. So no more than one is ever
     beyond what the transport knows of, and whatever else is asked of it comes after the writes.
+
+    Attributes:
+        on_close: closes instead of the transport, which `close_now` then does.
     """
 
-    __slots__ = ("_held", "_loop", "_transport")
+    __slots__ = ("_held", "_is_ended", "_loop", "_transport", "on_close")
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
         self._transport = transport
         self._loop = loop
         self._held = b""
+        self._is_ended = False
+        self.on_close: Callable[[], None] | None = None
 
     def write(self, data: bytes) -> None:
         """Write `data`, within a turn of the loop."""
@@ -54,7 +60,25 @@ class CoalescedWrites:
 
     def is_closing(self) -> bool:
         """Whether the connection is closed or about to be; asked after each answer."""
-        return self._transport.is_closing()
+        return self._is_ended or self._transport.is_closing()
+
+    def close(self) -> None:
+        """Close, in the way that there is."""
+        if self.on_close is None:
+            self.close_now()
+        else:
+            self.on_close()
+
+    def close_now(self) -> None:
+        """Close the transport after what was written."""
+        self._flush()
+        self._transport.close()
+
+    def end(self) -> None:
+        """Write no more, and tell the other end so; the transport is not closed yet."""
+        self._flush()
+        self._is_ended = True
+        self._transport.write_eof()
 
     def __getattr__(self, name: str) -> Any:
         """Write what is held, and give whatever else the transport has."""

@@ -13,6 +13,7 @@ from pydantic_core import PydanticSerializationError, to_json
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
+from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from common.errors import (
@@ -46,6 +47,7 @@ TITLES: Final = {
     "conflict": "The collection exists with another definition",
     "insufficient-coverage": "Fewer documents were searched than asked for",
     "unavailable": "Nobody can answer now",
+    "timed-out": "The request took too long to arrive",
     "overloaded": "More is asked than can be answered in time",
     "internal": "The gateway failed",
 }
@@ -58,6 +60,7 @@ _SLUG_OF_STATUS: Final = {
     413: "too-large",
     503: "unavailable",
 }
+_METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 _encode_structs: Final = msgspec.json.Encoder().encode
 
 
@@ -183,14 +186,26 @@ def add_handlers(app: FastAPI) -> None:
         bare = [{**one, "loc": one["loc"][1:]} for one in error.errors()]
         return problem_of(BadBodyError(reasons(bare)))
 
-    async def on_framework(_request: Request, error: Any) -> Response:
+    async def on_framework(request: Request, error: Any) -> Response:
         slug = _SLUG_OF_STATUS.get(error.status_code, "bad-request")
-        return problem(slug, error.status_code, str(error.detail), None, error.headers)
+        headers = error.headers
+        if error.status_code == 405:
+            headers = {"Allow": ", ".join(methods_of(app, request.scope))}
+        return problem(slug, error.status_code, str(error.detail), None, headers)
 
     app.add_exception_handler(HedgerowError, on_error)
     app.add_exception_handler(RequestValidationError, on_parameters)
     app.add_exception_handler(HTTPException, on_framework)
     app.add_middleware(LastResort)
+
+
+def methods_of(app: FastAPI, scope: Scope) -> list[str]:
+    """Return all methods that the path of a request takes; the framework names those of a route."""
+    return [
+        method
+        for method in _METHODS
+        if any(route.matches({**scope, "method": method})[0] is Match.FULL for route in app.routes)
+    ]
 
 
 def reasons(errors: Sequence[Any]) -> list[tuple[str, str]]:

@@ -6,7 +6,7 @@ from typing import Any, Final, cast
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
-from gateway.http.idle_connection import IdleConnection
+from gateway.http.guarded_connection import GuardedConnection
 from gateway.http.limits import RequireToken
 from gateway.http.search_app import SearchApp
 
@@ -14,16 +14,16 @@ from gateway.http.search_app import SearchApp
 _is_search = re.compile(rb"/v1/collections/([\w.~-]+)/search").fullmatch
 
 
-class SearchConnection(IdleConnection):
+class SearchConnection(GuardedConnection):
     """uvicorn's protocol, which answers plain searches without ASGI between it and `SearchApp`.
 
     What a request is made into for ASGI (a scope, an event, messages, headers that are checked) was
     a quarter of a gateway's CPU. And the connection knows when its client hangs up: by ASGI, a task
     must wait for that, beside each search that takes longer than some milliseconds.
 
-    Whatever is not plain takes uvicorn's way, to the same `SearchApp`: requests that are pipelined,
-    in chunks, encoded, larger than allowed, without the token, of HTTP/1.0. So do all where uvicorn
-    is to log each request.
+    Whatever is not plain takes uvicorn's way, to the same `SearchApp`: requests in chunks, encoded,
+    larger than allowed, without the token, of HTTP/1.0. So do all where uvicorn is to log each
+    request.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -65,6 +65,7 @@ class SearchConnection(IdleConnection):
         else:
             self._search = search
             self.cycle = cast("Any", search)  # it has what uvicorn asks of one
+            self.expect_body(search.num_bytes)
 
     def on_body(self, body: bytes) -> None:
         """Keep a part of the body; all of them are within the limit."""
@@ -77,6 +78,7 @@ class SearchConnection(IdleConnection):
         """Begin to search."""
         search = self._search
         if self._is_plain and search is not None:
+            self.expect_answer()
             search.task = self.loop.create_task(self._answer(search))
             self.tasks.add(search.task)
         else:
@@ -96,12 +98,22 @@ class SearchConnection(IdleConnection):
             or not (cycle is None or cycle.response_complete)
         ):
             return None
+        if len(self.headers) > self._table.limits.max_headers:
+            return None
         length = dict(self.headers).get(b"content-length", b"")
         if not length.isdigit() or int(length) > app.max_body_bytes:
             return None
         if self._guard is not None and not self._guard.allows(self.headers):
             return None
-        return _Search(app, match[1].decode(), parser.should_keep_alive())
+        return _Search(app, match[1].decode(), int(length), parser.should_keep_alive())
+
+    def abandon_request(self) -> bool:
+        """End a request whose rest is not awaited; return whether its answer has begun."""
+        if not self._is_plain or self._search is None:
+            return super().abandon_request()
+        self._search = None
+        self.cycle = cast("Any", None)
+        return False
 
     def _take_the_servers_way(self) -> None:
         url, headers, expects = self.url, self.headers, self.expect_100_continue
@@ -146,6 +158,7 @@ class _Search:
     """One search on a connection; to uvicorn, the cycle of a request and its response.
 
     Attributes:
+        num_bytes: how long its body is.
         raw: what there is of its body.
         keep_alive: whether the connection stays open after the answer.
         task: answers it, once its body is there.
@@ -154,12 +167,20 @@ class _Search:
     """
 
     __slots__ = (
-        *("_app", "_collection", "has_left", "keep_alive", "raw", "response_complete", "task"),
+        "_app",
+        "_collection",
+        "has_left",
+        "keep_alive",
+        "num_bytes",
+        "raw",
+        "response_complete",
+        "task",
     )
 
-    def __init__(self, app: SearchApp, collection: str, keep_alive: bool) -> None:
+    def __init__(self, app: SearchApp, collection: str, num_bytes: int, keep_alive: bool) -> None:
         self._app = app
         self._collection = collection
+        self.num_bytes = num_bytes
         self.keep_alive = keep_alive
         self.raw = b""
         self.task: asyncio.Task[None] | None = None

@@ -12,7 +12,10 @@ import pytest
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from common.config_connections import ConnectionSettings
+from common.telemetry import Counters
 from gateway.http.app import create_app
+from gateway.http.connection_table import ConnectionTable
 from gateway.http.search_connection import SearchConnection
 from gateway.service import Gateway
 from tests.integration.cluster import Cluster, ask, gateway_to, load, running_cluster
@@ -104,7 +107,12 @@ async def http_server(gateway: Gateway, protocol: Any) -> AsyncIterator[int]:
         await running
 
 
-@pytest.mark.parametrize("protocol", [SearchConnection, HttpToolsProtocol])
+def search_connection(**given: Any) -> SearchConnection:
+    """A connection in a table of its own."""
+    return SearchConnection(table=ConnectionTable(ConnectionSettings(), Counters()), **given)
+
+
+@pytest.mark.parametrize("protocol", [search_connection, HttpToolsProtocol])
 async def test_a_client_that_hangs_up_stops_its_search(cluster: Cluster, protocol: Any) -> None:
     """Closing the connection is noticed while the search runs, which is stopped in every shard."""
     async with gateway_to(cluster) as gateway, http_server(gateway, protocol) as port:

@@ -15,8 +15,11 @@ from typing import Any
 import httpx
 import pytest
 
+from common.config_connections import ConnectionSettings
 from common.errors import ConfigurationError
+from common.telemetry import Counters
 from gateway.cli.serve import listen, run_server
+from gateway.http.connection_table import ConnectionTable
 from tests.servers import RedisServer
 
 pytestmark = pytest.mark.integration
@@ -130,8 +133,9 @@ async def draining(
     stopped = asyncio.Event()
     listener = listen("127.0.0.1", 0)
     port = listener.getsockname()[1]
+    table = ConnectionTable(ConnectionSettings(), Counters())
     async with httpx.AsyncClient(timeout=20) as client:
-        server = asyncio.create_task(run_server(app, listener, drain_timeout_s, stopped))
+        server = asyncio.create_task(run_server(app, listener, drain_timeout_s, stopped, table))
         request = asyncio.create_task(client.get(f"http://127.0.0.1:{port}/"))
         await app.has_request.wait()
         stopped.set()

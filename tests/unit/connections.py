@@ -7,17 +7,23 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from common.config_connections import ConnectionSettings
+from common.telemetry import Counters
+from gateway.http.connection_table import ConnectionTable
+from gateway.http.guarded_connection import GuardedConnection
+
 P = TypeVar("P", bound=HttpToolsProtocol)
 
 
 class RecordingTransport(asyncio.Transport):
     """Keeps what is asked of it; full once it has `room` bytes."""
 
-    def __init__(self, room: int = 2**20) -> None:
-        super().__init__()
+    def __init__(self, room: int = 2**20, peer: str = "192.0.2.7") -> None:
+        super().__init__({"peername": (peer, 50_000)})
         self.calls: list[bytes | str] = []
         self.protocol: HttpToolsProtocol | None = None
         self.closed = asyncio.Event()
+        self.unsent_bytes = 0
         self._room = room
 
     def write(self, data: Any) -> None:
@@ -40,9 +46,22 @@ class RecordingTransport(asyncio.Transport):
         """Keep the call."""
         self.calls.append("resume_reading")
 
+    def write_eof(self) -> None:
+        """Keep the call."""
+        self.calls.append("write_eof")
+
+    def abort(self) -> None:
+        """Keep the call."""
+        self.calls.append("abort")
+        self.closed.set()
+
+    def get_write_buffer_size(self) -> int:
+        """How much was written and not taken: nothing, unless a test says otherwise."""
+        return self.unsent_bytes
+
     def is_closing(self) -> bool:
         """Whether it was closed."""
-        return "close" in self.calls
+        return self.closed.is_set()
 
     @property
     def num_writes(self) -> int:
@@ -56,14 +75,18 @@ class RecordingTransport(asyncio.Transport):
 
 
 def connect(
-    protocol_type: type[P], app: Any, room: int = 2**20, **settings: Any
+    protocol_type: type[P], app: Any, room: int = 2**20, peer: str = "192.0.2.7", **settings: Any
 ) -> tuple[P, RecordingTransport]:
-    """Serve a connection whose other end is a record."""
+    """Serve a connection whose other end is a record, in `table` if that is among the settings."""
     settings = {"log_config": None, "access_log": False, **settings}
+    table = settings.pop("table", None) or ConnectionTable(ConnectionSettings(), Counters())
     config = uvicorn.Config(app, lifespan="off", **settings)
     state = ServerState()
     state.default_headers = [(b"date", b"Thu, 26 Nov 2026 05:00:00 GMT")]
-    protocol, transport = protocol_type(config, state, {}), RecordingTransport(room)
+    needed: dict[str, Any] = (
+        {"table": table} if issubclass(protocol_type, GuardedConnection) else {}
+    )
+    protocol, transport = protocol_type(config, state, {}, **needed), RecordingTransport(room, peer)
     transport.protocol = protocol
     protocol.connection_made(transport)
     return protocol, transport

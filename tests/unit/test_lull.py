@@ -12,6 +12,7 @@ import pytest
 
 from common.config import Settings
 from common.control import Control
+from common.telemetry import Counters
 from gateway import service
 from gateway.cli import serve
 from gateway.lull import MANY, LullSelector, lull_for
@@ -139,6 +140,8 @@ def test_a_gateway_that_is_served_says_when(monkeypatch: pytest.MonkeyPatch) -> 
         @asynccontextmanager
         async def connect(cls, *_: Any, **__: Any) -> AsyncIterator["Gateway"]:
             yield cls()
+
+        counters = Counters()
 
         def lull_s(self) -> float:
             asked.append(1)

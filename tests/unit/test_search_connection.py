@@ -19,14 +19,14 @@ from common.errors import (
     RedisUnavailableError,
 )
 from gateway.http.app import create_app
-from gateway.http.coalesced_writes import CoalescingProtocol
+from gateway.http.guarded_connection import GuardedConnection
 from gateway.http.search_app import SearchApp
 from gateway.http.search_connection import SearchConnection
 from gateway.result import SearchQuery, SearchResult
 from tests.unit.connections import RecordingTransport, connect, turn
 from tests.unit.fake_gateway import FakeGateway, make_result
 
-Protocol = type[SearchConnection] | type[CoalescingProtocol]
+Protocol = type[SearchConnection] | type[GuardedConnection]
 TOKEN = GatewaySettings(token=SecretStr("s3cret"))
 
 
@@ -99,7 +99,7 @@ async def test_a_plain_search_is_answered_as_through_asgi(
         found = await exchange(SearchConnection, sent, sent, answer=answer)
     assert through_asgi == []
     with structlog.testing.capture_logs() as expected_logs:
-        expected = await exchange(CoalescingProtocol, sent, sent, answer=answer)
+        expected = await exchange(GuardedConnection, sent, sent, answer=answer)
     assert found == expected
     assert logs == expected_logs
     assert b"date: " in joined(found[0])
@@ -109,7 +109,7 @@ async def test_a_plain_search_is_answered_as_through_asgi(
 async def test_a_bad_body_is_refused_as_through_asgi(body: bytes) -> None:
     """The same problem, byte for byte."""
     found = await exchange(SearchConnection, request(body))
-    assert found == await exchange(CoalescingProtocol, request(body))
+    assert found == await exchange(GuardedConnection, request(body))
     assert found[0][0][:12] == b"HTTP/1.1 400"
 
 
@@ -124,7 +124,7 @@ NOT_PLAIN = {
         b'7\r\n{"query\r\n6\r\n": "a"\r\n1\r\n}\r\n0\r\n\r\n', "Transfer-Encoding: chunked"
     ),
     "an invitation": request(b'{"query": "a"}', "Expect: 100-continue"),
-    "an upgrade": request(b'{"query": "a"}', "Connection: upgrade", "Upgrade: h2c"),
+    "an upgrade": request(b"", "Connection: upgrade", "Upgrade: h2c"),
     "too large": request(b'{"query": "%b"}' % (b"a" * 70_000)),
 }
 
@@ -136,7 +136,7 @@ async def test_what_is_not_plain_takes_the_servers_way(
     """Whatever must be decoded, invited or refused unread is left to the server."""
     found = await exchange(SearchConnection, sent)
     assert len(through_asgi) == 1
-    assert found == await exchange(CoalescingProtocol, sent)
+    assert found == await exchange(GuardedConnection, sent)
 
 
 async def test_where_requests_are_logged_all_take_the_servers_way(
@@ -167,7 +167,7 @@ async def test_searches_and_other_requests_take_turns_on_a_connection() -> None:
     """Whichever way a request took, the next one may take the other."""
     parts = [request(), NOT_PLAIN["chunks"], request(b"{"), NOT_PLAIN["a parameter"], request()]
     found = await exchange(SearchConnection, *parts)
-    assert found == await exchange(CoalescingProtocol, *parts)
+    assert found == await exchange(GuardedConnection, *parts)
     assert len(found[1]) == 3
 
 
@@ -175,7 +175,7 @@ async def test_pipelined_searches_are_answered_in_turn() -> None:
     """What arrives while a search is on its way waits for its answer."""
     sent = request(b'{"query": "a"}') + request(b'{"query": "b"}') + request(b'{"query": "c"}')
     found, searches = await exchange(SearchConnection, sent)
-    expected, _ = await exchange(CoalescingProtocol, sent)
+    expected, _ = await exchange(GuardedConnection, sent)
     assert joined(found) == joined(expected)
     assert [query.query for query in searches] == ["a", "b", "c"]
 
@@ -215,7 +215,7 @@ async def test_the_token_is_demanded(given: str) -> None:
     """A search without the right token is refused, as through ASGI."""
     sent = request(b'{"query": "wing"}', f"Authorization: {given}")
     found = await exchange(SearchConnection, sent, settings=TOKEN)
-    assert found == await exchange(CoalescingProtocol, sent, settings=TOKEN)
+    assert found == await exchange(GuardedConnection, sent, settings=TOKEN)
     assert len(found[1]) == (1 if given.endswith("s3cret") else 0)
 
 
@@ -308,7 +308,7 @@ async def test_an_answer_waits_for_room() -> None:
 async def test_a_drain_finishes_a_search_and_closes() -> None:
     """A connection that is told to shut down amid a search answers it, says so, and closes."""
     calls = []
-    for protocol_type in (SearchConnection, CoalescingProtocol):
+    for protocol_type in (SearchConnection, GuardedConnection):
         gateway = SlowGateway()
         protocol, transport = begin(gateway, protocol_type)
         await turn()
@@ -334,7 +334,7 @@ async def test_a_connection_that_has_answered_closes_when_told() -> None:
 async def test_a_search_that_the_server_cancels_is_a_500(caplog: pytest.LogCaptureFixture) -> None:
     """At the end of a drain's time the server cancels what runs, and says so as ever."""
     calls, texts = [], []
-    for protocol_type in (SearchConnection, CoalescingProtocol):
+    for protocol_type in (SearchConnection, GuardedConnection):
         caplog.clear()
         protocol, transport = begin(SlowGateway(), protocol_type)
         await turn()

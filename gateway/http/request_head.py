@@ -1,0 +1,85 @@
+"""What a request's head must be, beyond what the parser demands, and how its body is framed.
+
+Whatever another HTTP implementation in front might read otherwise is refused, lest the two disagree
+on where a request ends (request smuggling, https://www.rfc-editor.org/rfc/rfc9112#section-11.2).
+The parser (llhttp) already refuses a Transfer-Encoding beside a Content-Length, a Content-Length
+that is repeated or no number, bare CR and LF, folded lines, and control characters.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from gateway.http.refusal import RefusedError
+
+_VERSIONS: Final = ("1.1", "1.0")
+_absolute = re.compile(rb"https?://([^/?#]+)/", re.IGNORECASE).match
+_load_path = re.compile(rb"[^?#]*/v1/collections/[^/?#]+/documents/?(?:[?#]|\Z)").match
+
+
+@dataclass(frozen=True, slots=True)
+class RequestHead:
+    """A head as the parser has read it.
+
+    Attributes:
+        method: as sent.
+        target: as sent.
+        version: `1.1`, say.
+        headers: names in lower case, and values.
+        is_upgrade: whether another protocol is asked for.
+    """
+
+    method: bytes
+    target: bytes
+    version: str
+    headers: list[tuple[bytes, bytes]]
+    is_upgrade: bool
+
+    @property
+    def is_load(self) -> bool:
+        """Whether it loads documents, of any number."""
+        return self.method == b"POST" and _load_path(self.target) is not None
+
+    @property
+    def is_invited(self) -> bool:
+        """Whether its body may not come unless it is invited."""
+        return any(name == b"expect" for name, _ in self.headers)
+
+    def body_bytes(self) -> int | None:
+        """How long its body is; None for a body in chunks.
+
+        Raises:
+            RefusedError: it is not HTTP/1.1 as the gateway speaks it.
+        """
+        if self.version not in _VERSIONS:
+            raise RefusedError.malformed("version", "should be HTTP/1.1 or HTTP/1.0", 505)
+        self._check_target()
+        length = 0
+        is_chunked = False
+        for name, value in self.headers:
+            if name == b"content-length":
+                length = int(value)
+            elif name == b"transfer-encoding":
+                is_chunked = True
+                self._check_coding(value)
+        if self.is_upgrade and (length or is_chunked):
+            # The parser takes the body for the other protocol.
+            raise RefusedError.malformed("Upgrade", "should not come with a body")
+        return None if is_chunked else length
+
+    def _check_target(self) -> None:
+        if self.target[:1] == b"/":
+            return
+        absolute = _absolute(self.target)
+        if absolute is None or self.method == b"CONNECT":
+            raise RefusedError.malformed("target", "should be a path that begins with /")
+        hosts = [value.strip().lower() for name, value in self.headers if name == b"host"]
+        # Whatever decides by the Host field must not be passed by the other way to name a host.
+        if hosts != [absolute[1].lower()]:
+            raise RefusedError.malformed("target", "should name the host of the Host header")
+
+    def _check_coding(self, value: bytes) -> None:
+        if self.version == "1.0":
+            raise RefusedError.malformed("Transfer-Encoding", "is not known to HTTP/1.0")
+        if value.strip().lower() != b"chunked":
+            raise RefusedError.malformed("Transfer-Encoding", "should be chunked", 501)

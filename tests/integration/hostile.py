@@ -1,0 +1,199 @@
+"""A gateway process, raw connections to it that misbehave, and what it costs the gateway."""
+
+import contextlib
+import os
+import re
+import resource
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+HEALTH = b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+
+
+@dataclass
+class GatewayProcess:
+    """A running `gateway serve`.
+
+    Attributes:
+        process: the process.
+        port: where it listens, on 127.0.0.1.
+        log: the file that its log goes to.
+    """
+
+    process: subprocess.Popen[bytes]
+    port: int
+    log: Path
+
+    @property
+    def url(self) -> str:
+        """Its base URL."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def memory_mb(self) -> float:
+        """How much memory it has, in MB."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text(encoding="ascii")
+        found = re.search(r"VmRSS:\s+(\d+) kB", status)
+        assert found is not None
+        return int(found[1]) / 1000
+
+    @property
+    def peak_memory_mb(self) -> float:
+        """The most memory that it has had, in MB."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text(encoding="ascii")
+        found = re.search(r"VmHWM:\s+(\d+) kB", status)
+        assert found is not None
+        return int(found[1]) / 1000
+
+    @property
+    def num_descriptors(self) -> int:
+        """How many file descriptors it has."""
+        return len(list(Path(f"/proc/{self.process.pid}/fd").iterdir()))
+
+    def counters(self) -> dict[str, int]:
+        """What it has counted."""
+        counters: dict[str, int] = httpx.get(f"{self.url}/v1/status").json()["gateway"]["counters"]
+        return counters
+
+    def connect(self) -> socket.socket:
+        """Open a connection."""
+        return socket.create_connection(("127.0.0.1", self.port), timeout=30)
+
+
+@contextlib.contextmanager
+def gateway_process(
+    redis: str,
+    prefix: str,
+    folder: Path,
+    *,
+    max_descriptors: int | None = None,
+    **settings: Any,
+) -> Iterator[GatewayProcess]:
+    """Run `gateway serve` with `settings` of the group `gateway`."""
+    log = folder / "gateway.log"
+    environment = {
+        **os.environ,
+        "HEDGEROW_REDIS__KEY_PREFIX": prefix,
+        **{f"HEDGEROW_GATEWAY__{name.upper()}": str(value) for name, value in settings.items()},
+    }
+
+    def limit() -> None:
+        if max_descriptors is not None:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (max_descriptors, max_descriptors))
+
+    with log.open("wb") as written:
+        process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "gateway.cli.main", "serve", "--port", "0"),
+                *("--redis", redis, "--num-shards", "1"),
+            ],
+            stderr=written,
+            env=environment,
+            preexec_fn=limit,  # noqa: PLW1509 # no thread of this process holds a lock for it
+        )
+    try:
+        yield GatewayProcess(process, _port(process, log), log)
+    finally:
+        process.kill()
+        process.wait(10)
+
+
+def _port(process: subprocess.Popen[bytes], log: Path) -> int:
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline and process.poll() is None:
+        if found := re.search(rb"ready\s.*url=http://127\.0\.0\.1:(\d+)", log.read_bytes()):
+            return int(found[1])
+        time.sleep(0.02)
+    pytest.fail(f"it was not ready: {log.read_text()}")
+
+
+@dataclass
+class NormalClient:
+    """A client that asks every 50 ms, on a kept-alive connection and then on a new one.
+
+    Attributes:
+        took_s: how long each answer took, in s.
+        failed: what went wrong instead.
+        has_asked: set once it has asked on both.
+    """
+
+    url: str
+    took_s: list[float] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+    has_asked: threading.Event = field(default_factory=threading.Event)
+    _is_over: threading.Event = field(default_factory=threading.Event)
+
+    def run(self) -> None:
+        """Ask until the end, and once more then."""
+        with httpx.Client(timeout=10) as client:
+            is_over = False
+            while not is_over:
+                is_over = self._is_over.wait(0.05)
+                self._ask(client.get)
+                self._ask(httpx.get)
+                self.has_asked.set()
+
+    def _ask(self, get: Any) -> None:
+        begun = time.monotonic()
+        try:
+            status = get(f"{self.url}/healthz").status_code
+        except httpx.HTTPError as error:
+            self.failed.append(repr(error))
+            return
+        if status == 200:
+            self.took_s.append(time.monotonic() - begun)
+        else:
+            self.failed.append(str(status))
+
+    def end(self) -> None:
+        """Ask no more."""
+        self._is_over.set()
+
+
+@contextlib.contextmanager
+def normal_client(gateway: GatewayProcess) -> Iterator[NormalClient]:
+    """A normal client beside what the block does; all that it asks must be answered."""
+    client = NormalClient(gateway.url)
+    thread = threading.Thread(target=client.run)
+    thread.start()
+    try:
+        client.has_asked.wait()
+        yield client
+    finally:
+        client.end()
+        thread.join()
+    assert client.failed == []
+
+
+def read_response(connection: socket.socket) -> tuple[int, bytes]:
+    """The status and the body of the response after which the connection is closed."""
+    received = b""
+    while data := connection.recv(65_536):
+        received += data
+    head, _, body = received.partition(b"\r\n\r\n")
+    return int(head.split(b" ", 2)[1]), body
+
+
+def send_all(connection: socket.socket, data: bytes, seconds: float) -> int:
+    """Send for some seconds, or until the other end takes no more; return how much was taken."""
+    connection.settimeout(1.0)
+    num_sent = 0
+    until = time.monotonic() + seconds
+    view = memoryview(data)
+    while num_sent < len(data) and time.monotonic() < until:
+        try:
+            num_sent += connection.send(view[num_sent : num_sent + 262_144])
+        except OSError:
+            break
+    connection.settimeout(30.0)
+    return num_sent
