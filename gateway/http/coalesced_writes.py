@@ -58,6 +58,10 @@ class CoalescedWrites:
         self._flush()
         self._transport.write(data)
 
+    def get_write_buffer_size(self) -> int:
+        """How many bytes were written and have not left yet."""
+        return len(self._held) + self._transport.get_write_buffer_size()
+
     def is_closing(self) -> bool:
         """Whether the connection is closed or about to be; asked after each answer."""
         return self._is_ended or self._transport.is_closing()

@@ -21,8 +21,10 @@ from gateway.http.request_head import RequestHead
 
 # A request that is answered before its body has come keeps its connection if the rest is no more.
 _MAX_DISCARDED_BYTES: Final = 65_536
-# Other connections have their turn after so many pieces: at most some milliseconds.
+# What is parsed in one turn of the loop, at most some milliseconds: pieces, and bytes in chunks,
+# which may have a callback for every six.
 _MAX_PIECES: Final = 256
+_MAX_CHUNKED_BYTES: Final = 8_192
 # Looked up for each request; a member of an enumeration takes its time.
 _ANSWER: Final = Phase.ANSWER
 _LINGER: Final = Phase.LINGER
@@ -41,7 +43,7 @@ class GuardedConnection(CoalescingProtocol, asyncio.BufferedProtocol):
         """As uvicorn makes it, and one of `table`."""
         super().__init__(*args, **kwargs)
         self._table = table
-        self._cutter = RequestCutter(table.limits.max_head_bytes)
+        self._cutter = RequestCutter(table.limits.max_head_bytes, table.limits.max_headers)
         self._held = b""  # received, and from the offset on not parsed yet
         self._offset = 0
         self._keeps_alive = False  # whether the client lets the connection stay open
@@ -49,7 +51,6 @@ class GuardedConnection(CoalescingProtocol, asyncio.BufferedProtocol):
         self._is_dated = False  # whether the state says when the body began
         self._is_draining = False
         self._num_discarded = 0
-        self.headers = []  # the server's own begins with none at all
 
     # What comes and goes
 
@@ -102,11 +103,13 @@ class GuardedConnection(CoalescingProtocol, asyncio.BufferedProtocol):
 
     def _parse(self, data: bytes, offset: int) -> None:
         state, cut, feed = self.state, self._cutter.end_of_piece, self.parser.feed_data
-        num_bytes = len(data)
+        begin, num_bytes = offset, len(data)
         num_pieces = 0
         try:
             while offset < num_bytes and state.phase is not _ANSWER:
-                if num_pieces == _MAX_PIECES:
+                if num_pieces == _MAX_PIECES or (
+                    self._cutter.is_chunked and offset - begin >= _MAX_CHUNKED_BYTES
+                ):
                     self.loop.call_soon(self._parse_held)
                     break
                 num_pieces += 1
@@ -130,9 +133,7 @@ class GuardedConnection(CoalescingProtocol, asyncio.BufferedProtocol):
     def _date(self) -> None:
         """Say since when the rest of a request is awaited."""
         state = self.state
-        if len(self.headers) > self._table.limits.max_headers:
-            self._refuse(RefusedError.too_many_headers(self._table.limits.max_headers))
-        elif state.phase is Phase.BODY:
+        if state.phase is Phase.BODY:
             if self._is_load or not self._is_dated:
                 self._is_dated = True
                 state.since = self.loop.time()
@@ -151,9 +152,7 @@ class GuardedConnection(CoalescingProtocol, asyncio.BufferedProtocol):
 
     def on_headers_complete(self) -> None:
         """Look at the head before anything else does, and begin with the request."""
-        parser, limits = self.parser, self._table.limits
-        if len(self.headers) > limits.max_headers:
-            raise RefusedError.too_many_headers(limits.max_headers)
+        parser = self.parser
         head = RequestHead(
             method=parser.get_method(),
             target=self.url,
@@ -163,7 +162,7 @@ class GuardedConnection(CoalescingProtocol, asyncio.BufferedProtocol):
         )
         num_bytes = head.body_bytes()
         super().on_headers_complete()
-        self.headers = []  # for trailers, which are of no use
+        self.headers = _Trailers()
         self.expect_body(num_bytes, is_load=head.is_load)
         self._keeps_alive = self.cycle.keep_alive and not head.is_upgrade
         if num_bytes is None or num_bytes > _MAX_DISCARDED_BYTES or head.is_invited:
@@ -283,6 +282,8 @@ class GuardedConnection(CoalescingProtocol, asyncio.BufferedProtocol):
         A socket that is closed with unread data resets the connection, by which the client may lose
         the answer before it has read it (https://www.rfc-editor.org/rfc/rfc9112#section-9.6).
         """
+        if self.state.phase is Phase.BODY and self.cycle is not None:
+            self.cycle.body = bytearray()  # of no use any more, and up to 128 KB
         self.state.phase = Phase.LINGER
         self.state.since = self.loop.time()
         self.writes.end()
@@ -294,6 +295,13 @@ class GuardedConnection(CoalescingProtocol, asyncio.BufferedProtocol):
         self._num_discarded += num_bytes
         if self._num_discarded > self._table.limits.max_linger_bytes:
             self.drop()
+
+
+class _Trailers(list[tuple[bytes, bytes]]):
+    """The fields after a body in chunks, which are of no use."""
+
+    def append(self, _: tuple[bytes, bytes]) -> None:
+        """Drop the field."""
 
 
 class _Reading(FlowControl):

@@ -38,19 +38,19 @@ class RefusedError(Exception):
             "position": None,
             "errors": [{"field": field, "reason": reason}],
         }
-        return cls(status, "http_malformed", "bad-request", f"{field}: {reason}", members)
+        return cls(status, "http_bad_requests", "bad-request", f"{field}: {reason}", members)
 
     @classmethod
     def head_too_large(cls, max_bytes: int) -> "RefusedError":
         """A head of more than `max_bytes`, its target included."""
         detail = f"head: has more than {max_bytes} bytes (gateway.max_head_bytes)"
-        return cls(431, "http_head_too_large", "too-large", detail)
+        return cls(431, "http_heads_too_large", "too-large", detail)
 
     @classmethod
     def too_many_headers(cls, max_headers: int) -> "RefusedError":
         """A head of more than `max_headers` fields."""
         detail = f"head: has more than {max_headers} header fields (gateway.max_headers)"
-        return cls(431, "http_head_too_large", "too-large", detail)
+        return cls(431, "http_heads_too_large", "too-large", detail)
 
     @classmethod
     def framing_too_large(cls, max_bytes: int) -> "RefusedError":
@@ -59,13 +59,13 @@ class RefusedError(Exception):
             f"body: has more than {max_bytes} bytes of chunk extensions or trailers in a row "
             "(gateway.max_head_bytes)"
         )
-        return cls(431, "http_head_too_large", "too-large", detail)
+        return cls(431, "http_heads_too_large", "too-large", detail)
 
     @classmethod
     def late(cls, what: str, timeout_s: float, setting: str) -> "RefusedError":
         """A head or body that did not arrive in time."""
         detail = f"{what}: did not arrive within {timeout_s:g} s (gateway.{setting})"
-        return cls(408, "http_timed_out", "timed-out", detail)
+        return cls(408, "http_timeouts", "timed-out", detail)
 
     @classmethod
     def no_room(cls) -> "RefusedError":

@@ -13,8 +13,7 @@ from typing import Final
 
 from gateway.http.refusal import RefusedError
 
-# A piece of a body in chunks may have a callback for every six bytes, at most 3 ms in all.
-_MAX_CHUNKED_PIECE: Final = 16_384
+_MAX_CHUNKED_PIECE: Final = 8_192
 _END: Final = b"\r\n\r\n"
 
 
@@ -23,37 +22,42 @@ class RequestCutter:
 
     Attributes:
         head_bytes: bytes of the current head so far, empty lines before it included.
+        is_chunked: whether a body in chunks is under way.
     """
 
     __slots__ = (
         "_body_left",
         "_idle_bytes",
-        "_is_chunked",
         "_max_head_bytes",
+        "_max_headers",
+        "_num_lines",
         "_tail",
         "head_bytes",
+        "is_chunked",
     )
 
-    def __init__(self, max_head_bytes: int) -> None:
+    def __init__(self, max_head_bytes: int, max_headers: int) -> None:
         """Allow heads of `max_head_bytes`, and as much between two parts of a chunked body."""
         self._max_head_bytes = max_head_bytes
+        self._max_headers = max_headers
+        self._num_lines = 0  # of the current head
         self._body_left = 0
-        self._is_chunked = False
+        self.is_chunked = False
         self._idle_bytes = 0  # of a chunked body, since the last of its content
         self._tail = b""  # the end of the last piece, if the empty line may have begun there
         self.head_bytes = 0
 
     def expect_body(self, num_bytes: int | None) -> None:
         """A head has ended, and a body follows: of `num_bytes`, or in chunks if None."""
-        self._is_chunked = num_bytes is None
+        self.is_chunked = num_bytes is None
         self._body_left = num_bytes or 0
         self._idle_bytes = 0
 
     def expect_head(self) -> None:
         """A request has ended."""
-        self._is_chunked = False
+        self.is_chunked = False
         self._body_left = 0
-        self.head_bytes = 0
+        self.head_bytes = self._num_lines = 0
 
     def found_content(self) -> None:
         """A part of a body's content was found in the last piece."""
@@ -76,7 +80,7 @@ class RequestCutter:
         else:
             found = data.find(_END, start)
             end = len(data) if found < 0 else found + len(_END)
-        if self._is_chunked:
+        if self.is_chunked:
             end = min(end, start + _MAX_CHUNKED_PIECE)
             self._idle_bytes += end - start
             if self._idle_bytes > self._max_head_bytes + _MAX_CHUNKED_PIECE:
@@ -85,5 +89,8 @@ class RequestCutter:
             self.head_bytes += end - start
             if self.head_bytes > self._max_head_bytes:
                 raise RefusedError.head_too_large(self._max_head_bytes)
+            self._num_lines += data.count(b"\n", start, end)
+            if self._num_lines > self._max_headers + 2:  # the request line, and the empty one
+                raise RefusedError.too_many_headers(self._max_headers)
         self._tail = b"" if found >= 0 else (tail + data[max(start, end - 3) : end])[-3:]
         return end

@@ -98,8 +98,6 @@ class SearchConnection(GuardedConnection):
             or not (cycle is None or cycle.response_complete)
         ):
             return None
-        if len(self.headers) > self._table.limits.max_headers:
-            return None
         length = dict(self.headers).get(b"content-length", b"")
         if not length.isdigit() or int(length) > app.max_body_bytes:
             return None

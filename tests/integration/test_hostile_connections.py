@@ -77,7 +77,7 @@ def test_a_head_without_end_is_refused(gateway: GatewayProcess, endless: bytes) 
     assert status == 431
     assert json.loads(body)["type"] == "urn:problem-type:hedgerow:too-large"
     assert gateway.peak_memory_mb < before + MAX_GROWTH_MB
-    assert gateway.counters()["http_head_too_large"] == 1
+    assert gateway.counters()["http_heads_too_large"] == 1
 
 
 def test_idle_connections_make_room(
@@ -234,7 +234,7 @@ def test_malformed_requests_are_a_line_of_the_log(gateway: GatewayProcess) -> No
         with gateway.connect() as connection:
             connection.sendall(b"GET / HTTP/1.1\r\nX\x1b]0;x: a\r\n\r\n")
             assert read_response(connection)[0] == 400
-    assert gateway.counters()["http_malformed"] == 1000
+    assert gateway.counters()["http_bad_requests"] == 1000
     log = gateway.log.read_text()
-    assert log.count("http_malformed") < 10
+    assert log.count("http_bad_requests") < 10
     assert "\x1b" not in log

@@ -207,8 +207,8 @@ def test_an_event_is_logged_once_in_a_while(capsys: pytest.CaptureFixture[str]) 
     counters = Counters()
     table = ConnectionTable(ConnectionSettings(), counters)
     for tenth in range(150):
-        table.note("http_malformed", tenth / 10, reason="x")
-    assert counters["http_malformed"] == 150
-    lines = [line for line in capsys.readouterr().out.splitlines() if "http_malformed" in line]
+        table.note("http_bad_requests", tenth / 10, reason="x")
+    assert counters["http_bad_requests"] == 150
+    lines = [line for line in capsys.readouterr().out.splitlines() if "http_bad_requests" in line]
     assert len(lines) == 2
     assert "num_so_far=101" in lines[1]

@@ -303,10 +303,27 @@ async def test_the_framework_s_own_refusals_are_problems(client: httpx.AsyncClie
     assert unknown.status_code == 404
     wrong = await client.get(f"{FILMS}/search")
     assert wrong.status_code == 405
-    assert "POST" in wrong.headers["allow"]
+    assert wrong.headers["allow"] == "POST"
     for response in (unknown, wrong):
         assert response.headers["content-type"] == "application/problem+json"
         assert response.json()["status"] == response.status_code
+
+
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [
+        (FILMS, "GET, PUT, DELETE"),
+        (f"{FILMS}/documents", "POST"),
+        (f"{FILMS}/documents/a/b", "GET, DELETE"),
+        ("/v1/status", "GET"),
+    ],
+)
+async def test_a_wrong_method_is_told_all_that_the_path_takes(
+    client: httpx.AsyncClient, path: str, allowed: str
+) -> None:
+    """Allow names the methods of every route of the path (RFC 9110, section 10.2.1)."""
+    wrong = await client.patch(path)
+    assert (wrong.status_code, wrong.headers["allow"]) == (405, allowed)
 
 
 @pytest.mark.parametrize(

@@ -15,12 +15,13 @@ CHUNKED = b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"
 class Reader:
     """Parses a stream by pieces, as a connection does, with no answers to wait for."""
 
-    def __init__(self, max_head_bytes: int = 1000) -> None:
-        self.cutter = RequestCutter(max_head_bytes)
+    def __init__(self, max_head_bytes: int = 1000, max_headers: int = 1000) -> None:
+        self.cutter = RequestCutter(max_head_bytes, max_headers)
         self.parser = httptools.HttpRequestParser(self)
         self.num_ended = 0
         self.most_ended_at_once = 0
         self.num_bytes = 0
+        self.num_headers = 0
         self.body = b""
 
     def on_message_begin(self) -> None:
@@ -29,6 +30,7 @@ class Reader:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Note how long its body is."""
+        self.num_headers += 1
         if name.lower() == b"content-length":
             self.length = int(value)
         elif name.lower() == b"transfer-encoding":
@@ -113,6 +115,21 @@ def test_a_head_is_refused_before_it_is_parsed(line: bytes, size: int) -> None:
         reader.feed_by(sent, size)
     assert refused.value.status == 431
     assert reader.num_bytes <= 1000
+
+
+@pytest.mark.parametrize("size", [1, 7, 100_000])
+def test_too_many_headers_are_refused_before_they_are_parsed(size: int) -> None:
+    """As many as the limit pass; with one more, and of thousands, the parser sees no more."""
+    sent = b"GET / HTTP/1.1\r\n" + b"X: a\r\n" * 10
+    reader = Reader(max_headers=10)
+    reader.feed_by(sent + b"\r\n", size)
+    assert (reader.num_ended, reader.num_headers) == (1, 10)
+    for more in (1, 100):
+        reader = Reader(max_headers=10)
+        with pytest.raises(RefusedError, match="more than 10 header fields") as refused:
+            reader.feed_by(sent + b"X: a\r\n" * more + b"\r\n", size)
+        assert refused.value.status == 431
+        assert reader.num_headers <= 11
 
 
 def test_each_head_has_its_own_limit() -> None:
