@@ -21,10 +21,9 @@ from gateway.http.request_head import RequestHead
 
 # A request that is answered before its body has come keeps its connection if the rest is no more.
 _MAX_DISCARDED_BYTES: Final = 65_536
-# What is parsed in one turn of the loop, at most some milliseconds: pieces, and bytes in chunks,
-# which may have a callback for every six.
+# What is parsed in one turn of the loop, which takes some milliseconds at most.
 _MAX_PIECES: Final = 256
-_MAX_CHUNKED_BYTES: Final = 8_192
+_MAX_PARTS: Final = 1024
 # Looked up for each request; a member of an enumeration takes its time.
 _ANSWER: Final = Phase.ANSWER
 _LINGER: Final = Phase.LINGER
@@ -103,13 +102,12 @@ class GuardedConnection(CoalescingProtocol, asyncio.BufferedProtocol):
 
     def _parse(self, data: bytes, offset: int) -> None:
         state, cut, feed = self.state, self._cutter.end_of_piece, self.parser.feed_data
-        begin, num_bytes = offset, len(data)
+        num_bytes = len(data)
         num_pieces = 0
+        self._cutter.num_parts = 0
         try:
             while offset < num_bytes and state.phase is not _ANSWER:
-                if num_pieces == _MAX_PIECES or (
-                    self._cutter.is_chunked and offset - begin >= _MAX_CHUNKED_BYTES
-                ):
+                if num_pieces == _MAX_PIECES or self._cutter.num_parts > _MAX_PARTS:
                     self.loop.call_soon(self._parse_held)
                     break
                 num_pieces += 1

@@ -13,7 +13,8 @@ from typing import Final
 
 from gateway.http.refusal import RefusedError
 
-_MAX_CHUNKED_PIECE: Final = 8_192
+_MAX_CHUNKED_PIECE: Final = 16_384
+_TRAILERS_OF_PIECE: Final = _MAX_CHUNKED_PIECE // 8
 _END: Final = b"\r\n\r\n"
 
 
@@ -22,18 +23,19 @@ class RequestCutter:
 
     Attributes:
         head_bytes: bytes of the current head so far, empty lines before it included.
-        is_chunked: whether a body in chunks is under way.
+        num_parts: parts of content that were found in bodies; in chunks, each may be a byte long.
     """
 
     __slots__ = (
         "_body_left",
         "_idle_bytes",
+        "_is_chunked",
         "_max_head_bytes",
         "_max_headers",
         "_num_lines",
         "_tail",
         "head_bytes",
-        "is_chunked",
+        "num_parts",
     )
 
     def __init__(self, max_head_bytes: int, max_headers: int) -> None:
@@ -42,26 +44,28 @@ class RequestCutter:
         self._max_headers = max_headers
         self._num_lines = 0  # of the current head
         self._body_left = 0
-        self.is_chunked = False
+        self._is_chunked = False
         self._idle_bytes = 0  # of a chunked body, since the last of its content
+        self.num_parts = 0
         self._tail = b""  # the end of the last piece, if the empty line may have begun there
         self.head_bytes = 0
 
     def expect_body(self, num_bytes: int | None) -> None:
         """A head has ended, and a body follows: of `num_bytes`, or in chunks if None."""
-        self.is_chunked = num_bytes is None
+        self._is_chunked = num_bytes is None
         self._body_left = num_bytes or 0
         self._idle_bytes = 0
 
     def expect_head(self) -> None:
         """A request has ended."""
-        self.is_chunked = False
+        self._is_chunked = False
         self._body_left = 0
         self.head_bytes = self._num_lines = 0
 
     def found_content(self) -> None:
         """A part of a body's content was found in the last piece."""
         self._idle_bytes = 0
+        self.num_parts += 1
 
     def end_of_piece(self, data: bytes, start: int) -> int:
         """Where the piece of `data` ends that begins at `start`.
@@ -73,24 +77,34 @@ class RequestCutter:
             end = min(len(data), start + self._body_left)
             self._body_left -= end - start
             return end
+        limit = len(data)
+        if self._is_chunked:
+            limit = min(limit, start + _MAX_CHUNKED_PIECE)
         tail = self._tail
-        found = (tail + data[start : start + 3]).find(_END) if tail else -1
-        if found >= 0:
-            end = start + found + len(_END) - len(tail)
+        end = (tail + data[start : start + 3]).find(_END) if tail else -1
+        if end >= 0:
+            end += start + len(_END) - len(tail)
+        elif (end := data.find(_END, start, limit)) >= 0:
+            end += len(_END)
+        if end >= 0:
+            self._tail = b""
         else:
-            found = data.find(_END, start)
-            end = len(data) if found < 0 else found + len(_END)
-        if self.is_chunked:
-            end = min(end, start + _MAX_CHUNKED_PIECE)
+            end = limit
+            self._tail = (tail + data[max(start, end - 3) : end])[-3:]
+        self._count(data, start, end)
+        return end
+
+    def _count(self, data: bytes, start: int, end: int) -> None:
+        if self._is_chunked:
+            if self._idle_bytes:
+                self.num_parts += _TRAILERS_OF_PIECE  # there may have been so many
             self._idle_bytes += end - start
             if self._idle_bytes > self._max_head_bytes + _MAX_CHUNKED_PIECE:
                 raise RefusedError.framing_too_large(self._max_head_bytes)
-        else:
-            self.head_bytes += end - start
-            if self.head_bytes > self._max_head_bytes:
-                raise RefusedError.head_too_large(self._max_head_bytes)
-            self._num_lines += data.count(b"\n", start, end)
-            if self._num_lines > self._max_headers + 2:  # the request line, and the empty one
-                raise RefusedError.too_many_headers(self._max_headers)
-        self._tail = b"" if found >= 0 else (tail + data[max(start, end - 3) : end])[-3:]
-        return end
+            return
+        self.head_bytes += end - start
+        if self.head_bytes > self._max_head_bytes:
+            raise RefusedError.head_too_large(self._max_head_bytes)
+        self._num_lines += data.count(b"\n", start, end)
+        if self._num_lines > self._max_headers + 2:  # the request line, and the empty one
+            raise RefusedError.too_many_headers(self._max_headers)

@@ -151,6 +151,18 @@ def test_a_body_of_framing_alone_is_refused(endless: bytes, size: int) -> None:
     assert reader.num_bytes < 20_000
 
 
+@pytest.mark.parametrize("beyond", range(-6, 7))
+def test_the_end_of_a_body_is_found_wherever_it_is(beyond: int) -> None:
+    """A body's end is the end of a piece, also where pieces end because they are long enough."""
+    size = 16_384 + beyond
+    content = b"a" * (size - len(b"4000\r\n\r\n0\r\n\r\n"))
+    reader = Reader()
+    reader.feed(CHUNKED)
+    reader.feed(b"%04x\r\n%b\r\n0\r\n\r\n" % (len(content), content) + GET)
+    assert reader.num_ended == 2
+    assert reader.most_ended_at_once == 1
+
+
 def test_small_chunks_are_content() -> None:
     """A long body in chunks of a byte each passes."""
     reader = Reader(max_head_bytes=1000)
