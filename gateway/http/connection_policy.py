@@ -54,6 +54,11 @@ class ConnectionState:
     unsent_bytes: int = 0
     took_at: float = 0.0
 
+    @property
+    def is_waiting_for_client(self) -> bool:
+        """Whether the client has yet to take its answer, before anything else counts."""
+        return self.is_unsent_since is not None and self.phase is not Phase.BODY
+
     def look_at_unsent(self, num_bytes: int, now: float) -> None:
         """Take into account how many bytes of answers wait for the client."""
         if num_bytes == 0:
@@ -67,7 +72,7 @@ class ConnectionState:
 
 def expires_at(state: ConnectionState, limits: ConnectionSettings) -> float:
     """When a connection's time is up, if nothing happens until then; infinity for never."""
-    if state.is_unsent_since is not None and state.phase is not Phase.BODY:
+    if state.is_waiting_for_client:
         return state.took_at + limits.send_timeout_s
     match state.phase:
         case Phase.HEAD:

@@ -108,7 +108,7 @@ class ConnectionTable:
             state.look_at_unsent(connection.num_unsent(), now)
             if now < expires_at(state, self.limits):
                 continue
-            if state.is_unsent_since is not None:
+            if state.is_waiting_for_client:
                 self.note("answers_not_taken", now, peer=state.peer, num_bytes=state.unsent_bytes)
                 self._close(state)
             else:

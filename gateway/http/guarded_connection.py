@@ -10,11 +10,11 @@ import asyncio
 from typing import Any, Final, cast
 
 import httptools
-from uvicorn.protocols.http.flow_control import FlowControl
 
 from gateway.http.coalesced_writes import CoalescingProtocol
 from gateway.http.connection_policy import ConnectionState, Phase, peer_of
 from gateway.http.connection_table import ConnectionTable
+from gateway.http.reading import Reading, Trailers
 from gateway.http.refusal import RefusedError
 from gateway.http.request_cutter import RequestCutter
 from gateway.http.request_head import RequestHead
@@ -56,7 +56,7 @@ class GuardedConnection(CoalescingProtocol, asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn's own
         """Serve a connection, or refuse it if there is no room for it."""
         super().connection_made(transport)
-        self.flow = self._reading = _Reading(self.transport, self.loop)
+        self.flow = self._reading = Reading(self.transport, self.loop)
         self.writes.on_close = self._close
         now = self.loop.time()
         self.state = ConnectionState(peer_of(self.client[0]) if self.client else "", now)
@@ -97,7 +97,7 @@ class GuardedConnection(CoalescingProtocol, asyncio.BufferedProtocol):
     # Parsing
 
     def _parse_held(self) -> None:
-        if self.state.phase is not Phase.LINGER:
+        if self._held:  # unless the connection has ended since
             self._parse(self._held, self._offset)
 
     def _parse(self, data: bytes, offset: int) -> None:
@@ -160,7 +160,7 @@ class GuardedConnection(CoalescingProtocol, asyncio.BufferedProtocol):
         )
         num_bytes = head.body_bytes()
         super().on_headers_complete()
-        self.headers = _Trailers()
+        self.headers = Trailers()
         self.expect_body(num_bytes, is_load=head.is_load)
         self._keeps_alive = self.cycle.keep_alive and not head.is_upgrade
         if num_bytes is None or num_bytes > _MAX_DISCARDED_BYTES or head.is_invited:
@@ -293,62 +293,3 @@ class GuardedConnection(CoalescingProtocol, asyncio.BufferedProtocol):
         self._num_discarded += num_bytes
         if self._num_discarded > self._table.limits.max_linger_bytes:
             self.drop()
-
-
-class _Trailers(list[tuple[bytes, bytes]]):
-    """The fields after a body in chunks, which are of no use."""
-
-    def append(self, _: tuple[bytes, bytes]) -> None:
-        """Drop the field."""
-
-
-class _Reading(FlowControl):
-    """uvicorn's flow control, under which reading is also paused for what is held."""
-
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__(transport)
-        self._reads_from = transport
-        self._loop = loop
-        self._is_held = False
-        self._is_full = False
-        self._resumed_at = float("-inf")
-
-    def since(self) -> float:
-        """Since when it is read, on the loop's clock; now, if it is not."""
-        return self._loop.time() if self.read_paused else self._resumed_at
-
-    def pause_reading(self) -> None:
-        """Read no more until the application wants more."""
-        self._is_full = True
-        self._apply()
-
-    def resume_reading(self) -> None:
-        """Read again, unless something is held."""
-        self._is_full = False
-        self._apply()
-
-    def hold(self) -> None:
-        """Read no more until what is held was parsed."""
-        self._is_held = True
-        self._apply()
-
-    def release(self) -> None:
-        """Read again, if the application wants more."""
-        self._is_held = False
-        self._apply()
-
-    def open(self) -> None:
-        """Read again."""
-        self._is_held = self._is_full = False
-        self._apply()
-
-    def _apply(self) -> None:
-        is_paused = self._is_held or self._is_full
-        if is_paused == self.read_paused:
-            return
-        self.read_paused = is_paused
-        if is_paused:
-            self._reads_from.pause_reading()
-        else:
-            self._resumed_at = self._loop.time()
-            self._reads_from.resume_reading()

@@ -597,3 +597,18 @@ async def test_a_connection_that_is_lost_leaves_nothing() -> None:
     assert shared.num_connections == 0
     assert transport.written == b""
     assert protocol.state.phase is not Phase.LINGER
+
+
+async def test_what_is_held_ends_with_its_connection() -> None:
+    """A client that hangs up between two of its requests is asked for no more."""
+    errors: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, error: errors.append(error))
+    app = App(reads=False)
+    protocol, _ = connect(GuardedConnection, app)
+    protocol.data_received(REQUEST * 2)
+    await asyncio.sleep(0)  # the first is answered, and the second is about to be parsed
+    assert protocol.state.phase is Phase.HEAD
+    protocol.connection_lost(None)
+    await turn()
+    assert len(app.scopes) == 1
+    assert errors == []

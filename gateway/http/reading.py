@@ -1,0 +1,65 @@
+"""When a connection is read, and what of it is dropped."""
+
+import asyncio
+
+from uvicorn.protocols.http.flow_control import FlowControl
+
+
+class Trailers(list[tuple[bytes, bytes]]):
+    """The fields after a body in chunks, which are of no use."""
+
+    def append(self, _: tuple[bytes, bytes]) -> None:
+        """Drop the field."""
+
+
+class Reading(FlowControl):
+    """uvicorn's flow control, under which reading is also paused for what is held."""
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        """Control a transport that is read."""
+        super().__init__(transport)
+        self._reads_from = transport
+        self._loop = loop
+        self._is_held = False
+        self._is_full = False
+        self._resumed_at = float("-inf")
+
+    def since(self) -> float:
+        """Since when it is read, on the loop's clock; now, if it is not."""
+        return self._loop.time() if self.read_paused else self._resumed_at
+
+    def pause_reading(self) -> None:
+        """Read no more until the application wants more."""
+        self._is_full = True
+        self._apply()
+
+    def resume_reading(self) -> None:
+        """Read again, unless something is held."""
+        self._is_full = False
+        self._apply()
+
+    def hold(self) -> None:
+        """Read no more until what is held was parsed."""
+        self._is_held = True
+        self._apply()
+
+    def release(self) -> None:
+        """Read again, if the application wants more."""
+        self._is_held = False
+        self._apply()
+
+    def open(self) -> None:
+        """Read again."""
+        self._is_held = self._is_full = False
+        self._apply()
+
+    def _apply(self) -> None:
+        is_paused = self._is_held or self._is_full
+        if is_paused == self.read_paused:
+            return
+        self.read_paused = is_paused
+        if is_paused:
+            self._reads_from.pause_reading()
+        else:
+            self._resumed_at = self._loop.time()
+            self._reads_from.resume_reading()
