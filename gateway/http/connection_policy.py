@@ -40,6 +40,8 @@ class ConnectionState:
         phase: what it is about to do.
         has_begun: whether a part of a head has come.
         has_asked: whether a whole head has ever come.
+        is_load: whether the body is that of a bulk load.
+        is_read: whether the gateway takes what the client sends, or keeps it waiting.
         is_unsent_since: when the answer began to wait for the client; None if nothing waits.
         unsent_bytes: how much of the answer waited when it was last looked at.
         took_at: when the client was last seen to have taken a part of what waits.
@@ -50,6 +52,8 @@ class ConnectionState:
     phase: Phase = Phase.HEAD
     has_begun: bool = False
     has_asked: bool = False
+    is_load: bool = False
+    is_read: bool = True
     is_unsent_since: float | None = None
     unsent_bytes: int = 0
     took_at: float = 0.0
@@ -58,6 +62,12 @@ class ConnectionState:
     def is_waiting_for_client(self) -> bool:
         """Whether the client has yet to take its answer, before anything else counts."""
         return self.is_unsent_since is not None and self.phase is not Phase.BODY
+
+    def read(self, is_read: bool, now: float) -> None:
+        """The gateway reads on, or keeps the client waiting, which does not count as its time."""
+        self.is_read = is_read
+        if self.phase is Phase.BODY and self.is_load:
+            self.since = now
 
     def look_at_unsent(self, num_bytes: int, now: float) -> None:
         """Take into account how many bytes of answers wait for the client."""
@@ -79,7 +89,7 @@ def expires_at(state: ConnectionState, limits: ConnectionSettings) -> float:
             is_idle = state.has_asked and not state.has_begun
             timeout_s = limits.keep_alive_timeout_s if is_idle else limits.head_timeout_s
         case Phase.BODY:
-            timeout_s = limits.body_timeout_s
+            timeout_s = limits.body_timeout_s if state.is_read else math.inf
         case Phase.LINGER:
             timeout_s = limits.linger_timeout_s
         case Phase.ANSWER:
@@ -90,13 +100,15 @@ def expires_at(state: ConnectionState, limits: ConnectionSettings) -> float:
 def idleness(state: ConnectionState, now: float) -> float | None:
     """How well a connection can be spared: for how long it has done nothing, weighted, in s.
 
-    None while it is being answered and its client takes the answer.
+    None while the client waits for the gateway, with a request that is read or answered.
     """
     match state.phase:
         case Phase.LINGER:
             return math.inf
         case Phase.ANSWER:
             return None if state.is_unsent_since is None else now - state.took_at
+        case Phase.BODY if not state.is_read:
+            return None
         case Phase.HEAD if not state.has_asked:
             return (now - state.since) * _NEVER_ASKED
         case _:

@@ -46,7 +46,6 @@ class GuardedConnection(CoalescingProtocol, asyncio.BufferedProtocol):
         self._held = b""  # received, and from the offset on not parsed yet
         self._offset = 0
         self._keeps_alive = False  # whether the client lets the connection stay open
-        self._is_load = False
         self._is_dated = False  # whether the state says when the body began
         self._is_draining = False
         self._num_discarded = 0
@@ -56,10 +55,10 @@ class GuardedConnection(CoalescingProtocol, asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn's own
         """Serve a connection, or refuse it if there is no room for it."""
         super().connection_made(transport)
-        self.flow = self._reading = Reading(self.transport, self.loop)
-        self.writes.on_close = self._close
         now = self.loop.time()
         self.state = ConnectionState(peer_of(self.client[0]) if self.client else "", now)
+        self.flow = self._reading = Reading(self.transport, self.state, self.loop)
+        self.writes.on_close = self._close
         if not self._table.admit(self, now):
             self._refuse(RefusedError.no_room())
 
@@ -132,7 +131,7 @@ class GuardedConnection(CoalescingProtocol, asyncio.BufferedProtocol):
         """Say since when the rest of a request is awaited."""
         state = self.state
         if state.phase is Phase.BODY:
-            if self._is_load or not self._is_dated:
+            if state.is_load or not self._is_dated:
                 self._is_dated = True
                 state.since = self.loop.time()
         elif not state.has_begun and self._cutter.head_bytes:
@@ -170,7 +169,7 @@ class GuardedConnection(CoalescingProtocol, asyncio.BufferedProtocol):
     def expect_body(self, num_bytes: int | None, *, is_load: bool = False) -> None:
         """A head has come, and a body follows: of `num_bytes`, or in chunks if None."""
         self._cutter.expect_body(num_bytes)
-        self._is_load = is_load
+        self.state.is_load = is_load
         self._is_dated = False
         self.state.phase = Phase.BODY
         self.state.has_asked = True
@@ -226,8 +225,6 @@ class GuardedConnection(CoalescingProtocol, asyncio.BufferedProtocol):
             self.writes.close_now()
         elif state.phase is Phase.LINGER:
             self.drop()
-        elif (since := self._reading.since()) + limits.body_timeout_s > self.loop.time():
-            state.since = since
         else:
             self._refuse(RefusedError.late("body", limits.body_timeout_s, "body_timeout_s"))
 

@@ -4,6 +4,8 @@ import asyncio
 
 from uvicorn.protocols.http.flow_control import FlowControl
 
+from gateway.http.connection_policy import ConnectionState
+
 
 class Trailers(list[tuple[bytes, bytes]]):
     """The fields after a body in chunks, which are of no use."""
@@ -15,18 +17,19 @@ class Trailers(list[tuple[bytes, bytes]]):
 class Reading(FlowControl):
     """uvicorn's flow control, under which reading is also paused for what is held."""
 
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
-        """Control a transport that is read."""
+    def __init__(
+        self,
+        transport: asyncio.Transport,
+        state: ConnectionState,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        """Control a transport that is read, and say in `state` when it is."""
         super().__init__(transport)
         self._reads_from = transport
+        self._state = state
         self._loop = loop
         self._is_held = False
         self._is_full = False
-        self._resumed_at = float("-inf")
-
-    def since(self) -> float:
-        """Since when it is read, on the loop's clock; now, if it is not."""
-        return self._loop.time() if self.read_paused else self._resumed_at
 
     def pause_reading(self) -> None:
         """Read no more until the application wants more."""
@@ -58,8 +61,8 @@ class Reading(FlowControl):
         if is_paused == self.read_paused:
             return
         self.read_paused = is_paused
+        self._state.read(not is_paused, self._loop.time())
         if is_paused:
             self._reads_from.pause_reading()
         else:
-            self._resumed_at = self._loop.time()
             self._reads_from.resume_reading()

@@ -35,6 +35,8 @@ states = st.builds(
     phase=st.sampled_from(Phase),
     has_begun=st.booleans(),
     has_asked=st.booleans(),
+    is_load=st.booleans(),
+    is_read=st.booleans(),
     is_unsent_since=st.none() | st.floats(0, NOW),
     unsent_bytes=st.integers(0, 1000),
     took_at=st.floats(0, NOW),
@@ -63,6 +65,23 @@ def test_each_phase_has_its_time(
     assert expires_at(state, LIMITS) == NOW + timeout_s
 
 
+def test_the_time_of_a_load_stands_still_while_it_is_not_read() -> None:
+    """A load that the gateway keeps waiting has all its time again when it is read on."""
+    state = ConnectionState(peer="", since=NOW, phase=Phase.BODY, has_asked=True, is_load=True)
+    state.read(False, NOW + 1)
+    assert expires_at(state, LIMITS) == math.inf
+    state.read(True, NOW + 100)
+    assert expires_at(state, LIMITS) == NOW + 130
+
+
+def test_the_time_of_another_body_counts_in_all() -> None:
+    """What is no load does not get more time by pauses."""
+    state = ConnectionState(peer="", since=NOW, phase=Phase.BODY, has_asked=True)
+    state.read(False, NOW + 1)
+    state.read(True, NOW + 20)
+    assert expires_at(state, LIMITS) == NOW + 30
+
+
 @pytest.mark.parametrize("phase", [Phase.HEAD, Phase.ANSWER, Phase.LINGER])
 def test_a_client_that_takes_its_answer_has_time(phase: Phase) -> None:
     """As long as a part of what waits is taken, the time begins again."""
@@ -78,9 +97,11 @@ def test_a_client_that_takes_its_answer_has_time(phase: Phase) -> None:
 
 
 @given(states)
-def test_a_request_under_way_is_not_spared(state: ConnectionState) -> None:
-    """While a request is answered, and the client takes the answer, its connection stays."""
-    is_busy = state.phase is Phase.ANSWER and state.is_unsent_since is None
+def test_a_client_that_waits_is_not_spared(state: ConnectionState) -> None:
+    """While the gateway answers, or does not read the body, it has no cause to close."""
+    is_busy = (
+        state.is_unsent_since is None if state.phase is Phase.ANSWER else not state.is_read
+    ) and state.phase in (Phase.ANSWER, Phase.BODY)
     assert (idleness(state, NOW) is None) == is_busy
 
 
