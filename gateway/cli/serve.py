@@ -28,8 +28,9 @@ from gateway.service import Gateway
 log = structlog.get_logger()
 
 _BACKLOG: Final = 2048
-# Each takes a descriptor before it is counted among the connections.
-_MAX_ACCEPTED_AT_ONCE: Final = 32
+# Each takes a descriptor for two turns of the loop before it is counted among the connections, and
+# what is closed for it takes one for another turn.
+_MAX_ACCEPTED_AT_ONCE: Final = 8
 
 
 def serve(

@@ -16,8 +16,8 @@ from common.config_connections import ConnectionSettings
 # closed before one on which requests were answered, unless it is much younger.
 _NEVER_ASKED: Final = 100.0
 
-# Descriptors beside those of connections: Redis, logs, the listener, and connections that were
-# accepted in one turn of the loop and are about to be refused.
+# Descriptors beside those of connections: some 15 for Redis, logs, the listener; some 30 for
+# connections that were accepted and are not counted yet, or are closed and not gone yet; and spare.
 RESERVED_DESCRIPTORS: Final = 128
 
 
