@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from common.collection import define
 from common.errors import BadRequestError
-from common.query_syntax import MAX_DEPTH, check_filter, check_query, parse
+from common.query_syntax import check_filter, check_query, parse
+from common.query_text import MAX_DEPTH
 from common.query_tree import (
     Boosted,
     Clauses,
