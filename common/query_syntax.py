@@ -8,6 +8,10 @@ expressions are refused, since one pattern can take a scorer as long as it likes
 Strict syntax refuses what it does not understand and says where. Lenient syntax, meant for plain
 text, never refuses: a character that is no syntax where it stands counts as a space, and a field
 that does not exist counts as a word.
+
+All this happens on the gateway's loop, so it is bounded: what is given to the parser
+(`common.query_text`), how often it is repaired, and how deep the tree may be. Past a bound, strict
+syntax refuses, and lenient syntax searches the words alone.
 """
 
 import re
@@ -18,6 +22,7 @@ import tantivy
 from common.collection import Collection
 from common.errors import BadRequestError
 from common.plain_query import is_plain, read_plain
+from common.query_cost import Cost, estimate, plain_cost
 from common.query_reader import FIRST_MARK, QueryReader, TooDeepError
 from common.query_text import SYNTAX, character_at, excess, parser_work, plain_words, with_spaces
 from common.query_tree import Clause, Clauses, Node, Occur, Words
@@ -27,6 +32,7 @@ _MAX_REPAIR_CHARS = 4096  # that the parser reads for repairs: it takes 1 ms for
 
 # What tantivy's lenient parser reports though nothing of the query is lost or misread.
 _HARMLESS = ("parsed possible invalid field as term", "expected ')'", "parsed keyword")
+_DANGLING = frozenset({"AND", "OR", "NOT"})
 _SIGN = re.compile(r"(?<!\S)[-+]+(?!\S)")
 _PLAIN_WORD = re.compile(rf"(?<!\S)(\+?)([^\s{re.escape(SYNTAX)}]+)(?!\S)")
 _MARK_OF_DIGIT = {ord(digit): FIRST_MARK + int(digit) for digit in "0123456789"}
@@ -35,7 +41,7 @@ _OPERATORS = frozenset({"AND", "OR", "NOT", "IN", "TO"})
 
 def check_query(
     query: str, collection: Collection, strict: bool, field: str = "query"
-) -> list[str]:
+) -> tuple[Cost, list[str]]:
     """Check a query before it is sent anywhere.
 
     Args:
@@ -45,24 +51,24 @@ def check_query(
         field: the caller's name for the query, for the error.
 
     Returns:
-        What was repaired, a sentence each; nothing when strict.
+        What it costs, and what was repaired, a sentence each; nothing when strict.
 
     Raises:
         BadRequestError: strict, and the query is at fault; with the position where one is known.
     """
     if is_plain(query):
-        return []
-    return parse(query, collection, strict=strict, field=field)[1]
+        return plain_cost(query), []
+    tree, warnings = parse(query, collection, strict=strict, field=field)
+    return estimate(tree, collection), warnings
 
 
-def check_filter(text: str, collection: Collection, field: str = "filter") -> None:
+def check_filter(text: str, collection: Collection, field: str = "filter") -> Cost:
     """Check a filter, strictly; "" is no filter.
 
     Raises:
         BadRequestError: it cannot be understood, or names a field that does not exist.
     """
-    if text:
-        parse(text, collection, strict=True, field=field)
+    return check_query(text, collection, strict=True, field=field)[0] if text else Cost()
 
 
 def parse(
@@ -132,10 +138,8 @@ def _dangling(text: str, tree: dict[str, Any]) -> list[int]:
             parts.append(part["underlying"])
         elif part.get("delimiter") == "none":
             words.add(part["phrase"])
-    return [
-        [match.start() for match in re.finditer(rf"\b{word}\b", text)][-1]
-        for word in words & {"AND", "OR", "NOT"}
-    ]
+    dangling = words & _DANGLING
+    return [[match.start() for match in re.finditer(rf"\b{word}\b", text)][-1] for word in dangling]
 
 
 def _parse_lenient(query: str, warnings: list[str]) -> dict[str, Any] | None:

@@ -39,7 +39,7 @@ def with_spaces(text: str) -> str:
     It is as long as before. In quotes they stay, since a keyword may hold them, unless they are
     too many for the parser.
     """
-    if not _BREAK.search(text):
+    if text.isprintable() or not _BREAK.search(text):  # of all spaces, " " is printable
         return text
 
     def spaced(match: re.Match[str]) -> str:
@@ -53,17 +53,16 @@ def with_spaces(text: str) -> str:
 
 def excess(text: str) -> tuple[str, int] | None:
     """What a text has too much of for the parser, as a clause, and where it passes the limit."""
-    where = _too_deep(text)
-    if where is not None:
+    if ("(" in text or "NOT" in text) and (where := _too_deep(text)) is not None:
         return f"is nested more than {MAX_DEPTH} deep", where
-    if len(text.split(maxsplit=MAX_WORDS)) > MAX_WORDS:
+    if len(text) > MAX_WORDS and len(text.split(maxsplit=MAX_WORDS)) > MAX_WORDS:
         over = next(islice(re.finditer(r"\S+", text), MAX_WORDS, None))
         return f"has syntax and more than {MAX_WORDS} words", over.start()
     if len(text) > MAX_SYNTAX:
         syntax = [match.start() for match in _SYNTAX.finditer(text)]
         if len(syntax) > MAX_SYNTAX:
             return f"has more than {MAX_SYNTAX} characters of syntax", syntax[MAX_SYNTAX]
-    if _num_slashes(text) * len(text) > MAX_SLASH_WORK:
+    if "/" in text and _num_slashes(text) * len(text) > MAX_SLASH_WORK:
         most = MAX_SLASH_WORK // len(text)
         over = next(islice(_SLASH.finditer(text), most, None))
         return f"has more than {most} words that begin with a slash", over.end() - 1
@@ -72,7 +71,7 @@ def excess(text: str) -> tuple[str, int] | None:
 
 def parser_work(text: str) -> int:
     """What the parser takes for a text, in characters of a text without slashes."""
-    return len(text) + _num_slashes(text) * len(text) // 64
+    return len(text) + (_num_slashes(text) * len(text) // 64 if "/" in text else 0)
 
 
 def plain_words(text: str) -> list[str]:
@@ -87,7 +86,7 @@ def character_at(text: str, byte: int) -> int:
 
 
 def _num_slashes(text: str) -> int:
-    return len(_SLASH.findall(text)) if "/" in text else 0
+    return len(_SLASH.findall(text))
 
 
 def _too_deep(text: str) -> int | None:

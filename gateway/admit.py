@@ -1,24 +1,46 @@
 """Refuses what cannot be answered before anything is sent."""
 
 import math
+from typing import NamedTuple
 
 from common.collection import Collection
 from common.config import GatewaySettings, RankProfile
 from common.errors import BadRequestError, TooLargeError
+from common.query_cost import Cost, check_cost
+from common.query_settings import QuerySettings
 from common.query_syntax import check_filter, check_query
 from gateway.result import SearchQuery
+
+
+class Admitted(NamedTuple):
+    """A search that may be sent.
+
+    Attributes:
+        profile: the name of the rank profile that applies.
+        warnings: what a lenient parser repairs.
+        cost: of its query and filter.
+    """
+
+    profile: str
+    warnings: tuple[str, ...]
+    cost: Cost
 
 
 def admit(
     query: SearchQuery,
     collection: Collection,
     settings: GatewaySettings,
+    limits: QuerySettings,
     profiles: dict[str, RankProfile],
-) -> tuple[str, tuple[str, ...]]:
+) -> Admitted:
     """Check a search against the limits, the configured profiles and the collection's fields.
 
-    Returns:
-        The name of the rank profile that applies, and what a lenient parser repairs.
+    Args:
+        query: the search.
+        collection: what is searched.
+        settings: limits of a request.
+        limits: what a query may cost.
+        profiles: name → rank profile.
 
     Raises:
         BadRequestError: names the field and the reason.
@@ -47,11 +69,13 @@ def admit(
     if profile.first_phase == "noop":
         if query.filter:
             raise BadRequestError("filter", f"does not apply: profile {name!r} reads no index")
-        return name, ()
-    warnings = check_query(query.query, collection, query.syntax == "strict")
+        return Admitted(name, (), Cost())
+    cost, warnings = check_query(query.query, collection, query.syntax == "strict")
+    check_cost(cost, limits, "query")
     if query.filter:
-        check_filter(query.filter, collection)
-    return name, tuple(warnings)
+        cost = cost.plus(check_filter(query.filter, collection))
+        check_cost(cost, limits, "filter")
+    return Admitted(name, tuple(warnings), cost)
 
 
 def check_deadline(deadline_ms: float, settings: GatewaySettings) -> None:

@@ -27,6 +27,7 @@ from shard_worker.text_index import TextIndex
 from shard_worker.understanding import tokens_of
 
 K1, B = 1.2, 0.75  # tantivy's, which are Lucene's; they cannot be set
+_LOOKED_UP = 32  # values; of more, a set is as fast
 _KEPT_WEIGHTS = 10_000  # of a snapshot; about 1 MB
 
 _OCCURS = {
@@ -205,7 +206,7 @@ class QueryBuilder:
     def _constant(self, node: Node) -> tantivy.Query:
         match node:
             case OneOf():
-                query = tantivy.Query.term_set_query(self._schema, node.field, list(node.values))
+                query = self._one_of(node)
             case Range():
                 query = self._range(node)
             case Present():
@@ -215,6 +216,18 @@ class QueryBuilder:
             case _:
                 raise TypeError(f"{node!r} is no part of a query")
         return tantivy.Query.const_score_query(query, 1.0)
+
+    def _one_of(self, node: OneOf) -> tantivy.Query:
+        # A set is an automaton that walks the dictionary: 0.2 ms. A look-up takes 5 µs.
+        if len(node.values) > _LOOKED_UP:
+            return tantivy.Query.term_set_query(self._schema, node.field, list(node.values))
+        terms = [
+            tantivy.Query.term_query(self._schema, node.field, value, "basic")
+            for value in node.values
+        ]
+        if len(terms) == 1:
+            return terms[0]
+        return tantivy.Query.boolean_query([(tantivy.Occur.Should, term) for term in terms])
 
     def _present(self, name: str) -> tantivy.Query:
         if self._index.collection.type_of(name) is FieldType.TEXT:

@@ -150,6 +150,6 @@ def test_a_tree_that_is_deeper_than_its_brackets_show_is_refused() -> None:
 
 def test_no_more_than_some_warnings_are_given() -> None:
     """Hundreds of fields that do not exist are not listed one by one."""
-    warnings = check_query(" ".join(f"f{number}:x" for number in range(400)), COLLECTION, False)
+    _, warnings = check_query(" ".join(f"f{number}:x" for number in range(400)), COLLECTION, False)
     assert 2 < len(warnings) < 20
     assert "more" in warnings[-1]
