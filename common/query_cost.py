@@ -77,8 +77,10 @@ _NO_MORE = Cost()[1:]
 
 
 def plain_cost(query: str) -> Cost:
-    """The cost of a plain query (`common.plain_query`)."""
-    return Cost(clauses=query.count(" ") + query.count("_") + 1)
+    """The cost of a plain query (`common.plain_query`), or a little more."""
+    clauses = query.count(" ") + query.count("_") + 1
+    # What only excludes is taken from all documents.
+    return Cost(clauses, scans=1) if query.lstrip(" ").startswith("-") else Cost(clauses)
 
 
 def estimate(tree: Node, collection: Collection) -> Cost:

@@ -20,7 +20,9 @@ class HeavyWork:
     failures.
     """
 
-    def __init__(self, replied_at: Sequence[float], heavy_s: float, grace_s: float) -> None:
+    def __init__(
+        self, replied_at: Sequence[float], heavy_s: float, grace_s: float, now: float
+    ) -> None:
         """Know of no heavy query.
 
         Args:
@@ -28,7 +30,9 @@ class HeavyWork:
                 another.
             heavy_s: a query is heavy when a scorer is estimated to take longer for one shard.
             grace_s: a scorer is killed when its work runs on for so long after its deadline.
+            now: from when on a shard's silence is measured.
         """
+        self._started_at = now
         self._replied_at = replied_at
         self._heavy_s = heavy_s
         self._grace_s = grace_s
@@ -69,7 +73,8 @@ class HeavyWork:
     def holds(self, shard: int, since: float, now: float) -> bool:
         """Whether heavy queries explain that a shard has not answered from `since` until now."""
         is_held = self._num_running[shard] > 0 or self._held_until[shard] > since
-        return is_held and self._replied_at[shard] > now - LONGEST_SILENCE_S
+        heard_at = max(self._replied_at[shard], self._started_at)
+        return is_held and heard_at > now - LONGEST_SILENCE_S
 
 
 class HeavyQuery:

@@ -92,6 +92,7 @@ class Gateway:
             replied_at=self._admission.replied_at,
             heavy_s=settings.query.heavy_ms / 1000,
             grace_s=settings.worker.kill_grace_ms / 1000,
+            now=self._loop.time(),
         )
         self._breakers = Breakers(
             num_shards=num_shards,

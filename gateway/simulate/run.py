@@ -110,7 +110,7 @@ class _Asker:
             admission=admission,
             settings=run.gateway,
             limits=QuerySettings(),
-            heavy=HeavyWork(admission.replied_at, heavy_s=math.inf, grace_s=0.0),
+            heavy=HeavyWork(admission.replied_at, heavy_s=math.inf, grace_s=0.0, now=0.0),
             profiles=_PROFILES,
             hedging=run.hedging,
             coverage=run.coverage,

@@ -76,7 +76,7 @@ def searcher_over(
         admission=Admission(len(counts), AdmissionSettings()),
         settings=GatewaySettings(),
         limits=QuerySettings(),
-        heavy=HeavyWork([0.0] * len(counts), heavy_s=0.02, grace_s=0.25),
+        heavy=HeavyWork([0.0] * len(counts), heavy_s=0.02, grace_s=0.25, now=0.0),
         profiles={"noop": RankProfile(first_phase="noop", lane="loop")},
         hedging=hedging or HedgingSettings(),
         coverage=coverage,

@@ -25,7 +25,7 @@ class OneShard:
 
     def __init__(self) -> None:
         self.replied_at = [0.0]
-        self.heavy = HeavyWork(self.replied_at, heavy_s=0.02, grace_s=0.25)
+        self.heavy = HeavyWork(self.replied_at, heavy_s=0.02, grace_s=0.25, now=0.0)
         self.breakers = Breakers(
             1, BreakerSettings(), lambda: 0.5, replied_at=self.replied_at, heavy=self.heavy
         )
@@ -108,9 +108,19 @@ def test_a_shard_that_hangs_opens_its_breaker_under_heavy_queries_too() -> None:
     assert shard.state(now) is State.OPEN
 
 
+def test_a_gateway_that_has_heard_of_no_shard_yet_waits_as_long() -> None:
+    """Heavy queries may be the first that it sends."""
+    shard = OneShard()
+    for number in range(10):
+        query = shard.begin()
+        shard.miss(number * WAITED_S)
+        query.end({0: TIMED_OUT}, number * WAITED_S)
+    assert shard.state(10 * WAITED_S) is State.CLOSED
+
+
 def test_whether_a_query_is_heavy_depends_on_the_documents() -> None:
     """The same query is heavy on a large shard and light on a small one; of no count, light."""
     for counts, is_heavy in (([1_000], False), ([None], False), ([], False), ([None, 10**6], True)):
-        work = HeavyWork([1.0], heavy_s=0.02, grace_s=0.25)
+        work = HeavyWork([1.0], heavy_s=0.02, grace_s=0.25, now=0.0)
         work.begin(HEAVY, counts, (0,))
         assert work.holds(0, since=0.0, now=1.0) is is_heavy

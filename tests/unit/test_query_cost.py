@@ -61,13 +61,14 @@ def test_each_kind_is_counted(query: str, expected: Cost) -> None:
 
 
 @pytest.mark.parametrize(
-    "query", ["a b", "+a -b", '"a b" c', "a_b c", "x" * 99, "中文 字", "a " * 9]
+    "query",
+    [*("a b", "+a -b", "-a b", "-a", "-a -b", '"a b" c', "a_b c", "x" * 99, "中文 字", "a " * 9)],
 )
 def test_a_plain_query_is_counted_without_its_tree(query: str) -> None:
-    """The short cut comes to what the tree comes to, or to more."""
+    """The short cut comes to what the tree comes to, or to a little more."""
     of_tree = estimate(parse(query, COLLECTION, strict=True)[0], COLLECTION)
-    assert cost(query).clauses >= of_tree.clauses
-    assert cost(query)[1:] == of_tree[1:]
+    for counted, needed in zip(cost(query), of_tree, strict=True):
+        assert needed <= counted <= needed + 1
 
 
 def test_costs_add_up() -> None:
