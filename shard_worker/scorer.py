@@ -134,7 +134,10 @@ class Scorer:
         if snapshot is None:
             return 0, Found(0, [])
         query, is_constant = self._build(snapshot, search)
-        found = retrieve(snapshot.index, query, wanted, all_tie=is_constant)
+        try:
+            found = retrieve(snapshot.index, query, wanted, all_tie=is_constant)
+        except ValueError as error:  # what tantivy raises for a damaged index, too
+            raise WorkError(f"the index cannot be searched: {error}") from error
         return snapshot.index.num_documents, found
 
     def _build(self, snapshot: "_Snapshot", search: SearchPayload) -> tuple[tantivy.Query, bool]:
