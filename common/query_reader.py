@@ -30,6 +30,7 @@ MAX_BOOST = 1_000_000.0
 # quotes, so this is what keeps recursion in bounds.
 _MAX_LEVELS = 4 * MAX_DEPTH
 _MAX_WARNINGS = 16
+_REASON_CHARS = 200
 # A repeated word bears a mark, so that the parser keeps it. These are code points that Unicode
 # leaves to such inner uses (its chapter 23.7, "Noncharacters").
 FIRST_MARK = 0xFDD0
@@ -45,9 +46,11 @@ class _MisreadError(Exception):
     """A part of the query does not fit the collection; carries the field's name and the reason."""
 
     def __init__(self, name: str | None, reason: str) -> None:
-        super().__init__(reason)
+        # It may quote thousands of characters of the query.
+        brief = reason if len(reason) <= _REASON_CHARS else f"{reason[:_REASON_CHARS]}…"
+        super().__init__(brief)
         self.name = name
-        self.reason = reason
+        self.reason = brief
 
 
 class TooDeepError(Exception):

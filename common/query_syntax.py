@@ -68,7 +68,13 @@ def check_filter(text: str, collection: Collection, field: str = "filter") -> Co
     Raises:
         BadRequestError: it cannot be understood, or names a field that does not exist.
     """
-    return check_query(text, collection, strict=True, field=field)[0] if text else Cost()
+    if not text:
+        return Cost()
+    if is_plain(text):
+        return plain_cost(text)
+    # What does not score needs no word twice.
+    tree = _parse_strict(text, field, keep_repeats=False)
+    return estimate(_read_strict(tree, text, collection, field), collection)
 
 
 def parse(
@@ -83,11 +89,7 @@ def parse(
     if plain is not None:
         return plain, []
     if strict:
-        reader = QueryReader(query, collection, strict, field, [])
-        try:
-            return reader.read(_parse_strict(query, field)), []
-        except TooDeepError as error:
-            raise BadRequestError(field, str(error)) from None
+        return _read_strict(_parse_strict(query, field), query, collection, field), []
     warnings: list[str] = []
     tree = _parse_lenient(query, warnings)
     if tree is not None:
@@ -98,7 +100,14 @@ def parse(
     return _plain_tree(query), warnings
 
 
-def _parse_strict(query: str, field: str) -> dict[str, Any]:
+def _read_strict(tree: dict[str, Any], query: str, collection: Collection, field: str) -> Node:
+    try:
+        return QueryReader(query, collection, strict=True, field=field, warnings=[]).read(tree)
+    except TooDeepError as error:
+        raise BadRequestError(field, str(error)) from None
+
+
+def _parse_strict(query: str, field: str, *, keep_repeats: bool = True) -> dict[str, Any]:
     text = with_spaces(query)
     if (too_much := excess(text)) is not None:
         raise _refusal(field, *too_much)
@@ -118,7 +127,7 @@ def _parse_strict(query: str, field: str) -> dict[str, Any]:
     if problems:
         position, message = min(problems)
         raise _refusal(field, message, position)
-    return _with_repeats(text, tree)
+    return _with_repeats(text, tree) if keep_repeats else tree
 
 
 def _refusal(field: str, message: str, position: int) -> BadRequestError:

@@ -153,3 +153,12 @@ def test_no_more_than_some_warnings_are_given() -> None:
     _, warnings = check_query(" ".join(f"f{number}:x" for number in range(400)), COLLECTION, False)
     assert 2 < len(warnings) < 20
     assert "more" in warnings[-1]
+
+
+def test_a_warning_quotes_no_more_than_the_beginning_of_a_query() -> None:
+    """Thousands of characters that are no number do not come back once more."""
+    _, (warning,) = check_query(f"year:{'9' * 4000}", COLLECTION, strict=False)
+    assert len(warning) < 300
+    with pytest.raises(BadRequestError) as refused:
+        check_query(f"year:{'9' * 4000}", COLLECTION, strict=True)
+    assert len(refused.value.reason) < 300
