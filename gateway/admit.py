@@ -1,6 +1,7 @@
 """Refuses what cannot be answered before anything is sent."""
 
 import math
+import re
 from typing import NamedTuple
 
 from common.collection import Collection
@@ -10,6 +11,8 @@ from common.query_cost import Cost, check_cost
 from common.query_settings import QuerySettings
 from common.query_syntax import check_filter, check_query
 from gateway.result import SearchQuery
+
+_HALF_PAIR = re.compile("[\ud800-\udfff]")  # which Python's JSON parser lets through
 
 
 class Admitted(NamedTuple):
@@ -55,11 +58,8 @@ def admit(
         )
     if not 0 < query.wait_for <= 1:
         raise BadRequestError("wait_for", f"is {query.wait_for:g}; it must be above 0, up to 1")
-    for field, text in (("query", query.query), ("filter", query.filter)):
-        if len(text) > settings.max_query_chars:
-            raise TooLargeError(
-                field, f"has {len(text)} characters; the limit is {settings.max_query_chars}"
-            )
+    _check_text("query", query.query, settings)
+    _check_text("filter", query.filter, settings)
     name = query.rank_profile or collection.rank_profile
     profile = profiles.get(name)
     if profile is None:
@@ -89,3 +89,12 @@ def check_deadline(deadline_ms: float, settings: GatewaySettings) -> None:
         raise BadRequestError(
             "deadline_ms", f"is {deadline_ms:g}; it must be in (0, {longest_ms:g}]"
         )
+
+
+def _check_text(field: str, text: str, settings: GatewaySettings) -> None:
+    if len(text) > settings.max_query_chars:
+        raise TooLargeError(
+            field, f"has {len(text)} characters; the limit is {settings.max_query_chars}"
+        )
+    if not text.isascii() and _HALF_PAIR.search(text):
+        raise BadRequestError(field, "holds half of a surrogate pair, which is no character")

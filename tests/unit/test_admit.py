@@ -42,6 +42,8 @@ def admitted(**changes: Any) -> Admitted:
         ({"filter": "year:>=("}, "filter"),
         ({"filter": "year:>=1990", "rank_profile": "noop"}, "filter"),
         ({"query": "title:(", "syntax": "strict"}, "query"),
+        ({"query": "half a pair: \ud800"}, "query"),
+        ({"filter": "title:\udfff"}, "filter"),
     ],
 )
 def test_bad_input_names_its_field(changes: dict[str, Any], field: str) -> None:
