@@ -141,7 +141,7 @@ class CountingQueries:
         return counted
 
 
-@settings(max_examples=600, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(query=queries, filter_text=st.one_of(st.just(""), queries), strict=st.booleans())
 @example(query="id:<\\", filter_text="", strict=False)
 @example(query="id:<\\", filter_text="", strict=True)

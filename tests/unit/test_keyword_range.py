@@ -92,7 +92,7 @@ def expected(node: Range | Prefix) -> set[str]:
     return {one for one, values in DOCUMENTS.items() if any(map(matches, values))}
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=400, deadline=None)
 @given(
     field=st.sampled_from(["tag", "t.a"]),
     lower=bounds,
@@ -121,7 +121,7 @@ def test_a_range_of_keywords_is_that_of_their_characters(
     assert found(index, node) == expected(node)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(keywords)
 @example("")
 @example(")")
