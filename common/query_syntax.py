@@ -72,9 +72,16 @@ def check_filter(text: str, collection: Collection, field: str = "filter") -> Co
         return Cost()
     if is_plain(text):
         return plain_cost(text)
-    # What does not score needs no word twice.
+    return estimate(parse_filter(text, collection, field), collection)
+
+
+def parse_filter(text: str, collection: Collection, field: str = "filter") -> Node:
+    """Understand a filter; as `check_filter`. What does not score has no word twice."""
+    plain = read_plain(text)
+    if plain is not None:
+        return plain
     tree = _parse_strict(text, field, keep_repeats=False)
-    return estimate(_read_strict(tree, text, collection, field), collection)
+    return _read_strict(tree, text, collection, field)
 
 
 def parse(

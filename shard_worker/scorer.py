@@ -142,10 +142,10 @@ class Scorer:
 
     def _build(self, snapshot: "_Snapshot", search: SearchPayload) -> tuple[tantivy.Query, bool]:
         """The query, and whether all its matches get the same score."""
-        read = self._understanding(snapshot.index.collection).read
+        understanding = self._understanding(snapshot.index.collection)
         try:
-            node, is_constant = read(search.query, search.strict)
-            filter_node = read(search.filter, True).node if search.filter else None
+            node, is_constant = understanding.read(search.query, search.strict)
+            filter_node = understanding.read_filter(search.filter)
             return snapshot.builder.build(node, filter_node), is_constant
         except (BadRequestError, ValueError, OverflowError, RecursionError) as error:
             # The gateway has checked the query, perhaps against a newer definition than the index.

@@ -149,6 +149,7 @@ class CountingQueries:
 @example(query="year:9223372036854775807", filter_text="year:<-9223372036854775808", strict=True)
 @example(query="w1", filter_text='tag:IN ["" "*" "\\\\"]', strict=True)
 @example(query='"fox the"~99999999999', filter_text="", strict=False)
+@example(query="w1", filter_text="w1 AND w1", strict=False)
 @example(query="-5", filter_text="", strict=True)
 @example(query="fox^1e30", filter_text="", strict=False)
 def test_what_the_gateway_lets_in_is_searched_at_the_cost_estimated(
