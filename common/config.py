@@ -28,6 +28,7 @@ from common.config_tail import (
     ProbationSettings,
 )
 from common.errors import ConfigurationError
+from common.query_settings import QuerySettings
 
 
 class RedisSettings(_Group):
@@ -306,6 +307,7 @@ class Settings(BaseSettings):
     redis: RedisSettings = RedisSettings()
     gateway: GatewaySettings = GatewaySettings()
     worker: WorkerSettings = WorkerSettings()
+    query: QuerySettings = QuerySettings()
     breaker: BreakerSettings = BreakerSettings()
     hedging: HedgingSettings = HedgingSettings()
     coverage: CoverageSettings = CoverageSettings()

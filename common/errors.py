@@ -21,7 +21,8 @@ HedgerowError
     ├── ScorerCrashedError   the process that ran it died, twice
     ├── LaneUnavailableError every slot of the lane is lost
     ├── NotStartedError      what runs before it takes long, and another worker may start it sooner
-    └── RankingError         the user's function raised
+    ├── RankingError         the user's function raised
+    └── BadQueryError        the query is at fault, which the gateway has not noticed
 """
 
 from typing import Any
@@ -198,3 +199,9 @@ class RankingError(WorkError):
     """The user's ranking function raised."""
 
     code = "ranking"
+
+
+class BadQueryError(WorkError):
+    """The query is at fault, which the gateway has not noticed: other queries go well here."""
+
+    code = "bad_request"

@@ -30,13 +30,27 @@ def read_plain(query: str) -> Node | None:
     if _is_plain(query) is None:
         return None
     parts = _parts(query)
+    is_lone = len(parts) == 1
     # The parser drops a clause that it has seen. `query_syntax` makes up for that where a word is
-    # repeated, which counts again, but not where a phrase is, or what must not match.
+    # repeated, which counts again, but not where it must not match, or is the first or last of a
+    # phrase.
     if ('"' in query or "-" in query) and len(set(parts)) < len(parts):
-        return None
+        unseen = set(parts)
+        parts = [part for part in parts if _counts_again(*part) or _take(part, unseen)]
     clauses = tuple(
         Clause(_OCCURS[sign], Words(None, word or phrase, not word)) for sign, phrase, word in parts
     )
     # A lone clause is its own tree, unless it excludes.
-    is_lone = len(clauses) == 1 and clauses[0].occur is not Occur.MUST_NOT
-    return clauses[0].node if is_lone else Clauses(clauses)
+    if is_lone and clauses[0].occur is not Occur.MUST_NOT:
+        return clauses[0].node
+    return Clauses(clauses)
+
+
+def _counts_again(sign: str, phrase: str, word: str) -> bool:
+    return phrase.count(" ") > 1 if phrase else word != "" and sign != "-"
+
+
+def _take(part: tuple[str, str, str], unseen: set[tuple[str, str, str]]) -> bool:
+    is_new = part in unseen
+    unseen.discard(part)
+    return is_new

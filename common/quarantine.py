@@ -22,9 +22,16 @@ _VERSION = 1
 MAX_RECORDS = 1024
 
 
-def fingerprint_of(payload: bytes) -> bytes:
-    """What makes two searches the same: their packed `SearchPayload`, without shard or deadline."""
-    return blake2b(payload, digest_size=8).digest()
+def fingerprint_of(payload: bytes, allowed_ms: int = 0) -> bytes:
+    """What makes two searches the same: their packed `SearchPayload`, without the shard.
+
+    Args:
+        payload: it.
+        allowed_ms: how long the search may take, where two are the same only if that is alike to a
+            factor of four; else 0.
+    """
+    alike = (allowed_ms.bit_length() + 1) // 2
+    return blake2b(payload + bytes((alike,)) if alike else payload, digest_size=8).digest()
 
 
 class What(IntEnum):

@@ -8,6 +8,10 @@ expressions are refused, since one pattern can take a scorer as long as it likes
 Strict syntax refuses what it does not understand and says where. Lenient syntax, meant for plain
 text, never refuses: a character that is no syntax where it stands counts as a space, and a field
 that does not exist counts as a word.
+
+All this happens on the gateway's loop, so it is bounded: what is given to the parser
+(`common.query_text`), how often it is repaired, and how deep the tree may be. Past a bound, strict
+syntax refuses, and lenient syntax searches the words alone.
 """
 
 import re
@@ -18,23 +22,26 @@ import tantivy
 from common.collection import Collection
 from common.errors import BadRequestError
 from common.plain_query import is_plain, read_plain
-from common.query_reader import FIRST_MARK, QueryReader
-from common.query_tree import Node
+from common.query_cost import Cost, estimate, plain_cost
+from common.query_reader import FIRST_MARK, QueryReader, TooDeepError
+from common.query_text import SYNTAX, character_at, excess, parser_work, plain_words, with_spaces
+from common.query_tree import Clause, Clauses, Node, Occur, Words
 
-MAX_DEPTH = 24  # of brackets and NOTs: the parser's time grows with their square
 _MAX_REPAIRS = 16
+_MAX_REPAIR_CHARS = 4096  # that the parser reads for repairs: it takes 1 ms for them
 
 # What tantivy's lenient parser reports though nothing of the query is lost or misread.
 _HARMLESS = ("parsed possible invalid field as term", "expected ')'", "parsed keyword")
-_SYNTAX = "+-(){}[]^\"'~*:\\/<>=`"
+_DANGLING = frozenset({"AND", "OR", "NOT"})
 _SIGN = re.compile(r"(?<!\S)[-+]+(?!\S)")
-_PLAIN_WORD = re.compile(rf"(?<!\S)(\+?)([^\s{re.escape(_SYNTAX)}]+)(?!\S)")
+_PLAIN_WORD = re.compile(rf"(?<!\S)(\+?)([^\s{re.escape(SYNTAX)}]+)(?!\S)")
+_MARK_OF_DIGIT = {ord(digit): FIRST_MARK + int(digit) for digit in "0123456789"}
 _OPERATORS = frozenset({"AND", "OR", "NOT", "IN", "TO"})
 
 
 def check_query(
     query: str, collection: Collection, strict: bool, field: str = "query"
-) -> list[str]:
+) -> tuple[Cost, list[str]]:
     """Check a query before it is sent anywhere.
 
     Args:
@@ -44,24 +51,37 @@ def check_query(
         field: the caller's name for the query, for the error.
 
     Returns:
-        What was repaired, a sentence each; nothing when strict.
+        What it costs, and what was repaired, a sentence each; nothing when strict.
 
     Raises:
         BadRequestError: strict, and the query is at fault; with the position where one is known.
     """
     if is_plain(query):
-        return []
-    return parse(query, collection, strict=strict, field=field)[1]
+        return plain_cost(query), []
+    tree, warnings = parse(query, collection, strict=strict, field=field)
+    return estimate(tree, collection), warnings
 
 
-def check_filter(text: str, collection: Collection, field: str = "filter") -> None:
+def check_filter(text: str, collection: Collection, field: str = "filter") -> Cost:
     """Check a filter, strictly; "" is no filter.
 
     Raises:
         BadRequestError: it cannot be understood, or names a field that does not exist.
     """
-    if text:
-        parse(text, collection, strict=True, field=field)
+    if not text:
+        return Cost()
+    if is_plain(text):
+        return plain_cost(text)
+    return estimate(parse_filter(text, collection, field), collection)
+
+
+def parse_filter(text: str, collection: Collection, field: str = "filter") -> Node:
+    """Understand a filter; as `check_filter`. What does not score has no word twice."""
+    plain = read_plain(text)
+    if plain is not None:
+        return plain
+    tree = _parse_strict(text, field, keep_repeats=False)
+    return _read_strict(tree, text, collection, field)
 
 
 def parse(
@@ -75,68 +95,110 @@ def parse(
     plain = read_plain(query)
     if plain is not None:
         return plain, []
+    if strict:
+        return _read_strict(_parse_strict(query, field), query, collection, field), []
     warnings: list[str] = []
-    tree = _parse_strict(query, field) if strict else _parse_lenient(query, warnings)
-    reader = QueryReader(query, collection, strict, field, warnings)
-    return reader.read(tree), reader.warnings
+    tree = _parse_lenient(query, warnings)
+    if tree is not None:
+        try:
+            return QueryReader(query, collection, strict, field, warnings).read(tree), warnings
+        except TooDeepError as error:
+            warnings.append(_read_as_plain(str(error)))
+    return _plain_tree(query), warnings
 
 
-def _parse_strict(query: str, field: str) -> dict[str, Any]:
+def _read_strict(tree: dict[str, Any], query: str, collection: Collection, field: str) -> Node:
+    try:
+        return QueryReader(query, collection, strict=True, field=field, warnings=[]).read(tree)
+    except TooDeepError as error:
+        raise BadRequestError(field, str(error)) from None
+
+
+def _parse_strict(query: str, field: str, *, keep_repeats: bool = True) -> dict[str, Any]:
+    text = with_spaces(query)
+    if (too_much := excess(text)) is not None:
+        raise _refusal(field, *too_much)
     # The lenient grammar is the fuller one (escapes in ranges) and the only one that says where.
-    problems = [(where, f"is nested more than {MAX_DEPTH} deep") for where in _too_deep(query)]
-    tree, errors = tantivy.parse_query_lenient("" if problems else query)
-    problems += [
-        (_character(query, error["pos"]), error["message"])
+    tree, errors = tantivy.parse_query_lenient(text)
+    problems = [(match.start(), "a sign needs a word") for match in _SIGN.finditer(text)]
+    problems += [(where, "an operator needs two sides") for where in _dangling(text, tree)]
+    # A colon within a value, as in a date, is clear once the field is known.
+    harm = [
+        (error["pos"], error["message"])
         for error in errors
-        # A colon within a value, as in a date, is clear once the field is known.
         if not error["message"].startswith(_HARMLESS[0])
     ]
-    problems += [(match.start(), "a sign needs a word") for match in _SIGN.finditer(query)]
-    problems += [(where, "an operator needs two sides") for where in _dangling(query, tree)]
+    if harm:
+        byte, message = min(harm)
+        problems.append((character_at(text, byte), message))
     if problems:
         position, message = min(problems)
-        reason = f"{message} (at character {position})".replace("\\", "")
-        raise BadRequestError(field, reason, position)
-    return _parse(query, tree)
+        raise _refusal(field, message, position)
+    return _with_repeats(text, tree) if keep_repeats else tree
 
 
-def _dangling(query: str, tree: dict[str, Any]) -> list[int]:
+def _refusal(field: str, message: str, position: int) -> BadRequestError:
+    reason = f"{message} (at character {position})".replace("\\", "")
+    return BadRequestError(field, reason, position)
+
+
+def _dangling(text: str, tree: dict[str, Any]) -> list[int]:
     """Where an operator stands that the parser took for a word."""
-    if tree["type"] == "bool":
-        return [where for _, part in tree["clauses"] for where in _dangling(query, part)]
-    if tree["type"] == "boost":
-        return _dangling(query, tree["underlying"])
-    word = tree.get("phrase")
-    if tree.get("delimiter") == "none" and word in ("AND", "OR", "NOT"):
-        return [match.start() for match in re.finditer(rf"\b{word}\b", query)][-1:]
-    return []
+    words = set()
+    parts = [tree]
+    while parts:
+        part = parts.pop()
+        if part["type"] == "bool":
+            parts += [clause for _, clause in part["clauses"]]
+        elif part["type"] == "boost":
+            parts.append(part["underlying"])
+        elif part.get("delimiter") == "none":
+            words.add(part["phrase"])
+    dangling = words & _DANGLING
+    return [[match.start() for match in re.finditer(rf"\b{word}\b", text)][-1] for word in dangling]
 
 
-def _parse_lenient(query: str, warnings: list[str]) -> dict[str, Any]:
-    text = _SIGN.sub(" ", query)
-    if _too_deep(text):
-        warnings.append(f"The query is nested more than {MAX_DEPTH} deep: read as plain text.")
-        return _parse(_plain(text))
-    for _ in range(_MAX_REPAIRS):
+def _parse_lenient(query: str, warnings: list[str]) -> dict[str, Any] | None:
+    """The parser's tree of a query that is repaired where it must be; None to read its words."""
+    text = _SIGN.sub(" ", with_spaces(query))
+    if (too_much := excess(text)) is not None:
+        warnings.append(_read_as_plain(too_much[0]))
+        return None
+    affordable = _MAX_REPAIR_CHARS // max(1, parser_work(text))
+    for _ in range(min(_MAX_REPAIRS, max(1, affordable))):
         tree, errors = tantivy.parse_query_lenient(text)
         harm = next((e for e in errors if not e["message"].startswith(_HARMLESS)), None)
         if harm is None:
-            return _parse(text, tree)
+            return _with_repeats(text, tree)
         culprit = _culprit(text, harm)
         if culprit is None:
             break
         warnings.append(f"Character {culprit} ({text[culprit]}) is no syntax there: ignored.")
         text = f"{text[:culprit]} {text[culprit + 1 :]}"
     warnings.append("The syntax could not be repaired: read as plain text.")
-    return _parse(_plain(text))
+    return None
 
 
-def _parse(text: str, tree: dict[str, Any] | None = None) -> dict[str, Any]:
+def _read_as_plain(reason: str) -> str:
+    return f"The query {reason}: read as plain text."
+
+
+def _plain_tree(text: str) -> Node:
+    """The tree of a text's words: what the parser gives where nothing is left that is syntax."""
+    clauses = tuple(Clause(Occur.SHOULD, Words(None, word)) for word in plain_words(text))
+    return clauses[0].node if len(clauses) == 1 else Clauses(clauses)
+
+
+def _with_repeats(text: str, tree: dict[str, Any]) -> dict[str, Any]:
     """The tree of a text that is in order, with every word as often as it is written.
 
     tantivy's parser drops a clause that it has seen, but a word that a query repeats counts again
     in BM25. So repeated words are marked, which makes them differ, and the reader of the tree
     takes the marks off.
+
+    Args:
+        text: the text.
+        tree: what the parser made of it.
     """
     seen: dict[str, int] = {}
 
@@ -145,41 +207,18 @@ def _parse(text: str, tree: dict[str, Any] | None = None) -> dict[str, Any]:
         count = seen[written] = seen.get(written, -1) + 1
         if count == 0 or word in _OPERATORS:
             return written
-        return written + "".join(chr(FIRST_MARK + int(digit)) for digit in str(count))
+        return written + str(count).translate(_MARK_OF_DIGIT)
 
     marked = _PLAIN_WORD.sub(mark, text)
-    if tree is not None and marked == text:
-        return tree
-    return tantivy.parse_query_lenient(marked)[0]
+    return tree if marked == text else tantivy.parse_query_lenient(marked)[0]
 
 
 def _culprit(text: str, error: dict[str, Any]) -> int | None:
     """The character that made the parser stumble: syntax at or before where it noticed."""
-    position = _character(text, error["pos"])
+    position = character_at(text, error["pos"])
     if "missing delimiter" in error["message"]:
         return max(text.rfind(quote) for quote in "\"'") if re.search("[\"']", text) else None
     for index in range(min(position, len(text) - 1), -1, -1):
-        if text[index] in _SYNTAX:
+        if text[index] in SYNTAX:
             return index
     return None
-
-
-def _plain(text: str) -> str:
-    """The words of a text, with nothing left that is syntax."""
-    words = re.sub(f"[{re.escape(_SYNTAX)}]", " ", text)
-    return re.sub(r"\b(AND|OR|NOT|IN|TO)\b", lambda match: match[0].lower(), words)
-
-
-def _too_deep(query: str) -> list[int]:
-    """Where a query's nesting passes the limit, if it does."""
-    depth = 0
-    for match in re.finditer(r"[()]|\bNOT\b", query):
-        depth += -1 if match[0] == ")" else 1
-        if depth > MAX_DEPTH:
-            return [match.start()]
-    return []
-
-
-def _character(text: str, byte: int) -> int:
-    """The character at a byte offset; tantivy counts bytes of UTF-8, callers count characters."""
-    return len(text.encode()[:byte].decode(errors="ignore"))

@@ -9,9 +9,12 @@ from typing import Literal
 
 import structlog
 
+from common.printable import printable, printable_lines
+
 log = structlog.get_logger()
 
 LAG_INTERVAL_S = 0.05
+_OF_LINES = frozenset({"exception", "stack"})
 
 
 class Counters:
@@ -96,10 +99,14 @@ def configure_logging(
         level: least severe level that is logged.
         form: `console` for people, `json` for machines.
     """
-    renderer: structlog.typing.Processor = (
-        structlog.processors.JSONRenderer()
+    # JSON escapes control characters by itself.
+    rendering: list[structlog.typing.Processor] = (
+        [structlog.processors.JSONRenderer()]
         if form == "json"
-        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=0)
+        else [
+            make_printable,
+            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=0),
+        ]
     )
     structlog.configure(
         processors=[
@@ -107,9 +114,22 @@ def configure_logging(
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,  # or the console shows locals: whole documents
-            renderer,
+            *rendering,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
+
+
+def make_printable(
+    _logger: object, _method: str, fields: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    """Escape what callers may have put into the values of a log line for people."""
+    for name, value in fields.items():
+        if isinstance(value, str):
+            shown = printable_lines if name in _OF_LINES else printable
+            fields[name] = shown(value)
+        elif not isinstance(value, int | float | None):
+            fields[name] = printable(repr(value))
+    return fields

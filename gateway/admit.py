@@ -1,24 +1,49 @@
 """Refuses what cannot be answered before anything is sent."""
 
 import math
+import re
+from typing import NamedTuple
 
 from common.collection import Collection
 from common.config import GatewaySettings, RankProfile
 from common.errors import BadRequestError, TooLargeError
+from common.query_cost import Cost, check_cost
+from common.query_settings import QuerySettings
 from common.query_syntax import check_filter, check_query
 from gateway.result import SearchQuery
+
+_HALF_PAIR = re.compile("[\ud800-\udfff]")  # which Python's JSON parser lets through
+
+
+class Admitted(NamedTuple):
+    """A search that may be sent.
+
+    Attributes:
+        profile: the name of the rank profile that applies.
+        warnings: what a lenient parser repairs.
+        cost: of its query and filter.
+    """
+
+    profile: str
+    warnings: tuple[str, ...]
+    cost: Cost
 
 
 def admit(
     query: SearchQuery,
     collection: Collection,
     settings: GatewaySettings,
+    limits: QuerySettings,
     profiles: dict[str, RankProfile],
-) -> tuple[str, tuple[str, ...]]:
+) -> Admitted:
     """Check a search against the limits, the configured profiles and the collection's fields.
 
-    Returns:
-        The name of the rank profile that applies, and what a lenient parser repairs.
+    Args:
+        query: the search.
+        collection: what is searched.
+        settings: limits of a request.
+        limits: what a query may cost.
+        profiles: name → rank profile.
 
     Raises:
         BadRequestError: names the field and the reason.
@@ -33,11 +58,8 @@ def admit(
         )
     if not 0 < query.wait_for <= 1:
         raise BadRequestError("wait_for", f"is {query.wait_for:g}; it must be above 0, up to 1")
-    for field, text in (("query", query.query), ("filter", query.filter)):
-        if len(text) > settings.max_query_chars:
-            raise TooLargeError(
-                field, f"has {len(text)} characters; the limit is {settings.max_query_chars}"
-            )
+    _check_text("query", query.query, settings)
+    _check_text("filter", query.filter, settings)
     name = query.rank_profile or collection.rank_profile
     profile = profiles.get(name)
     if profile is None:
@@ -47,11 +69,13 @@ def admit(
     if profile.first_phase == "noop":
         if query.filter:
             raise BadRequestError("filter", f"does not apply: profile {name!r} reads no index")
-        return name, ()
-    warnings = check_query(query.query, collection, query.syntax == "strict")
+        return Admitted(name, (), Cost())
+    cost, warnings = check_query(query.query, collection, query.syntax == "strict")
+    check_cost(cost, limits, "query")
     if query.filter:
-        check_filter(query.filter, collection)
-    return name, tuple(warnings)
+        cost = cost.plus(check_filter(query.filter, collection))
+        check_cost(cost, limits, "filter")
+    return Admitted(name, tuple(warnings), cost)
 
 
 def check_deadline(deadline_ms: float, settings: GatewaySettings) -> None:
@@ -65,3 +89,12 @@ def check_deadline(deadline_ms: float, settings: GatewaySettings) -> None:
         raise BadRequestError(
             "deadline_ms", f"is {deadline_ms:g}; it must be in (0, {longest_ms:g}]"
         )
+
+
+def _check_text(field: str, text: str, settings: GatewaySettings) -> None:
+    if len(text) > settings.max_query_chars:
+        raise TooLargeError(
+            field, f"has {len(text)} characters; the limit is {settings.max_query_chars}"
+        )
+    if not text.isascii() and _HALF_PAIR.search(text):
+        raise BadRequestError(field, "holds half of a surrogate pair, which is no character")

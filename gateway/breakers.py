@@ -4,16 +4,18 @@ import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
 from common.config import BreakerSettings
+from common.errors import BadQueryError, QuarantinedError, RankingError
 from common.outcome import Outcome
 from gateway.breaker import Breaker, CallOutcome, Permit, Transition
 from gateway.concurrency_limit import LATE_SHARE
 from gateway.gather import NO_TIME, Settled
+from gateway.heavy_work import HeavyWork
 from gateway.latency import ShardLatency
 
 # `Failure.code`s that are the query's own doing: the shard is well, and other queries must not
 # lose it. A scorer that died ("crashed") stays the shard's failure, since memory may have run out;
 # a query that kills them on purpose is quarantined after a few.
-QUERY_FAULT_CODES = frozenset({"quarantined", "ranking", "bad_request"})
+QUERY_FAULT_CODES = frozenset({QuarantinedError.code, RankingError.code, BadQueryError.code})
 
 # The last 64 samples are kept of each shard; under load so many come within some milliseconds, and
 # more of them say no more.
@@ -50,7 +52,8 @@ class Breakers:
     | outcome | counts as |
     |---|---|
     | ok | success; slow when it took longer than the slow-call threshold |
-    | timed_out | failure; ignored when it had less time than the shard's median, and for overload |
+    | timed_out | failure; ignored when it had less time than the shard's median, for overload, |
+    | | and while heavy queries hold the shard (`HeavyWork`) |
     | failed | failure; ignored when the query is at fault (`QUERY_FAULT_CODES`) |
     | any other | ignored: the shard was not asked, or not waited for |
 
@@ -64,7 +67,15 @@ class Breakers:
         latency: how long shards need, learnt from what `finish` is told.
     """
 
-    __slots__ = ("_breakers", "_replied_at", "_sampled_at", "_slow_s", "latency", "shards")
+    __slots__ = (
+        "_breakers",
+        "_heavy",
+        "_replied_at",
+        "_sampled_at",
+        "_slow_s",
+        "latency",
+        "shards",
+    )
 
     def __init__(
         self,
@@ -73,6 +84,7 @@ class Breakers:
         rng: Callable[[], float],
         on_transition: Callable[[int, Transition], None] | None = None,
         replied_at: Sequence[float] | None = None,
+        heavy: HeavyWork | None = None,
     ) -> None:
         """Start with every breaker closed.
 
@@ -83,12 +95,14 @@ class Breakers:
             on_transition: told the shard and the change of state, after each.
             replied_at: for each shard, when it last replied to anything, as somebody else keeps it
                 up to date; with None no time-out is taken for overload.
+            heavy: the heavy queries, for which time-outs are excused.
         """
         self.shards = tuple(range(num_shards))
         self.latency = ShardLatency(num_shards)
         self._sampled_at = -math.inf
         self._slow_s = settings.slow_call_duration_threshold_ms / 1000
         self._replied_at = replied_at
+        self._heavy = heavy
         self._breakers = tuple(
             Breaker(settings, rng, _of_shard(shard, on_transition)) for shard in range(num_shards)
         )
@@ -138,7 +152,7 @@ class Breakers:
             else:
                 if excused is None:
                     excused = self._overloaded(settled, now)
-                outcome = _IGNORED if shard in excused else self._blame(shard, part)
+                outcome = _IGNORED if shard in excused else self._blame(shard, part, now)
                 permit.done(outcome, now, part.took_s)
 
     def _overloaded(self, settled: Mapping[int, Settled], now: float) -> Collection[int]:
@@ -163,8 +177,10 @@ class Breakers:
                 return False
         return False not in [breaker.is_steady for breaker in self._breakers]
 
-    def _blame(self, shard: int, part: Settled) -> CallOutcome:
+    def _blame(self, shard: int, part: Settled, now: float) -> CallOutcome:
         if part.outcome is _TIMED_OUT:
+            if self._heavy is not None and self._heavy.holds(shard, now - part.took_s, now):
+                return _IGNORED
             is_short = part.code == NO_TIME or part.took_s < self.latency.needed_s(shard)
             return _IGNORED if is_short else _FAILURE
         if part.outcome is _FAILED and part.code not in QUERY_FAULT_CODES:

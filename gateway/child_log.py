@@ -6,6 +6,8 @@ import shutil
 from pathlib import Path
 from typing import NamedTuple
 
+from common.printable import printable
+
 MAX_BYTES = 10_000_000
 _LONGEST_READ = 262_144
 _GRAVE = ("warning", "error", "critical")
@@ -17,7 +19,7 @@ class LogLine(NamedTuple):
     Attributes:
         level: warning, error or critical; what is not a structured line counts as an error,
             since a traceback looks so.
-        text: the event and its values, or the line itself.
+        text: the event and its values, or the line itself; fit for a terminal.
     """
 
     level: str
@@ -65,14 +67,14 @@ class ChildLog:
         self._offset, self._rest = 0, b""
 
     def tail(self, num_lines: int) -> list[str]:
-        """Read the last lines, whatever their level."""
+        """Read the last lines, whatever their level; fit for a terminal."""
         try:
             with self.path.open("rb") as file:
                 file.seek(max(0, os.fstat(file.fileno()).st_size - _LONGEST_READ))
                 lines = file.read().decode(errors="replace").splitlines()
         except FileNotFoundError:
             return []
-        return lines[-num_lines:]
+        return [printable(line) for line in lines[-num_lines:]]
 
 
 def read_line(line: bytes) -> LogLine | None:
@@ -85,7 +87,7 @@ def read_line(line: bytes) -> LogLine | None:
     except ValueError:
         fields = None
     if not isinstance(fields, dict) or "event" not in fields:
-        return LogLine("error", text)
+        return LogLine("error", printable(text))
     level = str(fields.pop("level", "info"))
     if level not in _GRAVE:
         return None
@@ -95,6 +97,5 @@ def read_line(line: bytes) -> LogLine | None:
     if exception:
         fields["exception"] = exception[-1]
     event = fields.pop("event")
-    return LogLine(
-        level, " ".join([str(event), *(f"{key}={value}" for key, value in fields.items())])
-    )
+    said = " ".join([str(event), *(f"{key}={value}" for key, value in fields.items())])
+    return LogLine(level, printable(said))

@@ -9,8 +9,9 @@ from typing import Final, Protocol
 from common.collection import Collection
 from common.config import GatewaySettings, RankProfile
 from common.config_tail import CoverageSettings, HedgingSettings
-from common.errors import InsufficientCoverageError
+from common.errors import BadQueryError, BadRequestError, InsufficientCoverageError
 from common.outcome import Outcome
+from common.query_settings import QuerySettings
 from common.server_clock import ServerClock
 from common.wire import (
     Kind,
@@ -23,13 +24,14 @@ from common.wire import (
     unpack_search_body,
 )
 from gateway.admission import Admission, AdmissionPermit
-from gateway.admit import admit
+from gateway.admit import Admitted, admit
 from gateway.breakers import Breakers
 from gateway.canary import Canary
 from gateway.coverage import count_outcomes, measure_coverage
 from gateway.enough import Enough
 from gateway.fetch import Fetcher
 from gateway.gather import NO_TIME, Gather
+from gateway.heavy_work import HeavyWork
 from gateway.hedger import Hedger, Watched
 from gateway.hedging import HedgePolicy
 from gateway.late import CoverageCurves, Ended
@@ -94,6 +96,8 @@ class Searcher:
         breakers: Breakers,
         admission: Admission,
         settings: GatewaySettings,
+        limits: QuerySettings,
+        heavy: HeavyWork,
         profiles: dict[str, RankProfile],
         hedging: HedgingSettings,
         coverage: CoverageSettings,
@@ -124,6 +128,8 @@ class Searcher:
         self._view = view
         self._breakers = breakers
         self._settings = settings
+        self._limits = limits
+        self._heavy = heavy
         self._profiles = profiles
         self._canary = Canary(profiles, transport, clock)
         self._loop = asyncio.get_running_loop()
@@ -133,13 +139,13 @@ class Searcher:
         """Answer one query.
 
         Raises:
-            BadRequestError: the query cannot be answered by anybody; nothing was sent.
+            BadRequestError: the query cannot be answered by any shard.
             OverloadedError: it could not be answered in time; no shard was asked.
             InsufficientCoverageError: the answer reflects less than the caller demands, or nothing
                 at all; it carries the result.
         """
         started = self._loop.time()
-        profile, warnings = admit(query, collection, self._settings, self._profiles)
+        admitted = admit(query, collection, self._settings, self._limits, self._profiles)
         deadline_s = query.deadline_ms / 1000
         deadline = started + deadline_s - self._answer_reserve.reserve_s(deadline_s)
         permit = self._admission.admit(
@@ -150,12 +156,12 @@ class Searcher:
         self._is_idle.clear()
         try:
             plan = make_plan(self._view.live, self._breakers, started)
-            gather = await self._scatter_gather(query, collection, profile, plan, permit, deadline)
+            gather = await self._scatter_gather(query, collection, admitted, plan, permit, deadline)
             bodies: list[tuple[int, SearchBody]] = [
                 (shard, part.body) for shard, part in gather.settled.items() if part.outcome is _OK
             ]
             hits = merge(bodies, query.k)
-            fetch = await self._fetch(query, collection, profile, hits, deadline)
+            fetch = await self._fetch(query, collection, admitted.profile, hits, deadline)
         finally:
             permit.done(self._loop.time())
             self.num_in_flight -= 1
@@ -164,7 +170,7 @@ class Searcher:
         if (now := self._loop.time()) > deadline:
             self._answer_reserve.record(now - deadline, now)
         return self._respond(
-            query, collection, plan, gather, bodies, hits, fetch, warnings, started
+            query, collection, plan, gather, bodies, hits, fetch, admitted.warnings, started
         )
 
     async def drain(self, timeout_s: float) -> None:
@@ -182,7 +188,7 @@ class Searcher:
         self,
         query: SearchQuery,
         collection: Collection,
-        profile: str,
+        admitted: Admitted,
         plan: Plan,
         permit: AdmissionPermit,
         deadline: float,
@@ -195,7 +201,7 @@ class Searcher:
         late_ms = self._curves.late_ms(query.deadline_ms) if is_sampled else 0
         expires_at_ms = self._clock.server_us(deadline) // 1000 + late_ms
         payload = SearchPayload(
-            *(collection.uid, query.query, query.k, profile),
+            *(collection.uid, query.query, query.k, admitted.profile),
             *(query.filter, query.syntax == "strict"),
         )
         request = Request(
@@ -204,7 +210,9 @@ class Searcher:
             late_ms=late_ms,
         )
         gather = Gather(plan.shards, unpack_search_body, self._timers)
-        trial = self._canary.trial(profile, request.payload)
+        trial = self._canary.trial(admitted.profile, request.payload)
+        counts = self._view.counts_of(collection.uid)
+        heavy = self._heavy.begin(admitted.cost, counts, plan.shards)
         try:
             if deadline <= now:  # a request that has expired is not worth sending
                 gather.end(Outcome.TIMED_OUT, "the deadline left no time", NO_TIME)
@@ -225,10 +233,10 @@ class Searcher:
                 trial.close(gather.settled)
             now = self._loop.time()
             self._breakers.finish(plan.shards, plan.permits, gather.settled, now)
+            heavy.end(gather.settled, now)
             if is_sampled:
                 self.hedger.learn(gather, now)
                 permit.learn(gather.backlogs, gather.settled, sent_at)
-                counts = self._view.counts_of(collection.uid)
                 overhead_s = query.deadline_ms / 1000 - (deadline - sent_at)
                 self._curves.on_end(
                     Ended(
@@ -318,6 +326,7 @@ class Searcher:
             warnings=warnings,
         )
         if not bodies:
+            _check_fault(gather)
             raise InsufficientCoverageError("no shard has answered", result)
         if coverage.fraction < query.minimum_coverage:
             raise InsufficientCoverageError(
@@ -373,3 +382,14 @@ class Searcher:
                 )
             )
         return details
+
+
+def _check_fault(gather: Gather) -> None:
+    """Check whether the query is at fault that no shard has answered.
+
+    Raises:
+        BadRequestError: every shard that was asked says so.
+    """
+    parts = list(gather.settled.values())
+    if parts and all(part.code == BadQueryError.code for part in parts):
+        raise BadRequestError("query", parts[0].reason)

@@ -38,6 +38,7 @@ from gateway.breakers import Breakers
 from gateway.collections import Collections
 from gateway.coverage_report import coverage_report
 from gateway.documents import Documents
+from gateway.heavy_work import HeavyWork
 from gateway.hedging import HedgeCounts
 from gateway.late import CoverageCurves
 from gateway.lull import lull_for
@@ -87,9 +88,19 @@ class Gateway:
         self._ids = itertools.count(secrets.randbits(32))
         self._admission = Admission(num_shards, settings.admission)
         self._lag = LagWatch(settings.worker.loop_lag_threshold_ms)
-        self._breakers = Breakers(
-            *(num_shards, settings.breaker, random.random, self._on_transition),
+        heavy = HeavyWork(
             replied_at=self._admission.replied_at,
+            heavy_s=settings.query.heavy_ms / 1000,
+            grace_s=settings.worker.kill_grace_ms / 1000,
+            now=self._loop.time(),
+        )
+        self._breakers = Breakers(
+            num_shards=num_shards,
+            settings=settings.breaker,
+            rng=random.random,
+            on_transition=self._on_transition,
+            replied_at=self._admission.replied_at,
+            heavy=heavy,
         )
         self.collections = Collections(self._registry, num_shards, settings.rank_profiles)
         self._curves = CoverageCurves(settings.coverage, self.collections.uids)
@@ -137,6 +148,8 @@ class Gateway:
             breakers=self._breakers,
             admission=self._admission,
             settings=settings.gateway,
+            limits=settings.query,
+            heavy=heavy,
             profiles=settings.rank_profiles,
             hedging=settings.hedging,
             coverage=settings.coverage,

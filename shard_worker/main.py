@@ -14,6 +14,7 @@ from common.config import Settings, load_settings
 from common.errors import HedgerowError
 from common.lifecycle import calm_collector, stop_on_signals, stop_with_parent
 from common.partition import parse_shards
+from common.printable import printable
 from common.telemetry import configure_logging
 from common.user_function import import_path
 from shard_worker.worker import Worker
@@ -82,7 +83,7 @@ def run() -> None:
     try:
         app()
     except HedgerowError as error:
-        sys.stderr.write(f"shard-worker: {' '.join(str(error).split())}\n")
+        sys.stderr.write(f"shard-worker: {printable(' '.join(str(error).split()))}\n")
         sys.exit(1)
 
 

@@ -1,9 +1,7 @@
 """From a query's tree to tantivy's query, weighted by the statistics of the whole collection."""
 
 import math
-import re
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Any
 
 import tantivy
@@ -22,12 +20,14 @@ from common.query_tree import (
     Range,
     Words,
 )
+from shard_worker.keyword_range import Beginning, Part, Single, Span, native, parts_of, prefix_span
 from shard_worker.schema import EVERY, PRESENT, analyser_of, searched_field
 from shard_worker.term_statistics import TermStatistics
 from shard_worker.text_index import TextIndex
 from shard_worker.understanding import tokens_of
 
 K1, B = 1.2, 0.75  # tantivy's, which are Lucene's; they cannot be set
+_LOOKED_UP = 32  # values; of more, a set is as fast
 _KEPT_WEIGHTS = 10_000  # of a snapshot; about 1 MB
 
 _OCCURS = {
@@ -90,7 +90,7 @@ class QueryBuilder:
             case Fuzzy():
                 return self._expanded(node, node.distance, is_prefix=False)
             case Prefix():
-                return self._expanded(node, 0, is_prefix=True)
+                return self._prefix(node)
             case _:
                 return self._constant(node)
 
@@ -114,7 +114,7 @@ class QueryBuilder:
         if not words:
             return None
         if node.is_prefix and len(words) == 1:
-            return self._expanded(Prefix(node.field, words[0][1]), 0, is_prefix=True)
+            return self._prefix(Prefix(node.field, words[0][1]))
         if node.is_phrase and len(words) > 1:
             return self._phrase(name, words, node)
         terms = [self._term(name, word) for _, word in words]
@@ -206,7 +206,7 @@ class QueryBuilder:
     def _constant(self, node: Node) -> tantivy.Query:
         match node:
             case OneOf():
-                query = tantivy.Query.term_set_query(self._schema, node.field, list(node.values))
+                query = self._one_of(node)
             case Range():
                 query = self._range(node)
             case Present():
@@ -217,17 +217,61 @@ class QueryBuilder:
                 raise TypeError(f"{node!r} is no part of a query")
         return tantivy.Query.const_score_query(query, 1.0)
 
+    def _one_of(self, node: OneOf) -> tantivy.Query:
+        # A set is an automaton that walks the dictionary: 0.2 ms. A look-up takes 5 µs.
+        if len(node.values) > _LOOKED_UP:
+            return tantivy.Query.term_set_query(self._schema, node.field, list(node.values))
+        terms = [
+            tantivy.Query.term_query(self._schema, node.field, value, "basic")
+            for value in node.values
+        ]
+        if len(terms) == 1:
+            return terms[0]
+        return tantivy.Query.boolean_query([(tantivy.Occur.Should, term) for term in terms])
+
     def _present(self, name: str) -> tantivy.Query:
         if self._index.collection.type_of(name) is FieldType.TEXT:
             return tantivy.Query.term_query(self._schema, PRESENT, name)
         return tantivy.Query.exists_query(name)
+
+    def _keywords(self, name: str, parts: Sequence[Part]) -> tantivy.Query:
+        queries = [self._keyword_part(name, part) for part in parts]
+        if len(queries) == 1:
+            return queries[0]
+        return tantivy.Query.boolean_query([(tantivy.Occur.Should, query) for query in queries])
+
+    def _keyword_part(self, name: str, part: Part) -> tantivy.Query:
+        match part:
+            case Single(value):
+                return tantivy.Query.term_query(self._schema, name, value)
+            case Beginning(prefix):
+                return self._beginning(name, prefix)
+            case Span(None, None):
+                return self._present(name)
+            case _:
+                return self._index.parse_native(native(name, part))
+
+    def _prefix(self, node: Prefix) -> tantivy.Query:
+        if node.field is None or self._index.collection.type_of(node.field) is FieldType.TEXT:
+            return self._expanded(node, 0, is_prefix=True)
+        # Of 300,000 keywords that begin alike, a range takes 2 ms and a prefix 180; of some ten,
+        # 0.2 ms and 0.01.
+        span = prefix_span(node.text)
+        if span is None:
+            query = self._beginning(node.field, node.text)
+        else:
+            query = self._index.parse_native(native(node.field, span))
+        return tantivy.Query.const_score_query(query, 1.0)
+
+    def _beginning(self, name: str, prefix: str) -> tantivy.Query:
+        return tantivy.Query.fuzzy_term_query(self._schema, name, prefix, distance=0, prefix=True)
 
     def _range(self, node: Range) -> tantivy.Query:
         kind = self._index.collection.type_of(node.field)
         if node.lower is None and node.upper is None:
             return self._present(node.field)
         if kind is FieldType.KEYWORD:
-            return self._index.parse_native(_native_range(node))
+            return self._keywords(node.field, _keyword_parts(node))
         lower: Any = node.lower
         upper: Any = node.upper
         return tantivy.Query.range_query(
@@ -241,12 +285,10 @@ class QueryBuilder:
         )
 
 
-def _native_range(node: Range) -> str:
-    """A range of keywords in tantivy's syntax: its Python interface has no other way to one."""
-    opening = "[" if node.include_lower else "{"
-    closing = "]" if node.include_upper else "}"
-    return f"{node.field}:{opening}{_bound(node.lower)} TO {_bound(node.upper)}{closing}"
-
-
-def _bound(value: str | float | datetime | None) -> str:
-    return "*" if value is None else re.sub(r"([^\w])", r"\\\1", str(value))
+def _keyword_parts(node: Range) -> list[Part]:
+    return parts_of(
+        None if node.lower is None else str(node.lower),
+        None if node.upper is None else str(node.upper),
+        include_lower=node.include_lower,
+        include_upper=node.include_upper,
+    )

@@ -8,9 +8,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import tantivy
+
 from common.collection import ID_FIELD, Collection
 from common.config import RankProfile
-from common.errors import BadRequestError, ExpiredError, RankingError, WorkError
+from common.errors import BadQueryError, BadRequestError, ExpiredError, RankingError, WorkError
 from common.wire import SearchBody, SearchPayload, pack_body, unpack_search_payload
 from shard_worker.query_builder import QueryBuilder
 from shard_worker.ranking import SCORE_FIELD, Budget, SecondPhase, second_phases
@@ -74,6 +76,7 @@ class Scorer:
         Raises:
             ExpiredError: the budget ran out.
             RankingError: the profile's second phase failed.
+            BadQueryError: the query cannot be searched for, here or on any other shard.
             WorkError: the shard cannot be searched.
         """
         shard, generation, packed = payload
@@ -85,12 +88,7 @@ class Scorer:
             raise WorkError(f"this worker does not serve shard {shard}")
         if profile.first_phase == "noop" and search.profile not in self._second_phases:
             return self._shards[shard].noop_body(search.uid, generation, search.k)
-        try:
-            body = self._search(self._shards[shard], generation, search, profile, budget)
-        except (BadRequestError, ValueError) as error:
-            # The gateway has checked the query, perhaps against a newer definition than the index.
-            raise WorkError(f"the query does not fit the index: {error}") from error
-        return pack_body(body)
+        return pack_body(self._search(self._shards[shard], generation, search, profile, budget))
 
     def close(self) -> None:
         """Close the files; a scorer process ends without, and loses nothing."""
@@ -135,12 +133,23 @@ class Scorer:
         snapshot = shard.snapshot(search.uid, generation, self._current_statistics(search.uid))
         if snapshot is None:
             return 0, Found(0, [])
-        read = self._understanding(snapshot.index.collection).read
-        node, is_constant = read(search.query, search.strict)
-        filter_node = read(search.filter, True).node if search.filter else None
-        query = snapshot.builder.build(node, filter_node)
-        found = retrieve(snapshot.index, query, wanted, all_tie=is_constant)
+        query, is_constant = self._build(snapshot, search)
+        try:
+            found = retrieve(snapshot.index, query, wanted, all_tie=is_constant)
+        except ValueError as error:  # what tantivy raises for a damaged index, too
+            raise WorkError(f"the index cannot be searched: {error}") from error
         return snapshot.index.num_documents, found
+
+    def _build(self, snapshot: "_Snapshot", search: SearchPayload) -> tuple[tantivy.Query, bool]:
+        """The query, and whether all its matches get the same score."""
+        understanding = self._understanding(snapshot.index.collection)
+        try:
+            node, is_constant = understanding.read(search.query, search.strict)
+            filter_node = understanding.read_filter(search.filter)
+            return snapshot.builder.build(node, filter_node), is_constant
+        except (BadRequestError, ValueError, OverflowError, RecursionError) as error:
+            # The gateway has checked the query, perhaps against a newer definition than the index.
+            raise BadQueryError(f"the query does not fit the index: {error}") from error
 
     def _understanding(self, collection: Collection) -> Understanding:
         known = self._understandings.get(collection.uid)

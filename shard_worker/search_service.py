@@ -169,6 +169,10 @@ class SearchService:
             self._counters.add("duplicate_at_pull")
             self._ledger.add(_DROPPED, 0, 0)
             return
+        if profile.second_phase is None:
+            # What kills is the time that it takes, so who allows little of it must not have the
+            # query refused to who allows more.
+            search.allowed_ms = max(1, request.expires_at_ms - request.sent_at_us // 1000)
         work = Work(
             (shard, state.generation, request.payload),
             self._clock.monotonic_s(request.expires_at_ms),
@@ -249,9 +253,10 @@ class _Search:
     Attributes:
         message: as it lay in the queue.
         payload: None when it is malformed; `error` says why.
+        allowed_ms: how long it may take, if that is a part of what it is to the quarantine.
     """
 
-    __slots__ = ("_fingerprint", "error", "message", "payload", "request")
+    __slots__ = ("_fingerprint", "allowed_ms", "error", "message", "payload", "request")
 
     def __init__(
         self,
@@ -264,13 +269,14 @@ class _Search:
         self.request = request
         self.payload = payload
         self.error = error
+        self.allowed_ms = 0
         self._fingerprint = b""
 
     @property
     def fingerprint(self) -> bytes:
         """What makes two searches the same to the quarantine; the loop lane does without."""
         if not self._fingerprint:
-            self._fingerprint = fingerprint_of(self.request.payload)
+            self._fingerprint = fingerprint_of(self.request.payload, self.allowed_ms)
         return self._fingerprint
 
     @property

@@ -4,7 +4,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from common.collection import Collection
-from common.query_syntax import parse
+from common.query_syntax import parse, parse_filter
 from common.query_tree import Boosted, Clause, Clauses, Node, Words, is_constant
 from shard_worker.schema import analyser_of, searched_field
 
@@ -38,11 +38,15 @@ class Understanding:
     def __init__(self, collection: Collection) -> None:
         self.collection = collection
         self.read = lru_cache(maxsize=_KEPT_QUERIES)(self._read)
+        self.read_filter = lru_cache(maxsize=_KEPT_QUERIES)(self._read_filter)
 
     def _read(self, query: str, strict: bool) -> Understood:
         # What is lenient for the gateway's warnings was said there.
         node = pruned(parse(query, self.collection, strict=strict)[0], self.collection)
         return Understood(node, is_constant(node))
+
+    def _read_filter(self, text: str) -> Node | None:
+        return pruned(parse_filter(text, self.collection), self.collection) if text else None
 
 
 @lru_cache(maxsize=_KEPT_TEXTS)

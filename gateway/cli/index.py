@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from common.errors import HedgerowError, NotFoundError
+from common.printable import printable
 from gateway.cli import options
 from gateway.cli.options import DEFAULT_URL, Token, Url
 from gateway.cli.render import plain
@@ -241,7 +242,8 @@ def _summarise(collection: str, loaded: Progressed, rejected: _Rejects) -> None:
         f"({rate:,.0f}/s), {rejected.total:,} rejected\n"
     )
     for one in rejected.first:
-        sys.stderr.write(f"gateway: {plain(one.name)}: {' '.join(one.reason.split())}\n")
+        reason = printable(" ".join(one.reason.split()))
+        sys.stderr.write(f"gateway: {plain(one.name)}: {reason}\n")
     if rejected.total > len(rejected.first):
         more = rejected.total - len(rejected.first)
         sys.stderr.write(f"gateway: and {more:,} more; --rejects FILE keeps them all\n")

@@ -14,6 +14,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from common.errors import BadRequestError, HedgerowError, InsufficientCoverageError
+from common.printable import printable
 
 OTHER_FAILURE: Final = 1
 USAGE: Final = 2
@@ -168,7 +169,7 @@ def _words(error: HedgerowError) -> str:
 
 
 def _fail(message: str, code: int) -> int:
-    sys.stderr.write(f"gateway: {' '.join(message.split())}\n")
+    sys.stderr.write(f"gateway: {printable(' '.join(message.split()))}\n")
     return code
 
 

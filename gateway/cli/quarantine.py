@@ -9,6 +9,7 @@ from pydantic_core import to_json
 from rich.console import Console
 from rich.table import Table
 
+from common.printable import printable_json
 from gateway.cli import options
 from gateway.cli.options import DEFAULT_URL, Token, Url
 from gateway.cli.render import folded, local_time, plain, table_of
@@ -24,7 +25,7 @@ def list_(
     with options.connect(url, token) as client:
         entries = client.exchange(calls.list_quarantine()).json()["quarantine"]
     if as_json:
-        sys.stdout.write(to_json(entries, indent=2).decode() + "\n")
+        sys.stdout.write(printable_json(to_json(entries, indent=2).decode()) + "\n")
     elif entries:
         Console().print(quarantine_table(entries))
     else:

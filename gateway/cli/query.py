@@ -7,6 +7,7 @@ import typer
 from rich.console import Console
 
 from common.errors import InsufficientCoverageError, UnavailableError
+from common.printable import printable, printable_json
 from gateway.cli import options
 from gateway.cli.options import DEFAULT_URL, Token, Url
 from gateway.cli.render import coverage_line, degraded, hits_table, percent
@@ -99,7 +100,9 @@ def query(
     except InsufficientCoverageError as error:
         answer, failure = error.result, error
     if as_json:
-        sys.stdout.write(reply.body.decode() + "\n")
+        body = reply.body.decode()
+        # The same JSON, but a terminal shows it.
+        sys.stdout.write((printable_json(body) if sys.stdout.isatty() else body) + "\n")
     else:
         show(answer, Console(), explain=explain)
     warn(answer, failure)
@@ -122,10 +125,11 @@ def warn(answer: SearchAnswer, failure: InsufficientCoverageError | None) -> Non
         UnavailableError: nobody could answer.
     """
     for warning in answer.warnings:
-        sys.stderr.write(f"gateway: the query was repaired: {warning}\n")
+        sys.stderr.write(f"gateway: the query was repaired: {printable(warning)}\n")
     if answer.fetch is not None:
         for problem in answer.fetch.problems:
-            sys.stderr.write(f"gateway: fields of shard {problem.shard}: {problem.reason}\n")
+            reason = printable(problem.reason)
+            sys.stderr.write(f"gateway: fields of shard {problem.shard}: {reason}\n")
     if failure is not None:
         if failure.retry_after_s is not None:  # nobody could even be asked
             raise UnavailableError(str(failure), failure.retry_after_s)

@@ -1,6 +1,5 @@
 """Results as they look in a terminal: pure, from typed results to what rich can print."""
 
-import re
 from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from typing import Final
@@ -9,11 +8,11 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from common.printable import printable
 from gateway.client import Hit, SearchAnswer
 
 _TITLE_FIELDS: Final = ("title", "name", "headline", "subject", "label", "path", "url")
 _TEXT_FIELDS: Final = ("text", "abstract", "summary", "description", "body", "content", "doc")
-_UNPRINTABLE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 _SNIPPET_CHARS: Final = 400  # more than any terminal shows on one line
 _STYLES: Final = {
     "ok": "green",
@@ -30,7 +29,7 @@ _STYLES: Final = {
 
 def plain(text: object) -> Text:
     """One line that does to the terminal nothing but show: no markup, no control characters."""
-    return Text(_UNPRINTABLE.sub(" ", str(text)), no_wrap=True, overflow="ellipsis")
+    return Text(printable(str(text)), no_wrap=True, overflow="ellipsis")
 
 
 def folded(text: object) -> Text:

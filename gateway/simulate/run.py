@@ -1,6 +1,7 @@
 """Runs a scenario: the real `Searcher` with its policies, asked in virtual time."""
 
 import asyncio
+import math
 import random
 from array import array
 from collections import Counter
@@ -11,10 +12,12 @@ from common.collection import Collection
 from common.config import RankProfile
 from common.errors import InsufficientCoverageError, OverloadedError
 from common.outcome import Outcome
+from common.query_settings import QuerySettings
 from common.server_clock import ServerClock
 from gateway.admission import Admission
 from gateway.breaker import State, Transition
 from gateway.breakers import Breakers
+from gateway.heavy_work import HeavyWork
 from gateway.late import CoverageCurves
 from gateway.result import SearchQuery, SearchResult
 from gateway.search import Searcher
@@ -106,6 +109,8 @@ class _Asker:
             breakers=breakers,
             admission=admission,
             settings=run.gateway,
+            limits=QuerySettings(),
+            heavy=HeavyWork(admission.replied_at, heavy_s=math.inf, grace_s=0.0, now=0.0),
             profiles=_PROFILES,
             hedging=run.hedging,
             coverage=run.coverage,

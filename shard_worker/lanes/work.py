@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 
 from common.errors import (
+    BadQueryError,
     ExpiredError,
     LaneUnavailableError,
     QuarantinedError,
@@ -119,6 +120,7 @@ _BY_CODE: dict[str, type[WorkError]] = {
     error.code: error
     for error in (
         WorkError,
+        BadQueryError,
         ExpiredError,
         LaneUnavailableError,
         QuarantinedError,

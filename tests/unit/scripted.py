@@ -30,7 +30,7 @@ class Script:
     Attributes:
         delays_s: when its reply arrives, once for each copy; empty for silence.
         hits: (id, score) pairs, best first.
-        kind: `ok`, `failed`, `malformed`, `unsent` or `unqueued`.
+        kind: `ok`, `failed`, `refused`, `malformed`, `unsent` or `unqueued`.
         fetch_delay_s: when its reply to a fetch arrives; None for silence.
         fetch: id → document; what it does not have is gone.
         enrich_error: what its replies to fetches say of `enrich`.
@@ -172,6 +172,8 @@ def reply_of(query_id: int, shard: int, script: Script) -> Reply:
     status, body = Status.OK, b""
     if script.kind == "failed":
         status, body = Status.FAILED, pack_body(Failure("failed", "scripted failure"))
+    elif script.kind == "refused":
+        status, body = Status.FAILED, pack_body(Failure("bad_request", "scripted refusal"))
     elif script.kind == "malformed":
         body = b"\xc1not MessagePack"
     else:

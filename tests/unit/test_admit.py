@@ -8,7 +8,8 @@ import pytest
 from common.collection import Collection, define
 from common.config import GatewaySettings, RankProfile
 from common.errors import BadRequestError, TooLargeError
-from gateway.admit import admit
+from common.query_settings import QuerySettings
+from gateway.admit import Admitted, admit
 from gateway.result import SearchQuery
 
 COLLECTION: Collection = define(
@@ -17,10 +18,10 @@ COLLECTION: Collection = define(
 PROFILES = {"bm25": RankProfile(), "noop": RankProfile(first_phase="noop", lane="loop")}
 
 
-def admitted(**changes: Any) -> tuple[str, tuple[str, ...]]:
+def admitted(**changes: Any) -> Admitted:
     """Admit a good query with some changes."""
     query = SearchQuery(**{"collection": "things", "query": "hedge", **changes})
-    return admit(query, COLLECTION, GatewaySettings(), PROFILES)
+    return admit(query, COLLECTION, GatewaySettings(), QuerySettings(), PROFILES)
 
 
 @pytest.mark.parametrize(
@@ -41,6 +42,8 @@ def admitted(**changes: Any) -> tuple[str, tuple[str, ...]]:
         ({"filter": "year:>=("}, "filter"),
         ({"filter": "year:>=1990", "rank_profile": "noop"}, "filter"),
         ({"query": "title:(", "syntax": "strict"}, "query"),
+        ({"query": "half a pair: \ud800"}, "query"),
+        ({"filter": "title:\udfff"}, "filter"),
     ],
 )
 def test_bad_input_names_its_field(changes: dict[str, Any], field: str) -> None:
@@ -69,12 +72,60 @@ def test_a_strict_error_has_its_position() -> None:
 
 def test_a_lenient_query_is_let_in_with_warnings() -> None:
     """What strict refuses, lenient repairs and says so."""
-    name, warnings = admitted(query='good "bad')
-    assert name == "bm25"
-    assert warnings
+    search = admitted(query='good "bad')
+    assert search.profile == "bm25"
+    assert search.warnings
 
 
 def test_the_collections_own_profile_applies_unless_another_is_named() -> None:
     """The profile is the collection's, or the query's."""
-    assert admitted()[0] == "bm25"
-    assert admitted(rank_profile="noop")[0] == "noop"
+    assert admitted().profile == "bm25"
+    assert admitted(rank_profile="noop").profile == "noop"
+
+
+@pytest.mark.parametrize("syntax", ["strict", "lenient"])
+@pytest.mark.parametrize(
+    ("unit", "limit", "setting"),
+    [
+        ("w{}", 64, "max_clauses"),
+        ("year:{}", 64, "max_clauses"),
+        ("w{}~1", 16, "max_fuzzy_edits"),
+        ("w{}~2", 8, "max_fuzzy_edits"),
+        ("w{}*", 8, "max_prefix_terms"),
+        ("year:>{}", 32, "max_scans"),
+        ('"a w{}"~3', 16, "max_sloppy_words"),
+    ],
+)
+def test_a_query_that_costs_too_much_is_refused_with_the_limit(
+    unit: str, limit: int, setting: str, syntax: str
+) -> None:
+    """The limit itself passes; one more is a 400 that names setting, limit and number."""
+    limits = QuerySettings(max_clauses=64)
+    at_limit = " ".join(unit.format(number) for number in range(limit))
+    over = f"{at_limit} {unit.format(limit)}"
+
+    def let_in(**changes: Any) -> None:
+        query = SearchQuery(**{"collection": "things", "syntax": syntax, **changes})
+        admit(query, COLLECTION, GatewaySettings(), limits, PROFILES)
+
+    let_in(query=at_limit)
+    with pytest.raises(BadRequestError, match=rf"query\.{setting}") as refused:
+        let_in(query=over)
+    assert str(getattr(limits, setting)) in refused.value.reason
+    assert refused.value.field == "query"
+
+
+def test_a_filter_counts_together_with_its_query() -> None:
+    """Each is within the limit, and both are not: the filter is at fault."""
+    ranges = " AND ".join(f"year:>{number}" for number in range(20))
+    admitted(filter=ranges)
+    with pytest.raises(BadRequestError) as refused:
+        admitted(query=ranges, filter=ranges)
+    assert refused.value.field == "filter"
+    assert "40" in refused.value.reason
+
+
+def test_a_long_text_is_let_in_whatever_stands_in_it() -> None:
+    """4,096 characters of prose with apostrophes, brackets and slashes pass, in lenient syntax."""
+    sentence = "It's (as I've said) and/or 5% of 1/2: see /usr/share, [3] or \"that\" one; "
+    assert admitted(query=(sentence * 60)[:4096]).warnings

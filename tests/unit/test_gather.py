@@ -12,13 +12,15 @@ from hypothesis import strategies as st
 from common.collection import Collection
 from common.config import BreakerSettings, GatewaySettings, RankProfile
 from common.config_tail import AdmissionSettings, CoverageSettings, HedgingSettings
-from common.errors import InsufficientCoverageError
+from common.errors import BadRequestError, InsufficientCoverageError
 from common.outcome import Outcome
+from common.query_settings import QuerySettings
 from common.server_clock import ServerClock
 from common.wire import Kind, Request, unpack_search_body
 from gateway.admission import Admission
 from gateway.breakers import Breakers
 from gateway.gather import Gather
+from gateway.heavy_work import HeavyWork
 from gateway.late import CoverageCurves
 from gateway.result import SearchQuery, SearchResult
 from gateway.search import Searcher
@@ -73,6 +75,8 @@ def searcher_over(
         breakers=Breakers(len(counts), BreakerSettings(), lambda: 0.5),
         admission=Admission(len(counts), AdmissionSettings()),
         settings=GatewaySettings(),
+        limits=QuerySettings(),
+        heavy=HeavyWork([0.0] * len(counts), heavy_s=0.02, grace_s=0.25, now=0.0),
         profiles={"noop": RankProfile(first_phase="noop", lane="loop")},
         hedging=hedging or HedgingSettings(),
         coverage=coverage,
@@ -186,6 +190,35 @@ def test_a_silent_shard_costs_only_its_share() -> None:
     assert 0.29 < took_s <= DEADLINE_S
     assert result.coverage.fraction == 7 / 8
     assert result.coverage.degraded == {"timed_out": 1}
+
+
+def test_a_query_that_every_shard_refuses_is_the_callers_fault() -> None:
+    """The caller gets the reason; where one shard is silent or fails, it is no such thing."""
+    refused = {shard: Script(kind="refused") for shard in range(3)}
+    with pytest.raises(BadRequestError, match="scripted refusal") as error:
+        run_virtually(ask(ScriptedTransport(refused), [10] * 3))
+    assert error.value.field == "query"
+    for other in (Script(delays_s=()), Script(kind="failed"), Script(kind="unsent")):
+        result, _ = run_virtually(ask(ScriptedTransport(refused | {1: other}), [10] * 3))
+        assert result.outcomes[Outcome.FAILED] >= 2
+    result, _ = run_virtually(ask(ScriptedTransport(refused | {1: Script()}), [10] * 3))
+    assert result.outcomes[Outcome.OK] == 1
+
+
+def test_queries_that_every_shard_refuses_open_no_breaker() -> None:
+    """Fifty of them, and a query that is in order is answered by all."""
+    transport = ScriptedTransport({shard: Script(kind="refused") for shard in range(2)})
+
+    async def scenario() -> SearchResult:
+        searcher = searcher_over(transport, [10, 10])
+        query = SearchQuery(collection="things", query="x", fields=False)
+        for _ in range(50):
+            with pytest.raises(BadRequestError):
+                await searcher.search(query, COLLECTION)
+        transport.scripts = {shard: Script() for shard in range(2)}
+        return await searcher.search(query, COLLECTION)
+
+    assert run_virtually(scenario()).outcomes[Outcome.OK] == 2
 
 
 def test_late_and_duplicate_replies_change_nothing() -> None:

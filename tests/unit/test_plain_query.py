@@ -75,7 +75,7 @@ def test_a_plain_query_is_read_as_the_parser_has_it_read(query: str) -> None:
     if is_plain(query):
         for strict in (True, False):
             assert parsed(query, strict=strict) == (parse(query, COLLECTION, strict=strict)[0], [])
-            assert check_query(query, COLLECTION, strict) == []
+            assert check_query(query, COLLECTION, strict)[1] == []
     else:
         assert read_plain(query) is None
 

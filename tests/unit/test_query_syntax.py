@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from common.collection import define
 from common.errors import BadRequestError
-from common.query_syntax import MAX_DEPTH, check_filter, check_query, parse
+from common.query_syntax import check_filter, check_query, parse
+from common.query_text import MAX_DEPTH
 from common.query_tree import (
     Boosted,
     Clauses,
@@ -139,7 +140,7 @@ def test_strict_syntax_says_where_a_query_goes_wrong(query: str, position: int) 
 )
 def test_strict_syntax_takes_what_the_language_has(query: str) -> None:
     """No warning, and the lenient reading is the same."""
-    assert check_query(query, COLLECTION, strict=True) == []
+    assert check_query(query, COLLECTION, strict=True)[1] == []
     assert lenient(query) == strict(query)
 
 
@@ -192,9 +193,9 @@ def test_lenient_syntax_reads_plain_text_as_its_words(query: str, words: list[st
 
 def test_what_was_repaired_is_said() -> None:
     """A repaired query comes with a warning, one in order with none."""
-    assert check_query("f(x", COLLECTION, strict=False) == []
-    assert check_query("f(x) of y", COLLECTION, strict=False) != []
-    (warning,) = check_query("a nope:x", COLLECTION, strict=False)
+    assert check_query("f(x", COLLECTION, strict=False)[1] == []
+    assert check_query("f(x) of y", COLLECTION, strict=False)[1] != []
+    _, (warning,) = check_query("a nope:x", COLLECTION, strict=False)
     assert "nope" in warning
 
 

@@ -6,12 +6,19 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from structlog.testing import capture_logs
 
 from common.config import BUILT_IN_PROFILES, RankProfile
-from common.errors import ConfigurationError, ExpiredError, RankingError, WorkError
+from common.errors import (
+    BadQueryError,
+    ConfigurationError,
+    ExpiredError,
+    RankingError,
+    WorkError,
+)
 from common.wire import SearchPayload, pack_body, unpack_search_body
 from shard_worker.ranking import Enrich, SecondPhase, enrich_hooks, second_phases
 from shard_worker.scorer import ScorerConfig, make_scorer
@@ -235,6 +242,26 @@ def test_a_search_that_cannot_be_done_is_a_work_error(shard: OneShard) -> None:
     assert unpack_search_body(ask(0, uid="never")).documents == 0
     assert unpack_search_body(ask(0, "noop", uid="never")).documents == 0
     score.close()
+
+
+def test_a_query_that_does_not_fit_is_told_from_a_shard_that_cannot_be_searched(
+    shard: OneShard,
+) -> None:
+    """The query's own fault has its code, whatever reading or building it raises."""
+    with pytest.raises(BadQueryError, match="yaer"):
+        shard.search("word", filter_text="yaer:3")
+    for raised in (RecursionError(), OverflowError(), ValueError()):
+        with (
+            patch("shard_worker.scorer.QueryBuilder.build", side_effect=raised),
+            pytest.raises(BadQueryError),
+        ):
+            shard.search("word")
+    with (
+        patch("shard_worker.scorer.retrieve", side_effect=ValueError("the index is damaged")),
+        pytest.raises(WorkError, match="damaged") as failed,
+    ):
+        shard.search("word")
+    assert failed.value.code == "failed"
 
 
 def test_a_newer_generation_is_opened_and_new_statistics_are_used(shard: OneShard) -> None:

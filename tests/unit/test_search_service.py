@@ -8,7 +8,7 @@ import msgpack
 import pytest
 from msgspec.structs import replace
 
-from common.config import BUILT_IN_PROFILES
+from common.config import BUILT_IN_PROFILES, RankProfile
 from common.errors import (
     ExpiredError,
     NotStartedError,
@@ -126,7 +126,7 @@ def serving(monkeypatch: pytest.MonkeyPatch) -> Serving:
         replies,
         server_clock,
         states,
-        BUILT_IN_PROFILES,
+        {**BUILT_IN_PROFILES, "own": RankProfile(second_phase="my:function")},
         counters,
         in_flight,
         ledger,
@@ -301,6 +301,31 @@ def test_the_same_search_has_one_fingerprint_and_another_has_not(serving: Servin
     same, again, other, more = (work.identity.fingerprint for work in serving.lane.works)
     assert same == again is not None
     assert len({same, other, more}) == 3
+
+
+def test_who_allows_a_query_little_time_does_not_have_it_refused_to_the_others(
+    serving: Serving,
+) -> None:
+    """Where time is all that kills, deadlines that are far apart make different queries."""
+    for query_id, left_s in enumerate((0.001, 0.1, 0.12, 2.0)):
+        expires_at_ms = serving.clock.server_ms(left_s)
+        serving.pull(serving.request(query_id=query_id, expires_at_ms=expires_at_ms))
+    short, usual, alike, long = (work.identity.fingerprint for work in serving.lane.works)
+    assert usual == alike
+    assert len({short, usual, long}) == 3
+
+
+def test_a_users_function_that_kills_is_known_whatever_the_deadline(serving: Serving) -> None:
+    """What crashes by the query's text does so under any deadline."""
+    for query_id, left_s in enumerate((0.001, 0.1, 2.0)):
+        request = serving.request(
+            search(profile="own"),
+            query_id=query_id,
+            expires_at_ms=serving.clock.server_ms(left_s),
+        )
+        serving.pull(request)
+    assert len(serving.lane.works) == 3
+    assert len({work.identity.fingerprint for work in serving.lane.works}) == 1
 
 
 def cancel(serving: Serving, *query_ids: int, shard: int = SHARD, reply_to: str = REPLY_TO) -> None:

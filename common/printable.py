@@ -1,0 +1,38 @@
+"""Text from callers, documents and users' code, made fit for a terminal.
+
+Control characters can move the cursor, change what was written before, or make some terminals type
+commands; those that turn the direction of writing make a line read as another. They are shown as
+escapes instead. Every line that goes to a terminal or a console log passes here.
+"""
+
+import re
+
+# C0 and DEL, C1, the marks, embeddings, overrides and isolates of direction, what some terminals
+# take for a line break, and halves of surrogate pairs, which no terminal can be sent.
+_DIRECTION = "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"
+_UNPRINTABLE = re.compile(rf"[\0-\x1f\x7f-\x9f\u2028\u2029\ufeff\ud800-\udfff{_DIRECTION}]")
+_SPACES = str.maketrans(dict.fromkeys("\t\n\v\f\r\x1c\x1d\x1e\x85\u2028\u2029", " "))
+
+
+def printable(text: str) -> str:
+    r"""The text on one line, with `\x1b`, `\u202e` and the like for what is not to be shown."""
+    return text if text.isprintable() else _UNPRINTABLE.sub(_escaped, text.translate(_SPACES))
+
+
+def printable_lines(text: str) -> str:
+    """As `printable`, over several lines, such as a traceback."""
+    return "\n".join(map(printable, text.split("\n")))
+
+
+def printable_json(text: str) -> str:
+    r"""JSON that means the same, with `\u` escapes for what is not to be shown."""
+    return _UNPRINTABLE.sub(lambda match: _in_json(match[0]), text)
+
+
+def _in_json(character: str) -> str:
+    return character if character in "\n\t\r" else f"\\u{ord(character):04x}"
+
+
+def _escaped(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
