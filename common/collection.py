@@ -4,18 +4,17 @@ import json
 import math
 import re
 import secrets
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
 
-from common.errors import BadRequestError, TooLargeError, WireError
+from common.document_ids import ID_FIELD, MAX_ID_BYTES, document_id
+from common.errors import BadRequestError, WireError
 
-ID_FIELD = "id"
 MAX_FIELDS = 256
-MAX_ID_BYTES = 512  # the setting limits.max_id_bytes narrows it
 
 # The stemmers that tantivy carries (Snowball); "none" splits and lowercases and no more.
 LANGUAGES = frozenset(
@@ -27,7 +26,7 @@ LANGUAGES = frozenset(
 )
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}\Z")
-_FIELD_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.]{0,99}\Z")
+FIELD_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.]{0,99}\Z")
 _RFC3339 = re.compile(
     r"\d{4}-\d\d-\d\d(?:[Tt ]\d\d:\d\d:\d\d(?:\.\d+)?(?:[Zz]|[+-]\d\d:\d\d))?\Z", re.ASCII
 )
@@ -171,37 +170,12 @@ def _define_fields(fields: Any) -> dict[str, FieldType]:
             if kind != FieldType.KEYWORD:
                 raise BadRequestError("fields.id", "is always a keyword")
             continue
-        if not _FIELD_NAME.match(name):
+        if not FIELD_NAME.match(name):
             raise BadRequestError(
                 f"fields.{name}", "is letters, digits, '_' and '.', at most 100, a letter first"
             )
         defined[name] = FieldType(kind)
     return defined
-
-
-def document_id(
-    document: Mapping[str, Any], id_field: str = ID_FIELD, max_bytes: int = MAX_ID_BYTES
-) -> str:
-    """The id of a document; a whole number counts as its decimal digits.
-
-    Raises:
-        BadRequestError: there is none, or it cannot be one.
-        TooLargeError: it has more than `max_bytes` bytes of UTF-8.
-    """
-    value = document.get(id_field)
-    if isinstance(value, int) and not isinstance(value, bool):
-        value = str(value)
-    if value is None:
-        raise BadRequestError(id_field, "is missing; every document has an id")
-    if not isinstance(value, str) or not value or "\0" in value:
-        raise BadRequestError(id_field, "is a string of at least one character, without NUL")
-    try:
-        size = len(value.encode())
-    except UnicodeEncodeError as error:  # JSON can carry half of a surrogate pair
-        raise BadRequestError(id_field, "is not valid Unicode") from error
-    if size > max_bytes:
-        raise TooLargeError(id_field, f"has {size} bytes; {max_bytes} is the limit")
-    return value
 
 
 def check_document(
@@ -224,28 +198,24 @@ def check_document(
     for name, kind in (collection.fields or {}).items():
         value = document.get(name)
         if value is not None:
-            reason = _mismatch(kind, value)
+            reason = mismatch(kind, value)
             if reason:
                 raise BadRequestError(name, reason)
 
 
-def _mismatch(kind: FieldType, value: Any) -> str:
+def mismatch(kind: FieldType, value: Any) -> str:
     """Why a value cannot be indexed as its field's type, as a clause; "" if it can."""
     if kind in (FieldType.TEXT, FieldType.KEYWORD):
-        values = value if isinstance(value, list) else [value]
-        if not all(isinstance(one, str) for one in values):
+        try:
+            # One pass in C over all strings, however many there are.
+            ("".join(value) if isinstance(value, list) else value).encode()
+        except (TypeError, AttributeError):
             return f"is a {kind}: a string or a list of strings"
-        return "" if all(_is_unicode(one) for one in values) else "is not valid Unicode"
+        except UnicodeEncodeError:
+            return "is not valid Unicode"
+        return ""
     fits, reason = _CHECKS[kind]
     return "" if fits(value) else reason
-
-
-def _is_unicode(value: str) -> bool:
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _is_integer(value: Any) -> bool:
@@ -290,40 +260,3 @@ def parse_date(text: str) -> datetime | None:
     except (ValueError, OverflowError):
         return None
     return instant if _FIRST_DATE <= instant < _LAST_DATE else None
-
-
-def infer_fields(documents: Iterable[Mapping[str, Any]]) -> dict[str, FieldType]:
-    """Guess each field's type from the first documents.
-
-    Whole numbers are integer, mixed numbers float, true and false boolean, dates of RFC 3339 date.
-    Strings are text, so that they are found by their words, unless no value has white space and
-    values recur (on average twice among ten or more): those are keyword. A field with objects, with
-    mixed kinds, or with a name that a query could not spell is left out: stored, not indexed.
-    """
-    seen: dict[str, list[Any]] = {}
-    for document in documents:
-        for name, value in document.items():
-            if name != ID_FIELD and _FIELD_NAME.match(name) and value is not None:
-                seen.setdefault(name, []).append(value)
-    inferred: dict[str, FieldType] = {}
-    for name, values in seen.items():
-        kind = _infer(values)
-        if kind is not None and len(inferred) < MAX_FIELDS:
-            inferred[name] = kind
-    return inferred
-
-
-def _infer(values: list[Any]) -> FieldType | None:
-    for kind in (FieldType.BOOLEAN, FieldType.INTEGER, FieldType.FLOAT, FieldType.DATE):
-        if not any(_mismatch(kind, value) for value in values):
-            return kind
-    strings: list[str] = []
-    for value in values:
-        if _mismatch(FieldType.TEXT, value):
-            return None
-        strings.extend(value if isinstance(value, list) else [value])
-    if not strings:
-        return None
-    recur = len(strings) >= max(10, 2 * len(set(strings)))
-    is_keyword = recur and not any(re.search(r"\s", one) for one in strings)
-    return FieldType.KEYWORD if is_keyword else FieldType.TEXT

@@ -127,6 +127,16 @@ class GatewaySettings(ConnectionSettings):
     write_timeout_s: PositiveFloat = Field(
         60.0, description="Longest wait for a bulk load's backpressure, or for ?wait=applied, in s."
     )
+    max_loads: PositiveInt = Field(
+        32,
+        description="Most bulk loads under way at once; each holds up to four times "
+        "limits.max_document_bytes.",
+    )
+    load_idle_s: PositiveFloat = Field(
+        10.0,
+        description="When max_loads are under way, one whose client has completed no line for so "
+        "long gives way to a new one, in s.",
+    )
 
 
 class WorkerSettings(_Group):
@@ -195,8 +205,17 @@ class WorkerSettings(_Group):
 class LimitSettings(_Group):
     """Explicit limits of the write path and of messages."""
 
+    max_collections: PositiveInt = Field(
+        256,
+        description="Most collections of a cluster; each has a text index in every shard.",
+    )
     max_document_bytes: PositiveInt = Field(
         1_048_576, description="Largest document, as JSON, in bytes."
+    )
+    max_document_values: PositiveInt = Field(
+        10_000,
+        description="Most values of a document, nested ones included; its commas and opening "
+        "brackets outside of strings are what is counted.",
     )
     max_id_bytes: PositiveInt = Field(512, description="Longest document id, in bytes.")
     max_log_entries: PositiveInt = Field(

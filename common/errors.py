@@ -6,7 +6,7 @@ HedgerowError
 │   └── TooLargeError        an explicit limit was passed
 ├── UnauthorizedError        the gateway wants a bearer token, and not the one it was given
 ├── NotFoundError            no such collection or document
-├── ConflictError            the collection exists with another definition
+├── ConflictError            the collection exists with another definition, or is one too many
 ├── ConfigurationError       a setting, profile or hook cannot be used, or Redis refuses us
 ├── WireError                a message that is malformed, oversized or of an unknown version
 ├── SnapshotError            a snapshot cannot be made, read or trusted, or its target is away
@@ -73,7 +73,7 @@ class NotFoundError(HedgerowError):
 
 
 class ConflictError(HedgerowError):
-    """The collection exists with another definition."""
+    """The collection exists with another definition, or there are as many as may be."""
 
 
 class ConfigurationError(HedgerowError):
@@ -114,7 +114,8 @@ class OverloadedError(UnavailableError):
     Attributes:
         cause: "limit" or "batch_share": as many queries are in flight as may be, of all or before
             one of priority batch is taken; "backlog": the shards are behind, and would not have
-            answered enough of it by its deadline.
+            answered enough of it by its deadline; "loads": as many bulk loads are under way as may
+            be.
     """
 
     def __init__(self, message: str, cause: str, retry_after_s: float = 1.0) -> None:

@@ -4,6 +4,7 @@ All of it lies in Redis under `common.keys`; whoever changes a thing that others
 says so on the events channel.
 """
 
+import asyncio
 import json
 import re
 import time
@@ -11,41 +12,23 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import structlog
 
+from common.batched import batched
 from common.collection import Collection, FieldType
 from common.control import Command, Control
 from common.errors import ConfigurationError, ConflictError, NotFoundError, WireError
 from common.heartbeat import Heartbeat
 from common.keys import Keys
 from common.log import FIELD, Create, Drop, pack_op
+from common.registry_scripts import CHANGE, FORGET, TOO_MANY
 from common.telemetry import Throttle
 
 FORMAT = "1"  # of everything that is stored in Redis
 LOG_INTERVAL_S = 60.0
 _MAX_SHARDS = 10_000
+_READ_AT_ONCE = 8  # definitions, of up to 0.2 ms each, between two turns of the loop
+_COUNTED_AT_ONCE = 64  # collections
 
 _log = structlog.get_logger()
-
-# Change a collection if it is still as it was read (empty: absent), and log the operation to every
-# shard in the same step, so that definition and logs can never disagree. Keys that follow those of
-# the logs go: what hangs on a collection that is dropped.
-_CHANGE = """
-if (redis.call('HGET', KEYS[1], ARGV[1]) or '') ~= ARGV[2] then return 0 end
-if ARGV[3] == '' then redis.call('HDEL', KEYS[1], ARGV[1])
-else redis.call('HSET', KEYS[1], ARGV[1], ARGV[3]) end
-local num_logs = tonumber(ARGV[6])
-for i = 2, 1 + num_logs do redis.call('XADD', KEYS[i], '*', ARGV[4], ARGV[5]) end
-for i = 2 + num_logs, #KEYS do redis.call('DEL', KEYS[i]) end
-return 1
-"""
-
-# Remove a heartbeat if it is still one of those named.
-_FORGET = """
-local stored = redis.call('HGET', KEYS[1], ARGV[1])
-for i = 2, #ARGV do
-    if stored == ARGV[i] then return redis.call('HDEL', KEYS[1], ARGV[1]) end
-end
-return 0
-"""
 
 
 class Registry:
@@ -60,6 +43,7 @@ class Registry:
     def __init__(self, control: Control, keys: Keys) -> None:
         self._control = control
         self._throttle = Throttle(LOG_INTERVAL_S)
+        self._read: dict[bytes, tuple[bytes, Collection]] = {}  # definitions as they were last read
         self.keys = keys
 
     async def cluster(self, num_shards: int | None = None) -> int:
@@ -107,14 +91,23 @@ class Registry:
     async def collections(self) -> dict[str, Collection]:
         """All collections by name, but for those whose definition cannot be read."""
         stored: dict[bytes, bytes] = await self._control.execute("HGETALL", self.keys.collections)
-        collections = {}
+        before, read = self._read, {}
+        num_new = 0
         for name, raw in stored.items():
-            try:
-                collections[name.decode(errors="replace")] = Collection.from_json(raw)
-            except WireError as error:  # a newer version's, perhaps; the others serve on
-                if self._throttle.allows(f"definition {name!r}", time.monotonic()):
-                    _log.error("definition_unreadable", collection=name, reason=str(error))
-        return collections
+            known = before.get(name)
+            if known is None or known[0] != raw:
+                try:
+                    known = raw, Collection.from_json(raw)
+                except WireError as error:  # a newer version's, perhaps; the others serve on
+                    if self._throttle.allows(f"definition {name!r}", time.monotonic()):
+                        _log.error("definition_unreadable", collection=name, reason=str(error))
+                    continue
+                num_new += 1
+                if num_new % _READ_AT_ONCE == 0:
+                    await asyncio.sleep(0)
+            read[name] = known
+        self._read = read
+        return {name.decode(errors="replace"): one for name, (_, one) in read.items()}
 
     async def uids(self) -> set[str]:
         """The uids of all collections, those included whose definition cannot be read."""
@@ -130,18 +123,33 @@ class Registry:
         raw: bytes | None = await self._control.execute("HGET", self.keys.collections, name)
         return None if raw is None else _read(name, raw)
 
-    async def create_collection(self, collection: Collection, num_shards: int) -> Collection:
+    async def create_collection(
+        self, collection: Collection, num_shards: int, max_collections: int = 0
+    ) -> Collection:
         """Store a new collection and log it to every shard, unless its name is taken.
+
+        Args:
+            collection: the new one.
+            num_shards: shards in the cluster.
+            max_collections: how many there may be with it; 0 for no limit.
 
         Returns:
             What is stored under that name now: `collection`, or the one that was there.
+
+        Raises:
+            ConflictError: there are as many collections as may be.
         """
         while True:
             stored = await self.collection(collection.name)
             # An earlier attempt whose answer was lost may have stored it: then it is ours.
             if stored is not None:
                 return stored
-            await self._change(collection.name, b"", collection, num_shards)
+            done = await self._change(collection.name, b"", collection, num_shards, max_collections)
+            if done == TOO_MANY:
+                raise ConflictError(
+                    f"{max_collections} collections exist, and limits.max_collections allows no "
+                    "more; remove one first"
+                )
 
     async def compare_and_set_fields(
         self, collection: Collection, fields: Mapping[str, FieldType], num_shards: int
@@ -183,20 +191,27 @@ class Registry:
             raise NotFoundError(f"there is no collection {collection.name!r}")
         return raw
 
-    async def _change(self, name: str, old: bytes, new: Collection | Drop, num_shards: int) -> bool:
+    async def _change(
+        self,
+        name: str,
+        old: bytes,
+        new: Collection | Drop,
+        num_shards: int,
+        max_collections: int = 0,
+    ) -> int:
         definition = "" if isinstance(new, Drop) else new.to_json()
         op = pack_op(new if isinstance(new, Drop) else Create(definition))
         keys = [self.keys.collections, *(self.keys.log(shard) for shard in range(num_shards))]
         if isinstance(new, Drop):
             keys += [self.keys.statistics(new.uid), self.keys.shard_statistics(new.uid)]
             keys.append(self.keys.optimising(new.uid))
-        command: Command = ("EVAL", _CHANGE, len(keys), *keys)
-        is_done = await self._control.execute(
-            *command, name, old, definition, FIELD, op, num_shards
+        command: Command = ("EVAL", CHANGE, len(keys), *keys)
+        done = await self._control.execute(
+            *command, name, old, definition, FIELD, op, num_shards, max_collections
         )
         # Also when nothing was done: an attempt whose answer was lost may have done it.
         await self.announce("collections")
-        return bool(is_done)
+        return int(done)
 
     # Workers
 
@@ -241,7 +256,7 @@ class Registry:
             await self._control.execute("HDEL", self.keys.workers, worker_id)
         else:
             packed = [heartbeat.pack() for heartbeat in sent]
-            await self._control.execute("EVAL", _FORGET, 1, self.keys.workers, worker_id, *packed)
+            await self._control.execute("EVAL", FORGET, 1, self.keys.workers, worker_id, *packed)
         await self.announce("workers")
 
     # Counts
@@ -251,15 +266,15 @@ class Registry:
         return (await self.document_counts_of([uid]))[uid]
 
     async def document_counts_of(self, uids: Iterable[str]) -> dict[str, dict[int, int]]:
-        """`document_counts` of several collections in one round trip."""
-        wanted = list(uids)
-        replies = await self._control.pipeline(
-            [("HGETALL", self.keys.documents(uid)) for uid in wanted]
-        )
-        return {
-            uid: {int(shard): int(count) for shard, count in reply.items()}
-            for uid, reply in zip(wanted, replies, strict=True)
-        }
+        """`document_counts` of several collections, in a round trip for every few of them."""
+        counts: dict[str, dict[int, int]] = {}
+        for some in batched(uids, _COUNTED_AT_ONCE):
+            replies = await self._control.pipeline(
+                [("HGETALL", self.keys.documents(uid)) for uid in some]
+            )
+            for uid, reply in zip(some, replies, strict=True):
+                counts[uid] = {int(shard): int(count) for shard, count in reply.items()}
+        return counts
 
     async def set_document_counts(
         self, shard: int, counts: Mapping[str, int], dropped: Iterable[str] = ()

@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from common.collection import Collection, define, infer_fields
+from common.collection import Collection, FieldType, define
 from common.errors import BadRequestError, ConflictError, NotFoundError
 from common.registry import Registry
 from gateway.freshness import keep_fresh
@@ -24,6 +24,7 @@ class Collections:
         num_shards: int,
         profiles: Iterable[str],
         poll_s: float = 5.0,
+        max_collections: int = 0,
     ) -> None:
         """Describe the view; nothing is known before `refresh`.
 
@@ -32,12 +33,15 @@ class Collections:
             num_shards: shards in the cluster; each change is logged to all of them.
             profiles: names of the configured rank profiles.
             poll_s: how often to look without having been woken, in s.
+            max_collections: how many there may be; 0 for no limit.
         """
         self._registry = registry
         self._num_shards = num_shards
         self._profiles = sorted(profiles)
         self._poll_s = poll_s
+        self._max_collections = max_collections
         self._known: Mapping[str, Collection] = {}
+        self._newer: list[dict[str, Collection | None]] = []  # one for each refresh under way
         self._changed = asyncio.Event()
 
     def get(self, name: str) -> Collection:
@@ -65,7 +69,19 @@ class Collections:
         Raises:
             RedisUnavailableError: there was no answer in time.
         """
-        self._known = await self._registry.collections()
+        # What is put or removed while they are read is newer than what is read.
+        newer: dict[str, Collection | None] = {}
+        self._newer.append(newer)
+        try:
+            known = await self._registry.collections()
+        finally:
+            self._newer.remove(newer)
+        for name, collection in newer.items():
+            if collection is None:
+                known.pop(name, None)
+            else:
+                known[name] = collection
+        self._known = known
 
     def wake(self) -> None:
         """A change was announced: look at once."""
@@ -86,14 +102,16 @@ class Collections:
 
         Raises:
             BadRequestError: names the offending part of the definition and the reason.
-            ConflictError: the collection exists with another definition.
+            ConflictError: the collection exists with another definition, or would be one too many.
         """
         wanted = define(name, body)
         if wanted.rank_profile not in self._profiles:
             raise BadRequestError(
                 "rank_profile", f"{wanted.rank_profile!r} is not a configured profile"
             )
-        stored = await self._registry.create_collection(wanted, self._num_shards)
+        stored = await self._registry.create_collection(
+            wanted, self._num_shards, self._max_collections
+        )
         same = define(name, body, stored.uid)
         if same.fields is None and stored.fields is not None:
             same = same.with_fields(stored.fields)
@@ -112,15 +130,15 @@ class Collections:
         """
         collection = await self._registry.collection(name)
         if collection is None:
-            self._known = {k: v for k, v in self._known.items() if k != name}
+            self._forget(name)
             raise NotFoundError(f"there is no collection {name!r}")
         self._keep(collection)
         return collection
 
-    async def infer(
-        self, collection: Collection, documents: Iterable[Mapping[str, Any]]
+    async def give_fields(
+        self, collection: Collection, fields: Mapping[str, FieldType]
     ) -> Collection:
-        """Give a collection without fields those of its first documents.
+        """Give a collection without fields those that its first documents have.
 
         Returns:
             The collection with fields; another gateway's guess, when that came first.
@@ -128,9 +146,7 @@ class Collections:
         Raises:
             NotFoundError: the collection was dropped meanwhile.
         """
-        stored = await self._registry.compare_and_set_fields(
-            collection, infer_fields(documents), self._num_shards
-        )
+        stored = await self._registry.compare_and_set_fields(collection, fields, self._num_shards)
         self._keep(stored)
         return stored
 
@@ -141,7 +157,7 @@ class Collections:
             NotFoundError: there is none of that name.
         """
         await self._registry.drop_collection(await self.current(name), self._num_shards)
-        self._known = {k: v for k, v in self._known.items() if k != name}
+        self._forget(name)
 
     async def describe(self, name: str) -> dict[str, Any]:
         """One collection with its number of documents, as JSON.
@@ -176,6 +192,13 @@ class Collections:
 
     def _keep(self, collection: Collection) -> None:
         self._known = {**self._known, collection.name: collection}
+        for newer in self._newer:
+            newer[collection.name] = collection
+
+    def _forget(self, name: str) -> None:
+        self._known = {k: v for k, v in self._known.items() if k != name}
+        for newer in self._newer:
+            newer[name] = None
 
 
 def _difference(stored: Collection, wanted: Collection) -> str:

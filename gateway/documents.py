@@ -3,7 +3,8 @@
 Lines go into a batch per shard; the batches go to the logs in one round trip as soon as one is
 full, or the stream ends or pauses. A load waits while the replicas are far behind. Parsing runs in
 slices on the loop: it costs some 10 µs a document, and a slice holds a query up for no longer than
-a thread's hold on the interpreter lock would.
+a thread's hold on the interpreter lock would. What one line may cost is bounded by
+`gateway.document_line`, how many loads there may be by `gateway.load_slots`.
 """
 
 import asyncio
@@ -23,28 +24,24 @@ from typing import Literal
 
 import structlog
 
-from common.collection import ID_FIELD
-from common.collection import document_id as check_id
 from common.config import LimitSettings
 from common.control import pause_s
-from common.errors import (
-    BadRequestError,
-    LoadInterruptedError,
-    RedisUnavailableError,
-    TooLargeError,
-)
+from common.document_ids import check_address_id
+from common.errors import LoadInterruptedError, RedisUnavailableError
 from common.log import START, Delete, ShardLog, pack_op, position
 from common.partition import shard_of
 from gateway.backlog import Backlog
 from gateway.collections import Collections
-from gateway.load import BATCH_BYTES, Intake, Line, LoadReport
-from gateway.ndjson import LineSplitter
+from gateway.load import BATCH_BYTES, Intake, LoadReport
+from gateway.load_slots import LoadSlots
+from gateway.ndjson import Line, LineSplitter
 
 Wait = Literal["logged", "applied"]
 
 SLICE_S = 0.002
 PAUSE_S = 0.05  # a stream that gives nothing for so long has its documents logged
 POLL_S = 0.05
+MAX_APPENDS = 4  # of all loads at once: each holds its batches packed, and again in a buffer
 
 _log = structlog.get_logger()
 
@@ -60,6 +57,7 @@ class Documents:
         limits: LimitSettings,
         *,
         write_timeout_s: float,
+        slots: LoadSlots | None = None,
         outage_timeout_s: float = 5.0,
         live_replicas: Callable[[int], Collection[str]] | None = None,
     ) -> None:
@@ -71,6 +69,7 @@ class Documents:
             num_shards: shards in the cluster.
             limits: of a document, its id, and the entries of a log that are not applied.
             write_timeout_s: longest wait for room in a log, and for `wait="applied"`, in s.
+            slots: the places of the loads that may be under way at once; any number without it.
             outage_timeout_s: how long a load outlives a Redis that does not answer, in s.
             live_replicas: shard → ids of the replicas that live workers serve now; without it, or
                 where it gives none, every replica that has ever recorded a position counts.
@@ -80,10 +79,12 @@ class Documents:
         self._num_shards = num_shards
         self._limits = limits
         self._write_timeout_s = write_timeout_s
+        self._slots = LoadSlots() if slots is None else slots
         self._outage_timeout_s = outage_timeout_s
         self._live_replicas = live_replicas
         self._backlog = Backlog(limits.max_log_entries, BATCH_BYTES)
         self._slices = asyncio.Lock()  # of all loads, one slice of parsing in a turn of the loop
+        self._appends = asyncio.Semaphore(MAX_APPENDS)
         self._waiting: dict[asyncio.Event, Collection[int]] = {}
 
     async def load(
@@ -104,42 +105,65 @@ class Documents:
 
         Raises:
             NotFoundError: there is no such collection.
-            LoadInterruptedError: the replicas or Redis did not keep up; carries the report.
+            OverloadedError: as many loads are under way as may be.
+            LoadInterruptedError: the replicas or Redis did not keep up, or the client sent nothing
+                while another load waited for a place; carries the report.
         """
-        definition = await self._collections.current(collection)
-        intake = Intake(definition, self._num_shards, self._limits)
+        loop = asyncio.get_running_loop()
+        slot = self._slots.take(loop.time())
         last_ids: dict[int, str] = {}
-
-        async def flush() -> None:
-            # A load that has given documents up to now, however few, has its fields by them.
-            if intake.definition.fields is None and intake.first:
-                inferred = await self._collections.infer(intake.definition, intake.first)
-                intake.report.inferred = inferred.fields
-                intake.define(inferred)
-            batches = intake.batches()
-            if batches:
-                uid = intake.definition.uid
-                ops = [(batch.shard, batch.pack(uid)) for batch in batches]
-                last_ids.update(await self._append(ops, intake.report))
-                intake.report.accepted += sum(batch.num_lines for batch in batches)
-                if on_progress is not None:
-                    on_progress(intake.report)
-                await self._wait_for_room({shard for shard, _ in ops}, intake.report)
-
-        splitter = LineSplitter(self._limits.max_document_bytes)
-        async with aclosing(_with_pauses(lines)) as chunks:
-            async for chunk in chunks:
-                if chunk is None:
-                    await flush()
-                else:
-                    await self._take(intake, splitter.feed(chunk), flush)
-        await self._take(intake, splitter.end(), flush)
-        await flush()
+        try:
+            definition = await self._collections.current(collection)
+            intake = Intake(definition, self._num_shards, self._limits)
+            flush = partial(self._flush, intake, last_ids, on_progress)
+            splitter = LineSplitter(self._limits.max_document_bytes)
+            async with aclosing(_with_pauses(lines)) as chunks:
+                async for chunk in chunks:
+                    if slot.has_lost:
+                        raise _gave_way(intake.report)
+                    # Bytes that end no line are no work: they may come one by one for ever.
+                    if (not intake.is_empty) if chunk is None else (b"\n" in chunk):
+                        slot.work()
+                    if chunk is None:
+                        await flush()
+                    else:
+                        await self._take(intake, splitter.feed(chunk), flush)
+                    slot.wait(loop.time())
+            slot.work()
+            await self._take(intake, splitter.end(), flush)
+            await flush()
+        finally:
+            self._slots.give_back(slot)
         if wait == "applied":
             # A load of nothing waits for what others, or earlier loads, have logged.
             ends = last_ids or await self._log.last_ids(range(self._num_shards))
             await self._wait_applied(ends, intake.report)
         return intake.report
+
+    async def _flush(
+        self,
+        intake: Intake,
+        last_ids: dict[int, str],
+        on_progress: Callable[[LoadReport], None] | None,
+    ) -> None:
+        """Log what a load has taken in; a load without fields has them by that, however little."""
+        if intake.has_first:
+            collection = await self._collections.give_fields(
+                intake.definition, intake.inferred_fields()
+            )
+            intake.report.inferred = collection.fields
+            intake.define(collection)
+            await self._take(intake, (), partial(self._flush, intake, last_ids, on_progress))
+        batches = intake.batches()
+        if batches:
+            uid = intake.definition.uid
+            async with self._appends:
+                ops = [(batch.shard, batch.pack(uid)) for batch in batches]
+                last_ids.update(await self._append(ops, intake.report))
+            intake.report.accepted += sum(batch.num_lines for batch in batches)
+            if on_progress is not None:
+                on_progress(intake.report)
+            await self._wait_for_room({batch.shard for batch in batches}, intake.report)
 
     async def delete(self, collection: str, document_id: str, wait: Wait = "applied") -> None:
         """Remove one document; it is no error when there is none of that id.
@@ -149,10 +173,7 @@ class Documents:
             NotFoundError: there is no such collection.
             LoadInterruptedError: Redis or the replicas did not keep up.
         """
-        try:
-            check_id({ID_FIELD: document_id}, max_bytes=self._limits.max_id_bytes)
-        except TooLargeError as error:  # a body may be too large, a path is just wrong
-            raise BadRequestError(error.field, error.reason) from error
+        check_address_id(document_id, self._limits.max_id_bytes)
         definition = await self._collections.current(collection)
         shard = shard_of(document_id, self._num_shards)
         report = LoadReport()
@@ -289,6 +310,14 @@ async def _with_pauses(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes | N
         if got is None:
             return
         yield got
+
+
+def _gave_way(report: LoadReport) -> LoadInterruptedError:
+    return LoadInterruptedError(
+        "the client sent nothing while other loads waited for a place; "
+        f"{report.accepted} documents were accepted before",
+        report,
+    )
 
 
 def _is_past(instant: float) -> bool:

@@ -1,5 +1,6 @@
 """What becomes of the lines of one bulk load, up to the batches that go to the logs. No I/O."""
 
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -7,19 +8,22 @@ from typing import Any, NamedTuple
 from common.collection import Collection, FieldType, check_document
 from common.config import LimitSettings
 from common.errors import BadRequestError
+from common.field_inference import FieldInference
 from common.log import Upsert, pack_op
 from common.partition import shard_of
-from gateway.ndjson import Parsed, parse_document
+from gateway.document_line import Parsed, parse_document, parse_steps
+from gateway.ndjson import Line
 
 MAX_REJECTIONS_KEPT = 1000
 BATCH_BYTES = 64 * 1024
 BATCH_DOCUMENTS = 500
+OPEN_BYTES = 1024 * 1024  # of a load's batches together; one more document may go over it
 INFER_FROM_LINES = 1000
-INFER_FROM_BYTES = 8 * 1024 * 1024
+INFER_FROM_BYTES = 1024 * 1024
 _OVERHEAD_BYTES = 16  # of MessagePack, for each document
 _LOOK_EVERY = 8  # lines between two looks at the clock
-
-Line = tuple[int, bytes | None]
+_LONG_BYTES = 16 * 1024  # a line that is read in steps, with a look at the clock after each
+_HUGE_BYTES = 64 * 1024  # a line of which a slice takes one step, of up to 4 ms
 
 
 class Rejection(NamedTuple):
@@ -101,7 +105,8 @@ class Batch:
 class Intake:
     """Reads lines, rejects the bad ones and spreads the good ones over the shards' batches.
 
-    The first documents of a collection without fields wait here until `define` is called.
+    The first lines of a collection without fields wait here until `define` is called. They wait as
+    bytes and are read a second time then: what they hold takes many times that memory.
 
     Attributes:
         report: what has become of the lines.
@@ -114,14 +119,24 @@ class Intake:
         self._num_shards = num_shards
         self._limits = limits
         self._open: dict[int, Batch] = {}
+        self._open_bytes = 0
         self._full: list[Batch] = []
-        self._first: list[tuple[int, Parsed]] = []
+        self._inference = FieldInference()
+        self._reading: tuple[int, bytes, Iterator[None]] | None = None  # the line that is long
+        self._first: deque[tuple[int, bytes]] = deque()
         self._first_bytes = 0
 
     @property
+    def has_first(self) -> bool:
+        """Whether documents wait for the collection to be given fields."""
+        return self.definition.fields is None and bool(self._first)
+
+    @property
     def needs_fields(self) -> bool:
-        """Whether enough documents wait for the collection to be given fields."""
-        return len(self._first) >= INFER_FROM_LINES or self._first_bytes >= INFER_FROM_BYTES
+        """Whether as many of them wait as may."""
+        return self.has_first and (
+            len(self._first) >= INFER_FROM_LINES or self._first_bytes >= INFER_FROM_BYTES
+        )
 
     @property
     def is_full(self) -> bool:
@@ -129,50 +144,86 @@ class Intake:
         return bool(self._full)
 
     @property
-    def first(self) -> list[Mapping[str, Any]]:
-        """The documents that wait for the collection to be given fields."""
-        return [parsed.document for _, parsed in self._first]
+    def is_empty(self) -> bool:
+        """Whether nothing waits to be logged."""
+        return not (self._first or self._open or self._full)
+
+    def inferred_fields(self) -> dict[str, FieldType]:
+        """The fields that the documents which wait give the collection."""
+        return self._inference.result()
 
     def take(self, lines: Iterator[Line], is_time_up: Callable[[], bool]) -> bool:
         """Take lines in, until time is up, a batch is full or fields are needed.
 
+        Lines that have waited for fields, and have them now, come first.
+
         Returns:
             Whether all lines were taken.
         """
-        for number, line in lines:
-            self._take_line(number, line)
-            if self._full or self.needs_fields or (number % _LOOK_EVERY == 0 and is_time_up()):
+        while True:
+            if self._reading is not None:
+                is_over = self._go_on(*self._reading) or is_time_up()
+            else:
+                next_line = self._next(lines)
+                if next_line is None:
+                    return True
+                number, line = next_line
+                self._take_line(number, line)
+                is_over = number % _LOOK_EVERY == 0 and is_time_up()
+            if is_over or self._full or self.needs_fields:
                 return False
-        return True
 
     def define(self, definition: Collection) -> None:
-        """Go on with the collection's fields, beginning with the documents that waited."""
+        """Go on with the collection's fields, beginning with the lines that waited."""
         self.definition = definition
-        first, self._first, self._first_bytes = self._first, [], 0
-        for number, parsed in first:
-            self._add(number, parsed)
+        self._inference = FieldInference()
 
     def batches(self) -> list[Batch]:
         """Hand over every batch, those of one shard in the order of their lines."""
         batches = [*self._full, *self._open.values()]
-        self._full, self._open = [], {}
+        self._full, self._open, self._open_bytes = [], {}, 0
         return batches
+
+    def _next(self, lines: Iterator[Line]) -> Line | None:
+        if self._first and self.definition.fields is not None:
+            number, line = self._first.popleft()
+            self._first_bytes -= len(line)
+            return number, line
+        return next(lines, None)
 
     def _take_line(self, number: int, line: bytes | None) -> None:
         limits = self._limits
         if line is None:
             limit = limits.max_document_bytes
             self.report.reject(number, f"the line is over the limit of {limit} bytes")
+        elif not line or line.isspace():
             return
-        if not line or line.isspace():
-            return
+        elif len(line) >= _LONG_BYTES:
+            self._reading = number, line, parse_steps(line, limits)
+        else:
+            try:
+                parsed = parse_document(line, limits)
+            except BadRequestError as error:
+                self.report.reject(number, f"{error.field} {error.reason}")
+            else:
+                self._place(number, line, parsed)
+
+    def _go_on(self, number: int, line: bytes, steps: Iterator[None]) -> bool:
+        """Take the next step of reading a long line; returns whether that is enough for a slice."""
         try:
-            parsed = parse_document(line, limits.max_id_bytes, limits.max_document_bytes)
+            next(steps)
+        except StopIteration as end:
+            self._reading = None
+            self._place(number, line, end.value)
         except BadRequestError as error:
+            self._reading = None
             self.report.reject(number, f"{error.field} {error.reason}")
-            return
+        return len(line) >= _HUGE_BYTES
+
+    def _place(self, number: int, line: bytes, parsed: Parsed) -> None:
         if self.definition.fields is None:
-            self._first.append((number, parsed))
+            self._inference.add(parsed.document)
+            self._first.append((number, line))
             self._first_bytes += len(line)
         else:
             self._add(number, parsed)
@@ -191,3 +242,7 @@ class Intake:
         if batch is None:
             batch = self._open[shard] = Batch(shard)
         batch.add(parsed.id, parsed.body)
+        self._open_bytes += len(parsed.body)
+        if self._open_bytes >= OPEN_BYTES:
+            self._full += self._open.values()
+            self._open = {}

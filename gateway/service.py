@@ -14,6 +14,7 @@ import common
 from common import probation_board
 from common.config import Settings
 from common.control import Control, connect
+from common.document_ids import check_address_id
 from common.errors import (
     BadRequestError,
     ConfigurationError,
@@ -41,6 +42,7 @@ from gateway.documents import Documents
 from gateway.heavy_work import HeavyWork
 from gateway.hedging import HedgeCounts
 from gateway.late import CoverageCurves
+from gateway.load_slots import LoadSlots
 from gateway.lull import lull_for
 from gateway.membership import Membership
 from gateway.optimising import Optimiser
@@ -58,6 +60,7 @@ START_TIMEOUT_S = 30.0
 # A view of the workers that is so old, in polls and in s, says that Redis does not answer.
 _STALE_POLLS = 4
 _STALE_S = 1.0
+_REPORTED_AT_ONCE = 16  # curves, of 0.1 ms each, between two turns of the loop
 
 
 class Gateway:
@@ -102,7 +105,12 @@ class Gateway:
             replied_at=self._admission.replied_at,
             heavy=heavy,
         )
-        self.collections = Collections(self._registry, num_shards, settings.rank_profiles)
+        self.collections = Collections(
+            self._registry,
+            num_shards,
+            settings.rank_profiles,
+            max_collections=settings.limits.max_collections,
+        )
         self._curves = CoverageCurves(settings.coverage, self.collections.uids)
         self._transport = RedisTransport(
             *(settings.redis, settings.limits, keys, self.id),
@@ -123,6 +131,7 @@ class Gateway:
             num_shards,
             settings.limits,
             write_timeout_s=settings.gateway.write_timeout_s,
+            slots=LoadSlots(settings.gateway.max_loads, settings.gateway.load_idle_s),
             live_replicas=self._membership.replicas_of,
         )
         self.optimiser = Optimiser(OptimisingBoard(control, keys), self.collections)
@@ -277,10 +286,11 @@ class Gateway:
                 default.
 
         Raises:
-            BadRequestError: the deadline is out of its range.
+            BadRequestError: no document can have that id, or the deadline is out of its range.
             NotFoundError: there is no such collection or document.
             UnavailableError: its shard did not answer by the deadline.
         """
+        check_address_id(document_id, self.settings.limits.max_id_bytes)
         uid = self.collections.get(collection).uid
         shard = shard_of(document_id, self.num_shards)
         if deadline_ms is None:
@@ -347,6 +357,14 @@ class Gateway:
         except (RedisUnavailableError, ConfigurationError, TimeoutError):
             server, backlog, standing, snapshots, quarantine = None, {}, {}, {}, []
             optimising = {}
+        names = self.collections.names()
+        curves = {}
+        for number, uid in enumerate(names, start=1):
+            curves[uid] = coverage_report(
+                self._curves.curve(uid), self.settings.gateway.default_deadline_ms, is_brief=True
+            )
+            if number % _REPORTED_AT_ONCE == 0:
+                await asyncio.sleep(0)
         return cluster_status(
             server=server,
             backlog=backlog,
@@ -359,15 +377,8 @@ class Gateway:
             breakers=self._breakers,
             now=self._loop.time(),
             now_ms=self._server_ms(),
-            names=self.collections.names(),
-            curves={
-                uid: coverage_report(
-                    self._curves.curve(uid),
-                    self.settings.gateway.default_deadline_ms,
-                    is_brief=True,
-                )
-                for uid in self.collections.uids()
-            },
+            names=names,
+            curves=curves,
             gateway={
                 "id": self.id,
                 "version": common.__version__,

@@ -266,6 +266,7 @@ class Jobs:
             elif self._checks.get(uid):
                 self._checks[uid] -= 1
                 await self._balance(uid)
+        self._asked_at = {key: at for key, at in self._asked_at.items() if key[1] in uids}
         for uid in self._tables.keys() - uids:
             await self._ask("table", uid, b"")
             del self._tables[uid]

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import tantivy
 
-from common.collection import ID_FIELD
+from common.document_ids import ID_FIELD
 from shard_worker.text_index import TextIndex, count_of
 
 # Weights are exchanged in single precision, so that scores which are equal in theory come out some

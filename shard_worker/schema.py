@@ -8,7 +8,8 @@ from typing import Any
 
 import tantivy
 
-from common.collection import ID_FIELD, Collection, FieldType, parse_date
+from common.collection import Collection, FieldType, parse_date
+from common.document_ids import ID_FIELD
 
 # Internal fields start with "_", which no declared field does.
 ALL_TEXT = "_text"  # every text field's text: what a query without a field name searches

@@ -1,8 +1,8 @@
 """What runs in a scorer process: retrieval and ranking on the shards of one worker."""
 
-import json
 import sys
-from collections.abc import Sequence
+import threading
+import time
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -10,17 +10,15 @@ from typing import Any
 
 import tantivy
 
-from common.collection import ID_FIELD, Collection
 from common.config import RankProfile
+from common.document_ids import ID_FIELD
 from common.errors import BadQueryError, BadRequestError, ExpiredError, RankingError, WorkError
 from common.wire import SearchBody, SearchPayload, pack_body, unpack_search_payload
-from shard_worker.query_builder import QueryBuilder
-from shard_worker.ranking import SCORE_FIELD, Budget, SecondPhase, second_phases
+from shard_worker.open_shards import OpenShards, Snapshot
+from shard_worker.ranking import Budget, SecondPhase, second_phases
 from shard_worker.retrieval import Found, retrieve
-from shard_worker.store import Store
-from shard_worker.term_statistics import StatisticsFile, TermStatistics
-from shard_worker.text_index import TextIndex, TextIndexError
-from shard_worker.understanding import Understanding
+
+LET_GO_S = 1.0  # how often a scorer looks for what it can close
 
 
 @dataclass(frozen=True)
@@ -52,7 +50,9 @@ def make_scorer(config: ScorerConfig) -> "Scorer":
     for folder in config.import_path:
         if folder not in sys.path:
             sys.path.insert(0, folder)
-    return Scorer(config)
+    scorer = Scorer(config)
+    scorer.start_letting_go()
+    return scorer
 
 
 # A query's shards get the same payload, one after the other where they are of one worker.
@@ -63,12 +63,20 @@ class Scorer:
     """Scores searches, one after the other."""
 
     def __init__(self, config: ScorerConfig) -> None:
-        self._data = Path(config.data)
         self._profiles = config.profiles
         self._second_phases = second_phases(config.profiles)
-        self._shards = {shard: _Shard(self._data, shard) for shard in config.shards}
-        self._statistics: dict[str, StatisticsFile] = {}
-        self._understandings: dict[str, Understanding] = {}
+        self._shards = OpenShards(Path(config.data), config.shards)
+        self._turn = threading.Lock()  # of the searches, and of what lets go beside them
+        self._has_ended = threading.Event()
+
+    def start_letting_go(self) -> None:
+        """Close, from now on, what no search needs any more, also when no search comes."""
+        threading.Thread(target=self._let_go, name="let-go", daemon=True).start()
+
+    def _let_go(self) -> None:
+        while not self._has_ended.wait(LET_GO_S):
+            with self._turn:
+                self._shards.let_go(time.monotonic())
 
     def __call__(self, payload: tuple[int, int, bytes], budget: Budget) -> bytes:
         """Score one search on one shard.
@@ -79,6 +87,10 @@ class Scorer:
             BadQueryError: the query cannot be searched for, here or on any other shard.
             WorkError: the shard cannot be searched.
         """
+        with self._turn:
+            return self._score(payload, budget)
+
+    def _score(self, payload: tuple[int, int, bytes], budget: Budget) -> bytes:
         shard, generation, packed = payload
         search = _read(packed)
         profile = self._profiles.get(search.profile)
@@ -87,19 +99,18 @@ class Scorer:
         if shard not in self._shards:
             raise WorkError(f"this worker does not serve shard {shard}")
         if profile.first_phase == "noop" and search.profile not in self._second_phases:
-            return self._shards[shard].noop_body(search.uid, generation, search.k)
-        return pack_body(self._search(self._shards[shard], generation, search, profile, budget))
+            now = time.monotonic()
+            return self._shards.noop_body(shard, search.uid, generation, search.k, now)
+        return pack_body(self._search(shard, generation, search, profile, budget))
 
     def close(self) -> None:
         """Close the files; a scorer process ends without, and loses nothing."""
-        for shard in self._shards.values():
-            shard.close()
-        for file in self._statistics.values():
-            file.close()
+        self._has_ended.set()
+        self._shards.close()
 
     def _search(
         self,
-        shard: "_Shard",
+        shard: int,
         generation: int,
         search: SearchPayload,
         profile: RankProfile,
@@ -109,12 +120,13 @@ class Scorer:
         # A client that wants more than the candidates gets them, all scored alike.
         wanted = max(search.k, profile.candidates) if second_phase else search.k
         if profile.first_phase == "noop":
-            documents, found = shard.first(search.uid, generation, wanted)
+            now = time.monotonic()
+            documents, found = self._shards.first(shard, search.uid, generation, wanted, now)
         else:
             documents, found = self._retrieve(shard, generation, search, wanted)
         _check(budget)
         if second_phase is not None and found.hits:
-            candidates = shard.candidates(search.uid, found.hits, profile.fields)
+            candidates = self._shards.candidates(shard, search.uid, found.hits, profile.fields)
             _check(budget)
             try:
                 found = _rank(second_phase, search, found.total, candidates, budget)
@@ -128,21 +140,24 @@ class Scorer:
         )
 
     def _retrieve(
-        self, shard: "_Shard", generation: int, search: SearchPayload, wanted: int
+        self, shard: int, generation: int, search: SearchPayload, wanted: int
     ) -> tuple[int, Found]:
-        snapshot = shard.snapshot(search.uid, generation, self._current_statistics(search.uid))
+        now = time.monotonic()
+        snapshot = self._shards.snapshot(shard, search.uid, generation, now)
         if snapshot is None:
             return 0, Found(0, [])
-        query, is_constant = self._build(snapshot, search)
+        query, is_constant = self._build(snapshot, search, now)
         try:
             found = retrieve(snapshot.index, query, wanted, all_tie=is_constant)
         except ValueError as error:  # what tantivy raises for a damaged index, too
             raise WorkError(f"the index cannot be searched: {error}") from error
         return snapshot.index.num_documents, found
 
-    def _build(self, snapshot: "_Snapshot", search: SearchPayload) -> tuple[tantivy.Query, bool]:
+    def _build(
+        self, snapshot: Snapshot, search: SearchPayload, now: float
+    ) -> tuple[tantivy.Query, bool]:
         """The query, and whether all its matches get the same score."""
-        understanding = self._understanding(snapshot.index.collection)
+        understanding = self._shards.understanding(snapshot.index.collection, now)
         try:
             node, is_constant = understanding.read(search.query, search.strict)
             filter_node = understanding.read_filter(search.filter)
@@ -150,110 +165,6 @@ class Scorer:
         except (BadRequestError, ValueError, OverflowError, RecursionError) as error:
             # The gateway has checked the query, perhaps against a newer definition than the index.
             raise BadQueryError(f"the query does not fit the index: {error}") from error
-
-    def _understanding(self, collection: Collection) -> Understanding:
-        known = self._understandings.get(collection.uid)
-        # Each index tells its own copy of the definition; they differ while a new one spreads.
-        if known is None or (known.collection is not collection and known.collection != collection):
-            known = self._understandings[collection.uid] = Understanding(collection)
-        return known
-
-    def _current_statistics(self, uid: str) -> TermStatistics | None:
-        file = self._statistics.get(uid)
-        if file is None:
-            file = StatisticsFile(self._data / "statistics" / f"{uid}.sqlite")
-            self._statistics[uid] = file
-        return file.current()
-
-
-class _Snapshot:
-    """One collection's index on one shard, with what depends on it."""
-
-    def __init__(self, index: TextIndex, statistics: TermStatistics | None) -> None:
-        self.index = index
-        self.statistics = statistics
-        self.builder = QueryBuilder(index, statistics)
-
-
-class _Shard:
-    """One shard's store and indexes, opened when they are first needed."""
-
-    def __init__(self, data: Path, shard: int) -> None:
-        self._folder = data / "shards" / str(shard)
-        self._store: Store | None = None
-        self._snapshots: dict[str, _Snapshot] = {}
-        self._first: dict[str, tuple[int, int, int, list[str]]] = {}
-        self._noop_bodies: dict[str, tuple[int, int, bytes]] = {}
-
-    def _open_store(self) -> Store | None:
-        if self._store is None:
-            path = self._folder / "store.sqlite"
-            if not path.is_file():
-                return None
-            self._store = Store.open(path, read_only=True)
-        return self._store
-
-    def close(self) -> None:
-        """Close the store."""
-        if self._store is not None:
-            self._store.close()
-
-    def snapshot(
-        self, uid: str, generation: int, statistics: TermStatistics | None
-    ) -> _Snapshot | None:
-        """The index as of `generation` or later; None when the shard has nothing of it yet."""
-        known = self._snapshots.get(uid)
-        if known is None or known.index.generation < generation:
-            try:
-                known = _Snapshot(TextIndex.open(self._folder / uid), statistics)
-            except TextIndexError as error:
-                if generation == 0:
-                    return None
-                raise WorkError(f"the text index cannot be read: {error}") from error
-            self._snapshots[uid] = known
-        elif known.statistics is not statistics:
-            known = _Snapshot(known.index, statistics)
-            self._snapshots[uid] = known
-        return known
-
-    def first(self, uid: str, generation: int, k: int) -> tuple[int, Found]:
-        """The first `k` ids, each with score 0; how many documents there are comes first."""
-        known = self._first.get(uid)
-        if known is None or known[0] != generation or known[1] < k:
-            store = self._open_store()
-            if store is None:
-                return 0, Found(0, [])
-            known = (generation, k, store.count(uid), store.first_ids(uid, k))
-            self._first[uid] = known
-        _, _, documents, ids = known
-        return documents, Found(documents, [(0.0, one) for one in ids[:k]])
-
-    def noop_body(self, uid: str, generation: int, k: int) -> bytes:
-        """The packed answer of noop alone; kept, since noop is to measure everything else."""
-        known = self._noop_bodies.get(uid)
-        if known is None or known[:2] != (generation, k):
-            documents, found = self.first(uid, generation, k)
-            ids = [one for _, one in found.hits]
-            body = SearchBody(documents, found.total, True, ids, [0.0] * len(ids))
-            known = self._noop_bodies[uid] = (generation, k, pack_body(body))
-        return known[2]
-
-    def candidates(
-        self, uid: str, hits: Sequence[tuple[float, str]], fields: Sequence[str] | None
-    ) -> list[dict[str, Any]]:
-        """The hits' documents; one that was deleted since its commit is left out."""
-        store = self._open_store()
-        bodies = store.get(uid, [one for _, one in hits]) if store else []
-        candidates = []
-        for (score, one), body in zip(hits, bodies, strict=bool(store)):
-            if body is not None:
-                document: dict[str, Any] = json.loads(body)
-                if fields is not None:
-                    document = {name: document[name] for name in fields if name in document}
-                document[ID_FIELD] = one
-                document[SCORE_FIELD] = score
-                candidates.append(document)
-        return candidates
 
 
 def _rank(

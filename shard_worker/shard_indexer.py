@@ -22,7 +22,7 @@ from common.snapshot import STORE
 from shard_worker.ballast import balance
 from shard_worker.changes import Changes
 from shard_worker.index_rewrite import IndexRewrite
-from shard_worker.shard_report import MAX_FIRST_IDS, CollectionReport, ShardState
+from shard_worker.shard_report import MAX_FIRST_IDS, CollectionReport, ShardState, pack_ids
 from shard_worker.store import Store
 from shard_worker.store_copy import StoreCopy, link_index
 from shard_worker.term_statistics import collect, pack
@@ -294,7 +294,7 @@ class ShardIndexer:
             self._store.count(uid),
             generation,
             self._store.changes(uid),
-            self._store.first_ids(uid, MAX_FIRST_IDS),
+            pack_ids(self._store.first_ids(uid, MAX_FIRST_IDS)),
             segments,
         )
 

@@ -1,12 +1,28 @@
 """What an indexer reports of a shard, after each batch and when it is opened."""
 
 from collections.abc import Mapping
+from itertools import accumulate
 from types import MappingProxyType
 from typing import NamedTuple
 
 import msgpack
 
 MAX_FIRST_IDS = 1000
+MAX_FIRST_BYTES = 64 * 1024  # of a collection's first ids; a thousand of the usual length
+
+
+def pack_ids(first_ids: list[str]) -> bytes:
+    """Pack the first ids of a collection, as many as have `MAX_FIRST_BYTES` together."""
+    sizes = accumulate(len(one.encode()) for one in first_ids)
+    kept = [one for one, size in zip(first_ids, sizes, strict=True) if size <= MAX_FIRST_BYTES]
+    packed: bytes = msgpack.packb(kept)
+    return packed
+
+
+def unpack_ids(packed: bytes) -> list[str]:
+    """Read what `pack_ids` made."""
+    ids: list[str] = msgpack.unpackb(packed)
+    return ids
 
 
 class CollectionReport(NamedTuple):
@@ -18,7 +34,8 @@ class CollectionReport(NamedTuple):
         documents: how many the shard holds.
         generation: of the text index; grows with each commit. 0 where there is no index yet.
         changes: how many documents were ever put in, replaced or deleted here.
-        first_ids: the smallest ids, ascending, at most `MAX_FIRST_IDS`.
+        first_ids: the smallest ids, ascending, by `pack_ids`. They stay packed until they are
+            wanted: those of all collections come with each batch.
         segments: parts of the text index; a search looks into each.
     """
 
@@ -27,7 +44,7 @@ class CollectionReport(NamedTuple):
     documents: int
     generation: int
     changes: int
-    first_ids: list[str]
+    first_ids: bytes
     segments: int = 0
 
 

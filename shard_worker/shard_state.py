@@ -1,7 +1,7 @@
 """What this worker's shards hold, as the indexer last reported it."""
 
 from common.wire import SearchBody, pack_body
-from shard_worker.shard_report import CollectionReport, ShardState
+from shard_worker.shard_report import CollectionReport, ShardState, pack_ids, unpack_ids
 
 
 class CollectionState:
@@ -14,8 +14,8 @@ class CollectionState:
 
     __slots__ = ("_first_ids", "_noop_bodies", "documents", "generation")
 
-    def __init__(self, documents: int, generation: int, first_ids: list[str]) -> None:
-        """Hold `documents` documents, the smallest ids of which are `first_ids`."""
+    def __init__(self, documents: int, generation: int, first_ids: bytes) -> None:
+        """Hold `documents` documents, the smallest ids of which are `first_ids`, packed."""
         self.documents = documents
         self.generation = generation
         self._first_ids = first_ids
@@ -30,7 +30,7 @@ class CollectionState:
         """The packed answer of the noop profile: the first k ids, with equal scores."""
         body = self._noop_bodies.get(k)
         if body is None:
-            ids = self._first_ids[:k]
+            ids = unpack_ids(self._first_ids)[:k]
             body = pack_body(
                 SearchBody(self.documents, self.documents, True, ids, [0.0] * len(ids))
             )
@@ -38,7 +38,7 @@ class CollectionState:
         return body
 
 
-_EMPTY = CollectionState(0, 0, [])
+_EMPTY = CollectionState(0, 0, pack_ids([]))
 
 
 class ShardStates:

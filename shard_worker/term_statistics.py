@@ -182,7 +182,11 @@ class TermStatistics:
         connection: sqlite3.Connection | None = None
         try:
             # The file is replaced as a whole and never changed, so it needs no locks.
-            connection = sqlite3.connect(f"{path.absolute().as_uri()}?immutable=1", uri=True)
+            connection = sqlite3.connect(
+                f"{path.absolute().as_uri()}?immutable=1",
+                uri=True,
+                check_same_thread=False,  # close() may be called by another thread
+            )
             return cls(connection)
         except (sqlite3.Error, KeyError) as error:
             if connection is not None:

@@ -12,7 +12,8 @@ from typing import Any, Self
 import structlog
 import tantivy
 
-from common.collection import ID_FIELD, Collection
+from common.collection import Collection
+from common.document_ids import ID_FIELD
 from common.errors import WireError
 from shard_worker.schema import (
     ANALYSER,

@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from common.document_ids import check_address_id
 from gateway.client.answers import (
     CollectionAnswer,
     CollectionsAnswer,
@@ -28,6 +29,7 @@ from gateway.client.status import StatusAnswer
 # How long a gateway may take by its default settings, where the request does not say it.
 MAX_DEADLINE_S: Final = 60.0
 WRITE_TIMEOUT_S: Final = 60.0
+_ANY_LENGTH: Final = 1 << 31  # in bytes; how long an id may be is a setting of the gateway
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -253,6 +255,13 @@ def _collection(name: str) -> str:
 
 
 def _document(collection: str, document_id: str) -> str:
+    """The path of a document.
+
+    Raises:
+        BadRequestError: no document can have that id. It is not sent, since ".." might be resolved
+            on the way, and the path of a document be that of its collection.
+    """
+    check_address_id(document_id, _ANY_LENGTH)
     return f"{_collection(collection)}/documents/{_segment(document_id)}"
 
 

@@ -8,33 +8,46 @@ from fastapi.routing import APIRoute
 from starlette.datastructures import QueryParams
 from starlette.types import Scope
 
+from common.document_ids import unusable_character
 from common.errors import BadBodyError, BadRequestError
 
 
 async def check_request(request: Request) -> None:
-    """Check the address of a request by the query parameters of its route.
+    """Check the query parameters of a request by those of its route.
 
     Raises:
-        BadRequestError: as `check_address`.
+        BadRequestError: as `check_parameters`.
     """
     route = request.scope.get("route")
     parameters = route.dependant.query_params if isinstance(route, APIRoute) else []
-    check_address(request.scope, [parameter.alias for parameter in parameters])
+    check_parameters(request.scope, [parameter.alias for parameter in parameters])
 
 
-def check_address(scope: Scope, known: Collection[str]) -> None:
-    """Refuse query parameters that are not `known`, and paths that are not UTF-8.
+def check_path(scope: Scope) -> None:
+    """Refuse a path that is not UTF-8, or has a character that no name or id has.
 
-    A parameter that is misspelt would else be ignored, and a byte that is no UTF-8 be replaced, so
-    that another document than the one meant is read or removed.
+    It comes before routing. A byte that is not UTF-8 would be replaced, and the framework's
+    patterns match before a newline at the end: another document than the one meant would be read
+    or removed.
 
     Raises:
-        BadRequestError: names the parameters, or the path.
+        BadRequestError: says what is wrong with the path.
     """
     try:
         unquote_to_bytes(scope.get("raw_path") or b"").decode()
     except UnicodeDecodeError as error:
         raise BadRequestError("path", "is not UTF-8") from error
+    unusable = unusable_character(scope["path"])
+    if unusable is not None:
+        raise BadRequestError("path", f"has the character {unusable}, which no name or id has")
+
+
+def check_parameters(scope: Scope, known: Collection[str]) -> None:
+    """Refuse query parameters that are not `known`: one that is misspelt would be ignored.
+
+    Raises:
+        BadRequestError: names the parameters.
+    """
     if scope["query_string"]:
         reason = f"is not a known parameter; there is {', '.join(known) or 'none'}"
         given = QueryParams(scope["query_string"])

@@ -44,7 +44,7 @@ TITLES: Final = {
     "unauthorized": "The bearer token is missing or wrong",
     "not-found": "There is no such thing",
     "method-not-allowed": "The path does not take this method",
-    "conflict": "The collection exists with another definition",
+    "conflict": "The collection exists with another definition, or is one too many",
     "insufficient-coverage": "Fewer documents were searched than asked for",
     "unavailable": "Nobody can answer now",
     "timed-out": "The request took too long to arrive",

@@ -226,7 +226,7 @@ _REASONS: Final = {
     400: "The request cannot be used; names the field and the reason",
     401: "The bearer token is missing or wrong",
     404: "No such collection, document or shard",
-    409: "The collection exists with another definition",
+    409: "The collection exists with another definition, or is one too many",
     413: "A limit was passed",
     429: "Too many queries are in flight; Retry-After says when to try again",
     503: "Nobody can answer now; Retry-After says when to try again",

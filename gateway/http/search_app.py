@@ -9,10 +9,10 @@ from starlette.routing import compile_path
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from common.config import GatewaySettings
-from common.errors import BadBodyError, InsufficientCoverageError
+from common.errors import BadBodyError, BadRequestError, InsufficientCoverageError
 from gateway.http.hang_up import ClientLeftError, unless_client_leaves
 from gateway.http.limits import read_body
-from gateway.http.parameters import check_address
+from gateway.http.parameters import check_parameters, check_path
 from gateway.http.ports import GatewayPort
 from gateway.http.problems import (
     CLIENT_CLOSED_REQUEST,
@@ -49,12 +49,18 @@ class SearchApp:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
+        try:
+            if scope["type"] == "http":
+                check_path(scope)  # ahead of every route, the framework's included
+        except BadRequestError as error:
+            await problem_of(error)(scope, receive, send)
+            return
         collection = _searched_collection(scope)
         if collection is None:
             await self._otherwise(scope, receive, send)
             return
         try:
-            check_address(scope, ())
+            check_parameters(scope, ())
             raw = await read_body(scope, receive, self.max_body_bytes)
             body = await unless_client_leaves(receive, self.search(collection, raw))
         except Exception as error:  # noqa: BLE001 - unforeseen ones are problems too

@@ -8,7 +8,7 @@ import structlog
 from common.collection import Collection, define
 from common.log import START, Create, position, unpack_op
 from shard_worker.recovery import lost_shards, revive_definitions
-from shard_worker.shard_report import CollectionReport, ShardState
+from shard_worker.shard_report import CollectionReport, ShardState, pack_ids
 from tests.integration.write_path import NUM_SHARDS, WritePath, ndjson, writing
 from tests.servers import RedisServer
 from tests.waiting import until
@@ -18,7 +18,9 @@ pytestmark = pytest.mark.integration
 
 def state(shard: int, *collections: Collection) -> ShardState:
     """A shard that holds these collections."""
-    reports = [CollectionReport(one.uid, one.to_json(), 1, 1, 1, []) for one in collections]
+    reports = [
+        CollectionReport(one.uid, one.to_json(), 1, 1, 1, pack_ids([])) for one in collections
+    ]
     return ShardState(shard, f"r{shard}", "5-0", reports)
 
 

@@ -19,7 +19,7 @@ from common.errors import (
     NotFoundError,
     RedisUnavailableError,
 )
-from common.log import Upsert, pack_op
+from common.log import Delete, Upsert, pack_op
 from tests.integration.write_path import NUM_SHARDS, ndjson, pieces, writing
 from tests.servers import RedisServer, running_server
 from tests.waiting import until
@@ -473,3 +473,21 @@ async def test_foreign_entries_hold_nothing_up(
         await path.control.execute("XADD", path.keys.log(0), "*", "other", "field")
         await path.documents.load("books", ndjson(books(20)))
         assert path.stored(uid) == by_id(books(20))
+
+
+async def test_ids_of_earlier_versions_are_applied(
+    redis_server: RedisServer, key_prefix: str, tmp_path: Path
+) -> None:
+    """A log may hold ids that a load no longer takes; they are stored, found and removed."""
+    odd = ["a\n", "b\x7f", "..", "\u2028"]
+    async with writing(redis_server, key_prefix, tmp_path) as path, path.applying():
+        uid = (await path.collections.put("books", BOOKS)).uid
+        documents = [(one, json.dumps({"id": one, "title": "x"}).encode()) for one in odd]
+        await path.log.append(0, pack_op(Upsert(uid, documents)))
+        await path.documents.load("books", ndjson([{"id": "new", "title": "x"}]))
+        await until(path.is_drained)
+        assert sorted(path.stored(uid)) == sorted([*odd, "new"])
+        assert path.indexed(uid) == sorted([*odd, "new"])
+        await path.log.append(0, pack_op(Delete(uid, odd)))
+        await until(path.is_drained)
+        assert sorted(path.stored(uid)) == ["new"]

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from common.collection import Collection, define, infer_fields
+from common.collection import Collection, define
 from common.config import BUILT_IN_PROFILES, RankProfile
+from common.field_inference import infer_fields
 from common.wire import SearchBody, SearchPayload, pack_body, unpack_search_body
 from shard_worker.ranking import Budget
 from shard_worker.scorer import ScorerConfig, make_scorer

@@ -171,6 +171,17 @@ def test_answers_are_those_of_the_gateway(ask: EitherClient) -> None:
     assert ask.gateway.collections.defined.keys() == {"books"}
 
 
+@pytest.mark.parametrize("document_id", ["", ".", "..", "a\n", "\x1b"])
+@pytest.mark.parametrize("method", ["get_document", "delete_document"])
+def test_an_id_that_no_document_has_is_not_sent(
+    ask: EitherClient, method: str, document_id: str
+) -> None:
+    """What might be resolved on the way to another path never leaves the client."""
+    with pytest.raises(BadRequestError, match="id"):
+        ask(method, "films", document_id)
+    assert ask.requests == []
+
+
 def test_every_option_of_a_search_reaches_the_gateway(ask: EitherClient) -> None:
     """The options are the members of the body; what is None is left to the gateway."""
     found = ask(
@@ -395,8 +406,8 @@ def test_nobody_is_followed_elsewhere(ask: EitherClient) -> None:
 def test_names_are_escaped(ask: EitherClient, name: str) -> None:
     """No name makes a request ask for another path, dots that would lead upwards included."""
     collection = name.replace("/", "")  # only a document's id may hold a slash
-    ask("delete_document", collection, name)
-    assert ask.gateway.documents.deleted == [(collection, name, "applied")]
+    ask("delete_document", collection, f"{name}x")
+    assert ask.gateway.documents.deleted == [(collection, f"{name}x", "applied")]
 
 
 def test_the_token_is_sent() -> None:

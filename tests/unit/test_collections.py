@@ -1,12 +1,12 @@
 """What is told of collections: their profiles, and how a definition differs."""
 
-from typing import Any
+from typing import Any, cast
 from unittest.mock import AsyncMock
 
 import pytest
 
-from common.collection import define
-from common.errors import ConflictError
+from common.collection import Collection, define
+from common.errors import ConflictError, NotFoundError
 from common.registry import Registry
 from gateway.collections import Collections
 
@@ -57,3 +57,33 @@ async def test_a_conflict_with_fields_that_nobody_knows_yet_says_so() -> None:
     with pytest.raises(ConflictError) as refused:
         await holding({}).put("books", {"fields": {"title": "text"}})
     assert 'its fields are yet to be inferred, not {"title": "text"}' in str(refused.value)
+
+
+async def test_what_is_put_while_all_are_read_is_known() -> None:
+    """A view that was read before a collection was created does not hide it, nor show one gone."""
+    collections = holding()
+    registry = cast("AsyncMock", collections._registry)
+    await collections.refresh()
+    new = define("new", BOOKS)
+
+    async def read() -> dict[str, Collection]:
+        before = {"books": registry.collection.return_value}
+        registry.create_collection.return_value = new
+        await collections.put("new", BOOKS)
+        await collections.drop("books")
+        return before
+
+    registry.collections.side_effect = read
+    await collections.refresh()
+    assert collections.get("new") == new
+    with pytest.raises(NotFoundError):
+        collections.get("books")
+
+
+async def test_the_limit_of_collections_reaches_the_registry() -> None:
+    """Whoever creates a collection has it counted in the step that creates it."""
+    registry = AsyncMock(spec=Registry)
+    registry.create_collection.return_value = define("books", BOOKS)
+    collections = Collections(registry, 2, {"bm25": 1}, max_collections=7)
+    await collections.put("books", BOOKS)
+    assert registry.create_collection.call_args.args[1:] == (2, 7)

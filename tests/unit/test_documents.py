@@ -1,17 +1,23 @@
 """The write path, as far as it goes without a server."""
 
+import asyncio
+from collections.abc import AsyncIterator
+from typing import cast
 from unittest.mock import AsyncMock
 
 import pytest
 
+from common.collection import define
 from common.config import LimitSettings
-from common.errors import BadRequestError, TooLargeError
+from common.errors import BadRequestError, LoadInterruptedError, OverloadedError, TooLargeError
 from common.log import ShardLog
 from gateway.collections import Collections
 from gateway.documents import Documents
+from gateway.load_slots import LoadSlots
+from tests.unit.fake_log import CountingLog, OneCollection
 
 
-@pytest.mark.parametrize("document_id", ["", "a" * 513, "é" * 257, "a\0b", "\ud800"])
+@pytest.mark.parametrize("document_id", ["", "a" * 513, "é" * 257, "a\0b", "a\n", "..", "\ud800"])
 async def test_deleting_what_no_document_can_be_called_is_refused(document_id: str) -> None:
     """An id that no load would take is at fault, and nothing is logged."""
     log, collections = AsyncMock(spec=ShardLog), AsyncMock(spec=Collections)
@@ -20,3 +26,64 @@ async def test_deleting_what_no_document_can_be_called_is_refused(document_id: s
         await documents.delete("books", document_id)
     assert not isinstance(refused.value, TooLargeError)
     log.append_many.assert_not_called()
+
+
+def documents_with(slots: LoadSlots) -> Documents:
+    """Documents whose logs are applied at once."""
+    return Documents(
+        cast("ShardLog", CountingLog()),
+        cast("Collections", OneCollection(define("c", {"fields": {"title": "text"}}))),
+        2,
+        LimitSettings(),
+        write_timeout_s=1.0,
+        slots=slots,
+    )
+
+
+async def half_a_line(rest: asyncio.Event) -> AsyncIterator[bytes]:
+    """A document, and half of another, whose rest comes when it is let go."""
+    yield b'{"id":"a"}\n{"id":"'
+    await rest.wait()
+    yield b'b"}\n'
+
+
+async def lines(*documents: bytes) -> AsyncIterator[bytes]:
+    """Documents that are there at once."""
+    for document in documents:
+        yield document + b"\n"
+
+
+async def test_a_load_that_waits_for_its_client_holds_up_no_other() -> None:
+    """While one client has sent half of a line, others load; then the first goes on."""
+    documents, rest = documents_with(LoadSlots(2, idle_s=60.0)), asyncio.Event()
+    slow = asyncio.create_task(documents.load("c", half_a_line(rest)))
+    await asyncio.sleep(0)
+    assert (await documents.load("c", lines(b'{"id":"c"}'))).accepted == 1
+    assert not slow.done()
+    rest.set()
+    assert (await slow).accepted == 2
+
+
+async def test_a_load_too_many_is_refused_and_costs_nothing() -> None:
+    """It is refused before its first byte is read, and a place that is given back is free."""
+    documents, rest = documents_with(LoadSlots(1, idle_s=60.0)), asyncio.Event()
+    slow = asyncio.create_task(documents.load("c", half_a_line(rest)))
+    await asyncio.sleep(0)
+    unread = lines(b'{"id":"c"}')
+    with pytest.raises(OverloadedError):
+        await documents.load("c", unread)
+    assert await anext(unread) == b'{"id":"c"}\n'
+    rest.set()
+    await slow
+    assert (await documents.load("c", lines(b'{"id":"c"}'))).accepted == 1
+
+
+async def test_a_load_that_gives_way_says_how_far_it_got() -> None:
+    """The load whose client is idle ends with its report, and the new one goes in."""
+    documents = documents_with(LoadSlots(1, idle_s=0.0))
+    idle = asyncio.create_task(documents.load("c", half_a_line(asyncio.Event())))
+    await asyncio.sleep(0)
+    assert (await documents.load("c", lines(b'{"id":"c"}'))).accepted == 1
+    with pytest.raises(LoadInterruptedError, match="the client sent nothing") as ended:
+        await idle
+    assert ended.value.report.accepted in (0, 1)

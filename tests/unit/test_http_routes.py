@@ -6,15 +6,19 @@ from typing import Any
 
 import httpx
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from common.config import GatewaySettings
+from common.document_ids import check_id
 from common.errors import (
     BadRequestError,
     ConfigurationError,
     ConflictError,
     LoadInterruptedError,
     NotFoundError,
+    OverloadedError,
     UnavailableError,
 )
 from gateway.http.app import create_app
@@ -227,6 +231,85 @@ async def test_an_id_that_is_not_utf_8_is_refused(
     response = await client.request(method, f"{FILMS}/documents/a%ff")
     assert (response.status_code, response.json()["field"]) == (400, "path")
     assert gateway.documents.deleted == []
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        f"{FILMS}/documents/victim%0A",
+        f"{FILMS}/documents/a%0Ab",
+        f"{FILMS}/documents/a%00",
+        f"{FILMS}/documents/%C2%85",
+        f"{FILMS}/documents/%E2%80%A8",
+        f"{FILMS}/documents/%EF%BF%BF",
+        f"{FILMS}%0A",
+        f"{FILMS}%0A/documents/a",
+        f"{FILMS}/documents%0A",
+        f"{FILMS}/optimise%0A",
+        f"{FILMS}/search%0A",
+        f"{FILMS}/coverage-curve%0A",
+        "/v1/collections%0A",
+        "/v1/status%0A",
+        "/v1/snapshots%0A",
+        "/v1/quarantine/ab%0A",
+        "/v1/shards/1%0A/breaker",
+        "/healthz%0A",
+        "/docs%0A",
+        "/openapi.json%0A",
+        "/elsewhere%1B",
+    ],
+)
+async def test_a_path_with_a_character_that_no_name_has_is_refused(
+    client: httpx.AsyncClient, gateway: FakeGateway, path: str
+) -> None:
+    """Whatever the route and the method, it is a 400 about the path, and nothing is done."""
+    gateway.collections.defined = {"films": {}}
+    for method in ("GET", "POST", "PUT", "DELETE"):
+        response = await client.request(method, path, content=b"{}")
+        assert (response.status_code, response.json()["field"]) == (400, "path")
+    assert gateway.collections.defined == {"films": {}}
+    assert (gateway.documents.loads, gateway.documents.deleted, gateway.searches) == ([], [], [])
+
+
+def is_id(text: str) -> bool:
+    """Whether a document may have an id."""
+    try:
+        check_id(text)
+    except BadRequestError:
+        return False
+    return True
+
+
+IDS = st.one_of(
+    st.text(min_size=1, max_size=20),
+    st.text("/?#%+;.: &=\\\"'<>{}|^`~é\u202e\U0001f600aA0", min_size=1, max_size=20),
+).filter(is_id)
+
+
+@settings(
+    deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200
+)
+@given(IDS)
+async def test_a_document_is_addressed_by_its_id(
+    gateway: FakeGateway, client: httpx.AsyncClient, document_id: str
+) -> None:
+    """Whatever an id is made of, its percent-encoded form reaches the gateway as that id."""
+    escaped = "".join(f"%{byte:02X}" for byte in document_id.encode())
+    got = await client.get(f"{FILMS}/documents/{escaped}")
+    assert got.json()["asked"][:2] == ["films", document_id]
+    removed = await client.delete(f"{FILMS}/documents/{escaped}")
+    assert removed.status_code == 204
+    assert gateway.documents.deleted[-1][:2] == ("films", document_id)
+
+
+async def test_too_many_loads_are_told_to_come_back(
+    client: httpx.AsyncClient, gateway: FakeGateway
+) -> None:
+    """A load for which there is no place is a 429 that says when to try again."""
+    gateway.documents.error = OverloadedError("32 bulk loads are under way", "loads")
+    response = await client.post(f"{FILMS}/documents", content=b"{}")
+    assert (response.status_code, response.json()["cause"]) == (429, "loads")
+    assert response.headers["retry-after"] == "1"
 
 
 async def test_an_id_without_a_character_reaches_the_check(

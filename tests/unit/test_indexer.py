@@ -21,7 +21,13 @@ from common.errors import ConfigurationError
 from common.log import START, Create, Delete, Drop, Entry, Op, Upsert, pack_op, position
 from shard_worker.indexer import IndexerConfig, make_indexer, pack_work
 from shard_worker.shard_indexer import ShardIndexer
-from shard_worker.shard_report import ShardState
+from shard_worker.shard_report import (
+    MAX_FIRST_BYTES,
+    MAX_FIRST_IDS,
+    ShardState,
+    pack_ids,
+    unpack_ids,
+)
 from shard_worker.store import Store
 from shard_worker.text_index import TextIndex, TextIndexWriter
 
@@ -237,7 +243,7 @@ def test_an_error_leaves_the_shard_open_for_the_next_try(tmp_path: Path) -> None
         handler(batch, budget)
     state = ShardState.unpack(handler(batch, budget))
     assert [one.documents for one in state.collections] == [1]
-    assert state.collections[0].first_ids == ["a"]
+    assert unpack_ids(state.collections[0].first_ids) == ["a"]
     assert state.replica_id == opened.replica_id
     handler.close()
 
@@ -311,3 +317,11 @@ def test_definitions_of_a_newer_version_hold_up_nothing(tmp_path: Path) -> None:
     state = indexer.apply("4-0", [pack_op(Create(BOOKS.to_json()))])
     assert found(tmp_path, state)[1] == {"u0": ["b"], "u1": ["a"]}
     indexer.close()
+
+
+def test_first_ids_are_bounded_in_bytes() -> None:
+    """Long ids are reported in a smaller number, and a thousand of the usual length in full."""
+    usual = [f"{n:036d}" for n in range(MAX_FIRST_IDS)]
+    assert unpack_ids(pack_ids(usual)) == usual
+    long = [f"{n:0512d}" for n in range(MAX_FIRST_IDS)]
+    assert unpack_ids(pack_ids(long)) == long[: MAX_FIRST_BYTES // 512]

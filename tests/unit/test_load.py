@@ -13,8 +13,10 @@ from common.log import Upsert, unpack_op
 from common.partition import shard_of
 from gateway.load import (
     BATCH_BYTES,
+    INFER_FROM_BYTES,
     INFER_FROM_LINES,
     MAX_REJECTIONS_KEPT,
+    OPEN_BYTES,
     Batch,
     Intake,
     LoadReport,
@@ -34,11 +36,9 @@ def take(intake: Intake, lines: list[bytes | None]) -> list[Batch]:
     rest = iter(list(enumerate(lines, start=1)))
     batches: list[Batch] = []
     while not intake.take(rest, lambda: False):
-        if intake.is_full:
-            batches += intake.batches()
-        else:
-            assert intake.needs_fields
+        if intake.needs_fields:
             return batches
+        batches += intake.batches()
     return batches + intake.batches()
 
 
@@ -122,11 +122,61 @@ def test_first_documents_wait_for_fields() -> None:
     ]
     assert take(intake, lines) == []
     assert intake.needs_fields
-    assert len(intake.first) == INFER_FROM_LINES
+    assert intake.inferred_fields() == {}  # a year that is no number once is of no one type
     intake.define(intake.definition.with_fields({"year": FieldType.INTEGER}))
+    batches = take(intake, [])
     assert [rejection.line for rejection in intake.report.rejected] == [1]
-    batched = [one for _, documents in upserts(intake.batches()) for one, _ in documents]
+    batched = [one for _, documents in upserts(batches) for one, _ in documents]
     assert sorted(batched) == sorted(f"d{number}" for number in range(1, INFER_FROM_LINES))
+
+
+def test_lines_that_wait_for_fields_are_bounded_in_bytes() -> None:
+    """Fields are needed as soon as the lines that wait have a megabyte, however few they are."""
+    intake = intake_of(define("books", {}))
+    lines: list[bytes | None] = [dump({"id": f"d{n}", "x": "y" * 300_000}) for n in range(20)]
+    take(intake, lines)
+    assert intake.needs_fields
+    assert len(intake._first) == 1 + INFER_FROM_BYTES // 300_000
+
+
+def test_what_a_load_holds_in_batches_is_bounded() -> None:
+    """However many shards there are, batches are full when they have a megabyte together."""
+    intake = Intake(DEFINITION, 1000, LimitSettings())
+    lines = enumerate((dump({"id": f"d{n}", "x": "y" * 1000}) for n in range(3000)), start=1)
+    while not intake.take(lines, lambda: False):
+        held = intake.batches()
+        assert sum(batch.num_bytes for batch in held) < OPEN_BYTES + 100_000
+    assert intake.report.rejected_total == 0
+
+
+def test_a_long_line_is_read_in_steps() -> None:
+    """A slice takes one step of a long line; nothing is lost or done twice by that."""
+    intake = intake_of()
+    lines = iter([(1, dump({"id": "long", "x": "y" * 500_000})), (2, dump({"id": "short"}))])
+    num_slices, batches = 1, []
+    while not intake.take(lines, lambda: False):
+        num_slices += 1
+        batches += intake.batches()
+    batches += intake.batches()
+    assert num_slices > 3
+    assert sorted(one for _, some in upserts(batches) for one, _ in some) == ["long", "short"]
+
+
+def test_a_long_line_that_is_bad_stops_nothing() -> None:
+    """Whichever step finds it at fault, it is rejected once and the next line goes in."""
+    lines: list[bytes | None] = []
+    for bad in ('"', "[" * 200 + "]" * 200 + ",", ",1e999", "[]," * 20_000):
+        lines += [('{"id":"a","y":"' + "y" * 100_000 + '","x":[' + bad + "1]}").encode(), None]
+        lines[-1] = dump({"id": f"good{len(lines)}"})
+    lines.append(b" " * 100_000)
+    intake = intake_of()
+    rest = iter(list(enumerate(lines, start=1)))
+    batches: list[Batch] = []
+    while not intake.take(rest, lambda: False):
+        batches += intake.batches()
+    batches += intake.batches()
+    assert [rejection.line for rejection in intake.report.rejected] == [1, 3, 5, 7]
+    assert len([one for _, some in upserts(batches) for one, _ in some]) == 4
 
 
 def test_a_slice_ends_when_time_is_up() -> None:

@@ -2,63 +2,22 @@
 
 import gc
 import tracemalloc
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, cast
 
 import pytest
 
-from common.collection import Collection, define, infer_fields
+from common.collection import define
 from common.config import LimitSettings
-from common.log import Appended, ShardLog
+from common.log import ShardLog
 from gateway.collections import Collections
 from gateway.documents import Documents
+from tests.unit.fake_log import CountingLog, OneCollection
 
 NUM_SHARDS = 8
 CHUNK_BYTES = 64 * 1024
 STREAM_BYTES = 64 * 1024 * 1024
-
-
-@dataclass
-class CountingLog:
-    """Stands for the shards' logs: counts what it is given, and keeps none of it."""
-
-    num_ops: int = 0
-    num_bytes: int = 0
-
-    async def append_many(self, ops: Sequence[tuple[int, bytes]]) -> list[Appended]:
-        """Take operations; workers that keep up have applied them at once."""
-        self.num_ops += len(ops)
-        self.num_bytes += sum(len(op) for _, op in ops)
-        return [Appended(f"{self.num_ops}-0", 1) for _ in ops]
-
-    async def lengths(self, shards: Iterable[int]) -> dict[int, int]:
-        """All logs are empty."""
-        return dict.fromkeys(shards, 0)
-
-    async def last_ids(self, shards: Iterable[int]) -> dict[int, str]:
-        """Where the logs end."""
-        return dict.fromkeys(shards, f"{self.num_ops}-0")
-
-    async def applied_of(self, shards: Iterable[int]) -> dict[int, dict[str, str]]:
-        """One replica each, which has applied everything."""
-        return {shard: {"r": f"{self.num_ops}-0"} for shard in shards}
-
-
-@dataclass
-class OneCollection:
-    """Stands for the registry's collections: one, whose fields are inferred if need be."""
-
-    definition: Collection
-
-    async def current(self, _name: str) -> Collection:
-        """The definition."""
-        return self.definition
-
-    async def infer(self, definition: Collection, documents: Any) -> Collection:
-        """The definition with the fields of these documents."""
-        return definition.with_fields(infer_fields(documents))
 
 
 async def stream(line: bytes, num_bytes: int) -> AsyncIterator[bytes]:

@@ -14,7 +14,7 @@ from common.keys import Keys
 from common.optimising_board import Optimising, OptimisingBoard
 from shard_worker.applier import Applier
 from shard_worker.optimiser import FIRST_PAUSE_S, MOST_PAUSE_S, Attempts, Optimiser
-from shard_worker.shard_report import CollectionReport, ShardState
+from shard_worker.shard_report import CollectionReport, ShardState, pack_ids
 from tests.unit.virtual_time import run_virtually
 
 
@@ -49,7 +49,7 @@ class Bench:
         self.board.standing.return_value = {"u": Optimising(1000, {})}
         self.applier = Mock(spec=Applier)
         self.applier.states = {
-            0: ShardState(0, "r", "1-0", [CollectionReport("u", "{}", 9, 1, 9, [])])
+            0: ShardState(0, "r", "1-0", [CollectionReport("u", "{}", 9, 1, 9, pack_ids([]))])
         }
         self.applier.busy, self.applier.withheld, self.applier.applied_at = set(), frozenset(), {}
         self.applier.optimise = self._optimise

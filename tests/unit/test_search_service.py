@@ -39,7 +39,7 @@ from shard_worker.in_flight import MOST_REMEMBERED, InFlight
 from shard_worker.lanes.process_lane import Done, ProcessLane, Work
 from shard_worker.ledger import Ledger
 from shard_worker.search_service import SearchService
-from shard_worker.shard_report import CollectionReport, ShardState
+from shard_worker.shard_report import CollectionReport, ShardState, pack_ids
 from shard_worker.shard_state import CollectionState, ShardStates
 from tests.unit.services import REPLY_TO, Clock, Replies
 
@@ -120,7 +120,11 @@ def serving(monkeypatch: pytest.MonkeyPatch) -> Serving:
     server_clock = clock.drive(monkeypatch, search_service)
     in_flight = InFlight(server_clock, counters, MAX_BYTES)
     states = ShardStates((SHARD,))
-    states.take(ShardState(SHARD, "r", "1-0", [CollectionReport("u1", "{}", len(IDS), 9, 20, IDS)]))
+    states.take(
+        ShardState(
+            SHARD, "r", "1-0", [CollectionReport("u1", "{}", len(IDS), 9, 20, pack_ids(IDS))]
+        )
+    )
     service = SearchService(
         cast("ProcessLane", lane),
         replies,

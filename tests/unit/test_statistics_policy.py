@@ -5,12 +5,12 @@ from hypothesis import strategies as st
 
 from common.statistics_board import Standing, version_of
 from shard_worker.jobs import is_due
-from shard_worker.shard_report import CollectionReport
+from shard_worker.shard_report import CollectionReport, pack_ids
 
 
 def report(documents: int, changes: int) -> CollectionReport:
     """What a shard holds."""
-    return CollectionReport("u", "{}", documents, 1, changes, [])
+    return CollectionReport("u", "{}", documents, 1, changes, pack_ids([]))
 
 
 def due(

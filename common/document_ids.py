@@ -1,0 +1,83 @@
+"""Which ids a document may have: the same for loads, addresses, the client and `gateway index`.
+
+An id is part of an address, a line in a log and a cell in a terminal, so it has no character that
+ends a line or controls a device, and none that UTF-8 cannot carry. Everything else is allowed:
+slashes, spaces, quotes, any script. "." and ".." are refused, since URL libraries resolve them as
+steps of a path, percent-encoded ones included (https://url.spec.whatwg.org/#double-dot-path-segment).
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from common.errors import BadRequestError, TooLargeError
+
+ID_FIELD = "id"
+MAX_ID_BYTES = 512  # the setting limits.max_id_bytes narrows it
+
+_NONCHARACTERS = "\ufdd0-\ufdef" + "".join(
+    chr(plane << 16 | last) for plane in range(17) for last in (0xFFFE, 0xFFFF)
+)
+# C0, DEL and C1 controls, the line and paragraph separators, halves of surrogate pairs, and what
+# Unicode reserves as noncharacters.
+_find_unusable = re.compile(f"[\0-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff{_NONCHARACTERS}]").search
+
+
+def unusable_character(text: str) -> str | None:
+    """The first character that no id, name or address may have, as "U+000A"; None without one."""
+    found = _find_unusable(text)
+    return found and f"U+{ord(found[0]):04X}"
+
+
+def check_id(value: object, field: str = ID_FIELD, max_bytes: int = MAX_ID_BYTES) -> str:
+    """Return an id as it is stored; a whole number counts as its decimal digits.
+
+    Args:
+        value: what a document or an address says.
+        field: its name, for the error.
+        max_bytes: the limit of its length in UTF-8.
+
+    Raises:
+        BadRequestError: there is none, or it cannot be an id.
+        TooLargeError: it has more than `max_bytes` bytes of UTF-8.
+    """
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)
+    if value is None:
+        raise BadRequestError(field, "is missing; every document has an id")
+    if not isinstance(value, str) or not value:
+        raise BadRequestError(field, "is a string of at least one character")
+    if len(value) > max_bytes:  # before its characters are looked at
+        raise TooLargeError(field, f"has over {max_bytes} bytes, which is the limit")
+    unusable = unusable_character(value)
+    if unusable is not None:
+        raise BadRequestError(
+            field,
+            f"has the character {unusable}; control characters, line separators and what is not "
+            "a character in Unicode are not allowed",
+        )
+    if value in (".", ".."):
+        raise BadRequestError(field, f'is "{value}", which addresses use as a step in a path')
+    size = len(value.encode())
+    if size > max_bytes:
+        raise TooLargeError(field, f"has {size} bytes; {max_bytes} is the limit")
+    return value
+
+
+def document_id(
+    document: Mapping[str, Any], id_field: str = ID_FIELD, max_bytes: int = MAX_ID_BYTES
+) -> str:
+    """The id of a document, as `check_id` reads it."""
+    return check_id(document.get(id_field), id_field, max_bytes)
+
+
+def check_address_id(document_id: str, max_bytes: int) -> None:
+    """Refuse an id in an address that no document can have.
+
+    Raises:
+        BadRequestError: it cannot be an id. An address is wrong, where a body would be too large.
+    """
+    try:
+        check_id(document_id, max_bytes=max_bytes)
+    except TooLargeError as error:
+        raise BadRequestError(error.field, error.reason) from error

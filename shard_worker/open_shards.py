@@ -1,0 +1,194 @@
+"""What a scorer process has open of its worker's shards, and when it lets go of it.
+
+An index that is searched stays open: opening it takes 0.4 ms, and it is mapped into memory. The
+files of an index that was dropped, merged or written anew take their place on the disk until no
+process has them mapped, and a process can have a bounded number of maps (65,530 on Linux). So an
+index is let go soon after its collection has gone, some time after its last search, and when there
+are too many.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from common.collection import Collection
+from common.document_ids import ID_FIELD
+from common.errors import WorkError
+from common.wire import SearchBody, pack_body
+from shard_worker.kept import Kept
+from shard_worker.query_builder import QueryBuilder
+from shard_worker.ranking import SCORE_FIELD
+from shard_worker.retrieval import Found
+from shard_worker.store import Store
+from shard_worker.term_statistics import StatisticsFile, TermStatistics
+from shard_worker.text_index import TextIndex, TextIndexError
+from shard_worker.understanding import Understanding
+
+IDLE_S = 60.0  # an index that was not searched for so long is closed
+MAX_OPEN_SEGMENTS = 2000  # of all open indexes, which count as one more each
+MAX_OPEN_STATISTICS = 256  # each is a file descriptor
+MAX_UNDERSTANDINGS = 64  # each keeps the last 256 queries as read
+MAX_FIRST = 256  # answers of noop, of up to a thousand ids each
+
+
+class Snapshot:
+    """One collection's index on one shard, with what depends on it."""
+
+    def __init__(self, index: TextIndex, statistics: TermStatistics | None) -> None:
+        self.index = index
+        self.statistics = statistics
+        self.builder = QueryBuilder(index, statistics)
+
+
+class OpenShards:
+    """The stores and indexes of some shards, opened when they are first needed.
+
+    It is used by one thread at a time.
+    """
+
+    def __init__(self, data: Path, shards: Sequence[int]) -> None:
+        self._data = data
+        self._stores: dict[int, Store | None] = dict.fromkeys(shards)
+        self._snapshots = Kept[tuple[int, str], Snapshot](MAX_OPEN_SEGMENTS)
+        self._statistics = Kept[str, StatisticsFile](MAX_OPEN_STATISTICS, StatisticsFile.close)
+        self._understandings = Kept[str, Understanding](MAX_UNDERSTANDINGS)
+        self._first = Kept[tuple[int, str], _First](MAX_FIRST)
+
+    def __contains__(self, shard: object) -> bool:
+        return shard in self._stores
+
+    def close(self) -> None:
+        """Close the files."""
+        for shard, store in self._stores.items():
+            if store is not None:
+                store.close()
+            self._stores[shard] = None
+        for uid in self._statistics:
+            self._statistics.drop(uid)
+
+    def let_go(self, now: float) -> None:
+        """Close what belongs to a collection that is gone, and what was not used for long."""
+        for kept in (self._snapshots, self._statistics, self._understandings, self._first):
+            kept.drop_unused(now - IDLE_S)
+        gone = {
+            uid for shard, uid in self._snapshots if not self._index_folder(shard, uid).is_dir()
+        }
+        for uid in gone:
+            self._understandings.drop(uid)
+            self._statistics.drop(uid)
+            for shard in self._stores:
+                self._snapshots.drop((shard, uid))
+        for uid in self._statistics:
+            if not self._statistics_path(uid).exists():
+                self._statistics.drop(uid)
+
+    def snapshot(self, shard: int, uid: str, generation: int, now: float) -> Snapshot | None:
+        """The index as of `generation` or later; None when the shard has nothing of it yet."""
+        statistics = self._current_statistics(uid, now)
+        known = self._snapshots.get((shard, uid), now)
+        if known is None or known.index.generation < generation:
+            try:
+                known = Snapshot(TextIndex.open(self._index_folder(shard, uid)), statistics)
+            except TextIndexError as error:
+                if generation == 0:
+                    return None
+                raise WorkError(f"the text index cannot be read: {error}") from error
+        elif known.statistics is not statistics:
+            known = Snapshot(known.index, statistics)
+        else:
+            return known
+        self._snapshots.put((shard, uid), known, now, 1 + known.index.num_segments)
+        return known
+
+    def understanding(self, collection: Collection, now: float) -> Understanding:
+        """What reads queries on a definition."""
+        known = self._understandings.get(collection.uid, now)
+        # Each index tells its own copy of the definition; they differ while a new one spreads.
+        if known is None or (known.collection is not collection and known.collection != collection):
+            known = Understanding(collection)
+            self._understandings.put(collection.uid, known, now)
+        return known
+
+    def first(self, shard: int, uid: str, generation: int, k: int, now: float) -> tuple[int, Found]:
+        """The first `k` ids, each with score 0; how many documents there are comes first."""
+        known = self._first.get((shard, uid), now)
+        if known is None or known.generation != generation or known.k < k:
+            store = self._store(shard)
+            if store is None:
+                return 0, Found(0, [])
+            known = _First(generation, k, store.count(uid), store.first_ids(uid, k))
+            self._first.put((shard, uid), known, now)
+        return known.documents, Found(known.documents, [(0.0, one) for one in known.ids[:k]])
+
+    def noop_body(self, shard: int, uid: str, generation: int, k: int, now: float) -> bytes:
+        """The packed answer of noop alone; kept, since noop is to measure everything else."""
+        known = self._first.get((shard, uid), now)
+        if known is not None and known.generation == generation and known.body_k == k:
+            return known.body
+        documents, found = self.first(shard, uid, generation, k, now)
+        ids = [one for _, one in found.hits]
+        body = pack_body(SearchBody(documents, found.total, True, ids, [0.0] * len(ids)))
+        known = self._first.get((shard, uid), now)
+        if known is not None:
+            known.body_k, known.body = k, body
+        return body
+
+    def candidates(
+        self,
+        shard: int,
+        uid: str,
+        hits: Sequence[tuple[float, str]],
+        fields: Sequence[str] | None,
+    ) -> list[dict[str, Any]]:
+        """The hits' documents; one that was deleted since its commit is left out."""
+        store = self._store(shard)
+        bodies = store.get(uid, [one for _, one in hits]) if store else []
+        candidates = []
+        for (score, one), body in zip(hits, bodies, strict=bool(store)):
+            if body is not None:
+                document: dict[str, Any] = json.loads(body)
+                if fields is not None:
+                    document = {name: document[name] for name in fields if name in document}
+                document[ID_FIELD] = one
+                document[SCORE_FIELD] = score
+                candidates.append(document)
+        return candidates
+
+    def _store(self, shard: int) -> Store | None:
+        store = self._stores[shard]
+        if store is None:
+            path = self._shard_folder(shard) / "store.sqlite"
+            if path.is_file():
+                store = self._stores[shard] = Store.open(path, read_only=True)
+        return store
+
+    def _current_statistics(self, uid: str, now: float) -> TermStatistics | None:
+        file = self._statistics.get(uid, now)
+        if file is None:
+            file = StatisticsFile(self._statistics_path(uid))
+            self._statistics.put(uid, file, now)
+        return file.current()
+
+    def _shard_folder(self, shard: int) -> Path:
+        return self._data / "shards" / str(shard)
+
+    def _index_folder(self, shard: int, uid: str) -> Path:
+        return self._shard_folder(shard) / uid
+
+    def _statistics_path(self, uid: str) -> Path:
+        return self._data / "statistics" / f"{uid}.sqlite"
+
+
+class _First:
+    """The first ids of a collection in a shard, and the answer of noop for one k."""
+
+    __slots__ = ("body", "body_k", "documents", "generation", "ids", "k")
+
+    def __init__(self, generation: int, k: int, documents: int, ids: list[str]) -> None:
+        self.generation = generation
+        self.k = k
+        self.documents = documents
+        self.ids = ids
+        self.body_k = -1
+        self.body = b""

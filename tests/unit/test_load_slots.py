@@ -1,0 +1,52 @@
+"""How many loads there may be, and which gives way."""
+
+import pytest
+
+from common.errors import OverloadedError
+from gateway.load_slots import LoadSlots
+
+
+def test_loads_that_go_on_keep_their_places() -> None:
+    """A load over the limit is refused while the others have lines to see to or just had some."""
+    slots = LoadSlots(2, idle_s=10.0)
+    busy, waiting = slots.take(0.0), slots.take(0.0)
+    busy.work()
+    waiting.work()
+    waiting.wait(91.0)
+    with pytest.raises(OverloadedError, match=r"gateway\.max_loads") as refused:
+        slots.take(100.0)
+    assert refused.value.cause == "loads"
+    assert not busy.has_lost
+    assert not waiting.has_lost
+
+
+def test_the_load_that_has_waited_longest_for_its_client_gives_way() -> None:
+    """A place that has been idle for the time goes to a new load, and only one does."""
+    slots = LoadSlots(3, idle_s=10.0)
+    first, second, third = (slots.take(now) for now in (0.0, 1.0, 2.0))
+    first.work()
+    first.wait(5.0)
+    slots.take(11.5)
+    assert [slot.has_lost for slot in (first, second, third)] == [False, True, False]
+    assert len(slots) == 3
+
+
+def test_bytes_without_an_end_of_line_do_not_keep_a_place() -> None:
+    """Waiting counts from the last line, and not from the last look at the load."""
+    slots = LoadSlots(1, idle_s=10.0)
+    slot = slots.take(0.0)
+    for now in range(1, 10):
+        slot.wait(float(now))
+    slots.take(10.0)
+    assert slot.has_lost
+
+
+def test_a_load_that_has_lost_its_place_gives_back_nothing() -> None:
+    """The end of such a load does not free the place that another one has now."""
+    slots = LoadSlots(1, idle_s=0.0)
+    lost = slots.take(0.0)
+    kept = slots.take(1.0)
+    slots.give_back(lost)
+    assert len(slots) == 1
+    slots.give_back(kept)
+    assert len(slots) == 0
