@@ -8,15 +8,22 @@ import json
 import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 
 import structlog
 
 from common.collection import Collection, FieldType
 from common.control import Command, Control
-from common.errors import ConfigurationError, ConflictError, NotFoundError, WireError
+from common.errors import (
+    ConfigurationError,
+    ConflictError,
+    NotFoundError,
+    WireError,
+    WriteRefusedError,
+)
 from common.heartbeat import Heartbeat
 from common.keys import Keys
-from common.log import FIELD, Create, Drop, pack_op
+from common.log import FIELD, Create, Drop, confirm, pack_op
 from common.telemetry import Throttle
 
 FORMAT = "1"  # of everything that is stored in Redis
@@ -26,14 +33,15 @@ _MAX_SHARDS = 10_000
 _log = structlog.get_logger()
 
 # Change a collection if it is still as it was read (empty: absent), and log the operation to every
-# shard in the same step, so that definition and logs can never disagree. Keys that follow those of
-# the logs go: what hangs on a collection that is dropped.
+# shard in the same step, so that definition and logs can never disagree. The logs come first: where
+# the server refuses to append, nothing is done. Keys that follow those of the logs go: what hangs
+# on a collection that is dropped.
 _CHANGE = """
 if (redis.call('HGET', KEYS[1], ARGV[1]) or '') ~= ARGV[2] then return 0 end
-if ARGV[3] == '' then redis.call('HDEL', KEYS[1], ARGV[1])
-else redis.call('HSET', KEYS[1], ARGV[1], ARGV[3]) end
 local num_logs = tonumber(ARGV[6])
 for i = 2, 1 + num_logs do redis.call('XADD', KEYS[i], '*', ARGV[4], ARGV[5]) end
+if ARGV[3] == '' then redis.call('HDEL', KEYS[1], ARGV[1])
+else redis.call('HSET', KEYS[1], ARGV[1], ARGV[3]) end
 for i = 2 + num_logs, #KEYS do redis.call('DEL', KEYS[i]) end
 return 1
 """
@@ -81,9 +89,11 @@ class Registry:
                 raise ConfigurationError(
                     f"num_shards: {num_shards} is not between 1 and {_MAX_SHARDS}"
                 )
-            await self._control.pipeline(
-                [("HSETNX", key, "shards", num_shards), ("HSETNX", key, "format", FORMAT)]
-            )
+            # What a server that takes no writes knows already can be read all the same.
+            with suppress(WriteRefusedError):
+                await self._control.pipeline(
+                    [("HSETNX", key, "shards", num_shards), ("HSETNX", key, "format", FORMAT)]
+                )
         shards, stored_format = await self._control.execute("HMGET", key, "shards", "format")
         if shards is None:
             raise ConfigurationError(
@@ -194,6 +204,7 @@ class Registry:
         is_done = await self._control.execute(
             *command, name, old, definition, FIELD, op, num_shards
         )
+        await confirm(self._control, self.keys)
         # Also when nothing was done: an attempt whose answer was lost may have done it.
         await self.announce("collections")
         return bool(is_done)

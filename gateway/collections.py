@@ -9,6 +9,7 @@ from common.collection import Collection, define, infer_fields
 from common.errors import BadRequestError, ConflictError, NotFoundError
 from common.registry import Registry
 from gateway.freshness import keep_fresh
+from gateway.storage_gate import StorageGate
 
 
 class Collections:
@@ -16,6 +17,9 @@ class Collections:
 
     `run` keeps the copy fresh: at each `wake` (somebody has announced a change), and by polling in
     case that an announcement was lost.
+
+    Attributes:
+        gate: says when there is no room for changes; None lets all through.
     """
 
     def __init__(
@@ -37,6 +41,7 @@ class Collections:
         self._num_shards = num_shards
         self._profiles = sorted(profiles)
         self._poll_s = poll_s
+        self.gate: StorageGate | None = None
         self._known: Mapping[str, Collection] = {}
         self._changed = asyncio.Event()
 
@@ -87,7 +92,10 @@ class Collections:
         Raises:
             BadRequestError: names the offending part of the definition and the reason.
             ConflictError: the collection exists with another definition.
+            InsufficientStorageError: a disk or memory runs out.
         """
+        if self.gate is not None:
+            self.gate.check()
         wanted = define(name, body)
         if wanted.rank_profile not in self._profiles:
             raise BadRequestError(
@@ -139,7 +147,10 @@ class Collections:
 
         Raises:
             NotFoundError: there is none of that name.
+            InsufficientStorageError: the disk that it would free takes no writes at all.
         """
+        if self.gate is not None:
+            self.gate.check(is_removal=True)
         await self._registry.drop_collection(await self.current(name), self._num_shards)
         self._known = {k: v for k, v in self._known.items() if k != name}
 

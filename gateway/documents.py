@@ -15,9 +15,10 @@ from collections.abc import (
     Callable,
     Collection,
     Iterable,
+    Iterator,
     Sequence,
 )
-from contextlib import aclosing
+from contextlib import aclosing, contextmanager
 from functools import partial
 from typing import Literal
 
@@ -29,9 +30,11 @@ from common.config import LimitSettings
 from common.control import pause_s
 from common.errors import (
     BadRequestError,
+    InsufficientStorageError,
     LoadInterruptedError,
     RedisUnavailableError,
     TooLargeError,
+    WriteRefusedError,
 )
 from common.log import START, Delete, ShardLog, pack_op, position
 from common.partition import shard_of
@@ -39,6 +42,7 @@ from gateway.backlog import Backlog
 from gateway.collections import Collections
 from gateway.load import BATCH_BYTES, Intake, Line, LoadReport
 from gateway.ndjson import LineSplitter
+from gateway.storage_gate import StorageGate
 
 Wait = Literal["logged", "applied"]
 
@@ -62,6 +66,7 @@ class Documents:
         write_timeout_s: float,
         outage_timeout_s: float = 5.0,
         live_replicas: Callable[[int], Collection[str]] | None = None,
+        gate: StorageGate | None = None,
     ) -> None:
         """Write to `log` what belongs to `collections`.
 
@@ -74,6 +79,7 @@ class Documents:
             outage_timeout_s: how long a load outlives a Redis that does not answer, in s.
             live_replicas: shard → ids of the replicas that live workers serve now; without it, or
                 where it gives none, every replica that has ever recorded a position counts.
+            gate: says when there is no room for documents; None lets all through.
         """
         self._log = log
         self._collections = collections
@@ -82,6 +88,7 @@ class Documents:
         self._write_timeout_s = write_timeout_s
         self._outage_timeout_s = outage_timeout_s
         self._live_replicas = live_replicas
+        self._gate = gate
         self._backlog = Backlog(limits.max_log_entries, BATCH_BYTES)
         self._slices = asyncio.Lock()  # of all loads, one slice of parsing in a turn of the loop
         self._waiting: dict[asyncio.Event, Collection[int]] = {}
@@ -105,9 +112,11 @@ class Documents:
         Raises:
             NotFoundError: there is no such collection.
             LoadInterruptedError: the replicas or Redis did not keep up; carries the report.
+            InsufficientStorageError: a disk or memory runs out; carries the report.
         """
         definition = await self._collections.current(collection)
         intake = Intake(definition, self._num_shards, self._limits)
+        self._check_room(intake.report)  # before a body is read in vain
         last_ids: dict[int, str] = {}
 
         async def flush() -> None:
@@ -148,6 +157,7 @@ class Documents:
             BadRequestError: no document can have that id.
             NotFoundError: there is no such collection.
             LoadInterruptedError: Redis or the replicas did not keep up.
+            InsufficientStorageError: nothing can be written at all.
         """
         try:
             check_id({ID_FIELD: document_id}, max_bytes=self._limits.max_id_bytes)
@@ -157,7 +167,7 @@ class Documents:
         shard = shard_of(document_id, self._num_shards)
         report = LoadReport()
         op = pack_op(Delete(definition.uid, [document_id]))
-        last_ids = await self._append([(shard, op)], report)
+        last_ids = await self._append([(shard, op)], report, is_removal=True)
         await self._wait_for_room([shard], report)
         if wait == "applied":
             await self._wait_applied(last_ids, report)
@@ -181,7 +191,14 @@ class Documents:
             if intake.is_full or intake.needs_fields:
                 await flush()
 
-    async def _append(self, ops: Sequence[tuple[int, bytes]], report: LoadReport) -> dict[int, str]:
+    def _check_room(self, report: LoadReport, *, is_removal: bool = False) -> None:
+        if self._gate is not None:
+            with _with_report(report):
+                self._gate.check(is_removal=is_removal)
+
+    async def _append(
+        self, ops: Sequence[tuple[int, bytes]], report: LoadReport, *, is_removal: bool = False
+    ) -> dict[int, str]:
         """Log operations; a Redis that is away for a moment is tried again.
 
         What was sent may then be in a log twice, which changes nothing: these operations replace
@@ -194,9 +211,16 @@ class Documents:
         give_up_at = loop.time() + self._outage_timeout_s
         failures = 0
         while True:
+            self._check_room(report, is_removal=is_removal)
             try:
                 appended = await self._log.append_many(ops)
                 break
+            except WriteRefusedError as error:
+                # A replica that is read-only may be about to be the master, as ever in a failover.
+                if error.cause != "read_only" or loop.time() >= give_up_at:
+                    raise self._refused(error, report) from error
+                failures += 1
+                await asyncio.sleep(pause_s(failures, cap_s=1.0))
             except RedisUnavailableError as error:
                 failures += 1
                 if loop.time() >= give_up_at:
@@ -210,6 +234,12 @@ class Documents:
             self._backlog.add(shard, len(op), entry.length)
             last_ids[shard] = entry.id
         return last_ids
+
+    def _refused(self, error: WriteRefusedError, report: LoadReport) -> InsufficientStorageError:
+        gate = self._gate or StorageGate(tuple, now=time.monotonic, now_ms=lambda: 0)
+        refused = gate.refused(error)
+        refused.report = report
+        return refused
 
     async def _wait_for_room(self, shards: Iterable[int], report: LoadReport) -> None:
         full = sorted(filter(self._backlog.is_full, shards))
@@ -231,6 +261,9 @@ class Documents:
         missing = {shard: position(entry_id) for shard, entry_id in last_ids.items()}
 
         async def is_applied() -> bool:
+            if self._gate is not None:
+                with _with_report(report):
+                    self._gate.check_applying()
             for shard, applied in (await self._log.applied_of(list(missing))).items():
                 live = self._live_replicas(shard) if self._live_replicas else ()
                 replicas = live or applied
@@ -289,6 +322,16 @@ async def _with_pauses(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes | N
         if got is None:
             return
         yield got
+
+
+@contextmanager
+def _with_report(report: LoadReport) -> Iterator[None]:
+    """Have a refusal say what had become of the load until then."""
+    try:
+        yield
+    except InsufficientStorageError as error:
+        error.report = report
+        raise
 
 
 def _is_past(instant: float) -> bool:

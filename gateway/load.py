@@ -7,12 +7,12 @@ from typing import Any, NamedTuple
 from common.collection import Collection, FieldType, check_document
 from common.config import LimitSettings
 from common.errors import BadRequestError
-from common.log import Upsert, pack_op
+from common.log import MAX_ENTRY_BYTES, Upsert, pack_op
 from common.partition import shard_of
 from gateway.ndjson import Parsed, parse_document
 
 MAX_REJECTIONS_KEPT = 1000
-BATCH_BYTES = 64 * 1024
+BATCH_BYTES = MAX_ENTRY_BYTES
 BATCH_DOCUMENTS = 500
 INFER_FROM_LINES = 1000
 INFER_FROM_BYTES = 8 * 1024 * 1024

@@ -4,7 +4,7 @@ import asyncio
 import itertools
 import random
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -21,6 +21,7 @@ from common.errors import (
     RedisUnavailableError,
     UnavailableError,
 )
+from common.heartbeat import Heartbeat
 from common.keys import Keys
 from common.log import ShardLog
 from common.optimising_board import OptimisingBoard
@@ -47,9 +48,11 @@ from gateway.quarantine import QuarantineDesk
 from gateway.redis_transport import RedisTransport
 from gateway.result import SearchQuery, SearchResult
 from gateway.search import Searcher
+from gateway.server_watch import ServerWatch
 from gateway.sick_replicas import SickReplicas
 from gateway.snapshots import Snapshots
 from gateway.status import cluster_status
+from gateway.storage_gate import StorageGate
 
 log = structlog.get_logger()
 
@@ -105,6 +108,15 @@ class Gateway:
             self._server_ms,
             self.collections.uids,
         )
+        self._storage = StorageGate(
+            self._heartbeats,
+            now=self._loop.time,
+            now_ms=self._server_ms,
+        )
+        self.collections.gate = self._storage
+        self._server_watch = ServerWatch(
+            control, keys, settings.storage, self._storage, self._server_ms
+        )
         self._stale_after_s = max(_STALE_POLLS * settings.gateway.membership_poll_s, _STALE_S)
         self.documents = Documents(
             ShardLog(control, keys),
@@ -113,9 +125,14 @@ class Gateway:
             settings.limits,
             write_timeout_s=settings.gateway.write_timeout_s,
             live_replicas=self._membership.replicas_of,
+            gate=self._storage,
         )
-        self.optimiser = Optimiser(OptimisingBoard(control, keys), self.collections)
-        self.snapshots = Snapshots(SnapshotBoard(control, keys), num_shards, settings.snapshots)
+        self.optimiser = Optimiser(
+            OptimisingBoard(control, keys), self.collections, self._storage.check
+        )
+        self.snapshots = Snapshots(
+            SnapshotBoard(control, keys), num_shards, settings.snapshots, self._storage.check
+        )
         self.quarantine = QuarantineDesk(control, keys, settings.worker, self._server_ms)
         self._sick_replicas = SickReplicas(
             settings=settings.probation,
@@ -182,6 +199,7 @@ class Gateway:
                     group.create_task(self._sick_replicas.run(), name="probation"),
                     group.create_task(self._listen(), name="events"),
                     group.create_task(self._lag.run(), name="loop lag"),
+                    group.create_task(self._server_watch.run(), name="server watch"),
                 ]
                 try:
                     yield
@@ -341,6 +359,7 @@ class Gateway:
             snapshots=snapshots,
             optimising=optimising,
             quarantine=quarantine,
+            shortages=self._storage.list(),
             membership=self._membership,
             probation=self._sick_replicas.words(self._server_ms()),
             breakers=self._breakers,
@@ -369,6 +388,9 @@ class Gateway:
                 "clock_error_us": round(self._transport.clock.error_us, 1),
             },
         )
+
+    def _heartbeats(self) -> Iterable[Heartbeat]:
+        return self._membership.workers.values()
 
     def _server_ms(self) -> int:
         return self._transport.clock.server_us(self._loop.time()) // 1000

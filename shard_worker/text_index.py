@@ -207,13 +207,23 @@ class TextIndexWriter:
     def apply(
         self, deletes: Iterable[str], upserts: Iterable[tuple[str, Mapping[str, Any]]]
     ) -> None:
-        """Take up deletions, then documents that replace those of the same id; commits nothing."""
+        """Take up deletions, then documents that replace those of the same id; commits nothing.
+
+        Raises:
+            TypeError, ValueError, OverflowError: a document cannot be indexed.
+            OSError: the writer is dead, and takes no document any more: a full disk, say.
+        """
         for one in deletes:
             self._writer.delete_documents_by_term(ID_FIELD, one)
             self._has_changes = True
         for one, fields in upserts:
+            document = make_document(self.collection, one, fields)
             self._writer.delete_documents_by_term(ID_FIELD, one)
-            self._writer.add_document(make_document(self.collection, one, fields))
+            try:
+                self._writer.add_document(document)
+            except ValueError as error:
+                # Any later document would fail alike: its fault it is not.
+                raise OSError(f"{self.path}: {error}") from error
             self._has_changes = True
 
     def remove_ballast(self) -> None:

@@ -1,0 +1,61 @@
+"""A stream for log lines whose writes never raise.
+
+A log line that cannot be written (the disk is full, the terminal is gone) must not end what logs
+it: an exception out of `log.info` would take a worker, or a request, with it.
+"""
+
+import os
+import threading
+from collections.abc import Callable
+from io import TextIOBase
+
+
+class SteadyStream(TextIOBase):
+    """Writes lines straight to a descriptor, and drops those that it does not take.
+
+    There is no buffer: one that could not be flushed would raise again at each later write, and
+    once more when the interpreter ends. When lines are taken again, one says how many were lost.
+    """
+
+    def __init__(self, descriptor: int, note: Callable[[int], str]) -> None:
+        """Write to `descriptor`; `note` makes the line that says how many lines were lost."""
+        super().__init__()
+        self.num_lost = 0
+        self._descriptor = descriptor
+        self._note = note
+        self._lock = threading.Lock()
+
+    def write(self, text: str) -> int:
+        """Write, or count what could not be written."""
+        data = text.encode(errors="backslashreplace")
+        with self._lock:
+            if self.num_lost:
+                # On a line of its own: what was written last may have been cut off.
+                data = f"\n{self._note(self.num_lost)}\n".encode() + data
+            if self._write_all(data):
+                self.num_lost = 0
+            else:
+                self.num_lost += max(1, text.count("\n"))
+        return len(text)
+
+    def isatty(self) -> bool:
+        """Whether a person reads it."""
+        return os.isatty(self._descriptor)
+
+    def fileno(self) -> int:
+        """The descriptor."""
+        return self._descriptor
+
+    def writable(self) -> bool:
+        """Whether it takes writes; always."""
+        return True
+
+    def _write_all(self, data: bytes) -> bool:
+        view = memoryview(data)
+        while view:
+            try:
+                written = os.write(self._descriptor, view)
+            except OSError:
+                return False
+            view = view[written:]
+        return True
