@@ -20,6 +20,7 @@ _RECOVERY = 1.5  # of a bound, before the state that it began ends
 _FEW_FILES = 100
 # A write that failed says more than the figures: a quota, say. For so long it is believed.
 HOLD_S = 5.0
+PROBE_S = 2.0  # how often to write to a disk in order to see that it can be written to
 
 # What a library that has no error numbers says of them. SQLite has texts of its own.
 _FULL_TEXTS = ("No space left on device", "Disk quota exceeded", "database or disk is full")
@@ -66,6 +67,17 @@ def read_disk(path: Path) -> DiskReading:
         free_files=found.f_favail if found.f_files else None,
         is_read_only=bool(found.f_flag & os.ST_RDONLY),
     )
+
+
+def probe_disk(folder: Path) -> None:
+    """Write the least that can be written, the time of a folder; blocks as `read_disk` does.
+
+    A file system that has turned read-only by itself after an error need not say so.
+
+    Raises:
+        OSError: it was not taken.
+    """
+    os.utime(folder)
 
 
 def reserve_bytes(settings: StorageSettings, total_bytes: int) -> int:

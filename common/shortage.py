@@ -89,8 +89,8 @@ def disk_shortage(judge: DiskJudge, path: object, since_ms: int) -> Shortage | N
     free = None if reading is None else reading.free_bytes
     if judge.state is DiskState.READ_ONLY:
         detail = f"the disk of {path} is read-only"
-    elif reading is None:
-        detail = f"the disk of {path} takes no writes"
+    elif reading is None or reading.free_bytes >= judge.reserve_bytes:
+        detail = f"the disk of {path} takes no writes, whatever it has free (a quota, perhaps)"
     else:
         detail = (
             f"the disk of {path} has {reading.free_bytes / MB:,.1f} MB of "

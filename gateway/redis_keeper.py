@@ -10,7 +10,8 @@ import structlog
 
 from common.config_storage import StorageSettings
 from common.control import Control
-from common.disk import DiskJudge, DiskState, read_disk
+from common.disk import DiskState
+from common.disk_look import DiskLook
 from common.errors import ConfigurationError, RedisUnavailableError
 from common.keys import Keys
 from common.shortage import DISK, ShortageBook, disk_shortage
@@ -35,7 +36,8 @@ class RedisKeeper:
         self._control = control
         self._folder = folder
         self._board = StorageBoard(control, keys)
-        self._judge = DiskJudge(settings)
+        self._disk = DiskLook(folder, settings)
+        self._judge = self._disk.judge
         self._book = ShortageBook(lambda: time.time_ns() // 1_000_000)
         self._policy = FilePolicy()
         self._throttle = Throttle(60.0)
@@ -61,15 +63,15 @@ class RedisKeeper:
             ConfigurationError: it refuses what it is asked.
             OSError: the disk does not answer.
         """
-        reading = await asyncio.to_thread(read_disk, self._folder)
+        now = time.monotonic()
+        disk = await self._disk.look(now)
         user, info = await self._control.pipeline(
             [("ACL", "GETUSER", "default"), ("INFO", "persistence")]
         )
-        file, is_fenced, now = FileState.of(info), _is_fenced(user), time.monotonic()
-        if file.is_failing:
-            is_read_only = reading.is_read_only
-            self._judge.fail(DiskState.READ_ONLY if is_read_only else DiskState.FULL, now)
-        disk = self._judge.judge(reading, now)
+        file, is_fenced = FileState.of(info), _is_fenced(user)
+        if file.is_failing and disk is not DiskState.READ_ONLY:
+            self._judge.fail(DiskState.FULL, now)
+            disk = DiskState.FULL
         step = self._policy.next(disk, file, is_fenced=is_fenced, now=now)
         await self._take(step)
         # Until the file is whole again documents are refused, whatever room there is.

@@ -9,7 +9,8 @@ from typing import Any
 import structlog
 
 from common.config_storage import StorageSettings
-from common.disk import DiskJudge, DiskState, disk_failure, read_disk
+from common.disk import DiskState, disk_failure
+from common.disk_look import DiskLook
 from common.shortage import DISK, ShortageBook, disk_shortage, lacking
 from common.telemetry import Throttle
 
@@ -39,7 +40,8 @@ class StorageWatch:
         """
         self._folder = folder
         self._settings = settings
-        self._judge = DiskJudge(settings)
+        self._disk = DiskLook(folder, settings)
+        self._judge = self._disk.judge
         self._book = ShortageBook(now_ms)
         self._on_change = on_change
         self._owed_bytes = owed_bytes
@@ -72,14 +74,13 @@ class StorageWatch:
 
     async def look(self) -> None:
         """Look at the disk once."""
+        now = time.monotonic()
         try:
-            reading = await asyncio.to_thread(read_disk, self._folder)
+            await self._disk.look(now, self._owed_bytes())
         except OSError as error:
-            if self._throttle.allows("look", time.monotonic()):
+            if self._throttle.allows("look", now):
                 _log.warning("disk_unknown", folder=str(self._folder), error=str(error))
             return
-        now = time.monotonic()
-        self._judge.judge(reading, now, self._owed_bytes())
         self._put_disk()
         if self._book.forget_old(now):
             self._on_change()

@@ -13,7 +13,9 @@ import structlog
 import tantivy
 
 from common.collection import ID_FIELD, Collection
+from common.disk import disk_failure
 from common.errors import WireError
+from shard_worker.read_only_index import linked
 from shard_worker.schema import (
     ANALYSER,
     BALLAST,
@@ -53,7 +55,7 @@ class TextIndex:
         self.collection = _collection_of(about)
         # Read before the snapshot is taken: the label may be too old, never too new.
         self.generation = int(about["epoch"]) + _read_opstamp(path)
-        self._index = _open_index(path, self.collection)
+        self._index = _open_for_reading(path, self.collection)
         self.schema = self._index.schema
         self.searcher = self._index.searcher()
 
@@ -314,6 +316,16 @@ def _find_average(explanation: Mapping[str, Any]) -> float:
         return float(explanation["value"])
     found = (_find_average(detail) for detail in explanation.get("details", ()))
     return next((average for average in found if average), 0.0)
+
+
+def _open_for_reading(path: Path, collection: Collection) -> tantivy.Index:
+    try:
+        return _open_index(path, collection)
+    except OSError as error:
+        if disk_failure(error) is None:
+            raise
+    with linked(path) as folder:
+        return _open_index(folder, collection)
 
 
 def _open_index(path: Path, collection: Collection) -> tantivy.Index:
