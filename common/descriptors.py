@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import os
 
 _NUMBERS = frozenset({errno.EMFILE, errno.ENFILE})
 _TEXTS = ("Too many open files",)
@@ -24,6 +25,19 @@ def raise_descriptor_limit() -> int | None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
             soft = hard
     return None if soft == resource.RLIM_INFINITY else soft
+
+
+def probe_descriptors() -> OSError | None:
+    """Open a file that is always there; returns why that failed, None when it did not.
+
+    Libraries that have run out of descriptors do not always say so: SQLite says that it cannot open
+    the database.
+    """
+    try:
+        os.close(os.open(os.devnull, os.O_RDONLY))
+    except OSError as error:
+        return error
+    return None
 
 
 def lacks_descriptors(error: BaseException | str) -> bool:

@@ -14,6 +14,7 @@ from typing import Any
 import msgpack
 
 from common.config_storage import StorageSettings
+from common.descriptors import probe_descriptors
 from common.disk import DiskJudge, DiskState, disk_failure, read_disk
 from common.errors import WorkError
 from common.shortage import lacking
@@ -166,6 +167,8 @@ class Indexer:
 
     def _lacks_something(self, error: Exception) -> bool:
         if disk_failure(error) is not None or lacking(error) is not None:
+            return True
+        if probe_descriptors() is not None:
             return True
         with suppress(OSError):  # tantivy does not say what it died of
             found = DiskJudge(StorageSettings()).judge(read_disk(self._data), 0.0)

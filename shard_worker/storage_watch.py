@@ -9,6 +9,7 @@ from typing import Any
 import structlog
 
 from common.config_storage import StorageSettings
+from common.descriptors import probe_descriptors
 from common.disk import DiskState, disk_failure
 from common.disk_look import DiskLook
 from common.shortage import DISK, ShortageBook, disk_shortage, lacking
@@ -73,7 +74,7 @@ class StorageWatch:
         return not self.has_disk
 
     async def look(self) -> None:
-        """Look at the disk once."""
+        """Look at the disk once, and whether files can be opened."""
         now = time.monotonic()
         try:
             await self._disk.look(now, self._owed_bytes())
@@ -82,6 +83,8 @@ class StorageWatch:
                 _log.warning("disk_unknown", folder=str(self._folder), error=str(error))
             return
         self._put_disk()
+        if (lack := probe_descriptors()) is not None:
+            self.note(lack)
         if self._book.forget_old(now):
             self._on_change()
 
