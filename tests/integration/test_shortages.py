@@ -235,9 +235,13 @@ async def _append_until_refused(server: RedisServer, key_prefix: str) -> set[str
     control = await connect(RedisSettings(url=server.url))
     log, appended = ShardLog(control, Keys(key_prefix)), set[str]()
     op = pack_op(Upsert("u", [("a", b'{"x": "%s"}' % (b"x" * 3000))]))
-    with pytest.raises(WriteRefusedError) as refused:
+
+    async def append_for_ever() -> None:
         while True:
             appended.add((await log.append(0, op)).id)
+
+    with pytest.raises(WriteRefusedError) as refused:
+        await append_for_ever()
     assert refused.value.cause == "disk"
     await control.close()
     assert appended
