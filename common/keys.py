@@ -57,7 +57,7 @@ class Keys:
 
     @property
     def confirm(self) -> str:
-        """A stream that there never is: appending to it says whether logs can be appended to."""
+        """Stream: there never is one; appending to it says whether logs can be appended to."""
         return f"{self.prefix}:log:confirm"
 
     @property
