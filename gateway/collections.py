@@ -17,9 +17,6 @@ class Collections:
 
     `run` keeps the copy fresh: at each `wake` (somebody has announced a change), and by polling in
     case that an announcement was lost.
-
-    Attributes:
-        gate: says when there is no room for changes; None lets all through.
     """
 
     def __init__(
@@ -28,6 +25,7 @@ class Collections:
         num_shards: int,
         profiles: Iterable[str],
         poll_s: float = 5.0,
+        gate: StorageGate | None = None,
     ) -> None:
         """Describe the view; nothing is known before `refresh`.
 
@@ -36,12 +34,13 @@ class Collections:
             num_shards: shards in the cluster; each change is logged to all of them.
             profiles: names of the configured rank profiles.
             poll_s: how often to look without having been woken, in s.
+            gate: says when there is no room for changes; None lets all through.
         """
         self._registry = registry
         self._num_shards = num_shards
         self._profiles = sorted(profiles)
         self._poll_s = poll_s
-        self.gate: StorageGate | None = None
+        self._gate = gate
         self._known: Mapping[str, Collection] = {}
         self._changed = asyncio.Event()
 
@@ -94,8 +93,8 @@ class Collections:
             ConflictError: the collection exists with another definition.
             InsufficientStorageError: a disk or memory runs out.
         """
-        if self.gate is not None:
-            self.gate.check()
+        if self._gate is not None:
+            self._gate.check()
         wanted = define(name, body)
         if wanted.rank_profile not in self._profiles:
             raise BadRequestError(
@@ -149,8 +148,8 @@ class Collections:
             NotFoundError: there is none of that name.
             InsufficientStorageError: the disk that it would free takes no writes at all.
         """
-        if self.gate is not None:
-            self.gate.check(is_removal=True)
+        if self._gate is not None:
+            self._gate.check(is_removal=True)
         await self._registry.drop_collection(await self.current(name), self._num_shards)
         self._known = {k: v for k, v in self._known.items() if k != name}
 

@@ -94,7 +94,10 @@ class Gateway:
             *(num_shards, settings.breaker, random.random, self._on_transition),
             replied_at=self._admission.replied_at,
         )
-        self.collections = Collections(self._registry, num_shards, settings.rank_profiles)
+        self._storage = StorageGate(self._heartbeats, now=self._loop.time, now_ms=self._server_ms)
+        self.collections = Collections(
+            self._registry, num_shards, settings.rank_profiles, gate=self._storage
+        )
         self._curves = CoverageCurves(settings.coverage, self.collections.uids)
         self._transport = RedisTransport(
             *(settings.redis, settings.limits, keys, self.id),
@@ -108,12 +111,6 @@ class Gateway:
             self._server_ms,
             self.collections.uids,
         )
-        self._storage = StorageGate(
-            self._heartbeats,
-            now=self._loop.time,
-            now_ms=self._server_ms,
-        )
-        self.collections.gate = self._storage
         self._server_watch = ServerWatch(
             control, keys, settings.storage, self._storage, self._server_ms
         )

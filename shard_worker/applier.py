@@ -7,8 +7,7 @@ the time that a shard has its turn its next batch is there, read while the other
 
 import asyncio
 import math
-from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from typing import Any
 
 import structlog
@@ -21,18 +20,18 @@ from common.log import MAX_ENTRY_BYTES, START, Entry, ShardLog, furthest, positi
 from common.registry import Registry
 from common.tasks import run_together
 from common.telemetry import Counters, Throttle
+from shard_worker.batches import Batches
 from shard_worker.indexer import pack_work
 from shard_worker.kept_entries import KeptEntries, trim_position
 from shard_worker.lanes.process_lane import ProcessLane
 from shard_worker.lanes.work import Named, Work
-from shard_worker.set_aside import SetAside, ends_the_indexer
+from shard_worker.set_aside import SetAside
 from shard_worker.shard_report import ShardState
 from shard_worker.storage_watch import StorageWatch
 
 BLOCK_MS = 2000
 BACKLOG_INTERVAL_S = 1.0
 MAX_PAUSE_S = 5.0
-_SUSPECT_AFTER = 2  # a batch that has ended the indexer so often is applied entry by entry
 
 _log = structlog.get_logger()
 
@@ -103,8 +102,7 @@ class Applier:
         self._announced: dict[int, ShardState] = {}
         self._snapshot_position = snapshot_position
         self._storage = storage
-        self._set_aside = SetAside(settings.data, counters)
-        self._failures: dict[int, int] = {}  # shard → times in a row that a batch ended the indexer
+        self._batches = Batches(self._ask, SetAside(settings.data, counters), storage)
         self._trimmed_by: dict[int, str | None] = {}
         self._kept = {shard: KeptEntries() for shard in shards}
         self._others: dict[int, str] = {}  # shard → how far any replica was, when last asked
@@ -241,43 +239,12 @@ class Applier:
             size = sum(len(entry.op) for entry in entries)
             if size < self._max_bytes:  # more may have come while the others had their turn
                 entries += await self._log.read(shard, entries[-1].id, self._max_bytes - size)
-            state = await self._apply_entries(shard, entries)
+            state = await self._batches.apply(shard, entries)
         self.applied_at[shard] = asyncio.get_running_loop().time()
         if self._snapshot_position(shard) is not None:
             self._kept[shard].add(entry.id for entry in entries)
         self._take(state)
         await self._report_skipped(state)
-
-    async def _apply_entries(self, shard: int, entries: list[Entry]) -> ShardState:
-        last = entries[-1].id
-        try:
-            state = await self._ask(
-                shard, pack_work("apply", shard, last, [entry.op for entry in entries])
-            )
-        except WorkError as error:
-            if not ends_the_indexer(error) or not await self._has_disk():
-                raise
-            self._failures[shard] = self._failures.get(shard, 0) + 1
-            if self._failures[shard] < _SUSPECT_AFTER:
-                raise
-            _log.warning("batch_suspect", shard=shard, last=last, error=str(error))
-            skipped: Counter[str] = Counter()
-
-            async def apply(entry_id: str | None, ops: Sequence[bytes]) -> None:
-                done = await self._ask(shard, pack_work("apply", shard, entry_id, list(ops)))
-                skipped.update(done.skipped)
-
-            await self._set_aside.apply(shard, entries, apply)
-            state = (await self._ask(shard, pack_work("open", shard)))._replace(skipped=skipped)
-        self._failures.pop(shard, None)
-        return state
-
-    async def _has_disk(self) -> bool:
-        """Whether a failure can be blamed on what was applied; on a full disk anything fails."""
-        if self._storage is None:
-            return True
-        await self._storage.look()
-        return self._storage.has_disk
 
     def _tell_failed(self, shard: int, error: WorkError, failures: int) -> None:
         """Say that a batch could not be applied: what lacks room says so once, elsewhere."""

@@ -52,7 +52,6 @@ class StorageWatch:
         """What runs out, for the heartbeat."""
         return [one.to_json() for one in self._book.list()]
 
-    @property
     def has_disk(self) -> bool:
         """Whether the disk has room, as far as is known."""
         return self._judge.state is DiskState.OK
@@ -71,7 +70,7 @@ class StorageWatch:
             if self._book.fail(resource, f"a call has failed: {error}", now):
                 self._on_change()
             return True
-        return not self.has_disk
+        return not self.has_disk()
 
     async def look(self) -> None:
         """Look at the disk once, and whether files can be opened."""

@@ -117,7 +117,14 @@ class Worker:
         )
         self._snapshots = Snapshots(control, keys, self._applier, self._indexer, shards, settings)
         self._jobs = Jobs(
-            control, keys, self._applier, self._indexer, shards, settings, self._snapshots
+            control=control,
+            keys=keys,
+            applier=self._applier,
+            indexer=self._indexer,
+            shards=shards,
+            settings=settings,
+            snapshots=self._snapshots,
+            has_disk=self._storage.has_disk,
         )
         self._probation = ProbationWatch(
             *(control, keys, worker_id, shards),
@@ -127,7 +134,14 @@ class Worker:
             on_change=self._withhold,
         )
         self._vital_signs = VitalSigns(self._registry, self._heartbeat, tuning.heartbeat_interval_s)
-        self._optimiser = Optimiser(control, keys, self._applier, settings, self._vital_signs.tell)
+        self._optimiser = Optimiser(
+            control=control,
+            keys=keys,
+            applier=self._applier,
+            settings=settings,
+            tell=self._vital_signs.tell,
+            has_disk=self._storage.has_disk,
+        )
         self._reply_link = Link(
             Endpoint.of(settings.redis),
             name=f"hedgerow-worker-reply-{worker_id}",

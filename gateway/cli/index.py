@@ -108,7 +108,12 @@ def index(
         progress = opened.enter_context(_progress(console))
         bar = _Bar(progress, documents)
         loader = Loader(
-            *(client, collection, wait, rejected.add, bar.show), on_no_room=_NoRoom(console).tell
+            client=client,
+            collection=collection,
+            wait=wait,
+            on_rejected=rejected.add,
+            on_progress=bar.show,
+            on_no_room=_NoRoom(console).tell,
         )
         loaded = loader.load(bar.watch(lines))
         _summarise(collection, loaded, rejected)
