@@ -25,18 +25,29 @@ class SteadyStream(TextIOBase):
         self._note = note
         self._lock = threading.Lock()
 
+    @property
+    def encoding(self) -> str:  # type: ignore[override] # typeshed has an attribute
+        """What text becomes bytes by."""
+        return "utf-8"
+
+    @property
+    def buffer(self) -> "_Bytes":
+        """The same stream for bytes."""
+        return _Bytes(self)
+
     def write(self, text: str) -> int:
         """Write, or count what could not be written."""
-        data = text.encode(errors="backslashreplace")
+        self.write_bytes(text.encode(errors="backslashreplace"))
+        return len(text)
+
+    def write_bytes(self, data: bytes) -> None:
+        """Write, or count what could not be written."""
         with self._lock:
+            lines = max(1, data.count(b"\n"))
             if self.num_lost:
                 # On a line of its own: what was written last may have been cut off.
                 data = f"\n{self._note(self.num_lost)}\n".encode() + data
-            if self._write_all(data):
-                self.num_lost = 0
-            else:
-                self.num_lost += max(1, text.count("\n"))
-        return len(text)
+            self.num_lost = 0 if self._write_all(data) else self.num_lost + lines
 
     def isatty(self) -> bool:
         """Whether a person reads it."""
@@ -59,3 +70,18 @@ class SteadyStream(TextIOBase):
                 return False
             view = view[written:]
         return True
+
+
+class _Bytes:
+    """What `print` and `logging` never use, and other writers to `sys.stdout.buffer` do."""
+
+    def __init__(self, stream: SteadyStream) -> None:
+        self._stream = stream
+
+    def write(self, data: bytes) -> int:
+        """Write, or count what could not be written."""
+        self._stream.write_bytes(bytes(data))
+        return len(data)
+
+    def flush(self) -> None:
+        """Do nothing: nothing is held back."""

@@ -41,6 +41,7 @@ class RedisKeeper:
         self._book = ShortageBook(lambda: time.time_ns() // 1_000_000)
         self._policy = FilePolicy()
         self._throttle = Throttle(60.0)
+        self._told: list[str] = []
         self._told_at = 0.0
 
     async def run(self) -> None:
@@ -77,12 +78,16 @@ class RedisKeeper:
         # Until the file is whole again documents are refused, whatever room there is.
         if disk is not DiskState.OK or not (is_fenced or step is Step.SUSPEND):
             shortage = disk_shortage(self._judge, self._folder, self._book.since_ms(DISK))
-            has_changed = self._book.put(DISK, shortage)
-        else:
-            has_changed = False
-        if has_changed or (self._book.list() and now - self._told_at > EXPIRY_S / 3):
-            await self._board.tell(self._book.list())
-            self._told_at = now
+            self._book.put(DISK, shortage)
+        await self._tell(now)
+
+    async def _tell(self, now: float) -> None:
+        """Tell gateways of a change, and again before the last word expires."""
+        shortages = self._book.list()
+        states = [one.state for one in shortages]
+        if states != self._told or (shortages and now - self._told_at > EXPIRY_S / 3):
+            await self._board.tell(shortages)
+            self._told, self._told_at = states, now
 
     async def _take(self, step: Step) -> None:
         match step:

@@ -1,4 +1,4 @@
-"""A server that takes no appends, for want of memory, of disk, or of the right: nothing half done."""
+"""A server that takes no appends, for want of memory, disk or the right: nothing is half done."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass

@@ -44,7 +44,10 @@ def test_lines_come_through_as_they_are(tmp_path: Path) -> None:
         stream = SteadyStream(file.fileno(), note)
         print("first", file=stream, flush=True)
         stream.write("half \ud800\n")
-        assert (tmp_path / "log").read_bytes() == b"first\nhalf \\ud800\n"
+        stream.buffer.write(b"raw\n")
+        stream.buffer.flush()
+        assert (tmp_path / "log").read_bytes() == b"first\nhalf \\ud800\nraw\n"
+        assert stream.encoding == "utf-8"
 
 
 def test_a_full_disk_raises_nothing_and_is_told_when_it_ends(disk: Disk) -> None:
