@@ -1,30 +1,29 @@
 """How many files and sockets this process may have open."""
 
-import contextlib
 import errno
 import os
+import resource
 
 _NUMBERS = frozenset({errno.EMFILE, errno.ENFILE})
 _TEXTS = ("Too many open files",)
 
 
-def raise_descriptor_limit() -> int | None:
-    """Raise the soft limit to the hard one; returns the limit, None where there is none.
+def raise_descriptor_limit() -> float:
+    """Raise the process's limit to the most that it may set itself, and return the limit.
 
-    The soft limit is often 1024, for the sake of programs that use select(2). Entry points alone
-    call this; children inherit it.
+    The default of 1024 on many systems is for programs that use select(2), as this one does not.
+    Entry points alone call this; children inherit it.
     """
-    try:
-        import resource  # noqa: PLC0415 - Unix alone has it
-    except ImportError:
-        return None
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        # macOS refuses an unlimited one; then what there is has to do.
-        with contextlib.suppress(ValueError, OSError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-            soft = hard
-    return None if soft == resource.RLIM_INFINITY else soft
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    except (OSError, ValueError):
+        return _number(soft)  # macOS refuses to set no limit
+    return _number(hard)
+
+
+def _number(limit: int) -> float:
+    return float("inf") if limit == resource.RLIM_INFINITY else limit
 
 
 def probe_descriptors() -> OSError | None:
