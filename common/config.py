@@ -21,6 +21,7 @@ from pydantic_settings import (
 from common.config_connections import ConnectionSettings
 from common.config_group import Group as _Group
 from common.config_group import Percent, PositiveFloat, PositiveInt
+from common.config_storage import StorageSettings
 from common.config_tail import (
     AdmissionSettings,
     CoverageSettings,
@@ -333,6 +334,7 @@ class Settings(BaseSettings):
     probation: ProbationSettings = ProbationSettings()
     admission: AdmissionSettings = AdmissionSettings()
     limits: LimitSettings = LimitSettings()
+    storage: StorageSettings = StorageSettings()
     snapshots: SnapshotSettings = SnapshotSettings()
     rank_profiles: dict[str, RankProfile] = Field(
         default_factory=dict, description="Profiles beside the built-in bm25 and noop."

@@ -25,7 +25,13 @@ from redis.asyncio import Redis
 from redis.asyncio.connection import ConnectionPool, SSLConnection, parse_url
 
 from common.config import RedisSettings
-from common.errors import ConfigurationError, HedgerowError, RedisUnavailableError
+from common.errors import (
+    ConfigurationError,
+    HedgerowError,
+    RedisUnavailableError,
+    WriteRefusedError,
+)
+from common.refusals import refused_write
 
 MAX_ATTEMPTS = 4
 FIRST_PAUSE_S = 0.05
@@ -33,11 +39,10 @@ EVENTS_IDLE_S = 10.0  # a subscription that is silent for so long is asked wheth
 RECONNECTED = b"reconnected"
 # What closing a connection may raise, redis-py's own errors included; it is gone all the same.
 _CLOSE_ERRORS = (exceptions.RedisError, OSError)
-# What a server answers that cannot take a command now, though it could later.
+# What a server answers that cannot take a command now, though it could later; what says why it
+# takes no writes is in common.refusals.
 # UNBLOCKED is for a blocked read whose server becomes a replica: a failover.
-_NOT_NOW = (
-    *("MISCONF", "CLUSTERDOWN", "MASTERDOWN", "NOREPLICAS", "TRYAGAIN", "BUSY", "UNBLOCKED"),
-)
+_NOT_NOW = (*("CLUSTERDOWN", "MASTERDOWN", "NOREPLICAS", "TRYAGAIN", "BUSY", "UNBLOCKED"),)
 
 _T = TypeVar("_T")
 _log = structlog.get_logger()
@@ -166,7 +171,8 @@ class Control:
     """A client for everything off the hot path: bounded in time, with one kind of error.
 
     Each command ends within `settings.command_timeout_s`, its retries included, in its answer, in
-    `RedisUnavailableError` (no answer; for a write: it may have been done all the same) or in
+    `RedisUnavailableError` (no answer; for a write: it may have been done all the same),
+    `WriteRefusedError`, a kind of it (the server takes no writes now), or in
     `ConfigurationError` (the server refuses the command itself, so another attempt is no use).
 
     Attributes:
@@ -343,12 +349,10 @@ def _translate(error: Exception, command: str) -> HedgerowError:
         return ConfigurationError(f"redis.tls_ca_file: {error.__context__.verify_message}")
     if isinstance(error, exceptions.AuthenticationError):
         return ConfigurationError(f"redis: the server refuses the user or password: {error}")
+    if (cause := refused_write(error)) is not None:
+        return WriteRefusedError(f"Redis does not take {command}: {error}", cause)
     if isinstance(error, exceptions.NoPermissionError):
         return ConfigurationError(f"redis: the server refuses {command} to this user: {error}")
-    if (
-        isinstance(error, exceptions.OutOfMemoryError | exceptions.ReadOnlyError)
-        or not isinstance(error, exceptions.ResponseError)
-        or str(error).startswith(_NOT_NOW)
-    ):
+    if not isinstance(error, exceptions.ResponseError) or str(error).startswith(_NOT_NOW):
         return RedisUnavailableError(f"Redis does not take {command}: {error}")
     return ConfigurationError(f"redis: the server refuses {command}: {error}")

@@ -12,6 +12,8 @@ HedgerowError
 ├── SnapshotError            a snapshot cannot be made, read or trusted, or its target is away
 ├── UnavailableError         nobody can answer now; carries when to try again
 │   ├── RedisUnavailableError
+│   │   └── WriteRefusedError   it answers, but takes no writes: no memory, no disk, read-only
+│   ├── InsufficientStorageError a write is refused, since a disk or memory runs out
 │   ├── OverloadedError      more is asked than can be answered in time; no shard was asked
 │   └── LoadInterruptedError a bulk load stopped, or waits to be applied; says how far it got
 ├── InsufficientCoverageError  fewer documents were searched than the caller demands
@@ -106,6 +108,39 @@ class UnavailableError(HedgerowError):
 
 class RedisUnavailableError(UnavailableError):
     """The Redis server does not answer."""
+
+
+class WriteRefusedError(RedisUnavailableError):
+    """The Redis server answers, and takes no writes now.
+
+    Attributes:
+        cause: "memory" (it has reached its maxmemory), "disk" (it cannot write its files), or
+            "read_only" (it is a replica, or writes were forbidden).
+    """
+
+    def __init__(self, message: str, cause: str, retry_after_s: float = 5.0) -> None:
+        super().__init__(message, retry_after_s)
+        self.cause = cause
+
+
+class InsufficientStorageError(UnavailableError):
+    """A write is refused, since a disk or the server's memory runs out; searches go on.
+
+    Attributes:
+        shortages: what runs out, each as the status has it: `where`, `resource`, `state`, `detail`.
+        report: of a bulk load, what had become of the lines until then; None for other writes.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        shortages: list[dict[str, Any]],
+        report: Any = None,
+        retry_after_s: float = 5.0,
+    ) -> None:
+        super().__init__(message, retry_after_s)
+        self.shortages = shortages
+        self.report = report
 
 
 class OverloadedError(UnavailableError):

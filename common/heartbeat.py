@@ -35,6 +35,7 @@ class Heartbeat:
             `cpu_us`.
         behind: shards that it does not serve yet, since other replicas have applied more.
         statistics: collection uid → version of the term statistics that the worker ranks by.
+        shortages: what runs out at the worker (`common.shortage.Shortage.to_json`).
     """
 
     id: str
@@ -57,6 +58,7 @@ class Heartbeat:
     ledger: dict[str, dict[str, int]] = field(default_factory=dict)
     behind: list[int] = field(default_factory=list)
     statistics: dict[str, str] = field(default_factory=dict)
+    shortages: list[dict[str, Any]] = field(default_factory=list)
 
     def pack(self) -> bytes:
         """Pack for the wire."""

@@ -56,6 +56,16 @@ class Keys:
         return f"{self.prefix}:trimmed:{shard}"
 
     @property
+    def confirm(self) -> str:
+        """Stream: there never is one; appending to it says whether logs can be appended to."""
+        return f"{self.prefix}:log:confirm"
+
+    @property
+    def storage(self) -> str:
+        """String: what the embedded server's disk lacks; expires with who says so."""
+        return f"{self.prefix}:storage"
+
+    @property
     def collections(self) -> str:
         """Hash: collection name → its definition."""
         return f"{self.prefix}:collections"

@@ -20,6 +20,7 @@ from common.log_scripts import CONTINUE, IDS, TRIM
 FIELD = b"op"
 START = "0-0"  # the position of a replica that has applied nothing
 READ_COUNT = 32
+MAX_ENTRY_BYTES = 64 * 1024  # of documents in one entry, unless a single one is larger
 
 
 class Create(NamedTuple):
@@ -127,6 +128,21 @@ def furthest(applied: Mapping[str, str]) -> str:
     return max(applied.values(), key=position, default=START)
 
 
+async def confirm(control: Control, keys: Keys) -> None:
+    """Make sure that what was appended before is in the server's append-only file.
+
+    A server answers a write before it knows that its file has taken it: those of the turn in which
+    the disk fills are acknowledged, and lost if the server is then killed. From the next turn on it
+    refuses writes until its file is whole again. So a write that comes after the answer, and is
+    taken, says that the earlier ones are safe. This one changes nothing.
+
+    Raises:
+        WriteRefusedError: they may be lost, if the server dies.
+        RedisUnavailableError: there was no answer.
+    """
+    await control.execute("XADD", keys.confirm, "NOMKSTREAM", "*", FIELD, b"")
+
+
 def _is_position(text: str) -> bool:
     try:
         position(text)
@@ -167,15 +183,20 @@ class ShardLog:
         return (await self.append_many([(shard, op)]))[0]
 
     async def append_many(self, ops: Sequence[tuple[int, bytes]]) -> list[Appended]:
-        """Append packed operations, each to its shard's log, in one round trip.
+        """Append packed operations, each to its shard's log.
 
+        When this returns, what was appended survives the death of the server; see `confirm`.
         Not retried: after RedisUnavailableError any of them may be in the log.
+
+        Raises:
+            WriteRefusedError: the server takes no writes now.
         """
         commands: list[Command] = []
         for shard, op in ops:
             key = self._keys.log(shard)
             commands += [("XADD", key, "*", FIELD, op), *self._length(shard)]
         replies = await self._control.pipeline(commands, retry=False)
+        await confirm(self._control, self._keys)
         return [
             Appended(entry_id.decode(), _waiting(length, kept))
             for entry_id, length, kept in zip(*(replies[i::3] for i in range(3)), strict=True)

@@ -59,6 +59,8 @@ if (not trimmed or is_before(trimmed, ARGV[1]))
 end
 local added = redis.pcall('XADD', KEYS[1], ARGV[1], ARGV[2], '')
 if type(added) == 'string' then redis.call('XDEL', KEYS[1], added) return 1 end
-return 0
+-- An id that is too small says that the log is ahead; anything else, that nothing was done.
+if string.find(added.err, 'equal or smaller', 1, true) then return 0 end
+return added
 """
 )

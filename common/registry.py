@@ -9,16 +9,23 @@ import json
 import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 
 import structlog
 
 from common.batched import batched
 from common.collection import Collection, FieldType
 from common.control import Command, Control
-from common.errors import ConfigurationError, ConflictError, NotFoundError, WireError
+from common.errors import (
+    ConfigurationError,
+    ConflictError,
+    NotFoundError,
+    WireError,
+    WriteRefusedError,
+)
 from common.heartbeat import Heartbeat
 from common.keys import Keys
-from common.log import FIELD, Create, Drop, pack_op
+from common.log import FIELD, Create, Drop, confirm, pack_op
 from common.registry_scripts import CHANGE, FORGET, TOO_MANY
 from common.telemetry import Throttle
 
@@ -65,9 +72,11 @@ class Registry:
                 raise ConfigurationError(
                     f"num_shards: {num_shards} is not between 1 and {_MAX_SHARDS}"
                 )
-            await self._control.pipeline(
-                [("HSETNX", key, "shards", num_shards), ("HSETNX", key, "format", FORMAT)]
-            )
+            # What a server that takes no writes knows already can be read all the same.
+            with suppress(WriteRefusedError):
+                await self._control.pipeline(
+                    [("HSETNX", key, "shards", num_shards), ("HSETNX", key, "format", FORMAT)]
+                )
         shards, stored_format = await self._control.execute("HMGET", key, "shards", "format")
         if shards is None:
             raise ConfigurationError(
@@ -209,6 +218,7 @@ class Registry:
         done = await self._control.execute(
             *command, name, old, definition, FIELD, op, num_shards, max_collections
         )
+        await confirm(self._control, self.keys)
         # Also when nothing was done: an attempt whose answer was lost may have done it.
         await self.announce("collections")
         return int(done)

@@ -1,15 +1,18 @@
 """Logs, counters, and the watch over the event loop."""
 
 import asyncio
+import io
+import json
 import logging
 import sys
 import time
 from collections import defaultdict
-from typing import Literal
+from typing import Literal, TextIO
 
 import structlog
 
 from common.printable import printable, printable_lines
+from common.steady_stream import SteadyStream
 
 log = structlog.get_logger()
 
@@ -117,7 +120,7 @@ def configure_logging(
             *rendering,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(_steady(sys.stderr, form)),
         cache_logger_on_first_use=True,
     )
 
@@ -133,3 +136,27 @@ def make_printable(
         elif not isinstance(value, int | float | None):
             fields[name] = printable(repr(value))
     return fields
+
+
+def keep_output_steady(form: Literal["console", "json"]) -> None:
+    """Have standard output and error never raise: both are files on a disk that may be full.
+
+    A traceback that cannot be printed would end a scorer, and a `print` in a user's hook a query.
+    Entry points of processes that run on alone call this.
+    """
+    sys.stdout, sys.stderr = _steady(sys.stdout, form), _steady(sys.stderr, form)
+
+
+def _steady(stream: TextIO, form: Literal["console", "json"]) -> TextIO:
+    """A stream without the exceptions of a full disk."""
+
+    def note(num_lost: int) -> str:
+        if form == "json":
+            return json.dumps({"event": "log_lines_lost", "level": "warning", "lost": num_lost})
+        return f"log_lines_lost lost={num_lost}"
+
+    try:
+        descriptor = stream.fileno()
+    except (AttributeError, io.UnsupportedOperation, ValueError):  # a stand-in without a file
+        return stream
+    return SteadyStream(descriptor, note)  # type: ignore[return-value] # it has all that is used

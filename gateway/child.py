@@ -17,6 +17,7 @@ from gateway.child_log import ChildLog
 # Stands in a Program's arguments for the number of the descriptor that reads EOF when we are gone.
 PARENT_PIPE = "{parent-pipe}"
 _KILLED_S = 5.0
+_PID_WIDTH = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +93,7 @@ class Child:
             kept.pop_all()
             child = cls(program, process, pipe_write)
             try:
-                os.pwrite(lock, f"{process.pid}\n".encode(), 0)
+                os.pwrite(lock, _pid_line(process.pid), 0)
             except OSError:
                 # Nobody would know of it, and it would hold the lock against its successor.
                 child.kill()
@@ -190,7 +191,16 @@ async def _take_over(descriptor: int, what: str, drain_s: float) -> None:
                 os.kill(holder, signal.SIGKILL)
         if not await _locked(descriptor, _KILLED_S):
             raise ConfigurationError(f"an earlier {what} lives on, process {holder or 'unknown'}")
-    os.ftruncate(descriptor, 0)
+    # Written over and not cut off: a full disk still takes what needs no new block.
+    try:
+        os.pwrite(descriptor, _pid_line(None), 0)
+    except OSError:
+        os.ftruncate(descriptor, 0)
+
+
+def _pid_line(pid: int | None) -> bytes:
+    """What stands in a lock file; always as long, so that it can be written over."""
+    return f"{'' if pid is None else pid:<{_PID_WIDTH}}\n".encode()
 
 
 async def _locked(descriptor: int, patience_s: float) -> bool:

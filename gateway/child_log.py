@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 from typing import NamedTuple
 
+from common.disk import DiskState, disk_failure
 from common.printable import printable
 
 MAX_BYTES = 10_000_000
@@ -59,10 +60,17 @@ class ChildLog:
         return [grave for line in lines if (grave := read_line(line)) is not None]
 
     def trim(self) -> None:
-        """Move the content aside when there is too much of it."""
+        """Move the content aside when there is too much of it; on a full disk it goes."""
         if not self.path.exists() or self.path.stat().st_size < MAX_BYTES:
             return
-        shutil.copyfile(self.path, self.path.with_suffix(".log.1"))
+        aside = self.path.with_suffix(".log.1")
+        try:
+            shutil.copyfile(self.path, aside)
+        except OSError as error:
+            # To keep it all would take from a full disk, again and again, what others need.
+            aside.unlink(missing_ok=True)
+            if disk_failure(error) is not DiskState.FULL:
+                raise
         os.truncate(self.path, 0)
         self._offset, self._rest = 0, b""
 

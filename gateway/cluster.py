@@ -30,6 +30,7 @@ from gateway.client import AsyncClient, calls
 from gateway.embedded_redis import EmbeddedRedis
 from gateway.placement import choose_numbers, place
 from gateway.programs import gateway_program, worker_program
+from gateway.redis_keeper import RedisKeeper
 from gateway.restart_policy import RestartPolicy
 from gateway.supervisor import Died, Event, Supervisor
 
@@ -112,6 +113,7 @@ class LocalCluster:
         self._registry: Registry | None = None
         self._redis: EmbeddedRedis | None = None
         self._sync: asyncio.Task[None] | None = None
+        self._keeper: asyncio.Task[None] | None = None
         self._lock = -1
         self._died: asyncio.Future[Died] = asyncio.get_running_loop().create_future()
         self.supervisor = Supervisor(self._data, options.restart, self._note, self._on_death)
@@ -146,11 +148,11 @@ class LocalCluster:
         # nobody writes any more, so that its file is complete when it ends.
         for tier in ([GATEWAY], list(self._shards)):
             await self.supervisor.stop(tier)
+        for task in filter(None, (self._keeper, self._sync)):
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
         if self._control is not None:
             await self._control.close()
-        if self._sync is not None:
-            self._sync.cancel()
-            await asyncio.gather(self._sync, return_exceptions=True)
         await self.supervisor.close()
         if self._redis is not None:
             self._redis.close()
@@ -206,7 +208,7 @@ class LocalCluster:
                 "redis.password: the embedded server takes none; it is reached by a Unix socket "
                 "that is this user's alone. Unset it, or name the server with --redis"
             )
-        self._redis = EmbeddedRedis(self._data)
+        self._redis = EmbeddedRedis(self._data, storage=self._settings.storage)
         self.redis_url = self._redis.url
         await self._or_death(self.supervisor.start(self._redis.program()))
         await self._or_death(self._redis.wait_until_ready(_REDIS_TIMEOUT_S))
@@ -215,6 +217,10 @@ class LocalCluster:
     async def _join_redis(self) -> Control:
         settings = self._settings.redis.model_copy(update={"url": self.redis_url})
         self._control = await connect(settings)
+        if self._redis is not None:
+            keys = Keys(settings.key_prefix)
+            keeper = RedisKeeper(self._control, keys, self._redis.folder, self._settings.storage)
+            self._keeper = asyncio.create_task(keeper.run(), name="redis keeper")
         return self._control
 
     async def _join_cluster(self, control: Control) -> int:

@@ -9,6 +9,7 @@ from common.collection import Collection, FieldType, define
 from common.errors import BadRequestError, ConflictError, NotFoundError
 from common.registry import Registry
 from gateway.freshness import keep_fresh
+from gateway.storage_gate import StorageGate
 
 
 class Collections:
@@ -25,6 +26,7 @@ class Collections:
         profiles: Iterable[str],
         poll_s: float = 5.0,
         max_collections: int = 0,
+        gate: StorageGate | None = None,
     ) -> None:
         """Describe the view; nothing is known before `refresh`.
 
@@ -34,12 +36,14 @@ class Collections:
             profiles: names of the configured rank profiles.
             poll_s: how often to look without having been woken, in s.
             max_collections: how many there may be; 0 for no limit.
+            gate: says when there is no room for changes; None lets all through.
         """
         self._registry = registry
         self._num_shards = num_shards
         self._profiles = sorted(profiles)
         self._poll_s = poll_s
         self._max_collections = max_collections
+        self._gate = gate
         self._known: Mapping[str, Collection] = {}
         self._newer: list[dict[str, Collection | None]] = []  # one for each refresh under way
         self._changed = asyncio.Event()
@@ -103,7 +107,10 @@ class Collections:
         Raises:
             BadRequestError: names the offending part of the definition and the reason.
             ConflictError: the collection exists with another definition, or would be one too many.
+            InsufficientStorageError: a disk or memory runs out.
         """
+        if self._gate is not None:
+            self._gate.check()
         wanted = define(name, body)
         if wanted.rank_profile not in self._profiles:
             raise BadRequestError(
@@ -155,7 +162,10 @@ class Collections:
 
         Raises:
             NotFoundError: there is none of that name.
+            InsufficientStorageError: the disk that it would free takes no writes at all.
         """
+        if self._gate is not None:
+            self._gate.check(is_removal=True)
         await self._registry.drop_collection(await self.current(name), self._num_shards)
         self._forget(name)
 

@@ -16,9 +16,10 @@ from collections.abc import (
     Callable,
     Collection,
     Iterable,
+    Iterator,
     Sequence,
 )
-from contextlib import aclosing
+from contextlib import aclosing, contextmanager
 from functools import partial
 from typing import Literal
 
@@ -27,7 +28,12 @@ import structlog
 from common.config import LimitSettings
 from common.control import pause_s
 from common.document_ids import check_address_id
-from common.errors import LoadInterruptedError, RedisUnavailableError
+from common.errors import (
+    InsufficientStorageError,
+    LoadInterruptedError,
+    RedisUnavailableError,
+    WriteRefusedError,
+)
 from common.log import START, Delete, ShardLog, pack_op, position
 from common.partition import shard_of
 from gateway.backlog import Backlog
@@ -35,6 +41,7 @@ from gateway.collections import Collections
 from gateway.load import BATCH_BYTES, Intake, LoadReport
 from gateway.load_slots import LoadSlots
 from gateway.ndjson import Line, LineSplitter
+from gateway.storage_gate import StorageGate
 
 Wait = Literal["logged", "applied"]
 
@@ -60,6 +67,7 @@ class Documents:
         slots: LoadSlots | None = None,
         outage_timeout_s: float = 5.0,
         live_replicas: Callable[[int], Collection[str]] | None = None,
+        gate: StorageGate | None = None,
     ) -> None:
         """Write to `log` what belongs to `collections`.
 
@@ -73,6 +81,7 @@ class Documents:
             outage_timeout_s: how long a load outlives a Redis that does not answer, in s.
             live_replicas: shard → ids of the replicas that live workers serve now; without it, or
                 where it gives none, every replica that has ever recorded a position counts.
+            gate: says when there is no room for documents; None lets all through.
         """
         self._log = log
         self._collections = collections
@@ -82,6 +91,7 @@ class Documents:
         self._slots = LoadSlots() if slots is None else slots
         self._outage_timeout_s = outage_timeout_s
         self._live_replicas = live_replicas
+        self._gate = gate
         self._backlog = Backlog(limits.max_log_entries, BATCH_BYTES)
         self._slices = asyncio.Lock()  # of all loads, one slice of parsing in a turn of the loop
         self._appends = asyncio.Semaphore(MAX_APPENDS)
@@ -108,6 +118,7 @@ class Documents:
             OverloadedError: as many loads are under way as may be.
             LoadInterruptedError: the replicas or Redis did not keep up, or the client sent nothing
                 while another load waited for a place; carries the report.
+            InsufficientStorageError: a disk or memory runs out; carries the report.
         """
         loop = asyncio.get_running_loop()
         slot = self._slots.take(loop.time())
@@ -115,6 +126,7 @@ class Documents:
         try:
             definition = await self._collections.current(collection)
             intake = Intake(definition, self._num_shards, self._limits)
+            self._check_room(intake.report)  # before a body is read in vain
             flush = partial(self._flush, intake, last_ids, on_progress)
             splitter = LineSplitter(self._limits.max_document_bytes)
             async with aclosing(_with_pauses(lines)) as chunks:
@@ -172,13 +184,14 @@ class Documents:
             BadRequestError: no document can have that id.
             NotFoundError: there is no such collection.
             LoadInterruptedError: Redis or the replicas did not keep up.
+            InsufficientStorageError: nothing can be written at all.
         """
         check_address_id(document_id, self._limits.max_id_bytes)
         definition = await self._collections.current(collection)
         shard = shard_of(document_id, self._num_shards)
         report = LoadReport()
         op = pack_op(Delete(definition.uid, [document_id]))
-        last_ids = await self._append([(shard, op)], report)
+        last_ids = await self._append([(shard, op)], report, is_removal=True)
         await self._wait_for_room([shard], report)
         if wait == "applied":
             await self._wait_applied(last_ids, report)
@@ -202,7 +215,14 @@ class Documents:
             if intake.is_full or intake.needs_fields:
                 await flush()
 
-    async def _append(self, ops: Sequence[tuple[int, bytes]], report: LoadReport) -> dict[int, str]:
+    def _check_room(self, report: LoadReport, *, is_removal: bool = False) -> None:
+        if self._gate is not None:
+            with _with_report(report):
+                self._gate.check(is_removal=is_removal)
+
+    async def _append(
+        self, ops: Sequence[tuple[int, bytes]], report: LoadReport, *, is_removal: bool = False
+    ) -> dict[int, str]:
         """Log operations; a Redis that is away for a moment is tried again.
 
         What was sent may then be in a log twice, which changes nothing: these operations replace
@@ -215,9 +235,16 @@ class Documents:
         give_up_at = loop.time() + self._outage_timeout_s
         failures = 0
         while True:
+            self._check_room(report, is_removal=is_removal)
             try:
                 appended = await self._log.append_many(ops)
                 break
+            except WriteRefusedError as error:
+                # A replica that is read-only may be about to be the master, as ever in a failover.
+                if error.cause != "read_only" or loop.time() >= give_up_at:
+                    raise self._refused(error, report) from error
+                failures += 1
+                await asyncio.sleep(pause_s(failures, cap_s=1.0))
             except RedisUnavailableError as error:
                 failures += 1
                 if loop.time() >= give_up_at:
@@ -231,6 +258,12 @@ class Documents:
             self._backlog.add(shard, len(op), entry.length)
             last_ids[shard] = entry.id
         return last_ids
+
+    def _refused(self, error: WriteRefusedError, report: LoadReport) -> InsufficientStorageError:
+        gate = self._gate or StorageGate(tuple, now=time.monotonic, now_ms=lambda: 0)
+        refused = gate.refused(error)
+        refused.report = report
+        return refused
 
     async def _wait_for_room(self, shards: Iterable[int], report: LoadReport) -> None:
         full = sorted(filter(self._backlog.is_full, shards))
@@ -252,6 +285,9 @@ class Documents:
         missing = {shard: position(entry_id) for shard, entry_id in last_ids.items()}
 
         async def is_applied() -> bool:
+            if self._gate is not None:
+                with _with_report(report):
+                    self._gate.check_applying()
             for shard, applied in (await self._log.applied_of(list(missing))).items():
                 live = self._live_replicas(shard) if self._live_replicas else ()
                 replicas = live or applied
@@ -310,6 +346,16 @@ async def _with_pauses(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes | N
         if got is None:
             return
         yield got
+
+
+@contextmanager
+def _with_report(report: LoadReport) -> Iterator[None]:
+    """Have a refusal say what had become of the load until then."""
+    try:
+        yield
+    except InsufficientStorageError as error:
+        error.report = report
+        raise
 
 
 def _gave_way(report: LoadReport) -> LoadInterruptedError:

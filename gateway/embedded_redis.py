@@ -10,7 +10,9 @@ write always comes before the answer, so killing the server loses nothing. Again
 **What request queues do to the file.** Each push and pop is logged: 3 µs of the server's CPU a
 query of eight shards (docs/benchmarks.md), and 12 to 7 MB/s at 5,000 (coalesced) and 2,000 (alone)
 queries a second. A rewrite of a file whose queues have come and gone costs milliseconds, so it is
-rewritten every 64 MB; a file of that size loads in 0.2 s.
+rewritten every 64 MB, or a tenth of a smaller disk; a file of that size loads in 0.2 s.
+
+What happens when its disk is full, or its memory: `gateway.redis_file`, `gateway.embedded_limits`.
 """
 
 import asyncio
@@ -24,10 +26,12 @@ from pathlib import Path
 
 import structlog
 
+from common.config_storage import StorageSettings
 from common.errors import ConfigurationError, RedisUnavailableError
 from common.telemetry import Throttle
 from gateway import tether
 from gateway.child import PARENT_PIPE, Program
+from gateway.embedded_limits import max_memory_bytes, rewrite_from_bytes
 
 log = structlog.get_logger()
 
@@ -40,7 +44,7 @@ _MAX_SOCKET_BYTES = 100
 _OPTIONS = (
     *("--port", "0", "--unixsocketperm", "700"),
     *("--save", "", "--appendonly", "yes", "--appendfsync", "no", "--aof-load-truncated", "yes"),
-    *("--auto-aof-rewrite-percentage", "100", "--auto-aof-rewrite-min-size", "64mb"),
+    *("--auto-aof-rewrite-percentage", "100"),
     # Queues and logs may not be evicted; a full memory must be an error that the writer sees.
     *("--maxmemory-policy", "noeviction"),
     # Replies come by Pub/Sub. The default (32 MB at once, 8 MB for a minute) drops a gateway that
@@ -56,17 +60,26 @@ class EmbeddedRedis:
     Args:
         data: the cluster's folder; the server's files are in `data/redis`.
         guardian: use the tether of platforms that are not Linux, on Linux too.
+        storage: embedded_max_memory_mb counts.
 
     Raises:
         ConfigurationError: there is no binary for this platform.
     """
 
-    def __init__(self, data: Path, *, guardian: bool = False) -> None:
+    def __init__(
+        self,
+        data: Path,
+        *,
+        guardian: bool = False,
+        storage: StorageSettings = StorageSettings(),  # noqa: B008 - frozen
+    ) -> None:
         self.folder = data / "redis"
         # It holds every document that is not applied yet: nobody else on this machine reads it.
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._binary = find_binary()
         self._guardian = guardian
+        self._max_memory_bytes = max_memory_bytes(storage)
+        self._rewrite_from_bytes = rewrite_from_bytes(self.folder)
         self._short_folder: str | None = None
         self.socket = self.folder / "valkey.sock"
         if len(os.fsencode(self.socket)) > _MAX_SOCKET_BYTES:
@@ -88,6 +101,8 @@ class EmbeddedRedis:
                 *(("--guardian",) if self._guardian else ()),
                 *(str(self._binary), "--dir", str(self.folder), "--unixsocket", str(self.socket)),
                 *_OPTIONS,
+                *("--maxmemory", str(self._max_memory_bytes)),
+                *("--auto-aof-rewrite-min-size", str(self._rewrite_from_bytes)),
             ),
             drain_s=_DRAIN_S,
             is_quiet=True,

@@ -9,13 +9,13 @@ from common.collection import Collection, FieldType, check_document
 from common.config import LimitSettings
 from common.errors import BadRequestError
 from common.field_inference import FieldInference
-from common.log import Upsert, pack_op
+from common.log import MAX_ENTRY_BYTES, Upsert, pack_op
 from common.partition import shard_of
 from gateway.document_line import Parsed, parse_document, parse_steps
 from gateway.ndjson import Line
 
 MAX_REJECTIONS_KEPT = 1000
-BATCH_BYTES = 64 * 1024
+BATCH_BYTES = MAX_ENTRY_BYTES
 BATCH_DOCUMENTS = 500
 OPEN_BYTES = 1024 * 1024  # of a load's batches together; one more document may go over it
 INFER_FROM_LINES = 1000

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final, Literal, NamedTuple
 
-from common.errors import HedgerowError, UnavailableError
+from common.errors import HedgerowError, InsufficientStorageError, UnavailableError
 from gateway.client import Client, LoadAnswer
 from gateway.sources import Line
 
@@ -61,6 +61,7 @@ class Loader:
         on_rejected: Callable[[Rejected], None],
         on_progress: Callable[[Progressed], None],
         pause: Callable[[float], None] = time.sleep,
+        on_no_room: Callable[[InsufficientStorageError], None] = lambda _error: None,
     ) -> None:
         """Load into `collection`.
 
@@ -72,6 +73,8 @@ class Loader:
             on_rejected: told of each line that did not go in.
             on_progress: told after each piece.
             pause: sleeps so many seconds before a piece is sent again.
+            on_no_room: told, each time, that the gateway takes no writes; the piece is sent again
+                after a pause.
         """
         self._client = client
         self._collection = collection
@@ -79,6 +82,7 @@ class Loader:
         self._on_rejected = on_rejected
         self._on_progress = on_progress
         self._pause = pause
+        self._on_no_room = on_no_room
         self._accepted = 0
         self._has_rejected = False
         self._started = time.monotonic()
@@ -143,7 +147,12 @@ class Loader:
                     self._collection, documents, wait=wait, timeout_s=ANSWER_TIMEOUT_S
                 )
             except UnavailableError as error:
-                if time.monotonic() >= give_up_at:
+                now = time.monotonic()
+                if isinstance(error, InsufficientStorageError):
+                    # Room that somebody has to make is not waited for as slow replicas are.
+                    give_up_at = min(give_up_at, now + GIVE_UP_AFTER_S)
+                    self._on_no_room(error)
+                if now >= give_up_at:
                     raise self._stopped(piece, error) from error
                 pause_s = min(LONGEST_PAUSE_S, max(pause_s * 2, error.retry_after_s))
                 self._pause(pause_s)

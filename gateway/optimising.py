@@ -1,6 +1,6 @@
 """Optimising text indexes as a gateway sees it: it asks for it, and the workers do it."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from common.optimising_board import Optimising, OptimisingBoard
@@ -11,9 +11,16 @@ from gateway.membership import Membership
 class Optimiser:
     """Asks for the optimising of collections, and says how it stands."""
 
-    def __init__(self, board: OptimisingBoard, collections: Collections) -> None:
+    def __init__(
+        self,
+        board: OptimisingBoard,
+        collections: Collections,
+        check_room: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Ask by `board`, unless `check_room` raises: an index that is written anew takes room."""
         self._board = board
         self._collections = collections
+        self._check_room = check_room
 
     async def ask(self, name: str) -> dict[str, Any]:
         """Ask every replica to optimise its index of a collection; returns at once.
@@ -24,8 +31,10 @@ class Optimiser:
 
         Raises:
             NotFoundError: there is no collection of that name.
+            InsufficientStorageError: a disk or memory runs out.
             RedisUnavailableError: Redis does not answer.
         """
+        self._check_room()
         collection = await self._collections.current(name)
         return {"wanted_at_ms": await self._board.want(collection.uid)}
 

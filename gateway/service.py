@@ -4,7 +4,7 @@ import asyncio
 import itertools
 import random
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -22,6 +22,7 @@ from common.errors import (
     RedisUnavailableError,
     UnavailableError,
 )
+from common.heartbeat import Heartbeat
 from common.keys import Keys
 from common.log import ShardLog
 from common.optimising_board import OptimisingBoard
@@ -50,9 +51,11 @@ from gateway.quarantine import QuarantineDesk
 from gateway.redis_transport import RedisTransport
 from gateway.result import SearchQuery, SearchResult
 from gateway.search import Searcher
+from gateway.server_watch import ServerWatch
 from gateway.sick_replicas import SickReplicas
 from gateway.snapshots import Snapshots
 from gateway.status import cluster_status
+from gateway.storage_gate import StorageGate
 
 log = structlog.get_logger()
 
@@ -105,11 +108,13 @@ class Gateway:
             replied_at=self._admission.replied_at,
             heavy=heavy,
         )
+        self._storage = StorageGate(self._heartbeats, now=self._loop.time, now_ms=self._server_ms)
         self.collections = Collections(
             self._registry,
             num_shards,
             settings.rank_profiles,
             max_collections=settings.limits.max_collections,
+            gate=self._storage,
         )
         self._curves = CoverageCurves(settings.coverage, self.collections.uids)
         self._transport = RedisTransport(
@@ -124,6 +129,9 @@ class Gateway:
             self._server_ms,
             self.collections.uids,
         )
+        self._server_watch = ServerWatch(
+            control, keys, settings.storage, self._storage, self._server_ms
+        )
         self._stale_after_s = max(_STALE_POLLS * settings.gateway.membership_poll_s, _STALE_S)
         self.documents = Documents(
             ShardLog(control, keys),
@@ -133,9 +141,14 @@ class Gateway:
             write_timeout_s=settings.gateway.write_timeout_s,
             slots=LoadSlots(settings.gateway.max_loads, settings.gateway.load_idle_s),
             live_replicas=self._membership.replicas_of,
+            gate=self._storage,
         )
-        self.optimiser = Optimiser(OptimisingBoard(control, keys), self.collections)
-        self.snapshots = Snapshots(SnapshotBoard(control, keys), num_shards, settings.snapshots)
+        self.optimiser = Optimiser(
+            OptimisingBoard(control, keys), self.collections, self._storage.check
+        )
+        self.snapshots = Snapshots(
+            SnapshotBoard(control, keys), num_shards, settings.snapshots, self._storage.check
+        )
         self.quarantine = QuarantineDesk(control, keys, settings.worker, self._server_ms)
         self._sick_replicas = SickReplicas(
             settings=settings.probation,
@@ -204,6 +217,7 @@ class Gateway:
                     group.create_task(self._sick_replicas.run(), name="probation"),
                     group.create_task(self._listen(), name="events"),
                     group.create_task(self._lag.run(), name="loop lag"),
+                    group.create_task(self._server_watch.run(), name="server watch"),
                 ]
                 try:
                     yield
@@ -372,6 +386,7 @@ class Gateway:
             snapshots=snapshots,
             optimising=optimising,
             quarantine=quarantine,
+            shortages=self._storage.list(),
             membership=self._membership,
             probation=self._sick_replicas.words(self._server_ms()),
             breakers=self._breakers,
@@ -393,6 +408,9 @@ class Gateway:
                 "clock_error_us": round(self._transport.clock.error_us, 1),
             },
         )
+
+    def _heartbeats(self) -> Iterable[Heartbeat]:
+        return self._membership.workers.values()
 
     def _server_ms(self) -> int:
         return self._transport.clock.server_us(self._loop.time()) // 1000

@@ -1,6 +1,6 @@
 """Snapshots as a gateway sees them: it asks for them, and the workers make them."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from common.config import SnapshotSettings
@@ -11,7 +11,15 @@ from common.snapshot_board import SnapshotBoard, SnapshotStanding
 class Snapshots:
     """Asks for snapshots of every shard, and says how they stand."""
 
-    def __init__(self, board: SnapshotBoard, num_shards: int, settings: SnapshotSettings) -> None:
+    def __init__(
+        self,
+        board: SnapshotBoard,
+        num_shards: int,
+        settings: SnapshotSettings,
+        check_room: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Ask by `board`, unless `check_room` raises: a copy of the store takes room first."""
+        self._check_room = check_room
         self._board = board
         self._num_shards = num_shards
         self._is_on = bool(settings.url)
@@ -25,10 +33,12 @@ class Snapshots:
 
         Raises:
             BadRequestError: snapshots are off.
+            InsufficientStorageError: a disk or memory runs out.
             RedisUnavailableError: Redis does not answer.
         """
         if not self._is_on:
             raise BadRequestError("snapshots.url", "is not set, so that no snapshots are made")
+        self._check_room()
         wanted_at_ms = await self._board.want(range(self._num_shards))
         return {"wanted_at_ms": wanted_at_ms, "shards": self._num_shards}
 

@@ -35,6 +35,7 @@ def cluster_status(
     gateway: Mapping[str, Any],
     snapshots: Mapping[int, SnapshotStanding],
     optimising: Mapping[str, Optimising],
+    shortages: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:
     """Put together what `gateway status --json` prints.
 
@@ -53,6 +54,7 @@ def cluster_status(
         gateway: what this gateway says of itself.
         snapshots: shard → how its snapshots stand; empty when Redis is away.
         optimising: collection uid → how that of its indexes stands; empty when Redis is away.
+        shortages: what runs out at workers and at the server.
     """
     workers = sorted(membership.workers.values(), key=lambda worker: worker.id)
     return {
@@ -81,6 +83,7 @@ def cluster_status(
             }
             for uid, name in sorted(names.items(), key=lambda item: item[1])
         ],
+        "shortages": [dict(one) for one in shortages],
         "quarantine": list(quarantine),
         "snapshots": snapshots_json(snapshots),
         "redis": {

@@ -172,8 +172,11 @@ class Supervisor:
                 kept.first_start.set()
                 how = ending(await kept.child.wait())
                 kept.child = None
-            pause_s = backoff.died(time.monotonic())
-            self._tell(Died(name, pid, how, pause_s))
+            now = time.monotonic()
+            pause_s = backoff.died(now)
+            # What cannot be started for want of something is tried again for as long as that lasts.
+            if pid or self._throttle.allows(f"start {name} {how}", now):
+                self._tell(Died(name, pid, how, pause_s))
             kept.first_start.set()
             await self._on_death(name)
             await asyncio.sleep(pause_s)

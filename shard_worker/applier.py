@@ -16,15 +16,18 @@ from common.config import Settings
 from common.control import Control, pause_s
 from common.errors import ConfigurationError, RedisUnavailableError, WorkError
 from common.keys import Keys
-from common.log import START, Entry, ShardLog, furthest, position
+from common.log import MAX_ENTRY_BYTES, START, Entry, ShardLog, furthest, position
 from common.registry import Registry
 from common.tasks import run_together
 from common.telemetry import Counters, Throttle
+from shard_worker.batches import Batches
 from shard_worker.indexer import pack_work
 from shard_worker.kept_entries import KeptEntries, trim_position
 from shard_worker.lanes.process_lane import ProcessLane
 from shard_worker.lanes.work import Named, Work
+from shard_worker.set_aside import SetAside
 from shard_worker.shard_report import ShardState
+from shard_worker.storage_watch import StorageWatch
 
 BLOCK_MS = 2000
 BACKLOG_INTERVAL_S = 1.0
@@ -58,6 +61,7 @@ class Applier:
         counters: Counters,
         on_withheld: Callable[[frozenset[int]], None] = lambda _shards: None,
         snapshot_position: Callable[[int], str | None] = lambda _shard: None,
+        storage: StorageWatch | None = None,
     ) -> None:
         """Apply to `shards` through `indexer`; `open` before `run`.
 
@@ -75,6 +79,8 @@ class Applier:
             on_withheld: told which shards must not be searched, each time that this changes.
             snapshot_position: shard → how much of its log the newest snapshot has, `START` for
                 nothing; None where no snapshots are made.
+            storage: told of each failure of the indexer; knows whether it was for want of room,
+                memory or the like, which ends by itself.
         """
         self.states: dict[int, ShardState] = {}
         self.applied_at: dict[int, float] = {}
@@ -95,6 +101,8 @@ class Applier:
         self._throttle = Throttle(60.0)
         self._announced: dict[int, ShardState] = {}
         self._snapshot_position = snapshot_position
+        self._storage = storage
+        self._batches = Batches(self._ask, SetAside(settings.data, counters), storage)
         self._trimmed_by: dict[int, str | None] = {}
         self._kept = {shard: KeptEntries() for shard in shards}
         self._others: dict[int, str] = {}  # shard → how far any replica was, when last asked
@@ -153,6 +161,10 @@ class Applier:
             "replicas": {shard: state.replica_id for shard, state in self.states.items()},
             "log_backlog": dict(self.backlog),
         }
+
+    def owed_bytes(self) -> int:
+        """How much room what waits in the logs may take: in the store, and in the text index."""
+        return 2 * MAX_ENTRY_BYTES * sum(self.backlog.values())
 
     def kept(self, shard: int) -> int:
         """How many log entries were applied and stay in the log until a snapshot has them."""
@@ -219,7 +231,7 @@ class Applier:
                 await asyncio.sleep(pause_s(failures, MAX_PAUSE_S))
             except WorkError as error:
                 failures += 1
-                _log.warning("apply_failed", shard=shard, error=str(error), failures=failures)
+                self._tell_failed(shard, error, failures)
                 await asyncio.sleep(pause_s(failures, MAX_PAUSE_S))
 
     async def _apply(self, shard: int, entries: list[Entry]) -> None:
@@ -227,14 +239,19 @@ class Applier:
             size = sum(len(entry.op) for entry in entries)
             if size < self._max_bytes:  # more may have come while the others had their turn
                 entries += await self._log.read(shard, entries[-1].id, self._max_bytes - size)
-            last = entries[-1].id
-            ops = [entry.op for entry in entries]
-            state = await self._ask(shard, pack_work("apply", shard, last, ops))
+            state = await self._batches.apply(shard, entries)
         self.applied_at[shard] = asyncio.get_running_loop().time()
         if self._snapshot_position(shard) is not None:
             self._kept[shard].add(entry.id for entry in entries)
         self._take(state)
         await self._report_skipped(state)
+
+    def _tell_failed(self, shard: int, error: WorkError, failures: int) -> None:
+        """Say that a batch could not be applied: what lacks room says so once, elsewhere."""
+        if self._storage is not None and self._storage.note(error):
+            _log.debug("apply_waits", shard=shard, error=str(error), failures=failures)
+        elif self._throttle.allows(f"failed {shard}", asyncio.get_running_loop().time()):
+            _log.warning("apply_failed", shard=shard, error=str(error), failures=failures)
 
     async def _check_gap(self, shard: int) -> None:
         state = self.states[shard]

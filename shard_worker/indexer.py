@@ -4,6 +4,7 @@ It runs in a process lane of one process (`shard_worker.wiring.indexer_lane`), s
 worker's loop nor its scorers are held up, and a crash takes down nothing else.
 """
 
+import sqlite3
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -12,6 +13,12 @@ from typing import Any
 
 import msgpack
 
+from common.config_storage import StorageSettings
+from common.descriptors import probe_descriptors
+from common.disk import DiskJudge, DiskState, disk_failure, read_disk
+from common.errors import WorkError
+from common.shortage import lacking
+from shard_worker.error_text import error_line
 from shard_worker.lanes.budget import Budget
 from shard_worker.shard_indexer import OPTIMISE_MEMORY_BYTES, ShardIndexer
 from shard_worker.store_copy import StoreCopy
@@ -64,7 +71,13 @@ class Indexer:
         return b"" and at last a packed `ShardState`.
         """
         what, *rest = msgpack.unpackb(payload)
-        return _ACTIONS[what](self, *rest)
+        try:
+            return _ACTIONS[what](self, *rest)
+        except (OSError, sqlite3.Error) as error:
+            # A state of the machine, which the worker reports; tracebacks would say it each time.
+            if self._lacks_something(error):
+                raise WorkError(error_line(error)) from error
+            raise
 
     def open(self, shard: int) -> bytes:
         """Open a shard and say what it holds."""
@@ -74,7 +87,7 @@ class Indexer:
         """Give a shard collections that its log may no longer define."""
         return self._shard(shard).define(definitions).pack()
 
-    def apply(self, shard: int, last_entry_id: str, ops: list[bytes]) -> bytes:
+    def apply(self, shard: int, last_entry_id: str | None, ops: list[bytes]) -> bytes:
         """Apply a batch of the log."""
         indexer = self._shard(shard)
         try:
@@ -151,6 +164,16 @@ class Indexer:
             copy.stop()
         for shard in self._shards.values():
             shard.close()
+
+    def _lacks_something(self, error: Exception) -> bool:
+        if disk_failure(error) is not None or lacking(error) is not None:
+            return True
+        if probe_descriptors() is not None:
+            return True
+        with suppress(OSError):  # tantivy does not say what it died of
+            found = DiskJudge(StorageSettings()).judge(read_disk(self._data), 0.0)
+            return found is not DiskState.OK
+        return False
 
     def _table(self, uid: str) -> Path:
         return self._data / "statistics" / f"{uid}.sqlite"

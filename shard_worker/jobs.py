@@ -26,7 +26,7 @@ import asyncio
 import math
 import random
 import time
-from collections.abc import Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
@@ -104,6 +104,7 @@ class Jobs:
         shards: tuple[int, ...],
         settings: Settings,
         snapshots: Snapshots | None = None,
+        has_disk: Callable[[], bool] = lambda: True,
     ) -> None:
         """Work for `shards` through `indexer`.
 
@@ -115,6 +116,7 @@ class Jobs:
             shards: those that this worker serves.
             settings: redis, worker.statistics_interval_s and snapshots.timeout_s count.
             snapshots: makes snapshots, as jobs; None for none.
+            has_disk: whether the disk has room for the copy that a snapshot begins with.
         """
         self._keys = keys
         self._applier = applier
@@ -125,6 +127,7 @@ class Jobs:
         self._registry = Registry(control, keys)
         self._board = StatisticsBoard(control, keys)
         self._snapshots = snapshots if snapshots is not None and snapshots.is_on else None
+        self._has_disk = has_disk
         self._num_shards: int | None = None
         self._asked_at: dict[tuple[int, str], float] = {}
         self._tables: dict[str, bytes] = {}  # uid → version of the table on disk
@@ -184,7 +187,9 @@ class Jobs:
             raise _again(error) from error
 
     async def _make_snapshot(self, _context: dict[str, Any], shard: int, begun: int) -> None:
-        if self._snapshots is not None and not await self._snapshots.make(shard, begun):
+        if self._snapshots is None:
+            return
+        if not self._has_disk() or not await self._snapshots.make(shard, begun):
             raise Retry(defer=random.uniform(1.0, 3.0))  # for another replica to take
 
     def _snapshot_parts(self, redis: ArqRedis) -> list[Coroutine[None, None, None]]:

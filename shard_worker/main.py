@@ -11,11 +11,12 @@ from typing import Annotated
 import typer
 
 from common.config import Settings, load_settings
+from common.descriptors import raise_descriptor_limit
 from common.errors import HedgerowError
 from common.lifecycle import calm_collector, stop_on_signals, stop_with_parent
 from common.partition import parse_shards
 from common.printable import printable
-from common.telemetry import configure_logging
+from common.telemetry import configure_logging, keep_output_steady
 from common.user_function import import_path
 from shard_worker.worker import Worker
 
@@ -49,7 +50,9 @@ def serve(
 ) -> None:
     """Serve some of a cluster's shards."""
     settings = _settings(data, redis)
+    keep_output_steady(settings.log_format)
     configure_logging(settings.log_level, settings.log_format)
+    raise_descriptor_limit()
     name = worker_id or f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
     asyncio.run(_serve(settings, name, parse_shards(shards), num_shards, parent_pipe))
 

@@ -56,6 +56,7 @@ class Optimiser:
         applier: Applier,
         settings: Settings,
         tell: Callable[[], Awaitable[None]],
+        has_disk: Callable[[], bool] = lambda: True,
     ) -> None:
         """Optimise what `applier` writes to.
 
@@ -64,12 +65,14 @@ class Optimiser:
             keys: the names under which everything lies.
             applier: has the indexer do it, between two batches of the log.
             settings: redis.reconnect_max_s counts.
+            has_disk: whether the disk has room for another copy of an index.
             tell: has others hear of an index that has changed, and returns when they can.
         """
         self._keys = keys
         self._control = control
         self._applier = applier
         self._tell = tell
+        self._has_disk = has_disk
         self._board = OptimisingBoard(control, keys)
         self._max_pause_s = settings.redis.reconnect_max_s
         self._attempts: dict[tuple[int, str], Attempts] = {}
@@ -104,6 +107,8 @@ class Optimiser:
     def _may(self, shard: int, uid: str) -> bool:
         now = asyncio.get_running_loop().time()
         if shard in self._applier.busy or shard in self._applier.withheld:
+            return False
+        if not self._has_disk():
             return False
         is_quiet = now - self._applier.applied_at.get(shard, -math.inf) >= QUIET_S
         return is_quiet and now >= self._attempts.get((shard, uid), Attempts()).next_at

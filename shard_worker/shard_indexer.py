@@ -101,9 +101,14 @@ class ShardIndexer:
             [self._reports[uid] for uid in definitions],
         )
 
-    def apply(self, last_entry_id: str, ops: Iterable[bytes]) -> ShardState:
-        """Apply the operations of log entries up to and including `last_entry_id`."""
-        if position(last_entry_id) <= position(self._store.position):
+    def apply(self, last_entry_id: str | None, ops: Iterable[bytes]) -> ShardState:
+        """Apply the operations of log entries up to and including `last_entry_id`.
+
+        None is for a part of the next entry: the position stays, and the whole entry comes again.
+        """
+        if last_entry_id is None:
+            last_entry_id = self._store.position
+        elif position(last_entry_id) <= position(self._store.position):
             return self.state()  # this very batch was applied by an attempt whose answer was lost
         changes = Changes.of(self._read(ops))
         definitions = {**self._store.collections(), **changes.definitions}

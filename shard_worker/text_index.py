@@ -13,8 +13,10 @@ import structlog
 import tantivy
 
 from common.collection import Collection
+from common.disk import disk_failure
 from common.document_ids import ID_FIELD
 from common.errors import WireError
+from shard_worker.read_only_index import linked
 from shard_worker.schema import (
     ANALYSER,
     BALLAST,
@@ -54,7 +56,7 @@ class TextIndex:
         self.collection = _collection_of(about)
         # Read before the snapshot is taken: the label may be too old, never too new.
         self.generation = int(about["epoch"]) + _read_opstamp(path)
-        self._index = _open_index(path, self.collection)
+        self._index = _open_for_reading(path, self.collection)
         self.schema = self._index.schema
         self.searcher = self._index.searcher()
 
@@ -208,13 +210,23 @@ class TextIndexWriter:
     def apply(
         self, deletes: Iterable[str], upserts: Iterable[tuple[str, Mapping[str, Any]]]
     ) -> None:
-        """Take up deletions, then documents that replace those of the same id; commits nothing."""
+        """Take up deletions, then documents that replace those of the same id; commits nothing.
+
+        Raises:
+            TypeError, ValueError, OverflowError: a document cannot be indexed.
+            OSError: the writer is dead, and takes no document any more: a full disk, say.
+        """
         for one in deletes:
             self._writer.delete_documents_by_term(ID_FIELD, one)
             self._has_changes = True
         for one, fields in upserts:
+            document = make_document(self.collection, one, fields)
             self._writer.delete_documents_by_term(ID_FIELD, one)
-            self._writer.add_document(make_document(self.collection, one, fields))
+            try:
+                self._writer.add_document(document)
+            except ValueError as error:
+                # Any later document would fail alike: its fault it is not.
+                raise OSError(f"{self.path}: {error}") from error
             self._has_changes = True
 
     def remove_ballast(self) -> None:
@@ -305,6 +317,16 @@ def _find_average(explanation: Mapping[str, Any]) -> float:
         return float(explanation["value"])
     found = (_find_average(detail) for detail in explanation.get("details", ()))
     return next((average for average in found if average), 0.0)
+
+
+def _open_for_reading(path: Path, collection: Collection) -> tantivy.Index:
+    try:
+        return _open_index(path, collection)
+    except OSError as error:
+        if disk_failure(error) is None:
+            raise
+    with linked(path) as folder:
+        return _open_index(folder, collection)
 
 
 def _open_index(path: Path, collection: Collection) -> tantivy.Index:

@@ -2,9 +2,10 @@
 
 import os
 from functools import partial
+from typing import Literal
 
 from common.config import Settings, WorkerSettings
-from common.telemetry import configure_logging
+from common.telemetry import configure_logging, keep_output_steady
 from shard_worker.indexer import IndexerConfig
 from shard_worker.lanes.process_lane import ProcessLane
 from shard_worker.lanes.recycler import MemoryLimit
@@ -16,6 +17,14 @@ from shard_worker.scorer import ScorerConfig
 # A batch of megabytes takes a while to arrive and to apply, and at shutdown it is better ended than
 # killed (the lane's drain bounds that wait).
 INDEXER_GRACE_MS = 30_000.0
+
+
+def prepare_process(
+    level: Literal["debug", "info", "warning", "error"], form: Literal["console", "json"]
+) -> None:
+    """Have a process of a lane log as its worker does."""
+    keep_output_steady(form)
+    configure_logging(level, form)
 
 
 def num_scorers(settings: WorkerSettings) -> int:
@@ -48,7 +57,7 @@ def scorer_lane(
         nice=tuning.process_nice,
         memory_limit=MemoryLimit(max_mb) if max_mb else None,
         import_path=import_path,
-        prepare=partial(configure_logging, settings.log_level, settings.log_format),
+        prepare=partial(prepare_process, settings.log_level, settings.log_format),
     )
 
 
@@ -68,7 +77,7 @@ def indexer_lane(settings: Settings, shards: tuple[int, ...]) -> ProcessLane:
         suspects=None,
         name="indexer",
         nice=tuning.process_nice,
-        prepare=partial(configure_logging, settings.log_level, settings.log_format),
+        prepare=partial(prepare_process, settings.log_level, settings.log_format),
     )
 
 

@@ -5,7 +5,7 @@ import os
 import socket
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 import structlog
 
@@ -13,7 +13,7 @@ import common
 from common.config import Settings
 from common.control import Control, connect
 from common.endpoint import Endpoint
-from common.errors import ConfigurationError
+from common.errors import ConfigurationError, SnapshotError, WorkError, WriteRefusedError
 from common.heartbeat import Heartbeat
 from common.keys import Keys
 from common.link import Handshake, Link
@@ -24,7 +24,7 @@ from common.quarantine_board import QuarantineBoard
 from common.registry import Registry
 from common.server_clock import ServerClock, keep_clock, read_clock
 from common.tasks import end
-from common.telemetry import Counters, LagWatch
+from common.telemetry import Counters, LagWatch, Throttle
 from shard_worker.applier import Applier
 from shard_worker.cancel_listener import CancelListener
 from shard_worker.consumer import OWN_QUEUE, Consumer
@@ -44,12 +44,14 @@ from shard_worker.search_service import SearchService
 from shard_worker.shard_state import ShardStates
 from shard_worker.shard_stores import ShardStores
 from shard_worker.snapshots import Snapshots
+from shard_worker.storage_watch import StorageWatch
 from shard_worker.vital_signs import VitalSigns
 from shard_worker.wiring import indexer_lane, scorer_lane, thread_lane
 
 log = structlog.get_logger()
 
 START_TIMEOUT_S = 30.0
+OPEN_AGAIN_S = 2.0
 
 
 class Worker:
@@ -98,16 +100,31 @@ class Worker:
         self._indexer = indexer_lane(settings, shards)
         self._ledger = Ledger()
         self._threads = thread_lane(settings, self._ledger)
+        self._storage = StorageWatch(
+            settings.data,
+            settings.storage,
+            now_ms=lambda: self._server_ms(time.monotonic()),
+            on_change=self._on_shortage,
+            owed_bytes=self._owed_bytes,
+        )
         self._applier = Applier(
             *(control, keys, self._registry, self._indexer, shards, settings),
             on_state=self._states.take,
             counters=self._counters,
             on_withheld=lambda _: self._withhold(),
             snapshot_position=self._snapshot_position,
+            storage=self._storage,
         )
         self._snapshots = Snapshots(control, keys, self._applier, self._indexer, shards, settings)
         self._jobs = Jobs(
-            control, keys, self._applier, self._indexer, shards, settings, self._snapshots
+            control=control,
+            keys=keys,
+            applier=self._applier,
+            indexer=self._indexer,
+            shards=shards,
+            settings=settings,
+            snapshots=self._snapshots,
+            has_disk=self._storage.has_disk,
         )
         self._probation = ProbationWatch(
             *(control, keys, worker_id, shards),
@@ -117,7 +134,14 @@ class Worker:
             on_change=self._withhold,
         )
         self._vital_signs = VitalSigns(self._registry, self._heartbeat, tuning.heartbeat_interval_s)
-        self._optimiser = Optimiser(control, keys, self._applier, settings, self._vital_signs.tell)
+        self._optimiser = Optimiser(
+            control=control,
+            keys=keys,
+            applier=self._applier,
+            settings=settings,
+            tell=self._vital_signs.tell,
+            has_disk=self._storage.has_disk,
+        )
         self._reply_link = Link(
             Endpoint.of(settings.redis),
             name=f"hedgerow-worker-reply-{worker_id}",
@@ -226,7 +250,8 @@ class Worker:
                 await lane.start()
                 started.push_async_callback(lane.close, 0.0)
             # Before any request: until the shards are open nobody knows what they hold.
-            await self._open_shards()
+            if not await self._open_when_possible(stop):
+                return
             self._stores.open()
             started.callback(self._stores.close)
             async with asyncio.TaskGroup() as group:
@@ -241,6 +266,7 @@ class Worker:
                     group.create_task(self._probation.run(), name="probation"),
                     group.create_task(keep_clock(self._reply_link, self._clock), name="clock"),
                     group.create_task(self._quarantine.run(), name="quarantine"),
+                    group.create_task(self._storage.run(), name="storage"),
                 ]
                 group.create_task(self._search_consumer.run(), name="search consumer")
                 group.create_task(self._fetch_consumer.run(), name="fetch consumer")
@@ -248,6 +274,31 @@ class Worker:
                 await stop.wait()
                 await self._drain(heartbeat, writers, watchers)
         log.info("stopped", worker=self.id)
+
+    async def _open_when_possible(self, stop: asyncio.Event) -> bool:
+        """Open the shards; wait while the disk, Redis or the system does not let them be opened.
+
+        To end instead would help nobody: the supervisor would start a worker that ends again.
+
+        Returns:
+            False when `stop` was set before.
+        """
+        throttle = Throttle(60.0)
+        await self._storage.look()
+        while not stop.is_set():
+            try:
+                await self._open_shards()
+            except (WriteRefusedError, WorkError, SnapshotError, OSError) as error:
+                if not (isinstance(error, WriteRefusedError) or self._storage.note(error)):
+                    raise
+                if throttle.allows("open", time.monotonic()):
+                    log.warning("start_waits", worker=self.id, error=str(error))
+            else:
+                return True
+            with suppress(TimeoutError):
+                async with asyncio.timeout(OPEN_AGAIN_S):
+                    await stop.wait()
+        return False
 
     async def _open_shards(self) -> None:
         """Open the shards, those first restored that start with nothing."""
@@ -299,6 +350,12 @@ class Worker:
         self._fetch_consumer.withhold(withheld)
         self._vital_signs.beat_soon()  # gateways count on this worker from when they hear of it
 
+    def _owed_bytes(self) -> int:
+        return self._applier.owed_bytes()
+
+    def _on_shortage(self) -> None:
+        self._vital_signs.beat_soon()
+
     def _after_pull(self, then: Callable[[], None]) -> None:
         self._search_consumer.after_pull(then)
 
@@ -327,5 +384,6 @@ class Worker:
             statistics=self._jobs.tables(),
             ledger=self._ledger.as_dict(),
             leaves=sorted(self._probation.leaves),
+            shortages=self._storage.to_json(),
             **self._applier.progress(),
         )

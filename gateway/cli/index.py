@@ -13,13 +13,13 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from common.errors import HedgerowError, NotFoundError
+from common.errors import HedgerowError, InsufficientStorageError, NotFoundError
 from common.printable import printable
 from gateway.cli import options
 from gateway.cli.options import DEFAULT_URL, Token, Url
 from gateway.cli.render import plain
 from gateway.client import Client, CollectionAnswer, Definition
-from gateway.loader import Loader, Progressed, Rejected
+from gateway.loader import GIVE_UP_AFTER_S, Loader, Progressed, Rejected
 from gateway.sources import Line, Source, document_source, open_source
 
 NUM_SHOWN: Final = 20
@@ -108,7 +108,14 @@ def index(
         console = Console(stderr=True)
         progress = opened.enter_context(_progress(console))
         bar = _Bar(progress, documents)
-        loader = Loader(client, collection, wait, rejected.add, bar.show)
+        loader = Loader(
+            client=client,
+            collection=collection,
+            wait=wait,
+            on_rejected=rejected.add,
+            on_progress=bar.show,
+            on_no_room=_NoRoom(console).tell,
+        )
         loaded = loader.load(bar.watch(lines))
         _summarise(collection, loaded, rejected)
         if rejected.total and not loaded.accepted:
@@ -203,6 +210,20 @@ class _Bar:
             documents=loaded.accepted,
             rate=loaded.accepted / max(loaded.took_s, 1e-9),
         )
+
+
+class _NoRoom:
+    """Says once that the load waits, and why."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._is_told = False
+
+    def tell(self, error: InsufficientStorageError) -> None:
+        if not self._is_told:
+            self._is_told = True
+            text = f"gateway: waiting for up to {GIVE_UP_AFTER_S:g} s: {error}"
+            self._console.print(plain(text), soft_wrap=True)
 
 
 class _Rejects:

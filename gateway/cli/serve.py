@@ -14,13 +14,13 @@ import uvicorn
 
 from common.config import Settings, load_settings
 from common.config_connections import ConnectionSettings
+from common.descriptors import raise_descriptor_limit
 from common.errors import ConfigurationError
 from common.lifecycle import calm_collector, stop_on_signals, stop_with_parent
-from common.telemetry import configure_logging
+from common.telemetry import configure_logging, keep_output_steady
 from gateway.http.app import create_app
 from gateway.http.connection_policy import connections_within
 from gateway.http.connection_table import ConnectionTable
-from gateway.http.descriptors import raise_descriptor_limit
 from gateway.http.search_connection import SearchConnection
 from gateway.lull import LullSelector
 from gateway.service import Gateway
@@ -53,6 +53,7 @@ def serve(
 ) -> None:
     """Run the HTTP gateway alone."""
     settings = _settings(host, port, redis)
+    keep_output_steady(settings.log_format)
     configure_logging(settings.log_level, settings.log_format)
     selector = LullSelector()
     with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(selector)) as runner:

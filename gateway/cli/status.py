@@ -49,7 +49,10 @@ def status_view(found: Mapping[str, Any]) -> RenderableType:
     As it came, and not as a `StatusAnswer`: workers and gateways of other versions tell less or
     more, and while a cluster is brought to a new version is when people look at its state.
     """
-    parts: list[RenderableType] = [_head(found), Text(), _shards(found["shards"])]
+    parts: list[RenderableType] = [_head(found)]
+    if shortages := found.get("shortages"):
+        parts += [Text(), _shortages(shortages)]
+    parts += [Text(), _shards(found["shards"])]
     if found["workers"]:
         parts += [Text(), _workers(found["workers"])]
     if any(worker.get("on_probation") for worker in found["workers"]):
@@ -84,6 +87,21 @@ def _head(found: Mapping[str, Any]) -> Text:
     if num_short:
         head.append("; ").append(f"{num_short} shards short of a replica", style="yellow")
     return head
+
+
+def _shortages(shortages: Iterable[Mapping[str, Any]]) -> Table:
+    table = table_of("runs out", "where", "state", "since", "")
+    for one in shortages:
+        state = plain(one["state"].replace("_", "-"))
+        state.stylize("yellow" if one["state"] == "low" else "red")
+        table.add_row(
+            plain(one["resource"]),
+            folded(one["where"]),
+            state,
+            local_time(one["since_ms"], "%H:%M:%S"),
+            folded(one["detail"]),
+        )
+    return table
 
 
 def _replicas(shard: Mapping[str, Any]) -> int:

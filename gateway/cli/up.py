@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from common.config import Settings, load_settings
+from common.descriptors import raise_descriptor_limit
 from common.lifecycle import stop_on_signals
 from common.telemetry import Throttle, configure_logging
 from gateway.cluster import ClusterOptions, LocalCluster
@@ -61,6 +62,7 @@ def up(
     """Run a whole cluster on this machine: Redis, shard workers and the HTTP gateway."""
     settings = load_settings()
     configure_logging(settings.log_level, settings.log_format)
+    raise_descriptor_limit()
     options = ClusterOptions(
         data=data or settings.data,
         num_shards=shards,

@@ -11,6 +11,7 @@ from common.errors import (
     ConflictError,
     HedgerowError,
     InsufficientCoverageError,
+    InsufficientStorageError,
     LoadInterruptedError,
     NotFoundError,
     OverloadedError,
@@ -111,6 +112,10 @@ def error_of(reply: Reply) -> HedgerowError:
         return _at_fault(found, detail, is_limit=status == 413)
     if status in {429, 503}:
         return _unavailable(reply, found, detail)
+    if status == 507:
+        report = reply.read_as(LoadAnswer) if "accepted" in found else None
+        shortages = [dict(one) for one in found.get("shortages") or () if isinstance(one, dict)]
+        return InsufficientStorageError(detail, shortages, report, _retry_after_s(reply, found))
     return _SIMPLE.get(status, HedgerowError)(detail)
 
 
@@ -118,6 +123,10 @@ def _not_of_a_gateway(reply: Reply) -> HedgerowError:
     if reply.status in _NOBODY_BEHIND:
         return UnavailableError(
             f"no gateway answers at {reply.url}: HTTP {reply.status}", _retry_after_s(reply, {})
+        )
+    if reply.status == 500:
+        return HedgerowError(
+            f"what answers at {reply.url} has failed and does not say why (HTTP 500); its log may"
         )
     return HedgerowError(f"what answers at {reply.url} is not a gateway: HTTP {reply.status}")
 

@@ -138,6 +138,18 @@ class WorkerStatus(msgspec.Struct, frozen=True):
     documents: dict[str, dict[str, int]]
 
 
+class ShortageStatus(msgspec.Struct, frozen=True):
+    """Something that runs out at a worker (by its id) or at the server (`redis`)."""
+
+    where: str
+    shards: list[int]
+    resource: Literal["disk", "memory", "descriptors", "processes"]
+    state: Literal["low", "full", "read_only"]
+    detail: str
+    since_ms: int
+    free_bytes: int | None
+
+
 class StatisticsStatus(msgspec.Struct, frozen=True):
     """How a collection's term statistics stand; None when Redis does not answer."""
 
@@ -239,3 +251,4 @@ class StatusAnswer(msgspec.Struct, frozen=True):
     snapshots: list[SnapshotStatus]
     redis: RedisStatus
     gateway: GatewayStatus
+    shortages: list[ShortageStatus] = msgspec.field(default_factory=list)

@@ -50,7 +50,7 @@ def collection_routes(gateway: GatewayPort, settings: GatewaySettings) -> APIRou
     @router.put(
         "/v1/collections/{name}",
         summary="Create a collection",
-        responses=answers(200, CollectionAnswer, 400, 409, 413, 503),
+        responses=answers(200, CollectionAnswer, 400, 409, 413, 503, 507),
         openapi_extra=json_body(CollectionBody, is_required=False),
         response_class=Response,
     )
@@ -72,7 +72,7 @@ def collection_routes(gateway: GatewayPort, settings: GatewaySettings) -> APIRou
         "/v1/collections/{name}",
         summary="Remove a collection with its documents",
         status_code=204,
-        responses=answers(204, None, 400, 404, 503),
+        responses=answers(204, None, 400, 404, 503, 507),
         response_class=Response,
     )
     async def drop_collection(name: str) -> Response:
@@ -83,7 +83,7 @@ def collection_routes(gateway: GatewayPort, settings: GatewaySettings) -> APIRou
         "/v1/collections/{name}/optimise",
         summary="Ask the workers to optimise a collection's text indexes",
         status_code=202,
-        responses=answers(202, OptimiseAnswer, 400, 404, 503),
+        responses=answers(202, OptimiseAnswer, 400, 404, 503, 507),
         response_class=Response,
     )
     async def optimise_collection(name: str) -> Response:
@@ -132,7 +132,7 @@ def document_routes(gateway: GatewayPort, settings: GatewaySettings) -> APIRoute
     @router.post(
         "/v1/collections/{name}/documents",
         summary="Load documents, one JSON object a line",
-        responses=answers(200, LoadAnswer, 400, 404, 429, 503),
+        responses=answers(200, LoadAnswer, 400, 404, 429, 503, 507),
         openapi_extra=_NDJSON,
         response_class=Response,
     )
@@ -159,7 +159,7 @@ def document_routes(gateway: GatewayPort, settings: GatewaySettings) -> APIRoute
         "/v1/collections/{name}/documents/{document_id:path}",
         summary="Remove a document",
         status_code=204,
-        responses=answers(204, None, 400, 404, 503),
+        responses=answers(204, None, 400, 404, 503, 507),
         response_class=Response,
     )
     async def delete_document(name: str, document_id: str, wait: Wait = "applied") -> Response:

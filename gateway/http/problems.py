@@ -22,11 +22,13 @@ from common.errors import (
     ConflictError,
     HedgerowError,
     InsufficientCoverageError,
+    InsufficientStorageError,
     LoadInterruptedError,
     NotFoundError,
     OverloadedError,
     TooLargeError,
     UnavailableError,
+    WriteRefusedError,
 )
 from common.outcome import Outcome
 from gateway.result import SearchResult
@@ -48,6 +50,7 @@ TITLES: Final = {
     "insufficient-coverage": "Fewer documents were searched than asked for",
     "unavailable": "Nobody can answer now",
     "timed-out": "The request took too long to arrive",
+    "insufficient-storage": "There is no room for writes",
     "overloaded": "More is asked than can be answered in time",
     "internal": "The gateway failed",
 }
@@ -59,6 +62,7 @@ _SLUG_OF_STATUS: Final = {
     405: "method-not-allowed",
     413: "too-large",
     503: "unavailable",
+    507: "insufficient-storage",
 }
 _METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 _encode_structs: Final = msgspec.json.Encoder().encode
@@ -122,11 +126,11 @@ def coverage_status(result: SearchResult) -> int:
 
 def problem_of(error: Exception) -> Response:
     """Describe an error of the error tree, or one that nobody foresaw."""
+    if (own := _with_its_own_form(error)) is not None:
+        return own
     slug, status, members, headers = "internal", 500, None, None
     detail = str(error)
     match error:
-        case ClientDisconnect():  # amid the body of its request
-            return Response(status_code=CLIENT_CLOSED_REQUEST)
         case BadRequestError():
             is_limit = isinstance(error, TooLargeError)
             slug, status = ("too-large", 413) if is_limit else ("bad-request", 400)
@@ -135,8 +139,6 @@ def problem_of(error: Exception) -> Response:
             slug, status = "not-found", 404
         case ConflictError():
             slug, status = "conflict", 409
-        case InsufficientCoverageError():
-            return insufficient_coverage(error, coverage_status(error.result))
         case LoadInterruptedError(report=report, retry_after_s=retry_after_s):
             slug, status, headers = "unavailable", 503, retry_after(retry_after_s)
             members = report.to_json()
@@ -152,6 +154,26 @@ def problem_of(error: Exception) -> Response:
             if not isinstance(error, HedgerowError):
                 detail = "something that nobody foresaw; the gateway's log has it"
     return problem(slug, status, detail, members, headers)
+
+
+def _with_its_own_form(error: Exception) -> Response | None:
+    match error:
+        case ClientDisconnect():  # amid the body of its request
+            return Response(status_code=CLIENT_CLOSED_REQUEST)
+        case InsufficientCoverageError():
+            return insufficient_coverage(error, coverage_status(error.result))
+        case InsufficientStorageError() | WriteRefusedError():
+            return _no_room(error)
+    return None
+
+
+def _no_room(error: InsufficientStorageError | WriteRefusedError) -> Response:
+    members: dict[str, Any] = {"shortages": []}
+    if isinstance(error, InsufficientStorageError):
+        report = {} if error.report is None else error.report.to_json()
+        members = {"shortages": error.shortages, **report}
+    headers = retry_after(error.retry_after_s)
+    return problem("insufficient-storage", 507, str(error), members, headers)
 
 
 def insufficient_coverage(error: InsufficientCoverageError, status: int) -> Response:

@@ -11,7 +11,12 @@ from pydantic.json_schema import models_json_schema
 from common.collection import FieldType
 from common.outcome import Outcome
 from gateway.http.problems import MEDIA_TYPE
-from gateway.http.status_schema import CoverageReport, QuarantineAnswer, StatusAnswer
+from gateway.http.status_schema import (
+    CoverageReport,
+    QuarantineAnswer,
+    ShortageStatus,
+    StatusAnswer,
+)
 
 _REF: Final = "#/components/schemas/"
 
@@ -134,7 +139,12 @@ class Problem(BaseModel):
     retry_after_s: float | None = Field(
         None, description="overloaded: Retry-After, which is in whole seconds, more exactly."
     )
-    accepted: int | None = Field(None, description="unavailable, of a load: documents logged.")
+    accepted: int | None = Field(
+        None, description="unavailable and insufficient-storage, of a load: documents logged."
+    )
+    shortages: list[ShortageStatus] | None = Field(
+        None, description="insufficient-storage: what runs out, and where."
+    )
 
 
 class RejectedLine(_Shape):
@@ -231,6 +241,7 @@ _REASONS: Final = {
     429: "Too many queries are in flight; Retry-After says when to try again",
     503: "Nobody can answer now; Retry-After says when to try again",
     504: "Coverage is below minimum_coverage; carries the hits that there are",
+    507: "A disk or memory runs out; says what, and Retry-After when to try again",
 }
 MODELS: Final[tuple[type[BaseModel], ...]] = (
     SearchAnswer,

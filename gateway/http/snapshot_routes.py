@@ -14,7 +14,7 @@ def snapshot_routes(gateway: GatewayPort) -> APIRouter:
     @router.post(
         "/v1/snapshots",
         summary="Ask the workers for a snapshot of every shard",
-        responses=answers(202, SnapshotAnswer, 400, 503),
+        responses=answers(202, SnapshotAnswer, 400, 503, 507),
         response_class=Response,
         status_code=202,
     )

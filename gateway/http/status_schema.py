@@ -158,6 +158,20 @@ class WorkerStatus(_Shape):
     )
 
 
+class ShortageStatus(_Shape):
+    """Something that runs out at a worker or at the server."""
+
+    where: str = Field(description="The worker's id, or redis.")
+    shards: list[int] = Field(description="The shards that the worker stores.")
+    resource: Literal["disk", "memory", "descriptors", "processes"] = Field(
+        description="While disk or memory runs out, writes are refused."
+    )
+    state: Literal["low", "full", "read_only"]
+    detail: str = Field(description="How much there is, for people.")
+    since_ms: int = Field(description="Since when, in ms since 1970.")
+    free_bytes: int | None = Field(description="What is left; null where that is not known.")
+
+
 class StatisticsStatus(_Shape):
     """How a collection's term statistics stand."""
 
@@ -321,6 +335,7 @@ class StatusAnswer(_Shape):
     shards: list[ShardStatus]
     workers: list[WorkerStatus]
     collections: list[CollectionStatus]
+    shortages: list[ShortageStatus] = Field(description="What runs out, and where.")
     quarantine: list[QuarantinedQuery] = Field(description="Empty when Redis does not answer.")
     snapshots: list[SnapshotStatus] = Field(description="Empty when Redis does not answer.")
     redis: RedisStatus

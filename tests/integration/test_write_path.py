@@ -20,6 +20,8 @@ from common.errors import (
     RedisUnavailableError,
 )
 from common.log import Delete, Upsert, pack_op
+from shard_worker.indexer import IndexerConfig
+from shard_worker.lanes.process_lane import ProcessLane
 from tests.integration.write_path import NUM_SHARDS, ndjson, pieces, writing
 from tests.servers import RedisServer, running_server
 from tests.waiting import until
@@ -79,6 +81,37 @@ async def test_bad_lines_are_named(
             "reason": "id is missing; every document has an id",
         }
         assert sorted(path.stored(uid)) == ["a", "d"]
+
+
+async def test_a_document_that_ends_the_indexer_holds_nothing_up(
+    redis_server: RedisServer, key_prefix: str, tmp_path: Path
+) -> None:
+    """It is put aside, where it can be read; all others of its load, and later ones, are found."""
+    async with writing(redis_server, key_prefix, tmp_path) as path:
+        shards = tuple(range(NUM_SHARDS))
+        lane = ProcessLane(
+            factory="tests.integration.dying_indexer:make_indexer",
+            config=IndexerConfig(str(tmp_path), shards),
+            num_processes=1,
+            max_batch=1,
+            batch_window_ms=4.0,
+            kill_grace_ms=30_000.0,
+            suspects=None,
+            name="indexer",
+            import_path=(str(Path(__file__).parents[2]),),
+        )
+        async with path.applying(lane):
+            uid = (await path.collections.put("books", BOOKS)).uid
+            documents = books(20)
+            documents[7]["title"] = "poison"
+            report = await path.documents.load("books", ndjson(documents), "applied")
+            assert (report.accepted, report.is_applied) == (20, True)
+            await path.documents.load("books", ndjson([{"id": "later", "year": 1}]), "applied")
+            expected = {"later", *by_id(documents)} - {"b7"}
+            assert set(path.stored(uid)) == set(path.indexed(uid)) == expected
+            assert path.counters["writes_set_aside"] == 1
+        (file,) = (tmp_path / "set-aside").iterdir()
+        assert json.loads(file.read_text())["document"] == documents[7]
 
 
 async def test_deleting(redis_server: RedisServer, key_prefix: str, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from common.telemetry import Counters
 from gateway.collections import Collections
 from gateway.documents import Documents
 from shard_worker.applier import Applier
+from shard_worker.lanes.process_lane import ProcessLane
 from shard_worker.shard_report import ShardState
 from shard_worker.store import Store
 from shard_worker.text_index import TextIndex
@@ -46,10 +47,10 @@ class WritePath:
     counters: Counters = field(default_factory=Counters)
 
     @asynccontextmanager
-    async def applying(self) -> AsyncIterator[Applier]:
-        """One worker that applies all shards, for the block."""
+    async def applying(self, lane: ProcessLane | None = None) -> AsyncIterator[Applier]:
+        """One worker that applies all shards, for the block; by its own indexer, or by `lane`."""
         shards = tuple(range(NUM_SHARDS))
-        lane = indexer_lane(self.settings, shards)
+        lane = lane or indexer_lane(self.settings, shards)
         await lane.start()
         try:
             applier = Applier(

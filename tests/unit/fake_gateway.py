@@ -63,6 +63,7 @@ EMPTY_STATUS: dict[str, Any] = {
     "shards": [],
     "workers": [],
     "collections": [],
+    "shortages": [],
     "quarantine": [],
     "snapshots": [],
     "redis": {"connected": True, "name": "valkey", "version": "9.1.0", "pid": 1},

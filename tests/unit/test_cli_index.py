@@ -322,6 +322,49 @@ def test_a_load_that_cannot_go_on_says_where_it_stands(monkeypatch: pytest.Monke
     assert [document["id"] for document in films.documents] == ["1", "2"]
 
 
+def no_room() -> httpx.Response:
+    """Answer that a disk is full."""
+    problem = {"detail": "w0: 0 MB free", "shortages": [{"where": "w0"}], "accepted": 0}
+    report = {"rejected": [], "rejected_total": 0, "applied": False}
+    return httpx.Response(507, json={**problem, **report}, headers={"Retry-After": "5"})
+
+
+def test_a_lack_of_room_is_waited_out_and_told() -> None:
+    """507 is tried again after its Retry-After, and whoever loads hears why it takes so long."""
+    films = Films()
+    films.failures = [no_room(), no_room()]
+    told: list[str] = []
+    paused: list[float] = []
+    loading = make_loader(
+        films, pause=paused.append, on_no_room=lambda error: told.append(str(error))
+    )
+    assert loading.load([Line(1, b'{"id": "1"}')]).accepted == 1
+    assert told == ["w0: 0 MB free"] * 2
+    assert paused == [5.0, 5.0]
+
+
+def test_a_lack_of_room_that_lasts_ends_the_load(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a bounded time the error says how far the load got, and what runs out."""
+    monkeypatch.setattr(loader, "GIVE_UP_AFTER_S", 0.0)
+    with pytest.raises(HedgerowError, match=r"line 1 .* 0 documents were accepted .* 0 MB free"):
+        make_loader(lambda _: no_room()).load([Line(1, b'{"id": "1"}')])
+
+
+def test_documents_that_wait_for_room_are_said_to_be_safe(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When all is logged and a full disk keeps it from being applied, the end of patience says so.
+
+    Room is waited for as long as before the last piece, and not as long as slow replicas.
+    """
+    monkeypatch.setattr(loader, "GIVE_UP_AFTER_S", 0.0)
+    films = Films()
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        return films(request) if request.read() else no_room()
+
+    with pytest.raises(HedgerowError, match=r"all 1 documents are safe, but .* 0 MB free"):
+        make_loader(answer).load([Line(1, b'{"id": "1"}')])
+
+
 def test_lines_that_are_no_documents_are_never_sent() -> None:
     """What the source already knows to be of no use is reported and not sent."""
     films = Films()

@@ -266,6 +266,29 @@ def test_a_curve_of_no_collection_is_refused(command: CommandLine) -> None:
     assert "there is no collection 'fims'" in ended.err
 
 
+def test_what_runs_out_is_shown_first(
+    command: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where, what, how bad, since when and why; nothing of it while nothing runs out."""
+    assert "runs out" not in command.run("status").out
+    shortage = {
+        "where": "w-a",
+        "shards": [0],
+        "resource": "disk",
+        "state": "read_only",
+        "detail": "the disk of /data is read-only",
+        "since_ms": int(UNTIL.timestamp() * 1000),
+        "free_bytes": 5,
+    }
+    monkeypatch.setitem(STATUS, "shortages", [shortage])
+    lines = command.run("status").out.splitlines()
+    (start,) = (number for number, line in enumerate(lines) if line.startswith("runs out"))
+    assert start < next(number for number, line in enumerate(lines) if "breaker" in line)
+    row = lines[start + 1]
+    for part in ("disk", "w-a", "read-only", "12:34:56", "the disk of /data is read-only"):
+        assert part in row
+
+
 def test_redis_away_is_shown(command: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
     """A Redis that does not answer is said in the first line."""
     away = {"connected": False, "name": None, "version": None, "pid": None}

@@ -19,6 +19,7 @@ from common.errors import (
     ConflictError,
     HedgerowError,
     InsufficientCoverageError,
+    InsufficientStorageError,
     LoadInterruptedError,
     NotFoundError,
     OverloadedError,
@@ -282,7 +283,7 @@ def test_a_problem_is_the_error_that_the_gateway_raised(
 
 
 def test_the_other_problems_have_their_errors(ask: EitherClient) -> None:
-    """A conflict, a load that stopped, with what is safe, and a Redis that is away."""
+    """A conflict, a load that stopped, with what is safe, a lack of room, a Redis that is away."""
     ask.gateway.collections.error = ConflictError("its fields are others")
     with pytest.raises(ConflictError, match="its fields are others"):
         ask("put_collection", "films")
@@ -291,6 +292,16 @@ def test_the_other_problems_have_their_errors(ask: EitherClient) -> None:
     with pytest.raises(LoadInterruptedError, match="replicas are behind") as raised:
         ask("index", "films", [{"id": "1"}])
     assert (raised.value.report.accepted, raised.value.retry_after_s) == (7, 4.0)
+    shortages = [{"where": "w0", "resource": "disk", "state": "low", "detail": "no room"}]
+    ask.gateway.documents.error = InsufficientStorageError("w0: no room", shortages, report, 6.0)
+    with pytest.raises(InsufficientStorageError, match="w0: no room") as refused:
+        ask("index", "films", [{"id": "1"}])
+    assert refused.value.shortages == shortages
+    assert (refused.value.report.accepted, refused.value.retry_after_s) == (7, 6.0)
+    ask.gateway.collections.error = InsufficientStorageError("w0: no room", shortages)
+    with pytest.raises(InsufficientStorageError) as refused:
+        ask("put_collection", "films")
+    assert refused.value.report is None
     ask.gateway.quarantine.error = RedisUnavailableError("Redis does not answer")
     with pytest.raises(UnavailableError, match="Redis does not answer"):
         ask("list_quarantine")
@@ -331,6 +342,7 @@ def test_nobody_at_the_url_is_unavailable(ask: EitherClient, failure: Exception)
         (200, "<h1>It works!</h1>", HedgerowError),
         (200, '{"hits": []}', HedgerowError),
         (404, "<h1>Not here</h1>", HedgerowError),
+        (500, "Internal Server Error", HedgerowError),
         (502, "<h1>Bad gateway</h1>", UnavailableError),
         (429, "", UnavailableError),
     ],

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from gateway.http.descriptors import raise_descriptor_limit
+from common.descriptors import raise_descriptor_limit
 
 Limits = tuple[int, int]
 

@@ -16,10 +16,12 @@ from common.errors import (
     BadRequestError,
     ConfigurationError,
     ConflictError,
+    InsufficientStorageError,
     LoadInterruptedError,
     NotFoundError,
     OverloadedError,
     UnavailableError,
+    WriteRefusedError,
 )
 from gateway.http.app import create_app
 from gateway.http.schema import CollectionsAnswer, CurveAnswer, LoadAnswer
@@ -165,6 +167,32 @@ async def test_a_load_that_breaks_off_says_how_far_it_got(
     assert (response.status_code, response.headers["retry-after"]) == (503, "2")
     assert response.json()["accepted"] == 41
     assert response.json()["rejected"] == [{"line": 3, "reason": "is not JSON"}]
+
+
+async def test_a_lack_of_room_says_what_runs_out_and_what_was_accepted(
+    gateway: FakeGateway, client: httpx.AsyncClient
+) -> None:
+    """507 of a load carries the shortages and the report, and says when to try again."""
+    shortages = [{"where": "w0", "resource": "disk", "state": "full", "detail": "0 MB free"}]
+    report = LoadReport(accepted=41)
+    gateway.documents.error = InsufficientStorageError("w0: 0 MB free", shortages, report, 5.0)
+    response = await client.post(f"{FILMS}/documents", content=b"{}\n")
+    assert (response.status_code, response.headers["retry-after"]) == (507, "5")
+    body = response.json()
+    assert body["type"].endswith(":insufficient-storage")
+    assert (body["shortages"], body["accepted"]) == (shortages, 41)
+    gateway.documents.error = InsufficientStorageError("w0: 0 MB free", shortages)
+    assert "accepted" not in (await client.delete(f"{FILMS}/documents/a")).json()
+
+
+async def test_a_server_that_takes_no_writes_is_a_lack_of_room(
+    gateway: FakeGateway, client: httpx.AsyncClient
+) -> None:
+    """What Redis itself refuses for want of memory or disk is 507 on every route, and not 500."""
+    gateway.optimiser.error = WriteRefusedError("Redis does not take HSET: OOM", "memory")
+    response = await client.post(f"{FILMS}/optimise")
+    assert (response.status_code, response.headers["retry-after"]) == (507, "5")
+    assert "OOM" in response.json()["detail"]
 
 
 @pytest.mark.parametrize("path", ["a%2Fb", "a/b"])

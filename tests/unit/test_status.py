@@ -96,6 +96,17 @@ def status_of(
                 "workers": ["w0"],
             }
         ],
+        shortages=[
+            {
+                "where": "w0",
+                "shards": [0, 1],
+                "resource": "disk",
+                "state": "low",
+                "detail": "little is free",
+                "since_ms": 700,
+                "free_bytes": 5,
+            }
+        ],
         membership=membership,
         probation={"w0": Word("g", "shard 0: slow", 500, 1500)},
         breakers=breakers,

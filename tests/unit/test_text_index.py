@@ -53,6 +53,16 @@ def test_an_upsert_replaces_and_a_delete_removes(folder: Path, writer: TextIndex
     assert ids(index, "title:three") == {"3"}
 
 
+def test_a_dead_writer_is_no_fault_of_the_document(folder: Path, writer: TextIndexWriter) -> None:
+    """Tantivy's writer dies of a full disk; its refusals are told apart from bad documents."""
+    with patch.object(writer, "_writer") as dead:
+        dead.add_document.side_effect = ValueError("An index writer was killed..")
+        with pytest.raises(OSError, match=rf"{folder}.*An index writer was killed"):
+            writer.apply([], [("1", {"title": "one"})])
+    with pytest.raises(TypeError, match="integer"):
+        writer.apply([], [("1", {"year": "no year"})])
+
+
 def test_what_is_not_committed_is_as_if_not_done(folder: Path) -> None:
     """Neither a reader nor the next writer sees it."""
     writer = TextIndexWriter.open(folder, COLLECTION)

@@ -1,0 +1,44 @@
+"""How many files and sockets this process may have open."""
+
+import errno
+import os
+import resource
+
+_NUMBERS = frozenset({errno.EMFILE, errno.ENFILE})
+_TEXTS = ("Too many open files",)
+
+
+def raise_descriptor_limit() -> float:
+    """Raise the process's limit to the most that it may set itself, and return the limit.
+
+    The default of 1024 on many systems is for programs that use select(2), as this one does not.
+    Entry points alone call this; children inherit it.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    except (OSError, ValueError):
+        return _number(soft)  # macOS refuses to set no limit
+    return _number(hard)
+
+
+def _number(limit: int) -> float:
+    return float("inf") if limit == resource.RLIM_INFINITY else limit
+
+
+def probe_descriptors() -> OSError | None:
+    """Open a file that is always there; returns why that failed, None when it did not.
+
+    Libraries that have run out of descriptors do not always say so: SQLite says that it cannot open
+    the database.
+    """
+    try:
+        os.close(os.open(os.devnull, os.O_RDONLY))
+    except OSError as error:
+        return error
+    return None
+
+
+def lacks_descriptors(error: BaseException | str) -> bool:
+    """Whether an error, or its text, says that no file or socket could be opened any more."""
+    return getattr(error, "errno", None) in _NUMBERS or any(one in str(error) for one in _TEXTS)

@@ -1,0 +1,35 @@
+"""What a server says when it takes no writes: for want of memory or disk, or since it is read-only.
+
+None of these is a fault of the command. Each ends by itself when there is room again.
+"""
+
+from typing import Final
+
+from redis import exceptions
+
+MEMORY: Final = "memory"
+DISK: Final = "disk"
+READ_ONLY: Final = "read_only"
+
+_OF_PREFIX: Final = {
+    "OOM": MEMORY,
+    "MISCONF": DISK,
+    "READONLY": READ_ONLY,
+}
+# While the embedded server cannot write its file, `gateway up` withdraws the right to append to
+# logs (gateway.redis_keeper). A script repeats the refusal in its own error.
+_FENCED: Final = "User default has no permissions to run the 'xadd' command"
+
+
+def refused_write(error: Exception) -> str | None:
+    """Why the server takes no writes; None where the error says something else."""
+    if isinstance(error, exceptions.OutOfMemoryError):
+        return MEMORY  # redis-py takes the prefix away
+    if isinstance(error, exceptions.ReadOnlyError):
+        return READ_ONLY
+    if not isinstance(error, exceptions.ResponseError):
+        return None
+    text = str(error)
+    if _FENCED in text:
+        return DISK
+    return _OF_PREFIX.get(text.partition(" ")[0])

@@ -1,0 +1,87 @@
+"""A stream for log lines whose writes never raise.
+
+A log line that cannot be written (the disk is full, the terminal is gone) must not end what logs
+it: an exception out of `log.info` would take a worker, or a request, with it.
+"""
+
+import os
+import threading
+from collections.abc import Callable
+from io import TextIOBase
+
+
+class SteadyStream(TextIOBase):
+    """Writes lines straight to a descriptor, and drops those that it does not take.
+
+    There is no buffer: one that could not be flushed would raise again at each later write, and
+    once more when the interpreter ends. When lines are taken again, one says how many were lost.
+    """
+
+    def __init__(self, descriptor: int, note: Callable[[int], str]) -> None:
+        """Write to `descriptor`; `note` makes the line that says how many lines were lost."""
+        super().__init__()
+        self.num_lost = 0
+        self._descriptor = descriptor
+        self._note = note
+        self._lock = threading.Lock()
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override] # typeshed has an attribute
+        """What text becomes bytes by."""
+        return "utf-8"
+
+    @property
+    def buffer(self) -> "_Bytes":
+        """The same stream for bytes."""
+        return _Bytes(self)
+
+    def write(self, text: str) -> int:
+        """Write, or count what could not be written."""
+        self.write_bytes(text.encode(errors="backslashreplace"))
+        return len(text)
+
+    def write_bytes(self, data: bytes) -> None:
+        """Write, or count what could not be written."""
+        with self._lock:
+            lines = max(1, data.count(b"\n"))
+            if self.num_lost:
+                # On a line of its own: what was written last may have been cut off.
+                data = f"\n{self._note(self.num_lost)}\n".encode() + data
+            self.num_lost = 0 if self._write_all(data) else self.num_lost + lines
+
+    def isatty(self) -> bool:
+        """Whether a person reads it."""
+        return os.isatty(self._descriptor)
+
+    def fileno(self) -> int:
+        """The descriptor."""
+        return self._descriptor
+
+    def writable(self) -> bool:
+        """Whether it takes writes; always."""
+        return True
+
+    def _write_all(self, data: bytes) -> bool:
+        view = memoryview(data)
+        while view:
+            try:
+                written = os.write(self._descriptor, view)
+            except OSError:
+                return False
+            view = view[written:]
+        return True
+
+
+class _Bytes:
+    """What `print` and `logging` never use, and other writers to `sys.stdout.buffer` do."""
+
+    def __init__(self, stream: SteadyStream) -> None:
+        self._stream = stream
+
+    def write(self, data: bytes) -> int:
+        """Write, or count what could not be written."""
+        self._stream.write_bytes(bytes(data))
+        return len(data)
+
+    def flush(self) -> None:
+        """Do nothing: nothing is held back."""

@@ -1,0 +1,73 @@
+"""Batches of a shard's log on their way to the indexer, and what becomes of those that end it."""
+
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
+
+import structlog
+
+from common.errors import WorkError
+from common.log import Entry
+from shard_worker.indexer import pack_work
+from shard_worker.set_aside import SetAside, ends_the_indexer
+from shard_worker.shard_report import ShardState
+from shard_worker.storage_watch import StorageWatch
+
+_SUSPECT_AFTER: Final = 2  # a batch that has ended the indexer so often is applied entry by entry
+
+_log = structlog.get_logger()
+
+Ask = Callable[[int, bytes], Awaitable[ShardState]]
+
+
+class Batches:
+    """Has the indexer apply batches; one that ends it again and again is applied piece by piece."""
+
+    def __init__(self, ask: Ask, set_aside: SetAside, storage: StorageWatch | None) -> None:
+        """Apply by `ask`.
+
+        Args:
+            ask: has the indexer do a packed work for a shard.
+            set_aside: applies the entries of a suspect batch, and passes over what cannot be.
+            storage: knows whether the disk has room; on a full one nothing is suspect.
+        """
+        self._ask = ask
+        self._set_aside = set_aside
+        self._storage = storage
+        self._deaths: dict[int, int] = {}  # shard → times in a row that its batch ended the indexer
+
+    async def apply(self, shard: int, entries: Sequence[Entry]) -> ShardState:
+        """Apply entries; returns what the shard holds then.
+
+        Raises:
+            WorkError: they could not all be applied or put aside; what was, stays so.
+        """
+        last, ops = entries[-1].id, [entry.op for entry in entries]
+        try:
+            state = await self._ask(shard, pack_work("apply", shard, last, ops))
+        except WorkError as error:
+            if not ends_the_indexer(error) or not await self._has_disk():
+                raise
+            self._deaths[shard] = self._deaths.get(shard, 0) + 1
+            if self._deaths[shard] < _SUSPECT_AFTER:
+                raise
+            _log.warning("batch_suspect", shard=shard, last=last, error=str(error))
+            state = await self._apply_pieces(shard, entries)
+        self._deaths.pop(shard, None)
+        return state
+
+    async def _apply_pieces(self, shard: int, entries: Sequence[Entry]) -> ShardState:
+        skipped: Counter[str] = Counter()
+
+        async def apply(entry_id: str | None, ops: Sequence[bytes]) -> None:
+            state = await self._ask(shard, pack_work("apply", shard, entry_id, list(ops)))
+            skipped.update(state.skipped)
+
+        await self._set_aside.apply(shard, entries, apply)
+        return (await self._ask(shard, pack_work("open", shard)))._replace(skipped=skipped)
+
+    async def _has_disk(self) -> bool:
+        if self._storage is None:
+            return True
+        await self._storage.look()
+        return self._storage.has_disk()

@@ -1,0 +1,180 @@
+"""Documents that cannot be indexed: found, kept in a file, and passed over.
+
+A document whose indexing takes all memory, or crashes tantivy, ends the indexer each time that it
+is tried. Its shard would never get past it. So a batch that has ended the indexer is applied entry
+by entry, and an entry that does so in halves, down to the document. That one is tried again a few
+times, and then put aside, where an operator finds it; all others go on.
+"""
+
+import asyncio
+import json
+import math
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import msgpack
+import structlog
+
+from common.errors import LaneUnavailableError, ScorerCrashedError, WorkError
+from common.log import Delete, Entry, Upsert, pack_op, unpack_op
+from common.telemetry import Counters
+
+ATTEMPTS: Final = 3
+PAUSE_S: Final = 1.0
+# So many in a row without one that could be applied: the fault is the machine's.
+MOST_IN_A_ROW: Final = 8
+_LEAST_AVAILABLE_SHARE: Final = 0.03
+_MEMINFO: Final = Path("/proc/meminfo")
+
+_log = structlog.get_logger()
+
+# Applies operations of one entry; the id moves the shard's position there, None leaves it.
+Apply = Callable[[str | None, Sequence[bytes]], Awaitable[None]]
+
+
+def ends_the_indexer(error: WorkError) -> bool:
+    """Whether what was tried has ended the indexer process, or taken all its memory."""
+    return isinstance(error, ScorerCrashedError) or "MemoryError" in str(error)
+
+
+def has_memory(meminfo: str) -> bool:
+    """Whether the machine has memory to spare, by the text of /proc/meminfo."""
+    figures = {}
+    for line in meminfo.splitlines():
+        name, _, rest = line.partition(":")
+        number = rest.split()
+        if number and number[0].isdigit():
+            figures[name] = int(number[0])
+    total, available = figures.get("MemTotal", 0), figures.get("MemAvailable", math.inf)
+    return available >= total * _LEAST_AVAILABLE_SHARE
+
+
+def units_of(op: bytes) -> list[bytes]:
+    """An operation as the smallest ones that do the same."""
+    match unpack_op(op):
+        case Upsert(uid, documents):
+            return [pack_op(Upsert(uid, [one])) for one in documents]
+        case Delete(uid, ids):
+            return [pack_op(Delete(uid, [one])) for one in ids]
+        case _:
+            return [op]
+
+
+class SetAside:
+    """Applies entries one by one, and passes over what ends the indexer."""
+
+    def __init__(
+        self,
+        data: Path,
+        counters: Counters,
+        pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        machine_has_memory: Callable[[], bool] | None = None,
+    ) -> None:
+        """Keep what is put aside in `data/set-aside`.
+
+        Args:
+            data: the worker's folder.
+            counters: `writes_set_aside` counts the documents.
+            pause: waits, in s.
+            machine_has_memory: whether a crash can be blamed on what was tried; /proc/meminfo
+                says it if unset.
+        """
+        self._folder = data / "set-aside"
+        self._counters = counters
+        self._pause = pause
+        self._machine_has_memory = machine_has_memory or _machine_has_memory
+        self._num_in_a_row = 0
+
+    async def apply(self, shard: int, entries: Sequence[Entry], apply: Apply) -> None:
+        """Apply all entries but for what cannot be.
+
+        Raises:
+            WorkError: the machine lacks something, so that nothing can be blamed; what was applied
+                until then stays so.
+        """
+        for entry in entries:
+            try:
+                await apply(entry.id, [entry.op])
+                self._num_in_a_row = 0
+            except WorkError as error:
+                if not ends_the_indexer(error):
+                    raise
+                await self._apply_parts(shard, entry, units_of(entry.op), apply, error)
+                await apply(entry.id, [])
+
+    async def _apply_parts(
+        self, shard: int, entry: Entry, units: list[bytes], apply: Apply, error: WorkError
+    ) -> None:
+        if len(units) == 1:
+            await self._apply_unit(shard, entry, units[0], apply, error)
+            return
+        middle = len(units) // 2
+        for half in (units[:middle], units[middle:]):
+            try:
+                await apply(None, half)
+                self._num_in_a_row = 0
+            except WorkError as again:
+                if not ends_the_indexer(again):
+                    raise
+                await self._apply_parts(shard, entry, half, apply, again)
+
+    async def _apply_unit(
+        self, shard: int, entry: Entry, unit: bytes, apply: Apply, error: WorkError
+    ) -> None:
+        for attempt in range(1, ATTEMPTS):
+            await self._pause(PAUSE_S * attempt)
+            try:
+                await apply(None, [unit])
+            except WorkError as again:
+                if not ends_the_indexer(again):
+                    raise
+                error = again
+            else:
+                self._num_in_a_row = 0
+                return
+        if self._num_in_a_row >= MOST_IN_A_ROW or not self._machine_has_memory():
+            raise LaneUnavailableError(f"the indexer ends at every document: {error}")
+        await asyncio.to_thread(self._keep, shard, entry, unit, str(error))
+        self._num_in_a_row += 1
+        self._counters.add("writes_set_aside")
+        _log.error(
+            "write_set_aside",
+            shard=shard,
+            entry=entry.id,
+            what=_name(unit),
+            reason=str(error),
+            file=str(self._file(shard)),
+        )
+
+    def _keep(self, shard: int, entry: Entry, unit: bytes, reason: str) -> None:
+        try:
+            self._folder.mkdir(exist_ok=True)
+            with self._file(shard).open("a") as file:
+                record = {"entry": entry.id, "reason": reason, **_record(unit)}
+                file.write(json.dumps(record) + "\n")
+        except OSError as error:  # without a trace, nothing is passed over
+            raise WorkError(f"a document cannot be put aside: {error}") from error
+
+    def _file(self, shard: int) -> Path:
+        return self._folder / f"shard-{shard}.ndjson"
+
+
+def _record(unit: bytes) -> dict[str, Any]:
+    op = unpack_op(unit)
+    if isinstance(op, Upsert):
+        ((document_id, body),) = op.documents
+        return {"uid": op.uid, "id": document_id, "document": json.loads(body)}
+    return {"operation": repr(msgpack.unpackb(unit))}
+
+
+def _name(unit: bytes) -> str:
+    record = _record(unit)
+    return str(record.get("id", record.get("operation")))[:200]
+
+
+def _machine_has_memory() -> bool:
+    try:
+        return has_memory(_MEMINFO.read_text())
+    except OSError:  # not Linux
+        return True

@@ -1,0 +1,110 @@
+"""A server that takes no appends, for want of memory, disk or the right: nothing is half done."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import pytest
+
+from common.collection import define
+from common.config import RedisSettings
+from common.control import Control, connect
+from common.errors import WriteRefusedError
+from common.keys import Keys
+from common.log import Drop, ShardLog, pack_op
+from common.registry import Registry
+from common.shortage import Shortage
+from common.storage_board import StorageBoard, read_told
+from tests.servers import RedisServer
+
+pytestmark = pytest.mark.integration
+
+NUM_SHARDS = 3
+
+
+@dataclass
+class Cluster:
+    """A server of its own, and what is said to it."""
+
+    control: Control
+    keys: Keys
+    registry: Registry
+    log: ShardLog
+
+    async def refuse(self, cause: str) -> None:
+        """Have the server take no appends from now on."""
+        match cause:
+            case "memory":
+                await self.control.execute("CONFIG", "SET", "maxmemory", 1)
+            case "disk":
+                await self.control.execute("ACL", "SETUSER", "default", "-xadd")
+            case _:
+                await self.control.execute("REPLICAOF", "127.0.0.1", 1)
+
+
+@pytest.fixture
+async def cluster(own_server: RedisServer, key_prefix: str) -> AsyncIterator[Cluster]:
+    """One with a number of shards and a collection `old`."""
+    control = await connect(RedisSettings(url=own_server.url))
+    keys = Keys(key_prefix)
+    one = Cluster(control, keys, Registry(control, keys), ShardLog(control, keys))
+    await one.registry.cluster(NUM_SHARDS)
+    await one.registry.create_collection(define("old", {}), NUM_SHARDS)
+    yield one
+    await control.close()
+
+
+CAUSES = pytest.mark.parametrize("cause", ["memory", "disk", "read_only"])
+
+
+@CAUSES
+async def test_an_append_says_why_it_is_refused(cluster: Cluster, cause: str) -> None:
+    """Memory, disk and read-only are told apart, and nothing is logged."""
+    before = await cluster.log.last_ids(range(NUM_SHARDS))
+    await cluster.refuse(cause)
+    with pytest.raises(WriteRefusedError) as refused:
+        await cluster.log.append(0, pack_op(Drop("u")))
+    assert refused.value.cause == cause
+    assert await cluster.log.last_ids(range(NUM_SHARDS)) == before
+
+
+@CAUSES
+async def test_a_collection_is_created_and_dropped_whole_or_not_at_all(
+    cluster: Cluster, cause: str
+) -> None:
+    """A definition that the logs did not take is not there, and one that they keep still is."""
+    old = await cluster.registry.collection("old")
+    assert old is not None
+    await cluster.refuse(cause)
+    with pytest.raises(WriteRefusedError):
+        await cluster.registry.create_collection(define("new", {}), NUM_SHARDS)
+    with pytest.raises(WriteRefusedError):
+        await cluster.registry.drop_collection(old, NUM_SHARDS)
+    assert set(await cluster.registry.collections()) == {"old"}
+
+
+@CAUSES
+async def test_a_process_that_starts_reads_what_the_cluster_is(
+    cluster: Cluster, cause: str
+) -> None:
+    """A worker that names the number of shards can join while the server takes no writes."""
+    await cluster.refuse(cause)
+    assert await cluster.registry.cluster(NUM_SHARDS) == NUM_SHARDS
+
+
+async def test_a_log_that_cannot_be_continued_says_so(cluster: Cluster) -> None:
+    """To be refused is not to be up to date: a later write would be passed over."""
+    await cluster.refuse("disk")
+    with pytest.raises(WriteRefusedError):
+        await cluster.log.continue_after(0, "99999999999999-0")
+
+
+async def test_what_the_keeper_says_is_read_until_it_is_taken_back(cluster: Cluster) -> None:
+    """A shortage that was told comes back as it was, and expires with who told it."""
+    board = StorageBoard(cluster.control, cluster.keys)
+    told = Shortage("disk", "full", "0 MB free", 5, 0)
+    await board.tell([told])
+    assert read_told(await cluster.control.execute("GET", cluster.keys.storage)) == [told]
+    assert 0 < await cluster.control.execute("PTTL", cluster.keys.storage) <= 10_000
+    await board.tell([])
+    assert read_told(await cluster.control.execute("GET", cluster.keys.storage)) == []
+    assert read_told(b"nonsense") == read_told(b"[5]") == read_told(b"5") == []

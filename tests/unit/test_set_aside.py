@@ -1,0 +1,162 @@
+"""Documents that end the indexer are found, kept and passed over."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from common.errors import LaneUnavailableError, ScorerCrashedError, WorkError
+from common.log import Delete, Drop, Entry, Upsert, pack_op, unpack_op
+from common.telemetry import Counters
+from shard_worker.set_aside import ATTEMPTS, MOST_IN_A_ROW, SetAside, has_memory, units_of
+
+
+async def no_pause(_seconds: float) -> None:
+    """Pass no time."""
+
+
+class Indexer:
+    """Applies what it is given, unless a document is among those that end it."""
+
+    def __init__(self, poison: set[str], error: WorkError | None = None) -> None:
+        self.poison = poison
+        self.error = error or ScorerCrashedError("killed the scorer that ran it, twice")
+        self.documents: set[str] = set()
+        self.deleted: set[str] = set()
+        self.position: str | None = None
+        self.num_deaths = 0
+
+    async def apply(self, entry_id: str | None, ops: Sequence[bytes]) -> None:
+        """Apply operations, all of them or none."""
+        read = [unpack_op(op) for op in ops]
+        ids = {one for op in read if isinstance(op, Upsert) for one, _ in op.documents}
+        if ids & self.poison:
+            self.num_deaths += 1
+            raise self.error
+        self.documents |= ids
+        self.deleted |= {one for op in read if isinstance(op, Delete) for one in op.ids}
+        self.position = entry_id or self.position
+
+
+def entry(number: int, *ids: str) -> Entry:
+    """An entry that puts in documents."""
+    return Entry(f"{number}-0", pack_op(Upsert("u", [(one, b'{"id": "x"}') for one in ids])))
+
+
+def kept(folder: Path) -> list[str]:
+    """The ids of what lies aside."""
+    path = folder / "set-aside" / "shard-3.ndjson"
+    if not path.exists():
+        return []
+    return [json.loads(line)["id"] for line in path.read_text().splitlines()]
+
+
+def aside(folder: Path, *, memory: bool = True, counters: Counters | None = None) -> SetAside:
+    """One that waits for nothing, on a machine with or without memory."""
+    return SetAside(folder, counters or Counters(), no_pause, lambda: memory)
+
+
+async def test_a_document_that_ends_the_indexer_goes_aside_and_the_rest_in(tmp_path: Path) -> None:
+    """All other documents of its entry, and the later entries, are applied, and it is counted."""
+    indexer, counters = Indexer({"c"}), Counters()
+    ids = list("abcdefg")
+    entries = [entry(1, *ids), entry(2, "h"), Entry("3-0", pack_op(Delete("u", ["a"])))]
+    await aside(tmp_path, counters=counters).apply(3, entries, indexer.apply)
+    assert indexer.documents == {*"abdefgh"}
+    assert indexer.deleted == {"a"}
+    assert indexer.position == "3-0"
+    assert kept(tmp_path) == ["c"]
+    assert counters["writes_set_aside"] == 1
+
+
+async def test_what_lies_aside_can_be_loaded_again(tmp_path: Path) -> None:
+    """The file has the whole document, the entry that it came in, and the reason."""
+    await aside(tmp_path).apply(3, [entry(7, "c")], Indexer({"c"}).apply)
+    line = (tmp_path / "set-aside" / "shard-3.ndjson").read_text()
+    record = json.loads(line)
+    assert record["document"] == {"id": "x"}
+    assert (record["entry"], record["uid"], record["id"]) == ("7-0", "u", "c")
+    assert "killed" in record["reason"]
+
+
+async def test_a_document_is_tried_a_few_times(tmp_path: Path) -> None:
+    """One that ends the indexer once, for want of memory at that moment, goes in after all."""
+    indexer = Indexer({"c"})
+
+    async def apply(entry_id: str | None, ops: Sequence[bytes]) -> None:
+        if indexer.num_deaths == ATTEMPTS - 1:
+            indexer.poison = set()
+        await indexer.apply(entry_id, ops)
+
+    await aside(tmp_path).apply(3, [entry(1, "c")], apply)
+    assert kept(tmp_path) == []
+    assert indexer.documents == {"c"}
+
+
+async def test_nothing_is_put_aside_while_the_machine_lacks_memory(tmp_path: Path) -> None:
+    """Where every program dies of its memory, no document is to blame: the batch waits."""
+    with pytest.raises(LaneUnavailableError):
+        await aside(tmp_path, memory=False).apply(3, [entry(1, "c")], Indexer({"c"}).apply)
+    assert kept(tmp_path) == []
+
+
+async def test_an_indexer_that_ends_at_everything_is_not_the_documents_fault(
+    tmp_path: Path,
+) -> None:
+    """After so many in a row without one that goes in, the batch waits."""
+    ids = [f"d{number}" for number in range(MOST_IN_A_ROW + 5)]
+    with pytest.raises(LaneUnavailableError):
+        await aside(tmp_path).apply(3, [entry(1, *ids)], Indexer({*ids}).apply)
+    assert len(kept(tmp_path)) == MOST_IN_A_ROW
+
+
+async def test_other_failures_put_nothing_aside(tmp_path: Path) -> None:
+    """An error that leaves the indexer alive, such as a full disk, is the batch's to wait out."""
+    indexer = Indexer({"c"}, WorkError("OSError: [Errno 28] No space left on device"))
+    with pytest.raises(WorkError, match="No space left"):
+        await aside(tmp_path).apply(3, [entry(1, "a", "c")], indexer.apply)
+    assert kept(tmp_path) == []
+
+
+async def test_what_cannot_be_kept_is_not_passed_over(tmp_path: Path) -> None:
+    """Without a file to hold it, a document stays in the log, and its shard waits."""
+    (tmp_path / "set-aside").write_text("in the way")
+    indexer = Indexer({"c"})
+    with pytest.raises(WorkError, match="cannot be put aside"):
+        await aside(tmp_path).apply(3, [entry(1, "c")], indexer.apply)
+    assert indexer.position is None
+
+
+@given(st.sets(st.integers(0, 40), max_size=MOST_IN_A_ROW), st.integers(1, 41))
+async def test_exactly_what_ends_the_indexer_goes_aside(
+    tmp_path_factory: pytest.TempPathFactory, poison: set[int], num_documents: int
+) -> None:
+    """Whichever documents of an entry they are, all others are applied and none is lost."""
+    folder = tmp_path_factory.mktemp("data")
+    ids = [f"d{number}" for number in range(num_documents)]
+    bad = {f"d{number}" for number in poison}
+    indexer = Indexer(bad)
+    await aside(folder).apply(3, [entry(1, *ids)], indexer.apply)
+    assert indexer.documents == {*ids} - bad
+    assert set(kept(folder)) == {*ids} & bad
+
+
+def test_an_operation_falls_into_what_does_the_same() -> None:
+    """Documents and deletions one by one; what is about a whole collection stays whole."""
+    upsert = Upsert("u", [("a", b"{}"), ("b", b"{}")])
+    assert [unpack_op(unit) for unit in units_of(pack_op(upsert))] == [
+        Upsert("u", [("a", b"{}")]),
+        Upsert("u", [("b", b"{}")]),
+    ]
+    assert units_of(pack_op(Drop("u"))) == [pack_op(Drop("u"))]
+
+
+def test_a_machine_has_memory_by_what_the_kernel_says_is_available() -> None:
+    """Below 3 % of the whole, a death is nobody's fault; what cannot be read is plenty."""
+    assert has_memory("MemTotal:  1000 kB\nMemAvailable:  30 kB\n")
+    assert not has_memory("MemTotal:  1000 kB\nMemAvailable:  29 kB\n")
+    assert has_memory("MemTotal:  1000 kB\n")
+    assert has_memory("nonsense")
