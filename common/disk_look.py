@@ -26,7 +26,7 @@ class DiskLook:
     def __init__(self, folder: Path, settings: StorageSettings) -> None:
         """Look at the disk of `folder`."""
         self.judge = DiskJudge(settings)
-        self._folder = folder
+        self._folder = folder.absolute()
         self._probed_at = -math.inf
 
     async def look(self, now: float, owed_bytes: int = 0) -> DiskState:
@@ -41,11 +41,13 @@ class DiskLook:
         return self.judge.judge(reading, now, owed_bytes)
 
     def _look(self, now: float) -> tuple[DiskReading, DiskState | None]:
-        reading, failure = read_disk(self._folder), None
+        # Before a worker's first start its folder is yet to be made.
+        folder = next(one for one in (self._folder, *self._folder.parents) if one.exists())
+        reading, failure = read_disk(folder), None
         if now - self._probed_at >= PROBE_S:
             self._probed_at = now
             try:
-                probe_disk(self._folder)
+                probe_disk(folder)
             except OSError as error:
                 failure = disk_failure(error)
         return reading, failure

@@ -17,7 +17,7 @@ from shard_worker.storage_watch import StorageWatch
 class Machine:
     """A disk and a table of open files, as the test says."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
         self.free_mb = 500
         self.probe: OSError | None = None
         self.lack: OSError | None = None
@@ -29,7 +29,7 @@ class Machine:
         monkeypatch.setattr(storage_watch, "probe_descriptors", lambda: self.lack)
         monkeypatch.setattr(storage_watch, "time", self)
         self.watch = StorageWatch(
-            Path("/data"),
+            folder,
             StorageSettings(),
             now_ms=lambda: 7,
             on_change=self._count,
@@ -56,9 +56,9 @@ class Machine:
 
 
 @pytest.fixture
-def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
+def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Machine:
     """One that has enough of everything."""
-    return Machine(monkeypatch)
+    return Machine(monkeypatch, tmp_path)
 
 
 async def test_a_change_is_told_at_once_and_once(machine: Machine) -> None:
