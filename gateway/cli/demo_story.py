@@ -15,7 +15,7 @@ from gateway.cli.timeline import Timeline
 from gateway.client import Client, SearchAnswer
 from gateway.loader import Loader, Progressed, Rejected
 from gateway.python_docs import COLLECTION, FIELDS, Corpus
-from gateway.sources import Line
+from gateway.lines import Line
 
 QUESTIONS: Final = (
     "parse a date and time from a string",
