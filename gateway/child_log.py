@@ -6,6 +6,8 @@ import shutil
 from pathlib import Path
 from typing import NamedTuple
 
+from common.private_folder import FILE_MODE
+
 MAX_BYTES = 10_000_000
 _LONGEST_READ = 262_144
 _GRAVE = ("warning", "error", "critical")
@@ -38,7 +40,7 @@ class ChildLog:
 
     def open(self) -> int:
         """Open for the child; a descriptor, which the caller closes."""
-        return os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        return os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, FILE_MODE)
 
     def new_lines(self) -> list[LogLine]:
         """Read what somebody should see of what was written since the last call."""
@@ -60,7 +62,9 @@ class ChildLog:
         """Move the content aside when there is too much of it."""
         if not self.path.exists() or self.path.stat().st_size < MAX_BYTES:
             return
-        shutil.copyfile(self.path, self.path.with_suffix(".log.1"))
+        older = self.path.with_suffix(".log.1")
+        older.touch(FILE_MODE)
+        shutil.copyfile(self.path, older)
         os.truncate(self.path, 0)
         self._offset, self._rest = 0, b""
 

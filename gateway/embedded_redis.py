@@ -25,6 +25,7 @@ from pathlib import Path
 import structlog
 
 from common.errors import ConfigurationError, RedisUnavailableError
+from common.private_folder import FOLDER_MODE
 from common.telemetry import Throttle
 from gateway import tether
 from gateway.child import PARENT_PIPE, Program
@@ -63,8 +64,8 @@ class EmbeddedRedis:
 
     def __init__(self, data: Path, *, guardian: bool = False) -> None:
         self.folder = data / "redis"
-        # It holds every document that is not applied yet: nobody else on this machine reads it.
-        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        # It holds every document that is not applied yet: no other user of this machine reads it.
+        self.folder.mkdir(parents=True, exist_ok=True, mode=FOLDER_MODE)
         self._binary = find_binary()
         self._guardian = guardian
         self._short_folder: str | None = None

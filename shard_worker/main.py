@@ -14,6 +14,7 @@ from common.config import Settings, load_settings
 from common.errors import HedgerowError
 from common.lifecycle import calm_collector, stop_on_signals, stop_with_parent
 from common.partition import parse_shards
+from common.private_folder import make_private, write_privately
 from common.telemetry import configure_logging
 from common.user_function import import_path
 from shard_worker.worker import Worker
@@ -49,6 +50,8 @@ def serve(
     """Serve some of a cluster's shards."""
     settings = _settings(data, redis)
     configure_logging(settings.log_level, settings.log_format)
+    write_privately()
+    make_private(settings.data)
     name = worker_id or f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
     asyncio.run(_serve(settings, name, parse_shards(shards), num_shards, parent_pipe))
 
