@@ -144,7 +144,7 @@ def _store(source: str | None, prefix: str | None) -> SnapshotStore:
     url = source or settings.snapshots.url
     if not url:
         raise ConfigurationError("snapshots.url is not set; set it, or name the place with --from")
-    return SnapshotStore(url, prefix or settings.redis.key_prefix)
+    return SnapshotStore(url, prefix or settings.redis.key_prefix, settings.snapshots)
 
 
 def _shards(store: SnapshotStore, text: str | None) -> Iterable[int]:
