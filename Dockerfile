@@ -8,10 +8,13 @@ FROM python:3.13-slim AS build
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
 WORKDIR /build
 
-RUN python -m venv --without-pip /opt/backend && python -m venv --without-pip /opt/hedgerow
+RUN python -m venv --without-pip /opt/backend && python -m venv --without-pip /opt/hedgerow \
+ && python -m venv --without-pip /opt/audit
 
-COPY requirements-build.lock requirements.lock ./
+COPY requirements-build.lock requirements-audit.lock requirements.lock ./
 RUN python -m pip --python /opt/backend install --require-hashes --requirement requirements-build.lock
+RUN python -m pip --python /opt/audit install --require-hashes --only-binary :all: \
+        --requirement requirements-audit.lock
 # Of numpy and scipy, which `gateway eval` alone needs, a fifth is tests.
 RUN python -m pip --python /opt/hedgerow install --no-compile --require-hashes --only-binary :all: \
         --requirement requirements.lock \
@@ -32,6 +35,13 @@ RUN export SOURCE_DATE_EPOCH=1577836800 \
         /opt/hedgerow/lib/python3*/site-packages/gateway \
         /opt/hedgerow/lib/python3*/site-packages/shard_worker
 
+# The bill of materials: what is installed, as it is found there. Reproducible: without the time.
+RUN mkdir -p /opt/hedgerow/share/hedgerow \
+ && /opt/audit/bin/cyclonedx-py environment --pyproject pyproject.toml --mc-type application \
+        --output-reproducible --output-format JSON \
+        --output-file /opt/hedgerow/share/hedgerow/sbom.cdx.json /opt/hedgerow/bin/python \
+ && chmod 644 /opt/hedgerow/share/hedgerow/sbom.cdx.json
+
 
 FROM python:3.13-slim
 LABEL org.opencontainers.image.title="Hedgerow" \
@@ -42,7 +52,7 @@ LABEL org.opencontainers.image.title="Hedgerow" \
 RUN groupadd --gid 10001 hedgerow \
  && useradd --uid 10001 --gid hedgerow --no-create-home --home-dir /app --shell /usr/sbin/nologin \
         hedgerow \
- && install --directory --owner=hedgerow --group=hedgerow /data \
+ && install --directory --mode=0700 --owner=hedgerow --group=hedgerow /data \
  && install --directory /app
 COPY --from=build /opt/hedgerow /opt/hedgerow
 

@@ -22,7 +22,7 @@ export ONLY
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo up down query test test-unit test-integration test-containers check docs \
-        bench bench-peers bench-search lab clean
+        audit bench bench-peers bench-search lab clean
 # The rings of tests are meant to run one after the other, even under `make -j`.
 .NOTPARALLEL:
 
@@ -39,6 +39,9 @@ demo: $(VENV)/.runtime  ## show a cluster at work here, and a worker killed (KEE
 up: .env  ## build and start the containers, and wait until all are healthy
 	docker compose up --build --detach --wait
 	@echo "ready at http://$$(docker compose port gateway 8080)"
+	@docker compose exec -T gateway sh -c 'if test -n "$$HEDGEROW_GATEWAY__TOKEN"; \
+	  then echo "every request needs the token that .env or your shell sets (HEDGEROW_GATEWAY__TOKEN)"; \
+	  else echo "no token is set (HEDGEROW_GATEWAY__TOKEN in .env): who reaches that address may read and write"; fi'
 
 down: .env  ## stop the containers; their volumes stay
 	docker compose down
@@ -68,6 +71,9 @@ docs: $(VENV)/.docs  ## make a site of docs/ in build/docs, and check the links 
 	$(BIN)/python -m sphinx -q --fresh-env --write-all --fail-on-warning --keep-going docs build/docs
 	@echo "built build/docs/index.html"
 
+audit: .audit/.made  ## look the locked packages up among known vulnerabilities (OFFLINE=1: pass what cannot be)
+	@.audit/bin/python deploy/audit.py $(if $(OFFLINE),--offline) $(wildcard requirements*.lock)
+
 bench: $(VENV)/.development  ## measure, and write docs/benchmarks.md (JSON=FILE: every figure too)
 	$(BIN)/python -m bench $(if $(JSON),--json "$$JSON")
 
@@ -81,7 +87,7 @@ bench-search: $(VENV)/.development  ## the same search in tantivy, Lucene, SQLit
 	$(BIN)/python -m bench.search --only "$$ONLY" $(if $(RESUME),--resume)
 
 clean:  ## remove .venv, caches and what was built; data stays
-	rm -rf $(VENV) .bench-peers .bench-search .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	rm -rf $(VENV) .audit .bench-peers .bench-search .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.made:
@@ -104,6 +110,17 @@ $(VENV)/.development: $(VENV)/.runtime requirements-dev.lock
 
 $(VENV)/.docs: $(VENV)/.made requirements-docs.lock
 	$(INSTALL) --require-hashes -r requirements-docs.lock
+	@touch $@
+
+# An environment of its own: what audits the packages is none of them.
+.audit/.made: requirements-audit.lock
+ifdef UV
+	$(UV) venv --quiet --allow-existing --python $(PYTHON) .audit
+	$(UV) pip install --quiet --python .audit/bin/python --require-hashes -r requirements-audit.lock
+else
+	$(PYTHON) -m venv .audit
+	.audit/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-audit.lock
+endif
 	@touch $@
 
 # The containers' Redis wants a password; this one is nobody else's.

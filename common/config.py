@@ -259,11 +259,28 @@ class SnapshotSettings(_Group):
     )
     keep: PositiveInt = Field(3, description="Newest snapshots of each shard that are kept.")
     timeout_s: PositiveFloat = Field(1800.0, description="Longest time of one snapshot, in s.")
+    key: SecretStr | None = Field(
+        None,
+        description="Secret that manifests are signed with, of 16 characters or more, the same in "
+        "every process; a snapshot that is not signed with it is refused. Unsigned if unset.",
+    )
+    max_bytes: Annotated[int, Field(ge=0)] = Field(
+        0,
+        description="Largest snapshot of a shard that is restored, in bytes; 0 for as much as the "
+        "disk has free.",
+    )
     forget_replica_s: PositiveFloat = Field(
         600.0,
         description="The log does not wait for a replica that is behind the newest snapshot and "
         "has been away for so long, in s.",
     )
+
+    @field_validator("key")
+    @classmethod
+    def _is_long(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and len(value.get_secret_value()) < 16:
+            raise ValueError("is shorter than 16 characters")
+        return value
 
 
 class RankProfile(_Group):

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 from common.errors import ConfigurationError
+from common.private_folder import FILE_MODE
 
 LOCK_FILE = "lock"
 _POLL_S = 0.05
@@ -28,7 +29,7 @@ class FolderLock:
             ConfigurationError: somebody else has it still.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        self._file = os.open(folder / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o644)
+        self._file = os.open(folder / LOCK_FILE, os.O_RDWR | os.O_CREAT, FILE_MODE)
         give_up_at = time.monotonic() + wait_s
         while not self._is_taken():
             if time.monotonic() >= give_up_at:

@@ -10,13 +10,18 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Annotated, NamedTuple
+
+import msgspec
 
 from common.errors import SnapshotError
+from common.folder_lock import LOCK_FILE
 
 FORMAT = 1
 MANIFEST = "manifest.json"
 STORE = "store.sqlite"
+# Some 100,000 files. It is read before anything of it is known to be ours.
+MAX_MANIFEST_BYTES = 16 * 1024 * 1024
 
 _ID = re.compile(r"\d{8}T\d{9}Z-[0-9a-f]{6}")
 # A file of the store, or one in a text index's folder; nothing that leads out of the snapshot.
@@ -53,6 +58,7 @@ class Manifest:
         version: Hedgerow's version.
         collections: what it holds of each.
         files: all files but the manifest.
+        signature: of all the rest, by `common.snapshot_signature`; "" when it is not signed.
     """
 
     id: str
@@ -63,6 +69,7 @@ class Manifest:
     version: str
     collections: Sequence[CollectionFacts]
     files: Sequence[FileFacts]
+    signature: str = ""
 
     @property
     def documents(self) -> int:
@@ -82,6 +89,8 @@ class Manifest:
             "collections": [one._asdict() for one in self.collections],
             "files": [one._asdict() for one in self.files],
         }
+        if not self.signature:
+            del facts["signature"]
         return json.dumps(facts, indent=1).encode() + b"\n"
 
     @classmethod
@@ -89,17 +98,21 @@ class Manifest:
         """Read what `to_json` made.
 
         Raises:
-            SnapshotError: it is cut off, of another format, or names files outside of the snapshot.
+            SnapshotError: it is too long, cut off, of another format, or names files outside of
+                the snapshot.
         """
+        if len(data) > MAX_MANIFEST_BYTES:
+            raise SnapshotError(f"a manifest of more than {MAX_MANIFEST_BYTES} bytes")
         try:
-            facts: dict[str, Any] = json.loads(data)
-            if facts.pop("format") != FORMAT:
+            if msgspec.json.decode(data, type=_Format).format != FORMAT:
                 raise SnapshotError("the snapshot is of a format that this version does not read")
-            collections = tuple(CollectionFacts(**one) for one in facts.pop("collections"))
-            files = tuple(FileFacts(**one) for one in facts.pop("files"))
-            manifest = cls(**facts, collections=collections, files=files)
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            read = msgspec.json.decode(data, type=_ManifestFile)
+        except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
             raise SnapshotError(f"a manifest that cannot be read: {error}") from error
+        facts = {name: getattr(read, name) for name in cls.__dataclass_fields__}
+        collections = [CollectionFacts(*msgspec.structs.astuple(one)) for one in read.collections]
+        files = [FileFacts(*msgspec.structs.astuple(one)) for one in read.files]
+        manifest = cls(**{**facts, "collections": tuple(collections), "files": tuple(files)})
         paths = [one.path for one in files]
         if (
             not _ID.fullmatch(manifest.id)
@@ -107,10 +120,44 @@ class Manifest:
             or not all(map(_PATH.fullmatch, paths))
             or len(set(paths)) != len(paths)
             or STORE not in paths
-            or any(one.num_bytes < 0 for one in files)
+            # The folder that it is restored into holds a lock of this name.
+            or any(path.partition("/")[0] == LOCK_FILE for path in paths)
         ):
             raise SnapshotError("a manifest that contradicts itself")
         return manifest
+
+
+_Count = Annotated[int, msgspec.Meta(ge=0)]
+
+
+class _Format(msgspec.Struct):
+    format: int
+
+
+class _File(msgspec.Struct, forbid_unknown_fields=True):
+    path: str
+    num_bytes: _Count
+    sha256: str
+
+
+class _Collection(msgspec.Struct, forbid_unknown_fields=True):
+    uid: str
+    name: str
+    documents: _Count
+
+
+class _ManifestFile(_Format, forbid_unknown_fields=True):
+    """What stands in the file; each member is of its type, or it is not read."""
+
+    id: str
+    shard: _Count
+    num_shards: _Count
+    position: str
+    made_at_ms: int
+    version: str
+    collections: list[_Collection]
+    files: list[_File]
+    signature: str = ""
 
 
 def snapshot_id(made_at_ms: int, end: str) -> str:

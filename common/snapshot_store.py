@@ -9,6 +9,7 @@ Source: https://filesystem-spec.readthedocs.io/en/latest/. Everything here block
 
 import hashlib
 import os
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,8 +19,17 @@ import fsspec
 import structlog
 from fsspec.implementations.local import LocalFileSystem
 
+from common.config import SnapshotSettings
 from common.errors import ConfigurationError, SnapshotError
-from common.snapshot import MANIFEST, FileFacts, Manifest, is_snapshot_id, superfluous
+from common.snapshot import (
+    MANIFEST,
+    MAX_MANIFEST_BYTES,
+    FileFacts,
+    Manifest,
+    is_snapshot_id,
+    superfluous,
+)
+from common.snapshot_signature import ManifestSigner
 
 CHUNK_BYTES = 1_048_576
 # They have no folders. To make one there is to make the bucket, so that a mistyped name would get a
@@ -38,12 +48,13 @@ class SnapshotStore:
         place: the cluster's folder on the target, for people.
     """
 
-    def __init__(self, url: str, key_prefix: str) -> None:
+    def __init__(self, url: str, key_prefix: str, settings: SnapshotSettings | None = None) -> None:
         """Use the target at `url`; nothing is read or written yet.
 
         Args:
             url: a folder, or a URL with a protocol that fsspec knows.
             key_prefix: the cluster's, so that clusters can share a target.
+            settings: `key` and `max_bytes` count; the defaults if None.
 
         Raises:
             ConfigurationError: no driver is there for such a URL.
@@ -58,6 +69,10 @@ class SnapshotStore:
         protocols = {named} if isinstance(named, str) else {*named}
         self._has_folders = protocols.isdisjoint(_OBJECT_STORES)
         self.place = f"{url.rstrip('/')}/{key_prefix}"
+        settings = settings or SnapshotSettings()
+        key = settings.key.get_secret_value() if settings.key is not None else None
+        self._signer = ManifestSigner(key, key_prefix)
+        self._max_bytes = settings.max_bytes
 
     def manifests(self, shard: int) -> Iterator[Manifest]:
         """The complete snapshots of a shard, newest first; one that cannot be read is passed over.
@@ -75,10 +90,15 @@ class SnapshotStore:
         """What one snapshot holds.
 
         Raises:
-            SnapshotError: there is no such snapshot, or it is incomplete.
+            SnapshotError: there is no such snapshot, it is incomplete, or its signature is not that
+                of `snapshots.key`.
         """
-        with self._said(f"no complete snapshot {snapshot} of shard {shard} can be read"):
-            manifest = Manifest.from_json(self._fs.cat_file(self._path(shard, snapshot, MANIFEST)))
+        with (
+            self._said(f"no complete snapshot {snapshot} of shard {shard} can be read"),
+            self._open(self._path(shard, snapshot, MANIFEST)) as reader,
+        ):
+            manifest = Manifest.from_json(reader.read(MAX_MANIFEST_BYTES + 1))
+        self._signer.check(manifest)
         if (manifest.shard, manifest.id) != (shard, snapshot):
             raise SnapshotError(f"the manifest of {snapshot} is that of another snapshot")
         return manifest
@@ -149,14 +169,20 @@ class SnapshotStore:
         return facts
 
     def commit(self, manifest: Manifest) -> None:
-        """Make a snapshot complete, by the last of its files."""
+        """Make a snapshot complete, by the last of its files, which is signed."""
         target = self._path(manifest.shard, manifest.id, MANIFEST)
+        content = self._signer.signed(manifest).to_json()
+        if len(content) > MAX_MANIFEST_BYTES:
+            raise SnapshotError(
+                f"the manifest has {len(content)} bytes, of at most {MAX_MANIFEST_BYTES}: the "
+                "shard has too many collections, or its indexes too many segments"
+            )
         with self._said(f"{target} cannot be written"):
             if not self._is_local:
-                self._fs.pipe_file(target, manifest.to_json())
+                self._fs.pipe_file(target, content)
                 return
             with self._fs.open(f"{target}.new", "wb") as writer:
-                writer.write(manifest.to_json())
+                writer.write(content)
                 self._make_durable(writer)
             Path(f"{target}.new").replace(target)
 
@@ -182,9 +208,13 @@ class SnapshotStore:
     ) -> None:
         """Copy a snapshot's files into an empty folder, durably, each compared to the manifest.
 
+        No more is fetched than the manifest says.
+
         Raises:
-            SnapshotError: a file is missing or not what the manifest says; the folder is useless.
+            SnapshotError: a file is missing or not what the manifest says, and the folder is
+                useless; or it is larger than `snapshots.max_bytes` or what the disk has free.
         """
+        self._check_room(manifest, folder)
         for path, piece in self._pieces(manifest):
             check()
             target = folder / path
@@ -197,6 +227,16 @@ class SnapshotStore:
         for one in manifest.files:
             with (folder / one.path).open("rb") as reader:
                 os.fsync(reader.fileno())
+
+    def _check_room(self, manifest: Manifest, folder: Path) -> None:
+        what = (
+            f"the snapshot {manifest.id} of shard {manifest.shard} has {manifest.num_bytes} bytes"
+        )
+        if self._max_bytes and manifest.num_bytes > self._max_bytes:
+            raise SnapshotError(f"{what}, and snapshots.max_bytes is {self._max_bytes}")
+        free = shutil.disk_usage(folder).free
+        if manifest.num_bytes > free:
+            raise SnapshotError(f"{what}, and {folder} has room for {free}")
 
     def verify(self, manifest: Manifest) -> None:
         """Read a snapshot's files, and compare each to the manifest.
@@ -211,21 +251,30 @@ class SnapshotStore:
         """Every file's path with None, then with each of its pieces; compared at its end."""
         for one in manifest.files:
             yield one.path, None
-            digest, size = hashlib.sha256(), 0
+            digest, left = hashlib.sha256(), one.num_bytes
             path = self._path(manifest.shard, manifest.id, one.path)
             with (
                 self._said(f"{one.path} of the snapshot {manifest.id} cannot be read"),
-                self._fs.open(path, "rb") as reader,
+                self._open(path) as reader,
             ):
-                while piece := reader.read(CHUNK_BYTES):
+                # A byte more than there should be tells a file that is longer.
+                while piece := reader.read(min(CHUNK_BYTES, left + 1)):
+                    left -= len(piece)
+                    if left < 0:
+                        break
                     digest.update(piece)
-                    size += len(piece)
                     yield one.path, piece
-            if (size, digest.hexdigest()) != (one.num_bytes, one.sha256):
+            if left != 0 or digest.hexdigest() != one.sha256:
                 raise SnapshotError(
                     f"{one.path} of the snapshot {manifest.id} of shard {manifest.shard} "
                     "is not what its manifest says"
                 )
+
+    def _open(self, path: str) -> Any:
+        """Open a file of the target to read; a FIFO in a folder would keep us waiting."""
+        if self._is_local and not Path(path).is_file():
+            raise FileNotFoundError(f"{path} is not a regular file")
+        return self._fs.open(path, "rb")
 
     def _folder(self, shard: int) -> str:
         return f"{self._root}/shard-{shard}"

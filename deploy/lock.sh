@@ -6,6 +6,8 @@
 #   requirements-dev.lock    that, every extra, the tools of its checks and tests, and the build
 #   requirements-build.lock  the build backend alone, for the image
 #   requirements-docs.lock   what makes a site of docs/, at versions that fit beside those
+#   requirements-audit.lock  what `make audit` and the image's bill of materials are made with,
+#                            at versions that fit beside those too
 #
 # The locks hold for every platform and Python that pyproject.toml admits, and name no index:
 # where packages come from is the business of the machine that installs them.
@@ -35,3 +37,4 @@ build_requirements | lock requirements-build.lock - "$@"
 build_requirements | lock requirements-dev.lock pyproject.toml - --all-extras --group dev \
     --constraint requirements.lock --constraint requirements-build.lock "$@"
 lock requirements-docs.lock --group docs --constraint requirements-dev.lock "$@"
+lock requirements-audit.lock --group audit --constraint requirements-dev.lock "$@"

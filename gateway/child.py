@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from common.errors import ConfigurationError
+from common.private_folder import FILE_MODE, UMASK
 from gateway.child_log import ChildLog
 
 # Stands in a Program's arguments for the number of the descriptor that reads EOF when we are gone.
@@ -89,6 +90,7 @@ class Child:
                 env=_environment(program.environment),
                 pass_fds=(pipe_read, lock),
                 start_new_session=True,
+                umask=UMASK,
             )
             kept.pop_all()
             child = cls(program, process, pipe_write)
@@ -169,7 +171,7 @@ def _environment(changes: Mapping[str, str | None]) -> dict[str, str]:
 
 async def _lock_of(name: str, folder: Path, drain_s: float) -> int:
     """Take the lock that a child holds for its life; returns its descriptor."""
-    descriptor = os.open(folder / f"{name}.lock", os.O_RDWR | os.O_CREAT, 0o644)
+    descriptor = os.open(folder / f"{name}.lock", os.O_RDWR | os.O_CREAT, FILE_MODE)
     try:
         await _take_over(descriptor, f"{name} on {folder.parent}", drain_s)
     except BaseException:

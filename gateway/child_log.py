@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from common.disk import DiskState, disk_failure
 from common.printable import printable
+from common.private_folder import FILE_MODE
 
 MAX_BYTES = 10_000_000
 _LONGEST_READ = 262_144
@@ -41,7 +42,7 @@ class ChildLog:
 
     def open(self) -> int:
         """Open for the child; a descriptor, which the caller closes."""
-        return os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        return os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, FILE_MODE)
 
     def new_lines(self) -> list[LogLine]:
         """Read what somebody should see of what was written since the last call."""
@@ -65,6 +66,7 @@ class ChildLog:
             return
         aside = self.path.with_suffix(".log.1")
         try:
+            aside.touch(FILE_MODE)
             shutil.copyfile(self.path, aside)
         except OSError as error:
             # To keep it all would take from a full disk, again and again, what others need.

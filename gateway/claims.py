@@ -6,6 +6,7 @@ import socket
 from pathlib import Path
 
 from common.errors import ConfigurationError
+from common.private_folder import FILE_MODE
 from gateway.child import read_pid, try_lock
 
 
@@ -16,7 +17,7 @@ def lock_folder(data: Path) -> int:
         ConfigurationError: another supervisor has it, or it cannot be written.
     """
     try:
-        descriptor = os.open(data / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+        descriptor = os.open(data / "lock", os.O_RDWR | os.O_CREAT, FILE_MODE)
     except OSError as error:
         raise ConfigurationError(f"--data {data}: {error.strerror}") from error
     if not try_lock(descriptor):

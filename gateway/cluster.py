@@ -22,6 +22,7 @@ from common.errors import (
 )
 from common.keys import Keys
 from common.log import ShardLog
+from common.private_folder import make_private
 from common.registry import Registry
 from gateway import copies, embedded_redis
 from gateway.child import Program
@@ -192,11 +193,8 @@ class LocalCluster:
         if self._data.is_dir():  # who has it says more than who has the port
             self._lock = lock_folder(self._data)
         port = check_port(self._options.host, self._options.port)
+        make_private(self._data)
         if self._lock < 0:
-            try:
-                self._data.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise ConfigurationError(f"--data {self._data}: {error.strerror}") from error
             self._lock = lock_folder(self._data)
         return port
 

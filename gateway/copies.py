@@ -19,6 +19,7 @@ import structlog
 
 from common.errors import ConfigurationError
 from common.log import START, ShardLog, position
+from common.private_folder import FILE_MODE, make_folders
 from common.store_file import Stamp, read_stamp
 from gateway.child import try_lock
 
@@ -186,8 +187,8 @@ def carry_out(moves: Iterable[Move], wait_s: float) -> None:
     for move in moves:
         source = move.copy.folder
         try:
-            move.target.parent.mkdir(parents=True, exist_ok=True)
-            lock = os.open(source / _LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o644)
+            make_folders(move.target.parent)
+            lock = os.open(source / _LOCK_FILE, os.O_RDWR | os.O_CREAT, FILE_MODE)
             try:
                 while not try_lock(lock):
                     if time.monotonic() >= give_up_at:

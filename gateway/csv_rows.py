@@ -4,13 +4,15 @@ import csv
 import io
 import itertools
 import re
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import IO, Any, Final, NamedTuple
 
 from common.errors import BadRequestError
+from gateway.csv_records import RecordFeed, RecordTooLongError
 
 ROWS_TO_GUESS_FROM: Final = 1000
-MAX_CELL_CHARS: Final = 16 * 1024 * 1024
+CHARS_TO_GUESS_FROM: Final = 2 * 1024 * 1024  # a character may be a cell, of sixty bytes
 
 _INTEGER: Final = re.compile(r"-?(0|[1-9][0-9]{0,17})")  # 007 is a code, not a number
 _FLOAT: Final = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
@@ -31,55 +33,113 @@ class Row(NamedTuple):
     reason: str = ""
 
 
-def csv_rows(stream: IO[bytes], id_field: str, fields: Mapping[str, str]) -> Iterator[Row]:
+class _Record(NamedTuple):
+    """One row as the parser gives it, or why it was skipped."""
+
+    number: int
+    cells: list[str]
+    num_chars: int
+    reason: str = ""
+
+
+def csv_rows(
+    stream: IO[bytes], id_field: str, fields: Mapping[str, str], max_chars: int
+) -> Iterator[Row]:
     """Read rows as objects.
 
-    A column whose type `fields` does not say has the type that all its values among the first
-    1000 rows fit: boolean, integer, float, else text. A value that does not fit its column's
-    type stays text, for the gateway to reject.
+    A column whose type `fields` does not say has the type that all its values fit among the first
+    1000 rows, or as many of them as 2 MiB hold: boolean, integer, float, else text. A value that
+    does not fit its column's type stays text, for the gateway to reject.
 
     Args:
         stream: the file, UTF-8.
         id_field: the column of the ids, which stay text.
         fields: column → type, as far as known.
+        max_chars: the longest row; a longer one is no document, and is not held.
 
     Raises:
         BadRequestError: the header or a row is not CSV; names the line.
     """
-    csv.field_size_limit(MAX_CELL_CHARS)
+    # A cell is no longer than its row; the parser's own limit, one for the whole process, is lower.
+    csv.field_size_limit(max(csv.field_size_limit(), max_chars))
     # Escaped rather than refused, so that one bad byte costs one row and not the rest.
     text = io.TextIOWrapper(stream, "utf-8-sig", errors="surrogateescape", newline="")
     try:
-        yield from _documents(csv.reader(text, strict=True), id_field, fields)
+        yield from _documents(RecordFeed(text, max_chars), max_chars, id_field, fields)
     finally:
         text.detach()  # else its end would close the stream, which is the caller's
 
 
-def _documents(reader: Any, id_field: str, fields: Mapping[str, str]) -> Iterator[Row]:
-    rows = _rows(reader)
-    header = next(rows, None)
+def _documents(
+    feed: RecordFeed, max_chars: int, id_field: str, fields: Mapping[str, str]
+) -> Iterator[Row]:
+    records = _records(feed, max_chars)
+    header = next(records, None)
     if header is None:
         return
-    columns = header[1]
+    columns = header.cells
+    if header.reason:
+        raise BadRequestError("SOURCE", f"line 1, which names the columns, {header.reason}")
     if "" in columns or len(set(columns)) < len(columns):
         raise BadRequestError("SOURCE", "line 1 must name each column, each differently")
-    first = list(itertools.islice(rows, ROWS_TO_GUESS_FROM))
-    types = {**_guess(columns, [cells for _, cells in first]), **fields, id_field: "text"}
-    for number, cells in itertools.chain(first, rows):
-        yield _row(number, columns, cells, types)
+    first = _first(records)
+    types = {**_guess(columns, [one.cells for one in first]), **fields, id_field: "text"}
+    for record in itertools.chain(first, records):
+        yield _row(record, columns, types)
 
 
-def _rows(reader: Any) -> Iterator[tuple[int, list[str]]]:
-    try:
-        for cells in reader:
+def _first(records: Iterator[_Record]) -> list[_Record]:
+    """The records that the types are guessed from."""
+    first: list[_Record] = []
+    num_chars = 0
+    while len(first) < ROWS_TO_GUESS_FROM and num_chars < CHARS_TO_GUESS_FROM:
+        record = next(records, None)
+        if record is None:
+            break
+        first.append(record)
+        num_chars += record.num_chars
+    return first
+
+
+def _records(feed: RecordFeed, max_chars: int) -> Iterator[_Record]:
+    reader = csv.reader(feed, strict=True)
+    while True:
+        feed.begin()
+        begins_in = feed.line_number + 1
+        try:
+            cells = next(reader, None)
+            if cells is None:
+                return
             if cells:
-                yield reader.line_num, cells
-    except (csv.Error, OSError, EOFError) as error:
-        reason = f"cannot be read on after line {reader.line_num}: {error}"
-        raise BadRequestError("SOURCE", reason) from error
+                yield _Record(feed.line_number, cells, feed.num_chars)
+        except RecordTooLongError:
+            if not _skip(feed):
+                reason = f"line {begins_in} has a quote that is never closed"
+                raise BadRequestError("SOURCE", reason) from None
+            yield _Record(feed.line_number, [], 0, _too_long(max_chars, begins_in))
+        except (csv.Error, OSError, EOFError, zlib.error) as error:
+            raise _broken_off(feed, error) from error
 
 
-def _row(number: int, columns: list[str], cells: list[str], types: Mapping[str, str]) -> Row:
+def _skip(feed: RecordFeed) -> bool:
+    try:
+        return feed.skip()
+    except (OSError, EOFError, zlib.error) as error:
+        raise _broken_off(feed, error) from error
+
+
+def _broken_off(feed: RecordFeed, error: Exception) -> BadRequestError:
+    return BadRequestError("SOURCE", f"cannot be read on after line {feed.line_number}: {error}")
+
+
+def _too_long(max_chars: int, begins_in: int) -> str:
+    return f"begins in line {begins_in} and is longer than {max_chars} characters"
+
+
+def _row(record: _Record, columns: list[str], types: Mapping[str, str]) -> Row:
+    number, cells = record.number, record.cells
+    if record.reason:
+        return Row(number, {}, record.reason)
     if any(_is_broken(cell) for cell in cells):
         return Row(number, {}, "is not UTF-8")
     document = {

@@ -28,6 +28,7 @@ import structlog
 
 from common.config_storage import StorageSettings
 from common.errors import ConfigurationError, RedisUnavailableError
+from common.private_folder import FOLDER_MODE
 from common.telemetry import Throttle
 from gateway import tether
 from gateway.child import PARENT_PIPE, Program
@@ -74,8 +75,8 @@ class EmbeddedRedis:
         storage: StorageSettings = StorageSettings(),  # noqa: B008 - frozen
     ) -> None:
         self.folder = data / "redis"
-        # It holds every document that is not applied yet: nobody else on this machine reads it.
-        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        # It holds every document that is not applied yet: no other user of this machine reads it.
+        self.folder.mkdir(parents=True, exist_ok=True, mode=FOLDER_MODE)
         self._binary = find_binary()
         self._guardian = guardian
         self._max_memory_bytes = max_memory_bytes(storage)

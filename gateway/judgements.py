@@ -7,11 +7,14 @@ document, grade (https://trec.nist.gov/data/qrels_eng/). Files may be compressed
 
 import gzip
 import json
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from common.errors import BadRequestError
+
+MAX_LINE_CHARS: Final = 1_048_576  # far more than a query may have
 
 
 class Judgement(NamedTuple):
@@ -43,7 +46,7 @@ def _query(line: str) -> tuple[str, str] | None:
         return (query_id.strip(), text.strip()) if tab else None
     try:
         found: Any = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     query_id, text = found.get("_id", found.get("id")), found.get("text")
     if not isinstance(query_id, str | int) or not isinstance(text, str):
@@ -81,10 +84,13 @@ def _lines(path: Path, what: str) -> Iterator[tuple[int, str]]:
         with (gzip.open if path.suffix == ".gz" else open)(
             path, "rt", encoding="utf-8-sig"
         ) as file:
-            for number, line in enumerate(file, 1):
+            # Never a whole line before its length is known: a compressed one may be of any length.
+            for number, line in enumerate(iter(lambda: file.readline(MAX_LINE_CHARS), ""), 1):
+                if len(line) == MAX_LINE_CHARS:
+                    _at_fault(path, number, what, f"is longer than {MAX_LINE_CHARS} characters")
                 if line.strip():
                     yield number, line.rstrip("\r\n")
-    except (OSError, EOFError, UnicodeDecodeError) as error:
+    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
         raise BadRequestError(what, f"{path} cannot be read: {error}") from error
 
 

@@ -7,7 +7,7 @@ from typing import Final, Literal, NamedTuple
 
 from common.errors import HedgerowError, InsufficientStorageError, UnavailableError
 from gateway.client import Client, LoadAnswer
-from gateway.sources import Line
+from gateway.lines import Line
 
 PIECE_BYTES: Final = 4 * 1024 * 1024
 PIECE_LINES: Final = 4_000

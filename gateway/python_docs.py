@@ -8,6 +8,7 @@ import ast
 import gc
 import multiprocessing
 import os
+import stat
 import sysconfig
 import warnings
 from collections.abc import Iterable, Iterator
@@ -142,7 +143,8 @@ def parse(source: Source) -> list[dict[str, Any]]:
     """The documents of one file, without their ids; none if it does not parse."""
     try:
         path = Path(source.path)
-        if path.stat().st_size > _MAX_SOURCE_BYTES:
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode) or found.st_size > _MAX_SOURCE_BYTES:
             return []
         with warnings.catch_warnings():
             # Old code has escapes that are no longer right; that is its own affair.

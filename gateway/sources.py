@@ -1,51 +1,54 @@
 """Documents from files: .jsonl, .ndjson, .csv, .parquet, .gz of those, folders, standard input.
 
-Nothing is read whole: what is in memory is a line, a row group of Parquet, or one text file.
+Nothing is read whole: what is in memory is a line, a row, a few pages of Parquet, or one text file,
+each of bounded size. How large a file is, compressed or not, does not matter.
 """
 
 import gzip
 import io
-import math
 import os
-import shutil
+import stat
 import sys
 import tempfile
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from datetime import date, datetime, time
-from decimal import Decimal
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, Final, Literal, NamedTuple
+from typing import IO, Any, Final, Literal
 
 from pydantic_core import from_json, to_json
 
-from common.errors import BadRequestError, ConfigurationError
+from common.errors import BadRequestError
 from gateway.csv_rows import Row, csv_rows
+from gateway.folder_files import Entry, FolderFiles
+from gateway.lines import DEFAULT_MAX_BYTES, Line, bounded, too_long, with_id
+from gateway.parquet_rows import DEFAULT_MEMORY_MB, ParquetBounds, ParquetRows
 
-MAX_LINE_BYTES: Final = 16 * 1024 * 1024  # a gateway takes less; a longer line is not kept
 KNOWN_FORMS: Final = ".jsonl, .ndjson, .csv, .parquet, .gz of those, a folder of text files, or -"
+_QUOTED_BYTES: Final = 200
+_COPIED_BYTES: Final = 1024 * 1024
+# A file that is unpacked onto a disk leaves this much of it to others.
+_SPARED_BYTES: Final = 256 * 1024 * 1024
 
 
-class Line(NamedTuple):
-    """One document of a source, or why it is none.
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How a source is read.
 
     Attributes:
-        number: the line, row or file, from 1.
-        document: a JSON object on one line; what stands there, when it is none.
-        reason: why it cannot be loaded, or "".
-        place: what people call it by where the source has no lines: a path, an id, a row.
+        id_field: name of the field that holds the documents' ids.
+        fields: field → type as far as they are known; only CSV, which has no types, needs them.
+        max_bytes: the largest document, as JSON; a larger one is rejected, and not held.
+        parquet_memory_mb: what decoding Parquet may take, in MB (Linux only).
+        follow_links: whether links in a folder are followed to where they lead.
     """
 
-    number: int
-    document: bytes
-    reason: str = ""
-    place: str = ""
-
-    @property
-    def name(self) -> str:
-        """What people find it by."""
-        return self.place or f"line {self.number}"
+    id_field: str = "id"
+    fields: Mapping[str, str] = field(default_factory=dict)
+    max_bytes: int = DEFAULT_MAX_BYTES
+    parquet_memory_mb: int = DEFAULT_MEMORY_MB
+    follow_links: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,53 +69,68 @@ class Source:
 
 
 @contextmanager
-def open_source(
-    name: str, id_field: str = "id", fields: Mapping[str, str] | None = None
-) -> Iterator[Source]:
+def open_source(name: str, reading: Reading | None = None) -> Iterator[Source]:
     """Open a source by its name.
 
     Args:
         name: a path, or `-` for NDJSON on standard input, compressed or not.
-        id_field: name of the field that holds the documents' ids.
-        fields: field → type as far as they are known; only CSV, which has no types, needs them.
+        reading: how it is read.
 
     Raises:
         BadRequestError: there is no such file, its form is unknown, or it cannot be read on.
         ConfigurationError: reading it needs a package that is not installed.
     """
+    reading = reading or Reading()
     with ExitStack() as opened:
         if name == "-":
-            yield _json_source(_maybe_gzip(sys.stdin.buffer), lambda: 0, None, id_field)
+            yield _json_source(_maybe_gzip(sys.stdin.buffer), lambda: 0, None, reading)
             return
         path = Path(name)
         if path.is_dir():
-            yield _folder_source(path)
+            with _readable(name):
+                folder = FolderFiles(path, follow_links=reading.follow_links)
+            yield _folder_source(opened.enter_context(folder), reading)
             return
-        if not path.is_file():
-            raise BadRequestError("SOURCE", f"there is no file or folder {name}")
         suffixes = [suffix.lower() for suffix in path.suffixes[-2:]]
         is_compressed = suffixes[-1:] == [".gz"]
         form = "".join(suffixes[:-1][-1:] if is_compressed else suffixes[-1:])
-        raw = opened.enter_context(path.open("rb"))
-        total = path.stat().st_size
+        raw = opened.enter_context(_open_regular(path))
+        total = os.fstat(raw.fileno()).st_size
         stream: IO[bytes] = raw
         if is_compressed:
             stream = opened.enter_context(_gunzip(raw))
         match form:
             case ".jsonl" | ".ndjson":
-                yield _json_source(stream, raw.tell, total, id_field)
+                yield _json_source(stream, raw.tell, total, reading)
             case ".csv":
-                rows = csv_rows(stream, id_field, fields or {})
-                yield Source(_csv_lines(rows, id_field), raw.tell, total, "bytes")
+                rows = csv_rows(stream, reading.id_field, reading.fields, reading.max_bytes)
+                yield Source(_csv_lines(rows, reading), raw.tell, total, "bytes")
             case ".parquet":
                 if is_compressed:  # Parquet is read from its end: it needs a file to seek in
                     unpacked = opened.enter_context(tempfile.TemporaryFile())
                     with _readable(name):
-                        shutil.copyfileobj(stream, unpacked)
+                        _unpack(stream, unpacked)
                     stream = unpacked
-                yield _parquet_source(stream, id_field, name)
+                bounds = ParquetBounds(reading.max_bytes, reading.parquet_memory_mb)
+                parquet = ParquetRows(stream, name, reading.id_field, bounds)
+                found = opened.enter_context(parquet)
+                yield Source(iter(found), lambda: found.number, found.total, "rows")
             case _:
                 raise BadRequestError("SOURCE", f"{name} is none of {KNOWN_FORMS}")
+
+
+def _open_regular(path: Path) -> IO[bytes]:
+    try:
+        # Without O_NONBLOCK, a FIFO would keep us waiting for a writer.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise BadRequestError("SOURCE", f"there is no file or folder {path}") from None
+    except OSError as error:
+        raise BadRequestError("SOURCE", f"{path} cannot be read: {error.strerror}") from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise BadRequestError("SOURCE", f"{path} is neither a regular file nor a folder")
+    return os.fdopen(descriptor, "rb")
 
 
 def document_source(documents: Iterable[Mapping[str, Any]]) -> Source:
@@ -146,43 +164,58 @@ def _gunzip(stream: IO[bytes]) -> Any:
     return io.BufferedReader(gzip.GzipFile(fileobj=stream))
 
 
+def _unpack(stream: IO[bytes], target: IO[bytes]) -> None:
+    """Copy all of a stream to a file on a disk, unless that would fill it.
+
+    Raises:
+        OSError: the disk is full, or the stream breaks off.
+    """
+    while piece := stream.read(_COPIED_BYTES):
+        disk = os.fstatvfs(target.fileno())
+        if disk.f_bavail * disk.f_frsize < _SPARED_BYTES + len(piece):
+            raise OSError(0, f"unpacking it would fill {tempfile.gettempdir()}")
+        target.write(piece)
+    target.flush()
+
+
 @contextmanager
 def _readable(name: str) -> Iterator[None]:
     """Say of a source that breaks off that it does."""
     try:
         yield
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise BadRequestError("SOURCE", f"{name} cannot be read on: {error}") from error
 
 
 def _json_source(
-    stream: IO[bytes], position: Callable[[], int], total: int | None, id_field: str
+    stream: IO[bytes], position: Callable[[], int], total: int | None, reading: Reading
 ) -> Source:
-    lines = _json_lines(stream)
-    if id_field != "id":
-        lines = _with_ids(lines, id_field)
+    lines = _json_lines(stream, reading.max_bytes)
+    if reading.id_field != "id":
+        lines = _with_ids(lines, reading)
     return Source(lines, position, total, "bytes")
 
 
-def _json_lines(stream: IO[bytes]) -> Iterator[Line]:
+def _json_lines(stream: IO[bytes], max_bytes: int) -> Iterator[Line]:
     """Yield lines as they are, for the gateway to judge."""
     name = str(getattr(stream, "name", "standard input"))
     number = 0
+    most = max_bytes + 2  # with the end of the line
     with _readable(name):
-        while raw := stream.readline(MAX_LINE_BYTES):
+        while raw := stream.readline(most):
             number += 1
-            if len(raw) == MAX_LINE_BYTES and not raw.endswith(b"\n"):
-                start = raw[:200]
+            if len(raw) == most and not raw.endswith(b"\n"):
+                start = raw[:_QUOTED_BYTES]
                 while raw and not raw.endswith(b"\n"):
-                    raw = stream.readline(MAX_LINE_BYTES)
-                yield Line(number, start, f"is longer than {MAX_LINE_BYTES} bytes")
+                    raw = stream.readline(most)
+                yield Line(number, start, too_long(max_bytes))
                 continue
             line = raw.removeprefix(b"\xef\xbb\xbf") if number == 1 else raw
             if line := line.strip():
-                yield Line(number, line)
+                yield bounded(Line(number, line), max_bytes)
 
 
-def _with_ids(lines: Iterable[Line], id_field: str) -> Iterator[Line]:
+def _with_ids(lines: Iterable[Line], reading: Reading) -> Iterator[Line]:
     """Move each document's id to where the gateway looks for it."""
     for line in lines:
         if line.reason:
@@ -193,111 +226,45 @@ def _with_ids(lines: Iterable[Line], id_field: str) -> Iterator[Line]:
         except ValueError as error:
             yield line._replace(reason=f"is not JSON: {error}")
             continue
-        yield _with_id(line, document, id_field)
+        yield bounded(with_id(line, document, reading.id_field), reading.max_bytes)
 
 
-def _csv_lines(rows: Iterable[Row], id_field: str) -> Iterator[Line]:
+def _csv_lines(rows: Iterable[Row], reading: Reading) -> Iterator[Line]:
     for number, document, reason in rows:
         line = Line(number, to_json(document), reason)
-        yield line if reason else _with_id(line, document, id_field)
+        made = line if reason else with_id(line, document, reading.id_field)
+        yield bounded(made, reading.max_bytes)
 
 
-def _with_id(line: Line, document: Any, id_field: str) -> Line:
-    if not isinstance(document, dict):
-        return line._replace(reason="should be a JSON object")
-    if id_field not in document:
-        return line._replace(reason=f"{id_field}: is missing")
-    found = document.pop(id_field)
-    if isinstance(found, bool) or not isinstance(found, str | int):
-        return line._replace(reason=f"{id_field}: should be a string or an integer")
-    try:
-        return line._replace(document=to_json({**document, "id": str(found)}))
-    except ValueError as error:
-        return line._replace(reason=f"cannot be JSON: {error}")
-
-
-def _parquet_source(stream: IO[bytes], id_field: str, name: str) -> Source:
-    try:
-        from pyarrow import ArrowException, parquet  # noqa: PLC0415 - an extra, not always there
-    except ImportError as error:
-        raise ConfigurationError(
-            "reading .parquet needs pyarrow, of the extra `parquet` (`make setup` installs it)"
-        ) from error
-    try:
-        file = parquet.ParquetFile(stream)
-    except (ArrowException, OSError) as error:
-        raise BadRequestError("SOURCE", f"{name} cannot be read: {error}") from error
-
-    rows = _Counted(row for batch in file.iter_batches(1024) for row in batch.to_pylist())
+def _folder_source(folder: FolderFiles, reading: Reading) -> Source:
+    """Every file under a folder, hidden ones aside."""
+    entries = _Counted(folder.entries())
 
     def lines() -> Iterator[Line]:
-        for number, row in rows:
-            place = f"row {number}"
-            try:
-                document = {key: _plain(value) for key, value in row.items() if _is_there(value)}
-            except TypeError as error:
-                yield Line(number, str(row)[:200].encode(), str(error), place)
-                continue
-            yield _with_id(Line(number, to_json(document), place=place), document, id_field)
+        for number, entry in entries:
+            yield _text_file(number, folder, entry, reading.max_bytes)
 
-    return Source(lines(), lambda: rows.number, file.metadata.num_rows, "rows")
+    total = sum(1 for _ in folder.entries())
+    return Source(lines(), lambda: entries.number, total, "files")
 
 
-def _is_there(value: Any) -> bool:
-    """Whether a cell holds something; many writers mark what is missing as NaN."""
-    return value is not None and not (isinstance(value, float) and math.isnan(value))
-
-
-def _plain(value: Any) -> Any:
-    """Turn a value of Arrow's into one of JSON's."""
-    match value:
-        case datetime() | date() | time():
-            return value.isoformat()
-        case Decimal():
-            return float(value)
-        case bytes():
-            raise TypeError("holds bytes, which JSON has no form for")
-        case list():
-            return [_plain(one) for one in value]
-        case dict():
-            return {key: _plain(one) for key, one in value.items()}
-        case _:
-            return value
-
-
-def _folder_source(folder: Path) -> Source:
-    """Every file under a folder, hidden ones aside, in the order of their paths."""
-    paths = _Counted(_files(folder))
-
-    def lines() -> Iterator[Line]:
-        for number, path in paths:
-            yield _text_file(number, path, path.relative_to(folder).as_posix())
-
-    return Source(lines(), lambda: paths.number, sum(1 for _ in _files(folder)), "files")
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    for parent, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(names):
-            path = Path(parent) / name
-            if not name.startswith(".") and path.is_file():
-                yield path
-
-
-def _text_file(number: int, path: Path, relative: str) -> Line:
-    name = relative.encode("utf-8", "replace").decode()
-    line = Line(number, to_json({"id": name}), place=name)
+def _text_file(number: int, folder: FolderFiles, entry: Entry, max_bytes: int) -> Line:
+    name = entry.path.encode("utf-8", "replace").decode()
+    is_utf8 = name == entry.path
+    line = Line(number, to_json({"id": name}), entry.reason, place=name)
+    if entry.reason or not is_utf8:
+        return line._replace(reason=entry.reason or "has a name that is not UTF-8")
     try:
-        with path.open("rb") as file:
-            raw = file.read(MAX_LINE_BYTES + 1)
-        if len(raw) > MAX_LINE_BYTES:
-            return line._replace(reason=f"is larger than {MAX_LINE_BYTES} bytes")
-        text = raw.decode("utf-8-sig")
-        if "\0" in text:
-            return line._replace(reason="is not a text file")
-        return line._replace(document=to_json({"id": relative, "path": relative, "text": text}))
+        with os.fdopen(folder.open(entry), "rb") as file:
+            raw = file.read(max_bytes + 1)
+        text = raw.decode("utf-8-sig") if len(raw) <= max_bytes else ""
     except OSError as error:
         return line._replace(reason=f"cannot be read: {error.strerror}")
     except ValueError:
         return line._replace(reason="is not UTF-8 text")
+    if "\0" in text:
+        return line._replace(reason="is not a text file")
+    document = to_json({"id": name, "path": name, "text": text})
+    if max(len(raw), len(document)) > max_bytes:
+        return line._replace(reason=too_long(max_bytes))
+    return line._replace(document=document)

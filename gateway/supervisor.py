@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from common.errors import ConfigurationError
+from common.private_folder import make_folders
 from common.telemetry import Throttle
 from gateway.child import Child, Program, ending
 from gateway.child_log import ChildLog, LogLine
@@ -110,7 +111,7 @@ class Supervisor:
         logs = self._folder / "logs"
         if self._log_task is None:
             for name in ("logs", "run"):
-                (self._folder / name).mkdir(parents=True, exist_ok=True)
+                make_folders(self._folder / name)
             self._log_task = asyncio.create_task(self._watch_logs(), name="logs")
         for program in programs:
             log = ChildLog(logs / f"{program.name}.log")

@@ -16,6 +16,7 @@ from common.errors import HedgerowError
 from common.lifecycle import calm_collector, stop_on_signals, stop_with_parent
 from common.partition import parse_shards
 from common.printable import printable
+from common.private_folder import make_private, write_privately
 from common.telemetry import configure_logging, keep_output_steady
 from common.user_function import import_path
 from shard_worker.worker import Worker
@@ -53,6 +54,8 @@ def serve(
     keep_output_steady(settings.log_format)
     configure_logging(settings.log_level, settings.log_format)
     raise_descriptor_limit()
+    write_privately()
+    make_private(settings.data)
     name = worker_id or f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
     asyncio.run(_serve(settings, name, parse_shards(shards), num_shards, parent_pipe))
 

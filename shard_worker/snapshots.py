@@ -73,7 +73,7 @@ class Snapshots:
         self._shards = shards
         self._settings = settings
         url = settings.snapshots.url
-        self.store = SnapshotStore(url, keys.prefix) if url else None
+        self.store = SnapshotStore(url, keys.prefix, settings.snapshots) if url else None
         self.threads = ThreadLane(
             num_threads=NUM_THREADS, lost_after_s=settings.snapshots.timeout_s, name="snapshots"
         )

@@ -9,6 +9,9 @@ unset HEDGEROW_REDIS_PASSWORD
 # Bounds what a loss of power takes, as `appendfsync everysec` would; see redis.conf.
 while sleep 1; do sync /data/appendonlydir/* 2>/dev/null || true; done &
 
+# What does not fit is refused as an error that the writer sees, before the container's own limit
+# would end the server.
 exec valkey-server /etc/hedgerow/redis.conf - <<CONF
 user default on #$hash ~* &* +@all
+maxmemory ${HEDGEROW_REDIS_MAXMEMORY:-0}
 CONF

@@ -13,9 +13,9 @@ from common.errors import HedgerowError, InsufficientCoverageError
 from gateway.cli.render import coverage_line, hits_table
 from gateway.cli.timeline import Timeline
 from gateway.client import Client, SearchAnswer
+from gateway.lines import Line
 from gateway.loader import Loader, Progressed, Rejected
 from gateway.python_docs import COLLECTION, FIELDS, Corpus
-from gateway.sources import Line
 
 QUESTIONS: Final = (
     "parse a date and time from a string",

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from importlib import import_module
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO, Annotated, Any, Final, Literal
 
 import typer
+from pydantic_core import from_json
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
@@ -19,8 +20,10 @@ from gateway.cli import options
 from gateway.cli.options import DEFAULT_URL, Token, Url
 from gateway.cli.render import plain
 from gateway.client import Client, CollectionAnswer, Definition
+from gateway.lines import DEFAULT_MAX_BYTES, Line
 from gateway.loader import GIVE_UP_AFTER_S, Loader, Progressed, Rejected
-from gateway.sources import Line, Source, document_source, open_source
+from gateway.parquet_rows import DEFAULT_MEMORY_MB
+from gateway.sources import Reading, Source, document_source, open_source
 
 NUM_SHOWN: Final = 20
 
@@ -81,6 +84,25 @@ def index(
             show_default=False,
         ),
     ] = None,
+    follow_links: Annotated[
+        bool,
+        typer.Option(
+            "--follow-links",
+            help="In a folder, follow links that lead out of it, and links to folders.",
+        ),
+    ] = False,
+    max_document_bytes: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            envvar="HEDGEROW_LIMITS__MAX_DOCUMENT_BYTES",
+            help="Longest line, row or file that is sent; the gateway has a limit of its own.",
+        ),
+    ] = DEFAULT_MAX_BYTES,
+    parquet_memory_mb: Annotated[
+        int,
+        typer.Option(min=16, help="Memory that decoding Parquet may take, in MB (Linux only)."),
+    ] = DEFAULT_MEMORY_MB,
     url: Url = DEFAULT_URL,
     token: Token = None,
 ) -> None:
@@ -96,7 +118,14 @@ def index(
         client = opened.enter_context(options.connect(url, token))
         found = _describe(client, collection)
         known = definition.get("fields") if found is None else found.fields
-        documents = opened.enter_context(_open(source, id_field, known or {}))
+        reading = Reading(
+            id_field=id_field,
+            fields=known or {},
+            max_bytes=max_document_bytes,
+            parquet_memory_mb=parquet_memory_mb,
+            follow_links=follow_links,
+        )
+        documents = opened.enter_context(_open(source, reading))
         if found is not None and definition:  # the gateway says how it differs
             client.put_collection(collection, **definition)
         lines = documents.lines
@@ -164,14 +193,14 @@ def _inherent_fields() -> dict[str, Any]:
 
 
 @contextmanager
-def _open(source: str | None, id_field: str, fields: Mapping[str, str]) -> Iterator[Source]:
+def _open(source: str | None, reading: Reading) -> Iterator[Source]:
     if source is None:
         corpus = import_module("gateway.python_docs").Corpus()
         # By files, since nobody knows how many documents are in them.
         lines = document_source(corpus).lines
         yield Source(lines, lambda: corpus.num_read, corpus.num_files, "files")
         return
-    with open_source(source, id_field, fields) as opened:
+    with open_source(source, reading) as opened:
         yield opened
 
 
@@ -251,7 +280,7 @@ class _Rejects:
 def _as_json(document: bytes) -> object:
     """Return the document, or what stands in its place, so that it can be mended and sent again."""
     try:
-        return json.loads(document)
+        return from_json(document)  # unlike json, it refuses what is nested too deep
     except ValueError:
         return document.decode(errors="replace")
 

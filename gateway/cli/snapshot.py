@@ -17,6 +17,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from common.config import load_settings
 from common.errors import ConfigurationError, HedgerowError, NotFoundError, UnavailableError
 from common.partition import parse_shards
+from common.private_folder import make_private, write_privately
 from common.snapshot import Manifest
 from common.snapshot_restore import has_store, restore
 from common.snapshot_store import SnapshotStore
@@ -143,7 +144,7 @@ def _store(source: str | None, prefix: str | None) -> SnapshotStore:
     url = source or settings.snapshots.url
     if not url:
         raise ConfigurationError("snapshots.url is not set; set it, or name the place with --from")
-    return SnapshotStore(url, prefix or settings.redis.key_prefix)
+    return SnapshotStore(url, prefix or settings.redis.key_prefix, settings.snapshots)
 
 
 def _shards(store: SnapshotStore, text: str | None) -> Iterable[int]:
@@ -167,10 +168,8 @@ def _claim(data: Path, chosen: Iterable[Manifest], opened: contextlib.ExitStack)
                 f"--data {data}: shard {one.shard} is there already; "
                 f"move {data / 'shards' / str(one.shard)} away first"
             )
-    try:
-        data.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigurationError(f"--data {data}: {error.strerror}") from error
+    write_privately()
+    make_private(data)
     opened.callback(os.close, lock_folder(data))
 
 

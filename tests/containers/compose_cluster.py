@@ -68,6 +68,18 @@ class ComposeCluster:
         except (AssertionError, subprocess.TimeoutExpired) as error:
             raise AssertionError(f"{error}\n{self.compose('logs', '--tail', '20')}") from error
 
+    @contextmanager
+    def with_variables(self, *services: str, **variables: str) -> Iterator[None]:
+        """Run services with variables as of a shell or .env; at the end without them again."""
+        before = self._environment
+        self._environment = {**before, **variables}
+        try:
+            self.compose("up", "--detach", "--wait", *services, timeout_s=UP_TIMEOUT_S)
+            yield
+        finally:
+            self._environment = before
+            self.compose("up", "--detach", "--wait", *services, timeout_s=UP_TIMEOUT_S)
+
     def remove(self) -> None:
         """Leave nothing behind, volumes and image included."""
         self.http.close()

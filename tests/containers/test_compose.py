@@ -1,6 +1,7 @@
 """The cluster that `make up` starts: contained, whole again after any process dies, durable."""
 
 import json
+import os
 import re
 import subprocess
 import time
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from packaging.utils import canonicalize_name
 
 from common.config import Settings
 from tests.containers.compose_cluster import (
@@ -109,12 +111,89 @@ def test_redis_asks_for_the_password_and_shows_it_to_nobody(
 
 def test_the_final_image_holds_no_build_tools(cluster: ComposeCluster) -> None:
     """Neither build backend nor compiler nor caches came along; the environment has no pip."""
-    for absent in ("hatchling", "pip", "setuptools"):
+    for absent in ("hatchling", "pip", "setuptools", "cyclonedx_py", "pip_audit"):
         code = f"import importlib.util as u, sys; sys.exit(u.find_spec({absent!r}) is not None)"
         assert cluster.execute("gateway", "python", "-c", code).returncode == 0, absent
     for program in ("gcc", "cc", "make", "git"):
         assert cluster.execute("gateway", "sh", "-c", f"command -v {program}").returncode != 0
-    assert cluster.execute("gateway", "sh", "-c", "ls /build /root/.cache").returncode != 0
+    assert (
+        cluster.execute("gateway", "sh", "-c", "ls /build /opt/audit /root/.cache").returncode != 0
+    )
+
+
+def test_the_image_has_a_bill_of_what_is_installed(cluster: ComposeCluster) -> None:
+    """It names every package that Python finds in the image, at its version, and nothing else."""
+    path = re.search(r"`(/opt/hedgerow/\S+\.json)`", document("dependencies.md"))
+    assert path
+    bill = json.loads(cluster.execute("gateway", "cat", path[1]).stdout)
+    assert bill["bomFormat"] == "CycloneDX"
+    assert bill["metadata"]["component"]["name"] == "hedgerow"
+    assert "timestamp" not in bill["metadata"]  # the same sources make the same bytes
+    code = (
+        "import importlib.metadata as m, json; "
+        "print(json.dumps([[one.name, one.version] for one in m.distributions()]))"
+    )
+    found = json.loads(cluster.execute("gateway", "python", "-c", code).stdout)
+    installed = {canonicalize_name(name): version for name, version in found}
+    hedgerow = installed.pop(canonicalize_name("hedgerow"))
+    assert bill["metadata"]["component"]["version"] == hedgerow
+    listed = {canonicalize_name(one["name"]): one["version"] for one in bill["components"]}
+    assert listed == installed
+    assert len(listed) > 20
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_container_cannot_take_the_machine(cluster: ComposeCluster, service: str) -> None:
+    """Memory, processes and logs are bounded, and loaded documents take less than half of each."""
+    host = cluster.inspect(service)["HostConfig"]
+    assert 0 < host["Memory"] <= 2 * 2**30
+    assert 0 < host["PidsLimit"] <= 1024
+    assert host["LogConfig"]["Config"] == {"max-size": "10m", "max-file": "5"}
+    used = docker("stats", "--no-stream", "--format", "{{json .}}", cluster.container(service))
+    found = json.loads(used)
+    assert float(found["MemPerc"].rstrip("%")) < 50
+    assert int(found["PIDs"]) < host["PidsLimit"] / 2
+
+
+def test_redis_refuses_what_does_not_fit_before_its_container_is_full(
+    cluster: ComposeCluster, password: str
+) -> None:
+    """The server knows a bound of its own, below the container's, and evicts nothing."""
+    command = ["docker", "exec", "--env", "REDISCLI_AUTH", cluster.container("redis")]
+    asked = subprocess.run(
+        [*command, "valkey-cli", "config", "get", "maxmemory*"],
+        env={**os.environ, "REDISCLI_AUTH": password},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    words = asked.stdout.split()
+    found = dict(zip(words[::2], words[1::2], strict=True))
+    assert 0 < int(found["maxmemory"]) <= cluster.inspect("redis")["HostConfig"]["Memory"] / 2
+    assert found["maxmemory-policy"] == "noeviction"
+
+
+def test_documents_are_the_worker_s_alone(cluster: ComposeCluster) -> None:
+    """On its volume no other user may enter a folder or read a file."""
+    found = cluster.execute("worker-0", "find", "/data", "-perm", "/077", "!", "-type", "l")
+    assert (found.returncode, found.stdout) == (0, "")
+    assert "store.sqlite" in cluster.execute("worker-0", "find", "/data").stdout
+
+
+def test_a_token_reaches_the_gateway(cluster: ComposeCluster) -> None:
+    """Set in the shell or .env it is asked for, and the gateway is healthy; unset it is not set."""
+    name, token = "HEDGEROW_GATEWAY__TOKEN", "a-token"
+    assert cluster.execute("gateway", "printenv", name).returncode == 1
+    with cluster.with_variables("gateway", **{name: token}):
+        assert cluster.inspect("gateway")["State"]["Health"]["Status"] == "healthy"
+        assert cluster.search("fruit").status_code == 401
+        cluster.http.headers["Authorization"] = f"Bearer {token}"
+        try:
+            cluster.eventually(cluster.is_whole, "all shards answer")
+        finally:
+            del cluster.http.headers["Authorization"]
+    cluster.eventually(cluster.is_whole, "all shards answer")
 
 
 def test_the_image_can_be_built_upon_as_documented(cluster: ComposeCluster) -> None:
@@ -249,9 +328,14 @@ def test_redis_that_crashes_is_restarted_with_what_it_held(cluster: ComposeClust
     cluster.http.delete("/v1/collections/fruit/documents/late").raise_for_status()
 
 
+def document(name: str) -> str:
+    """The text of one of the docs."""
+    return (ROOT / "docs" / name).read_text(encoding="utf-8")
+
+
 def operations() -> str:
     """The text of docs/operations.md."""
-    return (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    return document("operations.md")
 
 
 def documented_override(folder: Path) -> Path:

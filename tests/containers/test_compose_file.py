@@ -3,6 +3,7 @@
 import json
 import re
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,10 +19,15 @@ pytestmark = pytest.mark.containers
 @pytest.fixture(scope="module")
 def services(engine: None) -> dict[str, Any]:
     """The services, resolved."""
+    return resolved("--env-file", "/dev/null", HEDGEROW_REDIS_PASSWORD="x")
+
+
+def resolved(*options: str, **environment: str) -> dict[str, Any]:
+    """The services as Compose reads them."""
     done = subprocess.run(
-        ["docker", "compose", "--file", "compose.yaml", "config", "--format", "json"],
+        ["docker", "compose", "--file", "compose.yaml", *options, "config", "--format", "json"],
         cwd=ROOT,
-        env={"PATH": "/usr/bin:/bin:/usr/local/bin", "HEDGEROW_REDIS_PASSWORD": "x"},
+        env={"PATH": "/usr/bin:/bin:/usr/local/bin", **environment},
         capture_output=True,
         text=True,
         timeout=60,
@@ -80,6 +86,46 @@ def test_the_stand_ins_are_those_of_the_images_that_are_used(services: dict[str,
         check=True,
     )
     assert set(listed.stdout.split()) == used
+
+
+def test_no_service_may_take_the_machine(services: dict[str, Any]) -> None:
+    """Memory, processes and logs of each service are bounded; Redis's data are, well below that."""
+    for service in services.values():
+        assert 0 < service["pids_limit"] <= 1024
+        assert int(service["mem_limit"]) <= 2 * 2**30
+        assert service["logging"] == {
+            "driver": "json-file",
+            "options": {"max-size": "10m", "max-file": "5"},
+        }
+    redis = services["redis"]
+    assert redis["environment"]["HEDGEROW_REDIS_MAXMEMORY"] == "1gb"
+    # A rewrite of its file and the buffers of its clients come on top of what it stores.
+    assert int(redis["mem_limit"]) >= 2 * 2**30
+
+
+@pytest.mark.parametrize("name", ["HEDGEROW_GATEWAY__TOKEN", "HEDGEROW_GATEWAY__ALLOWED_HOSTS"])
+def test_what_guards_the_gateway_comes_from_the_env_file(
+    engine: None, tmp_path: Path, name: str
+) -> None:
+    """It reaches the gateway alone, as it is in .env, and is not set where it is not there."""
+    value = '["localhost", "gateway"]'
+    for line, expected in ((f"{name}={value}\n", value), (f"{name}=\n", ""), ("", None)):
+        env_file = tmp_path / ".env"
+        env_file.write_text(f"HEDGEROW_REDIS_PASSWORD=x\n{line}")
+        found = resolved("--env-file", str(env_file))
+        assert found["gateway"]["environment"][name] == expected
+        assert not any(name in found[worker]["environment"] for worker in WORKERS)
+
+
+def test_the_example_names_what_compose_reads(engine: None) -> None:
+    """Each variable of compose.yaml is in .env.example, with its default."""
+    example = (ROOT / ".env.example").read_text(encoding="utf-8")
+    named = dict(re.findall(r"^#? ?(HEDGEROW_\w+)=(.*)$", example, re.MULTILINE))
+    compose = (ROOT / "compose.yaml").read_text(encoding="utf-8")
+    defaults = dict(re.findall(r"\$\{(HEDGEROW_\w+):-([^}]*)\}", compose))
+    del defaults["HEDGEROW_TAG"]
+    assert {name: named[name] for name in defaults} == defaults
+    assert {"HEDGEROW_GATEWAY__TOKEN", "HEDGEROW_GATEWAY__ALLOWED_HOSTS"} < set(named)
 
 
 def test_without_a_password_nothing_starts(engine: None) -> None:

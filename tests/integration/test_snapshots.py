@@ -39,10 +39,11 @@ def server() -> Iterator[RedisServer]:
 
 @pytest.fixture
 def cluster(server: RedisServer, tmp_path: Path) -> Iterator[Cluster]:
-    """Two workers with a shard each, whose snapshots are made by command."""
+    """Two workers with a shard each, whose snapshots are signed, and made by command."""
     environment = {
         "HEDGEROW_SNAPSHOTS__URL": str(tmp_path / "snapshots"),
         "HEDGEROW_SNAPSHOTS__INTERVAL_S": "0",
+        "HEDGEROW_SNAPSHOTS__KEY": "a key of the cluster's own",
     }
     with running_cluster(
         server, tmp_path, num_shards=NUM_SHARDS, environment=environment
@@ -118,6 +119,26 @@ async def test_lost_disks_come_back_with_every_document(cluster: Cluster) -> Non
         await until(lambda: is_found(gateway, expected), 20)
         await load(gateway, "books", documents(260, 270))
         await until(lambda: is_found(gateway, expected | ids(260, 270)), 20)
+
+
+async def test_an_empty_worker_takes_no_snapshot_of_another_key(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    """It ends rather than start from what strangers may have written; with the key it starts."""
+    async with gateway_to(cluster) as gateway:
+        await load(gateway, "books", documents(0, 10))
+        await make_snapshots(cluster.server, NUM_SHARDS)
+    for place in (tmp_path / "snapshots").rglob("manifest.json"):
+        assert len(json.loads(place.read_bytes())["signature"]) == 64
+    lose_disks(cluster)
+    ours = cluster.environment
+    cluster.environment = {**ours, "HEDGEROW_SNAPSHOTS__KEY": "a key of somebody else's"}
+    cluster.start(0)
+    assert cluster.workers[0].wait(60) == 1
+    cluster.environment = ours
+    restart(cluster)
+    async with gateway_to(cluster) as gateway:
+        await until(lambda: is_found(gateway, ids(0, 10)), 20)
 
 
 async def is_found(gateway: Gateway, expected: set[str]) -> bool:

@@ -177,6 +177,31 @@ async def test_a_killed_redis_loses_no_acknowledged_document(up: Up) -> None:
             assert time.monotonic() < deadline, f"lost: {sorted(left)[:5]}"
 
 
+async def test_what_is_stored_is_this_user_s_alone(tmp_path: Path) -> None:
+    """With documents loaded, found and copied, no other user can read a file or enter a folder."""
+    target = tmp_path / "snapshots"
+    before = os.umask(0o022)
+    try:
+        one = await Up.start(
+            *(tmp_path / "data", "--shards", "2", "--workers", "2", "--replicas", "2"),
+            HEDGEROW_SNAPSHOTS__URL=str(target),
+        )
+    finally:
+        os.umask(before)
+    try:
+        async with Caller(one.url) as caller:
+            await _loaded(caller)
+            assert (await caller.http.post("/v1/snapshots")).is_success
+        await eventually(lambda: len([*target.rglob("manifest.json")]) == 2, "snapshots", 30.0)
+        await eventually(lambda: any((tmp_path / "data").rglob("statistics/*")), "statistics", 30.0)
+        for folder in (tmp_path / "data", target):
+            found = [folder, *folder.rglob("*")]
+            assert len(found) > 10
+            assert [path for path in found if path.lstat().st_mode & 0o077] == []
+    finally:
+        await one.destroy()
+
+
 async def test_a_folder_in_use_is_refused(up: Up, tmp_path: Path) -> None:
     """A second `up` on the folder says who uses it, and does the first no harm."""
     second = await Up.start(tmp_path / "data")

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from common.errors import BadRequestError
 from common.outcome import Outcome
 from gateway.cli.eval import Ranking, measure
-from gateway.judgements import Judgement, read_judgements, read_queries
+from gateway.judgements import MAX_LINE_CHARS, Judgement, read_judgements, read_queries
 from gateway.result import Coverage, Hit, SearchQuery, SearchResult
 from tests.unit.command_line import CommandLine
 from tests.unit.fake_gateway import make_result
@@ -114,6 +114,8 @@ def test_judgements_of_either_form_are_read(tmp_path: Path, text: str) -> None:
     [
         (read_queries, "1\twing\nnonsense\n", "line 2"),
         (read_queries, '{"_id": "1"}\n', "line 1"),
+        (read_queries, "{" + '"x":[' * 5000, "line 1"),
+        (read_queries, "1\t" + "x" * MAX_LINE_CHARS, "line 1 .* is longer"),
         (read_queries, '{"_id": "1", "text": "a"}\n{"_id": "1", "text": "b"}\n', "line 2"),
         (read_queries, "{\n", "line 1"),
         (read_judgements, "1\ta\t1\n1\ta\tgood\n", "line 2"),

@@ -13,8 +13,8 @@ import pytest
 from common.errors import ConflictError, HedgerowError, NotFoundError, UnavailableError
 from gateway import loader
 from gateway.client import Client
+from gateway.lines import Line
 from gateway.loader import Loader, Rejected, pieces
-from gateway.sources import Line
 from tests.unit.command_line import CommandLine
 
 
@@ -386,3 +386,60 @@ def test_pieces_are_bounded_by_lines_and_bytes(monkeypatch: pytest.MonkeyPatch) 
     assert all(sum(len(line.document) for line in piece) <= 100 for piece in cut)
     huge = [Line(1, b"x" * 500), Line(2, b"y")]
     assert list(pieces(huge)) == [[huge[0]], [huge[1]]]
+
+
+def test_names_do_nothing_to_the_terminal(command: CommandLine, tmp_path: Path) -> None:
+    """Escape characters in a file's name, or in what is said of it, are not printed as such."""
+    command.answer = Films()
+    folder = tmp_path / "notes"
+    folder.mkdir()
+    (folder / "a.txt").write_text("good")
+    (folder / "b\x1b]0;owned\x07\nc.bin").write_bytes(b"\xff\xfe\x00")
+    ended = command.run("index", str(folder), "--collection", "films")
+    assert (ended.code, ended.err.count("\n")) == (0, 1)
+    assert ended.err.rstrip("\n").isprintable()
+    assert "is not UTF-8 text" in ended.err
+
+
+def test_what_is_nested_too_deep_is_kept_as_text(command: CommandLine, tmp_path: Path) -> None:
+    """A rejected line that no parser takes is written to the file of rejects as it is."""
+    command.answer = Films()
+    deep = "[" * 100_000
+    rejects = tmp_path / "rejects.ndjson"
+    source = write(tmp_path / "f.jsonl", {"id": "1"}, deep)
+    ended = command.run(*("index", source, "--collection", "films", "--rejects", str(rejects)))
+    assert ended.code == 0
+    assert json.loads(rejects.read_text())["document"] == deep
+
+
+def test_what_is_read_is_bounded_by_the_options(
+    command: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The largest document is an option, or the setting in the environment; the rest goes in."""
+    films = Films()
+    command.answer = films
+    source = write(tmp_path / "f.jsonl", {"id": "1", "x": "y" * 100}, {"id": "2"})
+    ended = command.run("index", source, "--collection", "films", "--max-document-bytes", "50")
+    assert "line 1: is longer than 50 bytes" in ended.err
+    monkeypatch.setenv("HEDGEROW_LIMITS__MAX_DOCUMENT_BYTES", "60")
+    assert "than 60 bytes" in command.run("index", source, "--collection", "films").err
+    assert [document["id"] for document in films.documents] == ["2", "2"]
+
+
+def test_links_out_of_a_folder_are_followed_when_asked(
+    command: CommandLine, tmp_path: Path
+) -> None:
+    """Without --follow-links the link is named and its target is not sent."""
+    films = Films()
+    command.answer = films
+    folder = tmp_path / "notes"
+    folder.mkdir()
+    (tmp_path / "elsewhere.txt").write_text("secret")
+    (folder / "link.txt").symlink_to(tmp_path / "elsewhere.txt")
+    (folder / "a.txt").write_text("good")
+    ended = command.run("index", str(folder), "--collection", "films")
+    assert "gateway: link.txt: is a link that leads out of the folder" in ended.err
+    assert [document["text"] for document in films.documents] == ["good"]
+    ended = command.run("index", str(folder), "--collection", "films", "--follow-links")
+    assert (ended.code, ended.err) == (0, "")
+    assert [document["text"] for document in films.documents][1:] == ["good", "secret"]

@@ -16,6 +16,7 @@ LOCKS = (
     "requirements-build.lock",
     "requirements-dev.lock",
     "requirements-docs.lock",
+    "requirements-audit.lock",
 )
 
 RUNTIME: list[str] = PROJECT["project"]["dependencies"]
@@ -23,6 +24,7 @@ BUILD: list[str] = PROJECT["build-system"]["requires"]
 EXTRAS: list[str] = list(chain.from_iterable(PROJECT["project"]["optional-dependencies"].values()))
 DEV: list[str] = PROJECT["dependency-groups"]["dev"]
 SITE: list[str] = PROJECT["dependency-groups"]["docs"]
+AUDIT: list[str] = PROJECT["dependency-groups"]["audit"]
 
 
 def entries(lock: str) -> dict[str, list[str]]:
@@ -43,6 +45,7 @@ def entries(lock: str) -> dict[str, list[str]]:
         ("requirements-build.lock", BUILD),
         ("requirements-dev.lock", RUNTIME + EXTRAS + DEV + BUILD),
         ("requirements-docs.lock", SITE),
+        ("requirements-audit.lock", AUDIT),
     ],
 )
 def test_every_declared_dependency_is_locked_at_a_version_that_fits(

@@ -2,11 +2,15 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
+from hashlib import sha256
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import SecretStr
 
+from common.config import SnapshotSettings
 from common.errors import SnapshotError
 from common.snapshot import (
     STORE,
@@ -17,6 +21,7 @@ from common.snapshot import (
     snapshot_id,
     superfluous,
 )
+from common.snapshot_signature import ManifestSigner
 
 names = st.text("abcdef0123456789", min_size=1, max_size=12)
 files = st.dictionaries(
@@ -70,22 +75,85 @@ def test_a_manifest_that_was_cut_short_is_none(manifest: Manifest, share: float)
             ("files", [{"path": path, "num_bytes": 1, "sha256": ""}])
             for path in ("../store.sqlite", "/etc/passwd", "a/../b", "a/b/c", "", "a/", "..")
         ),
+        ("files", [{"path": f"lock/{STORE}", "num_bytes": 1, "sha256": ""}]),
+        ("files", [{"path": STORE, "num_bytes": "1", "sha256": ""}]),
+        ("files", [[STORE, 1, ""]]),
+        ("files", "none"),
+        ("collections", [{"uid": "u", "name": "n", "documents": -1}]),
+        ("collections", {}),
+        ("shard", "0"),
+        ("num_shards", None),
+        ("made_at_ms", 1e300),
+        ("version", ["1"]),
         ("colour", "blue"),
     ],
 )
 def test_a_manifest_that_contradicts_itself_is_refused(member: str, value: object) -> None:
-    """Another format, no store, a file twice or outside of the snapshot: none is believed."""
+    """Another format or type, no store, a file twice or outside of it: none is believed."""
     facts = json.loads(
         Manifest(
             snapshot_id(0, "0a1b2c"), 0, 1, "0-1", 0, "1", (), (FileFacts(STORE, 1, "ab"),)
         ).to_json()
     )
     store = {"path": STORE, "num_bytes": 1, "sha256": ""}
-    if member == "files" and value and value[0]["path"] != STORE:  # type: ignore[index] # a list
-        value = [store, *value]  # type: ignore[misc] # as above
+    match value:
+        case [{"path": path}] if path != STORE:
+            value = [store, *value]
     facts[member] = value
     with pytest.raises(SnapshotError):
         Manifest.from_json(json.dumps(facts).encode())
+
+
+@pytest.mark.parametrize("data", [b"[" * 100_000, b"\xff", b"null", b'{"format": 1' + b" " * 2**24])
+def test_what_is_no_manifest_is_refused(data: bytes) -> None:
+    """Deep nesting, other bytes and what is too long end with an error of ours."""
+    with pytest.raises(SnapshotError):
+        Manifest.from_json(data)
+
+
+@given(manifests, st.text(min_size=1), st.data())
+def test_a_signature_covers_all_of_a_manifest(
+    manifest: Manifest, key: str, data: st.DataObject
+) -> None:
+    """What was signed is taken as it was written; any other content, key or cluster is refused."""
+    signer = ManifestSigner(key, "prefix")
+    signed = Manifest.from_json(signer.signed(manifest).to_json())
+    signer.check(signed)
+    assert replace(signed, signature="") == manifest
+    other = data.draw(manifests.filter(lambda one: one != manifest))
+    for changed in (manifest, replace(other, signature=signed.signature)):
+        with pytest.raises(SnapshotError, match="not signed"):
+            signer.check(changed)
+    for stranger in (ManifestSigner(key + "x", "prefix"), ManifestSigner(key, "prefix2")):
+        with pytest.raises(SnapshotError, match="was changed"):
+            stranger.check(signed)
+
+
+def test_the_signature_is_an_hmac() -> None:
+    """Another implementation of HMAC-SHA256 comes to the same."""
+    manifest = Manifest(snapshot_id(0, "0a1b2c"), 0, 1, "0-1", 0, "1", (), ())
+    message = b"hedgerow snapshot manifest\0prefix\0" + manifest.to_json()
+    pad = b"key".ljust(64, b"\0")
+    inner = sha256(bytes(byte ^ 0x36 for byte in pad) + message).digest()
+    outer = sha256(bytes(byte ^ 0x5C for byte in pad) + inner).hexdigest()
+    assert ManifestSigner("key", "prefix").signed(manifest).signature == outer
+
+
+def test_without_a_key_nothing_is_signed_or_refused() -> None:
+    """Signed or not, a manifest is taken as before; what is written has no signature."""
+    manifest = Manifest(snapshot_id(0, "0a1b2c"), 0, 1, "0-1", 0, "1", (), ())
+    signer = ManifestSigner(None, "prefix")
+    assert signer.signed(manifest) == manifest
+    assert b"signature" not in manifest.to_json()
+    signer.check(manifest)
+    signer.check(replace(manifest, signature="00"))
+
+
+@pytest.mark.parametrize("key", ["", "short"])
+def test_a_key_that_can_be_guessed_is_refused(key: str) -> None:
+    """An empty or short secret is an error of the setting's, and not taken for none."""
+    with pytest.raises(ValueError, match="shorter than 16"):
+        SnapshotSettings(key=SecretStr(key))
 
 
 @given(st.lists(st.integers(0, 2**42), min_size=2, max_size=2, unique=True))

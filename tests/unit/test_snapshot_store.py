@@ -1,16 +1,21 @@
 """Snapshots on their target, and back from there into a data folder."""
 
+import os
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, Self
 
 import fsspec
 import pytest
+from pydantic import SecretStr
 
+from common.config import SnapshotSettings
 from common.errors import ConfigurationError, SnapshotError
 from common.folder_lock import FolderLock
-from common.snapshot import MANIFEST, STORE, Manifest
+from common.snapshot import MANIFEST, MAX_MANIFEST_BYTES, STORE, Manifest
 from common.snapshot_restore import has_store, restore, shard_folder
 from common.snapshot_store import SnapshotStore
 from shard_worker.recovery import restore_shard
@@ -84,6 +89,118 @@ def test_a_damaged_file_is_found(
     with pytest.raises(SnapshotError, match=path.rpartition("/")[2]):
         restore(store, manifest, tmp_path / "data", 0.0)
     assert not has_store(tmp_path / "data", 0)
+
+
+KEY = SnapshotSettings(key=SecretStr("a key that is long enough"))
+
+
+def test_with_a_key_what_others_wrote_is_refused(
+    tmp_path: Path, frozen: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A snapshot that is not signed, or whose manifest was changed, restores nothing."""
+    target = str(tmp_path / "target")
+    strangers, ours = SnapshotStore(target, "prefix"), SnapshotStore(target, "prefix", KEY)
+    ours.commit(good := upload(ours, frozen, 1000))
+    strangers.commit(unsigned := upload(strangers, frozen, 2000))
+    ours.commit(changed := upload(ours, frozen, 3000))
+    place = Path(ours._path(0, changed.id, MANIFEST))
+    place.write_bytes(place.read_bytes().replace(b'"position": "3-0"', b'"position": "9-0"'))
+    for one in (unsigned, changed):
+        with pytest.raises(SnapshotError, match="not signed"):
+            ours.manifest(0, one.id)
+    restored = restore_shard(ours, tmp_path / "data", 0, 1, "0-0")
+    assert restored is not None
+    assert restored.id == good.id
+    ours.delete(0, good.id)
+    with pytest.raises(SnapshotError, match="none can be used"):
+        restore_shard(ours, tmp_path / "other", 0, 1, "0-0")
+    assert restore_shard(strangers, tmp_path / "third", 0, 1, "0-0")
+
+
+class Endless:
+    """A file of the target's that never ends, and counts what is read of it."""
+
+    def __init__(self, start: bytes = b"") -> None:
+        self.num_read = 0
+        self._start = start
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def read(self, size: int) -> bytes:
+        """Read as much as is asked for."""
+        assert size > 0
+        self.num_read += size
+        return (self._start + b"x" * size)[:size]
+
+
+def test_no_more_is_fetched_than_the_manifest_says(
+    store: SnapshotStore, frozen: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file without an end is read to one byte more than it should have, and that not written."""
+    store.commit(manifest := upload(store, frozen, 1000))
+    endless = Endless()
+    monkeypatch.setattr(store, "_open", lambda _: endless)
+    folder = tmp_path / "aside"
+    folder.mkdir()
+    with pytest.raises(SnapshotError, match="not what its manifest says"):
+        store.fetch(manifest, folder)
+    assert endless.num_read <= manifest.files[0].num_bytes + 1
+    written = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    assert written <= manifest.files[0].num_bytes
+
+
+def test_a_manifest_without_an_end_is_not_read(
+    store: SnapshotStore, frozen: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its size is bounded before it is parsed; one that would be too large is not written."""
+    store.commit(manifest := upload(store, frozen, 1000))
+    endless = Endless(manifest.to_json())
+    with monkeypatch.context() as patched:
+        patched.setattr(store, "_open", lambda _: endless)
+        with pytest.raises(SnapshotError, match="more than 16777216 bytes"):
+            store.manifest(0, manifest.id)
+    assert endless.num_read == MAX_MANIFEST_BYTES + 1
+    with pytest.raises(SnapshotError, match="too many collections"):
+        store.commit(replace(manifest, version="x" * MAX_MANIFEST_BYTES))
+
+
+def test_a_snapshot_that_does_not_fit_is_not_fetched(
+    tmp_path: Path, frozen: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither one over snapshots.max_bytes nor one that the disk has no room for is begun."""
+    target = str(tmp_path / "target")
+    store = SnapshotStore(target, "prefix", SnapshotSettings(max_bytes=1000))
+    store.commit(manifest := upload(store, frozen, 1000))
+    with pytest.raises(SnapshotError, match=r"snapshots\.max_bytes is 1000"):
+        restore(store, manifest, tmp_path / "data", 0.0)
+    exact = SnapshotStore(target, "prefix", SnapshotSettings(max_bytes=manifest.num_bytes))
+    room = SimpleNamespace(free=manifest.num_bytes - 1)
+    with monkeypatch.context() as patched:
+        patched.setattr(shutil, "disk_usage", lambda _: room)
+        with pytest.raises(SnapshotError, match=f"has room for {room.free}"):
+            restore(exact, manifest, tmp_path / "data", 0.0)
+        assert not has_store(tmp_path / "data", 0)
+        room.free += 1
+        restore(exact, manifest, tmp_path / "data", 0.0)
+    assert has_store(tmp_path / "data", 0)
+
+
+def test_a_fifo_on_the_target_does_not_hang(tmp_path: Path, frozen: Path) -> None:
+    """What is no regular file in a folder of snapshots is as good as missing."""
+    store = SnapshotStore(str(tmp_path / "target"), "prefix")
+    store.commit(manifest := upload(store, frozen, 1000))
+    for path in (STORE, MANIFEST):
+        place = Path(store._path(0, manifest.id, path))
+        place.unlink()
+        os.mkfifo(place)
+    with pytest.raises(SnapshotError, match="not a regular file"):
+        store.verify(manifest)
+    with pytest.raises(SnapshotError, match="not a regular file"):
+        store.manifest(0, manifest.id)
 
 
 def test_a_damaged_snapshot_is_passed_over_for_an_older_one(

@@ -12,15 +12,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from common.config import LimitSettings
 from common.errors import BadRequestError, ConfigurationError
 from gateway.csv_rows import csv_rows
-from gateway.sources import MAX_LINE_BYTES, document_source, open_source
+from gateway.lines import DEFAULT_MAX_BYTES
+from gateway.sources import Reading, document_source, open_source
 
 
 def read(path: Path | str, id_field: str = "id", fields: Any = None) -> list[Any]:
     """Return (number, document) of good lines and (number, reason) of bad ones."""
-    with open_source(str(path), id_field, fields) as source:
+    with open_source(str(path), Reading(id_field, fields or {})) as source:
         return [(line.number, line.reason or json.loads(line.document)) for line in source.lines]
+
+
+def test_the_largest_document_is_the_gateway_s() -> None:
+    """What a gateway would refuse by default is not sent to it."""
+    assert LimitSettings().max_document_bytes == DEFAULT_MAX_BYTES
 
 
 @pytest.mark.parametrize("suffix", [".jsonl", ".ndjson", ".JSONL", ".jsonl.gz"])
@@ -56,7 +63,7 @@ def test_a_line_that_is_far_too_long_is_not_kept(tmp_path: Path) -> None:
     """A line over the limit is rejected by number, and the next one is read as ever."""
     path = tmp_path / "documents.jsonl"
     with path.open("wb") as file:
-        file.write(b'{"id": "1"}\n' + b"x" * (2 * MAX_LINE_BYTES + 5) + b'\n{"id": "3"}\n')
+        file.write(b'{"id": "1"}\n' + b"x" * (2 * DEFAULT_MAX_BYTES + 5) + b'\n{"id": "3"}\n')
     lines = read(path)
     assert lines[0] == (1, {"id": "1"})
     assert lines[1][0] == 2
@@ -173,7 +180,7 @@ def test_whatever_csv_writes_is_read_back(rows: list[tuple[str, str]]) -> None:
     writer.writerow(["id", "a", "b"])
     writer.writerows([str(number), *row] for number, row in enumerate(rows))
     stream = io.BytesIO(text.getvalue().encode())
-    found = list(csv_rows(stream, "id", {"a": "text", "b": "text"}))
+    found = list(csv_rows(stream, "id", {"a": "text", "b": "text"}, 1000))
     expected = [{name: cell for name, cell in zip("ab", row, strict=True) if cell} for row in rows]
     assert [{k: v for k, v in row.document.items() if k != "id"} for row in found] == expected
     assert all(not row.reason for row in found)
