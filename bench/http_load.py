@@ -54,7 +54,7 @@ class HttpGateway:
     async def search(self, collection: str, body: bytes) -> bytes:
         """Send the body of a search, in JSON; returns the answer's."""
         request = (
-            b"POST /v1/collections/%s/search HTTP/1.1\r\nHost: bench\r\n"
+            b"POST /v1/collections/%s/search HTTP/1.1\r\nHost: localhost\r\n"
             b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%s"
         ) % (collection.encode(), len(body), body)
         exchange = await self._exchange()

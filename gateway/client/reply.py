@@ -9,6 +9,7 @@ from common.errors import (
     BadBodyError,
     BadRequestError,
     ConflictError,
+    ForbiddenError,
     HedgerowError,
     InsufficientCoverageError,
     LoadInterruptedError,
@@ -24,6 +25,7 @@ T = TypeVar("T")
 
 _SIMPLE: Final[Mapping[int, type[HedgerowError]]] = {
     401: UnauthorizedError,
+    403: ForbiddenError,
     404: NotFoundError,
     409: ConflictError,
 }

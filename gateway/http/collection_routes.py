@@ -7,6 +7,7 @@ from pydantic_core import from_json
 
 from common.config import GatewaySettings
 from common.errors import BadRequestError
+from gateway.http.guard import caller_of
 from gateway.http.limits import read_body
 from gateway.http.ports import GatewayPort, Wait
 from gateway.http.problems import json_response
@@ -39,8 +40,10 @@ def collection_routes(gateway: GatewayPort, settings: GatewaySettings) -> APIRou
         responses=answers(200, CollectionsAnswer, 400, 503),
         response_class=Response,
     )
-    async def list_collections() -> Response:
-        return json_response({"collections": await gateway.collections.list()})
+    async def list_collections(request: Request) -> Response:
+        caller = caller_of(request.scope)
+        found = [one for one in await gateway.collections.list() if caller.sees(one["name"])]
+        return json_response({"collections": found})
 
     @router.put(
         "/v1/collections/{name}",

@@ -19,12 +19,14 @@ from common.errors import (
     BadBodyError,
     BadRequestError,
     ConflictError,
+    ForbiddenError,
     HedgerowError,
     InsufficientCoverageError,
     LoadInterruptedError,
     NotFoundError,
     OverloadedError,
     TooLargeError,
+    UnauthorizedError,
     UnavailableError,
 )
 from common.outcome import Outcome
@@ -40,7 +42,8 @@ TYPE_PREFIX: Final = "urn:problem-type:hedgerow:"
 TITLES: Final = {
     "bad-request": "The request cannot be used",
     "too-large": "The request passes a limit",
-    "unauthorized": "The bearer token is missing or wrong",
+    "unauthorized": "The bearer token or key is missing or wrong",
+    "forbidden": "The caller may not do this",
     "not-found": "There is no such thing",
     "method-not-allowed": "The path does not take this method",
     "conflict": "The collection exists with another definition",
@@ -53,10 +56,18 @@ _NOT_ASKED: Final = {Outcome.UNAVAILABLE, Outcome.BREAKER_OPEN, Outcome.SHED}
 _SLUG_OF_STATUS: Final = {
     400: "bad-request",
     401: "unauthorized",
+    403: "forbidden",
     404: "not-found",
     405: "method-not-allowed",
     413: "too-large",
     503: "unavailable",
+}
+# Errors of which there is nothing to say beside the detail: slug, status and headers.
+_SIMPLE: Final[Mapping[type[Exception], tuple[str, int, dict[str, str] | None]]] = {
+    UnauthorizedError: ("unauthorized", 401, {"WWW-Authenticate": "Bearer"}),  # RFC 6750, 3
+    ForbiddenError: ("forbidden", 403, None),
+    NotFoundError: ("not-found", 404, None),
+    ConflictError: ("conflict", 409, None),
 }
 _encode_structs: Final = msgspec.json.Encoder().encode
 
@@ -128,10 +139,8 @@ def problem_of(error: Exception) -> Response:
             is_limit = isinstance(error, TooLargeError)
             slug, status = ("too-large", 413) if is_limit else ("bad-request", 400)
             members = _what_is_at_fault(error)
-        case NotFoundError():
-            slug, status = "not-found", 404
-        case ConflictError():
-            slug, status = "conflict", 409
+        case UnauthorizedError() | ForbiddenError() | NotFoundError() | ConflictError():
+            slug, status, headers = _SIMPLE[type(error)]
         case InsufficientCoverageError():
             return insufficient_coverage(error, coverage_status(error.result))
         case LoadInterruptedError(report=report, retry_after_s=retry_after_s):

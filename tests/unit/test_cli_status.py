@@ -123,6 +123,7 @@ STATUS: dict[str, Any] = {
             },
             "forecast_ms": [0.4, 12.3, 0.0],
         },
+        "access": {"open": True, "keys": [], "keys_error": ""},
         "hedges": {
             "search": {
                 "sent": 4100,
