@@ -27,45 +27,66 @@ OVERDRAFT: Final = 0.5
 _RECOUNT_S: Final = 0.05
 
 
+class Mean:
+    """The mean of a value over time, with weights that fall by the factor e in `MEAN_S`.
+
+    Attributes:
+        value: it now.
+    """
+
+    __slots__ = ("_at", "_mean", "value")
+
+    def __init__(self, value: float, now: float) -> None:
+        """Start with `value`, as if it had been so for ever."""
+        self.value = value
+        self._mean = value
+        self._at = now
+
+    def set(self, value: float, now: float) -> None:
+        """The value changes."""
+        self.at(now)
+        self.value = value
+
+    def at(self, now: float) -> float:
+        """The mean until now."""
+        if now > self._at:
+            kept = math.exp((self._at - now) / MEAN_S)
+            self._mean = self.value + (self._mean - self.value) * kept
+            self._at = now
+        return self._mean
+
+
 class Usage:
     """What one caller has in flight.
 
     Attributes:
         num_in_flight: its queries now.
+        mean: of that number.
         num_refused: those that were refused for its share since the start.
         weight: its part, beside those of the others.
         share: most of the limit that it may have.
         asked_at: when it asked last.
     """
 
-    __slots__ = ("_at", "_mean", "asked_at", "num_in_flight", "num_refused", "share", "weight")
+    __slots__ = ("asked_at", "mean", "num_in_flight", "num_refused", "share", "weight")
 
     def __init__(self, caller: Caller, now: float) -> None:
         """Start with nothing in flight."""
         self.num_in_flight = 0
+        self.mean = Mean(0.0, now)
         self.num_refused = 0
         self.share = self.weight = caller.share
         self.asked_at = now
-        self._mean = 0.0
-        self._at = now
-
-    def mean(self, now: float) -> float:
-        """The number in flight, averaged with weights that fall by the factor e in `MEAN_S`."""
-        if now > self._at:
-            kept = math.exp((self._at - now) / MEAN_S)
-            self._mean = self.num_in_flight + (self._mean - self.num_in_flight) * kept
-            self._at = now
-        return self._mean
 
     def begin(self, now: float) -> None:
         """A query of it starts."""
-        self.mean(now)
         self.num_in_flight += 1
+        self.mean.set(self.num_in_flight, now)
 
     def end(self, now: float) -> None:
         """A query of it has ended."""
-        self.mean(now)
         self.num_in_flight -= 1
+        self.mean.set(self.num_in_flight, now)
 
 
 class Decision(Enum):
@@ -82,6 +103,7 @@ class FairShare:
     def __init__(self) -> None:
         """Start without callers."""
         self.usages: dict[str, Usage] = {}
+        self._limit: Mean | None = None
         self._weight = 0.0  # of those who ask
         self._counted_at = -math.inf
 
@@ -109,16 +131,21 @@ class FairShare:
             limit: how many queries may be in flight.
             now: the event loop's time, in s.
         """
-        if usage.share < 1 and usage.num_in_flight >= max(1.0, usage.share * limit):
+        if self._limit is None:
+            self._limit = Mean(limit, now)
+        elif self._limit.value != limit:
+            self._limit.set(limit, now)
+        if usage.share < 1 and usage.num_in_flight + 1 > max(1.0, usage.share * limit):
             return Decision.OVER_SHARE
         if num_in_flight < bound:
             return Decision.ADMITTED
         others = self._active_weight(now) - usage.weight
         if others <= 0:
             return Decision.FULL
-        if usage.mean(now) >= bound * usage.weight / (others + usage.weight):
+        reference = max(bound, self._limit.at(now) * bound / limit)
+        if usage.mean.at(now) >= reference * usage.weight / (others + usage.weight):
             return Decision.OVER_SHARE
-        if num_in_flight < bound * (1 + OVERDRAFT):
+        if num_in_flight < reference * (1 + OVERDRAFT):
             return Decision.ADMITTED
         return Decision.FULL
 

@@ -43,17 +43,16 @@ class KeyWatch:
             self._ring.replace(found)
 
     @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        """Look in the background during the block."""
+    async def running(self, interval_s: float = INTERVAL_S) -> AsyncIterator[None]:
+        """Look every so often during the block."""
         async with asyncio.TaskGroup() as group:
-            task = group.create_task(self.run(), name="keys")
+            task = group.create_task(self._run(interval_s), name="keys")
             try:
                 yield
             finally:
                 task.cancel()
 
-    async def run(self, interval_s: float = INTERVAL_S) -> None:
-        """Look every so often, until cancelled."""
+    async def _run(self, interval_s: float) -> None:
         while True:
             await asyncio.sleep(interval_s)
             await self.look()
