@@ -18,7 +18,9 @@ def access_parts(access: Mapping[str, Any] | None) -> list[RenderableType]:
     if access["keys"]:
         parts += [Text(), _keys(access["keys"])]
     if access["keys_error"]:
-        parts += [Text(), folded(access["keys_error"])]
+        error = folded(access["keys_error"])
+        error.stylize("red")
+        parts += [Text(), error]
     return parts
 
 
