@@ -274,10 +274,7 @@ class Admission:
 
     def callers(self) -> dict[str, dict[str, int]]:
         """Name of each caller that has searched → `in_flight`, and `refused` for its share."""
-        return {
-            name: {"in_flight": usage.num_in_flight, "refused": usage.num_refused}
-            for name, usage in self.shares.usages.items()
-        }
+        return self.shares.counts()
 
     def _check_limit(self, usage: Usage, caller: Caller, number: int, now: float) -> None:
         limit, num_in_flight = self.limit, self.num_in_flight

@@ -119,6 +119,13 @@ class FairShare:
         usage.share = usage.weight = caller.share
         return usage
 
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Name of each caller → `in_flight`, and `refused` for its share."""
+        return {
+            name: {"in_flight": usage.num_in_flight, "refused": usage.num_refused}
+            for name, usage in self.usages.items()
+        }
+
     def decide(
         self, usage: Usage, num_in_flight: int, bound: float, limit: int, now: float
     ) -> Decision:
