@@ -63,19 +63,18 @@ class Usage:
         num_in_flight: its queries now.
         mean: of that number.
         num_refused: those that were refused for its share since the start.
-        weight: its part, beside those of the others.
-        share: most of the limit that it may have.
+        share: most of the limit that it may have, and its weight beside the others.
         asked_at: when it asked last.
     """
 
-    __slots__ = ("asked_at", "mean", "num_in_flight", "num_refused", "share", "weight")
+    __slots__ = ("asked_at", "mean", "num_in_flight", "num_refused", "share")
 
     def __init__(self, caller: Caller, now: float) -> None:
         """Start with nothing in flight."""
         self.num_in_flight = 0
         self.mean = Mean(0.0, now)
         self.num_refused = 0
-        self.share = self.weight = caller.share
+        self.share = caller.share
         self.asked_at = now
 
     def begin(self, now: float) -> None:
@@ -116,7 +115,7 @@ class FairShare:
         elif now - usage.asked_at > ACTIVE_S:
             self._counted_at = -math.inf
         usage.asked_at = now
-        usage.share = usage.weight = caller.share
+        usage.share = caller.share
         return usage
 
     def counts(self) -> dict[str, dict[str, int]]:
@@ -146,11 +145,11 @@ class FairShare:
             return Decision.OVER_SHARE
         if num_in_flight < bound:
             return Decision.ADMITTED
-        others = self._active_weight(now) - usage.weight
+        others = self._active_weight(now) - usage.share
         if others <= 0:
             return Decision.FULL
         reference = max(bound, self._limit.at(now) * bound / limit)
-        if usage.mean.at(now) >= reference * usage.weight / (others + usage.weight):
+        if usage.mean.at(now) >= reference * usage.share / (others + usage.share):
             return Decision.OVER_SHARE
         if num_in_flight < reference * (1 + OVERDRAFT):
             return Decision.ADMITTED
@@ -160,7 +159,7 @@ class FairShare:
         # Seldom: there may be a thousand keys, and an overload asks ten thousand times a second.
         if now - self._counted_at >= _RECOUNT_S:
             self._weight = sum(
-                usage.weight
+                usage.share
                 for usage in self.usages.values()
                 if usage.num_in_flight or now - usage.asked_at <= ACTIVE_S
             )

@@ -17,7 +17,7 @@ from gateway.access.key import Key, names_of
 
 FILE_NAME: Final = "keys.json"  # in the data folder
 VERSION: Final = 1
-_MAX_BYTES: Final = 16 * 2**20  # some 50,000 keys
+_MAX_BYTES: Final = 2**20  # some 3,000 keys, which are read within some ms
 _OWNER_ONLY: Final = 0o600
 
 
@@ -39,6 +39,9 @@ def read_keys(path: Path) -> tuple[Key, ...]:
         FileNotFoundError: there is no such file.
     """
     try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            # A pipe or a device would be read for ever.
+            raise ConfigurationError(f"keys file {path}: is not a regular file")
         with path.open("rb") as file:
             raw = file.read(_MAX_BYTES + 1)
         if len(raw) > _MAX_BYTES:

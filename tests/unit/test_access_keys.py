@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import json
+import os
 import re
 import stat
 from concurrent.futures import ThreadPoolExecutor
@@ -108,7 +109,7 @@ BROKEN = {
     "a time without zone": json.dumps({"keys": [KEY | {"expires": "2026-01-01T00:00:00"}]}),
     "a name with a newline": json.dumps({"keys": [KEY | {"name": "a\n"}]}),
     "a name twice": json.dumps({"keys": [KEY, KEY]}),
-    "too long": "x" * (16 * 2**20 + 1),
+    "too long": "x" * (2**20 + 1),
 }
 
 
@@ -118,6 +119,14 @@ def test_a_broken_file_is_refused(tmp_path: Path, text: str | bytes) -> None:
     path = tmp_path / "keys.json"
     path.write_bytes(text.encode() if isinstance(text, str) else text)
     with pytest.raises(ConfigurationError, match=re.escape(str(path))):
+        KeyWatch(path, KeyRing()).load()
+
+
+def test_a_pipe_is_no_file_of_keys(tmp_path: Path) -> None:
+    """It is refused, and not waited for."""
+    path = tmp_path / "keys.json"
+    os.mkfifo(path)
+    with pytest.raises(ConfigurationError, match="regular"):
         KeyWatch(path, KeyRing()).load()
 
 
