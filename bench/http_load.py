@@ -28,11 +28,15 @@ class HttpGateway:
         RuntimeError: an answer is not 200, or does not reflect every shard.
     """
 
-    def __init__(self, host: str, port: int, pid: int) -> None:
-        """Speak to the gateway of process `pid`."""
+    def __init__(
+        self, host: str, port: int, pid: int, key: str = "", come_from: str | None = None
+    ) -> None:
+        """Speak to the gateway of process `pid`, with `key`, from an address of this machine."""
         self.pid = pid
         self.url = f"http://{host}:{port}"
         self._address = (host, port)
+        self._come_from = None if come_from is None else (come_from, 0)
+        self._key = f"Authorization: Bearer {key}\r\n".encode() if key else b""
         self._idle: list[_Exchange] = []
         self._next = 0
 
@@ -54,9 +58,9 @@ class HttpGateway:
     async def search(self, collection: str, body: bytes) -> bytes:
         """Send the body of a search, in JSON; returns the answer's."""
         request = (
-            b"POST /v1/collections/%s/search HTTP/1.1\r\nHost: bench\r\n"
-            b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%s"
-        ) % (collection.encode(), len(body), body)
+            b"POST /v1/collections/%s/search HTTP/1.1\r\nHost: localhost\r\n"
+            b"Content-Type: application/json\r\n%sContent-Length: %d\r\n\r\n%s"
+        ) % (collection.encode(), self._key, len(body), body)
         exchange = await self._exchange()
         answer = await exchange.ask(request)
         self._idle.append(exchange)
@@ -68,7 +72,9 @@ class HttpGateway:
             if not exchange.is_closed:  # the server closes what was idle for some seconds
                 return exchange
         loop = asyncio.get_running_loop()
-        _, exchange = await loop.create_connection(_Exchange, *self._address)
+        _, exchange = await loop.create_connection(
+            _Exchange, *self._address, local_addr=self._come_from
+        )
         return exchange
 
     def close(self) -> None:

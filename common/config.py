@@ -18,6 +18,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from common.config_access import HostName, Origin, Token
 from common.config_connections import ConnectionSettings
 from common.config_group import Group as _Group
 from common.config_group import Percent, PositiveFloat, PositiveInt
@@ -102,8 +103,25 @@ class GatewaySettings(ConnectionSettings):
     port: Annotated[int, Field(ge=0, le=65535)] = Field(
         8080, description="Port that the HTTP server binds; 0 for any free one."
     )
-    token: SecretStr | None = Field(
-        None, description="When set, every request but health checks needs it as a bearer token."
+    token: Token | None = Field(
+        None,
+        description="When set, every request but health checks needs it, or a key, as a bearer "
+        "token; it has all rights.",
+    )
+    keys_file: Path | None = Field(
+        None,
+        description="File of the keys that `gateway key` makes; once it exists, every request but "
+        "health checks needs one of them, or the token. keys.json in the data folder if unset.",
+    )
+    allowed_hosts: list[HostName] = Field(
+        [],
+        description="Host names, without port, that are answered while there is neither token nor "
+        "key, besides loopback names and the bound address; * for all.",
+    )
+    cors_origins: list[Origin] = Field(
+        [],
+        description="Origins of web pages that may read and write here, such as "
+        "https://app.example.org.",
     )
     default_deadline_ms: PositiveFloat = Field(
         300.0, description="Deadline of a query that names none, in ms."

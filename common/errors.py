@@ -5,6 +5,7 @@ HedgerowError
 │   ├── BadBodyError         several things in it are
 │   └── TooLargeError        an explicit limit was passed
 ├── UnauthorizedError        the gateway wants a bearer token, and not the one it was given
+├── ForbiddenError           this key may not do it, nor this web page, nor under this Host name
 ├── NotFoundError            no such collection or document
 ├── ConflictError            the collection exists with another definition, or is one too many
 ├── ConfigurationError       a setting, profile or hook cannot be used, or Redis refuses us
@@ -68,6 +69,13 @@ class TooLargeError(BadRequestError):
 
 class UnauthorizedError(HedgerowError):
     """The gateway wants a bearer token, and not the one that it was given, if any."""
+
+
+class ForbiddenError(HedgerowError):
+    """The key lacks a right or a collection, or the Host name or the page's origin is not allowed.
+
+    Another key may do it; asking again with the same one is of no use.
+    """
 
 
 class NotFoundError(HedgerowError):
@@ -148,9 +156,10 @@ class OverloadedError(UnavailableError):
 
     Attributes:
         cause: "limit" or "batch_share": as many queries are in flight as may be, of all or before
-            one of priority batch is taken; "backlog": the shards are behind, and would not have
-            answered enough of it by its deadline; "loads": as many bulk loads are under way as may
-            be.
+            one of priority batch is taken; "share": as many of this key; "rate": the key has sent
+            as many requests a second as it may; "backlog": the shards are behind, and would not
+            have answered enough of it by its deadline; "loads": as many bulk loads are under way
+            as may be.
     """
 
     def __init__(self, message: str, cause: str, retry_after_s: float = 1.0) -> None:

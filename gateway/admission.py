@@ -6,7 +6,8 @@ Two things refuse a query before any shard is asked:
 
 - *the limit* on queries in flight (`concurrency_limit`): 429, since the callers of this gateway
   send more than the cluster answers. Queries of priority `batch` are refused from a share of it on,
-  so that they go first, and `interactive` ones have what is left;
+  so that they go first, and `interactive` ones have what is left. Several callers share it by
+  `gateway.access.fair_share`;
 - *the forecast* (`queue_forecast`): 503, when the shards' queues are so long that by the deadline
   too few of the documents could have been searched for the query's minimum coverage, whoever sent
   what is in them.
@@ -22,6 +23,8 @@ from typing import Any, Final, Literal
 
 from common.config_tail import AdmissionSettings
 from common.errors import OverloadedError
+from gateway.access.caller import ANONYMOUS, Caller
+from gateway.access.fair_share import Decision, FairShare, Usage
 from gateway.concurrency_limit import ConcurrencyLimit, Tally
 from gateway.gather import Settled
 from gateway.queue_forecast import BASE_US, QueueForecast
@@ -29,8 +32,9 @@ from gateway.queue_forecast import BASE_US, QueueForecast
 Priority = Literal["interactive", "batch"]
 
 PRIORITIES: Final[tuple[Priority, ...]] = ("interactive", "batch")
-CAUSES: Final = ("limit", "batch_share", "backlog")
+CAUSES: Final = ("limit", "batch_share", "share", "backlog")
 
+_ADMITTED: Final = Decision.ADMITTED  # an enum's member is looked up slowly in Python 3.11
 _DURATION_WEIGHT = 1 / 32  # of the newest query in their mean duration
 # What starts later than at this share of its deadline is not scored, fetched and merged by then.
 _START_SHARE = 0.8
@@ -71,18 +75,20 @@ class AdmissionPermit:
 
     __slots__ = (
         *("_admission", "_admitted_at", "_class", "_expires_at", "_generation", "_late_at"),
-        *("_queued", "_window"),
+        *("_queued", "_usage", "_window"),
     )
 
     def __init__(
         self,
         admission: "Admission",
+        usage: Usage,
         number: int,
         now: float,
         late_at: float,
         expires_at: float,
     ) -> None:
         self._admission: Admission | None = admission
+        self._usage = usage
         self._class = number
         self._generation = admission.limit.generation
         self._window = admission.limit.window
@@ -155,6 +161,7 @@ class AdmissionPermit:
                 if backlog >= _SOME and admission.replied_at[shard] > self._admitted_at:
                     tally.num_parts += 1
                     self._count_late(tally, now)
+        self._usage.end(now)
         admission.end(self._class, now - self._admitted_at, now)
 
     def _count_late(self, tally: Tally, waited_until: float) -> None:
@@ -170,6 +177,7 @@ class Admission:
         limit: on the queries in flight.
         forecast: of the shards' queues.
         replied_at: for each shard, when it last replied to anything.
+        shares: of the callers.
         num_in_flight: queries now.
         duration_s: what the last ones took, on average, in s.
     """
@@ -177,7 +185,7 @@ class Admission:
     __slots__ = (
         *("_batch_share", "_in_flight", "_is_enabled", "_predicts", "_refused"),
         *("_expires_at", "_wait_share", "duration_s", "forecast", "limit", "num_in_flight"),
-        "replied_at",
+        *("replied_at", "shares"),
     )
 
     def __init__(self, num_shards: int, settings: AdmissionSettings) -> None:
@@ -185,6 +193,7 @@ class Admission:
         self.limit = ConcurrencyLimit(settings, len(PRIORITIES))
         self.forecast = QueueForecast(num_shards)
         self.replied_at = [0.0] * num_shards
+        self.shares = FairShare()
         self.num_in_flight = 0
         self._expires_at = 0.0  # the last of what was let in
         self._in_flight = [0] * len(PRIORITIES)
@@ -203,6 +212,7 @@ class Admission:
         live: Sequence[bool],
         documents: Sequence[int | None],
         now: float,
+        caller: Caller = ANONYMOUS,
     ) -> AdmissionPermit:
         """Let a query in, or refuse it.
 
@@ -213,29 +223,27 @@ class Admission:
             live: for each shard, whether a worker serves it.
             documents: for each shard, how many of the collection it holds; None when not known.
             now: the event loop's time, in s.
+            caller: on whose behalf it is asked.
 
         Raises:
             OverloadedError: it could not be answered in time; says why, and when to try again.
         """
         number = 0 if priority == "interactive" else 1
-        limit, num_in_flight = self.limit, self.num_in_flight
+        num_in_flight = self.num_in_flight
+        usage = self.shares.usage_of(caller, now)
         if self._is_enabled:
-            if num_in_flight >= limit.value:
-                limit.is_wanted = True
-                raise self._at_limit("limit", number, limit.value)
-            if number and num_in_flight >= self._batch_share * limit.value:
-                limit.is_wanted = True
-                raise self._at_limit("batch_share", number, limit.value)
+            self._check_limit(usage, caller, number, now)
             start_by = now + _START_SHARE * deadline_s
             if self._predicts and max(self.forecast.starts_at) > start_by:
                 self._check_forecast(number, deadline_s, minimum_coverage, live, documents, now)
         num_in_flight += 1
         self.num_in_flight = num_in_flight
         self._in_flight[number] += 1
-        limit.peak = max(limit.peak, num_in_flight)
+        usage.begin(now)
+        self.limit.peak = max(self.limit.peak, num_in_flight)
         self._expires_at = max(self._expires_at, now + deadline_s)
         late_at = now + self._wait_share * deadline_s
-        return AdmissionPermit(self, number, now, late_at, now + deadline_s)
+        return AdmissionPermit(self, usage, number, now, late_at, now + deadline_s)
 
     def on_backlog(self, shard: int, backlog: int, now: float) -> None:
         """A write of requests to a shard's queue has made it so long."""
@@ -264,14 +272,33 @@ class Admission:
             ],
         )
 
-    def _at_limit(self, cause: str, number: int, limit: int) -> OverloadedError:
-        self._refused[cause][number] += 1
-        if cause == "limit":
-            message = f"{limit} queries are in flight, as many as may be"
+    def callers(self) -> dict[str, dict[str, int]]:
+        """Name of each caller that has searched → `in_flight`, and `refused` for its share."""
+        return self.shares.counts()
+
+    def _check_limit(self, usage: Usage, caller: Caller, number: int, now: float) -> None:
+        limit, num_in_flight = self.limit, self.num_in_flight
+        bound = self._batch_share * limit.value if number else limit.value
+        decision = self.shares.decide(usage, num_in_flight, bound, limit.value, now)
+        if decision is _ADMITTED:
+            return
+        # One that is refused for its own share, with room left, says nothing of the limit.
+        limit.is_wanted = limit.is_wanted or num_in_flight >= bound
+        if decision is Decision.OVER_SHARE:
+            usage.num_refused += 1
+            cause = "share"
+            message = (
+                f"{usage.num_in_flight} queries of key {caller.name!r} are in flight, and its "
+                f"share of the {limit.value} that may be is used up"
+            )
+        elif num_in_flight >= limit.value:
+            cause, message = "limit", f"{limit.value} queries are in flight, as many as may be"
         else:
-            message = f"too many of {limit} queries are in flight for one of priority batch"
+            cause = "batch_share"
+            message = f"too many of {limit.value} queries are in flight for one of priority batch"
+        self._refused[cause][number] += 1
         # By then, as many queries have ended as the limit lets in (Little's law).
-        return OverloadedError(message, cause, self.duration_s)
+        raise OverloadedError(message, cause, self.duration_s)
 
     def _check_forecast(
         self,

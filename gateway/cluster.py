@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import os
+import secrets
 import socket
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
@@ -25,6 +26,8 @@ from common.log import ShardLog
 from common.private_folder import make_private
 from common.registry import Registry
 from gateway import copies, embedded_redis
+from gateway.access import key_file
+from gateway.access.control import token_of
 from gateway.child import Program
 from gateway.claims import check_port, lock_folder, url_of
 from gateway.client import AsyncClient, calls
@@ -96,6 +99,7 @@ class LocalCluster:
     Attributes:
         url: where the gateway answers; known once started.
         redis_url: where the server is; known once started.
+        token: with which this process asks the gateway; None while anyone may.
     """
 
     def __init__(
@@ -107,6 +111,8 @@ class LocalCluster:
         self._settings = settings
         self._on_event = on_event
         self._data = options.data.resolve()
+        self._keys_file = settings.gateway.keys_file or self._data / key_file.FILE_NAME
+        self.token = self._token()
         self._shards: dict[str, list[int]] = {}
         self._homes: dict[str, Path] = {}
         self._num_replicas = 1
@@ -182,11 +188,23 @@ class LocalCluster:
         return self._shards[worker]
 
     @property
+    def is_open(self) -> bool:
+        """Whether anyone may ask: at the start there was neither a token nor a file of keys."""
+        return self.token is None
+
+    @property
     def workers(self) -> list[str]:
         """The workers' names."""
         return list(self._shards)
 
     # Starting
+
+    def _token(self) -> str | None:
+        """The token of the settings; with keys alone, one that these two processes know."""
+        token = token_of(self._settings.gateway)
+        if token is None and self._keys_file.exists():
+            return secrets.token_urlsafe()
+        return token
 
     def _claim(self) -> int:
         """Make the folder and the port ours; one that is taken leaves no new folder behind."""
@@ -274,9 +292,15 @@ class LocalCluster:
 
     def _gateway_program(self, port: int) -> Program:
         drain_s = _DRAIN_PARTS * self._settings.gateway.drain_timeout_s + _DRAIN_MARGIN_S
+        environment = {
+            **self._options.environment,
+            "HEDGEROW_GATEWAY__KEYS_FILE": str(self._keys_file),
+        }
+        if self.token is not None:
+            # Not as an argument, which other users see.
+            environment["HEDGEROW_GATEWAY__TOKEN"] = self.token
         return gateway_program(
-            *(GATEWAY, self._options.host, port, self.redis_url),
-            *(drain_s, self._options.environment),
+            *(GATEWAY, self._options.host, port, self.redis_url), drain_s, environment
         )
 
     async def _wait_until_there(self, missing: Callable[[], Awaitable[str]]) -> None:
@@ -296,8 +320,7 @@ class LocalCluster:
             ) from None
 
     async def _wait_until_ready(self) -> None:
-        token = self._settings.gateway.token
-        async with AsyncClient(self.url, token.get_secret_value() if token else None) as client:
+        async with AsyncClient(self.url, self.token) as client:
             await self._wait_until_there(partial(self._missing, client))
 
     async def _missing(self, client: AsyncClient) -> str:

@@ -5,6 +5,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from common.outcome import Outcome
+from gateway.access.caller import ANONYMOUS, Caller
 
 _NO_SHARDS: Final = dict.fromkeys(Outcome, 0)
 
@@ -26,6 +27,7 @@ class SearchQuery(msgspec.Struct, frozen=True, gc=False):
         explain: whether every shard is detailed in the result, or only those not ok.
         syntax: whether a syntax error is repaired ("lenient") or refused ("strict").
         priority: "batch" is refused first when there is too much to do.
+        caller: on whose behalf it is asked; what is in flight is shared between callers.
     """
 
     collection: str
@@ -40,6 +42,7 @@ class SearchQuery(msgspec.Struct, frozen=True, gc=False):
     explain: bool = False
     syntax: Literal["lenient", "strict"] = "lenient"
     priority: Literal["interactive", "batch"] = "interactive"
+    caller: Caller = ANONYMOUS
 
 
 class Hit(msgspec.Struct, gc=False):

@@ -151,6 +151,7 @@ class Searcher:
         permit = self._admission.admit(
             *(query.priority, deadline_s, query.minimum_coverage),
             *(self._view.live, self._view.counts_of(collection.uid), started),
+            caller=query.caller,
         )
         self.num_in_flight += 1
         self._is_idle.clear()

@@ -277,6 +277,10 @@ class Gateway:
         """For how long the loop, when idle, may let what arrives gather; see `gateway.lull`."""
         return lull_for(self._admission.num_in_flight, self._admission.duration_s)
 
+    def callers(self) -> dict[str, dict[str, int]]:
+        """Name of each caller that has searched → `in_flight`, and `refused` for its share."""
+        return self._admission.callers()
+
     async def search(self, query: SearchQuery) -> SearchResult:
         """Answer a query by its deadline with what has arrived.
 

@@ -103,8 +103,7 @@ async def _demo(
                 await cluster.start()
             show_ready(console, cluster)
             story.is_live = True
-            token = settings.gateway.token
-            with Client(cluster.url, token.get_secret_value() if token else None) as client:
+            with Client(cluster.url, cluster.token) as client:
                 tale = DemoStory(console, client, stopped)
                 try:
                     await asyncio.to_thread(tale.tell, _victim(cluster))

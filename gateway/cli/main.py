@@ -58,6 +58,12 @@ COMMANDS: Final = {
         "gateway.cli.quarantine:lift",
         "Let a query run again that is in quarantine.",
     ),
+    "key create": (
+        "gateway.cli.key:create",
+        "Make a key with some rights, and print it, once.",
+    ),
+    "key list": ("gateway.cli.key:list_", "List the keys, without their secrets."),
+    "key revoke": ("gateway.cli.key:revoke", "Take a key out of force, in a second or so."),
     "eval": (
         "gateway.cli.eval:evaluate",
         "Measure the quality of a collection's ranking against judged queries.",

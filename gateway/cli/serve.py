@@ -18,6 +18,10 @@ from common.descriptors import raise_descriptor_limit
 from common.errors import ConfigurationError
 from common.lifecycle import calm_collector, stop_on_signals, stop_with_parent
 from common.telemetry import configure_logging, keep_output_steady
+from gateway.access.control import AccessControl
+from gateway.access.key_file import path_of
+from gateway.access.key_ring import KeyRing
+from gateway.access.key_watch import KeyWatch
 from gateway.http.app import create_app
 from gateway.http.connection_policy import connections_within
 from gateway.http.connection_table import ConnectionTable
@@ -76,15 +80,21 @@ async def _serve(
 ) -> None:
     stopped = asyncio.Event()
     http = settings.gateway
+    ring = KeyRing()
+    keys = KeyWatch(path_of(settings), ring)
+    keys.load()
+    access = AccessControl(http, ring)
+    if access.warning:
+        log.warning("open_to_the_network", host=http.host, reason=access.warning)
     with (
         stop_on_signals(stopped.set),
         stop_with_parent(parent_pipe, stopped.set),
         # Bound first: a port that is taken is found before anything else is set in motion.
         contextlib.closing(listen(http.host, http.port)) as listener,
     ):
-        async with Gateway.connect(settings, num_shards=num_shards) as gateway:
+        async with Gateway.connect(settings, num_shards=num_shards) as gateway, keys.running():
             selector.lull_s = gateway.lull_s
-            app = create_app(gateway, http)
+            app = create_app(gateway, http, access)
             table = ConnectionTable(_within_descriptors(http), gateway.counters)
             calm_collector()
             await run_server(app, listener, http.drain_timeout_s, stopped, table)

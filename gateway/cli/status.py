@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gateway.cli import options
+from gateway.cli.access import access_parts
 from gateway.cli.curve import CurvePicture, sentence
 from gateway.cli.effort import admission_line, hedges_table, work_table
 from gateway.cli.options import DEFAULT_URL, Token, Url
@@ -63,6 +64,7 @@ def status_view(found: Mapping[str, Any]) -> RenderableType:
     if gateway := found.get("gateway"):
         parts += [Text(), admission_line(gateway["admission"])]
         parts += [Text(), hedges_table(gateway["hedges"])]
+        parts += access_parts(gateway.get("access"))
     if (work := work_table(found["workers"])) is not None:
         parts += [Text(), work]
     if any(one["id"] or one["error"] for one in found.get("snapshots", ())):

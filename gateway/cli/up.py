@@ -15,6 +15,8 @@ from common.config import Settings, load_settings
 from common.descriptors import raise_descriptor_limit
 from common.lifecycle import stop_on_signals
 from common.telemetry import Throttle, configure_logging
+from gateway.access.control import OPEN_WARNING
+from gateway.access.hosts import is_loopback
 from gateway.cluster import ClusterOptions, LocalCluster
 from gateway.supervisor import Died, Event, Said, Started, Stopped
 
@@ -94,6 +96,8 @@ async def _up(options: ClusterOptions, settings: Settings, console: Console) -> 
                 is_up = await _unless(stopped, cluster)
             if is_up:
                 show_ready(console, cluster)
+                if cluster.is_open and not is_loopback(options.host):
+                    say(console, f"[bold red]{OPEN_WARNING[0].upper()}{OPEN_WARNING[1:]}.[/]")
                 story.is_live = True
                 await stopped.wait()
         finally:

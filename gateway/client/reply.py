@@ -9,6 +9,7 @@ from common.errors import (
     BadBodyError,
     BadRequestError,
     ConflictError,
+    ForbiddenError,
     HedgerowError,
     InsufficientCoverageError,
     InsufficientStorageError,
@@ -25,6 +26,7 @@ T = TypeVar("T")
 
 _SIMPLE: Final[Mapping[int, type[HedgerowError]]] = {
     401: UnauthorizedError,
+    403: ForbiddenError,
     404: NotFoundError,
     409: ConflictError,
 }

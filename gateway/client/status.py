@@ -228,6 +228,35 @@ class AdmissionStatus(msgspec.Struct, frozen=True):
     forecast_ms: list[float]
 
 
+class KeyRefusals(msgspec.Struct, frozen=True):
+    """Requests of a key that were refused, by its rate or for its part of what is in flight."""
+
+    rate: int
+    share: int
+
+
+class KeyStatus(msgspec.Struct, frozen=True):
+    """One key, and what it has asked of this gateway; `collections` is None for all."""
+
+    name: str
+    rights: list[Literal["search", "write", "admin"]]
+    collections: list[str] | None
+    rate_per_s: float | None
+    share: float | None
+    is_expired: bool
+    requests: int
+    refused: KeyRefusals
+    in_flight: int
+
+
+class AccessStatus(msgspec.Struct, frozen=True):
+    """Who may ask; `open` is anyone, `keys_error` why the file of keys could not be read."""
+
+    open: bool
+    keys: list[KeyStatus]
+    keys_error: str
+
+
 class GatewayStatus(msgspec.Struct, frozen=True):
     """The gateway that answers."""
 
@@ -238,6 +267,7 @@ class GatewayStatus(msgspec.Struct, frozen=True):
     loop: LoopLoad
     hedges: Hedges
     admission: AdmissionStatus
+    access: AccessStatus
     clock_error_us: float
 
 

@@ -6,12 +6,14 @@ from fastapi import Depends, FastAPI
 from starlette.types import ASGIApp
 
 from common.config import GatewaySettings
+from gateway.access.control import AccessControl
 from gateway.http.collection_routes import collection_routes, document_routes
-from gateway.http.limits import RequireToken
+from gateway.http.guard import Guard
 from gateway.http.parameters import check_request
 from gateway.http.ports import GatewayPort
 from gateway.http.problems import add_handlers
 from gateway.http.quarantine_routes import quarantine_routes
+from gateway.http.rights import check_rights
 from gateway.http.schema import add_openapi
 from gateway.http.search_app import SearchApp, describe_search
 from gateway.http.search_body import search_body
@@ -19,34 +21,39 @@ from gateway.http.snapshot_routes import snapshot_routes
 from gateway.http.status_routes import status_routes
 
 
-def create_app(gateway: GatewayPort, settings: GatewaySettings) -> ASGIApp:
+def create_app(
+    gateway: GatewayPort, settings: GatewaySettings, access: AccessControl | None = None
+) -> ASGIApp:
     """Make the application over a connected gateway, which outlives it.
 
     Args:
         gateway: answers; opened and closed by the caller, so that a gateway that cannot start is
             an error of the caller's and not of the HTTP server's.
-        settings: limits, defaults, and the bearer token.
+        settings: limits and defaults.
+        access: who may ask; by default whoever the settings let, and no keys.
     """
-    app: ASGIApp = SearchApp(create_framework_app(gateway, settings), gateway, settings)
-    if settings.token is not None:
-        app = RequireToken(app, settings.token.get_secret_value())
-    return app
+    access = access or AccessControl(settings)
+    framework = create_framework_app(gateway, settings, access)
+    return Guard(SearchApp(framework, gateway, settings), access)
 
 
-def create_framework_app(gateway: GatewayPort, settings: GatewaySettings) -> FastAPI:
+def create_framework_app(
+    gateway: GatewayPort, settings: GatewaySettings, access: AccessControl | None = None
+) -> FastAPI:
     """Make what answers all but searches, and describes them all (`openapi`)."""
+    access = access or AccessControl(settings)
     app = FastAPI(
         title="Hedgerow",
         version=version("hedgerow"),
         description="Answers from sharded Python workers, by the deadline, with honest coverage.",
         redoc_url=None,
-        dependencies=[Depends(check_request)],
+        dependencies=[Depends(check_rights), Depends(check_request)],
     )
     model = search_body(settings)
     describe_search(app, model)
     app.include_router(collection_routes(gateway, settings))
     app.include_router(document_routes(gateway, settings))
-    app.include_router(status_routes(gateway, settings))
+    app.include_router(status_routes(gateway, settings, access))
     app.include_router(snapshot_routes(gateway))
     app.include_router(quarantine_routes(gateway))
     add_openapi(app, model)

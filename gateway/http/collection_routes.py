@@ -11,6 +11,7 @@ from starlette.responses import StreamingResponse
 from common.batched import batched
 from common.config import GatewaySettings
 from common.errors import BadRequestError
+from gateway.http.guard import caller_of
 from gateway.http.limits import read_body
 from gateway.http.ports import GatewayPort, Wait
 from gateway.http.problems import encode, json_response
@@ -44,8 +45,10 @@ def collection_routes(gateway: GatewayPort, settings: GatewaySettings) -> APIRou
         responses=answers(200, CollectionsAnswer, 400, 503),
         response_class=Response,
     )
-    async def list_collections() -> Response:
-        return await _list_response(await gateway.collections.list())
+    async def list_collections(request: Request) -> Response:
+        caller = caller_of(request.scope)
+        found = [one for one in await gateway.collections.list() if caller.sees(one["name"])]
+        return await _list_response(found)
 
     @router.put(
         "/v1/collections/{name}",

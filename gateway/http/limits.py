@@ -1,51 +1,9 @@
-"""Who may ask, and how much: the bearer token and the size of bodies."""
-
-import hmac
-from collections.abc import Iterable
-from typing import Final
+"""How much a request may be: the size of bodies."""
 
 from starlette.requests import ClientDisconnect
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope
 
 from common.errors import TooLargeError
-from gateway.http.problems import problem
-
-OPEN_PATHS: Final = frozenset({"/healthz", "/readyz"})
-
-
-class RequireToken:
-    """Refuses requests without the bearer token (RFC 6750), health checks excepted.
-
-    Attributes:
-        app: the application that it guards.
-    """
-
-    def __init__(self, app: ASGIApp, token: str) -> None:
-        """Demand `token` of every request to `app`."""
-        self.app = app
-        self._expected = f"bearer {token}".encode()
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve or refuse one request."""
-        is_guarded = scope["type"] == "http" and scope["path"] not in OPEN_PATHS
-        if is_guarded and not self.allows(scope["headers"]):
-            refusal = problem(
-                "unauthorized",
-                401,
-                "this gateway wants `Authorization: Bearer TOKEN`",
-                None,
-                {"WWW-Authenticate": "Bearer"},
-            )
-            await refusal(scope, receive, send)
-            return
-        await self.app(scope, receive, send)
-
-    def allows(self, headers: Iterable[tuple[bytes, bytes]]) -> bool:
-        """Whether the headers of a request, their names in lower case, have the token."""
-        given = dict(headers).get(b"authorization", b"")
-        scheme, _, token = given.partition(b" ")
-        # In constant time, so that how long a refusal takes tells nothing about the token.
-        return hmac.compare_digest(scheme.lower() + b" " + token.strip(), self._expected)
 
 
 async def read_body(scope: Scope, receive: Receive, max_bytes: int) -> bytes:

@@ -1,6 +1,6 @@
 """What the HTTP face needs of the gateway: `gateway.service.Gateway`, or a fake in tests."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Any, Literal, Protocol
 
 from gateway.result import SearchQuery, SearchResult
@@ -97,6 +97,9 @@ class GatewayPort(Protocol):
 
     async def status(self) -> dict[str, Any]:
         """The state of the whole cluster, as JSON."""
+
+    def callers(self) -> Mapping[str, Mapping[str, int]]:
+        """Name of each caller that has searched → `in_flight`, and `refused` for its share."""
 
     async def get_document(
         self, collection: str, document_id: str, deadline_ms: float

@@ -20,6 +20,7 @@ from common.errors import (
     BadBodyError,
     BadRequestError,
     ConflictError,
+    ForbiddenError,
     HedgerowError,
     InsufficientCoverageError,
     InsufficientStorageError,
@@ -27,6 +28,7 @@ from common.errors import (
     NotFoundError,
     OverloadedError,
     TooLargeError,
+    UnauthorizedError,
     UnavailableError,
     WriteRefusedError,
 )
@@ -43,7 +45,8 @@ TYPE_PREFIX: Final = "urn:problem-type:hedgerow:"
 TITLES: Final = {
     "bad-request": "The request cannot be used",
     "too-large": "The request passes a limit",
-    "unauthorized": "The bearer token is missing or wrong",
+    "unauthorized": "The bearer token or key is missing or wrong",
+    "forbidden": "The caller may not do this",
     "not-found": "There is no such thing",
     "method-not-allowed": "The path does not take this method",
     "conflict": "The collection exists with another definition, or is one too many",
@@ -58,6 +61,7 @@ _NOT_ASKED: Final = {Outcome.UNAVAILABLE, Outcome.BREAKER_OPEN, Outcome.SHED}
 _SLUG_OF_STATUS: Final = {
     400: "bad-request",
     401: "unauthorized",
+    403: "forbidden",
     404: "not-found",
     405: "method-not-allowed",
     413: "too-large",
@@ -65,6 +69,13 @@ _SLUG_OF_STATUS: Final = {
     507: "insufficient-storage",
 }
 _METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+# Errors of which there is nothing to say beside the detail: slug, status and headers.
+_SIMPLE: Final[Mapping[type[Exception], tuple[str, int, dict[str, str] | None]]] = {
+    UnauthorizedError: ("unauthorized", 401, {"WWW-Authenticate": "Bearer"}),  # RFC 6750, 3
+    ForbiddenError: ("forbidden", 403, None),
+    NotFoundError: ("not-found", 404, None),
+    ConflictError: ("conflict", 409, None),
+}
 _encode_structs: Final = msgspec.json.Encoder().encode
 
 
@@ -135,10 +146,8 @@ def problem_of(error: Exception) -> Response:
             is_limit = isinstance(error, TooLargeError)
             slug, status = ("too-large", 413) if is_limit else ("bad-request", 400)
             members = _what_is_at_fault(error)
-        case NotFoundError():
-            slug, status = "not-found", 404
-        case ConflictError():
-            slug, status = "conflict", 409
+        case UnauthorizedError() | ForbiddenError() | NotFoundError() | ConflictError():
+            slug, status, headers = _SIMPLE[type(error)]
         case LoadInterruptedError(report=report, retry_after_s=retry_after_s):
             slug, status, headers = "unavailable", 503, retry_after(retry_after_s)
             members = report.to_json()

@@ -1,6 +1,6 @@
 """The shapes of bodies as OpenAPI shows them at /docs; no request passes through these models."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Final, Literal
 
 from fastapi import FastAPI
@@ -10,6 +10,7 @@ from pydantic.json_schema import models_json_schema
 
 from common.collection import FieldType
 from common.outcome import Outcome
+from gateway.http.guard import OPEN_PATHS
 from gateway.http.problems import MEDIA_TYPE
 from gateway.http.status_schema import (
     CoverageReport,
@@ -19,6 +20,8 @@ from gateway.http.status_schema import (
 )
 
 _REF: Final = "#/components/schemas/"
+# What every route but health checks may answer, before it is asked anything.
+BY_GUARD: Final = (401, 403, 429)
 
 
 class _Shape(BaseModel):
@@ -133,7 +136,7 @@ class Problem(BaseModel):
     hits: list[Hit] | None = Field(None, description="insufficient-coverage: what there is.")
     coverage: Coverage | None = Field(None, description="insufficient-coverage: how far it got.")
     shards: Shards | None = Field(None, description="insufficient-coverage: who did what.")
-    cause: Literal["limit", "batch_share", "backlog"] | None = Field(
+    cause: Literal["limit", "batch_share", "share", "rate", "backlog"] | None = Field(
         None, description="overloaded: what there is too much of."
     )
     retry_after_s: float | None = Field(
@@ -234,11 +237,13 @@ class OptimiseAnswer(_Shape):
 
 _REASONS: Final = {
     400: "The request cannot be used; names the field and the reason",
-    401: "The bearer token is missing or wrong",
+    401: "The bearer token or key is missing or wrong",
+    403: "The key lacks a right or a collection, or the Host or Origin is not allowed",
     404: "No such collection, document or shard",
     409: "The collection exists with another definition, or is one too many",
     413: "A limit was passed",
-    429: "Too many queries are in flight; Retry-After says when to try again",
+    429: "Too many queries are in flight, or the key asks too much; Retry-After says when to try "
+    "again",
     503: "Nobody can answer now; Retry-After says when to try again",
     504: "Coverage is below minimum_coverage; carries the hits that there are",
     507: "A disk or memory runs out; says what, and Retry-After when to try again",
@@ -262,13 +267,12 @@ MODELS: Final[tuple[type[BaseModel], ...]] = (
 def answers(status: int, model: type[BaseModel] | None, *problems: int) -> dict[int | str, Any]:
     """Describe a route's answer and the problems that it may answer with instead."""
     content = {"application/json": {"schema": {"$ref": _REF + model.__name__}}} if model else {}
-    found: dict[int | str, Any] = {status: {"description": "Done", "content": content}}
-    for one in problems:
-        found[one] = {
-            "description": _REASONS[one],
-            "content": {MEDIA_TYPE: {"schema": {"$ref": _REF + "Problem"}}},
-        }
-    return found
+    return {status: {"description": "Done", "content": content}, **_problems(problems)}
+
+
+def _problems(statuses: Iterable[int | str]) -> dict[int | str, Any]:
+    content = {MEDIA_TYPE: {"schema": {"$ref": _REF + "Problem"}}}
+    return {one: {"description": _REASONS[int(one)], "content": content} for one in statuses}
 
 
 def json_body(model: type[BaseModel], *, is_required: bool = True) -> dict[str, Any]:
@@ -290,14 +294,22 @@ def add_openapi(app: FastAPI, *models: type[BaseModel]) -> None:
                 ref_template=_REF + "{model}",
             )
             schema["components"] = {"schemas": defs["$defs"]}
-            for operation in _operations(schema):
+            for path, operation in _operations(schema):
                 operation["responses"].pop("422", None)  # bad parameters are 400 here
+                if path not in OPEN_PATHS:
+                    refusals = _problems(str(status) for status in BY_GUARD)
+                    operation["responses"] = {**refusals, **operation["responses"]}
+                    operation["security"] = [{"bearer": []}, {}]
+            schema["components"]["securitySchemes"] = {
+                "bearer": {"type": "http", "scheme": "bearer", "description": "The token or a key."}
+            }
             app.openapi_schema = schema
         return app.openapi_schema
 
     app.openapi = describe  # type: ignore[method-assign] # the framework's documented way
 
 
-def _operations(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    for path in schema["paths"].values():
-        yield from path.values()
+def _operations(schema: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    for path, operations in schema["paths"].items():
+        for operation in operations.values():
+            yield path, operation

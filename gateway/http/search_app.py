@@ -10,6 +10,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from common.config import GatewaySettings
 from common.errors import BadBodyError, BadRequestError, InsufficientCoverageError
+from gateway.access.caller import Caller, Right
+from gateway.http.guard import caller_of
 from gateway.http.hang_up import ClientLeftError, unless_client_leaves
 from gateway.http.limits import read_body
 from gateway.http.parameters import check_parameters, check_path
@@ -60,9 +62,11 @@ class SearchApp:
             await self._otherwise(scope, receive, send)
             return
         try:
+            caller = caller_of(scope)
+            caller.check(Right.SEARCH, collection)
             check_parameters(scope, ())
             raw = await read_body(scope, receive, self.max_body_bytes)
-            body = await unless_client_leaves(receive, self.search(collection, raw))
+            body = await unless_client_leaves(receive, self.search(collection, raw, caller))
         except Exception as error:  # noqa: BLE001 - unforeseen ones are problems too
             await self.refusal(error)(scope, receive, send)
             return
@@ -70,14 +74,14 @@ class SearchApp:
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
-    async def search(self, collection: str, raw: bytes) -> bytes:
-        """Search as a body asks, and encode the answer.
+    async def search(self, collection: str, raw: bytes, caller: Caller) -> bytes:
+        """Search as a body asks, on behalf of `caller`, and encode the answer.
 
         Whatever is raised is for `refusal` to describe.
         """
-        return encode_result(await self._gateway.search(self._query(collection, raw)))
+        return encode_result(await self._gateway.search(self._query(collection, raw, caller)))
 
-    def _query(self, collection: str, raw: bytes) -> SearchQuery:
+    def _query(self, collection: str, raw: bytes, caller: Caller) -> SearchQuery:
         try:
             body = self._read(raw)
         except ValidationError as error:
@@ -96,6 +100,7 @@ class SearchApp:
             explain=body.explain,
             syntax=body.syntax,
             priority=body.priority,
+            caller=caller,
         )
 
     def refusal(self, error: Exception) -> Response:

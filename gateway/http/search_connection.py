@@ -6,8 +6,10 @@ from typing import Any, Final, cast
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
+from common.errors import HedgerowError
+from gateway.access.caller import Caller
+from gateway.http.guard import Guard
 from gateway.http.guarded_connection import GuardedConnection
-from gateway.http.limits import RequireToken
 from gateway.http.search_app import SearchApp
 
 # Names that mean themselves: whatever must be decoded, or is no name, is left to the application.
@@ -22,7 +24,7 @@ class SearchConnection(GuardedConnection):
     must wait for that, beside each search that takes longer than some milliseconds.
 
     Whatever is not plain takes uvicorn's way, to the same `SearchApp`: requests in chunks, encoded,
-    larger than allowed, without the token, of HTTP/1.0. So do all where uvicorn is to log each
+    larger than allowed, sent by web pages, of HTTP/1.0. So do all where uvicorn is to log each
     request.
     """
 
@@ -30,7 +32,7 @@ class SearchConnection(GuardedConnection):
         """As uvicorn makes it."""
         super().__init__(*args, **kwargs)
         app = self.config.app
-        self._guard = app if isinstance(app, RequireToken) else None
+        self._guard = app if isinstance(app, Guard) else None
         app = app if self._guard is None else self._guard.app
         is_needed = self.root_path or self.access_log  # uvicorn's way
         self._app = app if isinstance(app, SearchApp) and not is_needed else None
@@ -86,10 +88,11 @@ class SearchConnection(GuardedConnection):
 
     def _plain_search(self) -> "_Search | None":
         """The search whose head was read; None of any other request, or one that is not plain."""
-        app, parser, cycle = self._app, self.parser, self.cycle
+        app, guard, parser, cycle = self._app, self._guard, self.parser, self.cycle
         match = _is_search(self.url)
         if (
             app is None
+            or guard is None
             or match is None
             or parser.get_method() != b"POST"
             or parser.get_http_version() != "1.1"
@@ -98,12 +101,17 @@ class SearchConnection(GuardedConnection):
             or not (cycle is None or cycle.response_complete)
         ):
             return None
-        length = dict(self.headers).get(b"content-length", b"")
+        headers = dict(self.headers)
+        length = headers.get(b"content-length", b"")
         if not length.isdigit() or int(length) > app.max_body_bytes:
             return None
-        if self._guard is not None and not self._guard.allows(self.headers):
+        if len(headers) != len(self.headers):
+            return None  # one came twice, perhaps Host or Authorization
+        collection = match[1].decode()
+        verdict = guard.plain_search(headers, collection)
+        if verdict is None:
             return None
-        return _Search(app, match[1].decode(), int(length), parser.should_keep_alive())
+        return _Search(app, collection, verdict, int(length), parser.should_keep_alive())
 
     def abandon_request(self) -> bool:
         """End a request whose rest is not awaited; return whether its answer has begun."""
@@ -167,6 +175,7 @@ class _Search:
     __slots__ = (
         "_app",
         "_collection",
+        "_verdict",
         "has_left",
         "keep_alive",
         "num_bytes",
@@ -175,9 +184,17 @@ class _Search:
         "task",
     )
 
-    def __init__(self, app: SearchApp, collection: str, num_bytes: int, keep_alive: bool) -> None:
+    def __init__(
+        self,
+        app: SearchApp,
+        collection: str,
+        verdict: Caller | HedgerowError,
+        num_bytes: int,
+        keep_alive: bool,
+    ) -> None:
         self._app = app
         self._collection = collection
+        self._verdict = verdict
         self.num_bytes = num_bytes
         self.keep_alive = keep_alive
         self.raw = b""
@@ -187,13 +204,18 @@ class _Search:
 
     async def answer(self) -> tuple[int, bytes, bytes]:
         """Status, head and body of the answer."""
+        if isinstance(self._verdict, HedgerowError):
+            return self._refuse(self._verdict)
         try:
-            body = await self._app.search(self._collection, self.raw)
+            body = await self._app.search(self._collection, self.raw, self._verdict)
         except Exception as error:  # noqa: BLE001 - unforeseen ones are problems too
-            refusal = self._app.refusal(error)
-            head = b"".join(b"%b: %b\r\n" % header for header in refusal.raw_headers)
-            return refusal.status_code, head, bytes(refusal.body)
+            return self._refuse(error)
         return 200, _FOUND % len(body), body
+
+    def _refuse(self, error: Exception) -> tuple[int, bytes, bytes]:
+        refusal = self._app.refusal(error)
+        head = b"".join(b"%b: %b\r\n" % header for header in refusal.raw_headers)
+        return refusal.status_code, head, bytes(refusal.body)
 
 
 _FOUND: Final = b"content-length: %d\r\ncontent-type: application/json\r\n"

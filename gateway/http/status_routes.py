@@ -5,6 +5,7 @@ from pydantic import ValidationError
 
 from common.config import GatewaySettings
 from common.errors import BadBodyError, UnavailableError
+from gateway.access.control import AccessControl
 from gateway.http.limits import read_body
 from gateway.http.ports import GatewayPort
 from gateway.http.problems import json_response, reasons
@@ -12,7 +13,9 @@ from gateway.http.schema import BreakerBody, answers, json_body
 from gateway.http.status_schema import StatusAnswer
 
 
-def status_routes(gateway: GatewayPort, settings: GatewaySettings) -> APIRouter:
+def status_routes(
+    gateway: GatewayPort, settings: GatewaySettings, access: AccessControl
+) -> APIRouter:
     """Make the routes for operators and orchestrators."""
     router = APIRouter()
 
@@ -43,7 +46,9 @@ def status_routes(gateway: GatewayPort, settings: GatewaySettings) -> APIRouter:
         response_class=Response,
     )
     async def status() -> Response:
-        return json_response(await gateway.status())
+        found = await gateway.status()
+        own = {**found["gateway"], "access": access.to_json(gateway.callers())}
+        return json_response({**found, "gateway": own})
 
     @router.post(
         "/v1/shards/{shard}/breaker",

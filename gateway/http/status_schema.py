@@ -4,6 +4,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from gateway.http.access_schema import AccessStatus
+
 
 class _Shape(BaseModel):
     model_config = ConfigDict(extra="forbid")
@@ -326,6 +328,7 @@ class GatewayStatus(_Shape):
     loop: LoopLoad
     hedges: Hedges
     admission: AdmissionStatus
+    access: AccessStatus
     clock_error_us: float = Field(description="How well it knows the time of Redis's clock.")
 
 

@@ -123,7 +123,8 @@ async def test_a_client_that_hangs_up_stops_its_search(cluster: Cluster, protoco
             {"query": "hedge", "rank_profile": "polite", "deadline_ms": DEADLINE_MS}
         ).encode()
         head = (
-            f"POST /v1/collections/hedges/search HTTP/1.1\r\nHost: h\r\nContent-Length: {len(body)}"
+            "POST /v1/collections/hedges/search HTTP/1.1\r\nHost: localhost\r\n"
+            f"Content-Length: {len(body)}"
         )
         writer.write(head.encode() + b"\r\nContent-Type: application/json\r\n\r\n" + body)
 

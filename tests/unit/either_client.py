@@ -13,7 +13,7 @@ from gateway.http.app import create_app
 from tests.unit.command_line import answer_by
 from tests.unit.fake_gateway import FakeGateway
 
-URL = "http://gateway"
+URL = "http://localhost"
 
 
 class EitherClient:

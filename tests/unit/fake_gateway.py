@@ -81,6 +81,7 @@ EMPTY_STATUS: dict[str, Any] = {
             "refused": {},
             "forecast_ms": [],
         },
+        "access": {"open": True, "keys": [], "keys_error": ""},
         "clock_error_us": 12.5,
     },
 }
@@ -246,6 +247,10 @@ class FakeGateway:
         index = _next(self.optimiser.indexes)
         collections = [] if index is None else [collection_status("books", index)]
         return {**EMPTY_STATUS, "snapshots": snapshots, "collections": collections}
+
+    def callers(self) -> dict[str, dict[str, int]]:
+        """Say that nobody's searches are under way."""
+        return {}
 
     async def get_document(
         self, collection: str, document_id: str, deadline_ms: float

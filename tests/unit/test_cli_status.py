@@ -123,6 +123,7 @@ STATUS: dict[str, Any] = {
             },
             "forecast_ms": [0.4, 12.3, 0.0],
         },
+        "access": {"open": True, "keys": [], "keys_error": ""},
         "hedges": {
             "search": {
                 "sent": 4100,
@@ -312,3 +313,30 @@ def test_snapshots_are_shown_where_there_are_some(
     assert "1 none 12,000 the disk is full" in words
     monkeypatch.setitem(STATUS, "snapshots", [{"shard": 0, **none, "log_kept": 0, "error": ""}])
     assert "log kept" not in command.run("status").out
+
+
+def test_keys_are_shown(command: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What each key has asked, what was refused, and why the file of keys cannot be read."""
+    access = {
+        "open": False,
+        "keys": [
+            {
+                "name": "web",
+                "rights": ["search"],
+                "collections": None,
+                "rate_per_s": 5.0,
+                "share": None,
+                "is_expired": True,
+                "requests": 1200,
+                "refused": {"rate": 17, "share": 23},
+                "in_flight": 4,
+            }
+        ],
+        "keys_error": "keys file k.json: is not JSON",
+    }
+    monkeypatch.setattr(
+        "gateway.access.control.AccessControl.to_json", lambda _self, _searches: access
+    )
+    words = " ".join(command.run("status").out.split())
+    assert "web (expired) search 1,200 4 17 23" in words
+    assert "keys file k.json: is not JSON" in words

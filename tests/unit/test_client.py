@@ -17,6 +17,7 @@ from common.errors import (
     BadBodyError,
     BadRequestError,
     ConflictError,
+    ForbiddenError,
     HedgerowError,
     InsufficientCoverageError,
     InsufficientStorageError,
@@ -312,6 +313,14 @@ def test_a_missing_token_is_an_error_of_its_own(ask: EitherClient) -> None:
     problem = {"type": "urn:problem-type:hedgerow:unauthorized", "detail": "it wants a token"}
     ask.answer = lambda _: httpx.Response(401, json=problem)
     with pytest.raises(UnauthorizedError, match="it wants a token"):
+        ask("status")
+
+
+def test_a_missing_right_is_an_error_of_its_own(ask: EitherClient) -> None:
+    """A 403 is told apart from a 401: the key is known, and another one may do it."""
+    problem = {"type": "urn:problem-type:hedgerow:forbidden", "detail": "key 'a' lacks 'write'"}
+    ask.answer = lambda _: httpx.Response(403, json=problem)
+    with pytest.raises(ForbiddenError, match="lacks 'write'"):
         ask("status")
 
 

@@ -14,6 +14,7 @@ from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
 from common.config import RankProfile, Settings, load_settings
+from common.config_access import HostName, Origin, Token
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "configuration.md"
 BEGIN, END = "<!-- settings: begin -->\n", "<!-- settings: end -->\n"
@@ -36,6 +37,9 @@ TYPES: dict[Any, str] = {
     Path: "path",
     SecretStr: "text, secret",
     list[str]: "list of text",
+    Token: "text, secret",
+    list[HostName]: "list of text",
+    list[Origin]: "list of text",
 }
 
 

@@ -16,12 +16,14 @@ from common.config import GatewaySettings
 from gateway.http import schema as shapes
 from gateway.http.app import create_framework_app
 from gateway.http.problems import TITLES, TYPE_PREFIX
+from gateway.http.rights import RIGHTS
 from gateway.http.search_body import search_body
 from tests.unit import doc_blocks
 from tests.unit.fake_gateway import FakeGateway
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "http.md"
 OPENAPI: dict[str, Any] = create_framework_app(FakeGateway(), GatewaySettings()).openapi()
+BY_GUARD = {str(status) for status in shapes.BY_GUARD}  # of every route, and said once
 BOUNDS = {
     "minimum": "≥ {}",
     "exclusiveMinimum": "> {}",
@@ -86,17 +88,24 @@ def members(part: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str, 
                 yield from members(item, f"{prefix}{name}{end}")
 
 
-def routes() -> Iterator[tuple[str, str, str, str, str]]:
-    """Yield method, path, meaning, status and problems of each route."""
+def right_of(method: str, path: str) -> str:
+    """The right that a route demands, whose own path may say what a parameter is."""
+    found = {(one, re.sub(r":\w+}", "}", own)): right for (one, own), right in RIGHTS.items()}
+    return found[method, path] or ""
+
+
+def routes() -> Iterator[tuple[str, str, str, str, str, str]]:
+    """Yield method, path, meaning, right, status and problems of each route."""
     for path, operations in OPENAPI["paths"].items():
         for method, operation in operations.items():
             statuses = operation["responses"]
             done = [status for status in statuses if status.startswith("2")]
-            problems = sorted(set(statuses) - set(done))
+            problems = sorted(set(statuses) - set(done) - BY_GUARD)
             yield (
                 f"`{method.upper()}`",
                 f"`{path}`",
                 operation["summary"],
+                right_of(method.upper(), path),
                 ", ".join(done),
                 ", ".join(problems),
             )
@@ -106,7 +115,7 @@ def render() -> dict[str, str]:
     """All blocks, as the document must hold them."""
     texts = {
         "routes": doc_blocks.table(
-            ("method", "path", "what it does", "done", "problems"), list(routes())
+            ("method", "path", "what it does", "right", "done", "problems"), list(routes())
         ),
         "problems": doc_blocks.table(
             ("type", "title"),
@@ -133,7 +142,7 @@ def test_every_status_is_explained() -> None:
     """Each status that a route may answer with has a line of its own in the document."""
     text = DOCUMENT.read_text(encoding="utf-8")
     for *_, done, problems in routes():
-        for status in [*done.split(", "), *problems.split(", ")]:
+        for status in [*done.split(", "), *problems.split(", "), *BY_GUARD]:
             if status:
                 assert f"| {status} |" in text, status
 

@@ -34,7 +34,7 @@ FILMS = "/v1/collections/films"
 def connect(gateway: FakeGateway, **settings: Any) -> httpx.AsyncClient:
     """Speak to the application in this process."""
     transport = httpx.ASGITransport(create_app(gateway, GatewaySettings(**settings)))
-    return httpx.AsyncClient(transport=transport, base_url="http://gateway")
+    return httpx.AsyncClient(transport=transport, base_url="http://localhost")
 
 
 @pytest.fixture

@@ -41,7 +41,7 @@ def gateway() -> FakeGateway:
 def client(gateway: FakeGateway) -> httpx.AsyncClient:
     """Speak to the application in this process."""
     transport = httpx.ASGITransport(create_app(gateway, SETTINGS))
-    return httpx.AsyncClient(transport=transport, base_url="http://gateway")
+    return httpx.AsyncClient(transport=transport, base_url="http://localhost")
 
 
 async def test_every_member_of_the_body_reaches_the_gateway(
@@ -163,7 +163,7 @@ async def test_a_body_over_the_limit_is_refused_unread(gateway: FakeGateway) -> 
 
     app = create_app(gateway, GatewaySettings(max_body_bytes=999))
     transport = httpx.ASGITransport(app)
-    async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
         response = await client.post(PATH, content=body(), headers={"Content-Length": "1000"})
         assert response.status_code == 413
         assert response.json()["field"] == "body"
@@ -184,7 +184,7 @@ async def test_a_body_that_announces_no_size_is_refused_at_the_limit(gateway: Fa
 
     app = create_app(gateway, GatewaySettings(max_body_bytes=999))
     transport = httpx.ASGITransport(app)
-    async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
         response = await client.post(PATH, content=body())
     assert response.status_code == 413
     assert num_read <= 11
@@ -328,7 +328,7 @@ async def test_other_paths_are_no_searches(
 async def test_it_may_be_served_under_a_prefix(gateway: FakeGateway) -> None:
     """Below a root path, searches and all else are found as at the root."""
     transport = httpx.ASGITransport(create_app(gateway, SETTINGS), root_path="/api")
-    async with httpx.AsyncClient(transport=transport, base_url="http://gateway/api") as client:
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost/api") as client:
         assert (await client.post(PATH, json={"query": "a"})).status_code == 200
         assert (await client.get("/healthz")).status_code == 200
     assert len(gateway.searches) == 1
@@ -337,7 +337,7 @@ async def test_it_may_be_served_under_a_prefix(gateway: FakeGateway) -> None:
 async def test_a_search_without_the_token_is_not_even_read(gateway: FakeGateway) -> None:
     """The token is demanded before anything is said about the search."""
     transport = httpx.ASGITransport(create_app(gateway, GatewaySettings(token=SecretStr("s3cret"))))
-    async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
         assert (await client.post(f"{PATH}?x=1", content=b"{")).status_code == 401
         headers = {"Authorization": "Bearer s3cret"}
         assert (await client.post(PATH, json={"query": "a"}, headers=headers)).status_code == 200
@@ -363,7 +363,7 @@ def search_of(client: "HangingUp", gateway: FakeGateway) -> None:
     """Let a client that hangs up search, in virtual time."""
     raw_path = PATH.encode()
     scope = {"type": "http", "method": "POST", "path": PATH, "raw_path": raw_path}
-    scope |= {"query_string": b"", "headers": []}
+    scope |= {"query_string": b"", "headers": [(b"host", b"localhost")], "http_version": "1.1"}
     run_virtually(create_app(gateway, SETTINGS)(scope, client.receive, client.send))  # type: ignore[arg-type] # an awaitable that is a coroutine
 
 

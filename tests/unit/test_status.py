@@ -5,7 +5,7 @@ from unittest.mock import Mock
 
 import pytest
 
-from common.config import BreakerSettings
+from common.config import BreakerSettings, GatewaySettings
 from common.config_tail import AdmissionSettings
 from common.control import ServerInfo
 from common.heartbeat import Heartbeat
@@ -15,6 +15,8 @@ from common.registry import Registry
 from common.snapshot_board import SnapshotFacts, SnapshotStanding
 from common.statistics_board import Standing, label_of, version_of
 from common.telemetry import LagWatch
+from gateway.access.control import AccessControl
+from gateway.access.key_ring import KeyRing
 from gateway.admission import Admission
 from gateway.breaker import CallOutcome
 from gateway.breakers import Breakers
@@ -27,6 +29,7 @@ from gateway.status import cluster_status
 from shard_worker.lanes.process_lane import ProcessLane
 from shard_worker.lanes.thread_lane import ThreadLane
 from shard_worker.ledger import Ledger
+from tests.unit.access import make_key
 from tests.unit.fake_gateway import make_curve
 
 LABELS = {0: label_of("r0", 5), 1: label_of("r1", 4)}
@@ -82,6 +85,8 @@ def status_of(
     permit = breakers[0].allow(0.0)
     assert permit is not None
     permit.done(CallOutcome.FAILURE, 0.0)
+    ring = KeyRing()
+    ring.replace([make_key("web", collections=("films",))[0]])
     return cluster_status(
         server=server,
         backlog={0: 1, 1: 0} if server else {},
@@ -131,6 +136,7 @@ def status_of(
             "hedges": {
                 kind: {**HedgeCounts()._asdict(), "refused": 0} for kind in ("search", "fetch")
             },
+            "access": AccessControl(GatewaySettings(), ring).to_json({}),
             "clock_error_us": 1.5,
         },
     )

@@ -1,0 +1,60 @@
+"""Who asks: a name, and what may be done under it."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from common.errors import ForbiddenError
+
+
+class Right(StrEnum):
+    """What a caller may do; docs/http.md says which right each route demands."""
+
+    SEARCH = "search"
+    WRITE = "write"
+    ADMIN = "admin"
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks, and with what rights.
+
+    Attributes:
+        name: of the key, or one that no key can have.
+        rights: what it may do.
+        collections: those that it may do it to; None for all, and for the cluster as a whole.
+        share: most of the admission limit that it may have in flight, 0 to 1.
+    """
+
+    name: str
+    rights: frozenset[Right] = frozenset(Right)
+    collections: frozenset[str] | None = None
+    share: float = 1.0
+
+    def check(self, right: Right, collection: str | None = None) -> None:
+        """Make sure that the caller may do something.
+
+        Args:
+            right: what it takes.
+            collection: to which collection it is done; None for the cluster as a whole.
+
+        Raises:
+            ForbiddenError: names the right or the collection that the caller lacks.
+        """
+        if right not in self.rights:
+            raise ForbiddenError(f"key {self.name!r} lacks the right {right.value!r}")
+        if self.collections is None or collection in self.collections:
+            return
+        if collection is None:
+            raise ForbiddenError(
+                f"key {self.name!r} is for some collections alone, and this concerns the cluster"
+            )
+        raise ForbiddenError(f"key {self.name!r} is not for collection {collection!r}")
+
+    def sees(self, collection: str) -> bool:
+        """Whether a list of collections shows this one to the caller."""
+        return self.collections is None or collection in self.collections
+
+
+ANONYMOUS: Final = Caller("")
+TOKEN_HOLDER: Final = Caller("token")

@@ -1,0 +1,167 @@
+"""How callers share what may be in flight. Pure.
+
+While there is room, everyone is let in: who asks alone may take all of it. When the limit is
+reached, callers that are below their fair share (the limit, parted by weight among those who ask)
+are still let in, over the limit, up to half of it more. Those above it wait until what is in flight
+has fallen below the limit, which it does by itself: queries last no longer than their deadlines. So
+no room is kept free for callers who may not come, and a caller who comes does not wait for another
+to finish.
+
+What counts is a caller's *mean* number in flight over the last second or so. With limits of ten or
+twenty, which small clusters have, the number at an instant is above a caller's share every now and
+then, and a modest caller would lose a tenth of its queries to chance.
+"""
+
+import math
+from enum import Enum
+from typing import Final
+
+from gateway.access.caller import Caller
+
+# A caller counts as one of those who ask for so long after its last query.
+ACTIVE_S: Final = 1.0
+MEAN_S: Final = 1.0
+# How far callers below their share may go beyond the limit, as a share of it. Two callers with the
+# same weight fit in, if the other had filled the limit.
+OVERDRAFT: Final = 0.5
+_RECOUNT_S: Final = 0.05
+
+
+class Mean:
+    """The mean of a value over time, with weights that fall by the factor e in `MEAN_S`.
+
+    Attributes:
+        value: it now.
+    """
+
+    __slots__ = ("_at", "_mean", "value")
+
+    def __init__(self, value: float, now: float) -> None:
+        """Start with `value`, as if it had been so for ever."""
+        self.value = value
+        self._mean = value
+        self._at = now
+
+    def set(self, value: float, now: float) -> None:
+        """The value changes."""
+        self.at(now)
+        self.value = value
+
+    def at(self, now: float) -> float:
+        """The mean until now."""
+        if now > self._at:
+            kept = math.exp((self._at - now) / MEAN_S)
+            self._mean = self.value + (self._mean - self.value) * kept
+            self._at = now
+        return self._mean
+
+
+class Usage:
+    """What one caller has in flight.
+
+    Attributes:
+        num_in_flight: its queries now.
+        mean: of that number.
+        num_refused: those that were refused for its share since the start.
+        share: most of the limit that it may have, and its weight beside the others.
+        asked_at: when it asked last.
+    """
+
+    __slots__ = ("asked_at", "mean", "num_in_flight", "num_refused", "share")
+
+    def __init__(self, caller: Caller, now: float) -> None:
+        """Start with nothing in flight."""
+        self.num_in_flight = 0
+        self.mean = Mean(0.0, now)
+        self.num_refused = 0
+        self.share = caller.share
+        self.asked_at = now
+
+    def begin(self, now: float) -> None:
+        """A query of it starts."""
+        self.num_in_flight += 1
+        self.mean.set(self.num_in_flight, now)
+
+    def end(self, now: float) -> None:
+        """A query of it has ended."""
+        self.num_in_flight -= 1
+        self.mean.set(self.num_in_flight, now)
+
+
+class Decision(Enum):
+    """What becomes of a query."""
+
+    ADMITTED = "admitted"
+    OVER_SHARE = "over its share"  # of its own, or its fair one beside others
+    FULL = "full"  # for this caller as for all
+
+
+class FairShare:
+    """Decides who is let in, by what each caller has in flight."""
+
+    def __init__(self) -> None:
+        """Start without callers."""
+        self.usages: dict[str, Usage] = {}
+        self._limit: Mean | None = None
+        self._weight = 0.0  # of those who ask
+        self._counted_at = -math.inf
+
+    def usage_of(self, caller: Caller, now: float) -> Usage:
+        """What a caller that asks now has in flight."""
+        usage = self.usages.get(caller.name)
+        if usage is None:
+            usage = self.usages[caller.name] = Usage(caller, now)
+            self._counted_at = -math.inf
+        elif now - usage.asked_at > ACTIVE_S:
+            self._counted_at = -math.inf
+        usage.asked_at = now
+        usage.share = caller.share
+        return usage
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Name of each caller → `in_flight`, and `refused` for its share."""
+        return {
+            name: {"in_flight": usage.num_in_flight, "refused": usage.num_refused}
+            for name, usage in self.usages.items()
+        }
+
+    def decide(
+        self, usage: Usage, num_in_flight: int, bound: float, limit: int, now: float
+    ) -> Decision:
+        """Decide on a query.
+
+        Args:
+            usage: of the caller that asks.
+            num_in_flight: queries of all callers.
+            bound: from how many of them on no more of its kind are taken.
+            limit: how many queries may be in flight.
+            now: the event loop's time, in s.
+        """
+        if self._limit is None:
+            self._limit = Mean(limit, now)
+        elif self._limit.value != limit:
+            self._limit.set(limit, now)
+        if usage.share < 1 and usage.num_in_flight + 1 > max(1.0, usage.share * limit):
+            return Decision.OVER_SHARE
+        if num_in_flight < bound:
+            return Decision.ADMITTED
+        others = self._active_weight(now) - usage.share
+        if others <= 0:
+            return Decision.FULL
+        reference = max(bound, self._limit.at(now) * bound / limit)
+        if usage.mean.at(now) >= reference * usage.share / (others + usage.share):
+            return Decision.OVER_SHARE
+        if num_in_flight < reference * (1 + OVERDRAFT):
+            return Decision.ADMITTED
+        return Decision.FULL
+
+    def _active_weight(self, now: float) -> float:
+        # Seldom: there may be a thousand keys, and an overload asks ten thousand times a second.
+        if now - self._counted_at >= _RECOUNT_S:
+            self._weight = sum(
+                usage.share
+                for usage in self.usages.values()
+                if usage.num_in_flight or now - usage.asked_at <= ACTIVE_S
+            )
+            self._counted_at = now
+        return self._weight

@@ -1,0 +1,60 @@
+"""Which names a gateway answers to: a defence against DNS rebinding. Pure.
+
+A web page may point a name of its own at 127.0.0.1 and then ask a gateway there as if it were the
+page's own server. Its browser lets it read the answers, since for the browser both are one origin.
+The Host header still has the page's name, so a gateway that anyone may ask answers only to names
+that cannot be another site's.
+"""
+
+import re
+from collections.abc import Iterable
+from enum import Enum
+from functools import lru_cache
+from typing import Final
+
+from common.config_access import ANY_HOST
+
+LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "[::1]"})
+_EVERY_ADDRESS: Final = frozenset({"", "0.0.0.0", "::", "[::]"})  # noqa: S104 - not bound here
+# RFC 3986, 3.2.2, of which a registered name may be empty.
+_HOST: Final = re.compile(
+    rb"(\[[0-9a-f:.]+\]|[a-z0-9._~!$&'()*+,;=%-]*)(?::[0-9]*)?", re.IGNORECASE
+).fullmatch
+_NUM_CACHED: Final = 256
+
+
+class HostVerdict(Enum):
+    """What a Host header is to a gateway."""
+
+    KNOWN = "known"
+    UNKNOWN = "unknown"
+    MALFORMED = "malformed"
+
+
+class Hosts:
+    """The names that a gateway answers to, whatever the port."""
+
+    def __init__(self, bound: str, allowed: Iterable[str]) -> None:
+        """Answer to loopback names, to `allowed` and to the address that is `bound`.
+
+        Args:
+            bound: the address that the server binds; one that stands for every address adds none.
+            allowed: further names, in lower case; `*` for all.
+        """
+        self.names = LOOPBACK | set(allowed)
+        if bound not in _EVERY_ADDRESS:
+            self.names |= {f"[{bound}]" if ":" in bound else bound.lower()}
+        # Decided once for each value that comes: most callers send the same one for ever.
+        self.verdict = lru_cache(_NUM_CACHED)(self._decide)
+
+    def _decide(self, host: bytes) -> HostVerdict:
+        found = _HOST(host)
+        if found is None:
+            return HostVerdict.MALFORMED
+        is_known = ANY_HOST in self.names or found[1].decode().lower() in self.names
+        return HostVerdict.KNOWN if is_known else HostVerdict.UNKNOWN
+
+
+def is_loopback(host: str) -> bool:
+    """Whether what is bound to `host` is reached from this machine alone."""
+    return host == "localhost" or host.startswith("127.") or host == "::1"

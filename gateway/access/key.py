@@ -1,0 +1,77 @@
+"""A key: a secret that is shown once, and what is kept of it.
+
+Kept is its SHA-256 alone. A slow, salted hash protects passwords, which are few enough to be
+guessed; the secret of a key is 256 random bits. NIST SP 800-63B, 5.1.2.2, asks for salt and
+stretching below 112 bits of entropy, and for an approved hash function alone from there on.
+"""
+
+import hashlib
+import secrets
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Annotated, Final
+
+import msgspec
+
+from gateway.access.caller import TOKEN_HOLDER, Caller, Right
+
+# A prefix of our own, by which secret scanners find keys where they should not be.
+PREFIX: Final = "hedgerow_"
+NAME_PATTERN: Final = r"^[a-z0-9][a-z0-9-]{0,31}\Z"
+RESERVED_NAMES: Final = frozenset({TOKEN_HOLDER.name})
+_SECRET_BYTES: Final = 32
+
+
+class Key(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is kept of a key; the names are those of the file.
+
+    Attributes:
+        name: by which it is listed and revoked; also the second part of the key itself.
+        sha256: of the whole key, in hexadecimal.
+        rights: what it may do.
+        created: when it was made.
+        collections: those that it is for; None for all.
+        rate_per_s: requests a second that it may send on average; None for no bound.
+        share: most of the admission limit that it may have in flight, 0 to 1; None for no bound.
+        expires: from when on it is refused; None for never.
+    """
+
+    name: Annotated[str, msgspec.Meta(pattern=NAME_PATTERN)]
+    sha256: Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
+    rights: Annotated[tuple[Right, ...], msgspec.Meta(min_length=1)]
+    created: Annotated[datetime, msgspec.Meta(tz=True)]
+    collections: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)] | None = None
+    rate_per_s: Annotated[float, msgspec.Meta(gt=0)] | None = None
+    share: Annotated[float, msgspec.Meta(gt=0, le=1)] | None = None
+    expires: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
+
+    def caller(self) -> Caller:
+        """Who asks with it."""
+        return Caller(
+            self.name,
+            frozenset(self.rights),
+            None if self.collections is None else frozenset(self.collections),
+            1.0 if self.share is None else self.share,
+        )
+
+
+def new_secret(name: str) -> str:
+    """Make the text of a new key."""
+    return f"{PREFIX}{name}_{secrets.token_hex(_SECRET_BYTES)}"
+
+
+def hash_of(text: bytes) -> bytes:
+    """Return what is kept of a key's text, as bytes."""
+    return hashlib.sha256(text).digest()
+
+
+def name_in(text: bytes) -> str:
+    """Return the name that a key's text has in it; empty if it is no key."""
+    prefix, _, rest = text.partition(b"_")
+    name, _, secret = rest.partition(b"_")
+    return name.decode(errors="replace") if secret and prefix == b"hedgerow" else ""
+
+
+def names_of(keys: Iterable[Key]) -> list[str]:
+    """Return the names of keys."""
+    return [key.name for key in keys]

@@ -1,0 +1,111 @@
+"""The file of keys: read as a whole, changed as a whole."""
+
+import fcntl
+import os
+import stat
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Final
+
+import msgspec
+
+from common.config import Settings
+from common.errors import ConfigurationError
+from gateway.access.key import Key, names_of
+
+FILE_NAME: Final = "keys.json"  # in the data folder
+VERSION: Final = 1
+_MAX_BYTES: Final = 2**20  # some 3,000 keys, which are read within some ms
+_OWNER_ONLY: Final = 0o600
+
+
+class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    keys: tuple[Key, ...]
+    version: Annotated[int, msgspec.Meta(ge=VERSION, le=VERSION)] = VERSION
+
+
+def path_of(settings: Settings) -> Path:
+    """Where the keys are by the settings."""
+    return settings.gateway.keys_file or settings.data / FILE_NAME
+
+
+def read_keys(path: Path) -> tuple[Key, ...]:
+    """Read all keys.
+
+    Raises:
+        ConfigurationError: it cannot be read, or is not a file of keys.
+        FileNotFoundError: there is no such file.
+    """
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            # A pipe or a device would be read for ever.
+            raise ConfigurationError(f"keys file {path}: is not a regular file")
+        with path.open("rb") as file:
+            raw = file.read(_MAX_BYTES + 1)
+        if len(raw) > _MAX_BYTES:
+            raise ConfigurationError(f"keys file {path}: has more than {_MAX_BYTES} bytes")
+        keys = msgspec.json.decode(raw, type=_File).keys
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise ConfigurationError(f"keys file {path}: {error.strerror}") from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"keys file {path}: {error}") from error
+    names = names_of(keys)
+    if len(set(names)) != len(names):
+        raise ConfigurationError(f"keys file {path}: two keys have the same name")
+    return keys
+
+
+def change_keys(path: Path, change: Callable[[tuple[Key, ...]], tuple[Key, ...]]) -> None:
+    """Replace the keys by what `change` makes of them; a reader sees the old file or the new one.
+
+    A new file is its owner's alone; one that was there keeps its mode, so that a gateway that runs
+    as another user still reads it.
+
+    Raises:
+        ConfigurationError: the file cannot be read or written.
+        HedgerowError: what `change` raises.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _locked(path.parent):
+            keys, mode = _present(path)
+            _write(path, msgspec.json.encode(_File(change(keys))), mode)
+    except OSError as error:
+        raise ConfigurationError(f"keys file {path}: {error.strerror}") from error
+
+
+def _present(path: Path) -> tuple[tuple[Key, ...], int]:
+    try:
+        return read_keys(path), stat.S_IMODE(path.stat().st_mode)
+    except FileNotFoundError:
+        return (), _OWNER_ONLY
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Keep other commands from changing the file between our reading and our writing."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+        os.fsync(descriptor)  # the new name
+    finally:
+        os.close(descriptor)
+
+
+def _write(path: Path, raw: bytes, mode: int) -> None:
+    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            os.fchmod(descriptor, mode)
+            file.write(msgspec.json.format(raw) + b"\n")
+            file.flush()
+            os.fsync(descriptor)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise

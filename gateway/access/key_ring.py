@@ -1,0 +1,134 @@
+"""The keys in force, and what each of them has asked. Pure."""
+
+import hmac
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from common.errors import OverloadedError, UnauthorizedError
+from gateway.access.caller import Caller
+from gateway.access.key import Key, hash_of, name_in
+from gateway.access.rate import TokenBucket
+
+_NO_HASH: Final = bytes(32)  # of nothing that can be found
+
+
+class KeyInForce:
+    """One key, as it is asked for.
+
+    Attributes:
+        key: what the file says of it.
+        caller: who asks with it.
+        num_requests: that were let in since the start.
+        num_over_rate: that were refused since they were too many a second.
+    """
+
+    __slots__ = ("_bucket", "_expires_at", "caller", "hash", "key", "num_over_rate", "num_requests")
+
+    def __init__(self, key: Key) -> None:
+        """Start without a request."""
+        self.num_requests = 0
+        self.num_over_rate = 0
+        self._bucket: TokenBucket | None = None
+        self.update(key)
+
+    def update(self, key: Key) -> None:
+        """Go by what the file says now; counts and rate go on."""
+        self.key = key
+        self.caller: Caller = key.caller()
+        self.hash = bytes.fromhex(key.sha256)
+        self._expires_at = math.inf if key.expires is None else key.expires.timestamp()
+        if key.rate_per_s is None:
+            self._bucket = None
+        elif self._bucket is None or self._bucket.rate != key.rate_per_s:
+            self._bucket = TokenBucket(key.rate_per_s)
+
+    def has_expired(self, wall: float) -> bool:
+        """Whether its time is over."""
+        return wall >= self._expires_at
+
+    def admit(self, now: float) -> Caller:
+        """Count a request.
+
+        Raises:
+            OverloadedError: there are too many a second.
+        """
+        wait_s = 0.0 if self._bucket is None else self._bucket.take(now)
+        if wait_s:
+            self.num_over_rate += 1
+            raise OverloadedError(
+                f"key {self.key.name!r} may send {self.key.rate_per_s:g} requests a second",
+                "rate",
+                wait_s,
+            )
+        self.num_requests += 1
+        return self.caller
+
+
+class KeyRing:
+    """Finds a key by its text.
+
+    Attributes:
+        is_required: whether requests need a key. Once there has been a file it stays so: a gateway
+            whose last key was revoked is not open to all.
+        error: why the file was not read the last time; empty if it was.
+    """
+
+    def __init__(self) -> None:
+        """Start without keys, and without need for one."""
+        self.is_required = False
+        self.error = ""
+        self._in_force: dict[str, KeyInForce] = {}
+
+    def replace(self, keys: Iterable[Key]) -> None:
+        """Put these keys in force, and no others."""
+        before, self._in_force = self._in_force, {}
+        for key in keys:
+            known = before.get(key.name)
+            if known is None or known.key.sha256 != key.sha256:
+                known = KeyInForce(key)  # a new key of an old name counts from the start
+            else:
+                known.update(key)
+            self._in_force[key.name] = known
+        self.is_required = True
+
+    def find(self, text: bytes, wall: float) -> KeyInForce:
+        """Find the key that a request has sent.
+
+        Raises:
+            UnauthorizedError: there is no such key, or it has expired.
+        """
+        found = self._in_force.get(name_in(text))
+        # In constant time, so that how long a refusal takes tells nothing about the key.
+        is_right = hmac.compare_digest(hash_of(text), _NO_HASH if found is None else found.hash)
+        if found is None or not is_right:
+            raise UnauthorizedError("this gateway wants `Authorization: Bearer KEY` of a known key")
+        if found.has_expired(wall):
+            raise UnauthorizedError(f"key {found.key.name!r} has expired")
+        return found
+
+    def to_json(self, searches: Mapping[str, Mapping[str, int]], wall: float) -> list[Any]:
+        """What `status` says of each key; docs/http.md describes it.
+
+        Args:
+            searches: name → what admission control knows: `in_flight`, `share` refused.
+            wall: now, by the system's clock.
+        """
+        nothing = {"in_flight": 0, "refused": 0}
+        return [
+            {
+                "name": name,
+                "rights": [right.value for right in one.key.rights],
+                "collections": None if one.key.collections is None else list(one.key.collections),
+                "rate_per_s": one.key.rate_per_s,
+                "share": one.key.share,
+                "is_expired": one.has_expired(wall),
+                "requests": one.num_requests,
+                "refused": {
+                    "rate": one.num_over_rate,
+                    "share": searches.get(name, nothing)["refused"],
+                },
+                "in_flight": searches.get(name, nothing)["in_flight"],
+            }
+            for name, one in self._in_force.items()
+        ]

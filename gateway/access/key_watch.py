@@ -1,0 +1,92 @@
+"""Rereads the file of keys when it changes."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from common.errors import ConfigurationError
+from gateway.access.key import Key
+from gateway.access.key_file import read_keys
+from gateway.access.key_ring import KeyRing
+
+log = structlog.get_logger()
+
+INTERVAL_S: Final = 1.0
+_Version = tuple[int, int, int]  # of the file: change time, size, inode
+
+
+class KeyWatch:
+    """Keeps a ring as its file says.
+
+    A file that is broken leaves the ring as it was: a slip of an editor must not lock all callers
+    out. One that is gone has no keys, since who deletes it expects that none of them works.
+    """
+
+    def __init__(self, path: Path, ring: KeyRing) -> None:
+        """Keep `ring` as the file at `path` says."""
+        self._path = path
+        self._ring = ring
+        self._version: _Version | None = None
+
+    def load(self) -> None:
+        """Read the file for the first time.
+
+        Raises:
+            ConfigurationError: it is broken, so that there is no good one to keep.
+        """
+        found = self._changed()
+        if found is not None:
+            self._ring.replace(found)
+
+    @asynccontextmanager
+    async def running(self, interval_s: float = INTERVAL_S) -> AsyncIterator[None]:
+        """Look every so often during the block."""
+        async with asyncio.TaskGroup() as group:
+            task = group.create_task(self._run(interval_s), name="keys")
+            try:
+                yield
+            finally:
+                task.cancel()
+
+    async def _run(self, interval_s: float) -> None:
+        while True:
+            await asyncio.sleep(interval_s)
+            await self.look()
+
+    async def look(self) -> None:
+        """Reread the file if it has changed."""
+        try:
+            # In a thread: the file may be on a disk that is slow to answer.
+            keys = await asyncio.to_thread(self._changed)
+        except ConfigurationError as error:
+            self._keep_last(str(error))
+            return
+        self._ring.error = ""
+        if keys is not None:
+            self._ring.replace(keys)
+            log.info("keys_read", file=str(self._path), keys=len(keys))
+
+    def _keep_last(self, reason: str) -> None:
+        if reason != self._ring.error:  # said once
+            log.error("keys_file_broken", reason=reason, kept="the last good keys")
+        self._ring.error = reason
+
+    def _changed(self) -> tuple[Key, ...] | None:
+        """Return the keys of a file that has changed since it was last read."""
+        try:
+            found = self._path.stat()
+            version = (found.st_mtime_ns, found.st_size, found.st_ino)
+            if version == self._version:
+                return None
+            keys = read_keys(self._path)
+        except FileNotFoundError:
+            was_there, self._version = self._version is not None, None
+            return () if was_there else None
+        except OSError as error:
+            raise ConfigurationError(f"keys file {self._path}: {error.strerror}") from error
+        self._version = version  # of what was there before it was read: newer is read again
+        return keys

@@ -1,0 +1,52 @@
+"""Which web pages may have a browser change something here. Pure.
+
+A browser sends some requests of any page to any server, a POST of text among them (a "simple
+request" of https://fetch.spec.whatwg.org/#http-cors-protocol), and keeps only the answer from the
+page. It does say in `Origin`, and in `Sec-Fetch-Site`, where the page is from. Programs that are no
+browsers send neither.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from common.errors import ForbiddenError
+
+# They change nothing (RFC 9110, 9.2.1).
+SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+_OTHER_SITES: Final = frozenset({b"cross-site", b"same-site"})
+
+
+class Origins:
+    """The origins that may write: the gateway's own, and those of the settings."""
+
+    def __init__(self, allowed: Iterable[str]) -> None:
+        """Let `allowed` write, besides pages of the gateway's own host."""
+        self.allowed = frozenset(origin.encode() for origin in allowed)
+
+    def check(self, method: str, fields: Mapping[bytes, bytes]) -> None:
+        """Refuse a request that a browser sends for a page of another origin.
+
+        Args:
+            method: of the request.
+            fields: its headers, names in lower case.
+
+        Raises:
+            ForbiddenError: the page is of another origin.
+        """
+        if method in SAFE_METHODS:
+            return
+        origin = fields.get(b"origin")
+        if origin is None:
+            if fields.get(b"sec-fetch-site") in _OTHER_SITES:
+                raise ForbiddenError("a page of another site may not write here")
+            return
+        if origin.lower() not in self.allowed and not _is_own(origin, fields.get(b"host", b"")):
+            raise ForbiddenError(
+                f"pages of origin {origin.decode(errors='replace')!r} may not write here; "
+                "gateway.cors_origins lists those that may"
+            )
+
+
+def _is_own(origin: bytes, host: bytes) -> bool:
+    """Whether a page is from the host that it asks; a proxy may have taken TLS off."""
+    return origin.lower() in {scheme + host.lower() for scheme in (b"http://", b"https://")}

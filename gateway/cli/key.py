@@ -1,0 +1,184 @@
+"""`gateway key create|list|revoke`: named keys with rights of their own, kept as hashes in a file.
+
+The commands change the file; a gateway that runs rereads it within a second or so.
+"""
+
+import re
+import sys
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from common.config import load_settings
+from common.errors import BadRequestError, ConflictError, NotFoundError
+from gateway.access.caller import Right
+from gateway.access.key import NAME_PATTERN, RESERVED_NAMES, Key, hash_of, names_of, new_secret
+from gateway.access.key_file import FILE_NAME, change_keys, path_of, read_keys
+from gateway.cli.render import folded, plain, table_of
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="The key's name: a-z, 0-9 and -.")]
+Data = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        help="Data folder of the cluster, whose keys.json it is.",
+        show_default="hedgerow-data, or gateway.keys_file",
+    ),
+]
+
+
+def create(
+    name: Name,
+    rights: Annotated[
+        str,
+        typer.Option(metavar="LIST", help="What it may do: search, write, admin, or some of them."),
+    ] = "search",
+    collections: Annotated[
+        str | None,
+        typer.Option(metavar="NAMES", help="Collections that it is for.", show_default="all"),
+    ] = None,
+    rate: Annotated[
+        float | None,
+        typer.Option(help="Requests a second that it may send.", show_default="no bound"),
+    ] = None,
+    share: Annotated[
+        float | None,
+        typer.Option(
+            help="Most of the admission limit that its searches may have, 0 to 1.",
+            show_default="no bound",
+        ),
+    ] = None,
+    expires: Annotated[
+        datetime | None,
+        typer.Option(
+            metavar="YYYY-MM-DD",
+            formats=["%Y-%m-%d"],
+            help="Day, in UTC, from whose beginning on it is refused.",
+            show_default="never",
+        ),
+    ] = None,
+    data: Data = None,
+) -> None:
+    """Make a key with some rights, and print it, once."""
+    if name in RESERVED_NAMES or not re.match(NAME_PATTERN, name):
+        raise BadRequestError(
+            "NAME", f"{name!r} is not 1 to 32 of a-z, 0-9 and -, or is reserved (token)"
+        )
+    secret = new_secret(name)
+    key = _checked(
+        Key(
+            name=name,
+            sha256=hash_of(secret.encode()).hex(),
+            rights=tuple(_rights(rights)),
+            created=datetime.now(UTC).replace(microsecond=0),
+            collections=None if collections is None else tuple(_split(collections)),
+            rate_per_s=rate,
+            share=share,
+            expires=None if expires is None else expires.replace(tzinfo=UTC),
+        )
+    )
+
+    def add(keys: tuple[Key, ...]) -> tuple[Key, ...]:
+        if name in names_of(keys):
+            raise ConflictError(f"there is a key {name!r}; revoke it, or choose another name")
+        return (*keys, key)
+
+    path = _path(data)
+    is_first = not path.exists()
+    change_keys(path, add)
+    sys.stdout.write(f"{secret}\n")
+    sys.stderr.write(f"kept in {path} as a hash alone: this is the only time that it is shown\n")
+    if is_first:
+        sys.stderr.write("from now on the gateway refuses requests without a key or the token\n")
+
+
+def list_(
+    as_json: Annotated[bool, typer.Option("--json", help="Print them as JSON.")] = False,
+    data: Data = None,
+) -> None:
+    """List the keys, without their secrets."""
+    try:
+        keys = read_keys(_path(data))
+    except FileNotFoundError:
+        keys = ()
+    if as_json:
+        shown = [
+            {name: value for name, value in msgspec.to_builtins(key).items() if name != "sha256"}
+            for key in keys
+        ]
+        sys.stdout.write(msgspec.json.format(msgspec.json.encode(shown)).decode() + "\n")
+    elif keys:
+        Console().print(keys_table(keys))
+    else:
+        sys.stdout.write("there are no keys\n")
+
+
+def revoke(name: Name, data: Data = None) -> None:
+    """Take a key out of force, in a second or so."""
+
+    def remove(keys: tuple[Key, ...]) -> tuple[Key, ...]:
+        if name not in names_of(keys):
+            raise NotFoundError(f"there is no key {name!r}")
+        return tuple(key for key in keys if key.name != name)
+
+    path = _path(data)
+    if not path.exists():
+        raise NotFoundError(f"there is no key {name!r}")
+    change_keys(path, remove)
+    if not read_keys(path):
+        sys.stderr.write(
+            f"no key is left: the gateway refuses all but the token until there is one, or until "
+            f"{path} is deleted and the gateway restarted\n"
+        )
+
+
+def keys_table(keys: Iterable[Key]) -> Table:
+    """Lay out keys."""
+    table = table_of("key", "rights", "collections", "rate/s", "share", "created", "expires")
+    for key in keys:
+        table.add_row(
+            plain(key.name),
+            folded(", ".join(key.rights)),
+            folded("all" if key.collections is None else ", ".join(key.collections)),
+            "" if key.rate_per_s is None else f"{key.rate_per_s:g}",
+            "" if key.share is None else f"{key.share:g}",
+            f"{key.created:%Y-%m-%d}",
+            "never" if key.expires is None else f"{key.expires:%Y-%m-%d}",
+        )
+    return table
+
+
+def _path(data: Path | None) -> Path:
+    return path_of(load_settings()) if data is None else data / FILE_NAME
+
+
+def _rights(text: str) -> list[Right]:
+    try:
+        return [Right(name) for name in dict.fromkeys(_split(text))]
+    except ValueError as error:
+        raise BadRequestError(
+            "--rights", "names search, write and admin, or some of them"
+        ) from error
+
+
+def _split(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _checked(key: Key) -> Key:
+    """Hold a new key to what the file may have.
+
+    Raises:
+        BadRequestError: names what cannot be.
+    """
+    try:
+        return msgspec.convert(msgspec.to_builtins(key), Key)
+    except msgspec.ValidationError as error:
+        reason, _, where = str(error).partition(" - at `$.")
+        raise BadRequestError(where.rstrip("`") or "key", reason) from error

@@ -1,0 +1,244 @@
+"""How callers share what may be in flight: the rule by itself, and in a model of shards."""
+
+import heapq
+import math
+from dataclasses import dataclass
+from functools import partial
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from common.config_tail import AdmissionSettings
+from common.errors import OverloadedError
+from common.pull_order import PullOrder
+from gateway.access.caller import ANONYMOUS, Caller
+from gateway.access.fair_share import (
+    ACTIVE_S,
+    MEAN_S,
+    OVERDRAFT,
+    Decision,
+    FairShare,
+    Mean,
+)
+from gateway.admission import Admission, AdmissionPermit
+from tests.unit.limit_rivals import CAPACITY, DEADLINE_S, NUM_SHARDS, steady
+from tests.unit.overload_model import Model, Query, Shard, poisson
+
+LIMIT = 20
+A, B, C = Caller("a"), Caller("b"), Caller("c")
+
+
+def fill(shares: FairShare, caller: Caller, count: int, now: float) -> None:
+    """Let a caller have queries in flight."""
+    for _ in range(count):
+        shares.usage_of(caller, now).begin(now)
+
+
+@given(
+    st.lists(st.tuples(st.floats(0.01, 3), st.integers(0, 50)), min_size=1, max_size=8),
+    st.floats(0.01, 3),
+)
+def test_a_mean_is_the_weighted_mean_of_what_was(
+    spans: list[tuple[float, int]], last_s: float
+) -> None:
+    """It is the integral of the value, with weights that fall by e in MEAN_S, from a start at 0."""
+    mean, now = Mean(0.0, 0.0), 0.0
+    edges: list[tuple[float, int]] = []
+    for seconds, value in spans:
+        now += seconds
+        mean.set(value, now)
+        edges.append((now, value))
+    end = now + last_s
+    expected = 0.0
+    for (since, value), (until, _) in zip(edges, [*edges[1:], (end, 0)], strict=True):
+        expected += value * (math.exp((until - end) / MEAN_S) - math.exp((since - end) / MEAN_S))
+    assert mean.at(end) == pytest.approx(expected, abs=1e-9)
+
+
+def test_who_asks_alone_may_have_all_and_no_more() -> None:
+    """One caller is let in up to the limit, whatever it had in flight before."""
+    shares = FairShare()
+    for count in range(LIMIT):
+        usage = shares.usage_of(A, 0.0)
+        assert shares.decide(usage, count, LIMIT, LIMIT, 0.0) is Decision.ADMITTED
+        usage.begin(0.0)
+    assert shares.decide(shares.usage_of(A, 5.0), LIMIT, LIMIT, LIMIT, 5.0) is Decision.FULL
+
+
+def test_a_newcomer_is_let_in_at_once_and_the_other_makes_way() -> None:
+    """At the limit, who is below its share goes over it; who is above waits for room."""
+    shares = FairShare()
+    fill(shares, A, LIMIT, 0.0)
+    b = shares.usage_of(B, 10.0)
+    total = LIMIT
+    while shares.decide(b, total, LIMIT, LIMIT, 10.0) is Decision.ADMITTED:
+        b.begin(10.0)
+        total += 1
+    assert total == LIMIT * (1 + OVERDRAFT)
+    a = shares.usage_of(A, 10.0)
+    assert shares.decide(a, total, LIMIT, LIMIT, 10.0) is Decision.OVER_SHARE
+    assert shares.decide(a, LIMIT - 1, LIMIT, LIMIT, 10.0) is Decision.ADMITTED
+
+
+def test_a_burst_of_a_modest_caller_counts_by_its_mean() -> None:
+    """Above its share for an instant, it is let in; above it for seconds, it is not."""
+    shares = FairShare()
+    fill(shares, A, LIMIT, 0.0)
+    fill(shares, B, LIMIT // 2 + 1, 10.0)
+    shares.usage_of(A, 10.1)
+    b = shares.usage_of(B, 10.1)
+    assert shares.decide(b, LIMIT + 5, LIMIT, LIMIT, 10.1) is Decision.ADMITTED
+    shares.usage_of(A, 20.0)
+    assert shares.decide(b, LIMIT + 5, LIMIT, LIMIT, 20.0) is Decision.OVER_SHARE
+
+
+def test_who_asks_no_more_has_no_share() -> None:
+    """Once the others have nothing in flight and have not asked for a while, one has it all."""
+    shares = FairShare()
+    fill(shares, A, LIMIT, 0.0)
+    shares.usage_of(B, 0.0)
+    a = shares.usage_of(A, ACTIVE_S)
+    assert shares.decide(a, LIMIT, LIMIT, LIMIT, ACTIVE_S) is Decision.OVER_SHARE
+    a = shares.usage_of(A, ACTIVE_S + 0.5)
+    assert shares.decide(a, LIMIT, LIMIT, LIMIT, ACTIVE_S + 0.5) is Decision.FULL
+
+
+@given(
+    share=st.floats(0.01, 1.0),
+    limit=st.integers(1, 100),
+    num_others=st.integers(0, 100),
+)
+def test_a_configured_share_is_never_passed(share: float, limit: int, num_others: int) -> None:
+    """Whatever the others do, a caller has at most its share of the limit, and at least one."""
+    shares = FairShare()
+    fill(shares, A, num_others, 0.0)
+    usage = shares.usage_of(Caller("b", share=share), 0.0)
+    total = num_others
+    while shares.decide(usage, total, limit, limit, 0.0) is Decision.ADMITTED and total < 300:
+        usage.begin(0.0)
+        total += 1
+    assert share == 1 or usage.num_in_flight <= max(1, share * limit)
+    if num_others < limit:
+        assert usage.num_in_flight >= 1
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("abcd"), st.booleans()), max_size=300),
+    st.integers(1, 30),
+)
+def test_never_more_than_the_overdraft(steps: list[tuple[str, bool]], limit: int) -> None:
+    """However callers come and go, at most half of the limit is in flight beyond it."""
+    shares, now = FairShare(), 0.0
+    open_: list[str] = []
+    for name, starts in steps:
+        now += 0.01
+        usage = shares.usage_of(Caller(name), now)
+        if starts:
+            if shares.decide(usage, len(open_), limit, limit, now) is Decision.ADMITTED:
+                usage.begin(now)
+                open_.append(name)
+        elif name in open_:
+            open_.remove(name)
+            usage.end(now)
+        assert len(open_) < limit * (1 + OVERDRAFT) + 1
+    for name in "abcd":
+        assert shares.usage_of(Caller(name), now).num_in_flight == open_.count(name)
+
+
+@dataclass(eq=False)
+class KeyedQuery(Query):
+    """A query of a key."""
+
+    caller: Caller = ANONYMOUS
+
+
+class Keyed:
+    """Admission, asked on behalf of each query's caller."""
+
+    def __init__(self, *, knows_callers: bool = True) -> None:
+        self.admission = Admission(NUM_SHARDS, AdmissionSettings())
+        self._knows_callers = knows_callers
+
+    def admit(self, query: Query, now: float) -> AdmissionPermit:
+        """Let it in, or raise an OverloadedError."""
+        assert isinstance(query, KeyedQuery)
+        caller = query.caller if self._knows_callers else ANONYMOUS
+        live, documents = [True] * NUM_SHARDS, [100] * NUM_SHARDS
+        return self.admission.admit(
+            query.priority, DEADLINE_S, 0.0, live, documents, now, caller=caller
+        )
+
+
+def goodput(
+    loads: dict[Caller, float], admission: Keyed | None = None, until: float = 10.0
+) -> dict[str, float]:
+    """Of each caller, answers a second in full and in time, at a load in times of the capacity."""
+
+    def make(caller: Caller, now: float) -> Query:
+        return KeyedQuery(now, DEADLINE_S, caller=caller)
+
+    arrivals = heapq.merge(
+        *(
+            poisson(load * CAPACITY, until, seed, partial(make, caller))
+            for seed, (caller, load) in enumerate(loads.items(), start=1)
+        ),
+        key=lambda query: query.arrived_at,
+    )
+    shards = [Shard(steady, order=PullOrder()) for _ in range(NUM_SHARDS)]
+    queries = Model(shards, (admission or Keyed()).admit).run(arrivals)
+    found = dict.fromkeys((caller.name for caller in loads), 0)
+    for query in queries:
+        is_good = query.num_ok == NUM_SHARDS and query.ended_at <= query.expires_at
+        if is_good and query.arrived_at >= 2.0:
+            assert isinstance(query, KeyedQuery)
+            found[query.caller.name] += 1
+    return {name: count / (until - 2.0) for name, count in found.items()}
+
+
+@pytest.mark.parametrize("load", [0.1, 0.25, 0.4])
+def test_a_tenfold_overload_costs_another_key_under_5_percent(load: float) -> None:
+    """A key within its fair share keeps 95 % of its goodput, and the cluster nine tenths of its."""
+    alone = goodput({B: load, A: 1e-9})
+    beside = goodput({B: load, A: 10.0})
+    assert beside["b"] >= 0.95 * alone["b"]
+    assert sum(beside.values()) >= 0.9 * CAPACITY
+
+
+def test_without_keys_it_would_cost_most_of_it() -> None:
+    """The same overload by callers that cannot be told apart leaves less than half."""
+    beside = goodput({B: 0.25, A: 10.0}, Keyed(knows_callers=False))
+    assert beside["b"] < 0.5 * 0.25 * CAPACITY
+
+
+def test_two_that_ask_too_much_have_the_same() -> None:
+    """Ten times the capacity and five times have about as much of it each."""
+    found = goodput({A: 10.0, B: 5.0})
+    assert found["a"] == pytest.approx(found["b"], rel=0.25)
+    assert sum(found.values()) >= 0.9 * CAPACITY
+
+
+def test_shares_are_parted_by_weight() -> None:
+    """A key with a share of a fifth gets a fifth of what one without gets, when both overload."""
+    found = goodput({A: 10.0, Caller("b", share=0.2): 10.0})
+    assert found["b"] == pytest.approx(found["a"] / 5, rel=0.35)
+
+
+def test_what_is_left_goes_to_who_asks() -> None:
+    """What a modest key does not use of its share, the other has."""
+    found = goodput({B: 0.1, A: 10.0})
+    assert found["a"] >= 0.75 * CAPACITY
+
+
+def test_a_refusal_for_the_share_says_so() -> None:
+    """The cause is `share`, and is counted for the key and for the cluster."""
+    admission = Keyed().admission
+    small = Caller("b", share=0.01)
+    query = ("interactive", 0.3, 0.0, [True] * NUM_SHARDS, [1] * NUM_SHARDS, 0.0)
+    permits = [admission.admit(*query, caller=small)]  # type: ignore[arg-type] # a literal
+    with pytest.raises(OverloadedError, match="'b'") as refusal:
+        permits.append(admission.admit(*query, caller=small))  # type: ignore[arg-type] # as above
+    assert refusal.value.cause == "share"
+    assert admission.callers() == {"b": {"in_flight": 1, "refused": 1}}
+    assert admission.snapshot(0.0).refused["share"] == {"interactive": 1, "batch": 0}
+    assert not admission.limit.is_wanted  # there was room
