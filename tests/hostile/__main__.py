@@ -12,9 +12,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tests.hostile import report
-from tests.hostile.attacks import ATTACKS, Attack
-from tests.hostile.attacks.files import has_pyarrow
-from tests.hostile.cluster import can_mount
+from tests.hostile.attack import Attack
+from tests.hostile.everything import EVERYTHING, missing
 from tests.hostile.ring import Grounds
 from tests.hostile.verdict import Verdict
 
@@ -24,7 +23,7 @@ def main() -> int:
     arguments = _parser().parse_args()
     # The cluster ends where the run is left: however that happens.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    attacks = [attack for attack in ATTACKS if attack.name in (arguments.only or _names())]
+    attacks = [attack for attack in EVERYTHING if attack.name in (arguments.only or _names())]
     newest: dict[str, Verdict] = {}
     status = 0
     grounds = Grounds()
@@ -48,32 +47,26 @@ def main() -> int:
     if arguments.json:
         arguments.json.write_text(report.as_json(verdicts, arguments.seed), encoding="utf-8")
     if arguments.write:
-        by_name = {attack.name: attack for attack in ATTACKS}
+        by_name = {attack.name: attack for attack in EVERYTHING}
         report.write_page(report.table(by_name, verdicts, f"make attack SEED={arguments.seed}"))
     return status
 
 
 def _turns(attacks: Sequence[Attack], seed: int, seconds: float) -> Iterator[tuple[int, Attack]]:
     """Each attack with its seed: one whole round, then more until the time is up."""
-    # Those on one ground follow each other, and share its cluster.
-    attacks = sorted(attacks, key=lambda attack: repr(attack.ground))
+    lacks = missing()
     ends_at = time.monotonic() + seconds
     number = 0
     while number == 0 or time.monotonic() < ends_at:
         for attack in attacks:
             if number and time.monotonic() >= ends_at:
                 return
-            if attack.needs in missing():
+            if attack.needs in lacks:
                 sys.stdout.write(f"{attack.name:<24} left out: NEEDS {attack.needs.upper()}\n")
                 continue
             yield seed + number, attack
         number += 1
         sys.stdout.write(f"-- round {number} has ended (seed {seed + number - 1})\n")
-
-
-def missing() -> set[str]:
-    """What attacks need and this machine has not."""
-    return ({"mount"} if not can_mount() else set()) | ({"pyarrow"} if not has_pyarrow() else set())
 
 
 def _show(verdicts: Sequence[Verdict]) -> None:
@@ -90,7 +83,7 @@ def _command(arguments: argparse.Namespace, name: str, seed: int) -> str:
 
 
 def _names() -> list[str]:
-    return [attack.name for attack in ATTACKS]
+    return [attack.name for attack in EVERYTHING]
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -8,7 +8,6 @@ import json
 import os
 import re
 import resource
-import shutil
 import signal
 import subprocess
 import sys
@@ -225,7 +224,7 @@ def running_cluster(ground: Ground) -> Iterator[Cluster]:
         folder = Path(name)
         with contextlib.ExitStack() as opened:
             if ground.tmpfs_mb is not None:
-                opened.enter_context(_file_system(folder, ground.tmpfs_mb))
+                opened.enter_context(file_system(folder, ground.tmpfs_mb))
             cluster = Cluster(ground, folder)
             opened.callback(cluster.stop)
             cluster.start()
@@ -235,7 +234,7 @@ def running_cluster(ground: Ground) -> Iterator[Cluster]:
 
 
 @contextlib.contextmanager
-def _file_system(folder: Path, size_mb: int) -> Iterator[None]:
+def file_system(folder: Path, size_mb: int) -> Iterator[None]:
     """A small file system on `folder`."""
     command = ["mount", "-t", "tmpfs", "-o", f"size={size_mb}m,mode=0700", "hedgerow-hostile"]
     subprocess.run([*command, str(folder)], check=True)
@@ -243,18 +242,6 @@ def _file_system(folder: Path, size_mb: int) -> Iterator[None]:
         yield
     finally:
         subprocess.run(["umount", "--lazy", str(folder)], check=True)
-
-
-def can_mount() -> bool:
-    """Whether this process may mount a file system."""
-    if os.geteuid() != 0 or shutil.which("mount") is None:
-        return False
-    with tempfile.TemporaryDirectory(prefix="hedgerow-hostile-") as name:
-        try:
-            with _file_system(Path(name), 1):
-                return True
-        except (subprocess.CalledProcessError, OSError):
-            return False
 
 
 @functools.cache
