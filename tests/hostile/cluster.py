@@ -44,9 +44,7 @@ class Ground:
         config: text of its hedgerow.toml, or "".
         max_files: its limit of open files (ulimit -n); None for that of this process.
         tmpfs_mb: size of a file system of its own for its data; None for a plain folder.
-        num_documents: how many documents the normal client searches; 0 where there is none, since
-            it could not ask.
-        may_refuse_to_start: whether not starting is an answer too.
+        num_documents: how many documents the normal client searches.
     """
 
     environment: tuple[tuple[str, str], ...] = ()
@@ -54,7 +52,6 @@ class Ground:
     max_files: int | None = None
     tmpfs_mb: int | None = None
     num_documents: int = NUM_DOCUMENTS
-    may_refuse_to_start: bool = False
 
 
 AS_IT_COMES = Ground()
@@ -62,10 +59,6 @@ AS_IT_COMES = Ground()
 
 class ClusterError(Exception):
     """The cluster does not answer as it should."""
-
-
-class NotStartedError(ClusterError):
-    """The cluster did not start."""
 
 
 @dataclass
@@ -101,11 +94,20 @@ class Cluster:
         """What it has printed so far."""
         return (self.folder / "output").read_bytes()
 
+    def escapes_since(self, size: int) -> list[str]:
+        """Complaints about escape characters among what it has printed after `size` bytes."""
+        printed = self.output[size:]
+        found = next((code for code in (b"\x1b", b"\x07", b"\x9b") if code in printed), None)
+        if found is None:
+            return []
+        place = printed.index(found)
+        return [f"escape characters were printed: {printed[max(0, place - 60) : place + 60]!r}"]
+
     def start(self) -> None:
         """Start it, and return when it is ready.
 
         Raises:
-            NotStartedError: it has ended, or is not ready in time; says what it printed.
+            ClusterError: it has ended, or is not ready in time; says what it printed.
         """
         environment = {
             name: value for name, value in os.environ.items() if not name.startswith("HEDGEROW_")
@@ -135,7 +137,7 @@ class Cluster:
             if self.process.poll() is not None or time.monotonic() > deadline:
                 said = self.output.decode(errors="replace")[-2000:]
                 self.stop()
-                raise NotStartedError(f"gateway up is not ready: {said}")
+                raise ClusterError(f"gateway up is not ready: {said}")
             time.sleep(0.02)
 
     def _read_output(self) -> bool:
@@ -216,8 +218,7 @@ def running_cluster(ground: Ground) -> Iterator[Cluster]:
     """A cluster with its documents, for the block; nothing of it is left afterwards.
 
     Raises:
-        NotStartedError: it does not start.
-        ClusterError: it does not take the documents.
+        ClusterError: it does not start, or does not take the documents.
     """
     # Not below a long folder: the path of a Unix socket may have about 100 characters.
     with tempfile.TemporaryDirectory(prefix="hedgerow-hostile-") as name:
@@ -228,8 +229,7 @@ def running_cluster(ground: Ground) -> Iterator[Cluster]:
             cluster = Cluster(ground, folder)
             opened.callback(cluster.stop)
             cluster.start()
-            if ground.num_documents:
-                cluster.load(COLLECTION, documents()[: ground.num_documents])
+            cluster.load(COLLECTION, documents()[: ground.num_documents])
             yield cluster
 
 

@@ -51,8 +51,8 @@ def table(attacks: Mapping[str, Attack], verdicts: Sequence[Verdict], command: s
             f"`{verdict.attack}`" + ("" if verdict.holds else " **(does not hold)**"),
             attack.sends,
             attack.was or "held",
-            f"{verdict.answered:.1%} of {verdict.num_searches}" if verdict.num_searches else "-",
-            f"{verdict.p50_ms:.0f} ms, {verdict.p99_ms:.0f} ms" if verdict.num_searches else "-",
+            f"{verdict.answered:.1%} of {verdict.num_searches}",
+            f"{verdict.p50_ms:.0f} ms, {verdict.p99_ms:.0f} ms",
             _peak(verdict, "gateway"),
             _peak(verdict, "worker-0"),
         )

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -16,7 +16,6 @@ from tests.hostile.cluster import (
     Cluster,
     ClusterError,
     Ground,
-    NotStartedError,
     running_cluster,
 )
 from tests.hostile.normal_client import NormalClient
@@ -26,6 +25,7 @@ from tests.hostile.verdict import Bounds, Memory, Observation, Verdict, judge
 from tests.integration.processes import is_alive
 
 _WARM_UP_S = 0.7
+_WARM_LOADS = 5
 # Enough that the 99th percentile is not the worst search of all, and that what an attack leaves
 # behind shows.
 _MIN_SEARCHES = 120
@@ -54,8 +54,7 @@ class Grounds:
         if self._cluster is None or self._cluster.ground != ground:
             self.close()
             self._cluster = self._opened.enter_context(running_cluster(ground))
-            if ground.num_documents:
-                asyncio.run(_warm_up(self._cluster))
+            asyncio.run(_warm_up(self._cluster))
         return self._cluster
 
     def close(self) -> None:
@@ -69,33 +68,31 @@ class Grounds:
             cluster = self.cluster(attack.ground)
         except ClusterError as error:
             self.close()
-            is_fine = isinstance(error, NotStartedError) and attack.ground.may_refuse_to_start
-            return _alone(attack, () if is_fine else (str(error),))
-        if attack.ground.num_documents:
-            verdict = asyncio.run(run_attack(cluster, attack, seed, is_full=is_full))
-        else:
-            verdict = _alone(attack, asyncio.run(run_alone(cluster, attack, seed, is_full=is_full)))
+            return _without_figures(attack, str(error))
+        verdict = asyncio.run(run_attack(cluster, attack, seed, is_full=is_full))
         if not verdict.holds:
             self.close()
         return verdict
 
 
 async def _warm_up(cluster: Cluster) -> None:
-    """Ask until caches and allocators have what normal searches make them take."""
+    """Search and load until caches and allocators have what ordinary work makes them take."""
+    target = Target(cluster, Random(0), is_full=False, folder=Path())
+    lines = [b'{"id":"d%d","title":"a word or two","n":%d}\n' % (n, n) for n in range(100)]
+
+    async def load(name: str) -> None:
+        for _ in range(_WARM_LOADS):
+            await target.load(name, lines)
+
     async with NormalClient(cluster.host, cluster.port, COLLECTION):
-        await asyncio.sleep(2.0)
+        for _ in range(2):
+            async with target.own_collection("warm", {"title": "text"}) as name:
+                await asyncio.gather(*(load(name) for _ in range(4)))
 
 
-def _alone(attack: Attack, failures: Sequence[str]) -> Verdict:
-    """The verdict of an attack without a normal client beside it."""
-    return Verdict(attack.name, 0, 1.0, 0.0, 0.0, 1.0, failures=tuple(failures))
-
-
-async def run_alone(cluster: Cluster, attack: Attack, seed: int, *, is_full: bool) -> list[str]:
-    """Run an attack where no normal client can ask; what it finds wrong."""
-    with TemporaryDirectory(prefix="hedgerow-hostile-") as folder:
-        rng = Random(f"{seed}:{attack.name}")
-        return await _attack(attack, Target(cluster, rng, is_full, Path(folder)))
+def _without_figures(attack: Attack, failure: str) -> Verdict:
+    """The verdict where there was no cluster to attack."""
+    return Verdict(attack.name, 0, 0.0, 0.0, 0.0, 0.0, failures=(failure,))
 
 
 async def run_attack(cluster: Cluster, attack: Attack, seed: int, *, is_full: bool) -> Verdict:
@@ -103,7 +100,7 @@ async def run_attack(cluster: Cluster, attack: Attack, seed: int, *, is_full: bo
     try:
         before = State.of(cluster)
     except ClusterError as error:
-        return _alone(attack, [str(error)])
+        return _without_figures(attack, str(error))
     watch = MemoryWatch(cluster)
     client = NormalClient(cluster.host, cluster.port, COLLECTION)
     with TemporaryDirectory(prefix="hedgerow-hostile-") as folder:

@@ -30,26 +30,30 @@ _WITH_HOOKS = Ground(config=_PROFILES, num_documents=2_000)
 )
 async def blocking_enrich(target: Target) -> list[str]:
     """What a profile's code holds is bounded, and the rest is never without a thread."""
-    return await _search_all_the_time(target, "blocking")
+    return await _search_all_the_time(target, "blocking", "parse a date")
 
 
 @attack(
-    "searches with a profile whose second phase computes for ever, sixteen at a time",
+    "searches with a profile whose second phase computes for ever, sixteen at a time, with escape "
+    "characters in their text",
+    "the shards' breakers opened; the escape characters reached the terminal of `gateway up`",
     ground=_WITH_HOOKS,
     may_replace_scorers=True,
 )
 async def burning_second_phase(target: Target) -> list[str]:
     """What a profile's code holds of the scorers is bounded too."""
-    return await _search_all_the_time(target, "burning")
+    size = len(target.cluster.output)
+    complaints = await _search_all_the_time(target, "burning", "parse \x1b[31m\x07 a date")
+    return complaints + target.cluster.escapes_since(size)
 
 
-async def _search_all_the_time(target: Target, profile: str) -> list[str]:
+async def _search_all_the_time(target: Target, profile: str, query: str) -> list[str]:
     ends_at = time.monotonic() + 5.0
     answers: list[Answer] = []
 
     async def ask() -> None:
         while time.monotonic() < ends_at:
-            answers.append(await target.search("parse a date", rank_profile=profile))
+            answers.append(await target.search(query, rank_profile=profile))
 
     await asyncio.gather(*(ask() for _ in range(16)))
     return unexpected(answers, {200, 400, 429, 503, 504})
