@@ -21,6 +21,7 @@ class Attack:
         ground: on what kind of cluster.
         max_s: after so long in the ring, in s, it is ended; what stops by itself is sooner.
         is_reproduction: whether it repeats one known attack, or generates many.
+        min_searches: how many searches of the normal client must be seen beside and after it.
         needs: what it needs of the machine: `mount`, `pyarrow`, or nothing.
         may_replace_scorers: whether scorers are killed that run on past their deadline, as they
             should be; all other processes must stay.
@@ -33,9 +34,13 @@ class Attack:
     ground: Ground = AS_IT_COMES
     max_s: float = 25.0
     is_reproduction: bool = True
+    min_searches: int = 100
     needs: str = ""
     may_replace_scorers: bool = False
 
+
+# Enough for what sends little, and could hurt only by what it is answered.
+FEW_SEARCHES = 30
 
 REGISTRY: dict[str, Attack] = {}
 
@@ -46,6 +51,7 @@ def attack(
     *,
     ground: Ground = AS_IT_COMES,
     max_s: float = 25.0,
+    min_searches: int = 100,
     needs: str = "",
     may_replace_scorers: bool = False,
 ) -> Callable[[Run], Run]:
@@ -60,6 +66,7 @@ def attack(
             run=run,
             ground=ground,
             max_s=max_s,
+            min_searches=min_searches,
             needs=needs,
             may_replace_scorers=may_replace_scorers,
         )

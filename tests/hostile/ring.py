@@ -26,9 +26,6 @@ from tests.integration.processes import is_alive
 
 _WARM_UP_S = 0.7
 _WARM_LOADS = 5
-# Enough that the 99th percentile is not the worst search of all, and that what an attack leaves
-# behind shows.
-_MIN_SEARCHES = 120
 _LINGER_S = 1.0
 _SETTLE_S = 8.0
 _SAMPLE_S = 0.2
@@ -110,7 +107,7 @@ async def run_attack(cluster: Cluster, attack: Attack, seed: int, *, is_full: bo
             began_at = time.monotonic()
             async with watch.running():
                 complaints = await _attack(attack, target)
-                await _linger(client, began_at)
+                await _linger(client, began_at, attack.min_searches)
     samples = [sample for started_at, sample in client.samples if started_at >= began_at]
     after, trouble = await _state_after(cluster)
     await watch.settle(BOUNDS.growth, BOUNDS.growth_floor_mb)
@@ -134,11 +131,12 @@ async def _attack(attack: Attack, target: Target) -> list[str]:
         return [f"the attack has not ended within {max_s:g} s"]
 
 
-async def _linger(client: NormalClient, began_at: float) -> None:
+async def _linger(client: NormalClient, began_at: float, min_searches: int) -> None:
+    """Let the client go on, so that what the attack leaves behind shows in its searches too."""
     await asyncio.sleep(_LINGER_S)
     gives_up_at = time.monotonic() + 10.0
     while time.monotonic() < gives_up_at:
-        if sum(started_at >= began_at for started_at, _ in client.samples) >= _MIN_SEARCHES:
+        if sum(started_at >= began_at for started_at, _ in client.samples) >= min_searches:
             return
         await asyncio.sleep(0.05)
 

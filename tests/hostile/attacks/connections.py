@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, suppress
 
-from tests.hostile.attack import attack
+from tests.hostile.attack import FEW_SEARCHES, attack
 from tests.hostile.attacks.queries import unexpected
 from tests.hostile.cluster import COLLECTION, Ground
 from tests.hostile.sockets import ATTACKER, Connection, send_stream
@@ -143,6 +143,7 @@ def _allow_files(count: int) -> None:
     "a search body of 5 MB, sent whole before the answer is read, ten times, every other time with "
     "`Connection: close`",
     "a reset instead of the 413 that was sent",
+    min_searches=FEW_SEARCHES,
 )
 async def large_body(target: Target) -> list[str]:
     """A caller that sends too much reads that it was too much."""

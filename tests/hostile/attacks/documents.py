@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterator
 from itertools import islice
 
-from tests.hostile.attack import attack
+from tests.hostile.attack import FEW_SEARCHES, attack
 from tests.hostile.attacks.queries import unexpected
 from tests.hostile.processes import num_deleted_files, num_mappings
 from tests.hostile.target import Target
@@ -57,6 +57,7 @@ async def many_fields(target: Target) -> list[str]:
 @attack(
     "`DELETE …/documents/victim%0A` and ids with control characters, loaded, read and deleted",
     "204, and `victim` was gone; ids with a newline could be loaded and not be read",
+    min_searches=FEW_SEARCHES,
 )
 async def ids_with_newlines(target: Target) -> list[str]:
     """What loads can be read and deleted under its own id, and no other id means it."""
@@ -104,7 +105,7 @@ async def _is_one_id(target: Target, collection: str, text: str, path: str) -> l
 )
 async def churn_of_collections(target: Target) -> list[str]:
     """A dropped collection leaves nothing in the scorers."""
-    rounds = 5_000 if target.is_full else 120
+    rounds = 5_000 if target.is_full else 40
     pids = _scorers(target)
     lines = [b'{"id":"d%d","title":"here and there"}\n' % number for number in range(5)]
     complaints: list[str] = []

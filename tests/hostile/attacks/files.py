@@ -11,7 +11,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.hostile.attack import attack
+from tests.hostile.attack import FEW_SEARCHES, attack
 from tests.hostile.target import Target
 from tests.hostile.verdict import MB
 
@@ -84,6 +84,7 @@ def complaints_about(command: Command, what: str) -> list[str]:
 @attack(
     "`gateway index FOLDER` with links to a file and to a folder elsewhere",
     "what the link named was indexed",
+    min_searches=FEW_SEARCHES,
 )
 async def links_in_a_folder(target: Target) -> list[str]:
     """A folder gives the files that are in it."""
@@ -161,7 +162,11 @@ def has_pyarrow() -> bool:
     return importlib.util.find_spec("pyarrow") is not None
 
 
-@attack("a look at the data folder as another user of the machine", "`store.sqlite` was readable")
+@attack(
+    "a look at the data folder as another user of the machine",
+    "`store.sqlite` was readable",
+    min_searches=FEW_SEARCHES,
+)
 async def data_folder(target: Target) -> list[str]:
     """Nothing of what is stored can be read by other users."""
     return sorted(await asyncio.to_thread(_readable_by_others, target.cluster.data))[:5]

@@ -34,7 +34,7 @@ parameters = {{{{ "path.name" = "{COLLECTION}" }}}}
 include-path-regex = "/v1/collections/{{{{name}}}}(/optimise|/documents.*)?$"
 parameters = {{{{ "path.name" = "{_OWN}" }}}}
 """
-_SECONDS, _SECONDS_FULL = 20, 120
+_SECONDS, _SECONDS_FULL = 15, 120
 _MARGIN_S = 20
 # A breaker that is forced open is an operator's word, and takes a shard from the normal client.
 _LEFT_OUT = "/breaker$"

@@ -6,7 +6,7 @@ import os
 import re
 import sys
 
-from tests.hostile.attack import attack
+from tests.hostile.attack import FEW_SEARCHES, attack
 from tests.hostile.attacks.queries import unexpected
 from tests.hostile.cluster import COLLECTION
 from tests.hostile.sockets import Connection, request
@@ -20,6 +20,7 @@ _EVIL = "evil.example"
     "`Host: evil.example`, `Origin: https://evil.example` and `Content-Type: text/plain` with "
     "every unsafe method",
     "documents inserted and a breaker forced open: any web page could drive a local gateway",
+    min_searches=FEW_SEARCHES,
 )
 async def foreign_origin(target: Target) -> list[str]:
     """Without a token, a gateway answers to its own names, and to no other site."""
@@ -91,6 +92,7 @@ async def _repair(target: Target) -> None:
 @attack(
     "a bare `Authorization: Bearer` to a gateway whose token is an empty setting",
     "let in, though every other caller was refused",
+    min_searches=FEW_SEARCHES,
 )
 async def empty_token(target: Target) -> list[str]:
     """An empty token is no token: it is refused at the start, or demands nothing."""
@@ -191,7 +193,9 @@ def members(raw: bytes) -> dict[str, object]:
     return found if isinstance(found, dict) else {}
 
 
-@attack("bodies that are no JSON, or not what the path takes, on every path")
+@attack(
+    "bodies that are no JSON, or not what the path takes, on every path", min_searches=FEW_SEARCHES
+)
 async def wrong_bodies(target: Target) -> list[str]:
     """Each is a 400 that says why, as a problem."""
     bodies = (b"", b"{", b"null", b"[]", b"1e999", b'"\\ud800"', b"[" * 60_000, b"\xff" * 60_000)

@@ -17,7 +17,7 @@ from tests.hostile.target import Target
 
 Make = Callable[[Random, Target], Conversation]
 
-_SECONDS, _SECONDS_FULL = 3.0, 30.0
+_SECONDS, _SECONDS_FULL = 2.5, 30.0
 _AT_ONCE = 4
 _MOST_COMPLAINTS = 5
 _DEFINITION = {
@@ -79,7 +79,7 @@ async def campaign(make: Make, target: Target) -> Sequence[str]:
 
 
 def _generator(name: str, sends: str, run: Callable[[Target], Awaitable[Sequence[str]]]) -> Attack:
-    return Attack(name=name, sends=sends, was="", run=run, is_reproduction=False)
+    return Attack(name=name, sends=sends, was="", run=run, is_reproduction=False, min_searches=60)
 
 
 GENERATORS = (
