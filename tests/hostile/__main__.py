@@ -20,7 +20,10 @@ from tests.hostile.verdict import Verdict
 
 def main() -> int:
     """Attack as the command line says; returns the exit status."""
-    arguments = _parser().parse_args()
+    parser = _parser()
+    arguments = parser.parse_args()
+    if arguments.write and (arguments.only or arguments.light):
+        parser.error("--write shows every attack at full strength: without --only and --light")
     # The cluster ends where the run is left: however that happens.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     attacks = [attack for attack in EVERYTHING if attack.name in (arguments.only or _names())]
@@ -46,7 +49,7 @@ def main() -> int:
     _show(verdicts)
     if arguments.json:
         arguments.json.write_text(report.as_json(verdicts, arguments.seed), encoding="utf-8")
-    if arguments.write:
+    if arguments.write and len(verdicts) == len(attacks):
         by_name = {attack.name: attack for attack in EVERYTHING}
         report.write_page(report.table(by_name, verdicts, f"make attack SEED={arguments.seed}"))
     return status

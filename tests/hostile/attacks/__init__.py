@@ -2,6 +2,7 @@
 
 from tests.hostile.attack import REGISTRY
 from tests.hostile.attacks import (
+    calm,
     connections,
     documents,
     files,
@@ -11,5 +12,5 @@ from tests.hostile.attacks import (
     shortages,
 )
 
-MODULES = (connections, documents, files, openapi, origins, queries, shortages)
+MODULES = (calm, connections, documents, files, openapi, origins, queries, shortages)
 ATTACKS = tuple(REGISTRY.values())

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import Iterator
 from itertools import islice
 
@@ -21,7 +22,7 @@ def _brackets(number: int) -> bytes:
 @attack(
     "400 documents of 1 MB that are lists of empty lists, then searches for 400 hits with fields",
     "7 GB in a worker; heartbeats lost; 380 of 408 normal searches not answered",
-    max_s=45.0,
+    max_s=60.0,
 )
 async def many_brackets(target: Target) -> list[str]:
     """What is read is measured before it is decoded, and an answer is bounded as it is built."""
@@ -101,11 +102,12 @@ async def _is_one_id(target: Target, collection: str, text: str, path: str) -> l
 @attack(
     "a collection created, searched and dropped, 5,000 times",
     "65,532 mappings in each scorer; then every search failed until a restart",
-    max_s=60.0,
+    max_s=100.0,
 )
 async def churn_of_collections(target: Target) -> list[str]:
     """A dropped collection leaves nothing in the scorers."""
     rounds = 5_000 if target.is_full else 40
+    ends_at = time.monotonic() + (900.0 if target.is_full else 40.0)
     pids = _scorers(target)
     lines = [b'{"id":"d%d","title":"here and there"}\n' % number for number in range(5)]
     complaints: list[str] = []
@@ -121,6 +123,8 @@ async def churn_of_collections(target: Target) -> list[str]:
     await churn("churn-0")  # what the first brings is there for good
     before = [num_mappings(pid) + num_deleted_files(pid) for pid in pids]
     for names in _batches((f"churn-{number}" for number in range(1, rounds)), 4):
+        if time.monotonic() > ends_at:
+            break
         statuses = await asyncio.gather(*map(churn, names))
         if bad := [status for status in statuses if status != 200]:
             complaints.append(f"a search of a new collection was answered with {bad[0]}")
