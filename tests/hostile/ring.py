@@ -129,6 +129,8 @@ async def _attack(attack: Attack, target: Target) -> list[str]:
             return list(await attack.run(target))
     except TimeoutError:
         return [f"the attack has not ended within {max_s:g} s"]
+    except (OSError, ClusterError) as error:  # the cluster is gone, or takes no connections
+        return [f"the attack could not go on: {type(error).__name__}: {error}"]
 
 
 async def _linger(client: NormalClient, began_at: float, min_searches: int) -> None:
