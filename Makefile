@@ -19,10 +19,11 @@ endif
 export Q
 export JSON
 export ONLY
+export SEED
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down query test test-unit test-integration test-containers check docs \
-        audit bench bench-peers bench-search lab clean
+.PHONY: help setup demo up down query test test-unit test-integration test-containers test-hostile \
+        attack check audit docs bench bench-peers bench-search lab clean
 # The rings of tests are meant to run one after the other, even under `make -j`.
 .NOTPARALLEL:
 
@@ -60,6 +61,13 @@ test-integration: $(VENV)/.development  ## tests with a real Valkey, real proces
 
 test-containers: $(VENV)/.development  ## tests of the image and of compose; need a Docker engine
 	$(BIN)/pytest tests/containers $(PYTEST_FLAGS)
+
+test-hostile: $(VENV)/.development  ## attack a real cluster beside a normal client (SEED=n)
+	$(BIN)/pytest tests/hostile $(PYTEST_FLAGS)
+
+attack: $(VENV)/.development  ## the same, at full strength and for MINUTES=10 (SEED=1 ONLY=name WRITE=1)
+	$(BIN)/python -m tests.hostile --minutes $(or $(MINUTES),10) --seed $(or $(SEED),1) \
+	  $(if $(ONLY),--only $(ONLY)) $(if $(JSON),--json "$$JSON") $(if $(WRITE),--write --keep-going)
 
 check: $(VENV)/.development docs  ## lint, format, types, who imports whom, and the docs (make docs)
 	$(BIN)/ruff check

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 LISTED = {
     *("setup", "demo", "up", "down", "query", "check", "docs", "audit", "bench", "bench-peers"),
     *("bench-search", "lab", "clean"),
-    *("test", "test-unit", "test-integration", "test-containers"),
+    *("test", "test-unit", "test-integration", "test-containers", "test-hostile", "attack"),
 }
 
 pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="NEEDS MAKE")
@@ -24,7 +24,7 @@ def _make(*arguments: str, folder: Path = ROOT, **environment: str) -> tuple[int
     inherited = {
         name: value
         for name, value in os.environ.items()
-        if name not in {"MAKEFLAGS", "MAKELEVEL", "MFLAGS", "Q", "JSON", "ONLY", "RESUME"}
+        if name not in {"MAKEFLAGS", "MAKELEVEL", "MFLAGS", "Q", "JSON", "ONLY", "RESUME", "SEED"}
     }
     done = subprocess.run(
         ["make", *arguments],
@@ -141,3 +141,10 @@ def test_peers_pass_the_names_on(copy: Path) -> None:
     """ONLY=a,b becomes the argument of the comparison; nothing stands for all."""
     shown = _make("-n", "bench-peers", "ONLY=arq,ray", "JSON=out.json", folder=copy)[1]
     assert '-m bench.peers --only "$ONLY" --json "$JSON"' in shown
+
+
+def test_an_attack_has_its_time_and_its_seed(copy: Path) -> None:
+    """MINUTES and SEED reach the attack; ten minutes with seed 1 are what it has without."""
+    assert "--minutes 10 --seed 1 " in _make("-n", "attack", folder=copy)[1]
+    shown = _make("-n", "attack", "MINUTES=3", "SEED=7", "ONLY=bad-range", folder=copy)[1]
+    assert re.search(r"--minutes 3 --seed 7 \\\n\s+--only bad-range", shown)
