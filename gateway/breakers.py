@@ -13,7 +13,7 @@ from gateway.latency import ShardLatency
 # `Failure.code`s that are the query's own doing: the shard is well, and other queries must not
 # lose it. A scorer that died ("crashed") stays the shard's failure, since memory may have run out;
 # a query that kills them on purpose is quarantined after a few.
-QUERY_FAULT_CODES = frozenset({"quarantined", "ranking", "bad_request"})
+QUERY_FAULT_CODES = frozenset({"quarantined", "ranking", "bad_request", "profile_busy"})
 
 # The last 64 samples are kept of each shard; under load so many come within some milliseconds, and
 # more of them say no more.
