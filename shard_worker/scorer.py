@@ -1,6 +1,5 @@
 """What runs in a scorer process: retrieval and ranking on the shards of one worker."""
 
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,10 +7,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from pydantic_core import from_json
+
 from common.collection import ID_FIELD, Collection
 from common.config import RankProfile
 from common.errors import BadRequestError, ExpiredError, RankingError, WorkError
 from common.wire import SearchBody, SearchPayload, pack_body, unpack_search_payload
+from shard_worker.picking import pick_of
 from shard_worker.query_builder import QueryBuilder
 from shard_worker.ranking import SCORE_FIELD, Budget, SecondPhase, second_phases
 from shard_worker.retrieval import Found, retrieve
@@ -30,12 +32,14 @@ class ScorerConfig:
         shards: the shards that it serves.
         profiles: name → rank profile.
         import_path: folders from which the users' functions are imported.
+        max_candidate_bytes: what the candidates of one second phase may weigh, as JSON.
     """
 
     data: str
     shards: tuple[int, ...]
     profiles: dict[str, RankProfile]
     import_path: tuple[str, ...] = ()
+    max_candidate_bytes: int = 8_388_608
 
 
 def make_scorer(config: ScorerConfig) -> "Scorer":
@@ -65,6 +69,7 @@ class Scorer:
         self._profiles = config.profiles
         self._second_phases = second_phases(config.profiles)
         self._shards = {shard: _Shard(self._data, shard) for shard in config.shards}
+        self._max_candidate_bytes = config.max_candidate_bytes
         self._statistics: dict[str, StatisticsFile] = {}
         self._understandings: dict[str, Understanding] = {}
 
@@ -115,8 +120,11 @@ class Scorer:
         else:
             documents, found = self._retrieve(shard, generation, search, wanted)
         _check(budget)
+        unranked = 0
         if second_phase is not None and found.hits:
-            candidates = shard.candidates(search.uid, found.hits, profile.fields)
+            candidates, unranked = shard.candidates(
+                search.uid, found.hits, profile.fields, self._max_candidate_bytes, budget
+            )
             _check(budget)
             try:
                 found = _rank(second_phase, search, found.total, candidates, budget)
@@ -125,9 +133,8 @@ class Scorer:
                 raise
             _check(budget)
         hits = found.hits[: search.k]
-        return SearchBody(
-            documents, found.total, True, [one for _, one in hits], [score for score, _ in hits]
-        )
+        ids, scores = [one for _, one in hits], [score for score, _ in hits]
+        return SearchBody(documents, found.total, True, ids, scores, unranked)
 
     def _retrieve(
         self, shard: "_Shard", generation: int, search: SearchPayload, wanted: int
@@ -230,21 +237,30 @@ class _Shard:
         return known[2]
 
     def candidates(
-        self, uid: str, hits: Sequence[tuple[float, str]], fields: Sequence[str] | None
-    ) -> list[dict[str, Any]]:
-        """The hits' documents; one that was deleted since its commit is left out."""
+        self,
+        uid: str,
+        hits: Sequence[tuple[float, str]],
+        fields: Sequence[str] | None,
+        max_bytes: int,
+        budget: Budget,
+    ) -> tuple[list[dict[str, Any]], int]:
+        """The hits' documents, the best first, of `max_bytes` as JSON; how many are left out.
+
+        A document that was deleted since its commit is left out too, and not counted.
+        """
         store = self._open_store()
-        bodies = store.get(uid, [one for _, one in hits]) if store else []
+        if store is None:
+            return [], 0
+        ids = [one for _, one in hits]
+        bodies = store.read(uid, ids, max_bytes, pick_of(fields), budget.expired)
         candidates = []
-        for (score, one), body in zip(hits, bodies, strict=bool(store)):
-            if body is not None:
-                document: dict[str, Any] = json.loads(body)
-                if fields is not None:
-                    document = {name: document[name] for name in fields if name in document}
+        for (score, one), body in zip(hits, bodies, strict=True):
+            if isinstance(body, bytes):
+                document: dict[str, Any] = from_json(body)
                 document[ID_FIELD] = one
                 document[SCORE_FIELD] = score
                 candidates.append(document)
-        return candidates
+        return candidates, sum(isinstance(body, int) for body in bodies)
 
 
 def _rank(

@@ -7,6 +7,7 @@ from pydantic_core import from_json
 
 from common.config import GatewaySettings
 from common.errors import BadRequestError
+from gateway.http.held import HeldResponse
 from gateway.http.limits import read_body
 from gateway.http.ports import GatewayPort, Wait
 from gateway.http.problems import json_response
@@ -129,7 +130,7 @@ def document_routes(gateway: GatewayPort, settings: GatewaySettings) -> APIRoute
             float, Query(gt=0, le=settings.max_deadline_ms, allow_inf_nan=False)
         ] = min(settings.default_deadline_ms, settings.max_deadline_ms),
     ) -> Response:
-        return json_response(await gateway.get_document(name, document_id, deadline_ms))
+        return HeldResponse(await gateway.stored_document(name, document_id, deadline_ms))
 
     @router.delete(
         "/v1/collections/{name}/documents/{document_id:path}",

@@ -10,7 +10,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from common.config import GatewaySettings
 from common.errors import BadBodyError, InsufficientCoverageError
+from gateway.answer_memory import Lease
 from gateway.http.hang_up import ClientLeftError, unless_client_leaves
+from gateway.http.held import send_body
 from gateway.http.limits import read_body
 from gateway.http.parameters import check_address
 from gateway.http.ports import GatewayPort
@@ -56,20 +58,26 @@ class SearchApp:
         try:
             check_address(scope, ())
             raw = await read_body(scope, receive, self.max_body_bytes)
-            body = await unless_client_leaves(receive, self.search(collection, raw))
+            # The result's lease lasts until its answer is sent.
+            body, lease = await unless_client_leaves(receive, self.search(collection, raw))
         except Exception as error:  # noqa: BLE001 - unforeseen ones are problems too
             await self.refusal(error)(scope, receive, send)
             return
         headers = [(b"content-length", b"%d" % len(body)), (b"content-type", b"application/json")]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
+        await send_body(send, body)
+        del lease
 
-    async def search(self, collection: str, raw: bytes) -> bytes:
+    async def search(self, collection: str, raw: bytes) -> tuple[bytes, Lease | None]:
         """Search as a body asks, and encode the answer.
 
         Whatever is raised is for `refusal` to describe.
+
+        Returns:
+            The answer, and what it holds of the gateway's memory until it is sent.
         """
-        return encode_result(await self._gateway.search(self._query(collection, raw)))
+        result = await self._gateway.search_held(self._query(collection, raw))
+        return encode_result(result), result.lease
 
     def _query(self, collection: str, raw: bytes) -> SearchQuery:
         try:

@@ -6,6 +6,8 @@ from typing import Any, Final, cast
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
+from common.errors import InsufficientCoverageError
+from gateway.answer_memory import Lease
 from gateway.http.guarded_connection import GuardedConnection
 from gateway.http.limits import RequireToken
 from gateway.http.search_app import SearchApp
@@ -150,6 +152,9 @@ class SearchConnection(GuardedConnection):
         if not search.keep_alive:
             self.transport.close()
         self.on_response_complete()
+        if search.lease is not None and self.flow.write_paused:
+            # Until the client has read nearly all of the answer, its documents count as held.
+            await self.flow.drain()
 
 
 class _Search:
@@ -161,6 +166,7 @@ class _Search:
         keep_alive: whether the connection stays open after the answer.
         task: answers it, once its body is there.
         has_left: whether the client has hung up.
+        lease: what the answer holds of the gateway's memory.
         response_complete: whether it was answered.
     """
 
@@ -169,6 +175,7 @@ class _Search:
         "_collection",
         "has_left",
         "keep_alive",
+        "lease",
         "num_bytes",
         "raw",
         "response_complete",
@@ -183,13 +190,16 @@ class _Search:
         self.raw = b""
         self.task: asyncio.Task[None] | None = None
         self.has_left = False
+        self.lease: Lease | None = None
         self.response_complete = False
 
     async def answer(self) -> tuple[int, bytes, bytes]:
         """Status, head and body of the answer."""
         try:
-            body = await self._app.search(self._collection, self.raw)
+            body, self.lease = await self._app.search(self._collection, self.raw)
         except Exception as error:  # noqa: BLE001 - unforeseen ones are problems too
+            if isinstance(error, InsufficientCoverageError):
+                self.lease = error.result.lease
             refusal = self._app.refusal(error)
             head = b"".join(b"%b: %b\r\n" % header for header in refusal.raw_headers)
             return refusal.status_code, head, bytes(refusal.body)

@@ -59,6 +59,7 @@ def searcher_over(
     hedging: HedgingSettings | None = None,
     coverage: CoverageSettings | None = None,
     learn: Callable[[Gather, Request, float], None] = lambda *_: None,
+    settings: GatewaySettings | None = None,
 ) -> Searcher:
     """A real searcher over scripted shards, which hears of late replies."""
     coverage = coverage or CoverageSettings()
@@ -72,7 +73,7 @@ def searcher_over(
         view=FixedView(counts, num_live),
         breakers=Breakers(len(counts), BreakerSettings(), lambda: 0.5),
         admission=Admission(len(counts), AdmissionSettings()),
-        settings=GatewaySettings(),
+        settings=settings or GatewaySettings(),
         profiles={"noop": RankProfile(first_phase="noop", lane="loop")},
         hedging=hedging or HedgingSettings(),
         coverage=coverage,

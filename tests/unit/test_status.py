@@ -5,8 +5,7 @@ from unittest.mock import Mock
 
 import pytest
 
-from common.config import BreakerSettings
-from common.config_tail import AdmissionSettings
+from common.config import BreakerSettings, RankProfile, Settings
 from common.control import ServerInfo
 from common.heartbeat import Heartbeat
 from common.optimising_board import Optimising
@@ -15,10 +14,11 @@ from common.registry import Registry
 from common.snapshot_board import SnapshotFacts, SnapshotStanding
 from common.statistics_board import Standing, label_of, version_of
 from common.telemetry import LagWatch
-from gateway.admission import Admission
+from gateway.answer_memory import AnswerMemory
 from gateway.breaker import CallOutcome
 from gateway.breakers import Breakers
 from gateway.coverage_report import coverage_report
+from gateway.guards import ProfileGuards
 from gateway.hedging import HedgeCounts
 from gateway.http.status_schema import StatusAnswer
 from gateway.membership import Membership
@@ -67,6 +67,7 @@ def status_of(
         replicas={0: "r0", 1: "r1"},
         lanes={
             "process": process_lane("process").load(),
+            "reading": ThreadLane(num_threads=2, lost_after_s=1.0, name="reading").load(),
             "thread": ThreadLane(num_threads=2, lost_after_s=1.0, name="thread").load(),
             "indexer": process_lane("indexer").load(),
             "loop": LagWatch(100.0).as_dict(),
@@ -82,6 +83,9 @@ def status_of(
     permit = breakers[0].allow(0.0)
     assert permit is not None
     permit.done(CallOutcome.FAILURE, 0.0)
+    profiles = {"slow": RankProfile(second_phase="module:function")}
+    settings = Settings(rank_profiles=profiles)
+    guards = ProfileGuards.make(2, settings, lambda: 0.5, lambda *_: None)
     return cluster_status(
         server=server,
         backlog={0: 1, 1: 0} if server else {},
@@ -99,6 +103,7 @@ def status_of(
         membership=membership,
         probation={"w0": Word("g", "shard 0: slow", 500, 1500)},
         breakers=breakers,
+        profile_breakers=[{"slow": "open"}, {}],
         now=0.1,
         now_ms=1000,
         names={"u": "films"},
@@ -116,7 +121,8 @@ def status_of(
             "in_flight": 0,
             "counters": {"replies_late": 1},
             "loop": LagWatch(100.0).as_dict(),
-            "admission": Admission(2, AdmissionSettings()).snapshot(0.0).to_json(),
+            "answers": AnswerMemory(0).as_dict(),
+            "admission": guards.admission_json(0.0),
             "hedges": {
                 kind: {**HedgeCounts()._asdict(), "refused": 0} for kind in ("search", "fetch")
             },
