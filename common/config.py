@@ -137,6 +137,16 @@ class GatewaySettings(ConnectionSettings):
     max_body_bytes: PositiveInt = Field(
         65_536, description="Largest body of a request that is not a bulk load, in bytes."
     )
+    max_answer_bytes: PositiveInt = Field(
+        8_388_608,
+        description="Most bytes of documents, as JSON, in the answer to a search; the hits beyond, "
+        "the last first, come without fields.",
+    )
+    max_held_bytes: PositiveInt = Field(
+        33_554_432,
+        description="Most bytes of documents that all answers together hold until their clients "
+        "have read them; replies of up to 64 KiB do not count. Beyond it hits come without fields.",
+    )
     membership_poll_s: PositiveFloat = Field(
         0.25, description="How often the workers' heartbeats are read, in s."
     )
@@ -165,6 +175,11 @@ class WorkerSettings(_Group):
         0,
         description="Scorer processes; 0 shares the machine's cores among workers_on_host.",
     )
+    spare_scorers: Annotated[int, Field(ge=0)] = Field(
+        1,
+        description="Scorer processes beside those, where a rank profile has a second phase: "
+        "such a profile never holds the last one, however long it takes.",
+    )
     workers_on_host: PositiveInt = Field(
         1, description="Workers that share this machine's cores (gateway up and compose set it)."
     )
@@ -173,7 +188,15 @@ class WorkerSettings(_Group):
         description="By how much scorers and the indexer are nicer than their worker (nice(2)): on "
         "a busy core, the event loops that carry replies and cancellations go first.",
     )
-    threads: PositiveInt = Field(4, description="Threads of the thread lane (fetch, enrich).")
+    threads: PositiveInt = Field(8, description="Threads of the thread lane (enrich).")
+    read_threads: PositiveInt = Field(
+        4, description="Threads that read stored documents; no user's function runs in them."
+    )
+    profile_share: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.5,
+        description="Most of the threads that the enrich of one rank profile may hold at once, as "
+        "a share, rounded down; at least one, and where there are several never all.",
+    )
     max_batch: PositiveInt = Field(64, description="Most requests in one pull or micro-batch.")
     batch_window_ms: PositiveFloat = Field(
         4.0,
@@ -244,6 +267,21 @@ class LimitSettings(_Group):
     )
     max_message_bytes: PositiveInt = Field(
         16_777_216, description="Largest message between gateway and worker, in bytes."
+    )
+    max_fetch_bytes: PositiveInt = Field(
+        4_194_304,
+        description="Most bytes of documents, as JSON, in one shard's reply to a fetch (or "
+        "max_document_bytes, if that is more); the hits beyond come without fields.",
+    )
+    max_enrich_bytes: PositiveInt = Field(
+        1_048_576,
+        description="Most bytes of stored documents, as JSON, that one call of an enrich is given; "
+        "those beyond keep their stored fields.",
+    )
+    max_candidate_bytes: PositiveInt = Field(
+        8_388_608,
+        description="Most bytes of documents, as JSON and of the profile's fields alone, that one "
+        "call of a second phase is given; those beyond are not ranked, which the answer says.",
     )
     apply_batch_bytes: PositiveInt = Field(
         8_388_608, description="A replica commits after so many bytes of the log at most."
@@ -318,6 +356,13 @@ class RankProfile(_Group):
     )
     enrich: str | None = Field(
         None, description="module:function, blocking, over the winners' documents in the fetch."
+    )
+    share: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="Most of a worker's threads and scorers that its functions may hold at once, "
+        "as a share; worker.profile_share of the threads and all scorers but one if unset.",
     )
     canary: bool = Field(
         False,

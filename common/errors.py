@@ -23,6 +23,7 @@ HedgerowError
     ├── QuarantinedError     its fingerprint has killed scorers before
     ├── ScorerCrashedError   the process that ran it died, twice
     ├── LaneUnavailableError every slot of the lane is lost
+    ├── ProfileBusyError     its rank profile holds all of the lane that it may, for too long
     ├── NotStartedError      what runs before it takes long, and another worker may start it sooner
     ├── RankingError         the user's function raised
     └── BadQueryError        the query is at fault, which the gateway has not noticed
@@ -232,6 +233,12 @@ class LaneUnavailableError(WorkError):
     """Every slot of the lane is lost."""
 
     code = "lane_unavailable"
+
+
+class ProfileBusyError(WorkError):
+    """The rank profile's other calls hold all of the lane that they may, for too long."""
+
+    code = "profile_busy"
 
 
 class NotStartedError(WorkError):

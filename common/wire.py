@@ -6,7 +6,7 @@ lane that made them and stay opaque to everything between it and the merge.
 """
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import IntEnum
 from typing import Annotated, Any, Final, TypeVar
 
@@ -155,6 +155,7 @@ class SearchBody(_Array, frozen=True):
         is_exact: whether `total` is exact, or a lower bound.
         ids: the best matches' ids, best first, ties by id.
         scores: their scores, finite, in the same order.
+        unranked: candidates that the second phase was not given, since they are too large.
     """
 
     documents: Count
@@ -162,6 +163,7 @@ class SearchBody(_Array, frozen=True):
     is_exact: bool
     ids: list[str]
     scores: list[Finite]
+    unranked: Count = 0
 
 
 class FetchPayload(_Array, frozen=True):
@@ -184,13 +186,15 @@ class FetchBody(_Array, frozen=True):
     """The documents that a shard read.
 
     Attributes:
-        documents: in the order asked for; None where the shard has no such document.
+        documents: in the order asked for: a document's JSON; an int, its size in bytes, where it is
+            left out so that the reply keeps within limits.max_fetch_bytes; None where the shard has
+            no such document. Workers up to version 0.1 send the decoded document.
         enrich_error: "" when `enrich` ran, or none was asked for; else why the stored fields
             are all that there is.
         is_enrich_late: whether that is because `enrich` had too little time.
     """
 
-    documents: list[dict[str, Any] | None]
+    documents: Sequence[bytes | Count | dict[str, Any] | None]
     enrich_error: str
     is_enrich_late: bool = False
 

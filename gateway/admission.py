@@ -180,22 +180,35 @@ class Admission:
         shares: of the callers.
         num_in_flight: queries now.
         duration_s: what the last ones took, on average, in s.
+        expires_at: when the last of what was let in must be answered, on the event loop's clock.
     """
 
     __slots__ = (
-        *("_batch_share", "_in_flight", "_is_enabled", "_predicts", "_refused"),
-        *("_expires_at", "_wait_share", "duration_s", "forecast", "limit", "num_in_flight"),
+        *("_batch_share", "_beside", "_in_flight", "_is_enabled", "_predicts", "_refused"),
+        *("_wait_share", "duration_s", "expires_at", "forecast", "limit", "num_in_flight"),
         *("replied_at", "shares"),
     )
 
-    def __init__(self, num_shards: int, settings: AdmissionSettings) -> None:
-        """Start with nothing in flight, the initial limit, and no shard behind."""
+    def __init__(
+        self, num_shards: int, settings: AdmissionSettings, beside: "Admission | None" = None
+    ) -> None:
+        """Start with nothing in flight, the initial limit, and no shard behind.
+
+        Args:
+            num_shards: shards in the cluster.
+            settings: of the limit and the forecast.
+            beside: another, of other queries to the same shards; what is known of the shards is
+                known to both, and the limits are apart.
+        """
         self.limit = ConcurrencyLimit(settings, len(PRIORITIES))
-        self.forecast = QueueForecast(num_shards)
-        self.replied_at = [0.0] * num_shards
+        self.forecast: QueueForecast = (
+            QueueForecast(num_shards) if beside is None else beside.forecast
+        )
+        self.replied_at: list[float] = [0.0] * num_shards if beside is None else beside.replied_at
         self.shares = FairShare()
+        self._beside = beside
         self.num_in_flight = 0
-        self._expires_at = 0.0  # the last of what was let in
+        self.expires_at = 0.0
         self._in_flight = [0] * len(PRIORITIES)
         self.duration_s = 0.0
         self._refused = {cause: [0] * len(PRIORITIES) for cause in CAUSES}
@@ -241,13 +254,15 @@ class Admission:
         self._in_flight[number] += 1
         usage.begin(now)
         self.limit.peak = max(self.limit.peak, num_in_flight)
-        self._expires_at = max(self._expires_at, now + deadline_s)
+        self.expires_at = max(self.expires_at, now + deadline_s)
+        if self._beside is not None:  # which is told of the queues
+            self._beside.expires_at = max(self._beside.expires_at, self.expires_at)
         late_at = now + self._wait_share * deadline_s
         return AdmissionPermit(self, usage, number, now, late_at, now + deadline_s)
 
     def on_backlog(self, shard: int, backlog: int, now: float) -> None:
         """A write of requests to a shard's queue has made it so long."""
-        self.forecast.on_queued(shard, backlog, self._expires_at, now)
+        self.forecast.on_queued(shard, backlog, self.expires_at, now)
 
     def end(self, number: int, duration_s: float, now: float) -> None:
         """A permit of the class `number` has ended; called by the permit alone."""

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
 from common.config import BreakerSettings
-from common.errors import BadQueryError, QuarantinedError, RankingError
+from common.errors import BadQueryError, ProfileBusyError, QuarantinedError, RankingError
 from common.outcome import Outcome
 from gateway.breaker import Breaker, CallOutcome, Permit, Transition
 from gateway.concurrency_limit import LATE_SHARE
@@ -15,7 +15,9 @@ from gateway.latency import ShardLatency
 # `Failure.code`s that are the query's own doing: the shard is well, and other queries must not
 # lose it. A scorer that died ("crashed") stays the shard's failure, since memory may have run out;
 # a query that kills them on purpose is quarantined after a few.
-QUERY_FAULT_CODES = frozenset({QuarantinedError.code, RankingError.code, BadQueryError.code})
+QUERY_FAULT_CODES = frozenset(
+    {QuarantinedError.code, RankingError.code, BadQueryError.code, ProfileBusyError.code}
+)
 
 # The last 64 samples are kept of each shard; under load so many come within some milliseconds, and
 # more of them say no more.

@@ -4,7 +4,9 @@ Python sorts floats alone, or strings alone, several times as fast as tuples of 
 not among the best is found first, and only the rest is put in order.
 """
 
+import heapq
 from collections.abc import Sequence
+from itertools import islice, repeat
 
 from common.wire import SearchBody
 from gateway.result import Hit
@@ -41,16 +43,7 @@ def merge(parts: Sequence[tuple[int, SearchBody]], k: int) -> list[Hit]:
 
 def _merge_tied(parts: Sequence[tuple[int, SearchBody]], k: int, score: float) -> list[Hit]:
     """The k best hits of those that all have the same score, as a query without text gives them."""
-    ids: list[str] = []
-    for _, body in parts:
-        ids += body.ids
-    ids.sort()
-    last = ids[min(k, len(ids)) - 1]
-    rows = [
-        (document_id, shard)
-        for shard, body in parts
-        for document_id in body.ids
-        if document_id <= last
-    ]
-    rows.sort()
-    return [Hit(document_id, score, shard) for document_id, shard in rows[:k]]
+    # Each shard's ids are mostly in order already, so that to sort them is to look at each once.
+    runs = [zip(sorted(body.ids), repeat(shard), strict=False) for shard, body in parts]
+    rows = islice(heapq.merge(*runs), k)
+    return [Hit(document_id, score, shard) for document_id, shard in rows]

@@ -18,11 +18,13 @@ class Plan(NamedTuple):
         shards: those to ask, ascending.
         permits: their breakers', in the same order, to be given back by `Breakers.finish`.
         settled: shard → outcome and reason, of those that are not asked.
+        breakers: those that the query was planned by.
     """
 
     shards: tuple[int, ...]
     permits: Iterable[Permit]
     settled: dict[int, tuple[Outcome, str]]
+    breakers: Breakers
 
 
 def make_plan(live: Sequence[bool], breakers: Breakers, now: float) -> Plan:
@@ -34,7 +36,7 @@ def make_plan(live: Sequence[bool], breakers: Breakers, now: float) -> Plan:
         now: the event loop's time, in s.
     """
     if False not in live and (passing := breakers.passing()) is not None:
-        return Plan(breakers.shards, passing, {})
+        return Plan(breakers.shards, passing, {}, breakers)
     permits: list[Permit] = []
     settled: dict[int, tuple[Outcome, str]] = {}
     for shard, breaker in enumerate(breakers):
@@ -46,7 +48,7 @@ def make_plan(live: Sequence[bool], breakers: Breakers, now: float) -> Plan:
         else:
             permits.append(permit)
     shards = tuple(shard for shard in breakers.shards if shard not in settled)
-    return Plan(shards, permits, settled)
+    return Plan(shards, permits, settled, breakers)
 
 
 def refusal(breaker: Breaker, now: float) -> str:

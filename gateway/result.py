@@ -3,9 +3,11 @@
 from typing import Any, Final, Literal
 
 import msgspec
+from pydantic_core import from_json
 
 from common.outcome import Outcome
 from gateway.access.caller import ANONYMOUS, Caller
+from gateway.answer_memory import Lease
 
 _NO_SHARDS: Final = dict.fromkeys(Outcome, 0)
 
@@ -45,13 +47,31 @@ class SearchQuery(msgspec.Struct, frozen=True, gc=False):
     caller: Caller = ANONYMOUS
 
 
-class Hit(msgspec.Struct, gc=False):
-    """One document found. `fields` is None when none were asked for or the fetch failed."""
+class Hit(msgspec.Struct, gc=False, rename={"stored": "fields"}):
+    """One document found.
+
+    Attributes:
+        stored: the document as its shard sent it, as JSON, which goes into an answer as it is; or
+            decoded, once `fields` was asked for.
+    """
 
     id: str
     score: float
     shard: int
-    fields: dict[str, Any] | None = None
+    stored: msgspec.Raw | dict[str, Any] | None = None
+
+    @property
+    def fields(self) -> dict[str, Any] | None:
+        """The document's fields; None when none were asked for, or they could not be fetched.
+
+        They are decoded when this is first asked for.
+        """
+        stored = self.stored
+        if isinstance(stored, msgspec.Raw):
+            decoded: dict[str, Any] = from_json(bytes(stored))
+            self.stored = decoded
+            return decoded
+        return stored
 
 
 class TotalHits(msgspec.Struct, frozen=True, gc=False):
@@ -111,12 +131,14 @@ class FetchReport(msgspec.Struct, frozen=True, gc=False):
     Attributes:
         fetched: hits whose fields were read.
         missing: hits whose fields are null though they were asked for.
+        left_out: those of them that were read and left out, since a limit on bytes was reached.
         problems: (shard, reason) of each part that failed, was late, or was not enriched.
     """
 
     fetched: int
     missing: int
     problems: tuple[tuple[int, str], ...] = ()
+    left_out: int = 0
 
 
 class SearchResult(msgspec.Struct, frozen=True, gc=False):
@@ -127,6 +149,7 @@ class SearchResult(msgspec.Struct, frozen=True, gc=False):
         detail: the shards that are not ok; with `explain`, all of them.
         fetch: None when no fields were asked for.
         warnings: what a lenient parser repaired in the query.
+        lease: what the hits' documents count as held in the gateway, for as long as it is kept.
     """
 
     hits: list[Hit]
@@ -138,9 +161,12 @@ class SearchResult(msgspec.Struct, frozen=True, gc=False):
     deadline_ms: float
     fetch: FetchReport | None = None
     warnings: tuple[str, ...] = ()
+    lease: Lease | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """The body of the HTTP answer, as docs/http.md describes it."""
+        """The body of the HTTP answer, as docs/http.md describes it; decodes the documents."""
+        for hit in self.hits:
+            _ = hit.fields
         body: dict[str, Any] = msgspec.to_builtins(self.body())
         return body
 
@@ -177,5 +203,6 @@ def _fetch_json(fetch: FetchReport) -> dict[str, Any]:
     return {
         "fetched": fetch.fetched,
         "missing": fetch.missing,
+        "left_out": fetch.left_out,
         "problems": [{"shard": shard, "reason": reason} for shard, reason in fetch.problems],
     }

@@ -2,8 +2,9 @@
 
 import asyncio
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from types import MappingProxyType
 from typing import Final, Protocol
 
 from common.collection import Collection
@@ -25,12 +26,14 @@ from common.wire import (
 )
 from gateway.admission import Admission, AdmissionPermit
 from gateway.admit import Admitted, admit
+from gateway.answer_memory import AnswerMemory, Lease
 from gateway.breakers import Breakers
 from gateway.canary import Canary
 from gateway.coverage import count_outcomes, measure_coverage
 from gateway.enough import Enough
 from gateway.fetch import Fetcher
 from gateway.gather import NO_TIME, Gather
+from gateway.guards import Guards
 from gateway.heavy_work import HeavyWork
 from gateway.hedger import Hedger, Watched
 from gateway.hedging import HedgePolicy
@@ -53,6 +56,10 @@ from gateway.transport import Transport
 # An enum's member is looked up through a descriptor in Python 3.11: five times a global's price.
 _OK: Final = Outcome.OK
 _SEARCH: Final = Kind.SEARCH
+_UNRANKED = (
+    "{} candidates were not ranked: the documents that a shard's second phase is given are over "
+    "limits.max_candidate_bytes"
+)
 SAMPLES_PER_S = 200.0  # queries that are learnt from; more say no more
 _LANE_NAMES = {lane.value: "" if lane is Lane.NONE else lane.name.lower() for lane in Lane}
 
@@ -104,11 +111,16 @@ class Searcher:
         curves: CoverageCurves,
         rng: Callable[[], float] = random.random,
         learn: Callable[[Gather, Request, float], None] = lambda *_: None,
+        own_guards: Mapping[str, Guards] = MappingProxyType({}),
     ) -> None:
-        """Search over `transport`, asking the shards that `view` and `breakers` let through."""
+        """Search over `transport`, asking the shards that `view` and `breakers` let through.
+
+        Profiles in `own_guards` have breakers and admission control of their own.
+        """
         num_shards = len(breakers)
         self.hedger = Hedger(_SEARCH, transport, HedgePolicy(hedging, num_shards), view)
-        self._admission = admission
+        self._guards = Guards(breakers, admission)
+        self._own_guards = own_guards
         self._coverage = coverage
         self._curves = curves
         self._sampler = Sampler(SAMPLES_PER_S, rng)
@@ -120,13 +132,15 @@ class Searcher:
         self.fetcher = Fetcher(
             *(transport, clock, reply_to, next_id),
             Hedger(Kind.FETCH, transport, HedgePolicy(hedging, num_shards), view),
+            memory=AnswerMemory(settings.max_held_bytes),
+            max_answer_bytes=settings.max_answer_bytes,
         )
         self._transport = transport
         self._clock = clock
         self._reply_to = reply_to
         self._next_id = next_id
         self._view = view
-        self._breakers = breakers
+        self._shards = breakers.shards
         self._settings = settings
         self._limits = limits
         self._heavy = heavy
@@ -148,7 +162,8 @@ class Searcher:
         admitted = admit(query, collection, self._settings, self._limits, self._profiles)
         deadline_s = query.deadline_ms / 1000
         deadline = started + deadline_s - self._answer_reserve.reserve_s(deadline_s)
-        permit = self._admission.admit(
+        guards = self._own_guards.get(admitted.profile, self._guards)
+        permit = guards.admission.admit(
             *(query.priority, deadline_s, query.minimum_coverage),
             *(self._view.live, self._view.counts_of(collection.uid), started),
             caller=query.caller,
@@ -156,13 +171,14 @@ class Searcher:
         self.num_in_flight += 1
         self._is_idle.clear()
         try:
-            plan = make_plan(self._view.live, self._breakers, started)
+            plan = make_plan(self._view.live, guards.breakers, started)
             gather = await self._scatter_gather(query, collection, admitted, plan, permit, deadline)
             bodies: list[tuple[int, SearchBody]] = [
                 (shard, part.body) for shard, part in gather.settled.items() if part.outcome is _OK
             ]
             hits = merge(bodies, query.k)
-            fetch = await self._fetch(query, collection, admitted.profile, hits, deadline)
+            lease = self.fetcher.memory.lease()
+            fetch = await self._fetch(query, collection, admitted.profile, hits, deadline, lease)
         finally:
             permit.done(self._loop.time())
             self.num_in_flight -= 1
@@ -171,7 +187,7 @@ class Searcher:
         if (now := self._loop.time()) > deadline:
             self._answer_reserve.record(now - deadline, now)
         return self._respond(
-            query, collection, plan, gather, bodies, hits, fetch, admitted.warnings, started
+            query, collection, plan, gather, bodies, hits, fetch, admitted.warnings, started, lease
         )
 
     async def drain(self, timeout_s: float) -> None:
@@ -233,7 +249,7 @@ class Searcher:
             if trial is not None:
                 trial.close(gather.settled)
             now = self._loop.time()
-            self._breakers.finish(plan.shards, plan.permits, gather.settled, now)
+            plan.breakers.finish(plan.shards, plan.permits, gather.settled, now)
             heavy.end(gather.settled, now)
             if is_sampled:
                 self.hedger.learn(gather, now)
@@ -285,13 +301,14 @@ class Searcher:
         profile: str,
         hits: list[Hit],
         deadline: float,
+        lease: Lease,
     ) -> FetchReport | None:
         if query.fields is False:
             return None
         if not hits:
             return FetchReport(0, 0)
         fields = None if query.fields is True else list(query.fields)
-        return await self.fetcher.fill(hits, collection.uid, fields, profile, deadline)
+        return await self.fetcher.fill(hits, collection.uid, fields, profile, deadline, lease)
 
     def _respond(
         self,
@@ -304,13 +321,17 @@ class Searcher:
         fetch: FetchReport | None,
         warnings: tuple[str, ...],
         started: float,
+        lease: Lease,
     ) -> SearchResult:
-        documents = value = 0
-        is_exact = len(bodies) == len(self._breakers)
+        documents = value = unranked = 0
+        is_exact = len(bodies) == len(self._shards)
         for _, body in bodies:
             documents += body.documents
             value += body.total
             is_exact = is_exact and body.is_exact
+            unranked += body.unranked
+        if unranked:
+            warnings = (*warnings, _UNRANKED.format(unranked))
         outcomes = self._outcomes(plan, gather)
         coverage = measure_coverage(outcomes, documents, self._view.counts_of(collection.uid))
         result = SearchResult(
@@ -325,6 +346,7 @@ class Searcher:
             deadline_ms=query.deadline_ms,
             fetch=fetch,
             warnings=warnings,
+            lease=lease,
         )
         if not bodies:
             _check_fault(gather)
@@ -339,7 +361,7 @@ class Searcher:
 
     def _outcomes(self, plan: Plan, gather: Gather) -> list[Outcome]:
         """How each shard's part ended."""
-        settled, shards = gather.settled, self._breakers.shards
+        settled, shards = gather.settled, self._shards
         if gather.num_ok == len(shards):
             return [_OK] * len(shards)
         return [
@@ -359,7 +381,7 @@ class Searcher:
         for shard, outcome in enumerate(outcomes):
             if outcome is _OK and not query.explain:
                 continue
-            breaker = self._breakers[shard].state(now).value
+            breaker = plan.breakers[shard].state(now).value
             part = gather.settled.get(shard)
             if part is None:
                 reason = plan.settled[shard][1]

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import structlog
+from pydantic_core import from_json, to_json
 
 import common
 from common import probation_board
@@ -33,14 +34,13 @@ from common.registry import Registry
 from common.snapshot_board import SnapshotBoard
 from common.statistics_board import StatisticsBoard
 from common.telemetry import Counters, LagWatch
-from gateway.admission import Admission
 from gateway.admit import check_deadline
 from gateway.breaker import Transition
-from gateway.breakers import Breakers
 from gateway.collections import Collections
 from gateway.coverage_report import coverage_report
 from gateway.documents import Documents
-from gateway.heavy_work import HeavyWork
+from gateway.fetch import Refused, StoredDocument
+from gateway.guards import ProfileGuards
 from gateway.hedging import HedgeCounts
 from gateway.late import CoverageCurves
 from gateway.load_slots import LoadSlots
@@ -92,21 +92,13 @@ class Gateway:
         self._loop = asyncio.get_running_loop()
         # A random start keeps replies to a namesake's queries from being taken for ours.
         self._ids = itertools.count(secrets.randbits(32))
-        self._admission = Admission(num_shards, settings.admission)
         self._lag = LagWatch(settings.worker.loop_lag_threshold_ms)
-        heavy = HeavyWork(
-            replied_at=self._admission.replied_at,
-            heavy_s=settings.query.heavy_ms / 1000,
-            grace_s=settings.worker.kill_grace_ms / 1000,
-            now=self._loop.time(),
-        )
-        self._breakers = Breakers(
+        self._guards = ProfileGuards.make(
             num_shards=num_shards,
-            settings=settings.breaker,
+            settings=settings,
             rng=random.random,
             on_transition=self._on_transition,
-            replied_at=self._admission.replied_at,
-            heavy=heavy,
+            now=self._loop.time(),
         )
         self._storage = StorageGate(self._heartbeats, now=self._loop.time, now_ms=self._server_ms)
         self.collections = Collections(
@@ -119,7 +111,7 @@ class Gateway:
         self._curves = CoverageCurves(settings.coverage, self.collections.uids)
         self._transport = RedisTransport(
             *(settings.redis, settings.limits, keys, self.id),
-            *(self._admission.on_backlog, self._curves.on_late),
+            *(self._guards.shared.admission.on_backlog, self._curves.on_late),
         )
         self._membership = Membership(
             self._registry,
@@ -167,16 +159,17 @@ class Gateway:
             reply_to=self._transport.reply_to,
             next_id=self._ids.__next__,
             view=self._membership,
-            breakers=self._breakers,
-            admission=self._admission,
+            breakers=self._guards.shared.breakers,
+            admission=self._guards.shared.admission,
             settings=settings.gateway,
             limits=settings.query,
-            heavy=heavy,
+            heavy=self._guards.heavy,
             profiles=settings.rank_profiles,
             hedging=settings.hedging,
             coverage=settings.coverage,
             curves=self._curves,
             learn=self._sick_replicas.learn,
+            own_guards=self._guards.own,
         )
 
     @classmethod
@@ -275,20 +268,33 @@ class Gateway:
 
     def lull_s(self) -> float:
         """For how long the loop, when idle, may let what arrives gather; see `gateway.lull`."""
-        return lull_for(self._admission.num_in_flight, self._admission.duration_s)
+        return lull_for(self._guards.num_in_flight, self._guards.shared.admission.duration_s)
 
     def callers(self) -> dict[str, dict[str, int]]:
         """Name of each caller that has searched → `in_flight`, and `refused` for its share."""
-        return self._admission.callers()
+        return self._guards.callers()
 
     async def search(self, query: SearchQuery) -> SearchResult:
         """Answer a query by its deadline with what has arrived.
+
+        The documents are the caller's: they count no more as held by this gateway.
 
         Raises:
             NotFoundError: there is no such collection.
             BadRequestError: the query cannot be answered; names the field and the reason.
             InsufficientCoverageError: less was searched than demanded, or nothing; carries the
                 result with every shard's outcome.
+        """
+        result = await self.search_held(query)
+        if result.lease is not None:
+            result.lease.release()
+        return result
+
+    async def search_held(self, query: SearchQuery) -> SearchResult:
+        """As `search`, for a result that is written out and dropped.
+
+        Its documents count as held (`gateway.max_held_bytes`) until the last reference to its
+        `lease` is gone.
         """
         return await self._searcher.search(query, self.collections.get(query.collection))
 
@@ -308,6 +314,14 @@ class Gateway:
             NotFoundError: there is no such collection or document.
             UnavailableError: its shard did not answer by the deadline.
         """
+        stored = await self.stored_document(collection, document_id, deadline_ms)
+        document: dict[str, Any] = from_json(stored.body)
+        return document
+
+    async def stored_document(
+        self, collection: str, document_id: str, deadline_ms: float | None = None
+    ) -> StoredDocument:
+        """Read one document, as JSON; the arguments and errors are those of `get_document`."""
         check_address_id(document_id, self.settings.limits.max_id_bytes)
         uid = self.collections.get(collection).uid
         shard = shard_of(document_id, self.num_shards)
@@ -317,14 +331,24 @@ class Gateway:
         deadline = self._loop.time() + deadline_ms / 1000
         if not self._membership.live[shard]:
             raise UnavailableError(f"shard {shard} has no live worker")
-        settled = await self._searcher.fetcher.read(uid, {shard: [document_id]}, None, "", deadline)
+        fetcher = self._searcher.fetcher
+        lease = fetcher.memory.lease()
+        settled = await fetcher.read(uid, {shard: [document_id]}, None, "", deadline, lease)
         part = settled[shard]
         if part.outcome is not Outcome.OK:
             raise UnavailableError(f"shard {shard}: {part.reason}")
-        document: dict[str, Any] | None = next(iter(part.body.documents), None)
-        if document is None:
-            raise NotFoundError(f"there is no document {document_id!r} in {collection!r}")
-        return document
+        if isinstance(part.body, Refused):
+            raise UnavailableError(part.body.reason)
+        match part.body.documents:
+            case [bytes() as body]:
+                return StoredDocument(body, lease)
+            case [dict() as decoded]:  # from a worker of an earlier version
+                return StoredDocument(to_json(decoded), lease)
+            case [int(size)]:
+                raise UnavailableError(
+                    f"the document has {size} bytes, over its worker's limits.max_fetch_bytes"
+                )
+        raise NotFoundError(f"there is no document {document_id!r} in {collection!r}")
 
     def coverage_curve(self, collection: str, deadline_ms: float) -> dict[str, Any]:
         """What coverage this gateway's queries have reached by which deadline, as JSON.
@@ -351,16 +375,18 @@ class Gateway:
         """
         if not 0 <= shard < self.num_shards:
             raise BadRequestError("shard", f"is {shard}; there are {self.num_shards} shards")
-        breaker, now = self._breakers[shard], self._loop.time()
-        match state:
-            case "forced_open":
-                breaker.force_open(now)
-            case "disabled":
-                breaker.disable(now)
-            case "closed":
-                breaker.reset(now)
-            case _:
-                raise BadRequestError("state", "must be forced_open, disabled or closed")
+        if state not in ("forced_open", "disabled", "closed"):
+            raise BadRequestError("state", "must be forced_open, disabled or closed")
+        now = self._loop.time()
+        for guards in self._guards:
+            breaker = guards.breakers[shard]
+            match state:
+                case "forced_open":
+                    breaker.force_open(now)
+                case "disabled":
+                    breaker.disable(now)
+                case _:
+                    breaker.reset(now)
 
     async def status(self) -> dict[str, Any]:
         """The state of the cluster, as `gateway status --json` prints it."""
@@ -393,7 +419,8 @@ class Gateway:
             shortages=self._storage.list(),
             membership=self._membership,
             probation=self._sick_replicas.words(self._server_ms()),
-            breakers=self._breakers,
+            breakers=self._guards.shared.breakers,
+            profile_breakers=self._guards.states(self._loop.time()),
             now=self._loop.time(),
             now_ms=self._server_ms(),
             names=names,
@@ -403,8 +430,9 @@ class Gateway:
                 "version": common.__version__,
                 "in_flight": self._searcher.num_in_flight,
                 "counters": self._transport.counters.as_dict(),
+                "answers": self._searcher.fetcher.memory.as_dict(),
                 "loop": self._lag.as_dict(),
-                "admission": self._admission.snapshot(self._loop.time()).to_json(),
+                "admission": self._guards.admission_json(self._loop.time()),
                 "hedges": {
                     "search": self._searcher.hedger.as_dict(),
                     "fetch": self._searcher.fetcher.hedger.as_dict(),
@@ -419,10 +447,11 @@ class Gateway:
     def _server_ms(self) -> int:
         return self._transport.clock.server_us(self._loop.time()) // 1000
 
-    def _on_transition(self, shard: int, transition: Transition) -> None:
+    def _on_transition(self, shard: int, profile: str, transition: Transition) -> None:
         log.info(
             "breaker",
             shard=shard,
+            **({"profile": profile} if profile else {}),
             before=transition.before.value,
             after=transition.after.value,
             reason=transition.reason,

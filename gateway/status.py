@@ -36,6 +36,7 @@ def cluster_status(
     snapshots: Mapping[int, SnapshotStanding],
     optimising: Mapping[str, Optimising],
     shortages: Sequence[Mapping[str, Any]],
+    profile_breakers: Sequence[Mapping[str, str]] = (),
 ) -> dict[str, Any]:
     """Put together what `gateway status --json` prints.
 
@@ -55,6 +56,8 @@ def cluster_status(
         snapshots: shard → how its snapshots stand; empty when Redis is away.
         optimising: collection uid → how that of its indexes stands; empty when Redis is away.
         shortages: what runs out at workers and at the server.
+        profile_breakers: for each shard, profile → state of a breaker of its own that is not
+            closed.
     """
     workers = sorted(membership.workers.values(), key=lambda worker: worker.id)
     return {
@@ -65,6 +68,7 @@ def cluster_status(
                 "replicas": membership.num_replicas(shard),
                 "breaker": breakers[shard].state(now).value,
                 "breaker_detail": _breaker_json(breakers[shard].snapshot(now), now),
+                "profile_breakers": dict(profile_breakers[shard]) if profile_breakers else {},
                 "backlog": backlog.get(shard),
                 "documents": {
                     name: membership.counts_of(uid)[shard] or 0 for uid, name in names.items()

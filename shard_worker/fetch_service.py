@@ -1,16 +1,21 @@
-"""Fetches: reads the winners' documents from the store and enriches them, in the thread lane."""
+"""Fetches: reads the winners' documents from the store and enriches them, in threads."""
 
 import asyncio
-import json
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import NamedTuple
 
 import structlog
-from pydantic_core import from_json, to_json
 
-from common.errors import ExpiredError, LaneUnavailableError, WireError, WorkError
+from common.config import LimitSettings
+from common.errors import (
+    ExpiredError,
+    LaneUnavailableError,
+    ProfileBusyError,
+    WireError,
+    WorkError,
+)
 from common.server_clock import ServerClock
 from common.telemetry import Counters, Throttle
 from common.wire import (
@@ -26,31 +31,44 @@ from common.wire import (
     unpack_fetch_payload,
     unpack_request,
 )
+from shard_worker.enriching import Enrich, Enriching, Stored
 from shard_worker.error_text import error_line
 from shard_worker.in_flight import InFlight, Key
 from shard_worker.lanes.thread_lane import Spent, ThreadLane
 from shard_worker.ledger import End, Ledger
+from shard_worker.picking import Pick, pick_of
 from shard_worker.replier import Replier
 
 log = structlog.get_logger()
 
-Document = dict[str, Any]
-ReadDocuments = Callable[[int, str, list[str]], list[bytes | None]]
-Enrich = Callable[[list[Document]], list[Document]]
+ReadDocuments = Callable[[int, str, list[str], int, Pick | None, Callable[[], bool]], list[Stored]]
 
+# Documents that are with an `enrich` or wait for it, in bytes of JSON; a fetch that would pass this
+# is answered with what is stored.
+MOST_HELD_BYTES = 67_108_864
 ENRICH_SHARE = 0.9  # of the time left; the rest carries the stored fields home when enrich is late
+
+
+class FetchLanes(NamedTuple):
+    """Where a fetch runs: no user's function ever holds a thread that reads."""
+
+    reading: ThreadLane
+    enriching: ThreadLane
 
 
 class FetchService:
     """Answers the fetch requests of this worker's shards.
 
-    Reading and enriching are two calls in the thread lane, so that a store that answers and an
-    `enrich` that hangs leave the stored fields.
+    Reading and enriching are two calls in lanes of their own, so that a store that answers and an
+    `enrich` that hangs leave the stored fields, and one that hangs keeps no other from being read.
+
+    A document is carried as the JSON that it is stored as, and is measured before it is read. What
+    a reply may not carry any more is left out, the least wanted first.
     """
 
     def __init__(
         self,
-        lane: ThreadLane,
+        lanes: FetchLanes,
         replier: Replier,
         clock: ServerClock,
         read: ReadDocuments,
@@ -59,10 +77,10 @@ class FetchService:
         in_flight: InFlight,
         ledger: Ledger,
         hand_over: Callable[[Request], None],
-        max_message_bytes: int,
+        limits: LimitSettings,
     ) -> None:
-        """Read with `read(shard, uid, ids)`; enrich by the profile's function in `enrichers`."""
-        self._lane = lane
+        """Read with `read`, as `ShardStores.read`; enrich by the profile's hook in `enrichers`."""
+        self._lanes = lanes
         self._replier = replier
         self._clock = clock
         self._read = read
@@ -71,7 +89,11 @@ class FetchService:
         self._in_flight = in_flight
         self._hand_over = hand_over
         self._ledger = ledger
-        self._max_bytes = max_message_bytes
+        self._max_bytes = limits.max_message_bytes
+        # Whatever could be stored can be read.
+        self._max_fetch_bytes = max(limits.max_fetch_bytes, limits.max_document_bytes)
+        self._max_enrich_bytes = limits.max_enrich_bytes
+        self._held_bytes = 0
         self._throttle = Throttle(60.0)
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -130,17 +152,28 @@ class FetchService:
         deadline = self._clock.monotonic_s(request.expires_at_ms)
         started_at: list[float] = []
         spent = Spent()
+        is_enriched = payload.profile in self._enrichers
 
-        def read() -> tuple[list[Document | None], bytes]:
+        def read() -> tuple[Enriching | None, bytes]:
             started_at.append(time.monotonic())
-            stored = self._read(shard, payload.uid, payload.ids)
-            documents = [None if body is None else json.loads(body) for body in stored]
-            return documents, packed(documents, payload.fields)
+            pick = pick_of(payload.fields)
+            stored = self._read(
+                shard,
+                payload.uid,
+                payload.ids,
+                self._max_fetch_bytes,
+                None if is_enriched else pick,
+                lambda: time.monotonic() >= deadline,
+            )
+            if not is_enriched or not any(isinstance(one, bytes) for one in stored):
+                return None, pack_body(FetchBody(stored, ""))
+            limits = (self._max_enrich_bytes, self._max_fetch_bytes)
+            return Enriching(stored, pick, *limits), b""
 
         try:
-            documents, body = await self._lane.run(read, deadline - pulled_at, spent)
-            if payload.profile in self._enrichers and any(documents):
-                body = await self._enrich(payload, documents, deadline, spent)
+            enriching, body = await self._lanes.reading.run(read, deadline - pulled_at, spent)
+            if enriching is not None:
+                body = await self._enrich(payload.profile, enriching, deadline, spent)
             status = Status.OK
         except ExpiredError as error:
             self._counters.add("expired_in_lane")
@@ -175,57 +208,45 @@ class FetchService:
         )
 
     async def _enrich(
-        self,
-        payload: FetchPayload,
-        documents: list[Document | None],
-        deadline: float,
-        spent: Spent,
+        self, profile: str, enriching: Enriching, deadline: float, spent: Spent
     ) -> bytes:
         """The packed body with what `enrich` makes of the documents, or with why it did not."""
-        enrich = self._enrichers[payload.profile]
-        found = [(at, document) for at, document in enumerate(documents) if document is not None]
+        num_bytes = enriching.num_bytes
+        if self._held_bytes + num_bytes > MOST_HELD_BYTES:
+            self._counters.add("enrich_refused")
+            problem = f"enrich was not started: others wait for it with {self._held_bytes} bytes"
+            return pack_body(FetchBody(enriching.documents, problem))
+        self._held_bytes += num_bytes
+        try:
+            return await self._enrich_held(profile, enriching, deadline, spent)
+        finally:
+            self._held_bytes -= num_bytes
+
+    async def _enrich_held(
+        self, profile: str, enriching: Enriching, deadline: float, spent: Spent
+    ) -> bytes:
+        enrich = self._enrichers[profile]
+        is_late = False
 
         def run() -> bytes:
-            # Copies, since a hung call may still change what it was given after we have answered.
-            returned = enrich([dict(document) for _, document in found])
-            # As JSON has it, since that is how it leaves the gateway: what it cannot say fails
-            # here, where the stored fields are at hand.
-            enriched = from_json(to_json(returned), allow_inf_nan=False)
-            merged = list(documents)
-            for (at, _), document in zip(found, enriched, strict=True):
-                merged[at] = document
-            return packed(merged, payload.fields)
+            enriching.run(enrich)
+            return pack_body(FetchBody(enriching.documents, enriching.problem))
 
         try:
             timeout_s = (deadline - time.monotonic()) * ENRICH_SHARE
-            return await self._lane.run(run, timeout_s, spent)
-        except ExpiredError:
+            return await self._lanes.enriching.run(run, timeout_s, spent, profile)
+        except ExpiredError as error:
             self._counters.add("enrich_late")
-            return packed(documents, payload.fields, "enrich did not return in time", is_late=True)
-        except LaneUnavailableError as error:
+            is_late = True
+            problem = "enrich did not return in time"
+            if error.end == End.DROPPED:
+                problem = "enrich was not started in time, for other calls of it"
+        except (LaneUnavailableError, ProfileBusyError) as error:
+            self._counters.add("enrich_refused")
             problem = f"enrich was not started: {error_line(error)}"
         except Exception as error:
             self._counters.add("enrich_failed")
             if self._throttle.allows("enrich", time.monotonic()):
-                log.exception("enrich_failed", profile=payload.profile)
+                log.exception("enrich_failed", profile=profile)
             problem = f"enrich failed: {error_line(error)}"
-        return packed(documents, payload.fields, problem)
-
-
-def packed(
-    documents: list[Document | None],
-    fields: list[str] | None,
-    enrich_error: str = "",
-    *,
-    is_late: bool = False,
-) -> bytes:
-    """The packed body that carries the wanted fields of the documents."""
-    selected = [select(one, fields) for one in documents]
-    return pack_body(FetchBody(selected, enrich_error, is_late))
-
-
-def select(document: Document | None, fields: list[str] | None) -> Document | None:
-    """The wanted fields of a document; all of them when `fields` is None."""
-    if document is None or fields is None:
-        return document
-    return {name: document[name] for name in fields if name in document}
+        return pack_body(FetchBody(enriching.documents, problem, is_late))

@@ -7,16 +7,18 @@ index is let go soon after its collection has gone, some time after its last sea
 are too many.
 """
 
-import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+
+from pydantic_core import from_json
 
 from common.collection import Collection
 from common.document_ids import ID_FIELD
 from common.errors import WorkError
 from common.wire import SearchBody, pack_body
 from shard_worker.kept import Kept
+from shard_worker.picking import pick_of
 from shard_worker.query_builder import QueryBuilder
 from shard_worker.ranking import SCORE_FIELD
 from shard_worker.retrieval import Found
@@ -140,20 +142,27 @@ class OpenShards:
         uid: str,
         hits: Sequence[tuple[float, str]],
         fields: Sequence[str] | None,
-    ) -> list[dict[str, Any]]:
-        """The hits' documents; one that was deleted since its commit is left out."""
+        *,
+        max_bytes: int,
+        is_late: Callable[[], bool],
+    ) -> tuple[list[dict[str, Any]], int]:
+        """The hits' documents, the best first, of `max_bytes` as JSON; how many are left out.
+
+        A document that was deleted since its commit is left out too, and not counted.
+        """
         store = self._store(shard)
-        bodies = store.get(uid, [one for _, one in hits]) if store else []
+        if store is None:
+            return [], 0
+        ids = [one for _, one in hits]
+        bodies = store.read(uid, ids, max_bytes, pick_of(fields), is_late)
         candidates = []
-        for (score, one), body in zip(hits, bodies, strict=bool(store)):
-            if body is not None:
-                document: dict[str, Any] = json.loads(body)
-                if fields is not None:
-                    document = {name: document[name] for name in fields if name in document}
+        for (score, one), body in zip(hits, bodies, strict=True):
+            if isinstance(body, bytes):
+                document: dict[str, Any] = from_json(body)
                 document[ID_FIELD] = one
                 document[SCORE_FIELD] = score
                 candidates.append(document)
-        return candidates
+        return candidates, sum(isinstance(body, int) for body in bodies)
 
     def _store(self, shard: int) -> Store | None:
         store = self._stores[shard]

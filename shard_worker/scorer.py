@@ -30,12 +30,14 @@ class ScorerConfig:
         shards: the shards that it serves.
         profiles: name → rank profile.
         import_path: folders from which the users' functions are imported.
+        max_candidate_bytes: what the candidates of one second phase may weigh, as JSON.
     """
 
     data: str
     shards: tuple[int, ...]
     profiles: dict[str, RankProfile]
     import_path: tuple[str, ...] = ()
+    max_candidate_bytes: int = 8_388_608
 
 
 def make_scorer(config: ScorerConfig) -> "Scorer":
@@ -66,6 +68,7 @@ class Scorer:
         self._profiles = config.profiles
         self._second_phases = second_phases(config.profiles)
         self._shards = OpenShards(Path(config.data), config.shards)
+        self._max_candidate_bytes = config.max_candidate_bytes
         self._turn = threading.Lock()  # of the searches, and of what lets go beside them
         self._has_ended = threading.Event()
 
@@ -125,8 +128,16 @@ class Scorer:
         else:
             documents, found = self._retrieve(shard, generation, search, wanted)
         _check(budget)
+        unranked = 0
         if second_phase is not None and found.hits:
-            candidates = self._shards.candidates(shard, search.uid, found.hits, profile.fields)
+            candidates, unranked = self._shards.candidates(
+                shard,
+                search.uid,
+                found.hits,
+                profile.fields,
+                max_bytes=self._max_candidate_bytes,
+                is_late=budget.expired,
+            )
             _check(budget)
             try:
                 found = _rank(second_phase, search, found.total, candidates, budget)
@@ -135,9 +146,8 @@ class Scorer:
                 raise
             _check(budget)
         hits = found.hits[: search.k]
-        return SearchBody(
-            documents, found.total, True, [one for _, one in hits], [score for score, _ in hits]
-        )
+        ids, scores = [one for _, one in hits], [score for score, _ in hits]
+        return SearchBody(documents, found.total, True, ids, scores, unranked)
 
     def _retrieve(
         self, shard: int, generation: int, search: SearchPayload, wanted: int

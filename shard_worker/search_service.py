@@ -28,6 +28,7 @@ from common.wire import (
 from shard_worker.consumer import OWN_QUEUE
 from shard_worker.error_text import error_line
 from shard_worker.in_flight import InFlight
+from shard_worker.lanes.bulkhead import OURS
 from shard_worker.lanes.process_lane import Done, ProcessLane, Work
 from shard_worker.ledger import End, Ledger
 from shard_worker.replier import Replier
@@ -179,6 +180,7 @@ class SearchService:
             search,
             request.late_ms / 1000,
             is_shared,
+            payload.profile if profile.second_phase else OURS,
         )
         ticket = self._lane.submit(work, partial(self._finish, shard, search, queue_us))
         self._in_flight.begin(key, partial(self._lane.cancel, ticket))

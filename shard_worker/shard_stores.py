@@ -1,7 +1,9 @@
 """The document stores of this worker's shards, for reading."""
 
+from collections.abc import Callable
 from pathlib import Path
 
+from shard_worker.picking import Pick
 from shard_worker.store import Store
 
 
@@ -23,9 +25,17 @@ class ShardStores:
             shard: Store.open(path, read_only=True) for shard, path in self._paths.items()
         }
 
-    def get(self, shard: int, uid: str, ids: list[str]) -> list[bytes | None]:
-        """Documents as stored (JSON), in the order asked for; None where there is none."""
-        return self._stores[shard].get(uid, ids)
+    def read(
+        self,
+        shard: int,
+        uid: str,
+        ids: list[str],
+        max_bytes: int,
+        pick: Pick | None,
+        is_late: Callable[[], bool],
+    ) -> list[bytes | int | None]:
+        """See `Store.read`."""
+        return self._stores[shard].read(uid, ids, max_bytes, pick, is_late)
 
     def close(self) -> None:
         """Close every thread's connection."""

@@ -7,8 +7,8 @@ import json
 import secrets
 import sqlite3
 import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Collection as AbstractCollection
-from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from common.errors import ConfigurationError
@@ -30,6 +30,14 @@ CREATE TABLE IF NOT EXISTS documents (
 );
 CREATE UNIQUE INDEX IF NOT EXISTS documents_by_id ON documents (collection, id);
 """
+
+
+_OF_IDS = (
+    " FROM documents WHERE collection = (SELECT number FROM collections WHERE uid = ?)"
+    " AND id IN (SELECT value FROM json_each(?))"
+)
+_READ = f"SELECT id, body{_OF_IDS}"
+_MEASURE = f"SELECT id, length(body){_OF_IDS}"
 
 
 class Store:
@@ -158,14 +166,75 @@ class Store:
 
     def get(self, uid: str, ids: Sequence[str]) -> list[bytes | None]:
         """Documents as stored (JSON), in the order asked for; None where there is none."""
-        rows = self._connection().execute(
-            "SELECT id, body FROM documents WHERE collection ="
-            " (SELECT number FROM collections WHERE uid = ?)"
-            " AND id IN (SELECT value FROM json_each(?))",
-            (uid, json.dumps(list(ids))),
-        )
+        rows = self._connection().execute(_READ, (uid, json.dumps(list(ids))))
         found: dict[str, bytes] = dict(rows)
         return [found.get(one) for one in ids]
+
+    def read(
+        self,
+        uid: str,
+        ids: Sequence[str],
+        max_bytes: int,
+        pick: Callable[[bytes], bytes] | None = None,
+        is_late: Callable[[], bool] = lambda: False,
+    ) -> list[bytes | int | None]:
+        """Documents as stored (JSON), or what `pick` makes of them, of `max_bytes` together.
+
+        Args:
+            uid: the collection's.
+            ids: those that are wanted, the most wanted first.
+            max_bytes: what would go beyond it is left out, from the most wanted to the least.
+            pick: takes a part of a document; what it returns counts.
+            is_late: asked before each document; when true, the rest is left out.
+
+        Returns:
+            In the order asked for: a document; the size in bytes of one that is left out; None
+            where there is none.
+        """
+        rows = self._connection().execute(_READ, (uid, json.dumps(list(ids))))
+        found: dict[str, bytes] = {}
+        num_bytes = 0
+        for one, stored in rows:
+            body = stored if pick is None else pick(stored)
+            num_bytes += len(body)
+            if num_bytes > max_bytes or is_late():
+                break
+            found[one] = body
+        else:
+            return [found.get(one) for one in ids]
+        rows.close()
+        found.clear()
+        return self._read_in_order(uid, ids, max_bytes, pick, is_late)
+
+    def _read_in_order(
+        self,
+        uid: str,
+        ids: Sequence[str],
+        max_bytes: int,
+        pick: Callable[[bytes], bytes] | None,
+        is_late: Callable[[], bool],
+    ) -> list[bytes | int | None]:
+        connection = self._connection()
+        # Of a row that is not wanted whole, SQLite does not read the pages that its body lies in.
+        sizes: dict[str, int] = dict(connection.execute(_MEASURE, (uid, json.dumps(list(ids)))))
+        taken: list[bytes | int | None] = []
+        left, is_full = max_bytes, False
+        for one in ids:
+            size = sizes.get(one)
+            if size is None or is_full or (pick is None and size > left):
+                taken.append(size)
+                continue
+            row = connection.execute(_READ, (uid, json.dumps([one]))).fetchone()
+            body = None if row is None else row[1] if pick is None else pick(row[1])
+            if body is not None and len(body) > left:  # it may have been replaced meanwhile
+                # The parts of what follows would have to be read to be measured.
+                taken.append(len(body))
+                is_full = pick is not None
+                continue
+            left -= 0 if body is None else len(body)
+            taken.append(body)
+            is_full = is_late()
+        return taken
 
     def scan(self, uid: str, page: int = 500) -> Iterator[tuple[str, bytes]]:
         """All documents of a collection (id, JSON), ascending by id, read in pages."""

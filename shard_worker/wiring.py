@@ -1,12 +1,15 @@
 """The lanes of a worker, as its settings size them."""
 
 import os
+from collections.abc import Mapping
 from functools import partial
 from typing import Literal
 
-from common.config import Settings, WorkerSettings
+from common.config import RankProfile, Settings, WorkerSettings
 from common.telemetry import configure_logging, keep_output_steady
+from shard_worker.fetch_service import FetchLanes
 from shard_worker.indexer import IndexerConfig
+from shard_worker.lanes.bulkhead import Bulkhead
 from shard_worker.lanes.process_lane import ProcessLane
 from shard_worker.lanes.recycler import MemoryLimit
 from shard_worker.lanes.suspects import Suspects
@@ -42,13 +45,23 @@ def scorer_lane(
     import_path: tuple[str, ...],
     suspects: Suspects,
 ) -> ProcessLane:
-    """The process lane that retrieves and ranks."""
-    tuning = settings.worker
+    """The process lane that retrieves and ranks.
+
+    A profile with a second phase may hold all scorers but one. So that this takes nothing from it,
+    there are as many more as `worker.spare_scorers` if there is such a profile.
+    """
+    tuning, profiles = settings.worker, settings.rank_profiles
+    has_functions = any(profile.second_phase for profile in profiles.values())
+    num_processes = num_scorers(tuning) + (tuning.spare_scorers if has_functions else 0)
     max_mb = tuning.scorer_max_memory_mb
     return ProcessLane(
         factory="shard_worker.scorer:make_scorer",
-        config=ScorerConfig(str(settings.data), shards, dict(settings.rank_profiles), import_path),
-        num_processes=num_scorers(tuning),
+        config=ScorerConfig(
+            *(str(settings.data), shards, dict(profiles), import_path),
+            max_candidate_bytes=settings.limits.max_candidate_bytes,
+        ),
+        num_processes=num_processes,
+        bulkhead=Bulkhead(num_processes, 1.0, shares_of(profiles)),
         max_batch=tuning.max_batch,
         batch_window_ms=tuning.batch_window_ms,
         kill_grace_ms=tuning.kill_grace_ms,
@@ -81,14 +94,32 @@ def indexer_lane(settings: Settings, shards: tuple[int, ...]) -> ProcessLane:
     )
 
 
-def thread_lane(settings: Settings, ledger: Ledger) -> ThreadLane:
-    """The thread lane for blocking calls: reading documents, and users' `enrich`."""
+def fetch_lanes(settings: Settings, ledger: Ledger) -> FetchLanes:
+    """The thread lanes: for reading documents, and for users' `enrich`."""
     tuning = settings.worker
-    return ThreadLane(
-        num_threads=tuning.threads,
-        lost_after_s=tuning.thread_timeout_s,
-        name="threads",
-        on_untaken=lambda ran_s, cpu_s: ledger.add(
-            End.UNSTOPPABLE.value, int(ran_s * 1e6), int(cpu_s * 1e6)
+
+    def on_untaken(ran_s: float, cpu_s: float) -> None:
+        ledger.add(End.UNSTOPPABLE.value, int(ran_s * 1e6), int(cpu_s * 1e6))
+
+    return FetchLanes(
+        ThreadLane(
+            num_threads=tuning.read_threads,
+            lost_after_s=tuning.thread_timeout_s,
+            name="readers",
+            on_untaken=on_untaken,
+        ),
+        ThreadLane(
+            num_threads=tuning.threads,
+            lost_after_s=tuning.thread_timeout_s,
+            name="threads",
+            on_untaken=on_untaken,
+            bulkhead=Bulkhead(
+                tuning.threads, tuning.profile_share, shares_of(settings.rank_profiles)
+            ),
         ),
     )
+
+
+def shares_of(profiles: Mapping[str, RankProfile]) -> dict[str, float]:
+    """The share of a lane of each profile that has one of its own."""
+    return {name: profile.share for name, profile in profiles.items() if profile.share is not None}

@@ -46,7 +46,7 @@ from shard_worker.shard_stores import ShardStores
 from shard_worker.snapshots import Snapshots
 from shard_worker.storage_watch import StorageWatch
 from shard_worker.vital_signs import VitalSigns
-from shard_worker.wiring import indexer_lane, scorer_lane, thread_lane
+from shard_worker.wiring import fetch_lanes, indexer_lane, scorer_lane
 
 log = structlog.get_logger()
 
@@ -99,7 +99,7 @@ class Worker:
         self._quarantine = QuarantineExchange(control, keys.events, board, suspects)
         self._indexer = indexer_lane(settings, shards)
         self._ledger = Ledger()
-        self._threads = thread_lane(settings, self._ledger)
+        self._fetch_lanes = fetch_lanes(settings, self._ledger)
         self._storage = StorageWatch(
             settings.data,
             settings.storage,
@@ -174,16 +174,16 @@ class Worker:
             max_message_bytes=max_bytes,
         )
         self._fetches = FetchService(
-            lane=self._threads,
+            lanes=self._fetch_lanes,
             replier=replier,
             clock=self._clock,
-            read=self._stores.get,
+            read=self._stores.read,
             enrichers=enrich_hooks(settings.rank_profiles),
             counters=self._counters,
             in_flight=in_flight,
             ledger=self._ledger,
             hand_over=hand_over,
-            max_message_bytes=max_bytes,
+            limits=settings.limits,
         )
         self._search_consumer = Consumer(
             endpoint=Endpoint.of(settings.redis),
@@ -204,7 +204,7 @@ class Worker:
             silence_s=settings.redis.command_timeout_s,
             control=self._reply_link,
             queues={keys.fetch_queue(shard): shard for shard in shards},
-            lane=self._threads,
+            lane=self._fetch_lanes.reading,
             handle=self._fetches.handle,
             own_queue=keys.worker_fetch_queue(worker_id),
         )
@@ -244,7 +244,8 @@ class Worker:
             await self._reply_link.start(START_TIMEOUT_S)
             started.push_async_callback(self._cancel_listener.close)
             await self._cancel_listener.start(START_TIMEOUT_S)
-            started.push_async_callback(self._threads.close, 0.0)
+            for threads in self._fetch_lanes:
+                started.push_async_callback(threads.close, 0.0)
             started.push_async_callback(self._snapshots.threads.close, 0.0)
             for lane in (self._scorers, self._indexer):
                 await lane.start()
@@ -376,7 +377,8 @@ class Worker:
             documents=self._states.documents(),
             lanes={
                 "process": self._scorers.load(),
-                "thread": self._threads.load(),
+                "reading": self._fetch_lanes.reading.load(),
+                "thread": self._fetch_lanes.enriching.load(),
                 "indexer": self._indexer.load(),
                 "loop": self._lag.as_dict(),
             },

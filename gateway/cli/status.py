@@ -176,6 +176,9 @@ def _lane(name: str, load: Any) -> str:
     for what in ("waiting", "lost", "restarts", "killed", "recycled"):
         if load.get(what):
             words += f" {load[what]} {what}"
+    for profile, its in load.get("profiles", {}).items():
+        if its["refused"]:
+            words += f" {its['refused']} of {profile} refused"
     return words
 
 

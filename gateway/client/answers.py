@@ -90,11 +90,18 @@ class FetchProblem(msgspec.Struct, frozen=True):
 
 
 class Fetch(msgspec.Struct, frozen=True):
-    """How the hits' fields were read."""
+    """How the hits' fields were read.
+
+    Attributes:
+        missing: hits whose fields are None though they were asked for.
+        left_out: those of them that were left out since a limit on bytes was reached; 0 from a
+            gateway that does not tell.
+    """
 
     fetched: int
     missing: int
     problems: list[FetchProblem]
+    left_out: int = 0
 
 
 class SearchAnswer(msgspec.Struct, frozen=True):

@@ -42,6 +42,21 @@ class ShardStatus(msgspec.Struct, frozen=True):
     breaker_detail: BreakerDetail
     backlog: int | None
     documents: dict[str, int]
+    profile_breakers: dict[str, str] = {}
+
+
+class ProfileLoad(msgspec.Struct, frozen=True):
+    """What one rank profile's functions hold of a lane.
+
+    Attributes:
+        most: threads or processes that it may hold.
+        held: those that it holds.
+        refused: works refused since the start, since it held all of them.
+    """
+
+    most: int
+    held: int
+    refused: int
 
 
 class ScorerLane(msgspec.Struct, frozen=True):
@@ -59,6 +74,7 @@ class ScorerLane(msgspec.Struct, frozen=True):
     service_us: float
     quarantined: int
     pids: list[int]
+    profiles: dict[str, ProfileLoad] = {}
 
 
 class ThreadLane(msgspec.Struct, frozen=True):
@@ -69,6 +85,7 @@ class ThreadLane(msgspec.Struct, frozen=True):
     lost: int
     waiting: int
     late: int
+    profiles: dict[str, ProfileLoad] = {}
 
 
 class LoopLoad(msgspec.Struct, frozen=True):
@@ -85,6 +102,7 @@ class Lanes(msgspec.Struct, frozen=True):
     thread: ThreadLane
     indexer: ScorerLane
     loop: LoopLoad
+    reading: ThreadLane = ThreadLane(0, 0, 0, 0, 0)
 
 
 class WorkDone(msgspec.Struct, frozen=True):
@@ -218,6 +236,14 @@ class Hedges(msgspec.Struct, frozen=True):
     fetch: HedgeCounts
 
 
+class ProfileAdmission(msgspec.Struct, frozen=True):
+    """What is let in of one rank profile with a second phase, which has a limit of its own."""
+
+    limit: int
+    in_flight: int
+    refused: int
+
+
 class AdmissionStatus(msgspec.Struct, frozen=True):
     """What admission control lets in and refuses."""
 
@@ -226,6 +252,19 @@ class AdmissionStatus(msgspec.Struct, frozen=True):
     in_flight: dict[str, int]
     refused: dict[str, dict[str, int]]
     forecast_ms: list[float]
+    profiles: dict[str, ProfileAdmission] = {}
+
+
+class AnswersStatus(msgspec.Struct, frozen=True):
+    """The documents of answers that a gateway holds until their clients have read them.
+
+    Attributes:
+        held_bytes: bytes that are held; replies of up to 64 KiB aside.
+        refused: replies dropped since the start, over `gateway.max_held_bytes`.
+    """
+
+    held_bytes: int
+    refused: int
 
 
 class KeyRefusals(msgspec.Struct, frozen=True):
@@ -269,6 +308,7 @@ class GatewayStatus(msgspec.Struct, frozen=True):
     admission: AdmissionStatus
     access: AccessStatus
     clock_error_us: float
+    answers: AnswersStatus = AnswersStatus(0, 0)
 
 
 class StatusAnswer(msgspec.Struct, frozen=True):

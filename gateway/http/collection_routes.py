@@ -12,6 +12,7 @@ from common.batched import batched
 from common.config import GatewaySettings
 from common.errors import BadRequestError
 from gateway.http.guard import caller_of
+from gateway.http.held import HeldResponse
 from gateway.http.limits import read_body
 from gateway.http.ports import GatewayPort, Wait
 from gateway.http.problems import encode, json_response
@@ -156,7 +157,7 @@ def document_routes(gateway: GatewayPort, settings: GatewaySettings) -> APIRoute
             float, Query(gt=0, le=settings.max_deadline_ms, allow_inf_nan=False)
         ] = min(settings.default_deadline_ms, settings.max_deadline_ms),
     ) -> Response:
-        return json_response(await gateway.get_document(name, document_id, deadline_ms))
+        return HeldResponse(await gateway.stored_document(name, document_id, deadline_ms))
 
     @router.delete(
         "/v1/collections/{name}/documents/{document_id:path}",

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Literal, Protocol
 
+from gateway.fetch import StoredDocument
 from gateway.result import SearchQuery, SearchResult
 
 Wait = Literal["logged", "applied"]
@@ -92,8 +93,8 @@ class GatewayPort(Protocol):
     def is_ready(self) -> bool:
         """Whether Redis answers and at least one shard is live."""
 
-    async def search(self, query: SearchQuery) -> SearchResult:
-        """Answer by the deadline."""
+    async def search_held(self, query: SearchQuery) -> SearchResult:
+        """Answer by the deadline; the documents count as held until the lease is dropped."""
 
     async def status(self) -> dict[str, Any]:
         """The state of the whole cluster, as JSON."""
@@ -101,9 +102,9 @@ class GatewayPort(Protocol):
     def callers(self) -> Mapping[str, Mapping[str, int]]:
         """Name of each caller that has searched → `in_flight`, and `refused` for its share."""
 
-    async def get_document(
+    async def stored_document(
         self, collection: str, document_id: str, deadline_ms: float
-    ) -> dict[str, Any]:
+    ) -> StoredDocument:
         """One document as it is stored."""
 
     def coverage_curve(self, collection: str, deadline_ms: float) -> dict[str, Any]:

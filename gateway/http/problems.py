@@ -117,14 +117,17 @@ def problem(
         members: further members of the problem, beside those of the RFC.
         headers: further headers of the response.
     """
-    body = {
+    body = _problem_body(slug, status, detail) | dict(members or {})
+    return Response(encode(body), status, headers, media_type=MEDIA_TYPE)
+
+
+def _problem_body(slug: str, status: int, detail: str) -> dict[str, Any]:
+    return {
         "type": TYPE_PREFIX + slug,
         "title": TITLES[slug],
         "status": status,
         "detail": detail,
-        **(members or {}),
     }
-    return Response(encode(body), status, headers, media_type=MEDIA_TYPE)
 
 
 def coverage_status(result: SearchResult) -> int:
@@ -188,7 +191,13 @@ def _no_room(error: InsufficientStorageError | WriteRefusedError) -> Response:
 def insufficient_coverage(error: InsufficientCoverageError, status: int) -> Response:
     """Answer with what there is: the members of an answer beside those of a problem."""
     headers = retry_after(1.0) if status == 503 else None
-    return problem("insufficient-coverage", status, str(error), error.result.to_json(), headers)
+    slug = "insufficient-coverage"
+    body = _problem_body(slug, status, str(error)) | error.result.body()
+    try:
+        content = _encode_structs(body)
+    except UnicodeEncodeError:  # a lone surrogate
+        content = encode(_problem_body(slug, status, str(error)) | error.result.to_json())
+    return Response(content, status, headers, media_type=MEDIA_TYPE)
 
 
 def _what_is_at_fault(error: BadRequestError) -> dict[str, Any]:

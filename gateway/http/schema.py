@@ -96,7 +96,10 @@ class Fetch(_Shape):
     """How the hits' fields were read."""
 
     fetched: int
-    missing: int
+    missing: int = Field(description="Hits whose fields are null though they were asked for.")
+    left_out: int = Field(
+        description="Those of them that were left out since a limit on bytes was reached."
+    )
     problems: list[FetchProblem]
 
 

@@ -11,8 +11,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from common.config import GatewaySettings
 from common.errors import BadBodyError, BadRequestError, InsufficientCoverageError
 from gateway.access.caller import Caller, Right
+from gateway.answer_memory import Lease
 from gateway.http.guard import caller_of
 from gateway.http.hang_up import ClientLeftError, unless_client_leaves
+from gateway.http.held import send_body
 from gateway.http.limits import read_body
 from gateway.http.parameters import check_parameters, check_path
 from gateway.http.ports import GatewayPort
@@ -66,20 +68,28 @@ class SearchApp:
             caller.check(Right.SEARCH, collection)
             check_parameters(scope, ())
             raw = await read_body(scope, receive, self.max_body_bytes)
-            body = await unless_client_leaves(receive, self.search(collection, raw, caller))
+            # The result's lease lasts until its answer is sent.
+            body, lease = await unless_client_leaves(receive, self.search(collection, raw, caller))
         except Exception as error:  # noqa: BLE001 - unforeseen ones are problems too
             await self.refusal(error)(scope, receive, send)
             return
         headers = [(b"content-length", b"%d" % len(body)), (b"content-type", b"application/json")]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
+        await send_body(send, body)
+        del lease
 
-    async def search(self, collection: str, raw: bytes, caller: Caller) -> bytes:
+    async def search(
+        self, collection: str, raw: bytes, caller: Caller
+    ) -> tuple[bytes, Lease | None]:
         """Search as a body asks, on behalf of `caller`, and encode the answer.
 
         Whatever is raised is for `refusal` to describe.
+
+        Returns:
+            The answer, and what it holds of the gateway's memory until it is sent.
         """
-        return encode_result(await self._gateway.search(self._query(collection, raw, caller)))
+        result = await self._gateway.search_held(self._query(collection, raw, caller))
+        return encode_result(result), result.lease
 
     def _query(self, collection: str, raw: bytes, caller: Caller) -> SearchQuery:
         try:

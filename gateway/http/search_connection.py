@@ -6,8 +6,9 @@ from typing import Any, Final, cast
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
-from common.errors import HedgerowError
+from common.errors import HedgerowError, InsufficientCoverageError
 from gateway.access.caller import Caller
+from gateway.answer_memory import Lease
 from gateway.http.guard import Guard
 from gateway.http.guarded_connection import GuardedConnection
 from gateway.http.search_app import SearchApp
@@ -158,6 +159,9 @@ class SearchConnection(GuardedConnection):
         if not search.keep_alive:
             self.transport.close()
         self.on_response_complete()
+        if search.lease is not None and self.flow.write_paused:
+            # Until the client has read nearly all of the answer, its documents count as held.
+            await self.flow.drain()
 
 
 class _Search:
@@ -169,6 +173,7 @@ class _Search:
         keep_alive: whether the connection stays open after the answer.
         task: answers it, once its body is there.
         has_left: whether the client has hung up.
+        lease: what the answer holds of the gateway's memory.
         response_complete: whether it was answered.
     """
 
@@ -178,6 +183,7 @@ class _Search:
         "_verdict",
         "has_left",
         "keep_alive",
+        "lease",
         "num_bytes",
         "raw",
         "response_complete",
@@ -200,6 +206,7 @@ class _Search:
         self.raw = b""
         self.task: asyncio.Task[None] | None = None
         self.has_left = False
+        self.lease: Lease | None = None
         self.response_complete = False
 
     async def answer(self) -> tuple[int, bytes, bytes]:
@@ -207,8 +214,10 @@ class _Search:
         if isinstance(self._verdict, HedgerowError):
             return self._refuse(self._verdict)
         try:
-            body = await self._app.search(self._collection, self.raw, self._verdict)
+            body, self.lease = await self._app.search(self._collection, self.raw, self._verdict)
         except Exception as error:  # noqa: BLE001 - unforeseen ones are problems too
+            if isinstance(error, InsufficientCoverageError):
+                self.lease = error.result.lease
             return self._refuse(error)
         return 200, _FOUND % len(body), body
 

@@ -44,10 +44,22 @@ class ShardStatus(_Shape):
     replicas: int = Field(description="Live replicas of it that they serve.")
     breaker: State = Field(description="State of this gateway's breaker.")
     breaker_detail: BreakerDetail
+    profile_breakers: dict[str, str] = Field(
+        description="Rank profile with a second phase to the state of its own breaker, of those "
+        "that are not closed."
+    )
     backlog: int | None = Field(
         description="Search requests that wait in its queue; null when Redis does not answer."
     )
     documents: dict[str, int] = Field(description="Collection to documents that it holds.")
+
+
+class ProfileLoad(_Shape):
+    """What one rank profile's functions hold of a lane."""
+
+    most: int = Field(description="Threads or processes that it may hold.")
+    held: int = Field(description="Those that it holds.")
+    refused: int = Field(description="Works refused since the start, since it held all of them.")
 
 
 class ScorerLane(_Shape):
@@ -66,6 +78,7 @@ class ScorerLane(_Shape):
     )
     service_us: float = Field(description="Moving average of the time of one work, in µs.")
     quarantined: int = Field(description="Queries that are refused.")
+    profiles: dict[str, ProfileLoad] = Field(description="Rank profile to what it holds.")
     pids: list[int] = Field(description="The processes; 0 for one that is down.")
 
 
@@ -77,6 +90,7 @@ class ThreadLane(_Shape):
     lost: int = Field(description="Threads whose call has not come back in time.")
     waiting: int = Field(description="Calls that wait for a thread.")
     late: int = Field(description="Calls, ever, that were no longer waited for.")
+    profiles: dict[str, ProfileLoad] = Field(description="Rank profile to what it holds.")
 
 
 class LoopLoad(_Shape):
@@ -90,7 +104,8 @@ class Lanes(_Shape):
     """The lanes of a worker."""
 
     process: ScorerLane = Field(description="The scorers.")
-    thread: ThreadLane = Field(description="Document store and enrich.")
+    reading: ThreadLane = Field(description="Reading of stored documents.")
+    thread: ThreadLane = Field(description="enrich.")
     indexer: ScorerLane = Field(description="The process that applies writes.")
     loop: LoopLoad = Field(description="The event loop.")
 
@@ -304,6 +319,14 @@ class Hedges(_Shape):
     fetch: HedgeCounts
 
 
+class ProfileAdmission(_Shape):
+    """What is let in of one rank profile with a second phase, which has a limit of its own."""
+
+    limit: int = Field(description="Queries that may be in flight, as learnt.")
+    in_flight: int = Field(description="Queries that were let in.")
+    refused: int = Field(description="Queries refused since the start.")
+
+
 class AdmissionStatus(_Shape):
     """What admission control of this gateway lets in and refuses."""
 
@@ -316,6 +339,16 @@ class AdmissionStatus(_Shape):
     forecast_ms: list[float] = Field(
         description="For each shard, how long a request sent now would wait in its queue."
     )
+    profiles: dict[str, ProfileAdmission] = Field(
+        description="Rank profile with a second phase to what is let in of it."
+    )
+
+
+class AnswersStatus(_Shape):
+    """The documents of answers that this gateway holds until their clients have read them."""
+
+    held_bytes: int = Field(description="Bytes that are held; replies of up to 64 KiB aside.")
+    refused: int = Field(description="Replies dropped since the start, over max_held_bytes.")
 
 
 class GatewayStatus(_Shape):
@@ -325,6 +358,7 @@ class GatewayStatus(_Shape):
     version: str
     in_flight: int = Field(description="Searches under way.")
     counters: dict[str, int] = Field(description="Event to how often it happened since the start.")
+    answers: AnswersStatus
     loop: LoopLoad
     hedges: Hedges
     admission: AdmissionStatus

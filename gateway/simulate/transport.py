@@ -5,6 +5,8 @@ from array import array
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final, NamedTuple
 
+from pydantic_core import to_json
+
 from common.server_clock import ServerClock
 from common.wire import (
     FetchBody,
@@ -300,7 +302,7 @@ class ScriptedTransport:
         now = self._loop.time()
         query_id = sent.scatter.query_id
         ids = unpack_fetch_payload(unpack_request(sent.message).payload).ids
-        body = pack_body(FetchBody([{"id": one} for one in ids], ""))
+        body = pack_body(FetchBody([to_json({"id": one}) for one in ids], ""))
         for shard in sent.shards:
             sent.backlogs[shard] = 1
             work_s = self._fetch_s()

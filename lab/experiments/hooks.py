@@ -12,7 +12,7 @@ from lab.cluster import COLLECTION, HOOK_BLOCKS, HOOK_FAILS, PROFILES, connect, 
 from lab.finding import Finding, Options, at_most, code_of, exactly
 from lab.plots import BLUE, GREY, ORANGE, RED, draw, legend, tidy
 from lab.work import HOOK_S, hook_blocks, hook_fails
-from shard_worker.fetch_service import FetchService
+from shard_worker.lanes.bulkhead import Bulkhead
 
 NUM_SHARDS, NUM_WORKERS, NUM_THREADS = 4, 2, 4
 NO_HOOK = "noop"
@@ -21,7 +21,7 @@ DEADLINE_MS = 300.0
 LOST_AFTER_S = 0.5
 _MARGIN_MS = 50.0
 _EVERY_S = 0.05
-_BLOCK_AT_S = (0.5, 1.0)
+_BLOCK_AT_S = (0.5, 0.6)
 _LASTS_S = _BLOCK_AT_S[-1] + HOOK_S + 1.5
 _SETTING = "HEDGEROW_WORKER__"
 _FAILS = PROFILES[HOOK_FAILS].enrich
@@ -121,17 +121,16 @@ def _reasons(*results: SearchResult) -> str:
 
 
 def _finding(seen: Seen) -> Finding:
-    num_threads = NUM_WORKERS * NUM_THREADS
-    bare = [other for other in seen.others if other.num_fetched < K]
+    num_threads = NUM_WORKERS * int(NUM_THREADS * WorkerSettings().profile_share)
     finding = Finding(
         name="hooks",
         title="Hooks that fail and block",
         claim=(
             "A hook that fails or blocks costs its query what it would have added, and nothing "
             "else: the answer comes in time, with the stored fields and the reason. A thread "
-            "cannot be killed, so it is lost until its call returns; when all are, other queries "
-            "still find all that there is, in time, and lack only the fields of their hits, until "
-            "the threads come back."
+            "cannot be killed, so it is lost until its call returns. But one profile's hook holds "
+            "a share of the threads at most, and documents are read by others: queries without "
+            "the hook find all that there is, in time, with their fields."
         ),
         set_up=(
             f"{NUM_SHARDS} shards on {NUM_WORKERS} workers of {NUM_THREADS} threads, which count "
@@ -139,16 +138,15 @@ def _finding(seen: Seen) -> Finding:
             f"{WorkerSettings().thread_timeout_s:g} s by default). "
             f"Queries for {K} hits with their fields and a deadline of {DEADLINE_MS:g} ms: one by "
             f"a profile whose hook fails; then {len(seen.blocks)} by one whose hook blocks for "
-            f"{HOOK_S:g} s, half a second apart; and, every {_EVERY_S * 1000:g} ms meanwhile, one "
-            "without a hook."
+            f"{HOOK_S:g} s, a tenth of a second apart; and, every {_EVERY_S * 1000:g} ms "
+            "meanwhile, one without a hook."
         ),
-        code=[code_of(hook_fails), code_of(hook_blocks), code_of(FetchService._enrich)],
+        code=[code_of(hook_fails), code_of(hook_blocks), code_of(Bulkhead.most)],
         columns=("", "answer after, ms", "hits with fields", "reasons"),
         rows=[
             _row("hook that fails", seen.fails),
             *(_row("hook that blocks", one) for one in seen.blocks),
-            *(_row("no hook, the last that lacks fields", one.result) for one in bare[-1:]),
-            _row("no hook, afterwards", seen.others[-1].result),
+            _row("no hook, the slowest", max(seen.others, key=_took_ms).result),
         ],
         checks=[
             exactly("hook that fails: hits with stored fields", _num_fetched(seen.fails), K),
@@ -165,7 +163,8 @@ def _finding(seen: Seen) -> Finding:
             exactly(
                 "hook that blocks: what the answer says",
                 _reasons(*seen.blocks),
-                "enrich did not return in time",
+                "enrich did not return in time, "
+                "enrich was not started in time, for other calls of it",
             ),
             at_most(
                 "hook that blocks: the latest answer",
@@ -174,7 +173,10 @@ def _finding(seen: Seen) -> Finding:
                 f"{DEADLINE_MS:g} ms",
                 " ms",
             ),
-            exactly("threads that count as lost, the most", _most(seen.lost), num_threads),
+            exactly(
+                "threads that count as lost, the most: the profile's share",
+                *(_most(seen.lost), num_threads),
+            ),
             exactly(
                 "without a hook: coverage, the least",
                 f"{min(one.result.coverage.fraction for one in seen.others):.0%}",
@@ -190,7 +192,7 @@ def _finding(seen: Seen) -> Finding:
             exactly(
                 "without a hook: hits with fields, the fewest",
                 min(one.num_fetched for one in seen.others),
-                0,
+                K,
             ),
             at_most(
                 "the worst lag of a worker's loop, of the blocking call",
@@ -200,26 +202,27 @@ def _finding(seen: Seen) -> Finding:
                 " times",
             ),
             exactly("afterwards: threads lost", seen.lost[-1][1], 0),
-            exactly("afterwards: hits with fields", seen.others[-1].num_fetched, K),
         ],
         plots=[
             draw(
                 "hooks",
-                "Over time: threads lost climb to all and fall to none; hits with fields of "
-                "queries without a hook fall to none and come back; their answers take the "
-                "deadline at the most",
+                "Over time: threads lost climb to the profile's share and fall to none; all hits "
+                "of queries without a hook have their fields, and their answers are fast",
                 lambda axes: _paint(axes, seen),
                 columns=2,
             ),
         ],
     )
     finding.reading = (
-        "All hooks and all reading of fields share a worker's threads (`worker.threads`), and a "
-        "worker that has none left takes no fetch from its queue: another replica of the shard "
-        "may, and without one the fetch waits until its deadline. So a hook that may block needs "
-        "a timeout of its own, shorter than the deadline."
+        "The hooks of a profile share what `worker.profile_share` leaves them of a worker's "
+        "threads (`worker.threads`); while all of those hang, its queries get the stored fields. "
+        "So a hook that may block needs a timeout of its own, shorter than the deadline."
     )
     return finding
+
+
+def _took_ms(other: Other) -> float:
+    return other.result.took_ms
 
 
 def _most(lost: list[tuple[float, int]]) -> int:

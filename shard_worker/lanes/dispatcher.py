@@ -5,7 +5,6 @@ Everything here runs in callbacks of the event loop, a few µs a work.
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
@@ -15,10 +14,13 @@ from common.errors import (
     ExpiredError,
     LaneUnavailableError,
     NotStartedError,
+    ProfileBusyError,
     ScorerCrashedError,
     WorkError,
 )
 from shard_worker.lanes.batching import ServiceTime, share, startable
+from shard_worker.lanes.bulkhead import OURS, Bulkhead
+from shard_worker.lanes.fair_queue import FairQueue
 from shard_worker.lanes.guard import HELD_UP, Guard
 from shard_worker.lanes.holds import Holds
 from shard_worker.lanes.scorer_slot import Frame, ScorerSlot, SlotState
@@ -34,6 +36,11 @@ _SOON_US = 500.0
 _MOST_CRASHES = 2
 # A work that lost so many scorers, none of them by its fault, gives up.
 _MOST_MOVES = 8
+# Beside other work, a profile's work is refused whose turn would come after this share of the time
+# that it has left; as admission control, which takes longer waits for an overload of all.
+_MOST_WAIT_SHARE = 0.33
+# A profile is alone in a lane when no other's work has come for so long.
+_ALONE_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +67,7 @@ class Dispatcher:
         self,
         name: str,
         limits: DispatchLimits,
+        bulkhead: Bulkhead,
         suspects: Suspects | None,
         kill: Callable[[ScorerSlot], None],
         on_free: Callable[[ScorerSlot], None] | None,
@@ -70,13 +78,16 @@ class Dispatcher:
         `on_free` when a scorer has ended a batch, before it gets another; `on_change` whenever
         works ended or scorers came.
         """
-        self.waiting: deque[Ticket] = deque()
+        self.waiting: FairQueue[Ticket] = FairQueue()
         self.slots: list[ScorerSlot] = []
         self.service = ServiceTime(limits.window_us)
         self.num_crashes = 0
         self.num_killed = 0
         self._name = name
         self._limits = limits
+        self._bulkhead = bulkhead
+        self._services: dict[str, ServiceTime] = {}  # by profile
+        self._came_at: dict[str, float] = {}  # profile → when its last work came
         self._suspects = suspects
         self._kill = kill
         self._on_free = on_free
@@ -99,25 +110,50 @@ class Dispatcher:
     # ---- intake
 
     def put(self, ticket: Ticket) -> None:
-        """Queue a work; it is sent in this turn of the loop if a scorer is free."""
-        waiting = self.waiting
+        """Queue a work; it is sent in this turn of the loop if it may have a free scorer."""
+        waiting, profile = self.waiting, ticket.work.profile
+        self._came_at[profile] = ticket.submitted_at
         if len(waiting) + self._holds.num_held >= self._limits.max_waiting:
             self.refuse(ticket, LaneUnavailableError(f"{self._name}: too much work waits"))
             return
-        # It may have been on its way here when the scorers were held up.
-        if not self._idle and ticket.work.is_movable and self._guard.is_held_up(time.monotonic()):
-            self.refuse(ticket, NotStartedError(HELD_UP))
+        is_blocked = not self._idle or not self._bulkhead.may_take(profile)
+        if is_blocked and (refusal := self._refusal(ticket, time.monotonic())) is not None:
+            self.refuse(ticket, refusal)
             return
-        waiting.append(ticket)
-        if not self._idle:
+        waiting.append(profile, ticket)
+        if is_blocked:
             self._guard.look_by(ticket.expires_at)
         elif self._handle is None and not self._is_corked:
             # Not at once: what is submitted in the same turn of the loop goes in one frame.
             self._handle = self._loop.call_soon(self._dispatch_soon)
 
+    def _refusal(self, ticket: Ticket, now: float) -> WorkError | None:
+        """Why a work that cannot start at once is not to wait; None when it is."""
+        profile = ticket.work.profile
+        is_among_others = profile != OURS and not self.is_alone(profile)
+        # It may have been on its way here when the scorers were held up.
+        if ticket.work.is_movable and self._guard.is_held_up(
+            OURS if is_among_others else profile, now
+        ):
+            return NotStartedError(HELD_UP)
+        if not is_among_others or self._bulkhead.may_take(profile):
+            return None
+        most, num_waiting = self._bulkhead.most(profile), self.waiting.count(profile)
+        # What runs is half-way through, on average.
+        wait_s = (num_waiting + 0.5) * self.service_of(profile).estimate_us / 1e6 / most
+        left_s = ticket.expires_at - ticket.work.late_s - now
+        if wait_s <= _MOST_WAIT_SHARE * left_s:
+            return None
+        self._bulkhead.refuse(profile)
+        return ProfileBusyError(
+            f"rank profile {profile} holds the {most} scorers that it may, "
+            f"for {wait_s * 1000:.0f} ms more"
+        )
+
     def put_back(self, tickets: Iterable[Ticket]) -> None:
         """Queue works again that lost their scorer, before all others, in their order."""
-        self.waiting.extendleft(reversed(list(tickets)))
+        for ticket in reversed(list(tickets)):
+            self.waiting.put_back(ticket.work.profile, ticket)
         self._dispatch()
 
     def cork(self) -> None:
@@ -147,14 +183,46 @@ class Dispatcher:
 
     def room(self) -> int:
         """See ProcessLane.room."""
-        limits = self._limits
+        limits, bulkhead = self._limits, self._bulkhead
         most = limits.max_batch * _BATCHES_AHEAD
         a_scorer = startable(self.service.estimate_us, limits.window_us, most)
+        alone = self._alone()
+        num_idle = len(self.slots)
+        if alone != OURS:  # what comes is of this profile, for all that is known
+            num_idle = bulkhead.most(alone) - bulkhead.held(alone)
         room = -len(self.waiting)
         for slot in self.slots:
             if slot.state is SlotState.READY and not slot.is_long:
-                room += a_scorer - slot.num_open
+                if slot.batch:
+                    room += a_scorer - slot.num_open
+                elif num_idle > 0:
+                    num_idle -= 1
+                    room += a_scorer
+        if alone == OURS:  # what waits for its profile's turn takes no room from the others
+            for profile in self.waiting.profiles():
+                if not bulkhead.may_take(profile):
+                    room += self.waiting.count(profile)
         return max(0, room)
+
+    def _alone(self) -> str:
+        """The profile, with functions of a user, of all works that have come lately; else ""."""
+        came_at = self._came_at
+        if len(came_at) > 1:
+            # Whatever has come last, it has come lately.
+            since = max(came_at.values()) - _ALONE_S
+            came_at = self._came_at = {name: at for name, at in came_at.items() if at > since}
+        return next(iter(came_at)) if len(came_at) == 1 else OURS
+
+    def is_alone(self, profile: str) -> bool:
+        """Whether no other profile's works have come lately."""
+        return self._alone() == profile
+
+    def slots_for(self, profile: str) -> list[ScorerSlot]:
+        """The scorers that are ready, one of which the next work of a profile gets."""
+        ready = [slot for slot in self.slots if slot.state is SlotState.READY]
+        if self._bulkhead.may_take(profile):
+            return ready
+        return [slot for slot in ready if slot.batch and slot.profile == profile]
 
     def ends_soon(self) -> bool:
         """See ProcessLane.ends_soon."""
@@ -162,36 +230,48 @@ class Dispatcher:
         takes_us = num_open * self.service.estimate_us
         return num_open > 0 and not self.waiting and takes_us <= _SOON_US
 
+    def service_of(self, profile: str) -> ServiceTime:
+        """What one work of a profile takes."""
+        service = self._services.get(profile)
+        if service is None:
+            service = self._services[profile] = ServiceTime(self._limits.window_us)
+        return service
+
     def _dispatch_soon(self) -> None:
         self._handle = None
         self._dispatch()
 
     def _dispatch(self) -> None:
-        waiting, idle, limits = self.waiting, self._idle, self._limits
+        waiting, idle, limits, bulkhead = self.waiting, self._idle, self._limits, self._bulkhead
         if waiting and idle:
             now = time.monotonic()
-            service_us = self.service.estimate_us
-            limit = startable(service_us, limits.window_us, limits.max_batch)
-            while waiting and idle:
-                batch = self._take(share(len(waiting), len(idle), limit, service_us), now)
+            while idle and (profile := waiting.next_profile(bulkhead.may_take)) is not None:
+                service_us = self.service_of(profile).estimate_us
+                limit = startable(service_us, limits.window_us, limits.max_batch)
+                num_places = min(len(idle), bulkhead.most(profile) - bulkhead.held(profile))
+                most = share(waiting.count(profile), num_places, limit, service_us)
+                batch = self._take(profile, most, now)
+                waiting.end_turn(profile)
                 if batch:
                     slot = idle.pop()  # the last that became free: its caches are warm
+                    slot.profile = profile
+                    bulkhead.take(profile)
                     slot.send(batch, self._next_generation, now)
                     self._next_generation += len(batch)
                     self._guard.expect(slot, now)
-        if waiting:
-            self._guard.look_by(waiting[0].expires_at)
+        for profile in waiting.profiles():
+            if (first := waiting.first(profile)) is not None:
+                self._guard.look_by(first.expires_at)
 
-    def _take(self, most: int, now: float) -> list[Ticket]:
+    def _take(self, profile: str, most: int, now: float) -> list[Ticket]:
         batch: list[Ticket] = []
         waiting, suspects = self.waiting, self._suspects
         if suspects is not None and not suspects.quarantine:
             suspects = None  # nobody is suspect, which is worth not asking for each work
-        while waiting and len(batch) < most:
-            ticket = waiting[0]
+        while len(batch) < most and (ticket := waiting.first(profile)) is not None:
             if ticket.num_crashes and batch:
                 break
-            waiting.popleft()
+            waiting.pop(profile)
             if ticket.generation == ENDED:
                 continue
             if now >= ticket.expires_at:
@@ -227,6 +307,9 @@ class Dispatcher:
 
     def on_ready(self, slot: ScorerSlot) -> None:
         """A scorer takes batches from now on."""
+        if slot.owed != OURS:
+            self._bulkhead.give_back(slot.owed)
+            slot.owed = OURS
         self._idle.append(slot)
         self._dispatch()
         self._on_change()
@@ -257,7 +340,9 @@ class Dispatcher:
             self._end(ticket, done)
         if num_run:
             self.service.observe(num_run, elapsed_us)
+            self.service_of(slot.profile).observe(num_run, elapsed_us)
         if is_last:
+            self._bulkhead.give_back(slot.profile)
             slot.free()
             self._idle.append(slot)
             if self._on_free is not None:
@@ -325,6 +410,12 @@ class Dispatcher:
                 self.end_with(ticket, ScorerCrashedError(f"lost {_MOST_MOVES} scorers"))
             else:
                 again.append(ticket)
+        if slot.batch:
+            # Until there is another process this place is nobody's, and the profile that has taken
+            # it from the others must not take the next one too.
+            slot.owed = slot.profile
+            if slot.owed == OURS:
+                self._bulkhead.give_back(OURS)
         slot.free()
         if suspect is not None:
             self._blame(suspect, will_retry=suspect in again)
@@ -358,7 +449,7 @@ class Dispatcher:
         for ticket in (*self._holds.close(), *self.waiting):
             if ticket.generation == WAITING:
                 self.end_with(ticket, error)
-        self.waiting.clear()
+        self.waiting.take_all()
         if self._handle is not None:
             self._handle.cancel()
         self._guard.close()

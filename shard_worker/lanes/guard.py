@@ -7,11 +7,12 @@ timer is set when it would otherwise fire too late, and never cancelled for what
 import asyncio
 import math
 import time
-from collections import deque
 from typing import Protocol
 
 from common.errors import ExpiredError, NotStartedError, WorkError
-from shard_worker.lanes.scorer_slot import ScorerSlot, SlotState
+from shard_worker.lanes.bulkhead import OURS
+from shard_worker.lanes.fair_queue import FairQueue
+from shard_worker.lanes.scorer_slot import ScorerSlot
 from shard_worker.lanes.work import ENDED, Ticket
 
 # A batch is expected to take one window; after so many it runs long, and what it has not started
@@ -33,8 +34,14 @@ _SHORTEST_PAUSE_S = 0.001
 class Queue(Protocol):
     """What the guard may do with works and scorers."""
 
-    waiting: deque[Ticket]
+    waiting: FairQueue[Ticket]
     slots: list[ScorerSlot]
+
+    def slots_for(self, profile: str) -> list[ScorerSlot]:
+        """The scorers that are ready, one of which the next work of a profile gets."""
+
+    def is_alone(self, profile: str) -> bool:
+        """Whether no other profile's works have come lately."""
 
     def put_back(self, tickets: list[Ticket]) -> None:
         """Queue works again, before all others."""
@@ -64,9 +71,9 @@ class Guard:
         if look_at < self._look_at:
             self.look_by(look_at)
 
-    def is_held_up(self, now: float) -> bool:
-        """Whether every scorer that is there has a batch that runs long and stands still."""
-        ready = [slot for slot in self._queue.slots if slot.state is SlotState.READY]
+    def is_held_up(self, profile: str, now: float) -> bool:
+        """Whether every scorer that a profile may get has a batch that is long and stands still."""
+        ready = self._queue.slots_for(profile)
         return bool(ready) and all(
             slot.is_long and now >= slot.heard_at + self._still_s for slot in ready
         )
@@ -130,13 +137,18 @@ class Guard:
         for ticket in late:
             slot.take_back(ticket)
             self._queue.end_with(ticket, ExpiredError("expired behind other work", "dropped"))
-        if any(other.state is SlotState.READY and not other.is_long for other in self._queue.slots):
+        profile, queue = slot.profile, self._queue
+        has_other = any(not other.is_long for other in queue.slots_for(profile))
+        # Beside others they wait here for their profile's turn: in the shard's queue they would be
+        # pulled again at once, since there is room for the others.
+        waits_its_turn = not queue.is_alone(profile) and not self.is_held_up(OURS, now)
+        if has_other or waits_its_turn:
             again = [ticket for ticket in others if ticket not in late]
             for ticket in again:
                 slot.take_back(ticket)
             if again:
                 self._queue.put_back(again)
-        elif self.is_held_up(now):
+        elif self.is_held_up(profile, now):
             self._move_on()
 
     def _move_on(self) -> None:
@@ -150,8 +162,7 @@ class Guard:
                     slot.take_back(ticket)
                     behind.append(ticket)
         waiting = [ticket for ticket in queue.waiting if ticket.generation != ENDED]
-        queue.waiting.clear()
-        queue.waiting.extend(ticket for ticket in waiting if not _may_leave(ticket))
+        _keep(queue, [ticket for ticket in waiting if not _may_leave(ticket)])
         for ticket in (*behind, *filter(_may_leave, waiting)):
             queue.end_with(ticket, NotStartedError(HELD_UP))
 
@@ -162,13 +173,16 @@ class Guard:
             return
         kept = [ticket for ticket in waiting if now < ticket.expires_at]
         late = [ticket for ticket in waiting if now >= ticket.expires_at]
-        waiting.clear()
-        waiting.extend(kept)
+        _keep(self._queue, kept)
         for ticket in late:
             if ticket.generation != ENDED:
                 self._queue.end_with(
                     ticket, ExpiredError("expired before a scorer was free", "dropped")
                 )
+
+
+def _keep(queue: Queue, tickets: list[Ticket]) -> None:
+    queue.waiting.replace((ticket.work.profile, ticket) for ticket in tickets)
 
 
 def _may_leave(ticket: Ticket) -> bool:

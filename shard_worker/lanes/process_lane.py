@@ -31,6 +31,9 @@ What happens to work:
   second try has ended; then refused, or started anew;
 - *its scorer dies before its turn*: moved, which is not counted as a try;
 - *its scorer has grown too large*: nothing; it is replaced between two batches.
+- *other works of its rank profile have all the scorers that the profile may hold*: it waits for
+  its profile's turn, and the others go on; beside works of others it is refused
+  (ProfileBusyError) if its turn would come too late (`bulkhead`).
 """
 
 import asyncio
@@ -40,6 +43,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from common.errors import LaneUnavailableError
+from shard_worker.lanes.bulkhead import Bulkhead
 from shard_worker.lanes.crew import Crew
 from shard_worker.lanes.dispatcher import Dispatcher, DispatchLimits
 from shard_worker.lanes.recycler import MemoryLimit
@@ -79,6 +83,7 @@ class ProcessLane:
         prepare: Callable[[], None] | None = None,
         nice: int = 0,
         memory_limit: MemoryLimit | None = None,
+        bulkhead: Bulkhead | None = None,
     ) -> None:
         """Describe a lane; `start` starts it.
 
@@ -98,7 +103,9 @@ class ProcessLane:
             prepare: called first in each process, to log as this one does; picklable.
             nice: by how much the scorers are nicer than this process.
             memory_limit: a scorer that has grown beyond it is replaced; None for no limit.
+            bulkhead: which profile may hold how many of the scorers; None for any.
         """
+        self._bulkhead = Bulkhead(num_processes, 1.0, {}) if bulkhead is None else bulkhead
         self._name = name
         self._num_processes = num_processes
         self._limits = DispatchLimits(
@@ -133,6 +140,7 @@ class ProcessLane:
         self._dispatcher = Dispatcher(
             self._name,
             self._limits,
+            self._bulkhead,
             self._suspects,
             self._crew.kill,
             None if recycler is None else recycler.on_free,
@@ -171,8 +179,9 @@ class ProcessLane:
         """Take a work; `on_done` is called exactly once, on the loop, never from within `submit`.
 
         `Done.error` is an ExpiredError (late, or cancelled), QuarantinedError, ScorerCrashedError,
-        RankingError or WorkError (the handler raised), NotStartedError (if it is movable), or
-        LaneUnavailableError (not running, or far beyond `room`).
+        RankingError or WorkError (the handler raised), NotStartedError (if it is movable),
+        ProfileBusyError (its profile holds all that it may), or LaneUnavailableError (not running,
+        or far beyond `room`).
         """
         ticket = Ticket(work, on_done, time.monotonic(), work.expires_at)
         dispatcher = self._dispatcher
@@ -287,6 +296,7 @@ class ProcessLane:
             "recycled": 0 if recycler is None else recycler.num_recycled,
             "service_us": 0.0 if dispatcher is None else round(dispatcher.service.estimate_us, 1),
             "quarantined": 0 if suspects is None else suspects.load(time.monotonic()),
+            "profiles": self._bulkhead.load(),
             "pids": [slot.pid for slot in slots],
         }
 

@@ -11,6 +11,7 @@ import msgspec
 
 from common.errors import ExpiredError
 from shard_worker.lanes.budget import Region
+from shard_worker.lanes.bulkhead import OURS
 from shard_worker.lanes.cpu_time import process_cpu_s
 from shard_worker.lanes.work import WAITING, Done, Ticket, failed
 
@@ -90,6 +91,9 @@ class ScorerSlot:
         num_unread: bytes of the frame that had not left for the scorer when last looked at.
         check_at: when the lane looks after this batch, s.
         is_long: whether the batch runs longer than it should and counts as no room.
+        profile: whose works the batch holds.
+        owed: the profile that lost the last process, until there is another; its place is not given
+            back before.
         number: the process's number, unique in the lane.
         pid: its pid, 0 while unknown.
         ready_at: when its handler was made, s; inf until then.
@@ -114,6 +118,8 @@ class ScorerSlot:
         self.num_unread = 0
         self.check_at = math.inf
         self.is_long = False
+        self.profile = OURS
+        self.owed = OURS
         self._region = region
         self._current = region.current
         self._began = region.began

@@ -17,6 +17,7 @@ from common.errors import (
     ScorerCrashedError,
     WorkError,
 )
+from shard_worker.lanes.bulkhead import OURS
 
 if TYPE_CHECKING:
     from shard_worker.lanes.scorer_slot import ScorerSlot
@@ -60,6 +61,7 @@ class Work(msgspec.Struct, frozen=True):
         late_s: its deadline is so long before `expires_at`, in s.
         is_movable: whether it ends with a NotStartedError, instead of waiting, while every scorer
             is held up by other work.
+        profile: the rank profile whose functions it runs; "" for none.
     """
 
     payload: Any
@@ -67,6 +69,7 @@ class Work(msgspec.Struct, frozen=True):
     identity: Identity = ANONYMOUS
     late_s: float = 0.0
     is_movable: bool = False
+    profile: str = OURS
 
 
 class Done(msgspec.Struct, frozen=True):

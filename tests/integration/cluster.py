@@ -30,6 +30,8 @@ PROFILES = {
     "creeping": RankProfile(second_phase=f"{HOOKS}:creep"),
     "slow_while": RankProfile(second_phase=f"{HOOKS}:slow_while"),
     "greeting": RankProfile(enrich=f"{HOOKS}:greet"),
+    "also_greeting": RankProfile(enrich=f"{HOOKS}:greet"),
+    "adding": RankProfile(enrich=f"{HOOKS}:add"),
     "noop_process": RankProfile(first_phase="noop", lane="process"),
 }
 

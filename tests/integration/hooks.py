@@ -50,6 +50,11 @@ def greet(documents: list[Document]) -> list[Document]:
     return documents
 
 
+def add(documents: list[Document]) -> list[Document]:
+    """Add as many bytes to each document as its field `number` says."""
+    return [{**document, "added": "x" * document["number"]} for document in documents]
+
+
 def tardy_here(query: str, documents: list[Document], budget: Any) -> list[float]:
     """Rank by the field `number`; when told, a little late, or just before the time is up.
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from common.errors import WorkError
+from shard_worker.lanes.bulkhead import Bulkhead
 from shard_worker.lanes.process_lane import Done, Named, ProcessLane, Ticket, Work
 from shard_worker.lanes.recycler import MemoryLimit
 from shard_worker.lanes.scorer_slot import SlotState
@@ -55,6 +56,7 @@ class Bench:
         fingerprint: bytes | None = None,
         *,
         is_movable: bool = False,
+        profile: str = "",
     ) -> Call:
         """Submit "name command argument"; the name says what the journal notes."""
         call = Call()
@@ -65,7 +67,9 @@ class Bench:
 
         expires_at = time.monotonic() + timeout_s
         work = Work(
-            command.encode(), expires_at, Named(command, fingerprint), is_movable=is_movable
+            *(command.encode(), expires_at, Named(command, fingerprint)),
+            is_movable=is_movable,
+            profile=profile,
         )
         call.ticket = self.lane.submit(work, on_done)
         return call
@@ -105,6 +109,7 @@ def make_lane(
     batch_window_ms: float = 4.0,
     suspects: Suspects | None = None,
     memory_limit: MemoryLimit | None = None,
+    bulkhead: Bulkhead | None = None,
 ) -> ProcessLane:
     """A lane that is not started."""
     return ProcessLane(
@@ -117,6 +122,7 @@ def make_lane(
         suspects=suspects,
         name="scorers",
         memory_limit=memory_limit,
+        bulkhead=bulkhead,
     )
 
 
@@ -129,6 +135,7 @@ async def running(
     batch_window_ms: float = 4.0,
     suspects: Suspects | None = None,
     memory_limit: MemoryLimit | None = None,
+    bulkhead: Bulkhead | None = None,
 ) -> AsyncIterator[Bench]:
     """A lane over the misbehaving handler; at its end no process and no descriptor is left."""
     config = Config(str(folder))
@@ -140,6 +147,7 @@ async def running(
         batch_window_ms=batch_window_ms,
         suspects=suspects,
         memory_limit=memory_limit,
+        bulkhead=bulkhead,
     )
     bench = Bench(lane, config)
     await lane.start()

@@ -56,7 +56,7 @@ async def gateway_with(cluster: Cluster, limits: QuerySettings) -> AsyncIterator
 def states(gateway: Gateway) -> set[State]:
     """The states of all breakers."""
     now = asyncio.get_running_loop().time()
-    return {breaker.state(now) for breaker in gateway._breakers}
+    return {breaker.state(now) for breaker in gateway._guards.shared.breakers}
 
 
 async def beside_a_normal_client(

@@ -32,6 +32,7 @@ from common.wire import (
     pack_request,
     unpack_request,
 )
+from gateway.answer_memory import AnswerMemory
 from gateway.fetch import Fetcher
 from gateway.hedger import Hedger
 from gateway.hedging import HedgePolicy
@@ -339,12 +340,17 @@ async def test_queries_that_are_never_answered_leave_nothing_behind(
         ids = iter(range(10_000))
         policy = HedgePolicy(HedgingSettings(), len(SHARDS))
         hedger = Hedger(Kind.FETCH, transport, policy, NoReplicas())
-        fetcher = Fetcher(transport, transport.clock, transport.reply_to, ids.__next__, hedger)
+        fetcher = Fetcher(
+            *(transport, transport.clock, transport.reply_to, ids.__next__, hedger),
+            memory=AnswerMemory(0),
+            max_answer_bytes=1000,
+        )
         wanted = {shard: ["a"] for shard in SHARDS}
 
         async def read_all(count: int) -> Counter[Outcome]:
             deadline = loop.time() + 1.0
-            reads = (fetcher.read("u", wanted, None, "", deadline) for _ in range(count))
+            lease = fetcher.memory.lease()
+            reads = (fetcher.read("u", wanted, None, "", deadline, lease) for _ in range(count))
             settled = await asyncio.gather(*reads)
             return Counter(part.outcome for one in settled for part in one.values())
 

@@ -38,6 +38,11 @@ class RecordingTransport(asyncio.Transport):
         self.calls.append("close")
         self.closed.set()
 
+    def abort(self) -> None:
+        """Keep the call."""
+        self.calls.append("abort")
+        self.closed.set()
+
     def pause_reading(self) -> None:
         """Keep the call."""
         self.calls.append("pause_reading")
@@ -49,11 +54,6 @@ class RecordingTransport(asyncio.Transport):
     def write_eof(self) -> None:
         """Keep the call."""
         self.calls.append("write_eof")
-
-    def abort(self) -> None:
-        """Keep the call."""
-        self.calls.append("abort")
-        self.closed.set()
 
     def get_write_buffer_size(self) -> int:
         """How much was written and not taken: nothing, unless a test says otherwise."""

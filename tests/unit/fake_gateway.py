@@ -1,5 +1,6 @@
 """A gateway that answers from a script, so that the faces are tested without a cluster."""
 
+import json
 from collections.abc import AsyncIterator
 from typing import Any, TypeVar
 
@@ -7,9 +8,11 @@ import msgspec
 
 from common.errors import NotFoundError
 from common.outcome import Outcome
+from gateway.answer_memory import AnswerMemory
 from gateway.client import SearchAnswer
 from gateway.coverage_curve import CoverageCurve
 from gateway.coverage_report import coverage_report
+from gateway.fetch import StoredDocument
 from gateway.load import LoadReport
 from gateway.result import (
     Coverage,
@@ -72,6 +75,7 @@ EMPTY_STATUS: dict[str, Any] = {
         "version": "0.1.0",
         "in_flight": 0,
         "counters": {},
+        "answers": {"held_bytes": 0, "refused": 0},
         "loop": {"lags": 0, "max_lag_ms": 0.0},
         "hedges": {"search": _NO_HEDGES, "fetch": _NO_HEDGES},
         "admission": {
@@ -80,6 +84,7 @@ EMPTY_STATUS: dict[str, Any] = {
             "in_flight": {},
             "refused": {},
             "forecast_ms": [],
+            "profiles": {},
         },
         "access": {"open": True, "keys": [], "keys_error": ""},
         "clock_error_us": 12.5,
@@ -234,6 +239,10 @@ class FakeGateway:
         self.searches: list[SearchQuery] = []
         self.breakers: dict[int, str] = {}
 
+    async def search_held(self, query: SearchQuery) -> SearchResult:
+        """As `search`."""
+        return await self.search(query)
+
     async def search(self, query: SearchQuery) -> SearchResult:
         """Keep the search, and answer as the script says."""
         self.searches.append(query)
@@ -249,16 +258,17 @@ class FakeGateway:
         return {**EMPTY_STATUS, "snapshots": snapshots, "collections": collections}
 
     def callers(self) -> dict[str, dict[str, int]]:
-        """Say that nobody's searches are under way."""
+        """Say that no searches are under way."""
         return {}
 
-    async def get_document(
+    async def stored_document(
         self, collection: str, document_id: str, deadline_ms: float
-    ) -> dict[str, Any]:
+    ) -> StoredDocument:
         """Return the document with what was asked."""
         if isinstance(self.document, Exception):
             raise self.document
-        return {**self.document, "asked": [collection, document_id, deadline_ms]}
+        asked = {**self.document, "asked": [collection, document_id, deadline_ms]}
+        return StoredDocument(json.dumps(asked).encode(), AnswerMemory(0).lease())
 
     def coverage_curve(self, collection: str, deadline_ms: float) -> dict[str, Any]:
         """Tell the curve of a shard of eight that is always a little late, or raise."""

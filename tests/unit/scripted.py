@@ -1,6 +1,7 @@
 """Shards that answer by script, in whatever time the test's clock tells."""
 
 import asyncio
+import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -32,7 +33,8 @@ class Script:
         hits: (id, score) pairs, best first.
         kind: `ok`, `failed`, `refused`, `malformed`, `unsent` or `unqueued`.
         fetch_delay_s: when its reply to a fetch arrives; None for silence.
-        fetch: id → document; what it does not have is gone.
+        fetch: id → document, or the size of one that it leaves out; what it does not have is gone.
+        is_old: whether it sends documents decoded, as workers up to version 0.1 do.
         enrich_error: what its replies to fetches say of `enrich`.
         is_enrich_late: whether they say that it had too little time.
     """
@@ -42,7 +44,8 @@ class Script:
     documents: int = 10
     kind: str = "ok"
     fetch_delay_s: float | None = 0.01
-    fetch: dict[str, dict[str, Any]] = field(default_factory=dict)
+    fetch: Mapping[str, Any] = field(default_factory=dict)
+    is_old: bool = False
     enrich_error: str = ""
     is_enrich_late: bool = False
 
@@ -161,8 +164,14 @@ class ScriptedTransport:
 def fetched(query_id: int, shard: int, script: Script, message: bytes) -> Reply:
     """The reply that the script's shard sends to a fetch."""
     wanted = unpack_fetch_payload(unpack_request(message).payload).ids
+    documents = [script.fetch.get(one) for one in wanted]
     body = FetchBody(
-        [script.fetch.get(one) for one in wanted], script.enrich_error, script.is_enrich_late
+        [
+            json.dumps(one).encode() if isinstance(one, dict) and not script.is_old else one
+            for one in documents
+        ],
+        script.enrich_error,
+        script.is_enrich_late,
     )
     return Reply(query_id, shard, Status.OK, Lane.THREAD, 1, 2, 3, pack_body(body))
 

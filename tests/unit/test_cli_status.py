@@ -48,7 +48,15 @@ STATUS: dict[str, Any] = {
             "version": "0.1.0",
             "lanes": {
                 "process": {"busy": 1, "capacity": 2, "restarts": 3, "recycled": 5, "waiting": 0},
-                "thread": {"busy": 4, "capacity": 4, "lost": 2},
+                "thread": {
+                    "busy": 4,
+                    "capacity": 4,
+                    "lost": 2,
+                    "profiles": {
+                        "slow": {"most": 2, "held": 2, "refused": 7},
+                        "fast": {"most": 2, "held": 0, "refused": 0},
+                    },
+                },
                 "loop": {"lags": 4, "max_lag_ms": 123.4},
             },
             "ledger": {
@@ -179,7 +187,7 @@ def test_the_picture_has_what_an_operator_looks_for(command: CommandLine) -> Non
         "1 forced_open 12 0 none films 1,600",
         "2 half_open ? 1 w-b none",
         "process 1/2 3 restarts 5 recycled",
-        "2 lost",
+        "2 lost 7 of slow refused",
         "loop 4 lags, worst 123.4 ms",
         "films 3,350 14 (2 to optimise) of 2 shards, current, not yet used by all workers",
         "books 3 ? ?",

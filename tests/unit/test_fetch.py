@@ -5,8 +5,10 @@ from typing import Any
 
 import pytest
 
+from common.config import GatewaySettings
 from common.wire import Kind
-from gateway.result import SearchQuery, SearchResult
+from gateway.answer_memory import SMALL_BYTES
+from gateway.result import FetchReport, SearchQuery, SearchResult
 from tests.unit.scripted import Script, ScriptedTransport
 from tests.unit.test_gather import COLLECTION, searcher_over
 from tests.unit.virtual_time import run_virtually
@@ -22,7 +24,7 @@ def owner(*ids: str, **changes: Any) -> Script:
 
 
 def ask(
-    scripts: dict[int, Script], **changes: Any
+    scripts: dict[int, Script], settings: GatewaySettings | None = None, **changes: Any
 ) -> tuple[SearchResult, float, ScriptedTransport]:
     """Search once with fields; returns the result, how long it took, and the transport."""
     transport = ScriptedTransport(scripts)
@@ -33,7 +35,7 @@ def ask(
     async def scenario() -> tuple[SearchResult, float]:
         loop = asyncio.get_running_loop()
         started = loop.time()
-        searcher = searcher_over(transport, [10] * len(scripts))
+        searcher = searcher_over(transport, [10] * len(scripts), settings=settings)
         return await searcher.search(query, COLLECTION), loop.time() - started
 
     return (*run_virtually(scenario()), transport)
@@ -73,6 +75,71 @@ def test_a_document_that_is_gone_is_said_so() -> None:
     assert "d9" in result.fetch.problems[0][1]
 
 
+def test_an_older_worker_is_understood() -> None:
+    """Documents that come decoded are those that would come as JSON."""
+    result, _, _ = ask({0: owner("d9", is_old=True), 1: owner("d8")})
+    assert [hit.fields for hit in result.hits] == [
+        {"id": one, "title": f"title of {one}"} for one in ("d9", "d8")
+    ]
+
+
+def test_what_a_shard_leaves_out_is_said_so() -> None:
+    """The hits are there without fields, and are counted apart from those that are gone."""
+    limit = "the shard's reply reached its limit, limits.max_fetch_bytes"
+    result, _, _ = ask({0: owner("d9", "d8", "d7", fetch={"d9": 12_345, "d7": 99_999})})
+    assert [hit.fields for hit in result.hits] == [None] * 3
+    assert result.fetch == FetchReport(
+        *(0, 3),
+        (
+            (0, "document 'd8' is gone"),
+            (0, f"2 documents were left out: {limit}"),
+        ),
+        left_out=2,
+    )
+
+
+def test_an_answer_has_no_more_bytes_than_it_may() -> None:
+    """The best hits have their fields; those that do not fit have none, whichever their shard."""
+    size = len(b'{"id": "d9", "title": "title of d9"}')
+    settings = GatewaySettings(max_answer_bytes=3 * size)
+    scripts = {0: owner("d9", "d6"), 1: owner("d8", "d7"), 2: owner("d5")}
+    result, _, _ = ask(scripts, settings, k=5)
+    assert [hit.fields is not None for hit in result.hits] == [True, True, True, False, False]
+    assert result.fetch is not None
+    assert (result.fetch.fetched, result.fetch.missing, result.fetch.left_out) == (3, 2, 2)
+    why = "1 document was left out: the answer reached its limit, gateway.max_answer_bytes"
+    assert result.fetch.problems == ((0, why), (2, why))
+
+
+def test_a_reply_that_there_is_no_memory_for_is_dropped() -> None:
+    """Its hits come without fields, and the others have theirs; small replies always pass."""
+    large = {"id": "d9", "text": "x" * SMALL_BYTES}
+    settings = GatewaySettings(max_held_bytes=1000)
+    result, _, _ = ask({0: owner("d9", fetch={"d9": large}), 1: owner("d8")}, settings)
+    assert [hit.fields is not None for hit in result.hits] == [False, True]
+    assert result.fetch is not None
+    assert (result.fetch.missing, result.fetch.left_out) == (1, 1)
+    assert "gateway.max_held_bytes" in result.fetch.problems[0][1]
+
+
+def test_a_large_answer_is_held_for_as_long_as_its_lease() -> None:
+    """What the gateway holds is counted until the last reference is gone."""
+    size = 2 * SMALL_BYTES
+
+    async def scenario() -> list[int]:
+        script = owner("d9", fetch={"d9": {"text": "x" * size}})
+        searcher = searcher_over(ScriptedTransport({0: script}), [10])
+        memory = searcher.fetcher.memory
+        result = await searcher.search(SearchQuery("things", "x"), COLLECTION)
+        held = [memory.held_bytes]
+        del result
+        return [*held, memory.held_bytes]
+
+    held, left = run_virtually(scenario())
+    assert held > size
+    assert left == 0
+
+
 def test_a_failed_enrich_is_said_so_and_costs_no_fields() -> None:
     """Stored fields arrive with the reason why there is no more."""
     result, _, _ = ask({0: owner("d9", enrich_error="enrich failed: no database")})
@@ -98,7 +165,7 @@ def test_the_reserve_is_learnt(need_s: float) -> None:
             {0: owner("d9", fetch_delay_s=need_s), 1: Script(delays_s=())}
         )
         searcher = searcher_over(transport, [10, 10])
-        searcher._breakers[1].disable(0.0)
+        searcher._guards.breakers[1].disable(0.0)
         query = SearchQuery("things", "x", deadline_ms=DEADLINE_S * 1000)
         missing = []
         for _ in range(60):

@@ -13,6 +13,7 @@ import msgpack
 import pytest
 from msgspec.structs import replace
 
+from common.config import LimitSettings
 from common.errors import ExpiredError, HedgerowError, LaneUnavailableError, WorkError
 from common.telemetry import Counters
 from common.wire import (
@@ -29,16 +30,21 @@ from common.wire import (
     unpack_fetch_body,
 )
 from shard_worker import fetch_service
-from shard_worker.fetch_service import Enrich, FetchService
+from shard_worker.enriching import Enrich
+from shard_worker.fetch_service import FetchLanes, FetchService
 from shard_worker.in_flight import InFlight
 from shard_worker.lanes.thread_lane import Spent, ThreadLane
 from shard_worker.ledger import Ledger
+from shard_worker.picking import Pick
 from tests.unit.services import REPLY_TO, Clock, Replies
 
 T = TypeVar("T")
 
 SHARD = 2
 MAX_BYTES = 10_000
+LIMITS = LimitSettings(
+    max_message_bytes=MAX_BYTES, max_fetch_bytes=400, max_document_bytes=200, max_enrich_bytes=90
+)
 STORED: dict[str, dict[str, Any]] = {
     "a": {"id": "a", "title": "hedge", "year": 1990},
     "b": {"id": "b", "title": "row"},
@@ -54,10 +60,14 @@ class ScriptedLane:
     run_s: float = 0.0
     error: Exception | None = None
     timeouts: list[float] = field(default_factory=list)
+    profiles: list[str] = field(default_factory=list)
 
-    async def run(self, call: Callable[[], T], timeout_s: float, spent: Spent) -> T:
+    async def run(
+        self, call: Callable[[], T], timeout_s: float, spent: Spent, profile: str = ""
+    ) -> T:
         """Run `call` as a thread would, or fail as the lane would."""
         self.timeouts.append(timeout_s)
+        self.profiles.append(profile)
         await asyncio.sleep(0)
         if self.error is not None:
             raise self.error
@@ -100,7 +110,9 @@ class Serving:
     def body(self) -> FetchBody:
         """The body of the only reply, which was good."""
         assert self.replies.only.status == Status.OK
-        return unpack_fetch_body(self.replies.only.body)
+        body = unpack_fetch_body(self.replies.only.body)
+        documents = [json.loads(one) if isinstance(one, bytes) else one for one in body.documents]
+        return replace(body, documents=documents)
 
 
 def fetch(*ids: str, **changes: Any) -> bytes:
@@ -127,18 +139,29 @@ def serving(monkeypatch: pytest.MonkeyPatch) -> Serving:
     asked: list[tuple[int, str, list[str]]] = []
     broken: list[Exception] = []
 
-    def read(shard: int, uid: str, ids: list[str]) -> list[bytes | None]:
+    def read(
+        shard: int,
+        uid: str,
+        ids: list[str],
+        max_bytes: int,
+        pick: Pick | None,
+        is_late: Callable[[], bool],
+    ) -> list[bytes | int | None]:
         asked.append((shard, uid, ids))
         if broken:
             raise broken[0]
-        return [json.dumps(STORED[one]).encode() if one in STORED else None for one in ids]
+        bodies = {one: json.dumps(stored).encode() for one, stored in STORED.items()}
+        return [
+            None if one not in bodies else bodies[one] if pick is None else pick(bodies[one])
+            for one in ids
+        ]
 
     enrichers: dict[str, Enrich] = {"loud": shout}
     server_clock = clock.drive(monkeypatch, fetch_service)
     handed_over: list[Request] = []
     in_flight, ledger = InFlight(server_clock, counters, MAX_BYTES), Ledger()
     service = FetchService(
-        cast("ThreadLane", lane),
+        FetchLanes(cast("ThreadLane", lane), cast("ThreadLane", lane)),
         replies,
         server_clock,
         read,
@@ -147,7 +170,7 @@ def serving(monkeypatch: pytest.MonkeyPatch) -> Serving:
         in_flight,
         ledger,
         handed_over.append,
-        MAX_BYTES,
+        LIMITS,
     )
     return Serving(clock, lane, replies, counters, ledger, service, asked, broken, enrichers)
 
@@ -200,7 +223,6 @@ async def test_enrich_runs_over_what_was_found(serving: Serving) -> None:
         {b"\xff": 1},
         math.nan,
         -math.inf,
-        2**64,
         "\ud800",
         {"\ud800": 1},
         object(),
@@ -226,7 +248,7 @@ async def test_what_json_cannot_say_costs_the_enrichment_alone(
         (b"utf-8", "utf-8"),
         (datetime(2024, 2, 29, tzinfo=UTC), "2024-02-29T00:00:00Z"),
         (0.1 + 0.2, 0.1 + 0.2),
-        (2**64 - 1, 2**64 - 1),
+        (2**64, 2**64),
     ],
     ids=repr,
 )

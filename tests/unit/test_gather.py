@@ -61,6 +61,7 @@ def searcher_over(
     hedging: HedgingSettings | None = None,
     coverage: CoverageSettings | None = None,
     learn: Callable[[Gather, Request, float], None] = lambda *_: None,
+    settings: GatewaySettings | None = None,
 ) -> Searcher:
     """A real searcher over scripted shards, which hears of late replies."""
     coverage = coverage or CoverageSettings()
@@ -74,7 +75,7 @@ def searcher_over(
         view=FixedView(counts, num_live),
         breakers=Breakers(len(counts), BreakerSettings(), lambda: 0.5),
         admission=Admission(len(counts), AdmissionSettings()),
-        settings=GatewaySettings(),
+        settings=settings or GatewaySettings(),
         limits=QuerySettings(),
         heavy=HeavyWork([0.0] * len(counts), heavy_s=0.02, grace_s=0.25, now=0.0),
         profiles={"noop": RankProfile(first_phase="noop", lane="loop")},

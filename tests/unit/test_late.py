@@ -117,7 +117,7 @@ def test_patient_queries_change_nothing_but_the_curve() -> None:
         seen: list[Any] = [(await scene.search()).outcomes for _ in range(60)]
         await asyncio.sleep(1)
         now = asyncio.get_running_loop().time()
-        breakers, policy = scene.searcher._breakers, scene.searcher.hedger.policy
+        breakers, policy = scene.searcher._guards.breakers, scene.searcher.hedger.policy
         seen += [breakers[shard].snapshot(now) for shard in range(NUM_SHARDS)]
         seen += [policy.delay_s(shard, now) for shard in range(NUM_SHARDS)]
         seen += [scene.transport.hedged, scene.transport.cancelled]
@@ -160,7 +160,7 @@ def test_what_runs_on_is_a_set_share_however_late_everything_is() -> None:
             transport, [10] * NUM_SHARDS, coverage=CoverageSettings(max_late_load=0.1)
         )
         for shard in range(NUM_SHARDS):
-            searcher._breakers[shard].disable(0.0)
+            searcher._guards.breakers[shard].disable(0.0)
         scene = Scene(transport, searcher)
         for _ in range(num_queries):
             with pytest.raises(Exception, match="no shard has answered"):

@@ -22,6 +22,7 @@ from common.errors import (
 from common.wire import SearchPayload, pack_body, unpack_search_body
 from shard_worker.ranking import Enrich, SecondPhase, enrich_hooks, second_phases
 from shard_worker.scorer import ScorerConfig, make_scorer
+from shard_worker.store import Store
 from shard_worker.term_statistics import collect, merge, write_table
 from tests.unit.shards import EndlessBudget, OneShard
 
@@ -179,6 +180,30 @@ def test_a_client_that_wants_more_than_the_candidates_gets_them(shard: OneShard)
     body = shard.search("word", k=5, profile="mine", profiles=profile("two", candidates=2))
     assert len(body.ids) == 5
     assert body.scores == sorted(body.scores, reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("fields", "max_bytes", "num_ranked"),
+    [(None, None, 2), (["n"], 6 * len('{"n":5}'), 6), (["n"], 3 * len('{"n":5}') - 1, 2)],
+)
+def test_candidates_are_ranked_within_their_bound(
+    shard: OneShard, hooks: Any, fields: list[str] | None, max_bytes: int | None, num_ranked: int
+) -> None:
+    """The best whose wanted fields fit together are scored, and the others are counted."""
+    first = shard.search("word", k=6)
+    if max_bytes is None:
+        store = Store.open(shard.data / "shards" / "0" / "store.sqlite", read_only=True)
+        max_bytes = sum(len(one or b"") for one in store.get("u1", first.ids[:2]))
+        store.close()
+    profiles = profile("three", fields=fields)
+    config = ScorerConfig(str(shard.data), (0,), profiles, max_candidate_bytes=max_bytes)
+    payload = SearchPayload("u1", "word", 6, "mine", "", False)
+    packed = make_scorer(config)((0, shard.open().generation, pack_body(payload)), EndlessBudget())
+    body = unpack_search_body(packed)
+    ((_, documents, _),) = hooks().seen
+    assert [one["id"] for one in documents] == first.ids[:num_ranked]
+    assert sorted(body.ids) == sorted(first.ids[:num_ranked])
+    assert (body.total, body.unranked) == (6, 6 - num_ranked)
 
 
 def test_equal_second_scores_go_by_id(shard: OneShard) -> None:

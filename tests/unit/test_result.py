@@ -23,7 +23,7 @@ ANSWER = (
     '"shed":0,"cancelled":0,"detail":[{"shard":5,"outcome":"timed_out","reason":"no reply",'
     '"worker":"","lane":"","queue_us":0,"lane_us":0,"work_us":0,"took_us":300120,'
     '"breaker":"closed","hedged_us":0,"is_hedge":false}]},'
-    '"fetch":{"fetched":1,"missing":1,"problems":[{"shard":1,"reason":"late"}]},'
+    '"fetch":{"fetched":1,"missing":1,"left_out":0,"problems":[{"shard":1,"reason":"late"}]},'
     '"warnings":["a quote was closed"],"took_ms":300.457,"deadline_ms":300}'
 )
 json_values = st.recursive(

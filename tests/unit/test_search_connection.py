@@ -18,11 +18,12 @@ from common.errors import (
     OverloadedError,
     RedisUnavailableError,
 )
+from gateway.answer_memory import SMALL_BYTES, AnswerMemory
 from gateway.http.app import create_app
 from gateway.http.guarded_connection import GuardedConnection
 from gateway.http.search_app import SearchApp
 from gateway.http.search_connection import SearchConnection
-from gateway.result import SearchQuery, SearchResult
+from gateway.result import Hit, SearchQuery, SearchResult
 from tests.unit.connections import RecordingTransport, connect, turn
 from tests.unit.fake_gateway import FakeGateway, make_result
 
@@ -362,3 +363,45 @@ async def test_an_answer_leaves_no_cycle() -> None:
     finally:
         gc.enable()
     protocol.connection_lost(None)
+
+
+class HoldingGateway(FakeGateway):
+    """Gives each answer a lease of the gateway's memory."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.memory = AnswerMemory(10 * SMALL_BYTES)
+
+    async def search(self, query: SearchQuery) -> SearchResult:
+        """An answer with a large document, which holds twice its size."""
+        lease = self.memory.lease()
+        assert lease.take(2 * SMALL_BYTES)
+        fields = {"text": "x" * SMALL_BYTES}
+        result = make_result(hits=[Hit("1", 1.0, 0, fields)], lease=lease)
+        if query.query == "insufficient":
+            raise InsufficientCoverageError("too little", result)
+        return result
+
+
+@pytest.mark.parametrize("protocol_type", [SearchConnection, GuardedConnection])
+@pytest.mark.parametrize("is_left", [False, True])
+@pytest.mark.parametrize("query", [b"wing", b"insufficient"])
+async def test_an_answer_is_held_until_it_is_read(
+    protocol_type: Protocol, is_left: bool, query: bytes
+) -> None:
+    """Its memory is given back once the client has read it, or has gone."""
+    gateway = HoldingGateway()
+    app = create_app(gateway, GatewaySettings())
+    protocol, transport = connect(protocol_type, app, room=1000)
+    protocol.data_received(request(b'{"query": "%b"}' % query))
+    await turn()
+    assert len(transport.written) > SMALL_BYTES
+    if protocol_type is SearchConnection or query == b"wing":
+        assert gateway.memory.held_bytes == 2 * SMALL_BYTES
+    if is_left:
+        protocol.connection_lost(None)
+    else:
+        protocol.resume_writing()
+    await turn()
+    assert gateway.memory.held_bytes == 0
+    assert not protocol.tasks

@@ -5,8 +5,7 @@ from unittest.mock import Mock
 
 import pytest
 
-from common.config import BreakerSettings, GatewaySettings
-from common.config_tail import AdmissionSettings
+from common.config import BreakerSettings, GatewaySettings, RankProfile, Settings
 from common.control import ServerInfo
 from common.heartbeat import Heartbeat
 from common.optimising_board import Optimising
@@ -17,10 +16,11 @@ from common.statistics_board import Standing, label_of, version_of
 from common.telemetry import LagWatch
 from gateway.access.control import AccessControl
 from gateway.access.key_ring import KeyRing
-from gateway.admission import Admission
+from gateway.answer_memory import AnswerMemory
 from gateway.breaker import CallOutcome
 from gateway.breakers import Breakers
 from gateway.coverage_report import coverage_report
+from gateway.guards import ProfileGuards
 from gateway.hedging import HedgeCounts
 from gateway.http.status_schema import StatusAnswer
 from gateway.membership import Membership
@@ -70,6 +70,7 @@ def status_of(
         replicas={0: "r0", 1: "r1"},
         lanes={
             "process": process_lane("process").load(),
+            "reading": ThreadLane(num_threads=2, lost_after_s=1.0, name="reading").load(),
             "thread": ThreadLane(num_threads=2, lost_after_s=1.0, name="thread").load(),
             "indexer": process_lane("indexer").load(),
             "loop": LagWatch(100.0).as_dict(),
@@ -87,6 +88,9 @@ def status_of(
     permit.done(CallOutcome.FAILURE, 0.0)
     ring = KeyRing()
     ring.replace([make_key("web", collections=("films",))[0]])
+    profiles = {"slow": RankProfile(second_phase="module:function")}
+    settings = Settings(rank_profiles=profiles)
+    guards = ProfileGuards.make(2, settings, lambda: 0.5, lambda *_: None, now=0.0)
     return cluster_status(
         server=server,
         backlog={0: 1, 1: 0} if server else {},
@@ -115,6 +119,7 @@ def status_of(
         membership=membership,
         probation={"w0": Word("g", "shard 0: slow", 500, 1500)},
         breakers=breakers,
+        profile_breakers=[{"slow": "open"}, {}],
         now=0.1,
         now_ms=1000,
         names={"u": "films"},
@@ -132,7 +137,8 @@ def status_of(
             "in_flight": 0,
             "counters": {"replies_late": 1},
             "loop": LagWatch(100.0).as_dict(),
-            "admission": Admission(2, AdmissionSettings()).snapshot(0.0).to_json(),
+            "answers": AnswerMemory(0).as_dict(),
+            "admission": guards.admission_json(0.0),
             "hedges": {
                 kind: {**HedgeCounts()._asdict(), "refused": 0} for kind in ("search", "fetch")
             },

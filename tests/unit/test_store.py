@@ -181,3 +181,60 @@ def test_a_store_of_another_format_is_refused(tmp_path: Path) -> None:
     connection.close()
     with pytest.raises(ConfigurationError, match="99"):
         Store.open(path)
+
+
+def stocked(folder: Path, *sizes: int) -> Store:
+    """A store with documents d0, d1, … of these sizes, of the collection "u1"."""
+    store = Store.open(folder / "store.sqlite")
+    bodies = {f"d{at}": b"x" * size for at, size in enumerate(sizes)}
+    store.apply("1-0", definitions={"u1": "{}"}, documents={"u1": bodies})
+    return store
+
+
+@pytest.mark.parametrize(
+    ("wanted", "max_bytes", "expected"),
+    [
+        ("d0 d1 d2", 600, [100, 200, 300]),
+        ("d2 d1 d0", 599, [300, 200, "left out: 100"]),
+        ("d0 d2 d1", 310, [100, "left out: 300", 200]),
+        ("d2 d0", 99, ["left out: 300", "left out: 100"]),
+        ("d1 gone d0", 300, [200, None, 100]),
+        ("gone d2 d1", 299, [None, "left out: 300", 200]),
+    ],
+)
+def test_reading_keeps_within_its_bound(
+    tmp_path: Path, wanted: str, max_bytes: int, expected: list[object]
+) -> None:
+    """What is most wanted is read while it fits; of the rest the size is told."""
+    store = stocked(tmp_path, 100, 200, 300)
+    read = store.read("u1", wanted.split(), max_bytes)
+    assert [f"left out: {one}" if isinstance(one, int) else one and len(one) for one in read] == (
+        expected
+    )
+    store.close()
+
+
+def test_what_is_picked_is_measured(tmp_path: Path) -> None:
+    """Documents over the bound are read one by one while what is picked of them fits."""
+    store = stocked(tmp_path, 1000, 2000, 3000, 4000)
+    picked: list[int] = []
+
+    def pick(body: bytes) -> bytes:
+        picked.append(len(body))
+        return body[: len(body) // 100]
+
+    assert store.read("u1", ["d3", "d2", "d1", "d0"], 100, pick) == [
+        b"x" * size for size in (40, 30, 20, 10)
+    ]
+    picked.clear()
+    read = store.read("u1", ["d3", "d2", "d1", "d0"], 65, pick)
+    assert read == [b"x" * 40, 30, 2000, 1000]
+    assert 1000 not in picked[-2:]  # once the bound is reached nothing more is read
+    store.close()
+
+
+def test_reading_ends_when_it_is_late(tmp_path: Path) -> None:
+    """From then on documents are left out, so that a thread comes back."""
+    store = stocked(tmp_path, 10, 10, 10)
+    assert store.read("u1", ["d0", "d1", "d2"], 1000, None, lambda: True) == [b"x" * 10, 10, 10]
+    store.close()

@@ -210,7 +210,7 @@ def test_one_part_of_a_wrong_type(
         (unpack_search_body, [1, -1, True, [], []]),
         (unpack_fetch_payload, ["uid", [7], None, ""]),
         (unpack_fetch_payload, ["uid", [], [None], ""]),
-        (unpack_fetch_body, [[7], "", False]),
+        (unpack_fetch_body, [[-7], "", False]),
         (unpack_fetch_body, [["text"], "", False]),
     ],
 )

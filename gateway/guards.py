@@ -1,0 +1,136 @@
+"""What stands before the shards: breakers and admission control, apart for users' functions.
+
+A rank profile with a second phase runs a user's function, which may take as long as it likes. What
+its queries say of the shards (they are late, they have waited) is true of its function, and must
+neither open a breaker nor lower a limit for the queries of others. So each such profile has
+breakers and a limit of its own, and all other profiles share theirs. What is known of the shards'
+queues, and when they have replied to anything, is known for all.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
+from typing import Any, NamedTuple
+
+from common.config import RankProfile, Settings
+from gateway.admission import Admission
+from gateway.breaker import State, Transition
+from gateway.breakers import Breakers
+from gateway.heavy_work import HeavyWork
+
+OnTransition = Callable[[int, str, Transition], None]
+
+
+class Guards(NamedTuple):
+    """What lets the queries of some profiles through, or refuses them."""
+
+    breakers: Breakers
+    admission: Admission
+
+
+class ProfileGuards:
+    """The guards of one gateway.
+
+    Attributes:
+        shared: those of the profiles without a second phase.
+        own: profile → its own, of those with one.
+        heavy: the heavy queries, which excuse the shards for all profiles.
+    """
+
+    def __init__(self, shared: Guards, own: Mapping[str, Guards], heavy: HeavyWork) -> None:
+        """Guard queries by these."""
+        self.shared = shared
+        self.own = dict(own)
+        self.heavy = heavy
+
+    @classmethod
+    def make(
+        cls,
+        num_shards: int,
+        settings: Settings,
+        rng: Callable[[], float],
+        on_transition: OnTransition,
+        now: float,
+    ) -> "ProfileGuards":
+        """Make those that the settings ask for; `on_transition` is told shard and profile."""
+        shared_admission = Admission(num_shards, settings.admission)
+        heavy = HeavyWork(
+            replied_at=shared_admission.replied_at,
+            heavy_s=settings.query.heavy_ms / 1000,
+            grace_s=settings.worker.kill_grace_ms / 1000,
+            now=now,
+        )
+
+        def guards(profile: str, admission: Admission) -> Guards:
+            breakers = Breakers(
+                num_shards=num_shards,
+                settings=settings.breaker,
+                rng=rng,
+                on_transition=partial(_tell, on_transition, profile),
+                replied_at=admission.replied_at,
+                heavy=heavy,
+            )
+            return Guards(breakers, admission)
+
+        own = {
+            name: guards(name, Admission(num_shards, settings.admission, shared_admission))
+            for name in profiles_with_functions(settings.rank_profiles)
+        }
+        return cls(guards("", shared_admission), own, heavy)
+
+    def of(self, profile: str) -> Guards:
+        """Those of a query by this profile."""
+        return self.own.get(profile, self.shared)
+
+    def __iter__(self) -> Iterator[Guards]:
+        yield self.shared
+        yield from self.own.values()
+
+    @property
+    def num_in_flight(self) -> int:
+        """Queries now, by whatever profile."""
+        return sum([guards.admission.num_in_flight for guards in self])
+
+    def callers(self) -> dict[str, dict[str, int]]:
+        """Name of each caller → `in_flight`, and `refused` for its share, by all profiles."""
+        total: dict[str, dict[str, int]] = {}
+        for guards in self:
+            for name, counts in guards.admission.callers().items():
+                known = total.setdefault(name, dict.fromkeys(counts, 0))
+                for what, count in counts.items():
+                    known[what] += count
+        return total
+
+    def states(self, now: float) -> list[dict[str, str]]:
+        """For each shard, profile → state of its own breaker, of those that are not closed."""
+        return [
+            {
+                profile: state.value
+                for profile, guards in self.own.items()
+                if (state := guards.breakers[shard].state(now)) is not State.CLOSED
+            }
+            for shard in self.shared.breakers.shards
+        ]
+
+    def admission_json(self, now: float) -> dict[str, Any]:
+        """For the status: the shared one's, and what each profile's own lets in and refuses."""
+        return {
+            **self.shared.admission.snapshot(now).to_json(),
+            "profiles": {
+                profile: {
+                    "limit": snapshot.limit,
+                    "in_flight": sum(snapshot.in_flight.values()),
+                    "refused": sum(sum(counts.values()) for counts in snapshot.refused.values()),
+                }
+                for profile, guards in self.own.items()
+                for snapshot in (guards.admission.snapshot(now),)
+            },
+        }
+
+
+def profiles_with_functions(profiles: Mapping[str, RankProfile]) -> Iterable[str]:
+    """The profiles whose searches run a user's function."""
+    return [name for name, profile in profiles.items() if profile.second_phase is not None]
+
+
+def _tell(tell: OnTransition, profile: str, shard: int, transition: Transition) -> None:
+    tell(shard, profile, transition)

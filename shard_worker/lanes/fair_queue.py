@@ -1,0 +1,98 @@
+"""What waits for a place in a lane, in an order in which no rank profile waits behind another."""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class FairQueue(Generic[T]):
+    """A queue for each profile; their turns go round, and within one the first goes first."""
+
+    __slots__ = ("_length", "_queues")
+
+    def __init__(self) -> None:
+        """Nothing waits."""
+        self._queues: dict[str, deque[T]] = {}  # none is empty; the first has the next turn
+        self._length = 0
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __iter__(self) -> Iterator[T]:
+        for waiting in self._queues.values():
+            yield from waiting
+
+    def count(self, profile: str) -> int:
+        """How many of a profile wait."""
+        waiting = self._queues.get(profile)
+        return 0 if waiting is None else len(waiting)
+
+    def profiles(self) -> list[str]:
+        """Those of which something waits, the one with the next turn first."""
+        return list(self._queues)
+
+    def append(self, profile: str, item: T) -> None:
+        """`item` waits, after all others of its profile."""
+        self._length += 1
+        waiting = self._queues.get(profile)
+        if waiting is None:
+            self._queues[profile] = deque((item,))
+        else:
+            waiting.append(item)
+
+    def put_back(self, profile: str, item: T) -> None:
+        """`item` waits again, before all others of its profile."""
+        self._length += 1
+        self._queues.setdefault(profile, deque()).appendleft(item)
+
+    def next_profile(self, may_take: Callable[[str], bool]) -> str | None:
+        """Whose turn it is, of those that may take a place; None when there are none."""
+        for profile in self._queues:
+            if may_take(profile):
+                return profile
+        return None
+
+    def first(self, profile: str) -> T | None:
+        """The first of a profile that waits."""
+        waiting = self._queues.get(profile)
+        return None if waiting is None else waiting[0]
+
+    def pop(self, profile: str) -> T:
+        """Take the first of a profile, of which something waits."""
+        waiting = self._queues[profile]
+        item = waiting.popleft()
+        self._length -= 1
+        if not waiting:
+            del self._queues[profile]
+        return item
+
+    def end_turn(self, profile: str) -> None:
+        """All others have their turns before this profile has another."""
+        if (waiting := self._queues.pop(profile, None)) is not None:
+            self._queues[profile] = waiting
+
+    def remove(self, profile: str, item: T) -> None:
+        """`item`, which waits, waits no more."""
+        waiting = self._queues[profile]
+        waiting.remove(item)
+        self._length -= 1
+        if not waiting:
+            del self._queues[profile]
+
+    def take_all(self) -> list[T]:
+        """Take everything."""
+        items = list(self)
+        self._queues.clear()
+        self._length = 0
+        return items
+
+    def replace(self, items: Iterable[tuple[str, T]]) -> None:
+        """Let `items`, each with its profile, wait instead of what does; turns stay."""
+        kept: dict[str, deque[T]] = {profile: deque() for profile in self._queues}
+        self._length = 0
+        for profile, item in items:
+            self._length += 1
+            kept.setdefault(profile, deque()).append(item)
+        self._queues = {profile: waiting for profile, waiting in kept.items() if waiting}

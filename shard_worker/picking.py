@@ -1,0 +1,50 @@
+"""Takes the wanted fields out of a document's JSON, without decoding their values or the others.
+
+Decoded, JSON takes up to thirty times its bytes (`[]` is 56 bytes of Python, `{"a":{}}` 250), so a
+document of 1 MB takes 30 MB and 15 to 50 ms of the interpreter. To pass over what is not wanted
+takes 0.2 µs for a document of 300 bytes, and at most 2 ms for one of 1 MB.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+
+Pick = Callable[[bytes], bytes]
+
+# A struct's fields are looked for one after the other: with more, a document of many keys would
+# take longer so than as a dict.
+_MOST_IN_STRUCT = 16
+
+_encode = msgspec.json.Encoder().encode
+_decode_raw = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+
+def pick_of(fields: Sequence[str] | None) -> Pick | None:
+    """A function that takes `fields` out of a document's JSON, in this order; None for all.
+
+    A field that the document lacks is left out.
+    """
+    return None if fields is None else _pick_of(tuple(dict.fromkeys(fields)))
+
+
+@lru_cache(maxsize=256)
+def _pick_of(fields: tuple[str, ...]) -> Pick:
+    if len(fields) <= _MOST_IN_STRUCT:
+        names = {f"f{at}": name for at, name in enumerate(fields)}
+        value: Any = msgspec.Raw | msgspec.UnsetType
+        members = [(member, value, msgspec.UNSET) for member in names]
+        try:
+            picked = msgspec.defstruct("Picked", members, rename=names, gc=False)
+        except ValueError:  # a quote or a control character in a name
+            pass
+        else:
+            decode = msgspec.json.Decoder(picked).decode
+            return lambda body: _encode(decode(body))
+
+    def pick(body: bytes) -> bytes:
+        document = _decode_raw(body)
+        return _encode({name: document[name] for name in fields if name in document})
+
+    return pick
