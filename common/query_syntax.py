@@ -154,8 +154,12 @@ def _dangling(text: str, tree: dict[str, Any]) -> list[int]:
             parts.append(part["underlying"])
         elif part.get("delimiter") == "none":
             words.add(part["phrase"])
-    dangling = words & _DANGLING
-    return [[match.start() for match in re.finditer(rf"\b{word}\b", text)][-1] for word in dangling]
+    # What follows a boost at once, as in `a^2OR`, is no word to find; the parser reports it itself.
+    return [
+        match.start()
+        for word in words & _DANGLING
+        for match in list(re.finditer(rf"\b{word}\b", text))[-1:]
+    ]
 
 
 def _parse_lenient(query: str, warnings: list[str]) -> dict[str, Any] | None:

@@ -162,3 +162,10 @@ def test_a_warning_quotes_no_more_than_the_beginning_of_a_query() -> None:
     with pytest.raises(BadRequestError) as refused:
         check_query(f"year:{'9' * 4000}", COLLECTION, strict=True)
     assert len(refused.value.reason) < 300
+
+
+def test_an_operator_right_behind_a_boost_is_refused() -> None:
+    """The parser takes it for a word, though none stands there by itself."""
+    with pytest.raises(BadRequestError, match="space"):
+        check_query("a^2OR", COLLECTION, strict=True)
+    assert check_query("a^2OR", COLLECTION, strict=False)[1]
