@@ -92,8 +92,13 @@ async def test_a_process_that_starts_reads_what_the_cluster_is(
 
 
 async def test_a_log_that_cannot_be_continued_says_so(cluster: Cluster) -> None:
-    """To be refused is not to be up to date: a later write would be passed over."""
+    """To be refused is not to be up to date: a later write would be passed over.
+
+    A log that is ahead already needs no append, so that a worker can start without one.
+    """
     await cluster.refuse("disk")
+    newest = await cluster.log.newest(0)
+    assert not await cluster.log.continue_after(0, newest)
     with pytest.raises(WriteRefusedError):
         await cluster.log.continue_after(0, "99999999999999-0")
 
