@@ -211,6 +211,22 @@ async def test_a_server_that_dies_while_its_disk_is_full_loses_nothing(
     assert sum(" is back " in line for line in up.lines) == 1
 
 
+async def test_a_worker_that_dies_while_its_disk_is_full_serves_again(
+    up: Up, caller: Caller, disk: Disk
+) -> None:
+    """It opens what it has, though nothing can be written, and searches go on."""
+    disk.fill()
+    await until_short(caller, SHORT)
+    os.kill(up.pids["worker-0"], signal.SIGKILL)
+    await up.pid_of("worker-0", up.pids["worker-0"])
+    await caller.until_whole("trees", "tree", 40.0)
+    await check_searches(caller)
+    disk.free()
+    await until_short(caller, {})
+    assert (await caller.load("trees", lines([100_000])))["applied"]
+    assert sum(" is back " in line for line in up.lines) == 1
+
+
 async def test_what_was_appended_survives_the_server_that_filled_its_disk(
     key_prefix: str,
 ) -> None:
