@@ -226,6 +226,7 @@ class Admission:
         documents: Sequence[int | None],
         now: float,
         caller: Caller = ANONYMOUS,
+        peer: str = "",
     ) -> AdmissionPermit:
         """Let a query in, or refuse it.
 
@@ -237,13 +238,14 @@ class Admission:
             documents: for each shard, how many of the collection it holds; None when not known.
             now: the event loop's time, in s.
             caller: on whose behalf it is asked.
+            peer: the address it is asked from.
 
         Raises:
             OverloadedError: it could not be answered in time; says why, and when to try again.
         """
         number = 0 if priority == "interactive" else 1
         num_in_flight = self.num_in_flight
-        usage = self.shares.usage_of(caller, now)
+        usage = self.shares.usage_of(caller, now, peer)
         if self._is_enabled:
             self._check_limit(usage, caller, number, now)
             start_by = now + _START_SHARE * deadline_s
@@ -302,9 +304,10 @@ class Admission:
         if decision is Decision.OVER_SHARE:
             usage.num_refused += 1
             cause = "share"
+            whose = f"key {caller.name!r}" if caller.is_key else "your address"
             message = (
-                f"{usage.num_in_flight} queries of key {caller.name!r} are in flight, and its "
-                f"share of the {limit.value} that may be is used up"
+                f"{usage.num_in_flight} queries of {whose} are in flight, and its share of the "
+                f"{limit.value} that may be is used up"
             )
         elif num_in_flight >= limit.value:
             cause, message = "limit", f"{limit.value} queries are in flight, as many as may be"

@@ -30,6 +30,7 @@ class SearchQuery(msgspec.Struct, frozen=True, gc=False):
         syntax: whether a syntax error is repaired ("lenient") or refused ("strict").
         priority: "batch" is refused first when there is too much to do.
         caller: on whose behalf it is asked; what is in flight is shared between callers.
+        peer: the address it is asked from, which tells callers without a key apart.
     """
 
     collection: str
@@ -45,6 +46,7 @@ class SearchQuery(msgspec.Struct, frozen=True, gc=False):
     syntax: Literal["lenient", "strict"] = "lenient"
     priority: Literal["interactive", "batch"] = "interactive"
     caller: Caller = ANONYMOUS
+    peer: str = ""
 
 
 class Hit(msgspec.Struct, gc=False, rename={"stored": "fields"}):

@@ -167,6 +167,7 @@ class Searcher:
             *(query.priority, deadline_s, query.minimum_coverage),
             *(self._view.live, self._view.counts_of(collection.uid), started),
             caller=query.caller,
+            peer=query.peer,
         )
         self.num_in_flight += 1
         self._is_idle.clear()

@@ -51,6 +51,18 @@ class Caller:
             )
         raise ForbiddenError(f"key {self.name!r} is not for collection {collection!r}")
 
+    def party(self, peer: str) -> str:
+        """With whom the caller shares its part of what may be in flight.
+
+        A key has a part of its own. Callers without one are told apart by their addresses.
+        """
+        return self.name if self.is_key else f"{ADDRESS}{peer}"
+
+    @property
+    def is_key(self) -> bool:
+        """Whether the caller has a key of its own."""
+        return self.name not in _SHARED
+
     def sees(self, collection: str) -> bool:
         """Whether a list of collections shows this one to the caller."""
         return self.collections is None or collection in self.collections
@@ -58,3 +70,5 @@ class Caller:
 
 ANONYMOUS: Final = Caller("")
 TOKEN_HOLDER: Final = Caller("token")
+_SHARED: Final = (ANONYMOUS.name, TOKEN_HOLDER.name)  # by callers that know nothing of each other
+ADDRESS: Final = "@"  # before the address that a party is named by; no key's name begins so

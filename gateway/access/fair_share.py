@@ -1,5 +1,7 @@
 """How callers share what may be in flight. Pure.
 
+Each key is a party for itself, and so is each address from which callers ask without a key.
+
 While there is room, everyone is let in: who asks alone may take all of it. When the limit is
 reached, callers that are below their fair share (the limit, parted by weight among those who ask)
 are still let in, over the limit, up to half of it more. Those above it wait until what is in flight
@@ -16,7 +18,7 @@ import math
 from enum import Enum
 from typing import Final
 
-from gateway.access.caller import Caller
+from gateway.access.caller import ADDRESS, Caller
 
 # A caller counts as one of those who ask for so long after its last query.
 ACTIVE_S: Final = 1.0
@@ -25,6 +27,8 @@ MEAN_S: Final = 1.0
 # same weight fit in, if the other had filled the limit.
 OVERDRAFT: Final = 0.5
 _RECOUNT_S: Final = 0.05
+# Keys and addresses that are told apart; beyond it, addresses that are new share one part.
+MAX_PARTIES: Final = 1024
 
 
 class Mean:
@@ -101,16 +105,26 @@ class FairShare:
 
     def __init__(self) -> None:
         """Start without callers."""
-        self.usages: dict[str, Usage] = {}
+        self.usages: dict[str, Usage] = {}  # by party, as `Caller.party` names it
+        self._forgotten_at = -math.inf
         self._limit: Mean | None = None
         self._weight = 0.0  # of those who ask
         self._counted_at = -math.inf
 
-    def usage_of(self, caller: Caller, now: float) -> Usage:
-        """What a caller that asks now has in flight."""
-        usage = self.usages.get(caller.name)
+    def usage_of(self, caller: Caller, now: float, peer: str = "") -> Usage:
+        """What a caller that asks now has in flight, with all who share its part.
+
+        Args:
+            caller: who asks.
+            now: the event loop's time, in s.
+            peer: the address it asks from, by which callers without a key are told apart.
+        """
+        party = caller.party(peer)
+        usage = self.usages.get(party)
         if usage is None:
-            usage = self.usages[caller.name] = Usage(caller, now)
+            if len(self.usages) >= MAX_PARTIES:
+                party = self._room_for(party, now)
+            usage = self.usages.setdefault(party, Usage(caller, now))
             self._counted_at = -math.inf
         elif now - usage.asked_at > ACTIVE_S:
             self._counted_at = -math.inf
@@ -119,11 +133,24 @@ class FairShare:
         return usage
 
     def counts(self) -> dict[str, dict[str, int]]:
-        """Name of each caller → `in_flight`, and `refused` for its share."""
+        """Name of each key that has searched → `in_flight`, and `refused` for its share."""
         return {
-            name: {"in_flight": usage.num_in_flight, "refused": usage.num_refused}
-            for name, usage in self.usages.items()
+            party: {"in_flight": usage.num_in_flight, "refused": usage.num_refused}
+            for party, usage in self.usages.items()
+            if not party.startswith(ADDRESS)
         }
+
+    def _room_for(self, party: str, now: float) -> str:
+        """Forget addresses that ask no more; with none of those, a new one shares a part."""
+        if not party.startswith(ADDRESS):
+            return party  # of keys there are as many as the file has
+        if now - self._forgotten_at >= ACTIVE_S:
+            self._forgotten_at = now
+            for known, usage in list(self.usages.items()):
+                is_idle = not usage.num_in_flight and now - usage.asked_at > 2 * ACTIVE_S
+                if is_idle and known.startswith(ADDRESS):
+                    del self.usages[known]
+        return party if len(self.usages) < MAX_PARTIES else ADDRESS
 
     def decide(
         self, usage: Usage, num_in_flight: int, bound: float, limit: int, now: float

@@ -12,6 +12,7 @@ from common.config import GatewaySettings
 from common.errors import BadBodyError, BadRequestError, InsufficientCoverageError
 from gateway.access.caller import Caller, Right
 from gateway.answer_memory import Lease
+from gateway.http.connection_policy import peer_of
 from gateway.http.guard import caller_of
 from gateway.http.hang_up import ClientLeftError, unless_client_leaves
 from gateway.http.held import send_body
@@ -69,7 +70,10 @@ class SearchApp:
             check_parameters(scope, ())
             raw = await read_body(scope, receive, self.max_body_bytes)
             # The result's lease lasts until its answer is sent.
-            body, lease = await unless_client_leaves(receive, self.search(collection, raw, caller))
+            peer = peer_of(scope["client"][0]) if scope.get("client") else ""
+            body, lease = await unless_client_leaves(
+                receive, self.search(collection, raw, caller, peer)
+            )
         except Exception as error:  # noqa: BLE001 - unforeseen ones are problems too
             await self.refusal(error)(scope, receive, send)
             return
@@ -79,19 +83,19 @@ class SearchApp:
         del lease
 
     async def search(
-        self, collection: str, raw: bytes, caller: Caller
+        self, collection: str, raw: bytes, caller: Caller, peer: str
     ) -> tuple[bytes, Lease | None]:
-        """Search as a body asks, on behalf of `caller`, and encode the answer.
+        """Search as a body asks, on behalf of a caller at an address, and encode the answer.
 
         Whatever is raised is for `refusal` to describe.
 
         Returns:
             The answer, and what it holds of the gateway's memory until it is sent.
         """
-        result = await self._gateway.search_held(self._query(collection, raw, caller))
+        result = await self._gateway.search_held(self._query(collection, raw, caller, peer))
         return encode_result(result), result.lease
 
-    def _query(self, collection: str, raw: bytes, caller: Caller) -> SearchQuery:
+    def _query(self, collection: str, raw: bytes, caller: Caller, peer: str) -> SearchQuery:
         try:
             body = self._read(raw)
         except ValidationError as error:
@@ -111,6 +115,7 @@ class SearchApp:
             syntax=body.syntax,
             priority=body.priority,
             caller=caller,
+            peer=peer,
         )
 
     def refusal(self, error: Exception) -> Response:

@@ -112,7 +112,14 @@ class SearchConnection(GuardedConnection):
         verdict = guard.plain_search(headers, collection)
         if verdict is None:
             return None
-        return _Search(app, collection, verdict, int(length), parser.should_keep_alive())
+        return _Search(
+            app,
+            collection,
+            verdict,
+            self.state.peer,
+            int(length),
+            parser.should_keep_alive(),
+        )
 
     def abandon_request(self) -> bool:
         """End a request whose rest is not awaited; return whether its answer has begun."""
@@ -180,6 +187,7 @@ class _Search:
     __slots__ = (
         "_app",
         "_collection",
+        "_peer",
         "_verdict",
         "has_left",
         "keep_alive",
@@ -195,12 +203,14 @@ class _Search:
         app: SearchApp,
         collection: str,
         verdict: Caller | HedgerowError,
+        peer: str,
         num_bytes: int,
         keep_alive: bool,
     ) -> None:
         self._app = app
         self._collection = collection
         self._verdict = verdict
+        self._peer = peer
         self.num_bytes = num_bytes
         self.keep_alive = keep_alive
         self.raw = b""
@@ -214,7 +224,9 @@ class _Search:
         if isinstance(self._verdict, HedgerowError):
             return self._refuse(self._verdict)
         try:
-            body, self.lease = await self._app.search(self._collection, self.raw, self._verdict)
+            body, self.lease = await self._app.search(
+                self._collection, self.raw, self._verdict, self._peer
+            )
         except Exception as error:  # noqa: BLE001 - unforeseen ones are problems too
             if isinstance(error, InsufficientCoverageError):
                 self.lease = error.result.lease

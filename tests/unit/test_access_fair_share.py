@@ -15,6 +15,7 @@ from common.pull_order import PullOrder
 from gateway.access.caller import ANONYMOUS, Caller
 from gateway.access.fair_share import (
     ACTIVE_S,
+    MAX_PARTIES,
     MEAN_S,
     OVERDRAFT,
     Decision,
@@ -242,3 +243,33 @@ def test_a_refusal_for_the_share_says_so() -> None:
     assert admission.callers() == {"b": {"in_flight": 1, "refused": 1}}
     assert admission.snapshot(0.0).refused["share"] == {"interactive": 1, "batch": 0}
     assert not admission.limit.is_wanted  # there was room
+
+
+def test_callers_without_a_key_are_told_apart_by_address() -> None:
+    """At the limit, an address that asks for little is let in beside one that has filled it."""
+    admission = Keyed().admission
+    query = ("interactive", 0.3, 0.0, [True] * NUM_SHARDS, [1] * NUM_SHARDS, 0.0)
+    limit = admission.limit.value
+    for _ in range(limit):
+        admission.admit(*query, peer="10.0.0.1")  # type: ignore[arg-type] # a literal
+    with pytest.raises(OverloadedError):
+        admission.admit(*query, peer="10.0.0.1")  # type: ignore[arg-type] # as above
+    admission.admit(*query, peer="10.0.0.2")  # type: ignore[arg-type] # as above
+    with pytest.raises(OverloadedError, match="of your address") as refusal:
+        admission.admit(*query, peer="10.0.0.1")  # type: ignore[arg-type] # as above
+    assert refusal.value.cause == "share"
+    assert admission.callers() == {}  # which tells of keys
+
+
+def test_the_addresses_that_are_remembered_are_bounded() -> None:
+    """Those that ask no more are forgotten; while all of them ask, new ones share one part."""
+    shares = FairShare()
+    for number in range(2 * MAX_PARTIES):
+        shares.usage_of(ANONYMOUS, 0.0, f"10.0.0.{number}").begin(0.0)
+    assert len(shares.usages) <= MAX_PARTIES + 1
+    assert sum(usage.num_in_flight for usage in shares.usages.values()) == 2 * MAX_PARTIES
+    for usage in shares.usages.values():
+        while usage.num_in_flight:
+            usage.end(1.0)
+    late = shares.usage_of(ANONYMOUS, 10.0, "10.1.0.0")
+    assert list(shares.usages.values()) == [late]
