@@ -12,8 +12,8 @@ from typing import Final
 
 from common.config_connections import ConnectionSettings
 
-# A client sends its first request as soon as it is connected. A connection that has not done so is
-# closed before one on which requests were answered, unless it is much younger.
+# A client sends its first request, body and all, as soon as it is connected. A connection that has
+# not done so is closed before one on which requests were answered, unless it is much younger.
 _NEVER_ASKED: Final = 100.0
 
 # Descriptors beside those of connections: some 15 for Redis, logs, the listener; some 30 for
@@ -39,7 +39,7 @@ class ConnectionState:
         since: when the phase began; in a bulk load's body, when the last bytes came.
         phase: what it is about to do.
         has_begun: whether a part of a head has come.
-        has_asked: whether a whole head has ever come.
+        has_asked: whether a whole request has ever come.
         is_load: whether the body is that of a bulk load.
         is_read: whether the gateway takes what the client sends, or keeps it waiting.
         is_unsent_since: when the answer began to wait for the client; None if nothing waits.
@@ -109,7 +109,7 @@ def idleness(state: ConnectionState, now: float) -> float | None:
             return None if state.is_unsent_since is None else now - state.took_at
         case Phase.BODY if not state.is_read:
             return None
-        case Phase.HEAD if not state.has_asked:
+        case _ if not (state.has_asked or (state.phase is Phase.BODY and state.is_load)):
             return (now - state.since) * _NEVER_ASKED
         case _:
             return now - state.since

@@ -172,7 +172,6 @@ class GuardedConnection(CoalescingProtocol, asyncio.BufferedProtocol):
         self.state.is_load = is_load
         self._is_dated = False
         self.state.phase = Phase.BODY
-        self.state.has_asked = True
 
     def on_body(self, body: bytes) -> None:
         """Hand on a part of the body."""
@@ -192,6 +191,7 @@ class GuardedConnection(CoalescingProtocol, asyncio.BufferedProtocol):
         """A request has come."""
         self._cutter.expect_head()
         self.state.phase = Phase.ANSWER
+        self.state.has_asked = True
 
     def on_response_complete(self) -> None:
         """Begin with the next request, or to be idle."""

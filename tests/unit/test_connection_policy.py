@@ -136,6 +136,15 @@ def test_a_new_client_outlasts_those_that_asked_once() -> None:
     assert most_idle([new, idle], NOW) == [idle, new]
 
 
+def test_a_client_outlasts_those_that_leave_their_first_body_unfinished() -> None:
+    """A new client and one between requests stay, and so does a load; a half-sent body goes."""
+    half = ConnectionState(peer="", since=NOW - 0.1, phase=Phase.BODY)
+    new = ConnectionState(peer="", since=NOW - 0.05)
+    normal = ConnectionState(peer="", since=NOW - 4, has_asked=True)
+    load = ConnectionState(peer="", since=NOW - 1, phase=Phase.BODY, is_load=True)
+    assert most_idle([load, normal, new, half], NOW) == [half, new, normal, load]
+
+
 def test_a_refused_client_goes_first() -> None:
     """What has had its refusal makes room before all others."""
     refused = ConnectionState(peer="", since=NOW, phase=Phase.LINGER)
