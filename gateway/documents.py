@@ -123,12 +123,12 @@ class Documents:
         loop = asyncio.get_running_loop()
         slot = self._slots.take(loop.time())
         last_ids: dict[int, str] = {}
+        splitter = LineSplitter(self._limits.max_document_bytes)
         try:
             definition = await self._collections.current(collection)
             intake = Intake(definition, self._num_shards, self._limits)
             self._check_room(intake.report)  # before a body is read in vain
             flush = partial(self._flush, intake, last_ids, on_progress)
-            splitter = LineSplitter(self._limits.max_document_bytes)
             async with aclosing(_with_pauses(lines)) as chunks:
                 async for chunk in chunks:
                     if slot.has_lost:
@@ -146,6 +146,7 @@ class Documents:
             await flush()
         finally:
             self._slots.give_back(slot)
+            splitter.forget()
         if wait == "applied":
             # A load of nothing waits for what others, or earlier loads, have logged.
             ends = last_ids or await self._log.last_ids(range(self._num_shards))
@@ -343,6 +344,9 @@ async def _with_pauses(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes | N
             if not chunk.done():
                 chunk.cancel()
                 await asyncio.wait({chunk})
+            # Its error's traceback holds this frame: a circle that would keep the load's lines
+            # until the garbage collector comes, which is seldom.
+            del chunk
         if got is None:
             return
         yield got

@@ -49,6 +49,10 @@ class LineSplitter:
         if self.has_part:
             yield self._end()
 
+    def forget(self) -> None:
+        """Let go of the line that is under way: the stream has broken off."""
+        self._rest, self._is_overlong = bytearray(), False
+
     def _extend(self, part: bytes) -> None:
         if self._is_overlong:
             return

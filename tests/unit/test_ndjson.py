@@ -76,3 +76,12 @@ def test_lines_are_cut_off_as_they_are_asked_for() -> None:
     lines = LineSplitter(10).feed(b"\n" * 1000)
     assert [next(lines), next(lines)] == [(1, b""), (2, b"")]
     assert len(list(lines)) == 998
+
+
+def test_a_line_that_breaks_off_is_let_go() -> None:
+    """When a stream has broken off, nothing of its last line is kept."""
+    splitter = LineSplitter(1_000_000)
+    assert not list(splitter.feed(b"x" * 500_000))
+    splitter.forget()
+    assert not splitter.has_part
+    assert len(splitter._rest) == 0
