@@ -166,9 +166,11 @@ class SearchConnection(GuardedConnection):
         if not search.keep_alive:
             self.transport.close()
         self.on_response_complete()
-        if search.lease is not None and self.flow.write_paused:
+        if search.lease is not None:
             # Until the client has read nearly all of the answer, its documents count as held.
-            await self.flow.drain()
+            if self.flow.write_paused:
+                await self.flow.drain()
+            search.lease = None
 
 
 class _Search:

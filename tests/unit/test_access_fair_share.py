@@ -248,15 +248,18 @@ def test_a_refusal_for_the_share_says_so() -> None:
 def test_callers_without_a_key_are_told_apart_by_address() -> None:
     """At the limit, an address that asks for little is let in beside one that has filled it."""
     admission = Keyed().admission
-    query = ("interactive", 0.3, 0.0, [True] * NUM_SHARDS, [1] * NUM_SHARDS, 0.0)
-    limit = admission.limit.value
-    for _ in range(limit):
-        admission.admit(*query, peer="10.0.0.1")  # type: ignore[arg-type] # a literal
+
+    def ask(peer: str, now: float) -> None:
+        live, documents = [True] * NUM_SHARDS, [1] * NUM_SHARDS
+        admission.admit("interactive", 60.0, 0.0, live, documents, now, peer=peer)
+
+    for _ in range(admission.limit.value):
+        ask("10.0.0.1", 0.0)
     with pytest.raises(OverloadedError):
-        admission.admit(*query, peer="10.0.0.1")  # type: ignore[arg-type] # as above
-    admission.admit(*query, peer="10.0.0.2")  # type: ignore[arg-type] # as above
+        ask("10.0.0.1", 10.0)
+    ask("10.0.0.2", 10.0)
     with pytest.raises(OverloadedError, match="of your address") as refusal:
-        admission.admit(*query, peer="10.0.0.1")  # type: ignore[arg-type] # as above
+        ask("10.0.0.1", 10.0)
     assert refusal.value.cause == "share"
     assert admission.callers() == {}  # which tells of keys
 

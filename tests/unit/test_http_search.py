@@ -62,7 +62,7 @@ async def test_every_member_of_the_body_reaches_the_gateway(
     }
     assert (await client.post(PATH, json=body)).status_code == 200
     expected: dict[str, Any] = {**body, "collection": "films", "fields": ("title", "year")}
-    assert gateway.searches == [SearchQuery(**expected)]
+    assert gateway.searches == [SearchQuery(**expected, peer="127.0.0.1")]
 
 
 async def test_what_is_left_out_has_the_settings_defaults(
@@ -70,7 +70,8 @@ async def test_what_is_left_out_has_the_settings_defaults(
 ) -> None:
     """A search that names only its query gets the defaults of the settings and of docs/http.md."""
     assert (await client.post(PATH, json={"query": "wing"})).status_code == 200
-    assert gateway.searches == [SearchQuery("films", "wing", k=7, deadline_ms=250)]
+    expected = SearchQuery("films", "wing", k=7, deadline_ms=250, peer="127.0.0.1")
+    assert gateway.searches == [expected]
 
 
 async def test_the_answer_is_the_result_as_json(
