@@ -18,7 +18,7 @@ _RESERVE_SHARE = 0.05
 _FULL_SHARE = 0.25  # of the reserve
 _RECOVERY = 1.5  # of a bound, before the state that it began ends
 _FEW_FILES = 100
-# A write that failed says more than the figures: a quota, say. For so long it is believed.
+# A write that failed says more than the figures (a quota, say): it is believed for this time.
 HOLD_S = 5.0
 PROBE_S = 2.0  # how often to write to a disk in order to see that it can be written to
 

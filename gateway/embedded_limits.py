@@ -41,7 +41,7 @@ def machine_memory_bytes(limits: Iterable[Path] = _GROUP_LIMITS) -> int:
 
 
 def rewrite_from_bytes(folder: Path) -> int:
-    """From which size on the append-only file is written anew once it has doubled."""
+    """The size from which the append-only file is rewritten when it has doubled."""
     try:
         total = read_disk(folder).total_bytes
     except OSError:

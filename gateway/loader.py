@@ -149,7 +149,7 @@ class Loader:
             except UnavailableError as error:
                 now = time.monotonic()
                 if isinstance(error, InsufficientStorageError):
-                    # Room that somebody has to make is not waited for as slow replicas are.
+                    # An operator has to make room: that is not waited for as long as slow replicas.
                     give_up_at = min(give_up_at, now + GIVE_UP_AFTER_S)
                     self._on_no_room(error)
                 if now >= give_up_at:

@@ -17,7 +17,7 @@ class Optimiser:
         collections: Collections,
         check_room: Callable[[], None] = lambda: None,
     ) -> None:
-        """Ask by `board`, unless `check_room` raises: an index that is written anew takes room."""
+        """Ask by `board`, unless `check_room` raises: rewriting an index takes room."""
         self._board = board
         self._collections = collections
         self._check_room = check_room

@@ -3,11 +3,11 @@
 A server that cannot write its file refuses every write, and so the queues by which searches go. So
 while its disk is full the file is *suspended*: the server works from memory alone. What is on disk
 then is what was acknowledged before, and so that this stays all that was acknowledged, the right to
-append to logs is withdrawn first (the *fence*). When there is room the file is written anew from
+append to logs is withdrawn first (the *fence*). When there is room the file is rewritten from
 memory; only when that has succeeded is the fence taken away. The server may die at any instant
 between: it comes back with its file, with the file on and without the fence, and everything whose
 loss would matter is in it. What is lost is only what workers say again by themselves (heartbeats,
-positions, counts) and requests that nobody waits for any more.
+positions, counts) and requests whose callers have given up.
 """
 
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from common.disk import DiskState
 
-# A file that is larger than this and has doubled since it was written anew is mostly what has gone.
+# A file that is larger than this and has doubled since its last rewrite holds mostly what has gone.
 _LEAST_GAIN_BYTES: Final = 4_000_000
 REWRITE_AGAIN_S: Final = 15.0
 
@@ -27,7 +27,7 @@ class Step(Enum):
 
     NOTHING = "nothing"
     SUSPEND = "suspend"  # put the fence up, then go on without the file
-    RESUME = "resume"  # begin to write the file anew
+    RESUME = "resume"  # begin to rewrite the file
     REWRITE = "rewrite"  # again, since the last attempt failed; or to make it smaller
     RELEASE = "release"  # the file is whole: take the fence away
 
@@ -39,10 +39,10 @@ class FileState:
     Attributes:
         is_on: whether it keeps one.
         is_failing: whether it could not write it, so that it refuses writes.
-        is_rewriting: whether it is being written anew, or waits to be.
-        has_rewrite_failed: whether the last time that it was written anew has failed.
+        is_rewriting: whether it is being rewritten, or waits to be.
+        has_rewrite_failed: whether its last rewrite has failed.
         size_bytes: how large it is.
-        base_bytes: how large it was when it was last written anew.
+        base_bytes: how large it was after its last rewrite.
     """
 
     is_on: bool

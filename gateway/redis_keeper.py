@@ -21,7 +21,7 @@ from gateway.redis_file import FilePolicy, FileState, Step
 
 _log = structlog.get_logger()
 
-LOOK_S: Final = 0.25  # for so long at most does a disk that is full at once stop the queues
+LOOK_S: Final = 0.25  # the longest that a disk which fills at once can stop the queues
 _FENCE: Final = ("ACL", "SETUSER", "default", "-xadd")
 _NO_FENCE: Final = ("ACL", "SETUSER", "default", "+xadd")
 

@@ -22,7 +22,7 @@ from common.telemetry import Counters
 
 ATTEMPTS: Final = 3
 PAUSE_S: Final = 1.0
-# So many in a row without one that could be applied: the fault is the machine's.
+# When this many in a row could not be applied, the machine is at fault.
 MOST_IN_A_ROW: Final = 8
 _LEAST_AVAILABLE_SHARE: Final = 0.03
 _MEMINFO: Final = Path("/proc/meminfo")

@@ -279,7 +279,7 @@ class Worker:
     async def _open_when_possible(self, stop: asyncio.Event) -> bool:
         """Open the shards; wait while the disk, Redis or the system does not let them be opened.
 
-        To end instead would help nobody: the supervisor would start a worker that ends again.
+        Ending would not help: the supervisor would start a worker that ends again.
 
         Returns:
             False when `stop` was set before.

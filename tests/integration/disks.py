@@ -25,7 +25,7 @@ class Disk:
         self._filler = path / "filler"
 
     def fill(self, leave_bytes: int = 0) -> None:
-        """Take all room but for so much."""
+        """Take all room but for `leave_bytes`."""
         free = os.statvfs(self.path)
         left = free.f_bavail * free.f_frsize - leave_bytes
         with self._filler.open("ab", buffering=0) as file:

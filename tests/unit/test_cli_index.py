@@ -330,7 +330,7 @@ def no_room() -> httpx.Response:
 
 
 def test_a_lack_of_room_is_waited_out_and_told() -> None:
-    """507 is tried again after its Retry-After, and whoever loads hears why it takes so long."""
+    """507 is tried again after its Retry-After, and the caller hears why it takes long."""
     films = Films()
     films.failures = [no_room(), no_room()]
     told: list[str] = []

@@ -25,12 +25,12 @@ RESERVE = 50 * MB  # 5 % of the total
 
 
 def reading(free_bytes: int, *, files: int | None = None, read_only: bool = False) -> DiskReading:
-    """A disk of 1 GB with so much free."""
+    """A disk of 1 GB with this much free."""
     return DiskReading(TOTAL, free_bytes, files, read_only)
 
 
 def judged(*free: int) -> DiskState:
-    """The state after so much was free at each of these readings, a second apart."""
+    """The state after readings a second apart, each with this much free."""
     judge = DiskJudge(DEFAULT)
     for second, free_bytes in enumerate(free):
         judge.judge(reading(free_bytes), float(second))

@@ -119,7 +119,7 @@ class Server:
                 self.disk = self.memory
 
     def finish_rewrite(self) -> None:
-        """The child that writes the file anew ends."""
+        """The child that rewrites the file ends."""
         if self.is_rewriting:
             self.is_rewriting, self.has_rewrite_failed = False, not self.has_room
             if self.has_room:

@@ -106,7 +106,7 @@ async def test_nothing_is_put_aside_while_the_machine_lacks_memory(tmp_path: Pat
 async def test_an_indexer_that_ends_at_everything_is_not_the_documents_fault(
     tmp_path: Path,
 ) -> None:
-    """After so many in a row without one that goes in, the batch waits."""
+    """After eight in a row without one that goes in, the batch waits."""
     ids = [f"d{number}" for number in range(MOST_IN_A_ROW + 5)]
     with pytest.raises(LaneUnavailableError):
         await aside(tmp_path).apply(3, [entry(1, *ids)], Indexer({*ids}).apply)
@@ -155,7 +155,7 @@ def test_an_operation_falls_into_what_does_the_same() -> None:
 
 
 def test_a_machine_has_memory_by_what_the_kernel_says_is_available() -> None:
-    """Below 3 % of the whole, a death is nobody's fault; what cannot be read is plenty."""
+    """Below 3 % of the whole, no document is blamed; what cannot be read counts as plenty."""
     assert has_memory("MemTotal:  1000 kB\nMemAvailable:  30 kB\n")
     assert not has_memory("MemTotal:  1000 kB\nMemAvailable:  29 kB\n")
     assert has_memory("MemTotal:  1000 kB\n")

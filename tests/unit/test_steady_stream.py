@@ -14,7 +14,7 @@ def note(num_lost: int) -> str:
 
 
 class Disk:
-    """Stands for os.write: takes so many bytes, and is then full."""
+    """Stands for os.write: takes `room` bytes, and is then full."""
 
     def __init__(self, room: int) -> None:
         self.room = room
