@@ -5,8 +5,10 @@ import secrets
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import structlog
 from hypothesis import settings
 
 from tests.servers import RedisServer, running_server
@@ -14,6 +16,23 @@ from tests.servers import RedisServer, running_server
 # The time of one example says nothing on a shared machine; each test has its timeout.
 settings.register_profile("hedgerow", deadline=None)
 settings.load_profile("hedgerow")
+
+
+@pytest.fixture(autouse=True)
+def uncached_loggers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Have each logger take what is configured now.
+
+    A command that a test runs in this process configures loggers that are cached when they are
+    first used: those would keep what they say from the tests that come after.
+    """
+    configure = structlog.configure
+
+    def configure_uncached(**options: Any) -> None:
+        configure(**{**options, "cache_logger_on_first_use": False})
+
+    monkeypatch.setattr(structlog, "configure", configure_uncached)
+    yield
+    structlog.reset_defaults()
 
 
 def missing(what: str) -> None:

@@ -44,6 +44,7 @@ def test_every_option_reaches_the_gateway(command: CommandLine) -> None:
             minimum_coverage=0.9,
             explain=True,
             syntax="strict",
+            peer="127.0.0.1",
         )
     ]
 

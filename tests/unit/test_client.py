@@ -203,6 +203,7 @@ def test_every_option_of_a_search_reaches_the_gateway(ask: EitherClient) -> None
         SearchQuery(
             *("films", "wing", 3, 1500.0, "noop", "year:>1990", ("title", "year"), 0.9, 0.5, True),
             *("strict", "batch"),
+            peer="127.0.0.1",
         )
     ]
     assert found.shards.detail[0].outcome is Outcome.TIMED_OUT

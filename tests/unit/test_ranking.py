@@ -277,7 +277,7 @@ def test_a_query_that_does_not_fit_is_told_from_a_shard_that_cannot_be_searched(
         shard.search("word", filter_text="yaer:3")
     for raised in (RecursionError(), OverflowError(), ValueError()):
         with (
-            patch("shard_worker.scorer.QueryBuilder.build", side_effect=raised),
+            patch("shard_worker.query_builder.QueryBuilder.build", side_effect=raised),
             pytest.raises(BadQueryError),
         ):
             shard.search("word")

@@ -4,10 +4,8 @@ import errno
 from typing import Any
 
 import pytest
-import structlog
 from structlog.testing import capture_logs
 
-from common import shortage as module
 from common.config_storage import StorageSettings
 from common.disk import MB, DiskJudge, DiskReading, DiskState
 from common.shortage import (
@@ -34,12 +32,8 @@ def shortage(state: str = "low", since_ms: int = 0) -> Shortage:
     return Shortage(DISK, state, "why", since_ms)
 
 
-def test_the_log_says_once_that_something_runs_out_and_once_that_it_ends(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_the_log_says_once_that_something_runs_out_and_once_that_it_ends() -> None:
     """The same state again is no news; another state, and the end, are."""
-    # A logger that was used before keeps what it was configured with.
-    monkeypatch.setattr(module, "_log", structlog.get_logger())
     known = book()
     with capture_logs() as logs:
         changes = [known.put(DISK, one) for one in (None, shortage(), shortage(), shortage("full"))]
