@@ -59,6 +59,7 @@ COPY --from=build /opt/hedgerow /opt/hedgerow
 ENV PATH=/opt/hedgerow/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
+    MALLOC_ARENA_MAX=2 \
     HEDGEROW_DATA=/data \
     HEDGEROW_GATEWAY__HOST=0.0.0.0 \
     HEDGEROW_LOG_FORMAT=json

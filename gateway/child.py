@@ -30,6 +30,7 @@ class Program:
         arguments: the command line, with `PARENT_PIPE` where the descriptor's number goes.
         drain_s: how long it may take to end after SIGTERM before it is killed.
         environment: variables beside those that we have; None takes one away.
+        defaults: variables that it is given where we have none of that name.
         is_quiet: whether its log speaks another language than ours, so that only its death is
             worth a line on the terminal.
     """
@@ -38,6 +39,7 @@ class Program:
     arguments: tuple[str, ...]
     drain_s: float
     environment: Mapping[str, str | None] = field(default_factory=dict)
+    defaults: Mapping[str, str] = field(default_factory=dict)
     is_quiet: bool = False
 
 
@@ -87,7 +89,7 @@ class Child:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                env=_environment(program.environment),
+                env=_environment(program),
                 pass_fds=(pipe_read, lock),
                 start_new_session=True,
                 umask=UMASK,
@@ -164,8 +166,8 @@ def ending(code: int) -> str:
         return f"was killed by signal {-code}"
 
 
-def _environment(changes: Mapping[str, str | None]) -> dict[str, str]:
-    merged: dict[str, str | None] = {**os.environ, **changes}
+def _environment(program: Program) -> dict[str, str]:
+    merged: dict[str, str | None] = {**program.defaults, **os.environ, **program.environment}
     return {name: value for name, value in merged.items() if value is not None}
 
 

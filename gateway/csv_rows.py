@@ -1,5 +1,6 @@
 """Rows of CSV (RFC 4180) as objects, whose values are given types since CSV has none."""
 
+import contextlib
 import csv
 import io
 import itertools
@@ -67,7 +68,8 @@ def csv_rows(
     try:
         yield from _documents(RecordFeed(text, max_chars), max_chars, id_field, fields)
     finally:
-        text.detach()  # else its end would close the stream, which is the caller's
+        with contextlib.suppress(ValueError):  # the caller has closed it already
+            text.detach()  # else its end would close the stream, which is the caller's
 
 
 def _documents(

@@ -3,8 +3,14 @@
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from gateway.child import PARENT_PIPE, Program
+
+# glibc gives each thread an arena of its own, and hardly ever gives memory of one back. The threads
+# of an indexer's writers leave some 200 MB behind in theirs; with two arenas for all, nearly none,
+# for the same CPU.
+_WORKER_DEFAULTS = MappingProxyType({"MALLOC_ARENA_MAX": "2"})
 
 
 def worker_program(
@@ -31,7 +37,9 @@ def worker_program(
         *("--shards", ",".join(map(str, shards)), "--num-shards", str(num_shards)),
         *("--id", name, "--data", str(home), "--redis", redis_url),
     )
-    return _python_program(name, "shard_worker.main", arguments, drain_s, environment)
+    return _python_program(
+        name, "shard_worker.main", arguments, drain_s, environment, _WORKER_DEFAULTS
+    )
 
 
 def gateway_program(
@@ -53,6 +61,7 @@ def _python_program(
     arguments: tuple[str, ...],
     drain_s: float,
     environment: Mapping[str, str],
+    defaults: Mapping[str, str] = MappingProxyType({}),
 ) -> Program:
     return Program(
         name=name,
@@ -60,4 +69,5 @@ def _python_program(
         arguments=(sys.executable, "-P", "-m", module, *arguments, "--parent-pipe", PARENT_PIPE),
         drain_s=drain_s,
         environment={**environment, "HEDGEROW_LOG_FORMAT": "json", "PYTHONUNBUFFERED": "1"},
+        defaults=defaults,
     )

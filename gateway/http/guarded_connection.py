@@ -68,6 +68,9 @@ class GuardedConnection(CoalescingProtocol, asyncio.BufferedProtocol):
         self._held = b""
         self.writes.on_close = None
         super().connection_lost(exc)
+        if self.cycle is not None:
+            # Connection and cycle refer to each other, and the garbage collector comes seldom.
+            self.cycle.body = bytearray()
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 # the transport has no hint
         """Where to put what is received: all connections share a buffer."""
