@@ -15,6 +15,7 @@ import pytest
 from common.errors import BadRequestError
 from gateway.client import Client
 from gateway.http.connection_policy import RESERVED_DESCRIPTORS
+from tests.conftest import missing
 from tests.integration.hostile import (
     HEALTH,
     GatewayProcess,
@@ -207,7 +208,7 @@ def test_curl_sees_a_refusal(
             check=False,
         )
     except FileNotFoundError:
-        pytest.skip("NEEDS CURL")
+        missing("curl")
     assert (done.returncode, done.stdout) == (0, "413"), done.stderr
     assert json.loads((tmp_path / "answer").read_bytes())["status"] == 413
 
