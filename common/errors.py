@@ -157,10 +157,10 @@ class OverloadedError(UnavailableError):
 
     Attributes:
         cause: "limit" or "batch_share": as many queries are in flight as may be, of all or before
-            one of priority batch is taken; "share": as many of this key; "rate": the key has sent
-            as many requests a second as it may; "backlog": the shards are behind, and would not
-            have answered enough of it by its deadline; "loads": as many bulk loads are under way
-            as may be.
+            one of priority batch is taken; "share": as many of this key, or of this address
+            without one; "rate": the key has sent as many requests a second as it may; "backlog":
+            the shards are behind, and would not have answered enough of it by its deadline;
+            "loads": as many bulk loads are under way as may be.
     """
 
     def __init__(self, message: str, cause: str, retry_after_s: float = 1.0) -> None:

@@ -4,7 +4,7 @@ import math
 import re
 from typing import NamedTuple
 
-from common.collection import Collection
+from common.collection import MAX_FIELDS, Collection
 from common.config import GatewaySettings, RankProfile
 from common.errors import BadRequestError, TooLargeError
 from common.query_cost import Cost, check_cost
@@ -60,6 +60,10 @@ def admit(
         raise BadRequestError("wait_for", f"is {query.wait_for:g}; it must be above 0, up to 1")
     _check_text("query", query.query, settings)
     _check_text("filter", query.filter, settings)
+    if not isinstance(query.fields, bool) and len(query.fields) > MAX_FIELDS:
+        raise BadRequestError(
+            "fields", f"names {len(query.fields)} fields; {MAX_FIELDS} is the limit"
+        )
     name = query.rank_profile or collection.rank_profile
     profile = profiles.get(name)
     if profile is None:

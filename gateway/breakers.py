@@ -23,6 +23,11 @@ QUERY_FAULT_CODES = frozenset(
 # more of them say no more.
 SAMPLE_INTERVAL_S = 0.001
 
+# A time-out is excused below so many times the shard's median, while the shard has replied to
+# something within so long.
+_TIGHT = 4.0
+_HEARD_S = 1.0
+
 _SUCCESS = CallOutcome.SUCCESS
 _FAILURE = CallOutcome.FAILURE
 _IGNORED = CallOutcome.IGNORED
@@ -54,8 +59,9 @@ class Breakers:
     | outcome | counts as |
     |---|---|
     | ok | success; slow when it took longer than the slow-call threshold |
-    | timed_out | failure; ignored when it had less time than the shard's median, for overload, |
-    | | and while heavy queries hold the shard (`HeavyWork`) |
+    | timed_out | failure; ignored when it had less time than the shard's median, or than four |
+    | | times that while the shard replies to others; for overload; and while heavy queries hold |
+    | | the shard (`HeavyWork`) |
     | failed | failure; ignored when the query is at fault (`QUERY_FAULT_CODES`) |
     | any other | ignored: the shard was not asked, or not waited for |
 
@@ -183,11 +189,22 @@ class Breakers:
         if part.outcome is _TIMED_OUT:
             if self._heavy is not None and self._heavy.holds(shard, now - part.took_s, now):
                 return _IGNORED
-            is_short = part.code == NO_TIME or part.took_s < self.latency.needed_s(shard)
+            is_short = part.code == NO_TIME or self._is_too_short(shard, part.took_s, now)
             return _IGNORED if is_short else _FAILURE
         if part.outcome is _FAILED and part.code not in QUERY_FAULT_CODES:
             return _FAILURE
         return _IGNORED
+
+    def _is_too_short(self, shard: int, took_s: float, now: float) -> bool:
+        """Whether the time that a query gave a shard says more of the query than of the shard."""
+        needed_s = self.latency.needed_s(shard)
+        if took_s < needed_s:
+            return True
+        # A caller can choose a deadline just above the median, and a query that takes longer. A
+        # shard that replies to others at the same time is not to blame for it.
+        replied_at = self._replied_at
+        is_heard = replied_at is not None and replied_at[shard] > now - _HEARD_S
+        return is_heard and took_s < _TIGHT * needed_s
 
 
 def _of_shard(

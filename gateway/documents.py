@@ -103,6 +103,7 @@ class Documents:
         lines: AsyncIterator[bytes],
         wait: Wait = "applied",
         on_progress: Callable[[LoadReport], None] | None = None,
+        party: str = "",
     ) -> LoadReport:
         """Take in NDJSON; a line that cannot be used does not stop the others.
 
@@ -112,6 +113,7 @@ class Documents:
             wait: return when the documents are safe ("logged"), or when they can be found; a load
                 of nothing waits until what was logged before it can be found.
             on_progress: told of the report each time that documents were logged.
+            party: whose load it is, as `Caller.party` names it: parties share the places.
 
         Raises:
             NotFoundError: there is no such collection.
@@ -121,7 +123,7 @@ class Documents:
             InsufficientStorageError: a disk or memory runs out; carries the report.
         """
         loop = asyncio.get_running_loop()
-        slot = self._slots.take(loop.time())
+        slot = self._slots.take(loop.time(), party)
         last_ids: dict[int, str] = {}
         splitter = LineSplitter(self._limits.max_document_bytes)
         try:
@@ -133,8 +135,9 @@ class Documents:
                 async for chunk in chunks:
                     if slot.has_lost:
                         raise _gave_way(intake.report)
-                    # Bytes that end no line are no work: they may come one by one for ever.
-                    if (not intake.is_empty) if chunk is None else (b"\n" in chunk):
+                    # Bytes that end no line are no work, nor are empty lines: they may come one by
+                    # one for ever.
+                    if (not intake.is_empty) if chunk is None else _has_line(chunk):
                         slot.work()
                     if chunk is None:
                         await flush()
@@ -368,6 +371,10 @@ def _gave_way(report: LoadReport) -> LoadInterruptedError:
         f"{report.accepted} documents were accepted before",
         report,
     )
+
+
+def _has_line(chunk: bytes) -> bool:
+    return b"\n" in chunk and not chunk.isspace()
 
 
 def _is_past(instant: float) -> bool:

@@ -3,10 +3,12 @@
 Each load holds up to some megabytes: the line that is being sent, documents that wait for fields,
 batches. So their number is bounded. A client that holds a load open and sends nothing must not keep
 the others out: when there is no place left, the load that has waited longest for its client to
-complete a line gives way.
+complete a line gives way. Nor must a client that has taken many places: one of a party (a key, or
+an address) that has at least two more than the newcomer's gives way, if it waits for its client.
 """
 
 import math
+from collections import Counter
 
 from common.errors import OverloadedError
 
@@ -15,12 +17,14 @@ class LoadSlot:
     """One load's place.
 
     Attributes:
+        party: whose load it is.
         has_lost: whether another load has been given the place; this one is to end.
     """
 
-    __slots__ = ("has_lost", "waits_since")
+    __slots__ = ("has_lost", "party", "waits_since")
 
-    def __init__(self, now: float) -> None:
+    def __init__(self, now: float, party: str) -> None:
+        self.party = party
         self.has_lost = False
         self.waits_since: float | None = now
 
@@ -46,25 +50,45 @@ class LoadSlots:
     def __len__(self) -> int:
         return len(self._taken)
 
-    def take(self, now: float) -> LoadSlot:
+    def take(self, now: float, party: str = "") -> LoadSlot:
         """Give a place to a load that begins.
 
+        Args:
+            now: the event loop's time, in s.
+            party: whose load it is, as `Caller.party` names it.
+
         Raises:
-            OverloadedError: every place is taken by a load whose client sends.
+            OverloadedError: every place is taken, and no load gives way.
         """
         if len(self._taken) >= self._max_loads:
-            idle = min(self._taken, key=lambda slot: _since(slot, now))
-            if now - _since(idle, now) < self._idle_s:
+            loser = self._idle(now) or self._of_the_largest(party)
+            if loser is None:
                 raise OverloadedError(
                     f"{self._max_loads} bulk loads are under way, and gateway.max_loads allows no "
                     "more",
                     "loads",
                 )
-            idle.has_lost = True
-            self._taken.discard(idle)
-        slot = LoadSlot(now)
+            loser.has_lost = True
+            self._taken.discard(loser)
+        slot = LoadSlot(now, party)
         self._taken.add(slot)
         return slot
+
+    def _idle(self, now: float) -> LoadSlot | None:
+        """The load that has waited longest for its client, if that is too long."""
+        longest = min(self._taken, key=lambda slot: _since(slot, now))
+        return longest if now - _since(longest, now) >= self._idle_s else None
+
+    def _of_the_largest(self, party: str) -> LoadSlot | None:
+        """Of the party with most places, the load that has waited longest, if it has too many."""
+        counts = Counter(slot.party for slot in self._taken)
+        largest, count = counts.most_common(1)[0]
+        if count < counts[party] + 2:
+            return None
+        waiting = [
+            slot for slot in self._taken if slot.party == largest and slot.waits_since is not None
+        ]
+        return min(waiting, key=lambda slot: slot.waits_since or 0.0, default=None)
 
     def give_back(self, slot: LoadSlot) -> None:
         """A load has ended; one that has lost its place gives back nothing."""

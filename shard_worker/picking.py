@@ -26,23 +26,27 @@ def pick_of(fields: Sequence[str] | None) -> Pick | None:
 
     A field that the document lacks is left out.
     """
-    return None if fields is None else _pick_of(tuple(dict.fromkeys(fields)))
+    if fields is None:
+        return None
+    names = tuple(dict.fromkeys(fields))
+    # A struct takes time to make, so it is kept; a list of many names is not, for its size.
+    return _pick_by_struct(names) if len(names) <= _MOST_IN_STRUCT else _pick_by_dict(names)
 
 
 @lru_cache(maxsize=256)
-def _pick_of(fields: tuple[str, ...]) -> Pick:
-    if len(fields) <= _MOST_IN_STRUCT:
-        names = {f"f{at}": name for at, name in enumerate(fields)}
-        value: Any = msgspec.Raw | msgspec.UnsetType
-        members = [(member, value, msgspec.UNSET) for member in names]
-        try:
-            picked = msgspec.defstruct("Picked", members, rename=names, gc=False)
-        except ValueError:  # a quote or a control character in a name
-            pass
-        else:
-            decode = msgspec.json.Decoder(picked).decode
-            return lambda body: _encode(decode(body))
+def _pick_by_struct(fields: tuple[str, ...]) -> Pick:
+    names = {f"f{at}": name for at, name in enumerate(fields)}
+    value: Any = msgspec.Raw | msgspec.UnsetType
+    members = [(member, value, msgspec.UNSET) for member in names]
+    try:
+        picked = msgspec.defstruct("Picked", members, rename=names, gc=False)
+    except ValueError:  # a quote or a control character in a name
+        return _pick_by_dict(fields)
+    decode = msgspec.json.Decoder(picked).decode
+    return lambda body: _encode(decode(body))
 
+
+def _pick_by_dict(fields: tuple[str, ...]) -> Pick:
     def pick(body: bytes) -> bytes:
         document = _decode_raw(body)
         return _encode({name: document[name] for name in fields if name in document})

@@ -1,6 +1,6 @@
 """Queries as all shards of a collection understand them: read once, whichever shard is searched."""
 
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 from common.collection import Collection
@@ -8,8 +8,12 @@ from common.query_syntax import parse, parse_filter
 from common.query_tree import Boosted, Clause, Clauses, Node, Words, is_constant
 from shard_worker.schema import analyser_of, searched_field
 
-_KEPT_QUERIES = 256
+# Only short ones are kept: a query of 4,096 characters takes 300 KB once it is read, and its words
+# 180 KB once they are analysed.
+_KEPT_QUERIES = 64
+_KEPT_QUERY_CHARS = 256
 _KEPT_TEXTS = 4096
+_KEPT_TEXT_CHARS = 64
 
 
 class Understood(NamedTuple):
@@ -37,23 +41,46 @@ class Understanding:
 
     def __init__(self, collection: Collection) -> None:
         self.collection = collection
-        self.read = lru_cache(maxsize=_KEPT_QUERIES)(self._read)
-        self.read_filter = lru_cache(maxsize=_KEPT_QUERIES)(self._read_filter)
+        # Not of methods: an object that refers to itself outlives its collection for a while.
+        self._kept = lru_cache(maxsize=_KEPT_QUERIES)(partial(_read, collection))
+        self._kept_filters = lru_cache(maxsize=_KEPT_QUERIES)(partial(_read_filter, collection))
 
-    def _read(self, query: str, strict: bool) -> Understood:
-        # What is lenient for the gateway's warnings was said there.
-        node = pruned(parse(query, self.collection, strict=strict)[0], self.collection)
-        return Understood(node, is_constant(node))
+    def read(self, query: str, strict: bool) -> Understood:
+        """The query, read."""
+        if len(query) > _KEPT_QUERY_CHARS:
+            return _read(self.collection, query, strict)
+        return self._kept(query, strict)
 
-    def _read_filter(self, text: str) -> Node | None:
-        return pruned(parse_filter(text, self.collection), self.collection) if text else None
+    def read_filter(self, text: str) -> Node | None:
+        """The filter, read; None where there is none."""
+        if len(text) > _KEPT_QUERY_CHARS:
+            return _read_filter(self.collection, text)
+        return self._kept_filters(text)
 
 
-@lru_cache(maxsize=_KEPT_TEXTS)
+def _read(collection: Collection, query: str, strict: bool) -> Understood:
+    # What is lenient for the gateway's warnings was said there.
+    node = pruned(parse(query, collection, strict=strict)[0], collection)
+    return Understood(node, is_constant(node))
+
+
+def _read_filter(collection: Collection, text: str) -> Node | None:
+    return pruned(parse_filter(text, collection), collection) if text else None
+
+
 def tokens_of(language: str, text: str) -> tuple[tuple[int, str], ...]:
     """What analysis makes of a text: the position and the word of each token."""
+    if len(text) > _KEPT_TEXT_CHARS:
+        return _tokens_of(language, text)
+    return _kept_tokens_of(language, text)
+
+
+def _tokens_of(language: str, text: str) -> tuple[tuple[int, str], ...]:
     tokens = analyser_of(language).pre_tokenize(text).tokens
     return tuple((token.position, token.text) for token in tokens)
+
+
+_kept_tokens_of = lru_cache(maxsize=_KEPT_TEXTS)(_tokens_of)
 
 
 def pruned(node: Node, collection: Collection) -> Node:

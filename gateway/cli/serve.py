@@ -160,6 +160,9 @@ async def run_server(
         log_level="warning",
         access_log=False,
         server_header=False,
+        # The address of a client is that of its socket: any client can send X-Forwarded-For, and
+        # connections and what is in flight are shared between addresses.
+        proxy_headers=False,
         timeout_graceful_shutdown=drain_timeout_s,  # type: ignore[arg-type] # it waits in floats
     )
     server = _Server(config)

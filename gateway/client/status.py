@@ -306,9 +306,9 @@ class GatewayStatus(msgspec.Struct, frozen=True):
     loop: LoopLoad
     hedges: Hedges
     admission: AdmissionStatus
-    access: AccessStatus
     clock_error_us: float
     answers: AnswersStatus = AnswersStatus(0, 0)
+    access: AccessStatus = msgspec.field(default_factory=lambda: AccessStatus(False, [], ""))
 
 
 class StatusAnswer(msgspec.Struct, frozen=True):

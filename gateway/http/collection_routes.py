@@ -11,7 +11,7 @@ from starlette.responses import StreamingResponse
 from common.batched import batched
 from common.config import GatewaySettings
 from common.errors import BadRequestError
-from gateway.http.guard import caller_of
+from gateway.http.guard import caller_of, peer_in
 from gateway.http.held import HeldResponse
 from gateway.http.limits import read_body
 from gateway.http.ports import GatewayPort, Wait
@@ -141,7 +141,8 @@ def document_routes(gateway: GatewayPort, settings: GatewaySettings) -> APIRoute
         response_class=Response,
     )
     async def load_documents(name: str, request: Request, wait: Wait = "applied") -> Response:
-        report = await gateway.documents.load(name, request.stream(), wait)
+        party = caller_of(request.scope).party(peer_in(request.scope))
+        report = await gateway.documents.load(name, request.stream(), wait, party=party)
         return json_response(report.to_json())
 
     @router.get(

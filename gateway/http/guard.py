@@ -9,6 +9,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from common.errors import BadRequestError, HedgerowError
 from gateway.access.caller import ANONYMOUS, Caller, Right
 from gateway.access.control import AccessControl
+from gateway.http.connection_policy import peer_of
 from gateway.http.problems import problem_of
 
 OPEN_PATHS: Final = frozenset({"/healthz", "/readyz"})
@@ -84,6 +85,12 @@ def caller_of(scope: Scope) -> Caller:
     """Tell who has sent a request; without a guard before the application, anyone."""
     caller: Caller = scope.get(_CALLER, ANONYMOUS)
     return caller
+
+
+def peer_in(scope: Scope) -> str:
+    """Tell from which address a request comes, as limits by address count it."""
+    client = scope.get("client")
+    return peer_of(client[0]) if client else ""
 
 
 def combined(headers: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:

@@ -35,7 +35,9 @@ class CollectionsPort(Protocol):
 class DocumentsPort(Protocol):
     """The write path."""
 
-    async def load(self, collection: str, lines: AsyncIterator[bytes], wait: Wait) -> Report:
+    async def load(
+        self, collection: str, lines: AsyncIterator[bytes], wait: Wait, *, party: str
+    ) -> Report:
         """Take NDJSON in, cut anywhere; a line that cannot be used does not stop the others."""
 
     async def delete(self, collection: str, document_id: str, wait: Wait) -> object:

@@ -12,8 +12,7 @@ from common.config import GatewaySettings
 from common.errors import BadBodyError, BadRequestError, InsufficientCoverageError
 from gateway.access.caller import Caller, Right
 from gateway.answer_memory import Lease
-from gateway.http.connection_policy import peer_of
-from gateway.http.guard import caller_of
+from gateway.http.guard import caller_of, peer_in
 from gateway.http.hang_up import ClientLeftError, unless_client_leaves
 from gateway.http.held import send_body
 from gateway.http.limits import read_body
@@ -70,9 +69,8 @@ class SearchApp:
             check_parameters(scope, ())
             raw = await read_body(scope, receive, self.max_body_bytes)
             # The result's lease lasts until its answer is sent.
-            peer = peer_of(scope["client"][0]) if scope.get("client") else ""
             body, lease = await unless_client_leaves(
-                receive, self.search(collection, raw, caller, peer)
+                receive, self.search(collection, raw, caller, peer_in(scope))
             )
         except Exception as error:  # noqa: BLE001 - unforeseen ones are problems too
             await self.refusal(error)(scope, receive, send)

@@ -142,6 +142,29 @@ async def draining(
         yield port, server, request
 
 
+class WhoApp:
+    """An ASGI application that answers with the address of its client."""
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Answer 200 with the address."""
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": scope["client"][0].encode()})
+
+
+async def test_a_header_does_not_tell_who_the_client_is() -> None:
+    """The address is the socket's: what a client says of it would give it many shares."""
+    stopped = asyncio.Event()
+    listener = listen("127.0.0.1", 0)
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
+    table = ConnectionTable(ConnectionSettings(), Counters())
+    server = asyncio.create_task(run_server(WhoApp(), listener, 1.0, stopped, table))
+    async with httpx.AsyncClient(timeout=20) as client:
+        answer = await client.get(url, headers={"X-Forwarded-For": "203.0.113.7"})
+    stopped.set()
+    await server
+    assert answer.text == "127.0.0.1"
+
+
 async def test_what_is_in_flight_is_finished(key_prefix: str) -> None:
     """A drain takes no new connection, and the request in flight is still answered."""
     app = SlowApp()

@@ -140,7 +140,9 @@ class FakeDocuments:
         self.error: Exception | None = None
         self.report = LoadReport(accepted=2, is_applied=True)
 
-    async def load(self, collection: str, lines: AsyncIterator[bytes], wait: Any) -> LoadReport:
+    async def load(
+        self, collection: str, lines: AsyncIterator[bytes], wait: Any, *, party: str
+    ) -> LoadReport:
         """Keep the load, or raise `error`."""
         chunks = [chunk async for chunk in lines if chunk]
         if self.error is not None:

@@ -44,6 +44,7 @@ def admitted(**changes: Any) -> Admitted:
         ({"query": "title:(", "syntax": "strict"}, "query"),
         ({"query": "half a pair: \ud800"}, "query"),
         ({"filter": "title:\udfff"}, "filter"),
+        ({"fields": tuple(f"f{number}" for number in range(257))}, "fields"),
     ],
 )
 def test_bad_input_names_its_field(changes: dict[str, Any], field: str) -> None:

@@ -66,6 +66,18 @@ MUST_BE_THERE = {
     "worker.quarantine_after",
     "admission.enabled",
     "admission.max_limit",
+    "gateway.keys_file",
+    "gateway.max_loads",
+    "gateway.max_answer_bytes",
+    "gateway.max_held_bytes",
+    "limits.max_document_values",
+    "limits.max_collections",
+    "limits.max_fetch_bytes",
+    "query.max_clauses",
+    "query.max_fuzzy_edits",
+    "query.max_prefix_terms",
+    "query.max_scans",
+    "query.max_sloppy_words",
 }
 
 

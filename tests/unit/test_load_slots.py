@@ -41,6 +41,30 @@ def test_bytes_without_an_end_of_line_do_not_keep_a_place() -> None:
     assert slot.has_lost
 
 
+def test_a_party_that_has_many_places_makes_room_for_another() -> None:
+    """Of two parties, the one with more gives way, by the load that waits for its client."""
+    slots = LoadSlots(4, idle_s=60.0)
+    many = [slots.take(float(now), "@10.0.0.1") for now in range(4)]
+    many[0].work()
+    slots.take(5.0, "@10.0.0.2")
+    assert [slot.has_lost for slot in many] == [False, True, False, False]
+    slots.take(6.0, "@10.0.0.2")
+    assert [slot.has_lost for slot in many] == [False, True, True, False]
+    with pytest.raises(OverloadedError):  # two each
+        slots.take(7.0, "@10.0.0.2")
+    with pytest.raises(OverloadedError):
+        slots.take(7.0, "@10.0.0.1")
+
+
+def test_loads_that_are_seen_to_keep_their_places_from_other_parties() -> None:
+    """A load with lines to see to is not ended for another party."""
+    slots = LoadSlots(2, idle_s=60.0)
+    for slot in [slots.take(0.0, "@10.0.0.1") for _ in range(2)]:
+        slot.work()
+    with pytest.raises(OverloadedError):
+        slots.take(1.0, "@10.0.0.2")
+
+
 def test_a_load_that_has_lost_its_place_gives_back_nothing() -> None:
     """The end of such a load does not free the place that another one has now."""
     slots = LoadSlots(1, idle_s=0.0)

@@ -146,6 +146,35 @@ def test_a_deadline_that_nobody_meets_is_ignored() -> None:
     assert breakers[0].state(0.0) is State.OPEN
 
 
+def test_a_caller_s_tight_deadlines_open_nothing_while_the_shard_answers_others() -> None:
+    """Time-outs just above the median are the caller's, until the shard is silent to all."""
+    replied_at = [0.0]
+    breakers = Breakers(1, BreakerSettings(wait_jitter=0), lambda: 0.5, replied_at=replied_at)
+    for number in range(200):
+        now = number / 100
+        if number % 5 == 0:  # others are answered
+            end(breakers, 0, Outcome.OK, duration_s=0.005, now=now)
+            replied_at[0] = now
+        end(breakers, 0, Outcome.TIMED_OUT, duration_s=0.008, now=now)
+        assert breakers[0].state(now) is State.CLOSED
+    for number in range(5):
+        end(breakers, 0, Outcome.TIMED_OUT, duration_s=0.008, now=10.0 + number / 100)
+    assert breakers[0].state(10.1) is State.OPEN
+
+
+def test_a_deadline_that_suffices_for_others_counts() -> None:
+    """A shard that answers some and not those with ample time is at fault."""
+    breakers = Breakers(2, BreakerSettings(), lambda: 0.5, replied_at=[0.0, 0.0])
+    for _ in range(20):
+        end(breakers, 0, Outcome.OK, duration_s=0.005)
+    missed = Settled(Outcome.TIMED_OUT, "", "", None, None, "", 0.05)
+    answered = Settled(Outcome.OK, "", "", None, None, "", 0.005)
+    for _ in range(5):
+        plan = make_plan([True, True], breakers, 0.0)
+        breakers.finish(plan.shards, plan.permits, {0: missed, 1: answered}, 0.0)
+    assert [breaker.state(0.0) for breaker in breakers] == [State.OPEN, State.CLOSED]
+
+
 def test_a_silent_shard_is_measured_by_the_others() -> None:
     """A shard that has never answered is held to what the fastest of the others needs."""
     breakers = make_breakers(consecutive_failures=1)

@@ -1,5 +1,6 @@
 """Queries are read once for all shards of a collection."""
 
+import weakref
 from unittest.mock import patch
 
 import pytest
@@ -53,3 +54,23 @@ def test_tokens_are_those_of_the_language() -> None:
     """Words are stemmed in English and left as they are without a language; positions count."""
     assert tokens_of("english", "Lamps glowing") == ((0, "lamp"), (1, "glow"))
     assert tokens_of("none", "Lamps glowing") == ((0, "lamps"), (1, "glowing"))
+
+
+def test_long_queries_are_read_and_not_kept() -> None:
+    """A long query, which takes hundreds of KB once it is read, is gone with its search."""
+    understanding = Understanding(ENGLISH)
+    long = "lamp " * 500
+    assert understanding.read(long, False) is not understanding.read(long, False)
+    assert understanding.read(long, False) == understanding.read(long, False)
+    phrase = " ".join("abcdefgh" * 20)
+    assert tokens_of("none", phrase) is not tokens_of("none", phrase)
+    assert tokens_of("none", "lamp") is tokens_of("none", "lamp")
+
+
+def test_what_was_read_goes_with_its_collection() -> None:
+    """An object that nothing refers to is freed at once, and not when garbage is collected."""
+    understanding = Understanding(ENGLISH)
+    understanding.read("lamp", False)
+    gone = weakref.ref(understanding)
+    del understanding
+    assert gone() is None

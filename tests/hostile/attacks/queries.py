@@ -44,6 +44,30 @@ async def bad_range(target: Target) -> list[str]:
 
 
 @attack(
+    "searches with deadlines of 2 to 40 ms, in turns, without a pause on four connections",
+    "both breakers opened within a tenth of a second",
+)
+async def tight_deadlines(target: Target) -> list[str]:
+    """What a caller's own short deadlines miss is no fault of the shards."""
+    ends_at = time.monotonic() + 4.0
+    answers: list[Answer] = []
+
+    async def ask(first: int) -> None:
+        deadline_ms = 2 + first
+        async with target.connect() as connection:
+            while time.monotonic() < ends_at and not connection.is_closed:
+                deadline_ms = 2 + (deadline_ms + 3) % 39
+                query = "strin~2 retur~2 objec~2 functio~2"
+                body = {"query": query, "deadline_ms": deadline_ms, "fields": False}
+                answers.append(
+                    await target.ask_on(connection, target.request("POST", _SEARCH, body), 5.0)
+                )
+
+    await asyncio.gather(*(ask(10 * number) for number in range(4)))
+    return unexpected(answers, {*_UNDERSTOOD, 503, 504})
+
+
+@attack(
     "queries that the parser finds hard (`/a/` 1,365 times, `()`, `''`, `a^2` and the like), "
     "without a pause on four connections",
     "107 ms of the gateway's loop for each query; every caller got 503",
