@@ -22,8 +22,8 @@ def main() -> int:
     """Attack as the command line says; returns the exit status."""
     parser = _parser()
     arguments = parser.parse_args()
-    if arguments.write and (arguments.only or arguments.light):
-        parser.error("--write shows every attack at full strength: without --only and --light")
+    if arguments.write and arguments.only:
+        parser.error("--write shows every attack: without --only")
     # The cluster ends where the run is left: however that happens.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     attacks = [attack for attack in EVERYTHING if attack.name in (arguments.only or _names())]
@@ -51,7 +51,9 @@ def main() -> int:
         arguments.json.write_text(report.as_json(verdicts, arguments.seed), encoding="utf-8")
     if arguments.write and len(verdicts) == len(attacks):
         by_name = {attack.name: attack for attack in EVERYTHING}
-        report.write_page(report.table(by_name, verdicts, f"make attack SEED={arguments.seed}"))
+        light = " --light" if arguments.light else ""
+        command = f"python -m tests.hostile --seed {arguments.seed}{light}"
+        report.write_page(report.table(by_name, verdicts, command, is_full=not arguments.light))
     return status
 
 

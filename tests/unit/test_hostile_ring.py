@@ -140,7 +140,7 @@ def test_the_measured_table_goes_between_its_marks(tmp_path: Path) -> None:
     """Writing the table replaces what is between the marks, and nothing else of the page."""
     attack = Attack("a", "sends | much", "hurt", _nothing)
     seen = Observation([Sample(200, 12.0, 1.0)] * 100, {"gateway": Memory(60, 99, 60)}, ["closed"])
-    text = report.table({"a": attack}, [judge("a", seen, Bounds())], "make attack")
+    text = report.table({"a": attack}, [judge("a", seen, Bounds())], "make attack", is_full=True)
     page = tmp_path / "page.md"
     page.write_text(f"before\n{report.BEGIN}old\n{report.END}after\n", encoding="utf-8")
     for _ in range(2):
