@@ -11,8 +11,8 @@ from tests.hostile.verdict import Verdict
 
 BEGIN, END = "<!-- attacks: begin -->\n", "<!-- attacks: end -->\n"
 _LIGHT = (
-    "At the strength of the ring: 100 documents instead of 400, 40 collections instead of 5,000, and "
-    "some seconds of each generator; `make attack` has the full strength."
+    "At the strength of the ring: 100 documents instead of 400, 40 collections instead of 5,000, "
+    "and some seconds of each generator; `make attack` has the full strength."
 )
 PAGE = Path(__file__).parents[2] / "docs" / "security.md"
 
