@@ -45,7 +45,7 @@ async def test_the_lane_says_whether_its_works_will_end_soon() -> None:
         assert not lane.ends_soon()
         await first
         assert lane._dispatcher is not None
-        lane._dispatcher.service_of("").estimate_us = 1.0  # a busy machine would measure more
+        lane._dispatcher.service.estimate_us = 1.0  # a busy machine would measure more
         lane.cork()
         lane.submit(Work(b"cheap", time.monotonic() + 30), lambda _: None)
         assert not lane.ends_soon()

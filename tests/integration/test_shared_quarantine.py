@@ -12,12 +12,13 @@ from typing import Any
 
 import pytest
 
-from common.config import RedisSettings
+from common.config import GatewaySettings, RedisSettings
 from common.control import connect
 from common.errors import InsufficientCoverageError, NotFoundError
 from common.keys import Keys
 from common.quarantine import Quarantine
 from common.quarantine_board import QuarantineBoard
+from gateway.access.control import AccessControl
 from gateway.http.status_schema import StatusAnswer
 from gateway.result import SearchResult
 from gateway.service import Gateway
@@ -208,6 +209,7 @@ async def test_it_is_listed_once_and_lifted_everywhere(cluster: Cluster) -> None
     async with prepared(cluster) as gateway:
         await refused(gateway, "hedge crash listed", rank_profile="numbers")
         status = await gateway.status()
+        status["gateway"]["access"] = AccessControl(GatewaySettings()).to_json(gateway.callers())
         StatusAnswer.model_validate(status, strict=True)
         (entry,) = [one for one in status["quarantine"] if "listed" in one["query"]]
         assert entry in await gateway.quarantine.list()
