@@ -256,6 +256,7 @@ class Searcher:
                 self.hedger.learn(gather, now)
                 permit.learn(gather.backlogs, gather.settled, sent_at)
                 overhead_s = query.deadline_ms / 1000 - (deadline - sent_at)
+                counts = self._view.counts_of(collection.uid)  # as they are known by now
                 self._curves.on_end(
                     Ended(
                         *(query_id, collection.uid, gather, counts),
