@@ -59,7 +59,7 @@ def make_private(folder: Path) -> None:
             "data_folder_tightened",
             folder=str(folder),
             files=num_changed,
-            hint="other users could read what is stored; it is this user's alone now",
+            hint="other users could read the stored data; now only this user can",
         )
 
 

@@ -90,7 +90,7 @@ def disk_shortage(judge: DiskJudge, path: object, since_ms: int) -> Shortage | N
     if judge.state is DiskState.READ_ONLY:
         detail = f"the disk of {path} is read-only"
     elif reading is None or reading.free_bytes >= judge.reserve_bytes:
-        detail = f"the disk of {path} takes no writes, whatever it has free (a quota, perhaps)"
+        detail = f"the disk of {path} refuses writes, whatever is free (a quota, perhaps)"
     else:
         detail = (
             f"the disk of {path} has {reading.free_bytes / MB:,.1f} MB of "

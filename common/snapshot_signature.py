@@ -45,7 +45,7 @@ class ManifestSigner:
             return
         if not manifest.signature:
             raise SnapshotError(
-                f"the snapshot {manifest.id} is not signed, and snapshots.key is set"
+                f"the snapshot {manifest.id} is not signed, but snapshots.key is set"
             )
         expected = self._signature(self._key, manifest)
         if not hmac.compare_digest(manifest.signature.encode(), expected.encode()):

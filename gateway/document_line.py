@@ -70,7 +70,7 @@ def parse_steps(line: bytes, limits: LimitSettings) -> Generator[None, None, Par
     try:
         compact = _encode(document)
     except UnicodeEncodeError as error:
-        raise BadRequestError("the document", "has half of a surrogate pair") from error
+        raise BadRequestError("the document", "contains half of a surrogate pair") from error
     if has_number or len(compact) < len(body):
         body = compact
     if len(body) > limits.max_document_bytes:
@@ -78,7 +78,7 @@ def parse_steps(line: bytes, limits: LimitSettings) -> Generator[None, None, Par
             "the document", f"has {len(body)} bytes; the limit is {limits.max_document_bytes}"
         )
     if not _is_within(document, MAX_DEPTH):
-        raise BadRequestError("the document", f"is nested over {MAX_DEPTH} deep")
+        raise BadRequestError("the document", f"is nested more than {MAX_DEPTH} deep")
     yield
     return Parsed(document_id(document, max_bytes=limits.max_id_bytes), document, body)
 
@@ -107,7 +107,7 @@ def _check_values(line: bytes, limit: int) -> None:
     if num_quotes <= 4 * limit:
         bare = b"".join(bare.split(b'"')[::2])
     if num_quotes > 4 * limit or _seems_over(bare, limit):
-        raise TooLargeError("the document", f"has over {limit} values, which is the limit")
+        raise TooLargeError("the document", f"has more than {limit} values, which is the limit")
 
 
 def _decode(line: bytes) -> dict[str, Any] | None:
@@ -140,7 +140,7 @@ def _decode_with_reasons(line: bytes) -> dict[str, Any]:
         reason = f"is not JSON: {error.msg} at character {error.pos + 1}"
         raise BadRequestError("the line", reason, error.pos) from error
     except RecursionError as error:
-        raise BadRequestError("the document", f"is nested over {MAX_DEPTH} deep") from error
+        raise BadRequestError("the document", f"is nested more than {MAX_DEPTH} deep") from error
     except ValueError as error:
         raise BadRequestError("the document", f"has {error}") from error
     if type(document) is not dict:
@@ -170,7 +170,7 @@ def _finite(text: str) -> float:
     # The standard library's own way from text to float takes much longer for some numbers.
     value: float = from_json(text)
     if not math.isfinite(value):
-        raise ValueError(f"the number {text[:40]}, which no float can hold")
+        raise ValueError(f"the number {text[:40]}, which does not fit in a float")
     return value
 
 
@@ -178,7 +178,7 @@ def _within_64_bits(text: str) -> int:
     # Twenty characters hold every integer of 64 bits; int() itself refuses what is very long.
     value = int(text) if len(text) <= 20 else 2**64
     if not -(2**63) <= value < 2**64:
-        raise ValueError(f"the integer {text[:40]}, which has over 64 bits")
+        raise ValueError(f"the integer {text[:40]}, which has more than 64 bits")
     return value
 
 

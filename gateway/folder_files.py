@@ -126,11 +126,11 @@ class FolderFiles:
             target = os.path.realpath(os.path.join(self._real, path), strict=True)  # noqa: PTH118
             mode = os.stat(target).st_mode  # noqa: PTH116 - a str, as all paths here
         except OSError:
-            return Entry(path, path, "is a link that leads nowhere"), False
+            return Entry(path, path, "is a broken link"), False
         inside = self._real.rstrip("/") + "/"
         is_inside = target.startswith(inside) or target == self._real
         if not is_inside and not self._follow_links:
-            reason = "is a link that leads out of the folder, and is followed by --follow-links"
+            reason = "is a link that leads out of the folder; use --follow-links to follow it"
             return Entry(path, path, reason), False
         if stat.S_ISDIR(mode):
             # What is in a folder of this folder is found there.

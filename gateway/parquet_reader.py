@@ -113,7 +113,7 @@ def check_footer(source: IO[bytes]) -> None:
         (num_bytes,) = struct.unpack("<I", source.read(4))
         if num_bytes > min(MAX_FOOTER_BYTES, size):
             raise ValueError(
-                f"its metadata are {num_bytes} bytes long, of at most {MAX_FOOTER_BYTES}"
+                f"its metadata is {num_bytes} bytes long; the limit is {MAX_FOOTER_BYTES}"
             )
     source.seek(0)
 
@@ -198,7 +198,7 @@ def _plain(value: Any) -> Any:
         case Decimal():
             return float(value)
         case bytes():
-            raise TypeError("holds bytes, which JSON has no form for")
+            raise TypeError("contains bytes, which JSON cannot represent")
         case list():
             return [_plain(one) for one in value]
         case dict():

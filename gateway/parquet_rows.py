@@ -51,7 +51,7 @@ class ParquetRows:
         """
         if importlib.util.find_spec("pyarrow") is None:
             raise ConfigurationError(
-                "reading .parquet needs pyarrow, of the extra `parquet` (`make setup` installs it)"
+                "reading .parquet needs pyarrow, in the extra `parquet` (`make setup` installs it)"
             )
         self.number = 0
         self._total: int | None = None
@@ -142,8 +142,8 @@ class ParquetRows:
                 self._read_total()
 
     def _why(self) -> str:
-        where = f"{self._name} cannot be read on after row {self.number}"
+        where = f"{self._name} cannot be read beyond row {self.number}"
         return (
             f"{where}: decoding it takes more than {self._bounds.memory_mb} MB of memory "
-            "(--parquet-memory-mb), or its form breaks the decoder"
+            "(--parquet-memory-mb), or the file crashes the decoder"
         )

@@ -30,7 +30,7 @@ class ServerMemory:
             return None
         detail = (
             f"the server uses {used / MB:,.0f} MB of {most / MB:,.0f} MB (maxmemory); "
-            f"writes are refused from {self._share:.0%} on"
+            f"documents are refused from {self._share:.0%} on"
         )
         return Shortage(MEMORY, LOW, detail, since_ms, max(0, most - used))
 
@@ -118,4 +118,4 @@ class StorageGate:
 def refusal(shortages: list[dict[str, Any]]) -> InsufficientStorageError:
     """The error that names what runs out."""
     what = "; ".join(f"{one['where']}: {one['detail']}" for one in shortages)
-    return InsufficientStorageError(f"no writes are taken for now: {what}", shortages)
+    return InsufficientStorageError(f"writes are refused for now: {what}", shortages)

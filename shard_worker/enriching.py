@@ -91,9 +91,11 @@ class Enriching:
             documents[place] = body
         problems = []
         if num_heavy:
-            problems.append(f"{num_heavy} not enriched: over limits.max_enrich_bytes together")
+            problems.append(
+                f"{num_heavy} not enriched: together they exceed limits.max_enrich_bytes"
+            )
         if num_grown:
-            problems.append(f"{num_grown} not enriched: grown beyond limits.max_fetch_bytes")
+            problems.append(f"{num_grown} not enriched: they grew beyond limits.max_fetch_bytes")
         self.documents, self.problem = documents, "; ".join(problems)
 
 

@@ -134,7 +134,7 @@ class SetAside:
                 self._num_in_a_row = 0
                 return
         if self._num_in_a_row >= MOST_IN_A_ROW or not self._machine_has_memory():
-            raise LaneUnavailableError(f"the indexer ends at every document: {error}")
+            raise LaneUnavailableError(f"the indexer crashes on every document: {error}")
         await asyncio.to_thread(self._keep, shard, entry, unit, str(error))
         self._num_in_a_row += 1
         self._counters.add("writes_set_aside")
@@ -154,7 +154,7 @@ class SetAside:
                 record = {"entry": entry.id, "reason": reason, **_record(unit)}
                 file.write(json.dumps(record) + "\n")
         except OSError as error:  # without a trace, nothing is passed over
-            raise WorkError(f"a document cannot be put aside: {error}") from error
+            raise WorkError(f"a document cannot be set aside: {error}") from error
 
     def _file(self, shard: int) -> Path:
         return self._folder / f"shard-{shard}.ndjson"

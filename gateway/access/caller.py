@@ -47,9 +47,9 @@ class Caller:
             return
         if collection is None:
             raise ForbiddenError(
-                f"key {self.name!r} is for some collections alone, and this concerns the cluster"
+                f"key {self.name!r} is restricted to some collections; this concerns the cluster"
             )
-        raise ForbiddenError(f"key {self.name!r} is not for collection {collection!r}")
+        raise ForbiddenError(f"key {self.name!r} may not use collection {collection!r}")
 
     def party(self, peer: str) -> str:
         """With whom the caller shares its part of what may be in flight.

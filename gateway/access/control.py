@@ -23,9 +23,9 @@ _KNOWN: Final = HostVerdict.KNOWN
 _UNKNOWN: Final = HostVerdict.UNKNOWN
 
 OPEN_WARNING: Final = (
-    "neither a token nor a key is set, and the gateway listens beyond this machine: whoever "
-    "reaches it may read, change and delete every document. Make a key (gateway key create), set "
-    "HEDGEROW_GATEWAY__TOKEN, or listen on 127.0.0.1"
+    "there is neither a token nor a key, and the gateway listens beyond this machine: anyone who "
+    "can reach it can read, change and delete every document. Create a key (gateway key create), "
+    "set HEDGEROW_GATEWAY__TOKEN, or listen on 127.0.0.1"
 )
 
 
@@ -39,8 +39,8 @@ def token_of(settings: GatewaySettings) -> str | None:
     token = None if settings.token is None else settings.token.get_secret_value()
     if token is not None and (name := name_in(token.encode())):
         raise ConfigurationError(
-            f"gateway.token: is key {name!r}; keys are in a file, and as the token it would have "
-            "all rights. Unset HEDGEROW_GATEWAY__TOKEN where the gateway is started"
+            f"gateway.token: is key {name!r}, which would have all rights as the token. Keys are "
+            "read from a file: unset HEDGEROW_GATEWAY__TOKEN where the gateway is started"
         )
     return token
 
@@ -96,8 +96,8 @@ class AccessControl:
         if verdict is HostVerdict.UNKNOWN and self.is_open:
             name = "no name" if host is None else repr(host.decode(errors="replace"))
             raise ForbiddenError(
-                f"without a token or keys this gateway does not answer to {name}; "
-                "gateway.allowed_hosts lists further names"
+                f"without a token or keys, this gateway does not answer to {name}; "
+                "to allow a name, add it to gateway.allowed_hosts"
             )
 
     def check_page(self, method: str, fields: Mapping[bytes, bytes]) -> None:

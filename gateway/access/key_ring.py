@@ -102,7 +102,9 @@ class KeyRing:
         # In constant time, so that how long a refusal takes tells nothing about the key.
         is_right = hmac.compare_digest(hash_of(text), _NO_HASH if found is None else found.hash)
         if found is None or not is_right:
-            raise UnauthorizedError("this gateway wants `Authorization: Bearer KEY` of a known key")
+            raise UnauthorizedError(
+                "this gateway requires `Authorization: Bearer KEY` (a valid key)"
+            )
         if found.has_expired(wall):
             raise UnauthorizedError(f"key {found.key.name!r} has expired")
         return found

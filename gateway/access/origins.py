@@ -38,12 +38,12 @@ class Origins:
         origin = fields.get(b"origin")
         if origin is None:
             if fields.get(b"sec-fetch-site") in _OTHER_SITES:
-                raise ForbiddenError("a page of another site may not write here")
+                raise ForbiddenError("pages of other sites may not send this request")
             return
         if origin.lower() not in self.allowed and not _is_own(origin, fields.get(b"host", b"")):
             raise ForbiddenError(
-                f"pages of origin {origin.decode(errors='replace')!r} may not write here; "
-                "gateway.cors_origins lists those that may"
+                f"pages of origin {origin.decode(errors='replace')!r} may not send this "
+                "request; gateway.cors_origins lists the origins that may"
             )
 
 

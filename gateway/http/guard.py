@@ -98,4 +98,4 @@ def _check_hosts(hosts: list[bytes]) -> None:
     """Demand exactly one Host (RFC 9112, 3.2); of two, a proxy may have gone by the other."""
     if len(hosts) != 1:
         reason = f"came {len(hosts)} times" if hosts else "is missing"
-        raise BadRequestError("Host", f"{reason}; HTTP/1.1 demands it once")
+        raise BadRequestError("Host", f"{reason}; HTTP/1.1 requires it exactly once")

@@ -95,7 +95,7 @@ def test_a_name_is_used_once(command: CommandLine) -> None:
     command.run("key", "create", "web")
     ended = command.run("key", "create", "web")
     assert (ended.code, ended.out) == (1, "")
-    assert "there is a key 'web'" in ended.err
+    assert "key 'web' exists" in ended.err
 
 
 def test_what_is_not_there_is_not_revoked(command: CommandLine) -> None:

@@ -144,7 +144,7 @@ def test_rows_without_a_form_in_json_are_rejected_alone(tmp_path: Path) -> None:
     )
     lines = read(path)
     assert [line.reason for line in lines] == [
-        "holds bytes, which JSON has no form for",
+        "contains bytes, which JSON cannot represent",
         "id: is missing",
         "",
     ]
