@@ -1,4 +1,4 @@
-"""Types of the settings that say who may ask a gateway: secrets, host names and origins."""
+"""Types of the settings that control access to a gateway: secrets, host names and origins."""
 
 import ipaddress
 import re

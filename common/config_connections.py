@@ -1,4 +1,4 @@
-"""Settings that bound what one connection, and all of them, may take of a gateway."""
+"""Limits on what each connection, and all of them together, may use of a gateway."""
 
 from pydantic import Field
 

@@ -1,4 +1,4 @@
-"""Settings of what must stay free on the disks, and of the embedded server's memory."""
+"""Settings for free space on disks and for the embedded server's memory."""
 
 from typing import Annotated
 

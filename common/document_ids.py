@@ -1,9 +1,9 @@
-"""Which ids a document may have: the same for loads, addresses, the client and `gateway index`.
+"""Which ids a document may have, in loads, URLs, the client and `gateway index`.
 
-An id is part of an address, a line in a log and a cell in a terminal, so it has no character that
-ends a line or controls a device, and none that UTF-8 cannot carry. Everything else is allowed:
-slashes, spaces, quotes, any script. "." and ".." are refused, since URL libraries resolve them as
-steps of a path, percent-encoded ones included (https://url.spec.whatwg.org/#double-dot-path-segment).
+An id is part of URLs, log lines and terminal output. It cannot contain characters that end a line,
+control a device, or have no form in UTF-8. Everything else is allowed: slashes, spaces, quotes, any
+script. "." and ".." are refused, since URL libraries resolve them as steps of a path, even if they
+are percent-encoded (https://url.spec.whatwg.org/#double-dot-path-segment).
 """
 
 import re

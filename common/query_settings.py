@@ -1,4 +1,4 @@
-"""Settings of what a query may cost."""
+"""Limits on what a query may cost."""
 
 from pydantic import Field
 

@@ -1,7 +1,7 @@
-"""A line of a bulk load to a document that every later stage can carry, in a bounded time.
+"""Turns a line of a bulk load into a valid document, in bounded time.
 
-What a document may hold is counted before it is decoded: all that follows takes time by its bytes
-and its values, and the worst that is admitted stays below 5 ms on the event loop.
+A document's bytes and values are counted before it is decoded, since the time of every later step
+depends on them. The worst document that is accepted takes less than 5 ms on the event loop.
 """
 
 import json
@@ -25,7 +25,7 @@ _CONTAINERS = (dict, list)
 
 
 class Parsed(NamedTuple):
-    """A document of one line: its id, itself, and its JSON in few bytes."""
+    """The document of one line: its id, its members, and its compact JSON."""
 
     id: str
     document: dict[str, Any]
@@ -111,7 +111,7 @@ def _check_values(line: bytes, limit: int) -> None:
 
 
 def _decode(line: bytes) -> dict[str, Any] | None:
-    """Decode a document; None for one that is probably to be refused."""
+    """Decode a document; None if it probably has to be refused."""
     try:
         document = from_json(line, allow_inf_nan=False)
     except ValueError:
@@ -120,7 +120,7 @@ def _decode(line: bytes) -> dict[str, Any] | None:
 
 
 def _has_overflow(document: dict[str, Any]) -> bool:
-    """Whether a number is over 64 bits, or beyond what a float can hold."""
+    """Whether a number has more than 64 bits, or does not fit in a float."""
     try:
         packed = _pack(document)
     except OverflowError:
@@ -129,7 +129,7 @@ def _has_overflow(document: dict[str, Any]) -> bool:
 
 
 def _decode_with_reasons(line: bytes) -> dict[str, Any]:
-    """Decode by the standard library, which takes several times as long and says what is wrong."""
+    """Decode with the standard library, which is several times slower and says what is wrong."""
     try:
         text = line.decode()
     except UnicodeDecodeError as error:

@@ -1,4 +1,4 @@
-"""One call of a profile's `enrich`, from JSON to JSON, within the bounds of what it is given."""
+"""One call of a profile's `enrich`, from JSON to JSON, with limits on its documents."""
 
 import gc
 import threading
@@ -21,11 +21,11 @@ _decoding = threading.Lock()
 
 
 class Enriching:
-    """The documents of one fetch, and what `enrich` makes of them.
+    """The documents of one fetch, before and after `enrich`.
 
     Attributes:
-        num_bytes: bytes of the documents as they are stored.
-        documents: each as it is to be sent: its wanted fields, enriched or as they are stored.
+        num_bytes: bytes of the stored documents.
+        documents: the documents to send, with their wanted fields, enriched or as stored.
         problem: why some are not enriched; "" if all are.
     """
 

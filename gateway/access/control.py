@@ -1,4 +1,4 @@
-"""Decides on one request: by its Host name, by the page that sent it, and by who asks."""
+"""Decides on one request, by its Host name, the page that sent it, and its caller."""
 
 import hmac
 import time
@@ -46,7 +46,7 @@ def token_of(settings: GatewaySettings) -> str | None:
 
 
 class AccessControl:
-    """Who may ask one gateway.
+    """Controls access to one gateway.
 
     Attributes:
         cors_origins: origins whose pages may read and write.
@@ -72,7 +72,7 @@ class AccessControl:
 
     @property
     def is_open(self) -> bool:
-        """Whether anyone may ask, since there is neither a token nor a file of keys."""
+        """Whether anyone may ask, because there is neither a token nor a file of keys."""
         return self._token is None and not self._ring.is_required
 
     @property
@@ -109,7 +109,7 @@ class AccessControl:
         self._origins.check(method, fields)
 
     def admit(self, authorization: bytes) -> Caller:
-        """Tell who asks, and count the request.
+        """Return the caller, and count the request.
 
         Args:
             authorization: the header; empty without one.
@@ -132,7 +132,7 @@ class AccessControl:
         return self._ring.find(given, self._wall_clock()).admit(self._clock())
 
     def admits_plainly(self, fields: Mapping[bytes, bytes]) -> bool:
-        """Whether `check_host` and `check_page` have nothing to say, at a glance."""
+        """Whether `check_host` and `check_page` would surely pass; a quick check."""
         host = fields.get(b"host")
         if host is None or b"origin" in fields or b"sec-fetch-site" in fields:
             return False
@@ -140,7 +140,7 @@ class AccessControl:
         return verdict is _KNOWN or (verdict is _UNKNOWN and not self.is_open)
 
     def to_json(self, searches: Mapping[str, Mapping[str, int]]) -> dict[str, Any]:
-        """What `status` says of it; docs/http.md describes it.
+        """The part of the status about access, as docs/http.md describes it.
 
         Args:
             searches: name of a caller → what admission control knows of its searches.

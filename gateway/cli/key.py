@@ -1,6 +1,6 @@
-"""`gateway key create|list|revoke`: named keys with rights of their own, kept as hashes in a file.
+"""`gateway key create|list|revoke`: named keys with rights, stored as hashes in a file.
 
-The commands change the file; a gateway that runs rereads it within a second or so.
+The commands change the file; a running gateway rereads it within about a second.
 """
 
 import re
@@ -51,7 +51,7 @@ def create(
         float | None,
         typer.Option(
             help="Largest share of the admission limit for its searches, 0 to 1.",
-            show_default="no bound",
+            show_default="no limit",
         ),
     ] = None,
     expires: Annotated[

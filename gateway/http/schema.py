@@ -96,9 +96,9 @@ class Fetch(_Shape):
     """How the hits' fields were read."""
 
     fetched: int
-    missing: int = Field(description="Hits whose fields are null though they were asked for.")
+    missing: int = Field(description="Hits whose fields are null although they were requested.")
     left_out: int = Field(
-        description="Those of them that were left out since a limit on bytes was reached."
+        description="Those of them that were left out because a limit on bytes was reached."
     )
     problems: list[FetchProblem]
 
