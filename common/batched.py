@@ -1,4 +1,4 @@
-"""Long lists in pieces, so that no piece of work is long (`itertools.batched` of Python 3.12)."""
+"""Splits long lists, so that no single step takes long (`itertools.batched` of Python 3.12)."""
 
 from collections.abc import Iterable, Iterator
 from itertools import islice

@@ -105,22 +105,23 @@ class GatewaySettings(ConnectionSettings):
     )
     token: Token | None = Field(
         None,
-        description="When set, every request but health checks needs it, or a key, as a bearer "
-        "token; it has all rights.",
+        description="If set, every request except health checks needs this token, or a key, as a "
+        "bearer token. The token has all rights.",
     )
     keys_file: Path | None = Field(
         None,
-        description="File of the keys that `gateway key` makes; once it exists, every request but "
-        "health checks needs one of them, or the token. keys.json in the data folder if unset.",
+        description="File of the keys that `gateway key` creates. Once it exists, every request "
+        "except health checks needs one of them, or the token. If unset, keys.json in the data "
+        "folder.",
     )
     allowed_hosts: list[HostName] = Field(
         [],
-        description="Host names, without port, that are answered while there is neither token nor "
-        "key, besides loopback names and the bound address; * for all.",
+        description="Host names, without port, that the gateway answers to while there is neither "
+        "a token nor a key, in addition to loopback names and the bound address; * for all.",
     )
     cors_origins: list[Origin] = Field(
         [],
-        description="Origins of web pages that may read and write here, such as "
+        description="Origins of web pages that may read and write through this gateway, such as "
         "https://app.example.org.",
     )
     default_deadline_ms: PositiveFloat = Field(
@@ -139,13 +140,14 @@ class GatewaySettings(ConnectionSettings):
     )
     max_answer_bytes: PositiveInt = Field(
         8_388_608,
-        description="Most bytes of documents, as JSON, in the answer to a search; the hits beyond, "
-        "the last first, come without fields.",
+        description="Most bytes of documents, as JSON, in the answer to a search. If the "
+        "documents have more, the last hits come without fields.",
     )
     max_held_bytes: PositiveInt = Field(
         33_554_432,
         description="Most bytes of documents that all answers together hold until their clients "
-        "have read them; replies of up to 64 KiB do not count. Beyond it hits come without fields.",
+        "have read them; replies of up to 64 KiB do not count. Beyond that, hits come without "
+        "fields.",
     )
     membership_poll_s: PositiveFloat = Field(
         0.25, description="How often the workers' heartbeats are read, in s."
@@ -158,13 +160,13 @@ class GatewaySettings(ConnectionSettings):
     )
     max_loads: PositiveInt = Field(
         32,
-        description="Most bulk loads under way at once; each holds up to four times "
+        description="Most bulk loads at once; each holds up to four times "
         "limits.max_document_bytes.",
     )
     load_idle_s: PositiveFloat = Field(
         10.0,
-        description="When max_loads are under way, one whose client has completed no line for so "
-        "long gives way to a new one, in s.",
+        description="If there are max_loads bulk loads, a new one replaces a load whose client "
+        "has completed no line for this long, in s.",
     )
 
 
@@ -177,8 +179,8 @@ class WorkerSettings(_Group):
     )
     spare_scorers: Annotated[int, Field(ge=0)] = Field(
         1,
-        description="Scorer processes beside those, where a rank profile has a second phase: "
-        "such a profile never holds the last one, however long it takes.",
+        description="Additional scorer processes, started if a rank profile has a second phase: "
+        "such a profile never holds the last scorer, however long it takes.",
     )
     workers_on_host: PositiveInt = Field(
         1, description="Workers that share this machine's cores (gateway up and compose set it)."
@@ -190,12 +192,13 @@ class WorkerSettings(_Group):
     )
     threads: PositiveInt = Field(8, description="Threads of the thread lane (enrich).")
     read_threads: PositiveInt = Field(
-        4, description="Threads that read stored documents; no user's function runs in them."
+        4,
+        description="Threads that read stored documents; they run no user's function.",
     )
     profile_share: Annotated[float, Field(gt=0, le=1)] = Field(
         0.5,
-        description="Most of the threads that the enrich of one rank profile may hold at once, as "
-        "a share, rounded down; at least one, and where there are several never all.",
+        description="Largest share of the threads that the enrich of one rank profile may hold at "
+        "once, rounded down: at least one thread and, if there are several, never all.",
     )
     max_batch: PositiveInt = Field(64, description="Most requests in one pull or micro-batch.")
     batch_window_ms: PositiveFloat = Field(
@@ -205,14 +208,13 @@ class WorkerSettings(_Group):
     )
     kill_grace_ms: PositiveFloat = Field(
         250.0,
-        description="A scorer is killed when its work runs on for so long after its deadline, "
-        "in ms.",
+        description="A scorer is killed if its work runs for this long after its deadline, in ms.",
     )
     scorer_max_memory_mb: Annotated[int, Field(ge=0)] = Field(
         0,
-        description="A scorer that has grown beyond so much memory of its own is replaced between "
-        "two batches, in MB; pages of files, such as the index, do not count; 0 for no limit "
-        "(Linux only, elsewhere there is none).",
+        description="A scorer whose own memory has grown beyond this is replaced between two "
+        "batches, in MB; pages of files, such as the index, do not count; 0 for no limit (Linux "
+        "only; elsewhere there is no limit).",
     )
     thread_timeout_s: PositiveFloat = Field(
         2.0,
@@ -220,7 +222,8 @@ class WorkerSettings(_Group):
         "in s.",
     )
     quarantine_after: PositiveInt = Field(
-        2, description="A query that has killed so many scorers is refused."
+        2,
+        description="A query that has killed this many scorers is refused.",
     )
     quarantine_expiry_s: PositiveFloat = Field(
         300.0, description="How long a query stays in quarantine, in s."
@@ -249,15 +252,15 @@ class LimitSettings(_Group):
 
     max_collections: PositiveInt = Field(
         256,
-        description="Most collections of a cluster; each has a text index in every shard.",
+        description="Most collections in a cluster; each has a text index in every shard.",
     )
     max_document_bytes: PositiveInt = Field(
         1_048_576, description="Largest document, as JSON, in bytes."
     )
     max_document_values: PositiveInt = Field(
         10_000,
-        description="Most values of a document, nested ones included; its commas and opening "
-        "brackets outside of strings are what is counted.",
+        description="Most values in a document, including nested ones, as counted by its commas "
+        "and opening brackets outside of strings.",
     )
     max_id_bytes: PositiveInt = Field(512, description="Longest document id, in bytes.")
     max_log_entries: PositiveInt = Field(
@@ -271,20 +274,23 @@ class LimitSettings(_Group):
     max_fetch_bytes: PositiveInt = Field(
         4_194_304,
         description="Most bytes of documents, as JSON, in one shard's reply to a fetch (or "
-        "max_document_bytes, if that is more); the hits beyond come without fields.",
+        "max_document_bytes, if that is more). If the documents have more, the last hits come "
+        "without fields.",
     )
     max_enrich_bytes: PositiveInt = Field(
         1_048_576,
-        description="Most bytes of stored documents, as JSON, that one call of an enrich is given; "
-        "those beyond keep their stored fields.",
+        description="Most bytes of stored documents, as JSON, that one call of an enrich "
+        "receives; the other documents keep their stored fields.",
     )
     max_candidate_bytes: PositiveInt = Field(
         8_388_608,
-        description="Most bytes of documents, as JSON and of the profile's fields alone, that one "
-        "call of a second phase is given; those beyond are not ranked, which the answer says.",
+        description="Most bytes of documents, as JSON and with the profile's fields only, that "
+        "one call of a second phase receives; the other candidates are not ranked, and the answer "
+        "says so.",
     )
     apply_batch_bytes: PositiveInt = Field(
-        8_388_608, description="A replica commits after so many bytes of the log at most."
+        8_388_608,
+        description="Most bytes of the log that a replica applies before it commits.",
     )
     index_memory_bytes: Annotated[int, Field(ge=15_000_000)] = Field(
         32_000_000, description="Memory of one text index's writer while it applies, in bytes."
@@ -317,13 +323,14 @@ class SnapshotSettings(_Group):
     timeout_s: PositiveFloat = Field(1800.0, description="Longest time of one snapshot, in s.")
     key: SecretStr | None = Field(
         None,
-        description="Secret that manifests are signed with, of 16 characters or more, the same in "
-        "every process; a snapshot that is not signed with it is refused. Unsigned if unset.",
+        description="Secret of 16 characters or more that manifests are signed with, the same in "
+        "every process; a snapshot that is not signed with it is refused. If unset, snapshots are "
+        "not signed.",
     )
     max_bytes: Annotated[int, Field(ge=0)] = Field(
         0,
-        description="Largest snapshot of a shard that is restored, in bytes; 0 for as much as the "
-        "disk has free.",
+        description="Largest snapshot of a shard that a worker restores, in bytes; 0 for as much "
+        "as the disk has free.",
     )
     forget_replica_s: PositiveFloat = Field(
         600.0,
@@ -361,8 +368,8 @@ class RankProfile(_Group):
         None,
         gt=0,
         le=1,
-        description="Most of a worker's threads and scorers that its functions may hold at once, "
-        "as a share; worker.profile_share of the threads and all scorers but one if unset.",
+        description="Largest share of a worker's threads and scorers that the profile's functions "
+        "may hold at once. If unset, worker.profile_share of the threads and all scorers but one.",
     )
     canary: bool = Field(
         False,

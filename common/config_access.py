@@ -1,4 +1,4 @@
-"""Types of the settings that say who may ask a gateway: secrets, host names and origins."""
+"""Types of the settings that control access to a gateway: secrets, host names and origins."""
 
 import ipaddress
 import re
@@ -15,9 +15,11 @@ _ORIGIN: Final = re.compile(r"https?://(?:[a-z0-9][a-z0-9._-]*|\[[0-9a-f:.]+\])(
 def _checked_token(token: SecretStr) -> SecretStr:
     text = token.get_secret_value()
     if not text.strip():
-        raise ValueError("is empty; unset it for a gateway without a token, or set a secret")
+        raise ValueError("is empty; set a secret, or unset it for a gateway without a token")
     if text != text.strip():
-        raise ValueError("has white space at an end, which no Authorization header can carry")
+        raise ValueError(
+            "begins or ends with white space, which an Authorization header cannot carry"
+        )
     return token
 
 
@@ -32,7 +34,7 @@ def _checked_host(name: str) -> str:
         # In the form that a Host header has.
         return f"[{address}]" if address.version == 6 else str(address)
     raise ValueError(
-        f"{name!r} is not a host name without scheme and port, such as search.example.org, nor *"
+        f"{name!r} is neither a host name (without scheme and port, as search.example.org) nor *"
     )
 
 

@@ -1,4 +1,4 @@
-"""Settings of what must stay free on the disks, and of the embedded server's memory."""
+"""Settings for free space on disks and for the embedded server's memory."""
 
 from typing import Annotated
 
@@ -12,19 +12,20 @@ class StorageSettings(Group):
 
     min_free_disk_mb: Annotated[float, Field(ge=0)] = Field(
         0.0,
-        description="Writes are refused while the disk of a worker, or of the embedded server, has "
-        "less than this free, in MB; 0 for 256 MB or 5 % of the disk, whichever is less.",
+        description="Writes are refused while the disk of a worker, or of the embedded server, "
+        "has less free space than this, in MB; 0 for 256 MB or 5 % of the disk, whichever is less.",
     )
     poll_s: PositiveFloat = Field(
-        0.5, description="How often disks and the server's memory are looked at, in s."
+        0.5,
+        description="How often the disks and the server's memory are checked, in s.",
     )
     embedded_max_memory_mb: Annotated[int, Field(ge=0)] = Field(
         0,
-        description="Most memory of the data in the embedded server, in MB; 0 for a quarter of the "
-        "machine's (or the container's).",
+        description="Most memory for the data in the embedded server, in MB; 0 for a quarter of "
+        "the memory of the machine (or the container).",
     )
     max_memory_share: Annotated[float, Field(gt=0, lt=1)] = Field(
         0.8,
-        description="Documents are refused from this share of the server's maxmemory on, so that "
-        "requests and replies keep room; without maxmemory there is no such limit.",
+        description="Documents are refused once this share of the server's maxmemory is used, so "
+        "that there is room for requests and replies. Without maxmemory, there is no such limit.",
     )

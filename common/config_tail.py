@@ -130,6 +130,6 @@ class AdmissionSettings(Group):
     )
     predict: bool = Field(
         True,
-        description="Whether a query is refused that the shards' backlog would keep from its "
-        "minimum coverage until its deadline.",
+        description="Whether a query is refused if, because of the shards' backlog, it would not "
+        "reach its minimum coverage by its deadline.",
     )

@@ -350,9 +350,9 @@ def _translate(error: Exception, command: str) -> HedgerowError:
     if isinstance(error, exceptions.AuthenticationError):
         return ConfigurationError(f"redis: the server refuses the user or password: {error}")
     if (cause := refused_write(error)) is not None:
-        return WriteRefusedError(f"Redis does not take {command}: {error}", cause)
+        return WriteRefusedError(f"Redis refuses {command}: {error}", cause)
     if isinstance(error, exceptions.NoPermissionError):
         return ConfigurationError(f"redis: the server refuses {command} to this user: {error}")
     if not isinstance(error, exceptions.ResponseError) or str(error).startswith(_NOT_NOW):
-        return RedisUnavailableError(f"Redis does not take {command}: {error}")
+        return RedisUnavailableError(f"Redis refuses {command}: {error}")
     return ConfigurationError(f"redis: the server refuses {command}: {error}")

@@ -40,5 +40,5 @@ def probe_descriptors() -> OSError | None:
 
 
 def lacks_descriptors(error: BaseException | str) -> bool:
-    """Whether an error, or its text, says that no file or socket could be opened any more."""
+    """Whether an error, or its text, means that no more files or sockets can be opened."""
     return getattr(error, "errno", None) in _NUMBERS or any(one in str(error) for one in _TEXTS)

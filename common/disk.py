@@ -1,7 +1,7 @@
-"""Whether a disk has room: a pure policy, and the look at the disk.
+"""Whether a disk has room: a pure policy, and a function that reads the disk.
 
-Documents are refused before a disk is full. What was accepted still has to be applied, and that
-takes room: segments that are merged, the write-ahead log, the server's append-only file.
+Documents are refused before a disk is full. Documents that were accepted still have to be applied,
+which needs room for merged segments, the write-ahead log and the server's append-only file.
 """
 
 import errno
@@ -29,7 +29,7 @@ _FULL_NUMBERS = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 class DiskState(StrEnum):
-    """How much a disk can still take."""
+    """How much room a disk has left."""
 
     OK = "ok"
     LOW = "low"  # less than the reserve is free
@@ -39,13 +39,13 @@ class DiskState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class DiskReading:
-    """What a file system says of itself.
+    """What a file system reports.
 
     Attributes:
-        total_bytes: its size.
-        free_bytes: what may still be written.
-        free_files: how many files may still be made; None where there is no limit.
-        is_read_only: whether it takes no writes at all.
+        total_bytes: the size of the file system.
+        free_bytes: how much can still be written.
+        free_files: how many files can still be created; None without a limit.
+        is_read_only: whether it refuses all writes.
     """
 
     total_bytes: int
@@ -72,7 +72,7 @@ def read_disk(path: Path) -> DiskReading:
 def probe_disk(folder: Path) -> None:
     """Write the least that can be written, the time of a folder; blocks as `read_disk` does.
 
-    A file system that has turned read-only by itself after an error need not say so.
+    A file system that became read-only after an error may not report it.
 
     Raises:
         OSError: it was not taken.
@@ -88,7 +88,7 @@ def reserve_bytes(settings: StorageSettings, total_bytes: int) -> int:
 
 
 def disk_failure(error: BaseException | str) -> DiskState | None:
-    """What an error, or its text, says of the disk: FULL, READ_ONLY, or None for neither."""
+    """What an error, or its text, means for the disk: FULL, READ_ONLY, or None for neither."""
     number = getattr(error, "errno", None)
     text = str(error)
     if number in _FULL_NUMBERS or any(part in text for part in _FULL_TEXTS):

@@ -1,4 +1,4 @@
-"""Looks at one disk, and judges it: what workers and the embedded server's keeper share."""
+"""Reads and judges one disk, for workers and for the embedded server's keeper."""
 
 import asyncio
 import math
@@ -17,10 +17,10 @@ from common.disk import (
 
 
 class DiskLook:
-    """One disk, as it was last seen.
+    """One disk, as last read.
 
     Attributes:
-        judge: what is thought of it.
+        judge: decides whether the disk has room.
     """
 
     def __init__(self, folder: Path, settings: StorageSettings) -> None:

@@ -1,9 +1,9 @@
-"""Which ids a document may have: the same for loads, addresses, the client and `gateway index`.
+"""Which ids a document may have, in loads, URLs, the client and `gateway index`.
 
-An id is part of an address, a line in a log and a cell in a terminal, so it has no character that
-ends a line or controls a device, and none that UTF-8 cannot carry. Everything else is allowed:
-slashes, spaces, quotes, any script. "." and ".." are refused, since URL libraries resolve them as
-steps of a path, percent-encoded ones included (https://url.spec.whatwg.org/#double-dot-path-segment).
+An id is part of URLs, log lines and terminal output. It cannot contain characters that end a line,
+control a device, or have no form in UTF-8. Everything else is allowed: slashes, spaces, quotes, any
+script. "." and ".." are refused, since URL libraries resolve them as steps of a path, even if they
+are percent-encoded (https://url.spec.whatwg.org/#double-dot-path-segment).
 """
 
 import re
@@ -44,23 +44,23 @@ def check_id(value: object, field: str = ID_FIELD, max_bytes: int = MAX_ID_BYTES
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
     if value is None:
-        raise BadRequestError(field, "is missing; every document has an id")
+        raise BadRequestError(field, "is missing; every document needs an id")
     if not isinstance(value, str) or not value:
-        raise BadRequestError(field, "is a string of at least one character")
+        raise BadRequestError(field, "should be a string of at least one character")
     if len(value) > max_bytes:  # before its characters are looked at
-        raise TooLargeError(field, f"has over {max_bytes} bytes, which is the limit")
+        raise TooLargeError(field, f"has more than {max_bytes} bytes, which is the limit")
     unusable = unusable_character(value)
     if unusable is not None:
         raise BadRequestError(
             field,
-            f"has the character {unusable}; control characters, line separators and what is not "
-            "a character in Unicode are not allowed",
+            f"contains the character {unusable}; control characters, line separators, "
+            "surrogates and noncharacters are not allowed",
         )
     if value in (".", ".."):
-        raise BadRequestError(field, f'is "{value}", which addresses use as a step in a path')
+        raise BadRequestError(field, f'is "{value}", which URLs use as a step in a path')
     size = len(value.encode())
     if size > max_bytes:
-        raise TooLargeError(field, f"has {size} bytes; {max_bytes} is the limit")
+        raise TooLargeError(field, f"has {size} bytes; the limit is {max_bytes}")
     return value
 
 

@@ -13,7 +13,7 @@ HedgerowError
 ├── SnapshotError            a snapshot cannot be made, read or trusted, or its target is away
 ├── UnavailableError         nobody can answer now; carries when to try again
 │   ├── RedisUnavailableError
-│   │   └── WriteRefusedError   it answers, but takes no writes: no memory, no disk, read-only
+│   │   └── WriteRefusedError   it answers, but refuses writes: no memory, no disk, read-only
 │   ├── InsufficientStorageError a write is refused, since a disk or memory runs out
 │   ├── OverloadedError      more is asked than can be answered in time; no shard was asked
 │   └── LoadInterruptedError a bulk load stopped, or waits to be applied; says how far it got
@@ -120,7 +120,7 @@ class RedisUnavailableError(UnavailableError):
 
 
 class WriteRefusedError(RedisUnavailableError):
-    """The Redis server answers, and takes no writes now.
+    """The Redis server answers, but refuses writes now.
 
     Attributes:
         cause: "memory" (it has reached its maxmemory), "disk" (it cannot write its files), or

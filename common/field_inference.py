@@ -1,7 +1,7 @@
 """Guesses the fields of a collection from its first documents, one document at a time.
 
-What is kept of each field is bounded, and so is the work of one document: it looks at the first
-`MAX_NAMES` members, and goes through a list of strings by a few passes in C.
+The memory for each field is bounded, and so is the time for each document: only the first
+`MAX_NAMES` members count, and a list of strings takes a few passes in C.
 """
 
 from collections.abc import Iterable, Mapping
@@ -25,12 +25,13 @@ _LEAST_TO_RECUR = 10  # strings; with fewer it is chance that they recur
 
 
 class FieldInference:
-    """What the documents so far say about each field.
+    """The fields, as inferred from the documents so far.
 
     Whole numbers are integer, mixed numbers float, true and false boolean, dates of RFC 3339 date.
-    Strings are text, so that they are found by their words, unless no value has white space and
-    values recur (on average twice among ten or more): those are keyword. A field with objects, with
-    mixed kinds, or with a name that a query could not spell is left out: stored, not indexed.
+    Strings are text, so that searches find their words; but if no value contains white space, and
+    values recur (on average twice among ten or more), they are keyword. A field with objects, with
+    mixed kinds, or with a name that a query cannot contain is left out: it is stored but not
+    indexed.
     """
 
     def __init__(self) -> None:

@@ -1,8 +1,8 @@
-"""Text from callers, documents and users' code, made fit for a terminal.
+"""Makes text from callers, documents and users' code safe to show on a terminal.
 
-Control characters can move the cursor, change what was written before, or make some terminals type
-commands; those that turn the direction of writing make a line read as another. They are shown as
-escapes instead. Every line that goes to a terminal or a console log passes here.
+Control characters can move the cursor, overwrite earlier output, or make some terminals type
+commands. Overrides of the writing direction make a line read as something else. Both are shown as
+escapes instead. Every line for a terminal or a console log goes through this module.
 """
 
 import re

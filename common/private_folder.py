@@ -1,7 +1,8 @@
-"""A data folder is its owner's alone: folders are made 0700 and files 0600.
+"""Keeps other users out of a data folder: its folders have mode 0700 and its files 0600.
 
-Documents, logs and Redis's file hold what callers sent. New files get their mode from the umask of
-the processes that write; a folder that an earlier version made is tightened when it is next used.
+Documents, logs and Redis's file contain what callers sent. New files get their mode from the umask
+of the processes that write. If an earlier version made the folder, its modes are changed when it is
+next used.
 """
 
 import os
@@ -36,7 +37,7 @@ def write_privately() -> None:
 
 
 def make_private(folder: Path) -> None:
-    """Make a data folder, or take from other users what they may do with one that is there.
+    """Create a data folder, or take away other users' rights to an existing one.
 
     Only what belongs to this user is changed, and links are not followed. The folder itself is left
     as it is where it serves for more than our data: the current folder or one above it, the home
@@ -59,7 +60,7 @@ def make_private(folder: Path) -> None:
             "data_folder_tightened",
             folder=str(folder),
             files=num_changed,
-            hint="other users could read what is stored; it is this user's alone now",
+            hint="other users could read the stored data; now only this user can",
         )
 
 

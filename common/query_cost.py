@@ -1,9 +1,9 @@
-"""What a query will cost a scorer: counted on its tree, before it is sent anywhere.
+"""What a query will cost a scorer, counted on its tree before the query is sent.
 
-A plain word is looked up; what it costs grows with the documents that have it. A fuzzy word walks
-through the whole dictionary, a beginning opens every word that has it, a range looks at a value of
-every document. So each kind is counted on its own and has a limit of its own. Counts are upper
-bounds: words are counted as written, before analysis drops any.
+A plain word is looked up; its cost grows with the number of documents that contain it. A fuzzy word
+walks through the whole dictionary, a prefix opens every word that begins with it, and a range looks
+at a value of every document. Each kind is therefore counted separately and has its own limit. The
+counts are upper bounds: words are counted as written, before analysis drops any.
 """
 
 import re
@@ -39,14 +39,14 @@ _split = tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.simple()).build().analyze
 
 
 class Cost(NamedTuple):
-    """What a query consists of, as far as it costs.
+    """The parts of a query that determine its cost.
 
     Attributes:
         clauses: words and values.
         fuzzy_edits: the edits that its fuzzy words allow, together.
-        prefix_terms: beginnings of words in texts.
-        scans: ranges, beginnings of keywords, and parts that match nearly every document.
-        sloppy_words: words of phrases that allow for gaps.
+        prefix_terms: prefixes of words in texts.
+        scans: ranges, prefixes of keywords, and parts that match nearly every document.
+        sloppy_words: words of phrases that allow gaps.
         longest_fuzzy: the characters of its longest fuzzy word.
     """
 
@@ -113,7 +113,7 @@ def check_cost(cost: Cost, limits: QuerySettings, field: str) -> None:
     for found, limit, what, setting in (
         (cost.clauses, limits.max_clauses, "words and values", "max_clauses"),
         (cost.fuzzy_edits, limits.max_fuzzy_edits, "edits of fuzzy words", "max_fuzzy_edits"),
-        (cost.prefix_terms, limits.max_prefix_terms, "beginnings of words", "max_prefix_terms"),
+        (cost.prefix_terms, limits.max_prefix_terms, "prefixes of words", "max_prefix_terms"),
         (cost.scans, limits.max_scans, "ranges and parts that match all", "max_scans"),
         (cost.sloppy_words, limits.max_sloppy_words, "words in loose phrases", "max_sloppy_words"),
     ):

@@ -93,7 +93,7 @@ class QueryReader:
         if len(self.warnings) < _MAX_WARNINGS:
             self.warnings.append(warning)
         elif len(self.warnings) == _MAX_WARNINGS:
-            self.warnings.append("There is more of the kind.")
+            self.warnings.append("There are more warnings of this kind.")
 
     def _understand(self, tree: dict[str, Any], level: int) -> Node:
         kind = tree["type"]

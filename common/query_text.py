@@ -1,9 +1,9 @@
-"""A query as text, before any parser sees it: scans in linear time, and bounds for the parser.
+"""Checks the text of a query, in linear time, before it is parsed.
 
-tantivy's parser looks ahead from each word to the next space. Where words are set apart by line
-breaks or tabs, or where a text is full of words that begin with a slash, its time grows with the
-square of the length: some thousand characters took it two seconds. So line breaks and tabs become
-spaces, and what holds too much of the rest is not given to the parser at all.
+tantivy's parser looks ahead from each word to the next space. If words are separated by line breaks
+or tabs, or many words begin with a slash, its time grows with the square of the length: a few
+thousand characters took two seconds. Line breaks and tabs are therefore replaced by spaces, and a
+text that is otherwise too costly is not parsed at all.
 """
 
 import re

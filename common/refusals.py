@@ -1,6 +1,6 @@
-"""What a server says when it takes no writes: for want of memory or disk, or since it is read-only.
+"""Recognises the errors of a server that refuses writes: out of memory or disk, or read-only.
 
-None of these is a fault of the command. Each ends by itself when there is room again.
+The command is not at fault, and the server accepts writes again once there is room.
 """
 
 from typing import Final
@@ -22,7 +22,7 @@ _FENCED: Final = "User default has no permissions to run the 'xadd' command"
 
 
 def refused_write(error: Exception) -> str | None:
-    """Why the server takes no writes; None where the error says something else."""
+    """Why the server refuses writes; None for any other error."""
     if isinstance(error, exceptions.OutOfMemoryError):
         return MEMORY  # redis-py takes the prefix away
     if isinstance(error, exceptions.ReadOnlyError):

@@ -1,4 +1,4 @@
-"""The scripts of `common.registry`, which run in Redis in one step."""
+"""The scripts of `common.registry`, which Redis runs atomically."""
 
 TOO_MANY = -1  # what `CHANGE` returns when there are as many collections as may be
 

@@ -1,4 +1,4 @@
-"""What a process lacks, as its heartbeat and the status say it."""
+"""What a process runs out of, as its heartbeat and the status report it."""
 
 import errno
 from collections.abc import Callable, Mapping
@@ -32,9 +32,9 @@ class Shortage:
     Attributes:
         resource: disk, memory, descriptors or processes.
         state: low, full or read_only.
-        detail: what there is, for people.
-        since_ms: since when, Unix time in ms.
-        free_bytes: how much there still is; None where that is not known.
+        detail: how much is left, in words.
+        since_ms: when it began, in Unix time in ms.
+        free_bytes: how much is left; None if unknown.
     """
 
     resource: str
@@ -48,7 +48,7 @@ class Shortage:
         return asdict(self)
 
     def for_log(self) -> dict[str, Any]:
-        """What a log line says of it."""
+        """The fields of its log line."""
         return {"resource": self.resource, "state": self.state, "detail": self.detail}
 
     @classmethod
@@ -68,7 +68,7 @@ class Shortage:
 
 
 def lacking(error: BaseException | str) -> str | None:
-    """Which resource other than the disk an error, or its text, says to have run out."""
+    """Which resource other than the disk ran out, according to an error or its text."""
     if lacks_descriptors(error):
         return DESCRIPTORS
     number, text = getattr(error, "errno", None), str(error)
@@ -90,7 +90,7 @@ def disk_shortage(judge: DiskJudge, path: object, since_ms: int) -> Shortage | N
     if judge.state is DiskState.READ_ONLY:
         detail = f"the disk of {path} is read-only"
     elif reading is None or reading.free_bytes >= judge.reserve_bytes:
-        detail = f"the disk of {path} takes no writes, whatever it has free (a quota, perhaps)"
+        detail = f"the disk of {path} refuses writes, whatever is free (a quota, perhaps)"
     else:
         detail = (
             f"the disk of {path} has {reading.free_bytes / MB:,.1f} MB of "
@@ -100,10 +100,10 @@ def disk_shortage(judge: DiskJudge, path: object, since_ms: int) -> Shortage | N
 
 
 class ShortageBook:
-    """What one process lacks now; says in the log when something begins to run out, and ends.
+    """What one process runs out of now; logs when a shortage begins or ends.
 
-    Failures that no figure foretells (no descriptor, no memory, no process) count for `HOLD_S`
-    after the last of them.
+    Failures that cannot be foreseen (no descriptor, no memory, no process) count as a shortage
+    until `HOLD_S` after the last of them.
     """
 
     def __init__(self, now_ms: Callable[[], int]) -> None:
@@ -137,7 +137,7 @@ class ShortageBook:
         return True
 
     def fail(self, resource: str, detail: str, now: float) -> bool:
-        """A call has failed for want of a resource; returns whether that is new."""
+        """A call has failed because a resource ran out; returns whether that is new."""
         self._failed_at[resource] = now
         return self.put(resource, Shortage(resource, LOW, detail, self.since_ms(resource)))
 

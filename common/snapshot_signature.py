@@ -1,7 +1,7 @@
-"""Who made a snapshot: its manifest is signed with a key that the cluster's processes share.
+"""Signs the manifests of snapshots with a key that the cluster's processes share.
 
-The manifest has the digest of every file, so that its signature covers all of them. Without a key
-the digests show damage, and whoever can write to the target decides what is restored.
+The manifest has the digest of every file, so its signature covers all of them. Without a key, the
+digests reveal damage, but anyone who can write to the target decides what is restored.
 
 Source: https://www.rfc-editor.org/rfc/rfc2104 (HMAC), with SHA-256.
 """
@@ -18,11 +18,11 @@ _PURPOSE = b"hedgerow snapshot manifest"
 
 
 class ManifestSigner:
-    """Signs the manifests of one cluster, and checks what is read.
+    """Signs and checks the manifests of one cluster.
 
     Args:
-        key: what the cluster's processes share; None signs nothing and takes what is there.
-        key_prefix: the cluster's, so that another cluster's snapshot is refused under the same key.
+        key: the secret that the cluster's processes share; None to sign and check nothing.
+        key_prefix: the cluster's, so that snapshots of another cluster with this key are refused.
     """
 
     def __init__(self, key: str | None, key_prefix: str) -> None:
@@ -45,7 +45,7 @@ class ManifestSigner:
             return
         if not manifest.signature:
             raise SnapshotError(
-                f"the snapshot {manifest.id} is not signed, and snapshots.key is set"
+                f"the snapshot {manifest.id} is not signed, but snapshots.key is set"
             )
         expected = self._signature(self._key, manifest)
         if not hmac.compare_digest(manifest.signature.encode(), expected.encode()):

@@ -174,7 +174,7 @@ class SnapshotStore:
         content = self._signer.signed(manifest).to_json()
         if len(content) > MAX_MANIFEST_BYTES:
             raise SnapshotError(
-                f"the manifest has {len(content)} bytes, of at most {MAX_MANIFEST_BYTES}: the "
+                f"the manifest has {len(content)} bytes; the limit is {MAX_MANIFEST_BYTES}: the "
                 "shard has too many collections, or its indexes too many segments"
             )
         with self._said(f"{target} cannot be written"):
@@ -233,10 +233,10 @@ class SnapshotStore:
             f"the snapshot {manifest.id} of shard {manifest.shard} has {manifest.num_bytes} bytes"
         )
         if self._max_bytes and manifest.num_bytes > self._max_bytes:
-            raise SnapshotError(f"{what}, and snapshots.max_bytes is {self._max_bytes}")
+            raise SnapshotError(f"{what}, but snapshots.max_bytes is {self._max_bytes}")
         free = shutil.disk_usage(folder).free
         if manifest.num_bytes > free:
-            raise SnapshotError(f"{what}, and {folder} has room for {free}")
+            raise SnapshotError(f"{what}, but {folder} has room for {free}")
 
     def verify(self, manifest: Manifest) -> None:
         """Read a snapshot's files, and compare each to the manifest.

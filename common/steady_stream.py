@@ -1,7 +1,7 @@
 """A stream for log lines whose writes never raise.
 
-A log line that cannot be written (the disk is full, the terminal is gone) must not end what logs
-it: an exception out of `log.info` would take a worker, or a request, with it.
+A log line that cannot be written (the disk is full, the terminal is gone) must not end the code
+that logs it: an exception in `log.info` would end a worker or a request.
 """
 
 import os
@@ -11,14 +11,14 @@ from io import TextIOBase
 
 
 class SteadyStream(TextIOBase):
-    """Writes lines straight to a descriptor, and drops those that it does not take.
+    """Writes lines directly to a descriptor, and drops those that cannot be written.
 
-    There is no buffer: one that could not be flushed would raise again at each later write, and
-    once more when the interpreter ends. When lines are taken again, one says how many were lost.
+    There is no buffer: if a buffer could not be flushed, each later write would raise again, and so
+    would the end of the interpreter. When writing works again, a line says how many were lost.
     """
 
     def __init__(self, descriptor: int, note: Callable[[int], str]) -> None:
-        """Write to `descriptor`; `note` makes the line that says how many lines were lost."""
+        """Write to `descriptor`; `note` makes the line with the number of lost lines."""
         super().__init__()
         self.num_lost = 0
         self._descriptor = descriptor
@@ -73,7 +73,7 @@ class SteadyStream(TextIOBase):
 
 
 class _Bytes:
-    """What `print` and `logging` never use, and other writers to `sys.stdout.buffer` do."""
+    """The bytes interface, for code that writes to `sys.stdout.buffer`."""
 
     def __init__(self, stream: SteadyStream) -> None:
         self._stream = stream

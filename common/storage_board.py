@@ -1,4 +1,4 @@
-"""What the embedded server's keeper says of its disk, for gateways to read."""
+"""Shortages of the embedded server's disk, as its keeper reports them to gateways."""
 
 import json
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ EXPIRY_S = 10.0  # what a keeper that died has said ends by itself
 
 
 class StorageBoard:
-    """Reads and writes what the server's own disk lacks."""
+    """Reads and writes the shortages of the server's disk."""
 
     def __init__(self, control: Control, keys: Keys) -> None:
         self._control = control
@@ -21,7 +21,7 @@ class StorageBoard:
         """Say what runs out; nothing takes back what was said.
 
         Raises:
-            RedisUnavailableError: the server does not answer, or takes no writes.
+            RedisUnavailableError: the server does not answer, or refuses writes.
         """
         if not shortages:
             await self._control.execute("DEL", self._keys.storage)

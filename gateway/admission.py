@@ -306,14 +306,14 @@ class Admission:
             cause = "share"
             whose = f"key {caller.name!r}" if caller.is_key else "your address"
             message = (
-                f"{usage.num_in_flight} queries of {whose} are in flight, and its share of the "
-                f"{limit.value} that may be is used up"
+                f"{usage.num_in_flight} queries of {whose} are in flight; its share of the limit "
+                f"of {limit.value} is used up"
             )
         elif num_in_flight >= limit.value:
-            cause, message = "limit", f"{limit.value} queries are in flight, as many as may be"
+            cause, message = "limit", f"{limit.value} queries are in flight, which is the limit"
         else:
             cause = "batch_share"
-            message = f"too many of {limit.value} queries are in flight for one of priority batch"
+            message = f"too many queries are in flight (of {limit.value}) for one of priority batch"
         self._refused[cause][number] += 1
         # By then, as many queries have ended as the limit lets in (Little's law).
         raise OverloadedError(message, cause, self.duration_s)

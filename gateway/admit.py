@@ -101,4 +101,4 @@ def _check_text(field: str, text: str, settings: GatewaySettings) -> None:
             field, f"has {len(text)} characters; the limit is {settings.max_query_chars}"
         )
     if not text.isascii() and _HALF_PAIR.search(text):
-        raise BadRequestError(field, "holds half of a surrogate pair, which is no character")
+        raise BadRequestError(field, "contains half of a surrogate pair, which is not a character")

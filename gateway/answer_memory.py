@@ -1,9 +1,9 @@
-"""How much memory the documents of answers may take, of one answer and of all together.
+"""Limits the memory for the documents of answers, of each answer and of all together.
 
-A fetched document is kept as the JSON that its shard sent until the answer has left. A reply is
-measured before it is unpacked, and one that would pass the limit is dropped: its hits come without
-fields, and the answer says why. Replies that are small do not count. Admission control bounds the
-queries in flight, and so how many of those there are.
+Until the answer has been sent, a fetched document is kept as the JSON that its shard sent. A reply
+is measured before it is unpacked. If it would exceed the limit, it is dropped: its hits come
+without fields, and the answer says why. Small replies do not count, since admission control limits
+the queries in flight and thereby their number.
 """
 
 from typing import Final
@@ -12,11 +12,11 @@ SMALL_BYTES: Final = 65_536  # no reply that is smaller counts
 
 
 class AnswerMemory:
-    """What the large answers of one gateway hold now.
+    """The memory that the large answers of one gateway hold.
 
     Attributes:
         held_bytes: bytes of the replies that are held.
-        num_refused: replies that were dropped since the limit was reached.
+        num_refused: replies that were dropped because the limit was reached.
     """
 
     __slots__ = ("_limit", "held_bytes", "num_refused")
@@ -49,10 +49,10 @@ class AnswerMemory:
 
 
 class Lease:
-    """What one answer holds; given back when it is released, or with the last reference to it.
+    """The memory of one answer; returned when it is released, or with the last reference to it.
 
-    An answer ends in many ways (written, refused, its client gone, its task cancelled), and none of
-    them may keep memory from other answers.
+    However an answer ends (written, refused, its client gone, its task cancelled), its memory must
+    become available to other answers.
     """
 
     __slots__ = ("_memory", "_num_bytes")

@@ -103,7 +103,7 @@ class Breakers:
             on_transition: told the shard and the change of state, after each.
             replied_at: for each shard, when it last replied to anything, as somebody else keeps it
                 up to date; with None no time-out is taken for overload.
-            heavy: the heavy queries, for which time-outs are excused.
+            heavy: the heavy queries, for which timeouts are excused.
         """
         self.shards = tuple(range(num_shards))
         self.latency = ShardLatency(num_shards)

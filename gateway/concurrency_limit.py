@@ -3,7 +3,7 @@
 Pure. The shape is TCP's: more while all goes well, a share less when it does not, never less on
 the strength of what was sent before the last change (RFC 5681; M. Allman et al., 2009). What is
 new is the signal. Limits of this kind go by the answer time (Netflix concurrency-limits
-`Gradient2Limit`, Envoy's adaptive concurrency filter), or by time-outs (`AIMDLimit`). In a
+`Gradient2Limit`, Envoy's adaptive concurrency filter), or by timeouts (`AIMDLimit`). In a
 scatter-gather that misleads: one hung shard makes every answer take its whole deadline, and an
 answer is slow when its query is. So the limit goes by *waiting*: the time from admission to a
 shard's reply less the time that the shard worked on it. It grows only when something is backed up:

@@ -1,9 +1,9 @@
-"""Feeds a CSV parser line by line, and stops a record that grows beyond a bound.
+"""Feeds a CSV parser line by line, and skips records that exceed a limit.
 
-Python's parser holds a whole record: a quoted cell that is never closed makes a record of the rest
-of the file, and a file without a line break is one line. So the lines are read in bounded pieces,
-and what belongs to one record is counted. A record that is too long is skipped by the same rules
-(RFC 4180) that the parser follows, of which only the state is kept.
+Python's parser holds a whole record: if a quoted cell is never closed, the rest of the file is one
+record, and a file without line breaks is one line. The lines are therefore read in bounded pieces,
+and the characters of each record are counted. A record that is too long is skipped by the rules
+that the parser follows (RFC 4180); only their state is kept.
 """
 
 import re
@@ -16,11 +16,11 @@ _OPENS: Final = re.compile(',"')
 
 
 class RecordTooLongError(Exception):
-    """A record has more characters than the bound."""
+    """A record has more characters than the limit."""
 
 
 class _State(Enum):
-    """Where in a record the text has got to."""
+    """The position in a record, as far as it has been read."""
 
     CELL_START = auto()
     PLAIN = auto()
@@ -32,8 +32,8 @@ class RecordFeed:
     """Lines for `csv.reader`, which takes as many as a record needs.
 
     Attributes:
-        line_number: lines that have been read, those of skipped records included.
-        num_chars: characters of the present record.
+        line_number: lines read so far, including those of skipped records.
+        num_chars: characters of the current record.
     """
 
     def __init__(self, text: TextIO, max_chars: int) -> None:

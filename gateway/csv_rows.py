@@ -131,7 +131,9 @@ def _skip(feed: RecordFeed) -> bool:
 
 
 def _broken_off(feed: RecordFeed, error: Exception) -> BadRequestError:
-    return BadRequestError("SOURCE", f"cannot be read on after line {feed.line_number}: {error}")
+    return BadRequestError(
+        "SOURCE", f"cannot be read further than line {feed.line_number}: {error}"
+    )
 
 
 def _too_long(max_chars: int, begins_in: int) -> str:

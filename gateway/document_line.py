@@ -1,7 +1,7 @@
-"""A line of a bulk load to a document that every later stage can carry, in a bounded time.
+"""Turns a line of a bulk load into a valid document, in bounded time.
 
-What a document may hold is counted before it is decoded: all that follows takes time by its bytes
-and its values, and the worst that is admitted stays below 5 ms on the event loop.
+A document's bytes and values are counted before it is decoded, since the time of every later step
+depends on them. The worst document that is accepted takes less than 5 ms on the event loop.
 """
 
 import json
@@ -25,7 +25,7 @@ _CONTAINERS = (dict, list)
 
 
 class Parsed(NamedTuple):
-    """A document of one line: its id, itself, and its JSON in few bytes."""
+    """The document of one line: its id, its members, and its compact JSON."""
 
     id: str
     document: dict[str, Any]
@@ -70,7 +70,7 @@ def parse_steps(line: bytes, limits: LimitSettings) -> Generator[None, None, Par
     try:
         compact = _encode(document)
     except UnicodeEncodeError as error:
-        raise BadRequestError("the document", "has half of a surrogate pair") from error
+        raise BadRequestError("the document", "contains half of a surrogate pair") from error
     if has_number or len(compact) < len(body):
         body = compact
     if len(body) > limits.max_document_bytes:
@@ -78,7 +78,7 @@ def parse_steps(line: bytes, limits: LimitSettings) -> Generator[None, None, Par
             "the document", f"has {len(body)} bytes; the limit is {limits.max_document_bytes}"
         )
     if not _is_within(document, MAX_DEPTH):
-        raise BadRequestError("the document", f"is nested over {MAX_DEPTH} deep")
+        raise BadRequestError("the document", f"is nested more than {MAX_DEPTH} deep")
     yield
     return Parsed(document_id(document, max_bytes=limits.max_id_bytes), document, body)
 
@@ -107,11 +107,11 @@ def _check_values(line: bytes, limit: int) -> None:
     if num_quotes <= 4 * limit:
         bare = b"".join(bare.split(b'"')[::2])
     if num_quotes > 4 * limit or _seems_over(bare, limit):
-        raise TooLargeError("the document", f"has over {limit} values, which is the limit")
+        raise TooLargeError("the document", f"has more than {limit} values, which is the limit")
 
 
 def _decode(line: bytes) -> dict[str, Any] | None:
-    """Decode a document; None for one that is probably to be refused."""
+    """Decode a document; None if it probably has to be refused."""
     try:
         document = from_json(line, allow_inf_nan=False)
     except ValueError:
@@ -120,7 +120,7 @@ def _decode(line: bytes) -> dict[str, Any] | None:
 
 
 def _has_overflow(document: dict[str, Any]) -> bool:
-    """Whether a number is over 64 bits, or beyond what a float can hold."""
+    """Whether a number has more than 64 bits, or does not fit in a float."""
     try:
         packed = _pack(document)
     except OverflowError:
@@ -129,7 +129,7 @@ def _has_overflow(document: dict[str, Any]) -> bool:
 
 
 def _decode_with_reasons(line: bytes) -> dict[str, Any]:
-    """Decode by the standard library, which takes several times as long and says what is wrong."""
+    """Decode with the standard library, which is several times slower and says what is wrong."""
     try:
         text = line.decode()
     except UnicodeDecodeError as error:
@@ -140,7 +140,7 @@ def _decode_with_reasons(line: bytes) -> dict[str, Any]:
         reason = f"is not JSON: {error.msg} at character {error.pos + 1}"
         raise BadRequestError("the line", reason, error.pos) from error
     except RecursionError as error:
-        raise BadRequestError("the document", f"is nested over {MAX_DEPTH} deep") from error
+        raise BadRequestError("the document", f"is nested more than {MAX_DEPTH} deep") from error
     except ValueError as error:
         raise BadRequestError("the document", f"has {error}") from error
     if type(document) is not dict:
@@ -170,7 +170,7 @@ def _finite(text: str) -> float:
     # The standard library's own way from text to float takes much longer for some numbers.
     value: float = from_json(text)
     if not math.isfinite(value):
-        raise ValueError(f"the number {text[:40]}, which no float can hold")
+        raise ValueError(f"the number {text[:40]}, which does not fit in a float")
     return value
 
 
@@ -178,7 +178,7 @@ def _within_64_bits(text: str) -> int:
     # Twenty characters hold every integer of 64 bits; int() itself refuses what is very long.
     value = int(text) if len(text) <= 20 else 2**64
     if not -(2**63) <= value < 2**64:
-        raise ValueError(f"the integer {text[:40]}, which has over 64 bits")
+        raise ValueError(f"the integer {text[:40]}, which has more than 64 bits")
     return value
 
 

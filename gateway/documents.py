@@ -367,8 +367,8 @@ def _with_report(report: LoadReport) -> Iterator[None]:
 
 def _gave_way(report: LoadReport) -> LoadInterruptedError:
     return LoadInterruptedError(
-        "the client sent nothing while other loads waited for a place; "
-        f"{report.accepted} documents were accepted before",
+        "the client sent nothing while other loads waited to start; "
+        f"{report.accepted} documents had been accepted",
         report,
     )
 

@@ -203,7 +203,7 @@ class _Answer:
         if body.enrich_error:
             self._problems.append((shard, body.enrich_error))
         if len(body.documents) != len(hits):
-            reason = "malformed reply: not as many documents as were asked for"
+            reason = "malformed reply: not as many documents as requested"
             self._problems.append((shard, reason))
             return
         for hit, document in zip(hits, body.documents, strict=True):
@@ -255,7 +255,7 @@ class _Answer:
 _SHARD = "the shard's reply reached its limit, limits.max_fetch_bytes"
 _ANSWER = "the answer reached its limit, gateway.max_answer_bytes"
 _HELD = (
-    "the gateway has no memory left for this part's documents: others hold gateway.max_held_bytes"
+    "the gateway has no room for this shard's documents: other answers hold gateway.max_held_bytes"
 )
 
 

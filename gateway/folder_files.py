@@ -1,9 +1,10 @@
-"""The files under a folder, and none from elsewhere.
+"""Finds the files under a folder, and no files outside of it.
 
-A folder that somebody else can write to may hold links to what only we can read, and files that
-block or do something when they are opened. So each entry is judged before it is opened, and is
-then opened from folder to folder, without following a link: what was swapped in between is not
-read. Links to files in the folder are resolved first, and their target is opened in the same way.
+If other users can write to the folder, it may contain links to files that only this user can read,
+and files that block or have an effect when they are opened. Each entry is therefore checked before
+it is opened, and then opened folder by folder without following links, so that an entry that was
+swapped in between is not read. Links to files in the folder are resolved first, and their targets
+opened in the same way.
 """
 
 import os
@@ -21,11 +22,11 @@ _NOT_REGULAR: Final = "is not a regular file"
 
 
 class Entry(NamedTuple):
-    """A file in the folder, or what cannot be read as one.
+    """A file in the folder, or an entry that cannot be read.
 
     Attributes:
-        path: where it is in the folder, with `/` between the parts.
-        source: where its content is in the folder; another path for a link.
+        path: its path in the folder, with `/` between the parts.
+        source: the path of its content in the folder; differs from `path` for a link.
         reason: why it cannot be read, or "".
     """
 
@@ -35,7 +36,7 @@ class Entry(NamedTuple):
 
 
 class FolderFiles:
-    """What is in a folder, hidden entries aside; a context manager that holds the folder open."""
+    """The files in a folder, except hidden ones; a context manager that keeps the folder open."""
 
     def __init__(self, folder: Path, *, follow_links: bool = False) -> None:
         """Use `folder`, which may be a link itself.
@@ -126,11 +127,11 @@ class FolderFiles:
             target = os.path.realpath(os.path.join(self._real, path), strict=True)  # noqa: PTH118
             mode = os.stat(target).st_mode  # noqa: PTH116 - a str, as all paths here
         except OSError:
-            return Entry(path, path, "is a link that leads nowhere"), False
+            return Entry(path, path, "is a broken link"), False
         inside = self._real.rstrip("/") + "/"
         is_inside = target.startswith(inside) or target == self._real
         if not is_inside and not self._follow_links:
-            reason = "is a link that leads out of the folder, and is followed by --follow-links"
+            reason = "is a link that leads out of the folder; use --follow-links to follow it"
             return Entry(path, path, reason), False
         if stat.S_ISDIR(mode):
             # What is in a folder of this folder is found there.
@@ -157,7 +158,7 @@ class FolderFiles:
 
 
 class _Listed(NamedTuple):
-    """A folder's entries by their kind; of those that are neither files nor folders, the mode."""
+    """A folder's entries by kind; for those that are neither files nor folders, the mode."""
 
     files: list[str]
     folders: list[str]

@@ -1,10 +1,10 @@
-"""What stands before the shards: breakers and admission control, apart for users' functions.
+"""Breakers and admission control, separate for each profile that runs a user's function.
 
-A rank profile with a second phase runs a user's function, which may take as long as it likes. What
-its queries say of the shards (they are late, they have waited) is true of its function, and must
-neither open a breaker nor lower a limit for the queries of others. So each such profile has
-breakers and a limit of its own, and all other profiles share theirs. What is known of the shards'
-queues, and when they have replied to anything, is known for all.
+A rank profile with a second phase runs a user's function, which may take any time. If its queries
+are late or have waited, the function may be the reason, so they must neither open a breaker nor
+lower a limit for other queries. Each such profile therefore has its own breakers and its own limit;
+all other profiles share theirs. The state of the shards' queues, and the times of the shards' last
+replies, are shared by all.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -21,7 +21,7 @@ OnTransition = Callable[[int, str, Transition], None]
 
 
 class Guards(NamedTuple):
-    """What lets the queries of some profiles through, or refuses them."""
+    """Admits or refuses the queries of some profiles."""
 
     breakers: Breakers
     admission: Admission
@@ -31,9 +31,9 @@ class ProfileGuards:
     """The guards of one gateway.
 
     Attributes:
-        shared: those of the profiles without a second phase.
-        own: profile → its own, of those with one.
-        heavy: the heavy queries, which excuse the shards for all profiles.
+        shared: the guards of the profiles without a second phase.
+        own: profile with a second phase → its own guards.
+        heavy: the heavy queries; while they run, timeouts do not count, for any profile.
     """
 
     def __init__(self, shared: Guards, own: Mapping[str, Guards], heavy: HeavyWork) -> None:
@@ -51,7 +51,7 @@ class ProfileGuards:
         on_transition: OnTransition,
         now: float,
     ) -> "ProfileGuards":
-        """Make those that the settings ask for; `on_transition` is told shard and profile."""
+        """Make the guards for the settings; `on_transition` receives shard and profile."""
         shared_admission = Admission(num_shards, settings.admission)
         heavy = HeavyWork(
             replied_at=shared_admission.replied_at,

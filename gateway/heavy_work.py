@@ -1,4 +1,4 @@
-"""Which shards are kept busy by heavy queries, whose time-outs say nothing of the shard."""
+"""Which shards heavy queries keep busy, so that timeouts say nothing about the shard."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -12,12 +12,12 @@ _MANY_DOCUMENTS = 10_000_000
 
 
 class HeavyWork:
-    """The heavy queries of one gateway: those that run, and those whose scorers may still.
+    """The heavy queries of one gateway: those that run, and those whose scorers may still run.
 
-    A heavy query that misses its deadline holds its scorer until that notices, or is killed after
-    a grace period. Queries of others wait behind it meanwhile, and may miss theirs. Neither is the
-    shard's fault, and a breaker that opened for it would turn one caller's queries into everyone's
-    failures.
+    A heavy query that misses its deadline holds its scorer until the scorer notices, or is killed
+    after a grace period. Meanwhile, queries of other callers wait behind it and may miss their
+    deadlines. The shard is not at fault: if its breaker opened, one caller's queries would make the
+    queries of all callers fail.
     """
 
     def __init__(
@@ -29,7 +29,7 @@ class HeavyWork:
             replied_at: for each shard, when it last replied to anything; kept up to date by
                 another.
             heavy_s: a query is heavy when a scorer is estimated to take longer for one shard.
-            grace_s: a scorer is killed when its work runs on for so long after its deadline.
+            grace_s: a scorer is killed if its work runs for this long after its deadline.
             now: from when on a shard's silence is measured.
         """
         self._started_at = now
@@ -78,7 +78,7 @@ class HeavyWork:
 
 
 class HeavyQuery:
-    """A query that was sent, if it is heavy."""
+    """A heavy query that was sent."""
 
     __slots__ = ("_shards", "_work")
 

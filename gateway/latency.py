@@ -57,7 +57,7 @@ class ShardLatency:
     """The recent median of the time that each shard needs, in s.
 
     Only answers that came in time are samples: late ones would teach it that a shard which has
-    become slow needs that long, and its time-outs would be blamed on the callers' deadlines.
+    become slow needs that long, and its timeouts would be blamed on the callers' deadlines.
     """
 
     __slots__ = ("_rings",)

@@ -1,4 +1,4 @@
-"""One document of a source as the gateway takes it: a JSON object on a line, of bounded length."""
+"""One document of a source, as a JSON object on a line of bounded length."""
 
 from typing import Any, Final, NamedTuple
 
@@ -10,13 +10,13 @@ _QUOTED_BYTES: Final = 200
 
 
 class Line(NamedTuple):
-    """One document of a source, or why it is none.
+    """One document of a source, or why it cannot be used.
 
     Attributes:
         number: the line, row or file, from 1.
-        document: a JSON object on one line; what stands there, when it is none.
+        document: a JSON object on one line; if it is not one, the text of the line.
         reason: why it cannot be loaded, or "".
-        place: what people call it by where the source has no lines: a path, an id, a row.
+        place: how to refer to it if the source has no lines: a path, an id, a row.
     """
 
     number: int
@@ -59,5 +59,5 @@ def bounded(line: Line, max_bytes: int) -> Line:
 
 
 def too_long(max_bytes: int) -> str:
-    """Say why a document of more than `max_bytes` is refused."""
+    """The reason why a document of more than `max_bytes` is refused."""
     return f"is longer than {max_bytes} bytes, the most that --max-document-bytes allows"

@@ -1,10 +1,11 @@
-"""How many bulk loads are under way at once, and which of them gives way to another. Pure.
+"""Limits the bulk loads at once, and chooses the one that makes room for another. Pure.
 
-Each load holds up to some megabytes: the line that is being sent, documents that wait for fields,
-batches. So their number is bounded. A client that holds a load open and sends nothing must not keep
-the others out: when there is no place left, the load that has waited longest for its client to
-complete a line gives way. Nor must a client that has taken many places: one of a party (a key, or
-an address) that has at least two more than the newcomer's gives way, if it waits for its client.
+Each load holds up to several megabytes: the line that is being received, documents that wait for
+fields, and batches. Their number is therefore limited. A client that keeps a load open and sends
+nothing must not keep other clients out: if all places are taken, the load that has waited longest
+for its client to complete a line is ended. Nor must a client that has taken many places: if a party
+(a key, or an address) has at least two more than the caller, its load that waits for its client is
+ended.
 """
 
 import math
@@ -18,7 +19,7 @@ class LoadSlot:
 
     Attributes:
         party: whose load it is.
-        has_lost: whether another load has been given the place; this one is to end.
+        has_lost: whether another load has taken the place; this one must end.
     """
 
     __slots__ = ("has_lost", "party", "waits_since")
@@ -42,7 +43,7 @@ class LoadSlots:
     """The places of a gateway's loads."""
 
     def __init__(self, max_loads: float = math.inf, idle_s: float = math.inf) -> None:
-        """Let `max_loads` be under way; one that waits for `idle_s` may lose its place."""
+        """Allow `max_loads` at once; a load that has waited for `idle_s` may lose its place."""
         self._max_loads = max_loads
         self._idle_s = idle_s
         self._taken: set[LoadSlot] = set()
@@ -91,7 +92,7 @@ class LoadSlots:
         return min(waiting, key=lambda slot: slot.waits_since or 0.0, default=None)
 
     def give_back(self, slot: LoadSlot) -> None:
-        """A load has ended; one that has lost its place gives back nothing."""
+        """A load has ended; if it has lost its place, there is nothing to give back."""
         self._taken.discard(slot)
 
 

@@ -1,13 +1,13 @@
-"""Decodes a Parquet file in a process of its own, whose memory is bounded.
+"""Decodes a Parquet file in a separate process with limited memory.
 
-A few hundred bytes of Parquet may stand for gigabytes: a value that a dictionary repeats, a list of
-nulls that is a run length, a page that is compressed. What a page or a row really takes is known
-when it has been decoded, whatever the file's metadata say. So it is decoded where running out of
-memory, or a crash of the decoder, ends nothing else.
+A few hundred bytes of Parquet can stand for gigabytes: a value that a dictionary repeats, a list of
+nulls as a run length, a compressed page. The metadata cannot be trusted, so the size of a page or
+row is known only after it has been decoded. The separate process keeps a lack of memory, or a crash
+of the decoder, from ending anything else.
 
-    standard input    the file, which can be sought in
+    standard input    the file, which must be seekable
     the argument      a `Task` as JSON
-    standard output   a line each: # rows in the file, + document, - [reason, what stands there],
+    standard output   a line each: # rows in the file, + document, - [reason, text of the row],
                       ! why the file cannot be read, and . at the end
 """
 
@@ -43,11 +43,11 @@ class Task:
     """What to decode.
 
     Attributes:
-        id_field: the column of the ids.
+        id_field: the column with the ids.
         max_bytes: the largest document.
-        memory_bytes: what decoding may take beside the program itself (Linux only).
+        memory_bytes: most memory for decoding, in addition to the program itself (Linux only).
         batch_rows: rows that are decoded at once.
-        skip: rows that are passed over.
+        skip: rows that are skipped.
     """
 
     id_field: str
@@ -113,13 +113,13 @@ def check_footer(source: IO[bytes]) -> None:
         (num_bytes,) = struct.unpack("<I", source.read(4))
         if num_bytes > min(MAX_FOOTER_BYTES, size):
             raise ValueError(
-                f"its metadata are {num_bytes} bytes long, of at most {MAX_FOOTER_BYTES}"
+                f"its metadata is {num_bytes} bytes long; the limit is {MAX_FOOTER_BYTES}"
             )
     source.seek(0)
 
 
 def bound_memory(num_bytes: int) -> None:
-    """Let this process take so many bytes more; without effect where that cannot be said."""
+    """Limit the further memory of this process; without effect where that is not supported."""
     with suppress(OSError, ValueError):
         status = Path("/proc/self/status").read_text(encoding="ascii")
         taken = next(line for line in status.splitlines() if line.startswith("VmData:"))
@@ -198,7 +198,7 @@ def _plain(value: Any) -> Any:
         case Decimal():
             return float(value)
         case bytes():
-            raise TypeError("holds bytes, which JSON has no form for")
+            raise TypeError("contains bytes, which JSON cannot represent")
         case list():
             return [_plain(one) for one in value]
         case dict():

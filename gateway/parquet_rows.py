@@ -18,11 +18,11 @@ BATCH_ROWS: Final = (64, 1)
 
 
 class ParquetBounds(NamedTuple):
-    """How much of a Parquet file is held.
+    """Limits for reading a Parquet file.
 
     Attributes:
         max_bytes: the largest document.
-        memory_mb: what decoding may take, in MB (Linux only).
+        memory_mb: most memory for decoding, in MB (Linux only).
     """
 
     max_bytes: int
@@ -30,7 +30,7 @@ class ParquetBounds(NamedTuple):
 
 
 class ParquetRows:
-    """The rows, once through; a context manager that ends the decoding.
+    """The rows of a file, to be read once; a context manager that ends the decoding.
 
     Attributes:
         number: how many have been read.
@@ -51,7 +51,7 @@ class ParquetRows:
         """
         if importlib.util.find_spec("pyarrow") is None:
             raise ConfigurationError(
-                "reading .parquet needs pyarrow, of the extra `parquet` (`make setup` installs it)"
+                "reading .parquet needs pyarrow, in the extra `parquet` (`make setup` installs it)"
             )
         self.number = 0
         self._total: int | None = None
@@ -69,7 +69,7 @@ class ParquetRows:
 
     @property
     def total(self) -> int:
-        """How many rows the file says that it has."""
+        """The number of rows according to the file."""
         return self._total or 0
 
     def __enter__(self) -> Self:
@@ -88,7 +88,7 @@ class ParquetRows:
         """Yield the rows.
 
         Raises:
-            BadRequestError: the file cannot be read on, or takes more memory than it may.
+            BadRequestError: the file cannot be read to its end, or takes too much memory.
         """
         while (frame := self._next()) != b".":
             self.number += 1
@@ -125,7 +125,7 @@ class ParquetRows:
         return int(self._next()[1:])
 
     def _next(self) -> bytes:
-        """What the process says next; it is started once more, with less at once, if it dies."""
+        """The next line of the process, which is restarted once, with fewer rows, if it dies."""
         while True:
             frame = self._output.readline()
             if frame.endswith(b"\n"):
@@ -142,8 +142,8 @@ class ParquetRows:
                 self._read_total()
 
     def _why(self) -> str:
-        where = f"{self._name} cannot be read on after row {self.number}"
+        where = f"{self._name} cannot be read further than row {self.number}"
         return (
             f"{where}: decoding it takes more than {self._bounds.memory_mb} MB of memory "
-            "(--parquet-memory-mb), or its form breaks the decoder"
+            "(--parquet-memory-mb), or the file crashes the decoder"
         )

@@ -1,13 +1,13 @@
-"""When the embedded server keeps its append-only file, and when it has to do without: a policy.
+"""A policy: when the embedded server writes its append-only file, and when it works without it.
 
-A server that cannot write its file refuses every write, and so the queues by which searches go. So
-while its disk is full the file is *suspended*: the server works from memory alone. What is on disk
-then is what was acknowledged before, and so that this stays all that was acknowledged, the right to
-append to logs is withdrawn first (the *fence*). When there is room the file is rewritten from
-memory; only when that has succeeded is the fence taken away. The server may die at any instant
-between: it comes back with its file, with the file on and without the fence, and everything whose
-loss would matter is in it. What is lost is only what workers say again by themselves (heartbeats,
-positions, counts) and requests whose callers have given up.
+A server that cannot write its file refuses every write, and therefore also searches, which need its
+queues. While its disk is full, the file is *suspended*: the server works from memory only. The file
+then has every append that was acknowledged before. To keep this complete, the right to append to
+logs is withdrawn first (the *fence*). When there is room, the file is rewritten from memory, and
+the fence is removed only after that has succeeded. If the server dies in between, it starts again
+from its file, with the file on and without the fence, and nothing that matters is missing. Lost are
+only data that workers send again by themselves (heartbeats, positions, counts) and requests whose
+callers have given up.
 """
 
 from collections.abc import Mapping
@@ -34,15 +34,15 @@ class Step(Enum):
 
 @dataclass(frozen=True, slots=True)
 class FileState:
-    """What the server says of its file.
+    """The state of the file, as the server reports it.
 
     Attributes:
-        is_on: whether it keeps one.
-        is_failing: whether it could not write it, so that it refuses writes.
-        is_rewriting: whether it is being rewritten, or waits to be.
-        has_rewrite_failed: whether its last rewrite has failed.
-        size_bytes: how large it is.
-        base_bytes: how large it was after its last rewrite.
+        is_on: whether the server writes it.
+        is_failing: whether writing it failed, so that the server refuses writes.
+        is_rewriting: whether a rewrite is running or scheduled.
+        has_rewrite_failed: whether the last rewrite failed.
+        size_bytes: its size.
+        base_bytes: its size after the last rewrite.
     """
 
     is_on: bool
@@ -69,7 +69,7 @@ class FileState:
 
 
 class FilePolicy:
-    """Decides the next step from how the disk is and what the server says."""
+    """Decides the next step from the state of the disk and of the server."""
 
     def __init__(self) -> None:
         self._rewritten_at: float | None = None

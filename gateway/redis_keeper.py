@@ -27,7 +27,7 @@ _NO_FENCE: Final = ("ACL", "SETUSER", "default", "+xadd")
 
 
 class RedisKeeper:
-    """Looks at the server and its disk, and does what the policy says."""
+    """Checks the server and its disk, and carries out the policy."""
 
     def __init__(
         self, control: Control, keys: Keys, folder: Path, settings: StorageSettings

@@ -57,7 +57,7 @@ from gateway.transport import Transport
 _OK: Final = Outcome.OK
 _SEARCH: Final = Kind.SEARCH
 _UNRANKED = (
-    "{} candidates were not ranked: the documents that a shard's second phase is given are over "
+    "{} candidates were not ranked: the documents for a shard's second phase exceed "
     "limits.max_candidate_bytes"
 )
 SAMPLES_PER_S = 200.0  # queries that are learnt from; more say no more

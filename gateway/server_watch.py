@@ -1,4 +1,4 @@
-"""What the Redis server lacks: its memory by its own figures, its disk by who keeps it."""
+"""Shortages of the Redis server: memory by its own figures, disk as its keeper reports it."""
 
 import asyncio
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from gateway.storage_gate import ServerMemory, StorageGate
 
 
 class ServerWatch:
-    """Reads what the server lacks, and tells the gate."""
+    """Reads the shortages of the server, and passes them to the gate."""
 
     def __init__(
         self,
@@ -52,7 +52,7 @@ class ServerWatch:
         self._gate.server = self._book.list()
 
     def _own_disk(self, info: dict[str, Any]) -> Shortage | None:
-        """What a server that is not ours says of its files."""
+        """The file errors of a server that `gateway up` does not run."""
         if info.get("aof_enabled") and info.get("aof_last_write_status") == "err":
             detail = "the server cannot write its append-only file"
             return Shortage(DISK, "full", detail, self._book.since_ms(DISK))

@@ -346,7 +346,7 @@ class Gateway:
                 return StoredDocument(to_json(decoded), lease)
             case [int(size)]:
                 raise UnavailableError(
-                    f"the document has {size} bytes, over its worker's limits.max_fetch_bytes"
+                    f"the document has {size} bytes, more than its worker's limits.max_fetch_bytes"
                 )
         raise NotFoundError(f"there is no document {document_id!r} in {collection!r}")
 

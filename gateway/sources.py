@@ -77,7 +77,7 @@ def open_source(name: str, reading: Reading | None = None) -> Iterator[Source]:
         reading: how it is read.
 
     Raises:
-        BadRequestError: there is no such file, its form is unknown, or it cannot be read on.
+        BadRequestError: there is no such file, its form is unknown, or it cannot be read whole.
         ConfigurationError: reading it needs a package that is not installed.
     """
     reading = reading or Reading()
@@ -184,7 +184,7 @@ def _readable(name: str) -> Iterator[None]:
     try:
         yield
     except (OSError, EOFError, zlib.error) as error:
-        raise BadRequestError("SOURCE", f"{name} cannot be read on: {error}") from error
+        raise BadRequestError("SOURCE", f"{name} cannot be read further: {error}") from error
 
 
 def _json_source(

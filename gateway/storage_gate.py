@@ -1,4 +1,4 @@
-"""Whether writes are taken now: what the workers, and the server, have said that they lack."""
+"""Whether writes are accepted now, given the shortages of the workers and the server."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
@@ -14,7 +14,7 @@ _RECOVERY: Final = 0.95  # of the share of memory from which documents are refus
 
 
 class ServerMemory:
-    """Whether the server's memory runs out: a pure policy, with hysteresis."""
+    """Whether the server runs out of memory: a pure policy, with hysteresis."""
 
     def __init__(self, share: float) -> None:
         """Writes are refused from `share` of maxmemory on."""
@@ -30,16 +30,16 @@ class ServerMemory:
             return None
         detail = (
             f"the server uses {used / MB:,.0f} MB of {most / MB:,.0f} MB (maxmemory); "
-            f"writes are refused from {self._share:.0%} on"
+            f"documents are refused from {self._share:.0%} on"
         )
         return Shortage(MEMORY, LOW, detail, since_ms, max(0, most - used))
 
 
 class StorageGate:
-    """Lets writes through, or says why not.
+    """Accepts or refuses writes.
 
     Attributes:
-        server: what the server lacks, as it was last read.
+        server: the shortages of the server, as last read.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class StorageGate:
         self._refused: tuple[float, Shortage] | None = None
 
     def list(self) -> list[dict[str, Any]]:
-        """What runs out, and where, as the status says it."""
+        """What runs out, and where, as in the status."""
         found = [{"where": SERVER, "shards": [], **one.to_json()} for one in self._of_server()]
         for worker in sorted(self._workers(), key=lambda one: one.id):
             shards = sorted(worker.replicas) or worker.shards
@@ -100,7 +100,7 @@ class StorageGate:
             raise refusal(stuck)
 
     def refused(self, error: WriteRefusedError) -> InsufficientStorageError:
-        """The server itself has refused a write; returns what the caller is told."""
+        """The server itself has refused a write; returns the error for the caller."""
         resource = MEMORY if error.cause == MEMORY else DISK
         state = "read_only" if error.cause == "read_only" else "full"
         shortage = Shortage(resource, state, str(error), self._now_ms())
@@ -118,4 +118,4 @@ class StorageGate:
 def refusal(shortages: list[dict[str, Any]]) -> InsufficientStorageError:
     """The error that names what runs out."""
     what = "; ".join(f"{one['where']}: {one['detail']}" for one in shortages)
-    return InsufficientStorageError(f"no writes are taken for now: {what}", shortages)
+    return InsufficientStorageError(f"writes are refused for now: {what}", shortages)

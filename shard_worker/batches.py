@@ -1,4 +1,4 @@
-"""Batches of a shard's log on their way to the indexer, and what becomes of those that end it."""
+"""Passes batches of a shard's log to the indexer, and handles those that crash it."""
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
@@ -21,7 +21,7 @@ Ask = Callable[[int, bytes], Awaitable[ShardState]]
 
 
 class Batches:
-    """Has the indexer apply batches; one that ends it again and again is applied piece by piece."""
+    """Has the indexer apply batches; a batch that crashes it repeatedly is applied in parts."""
 
     def __init__(self, ask: Ask, set_aside: SetAside, storage: StorageWatch | None) -> None:
         """Apply by `ask`.
@@ -40,7 +40,7 @@ class Batches:
         """Apply entries; returns what the shard holds then.
 
         Raises:
-            WorkError: they could not all be applied or put aside; what was, stays so.
+            WorkError: not all could be applied or set aside; those that were, stay so.
         """
         last, ops = entries[-1].id, [entry.op for entry in entries]
         try:

@@ -1,4 +1,4 @@
-"""One call of a profile's `enrich`, from JSON to JSON, within the bounds of what it is given."""
+"""One call of a profile's `enrich`, from JSON to JSON, with limits on its documents."""
 
 import gc
 import threading
@@ -21,11 +21,11 @@ _decoding = threading.Lock()
 
 
 class Enriching:
-    """The documents of one fetch, and what `enrich` makes of them.
+    """The documents of one fetch, before and after `enrich`.
 
     Attributes:
-        num_bytes: bytes of the documents as they are stored.
-        documents: each as it is to be sent: its wanted fields, enriched or as they are stored.
+        num_bytes: bytes of the stored documents.
+        documents: the documents to send, with their wanted fields, enriched or as stored.
         problem: why some are not enriched; "" if all are.
     """
 
@@ -91,9 +91,11 @@ class Enriching:
             documents[place] = body
         problems = []
         if num_heavy:
-            problems.append(f"{num_heavy} not enriched: over limits.max_enrich_bytes together")
+            problems.append(
+                f"{num_heavy} not enriched: together they exceed limits.max_enrich_bytes"
+            )
         if num_grown:
-            problems.append(f"{num_grown} not enriched: grown beyond limits.max_fetch_bytes")
+            problems.append(f"{num_grown} not enriched: they grew beyond limits.max_fetch_bytes")
         self.documents, self.problem = documents, "; ".join(problems)
 
 

@@ -214,7 +214,7 @@ class FetchService:
         num_bytes = enriching.num_bytes
         if self._held_bytes + num_bytes > MOST_HELD_BYTES:
             self._counters.add("enrich_refused")
-            problem = f"enrich was not started: others wait for it with {self._held_bytes} bytes"
+            problem = f"enrich was not started: {self._held_bytes} bytes wait for it already"
             return pack_body(FetchBody(enriching.documents, problem))
         self._held_bytes += num_bytes
         try:

@@ -1,4 +1,4 @@
-"""What was used lately, up to a bound: the rest is let go. Pure; `now` is an instant in s."""
+"""Keeps recently used values, up to a limit. Pure; `now` is a time in s."""
 
 from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
@@ -8,7 +8,7 @@ V = TypeVar("V")
 
 
 class Kept(Generic[K, V]):
-    """Values by key, of which the one that has not been used for longest goes first."""
+    """Values by key; the least recently used is dropped first."""
 
     def __init__(self, max_weight: int, let_go: Callable[[V], None] | None = None) -> None:
         """Keep values of `max_weight` together; `let_go` is called with each that goes."""
@@ -41,7 +41,7 @@ class Kept(Generic[K, V]):
         self._weight += weight
 
     def drop(self, key: K) -> None:
-        """Let go of a key's value, if there is one."""
+        """Drop a key's value, if there is one."""
         entry = self._entries.pop(key, None)
         if entry is not None:
             self._weight -= entry.weight
@@ -49,7 +49,7 @@ class Kept(Generic[K, V]):
                 self._let_go(entry.value)
 
     def drop_unused(self, since: float) -> None:
-        """Let go of what has not been used since an instant."""
+        """Drop the values that have not been used since a time."""
         while self._entries:
             key, entry = next(iter(self._entries.items()))
             if entry.used_at >= since:

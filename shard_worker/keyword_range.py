@@ -1,11 +1,11 @@
-"""Ranges of keywords, exactly: whatever characters the bounds have, and for lists of keywords too.
+"""Exact ranges of keywords, with any characters in the bounds, and also for lists of keywords.
 
-tantivy's Python interface builds ranges of numbers and dates only. A range of keywords has to go
-through the text of its query language, where a bound cannot be empty, `*` is no bound, and some
-characters need a backslash while others must not have one. So a range is made of parts that can be
-said there safely, and what the parser has read is compared with what was meant.
+tantivy's Python interface builds ranges only of numbers and dates. A range of keywords has to be
+written in the query language, in which a bound cannot be empty, `*` means no bound, and some
+characters need a backslash while others must not have one. A range is therefore composed of parts
+that can be written safely, and the result of the parser is compared with the intended range.
 
-Keywords are ordered by code points, as their bytes in UTF-8 are.
+Keywords are ordered by code points, which is also the order of their bytes in UTF-8.
 """
 
 import re
@@ -34,7 +34,7 @@ class Single(NamedTuple):
 
 
 class Beginning(NamedTuple):
-    """Keywords that begin so."""
+    """Keywords with this prefix."""
 
     prefix: str
 

@@ -1,10 +1,10 @@
-"""What a scorer process has open of its worker's shards, and when it lets go of it.
+"""The stores and indexes that a scorer process has open, and when it closes them.
 
-An index that is searched stays open: opening it takes 0.4 ms, and it is mapped into memory. The
-files of an index that was dropped, merged or written anew take their place on the disk until no
-process has them mapped, and a process can have a bounded number of maps (65,530 on Linux). So an
-index is let go soon after its collection has gone, some time after its last search, and when there
-are too many.
+An index that is searched stays open, since opening it takes 0.4 ms; it is mapped into memory. The
+files of an index that was dropped, merged or rewritten occupy the disk until no process has them
+mapped, and a process can have a limited number of maps (65,530 on Linux). An index is therefore
+closed soon after its collection was dropped, some time after its last search, and when too many are
+open.
 """
 
 from collections.abc import Callable, Sequence
@@ -35,7 +35,7 @@ MAX_FIRST = 256  # answers of noop, of up to a thousand ids each
 
 
 class Snapshot:
-    """One collection's index on one shard, with what depends on it."""
+    """One collection's index on one shard, with the objects that depend on it."""
 
     def __init__(self, index: TextIndex, statistics: TermStatistics | None) -> None:
         self.index = index
@@ -46,7 +46,7 @@ class Snapshot:
 class OpenShards:
     """The stores and indexes of some shards, opened when they are first needed.
 
-    It is used by one thread at a time.
+    Used by one thread at a time.
     """
 
     def __init__(self, data: Path, shards: Sequence[int]) -> None:

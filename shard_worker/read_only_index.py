@@ -1,7 +1,7 @@
-"""Reading a text index on a disk that takes no writes.
+"""Opens a text index on a read-only disk.
 
-tantivy makes a lock file in an index's folder before it reads it, which a read-only disk refuses.
-So the index is opened through another folder, of links to its files, which may be written to.
+Before tantivy reads an index, it creates a lock file in the index's folder, which a read-only disk
+refuses. The index is therefore opened through another, writable folder with links to its files.
 """
 
 import shutil

@@ -1,9 +1,9 @@
-"""Documents that cannot be indexed: found, kept in a file, and passed over.
+"""Finds documents that cannot be indexed, saves them in a file, and skips them.
 
-A document whose indexing takes all memory, or crashes tantivy, ends the indexer each time that it
-is tried. Its shard would never get past it. So a batch that has ended the indexer is applied entry
-by entry, and an entry that does so in halves, down to the document. That one is tried again a few
-times, and then put aside, where an operator finds it; all others go on.
+If indexing a document takes all memory, or crashes tantivy, it ends the indexer each time, and the
+shard would never get past it. A batch that has ended the indexer is therefore applied entry by
+entry, and an entry that does so in halves, down to the document. The document is tried again a few
+times, and then set aside where an operator can find it. All other documents are applied.
 """
 
 import asyncio
@@ -62,7 +62,7 @@ def units_of(op: bytes) -> list[bytes]:
 
 
 class SetAside:
-    """Applies entries one by one, and passes over what ends the indexer."""
+    """Applies entries one by one, and skips documents that end the indexer."""
 
     def __init__(
         self,
@@ -71,7 +71,7 @@ class SetAside:
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
         machine_has_memory: Callable[[], bool] | None = None,
     ) -> None:
-        """Keep what is put aside in `data/set-aside`.
+        """Save what is set aside in `data/set-aside`.
 
         Args:
             data: the worker's folder.
@@ -134,7 +134,7 @@ class SetAside:
                 self._num_in_a_row = 0
                 return
         if self._num_in_a_row >= MOST_IN_A_ROW or not self._machine_has_memory():
-            raise LaneUnavailableError(f"the indexer ends at every document: {error}")
+            raise LaneUnavailableError(f"the indexer crashes on every document: {error}")
         await asyncio.to_thread(self._keep, shard, entry, unit, str(error))
         self._num_in_a_row += 1
         self._counters.add("writes_set_aside")
@@ -154,7 +154,7 @@ class SetAside:
                 record = {"entry": entry.id, "reason": reason, **_record(unit)}
                 file.write(json.dumps(record) + "\n")
         except OSError as error:  # without a trace, nothing is passed over
-            raise WorkError(f"a document cannot be put aside: {error}") from error
+            raise WorkError(f"a document cannot be set aside: {error}") from error
 
     def _file(self, shard: int) -> Path:
         return self._folder / f"shard-{shard}.ndjson"

@@ -1,4 +1,4 @@
-"""What this worker runs out of: room on the disk of its data folder, memory, descriptors."""
+"""What this worker runs out of: disk space for its data folder, memory, descriptors."""
 
 import asyncio
 import time
@@ -19,7 +19,7 @@ _log = structlog.get_logger()
 
 
 class StorageWatch:
-    """Looks at the disk, and takes note of writes that have failed."""
+    """Checks the disk, and records failed writes."""
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ class StorageWatch:
         return self._judge.state is DiskState.OK
 
     def note(self, error: BaseException | str) -> bool:
-        """Take note of a failure; returns whether it was for want of something that comes back.
+        """Record a failure; returns whether it was caused by a shortage, which passes.
 
         While the disk is short of room that is taken to be the reason: tantivy does not tell it.
         """

@@ -1,12 +1,13 @@
-"""Who may ask the gateway, and how much of it.
+"""Who may use the gateway, and how much.
 
-`control.py` is the file to open first: it decides on one request. Below it are the parts of that
-decision, all of them pure: `hosts` (which Host names are answered), `origins` (which web pages may
-write), `key` and `key_ring` (who asks, by a key or the token), `rate` (a key's requests a second)
-and `fair_share` (a key's part of what is in flight, which admission control asks for). `key_file`
-alone reads and writes a file.
+Open `control.py` first: it decides on one request. The parts of that decision are pure: `hosts`
+(which Host names are answered), `origins` (which web pages may write), `key` and `key_ring` (which
+caller a key or the token belongs to), `rate` (a key's requests a second) and `fair_share` (a key's
+share of the queries in flight, which admission control uses). Only `key_file` reads and writes a
+file.
 
-`now` is a time of the event loop's clock, in s; `wall` is one of the system's, in s since 1970.
+`now` is a time of the event loop's clock, in s; `wall` is a time of the system's clock, in s since
+1970.
 
-Imports `common` alone. The HTTP face asks it by `gateway.http.guard`.
+Imports only `common`. The HTTP server uses it through `gateway.http.guard`.
 """

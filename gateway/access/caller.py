@@ -1,4 +1,4 @@
-"""Who asks: a name, and what may be done under it."""
+"""The caller of a request: a name and rights."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -17,13 +17,13 @@ class Right(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks, and with what rights.
+    """The caller of a request, and its rights.
 
     Attributes:
-        name: of the key, or one that no key can have.
+        name: the name of the key, or a name that no key can have.
         rights: what it may do.
-        collections: those that it may do it to; None for all, and for the cluster as a whole.
-        share: most of the admission limit that it may have in flight, 0 to 1.
+        collections: those that it may use; None for all of them, and the cluster as a whole.
+        share: largest share of the admission limit that it may have in flight, 0 to 1.
     """
 
     name: str
@@ -47,20 +47,20 @@ class Caller:
             return
         if collection is None:
             raise ForbiddenError(
-                f"key {self.name!r} is for some collections alone, and this concerns the cluster"
+                f"key {self.name!r} is restricted to some collections; this concerns the cluster"
             )
-        raise ForbiddenError(f"key {self.name!r} is not for collection {collection!r}")
+        raise ForbiddenError(f"key {self.name!r} may not use collection {collection!r}")
 
     def party(self, peer: str) -> str:
-        """With whom the caller shares its part of what may be in flight.
+        """The party that shares the queries in flight with other parties.
 
-        A key has a part of its own. Callers without one are told apart by their addresses.
+        Each key is a party. Callers without a key are distinguished by their addresses.
         """
         return self.name if self.is_key else f"{ADDRESS}{peer}"
 
     @property
     def is_key(self) -> bool:
-        """Whether the caller has a key of its own."""
+        """Whether the caller has a key."""
         return self.name not in _SHARED
 
     def sees(self, collection: str) -> bool:

@@ -1,4 +1,4 @@
-"""Decides on one request: by its Host name, by the page that sent it, and by who asks."""
+"""Decides on one request, by its Host name, the page that sent it, and its caller."""
 
 import hmac
 import time
@@ -23,9 +23,9 @@ _KNOWN: Final = HostVerdict.KNOWN
 _UNKNOWN: Final = HostVerdict.UNKNOWN
 
 OPEN_WARNING: Final = (
-    "neither a token nor a key is set, and the gateway listens beyond this machine: whoever "
-    "reaches it may read, change and delete every document. Make a key (gateway key create), set "
-    "HEDGEROW_GATEWAY__TOKEN, or listen on 127.0.0.1"
+    "there is neither a token nor a key, and the gateway listens beyond this machine: anyone who "
+    "can reach it can read, change and delete every document. Create a key (gateway key create), "
+    "set HEDGEROW_GATEWAY__TOKEN, or listen on 127.0.0.1"
 )
 
 
@@ -39,14 +39,14 @@ def token_of(settings: GatewaySettings) -> str | None:
     token = None if settings.token is None else settings.token.get_secret_value()
     if token is not None and (name := name_in(token.encode())):
         raise ConfigurationError(
-            f"gateway.token: is key {name!r}; keys are in a file, and as the token it would have "
-            "all rights. Unset HEDGEROW_GATEWAY__TOKEN where the gateway is started"
+            f"gateway.token: is key {name!r}, which would have all rights as the token. Keys are "
+            "read from a file: unset HEDGEROW_GATEWAY__TOKEN where the gateway is started"
         )
     return token
 
 
 class AccessControl:
-    """Who may ask one gateway.
+    """Controls access to one gateway.
 
     Attributes:
         cors_origins: origins whose pages may read and write.
@@ -72,7 +72,7 @@ class AccessControl:
 
     @property
     def is_open(self) -> bool:
-        """Whether anyone may ask, since there is neither a token nor a file of keys."""
+        """Whether anyone may ask, because there is neither a token nor a file of keys."""
         return self._token is None and not self._ring.is_required
 
     @property
@@ -96,8 +96,8 @@ class AccessControl:
         if verdict is HostVerdict.UNKNOWN and self.is_open:
             name = "no name" if host is None else repr(host.decode(errors="replace"))
             raise ForbiddenError(
-                f"without a token or keys this gateway does not answer to {name}; "
-                "gateway.allowed_hosts lists further names"
+                f"without a token or keys, this gateway does not answer to {name}; "
+                "to allow a name, add it to gateway.allowed_hosts"
             )
 
     def check_page(self, method: str, fields: Mapping[bytes, bytes]) -> None:
@@ -109,7 +109,7 @@ class AccessControl:
         self._origins.check(method, fields)
 
     def admit(self, authorization: bytes) -> Caller:
-        """Tell who asks, and count the request.
+        """Return the caller, and count the request.
 
         Args:
             authorization: the header; empty without one.
@@ -132,7 +132,7 @@ class AccessControl:
         return self._ring.find(given, self._wall_clock()).admit(self._clock())
 
     def admits_plainly(self, fields: Mapping[bytes, bytes]) -> bool:
-        """Whether `check_host` and `check_page` have nothing to say, at a glance."""
+        """Whether `check_host` and `check_page` would surely pass; a quick check."""
         host = fields.get(b"host")
         if host is None or b"origin" in fields or b"sec-fetch-site" in fields:
             return False
@@ -140,7 +140,7 @@ class AccessControl:
         return verdict is _KNOWN or (verdict is _UNKNOWN and not self.is_open)
 
     def to_json(self, searches: Mapping[str, Mapping[str, int]]) -> dict[str, Any]:
-        """What `status` says of it; docs/http.md describes it.
+        """The part of the status about access, as docs/http.md describes it.
 
         Args:
             searches: name of a caller → what admission control knows of its searches.

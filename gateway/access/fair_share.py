@@ -1,17 +1,17 @@
-"""How callers share what may be in flight. Pure.
+"""How callers share the queries that may be in flight. Pure.
 
-Each key is a party for itself, and so is each address from which callers ask without a key.
+Each key is a party, and so is each address from which callers ask without a key.
 
-While there is room, everyone is let in: who asks alone may take all of it. When the limit is
-reached, callers that are below their fair share (the limit, parted by weight among those who ask)
-are still let in, over the limit, up to half of it more. Those above it wait until what is in flight
-has fallen below the limit, which it does by itself: queries last no longer than their deadlines. So
-no room is kept free for callers who may not come, and a caller who comes does not wait for another
-to finish.
+While there is room, all queries are admitted: a single caller may use the whole limit. Once the
+limit is reached, callers below their fair share (the limit, divided by weight among the active
+callers) are still admitted, up to half of the limit beyond it. Callers above their share are
+refused until the number in flight has fallen below the limit. It always does, since queries last no
+longer than their deadlines. So no room is reserved for callers that may not come, and a new caller
+does not wait until another finishes.
 
-What counts is a caller's *mean* number in flight over the last second or so. With limits of ten or
-twenty, which small clusters have, the number at an instant is above a caller's share every now and
-then, and a modest caller would lose a tenth of its queries to chance.
+A caller's *mean* number in flight over about the last second is what counts. Small clusters have
+limits of ten or twenty, where the momentary number exceeds a caller's share now and then: a modest
+caller would lose a tenth of its queries by chance.
 """
 
 import math
@@ -20,22 +20,22 @@ from typing import Final
 
 from gateway.access.caller import ADDRESS, Caller
 
-# A caller counts as one of those who ask for so long after its last query.
+# A caller counts as active for this long after its last query.
 ACTIVE_S: Final = 1.0
 MEAN_S: Final = 1.0
 # How far callers below their share may go beyond the limit, as a share of it. Two callers with the
 # same weight fit in, if the other had filled the limit.
 OVERDRAFT: Final = 0.5
 _RECOUNT_S: Final = 0.05
-# Keys and addresses that are told apart; beyond it, addresses that are new share one part.
+# Keys and addresses with a share of their own; further addresses have one share together.
 MAX_PARTIES: Final = 1024
 
 
 class Mean:
-    """The mean of a value over time, with weights that fall by the factor e in `MEAN_S`.
+    """The mean of a value over time, with weights that fall by a factor of e in `MEAN_S`.
 
     Attributes:
-        value: it now.
+        value: the present value.
     """
 
     __slots__ = ("_at", "_mean", "value")
@@ -64,11 +64,11 @@ class Usage:
     """What one caller has in flight.
 
     Attributes:
-        num_in_flight: its queries now.
-        mean: of that number.
-        num_refused: those that were refused for its share since the start.
-        share: most of the limit that it may have, and its weight beside the others.
-        asked_at: when it asked last.
+        num_in_flight: the number of its queries now.
+        mean: the mean of that number.
+        num_refused: queries refused because of its share, since the start.
+        share: largest share of the limit that it may have; also its weight among the callers.
+        asked_at: when its last query came.
     """
 
     __slots__ = ("asked_at", "mean", "num_in_flight", "num_refused", "share")
@@ -93,7 +93,7 @@ class Usage:
 
 
 class Decision(Enum):
-    """What becomes of a query."""
+    """Whether a query is admitted."""
 
     ADMITTED = "admitted"
     OVER_SHARE = "over its share"  # of its own, or its fair one beside others
@@ -101,7 +101,7 @@ class Decision(Enum):
 
 
 class FairShare:
-    """Decides who is let in, by what each caller has in flight."""
+    """Decides whose queries are admitted, by what each caller has in flight."""
 
     def __init__(self) -> None:
         """Start without callers."""
@@ -115,9 +115,9 @@ class FairShare:
         """What a caller that asks now has in flight, with all who share its part.
 
         Args:
-            caller: who asks.
+            caller: the caller of the query.
             now: the event loop's time, in s.
-            peer: the address it asks from, by which callers without a key are told apart.
+            peer: the address of the client, which distinguishes callers without a key.
         """
         party = caller.party(peer)
         usage = self.usages.get(party)

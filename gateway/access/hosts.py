@@ -1,9 +1,9 @@
 """Which names a gateway answers to: a defence against DNS rebinding. Pure.
 
-A web page may point a name of its own at 127.0.0.1 and then ask a gateway there as if it were the
-page's own server. Its browser lets it read the answers, since for the browser both are one origin.
-The Host header still has the page's name, so a gateway that anyone may ask answers only to names
-that cannot be another site's.
+A web page can point its own name at 127.0.0.1 and then send requests to a gateway there as if it
+were the page's own server. The browser lets the page read the answers, since it sees only one
+origin. The Host header still has the page's name, so a gateway without a token or keys answers only
+to names that cannot belong to another site.
 """
 
 import re
@@ -24,7 +24,7 @@ _NUM_CACHED: Final = 256
 
 
 class HostVerdict(Enum):
-    """What a Host header is to a gateway."""
+    """How a gateway judges a Host header."""
 
     KNOWN = "known"
     UNKNOWN = "unknown"

@@ -1,8 +1,8 @@
-"""A key: a secret that is shown once, and what is kept of it.
+"""A key: a secret that is shown once, and what the file stores of it.
 
-Kept is its SHA-256 alone. A slow, salted hash protects passwords, which are few enough to be
-guessed; the secret of a key is 256 random bits. NIST SP 800-63B, 5.1.2.2, asks for salt and
-stretching below 112 bits of entropy, and for an approved hash function alone from there on.
+Only its SHA-256 is stored. Passwords need a slow, salted hash, since they can be guessed; the
+secret of a key is 256 random bits. NIST SP 800-63B, 5.1.2.2, requires salt and stretching below 112
+bits of entropy, and only an approved hash function from there on.
 """
 
 import hashlib
@@ -23,17 +23,17 @@ _SECRET_BYTES: Final = 32
 
 
 class Key(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What is kept of a key; the names are those of the file.
+    """What the file stores of a key, under the same names.
 
     Attributes:
-        name: by which it is listed and revoked; also the second part of the key itself.
+        name: its name in lists and for revoking; also the second part of the key itself.
         sha256: of the whole key, in hexadecimal.
         rights: what it may do.
-        created: when it was made.
-        collections: those that it is for; None for all.
-        rate_per_s: requests a second that it may send on average; None for no bound.
-        share: most of the admission limit that it may have in flight, 0 to 1; None for no bound.
-        expires: from when on it is refused; None for never.
+        created: when it was created.
+        collections: those that it may use; None for all.
+        rate_per_s: most requests a second on average; None for no limit.
+        share: largest share of the admission limit in flight, 0 to 1; None for no limit.
+        expires: when it expires; None for never.
     """
 
     name: Annotated[str, msgspec.Meta(pattern=NAME_PATTERN)]
@@ -46,7 +46,7 @@ class Key(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     expires: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
 
     def caller(self) -> Caller:
-        """Who asks with it."""
+        """The caller that it stands for."""
         return Caller(
             self.name,
             frozenset(self.rights),

@@ -1,4 +1,4 @@
-"""The keys in force, and what each of them has asked. Pure."""
+"""The keys in force, and how each has been used. Pure."""
 
 import hmac
 import math
@@ -14,13 +14,13 @@ _NO_HASH: Final = bytes(32)  # of nothing that can be found
 
 
 class KeyInForce:
-    """One key, as it is asked for.
+    """One key in force.
 
     Attributes:
-        key: what the file says of it.
-        caller: who asks with it.
-        num_requests: that were let in since the start.
-        num_over_rate: that were refused since they were too many a second.
+        key: its entry in the file.
+        caller: the caller that it stands for.
+        num_requests: requests admitted since the start.
+        num_over_rate: requests refused because of the rate.
     """
 
     __slots__ = ("_bucket", "_expires_at", "caller", "hash", "key", "num_over_rate", "num_requests")
@@ -33,7 +33,7 @@ class KeyInForce:
         self.update(key)
 
     def update(self, key: Key) -> None:
-        """Go by what the file says now; counts and rate go on."""
+        """Take the new entry of the file; counts and rate continue."""
         self.key = key
         self.caller: Caller = key.caller()
         self.hash = bytes.fromhex(key.sha256)
@@ -69,9 +69,9 @@ class KeyRing:
     """Finds a key by its text.
 
     Attributes:
-        is_required: whether requests need a key. Once there has been a file it stays so: a gateway
-            whose last key was revoked is not open to all.
-        error: why the file was not read the last time; empty if it was.
+        is_required: whether requests need a key. Once there has been a file, they always do: a
+            gateway whose last key was revoked is not open to all.
+        error: why the file could not be read the last time; empty if it could.
     """
 
     def __init__(self) -> None:
@@ -81,7 +81,7 @@ class KeyRing:
         self._in_force: dict[str, KeyInForce] = {}
 
     def replace(self, keys: Iterable[Key]) -> None:
-        """Put these keys in force, and no others."""
+        """Put only these keys in force."""
         before, self._in_force = self._in_force, {}
         for key in keys:
             known = before.get(key.name)
@@ -102,13 +102,15 @@ class KeyRing:
         # In constant time, so that how long a refusal takes tells nothing about the key.
         is_right = hmac.compare_digest(hash_of(text), _NO_HASH if found is None else found.hash)
         if found is None or not is_right:
-            raise UnauthorizedError("this gateway wants `Authorization: Bearer KEY` of a known key")
+            raise UnauthorizedError(
+                "this gateway requires `Authorization: Bearer KEY` (a valid key)"
+            )
         if found.has_expired(wall):
             raise UnauthorizedError(f"key {found.key.name!r} has expired")
         return found
 
     def to_json(self, searches: Mapping[str, Mapping[str, int]], wall: float) -> list[Any]:
-        """What `status` says of each key; docs/http.md describes it.
+        """The part of the status about each key, as docs/http.md describes it.
 
         Args:
             searches: name → what admission control knows: `in_flight`, `share` refused.

@@ -20,14 +20,15 @@ _Version = tuple[int, int, int]  # of the file: change time, size, inode
 
 
 class KeyWatch:
-    """Keeps a ring as its file says.
+    """Keeps a ring up to date with its file.
 
-    A file that is broken leaves the ring as it was: a slip of an editor must not lock all callers
-    out. One that is gone has no keys, since who deletes it expects that none of them works.
+    If the file is broken, the ring stays as it was: a mistake in an editor must not lock all
+    callers out. If the file is gone, the ring is empty: whoever deletes it expects that no key
+    works.
     """
 
     def __init__(self, path: Path, ring: KeyRing) -> None:
-        """Keep `ring` as the file at `path` says."""
+        """Keep `ring` up to date with the file at `path`."""
         self._path = path
         self._ring = ring
         self._version: _Version | None = None

@@ -1,9 +1,9 @@
-"""Which web pages may have a browser change something here. Pure.
+"""Which web pages may change something through a browser. Pure.
 
-A browser sends some requests of any page to any server, a POST of text among them (a "simple
-request" of https://fetch.spec.whatwg.org/#http-cors-protocol), and keeps only the answer from the
-page. It does say in `Origin`, and in `Sec-Fetch-Site`, where the page is from. Programs that are no
-browsers send neither.
+A browser sends some requests for any page to any server, including a POST of text (a "simple
+request" of https://fetch.spec.whatwg.org/#http-cors-protocol), and only hides the answer from the
+page. The headers `Origin` and `Sec-Fetch-Site` name the page's origin. Programs other than browsers
+send neither.
 """
 
 from collections.abc import Iterable, Mapping
@@ -20,7 +20,7 @@ class Origins:
     """The origins that may write: the gateway's own, and those of the settings."""
 
     def __init__(self, allowed: Iterable[str]) -> None:
-        """Let `allowed` write, besides pages of the gateway's own host."""
+        """Let `allowed` write, in addition to pages of the gateway's own host."""
         self.allowed = frozenset(origin.encode() for origin in allowed)
 
     def check(self, method: str, fields: Mapping[bytes, bytes]) -> None:
@@ -38,12 +38,12 @@ class Origins:
         origin = fields.get(b"origin")
         if origin is None:
             if fields.get(b"sec-fetch-site") in _OTHER_SITES:
-                raise ForbiddenError("a page of another site may not write here")
+                raise ForbiddenError("pages of other sites may not send this request")
             return
         if origin.lower() not in self.allowed and not _is_own(origin, fields.get(b"host", b"")):
             raise ForbiddenError(
-                f"pages of origin {origin.decode(errors='replace')!r} may not write here; "
-                "gateway.cors_origins lists those that may"
+                f"pages of origin {origin.decode(errors='replace')!r} may not send this "
+                "request; gateway.cors_origins lists the origins that may"
             )
 
 

@@ -1,8 +1,8 @@
-"""A bound on requests a second. Pure."""
+"""A limit on requests a second. Pure."""
 
 
 class TokenBucket:
-    """Lets `rate` requests a second through on average, and those of one second at once.
+    """Admits `rate` requests a second on average, and at most one second's worth at once.
 
     Attributes:
         rate: tokens that come back a second; each request takes one.

@@ -1,4 +1,4 @@
-"""Who may ask a gateway, and what they have asked: a pure view."""
+"""Shows who may use a gateway, and how it has been used. Pure."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -96,7 +96,7 @@ def index(
         typer.Option(
             min=1,
             envvar="HEDGEROW_LIMITS__MAX_DOCUMENT_BYTES",
-            help="Longest line, row or file that is sent; the gateway has a limit of its own.",
+            help="Longest line, row or file that is sent; the gateway has its own limit.",
         ),
     ] = DEFAULT_MAX_BYTES,
     parquet_memory_mb: Annotated[

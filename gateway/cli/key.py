@@ -1,6 +1,6 @@
-"""`gateway key create|list|revoke`: named keys with rights of their own, kept as hashes in a file.
+"""`gateway key create|list|revoke`: named keys with rights, stored as hashes in a file.
 
-The commands change the file; a gateway that runs rereads it within a second or so.
+The commands change the file; a running gateway rereads it within about a second.
 """
 
 import re
@@ -27,7 +27,7 @@ Data = Annotated[
     Path | None,
     typer.Option(
         metavar="DIR",
-        help="Data folder of the cluster, whose keys.json it is.",
+        help="Data folder of the cluster, where keys.json is.",
         show_default="hedgerow-data, or gateway.keys_file",
     ),
 ]
@@ -37,21 +37,21 @@ def create(
     name: Name,
     rights: Annotated[
         str,
-        typer.Option(metavar="LIST", help="What it may do: search, write, admin, or some of them."),
+        typer.Option(metavar="LIST", help="Its rights: one or more of search, write, admin."),
     ] = "search",
     collections: Annotated[
         str | None,
-        typer.Option(metavar="NAMES", help="Collections that it is for.", show_default="all"),
+        typer.Option(metavar="NAMES", help="Collections that it may use.", show_default="all"),
     ] = None,
     rate: Annotated[
         float | None,
-        typer.Option(help="Requests a second that it may send.", show_default="no bound"),
+        typer.Option(help="Most requests a second that it may send.", show_default="no limit"),
     ] = None,
     share: Annotated[
         float | None,
         typer.Option(
-            help="Most of the admission limit that its searches may have, 0 to 1.",
-            show_default="no bound",
+            help="Largest share of the admission limit for its searches, 0 to 1.",
+            show_default="no limit",
         ),
     ] = None,
     expires: Annotated[
@@ -59,7 +59,7 @@ def create(
         typer.Option(
             metavar="YYYY-MM-DD",
             formats=["%Y-%m-%d"],
-            help="Day, in UTC, from whose beginning on it is refused.",
+            help="Day, in UTC, at whose start it expires.",
             show_default="never",
         ),
     ] = None,
@@ -68,7 +68,7 @@ def create(
     """Make a key with some rights, and print it, once."""
     if name in RESERVED_NAMES or not re.match(NAME_PATTERN, name):
         raise BadRequestError(
-            "NAME", f"{name!r} is not 1 to 32 of a-z, 0-9 and -, or is reserved (token)"
+            "NAME", f"{name!r} is not 1 to 32 characters of a-z, 0-9 and -, or is reserved (token)"
         )
     secret = new_secret(name)
     key = _checked(
@@ -86,14 +86,14 @@ def create(
 
     def add(keys: tuple[Key, ...]) -> tuple[Key, ...]:
         if name in names_of(keys):
-            raise ConflictError(f"there is a key {name!r}; revoke it, or choose another name")
+            raise ConflictError(f"key {name!r} exists; revoke it, or choose another name")
         return (*keys, key)
 
     path = _path(data)
     is_first = not path.exists()
     change_keys(path, add)
     sys.stdout.write(f"{secret}\n")
-    sys.stderr.write(f"kept in {path} as a hash alone: this is the only time that it is shown\n")
+    sys.stderr.write(f"stored in {path} as a hash only: the key will not be shown again\n")
     if is_first:
         sys.stderr.write("from now on the gateway refuses requests without a key or the token\n")
 
@@ -133,7 +133,7 @@ def revoke(name: Name, data: Data = None) -> None:
     change_keys(path, remove)
     if not read_keys(path):
         sys.stderr.write(
-            f"no key is left: the gateway refuses all but the token until there is one, or until "
+            "no key is left: the gateway accepts only the token until a key is created, or until "
             f"{path} is deleted and the gateway restarted\n"
         )
 
@@ -163,7 +163,7 @@ def _rights(text: str) -> list[Right]:
         return [Right(name) for name in dict.fromkeys(_split(text))]
     except ValueError as error:
         raise BadRequestError(
-            "--rights", "names search, write and admin, or some of them"
+            "--rights", "should be one or more of search, write, admin"
         ) from error
 
 

@@ -60,10 +60,10 @@ COMMANDS: Final = {
     ),
     "key create": (
         "gateway.cli.key:create",
-        "Make a key with some rights, and print it, once.",
+        "Create a key with some rights, and print it once.",
     ),
     "key list": ("gateway.cli.key:list_", "List the keys, without their secrets."),
-    "key revoke": ("gateway.cli.key:revoke", "Take a key out of force, in a second or so."),
+    "key revoke": ("gateway.cli.key:revoke", "Revoke a key; gateways follow in about a second."),
     "eval": (
         "gateway.cli.eval:evaluate",
         "Measure the quality of a collection's ranking against judged queries.",

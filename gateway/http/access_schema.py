@@ -1,4 +1,4 @@
-"""What GET /v1/status says of who may ask, as OpenAPI shows it; no answer passes through it."""
+"""The part of GET /v1/status about access, for OpenAPI only; answers are not built from it."""
 
 from typing import Literal
 
@@ -10,31 +10,37 @@ class _Shape(BaseModel):
 
 
 class KeyRefusals(_Shape):
-    """Requests of a key that were refused since there were too many."""
+    """Requests of a key that were refused because there were too many."""
 
-    rate: int = Field(description="By its `rate_per_s`.")
-    share: int = Field(description="Searches, by its part of what may be in flight.")
+    rate: int = Field(description="Requests refused because of its `rate_per_s`.")
+    share: int = Field(
+        description="Searches refused because of its share of the queries in flight."
+    )
 
 
 class KeyStatus(_Shape):
-    """One key, and what it has asked of this gateway since the start."""
+    """One key, and how it has been used at this gateway since the start."""
 
     name: str
     rights: list[Literal["search", "write", "admin"]]
     collections: list[str] | None = Field(description="null for all.")
-    rate_per_s: float | None = Field(description="Requests a second that it may send.")
-    share: float | None = Field(description="Most of the admission limit that it may have.")
+    rate_per_s: float | None = Field(description="Most requests a second; null for no limit.")
+    share: float | None = Field(
+        description="Largest share of the admission limit; null for no limit."
+    )
     is_expired: bool
-    requests: int = Field(description="Requests that were let in.")
+    requests: int = Field(description="Requests that were admitted.")
     refused: KeyRefusals
-    in_flight: int = Field(description="Searches under way.")
+    in_flight: int = Field(description="Searches in progress.")
 
 
 class AccessStatus(_Shape):
-    """Who may ask this gateway."""
+    """Who may use this gateway."""
 
-    open: bool = Field(description="Whether anyone may, since there is neither token nor key.")
+    open: bool = Field(
+        description="Whether anyone may, because there is neither a token nor a key."
+    )
     keys: list[KeyStatus]
     keys_error: str = Field(
-        description="Why the file of keys could not be read; the last good one is kept."
+        description="Why the file of keys could not be read; the last good keys stay in force."
     )

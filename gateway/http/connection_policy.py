@@ -1,6 +1,6 @@
 """How long a connection may stay in a phase, and which one is closed to make room.
 
-Pure: times are those of one clock, in s, and `now` is an argument.
+Pure: all times are of one clock, in s, and `now` is an argument.
 """
 
 import enum
@@ -35,16 +35,16 @@ class ConnectionState:
     """What the policy knows of a connection.
 
     Attributes:
-        peer: whose it is, as `peer_of` tells.
-        since: when the phase began; in a bulk load's body, when the last bytes came.
+        peer: the client, as `peer_of` returns it.
+        since: when the phase began; in a bulk load's body, when the last bytes arrived.
         phase: what it is about to do.
-        has_begun: whether a part of a head has come.
-        has_asked: whether a whole request has ever come.
+        has_begun: whether part of a head has arrived.
+        has_asked: whether a whole request has ever arrived.
         is_load: whether the body is that of a bulk load.
-        is_read: whether the gateway takes what the client sends, or keeps it waiting.
+        is_read: whether the gateway reads what the client sends, or keeps it waiting.
         is_unsent_since: when the answer began to wait for the client; None if nothing waits.
-        unsent_bytes: how much of the answer waited when it was last looked at.
-        took_at: when the client was last seen to have taken a part of what waits.
+        unsent_bytes: how much of the answer waited at the last check.
+        took_at: when the client was last seen to have read part of what waits.
     """
 
     peer: str

@@ -1,4 +1,4 @@
-"""All connections of a server: which may come, which must go."""
+"""All connections of a server: which are accepted, and which are closed."""
 
 import asyncio
 from typing import Final, Protocol
@@ -24,7 +24,7 @@ _RANKING_S: Final = 0.1
 
 
 class TableConnection(Protocol):
-    """What the table asks of a connection."""
+    """The interface of a connection to the table."""
 
     state: ConnectionState
 
@@ -42,8 +42,8 @@ class ConnectionTable:
     """The connections of a server.
 
     Attributes:
-        limits: what bounds them.
-        buffer: into which they read, one after the other.
+        limits: the limits of the connections.
+        buffer: the buffer into which the connections read, one after the other.
     """
 
     def __init__(self, limits: ConnectionSettings, counters: Counters) -> None:
@@ -66,7 +66,8 @@ class ConnectionTable:
     def admit(self, connection: TableConnection, now: float) -> bool:
         """Take a connection in, and tell whether there is room for it.
 
-        One that has no room is taken in too, to be refused: it is the first to be closed then.
+        If there is no room, the connection is accepted too, so that it can be refused; it is then
+        the first to be closed.
         """
         peer = connection.state.peer
         has_room = self._make_room(peer, now)
@@ -142,7 +143,7 @@ class ConnectionTable:
 
 
 class _Ranking:
-    """Which connections to close next, ranked once for many that come at once."""
+    """Which connections to close next, ranked once for many new ones."""
 
     def __init__(self) -> None:
         self._made_at = float("-inf")

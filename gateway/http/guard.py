@@ -1,4 +1,4 @@
-"""Stands before the application: who may not ask is refused before anything else is read."""
+"""Refuses requests without access before the application reads anything else of them."""
 
 from collections.abc import Iterable, Mapping
 from typing import Final
@@ -17,7 +17,7 @@ _CALLER: Final = "hedgerow.caller"  # in the scope of a request
 
 
 class Guard:
-    """Refuses requests by their Host, Origin and Authorization; health checks need the first alone.
+    """Refuses requests by Host, Origin and Authorization; health checks by their Host only.
 
     Attributes:
         app: the application that it guards.
@@ -52,7 +52,7 @@ class Guard:
         await self.app(scope, receive, send)
 
     def _judge(self, scope: Scope) -> Caller:
-        """Tell who asks, or raise why not."""
+        """Return the caller, or raise the refusal."""
         fields = combined(scope["headers"])
         host = fields.get(b"host")
         if scope["http_version"] != "1.0":
@@ -69,7 +69,7 @@ class Guard:
         """Judge a search of which each header came once, as `__call__` would.
 
         Returns:
-            Who asks; or why it is refused; or None where this takes a closer look, by `__call__`.
+            The caller, or the refusal; or None if `__call__` has to check in full.
         """
         if not self._access.admits_plainly(headers):
             return None
@@ -105,4 +105,4 @@ def _check_hosts(hosts: list[bytes]) -> None:
     """Demand exactly one Host (RFC 9112, 3.2); of two, a proxy may have gone by the other."""
     if len(hosts) != 1:
         reason = f"came {len(hosts)} times" if hosts else "is missing"
-        raise BadRequestError("Host", f"{reason}; HTTP/1.1 demands it once")
+        raise BadRequestError("Host", f"{reason}; HTTP/1.1 requires it exactly once")

@@ -1,9 +1,9 @@
-"""Connections whose clients can take no more of a gateway than their share.
+"""Connections with limits on what their clients can use of a gateway.
 
-uvicorn's protocol parses whatever comes, and queues what it makes of it. Here a request is parsed
-once the one before it has been answered. What follows it waits as it came: at most what one read
-returns, after which nothing more is read. How long a connection may take for what, and which one
-makes room for another, is decided elsewhere (`connection_policy`).
+uvicorn's protocol parses everything that arrives, and queues the requests. Here, a request is
+parsed only when the previous one has been answered. The bytes that follow it wait unparsed: at most
+the result of one read, after which reading pauses. `connection_policy` decides how long a
+connection may take for each phase, and which connection is closed to make room for another.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ class GuardedConnection(CoalescingProtocol, asyncio.BufferedProtocol):
     """uvicorn's protocol, within the limits of a table of connections.
 
     Attributes:
-        state: what the table knows of the connection.
+        state: the state of the connection, for the table.
     """
 
     state: ConnectionState
@@ -131,7 +131,7 @@ class GuardedConnection(CoalescingProtocol, asyncio.BufferedProtocol):
             self._date()
 
     def _date(self) -> None:
-        """Say since when the rest of a request is awaited."""
+        """Record when the wait for the rest of a request began."""
         state = self.state
         if state.phase is Phase.BODY:
             if state.is_load or not self._is_dated:
@@ -237,7 +237,7 @@ class GuardedConnection(CoalescingProtocol, asyncio.BufferedProtocol):
         self.transport.abort()
 
     def shutdown(self) -> None:
-        """Close, after the answer that is under way."""
+        """Close, after the current answer."""
         self._is_draining = True
         if self.state.phase is Phase.LINGER:
             self.drop()

@@ -16,7 +16,7 @@ async def send_body(send: Send, body: bytes) -> None:
 
 
 class HeldResponse(Response):
-    """Answers with a document, and holds its lease until it is sent."""
+    """An answer with a document, which holds its lease until it has been sent."""
 
     media_type = "application/json"
 

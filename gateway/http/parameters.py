@@ -39,7 +39,9 @@ def check_path(scope: Scope) -> None:
         raise BadRequestError("path", "is not UTF-8") from error
     unusable = unusable_character(scope["path"])
     if unusable is not None:
-        raise BadRequestError("path", f"has the character {unusable}, which no name or id has")
+        raise BadRequestError(
+            "path", f"contains the character {unusable}, which is not allowed in names and ids"
+        )
 
 
 def check_parameters(scope: Scope, known: Collection[str]) -> None:

@@ -1,4 +1,4 @@
-"""When a connection is read, and what of it is dropped."""
+"""When a connection is read, and which of its bytes are dropped."""
 
 import asyncio
 
@@ -8,14 +8,14 @@ from gateway.http.connection_policy import ConnectionState
 
 
 class Trailers(list[tuple[bytes, bytes]]):
-    """The fields after a body in chunks, which are of no use."""
+    """The fields after a chunked body, which are not used."""
 
     def append(self, _: tuple[bytes, bytes]) -> None:
         """Drop the field."""
 
 
 class Reading(FlowControl):
-    """uvicorn's flow control, under which reading is also paused for what is held."""
+    """uvicorn's flow control, which also pauses reading while received bytes wait."""
 
     def __init__(
         self,
@@ -23,7 +23,7 @@ class Reading(FlowControl):
         state: ConnectionState,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
-        """Control a transport that is read, and say in `state` when it is."""
+        """Control a transport that is read, and record in `state` whether it is."""
         super().__init__(transport)
         self._reads_from = transport
         self._state = state

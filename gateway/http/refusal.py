@@ -11,11 +11,11 @@ _RETRY_AFTER_S = 1.0
 
 
 class RefusedError(Exception):
-    """What a client sends is refused, and its connection is closed.
+    """The request is refused, and the connection closed.
 
     Attributes:
         status: the HTTP status.
-        kind: what it is counted as.
+        kind: the name of its counter.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class RefusedError(Exception):
 
     @classmethod
     def no_room(cls) -> "RefusedError":
-        """A connection beyond the limit, while none can be spared."""
+        """A connection beyond the limit, while all others are busy."""
         detail = "all connections are busy (gateway.max_connections, max_connections_per_peer)"
         members = {"cause": "connections", "retry_after_s": _RETRY_AFTER_S}
         return cls(503, "connections_refused", "overloaded", detail, members)

@@ -1,12 +1,12 @@
-"""Cuts what a connection receives into pieces, so that a request is bounded before it is parsed.
+"""Cuts the received bytes into pieces, so that limits apply before a request is parsed.
 
-The parser takes whatever it is given, and keeps a header field until it ends: one of 300 MB, or
-thousands of requests in one packet. So it is given pieces. The first bytes that the parser would
-keep beyond a limit are not given to it, and no piece reaches into the request after the one that
-it ends.
+The parser accepts all bytes that it is given, even a header field of 300 MB, which it keeps until
+the field ends, or thousands of requests in one packet. It is therefore given pieces. Bytes that
+exceed a limit are not passed to the parser, and a piece never contains the end of one request and
+the start of the next.
 
-Each head, and each body in chunks, ends with an empty line, which the parser takes in no other form
-than CR LF CR LF. A piece ends there at the latest.
+Each head, and each chunked body, ends with an empty line, which the parser accepts only as CR LF
+CR LF. A piece ends there at the latest.
 """
 
 from typing import Final
@@ -22,8 +22,8 @@ class RequestCutter:
     """Where the next piece ends.
 
     Attributes:
-        head_bytes: bytes of the current head so far, empty lines before it included.
-        num_parts: parts of content that were found in bodies; in chunks, each may be a byte long.
+        head_bytes: bytes of the current head so far, including empty lines before it.
+        num_parts: parts of content found in bodies; each chunk may be as short as one byte.
     """
 
     __slots__ = (

@@ -1,9 +1,10 @@
-"""What a request's head must be, beyond what the parser demands, and how its body is framed.
+"""Checks of a request's head, in addition to the parser's, and the framing of its body.
 
-Whatever another HTTP implementation in front might read otherwise is refused, lest the two disagree
-on where a request ends (request smuggling, https://www.rfc-editor.org/rfc/rfc9112#section-11.2).
-The parser (llhttp) already refuses a Transfer-Encoding beside a Content-Length, a Content-Length
-that is repeated or no number, bare CR and LF, folded lines, and control characters.
+A request is refused if another HTTP implementation in front of the gateway might interpret it
+differently, so that the two cannot disagree on where a request ends (request smuggling,
+https://www.rfc-editor.org/rfc/rfc9112#section-11.2). The parser (llhttp) already refuses a
+Transfer-Encoding beside a Content-Length, a Content-Length that is repeated or not a number, bare
+CR and LF, folded lines, and control characters.
 """
 
 import re
@@ -24,9 +25,9 @@ class RequestHead:
     Attributes:
         method: as sent.
         target: as sent.
-        version: `1.1`, say.
+        version: for example `1.1`.
         headers: names in lower case, and values.
-        is_upgrade: whether another protocol is asked for.
+        is_upgrade: whether the client asks for another protocol.
     """
 
     method: bytes

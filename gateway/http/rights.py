@@ -1,4 +1,4 @@
-"""Which right each route demands."""
+"""Which right each route needs."""
 
 from collections.abc import Mapping
 from typing import Final

@@ -96,9 +96,9 @@ class Fetch(_Shape):
     """How the hits' fields were read."""
 
     fetched: int
-    missing: int = Field(description="Hits whose fields are null though they were asked for.")
+    missing: int = Field(description="Hits whose fields are null although they were requested.")
     left_out: int = Field(
-        description="Those of them that were left out since a limit on bytes was reached."
+        description="Those of them that were left out because a limit on bytes was reached."
     )
     problems: list[FetchProblem]
 
@@ -243,13 +243,13 @@ _REASONS: Final = {
     401: "The bearer token or key is missing or wrong",
     403: "The key lacks a right or a collection, or the Host or Origin is not allowed",
     404: "No such collection, document or shard",
-    409: "The collection exists with another definition, or is one too many",
+    409: "The collection exists with another definition, or there are too many",
     413: "A limit was passed",
-    429: "Too many queries are in flight, or the key asks too much; Retry-After says when to try "
+    429: "Too many queries are in flight, or the key sends too much; Retry-After says when to try "
     "again",
     503: "Nobody can answer now; Retry-After says when to try again",
     504: "Coverage is below minimum_coverage; carries the hits that there are",
-    507: "A disk or memory runs out; says what, and Retry-After when to try again",
+    507: "A disk or memory runs out; shortages says which, Retry-After when to try again",
 }
 MODELS: Final[tuple[type[BaseModel], ...]] = (
     SearchAnswer,

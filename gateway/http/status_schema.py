@@ -45,8 +45,8 @@ class ShardStatus(_Shape):
     breaker: State = Field(description="State of this gateway's breaker.")
     breaker_detail: BreakerDetail
     profile_breakers: dict[str, str] = Field(
-        description="Rank profile with a second phase to the state of its own breaker, of those "
-        "that are not closed."
+        description="Rank profile with a second phase to the state of its own breaker, unless it "
+        "is closed."
     )
     backlog: int | None = Field(
         description="Search requests that wait in its queue; null when Redis does not answer."
@@ -59,7 +59,7 @@ class ProfileLoad(_Shape):
 
     most: int = Field(description="Threads or processes that it may hold.")
     held: int = Field(description="Those that it holds.")
-    refused: int = Field(description="Works refused since the start, since it held all of them.")
+    refused: int = Field(description="Calls refused since the start, because it held all of them.")
 
 
 class ScorerLane(_Shape):
@@ -184,9 +184,9 @@ class ShortageStatus(_Shape):
         description="While disk or memory runs out, writes are refused."
     )
     state: Literal["low", "full", "read_only"]
-    detail: str = Field(description="How much there is, for people.")
+    detail: str = Field(description="How much is left, in words.")
     since_ms: int = Field(description="Since when, in ms since 1970.")
-    free_bytes: int | None = Field(description="What is left; null where that is not known.")
+    free_bytes: int | None = Field(description="What is left; null if unknown.")
 
 
 class StatisticsStatus(_Shape):
@@ -320,10 +320,10 @@ class Hedges(_Shape):
 
 
 class ProfileAdmission(_Shape):
-    """What is let in of one rank profile with a second phase, which has a limit of its own."""
+    """The admission of one rank profile with a second phase, which has its own limit."""
 
     limit: int = Field(description="Queries that may be in flight, as learnt.")
-    in_flight: int = Field(description="Queries that were let in.")
+    in_flight: int = Field(description="Queries in flight.")
     refused: int = Field(description="Queries refused since the start.")
 
 
@@ -340,15 +340,15 @@ class AdmissionStatus(_Shape):
         description="For each shard, how long a request sent now would wait in its queue."
     )
     profiles: dict[str, ProfileAdmission] = Field(
-        description="Rank profile with a second phase to what is let in of it."
+        description="Rank profile with a second phase to its admission."
     )
 
 
 class AnswersStatus(_Shape):
     """The documents of answers that this gateway holds until their clients have read them."""
 
-    held_bytes: int = Field(description="Bytes that are held; replies of up to 64 KiB aside.")
-    refused: int = Field(description="Replies dropped since the start, over max_held_bytes.")
+    held_bytes: int = Field(description="Bytes that are held, except in replies of up to 64 KiB.")
+    refused: int = Field(description="Replies dropped since the start because of max_held_bytes.")
 
 
 class GatewayStatus(_Shape):

@@ -1,13 +1,13 @@
 """Which rank profile may hold how many places of a lane: a pure policy.
 
-A place is a thread or a scorer. What runs in one is the code of one profile, which may block or
-compute for as long as it likes, and nothing takes its place back before the call returns. So a
-profile holds only a share of the places, and however long its calls take, the others have the
-rest. Work of the profile "", which is no user's code, is not bounded.
+A place is a thread or a scorer. It runs the code of one profile, which may block or compute for any
+time, and the place is not free before the call returns. A profile may therefore hold only a share
+of the places: however long its calls take, the rest is for other profiles. Work of the profile "",
+which runs no user's code, is not limited.
 
-    take          a call of the profile starts
-    give_back     it has returned, and its place can be used again
-    may_take      asked before
+    may_take      whether a call of the profile may start
+    take          the call starts
+    give_back     the call has returned, and its place is free
 
 (The pattern is named after the partitions of a ship's hull: M. Nygard, "Release It!", 2007.)
 """
@@ -21,7 +21,7 @@ OURS = ""  # the profile of what is no user's code
 
 
 class Bulkhead:
-    """The places of one lane, and which profiles hold them."""
+    """The places of one lane, and the profiles that hold them."""
 
     def __init__(self, capacity: int, share: float, shares: Mapping[str, float]) -> None:
         """Nothing is held.

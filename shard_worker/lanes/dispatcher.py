@@ -146,7 +146,7 @@ class Dispatcher:
             return None
         self._bulkhead.refuse(profile)
         return ProfileBusyError(
-            f"rank profile {profile} holds the {most} scorers that it may, "
+            f"rank profile {profile} holds the {most} scorers that it may hold, "
             f"for {wait_s * 1000:.0f} ms more"
         )
 

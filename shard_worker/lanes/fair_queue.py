@@ -1,4 +1,4 @@
-"""What waits for a place in a lane, in an order in which no rank profile waits behind another."""
+"""The queue for a lane, in which no rank profile waits behind another."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -8,7 +8,7 @@ T = TypeVar("T")
 
 
 class FairQueue(Generic[T]):
-    """A queue for each profile; their turns go round, and within one the first goes first."""
+    """One first-in, first-out queue for each profile, served in rotation."""
 
     __slots__ = ("_length", "_queues")
 

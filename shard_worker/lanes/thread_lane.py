@@ -285,7 +285,7 @@ class ThreadLane:
             raise LaneUnavailableError(self._all_lost(profile))
         if self._waiting.count(profile) >= _MOST_WAITING:
             self._bulkhead.refuse(profile)
-            raise ProfileBusyError(f"{self._name}: {_MOST_WAITING} calls of {profile} wait")
+            raise ProfileBusyError(f"{self._name}: {_MOST_WAITING} calls of {profile} are waiting")
 
     def _lend(self, thread: _Thread, profile: str) -> None:
         thread.profile = profile
@@ -362,7 +362,7 @@ class ThreadLane:
         if self._bulkhead.may_take(profile):
             which = f"all {self._num_threads} threads"
         else:
-            which = f"the {self._bulkhead.most(profile)} threads that {profile} may have"
+            which = f"the {self._bulkhead.most(profile)} threads that {profile} may hold"
         return (
             f"{self._name}: {which} are lost to calls "
             f"that have not returned for {self._lost_after_s:g} s"

@@ -57,10 +57,10 @@ async def test_a_profile_whose_threads_are_lost_is_refused_alone(gate: threading
     lane = thread_lane(lost_after_s=0.05)
     hanging = asyncio.create_task(hold(lane, "slow", gate, 2))
     await eventually(lambda: lane.load()["busy"] == 2)
-    with pytest.raises(LaneUnavailableError, match="the 2 threads that slow may have are lost"):
+    with pytest.raises(LaneUnavailableError, match="the 2 threads that slow may hold are lost"):
         await lane.run(lambda: 1, 30.0, None, "slow")
     await eventually(lambda: lane.load()["lost"] == 2)
-    with pytest.raises(LaneUnavailableError, match="the 2 threads that slow may have are lost"):
+    with pytest.raises(LaneUnavailableError, match="the 2 threads that slow may hold are lost"):
         await lane.run(lambda: 1, 30.0, None, "slow")
     assert await lane.run(lambda: 42, 30.0, None, "fast") == 42
     gate.set()

@@ -302,7 +302,7 @@ async def test_a_hanging_enrich_holds_its_share_of_the_threads_alone(cluster: Cl
         refused = await ask_hanging()
         assert refused.hits[0].fields == document
         assert refused.fetch is not None
-        assert "1 threads that greeting may have are lost" in refused.fetch.problems[0][1]
+        assert "1 threads that greeting may hold are lost" in refused.fetch.problems[0][1]
         assert refused.took_ms < 1500
         for profile in ("bm25", "also_greeting"):
             other = await ask(gateway, "hedges", "hedge", k=20, rank_profile=profile)

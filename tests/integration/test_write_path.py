@@ -78,7 +78,7 @@ async def test_bad_lines_are_named(
         assert [rejection.line for rejection in report.rejected] == [2, 4, 5, 6]
         assert report.to_json()["rejected"][2] == {
             "line": 5,
-            "reason": "id is missing; every document has an id",
+            "reason": "id is missing; every document needs an id",
         }
         assert sorted(path.stored(uid)) == ["a", "d"]
 

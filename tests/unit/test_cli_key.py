@@ -29,7 +29,7 @@ def test_a_key_is_printed_once_and_kept_as_a_hash(command: CommandLine, tmp_path
     )
     assert ended.code == 0
     assert re.fullmatch(r"hedgerow_web_[0-9a-f]{64}\n", ended.out)
-    assert "only time" in ended.err
+    assert "not be shown again" in ended.err
     assert "refuses requests without a key" in ended.err
     (key,) = read_keys(tmp_path / "hedgerow-data" / "keys.json")
     assert key.sha256 == hash_of(ended.out.strip().encode()).hex()
@@ -95,7 +95,7 @@ def test_a_name_is_used_once(command: CommandLine) -> None:
     command.run("key", "create", "web")
     ended = command.run("key", "create", "web")
     assert (ended.code, ended.out) == (1, "")
-    assert "there is a key 'web'" in ended.err
+    assert "key 'web' exists" in ended.err
 
 
 def test_what_is_not_there_is_not_revoked(command: CommandLine) -> None:

@@ -112,7 +112,7 @@ def test_a_document_of_too_many_values_is_refused_before_it_is_decoded(
 ) -> None:
     """Lists, objects, members, numbers and strings all count, and the limit is named."""
     monkeypatch.setattr("gateway.document_line._decode", None)
-    with pytest.raises(TooLargeError, match="the document: has over 10000 values"):
+    with pytest.raises(TooLargeError, match="the document: has more than 10000 values"):
         parse_document(b'{"id":"a","x":%b}' % value, LIMITS)
 
 

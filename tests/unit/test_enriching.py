@@ -58,7 +58,7 @@ def test_a_hook_is_given_no_more_than_its_bound() -> None:
     stored: list[Stored] = [body(1), body(2, 5000), body(3)]
     documents, problem = enriched(stored, add(3), max_given_bytes=200)
     assert [one.get("added") for one in documents] == ["yyy", None, "yyy"]
-    assert problem == "1 not enriched: over limits.max_enrich_bytes together"
+    assert problem == "1 not enriched: together they exceed limits.max_enrich_bytes"
 
 
 def test_what_a_hook_returns_is_measured() -> None:
@@ -67,7 +67,7 @@ def test_what_a_hook_returns_is_measured() -> None:
     room = sum(map(len, [body(1), body(2), body(3)]))
     documents, problem = enriched(stored, add(100), max_bytes=room + 250)
     assert [len(one.get("added", "")) for one in documents] == [100, 100, 0]
-    assert problem == "1 not enriched: grown beyond limits.max_fetch_bytes"
+    assert problem == "1 not enriched: they grew beyond limits.max_fetch_bytes"
 
 
 def test_before_the_hook_has_returned_there_are_the_stored_fields() -> None:

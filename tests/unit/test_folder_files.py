@@ -72,8 +72,8 @@ def test_a_link_within_the_folder_is_read_and_a_loop_is_not_followed(folder: Pat
         "a.txt": "a",
         "c.txt": "b",
         "deep/b.txt": "b",
-        "gone": "(is a link that leads nowhere)",
-        "self": "(is a link that leads nowhere)",
+        "gone": "(is a broken link)",
+        "self": "(is a broken link)",
     }
 
 

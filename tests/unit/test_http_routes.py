@@ -189,7 +189,7 @@ async def test_a_server_that_takes_no_writes_is_a_lack_of_room(
     gateway: FakeGateway, client: httpx.AsyncClient
 ) -> None:
     """What Redis itself refuses for want of memory or disk is 507 on every route, and not 500."""
-    gateway.optimiser.error = WriteRefusedError("Redis does not take HSET: OOM", "memory")
+    gateway.optimiser.error = WriteRefusedError("Redis refuses HSET: OOM", "memory")
     response = await client.post(f"{FILMS}/optimise")
     assert (response.status_code, response.headers["retry-after"]) == (507, "5")
     assert "OOM" in response.json()["detail"]
@@ -344,7 +344,7 @@ async def test_an_id_without_a_character_reaches_the_check(
     client: httpx.AsyncClient, gateway: FakeGateway
 ) -> None:
     """An empty id is the write path's to refuse, not another route's to take."""
-    gateway.documents.error = BadRequestError("id", "is a string of at least one character")
+    gateway.documents.error = BadRequestError("id", "should be a string of at least one character")
     response = await client.delete(f"{FILMS}/documents/")
     assert (response.status_code, response.json()["field"]) == (400, "id")
 

@@ -72,7 +72,7 @@ def test_a_page_that_is_too_large_to_decode_refuses_the_file(tmp_path: Path) -> 
     texts = ["x" * 150_000_000]
     path = write(tmp_path / "x.parquet", {"id": ["1"], "text": texts}, use_dictionary=False)
     assert path.stat().st_size < 100_000
-    with pytest.raises(BadRequestError, match=r"after row 0: .* 64 MB .*--parquet-memory-mb"):
+    with pytest.raises(BadRequestError, match=r"than row 0: .* 64 MB .*--parquet-memory-mb"):
         read(path)
 
 
@@ -144,7 +144,7 @@ def test_rows_without_a_form_in_json_are_rejected_alone(tmp_path: Path) -> None:
     )
     lines = read(path)
     assert [line.reason for line in lines] == [
-        "holds bytes, which JSON has no form for",
+        "contains bytes, which JSON cannot represent",
         "id: is missing",
         "",
     ]

@@ -125,7 +125,7 @@ async def test_what_cannot_be_kept_is_not_passed_over(tmp_path: Path) -> None:
     """Without a file to hold it, a document stays in the log, and its shard waits."""
     (tmp_path / "set-aside").write_text("in the way")
     indexer = Indexer({"c"})
-    with pytest.raises(WorkError, match="cannot be put aside"):
+    with pytest.raises(WorkError, match="cannot be set aside"):
         await aside(tmp_path).apply(3, [entry(1, "c")], indexer.apply)
     assert indexer.position is None
 

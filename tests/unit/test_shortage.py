@@ -119,4 +119,4 @@ def test_a_disk_that_refuses_in_spite_of_room_says_so() -> None:
     judge.fail(DiskState.FULL, 0.0)
     told = disk_shortage(judge, "/data", 7)
     assert told is not None
-    assert "takes no writes" in told.detail
+    assert "refuses writes" in told.detail

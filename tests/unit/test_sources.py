@@ -78,7 +78,7 @@ def test_a_file_that_breaks_off_says_so(tmp_path: Path) -> None:
     path.write_bytes(whole[: len(whole) // 2])
     with open_source(str(path)) as source:
         assert json.loads(next(source.lines).document) == {"id": "0"}
-        with pytest.raises(BadRequestError, match=r"documents\.jsonl\.gz|cannot be read on"):
+        with pytest.raises(BadRequestError, match=r"documents\.jsonl\.gz|cannot be read further"):
             list(source.lines)
 
 
