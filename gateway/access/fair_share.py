@@ -7,7 +7,15 @@ reached, callers that are below their fair share (the limit, parted by weight am
 are still let in, over the limit, up to half of it more. Those above it wait until what is in flight
 has fallen below the limit, which it does by itself: queries last no longer than their deadlines. So
 no room is kept free for callers who may not come, and a caller who comes does not wait for another
-to finish.
+to finish. What was let in over the limit counts by itself: when the limit is cut, what the others
+have in flight may be a multiple of it for the length of a deadline, and must not bar those below.
+
+Who is below its share while the limit is reached goes ahead of what waits in the shards' queues,
+too: below it by what it has in flight, and by what was let in of late. What waits there belongs to
+those above their share, and a query behind it would be late with theirs, whenever the limit is
+above what the shards can bear, as it is each time before it is cut. The second condition is for
+callers that all ask too much: what goes ahead is soon answered, so that who goes ahead has little
+in flight however much it asks.
 
 What counts is a caller's *mean* number in flight over the last second or so. With limits of ten or
 twenty, which small clusters have, the number at an instant is above a caller's share every now and
@@ -26,6 +34,9 @@ MEAN_S: Final = 1.0
 # How far callers below their share may go beyond the limit, as a share of it. Two callers with the
 # same weight fit in, if the other had filled the limit.
 OVERDRAFT: Final = 0.5
+# So long after the limit was last reached, it counts as reached: each end of a query makes room for
+# a moment, and by then the queues have been worked off.
+CROWDED_S: Final = 0.2
 _RECOUNT_S: Final = 0.05
 # Keys and addresses that are told apart; beyond it, addresses that are new share one part.
 MAX_PARTIES: Final = 1024
@@ -60,23 +71,45 @@ class Mean:
         return self._mean
 
 
+class Recent:
+    """A count of what happened, of which the past counts less by the factor e in `MEAN_S`."""
+
+    __slots__ = ("_at", "_count")
+
+    def __init__(self) -> None:
+        """Nothing has happened."""
+        self._count = 0.0
+        self._at = 0.0
+
+    def add(self, now: float) -> None:
+        """It happens."""
+        self._count = self.at(now) + 1
+        self._at = now
+
+    def at(self, now: float) -> float:
+        """The count until now."""
+        return self._count * math.exp((self._at - now) / MEAN_S)
+
+
 class Usage:
     """What one caller has in flight.
 
     Attributes:
         num_in_flight: its queries now.
         mean: of that number.
+        begun: its queries that were let in.
         num_refused: those that were refused for its share since the start.
         share: most of the limit that it may have, and its weight beside the others.
         asked_at: when it asked last.
     """
 
-    __slots__ = ("asked_at", "mean", "num_in_flight", "num_refused", "share")
+    __slots__ = ("asked_at", "begun", "mean", "num_in_flight", "num_refused", "share")
 
     def __init__(self, caller: Caller, now: float) -> None:
         """Start with nothing in flight."""
         self.num_in_flight = 0
         self.mean = Mean(0.0, now)
+        self.begun = Recent()
         self.num_refused = 0
         self.share = caller.share
         self.asked_at = now
@@ -84,6 +117,7 @@ class Usage:
     def begin(self, now: float) -> None:
         """A query of it starts."""
         self.num_in_flight += 1
+        self.begun.add(now)
         self.mean.set(self.num_in_flight, now)
 
     def end(self, now: float) -> None:
@@ -96,16 +130,29 @@ class Decision(Enum):
     """What becomes of a query."""
 
     ADMITTED = "admitted"
+    OVER_LIMIT = "over the limit"  # admitted beyond it
     OVER_SHARE = "over its share"  # of its own, or its fair one beside others
     FULL = "full"  # for this caller as for all
 
 
+_OVER_LIMIT: Final = Decision.OVER_LIMIT  # an enum's member is looked up slowly in Python 3.11
+
+
 class FairShare:
-    """Decides who is let in, by what each caller has in flight."""
+    """Decides who is let in, by what each caller has in flight.
+
+    Attributes:
+        usages: party, as `Caller.party` names it → what it has in flight.
+        begun: queries of all that were let in.
+        num_over: queries in flight that were let in over the limit.
+    """
 
     def __init__(self) -> None:
         """Start without callers."""
-        self.usages: dict[str, Usage] = {}  # by party, as `Caller.party` names it
+        self.usages: dict[str, Usage] = {}
+        self.begun = Recent()
+        self.num_over = 0
+        self._crowded_at = -math.inf  # when the limit was last reached
         self._forgotten_at = -math.inf
         self._limit: Mean | None = None
         self._weight = 0.0  # of those who ask
@@ -172,15 +219,39 @@ class FairShare:
             return Decision.OVER_SHARE
         if num_in_flight < bound:
             return Decision.ADMITTED
-        others = self._active_weight(now) - usage.share
-        if others <= 0:
+        self._crowded_at = now
+        part = self._part(usage, now)
+        if part >= 1:
             return Decision.FULL
         reference = max(bound, self._limit.at(now) * bound / limit)
-        if usage.mean.at(now) >= reference * usage.share / (others + usage.share):
+        if usage.mean.at(now) >= reference * part:
             return Decision.OVER_SHARE
-        if num_in_flight < reference * (1 + OVERDRAFT):
-            return Decision.ADMITTED
-        return Decision.FULL
+        return Decision.OVER_LIMIT if self.num_over < reference * OVERDRAFT else Decision.FULL
+
+    def goes_ahead(self, usage: Usage, now: float) -> bool:
+        """Whether a query that is let in now goes ahead of what waits in the shards' queues."""
+        if self._limit is None or now - self._crowded_at >= CROWDED_S:
+            return False
+        part = self._part(usage, now)
+        if part >= 1 or usage.mean.at(now) >= self._limit.at(now) * part:
+            return False
+        return usage.begun.at(now) < self.begun.at(now) * part
+
+    def begin(self, usage: Usage, decision: Decision, now: float) -> None:
+        """A query that was let in by this decision starts."""
+        usage.begin(now)
+        self.begun.add(now)
+        self.num_over += decision is _OVER_LIMIT
+
+    def end(self, usage: Usage, decision: Decision, now: float) -> None:
+        """A query that was let in by this decision has ended."""
+        usage.end(now)
+        self.num_over -= decision is _OVER_LIMIT
+
+    def _part(self, usage: Usage, now: float) -> float:
+        """The fair part of a caller among those who ask now, 0 to 1."""
+        total = self._active_weight(now)
+        return usage.share / total if total > usage.share else 1.0
 
     def _active_weight(self, now: float) -> float:
         # Seldom: there may be a thousand keys, and an overload asks ten thousand times a second.
