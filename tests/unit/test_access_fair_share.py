@@ -2,6 +2,8 @@
 
 import heapq
 import math
+import random
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -25,7 +27,7 @@ from gateway.access.fair_share import (
     Usage,
 )
 from gateway.admission import Admission, AdmissionPermit
-from tests.unit.limit_rivals import CAPACITY, DEADLINE_S, NUM_SHARDS, steady
+from tests.unit.limit_rivals import CAPACITY, DEADLINE_S, NUM_SHARDS, noisy, steady
 from tests.unit.overload_model import Model, Query, Shard, poisson
 
 LIMIT = 20
@@ -223,7 +225,10 @@ class Keyed:
 
 
 def goodput(
-    loads: dict[Caller, float], admission: Keyed | None = None, until: float = 10.0
+    loads: dict[Caller, float],
+    admission: Keyed | None = None,
+    until: float = 10.0,
+    work_s: Callable[[random.Random, float], float] = steady,
 ) -> dict[str, float]:
     """Of each caller, answers a second in full and in time, at a load in times of the capacity."""
 
@@ -237,7 +242,7 @@ def goodput(
         ),
         key=lambda query: query.arrived_at,
     )
-    shards = [Shard(steady, order=PullOrder()) for _ in range(NUM_SHARDS)]
+    shards = [Shard(work_s, order=PullOrder()) for _ in range(NUM_SHARDS)]
     queries = Model(shards, (admission or Keyed()).admit).run(arrivals)
     found = dict.fromkeys((caller.name for caller in loads), 0)
     for query in queries:
@@ -255,6 +260,25 @@ def test_a_tenfold_overload_costs_another_key_under_5_percent(load: float) -> No
     beside = goodput({B: load, A: 10.0})
     assert beside["b"] >= 0.95 * alone["b"]
     assert sum(beside.values()) >= 0.9 * CAPACITY
+
+
+@pytest.mark.parametrize("load", [0.1, 0.2])
+def test_it_costs_no_more_where_some_works_take_far_longer(load: float) -> None:
+    """Behind the other's queries, a key would lose an eighth; ahead of them, it waits for one."""
+    alone = goodput({B: load, A: 1e-9}, work_s=noisy)
+    beside = goodput({B: load, A: 10.0}, work_s=noisy)
+    assert beside["b"] >= 0.95 * alone["b"]
+
+
+def test_what_goes_ahead_is_not_refused_for_the_queues() -> None:
+    """They are too long for who must wait behind them, and a key below its share need not."""
+    admission = Keyed().admission
+    query = ("interactive", 0.3, 0.0, [True] * NUM_SHARDS, [1] * NUM_SHARDS)
+    for _ in range(admission.limit.value):
+        admission.admit(*query, 0.0, caller=A)  # type: ignore[arg-type] # a literal
+    admission.forecast.starts_at[:] = [1.0] * NUM_SHARDS
+    permit = admission.admit(*query, 0.1, caller=B)  # type: ignore[arg-type] # as above
+    assert permit.goes_ahead
 
 
 def test_without_keys_it_would_cost_most_of_it() -> None:
