@@ -36,12 +36,12 @@ class Slots:
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def room(self) -> int:
-        """How many are free."""
-        return self.free
+        """How many are free; none where more was taken than there was room for."""
+        return max(0, self.free)
 
     async def wait_for_room(self) -> int:
         """Wait until a slot is free."""
-        while not self.free:
+        while self.free <= 0:
             self._changed.clear()
             await self._changed.wait()
         return self.free
