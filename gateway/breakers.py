@@ -24,6 +24,9 @@ QUERY_FAULT_CODES = frozenset(
 # more of them say no more.
 SAMPLE_INTERVAL_S = 0.001
 
+# In an overload a worker waits for its cores, too. One that replies to nothing for so long hangs.
+CROWDED_SILENCE_S = 1.0
+
 _SUCCESS = CallOutcome.SUCCESS
 _FAILURE = CallOutcome.FAILURE
 _IGNORED = CallOutcome.IGNORED
@@ -64,9 +67,10 @@ class Breakers:
     shards are behind, most open at once, and what is let in is answered by the few that are left.
     So where a query misses many shards that have replied to other queries meanwhile, those are not
     to blame. One that hangs replies to nobody, and one that is slow by itself is not many. While
-    admission control refuses queries for its limit, a single one is not to blame either: the shards
-    of one worker fall behind before those of the others do, and of the queries that wait for them,
-    enough to open a breaker end in the same moment.
+    admission control refuses queries for its limit, a single one is not to blame either, if it has
+    replied within `CROWDED_SILENCE_S`: the shards of one worker fall behind before those of the
+    others do, and of the queries that wait for them, enough to open a breaker end in the same
+    moment.
 
     Attributes:
         shards: all of them, ascending.
@@ -170,16 +174,15 @@ class Breakers:
         replied_at = self._replied_at
         if replied_at is None:
             return ()
-        behind = [
-            shard
-            for shard, part in settled.items()
-            if part.outcome is _TIMED_OUT and replied_at[shard] > now - part.took_s
-        ]
-        pressure = self._pressure
-        if pressure is not None and any(
-            pressure.refused_at >= now - settled[shard].took_s for shard in behind
-        ):
-            return behind
+        late = {shard: part.took_s for shard, part in settled.items() if part.outcome is _TIMED_OUT}
+        refused_at = -math.inf if self._pressure is None else self._pressure.refused_at
+        if any(refused_at >= now - took_s for took_s in late.values()):
+            return [
+                shard
+                for shard, took_s in late.items()
+                if replied_at[shard] > now - max(took_s, CROWDED_SILENCE_S)
+            ]
+        behind = [shard for shard, took_s in late.items() if replied_at[shard] > now - took_s]
         # As many as make admission control cut its limit; of two or three, one is not many.
         least = max(LATE_SHARE * len(settled), min(1, len(settled) - 1))
         return behind if len(behind) > least else ()
