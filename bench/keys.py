@@ -4,6 +4,11 @@ A cluster as `gateway up` makes it, with its defaults. One key asks what is well
 share, alone and beside another key that asks ten times what the cluster answers, in turns. The
 overload comes from a process and an address of its own, so that it does not slow the other key's
 client, and so that what a gateway bounds for each peer is not what is measured.
+
+Clients are other machines as a rule. Here they have a core of their own, and the cluster has the
+others: on the same cores, a client that asks ten times too much takes most of what the cluster's
+capacity was measured with, and the modest key then asks more than its fair share of the rest.
+`--cores shared` measures that nevertheless.
 """
 
 import argparse
@@ -21,6 +26,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from bench.cpu import CpuMeter
 from bench.http_load import HttpGateway
 from bench.load import Load, closed_loop, open_loop, quantile
 from bench.report import machine, median
@@ -30,7 +36,8 @@ from gateway.access.caller import Right
 from gateway.access.key import Key, hash_of, new_secret
 from gateway.access.key_file import FILE_NAME, change_keys
 from gateway.client import AsyncClient
-from gateway.cluster import ClusterOptions, LocalCluster
+from gateway.client.status import StatusAnswer
+from gateway.cluster import GATEWAY, ClusterOptions, LocalCluster
 
 _COLLECTION = "documents"
 _DEADLINE_MS = 300.0
@@ -44,6 +51,7 @@ _HELD = "held"
 _NOISY_ADDRESS = "127.0.0.2"
 
 
+_RETRY_AFTER_S = 1.0  # the header has whole seconds, and queries take less
 _PAUSE_S = 0.02  # of a caller of the closed loop that was refused
 
 
@@ -60,6 +68,22 @@ class Side:
     p99_ms: list[float] = field(default_factory=list)
     num_failed: int = 0
     failure: str = ""
+
+
+@dataclass(slots=True)
+class Cores:
+    """Which cores the cluster has, and which its clients."""
+
+    cluster: set[int]
+    clients: set[int]
+
+    @classmethod
+    def part(cls, *, are_shared: bool) -> "Cores":
+        """The last core for the clients, unless there is but one."""
+        known = sorted(os.sched_getaffinity(0))
+        if are_shared or len(known) < 2:
+            return cls(set(known), set(known))
+        return cls(set(known[:-1]), {known[-1]})
 
 
 class Asker:
@@ -98,6 +122,14 @@ class Asker:
             await asyncio.sleep(_PAUSE_S)
             raise
 
+    async def ask_again_later(self) -> None:
+        """Search once, as `ask`, and wait after a refusal for as long as `Retry-After` says."""
+        try:
+            await self.ask()
+        except RefusedError:
+            await asyncio.sleep(_RETRY_AFTER_S * (0.5 + self._rng.random()))
+            raise
+
 
 def _word(rng: random.Random) -> str:
     """A word, the first ones being far more frequent, as in a language."""
@@ -105,8 +137,8 @@ def _word(rng: random.Random) -> str:
 
 
 @asynccontextmanager
-async def _cluster() -> AsyncIterator[tuple[LocalCluster, dict[str, str]]]:
-    """A loaded cluster with its defaults, and its keys by name."""
+async def _cluster(cores: Cores) -> AsyncIterator[tuple[LocalCluster, dict[str, str]]]:
+    """A loaded cluster with its defaults, on its cores, and its keys by name."""
     with tempfile.TemporaryDirectory(prefix="hedgerow-keys-") as folder:
         secrets = {name: new_secret(name) for name in ("noisy", "modest", "loader")}
         keys = tuple(
@@ -118,7 +150,9 @@ async def _cluster() -> AsyncIterator[tuple[LocalCluster, dict[str, str]]]:
         options = ClusterOptions(data=Path(folder), port=0, environment=profile)
         cluster = LocalCluster(options, load_settings(), lambda _: None)
         try:
+            os.sched_setaffinity(0, cores.cluster)  # which its processes inherit
             await cluster.start()
+            os.sched_setaffinity(0, cores.clients)
             async with AsyncClient(cluster.url, secrets["loader"]) as client:
                 await client.put_collection(_COLLECTION, fields={"text": "text"})
                 await client.index(_COLLECTION, _documents())
@@ -135,46 +169,70 @@ async def _documents() -> AsyncIterator[dict[str, str]]:
 
 async def _measure(arguments: argparse.Namespace) -> None:
     alone, beside, overload = Side(), Side(), []
-    async with _cluster() as (cluster, secrets):
+    cores = Cores.part(are_shared=arguments.cores == "shared")
+    where = machine()
+    async with _cluster(cores) as (cluster, secrets):
         probe = Asker(cluster.url, secrets["noisy"], arguments.profile, seed=0)
         await closed_loop(probe.ask_patiently, 16, 3.0)
         capacity = (await closed_loop(probe.ask_patiently, 16, 6.0)).throughput
         probe.close()
         rate = arguments.load * capacity
         asker = Asker(cluster.url, secrets["modest"], arguments.profile, seed=1)
+        pids = [line.pid for line in cluster.processes() if line.name == GATEWAY and line.pid]
         for number in range(arguments.rounds):
             load = await open_loop(asker.ask, rate, arguments.seconds, seed=number)
             _note(alone, load, rate)
             seconds = arguments.seconds + _SETTLE_S
             child = await _start_overload(
-                cluster.url, secrets["noisy"], arguments.profile, _TIMES * capacity, seconds
+                cluster.url, secrets["noisy"], arguments, _TIMES * capacity, seconds
             )
             await open_loop(asker.ask, rate, _SETTLE_S, seed=1000 + number)
+            meter, started = CpuMeter({"gateway": pids}), time.perf_counter()
             load = await open_loop(asker.ask, rate, arguments.seconds, seed=number)
+            used_s = meter.used_s()["gateway"] / (time.perf_counter() - started)
             _note(beside, load, rate)
             out, _ = await child.communicate()
-            overload.append(json.loads(out))
+            overload.append({**json.loads(out), "gateway_share": used_s})
             await asyncio.sleep(1.0)
         asker.close()
-    _print(arguments, capacity, alone, beside, overload)
+        async with AsyncClient(cluster.url, secrets["loader"]) as client:
+            opened = _openings(await client.status())
+    _print(arguments, where, capacity, alone, beside, overload)
+    sys.stdout.write(f"Breakers opened {opened} times.\n")
+
+
+def _openings(status: StatusAnswer) -> int:
+    """How often breakers have opened, as far as the status remembers."""
+    return sum(
+        transition.after == "open"
+        for shard in status.shards
+        for transition in shard.breaker_detail.transitions
+    )
 
 
 async def _start_overload(
-    url: str, key: str, profile: str, rate: float, seconds: float
+    url: str, key: str, arguments: argparse.Namespace, rate: float, seconds: float
 ) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "bench.keys", "--overload", url, f"{rate}", f"{seconds}"),
-        *("--profile", profile),
+        *("--profile", arguments.profile, "--callers", f"{arguments.callers}"),
+        *(["--patient"] if arguments.patient else []),
         env={**os.environ, "BENCH_KEY": key},
         stdout=asyncio.subprocess.PIPE,
     )
 
 
-async def _overload(url: str, profile: str, rate: float, seconds: float) -> None:
+async def _overload(arguments: argparse.Namespace) -> None:
     """Ask far too much, and print what became of it."""
-    asker = Asker(url, os.environ["BENCH_KEY"], profile, seed=2, come_from=_NOISY_ADDRESS)
+    url, rate, seconds = arguments.overload[0], *map(float, arguments.overload[1:])
+    key, profile = os.environ["BENCH_KEY"], arguments.profile
+    asker = Asker(url, key, profile, seed=2, come_from=_NOISY_ADDRESS)
     started = time.process_time()
-    load = await open_loop(asker.ask, rate, seconds, seed=3)
+    if arguments.callers:
+        ask = asker.ask_again_later if arguments.patient else asker.ask
+        load = await closed_loop(ask, arguments.callers, seconds)
+    else:
+        load = await open_loop(asker.ask, rate, seconds, seed=3)
     asker.close()
     figures = {
         "sent_per_s": (len(load.latencies_s) + load.num_failed) / load.seconds,
@@ -199,6 +257,7 @@ def _note(side: Side, load: Load, rate: float) -> None:
 
 def _print(
     arguments: argparse.Namespace,
+    where: str,
     capacity: float,
     alone: Side,
     beside: Side,
@@ -210,7 +269,7 @@ def _print(
     )
     verdict = "reached" if kept >= _TARGET else "NOT reached"
     say = sys.stdout.write
-    say(f"{machine()}; load average {os.getloadavg()[0]:.1f}\n")
+    say(f"{where}; load average {os.getloadavg()[0]:.1f}\n")
     say(f"{arguments.rounds} rounds of {arguments.seconds:g} s; capacity {capacity:.0f}/s, of ")
     say(f"which the modest key asks {arguments.load:.0%} and the other {_TIMES} times\n\n")
     say("| modest key | goodput/s | p50, ms | p99, ms | refused or partial, in all rounds |\n")
@@ -221,7 +280,8 @@ def _print(
     say(f"\nIt keeps {kept:.1%} of its goodput (target: {_TARGET:.0%}; {verdict}).\n")
     say(f"The other sent {median(one['sent_per_s'] for one in overload):.0f} a second, of which ")
     say(f"{median(one['answered_per_s'] for one in overload):.0f} were answered; its client used ")
-    say(f"{median(one['cpu_share'] for one in overload):.0%} of a core.\n")
+    say(f"{median(one['cpu_share'] for one in overload):.0%} of a core, the gateway ")
+    say(f"{median(one['gateway_share'] for one in overload):.0%}.\n")
     if beside.failure:
         say(f"The last that failed beside the overload: {beside.failure}\n")
 
@@ -240,12 +300,28 @@ def main() -> int:
         default="bm25",
         help="held: works that hold a scorer and take no CPU, for a machine with other load (bm25)",
     )
+    parser.add_argument(
+        "--cores",
+        choices=("apart", "shared"),
+        default="apart",
+        help="whether the clients have a core of their own (apart)",
+    )
+    parser.add_argument(
+        "--callers",
+        type=int,
+        default=0,
+        metavar="N",
+        help="the overload: so many that ask again once they are answered, or refused; 0 for an "
+        "open loop of ten times the capacity (0)",
+    )
+    parser.add_argument(
+        "--patient", action="store_true", help="each of them waits as Retry-After says"
+    )
     parser.add_argument("--overload", nargs=3, metavar="X", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     configure_logging("error", "console")
     if arguments.overload:
-        url, rate, seconds = arguments.overload
-        asyncio.run(_overload(url, arguments.profile, float(rate), float(seconds)))
+        asyncio.run(_overload(arguments))
     else:
         asyncio.run(_measure(arguments))
     return 0

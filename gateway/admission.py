@@ -27,6 +27,7 @@ from gateway.access.caller import ANONYMOUS, Caller
 from gateway.access.fair_share import Decision, FairShare, Usage
 from gateway.concurrency_limit import ConcurrencyLimit, Tally
 from gateway.gather import Settled
+from gateway.pressure import Pressure
 from gateway.queue_forecast import BASE_US, QueueForecast
 
 Priority = Literal["interactive", "batch"]
@@ -34,7 +35,9 @@ Priority = Literal["interactive", "batch"]
 PRIORITIES: Final[tuple[Priority, ...]] = ("interactive", "batch")
 CAUSES: Final = ("limit", "batch_share", "share", "backlog")
 
-_ADMITTED: Final = Decision.ADMITTED  # an enum's member is looked up slowly in Python 3.11
+# An enum's member is looked up slowly in Python 3.11.
+_ADMITTED: Final = Decision.ADMITTED
+_OVER_LIMIT: Final = Decision.OVER_LIMIT
 _DURATION_WEIGHT = 1 / 32  # of the newest query in their mean duration
 # What starts later than at this share of its deadline is not scored, fetched and merged by then.
 _START_SHARE = 0.8
@@ -71,11 +74,15 @@ class AdmissionSnapshot:
 
 
 class AdmissionPermit:
-    """Leave for one query, from before its plan until its answer; its holder ends it, once."""
+    """Leave for one query, from before its plan until its answer; its holder ends it, once.
+
+    Attributes:
+        goes_ahead: whether its requests go ahead of what waits in the shards' queues.
+    """
 
     __slots__ = (
-        *("_admission", "_admitted_at", "_class", "_expires_at", "_generation", "_late_at"),
-        *("_queued", "_usage", "_window"),
+        *("_admission", "_admitted_at", "_class", "_decision", "_expires_at", "_generation"),
+        *("_late_at", "_queued", "_usage", "_window", "goes_ahead"),
     )
 
     def __init__(
@@ -86,7 +93,11 @@ class AdmissionPermit:
         now: float,
         late_at: float,
         expires_at: float,
+        decision: Decision,
+        goes_ahead: bool,
     ) -> None:
+        self.goes_ahead = goes_ahead
+        self._decision = decision
         self._admission: Admission | None = admission
         self._usage = usage
         self._class = number
@@ -161,7 +172,7 @@ class AdmissionPermit:
                 if backlog >= _SOME and admission.replied_at[shard] > self._admitted_at:
                     tally.num_parts += 1
                     self._count_late(tally, now)
-        self._usage.end(now)
+        admission.shares.end(self._usage, self._decision, now)
         admission.end(self._class, now - self._admitted_at, now)
 
     def _count_late(self, tally: Tally, waited_until: float) -> None:
@@ -178,6 +189,7 @@ class Admission:
         forecast: of the shards' queues.
         replied_at: for each shard, when it last replied to anything.
         shares: of the callers.
+        pressure: when the limit last refused a query.
         num_in_flight: queries now.
         duration_s: what the last ones took, on average, in s.
         expires_at: when the last of what was let in must be answered, on the event loop's clock.
@@ -186,7 +198,7 @@ class Admission:
     __slots__ = (
         *("_batch_share", "_beside", "_in_flight", "_is_enabled", "_predicts", "_refused"),
         *("_wait_share", "duration_s", "expires_at", "forecast", "limit", "num_in_flight"),
-        *("replied_at", "shares"),
+        *("pressure", "replied_at", "shares"),
     )
 
     def __init__(
@@ -205,6 +217,7 @@ class Admission:
             QueueForecast(num_shards) if beside is None else beside.forecast
         )
         self.replied_at: list[float] = [0.0] * num_shards if beside is None else beside.replied_at
+        self.pressure: Pressure = Pressure() if beside is None else beside.pressure
         self.shares = FairShare()
         self._beside = beside
         self.num_in_flight = 0
@@ -246,21 +259,29 @@ class Admission:
         number = 0 if priority == "interactive" else 1
         num_in_flight = self.num_in_flight
         usage = self.shares.usage_of(caller, now, peer)
+        decision, goes_ahead = _ADMITTED, False
         if self._is_enabled:
-            self._check_limit(usage, caller, number, now)
+            decision = self._check_limit(usage, caller, number, now)
+            goes_ahead = self.shares.goes_ahead(usage, now)
             start_by = now + _START_SHARE * deadline_s
-            if self._predicts and max(self.forecast.starts_at) > start_by:
+            # What goes ahead of the queues does not wait for as long as they are.
+            is_behind = not goes_ahead and max(self.forecast.starts_at) > start_by
+            if self._predicts and is_behind:
                 self._check_forecast(number, deadline_s, minimum_coverage, live, documents, now)
         num_in_flight += 1
         self.num_in_flight = num_in_flight
         self._in_flight[number] += 1
-        usage.begin(now)
+        self.shares.begin(usage, decision, now)
         self.limit.peak = max(self.limit.peak, num_in_flight)
         self.expires_at = max(self.expires_at, now + deadline_s)
         if self._beside is not None:  # which is told of the queues
             self._beside.expires_at = max(self._beside.expires_at, self.expires_at)
         late_at = now + self._wait_share * deadline_s
-        return AdmissionPermit(self, usage, number, now, late_at, now + deadline_s)
+        return AdmissionPermit(
+            *(self, usage, number, now, late_at, now + deadline_s),
+            decision=decision,
+            goes_ahead=goes_ahead,
+        )
 
     def on_backlog(self, shard: int, backlog: int, now: float) -> None:
         """A write of requests to a shard's queue has made it so long."""
@@ -293,14 +314,16 @@ class Admission:
         """Name of each caller that has searched → `in_flight`, and `refused` for its share."""
         return self.shares.counts()
 
-    def _check_limit(self, usage: Usage, caller: Caller, number: int, now: float) -> None:
+    def _check_limit(self, usage: Usage, caller: Caller, number: int, now: float) -> Decision:
         limit, num_in_flight = self.limit, self.num_in_flight
         bound = self._batch_share * limit.value if number else limit.value
         decision = self.shares.decide(usage, num_in_flight, bound, limit.value, now)
-        if decision is _ADMITTED:
-            return
+        if decision is _ADMITTED or decision is _OVER_LIMIT:
+            return decision
         # One that is refused for its own share, with room left, says nothing of the limit.
-        limit.is_wanted = limit.is_wanted or num_in_flight >= bound
+        if num_in_flight >= bound:
+            limit.is_wanted = True
+            self.pressure.refused_at = now
         if decision is Decision.OVER_SHARE:
             usage.num_refused += 1
             cause = "share"

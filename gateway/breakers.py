@@ -11,6 +11,7 @@ from gateway.concurrency_limit import LATE_SHARE
 from gateway.gather import NO_TIME, Settled
 from gateway.heavy_work import HeavyWork
 from gateway.latency import ShardLatency
+from gateway.pressure import Pressure
 
 # `Failure.code`s that are the query's own doing: the shard is well, and other queries must not
 # lose it. A scorer that died ("crashed") stays the shard's failure, since memory may have run out;
@@ -27,6 +28,8 @@ SAMPLE_INTERVAL_S = 0.001
 # something within so long.
 _TIGHT = 4.0
 _HEARD_S = 1.0
+# In an overload a worker waits for its cores, too. One that replies to nothing for so long hangs.
+CROWDED_SILENCE_S = 1.0
 
 _SUCCESS = CallOutcome.SUCCESS
 _FAILURE = CallOutcome.FAILURE
@@ -68,7 +71,11 @@ class Breakers:
     Overload is for admission control to mend, which lets in less. Breakers make it worse: if most
     shards are behind, most open at once, and what is let in is answered by the few that are left.
     So where a query misses many shards that have replied to other queries meanwhile, those are not
-    to blame. One that hangs replies to nobody, and one that is slow by itself is not many.
+    to blame. One that hangs replies to nobody, and one that is slow by itself is not many. While
+    admission control refuses queries for its limit, a single one is not to blame either, if it has
+    replied within `CROWDED_SILENCE_S`: the shards of one worker fall behind before those of the
+    others do, and of the queries that wait for them, enough to open a breaker end in the same
+    moment.
 
     Attributes:
         shards: all of them, ascending.
@@ -78,6 +85,7 @@ class Breakers:
     __slots__ = (
         "_breakers",
         "_heavy",
+        "_pressure",
         "_replied_at",
         "_sampled_at",
         "_slow_s",
@@ -93,6 +101,7 @@ class Breakers:
         on_transition: Callable[[int, Transition], None] | None = None,
         replied_at: Sequence[float] | None = None,
         heavy: HeavyWork | None = None,
+        pressure: Pressure | None = None,
     ) -> None:
         """Start with every breaker closed.
 
@@ -104,6 +113,7 @@ class Breakers:
             replied_at: for each shard, when it last replied to anything, as somebody else keeps it
                 up to date; with None no time-out is taken for overload.
             heavy: the heavy queries, for which timeouts are excused.
+            pressure: when admission control last refused a query for its limit.
         """
         self.shards = tuple(range(num_shards))
         self.latency = ShardLatency(num_shards)
@@ -111,6 +121,7 @@ class Breakers:
         self._slow_s = settings.slow_call_duration_threshold_ms / 1000
         self._replied_at = replied_at
         self._heavy = heavy
+        self._pressure = pressure
         self._breakers = tuple(
             Breaker(settings, rng, _of_shard(shard, on_transition)) for shard in range(num_shards)
         )
@@ -168,11 +179,15 @@ class Breakers:
         replied_at = self._replied_at
         if replied_at is None:
             return ()
-        behind = [
-            shard
-            for shard, part in settled.items()
-            if part.outcome is _TIMED_OUT and replied_at[shard] > now - part.took_s
-        ]
+        late = {shard: part.took_s for shard, part in settled.items() if part.outcome is _TIMED_OUT}
+        refused_at = -math.inf if self._pressure is None else self._pressure.refused_at
+        if any(refused_at >= now - took_s for took_s in late.values()):
+            return [
+                shard
+                for shard, took_s in late.items()
+                if replied_at[shard] > now - max(took_s, CROWDED_SILENCE_S)
+            ]
+        behind = [shard for shard, took_s in late.items() if replied_at[shard] > now - took_s]
         # As many as make admission control cut its limit; of two or three, one is not many.
         least = max(LATE_SHARE * len(settled), min(1, len(settled) - 1))
         return behind if len(behind) > least else ()

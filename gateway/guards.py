@@ -68,6 +68,7 @@ class ProfileGuards:
                 on_transition=partial(_tell, on_transition, profile),
                 replied_at=admission.replied_at,
                 heavy=heavy,
+                pressure=admission.pressure,
             )
             return Guards(breakers, admission)
 

@@ -41,7 +41,7 @@ class _Queue(NamedTuple):
 
 
 class _Batch(NamedTuple):
-    """Requests of one turn of the loop to the same shards."""
+    """Requests of one turn of the loop to the same shards, and to the same end of their queues."""
 
     messages: list[bytes]
     query_ids: list[int]
@@ -86,7 +86,7 @@ class RedisTransport:
         self._max_bytes = limits.max_message_bytes
         self._expiry_s = redis.queue_expiry_s
         self._sinks: dict[int, ReplySink] = {}
-        self._waiting: dict[tuple[Kind, tuple[int, ...]], _Batch] = {}
+        self._waiting: dict[tuple[Kind, tuple[int, ...], bool], _Batch] = {}
         self._num_waiting = 0
         self._cancelled: dict[int, list[tuple[int, int]]] = {}
         self._queues: dict[tuple[Kind, int], _Queue] = {}
@@ -140,7 +140,13 @@ class RedisTransport:
         await asyncio.gather(self._push.close(), self._replies.close())
 
     def scatter(
-        self, kind: Kind, query_id: int, shards: tuple[int, ...], message: bytes, sink: ReplySink
+        self,
+        kind: Kind,
+        query_id: int,
+        shards: tuple[int, ...],
+        message: bytes,
+        sink: ReplySink,
+        goes_ahead: bool = False,
     ) -> Mapping[int, int]:
         """Send a packed request to each shard; see `Transport.scatter`."""
         if not self.is_connected:
@@ -152,9 +158,9 @@ class RedisTransport:
         if not waiting:
             self._loop.call_soon(self._push_waiting)
         # Most queries ask the same shards, so that what is alike for all of them is done once.
-        batch = waiting.get((kind, shards))
+        batch = waiting.get((kind, shards, goes_ahead))
         if batch is None:
-            batch = waiting[kind, shards] = _Batch([], [], {})
+            batch = waiting[kind, shards, goes_ahead] = _Batch([], [], {})
         batch.messages.append(message)
         batch.query_ids.append(query_id)
         self._num_waiting += 1
@@ -239,12 +245,16 @@ class RedisTransport:
             return
         commands: list[bytes] = []
         on_replies: list[OnReply] = []
-        for (kind, shards), batch in waiting.items():
+        for (kind, shards, goes_ahead), batch in waiting.items():
             queues = [self._queue(kind, shard) for shard in shards]
-            pushes = pack_for_each("RPUSH", [queue.key for queue in queues], batch.messages)
+            # What LPUSH names last lies first.
+            name, messages = (
+                ("LPUSH", batch.messages[::-1]) if goes_ahead else ("RPUSH", batch.messages)
+            )
+            pushes = pack_for_each(name, [queue.key for queue in queues], messages)
             for shard, queue, push in zip(shards, queues, pushes, strict=True):
                 commands += (push, queue.expire)
-                on_replies.append(partial(self._on_pushed, kind, shard, batch))
+                on_replies.append(partial(self._on_pushed, kind, shard, batch, goes_ahead))
         self._push.send_now(commands, on_replies)
 
     def _publish_cancelled(self) -> None:
@@ -272,9 +282,11 @@ class RedisTransport:
             )
         return queue
 
-    def _on_pushed(self, kind: Kind, shard: int, batch: _Batch, reply: Any) -> None:
+    def _on_pushed(
+        self, kind: Kind, shard: int, batch: _Batch, goes_ahead: bool, reply: Any
+    ) -> None:
         if isinstance(reply, int):
-            batch.backlogs[shard] = reply
+            batch.backlogs[shard] = len(batch.messages) if goes_ahead else reply
             if self._on_backlog is not None and kind is Kind.SEARCH:
                 self._on_backlog(shard, reply, self._loop.time())
             return

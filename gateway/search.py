@@ -238,7 +238,7 @@ class Searcher:
                 if trial is not None:
                     shards, request = await trial.first(request, shards, gather, deadline)
                 if shards:
-                    self._send(request, shards, gather, deadline)
+                    self._send(request, shards, gather, deadline, permit.goes_ahead)
                     if query.wait_for < 1:
                         gather.stop_when(self._until(query, collection, gather, deadline))
                 await gather.wait(deadline)
@@ -268,10 +268,19 @@ class Searcher:
         return gather
 
     def _send(
-        self, request: Request, shards: tuple[int, ...], gather: Gather, deadline: float
+        self,
+        request: Request,
+        shards: tuple[int, ...],
+        gather: Gather,
+        deadline: float,
+        goes_ahead: bool,
     ) -> None:
         message = pack_request(request)
-        gather.sent(self._transport.scatter(_SEARCH, request.query_id, shards, message, gather))
+        gather.sent(
+            self._transport.scatter(
+                _SEARCH, request.query_id, shards, message, gather, goes_ahead=goes_ahead
+            )
+        )
         now = self._loop.time()
         gather.look_when(
             self.hedger.first_look(len(shards), now, deadline),

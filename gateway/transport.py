@@ -23,7 +23,13 @@ class Transport(Protocol):
     """Carries requests to shards and replies back."""
 
     def scatter(
-        self, kind: Kind, query_id: int, shards: tuple[int, ...], message: bytes, sink: ReplySink
+        self,
+        kind: Kind,
+        query_id: int,
+        shards: tuple[int, ...],
+        message: bytes,
+        sink: ReplySink,
+        goes_ahead: bool = False,
     ) -> Mapping[int, int]:
         """Send a packed request to each shard, without waiting.
 
@@ -34,10 +40,11 @@ class Transport(Protocol):
             shards: those that are asked.
             message: the packed `Request`.
             sink: told of replies and of what could not be sent, until `release`.
+            goes_ahead: whether it goes ahead of all that waits in the shards' queues.
 
         Returns:
-            Shard → how many requests lay in its queue once this one did. A shard is in it as
-            soon as that is known.
+            Shard → how many requests lay in its queue once this one did, itself and those ahead of
+            it. A shard is in it as soon as that is known.
         """
 
     def ask_queue(

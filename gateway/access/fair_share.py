@@ -7,7 +7,15 @@ limit is reached, callers below their fair share (the limit, divided by weight a
 callers) are still admitted, up to half of the limit beyond it. Callers above their share are
 refused until the number in flight has fallen below the limit. It always does, since queries last no
 longer than their deadlines. So no room is reserved for callers that may not come, and a new caller
-does not wait until another finishes.
+does not wait until another finishes. The queries that are admitted over the limit are counted by
+themselves: when the limit is cut, the others may have a multiple of it in flight for the length of
+a deadline, and that must not keep out callers below their share.
+
+While the limit is reached, the queries of callers below their share also go ahead of what waits in
+the shards' queues. What waits there belongs to callers above their share, and a query behind it
+would be late like theirs. A caller is below its share here both by what it has in flight and by
+what was admitted of it recently: a query that goes ahead is soon answered, so a caller that goes
+ahead has few in flight however much it asks.
 
 A caller's *mean* number in flight over about the last second is what counts. Small clusters have
 limits of ten or twenty, where the momentary number exceeds a caller's share now and then: a modest
@@ -26,6 +34,9 @@ MEAN_S: Final = 1.0
 # How far callers below their share may go beyond the limit, as a share of it. Two callers with the
 # same weight fit in, if the other had filled the limit.
 OVERDRAFT: Final = 0.5
+# So long after the limit was last reached, it counts as reached: each end of a query makes room for
+# a moment, and by then the queues have been worked off.
+CROWDED_S: Final = 0.2
 _RECOUNT_S: Final = 0.05
 # Keys and addresses with a share of their own; further addresses have one share together.
 MAX_PARTIES: Final = 1024
@@ -60,23 +71,45 @@ class Mean:
         return self._mean
 
 
+class Recent:
+    """A count of what happened, of which the past counts less by the factor e in `MEAN_S`."""
+
+    __slots__ = ("_at", "_count")
+
+    def __init__(self) -> None:
+        """Nothing has happened."""
+        self._count = 0.0
+        self._at = 0.0
+
+    def add(self, now: float) -> None:
+        """It happens."""
+        self._count = self.at(now) + 1
+        self._at = now
+
+    def at(self, now: float) -> float:
+        """The count until now."""
+        return self._count * math.exp((self._at - now) / MEAN_S)
+
+
 class Usage:
     """What one caller has in flight.
 
     Attributes:
         num_in_flight: the number of its queries now.
         mean: the mean of that number.
+        begun: the rate of its queries that were admitted.
         num_refused: queries refused because of its share, since the start.
         share: largest share of the limit that it may have; also its weight among the callers.
         asked_at: when its last query came.
     """
 
-    __slots__ = ("asked_at", "mean", "num_in_flight", "num_refused", "share")
+    __slots__ = ("asked_at", "begun", "mean", "num_in_flight", "num_refused", "share")
 
     def __init__(self, caller: Caller, now: float) -> None:
         """Start with nothing in flight."""
         self.num_in_flight = 0
         self.mean = Mean(0.0, now)
+        self.begun = Recent()
         self.num_refused = 0
         self.share = caller.share
         self.asked_at = now
@@ -84,6 +117,7 @@ class Usage:
     def begin(self, now: float) -> None:
         """A query of it starts."""
         self.num_in_flight += 1
+        self.begun.add(now)
         self.mean.set(self.num_in_flight, now)
 
     def end(self, now: float) -> None:
@@ -96,16 +130,29 @@ class Decision(Enum):
     """Whether a query is admitted."""
 
     ADMITTED = "admitted"
+    OVER_LIMIT = "over the limit"  # admitted beyond it
     OVER_SHARE = "over its share"  # of its own, or its fair one beside others
     FULL = "full"  # for this caller as for all
 
 
+_OVER_LIMIT: Final = Decision.OVER_LIMIT  # an enum's member is looked up slowly in Python 3.11
+
+
 class FairShare:
-    """Decides whose queries are admitted, by what each caller has in flight."""
+    """Decides whose queries are admitted, by what each caller has in flight.
+
+    Attributes:
+        usages: party, as `Caller.party` names it → what it has in flight.
+        begun: the rate of queries of all callers that were admitted.
+        num_over: queries in flight that were admitted over the limit.
+    """
 
     def __init__(self) -> None:
         """Start without callers."""
-        self.usages: dict[str, Usage] = {}  # by party, as `Caller.party` names it
+        self.usages: dict[str, Usage] = {}
+        self.begun = Recent()
+        self.num_over = 0
+        self._crowded_at = -math.inf  # when the limit was last reached
         self._forgotten_at = -math.inf
         self._limit: Mean | None = None
         self._weight = 0.0  # of those who ask
@@ -172,15 +219,39 @@ class FairShare:
             return Decision.OVER_SHARE
         if num_in_flight < bound:
             return Decision.ADMITTED
-        others = self._active_weight(now) - usage.share
-        if others <= 0:
+        self._crowded_at = now
+        part = self._part(usage, now)
+        if part >= 1:
             return Decision.FULL
         reference = max(bound, self._limit.at(now) * bound / limit)
-        if usage.mean.at(now) >= reference * usage.share / (others + usage.share):
+        if usage.mean.at(now) >= reference * part:
             return Decision.OVER_SHARE
-        if num_in_flight < reference * (1 + OVERDRAFT):
-            return Decision.ADMITTED
-        return Decision.FULL
+        return Decision.OVER_LIMIT if self.num_over < reference * OVERDRAFT else Decision.FULL
+
+    def goes_ahead(self, usage: Usage, now: float) -> bool:
+        """Whether a query that is let in now goes ahead of what waits in the shards' queues."""
+        if self._limit is None or now - self._crowded_at >= CROWDED_S:
+            return False
+        part = self._part(usage, now)
+        if part >= 1 or usage.mean.at(now) >= self._limit.at(now) * part:
+            return False
+        return usage.begun.at(now) < self.begun.at(now) * part
+
+    def begin(self, usage: Usage, decision: Decision, now: float) -> None:
+        """A query that was let in by this decision starts."""
+        usage.begin(now)
+        self.begun.add(now)
+        self.num_over += decision is _OVER_LIMIT
+
+    def end(self, usage: Usage, decision: Decision, now: float) -> None:
+        """A query that was let in by this decision has ended."""
+        usage.end(now)
+        self.num_over -= decision is _OVER_LIMIT
+
+    def _part(self, usage: Usage, now: float) -> float:
+        """The fair part of a caller among those who ask now, 0 to 1."""
+        total = self._active_weight(now)
+        return usage.share / total if total > usage.share else 1.0
 
     def _active_weight(self, now: float) -> float:
         # Seldom: there may be a thousand keys, and an overload asks ten thousand times a second.

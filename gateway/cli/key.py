@@ -65,7 +65,7 @@ def create(
     ] = None,
     data: Data = None,
 ) -> None:
-    """Make a key with some rights, and print it, once."""
+    """Create a key with some rights, and print it once."""
     if name in RESERVED_NAMES or not re.match(NAME_PATTERN, name):
         raise BadRequestError(
             "NAME", f"{name!r} is not 1 to 32 characters of a-z, 0-9 and -, or is reserved (token)"
@@ -120,7 +120,7 @@ def list_(
 
 
 def revoke(name: Name, data: Data = None) -> None:
-    """Take a key out of force, in a second or so."""
+    """Revoke a key; gateways follow in about a second."""
 
     def remove(keys: tuple[Key, ...]) -> tuple[Key, ...]:
         if name not in names_of(keys):

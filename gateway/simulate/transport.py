@@ -133,7 +133,13 @@ class ScriptedTransport:
         ]
 
     def scatter(
-        self, kind: Kind, query_id: int, shards: tuple[int, ...], message: bytes, sink: ReplySink
+        self,
+        kind: Kind,
+        query_id: int,
+        shards: tuple[int, ...],
+        message: bytes,
+        sink: ReplySink,
+        goes_ahead: bool = False,  # noqa: ARG002 # its queries have one caller
     ) -> Mapping[int, int]:
         """Send a packed request to each shard; see `Transport.scatter`."""
         now = self._loop.time()

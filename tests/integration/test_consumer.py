@@ -36,12 +36,12 @@ class Slots:
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def room(self) -> int:
-        """How many are free."""
-        return self.free
+        """How many are free; none where more was taken than there was room for."""
+        return max(0, self.free)
 
     async def wait_for_room(self) -> int:
         """Wait until a slot is free."""
-        while not self.free:
+        while self.free <= 0:
             self._changed.clear()
             await self._changed.wait()
         return self.free
@@ -119,7 +119,9 @@ async def pulling(
         lane=slots,
         handle=slots.handle,
         order=order,
-        spent_share=lambda message, _: 2.0 if message.startswith(b"expired") else 0.5,
+        spent_share=lambda message, _: {b"expired": 2.0, b"fresh": 0.1}.get(
+            message.partition(b"-")[0], 0.5
+        ),
         own_queue=own_queue,
         replier=None if replier is None else replier(link),
     )
@@ -179,6 +181,27 @@ async def test_a_worker_that_is_behind_takes_the_newest_and_drops_the_expired(
 
         await until(all_back)
     assert order.num_drops == 1  # what it found had not expired
+
+
+async def test_a_worker_that_is_behind_takes_what_was_put_ahead(
+    redis_server: RedisServer, key_prefix: str
+) -> None:
+    """It is taken beside the newest though there is no room for it; the oldest stay."""
+    slots, order = Slots(free=0), PullOrder()
+    order.is_newest_first, order.num_drops = True, 2
+    async with pulling(redis_server, key_prefix, slots, order=order) as at_work:
+        await at_work.push(4, "a", "b", "c")
+        await at_work.link.call("LPUSH", at_work.queue(4), "fresh-1")
+        slots.release(1)
+        await until(lambda: slots.pulled == [(4, b"c"), (4, b"fresh-1")])
+
+        async def is_back() -> bool:
+            waiting = await at_work.link.call("LRANGE", at_work.queue(4), 0, -1)
+            return bool(waiting == [b"a", b"b"])
+
+        await until(is_back)
+        slots.release(2)  # of which one was taken before it was there
+        await until(lambda: len(slots.pulled) == 3)
 
 
 async def test_the_oldest_go_first_again_when_nothing_is_left(

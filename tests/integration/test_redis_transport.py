@@ -88,14 +88,18 @@ class Scattering:
     link: Link
     keys: Keys
 
-    def scatter(self, *query_ids: int, kind: Kind = Kind.SEARCH) -> list[Sink]:
+    def scatter(
+        self, *query_ids: int, kind: Kind = Kind.SEARCH, goes_ahead: bool = False
+    ) -> list[Sink]:
         """Scatter each of these queries to all shards, in this turn of the loop."""
         sinks = []
         for query_id in query_ids:
             request = Request(kind, query_id, 2**42, 0, self.transport.reply_to, b"")
             sink = Sink()
             message = pack_request(request)
-            sink.queued = self.transport.scatter(kind, query_id, tuple(SHARDS), message, sink)
+            sink.queued = self.transport.scatter(
+                kind, query_id, tuple(SHARDS), message, sink, goes_ahead
+            )
             sinks.append(sink)
         return sinks
 
@@ -213,6 +217,22 @@ async def test_many_queries_of_a_turn_are_all_sent_once(
         assert len(writes) <= 10
         for shard in SHARDS:
             assert await scattered.queue(shard) == list(range(100))
+
+
+async def test_what_goes_ahead_lies_before_all_else(
+    redis_server: RedisServer, key_prefix: str
+) -> None:
+    """It keeps its own order, and counts as behind itself alone, whatever waits there."""
+    async with scattering(redis_server, key_prefix) as scattered:
+        first = scattered.scatter(1, 2)
+        await until(lambda: all(len(sink.queued) == len(SHARDS) for sink in first))
+        ahead = scattered.scatter(3, 4, goes_ahead=True)
+        behind = scattered.scatter(5)
+        await until(lambda: all(len(sink.queued) == len(SHARDS) for sink in ahead + behind))
+        for shard in SHARDS:
+            assert await scattered.queue(shard) == [3, 4, 1, 2, 5]
+        assert {count for sink in ahead for count in sink.queued.values()} == {2}
+        assert set(behind[0].queued.values()) == {5}
 
 
 async def test_searches_and_fetches_go_to_their_own_queues(

@@ -132,8 +132,12 @@ class Model:
         self.num_in_flight += 1
         query.open = set(range(len(self.shards)))
         for number, shard in enumerate(self.shards):
-            shard.queue.append((query, now))
-            query.permit.on_queued(number, len(shard.queue), now)
+            if getattr(query.permit, "goes_ahead", False):
+                shard.queue.appendleft((query, now))
+                query.permit.on_queued(number, 1, now)
+            else:
+                shard.queue.append((query, now))
+                query.permit.on_queued(number, len(shard.queue), now)
             self._pull(number, now)
         self.at(query.expires_at, lambda now: self._end(query, now))
 

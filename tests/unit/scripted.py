@@ -77,15 +77,24 @@ class ScriptedTransport:
     hedge_scripts: dict[int, Script] = field(default_factory=dict)
     hedged: list[tuple[int, float, Request]] = field(default_factory=list)
     on_late: Callable[[Reply], None] = lambda _reply: None
+    ahead: set[int] = field(default_factory=set)
     _sinks: dict[int, ReplySink] = field(default_factory=dict)
 
     def scatter(
-        self, kind: Kind, query_id: int, shards: tuple[int, ...], message: bytes, sink: ReplySink
+        self,
+        kind: Kind,
+        query_id: int,
+        shards: tuple[int, ...],
+        message: bytes,
+        sink: ReplySink,
+        goes_ahead: bool = False,
     ) -> Mapping[int, int]:
         """Follow each shard's script."""
         loop = asyncio.get_running_loop()
         self._sinks[query_id] = sink
         self.scattered.append((kind, shards))
+        if goes_ahead:
+            self.ahead.add(query_id)
         backlogs: dict[int, int] = {}
         for shard in shards:
             script = self.scripts.get(shard, Script(delays_s=()))

@@ -2,6 +2,8 @@
 
 import heapq
 import math
+import random
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -15,18 +17,21 @@ from common.pull_order import PullOrder
 from gateway.access.caller import ANONYMOUS, Caller
 from gateway.access.fair_share import (
     ACTIVE_S,
+    CROWDED_S,
     MAX_PARTIES,
     MEAN_S,
     OVERDRAFT,
     Decision,
     FairShare,
     Mean,
+    Usage,
 )
 from gateway.admission import Admission, AdmissionPermit
-from tests.unit.limit_rivals import CAPACITY, DEADLINE_S, NUM_SHARDS, steady
+from tests.unit.limit_rivals import CAPACITY, DEADLINE_S, NUM_SHARDS, noisy, steady
 from tests.unit.overload_model import Model, Query, Shard, poisson
 
 LIMIT = 20
+LET_IN = (Decision.ADMITTED, Decision.OVER_LIMIT)
 A, B, C = Caller("a"), Caller("b"), Caller("c")
 
 
@@ -73,8 +78,8 @@ def test_a_newcomer_is_let_in_at_once_and_the_other_makes_way() -> None:
     fill(shares, A, LIMIT, 0.0)
     b = shares.usage_of(B, 10.0)
     total = LIMIT
-    while shares.decide(b, total, LIMIT, LIMIT, 10.0) is Decision.ADMITTED:
-        b.begin(10.0)
+    while shares.decide(b, total, LIMIT, LIMIT, 10.0) is Decision.OVER_LIMIT:
+        shares.begin(b, Decision.OVER_LIMIT, 10.0)
         total += 1
     assert total == LIMIT * (1 + OVERDRAFT)
     a = shares.usage_of(A, 10.0)
@@ -89,9 +94,52 @@ def test_a_burst_of_a_modest_caller_counts_by_its_mean() -> None:
     fill(shares, B, LIMIT // 2 + 1, 10.0)
     shares.usage_of(A, 10.1)
     b = shares.usage_of(B, 10.1)
-    assert shares.decide(b, LIMIT + 5, LIMIT, LIMIT, 10.1) is Decision.ADMITTED
+    assert shares.decide(b, LIMIT + 5, LIMIT, LIMIT, 10.1) is Decision.OVER_LIMIT
     shares.usage_of(A, 20.0)
     assert shares.decide(b, LIMIT + 5, LIMIT, LIMIT, 20.0) is Decision.OVER_SHARE
+
+
+def test_a_limit_that_was_cut_does_not_bar_who_is_below_its_share() -> None:
+    """What another had in flight before a cut, a multiple of the limit now, leaves room for it."""
+    shares = FairShare()
+    fill(shares, A, 5 * LIMIT, 0.0)
+    b = shares.usage_of(B, 10.0)
+    assert shares.decide(b, 5 * LIMIT, LIMIT, LIMIT, 10.0) is Decision.OVER_LIMIT
+
+
+def let_in(shares: FairShare, usage: Usage, total: int, now: float) -> bool:
+    """Let a query in, with so many in flight; returns whether it goes ahead."""
+    decision = shares.decide(usage, total, LIMIT, LIMIT, now)
+    assert decision in LET_IN
+    goes_ahead = shares.goes_ahead(usage, now)
+    shares.begin(usage, decision, now)
+    return goes_ahead
+
+
+def test_who_is_below_its_share_goes_ahead_while_the_limit_is_reached() -> None:
+    """It does so over the limit, and for a while after it was reached; who is above does not."""
+    shares = FairShare()
+    a, b = shares.usage_of(A, 0.0), shares.usage_of(B, 0.0)
+    for count in range(LIMIT):
+        assert not let_in(shares, a, count, 0.0)
+    assert let_in(shares, b, LIMIT, 0.1)
+    soon, later = 0.1 + 0.9 * CROWDED_S, 0.1 + CROWDED_S
+    assert let_in(shares, b, LIMIT - 1, soon)
+    assert not let_in(shares, a, LIMIT - 1, soon)
+    assert not let_in(shares, b, LIMIT - 1, later)
+
+
+def test_who_has_little_in_flight_but_asks_much_does_not_go_ahead() -> None:
+    """Of those who were let in of late, it has more than its part."""
+    shares = FairShare()
+    a, b = shares.usage_of(A, 0.0), shares.usage_of(B, 0.0)
+    for count in range(LIMIT):
+        shares.begin(a, shares.decide(a, count, LIMIT, LIMIT, 0.0), 0.0)
+    ahead = 0
+    for _ in range(2 * LIMIT):
+        ahead += let_in(shares, b, LIMIT, 0.1)
+        shares.end(b, Decision.OVER_LIMIT, 0.1)
+    assert ahead == pytest.approx(LIMIT * math.exp(-0.1), abs=1)
 
 
 def test_who_asks_no_more_has_no_share() -> None:
@@ -116,8 +164,11 @@ def test_a_configured_share_is_never_passed(share: float, limit: int, num_others
     fill(shares, A, num_others, 0.0)
     usage = shares.usage_of(Caller("b", share=share), 0.0)
     total = num_others
-    while shares.decide(usage, total, limit, limit, 0.0) is Decision.ADMITTED and total < 300:
-        usage.begin(0.0)
+    while total < 300:
+        decision = shares.decide(usage, total, limit, limit, 0.0)
+        if decision not in LET_IN:
+            break
+        shares.begin(usage, decision, 0.0)
         total += 1
     assert share == 1 or usage.num_in_flight <= max(1, share * limit)
     if num_others < limit:
@@ -131,20 +182,22 @@ def test_a_configured_share_is_never_passed(share: float, limit: int, num_others
 def test_never_more_than_the_overdraft(steps: list[tuple[str, bool]], limit: int) -> None:
     """However callers come and go, at most half of the limit is in flight beyond it."""
     shares, now = FairShare(), 0.0
-    open_: list[str] = []
+    open_: list[tuple[str, Decision]] = []
     for name, starts in steps:
         now += 0.01
         usage = shares.usage_of(Caller(name), now)
         if starts:
-            if shares.decide(usage, len(open_), limit, limit, now) is Decision.ADMITTED:
-                usage.begin(now)
-                open_.append(name)
-        elif name in open_:
-            open_.remove(name)
-            usage.end(now)
+            decision = shares.decide(usage, len(open_), limit, limit, now)
+            if decision in LET_IN:
+                shares.begin(usage, decision, now)
+                open_.append((name, decision))
+        elif ended := next((one for one in open_ if one[0] == name), None):
+            open_.remove(ended)
+            shares.end(usage, ended[1], now)
         assert len(open_) < limit * (1 + OVERDRAFT) + 1
+    names = [name for name, _ in open_]
     for name in "abcd":
-        assert shares.usage_of(Caller(name), now).num_in_flight == open_.count(name)
+        assert shares.usage_of(Caller(name), now).num_in_flight == names.count(name)
 
 
 @dataclass(eq=False)
@@ -172,7 +225,10 @@ class Keyed:
 
 
 def goodput(
-    loads: dict[Caller, float], admission: Keyed | None = None, until: float = 10.0
+    loads: dict[Caller, float],
+    admission: Keyed | None = None,
+    until: float = 10.0,
+    work_s: Callable[[random.Random, float], float] = steady,
 ) -> dict[str, float]:
     """Of each caller, answers a second in full and in time, at a load in times of the capacity."""
 
@@ -186,7 +242,7 @@ def goodput(
         ),
         key=lambda query: query.arrived_at,
     )
-    shards = [Shard(steady, order=PullOrder()) for _ in range(NUM_SHARDS)]
+    shards = [Shard(work_s, order=PullOrder()) for _ in range(NUM_SHARDS)]
     queries = Model(shards, (admission or Keyed()).admit).run(arrivals)
     found = dict.fromkeys((caller.name for caller in loads), 0)
     for query in queries:
@@ -204,6 +260,25 @@ def test_a_tenfold_overload_costs_another_key_under_5_percent(load: float) -> No
     beside = goodput({B: load, A: 10.0})
     assert beside["b"] >= 0.95 * alone["b"]
     assert sum(beside.values()) >= 0.9 * CAPACITY
+
+
+@pytest.mark.parametrize("load", [0.1, 0.2])
+def test_it_costs_no_more_where_some_works_take_far_longer(load: float) -> None:
+    """Behind the other's queries, a key would lose an eighth; ahead of them, it waits for one."""
+    alone = goodput({B: load, A: 1e-9}, work_s=noisy)
+    beside = goodput({B: load, A: 10.0}, work_s=noisy)
+    assert beside["b"] >= 0.95 * alone["b"]
+
+
+def test_what_goes_ahead_is_not_refused_for_the_queues() -> None:
+    """They are too long for who must wait behind them, and a key below its share need not."""
+    admission = Keyed().admission
+    query = ("interactive", 0.3, 0.0, [True] * NUM_SHARDS, [1] * NUM_SHARDS)
+    for _ in range(admission.limit.value):
+        admission.admit(*query, 0.0, caller=A)  # type: ignore[arg-type] # a literal
+    admission.forecast.starts_at[:] = [1.0] * NUM_SHARDS
+    permit = admission.admit(*query, 0.1, caller=B)  # type: ignore[arg-type] # as above
+    assert permit.goes_ahead
 
 
 def test_without_keys_it_would_cost_most_of_it() -> None:

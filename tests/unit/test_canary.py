@@ -60,7 +60,13 @@ class Shards:
     sent_at_us: list[int] = field(default_factory=list)
 
     def scatter(
-        self, _kind: Kind, _id: int, shards: tuple[int, ...], message: bytes, sink: ReplySink
+        self,
+        _kind: Kind,
+        _id: int,
+        shards: tuple[int, ...],
+        message: bytes,
+        sink: ReplySink,
+        goes_ahead: bool = False,  # as the protocol has it
     ) -> Mapping[int, int]:
         """Reply by the script."""
         self.asked.append(shards)

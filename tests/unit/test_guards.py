@@ -75,5 +75,6 @@ def test_what_is_known_of_the_shards_is_known_to_all() -> None:
     own, shared = guards.of("slow").admission, guards.shared.admission
     assert own.forecast is shared.forecast
     assert own.replied_at is shared.replied_at
+    assert own.pressure is shared.pressure
     admit(guards.of("slow"))
     assert shared.expires_at == 1.0  # until then its requests may lie in the queues

@@ -32,10 +32,10 @@ class RecordingTransport(ScriptedTransport):
 
     requests: list[Request] = field(default_factory=list)
 
-    def scatter(self, kind: Kind, query_id: int, *rest: Any) -> Any:
+    def scatter(self, kind: Kind, query_id: int, *rest: Any, **options: Any) -> Any:
         """Keep, and follow the script."""
         self.requests.append(unpack_request(rest[1]))
-        return super().scatter(kind, query_id, *rest)
+        return super().scatter(kind, query_id, *rest, **options)
 
 
 @dataclass

@@ -7,9 +7,10 @@ from hypothesis import strategies as st
 from common.config import BreakerSettings
 from common.outcome import Outcome
 from gateway.breaker import State, Transition
-from gateway.breakers import QUERY_FAULT_CODES, Breakers
+from gateway.breakers import CROWDED_SILENCE_S, QUERY_FAULT_CODES, Breakers
 from gateway.gather import Settled
 from gateway.plan import make_plan
+from gateway.pressure import Pressure
 
 
 def make_breakers(num_shards: int = 3, **settings: float) -> Breakers:
@@ -233,6 +234,28 @@ def test_a_hung_shard_s_breaker_opens_in_an_overload_too() -> None:
         replied_at[0] = now - 0.4
         end_all(breakers, 8, now)
     assert [breaker.state(1.5) for breaker in breakers] == [State.OPEN] + [State.CLOSED] * 7
+
+
+@pytest.mark.parametrize(
+    ("refused_ago_s", "replied_ago_s", "expected"),
+    [
+        (0.2, 0.9 * CROWDED_SILENCE_S, State.CLOSED),
+        (0.2, 1.1 * CROWDED_SILENCE_S, State.OPEN),
+        (0.4, 0.2, State.OPEN),
+    ],
+)
+def test_at_the_limit_one_shard_that_still_replies_is_not_to_blame(
+    refused_ago_s: float, replied_ago_s: float, expected: State
+) -> None:
+    """A query was refused while this one waited 0.3 s: one shard may be behind, but not hung."""
+    replied_at, pressure = [0.0] * 8, Pressure()
+    breakers = Breakers(8, BreakerSettings(), lambda: 0.5, replied_at=replied_at, pressure=pressure)
+    for number in range(30):
+        now = 1.0 + number / 10
+        replied_at[:] = [now - replied_ago_s] * 8
+        pressure.refused_at = now - refused_ago_s
+        end_all(breakers, 1, now)
+    assert breakers[0].state(4.0) is expected
 
 
 def end_all(breakers: Breakers, num_missing: int, now: float) -> None:
