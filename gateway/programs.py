@@ -11,6 +11,9 @@ from gateway.child import PARENT_PIPE, Program
 # of an indexer's writers leave some 200 MB behind in theirs; with two arenas for all, nearly none,
 # for the same CPU.
 _WORKER_DEFAULTS = MappingProxyType({"MALLOC_ARENA_MAX": "2"})
+# glibc keeps freed blocks of up to twice the largest that was freed so far. The lines of loads that
+# break off have a megabyte each; blocks over this many bytes go back to the system at once.
+_GATEWAY_DEFAULTS = MappingProxyType({"MALLOC_MMAP_THRESHOLD_": "262144"})
 
 
 def worker_program(
@@ -52,7 +55,9 @@ def gateway_program(
 ) -> Program:
     """The HTTP gateway, on this address; the rest as of a worker."""
     arguments = ("serve", "--host", host, "--port", str(port), "--redis", redis_url)
-    return _python_program(name, "gateway.cli.main", arguments, drain_s, environment)
+    return _python_program(
+        name, "gateway.cli.main", arguments, drain_s, environment, _GATEWAY_DEFAULTS
+    )
 
 
 def _python_program(
