@@ -139,9 +139,9 @@ class Problem(BaseModel):
     hits: list[Hit] | None = Field(None, description="insufficient-coverage: what there is.")
     coverage: Coverage | None = Field(None, description="insufficient-coverage: how far it got.")
     shards: Shards | None = Field(None, description="insufficient-coverage: who did what.")
-    cause: Literal["limit", "batch_share", "share", "rate", "backlog"] | None = Field(
-        None, description="overloaded: what there is too much of."
-    )
+    cause: (
+        Literal["limit", "batch_share", "share", "rate", "backlog", "loads", "connections"] | None
+    ) = Field(None, description="overloaded: what there is too much of.")
     retry_after_s: float | None = Field(
         None, description="overloaded: Retry-After, which is in whole seconds, more exactly."
     )
