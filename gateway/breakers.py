@@ -24,8 +24,8 @@ QUERY_FAULT_CODES = frozenset(
 # more of them say no more.
 SAMPLE_INTERVAL_S = 0.001
 
-# A time-out is excused below so many times the shard's median, while the shard has replied to
-# something within so long.
+# A timeout that gave the shard less than `_TIGHT` times its median is excused if the shard has
+# replied to any query within the last `_HEARD_S`.
 _TIGHT = 4.0
 _HEARD_S = 1.0
 # In an overload a worker waits for its cores, too. One that replies to nothing for so long hangs.

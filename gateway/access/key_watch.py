@@ -23,8 +23,8 @@ class KeyWatch:
     """Keeps a ring up to date with its file.
 
     If the file is broken, the ring stays as it was: a mistake in an editor must not lock all
-    callers out. If the file is gone, the ring is empty: whoever deletes it expects that no key
-    works.
+    callers out. If the file is gone, the ring is empty: deleting it means that no key is
+    to work.
     """
 
     def __init__(self, path: Path, ring: KeyRing) -> None:
