@@ -196,14 +196,20 @@ async def test_works_behind_a_hung_one_go_to_another_scorer(tmp_path: Path) -> N
 async def test_results_that_come_after_all_do_not_end_a_work_twice(tmp_path: Path) -> None:
     """A work that was done elsewhere, since the frame that held its result was late, ends once."""
     async with running(tmp_path) as bench:
-        for _ in range(200):
-            await bench.lane.run(Work(b"warm echo", time.monotonic() + 30))
-        heads = [bench.submit(f"head{at} echo") for at in range(4)]
-        long = bench.submit("long sleep 3")
-        await bench.ended(*heads)
-        assert not long.dones
-        await bench.ended(long, *heads)
-        assert max(bench.config.starts()[f"head{at}"] for at in range(4)) == 2
+        # A scorer that is kept from its core sends what it has before it goes on, and no result is
+        # late: so that a busy machine gives the case too, it has several tries.
+        for attempt in range(20):
+            for _ in range(200):  # cheap work is measured, so that several go into one frame
+                await bench.lane.run(Work(b"warm echo", time.monotonic() + 30))
+            names = [f"head{attempt}-{at}" for at in range(4)]
+            heads = [bench.submit(f"{name} echo") for name in names]
+            long = bench.submit("long sleep 0.5")
+            await bench.ended(long, *heads)
+            starts = bench.config.starts()
+            if max(starts[name] for name in names) == 2:
+                break
+        else:
+            pytest.fail("no result was ever late")
 
 
 async def test_works_behind_a_killed_one_are_done_by_its_replacement(tmp_path: Path) -> None:
