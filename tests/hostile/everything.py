@@ -13,12 +13,16 @@ from tests.hostile.attacks.files import has_pyarrow
 from tests.hostile.cluster import AS_IT_COMES, file_system
 from tests.hostile.generators import GENERATORS
 
+_LONG_S = 200.0
+
 
 def in_order(attacks: Iterable[Attack]) -> tuple[Attack, ...]:
-    """Attacks on equal grounds one after the other, since they share a cluster."""
-    return tuple(
-        sorted(attacks, key=lambda attack: (attack.ground != AS_IT_COMES, repr(attack.ground)))
-    )
+    """Attacks on equal grounds one after the other, since they share a cluster; long ones last."""
+
+    def place(attack: Attack) -> tuple[bool, bool, str]:
+        return attack.max_s > _LONG_S, attack.ground != AS_IT_COMES, repr(attack.ground)
+
+    return tuple(sorted(attacks, key=place))
 
 
 EVERYTHING = in_order((*ATTACKS, *GENERATORS))
