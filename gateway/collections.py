@@ -79,7 +79,8 @@ class Collections:
         try:
             known = await self._registry.collections()
         finally:
-            self._newer.remove(newer)
+            # By identity: of two refreshes that have heard the same, each has its own.
+            self._newer = [other for other in self._newer if other is not newer]
         for name, collection in newer.items():
             if collection is None:
                 known.pop(name, None)

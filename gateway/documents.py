@@ -339,16 +339,15 @@ async def _with_pauses(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes | N
     while True:
         chunk = asyncio.ensure_future(anext(chunks, None))
         try:
-            done, _ = await asyncio.wait({chunk}, timeout=PAUSE_S)
-            if not done:
+            if not (await asyncio.wait({chunk}, timeout=PAUSE_S))[0]:
                 yield None
             got = await chunk
         finally:
             if not chunk.done():
                 chunk.cancel()
                 await asyncio.wait({chunk})
-            # Its error's traceback holds this frame: a circle that would keep the load's lines
-            # until the garbage collector comes, which is seldom.
+            # Its error's traceback holds this frame, which therefore must not hold it, nor a set of
+            # it: the circle would keep the load until the garbage collector comes, which is seldom.
             del chunk
         if got is None:
             return

@@ -1,5 +1,6 @@
 """What is told of collections: their profiles, and how a definition differs."""
 
+import asyncio
 from typing import Any, cast
 from unittest.mock import AsyncMock
 
@@ -78,6 +79,33 @@ async def test_what_is_put_while_all_are_read_is_known() -> None:
     assert collections.get("new") == new
     with pytest.raises(NotFoundError):
         collections.get("books")
+
+
+async def test_two_refreshes_at_once_each_know_what_is_put_meanwhile() -> None:
+    """The one that ends first takes nothing from the other, though both have heard the same."""
+    collections = holding()
+    registry = cast("AsyncMock", collections._registry)
+    books = registry.collection.return_value
+    reads = [asyncio.Event(), asyncio.Event()]
+    waiting = iter(reads)
+
+    async def read() -> dict[str, Collection]:
+        await next(waiting).wait()
+        return {"books": books}
+
+    registry.collections.side_effect = read
+    async with asyncio.TaskGroup() as tasks:
+        first = tasks.create_task(collections.refresh())
+        second = tasks.create_task(collections.refresh())
+        await asyncio.sleep(0)  # both have begun to read
+        reads[1].set()
+        await second
+        new = define("new", BOOKS)
+        registry.create_collection.return_value = new
+        await collections.put("new", BOOKS)
+        reads[0].set()
+        await first
+    assert collections.get("new") == new
 
 
 async def test_the_limit_of_collections_reaches_the_registry() -> None:

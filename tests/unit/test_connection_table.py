@@ -1,6 +1,8 @@
 """The connections of a server: who is let in, who makes room, and what is counted."""
 
 import asyncio
+import gc
+import weakref
 
 import pytest
 from hypothesis import strategies as st
@@ -212,3 +214,27 @@ def test_an_event_is_logged_once_in_a_while(capsys: pytest.CaptureFixture[str]) 
     lines = [line for line in capsys.readouterr().out.splitlines() if "http_bad_requests" in line]
     assert len(lines) == 2
     assert "num_so_far=101" in lines[1]
+
+
+async def test_what_ended_connections_leave_is_collected() -> None:
+    """A cycle, as each transport of asyncio has one, is gone after some thousand connections."""
+
+    class Transport:
+        def __init__(self) -> None:
+            self.read_ready = self.read
+
+        def read(self) -> None: ...
+
+    table = ConnectionTable(ConnectionSettings(), Counters())
+    gc.collect()
+    gc.disable()
+    try:
+        left = weakref.ref(Transport())
+        assert left() is not None
+        for _ in range(2_000):
+            connection = FakeConnection(PEERS[0], 0.0)
+            table.admit(connection, 0.0)
+            table.forget(connection)
+        assert left() is None
+    finally:
+        gc.enable()

@@ -3,7 +3,7 @@
 import gc
 import tracemalloc
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, cast
 
 import pytest
@@ -82,3 +82,34 @@ async def test_a_load_needs_memory_for_batches_not_for_the_stream(
     assert (report.rejected_total > 0) is not is_good
     assert (log.num_bytes > num_bytes * 0.9) is is_good
     assert peak[0] < num_bytes / 4, f"{peak[0] / 2**20:.1f} MiB"
+
+
+async def test_a_load_whose_client_leaves_goes_at_once() -> None:
+    """What it had taken in does not wait for the garbage collector, which comes seldom."""
+    documents = Documents(
+        cast("ShardLog", CountingLog()),
+        cast("Collections", OneCollection(define("c", {"fields": {"title": "text"}}))),
+        NUM_SHARDS,
+        LimitSettings(),
+        write_timeout_s=30.0,
+    )
+
+    class Left(Exception):  # noqa: N818 - as a server says it
+        pass
+
+    async def leave() -> AsyncIterator[bytes]:
+        yield b'{"id":"a","title":"b"}\n'
+        raise Left
+
+    async def load() -> None:
+        with suppress(Left):
+            await documents.load("c", leave(), "applied")
+
+    await load()
+    gc.collect()
+    gc.disable()
+    try:
+        await load()
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
