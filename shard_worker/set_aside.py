@@ -9,7 +9,7 @@ times, and then set aside where an operator can find it. All other documents are
 import asyncio
 import json
 import math
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,6 +19,7 @@ import structlog
 from common.errors import LaneUnavailableError, ScorerCrashedError, WorkError
 from common.log import Delete, Entry, Upsert, pack_op, unpack_op
 from common.telemetry import Counters
+from shard_worker.set_aside_files import SetAsideFiles
 
 ATTEMPTS: Final = 3
 PAUSE_S: Final = 1.0
@@ -66,21 +67,21 @@ class SetAside:
 
     def __init__(
         self,
-        data: Path,
+        files: SetAsideFiles,
         counters: Counters,
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
         machine_has_memory: Callable[[], bool] | None = None,
     ) -> None:
-        """Save what is set aside in `data/set-aside`.
+        """Save what is set aside in `files`.
 
         Args:
-            data: the worker's folder.
+            files: hold it, up to a limit.
             counters: `writes_set_aside` counts the documents.
             pause: waits, in s.
             machine_has_memory: whether a crash can be blamed on what was tried; /proc/meminfo
                 says it if unset.
         """
-        self._folder = data / "set-aside"
+        self._files = files
         self._counters = counters
         self._pause = pause
         self._machine_has_memory = machine_has_memory or _machine_has_memory
@@ -135,7 +136,7 @@ class SetAside:
                 return
         if self._num_in_a_row >= MOST_IN_A_ROW or not self._machine_has_memory():
             raise LaneUnavailableError(f"the indexer crashes on every document: {error}")
-        await asyncio.to_thread(self._keep, shard, entry, unit, str(error))
+        await self._keep(shard, {"entry": entry.id, "reason": str(error), **_record(unit)})
         self._num_in_a_row += 1
         self._counters.add("writes_set_aside")
         _log.error(
@@ -144,20 +145,14 @@ class SetAside:
             entry=entry.id,
             what=_name(unit),
             reason=str(error),
-            file=str(self._file(shard)),
+            file=str(self._files.path(shard)),
         )
 
-    def _keep(self, shard: int, entry: Entry, unit: bytes, reason: str) -> None:
+    async def _keep(self, shard: int, record: Mapping[str, Any]) -> None:
         try:
-            self._folder.mkdir(exist_ok=True)
-            with self._file(shard).open("a") as file:
-                record = {"entry": entry.id, "reason": reason, **_record(unit)}
-                file.write(json.dumps(record) + "\n")
+            await self._files.keep(shard, record)
         except OSError as error:  # without a trace, nothing is passed over
             raise WorkError(f"a document cannot be set aside: {error}") from error
-
-    def _file(self, shard: int) -> Path:
-        return self._folder / f"shard-{shard}.ndjson"
 
 
 def _record(unit: bytes) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from common.errors import LaneUnavailableError, ScorerCrashedError, WorkError
 from common.log import Delete, Drop, Entry, Upsert, pack_op, unpack_op
 from common.telemetry import Counters
 from shard_worker.set_aside import ATTEMPTS, MOST_IN_A_ROW, SetAside, has_memory, units_of
+from shard_worker.set_aside_files import SetAsideFiles
 
 
 async def no_pause(_seconds: float) -> None:
@@ -56,7 +57,9 @@ def kept(folder: Path) -> list[str]:
 
 def aside(folder: Path, *, memory: bool = True, counters: Counters | None = None) -> SetAside:
     """One that waits for nothing, on a machine with or without memory."""
-    return SetAside(folder, counters or Counters(), no_pause, lambda: memory)
+    counters = counters or Counters()
+    files = SetAsideFiles(folder, 1_000_000, counters)
+    return SetAside(files, counters, no_pause, lambda: memory)
 
 
 async def test_a_document_that_ends_the_indexer_goes_aside_and_the_rest_in(tmp_path: Path) -> None:
