@@ -248,8 +248,6 @@ def documented_mount(folder: Path) -> tuple[Path, Path]:
     assert block
     assert f"{KEYS_FILE}=/keys/keys.json" in block[1]
     keys = folder / "keys"
-    keys.mkdir()
-    keys.chmod(0o755)
     override = folder / "keys.yaml"
     override.write_text(block[1].replace("./keys:", f"{keys}:"))
     return override, keys / "keys.json"
