@@ -1,4 +1,4 @@
-"""Settings for free space on disks and for the embedded server's memory."""
+"""Settings for space on disks and for the embedded server's memory."""
 
 from typing import Annotated
 
@@ -8,12 +8,17 @@ from common.config_group import Group, PositiveFloat
 
 
 class StorageSettings(Group):
-    """When writes are refused because a disk or the server's memory runs out."""
+    """What may be used of a disk and of the server's memory; beyond it, writes are refused."""
 
     min_free_disk_mb: Annotated[float, Field(ge=0)] = Field(
         0.0,
         description="Writes are refused while the disk of a worker, or of the embedded server, "
         "has less free space than this, in MB; 0 for 256 MB or 5 % of the disk, whichever is less.",
+    )
+    max_set_aside_mb: Annotated[int, Field(ge=1)] = Field(
+        64,
+        description="Most disk space for the documents of one shard that a worker has set aside, "
+        "in MB; beyond it, the oldest of them are removed.",
     )
     poll_s: PositiveFloat = Field(
         0.5,

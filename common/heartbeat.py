@@ -36,6 +36,8 @@ class Heartbeat:
         behind: shards that it does not serve yet, since other replicas have applied more.
         statistics: collection uid → version of the term statistics that the worker ranks by.
         shortages: what runs out at the worker (`common.shortage.Shortage.to_json`).
+        set_aside: `bytes` on disk of documents that could not be indexed, and how many of those
+            documents have been `dropped` since the start for want of room.
     """
 
     id: str
@@ -59,6 +61,7 @@ class Heartbeat:
     behind: list[int] = field(default_factory=list)
     statistics: dict[str, str] = field(default_factory=dict)
     shortages: list[dict[str, Any]] = field(default_factory=list)
+    set_aside: dict[str, int] = field(default_factory=dict)
 
     def pack(self) -> bytes:
         """Pack for the wire."""

@@ -167,6 +167,10 @@ def _worker_json(
             str(shard): {names[uid]: count for uid, count in counts.items() if uid in names}
             for shard, counts in worker.documents.items()
         },
+        "set_aside": {
+            "bytes": worker.set_aside.get("bytes", 0),
+            "dropped": worker.set_aside.get("dropped", 0),
+        },
     }
 
 

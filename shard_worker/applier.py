@@ -14,6 +14,7 @@ import structlog
 
 from common.config import Settings
 from common.control import Control, pause_s
+from common.disk import MB
 from common.errors import ConfigurationError, RedisUnavailableError, WorkError
 from common.keys import Keys
 from common.log import MAX_ENTRY_BYTES, START, Entry, ShardLog, furthest, position
@@ -26,6 +27,7 @@ from shard_worker.kept_entries import KeptEntries, trim_position
 from shard_worker.lanes.process_lane import ProcessLane
 from shard_worker.lanes.work import Named, Work
 from shard_worker.set_aside import SetAside
+from shard_worker.set_aside_files import SetAsideFiles
 from shard_worker.shard_report import ShardState
 from shard_worker.storage_watch import StorageWatch
 
@@ -102,7 +104,10 @@ class Applier:
         self._announced: dict[int, ShardState] = {}
         self._snapshot_position = snapshot_position
         self._storage = storage
-        self._batches = Batches(self._ask, SetAside(settings.data, counters), storage)
+        self._set_aside = SetAsideFiles(
+            settings.data, settings.storage.max_set_aside_mb * MB, counters
+        )
+        self._batches = Batches(self._ask, SetAside(self._set_aside, counters), storage)
         self._trimmed_by: dict[int, str | None] = {}
         self._kept = {shard: KeptEntries() for shard in shards}
         self._others: dict[int, str] = {}  # shard → how far any replica was, when last asked
@@ -141,7 +146,9 @@ class Applier:
 
     async def run(self) -> None:
         """Follow every shard's log until cancelled."""
-        await run_together(*map(self._follow, self._shards), self._watch_backlog())
+        await run_together(
+            *map(self._follow, self._shards), self._watch_backlog(), self._set_aside.watch()
+        )
 
     def progress(self) -> dict[str, Any]:
         """What the heartbeat says of shards: all but their `documents`."""
@@ -160,6 +167,7 @@ class Applier:
             "applied": {shard: state.position for shard, state in self.states.items()},
             "replicas": {shard: state.replica_id for shard, state in self.states.items()},
             "log_backlog": dict(self.backlog),
+            "set_aside": self._set_aside.to_json(),
         }
 
     def owed_bytes(self) -> int:

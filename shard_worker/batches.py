@@ -57,17 +57,32 @@ class Batches:
         return state
 
     async def _apply_pieces(self, shard: int, entries: Sequence[Entry]) -> ShardState:
-        skipped: Counter[str] = Counter()
-
-        async def apply(entry_id: str | None, ops: Sequence[bytes]) -> None:
-            state = await self._ask(shard, pack_work("apply", shard, entry_id, list(ops)))
-            skipped.update(state.skipped)
-
-        await self._set_aside.apply(shard, entries, apply)
-        return (await self._ask(shard, pack_work("open", shard)))._replace(skipped=skipped)
+        pieces = _Pieces(self._ask, shard)
+        await self._set_aside.apply(shard, entries, pieces)
+        return (await self._ask(shard, pack_work("open", shard)))._replace(skipped=pieces.skipped)
 
     async def _has_disk(self) -> bool:
         if self._storage is None:
             return True
         await self._storage.look()
         return self._storage.has_disk()
+
+
+class _Pieces:
+    """A shard that a suspect batch is applied to in parts.
+
+    Attributes:
+        skipped: as that of `ShardState`, of all parts together.
+    """
+
+    def __init__(self, ask: Ask, shard: int) -> None:
+        self.skipped: Counter[str] = Counter()
+        self._ask = ask
+        self._shard = shard
+
+    async def apply(self, entry_id: str | None, ops: Sequence[bytes]) -> None:
+        payload = pack_work("apply", self._shard, entry_id, list(ops))
+        self.skipped.update((await self._ask(self._shard, payload)).skipped)
+
+    async def reindex(self, uid: str, ids: Sequence[str]) -> None:
+        await self._ask(self._shard, pack_work("reindex", self._shard, uid, list(ids)))

@@ -21,6 +21,7 @@ from common.shortage import lacking
 from shard_worker.error_text import error_line
 from shard_worker.lanes.budget import Budget
 from shard_worker.shard_indexer import OPTIMISE_MEMORY_BYTES, ShardIndexer
+from shard_worker.shard_report import ShardState
 from shard_worker.store_copy import StoreCopy
 from shard_worker.term_statistics import TermStatistics, merge, pack, unpack, write_table
 
@@ -58,8 +59,9 @@ class Indexer:
     def __call__(self, payload: bytes, _budget: Budget) -> bytes:
         """Do what a packed array says.
 
-        `["open", shard]`, `["define", shard, [definition_json, …]]` and
-        `["apply", shard, last_entry_id, [op, …]]` return a packed `ShardState`;
+        `["open", shard]`, `["define", shard, [definition_json, …]]`,
+        `["apply", shard, last_entry_id, [op, …]]` and `["reindex", shard, uid, [id, …]]` return a
+        packed `ShardState`;
         `["statistics", shard, uid]` returns packed statistics, or b"" for none;
         `["sum", [statistics, …]]` returns their sum, packed; `["table", uid, statistics]` writes
         the scorers' table (b"": removes it) and returns b""; `["balance", shard, uid]` fits a
@@ -89,15 +91,11 @@ class Indexer:
 
     def apply(self, shard: int, last_entry_id: str | None, ops: list[bytes]) -> bytes:
         """Apply a batch of the log."""
-        indexer = self._shard(shard)
-        try:
-            return indexer.apply(last_entry_id, ops).pack()
-        except Exception:
-            # Half-way (a full disk, say) neither writer nor store can be trusted: open them anew.
-            del self._shards[shard]
-            with suppress(Exception):
-                indexer.close()
-            raise
+        return self._write(shard, lambda indexer: indexer.apply(last_entry_id, ops))
+
+    def reindex(self, shard: int, uid: str, ids: list[str]) -> bytes:
+        """Have the text index say of some documents what the store says."""
+        return self._write(shard, lambda indexer: indexer.reindex(uid, ids))
 
     def statistics(self, shard: int, uid: str) -> bytes:
         """Collect one shard's term statistics."""
@@ -175,6 +173,17 @@ class Indexer:
             return found is not DiskState.OK
         return False
 
+    def _write(self, shard: int, write: Callable[[ShardIndexer], ShardState]) -> bytes:
+        indexer = self._shard(shard)
+        try:
+            return write(indexer).pack()
+        except Exception:
+            # Half-way (a full disk, say) neither writer nor store can be trusted: open them again.
+            del self._shards[shard]
+            with suppress(Exception):
+                indexer.close()
+            raise
+
     def _table(self, uid: str) -> Path:
         return self._data / "statistics" / f"{uid}.sqlite"
 
@@ -192,6 +201,7 @@ _ACTIONS: dict[str, Callable[..., bytes]] = {
     "open": Indexer.open,
     "define": Indexer.define,
     "apply": Indexer.apply,
+    "reindex": Indexer.reindex,
     "statistics": Indexer.statistics,
     "sum": Indexer.sum,
     "table": Indexer.table,

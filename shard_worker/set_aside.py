@@ -9,9 +9,9 @@ times, and then set aside where an operator can find it. All other documents are
 import asyncio
 import json
 import math
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import msgpack
 import structlog
@@ -19,6 +19,7 @@ import structlog
 from common.errors import LaneUnavailableError, ScorerCrashedError, WorkError
 from common.log import Delete, Entry, Upsert, pack_op, unpack_op
 from common.telemetry import Counters
+from shard_worker.set_aside_files import SetAsideFiles
 
 ATTEMPTS: Final = 3
 PAUSE_S: Final = 1.0
@@ -29,8 +30,23 @@ _MEMINFO: Final = Path("/proc/meminfo")
 
 _log = structlog.get_logger()
 
-# Applies operations of one entry; the id moves the shard's position there, None leaves it.
-Apply = Callable[[str | None, Sequence[bytes]], Awaitable[None]]
+
+class Target(Protocol):
+    """The shard that entries are applied to."""
+
+    async def apply(self, entry_id: str | None, ops: Sequence[bytes]) -> None:
+        """Apply operations of one entry; the id moves the shard's position there, None does not.
+
+        Raises:
+            WorkError: they were not applied, or not in full.
+        """
+
+    async def reindex(self, uid: str, ids: Sequence[str]) -> None:
+        """Have the text index say of some documents what the store says.
+
+        Raises:
+            WorkError: it does not.
+        """
 
 
 def ends_the_indexer(error: WorkError) -> bool:
@@ -66,27 +82,27 @@ class SetAside:
 
     def __init__(
         self,
-        data: Path,
+        files: SetAsideFiles,
         counters: Counters,
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
         machine_has_memory: Callable[[], bool] | None = None,
     ) -> None:
-        """Save what is set aside in `data/set-aside`.
+        """Save what is set aside in `files`.
 
         Args:
-            data: the worker's folder.
+            files: hold it, up to a limit.
             counters: `writes_set_aside` counts the documents.
             pause: waits, in s.
             machine_has_memory: whether a crash can be blamed on what was tried; /proc/meminfo
                 says it if unset.
         """
-        self._folder = data / "set-aside"
+        self._files = files
         self._counters = counters
         self._pause = pause
         self._machine_has_memory = machine_has_memory or _machine_has_memory
         self._num_in_a_row = 0
 
-    async def apply(self, shard: int, entries: Sequence[Entry], apply: Apply) -> None:
+    async def apply(self, shard: int, entries: Sequence[Entry], target: Target) -> None:
         """Apply all entries but for what cannot be.
 
         Raises:
@@ -95,37 +111,37 @@ class SetAside:
         """
         for entry in entries:
             try:
-                await apply(entry.id, [entry.op])
+                await target.apply(entry.id, [entry.op])
                 self._num_in_a_row = 0
             except WorkError as error:
                 if not ends_the_indexer(error):
                     raise
-                await self._apply_parts(shard, entry, units_of(entry.op), apply, error)
-                await apply(entry.id, [])
+                await self._apply_parts(shard, entry, units_of(entry.op), target, error)
+                await target.apply(entry.id, [])
 
     async def _apply_parts(
-        self, shard: int, entry: Entry, units: list[bytes], apply: Apply, error: WorkError
+        self, shard: int, entry: Entry, units: list[bytes], target: Target, error: WorkError
     ) -> None:
         if len(units) == 1:
-            await self._apply_unit(shard, entry, units[0], apply, error)
+            await self._apply_unit(shard, entry, units[0], target, error)
             return
         middle = len(units) // 2
         for half in (units[:middle], units[middle:]):
             try:
-                await apply(None, half)
+                await target.apply(None, half)
                 self._num_in_a_row = 0
             except WorkError as again:
                 if not ends_the_indexer(again):
                     raise
-                await self._apply_parts(shard, entry, half, apply, again)
+                await self._apply_parts(shard, entry, half, target, again)
 
     async def _apply_unit(
-        self, shard: int, entry: Entry, unit: bytes, apply: Apply, error: WorkError
+        self, shard: int, entry: Entry, unit: bytes, target: Target, error: WorkError
     ) -> None:
         for attempt in range(1, ATTEMPTS):
             await self._pause(PAUSE_S * attempt)
             try:
-                await apply(None, [unit])
+                await target.apply(None, [unit])
             except WorkError as again:
                 if not ends_the_indexer(again):
                     raise
@@ -135,7 +151,8 @@ class SetAside:
                 return
         if self._num_in_a_row >= MOST_IN_A_ROW or not self._machine_has_memory():
             raise LaneUnavailableError(f"the indexer crashes on every document: {error}")
-        await asyncio.to_thread(self._keep, shard, entry, unit, str(error))
+        await _reindex(target, unit)
+        await self._keep(shard, {"entry": entry.id, "reason": str(error), **_record(unit)})
         self._num_in_a_row += 1
         self._counters.add("writes_set_aside")
         _log.error(
@@ -144,20 +161,32 @@ class SetAside:
             entry=entry.id,
             what=_name(unit),
             reason=str(error),
-            file=str(self._file(shard)),
+            file=str(self._files.path(shard)),
         )
 
-    def _keep(self, shard: int, entry: Entry, unit: bytes, reason: str) -> None:
+    async def _keep(self, shard: int, record: Mapping[str, Any]) -> None:
         try:
-            self._folder.mkdir(exist_ok=True)
-            with self._file(shard).open("a") as file:
-                record = {"entry": entry.id, "reason": reason, **_record(unit)}
-                file.write(json.dumps(record) + "\n")
+            await self._files.keep(shard, record)
         except OSError as error:  # without a trace, nothing is passed over
             raise WorkError(f"a document cannot be set aside: {error}") from error
 
-    def _file(self, shard: int) -> Path:
-        return self._folder / f"shard-{shard}.ndjson"
+
+async def _reindex(target: Target, unit: bytes) -> None:
+    """Have the text index forget what it may have of a unit that the store does not take.
+
+    The index commits first, so that an indexer that has died after that has left it there.
+    """
+    op = unpack_op(unit)
+    if not isinstance(op, Upsert | Delete):
+        return
+    ids = op.ids if isinstance(op, Delete) else [one for one, _ in op.documents]
+    try:
+        await target.reindex(op.uid, ids)
+    except WorkError as error:
+        if not ends_the_indexer(error):
+            raise
+        # What is stored cannot be indexed either: no reason to hold up all that comes after.
+        _log.warning("document_not_reindexed", uid=op.uid, ids=ids, error=str(error))
 
 
 def _record(unit: bytes) -> dict[str, Any]:

@@ -8,7 +8,7 @@ or of other fields is made anew from the store before anything is applied to it.
 
 import json
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -146,6 +146,14 @@ class ShardIndexer:
         for one in new.values():
             self._index(Collection.from_json(one), {})
         self._store.apply(self._store.position, definitions=new)
+        return self.state()
+
+    def reindex(self, uid: str, ids: Sequence[str]) -> ShardState:
+        """Have a text index say of some documents what the store says; the position stays."""
+        collection = self._current(uid)
+        if collection is not None:
+            self._index(collection, dict(zip(ids, self._store.get(uid, ids), strict=True)))
+            self._reports.pop(uid, None)
         return self.state()
 
     def balance(self, uid: str, averages: Mapping[str, float]) -> ShardState:

@@ -30,6 +30,7 @@ from shard_worker.schema import (
 FORMAT = 1
 _ABOUT = "hedgerow.json"
 _ABSENT = (FileNotFoundError, NotADirectoryError)
+_NO_ID = ""  # no document has it
 _REBUILD_COMMIT = 20_000  # documents; bounds what one rebuild holds in memory beside the writer
 
 _log = structlog.get_logger()
@@ -171,6 +172,11 @@ class TextIndexWriter:
         # A kill in the middle of a commit leaves files that the next commit, which counts its
         # operations from the same number, would fail to create.
         self._writer.garbage_collect_files()
+        # tantivy gives a new writer's first operation the number of the last commit. A merge that
+        # starts before the next commit (an earlier one was killed, say) takes a segment with
+        # deletes of that number to be up to date, and so loses the operation if it is a deletion.
+        # This one deletes nothing: the real ones have numbers of their own.
+        self._writer.delete_documents_by_term(ID_FIELD, _NO_ID)
         self._has_changes = False
 
     @classmethod

@@ -5,7 +5,7 @@ import os
 import stat
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -62,8 +62,8 @@ def read_keys(path: Path) -> tuple[Key, ...]:
 def change_keys(path: Path, change: Callable[[tuple[Key, ...]], tuple[Key, ...]]) -> None:
     """Replace the keys by what `change` makes of them; a reader sees the old file or the new one.
 
-    A new file is its owner's alone; one that was there keeps its mode, so that a gateway that runs
-    as another user still reads it.
+    A new file is its owner's alone; one that was there keeps its mode and, as far as this user may
+    give it away, its owner and group, so that a gateway that runs as another user still reads it.
 
     Raises:
         ConfigurationError: the file cannot be read or written.
@@ -72,17 +72,17 @@ def change_keys(path: Path, change: Callable[[tuple[Key, ...]], tuple[Key, ...]]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with _locked(path.parent):
-            keys, mode = _present(path)
-            _write(path, msgspec.json.encode(_File(change(keys))), mode)
+            keys, about = _present(path)
+            _write(path, msgspec.json.encode(_File(change(keys))), about)
     except OSError as error:
         raise ConfigurationError(f"keys file {path}: {error.strerror}") from error
 
 
-def _present(path: Path) -> tuple[tuple[Key, ...], int]:
+def _present(path: Path) -> tuple[tuple[Key, ...], os.stat_result | None]:
     try:
-        return read_keys(path), stat.S_IMODE(path.stat().st_mode)
+        return read_keys(path), path.stat()
     except FileNotFoundError:
-        return (), _OWNER_ONLY
+        return (), None
 
 
 @contextmanager
@@ -97,11 +97,15 @@ def _locked(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _write(path: Path, raw: bytes, mode: int) -> None:
+def _write(path: Path, raw: bytes, about: os.stat_result | None) -> None:
     descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:
-            os.fchmod(descriptor, mode)
+            if about is not None:
+                for owner, group in ((about.st_uid, -1), (-1, about.st_gid)):
+                    with suppress(PermissionError):
+                        os.fchown(descriptor, owner, group)
+            os.fchmod(descriptor, _OWNER_ONLY if about is None else stat.S_IMODE(about.st_mode))
             file.write(msgspec.json.format(raw) + b"\n")
             file.flush()
             os.fsync(descriptor)

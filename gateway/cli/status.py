@@ -56,6 +56,8 @@ def status_view(found: Mapping[str, Any]) -> RenderableType:
     parts += [Text(), _shards(found["shards"])]
     if found["workers"]:
         parts += [Text(), _workers(found["workers"])]
+    if any(_has_set_aside(worker) for worker in found["workers"]):
+        parts += [Text(), _set_aside(found["workers"])]
     if any(worker.get("on_probation") for worker in found["workers"]):
         parts += [Text(), _probation(found["workers"])]
     if found.get("collections"):
@@ -150,6 +152,22 @@ def _workers(workers: Iterable[Mapping[str, Any]]) -> Table:
             plain(worker["version"]),
             folded("; ".join(_lane(name, load) for name, load in worker["lanes"].items())),
         )
+    return table
+
+
+def _has_set_aside(worker: Mapping[str, Any]) -> bool:
+    """Whether a worker has documents that could not be indexed; one of before does not tell."""
+    return any((worker.get("set_aside") or {}).values())
+
+
+def _set_aside(workers: Iterable[Mapping[str, Any]]) -> Table:
+    numbers = ("bytes", "dropped")
+    table = table_of("could not index", *numbers, right=numbers)
+    for worker in workers:
+        if _has_set_aside(worker):
+            kept = worker["set_aside"]
+            dropped = Text(f"{kept['dropped']:,}", "red" if kept["dropped"] else "")
+            table.add_row(folded(worker["id"]), f"{kept['bytes']:,}", dropped)
     return table
 
 

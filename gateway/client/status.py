@@ -134,6 +134,13 @@ class ProbationStatus(msgspec.Struct, frozen=True):
     until_ms: int
 
 
+class SetAsideStatus(msgspec.Struct, frozen=True):
+    """Documents that could not be indexed: bytes that are kept, and how many were dropped."""
+
+    bytes: int = 0
+    dropped: int = 0
+
+
 class WorkerStatus(msgspec.Struct, frozen=True):
     """One live worker, by its last heartbeat."""
 
@@ -154,6 +161,7 @@ class WorkerStatus(msgspec.Struct, frozen=True):
     ledger: Ledger
     log_backlog: dict[str, int]
     documents: dict[str, dict[str, int]]
+    set_aside: SetAsideStatus = SetAsideStatus()
 
 
 class ShortageStatus(msgspec.Struct, frozen=True):

@@ -143,6 +143,15 @@ class ProbationStatus(_Shape):
     )
 
 
+class SetAsideStatus(_Shape):
+    """Documents that could not be indexed and are kept in files of the worker."""
+
+    bytes: int = Field(description="Their size on disk.")
+    dropped: int = Field(
+        description="Documents removed since the start, the oldest first, for want of room."
+    )
+
+
 class WorkerStatus(_Shape):
     """One live worker, by its last heartbeat."""
 
@@ -173,6 +182,7 @@ class WorkerStatus(_Shape):
     documents: dict[str, dict[str, int]] = Field(
         description="Shard to collection to documents that it holds."
     )
+    set_aside: SetAsideStatus
 
 
 class ShortageStatus(_Shape):

@@ -69,15 +69,22 @@ class ComposeCluster:
             raise AssertionError(f"{error}\n{self.compose('logs', '--tail', '20')}") from error
 
     @contextmanager
-    def with_variables(self, *services: str, **variables: str) -> Iterator[None]:
-        """Run services with variables as of a shell or .env; at the end without them again."""
-        before = self._environment
-        self._environment = {**before, **variables}
+    def with_variables(self, *services: str, override: str, **variables: str) -> Iterator[None]:
+        """Run services with variables as of a shell or .env; at the end without them again.
+
+        Args:
+            services: those that are started again.
+            override: one more compose file, for the block.
+            variables: the shell's.
+        """
+        before = self._environment, self._files
+        self._environment = {**self._environment, **variables}
+        self._files = (*self._files, override)
         try:
             self.compose("up", "--detach", "--wait", *services, timeout_s=UP_TIMEOUT_S)
             yield
         finally:
-            self._environment = before
+            self._environment, self._files = before
             self.compose("up", "--detach", "--wait", *services, timeout_s=UP_TIMEOUT_S)
 
     def remove(self) -> None:

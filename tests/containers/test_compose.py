@@ -4,8 +4,10 @@ import json
 import os
 import re
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,8 @@ pytestmark = [pytest.mark.containers, pytest.mark.timeout(600)]
 NUM_DOCUMENTS = 400
 SLACK_S = 1.0  # what a machine that builds and starts containers may take from anybody
 EXPIRY_S = Settings().worker.heartbeat_expiry_s  # by then a worker that has gone is missed
+TOKEN, KEYS_FILE = "HEDGEROW_GATEWAY__TOKEN", "HEDGEROW_GATEWAY__KEYS_FILE"
+CONTAINER_USER = 10001
 COLOURS = ("red", "green", "yellow", "blue")
 
 
@@ -181,19 +185,72 @@ def test_documents_are_the_worker_s_alone(cluster: ComposeCluster) -> None:
     assert "store.sqlite" in cluster.execute("worker-0", "find", "/data").stdout
 
 
-def test_a_token_reaches_the_gateway(cluster: ComposeCluster) -> None:
-    """Set in the shell or .env it is asked for, and the gateway is healthy; unset it is not set."""
-    name, token = "HEDGEROW_GATEWAY__TOKEN", "a-token"
-    assert cluster.execute("gateway", "printenv", name).returncode == 1
-    with cluster.with_variables("gateway", **{name: token}):
+def test_a_token_and_mounted_keys_reach_the_gateway(
+    cluster: ComposeCluster, tmp_path: Path
+) -> None:
+    """Either opens the healthy gateway; a key that is revoked on the host opens it no more.
+
+    Without the variables and the mount of docs/operations.md, the gateway asks for neither.
+    """
+    variables = {TOKEN: "a-token", KEYS_FILE: "/keys/keys.json"}
+    for name in variables:
+        assert cluster.execute("gateway", "printenv", name).returncode == 1
+    override, file = documented_mount(tmp_path)
+    key = gateway_key(file, "create", "web", "--rights", "search")
+    if os.geteuid() == 0:
+        os.chown(file, CONTAINER_USER, -1)
+    else:
+        file.chmod(0o644)
+    with cluster.with_variables("gateway", override=str(override), **variables):
         assert cluster.inspect("gateway")["State"]["Health"]["Status"] == "healthy"
         assert cluster.search("fruit").status_code == 401
-        cluster.http.headers["Authorization"] = f"Bearer {token}"
-        try:
-            cluster.eventually(cluster.is_whole, "all shards answer")
-        finally:
-            del cluster.http.headers["Authorization"]
+        with bearing(cluster, key):
+            cluster.eventually(cluster.is_whole, "all shards answer to the key")
+            gateway_key(file, "revoke", "web")
+            cluster.eventually(
+                lambda: cluster.search("fruit").status_code == 401, "the key is revoked"
+            )
+        with bearing(cluster, variables[TOKEN]):
+            cluster.eventually(cluster.is_whole, "all shards answer to the token")
     cluster.eventually(cluster.is_whole, "all shards answer")
+
+
+@contextmanager
+def bearing(cluster: ComposeCluster, token: str) -> Iterator[None]:
+    """Send a token or key with every request of the block."""
+    cluster.http.headers["Authorization"] = f"Bearer {token}"
+    try:
+        yield
+    finally:
+        del cluster.http.headers["Authorization"]
+
+
+def gateway_key(file: Path, *arguments: str) -> str:
+    """Run `gateway key` on the host, as docs/operations.md says; what it prints."""
+    done = subprocess.run(
+        [sys.executable, "-m", "gateway.cli.main", "key", *arguments],
+        env={**os.environ, KEYS_FILE: str(file)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    return done.stdout.strip()
+
+
+def documented_mount(folder: Path) -> tuple[Path, Path]:
+    """The override of docs/operations.md for a folder of keys, and the file that is to be there."""
+    block = re.search(
+        r"^```yaml\n(services:\n  gateway:\n    volumes: .*?)```",
+        operations(),
+        re.MULTILINE | re.DOTALL,
+    )
+    assert block
+    assert f"{KEYS_FILE}=/keys/keys.json" in block[1]
+    keys = folder / "keys"
+    override = folder / "keys.yaml"
+    override.write_text(block[1].replace("./keys:", f"{keys}:"))
+    return override, keys / "keys.json"
 
 
 def test_the_image_can_be_built_upon_as_documented(cluster: ComposeCluster) -> None:

@@ -15,6 +15,12 @@ from tests.containers.conftest import IMAGES
 
 pytestmark = pytest.mark.containers
 
+GUARDS = (
+    "HEDGEROW_GATEWAY__TOKEN",
+    "HEDGEROW_GATEWAY__ALLOWED_HOSTS",
+    "HEDGEROW_GATEWAY__KEYS_FILE",
+)
+
 
 @pytest.fixture(scope="module")
 def services(engine: None) -> dict[str, Any]:
@@ -103,7 +109,7 @@ def test_no_service_may_take_the_machine(services: dict[str, Any]) -> None:
     assert int(redis["mem_limit"]) >= 2 * 2**30
 
 
-@pytest.mark.parametrize("name", ["HEDGEROW_GATEWAY__TOKEN", "HEDGEROW_GATEWAY__ALLOWED_HOSTS"])
+@pytest.mark.parametrize("name", GUARDS)
 def test_what_guards_the_gateway_comes_from_the_env_file(
     engine: None, tmp_path: Path, name: str
 ) -> None:
@@ -125,7 +131,7 @@ def test_the_example_names_what_compose_reads(engine: None) -> None:
     defaults = dict(re.findall(r"\$\{(HEDGEROW_\w+):-([^}]*)\}", compose))
     del defaults["HEDGEROW_TAG"]
     assert {name: named[name] for name in defaults} == defaults
-    assert {"HEDGEROW_GATEWAY__TOKEN", "HEDGEROW_GATEWAY__ALLOWED_HOSTS"} < set(named)
+    assert set(GUARDS) < set(named)
 
 
 def test_without_a_password_nothing_starts(engine: None) -> None:

@@ -44,6 +44,7 @@ class NormalClient:
         """Search `collection` at `host` and `port`."""
         self.samples: list[tuple[float, Sample]] = []
         self._arguments = (host, str(port), collection)
+        self._arrived = asyncio.Event()
         self._process: asyncio.subprocess.Process | None = None
         self._reader: asyncio.Task[None] | None = None
 
@@ -76,6 +77,21 @@ class NormalClient:
             await reader
         await process.wait()
 
+    async def searched(self, count: int, since: float, within_s: float) -> bool:
+        """Wait until `count` searches have ended that began at `since` or later.
+
+        Returns:
+            Whether they have within the time, in s.
+        """
+        try:
+            async with asyncio.timeout(within_s):
+                while sum(started_at >= since for started_at, _ in self.samples) < count:
+                    self._arrived.clear()
+                    await self._arrived.wait()
+        except TimeoutError:
+            return False
+        return True
+
     async def _read(self) -> None:
         assert self._process is not None
         assert self._process.stdout is not None
@@ -83,6 +99,7 @@ class NormalClient:
             started_at, status, took_ms, coverage, has_fields = json.loads(line)
             sample = Sample(status, took_ms, coverage, has_fields)
             self.samples.append((started_at, sample))
+            self._arrived.set()
 
 
 class _Connections:

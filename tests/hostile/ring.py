@@ -24,9 +24,10 @@ from tests.hostile.target import Target
 from tests.hostile.verdict import Bounds, Memory, Observation, Verdict, judge
 from tests.integration.processes import is_alive
 
-_WARM_UP_S = 0.7
+_WARM_UP_SEARCHES = 10
 _WARM_LOADS = 5
-_LINGER_S = 1.0
+_SEARCHES_AFTER = 20  # a second of the client's
+_SEARCHES_S = 10.0
 _SETTLE_S = 8.0
 _SAMPLE_S = 0.2
 _FULL_TIME = 10  # an attack at full strength may take so many times as long
@@ -103,7 +104,7 @@ async def run_attack(cluster: Cluster, attack: Attack, seed: int, *, is_full: bo
     with TemporaryDirectory(prefix="hedgerow-hostile-") as folder:
         target = Target(cluster, Random(f"{seed}:{attack.name}"), is_full, Path(folder))
         async with client:
-            await asyncio.sleep(_WARM_UP_S)
+            await client.searched(_WARM_UP_SEARCHES, 0.0, _SEARCHES_S)
             began_at = time.monotonic()
             async with watch.running():
                 complaints = await _attack(attack, target)
@@ -135,12 +136,8 @@ async def _attack(attack: Attack, target: Target) -> list[str]:
 
 async def _linger(client: NormalClient, began_at: float, min_searches: int) -> None:
     """Let the client go on, so that what the attack leaves behind shows in its searches too."""
-    await asyncio.sleep(_LINGER_S)
-    gives_up_at = time.monotonic() + 10.0
-    while time.monotonic() < gives_up_at:
-        if sum(started_at >= began_at for started_at, _ in client.samples) >= min_searches:
-            return
-        await asyncio.sleep(0.05)
+    await client.searched(_SEARCHES_AFTER, time.monotonic(), _SEARCHES_S)
+    await client.searched(min_searches, began_at, _SEARCHES_S)
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,7 +100,7 @@ async def test_a_document_that_ends_the_indexer_holds_nothing_up(
             name="indexer",
             import_path=(str(Path(__file__).parents[2]),),
         )
-        async with path.applying(lane):
+        async with path.applying(lane) as applier:
             uid = (await path.collections.put("books", BOOKS)).uid
             documents = books(20)
             documents[7]["title"] = "poison"
@@ -110,7 +110,9 @@ async def test_a_document_that_ends_the_indexer_holds_nothing_up(
             expected = {"later", *by_id(documents)} - {"b7"}
             assert set(path.stored(uid)) == set(path.indexed(uid)) == expected
             assert path.counters["writes_set_aside"] == 1
+            told = applier.progress()["set_aside"]
         (file,) = (tmp_path / "set-aside").iterdir()
+        assert told == {"bytes": file.stat().st_size, "dropped": 0}
         assert json.loads(file.read_text())["document"] == documents[7]
 
 

@@ -52,13 +52,35 @@ def test_the_file_has_a_hash_alone(tmp_path: Path) -> None:
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_a_change_keeps_the_mode(tmp_path: Path) -> None:
+def test_a_change_keeps_the_mode_and_the_owner(tmp_path: Path) -> None:
     """A gateway that may read the file as another user may do so after a change."""
     path = tmp_path / "keys.json"
     change_keys(path, lambda _: (make_key("a")[0],))
     path.chmod(0o640)
+    if os.geteuid() == 0:
+        os.chown(path, 10001, 10002)
+    before = path.stat()
     change_keys(path, lambda _: ())
-    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+    after = path.stat()
+    assert stat.S_IMODE(after.st_mode) == 0o640
+    assert (after.st_uid, after.st_gid) == (before.st_uid, before.st_gid)
+
+
+def test_a_change_by_a_user_who_may_not_give_files_away_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file then belongs to that user, and has the mode that it had."""
+    path = tmp_path / "keys.json"
+    change_keys(path, lambda _: (make_key("a")[0],))
+    path.chmod(0o644)
+
+    def refuse(*_: int) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "fchown", refuse)
+    change_keys(path, lambda _: ())
+    assert read_keys(path) == ()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o644
 
 
 def test_changes_at_once_are_all_kept(tmp_path: Path) -> None:

@@ -64,6 +64,7 @@ STATUS: dict[str, Any] = {
                 "stopped": {"count": 2, "work_us": 400_000, "cpu_us": 30_000},
                 "killed": {"count": 0, "work_us": 0, "cpu_us": 0},
             },
+            "set_aside": {"bytes": 64_000_000, "dropped": 12},
         },
         {
             "id": "w-b",
@@ -198,6 +199,7 @@ def test_the_picture_has_what_an_operator_looks_for(command: CommandLine) -> Non
         "evil [bold]query",
         "on probation since leaves shards reason",
         "w-b 12:33:56 2 shard 2: p90 is 61.0 ms, of the others 4.1 ms",
+        "could not index bytes dropped w-a 64,000,000 12",
     ):
         assert expected in words, expected
     assert "\x1b" not in ended.out

@@ -12,6 +12,7 @@ from common.errors import LaneUnavailableError, ScorerCrashedError, WorkError
 from common.log import Delete, Drop, Entry, Upsert, pack_op, unpack_op
 from common.telemetry import Counters
 from shard_worker.set_aside import ATTEMPTS, MOST_IN_A_ROW, SetAside, has_memory, units_of
+from shard_worker.set_aside_files import SetAsideFiles
 
 
 async def no_pause(_seconds: float) -> None:
@@ -28,6 +29,7 @@ class Indexer:
         self.deleted: set[str] = set()
         self.position: str | None = None
         self.num_deaths = 0
+        self.reindexed: set[str] = set()
 
     async def apply(self, entry_id: str | None, ops: Sequence[bytes]) -> None:
         """Apply operations, all of them or none."""
@@ -39,6 +41,11 @@ class Indexer:
         self.documents |= ids
         self.deleted |= {one for op in read if isinstance(op, Delete) for one in op.ids}
         self.position = entry_id or self.position
+
+    async def reindex(self, uid: str, ids: Sequence[str]) -> None:
+        """Note which documents are indexed as they are stored."""
+        assert uid == "u"
+        self.reindexed |= {*ids}
 
 
 def entry(number: int, *ids: str) -> Entry:
@@ -56,7 +63,9 @@ def kept(folder: Path) -> list[str]:
 
 def aside(folder: Path, *, memory: bool = True, counters: Counters | None = None) -> SetAside:
     """One that waits for nothing, on a machine with or without memory."""
-    return SetAside(folder, counters or Counters(), no_pause, lambda: memory)
+    counters = counters or Counters()
+    files = SetAsideFiles(folder, 1_000_000, counters)
+    return SetAside(files, counters, no_pause, lambda: memory)
 
 
 async def test_a_document_that_ends_the_indexer_goes_aside_and_the_rest_in(tmp_path: Path) -> None:
@@ -64,17 +73,18 @@ async def test_a_document_that_ends_the_indexer_goes_aside_and_the_rest_in(tmp_p
     indexer, counters = Indexer({"c"}), Counters()
     ids = list("abcdefg")
     entries = [entry(1, *ids), entry(2, "h"), Entry("3-0", pack_op(Delete("u", ["a"])))]
-    await aside(tmp_path, counters=counters).apply(3, entries, indexer.apply)
+    await aside(tmp_path, counters=counters).apply(3, entries, indexer)
     assert indexer.documents == {*"abdefgh"}
     assert indexer.deleted == {"a"}
     assert indexer.position == "3-0"
     assert kept(tmp_path) == ["c"]
+    assert indexer.reindexed == {"c"}
     assert counters["writes_set_aside"] == 1
 
 
 async def test_what_lies_aside_can_be_loaded_again(tmp_path: Path) -> None:
     """The file has the whole document, the entry that it came in, and the reason."""
-    await aside(tmp_path).apply(3, [entry(7, "c")], Indexer({"c"}).apply)
+    await aside(tmp_path).apply(3, [entry(7, "c")], Indexer({"c"}))
     line = (tmp_path / "set-aside" / "shard-3.ndjson").read_text()
     record = json.loads(line)
     assert record["document"] == {"id": "x"}
@@ -84,22 +94,38 @@ async def test_what_lies_aside_can_be_loaded_again(tmp_path: Path) -> None:
 
 async def test_a_document_is_tried_a_few_times(tmp_path: Path) -> None:
     """One that ends the indexer once, for want of memory at that moment, goes in after all."""
-    indexer = Indexer({"c"})
 
-    async def apply(entry_id: str | None, ops: Sequence[bytes]) -> None:
-        if indexer.num_deaths == ATTEMPTS - 1:
-            indexer.poison = set()
-        await indexer.apply(entry_id, ops)
+    class Recovering(Indexer):
+        async def apply(self, entry_id: str | None, ops: Sequence[bytes]) -> None:
+            if self.num_deaths == ATTEMPTS - 1:
+                self.poison = set()
+            await super().apply(entry_id, ops)
 
-    await aside(tmp_path).apply(3, [entry(1, "c")], apply)
+    indexer = Recovering({"c"})
+    await aside(tmp_path).apply(3, [entry(1, "c")], indexer)
     assert kept(tmp_path) == []
     assert indexer.documents == {"c"}
+
+
+async def test_a_stored_document_that_ends_the_indexer_too_holds_nothing_up(
+    tmp_path: Path,
+) -> None:
+    """If the index cannot be brought back to what is stored, the entry is passed over."""
+
+    class Dying(Indexer):
+        async def reindex(self, uid: str, ids: Sequence[str]) -> None:
+            raise self.error
+
+    indexer = Dying({"c"})
+    await aside(tmp_path).apply(3, [entry(1, "c"), entry(2, "d")], indexer)
+    assert kept(tmp_path) == ["c"]
+    assert (indexer.documents, indexer.position) == ({"d"}, "2-0")
 
 
 async def test_nothing_is_put_aside_while_the_machine_lacks_memory(tmp_path: Path) -> None:
     """Where every program dies of its memory, no document is to blame: the batch waits."""
     with pytest.raises(LaneUnavailableError):
-        await aside(tmp_path, memory=False).apply(3, [entry(1, "c")], Indexer({"c"}).apply)
+        await aside(tmp_path, memory=False).apply(3, [entry(1, "c")], Indexer({"c"}))
     assert kept(tmp_path) == []
 
 
@@ -109,7 +135,7 @@ async def test_an_indexer_that_ends_at_everything_is_not_the_documents_fault(
     """After eight in a row without one that goes in, the batch waits."""
     ids = [f"d{number}" for number in range(MOST_IN_A_ROW + 5)]
     with pytest.raises(LaneUnavailableError):
-        await aside(tmp_path).apply(3, [entry(1, *ids)], Indexer({*ids}).apply)
+        await aside(tmp_path).apply(3, [entry(1, *ids)], Indexer({*ids}))
     assert len(kept(tmp_path)) == MOST_IN_A_ROW
 
 
@@ -117,7 +143,7 @@ async def test_other_failures_put_nothing_aside(tmp_path: Path) -> None:
     """An error that leaves the indexer alive, such as a full disk, is the batch's to wait out."""
     indexer = Indexer({"c"}, WorkError("OSError: [Errno 28] No space left on device"))
     with pytest.raises(WorkError, match="No space left"):
-        await aside(tmp_path).apply(3, [entry(1, "a", "c")], indexer.apply)
+        await aside(tmp_path).apply(3, [entry(1, "a", "c")], indexer)
     assert kept(tmp_path) == []
 
 
@@ -126,7 +152,7 @@ async def test_what_cannot_be_kept_is_not_passed_over(tmp_path: Path) -> None:
     (tmp_path / "set-aside").write_text("in the way")
     indexer = Indexer({"c"})
     with pytest.raises(WorkError, match="cannot be set aside"):
-        await aside(tmp_path).apply(3, [entry(1, "c")], indexer.apply)
+        await aside(tmp_path).apply(3, [entry(1, "c")], indexer)
     assert indexer.position is None
 
 
@@ -139,7 +165,7 @@ async def test_exactly_what_ends_the_indexer_goes_aside(
     ids = [f"d{number}" for number in range(num_documents)]
     bad = {f"d{number}" for number in poison}
     indexer = Indexer(bad)
-    await aside(folder).apply(3, [entry(1, *ids)], indexer.apply)
+    await aside(folder).apply(3, [entry(1, *ids)], indexer)
     assert indexer.documents == {*ids} - bad
     assert set(kept(folder)) == {*ids} & bad
 

@@ -79,6 +79,7 @@ def status_of(
         ledger=Ledger().as_dict(),
         log_backlog={0: 5},
         statistics={"u": version_of(LABELS).hex()},
+        set_aside={"bytes": 700, "dropped": 2},
     )
     membership = Membership(Mock(spec=Registry), 2, 2.0, 0.1, lambda: 0, list)
     membership.take({"w0": worker}, {"u": {0: 3, 1: 4}}, 1000, 0.0)
@@ -158,6 +159,7 @@ async def test_every_member_of_the_status_is_documented(is_connected: bool) -> N
     # An empty list would pass, whatever its items' shape.
     assert all(status[name] for name in ("shards", "workers", "collections", "quarantine"))
     assert status["shards"][0]["breaker_detail"]["transitions"]
+    assert status["workers"][0]["set_aside"] == {"bytes": 700, "dropped": 2}
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from tests.hostile.attack import FEW_SEARCHES, attack
 from tests.hostile.attacks.queries import unexpected
 from tests.hostile.processes import num_deleted_files, num_mappings
 from tests.hostile.target import Target
+from tests.hostile.waiting import comes_true
 
 _LOADED = {200, 413}
 
@@ -132,16 +133,16 @@ async def churn_of_collections(target: Target) -> list[str]:
             complaints.append(f"a search of a new collection was answered with {bad[0]}")
             break
         num_done += len(names)
-    # The cluster may take a moment to let go.
-    growth = 0
-    for _ in range(20):
+
+    def growth() -> int:
         now = [num_mappings(pid) + num_deleted_files(pid) for pid in pids]
-        growth = max(after - first for first, after in zip(before, now, strict=True))
-        if growth < 100:
-            break
-        await asyncio.sleep(0.25)
-    if growth >= 100:
-        complaints.append(f"a scorer keeps {growth} more mappings after {num_done} collections")
+        return max(after - first for first, after in zip(before, now, strict=True))
+
+    async def has_let_go() -> bool:
+        return growth() < 100
+
+    if not await comes_true(has_let_go, within_s=5.0):
+        complaints.append(f"a scorer keeps {growth()} more mappings after {num_done} collections")
     return complaints
 
 

@@ -96,30 +96,32 @@ async def _repair(target: Target) -> None:
 )
 async def empty_token(target: Target) -> list[str]:
     """An empty token is no token: it is refused at the start, or demands nothing."""
-    log = target.folder / "serve.log"
     redis = target.cluster.data / "redis" / "valkey.sock"
-    with log.open("wb") as output:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "gateway.cli.main", "serve", "--port", "0"),
-            *("--redis", f"unix://{redis}", "--num-shards", "2"),
-            env={**os.environ, "HEDGEROW_GATEWAY__TOKEN": "", "HEDGEROW_LOG_FORMAT": "json"},
-            stdout=output,
-            stderr=output,
-        )
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "gateway.cli.main", "serve", "--port", "0"),
+        *("--redis", f"unix://{redis}", "--num-shards", "2"),
+        env={**os.environ, "HEDGEROW_GATEWAY__TOKEN": "", "HEDGEROW_LOG_FORMAT": "json"},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    assert process.stdout is not None
     try:
         async with asyncio.timeout(20.0):
-            # A file gives no event to wait for.
-            while process.returncode is None and b'"ready"' not in log.read_bytes():  # noqa: ASYNC110
-                await asyncio.sleep(0.05)
-        if process.returncode is not None:
-            return []  # it says that an empty token is none
-        found = re.search(rb'"url": "http://127.0.0.1:(\d+)"', log.read_bytes())
-        assert found is not None
-        return await _bare_bearers(int(found[1]))
+            port = await _announced_port(process.stdout)
+        # Without one it has ended, and said that an empty token is none.
+        return [] if port is None else await _bare_bearers(port)
     finally:
         if process.returncode is None:
             process.terminate()
             await process.wait()
+
+
+async def _announced_port(log: asyncio.StreamReader) -> int | None:
+    """The port that a gateway says it is ready at; None if it ends before."""
+    async for line in log:
+        if b'"ready"' in line and (found := re.search(rb'"http://127.0.0.1:(\d+)"', line)):
+            return int(found[1])
+    return None
 
 
 async def _bare_bearers(port: int) -> list[str]:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import shutil
 import time
+from functools import partial
 from pathlib import Path
 
 from tests.hostile.attack import attack
@@ -12,6 +13,7 @@ from tests.hostile.cluster import Ground
 from tests.hostile.sockets import Answer
 from tests.hostile.target import Target
 from tests.hostile.verdict import MB
+from tests.hostile.waiting import comes_true
 
 _PROFILES = """
 [rank_profiles.blocking]
@@ -86,7 +88,8 @@ async def full_disk(target: Target) -> list[str]:
         if refusal.status != 507:
             complaints.append(f"a write onto a full disk: {refusal.status} {refusal.body[:100]!r}")
         _fill(filler, leave_bytes=0)
-        await asyncio.sleep(2.0)
+        if not await comes_true(partial(_is_known_to_be_full, target), within_s=10.0):
+            complaints.append("with no byte left, the status does not say that the disk is full")
         again = await target.load(name, _LINES[:1], timeout_s=5.0)
         complaints += [f"with no byte left: {text}" for text in unexpected([again], {507})]
         filler.unlink(missing_ok=True)
@@ -96,12 +99,20 @@ async def full_disk(target: Target) -> list[str]:
 
 async def _is_writable_again(target: Target, collection: str) -> list[str]:
     answer = Answer(0)
-    for _ in range(40):
+
+    async def is_taken() -> bool:
+        nonlocal answer
         answer = await target.load(collection, _LINES[:1], timeout_s=5.0)
-        if answer.status == 200:
-            return []
-        await asyncio.sleep(0.25)
+        return answer.status == 200
+
+    if await comes_true(is_taken, within_s=10.0, pause_s=0.25):
+        return []
     return [f"10 s after there was room again, a write is refused with {answer.status}"]
+
+
+async def _is_known_to_be_full(target: Target) -> bool:
+    status = await asyncio.to_thread(target.cluster.status)
+    return any((one["resource"], one["state"]) == ("disk", "full") for one in status["shortages"])
 
 
 def _fill(path: Path, leave_bytes: int) -> None:
