@@ -1,21 +1,18 @@
 """Collections and their documents."""
 
-import asyncio
-from collections.abc import AsyncIterator, Sequence
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query, Request, Response
 from pydantic_core import from_json
-from starlette.responses import StreamingResponse
 
-from common.batched import batched
 from common.config import GatewaySettings
 from common.errors import BadRequestError
+from gateway.http.collection_list import list_response
 from gateway.http.guard import caller_of, peer_in
 from gateway.http.held import HeldResponse
 from gateway.http.limits import read_body
 from gateway.http.ports import GatewayPort, Wait
-from gateway.http.problems import encode, json_response
+from gateway.http.problems import json_response
 from gateway.http.schema import (
     CollectionAnswer,
     CollectionBody,
@@ -27,7 +24,6 @@ from gateway.http.schema import (
     json_body,
 )
 
-_ENCODED_AT_ONCE: Final = 16  # collections, of up to 0.1 ms each, between two turns of the loop
 _NDJSON: Final = {
     "requestBody": {
         "required": True,
@@ -48,8 +44,8 @@ def collection_routes(gateway: GatewayPort, settings: GatewaySettings) -> APIRou
     )
     async def list_collections(request: Request) -> Response:
         caller = caller_of(request.scope)
-        found = [one for one in await gateway.collections.list() if caller.sees(one["name"])]
-        return await _list_response(found)
+        listed = await gateway.collections.list()
+        return list_response([one for one in listed if caller.sees(one.name)])
 
     @router.put(
         "/v1/collections/{name}",
@@ -108,25 +104,6 @@ def collection_routes(gateway: GatewayPort, settings: GatewaySettings) -> APIRou
         return json_response(gateway.coverage_curve(name, deadline_ms))
 
     return router
-
-
-async def _list_response(collections: Sequence[Any]) -> Response:
-    """Answer with many collections, encoded and sent in pieces: they may have some megabytes."""
-    pieces = [b'{"collections":[']
-    for some in batched(collections, _ENCODED_AT_ONCE):
-        pieces.append(b",".join(map(encode, some)) + b",")
-        await asyncio.sleep(0)
-    if collections:
-        pieces[-1] = pieces[-1].removesuffix(b",")
-    pieces.append(b"]}")
-
-    async def body() -> AsyncIterator[bytes]:
-        for piece in pieces:
-            yield piece
-            await asyncio.sleep(0)
-
-    headers = {"Content-Length": str(sum(map(len, pieces)))}
-    return StreamingResponse(body(), headers=headers, media_type="application/json")
 
 
 def document_routes(gateway: GatewayPort, settings: GatewaySettings) -> APIRouter:

@@ -1,8 +1,9 @@
 """What the HTTP face needs of the gateway: `gateway.service.Gateway`, or a fake in tests."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Literal, Protocol
 
+from gateway.collection_list import ListedCollection
 from gateway.fetch import StoredDocument
 from gateway.result import SearchQuery, SearchResult
 
@@ -28,8 +29,8 @@ class CollectionsPort(Protocol):
     async def describe(self, name: str) -> dict[str, Any]:
         """One collection with its number of documents, as JSON."""
 
-    async def list(self) -> list[dict[str, Any]]:
-        """Every collection, as `describe` gives it."""
+    async def list(self) -> Sequence[ListedCollection]:
+        """Every collection, as `describe` gives it; encoded."""
 
 
 class DocumentsPort(Protocol):

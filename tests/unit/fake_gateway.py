@@ -10,9 +10,11 @@ from common.errors import NotFoundError
 from common.outcome import Outcome
 from gateway.answer_memory import AnswerMemory
 from gateway.client import SearchAnswer
+from gateway.collection_list import ListedCollection
 from gateway.coverage_curve import CoverageCurve
 from gateway.coverage_report import coverage_report
 from gateway.fetch import StoredDocument
+from gateway.json_bytes import encode
 from gateway.load import LoadReport
 from gateway.result import (
     Coverage,
@@ -126,9 +128,10 @@ class FakeCollections:
             "shards": [{"shard": 0, "documents": 1}, {"shard": 1, "documents": 2}],
         }
 
-    async def list(self) -> list[dict[str, Any]]:
-        """Describe all."""
-        return [await self.describe(name) for name in self.defined]
+    async def list(self) -> list[ListedCollection]:
+        """Describe all, with the JSON cut somewhere."""
+        found = [(name, encode(await self.describe(name))) for name in self.defined]
+        return [ListedCollection(name, body[:9], body[9:]) for name, body in found]
 
 
 class FakeDocuments:
