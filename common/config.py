@@ -163,6 +163,12 @@ class GatewaySettings(ConnectionSettings):
         description="Most bulk loads at once; each holds up to four times "
         "limits.max_document_bytes.",
     )
+    max_requests: PositiveInt = Field(
+        128,
+        description="Most requests at once that are neither searches nor bulk loads: reads and "
+        "deletes of documents, status, collections and the like. Callers below their fair share "
+        "may have half as many more.",
+    )
     load_idle_s: PositiveFloat = Field(
         10.0,
         description="If there are max_loads bulk loads, a new one replaces a load whose client "

@@ -10,6 +10,7 @@ from common.errors import BadRequestError
 from gateway.http.collection_list import list_response
 from gateway.http.guard import caller_of, peer_in
 from gateway.http.held import HeldResponse
+from gateway.http.in_progress import in_progress
 from gateway.http.limits import read_body
 from gateway.http.ports import GatewayPort, Wait
 from gateway.http.problems import json_response
@@ -44,7 +45,8 @@ def collection_routes(gateway: GatewayPort, settings: GatewaySettings) -> APIRou
     )
     async def list_collections(request: Request) -> Response:
         caller = caller_of(request.scope)
-        listed = await gateway.collections.list()
+        with in_progress(gateway.requests, request.scope):
+            listed = await gateway.collections.list()
         return list_response([one for one in listed if caller.sees(one.name)])
 
     @router.put(
@@ -56,8 +58,9 @@ def collection_routes(gateway: GatewayPort, settings: GatewaySettings) -> APIRou
     )
     async def put_collection(name: str, request: Request) -> Response:
         body = read_object(await read_body(request.scope, request.receive, settings.max_body_bytes))
-        await gateway.collections.put(name, body)
-        return json_response(await gateway.collections.describe(name))
+        with in_progress(gateway.requests, request.scope):
+            await gateway.collections.put(name, body)
+            return json_response(await gateway.collections.describe(name))
 
     @router.get(
         "/v1/collections/{name}",
@@ -65,8 +68,9 @@ def collection_routes(gateway: GatewayPort, settings: GatewaySettings) -> APIRou
         responses=answers(200, CollectionAnswer, 400, 404, 503),
         response_class=Response,
     )
-    async def describe_collection(name: str) -> Response:
-        return json_response(await gateway.collections.describe(name))
+    async def describe_collection(name: str, request: Request) -> Response:
+        with in_progress(gateway.requests, request.scope):
+            return json_response(await gateway.collections.describe(name))
 
     @router.delete(
         "/v1/collections/{name}",
@@ -75,8 +79,9 @@ def collection_routes(gateway: GatewayPort, settings: GatewaySettings) -> APIRou
         responses=answers(204, None, 400, 404, 503, 507),
         response_class=Response,
     )
-    async def drop_collection(name: str) -> Response:
-        await gateway.collections.drop(name)
+    async def drop_collection(name: str, request: Request) -> Response:
+        with in_progress(gateway.requests, request.scope):
+            await gateway.collections.drop(name)
         return Response(status_code=204)
 
     @router.post(
@@ -86,8 +91,9 @@ def collection_routes(gateway: GatewayPort, settings: GatewaySettings) -> APIRou
         responses=answers(202, OptimiseAnswer, 400, 404, 503, 507),
         response_class=Response,
     )
-    async def optimise_collection(name: str) -> Response:
-        return json_response(await gateway.optimiser.ask(name), 202)
+    async def optimise_collection(name: str, request: Request) -> Response:
+        with in_progress(gateway.requests, request.scope):
+            return json_response(await gateway.optimiser.ask(name), 202)
 
     @router.get(
         "/v1/collections/{name}/coverage-curve",
@@ -131,11 +137,14 @@ def document_routes(gateway: GatewayPort, settings: GatewaySettings) -> APIRoute
     async def get_document(
         name: str,
         document_id: str,
+        request: Request,
         deadline_ms: Annotated[
             float, Query(gt=0, le=settings.max_deadline_ms, allow_inf_nan=False)
         ] = min(settings.default_deadline_ms, settings.max_deadline_ms),
     ) -> Response:
-        return HeldResponse(await gateway.stored_document(name, document_id, deadline_ms))
+        with in_progress(gateway.requests, request.scope):
+            document = await gateway.stored_document(name, document_id, deadline_ms)
+        return HeldResponse(document)
 
     @router.delete(
         "/v1/collections/{name}/documents/{document_id:path}",
@@ -144,8 +153,11 @@ def document_routes(gateway: GatewayPort, settings: GatewaySettings) -> APIRoute
         responses=answers(204, None, 400, 404, 503, 507),
         response_class=Response,
     )
-    async def delete_document(name: str, document_id: str, wait: Wait = "applied") -> Response:
-        await gateway.documents.delete(name, document_id, wait)
+    async def delete_document(
+        name: str, document_id: str, request: Request, wait: Wait = "applied"
+    ) -> Response:
+        with in_progress(gateway.requests, request.scope):
+            await gateway.documents.delete(name, document_id, wait)
         return Response(status_code=204)
 
     return router

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Literal, Protocol
 
+from gateway.access.request_admission import RequestAdmission
 from gateway.collection_list import ListedCollection
 from gateway.fetch import StoredDocument
 from gateway.result import SearchQuery, SearchResult
@@ -102,8 +103,12 @@ class GatewayPort(Protocol):
     async def status(self) -> dict[str, Any]:
         """The state of the whole cluster, as JSON."""
 
+    @property
+    def requests(self) -> RequestAdmission:
+        """Admits requests that are neither searches nor bulk loads."""
+
     def callers(self) -> Mapping[str, Mapping[str, int]]:
-        """Name of each caller that has searched → `in_flight`, and `refused` for its share."""
+        """Name of each key that was used → `in_flight`, and `refused` for its share."""
 
     async def stored_document(
         self, collection: str, document_id: str, deadline_ms: float

@@ -8,6 +8,7 @@ import msgspec
 
 from common.errors import NotFoundError
 from common.outcome import Outcome
+from gateway.access.request_admission import RequestAdmission
 from gateway.answer_memory import AnswerMemory
 from gateway.client import SearchAnswer
 from gateway.collection_list import ListedCollection
@@ -88,6 +89,8 @@ EMPTY_STATUS: dict[str, Any] = {
             "forecast_ms": [],
             "profiles": {},
         },
+        "requests": {"limit": 128, "in_flight": 0, "refused": {"requests": 0, "share": 0}},
+        "addresses": {"refused": 0, "most_refused": []},
         "access": {"open": True, "keys": [], "keys_error": ""},
         "clock_error_us": 12.5,
     },
@@ -238,6 +241,7 @@ class FakeGateway:
         self.snapshots = FakeSnapshots()
         self.optimiser = FakeOptimiser()
         self.quarantine = FakeQuarantine()
+        self.requests = RequestAdmission(128)
         self.is_ready = True
         self.answer: SearchResult | Exception = make_result()
         self.document: dict[str, Any] | Exception = {"id": "a/b", "title": "t"}
