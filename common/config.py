@@ -146,8 +146,9 @@ class GatewaySettings(ConnectionSettings):
     max_held_bytes: PositiveInt = Field(
         33_554_432,
         description="Most bytes of documents that all answers together hold until their clients "
-        "have read them; replies of up to 64 KiB do not count. Beyond that, hits come without "
-        "fields.",
+        "have read them; replies of up to 64 KiB do not count. The answers of a key, or of an "
+        "address without one, hold at most as many bytes as stay free: alone, half. Beyond that, "
+        "hits come without fields.",
     )
     membership_poll_s: PositiveFloat = Field(
         0.25, description="How often the workers' heartbeats are read, in s."

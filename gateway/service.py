@@ -329,9 +329,16 @@ class Gateway:
         return document
 
     async def stored_document(
-        self, collection: str, document_id: str, deadline_ms: float | None = None
+        self,
+        collection: str,
+        document_id: str,
+        deadline_ms: float | None = None,
+        party: str = "",
     ) -> StoredDocument:
-        """Read one document, as JSON; the arguments and errors are those of `get_document`."""
+        """Read one document, as JSON, on behalf of a party (`Caller.party`).
+
+        The other arguments and the errors are those of `get_document`.
+        """
         check_address_id(document_id, self.settings.limits.max_id_bytes)
         uid = self.collections.get(collection).uid
         shard = shard_of(document_id, self.num_shards)
@@ -342,7 +349,7 @@ class Gateway:
         if not self._membership.live[shard]:
             raise UnavailableError(f"shard {shard} has no live worker")
         fetcher = self._searcher.fetcher
-        lease = fetcher.memory.lease()
+        lease = fetcher.memory.lease(party)
         settled = await fetcher.read(uid, {shard: [document_id]}, None, "", deadline, lease)
         part = settled[shard]
         if part.outcome is not Outcome.OK:

@@ -8,7 +8,7 @@ from pydantic_core import from_json
 from common.config import GatewaySettings
 from common.errors import BadRequestError
 from gateway.http.collection_list import list_response
-from gateway.http.guard import caller_of, peer_in
+from gateway.http.guard import caller_of, party_of
 from gateway.http.held import HeldResponse
 from gateway.http.in_progress import in_progress
 from gateway.http.limits import read_body
@@ -124,7 +124,7 @@ def document_routes(gateway: GatewayPort, settings: GatewaySettings) -> APIRoute
         response_class=Response,
     )
     async def load_documents(name: str, request: Request, wait: Wait = "applied") -> Response:
-        party = caller_of(request.scope).party(peer_in(request.scope))
+        party = party_of(request.scope)
         report = await gateway.documents.load(name, request.stream(), wait, party=party)
         return json_response(report.to_json())
 
@@ -143,7 +143,9 @@ def document_routes(gateway: GatewayPort, settings: GatewaySettings) -> APIRoute
         ] = min(settings.default_deadline_ms, settings.max_deadline_ms),
     ) -> Response:
         with in_progress(gateway.requests, request.scope):
-            document = await gateway.stored_document(name, document_id, deadline_ms)
+            document = await gateway.stored_document(
+                name, document_id, deadline_ms, party=party_of(request.scope)
+            )
         return HeldResponse(document)
 
     @router.delete(

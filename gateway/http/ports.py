@@ -111,7 +111,7 @@ class GatewayPort(Protocol):
         """Name of each key that was used → `in_flight`, and `refused` for its share."""
 
     async def stored_document(
-        self, collection: str, document_id: str, deadline_ms: float
+        self, collection: str, document_id: str, deadline_ms: float, *, party: str
     ) -> StoredDocument:
         """One document as it is stored."""
 

@@ -271,13 +271,13 @@ class FakeGateway:
         return {}
 
     async def stored_document(
-        self, collection: str, document_id: str, deadline_ms: float
+        self, collection: str, document_id: str, deadline_ms: float, *, party: str
     ) -> StoredDocument:
         """Return the document with what was asked."""
         if isinstance(self.document, Exception):
             raise self.document
         asked = {**self.document, "asked": [collection, document_id, deadline_ms]}
-        return StoredDocument(json.dumps(asked).encode(), AnswerMemory(0).lease())
+        return StoredDocument(json.dumps(asked).encode(), AnswerMemory(0).lease(party))
 
     def coverage_curve(self, collection: str, deadline_ms: float) -> dict[str, Any]:
         """Tell the curve of a shard of eight that is always a little late, or raise."""

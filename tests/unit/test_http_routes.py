@@ -541,7 +541,7 @@ async def test_a_request_that_ends_gives_its_place_back(
 
     begun = asyncio.Event()
 
-    async def forever(*_: Any) -> Any:
+    async def forever(*_: Any, **__: Any) -> Any:
         begun.set()
         await asyncio.Event().wait()
 
