@@ -173,7 +173,7 @@ class GatewaySettings(ConnectionSettings):
     load_idle_s: PositiveFloat = Field(
         10.0,
         description="If there are max_loads bulk loads, a new one replaces a load whose client "
-        "has completed no line for this long, in s.",
+        "has sent no document that was accepted for this long, in s.",
     )
 
 
