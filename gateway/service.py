@@ -50,6 +50,7 @@ from gateway.load_slots import LoadSlots
 from gateway.lull import lull_for
 from gateway.membership import Membership
 from gateway.optimising import Optimiser
+from gateway.own_shortages import OwnShortages
 from gateway.quarantine import QuarantineDesk
 from gateway.redis_transport import RedisTransport
 from gateway.result import SearchQuery, SearchResult
@@ -81,6 +82,7 @@ class Gateway:
         optimiser: asks for the optimising of text indexes.
         quarantine: lists the queries that have killed scorers, and lets them run again.
         requests: admits requests that are neither searches nor bulk loads.
+        shortages: what this gateway itself runs out of.
     """
 
     def __init__(self, settings: Settings, control: Control, num_shards: int) -> None:
@@ -105,7 +107,15 @@ class Gateway:
             now=self._loop.time(),
         )
         self.requests = RequestAdmission(settings.gateway.max_requests)
-        self._storage = StorageGate(self._heartbeats, now=self._loop.time, now_ms=self._server_ms)
+        self.shortages = OwnShortages(
+            settings.storage.poll_s, now=self._loop.time, now_ms=self._server_ms
+        )
+        self._storage = StorageGate(
+            self._heartbeats,
+            now=self._loop.time,
+            now_ms=self._server_ms,
+            own=self.shortages.list,
+        )
         self.collections = Collections(
             self._registry,
             num_shards,
@@ -216,6 +226,7 @@ class Gateway:
                     group.create_task(self._listen(), name="events"),
                     group.create_task(self._lag.run(), name="loop lag"),
                     group.create_task(self._server_watch.run(), name="server watch"),
+                    group.create_task(self.shortages.run(), name="own shortages"),
                 ]
                 try:
                     yield

@@ -97,6 +97,7 @@ async def _serve(
             keys.running(on_change=gateway.keep_keys),
         ):
             selector.lull_s = gateway.lull_s
+            asyncio.get_running_loop().set_exception_handler(gateway.shortages.on_loop_error)
             app = create_app(gateway, http, access)
             table = ConnectionTable(_within_descriptors(http), gateway.counters)
             calm_collector()

@@ -176,9 +176,9 @@ class WorkerStatus(_Shape):
 
 
 class ShortageStatus(_Shape):
-    """Something that runs out at a worker or at the server."""
+    """Something that runs out at a worker, at the server or at the gateway that answers."""
 
-    where: str = Field(description="The worker's id, or redis.")
+    where: str = Field(description="The worker's id, redis, or gateway.")
     shards: list[int] = Field(description="The shards that the worker stores.")
     resource: Literal["disk", "memory", "descriptors", "processes"] = Field(
         description="While disk or memory runs out, writes are refused."
