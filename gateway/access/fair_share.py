@@ -1,4 +1,4 @@
-"""How callers share the queries that may be in flight. Pure.
+"""How callers share the queries, or the requests of another kind, that may be in flight. Pure.
 
 Each key is a party, and so is each address from which callers ask without a key.
 

@@ -31,8 +31,8 @@ def names_in(argument: ast.expr) -> Iterator[str]:
 
 def codes() -> set[str]:
     """The codes of the errors that a worker replies with; what has expired gets no reply."""
-    silent = {ExpiredError, NotStartedError}
-    return {error.code for error in {WorkError, *WorkError.__subclasses__()} - silent}
+    errors: list[type[WorkError]] = [WorkError, *WorkError.__subclasses__()]
+    return {error.code for error in errors if error not in {ExpiredError, NotStartedError}}
 
 
 def counted_in(path: Path) -> Iterator[str]:
