@@ -146,8 +146,9 @@ class GatewaySettings(ConnectionSettings):
     max_held_bytes: PositiveInt = Field(
         33_554_432,
         description="Most bytes of documents that all answers together hold until their clients "
-        "have read them; replies of up to 64 KiB do not count. Beyond that, hits come without "
-        "fields.",
+        "have read them; replies of up to 64 KiB do not count. The answers of a key, or of an "
+        "address without one, hold at most as many bytes as stay free: alone, half. Beyond that, "
+        "hits come without fields.",
     )
     membership_poll_s: PositiveFloat = Field(
         0.25, description="How often the workers' heartbeats are read, in s."
@@ -163,10 +164,16 @@ class GatewaySettings(ConnectionSettings):
         description="Most bulk loads at once; each holds up to four times "
         "limits.max_document_bytes.",
     )
+    max_requests: PositiveInt = Field(
+        128,
+        description="Most requests at once that are neither searches nor bulk loads: reads and "
+        "deletes of documents, status, collections and the like. Callers below their fair share "
+        "may have half as many more.",
+    )
     load_idle_s: PositiveFloat = Field(
         10.0,
         description="If there are max_loads bulk loads, a new one replaces a load whose client "
-        "has completed no line for this long, in s.",
+        "has sent no document that was accepted for this long, in s.",
     )
 
 

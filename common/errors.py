@@ -160,7 +160,8 @@ class OverloadedError(UnavailableError):
             one of priority batch is taken; "share": as many of this key, or of this address
             without one; "rate": the key has sent as many requests a second as it may; "backlog":
             the shards are behind, and would not have answered enough of it by its deadline;
-            "loads": as many bulk loads are under way as may be.
+            "loads": as many bulk loads are under way as may be; "requests": as many requests are
+            that are neither searches nor loads.
     """
 
     def __init__(self, message: str, cause: str, retry_after_s: float = 1.0) -> None:

@@ -4,7 +4,7 @@ The memory for each field is bounded, and so is the time for each document: only
 `MAX_NAMES` members count, and a list of strings takes a few passes in C.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from itertools import islice
 from typing import Any
 
@@ -55,14 +55,6 @@ class FieldInference:
         typed = ((name, candidate.kind()) for name, candidate in self._fields.items())
         known = ((name, kind) for name, kind in typed if kind is not None)
         return dict(islice(known, MAX_FIELDS))
-
-
-def infer_fields(documents: Iterable[Mapping[str, Any]]) -> dict[str, FieldType]:
-    """Guess each field's type from some documents, as `FieldInference` does."""
-    inference = FieldInference()
-    for document in documents:
-        inference.add(document)
-    return inference.result()
 
 
 class _Candidate:

@@ -310,10 +310,6 @@ class Admission:
             ],
         )
 
-    def callers(self) -> dict[str, dict[str, int]]:
-        """Name of each caller that has searched → `in_flight`, and `refused` for its share."""
-        return self.shares.counts()
-
     def _check_limit(self, usage: Usage, caller: Caller, number: int, now: float) -> Decision:
         limit, num_in_flight = self.limit, self.num_in_flight
         bound = self._batch_share * limit.value if number else limit.value
@@ -325,7 +321,7 @@ class Admission:
             limit.is_wanted = True
             self.pressure.refused_at = now
         if decision is Decision.OVER_SHARE:
-            usage.num_refused += 1
+            self.shares.refuse(usage)
             cause = "share"
             whose = f"key {caller.name!r}" if caller.is_key else "your address"
             message = (

@@ -8,7 +8,14 @@ from typing import Any
 from common.collection import Collection, FieldType, define
 from common.errors import BadRequestError, ConflictError, NotFoundError
 from common.registry import Registry
+from gateway.collection_list import (
+    CollectionList,
+    ListedCollection,
+    counts_json,
+    definition_json,
+)
 from gateway.freshness import keep_fresh
+from gateway.shared_run import SharedRun
 from gateway.storage_gate import StorageGate
 
 
@@ -47,6 +54,9 @@ class Collections:
         self._known: Mapping[str, Collection] = {}
         self._newer: list[dict[str, Collection | None]] = []  # one for each refresh under way
         self._changed = asyncio.Event()
+        self._encoder = CollectionList(self._profiles, num_shards)
+        # A list reads all definitions from Redis, which callers at the same time share.
+        self._list = SharedRun(self._read_list)
 
     def get(self, name: str) -> Collection:
         """The definition that this gateway knows, without waiting.
@@ -178,28 +188,20 @@ class Collections:
         """
         collection = await self.current(name)
         counts = await self._registry.document_counts(collection.uid)
-        return self._as_json(collection, counts)
+        return {
+            **definition_json(collection, self._profiles),
+            **counts_json(counts, self._num_shards),
+        }
 
-    async def list(self) -> list[dict[str, Any]]:
-        """Every collection by name, as `describe` gives it."""
+    async def list(self) -> tuple[ListedCollection, ...]:
+        """Every collection by name, as `describe` gives it; encoded, and shared by all callers."""
+        return await self._list.result()
+
+    async def _read_list(self) -> tuple[ListedCollection, ...]:
         await self.refresh()
         collections = [self._known[name] for name in sorted(self._known)]
         counts = await self._registry.document_counts_of(c.uid for c in collections)
-        return [self._as_json(c, counts[c.uid]) for c in collections]
-
-    def _as_json(self, collection: Collection, counts: Mapping[int, int]) -> dict[str, Any]:
-        return {
-            "name": collection.name,
-            "fields": None if collection.fields is None else dict(collection.fields),
-            "rank_profile": collection.rank_profile,
-            "rank_profiles": list(self._profiles),
-            "language": collection.language,
-            "documents": sum(counts.values()),
-            "shards": [
-                {"shard": shard, "documents": counts.get(shard, 0)}
-                for shard in range(self._num_shards)
-            ],
-        }
+        return await self._encoder.encode(collections, counts)
 
     def _keep(self, collection: Collection) -> None:
         self._known = {**self._known, collection.name: collection}

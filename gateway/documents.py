@@ -118,8 +118,8 @@ class Documents:
         Raises:
             NotFoundError: there is no such collection.
             OverloadedError: as many loads are under way as may be.
-            LoadInterruptedError: the replicas or Redis did not keep up, or the client sent nothing
-                while another load waited for a place; carries the report.
+            LoadInterruptedError: the replicas or Redis did not keep up, or the client sent no
+                document of use while another load waited for a place; carries the report.
             InsufficientStorageError: a disk or memory runs out; carries the report.
         """
         loop = asyncio.get_running_loop()
@@ -143,7 +143,7 @@ class Documents:
                         await flush()
                     else:
                         await self._take(intake, splitter.feed(chunk), flush)
-                    slot.wait(loop.time())
+                    slot.wait(loop.time(), intake.progress)
             slot.work()
             await self._take(intake, splitter.end(), flush)
             await flush()
@@ -366,7 +366,7 @@ def _with_report(report: LoadReport) -> Iterator[None]:
 
 def _gave_way(report: LoadReport) -> LoadInterruptedError:
     return LoadInterruptedError(
-        "the client sent nothing while other loads waited to start; "
+        "the client sent no document that could be accepted while other loads waited to start; "
         f"{report.accepted} documents had been accepted",
         report,
     )

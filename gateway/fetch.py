@@ -255,7 +255,8 @@ class _Answer:
 _SHARD = "the shard's reply reached its limit, limits.max_fetch_bytes"
 _ANSWER = "the answer reached its limit, gateway.max_answer_bytes"
 _HELD = (
-    "the gateway has no room for this shard's documents: other answers hold gateway.max_held_bytes"
+    "the gateway has no room for this shard's documents: answers that clients have not read yet "
+    "hold this caller's share of gateway.max_held_bytes"
 )
 
 

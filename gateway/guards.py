@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from common.config import RankProfile, Settings
+from gateway.access.fair_share import FairShare
 from gateway.admission import Admission
 from gateway.breaker import State, Transition
 from gateway.breakers import Breakers
@@ -91,15 +92,9 @@ class ProfileGuards:
         """Queries now, by whatever profile."""
         return sum([guards.admission.num_in_flight for guards in self])
 
-    def callers(self) -> dict[str, dict[str, int]]:
-        """Name of each caller → `in_flight`, and `refused` for its share, by all profiles."""
-        total: dict[str, dict[str, int]] = {}
-        for guards in self:
-            for name, counts in guards.admission.callers().items():
-                known = total.setdefault(name, dict.fromkeys(counts, 0))
-                for what, count in counts.items():
-                    known[what] += count
-        return total
+    def shares(self) -> list[FairShare]:
+        """How callers share the queries in flight, by all profiles."""
+        return [guards.admission.shares for guards in self]
 
     def states(self, now: float) -> list[dict[str, str]]:
         """For each shard, profile → state of its own breaker, of those that are not closed."""

@@ -116,6 +116,7 @@ class Intake:
     def __init__(self, definition: Collection, num_shards: int, limits: LimitSettings) -> None:
         self.report = LoadReport()
         self.definition = definition
+        self._num_batched = 0
         self._num_shards = num_shards
         self._limits = limits
         self._open: dict[int, Batch] = {}
@@ -137,6 +138,11 @@ class Intake:
         return self.has_first and (
             len(self._first) >= INFER_FROM_LINES or self._first_bytes >= INFER_FROM_BYTES
         )
+
+    @property
+    def progress(self) -> int:
+        """A count that grows when a document is accepted into a batch, and when it is logged."""
+        return self._num_batched + self.report.accepted
 
     @property
     def is_full(self) -> bool:
@@ -242,6 +248,7 @@ class Intake:
         if batch is None:
             batch = self._open[shard] = Batch(shard)
         batch.add(parsed.id, parsed.body)
+        self._num_batched += 1
         self._open_bytes += len(parsed.body)
         if self._open_bytes >= OPEN_BYTES:
             self._full += self._open.values()

@@ -2,10 +2,11 @@
 
 Each load holds up to several megabytes: the line that is being received, documents that wait for
 fields, and batches. Their number is therefore limited. A client that keeps a load open and sends
-nothing must not keep other clients out: if all places are taken, the load that has waited longest
-for its client to complete a line is ended. Nor must a client that has taken many places: if a party
-(a key, or an address) has at least two more than the caller, its load that waits for its client is
-ended.
+nothing of use must not keep other clients out: if all places are taken, the load that has waited
+longest for its client to send a document is ended. Only a document counts that was accepted: lines
+that are rejected cost a client nothing, and could keep a place for ever. Nor must a client that has
+taken many places keep others out: if a party (a key, or an address) has at least two more than the
+caller, its load that waits for its client is ended.
 """
 
 import math
@@ -22,28 +23,43 @@ class LoadSlot:
         has_lost: whether another load has taken the place; this one must end.
     """
 
-    __slots__ = ("has_lost", "party", "waits_since")
+    __slots__ = ("_progress", "_progress_at", "has_lost", "party", "waits_since")
 
     def __init__(self, now: float, party: str) -> None:
         self.party = party
         self.has_lost = False
         self.waits_since: float | None = now
+        self._progress = 0
+        self._progress_at = now
 
     def work(self) -> None:
         """The load has lines to see to, so that it does not wait for its client."""
         self.waits_since = None
 
-    def wait(self, now: float) -> None:
-        """The load has nothing to do until its client completes a line."""
-        if self.waits_since is None:
-            self.waits_since = now
+    def wait(self, now: float, progress: int) -> None:
+        """The load has nothing to do until its client completes a line.
+
+        It has waited since its last progress: nothing that it worked on after that was of use.
+
+        Args:
+            now: the event loop's time, in s.
+            progress: grows with each document that is accepted, and with each that is logged.
+        """
+        if progress > self._progress:
+            self._progress = progress
+            self._progress_at = now
+        self.waits_since = self._progress_at
 
 
 class LoadSlots:
     """The places of a gateway's loads."""
 
     def __init__(self, max_loads: float = math.inf, idle_s: float = math.inf) -> None:
-        """Allow `max_loads` at once; a load that has waited for `idle_s` may lose its place."""
+        """Allow `max_loads` at once.
+
+        A load may lose its place if it waits for its client, and none of its documents was accepted
+        for `idle_s`.
+        """
         self._max_loads = max_loads
         self._idle_s = idle_s
         self._taken: set[LoadSlot] = set()

@@ -178,7 +178,7 @@ class Searcher:
                 (shard, part.body) for shard, part in gather.settled.items() if part.outcome is _OK
             ]
             hits = merge(bodies, query.k)
-            lease = self.fetcher.memory.lease()
+            lease = self.fetcher.memory.lease(query.caller.party(query.peer))
             fetch = await self._fetch(query, collection, admitted.profile, hits, deadline, lease)
         finally:
             permit.done(self._loop.time())

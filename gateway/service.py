@@ -4,7 +4,7 @@ import asyncio
 import itertools
 import random
 import secrets
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Collection, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -34,6 +34,9 @@ from common.registry import Registry
 from common.snapshot_board import SnapshotBoard
 from common.statistics_board import StatisticsBoard
 from common.telemetry import Counters, LagWatch
+from gateway.access.fair_share import FairShare
+from gateway.access.request_admission import RequestAdmission
+from gateway.access.usage_report import keys_in_use, refused_addresses
 from gateway.admit import check_deadline
 from gateway.breaker import Transition
 from gateway.collections import Collections
@@ -47,6 +50,7 @@ from gateway.load_slots import LoadSlots
 from gateway.lull import lull_for
 from gateway.membership import Membership
 from gateway.optimising import Optimiser
+from gateway.own_shortages import OwnShortages
 from gateway.quarantine import QuarantineDesk
 from gateway.redis_transport import RedisTransport
 from gateway.result import SearchQuery, SearchResult
@@ -77,6 +81,8 @@ class Gateway:
         snapshots: asks for snapshots.
         optimiser: asks for the optimising of text indexes.
         quarantine: lists the queries that have killed scorers, and lets them run again.
+        requests: admits requests that are neither searches nor bulk loads.
+        shortages: what this gateway itself runs out of.
     """
 
     def __init__(self, settings: Settings, control: Control, num_shards: int) -> None:
@@ -100,7 +106,16 @@ class Gateway:
             on_transition=self._on_transition,
             now=self._loop.time(),
         )
-        self._storage = StorageGate(self._heartbeats, now=self._loop.time, now_ms=self._server_ms)
+        self.requests = RequestAdmission(settings.gateway.max_requests)
+        self.shortages = OwnShortages(
+            settings.storage.poll_s, now=self._loop.time, now_ms=self._server_ms
+        )
+        self._storage = StorageGate(
+            self._heartbeats,
+            now=self._loop.time,
+            now_ms=self._server_ms,
+            own=self.shortages.list,
+        )
         self.collections = Collections(
             self._registry,
             num_shards,
@@ -211,6 +226,7 @@ class Gateway:
                     group.create_task(self._listen(), name="events"),
                     group.create_task(self._lag.run(), name="loop lag"),
                     group.create_task(self._server_watch.run(), name="server watch"),
+                    group.create_task(self.shortages.run(), name="own shortages"),
                 ]
                 try:
                     yield
@@ -271,8 +287,13 @@ class Gateway:
         return lull_for(self._guards.num_in_flight, self._guards.shared.admission.duration_s)
 
     def callers(self) -> dict[str, dict[str, int]]:
-        """Name of each caller that has searched → `in_flight`, and `refused` for its share."""
-        return self._guards.callers()
+        """Name of each key that was used → `in_flight`, and `refused` for its share."""
+        return keys_in_use(self._shares())
+
+    def keep_keys(self, names: Collection[str]) -> None:
+        """Forget what was counted for keys that are not among `names`: they were revoked."""
+        for shares in self._shares():
+            shares.keep_keys(names)
 
     async def search(self, query: SearchQuery) -> SearchResult:
         """Answer a query by its deadline with what has arrived.
@@ -319,9 +340,16 @@ class Gateway:
         return document
 
     async def stored_document(
-        self, collection: str, document_id: str, deadline_ms: float | None = None
+        self,
+        collection: str,
+        document_id: str,
+        deadline_ms: float | None = None,
+        party: str = "",
     ) -> StoredDocument:
-        """Read one document, as JSON; the arguments and errors are those of `get_document`."""
+        """Read one document, as JSON, on behalf of a party (`Caller.party`).
+
+        The other arguments and the errors are those of `get_document`.
+        """
         check_address_id(document_id, self.settings.limits.max_id_bytes)
         uid = self.collections.get(collection).uid
         shard = shard_of(document_id, self.num_shards)
@@ -332,7 +360,7 @@ class Gateway:
         if not self._membership.live[shard]:
             raise UnavailableError(f"shard {shard} has no live worker")
         fetcher = self._searcher.fetcher
-        lease = fetcher.memory.lease()
+        lease = fetcher.memory.lease(party)
         settled = await fetcher.read(uid, {shard: [document_id]}, None, "", deadline, lease)
         part = settled[shard]
         if part.outcome is not Outcome.OK:
@@ -433,6 +461,8 @@ class Gateway:
                 "answers": self._searcher.fetcher.memory.as_dict(),
                 "loop": self._lag.as_dict(),
                 "admission": self._guards.admission_json(self._loop.time()),
+                "requests": self.requests.to_json(),
+                "addresses": refused_addresses(self._shares()),
                 "hedges": {
                     "search": self._searcher.hedger.as_dict(),
                     "fetch": self._searcher.fetcher.hedger.as_dict(),
@@ -440,6 +470,9 @@ class Gateway:
                 "clock_error_us": round(self._transport.clock.error_us, 1),
             },
         )
+
+    def _shares(self) -> list[FairShare]:
+        return [*self._guards.shares(), self.requests.shares]
 
     def _heartbeats(self) -> Iterable[Heartbeat]:
         return self._membership.workers.values()

@@ -10,6 +10,7 @@ from common.shortage import BLOCKS_WRITES, DISK, LOW, MEMORY, Shortage
 from common.storage_board import EXPIRY_S
 
 SERVER: Final = "redis"
+GATEWAY: Final = "gateway"
 _RECOVERY: Final = 0.95  # of the share of memory from which documents are refused
 
 
@@ -48,6 +49,7 @@ class StorageGate:
         *,
         now: Callable[[], float],
         now_ms: Callable[[], int],
+        own: Callable[[], Iterable[Shortage]] = tuple,
     ) -> None:
         """Judge by the heartbeats of `workers`, and by `server`.
 
@@ -55,8 +57,10 @@ class StorageGate:
             workers: the live ones.
             now: an instant, in s.
             now_ms: the server's clock.
+            own: the shortages of this gateway, for the list.
         """
         self.server: list[Shortage] = []
+        self._own = own
         self._workers = workers
         self._now = now
         self._now_ms = now_ms
@@ -65,6 +69,7 @@ class StorageGate:
     def list(self) -> list[dict[str, Any]]:
         """What runs out, and where, as in the status."""
         found = [{"where": SERVER, "shards": [], **one.to_json()} for one in self._of_server()]
+        found += [{"where": GATEWAY, "shards": [], **one.to_json()} for one in self._own()]
         for worker in sorted(self._workers(), key=lambda one: one.id):
             shards = sorted(worker.replicas) or worker.shards
             known = filter(None, map(Shortage.from_json, worker.shortages))

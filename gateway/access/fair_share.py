@@ -1,4 +1,4 @@
-"""How callers share the queries that may be in flight. Pure.
+"""How callers share the queries, or the requests of another kind, that may be in flight. Pure.
 
 Each key is a party, and so is each address from which callers ask without a key.
 
@@ -23,6 +23,7 @@ caller would lose a tenth of its queries by chance.
 """
 
 import math
+from collections.abc import Collection
 from enum import Enum
 from typing import Final
 
@@ -99,11 +100,12 @@ class Usage:
         mean: the mean of that number.
         begun: the rate of its queries that were admitted.
         num_refused: queries refused because of its share, since the start.
+        is_key: whether it has a key; otherwise it is an address, or several.
         share: largest share of the limit that it may have; also its weight among the callers.
         asked_at: when its last query came.
     """
 
-    __slots__ = ("asked_at", "begun", "mean", "num_in_flight", "num_refused", "share")
+    __slots__ = ("asked_at", "begun", "is_key", "mean", "num_in_flight", "num_refused", "share")
 
     def __init__(self, caller: Caller, now: float) -> None:
         """Start with nothing in flight."""
@@ -111,6 +113,7 @@ class Usage:
         self.mean = Mean(0.0, now)
         self.begun = Recent()
         self.num_refused = 0
+        self.is_key = caller.is_key
         self.share = caller.share
         self.asked_at = now
 
@@ -145,6 +148,7 @@ class FairShare:
         usages: party, as `Caller.party` names it → what it has in flight.
         begun: the rate of queries of all callers that were admitted.
         num_over: queries in flight that were admitted over the limit.
+        num_addresses_refused: queries refused because of an address's share, since the start.
     """
 
     def __init__(self) -> None:
@@ -152,6 +156,7 @@ class FairShare:
         self.usages: dict[str, Usage] = {}
         self.begun = Recent()
         self.num_over = 0
+        self.num_addresses_refused = 0
         self._crowded_at = -math.inf  # when the limit was last reached
         self._forgotten_at = -math.inf
         self._limit: Mean | None = None
@@ -184,18 +189,42 @@ class FairShare:
         return {
             party: {"in_flight": usage.num_in_flight, "refused": usage.num_refused}
             for party, usage in self.usages.items()
-            if not party.startswith(ADDRESS)
+            if usage.is_key
         }
+
+    def refused_addresses(self) -> dict[str, int]:
+        """Address → queries refused because of its share, of the addresses that are remembered.
+
+        Addresses beyond the first `MAX_PARTIES` count together, under an empty name.
+        """
+        return {
+            party.removeprefix(ADDRESS): usage.num_refused
+            for party, usage in self.usages.items()
+            if usage.num_refused and not usage.is_key
+        }
+
+    def refuse(self, usage: Usage) -> None:
+        """A query was refused because of its caller's share."""
+        usage.num_refused += 1
+        if not usage.is_key:
+            self.num_addresses_refused += 1
+
+    def keep_keys(self, names: Collection[str]) -> None:
+        """Forget the keys that are not among `names`; what they have in flight ends as usual."""
+        for party, usage in list(self.usages.items()):
+            if usage.is_key and party not in names:
+                del self.usages[party]
+        self._counted_at = -math.inf
 
     def _room_for(self, party: str, now: float) -> str:
         """Forget addresses that ask no more; with none of those, a new one shares a part."""
         if not party.startswith(ADDRESS):
-            return party  # of keys there are as many as the file has
+            return party  # the file of keys limits their number
         if now - self._forgotten_at >= ACTIVE_S:
             self._forgotten_at = now
             for known, usage in list(self.usages.items()):
                 is_idle = not usage.num_in_flight and now - usage.asked_at > 2 * ACTIVE_S
-                if is_idle and known.startswith(ADDRESS):
+                if is_idle and not usage.is_key:
                     del self.usages[known]
         return party if len(self.usages) < MAX_PARTIES else ADDRESS
 

@@ -80,6 +80,11 @@ class KeyRing:
         self.error = ""
         self._in_force: dict[str, KeyInForce] = {}
 
+    @property
+    def names(self) -> frozenset[str]:
+        """The names of the keys in force."""
+        return frozenset(self._in_force)
+
     def replace(self, keys: Iterable[Key]) -> None:
         """Put only these keys in force."""
         before, self._in_force = self._in_force, {}

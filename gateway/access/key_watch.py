@@ -1,7 +1,7 @@
 """Rereads the file of keys when it changes."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
@@ -44,32 +44,44 @@ class KeyWatch:
             self._ring.replace(found)
 
     @asynccontextmanager
-    async def running(self, interval_s: float = INTERVAL_S) -> AsyncIterator[None]:
-        """Look every so often during the block."""
+    async def running(
+        self,
+        interval_s: float = INTERVAL_S,
+        on_change: Callable[[frozenset[str]], None] = lambda _: None,
+    ) -> AsyncIterator[None]:
+        """Look every so often during the block.
+
+        Args:
+            interval_s: how often, in s.
+            on_change: called after each change with the names of the keys in force.
+        """
         async with asyncio.TaskGroup() as group:
-            task = group.create_task(self._run(interval_s), name="keys")
+            task = group.create_task(self._run(interval_s, on_change), name="keys")
             try:
                 yield
             finally:
                 task.cancel()
 
-    async def _run(self, interval_s: float) -> None:
+    async def _run(self, interval_s: float, on_change: Callable[[frozenset[str]], None]) -> None:
         while True:
             await asyncio.sleep(interval_s)
-            await self.look()
+            if await self.look():
+                on_change(self._ring.names)
 
-    async def look(self) -> None:
-        """Reread the file if it has changed."""
+    async def look(self) -> bool:
+        """Reread the file if it has changed; returns whether other keys are in force."""
         try:
             # In a thread: the file may be on a disk that is slow to answer.
             keys = await asyncio.to_thread(self._changed)
         except ConfigurationError as error:
             self._keep_last(str(error))
-            return
+            return False
         self._ring.error = ""
-        if keys is not None:
-            self._ring.replace(keys)
-            log.info("keys_read", file=str(self._path), keys=len(keys))
+        if keys is None:
+            return False
+        self._ring.replace(keys)
+        log.info("keys_read", file=str(self._path), keys=len(keys))
+        return True
 
     def _keep_last(self, reason: str) -> None:
         if reason != self._ring.error:  # said once

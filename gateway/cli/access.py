@@ -24,6 +24,28 @@ def access_parts(access: Mapping[str, Any] | None) -> list[RenderableType]:
     return parts
 
 
+def requests_line(requests: Mapping[str, Any] | None) -> list[RenderableType]:
+    """Say how many requests other than searches and loads are in progress, and may be."""
+    if requests is None:
+        return []
+    line = Text(f"other requests: {requests['in_flight']:,} of at most {requests['limit']:,}")
+    line.append(" in progress; refused: ")
+    refused = [f"by {cause} {count:,}" for cause, count in requests["refused"].items() if count]
+    line.append(", ".join(refused) or "none", style="yellow" if refused else "")
+    return [line]
+
+
+def addresses_parts(addresses: Mapping[str, Any] | None) -> list[RenderableType]:
+    """Lay out which addresses have used up their share; nothing if none has."""
+    if addresses is None or not addresses["refused"]:
+        return []
+    table = table_of("address", "over share", right=("over share",))
+    for one in addresses["most_refused"]:
+        table.add_row(plain(one["address"] or "(further addresses)"), f"{one['refused']:,}")
+    table.add_row("all addresses", f"{addresses['refused']:,}")
+    return [Text(), table]
+
+
 def _keys(keys: list[Mapping[str, Any]]) -> Table:
     numbers = ("requests", "in flight", "over rate", "over share")
     table = table_of("key", "rights", *numbers, right=numbers)

@@ -92,8 +92,12 @@ async def _serve(
         # Bound first: a port that is taken is found before anything else is set in motion.
         contextlib.closing(listen(http.host, http.port)) as listener,
     ):
-        async with Gateway.connect(settings, num_shards=num_shards) as gateway, keys.running():
+        async with (
+            Gateway.connect(settings, num_shards=num_shards) as gateway,
+            keys.running(on_change=gateway.keep_keys),
+        ):
             selector.lull_s = gateway.lull_s
+            asyncio.get_running_loop().set_exception_handler(gateway.shortages.on_loop_error)
             app = create_app(gateway, http, access)
             table = ConnectionTable(_within_descriptors(http), gateway.counters)
             calm_collector()

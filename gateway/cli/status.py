@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gateway.cli import options
-from gateway.cli.access import access_parts
+from gateway.cli.access import access_parts, addresses_parts, requests_line
 from gateway.cli.curve import CurvePicture, sentence
 from gateway.cli.effort import admission_line, hedges_table, work_table
 from gateway.cli.options import DEFAULT_URL, Token, Url
@@ -65,8 +65,10 @@ def status_view(found: Mapping[str, Any]) -> RenderableType:
         parts += _curves(found["collections"])
     if gateway := found.get("gateway"):
         parts += [Text(), admission_line(gateway["admission"])]
+        parts += requests_line(gateway.get("requests"))
         parts += [Text(), hedges_table(gateway["hedges"])]
         parts += access_parts(gateway.get("access"))
+        parts += addresses_parts(gateway.get("addresses"))
     if (work := work_table(found["workers"])) is not None:
         parts += [Text(), work]
     if any(one["id"] or one["error"] for one in found.get("snapshots", ())):

@@ -275,6 +275,35 @@ class AnswersStatus(msgspec.Struct, frozen=True):
     refused: int
 
 
+class RequestsRefused(msgspec.Struct, frozen=True):
+    """Requests refused: because of the limit of all callers, or because of a caller's share."""
+
+    requests: int
+    share: int
+
+
+class RequestsStatus(msgspec.Struct, frozen=True):
+    """The requests in progress that are neither searches nor bulk loads."""
+
+    limit: int
+    in_flight: int
+    refused: RequestsRefused
+
+
+class RefusedAddress(msgspec.Struct, frozen=True):
+    """An address without a key, and how often it was refused for its share."""
+
+    address: str
+    refused: int
+
+
+class AddressesStatus(msgspec.Struct, frozen=True):
+    """What was refused for the share of an address: in all, and to which addresses most."""
+
+    refused: int
+    most_refused: list[RefusedAddress]
+
+
 class KeyRefusals(msgspec.Struct, frozen=True):
     """Requests of a key that were refused, by its rate or for its part of what is in flight."""
 
@@ -317,6 +346,8 @@ class GatewayStatus(msgspec.Struct, frozen=True):
     clock_error_us: float
     answers: AnswersStatus = AnswersStatus(0, 0)
     access: AccessStatus = msgspec.field(default_factory=lambda: AccessStatus(False, [], ""))
+    requests: RequestsStatus = RequestsStatus(0, 0, RequestsRefused(0, 0))
+    addresses: AddressesStatus = msgspec.field(default_factory=lambda: AddressesStatus(0, []))
 
 
 class StatusAnswer(msgspec.Struct, frozen=True):

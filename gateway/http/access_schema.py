@@ -14,7 +14,7 @@ class KeyRefusals(_Shape):
 
     rate: int = Field(description="Requests refused because of its `rate_per_s`.")
     share: int = Field(
-        description="Searches refused because of its share of the queries in flight."
+        description="Searches and requests refused because of its share of those in progress."
     )
 
 
@@ -31,7 +31,7 @@ class KeyStatus(_Shape):
     is_expired: bool
     requests: int = Field(description="Requests that were admitted.")
     refused: KeyRefusals
-    in_flight: int = Field(description="Searches in progress.")
+    in_flight: int = Field(description="Searches and requests in progress, except loads.")
 
 
 class AccessStatus(_Shape):

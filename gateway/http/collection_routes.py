@@ -1,21 +1,19 @@
 """Collections and their documents."""
 
-import asyncio
-from collections.abc import AsyncIterator, Sequence
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query, Request, Response
 from pydantic_core import from_json
-from starlette.responses import StreamingResponse
 
-from common.batched import batched
 from common.config import GatewaySettings
 from common.errors import BadRequestError
-from gateway.http.guard import caller_of, peer_in
+from gateway.http.collection_list import list_response
+from gateway.http.guard import caller_of, party_of
 from gateway.http.held import HeldResponse
+from gateway.http.in_progress import in_progress
 from gateway.http.limits import read_body
 from gateway.http.ports import GatewayPort, Wait
-from gateway.http.problems import encode, json_response
+from gateway.http.problems import json_response
 from gateway.http.schema import (
     CollectionAnswer,
     CollectionBody,
@@ -27,7 +25,6 @@ from gateway.http.schema import (
     json_body,
 )
 
-_ENCODED_AT_ONCE: Final = 16  # collections, of up to 0.1 ms each, between two turns of the loop
 _NDJSON: Final = {
     "requestBody": {
         "required": True,
@@ -48,8 +45,9 @@ def collection_routes(gateway: GatewayPort, settings: GatewaySettings) -> APIRou
     )
     async def list_collections(request: Request) -> Response:
         caller = caller_of(request.scope)
-        found = [one for one in await gateway.collections.list() if caller.sees(one["name"])]
-        return await _list_response(found)
+        with in_progress(gateway.requests, request.scope):
+            listed = await gateway.collections.list()
+        return list_response([one for one in listed if caller.sees(one.name)])
 
     @router.put(
         "/v1/collections/{name}",
@@ -60,8 +58,9 @@ def collection_routes(gateway: GatewayPort, settings: GatewaySettings) -> APIRou
     )
     async def put_collection(name: str, request: Request) -> Response:
         body = read_object(await read_body(request.scope, request.receive, settings.max_body_bytes))
-        await gateway.collections.put(name, body)
-        return json_response(await gateway.collections.describe(name))
+        with in_progress(gateway.requests, request.scope):
+            await gateway.collections.put(name, body)
+            return json_response(await gateway.collections.describe(name))
 
     @router.get(
         "/v1/collections/{name}",
@@ -69,8 +68,9 @@ def collection_routes(gateway: GatewayPort, settings: GatewaySettings) -> APIRou
         responses=answers(200, CollectionAnswer, 400, 404, 503),
         response_class=Response,
     )
-    async def describe_collection(name: str) -> Response:
-        return json_response(await gateway.collections.describe(name))
+    async def describe_collection(name: str, request: Request) -> Response:
+        with in_progress(gateway.requests, request.scope):
+            return json_response(await gateway.collections.describe(name))
 
     @router.delete(
         "/v1/collections/{name}",
@@ -79,8 +79,9 @@ def collection_routes(gateway: GatewayPort, settings: GatewaySettings) -> APIRou
         responses=answers(204, None, 400, 404, 503, 507),
         response_class=Response,
     )
-    async def drop_collection(name: str) -> Response:
-        await gateway.collections.drop(name)
+    async def drop_collection(name: str, request: Request) -> Response:
+        with in_progress(gateway.requests, request.scope):
+            await gateway.collections.drop(name)
         return Response(status_code=204)
 
     @router.post(
@@ -90,8 +91,9 @@ def collection_routes(gateway: GatewayPort, settings: GatewaySettings) -> APIRou
         responses=answers(202, OptimiseAnswer, 400, 404, 503, 507),
         response_class=Response,
     )
-    async def optimise_collection(name: str) -> Response:
-        return json_response(await gateway.optimiser.ask(name), 202)
+    async def optimise_collection(name: str, request: Request) -> Response:
+        with in_progress(gateway.requests, request.scope):
+            return json_response(await gateway.optimiser.ask(name), 202)
 
     @router.get(
         "/v1/collections/{name}/coverage-curve",
@@ -110,25 +112,6 @@ def collection_routes(gateway: GatewayPort, settings: GatewaySettings) -> APIRou
     return router
 
 
-async def _list_response(collections: Sequence[Any]) -> Response:
-    """Answer with many collections, encoded and sent in pieces: they may have some megabytes."""
-    pieces = [b'{"collections":[']
-    for some in batched(collections, _ENCODED_AT_ONCE):
-        pieces.append(b",".join(map(encode, some)) + b",")
-        await asyncio.sleep(0)
-    if collections:
-        pieces[-1] = pieces[-1].removesuffix(b",")
-    pieces.append(b"]}")
-
-    async def body() -> AsyncIterator[bytes]:
-        for piece in pieces:
-            yield piece
-            await asyncio.sleep(0)
-
-    headers = {"Content-Length": str(sum(map(len, pieces)))}
-    return StreamingResponse(body(), headers=headers, media_type="application/json")
-
-
 def document_routes(gateway: GatewayPort, settings: GatewaySettings) -> APIRouter:
     """Make the routes that load, read and remove documents."""
     router = APIRouter()
@@ -141,7 +124,7 @@ def document_routes(gateway: GatewayPort, settings: GatewaySettings) -> APIRoute
         response_class=Response,
     )
     async def load_documents(name: str, request: Request, wait: Wait = "applied") -> Response:
-        party = caller_of(request.scope).party(peer_in(request.scope))
+        party = party_of(request.scope)
         report = await gateway.documents.load(name, request.stream(), wait, party=party)
         return json_response(report.to_json())
 
@@ -154,11 +137,16 @@ def document_routes(gateway: GatewayPort, settings: GatewaySettings) -> APIRoute
     async def get_document(
         name: str,
         document_id: str,
+        request: Request,
         deadline_ms: Annotated[
             float, Query(gt=0, le=settings.max_deadline_ms, allow_inf_nan=False)
         ] = min(settings.default_deadline_ms, settings.max_deadline_ms),
     ) -> Response:
-        return HeldResponse(await gateway.stored_document(name, document_id, deadline_ms))
+        with in_progress(gateway.requests, request.scope):
+            document = await gateway.stored_document(
+                name, document_id, deadline_ms, party=party_of(request.scope)
+            )
+        return HeldResponse(document)
 
     @router.delete(
         "/v1/collections/{name}/documents/{document_id:path}",
@@ -167,8 +155,11 @@ def document_routes(gateway: GatewayPort, settings: GatewaySettings) -> APIRoute
         responses=answers(204, None, 400, 404, 503, 507),
         response_class=Response,
     )
-    async def delete_document(name: str, document_id: str, wait: Wait = "applied") -> Response:
-        await gateway.documents.delete(name, document_id, wait)
+    async def delete_document(
+        name: str, document_id: str, request: Request, wait: Wait = "applied"
+    ) -> Response:
+        with in_progress(gateway.requests, request.scope):
+            await gateway.documents.delete(name, document_id, wait)
         return Response(status_code=204)
 
     return router

@@ -93,6 +93,11 @@ def peer_in(scope: Scope) -> str:
     return peer_of(client[0]) if client else ""
 
 
+def party_of(scope: Scope) -> str:
+    """Tell with whom the sender of a request shares what a caller may have at once."""
+    return caller_of(scope).party(peer_in(scope))
+
+
 def combined(headers: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
     """Return the headers by name; those that came several times as one list (RFC 9110, 5.3)."""
     found: dict[bytes, bytes] = {}

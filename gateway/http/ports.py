@@ -1,8 +1,10 @@
 """What the HTTP face needs of the gateway: `gateway.service.Gateway`, or a fake in tests."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Literal, Protocol
 
+from gateway.access.request_admission import RequestAdmission
+from gateway.collection_list import ListedCollection
 from gateway.fetch import StoredDocument
 from gateway.result import SearchQuery, SearchResult
 
@@ -28,8 +30,8 @@ class CollectionsPort(Protocol):
     async def describe(self, name: str) -> dict[str, Any]:
         """One collection with its number of documents, as JSON."""
 
-    async def list(self) -> list[dict[str, Any]]:
-        """Every collection, as `describe` gives it."""
+    async def list(self) -> Sequence[ListedCollection]:
+        """Every collection, as `describe` gives it; encoded."""
 
 
 class DocumentsPort(Protocol):
@@ -101,11 +103,15 @@ class GatewayPort(Protocol):
     async def status(self) -> dict[str, Any]:
         """The state of the whole cluster, as JSON."""
 
+    @property
+    def requests(self) -> RequestAdmission:
+        """Admits requests that are neither searches nor bulk loads."""
+
     def callers(self) -> Mapping[str, Mapping[str, int]]:
-        """Name of each caller that has searched → `in_flight`, and `refused` for its share."""
+        """Name of each key that was used → `in_flight`, and `refused` for its share."""
 
     async def stored_document(
-        self, collection: str, document_id: str, deadline_ms: float
+        self, collection: str, document_id: str, deadline_ms: float, *, party: str
     ) -> StoredDocument:
         """One document as it is stored."""
 

@@ -1,6 +1,5 @@
 """Failures as RFC 9457 problem details (https://www.rfc-editor.org/rfc/rfc9457)."""
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -9,7 +8,6 @@ import msgspec
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from pydantic_core import PydanticSerializationError, to_json
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
@@ -33,6 +31,7 @@ from common.errors import (
     WriteRefusedError,
 )
 from common.outcome import Outcome
+from gateway.json_bytes import encode
 from gateway.result import SearchResult
 
 log = structlog.get_logger()
@@ -77,15 +76,6 @@ _SIMPLE: Final[Mapping[type[Exception], tuple[str, int, dict[str, str] | None]]]
     ConflictError: ("conflict", 409, None),
 }
 _encode_structs: Final = msgspec.json.Encoder().encode
-
-
-def encode(body: Any) -> bytes:
-    """Encode JSON for the wire; NaN and infinities, which JSON lacks, become null."""
-    try:
-        return to_json(body, inf_nan_mode="null")
-    except PydanticSerializationError:  # a lone surrogate, which JSON can only escape
-        finite = json.loads(json.dumps(body), parse_constant=lambda _: None)
-        return json.dumps(finite, separators=(",", ":")).encode()
 
 
 def encode_result(result: SearchResult) -> bytes:

@@ -1,7 +1,8 @@
 """The queries that are refused since they have killed scorers."""
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 
+from gateway.http.in_progress import in_progress
 from gateway.http.ports import GatewayPort
 from gateway.http.problems import json_response
 from gateway.http.schema import answers
@@ -18,8 +19,9 @@ def quarantine_routes(gateway: GatewayPort) -> APIRouter:
         responses=answers(200, QuarantineAnswer, 400, 503),
         response_class=Response,
     )
-    async def list_quarantine() -> Response:
-        return json_response({"quarantine": await gateway.quarantine.list()})
+    async def list_quarantine(request: Request) -> Response:
+        with in_progress(gateway.requests, request.scope):
+            return json_response({"quarantine": await gateway.quarantine.list()})
 
     @router.delete(
         "/v1/quarantine/{fingerprint}",
@@ -28,8 +30,9 @@ def quarantine_routes(gateway: GatewayPort) -> APIRouter:
         responses=answers(204, None, 400, 404, 503),
         response_class=Response,
     )
-    async def lift_quarantine(fingerprint: str) -> Response:
-        await gateway.quarantine.lift(fingerprint)
+    async def lift_quarantine(fingerprint: str, request: Request) -> Response:
+        with in_progress(gateway.requests, request.scope):
+            await gateway.quarantine.lift(fingerprint)
         return Response(status_code=204)
 
     return router

@@ -140,7 +140,17 @@ class Problem(BaseModel):
     coverage: Coverage | None = Field(None, description="insufficient-coverage: how far it got.")
     shards: Shards | None = Field(None, description="insufficient-coverage: who did what.")
     cause: (
-        Literal["limit", "batch_share", "share", "rate", "backlog", "loads", "connections"] | None
+        Literal[
+            "limit",
+            "batch_share",
+            "share",
+            "rate",
+            "backlog",
+            "loads",
+            "requests",
+            "connections",
+        ]
+        | None
     ) = Field(None, description="overloaded: what there is too much of.")
     retry_after_s: float | None = Field(
         None, description="overloaded: Retry-After, which is in whole seconds, more exactly."
@@ -245,8 +255,8 @@ _REASONS: Final = {
     404: "No such collection, document or shard",
     409: "The collection exists with another definition, or there are too many",
     413: "A limit was passed",
-    429: "Too many queries are in flight, or the key sends too much; Retry-After says when to try "
-    "again",
+    429: "Too many queries or requests are in progress, or the key sends too much; Retry-After "
+    "says when to try again",
     503: "Nobody can answer now; Retry-After says when to try again",
     504: "Coverage is below minimum_coverage; carries the hits that there are",
     507: "A disk or memory runs out; shortages says which, Retry-After when to try again",

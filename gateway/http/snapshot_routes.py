@@ -1,7 +1,8 @@
 """Asking for snapshots."""
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 
+from gateway.http.in_progress import in_progress
 from gateway.http.ports import GatewayPort
 from gateway.http.problems import json_response
 from gateway.http.schema import SnapshotAnswer, answers
@@ -18,7 +19,8 @@ def snapshot_routes(gateway: GatewayPort) -> APIRouter:
         response_class=Response,
         status_code=202,
     )
-    async def create() -> Response:
-        return json_response(await gateway.snapshots.create(), 202)
+    async def create(request: Request) -> Response:
+        with in_progress(gateway.requests, request.scope):
+            return json_response(await gateway.snapshots.create(), 202)
 
     return router

@@ -6,6 +6,7 @@ from pydantic import ValidationError
 from common.config import GatewaySettings
 from common.errors import BadBodyError, UnavailableError
 from gateway.access.control import AccessControl
+from gateway.http.in_progress import in_progress
 from gateway.http.limits import read_body
 from gateway.http.ports import GatewayPort
 from gateway.http.problems import json_response, reasons
@@ -45,10 +46,11 @@ def status_routes(
         responses=answers(200, StatusAnswer, 400),
         response_class=Response,
     )
-    async def status() -> Response:
-        found = await gateway.status()
-        own = {**found["gateway"], "access": access.to_json(gateway.callers())}
-        return json_response({**found, "gateway": own})
+    async def status(request: Request) -> Response:
+        with in_progress(gateway.requests, request.scope):
+            found = await gateway.status()
+            own = {**found["gateway"], "access": access.to_json(gateway.callers())}
+            return json_response({**found, "gateway": own})
 
     @router.post(
         "/v1/shards/{shard}/breaker",

@@ -186,9 +186,9 @@ class WorkerStatus(_Shape):
 
 
 class ShortageStatus(_Shape):
-    """Something that runs out at a worker or at the server."""
+    """Something that runs out at a worker, at the server or at the gateway that answers."""
 
-    where: str = Field(description="The worker's id, or redis.")
+    where: str = Field(description="The worker's id, redis, or gateway.")
     shards: list[int] = Field(description="The shards that the worker stores.")
     resource: Literal["disk", "memory", "descriptors", "processes"] = Field(
         description="While disk or memory runs out, writes are refused."
@@ -354,6 +354,39 @@ class AdmissionStatus(_Shape):
     )
 
 
+class RequestsRefused(_Shape):
+    """Requests refused since the start, that are neither searches nor bulk loads."""
+
+    requests: int = Field(description="Because max_requests were in progress.")
+    share: int = Field(description="Because the key or address had used up its share of them.")
+
+
+class RequestsStatus(_Shape):
+    """The requests that are neither searches nor bulk loads."""
+
+    limit: int = Field(description="Requests that may be in progress (max_requests).")
+    in_flight: int = Field(description="Requests in progress.")
+    refused: RequestsRefused
+
+
+class RefusedAddress(_Shape):
+    """An address that sends no key."""
+
+    address: str = Field(
+        description="IPv4 address, or IPv6 network; empty for all that are too many to tell apart."
+    )
+    refused: int = Field(description="What was refused to it, while it has been remembered.")
+
+
+class AddressesStatus(_Shape):
+    """Searches and requests refused because of the share of an address that sends no key."""
+
+    refused: int = Field(description="Since the start, for all addresses.")
+    most_refused: list[RefusedAddress] = Field(
+        description="Of the addresses that are remembered, the eight with most, the first first."
+    )
+
+
 class AnswersStatus(_Shape):
     """The documents of answers that this gateway holds until their clients have read them."""
 
@@ -372,6 +405,8 @@ class GatewayStatus(_Shape):
     loop: LoopLoad
     hedges: Hedges
     admission: AdmissionStatus
+    requests: RequestsStatus
+    addresses: AddressesStatus
     access: AccessStatus
     clock_error_us: float = Field(description="How well it knows the time of Redis's clock.")
 

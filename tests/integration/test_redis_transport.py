@@ -369,7 +369,7 @@ async def test_queries_that_are_never_answered_leave_nothing_behind(
 
         async def read_all(count: int) -> Counter[Outcome]:
             deadline = loop.time() + 1.0
-            lease = fetcher.memory.lease()
+            lease = fetcher.memory.lease("")
             reads = (fetcher.read("u", wanted, None, "", deadline, lease) for _ in range(count))
             settled = await asyncio.gather(*reads)
             return Counter(part.outcome for one in settled for part in one.values())

@@ -170,7 +170,7 @@ async def test_definitions(redis_server: RedisServer, key_prefix: str, tmp_path:
             path.collections.get("more")
         with pytest.raises(NotFoundError):
             await path.documents.load("more", ndjson([]))
-        assert [one["name"] for one in await path.collections.list()] == ["books"]
+        assert [one.name for one in await path.collections.list()] == ["books"]
 
 
 async def test_a_dropped_collection_leaves_nothing(

@@ -8,11 +8,14 @@ import msgspec
 
 from common.errors import NotFoundError
 from common.outcome import Outcome
+from gateway.access.request_admission import RequestAdmission
 from gateway.answer_memory import AnswerMemory
 from gateway.client import SearchAnswer
+from gateway.collection_list import ListedCollection
 from gateway.coverage_curve import CoverageCurve
 from gateway.coverage_report import coverage_report
 from gateway.fetch import StoredDocument
+from gateway.json_bytes import encode
 from gateway.load import LoadReport
 from gateway.result import (
     Coverage,
@@ -86,6 +89,8 @@ EMPTY_STATUS: dict[str, Any] = {
             "forecast_ms": [],
             "profiles": {},
         },
+        "requests": {"limit": 128, "in_flight": 0, "refused": {"requests": 0, "share": 0}},
+        "addresses": {"refused": 0, "most_refused": []},
         "access": {"open": True, "keys": [], "keys_error": ""},
         "clock_error_us": 12.5,
     },
@@ -126,9 +131,10 @@ class FakeCollections:
             "shards": [{"shard": 0, "documents": 1}, {"shard": 1, "documents": 2}],
         }
 
-    async def list(self) -> list[dict[str, Any]]:
-        """Describe all."""
-        return [await self.describe(name) for name in self.defined]
+    async def list(self) -> list[ListedCollection]:
+        """Describe all, with the JSON cut somewhere."""
+        found = [(name, encode(await self.describe(name))) for name in self.defined]
+        return [ListedCollection(name, body[:9], body[9:]) for name, body in found]
 
 
 class FakeDocuments:
@@ -235,6 +241,7 @@ class FakeGateway:
         self.snapshots = FakeSnapshots()
         self.optimiser = FakeOptimiser()
         self.quarantine = FakeQuarantine()
+        self.requests = RequestAdmission(128)
         self.is_ready = True
         self.answer: SearchResult | Exception = make_result()
         self.document: dict[str, Any] | Exception = {"id": "a/b", "title": "t"}
@@ -264,13 +271,13 @@ class FakeGateway:
         return {}
 
     async def stored_document(
-        self, collection: str, document_id: str, deadline_ms: float
+        self, collection: str, document_id: str, deadline_ms: float, *, party: str
     ) -> StoredDocument:
         """Return the document with what was asked."""
         if isinstance(self.document, Exception):
             raise self.document
         asked = {**self.document, "asked": [collection, document_id, deadline_ms]}
-        return StoredDocument(json.dumps(asked).encode(), AnswerMemory(0).lease())
+        return StoredDocument(json.dumps(asked).encode(), AnswerMemory(0).lease(party))
 
     def coverage_curve(self, collection: str, deadline_ms: float) -> dict[str, Any]:
         """Tell the curve of a shard of eight that is always a little late, or raise."""

@@ -6,14 +6,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from common.collection import Collection, define
+from common.collection import Collection, FieldType, define
 from common.config import BUILT_IN_PROFILES, RankProfile
-from common.field_inference import infer_fields
+from common.field_inference import FieldInference
 from common.wire import SearchBody, SearchPayload, pack_body, unpack_search_body
 from shard_worker.ranking import Budget
 from shard_worker.scorer import ScorerConfig, make_scorer
 from shard_worker.store import Store
 from shard_worker.text_index import TextIndex, TextIndexWriter
+
+
+def fields_of(documents: Iterable[Mapping[str, Any]]) -> dict[str, FieldType]:
+    """The fields that a load of these documents gives a collection without any."""
+    inference = FieldInference()
+    for document in documents:
+        inference.add(document)
+    return inference.result()
 
 
 class EndlessBudget:
@@ -52,7 +60,7 @@ class OneShard:
     @classmethod
     def of_inferred(cls, data: Path, documents: list[dict[str, Any]]) -> "OneShard":
         """Make it with the fields that its documents suggest."""
-        kinds = infer_fields(documents)
+        kinds = fields_of(documents)
         return cls.of(data, {name: str(kind) for name, kind in kinds.items()}, documents)
 
     @property

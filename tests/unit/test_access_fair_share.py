@@ -315,7 +315,7 @@ def test_a_refusal_for_the_share_says_so() -> None:
     with pytest.raises(OverloadedError, match="'b'") as refusal:
         permits.append(admission.admit(*query, caller=small))  # type: ignore[arg-type] # as above
     assert refusal.value.cause == "share"
-    assert admission.callers() == {"b": {"in_flight": 1, "refused": 1}}
+    assert admission.shares.counts() == {"b": {"in_flight": 1, "refused": 1}}
     assert admission.snapshot(0.0).refused["share"] == {"interactive": 1, "batch": 0}
     assert not admission.limit.is_wanted  # there was room
 
@@ -336,7 +336,7 @@ def test_callers_without_a_key_are_told_apart_by_address() -> None:
     with pytest.raises(OverloadedError, match="of your address") as refusal:
         ask("10.0.0.1", 10.0)
     assert refusal.value.cause == "share"
-    assert admission.callers() == {}  # which tells of keys
+    assert admission.shares.counts() == {}  # which tells of keys
 
 
 def test_the_addresses_that_are_remembered_are_bounded() -> None:
@@ -351,3 +351,18 @@ def test_the_addresses_that_are_remembered_are_bounded() -> None:
             usage.end(1.0)
     late = shares.usage_of(ANONYMOUS, 10.0, "10.1.0.0")
     assert list(shares.usages.values()) == [late]
+
+
+def test_revoked_keys_are_forgotten() -> None:
+    """Of a thousand keys that came and went, nothing is kept; those in force keep their counts."""
+    shares = FairShare()
+    shares.refuse(shares.usage_of(A, 0.0))
+    running = shares.usage_of(B, 0.0)
+    shares.begin(running, Decision.ADMITTED, 0.0)
+    for number in range(1000):
+        shares.usage_of(Caller(f"k{number}"), 0.0)
+        shares.keep_keys({"a"})
+    shares.usage_of(ANONYMOUS, 0.0, "10.0.0.1")
+    shares.end(running, Decision.ADMITTED, 1.0)  # as usual
+    assert shares.counts() == {"a": {"in_flight": 0, "refused": 1}}
+    assert len(shares.usages) == 2

@@ -222,21 +222,21 @@ async def test_an_unchanged_file_is_not_read(
     await watch.look()
 
 
-async def test_the_watch_looks_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While it runs, a new file comes into force without a call."""
+async def test_the_watch_looks_by_itself(tmp_path: Path) -> None:
+    """While it runs, a new file comes into force without a call, and the names are passed on."""
     path, ring = tmp_path / "keys.json", KeyRing()
-    watch, looked = KeyWatch(path, ring), asyncio.Event()
-    look = watch.look
+    watch, changed = KeyWatch(path, ring), asyncio.Event()
+    found: list[frozenset[str]] = []
 
-    async def look_and_say() -> None:
-        await look()
-        looked.set()
+    def on_change(names: frozenset[str]) -> None:
+        found.append(names)
+        changed.set()
 
-    monkeypatch.setattr(watch, "look", look_and_say)
     change_keys(path, lambda _: (make_key("web")[0],))
-    async with watch.running(interval_s=0.0):
-        await looked.wait()
+    async with watch.running(interval_s=0.0, on_change=on_change):
+        await changed.wait()
     assert ring.is_required
+    assert found == [{"web"}]
 
 
 @pytest.mark.parametrize(

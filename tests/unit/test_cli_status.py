@@ -350,3 +350,21 @@ def test_keys_are_shown(command: CommandLine, monkeypatch: pytest.MonkeyPatch) -
     words = " ".join(command.run("status").out.split())
     assert "web (expired) search 1,200 4 17 23" in words
     assert "keys file k.json: is not JSON" in words
+
+
+def test_other_requests_and_refused_addresses_are_shown(
+    command: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """How many are in progress and why some were refused; addresses only if one was refused."""
+    requests = {"limit": 1280, "in_flight": 1, "refused": {"requests": 0, "share": 1400}}
+    most = [{"address": "10.0.0.1", "refused": 1200}, {"address": "", "refused": 34}]
+    monkeypatch.setitem(STATUS["gateway"], "requests", requests)
+    monkeypatch.setitem(STATUS["gateway"], "addresses", {"refused": 0, "most_refused": []})
+    words = " ".join(command.run("status").out.split())
+    line = "other requests: 1 of at most 1,280 in progress; refused: by share 1,400"
+    assert line in words
+    assert "over share" not in words
+    addresses = {"refused": 2345, "most_refused": most}
+    monkeypatch.setitem(STATUS["gateway"], "addresses", addresses)
+    words = " ".join(command.run("status").out.split())
+    assert "10.0.0.1 1,200 (further addresses) 34 all addresses 2,345" in words

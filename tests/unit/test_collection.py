@@ -17,7 +17,8 @@ from common.collection import (
 )
 from common.document_ids import document_id
 from common.errors import BadRequestError, TooLargeError
-from common.field_inference import MAX_NAMES, FieldInference, infer_fields
+from common.field_inference import MAX_NAMES, FieldInference
+from tests.unit.shards import fields_of
 
 EVERY_TYPE = define("c", {"fields": {str(kind): str(kind) for kind in FieldType}})
 
@@ -185,13 +186,13 @@ def test_a_full_date_is_its_first_instant_in_utc() -> None:
 )
 def test_a_field_is_inferred_from_its_values(values: list[Any], kind: FieldType | None) -> None:
     """Each kind of value gives the type that finds it; what fits none is left out."""
-    inferred = infer_fields([{"id": "1", "f": value} for value in values])
+    inferred = fields_of([{"id": "1", "f": value} for value in values])
     assert inferred.get("f") is kind
 
 
 def test_names_that_a_query_cannot_spell_are_not_inferred() -> None:
     """Such fields are stored only; nor is the id a field."""
-    assert infer_fields([{"id": "1", "first name": "x", "_a": "x", "ok": "x"}]) == {
+    assert fields_of([{"id": "1", "first name": "x", "_a": "x", "ok": "x"}]) == {
         "ok": FieldType.TEXT
     }
 
@@ -236,7 +237,7 @@ def test_a_field_is_of_the_first_type_that_fits_all_of_its_values(
             recur = len(strings) >= 10 and len(strings) >= 2 * len(set(strings))
             is_keyword = recur and not any(" " in one for one in strings)
             expected[name] = FieldType.KEYWORD if is_keyword else FieldType.TEXT
-    assert infer_fields(documents) == expected
+    assert fields_of(documents) == expected
 
 
 def test_inference_keeps_a_bounded_number_of_names() -> None:

@@ -1,6 +1,8 @@
 """What is told of collections: their profiles, and how a definition differs."""
 
 import asyncio
+import json
+from dataclasses import replace
 from typing import Any, cast
 from unittest.mock import AsyncMock
 
@@ -32,7 +34,46 @@ async def test_a_collection_names_every_profile_that_a_search_may_name() -> None
     described = await collections.describe("books")
     assert described["rank_profile"] == "bm25"
     assert described["rank_profiles"] == ["bm25", "noop", "recent"]
-    assert await collections.list() == [described]
+    (listed,) = await collections.list()
+    assert json.loads(listed.definition + listed.counts) == described
+
+
+async def test_callers_share_the_bytes_of_the_list() -> None:
+    """What has not changed since the last list is the same object; what has changed is another."""
+    collections = holding()
+    registry = cast("AsyncMock", collections._registry)
+    stored = registry.collection.return_value
+    (first,), (second,) = await collections.list(), await collections.list()
+    assert second.definition is first.definition
+    assert second.counts is first.counts
+    registry.document_counts_of.return_value = {stored.uid: {0: 1, 1: 3}}
+    (third,) = await collections.list()
+    assert third.definition is first.definition
+    assert json.loads(third.definition + third.counts)["documents"] == 4
+    registry.collections.return_value = {"books": replace(stored, language="french")}
+    (fourth,) = await collections.list()
+    assert json.loads(fourth.definition + fourth.counts)["language"] == "french"
+
+
+async def test_callers_at_the_same_time_read_the_list_once() -> None:
+    """Callers that come before the first read begins share it, and those after it the next."""
+    collections = holding()
+    registry = cast("AsyncMock", collections._registry)
+    has_begun, answer = asyncio.Event(), asyncio.Event()
+    known = registry.collections.return_value
+
+    async def read() -> dict[str, Collection]:
+        has_begun.set()
+        await answer.wait()
+        return dict(known)
+
+    registry.collections.side_effect = read
+    callers = [asyncio.create_task(collections.list()) for _ in range(25)]
+    await has_begun.wait()
+    callers += [asyncio.create_task(collections.list()) for _ in range(25)]
+    answer.set()
+    assert {len(await caller) for caller in callers} == {1}
+    assert registry.collections.call_count == 2
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 `python -m tests.unit.test_docs_http` writes the tables anew after the API has changed.
 """
 
+import ast
 import json
 import re
 from collections.abc import Iterator
@@ -13,6 +14,8 @@ import pytest
 from pydantic import BaseModel
 
 from common.config import GatewaySettings
+from gateway.access.request_admission import RequestAdmission
+from gateway.admission import CAUSES
 from gateway.http import schema as shapes
 from gateway.http.app import create_framework_app
 from gateway.http.problems import TITLES, TYPE_PREFIX
@@ -145,6 +148,32 @@ def test_every_status_is_explained() -> None:
         for status in [*done.split(", "), *problems.split(", "), *BY_GUARD]:
             if status:
                 assert f"| {status} |" in text, status
+
+
+def causes() -> set[str]:
+    """Why a request may be refused for overload: as policies say it, and as errors are raised."""
+    raised = set()
+    for path in (Path(__file__).parents[2] / "gateway").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            match node:
+                case ast.Raise(
+                    exc=ast.Call(
+                        func=ast.Name(id="OverloadedError"),
+                        args=[_, ast.Constant(value=str(cause)), *_],
+                    )
+                ):
+                    raised.add(cause)
+    assert {"rate", "loads", "backlog"} <= raised
+    return {*raised, *CAUSES, *RequestAdmission(1).to_json()["refused"], "connections"}
+
+
+def test_every_cause_of_a_refusal_is_documented() -> None:
+    """OpenAPI lists exactly the causes that there are, and the rows of 429 and 503 explain each."""
+    known = shapes.Problem.model_json_schema()["properties"]["cause"]["anyOf"][0]["enum"]
+    assert set(known) == causes()
+    text = DOCUMENT.read_text(encoding="utf-8")
+    explained = re.findall(r"^\| (?:429|503) \| (.*) \|$", text, re.MULTILINE)
+    assert set(re.findall(r"`(\w+)`", " ".join(explained))) >= causes()
 
 
 EXAMPLES: dict[str, type[BaseModel]] = {

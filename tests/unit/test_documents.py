@@ -84,6 +84,49 @@ async def test_a_load_that_gives_way_says_how_far_it_got() -> None:
     idle = asyncio.create_task(documents.load("c", half_a_line(asyncio.Event())))
     await asyncio.sleep(0)
     assert (await documents.load("c", lines(b'{"id":"c"}'))).accepted == 1
-    with pytest.raises(LoadInterruptedError, match="the client sent nothing") as ended:
+    with pytest.raises(LoadInterruptedError, match="the client sent no document") as ended:
         await idle
     assert ended.value.report.accepted in (0, 1)
+
+
+class Clock:
+    """Stands for the loop's time."""
+
+    now = 0.0
+
+    def time(self) -> float:
+        """The time that was set."""
+        return self.now
+
+
+@pytest.mark.parametrize(
+    ("line", "keeps_its_place"), [(b'{"id":"a"}\n', True), (b'{"id":"a","title":1}\n', False)]
+)
+async def test_a_load_keeps_its_place_by_documents_that_are_accepted(
+    monkeypatch: pytest.MonkeyPatch, line: bytes, keeps_its_place: bool
+) -> None:
+    """A line each 6 s keeps a place that is lost after 10 s if it is accepted, not if rejected."""
+    slots, clock = LoadSlots(1, idle_s=10.0), Clock()
+    documents, rest = documents_with(slots), asyncio.Event()
+
+    async def drip() -> AsyncIterator[bytes]:
+        for _ in range(4):
+            yield line
+            clock.now += 6.0
+        waits.set()
+        await rest.wait()
+
+    waits = asyncio.Event()
+    monkeypatch.setattr(asyncio.get_running_loop(), "time", clock.time)
+    dripping = asyncio.create_task(documents.load("c", drip(), "logged"))
+    await waits.wait()
+    if keeps_its_place:
+        with pytest.raises(OverloadedError):
+            slots.take(clock.now)
+        rest.set()
+        assert (await dripping).accepted == 4
+    else:
+        slots.take(clock.now)
+        rest.set()
+        report = (await dripping).to_json()
+        assert (report["accepted"], report["rejected_total"]) == (0, 4)

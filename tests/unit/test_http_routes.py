@@ -1,5 +1,6 @@
 """Collections, documents, health, status, breakers, and what all routes have in common."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from typing import Any
@@ -23,8 +24,11 @@ from common.errors import (
     UnavailableError,
     WriteRefusedError,
 )
+from gateway.access.caller import ANONYMOUS
+from gateway.access.request_admission import RequestAdmission
 from gateway.http.app import create_app
-from gateway.http.schema import CollectionsAnswer, CurveAnswer, LoadAnswer
+from gateway.http.rights import RIGHTS
+from gateway.http.schema import CollectionsAnswer, CurveAnswer, LoadAnswer, Problem
 from gateway.load import LoadReport
 from tests.unit.fake_gateway import FakeGateway
 
@@ -475,3 +479,76 @@ async def test_the_body_limit_holds_for_definitions(gateway: FakeGateway) -> Non
     assert (await client.put(FILMS, content=long)).status_code == 413
     long = json.dumps({"state": "closed"}).encode() + b"  "
     assert (await client.post("/v1/shards/3/breaker", content=long)).status_code == 413
+
+
+IN_PROGRESS = [
+    ("GET", "/v1/collections"),
+    ("PUT", FILMS),
+    ("GET", FILMS),
+    ("DELETE", FILMS),
+    ("POST", f"{FILMS}/optimise"),
+    ("GET", f"{FILMS}/documents/1"),
+    ("DELETE", f"{FILMS}/documents/1"),
+    ("GET", "/v1/status"),
+    ("POST", "/v1/snapshots"),
+    ("GET", "/v1/quarantine"),
+    ("DELETE", "/v1/quarantine/ab"),
+]
+# They have limits of their own, or answer from memory within one turn of the loop.
+NOT_COUNTED = {
+    ("POST", "/v1/collections/{name}/search"),
+    ("POST", "/v1/collections/{name}/documents"),
+    ("GET", "/v1/collections/{name}/coverage-curve"),
+    ("POST", "/v1/shards/{shard}/breaker"),
+    ("GET", "/healthz"),
+    ("GET", "/readyz"),
+}
+
+
+def test_every_route_is_counted_or_has_a_reason_not_to_be() -> None:
+    """A route that is added is decided upon."""
+    assert len(RIGHTS) == len(IN_PROGRESS) + len(NOT_COUNTED)
+    assert RIGHTS.keys() >= NOT_COUNTED
+
+
+@pytest.mark.parametrize(("method", "path"), IN_PROGRESS)
+async def test_requests_beyond_the_limit_are_refused(
+    client: httpx.AsyncClient, gateway: FakeGateway, method: str, path: str
+) -> None:
+    """While all places are taken, it is a 429 that says when to try again, and nothing is done."""
+    gateway.requests = RequestAdmission(1)
+    place = gateway.requests.admit(ANONYMOUS, "127.0.0.1", 0.0)
+    response = await client.request(method, path)
+    assert (response.status_code, response.json()["cause"]) == (429, "requests")
+    assert int(response.headers["retry-after"]) >= 1
+    Problem.model_validate(response.json())
+    assert not gateway.collections.defined
+    assert not gateway.documents.deleted
+    assert not gateway.snapshots.num_asked
+    gateway.requests.end(place, 1.0)
+    assert (await client.put(FILMS)).status_code == 200
+
+
+async def test_a_request_that_ends_gives_its_place_back(
+    client: httpx.AsyncClient, gateway: FakeGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However it ends, with an answer, an error, or its client gone."""
+    gateway.requests = RequestAdmission(1)
+    for outcome in (gateway.document, NotFoundError("no"), RuntimeError("no")):
+        gateway.document = outcome
+        await client.get(f"{FILMS}/documents/1")
+        assert gateway.requests.num_in_flight == 0
+
+    begun = asyncio.Event()
+
+    async def forever(*_: Any, **__: Any) -> Any:
+        begun.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(gateway, "stored_document", forever)
+    asked = asyncio.create_task(client.get(f"{FILMS}/documents/1"))
+    await begun.wait()
+    assert gateway.requests.num_in_flight == 1
+    asked.cancel()
+    await asyncio.wait({asked})
+    assert gateway.requests.num_in_flight == 0

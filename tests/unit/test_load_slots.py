@@ -12,7 +12,7 @@ def test_loads_that_go_on_keep_their_places() -> None:
     busy, waiting = slots.take(0.0), slots.take(0.0)
     busy.work()
     waiting.work()
-    waiting.wait(91.0)
+    waiting.wait(91.0, 1)
     with pytest.raises(OverloadedError, match=r"gateway\.max_loads") as refused:
         slots.take(100.0)
     assert refused.value.cause == "loads"
@@ -25,7 +25,7 @@ def test_the_load_that_has_waited_longest_for_its_client_gives_way() -> None:
     slots = LoadSlots(3, idle_s=10.0)
     first, second, third = (slots.take(now) for now in (0.0, 1.0, 2.0))
     first.work()
-    first.wait(5.0)
+    first.wait(5.0, 1)
     slots.take(11.5)
     assert [slot.has_lost for slot in (first, second, third)] == [False, True, False]
     assert len(slots) == 3
@@ -36,9 +36,21 @@ def test_bytes_without_an_end_of_line_do_not_keep_a_place() -> None:
     slots = LoadSlots(1, idle_s=10.0)
     slot = slots.take(0.0)
     for now in range(1, 10):
-        slot.wait(float(now))
+        slot.wait(float(now), 0)
     slots.take(10.0)
     assert slot.has_lost
+
+
+def test_lines_that_are_rejected_do_not_keep_a_place() -> None:
+    """A load that has lines to see to now and then waits since its last accepted document."""
+    slots = LoadSlots(2, idle_s=10.0)
+    useful, useless = slots.take(0.0), slots.take(0.0)
+    for now in range(1, 12):
+        for slot, progress in ((useful, now), (useless, 1)):
+            slot.work()
+            slot.wait(float(now), progress)
+    slots.take(12.0)
+    assert [useful.has_lost, useless.has_lost] == [False, True]
 
 
 def test_a_party_that_has_many_places_makes_room_for_another() -> None:

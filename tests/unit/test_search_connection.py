@@ -374,7 +374,7 @@ class HoldingGateway(FakeGateway):
 
     async def search(self, query: SearchQuery) -> SearchResult:
         """An answer with a large document, which holds twice its size."""
-        lease = self.memory.lease()
+        lease = self.memory.lease("")
         assert lease.take(2 * SMALL_BYTES)
         fields = {"text": "x" * SMALL_BYTES}
         result = make_result(hits=[Hit("1", 1.0, 0, fields)], lease=lease)

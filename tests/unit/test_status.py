@@ -14,8 +14,11 @@ from common.registry import Registry
 from common.snapshot_board import SnapshotFacts, SnapshotStanding
 from common.statistics_board import Standing, label_of, version_of
 from common.telemetry import LagWatch
+from gateway.access.caller import ANONYMOUS
 from gateway.access.control import AccessControl
 from gateway.access.key_ring import KeyRing
+from gateway.access.request_admission import RequestAdmission
+from gateway.access.usage_report import refused_addresses
 from gateway.answer_memory import AnswerMemory
 from gateway.breaker import CallOutcome
 from gateway.breakers import Breakers
@@ -87,6 +90,8 @@ def status_of(
     permit = breakers[0].allow(0.0)
     assert permit is not None
     permit.done(CallOutcome.FAILURE, 0.0)
+    requests = RequestAdmission(9)
+    requests.shares.refuse(requests.shares.usage_of(ANONYMOUS, 0.0, "10.0.0.1"))
     ring = KeyRing()
     ring.replace([make_key("web", collections=("films",))[0]])
     profiles = {"slow": RankProfile(second_phase="module:function")}
@@ -143,6 +148,8 @@ def status_of(
             "hedges": {
                 kind: {**HedgeCounts()._asdict(), "refused": 0} for kind in ("search", "fetch")
             },
+            "requests": requests.to_json(),
+            "addresses": refused_addresses([requests.shares]),
             "access": AccessControl(GatewaySettings(), ring).to_json({}),
             "clock_error_us": 1.5,
         },

@@ -120,3 +120,11 @@ def test_memory_runs_out_below_maxmemory() -> None:
     assert not is_short(77 * MB)
     assert not is_short(10**12, most=0)
     assert memory.judge({}, 0) is None
+
+
+def test_a_gateway_that_runs_out_itself_says_so_and_takes_writes() -> None:
+    """Its descriptors are in the list under `gateway`; documents need none."""
+    own = Shortage("descriptors", "low", "no more", 7)
+    gate = StorageGate(tuple, now=lambda: 0.0, now_ms=lambda: 0, own=lambda: [own])
+    assert gate.list() == [{"where": "gateway", "shards": [], **own.to_json()}]
+    gate.check()

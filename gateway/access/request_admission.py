@@ -1,0 +1,91 @@
+"""Limits the requests in progress that are neither searches nor bulk loads. Pure.
+
+Reads of documents, single deletes, the status and the list of collections have no deadline as short
+as a search's, and wait for Redis or for a worker. Without a limit, one caller could have any number
+of them in progress. Callers share the limit as they share the queries in flight (`fair_share`):
+nothing that has begun is ended for another caller, since a delete may have been logged already.
+"""
+
+from typing import Any, Final, NamedTuple
+
+from common.errors import OverloadedError
+from gateway.access.caller import Caller
+from gateway.access.fair_share import Decision, FairShare, Usage
+
+_DURATION_WEIGHT: Final = 1 / 32  # of the newest request in their mean duration
+
+
+class Place(NamedTuple):
+    """Leave for one request, to be given back at its end."""
+
+    usage: Usage
+    decision: Decision
+    since: float
+
+
+class RequestAdmission:
+    """The requests in progress at one gateway.
+
+    Attributes:
+        shares: of the callers.
+        num_in_flight: requests now.
+    """
+
+    def __init__(self, max_requests: int) -> None:
+        """Admit `max_requests` at once, and half as many more of callers below their share."""
+        self.shares = FairShare()
+        self.num_in_flight = 0
+        self._limit = max_requests
+        self._refused = {"requests": 0, "share": 0}
+        self._duration_s = 0.0
+
+    def admit(self, caller: Caller, peer: str, now: float) -> Place:
+        """Admit a request, or refuse it.
+
+        Args:
+            caller: the caller of the request.
+            peer: the address that it comes from.
+            now: the event loop's time, in s.
+
+        Raises:
+            OverloadedError: too many are in progress, of all callers or of this one.
+        """
+        usage = self.shares.usage_of(caller, now, peer)
+        limit = self._limit
+        decision = self.shares.decide(usage, self.num_in_flight, limit, limit, now)
+        if decision is Decision.OVER_SHARE:
+            self.shares.refuse(usage)
+            whose = f"key {caller.name!r}" if caller.is_key else "your address"
+            raise self._refusal(
+                "share",
+                f"{usage.num_in_flight} requests of {whose} are in progress; its share of "
+                f"gateway.max_requests ({limit}) is used up",
+            )
+        if decision is Decision.FULL:
+            raise self._refusal(
+                "requests",
+                f"{self.num_in_flight} requests are in progress, and gateway.max_requests "
+                f"({limit}) allows no more",
+            )
+        self.num_in_flight += 1
+        self.shares.begin(usage, decision, now)
+        return Place(usage, decision, now)
+
+    def end(self, place: Place, now: float) -> None:
+        """A request that was admitted has ended, in whatever way."""
+        self.num_in_flight -= 1
+        self.shares.end(place.usage, place.decision, now)
+        self._duration_s += (now - place.since - self._duration_s) * _DURATION_WEIGHT
+
+    def to_json(self) -> dict[str, Any]:
+        """For the status."""
+        return {
+            "limit": self._limit,
+            "in_flight": self.num_in_flight,
+            "refused": dict(self._refused),
+        }
+
+    def _refusal(self, cause: str, message: str) -> OverloadedError:
+        self._refused[cause] += 1
+        # By then, as many requests have ended as are in progress (Little's law).
+        return OverloadedError(message, cause, self._duration_s)
