@@ -16,7 +16,7 @@ from common.statistics_board import BULK_SHARE, Standing, StatisticsBoard, chang
 from shard_worker.applier import Applier
 from shard_worker.shard_report import CollectionReport
 
-GIVE_UP_S = 30.0
+GIVE_UP_S = 120.0  # past any wait of a gateway
 
 
 @dataclass(frozen=True)

@@ -197,3 +197,22 @@ def test_loads_that_cannot_be_counted_are_forgotten() -> None:
         assert Ranked("t", ["r0", "r1"]).pack() not in board.answers
 
     run_virtually(scenario())
+
+
+def test_a_worker_that_has_yet_to_write_the_table_does_not_answer() -> None:
+    """The sum alone is not enough: searches rank by the table."""
+
+    async def scenario() -> None:
+        board = Board()
+        for worker in two_workers(board):
+            await worker.turn()
+        board.answers = []
+        late = Worker(board, 0, 1)
+        late.loads.take(Loaded("t", "u", {0: END}).pack().encode())
+        standing = await board.standing(["u"], NUM_SHARDS)
+        await late.loads.answer(standing, {"u": b"an older sum"})
+        assert board.answers == []
+        await late.loads.answer(standing, {"u": board.version})
+        assert board.answers == [Ranked("t", ["r0", "r1"]).pack()]
+
+    run_virtually(scenario())
