@@ -15,6 +15,7 @@ from common.document_ids import ID_FIELD, MAX_ID_BYTES, document_id
 from common.errors import BadRequestError, WireError
 
 MAX_FIELDS = 256
+MAX_WEIGHT = 10  # of a text field: its words take so much more room in the field that joins all
 
 # The stemmers that tantivy carries (Snowball); "none" splits and lowercases and no more.
 LANGUAGES = frozenset(
@@ -62,6 +63,11 @@ class Collection:
             `id` is always there, a keyword, and not among them.
         rank_profile: the profile of a query that names none.
         language: whose stop words and stemming texts get; "none" for neither.
+        weights: text field → how often its words count beside those of the other text fields, for
+            the fields whose weight is not 1.
+        text_fields: the fields of type text.
+        searched_fields: the text fields that words without a field name are looked for in, which
+            are those whose weight is not 0.
     """
 
     name: str
@@ -69,13 +75,19 @@ class Collection:
     fields: Mapping[str, FieldType] | None = None
     rank_profile: str = "bm25"
     language: str = "english"
+    weights: Mapping[str, int] = field(default_factory=dict)
     text_fields: tuple[str, ...] = field(init=False, repr=False, compare=False)
+    searched_fields: tuple[str, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         fields = None if self.fields is None else MappingProxyType(dict(self.fields))
-        texts = (name for name, kind in (fields or {}).items() if kind is FieldType.TEXT)
+        texts = [name for name, kind in (fields or {}).items() if kind is FieldType.TEXT]
+        weights = {name: weight for name, weight in self.weights.items() if weight != 1}
+        searched = (name for name in texts if weights.get(name, 1))
         object.__setattr__(self, "fields", fields)
+        object.__setattr__(self, "weights", MappingProxyType(weights))
         object.__setattr__(self, "text_fields", tuple(texts))
+        object.__setattr__(self, "searched_fields", tuple(searched))
 
     def type_of(self, name: str) -> FieldType | None:
         """The type of a field that can be asked for; None for one that is not declared."""
@@ -83,22 +95,43 @@ class Collection:
             return FieldType.KEYWORD
         return None if self.fields is None else self.fields.get(name)
 
-    def with_fields(self, fields: Mapping[str, FieldType]) -> "Collection":
-        """The same collection with other fields."""
-        return replace(self, fields=fields)
+    def weight_of(self, name: str) -> int:
+        """The weight of a text field."""
+        return self.weights.get(name, 1)
+
+    @property
+    def defined_fields(self) -> dict[str, Any] | None:
+        """The fields as `define` takes them; None until they are inferred."""
+        if self.fields is None:
+            return None
+        return {
+            name: {"type": kind, "weight": self.weights[name]} if name in self.weights else kind
+            for name, kind in self.fields.items()
+        }
+
+    @property
+    def analysis(self) -> object:
+        """All that decides how documents are indexed; an index serves definitions that equal it."""
+        return self.fields, self.language, self.weights
+
+    def with_fields(
+        self, fields: Mapping[str, FieldType], weights: Mapping[str, int] | None = None
+    ) -> "Collection":
+        """The same collection with other fields, and no weights but these."""
+        return replace(self, fields=fields, weights=weights or {})
 
     def to_json(self) -> str:
         """The definition as JSON, equal for equal definitions."""
-        return json.dumps(
-            {
-                "name": self.name,
-                "uid": self.uid,
-                "fields": None if self.fields is None else dict(self.fields),
-                "rank_profile": self.rank_profile,
-                "language": self.language,
-            },
-            separators=(",", ":"),
-        )
+        definition: dict[str, Any] = {
+            "name": self.name,
+            "uid": self.uid,
+            "fields": None if self.fields is None else dict(self.fields),
+            "rank_profile": self.rank_profile,
+            "language": self.language,
+        }
+        if self.weights:  # most collections have none, and read as those of earlier versions
+            definition["weights"] = dict(sorted(self.weights.items()))
+        return json.dumps(definition, separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: str | bytes) -> "Collection":
@@ -112,13 +145,14 @@ class Collection:
             fields = read["fields"]
             names = {key: read[key] for key in ("name", "uid", "rank_profile", "language")}
             kinds = None if fields is None else {k: FieldType(v) for k, v in fields.items()}
+            weights = {str(name): int(one) for name, one in read.get("weights", {}).items()}
         except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
             raise WireError(f"not a definition that this version can read: {error!r}") from error
         if not all(isinstance(part, str) for part in names.values()):
             raise WireError("a definition's name, uid, rank_profile and language are strings")
         if names["language"] not in LANGUAGES:
             raise WireError(f"this version does not know the language {names['language']!r}")
-        return cls(**names, fields=kinds)
+        return cls(**names, fields=kinds, weights=weights)
 
 
 def define(name: str, body: Mapping[str, Any], uid: str | None = None) -> Collection:
@@ -147,23 +181,27 @@ def define(name: str, body: Mapping[str, Any], uid: str | None = None) -> Collec
     profile = body.get("rank_profile", "bm25")
     if not isinstance(profile, str) or not profile:
         raise BadRequestError("rank_profile", "is the name of a configured profile")
-    fields = body.get("fields")
+    defined = body.get("fields")
+    fields, weights = (None, {}) if defined is None else _define_fields(defined)
     return Collection(
         name=name,
         uid=uid or secrets.token_hex(8),
-        fields=None if fields is None else _define_fields(fields),
+        fields=fields,
         rank_profile=profile,
         language=language,
+        weights=weights,
     )
 
 
-def _define_fields(fields: Any) -> dict[str, FieldType]:
+def _define_fields(fields: Any) -> tuple[dict[str, FieldType], dict[str, int]]:
+    """The types of fields, and the weights of those that have one."""
     if not isinstance(fields, Mapping):
         raise BadRequestError("fields", "is an object of field names and types")
     if len(fields) > MAX_FIELDS:
         raise BadRequestError("fields", f"has {len(fields)} fields; {MAX_FIELDS} is the limit")
-    defined = {}
-    for name, kind in fields.items():
+    defined, weights = {}, {}
+    for name, one in fields.items():
+        kind, weight = _type_and_weight(name, one)
         if not isinstance(kind, str) or kind not in set(FieldType):
             raise BadRequestError(f"fields.{name}", f"has a type of {', '.join(FieldType)}")
         if name == ID_FIELD:
@@ -175,7 +213,27 @@ def _define_fields(fields: Any) -> dict[str, FieldType]:
                 f"fields.{name}", "is letters, digits, '_' and '.', at most 100, a letter first"
             )
         defined[name] = FieldType(kind)
-    return defined
+        if weight is not None:
+            weights[name] = _checked_weight(name, defined[name], weight)
+    return defined, weights
+
+
+def _type_and_weight(name: str, one: Any) -> tuple[Any, Any]:
+    """What a field is defined by: its type, or an object of type and weight."""
+    if not isinstance(one, Mapping):
+        return one, None
+    for key in one:
+        if key not in {"type", "weight"}:
+            raise BadRequestError(f"fields.{name}.{key}", "is unknown; a field has type and weight")
+    return one.get("type"), one.get("weight")
+
+
+def _checked_weight(name: str, kind: FieldType, weight: Any) -> int:
+    if kind is not FieldType.TEXT:
+        raise BadRequestError(f"fields.{name}.weight", f"is for text fields; this is a {kind}")
+    if type(weight) is not int or not 0 <= weight <= MAX_WEIGHT:  # True is an int, too
+        raise BadRequestError(f"fields.{name}.weight", f"is a whole number from 0 to {MAX_WEIGHT}")
+    return weight
 
 
 def check_document(

@@ -159,6 +159,12 @@ class GatewaySettings(ConnectionSettings):
     write_timeout_s: PositiveFloat = Field(
         60.0, description="Longest wait for a bulk load's backpressure, or for ?wait=applied, in s."
     )
+    statistics_timeout_s: float = Field(
+        10.0,
+        ge=0.0,
+        description="Longest that a load with ?wait=applied, once its documents can be found, "
+        "waits for term statistics that count them, in s; 0 for no wait.",
+    )
     max_loads: PositiveInt = Field(
         32,
         description="Most bulk loads at once; each holds up to four times "

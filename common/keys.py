@@ -107,6 +107,10 @@ class Keys:
         """Hash: shard → its own term statistics, until they are summed."""
         return f"{self.prefix}:statistics-of:{uid}"
 
+    def statistics_claim(self, uid: str) -> str:
+        """String: version of the sum that a worker makes now; expires soon."""
+        return f"{self.prefix}:statistics-claim:{uid}"
+
     def optimising(self, uid: str) -> str:
         """Hash: when one collection's indexes were last to be optimised, and who has done so."""
         return f"{self.prefix}:optimise:{uid}"

@@ -2,7 +2,8 @@
 
 A shard's statistics carry a label that names the replica that they were collected from, and its
 state; the sum carries a version made of all labels. So anybody sees, without reading the statistics
-themselves, whether the sum is that of the shards' newest.
+themselves, whether the sum is that of the shards' newest. Beside the label stands how much of the
+shard's log the statistics count, by which a load can be waited for.
 
 Replicas count their changes each for itself (batches are cut differently), so a label says nothing
 of another replica's state. While the replica that it names is served, its worker alone decides when
@@ -16,10 +17,15 @@ from typing import NamedTuple
 
 from common.control import Command, Control
 from common.keys import Keys
+from common.log import START, position
 
 EVENT = "statistics"
+BULK_SHARE = 0.02  # of the documents; fewer changes wait for worker.statistics_interval_s
 _VERSION_BYTES = 16
-_LABEL = b"label:"  # a field beside each shard's own, in the same hash
+_CLAIM_MS = 10_000  # many times what a sum takes
+# Fields beside each shard's own, in the same hash.
+_LABEL = b"label:"
+_POSITION = b"position:"
 
 
 def label_of(replica_id: str, changes: int) -> str:
@@ -92,14 +98,44 @@ class StatisticsBoard:
             for uid, labels, version in zip(asked, replies[::2], replies[1::2], strict=True)
         }
 
-    async def put_shard(self, uid: str, shard: int, label: str, statistics: bytes) -> None:
-        """Store one shard's statistics under a label."""
+    async def put_shard(
+        self, uid: str, shard: int, label: str, statistics: bytes, entry_id: str
+    ) -> None:
+        """Store one shard's statistics under a label; they count the log up to an entry."""
         await self._control.execute(
             "HSET",
             self._keys.shard_statistics(uid),
             *(shard, statistics),
             *(_LABEL + str(shard).encode(), label),
+            *(_POSITION + str(shard).encode(), entry_id),
         )
+
+    async def put_position(self, uid: str, shard: int, entry_id: str) -> None:
+        """Say that a shard's statistics, as they are, do up to an entry of its log."""
+        await self._control.execute(
+            "HSET", self._keys.shard_statistics(uid), _POSITION + str(shard).encode(), entry_id
+        )
+
+    async def missing(self, uid: str, ends: Mapping[int, str]) -> set[int]:
+        """The shards whose statistics do not count their log up to the entry of `ends`."""
+        fields = [_POSITION + str(shard).encode() for shard in ends]
+        found = await self._control.execute("HMGET", self._keys.shard_statistics(uid), *fields)
+        return {
+            shard
+            for (shard, end), counted in zip(ends.items(), found, strict=True)
+            if position((counted or START.encode()).decode()) < position(end)
+        }
+
+    async def claim_sum(self, uid: str, version: bytes) -> bool:
+        """Whether the sum of this version is the caller's to make, and no other worker's."""
+        before = await self._control.execute(
+            "SET", self._keys.statistics_claim(uid), version, "PX", _CLAIM_MS, "GET"
+        )
+        return bool(before != version)
+
+    async def announce(self, event: str) -> None:
+        """Tell all gateways and workers."""
+        await self._control.execute("PUBLISH", self._keys.events, event)
 
     async def shards(self, uid: str) -> tuple[dict[int, str], list[bytes]]:
         """Every shard's label, and the statistics of each."""

@@ -87,7 +87,7 @@ def definition_json(collection: Collection, profiles: Sequence[str]) -> dict[str
     """What a collection is, as JSON; `profiles` are those by which it can be searched."""
     return {
         "name": collection.name,
-        "fields": None if collection.fields is None else dict(collection.fields),
+        "fields": collection.defined_fields,
         "rank_profile": collection.rank_profile,
         "rank_profiles": list(profiles),
         "language": collection.language,

@@ -132,7 +132,7 @@ class Collections:
         )
         same = define(name, body, stored.uid)
         if same.fields is None and stored.fields is not None:
-            same = same.with_fields(stored.fields)
+            same = same.with_fields(stored.fields, stored.weights)
         if same != stored:
             raise ConflictError(
                 f'the collection "{name}" exists already, and {_difference(stored, same)}'
@@ -216,9 +216,10 @@ class Collections:
 
 def _difference(stored: Collection, wanted: Collection) -> str:
     """How the collection that is there differs, as a clause with values as JSON has them."""
-    if stored.fields != wanted.fields:
-        there = "yet to be inferred" if stored.fields is None else _json(stored.fields)
-        return f"its fields are {there}, not {_json(wanted.fields or {})}"
+    fields, others = stored.defined_fields, wanted.defined_fields
+    if fields != others:
+        there = "yet to be inferred" if fields is None else _json(fields)
+        return f"its fields are {there}, not {_json(others or {})}"
     for part in ("rank_profile", "language"):
         there, asked = getattr(stored, part), getattr(wanted, part)
         if there != asked:
@@ -226,5 +227,5 @@ def _difference(stored: Collection, wanted: Collection) -> str:
     return "it is another"
 
 
-def _json(value: str | Mapping[str, str]) -> str:
+def _json(value: str | Mapping[str, Any]) -> str:
     return json.dumps(dict(value) if isinstance(value, Mapping) else value, ensure_ascii=False)

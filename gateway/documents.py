@@ -41,6 +41,7 @@ from gateway.collections import Collections
 from gateway.load import BATCH_BYTES, Intake, LoadReport
 from gateway.load_slots import LoadSlots
 from gateway.ndjson import Line, LineSplitter
+from gateway.ranked_loads import RankedLoads
 from gateway.storage_gate import StorageGate
 
 Wait = Literal["logged", "applied"]
@@ -68,6 +69,7 @@ class Documents:
         outage_timeout_s: float = 5.0,
         live_replicas: Callable[[int], Collection[str]] | None = None,
         gate: StorageGate | None = None,
+        ranked: RankedLoads | None = None,
     ) -> None:
         """Write to `log` what belongs to `collections`.
 
@@ -82,8 +84,10 @@ class Documents:
             live_replicas: shard → ids of the replicas that live workers serve now; without it, or
                 where it gives none, every replica that has ever recorded a position counts.
             gate: says when there is no room for documents; None lets all through.
+            ranked: holds a load with `wait="applied"` back until it counts in the ranking.
         """
         self._log = log
+        self._ranked = ranked
         self._collections = collections
         self._num_shards = num_shards
         self._limits = limits
@@ -110,8 +114,9 @@ class Documents:
         Args:
             collection: the collection's name.
             lines: the bytes of the stream, cut anywhere.
-            wait: return when the documents are safe ("logged"), or when they can be found; a load
-                of nothing waits until what was logged before it can be found.
+            wait: return when the documents are safe ("logged"), or when they can be found and,
+                unless they are few beside what was there, count in the ranking ("applied"); a load
+                of nothing waits for what was logged before it.
             on_progress: told of the report each time that documents were logged.
             party: whose load it is, as `Caller.party` names it: parties share the places.
 
@@ -154,6 +159,9 @@ class Documents:
             # A load of nothing waits for what others, or earlier loads, have logged.
             ends = last_ids or await self._log.last_ids(range(self._num_shards))
             await self._wait_applied(ends, intake.report)
+            if self._ranked is not None:
+                num_documents = intake.report.accepted if last_ids else None
+                await self._ranked.wait(definition.uid, ends, num_documents)
         return intake.report
 
     async def _flush(

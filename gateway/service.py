@@ -52,6 +52,7 @@ from gateway.membership import Membership
 from gateway.optimising import Optimiser
 from gateway.own_shortages import OwnShortages
 from gateway.quarantine import QuarantineDesk
+from gateway.ranked_loads import RankedLoads
 from gateway.redis_transport import RedisTransport
 from gateway.result import SearchQuery, SearchResult
 from gateway.search import Searcher
@@ -139,6 +140,12 @@ class Gateway:
         self._server_watch = ServerWatch(
             control, keys, settings.storage, self._storage, self._server_ms
         )
+        self._ranked_loads = RankedLoads(
+            board=self._board,
+            registry=self._registry,
+            live_replicas=self._membership.replicas_of,
+            timeout_s=settings.gateway.statistics_timeout_s,
+        )
         self._stale_after_s = max(_STALE_POLLS * settings.gateway.membership_poll_s, _STALE_S)
         self.documents = Documents(
             ShardLog(control, keys),
@@ -149,6 +156,7 @@ class Gateway:
             slots=LoadSlots(settings.gateway.max_loads, settings.gateway.load_idle_s),
             live_replicas=self._membership.replicas_of,
             gate=self._storage,
+            ranked=self._ranked_loads,
         )
         self.optimiser = Optimiser(
             OptimisingBoard(control, keys), self.collections, self._storage.check
@@ -249,6 +257,7 @@ class Gateway:
             kind, _, shard = event.decode(errors="replace").partition(":")
             if kind == "applied" and shard.isdecimal():
                 self.documents.wake(int(shard))
+            self._ranked_loads.take(event)
             if kind in ("workers", "reconnected"):
                 self._membership.wake()
             if kind in (probation_board.EVENT, "reconnected"):

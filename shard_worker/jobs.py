@@ -10,8 +10,9 @@ Jobs are durable, retried, and unique by id. What is to be done is decided by co
 what was last done (`_tick`), not by remembering an event, so that a job that is lost, refused as a
 duplicate of one that is already running, or cut off with its worker is asked for again.
 
-How far statistics lag: after a bulk load about 4 s (the shard is quiet for 1 s, sums wait for each
-other for 1 s, two queues are polled each second); under a trickle of writes
+How far statistics lag: not at all after a load that a gateway waits for, which is counted without
+jobs (`shard_worker.load_statistics`); after any other about 4 s (the shard is quiet for 1 s, sums
+wait for each other for 1 s, two queues are polled each second); under a trickle of writes
 `worker.statistics_interval_s`; when a worker is killed with a job in its hands, at most
 `JOB_AGAIN_S` longer: arq keeps such a job locked for 40 s, but by then there is one of another id.
 
@@ -41,13 +42,20 @@ from common.control import Control, close_pool, connection_pool, pause_s, transl
 from common.errors import RedisUnavailableError, WorkError
 from common.keys import Keys
 from common.registry import Registry
-from common.statistics_board import StatisticsBoard, changes_of, label_of, replica_of
+from common.statistics_board import (
+    BULK_SHARE,
+    StatisticsBoard,
+    changes_of,
+    label_of,
+    replica_of,
+)
 from common.tasks import run_together
 from shard_worker.applier import Applier
 from shard_worker.indexer import pack_work
 from shard_worker.keep_looking import keep_looking
 from shard_worker.lanes.process_lane import ProcessLane
 from shard_worker.lanes.work import Named, Work
+from shard_worker.load_statistics import LoadStatistics
 from shard_worker.shard_report import CollectionReport
 from shard_worker.snapshots import Snapshots
 
@@ -63,7 +71,6 @@ SUM_AFTER_S = 1.0
 CHECKS = 3  # of the indexes' fit to a new table, since fitting them starts merges
 SERVED_S = 5.0  # for so long what was read of the heartbeats is taken to hold
 QUIET_S = 1.0  # a shard that has had nothing to apply for so long has seen the end of a bulk load
-BULK_SHARE = 0.02  # of the shard's documents; fewer changes wait for the interval
 
 _log = structlog.get_logger()
 
@@ -135,6 +142,13 @@ class Jobs:
         self._woken = asyncio.Event()
         self._served: frozenset[str] = frozenset()  # replicas that live workers serve
         self._served_at = -math.inf
+        self._loads = LoadStatistics(
+            board=self._board,
+            applier=applier,
+            is_ours=self._is_ours,
+            collect=self._collect_now,
+            add_up=self._sum_now,
+        )
 
     async def run(self) -> None:
         """Run until cancelled."""
@@ -165,26 +179,39 @@ class Jobs:
     # Jobs
 
     async def _collect(self, _context: dict[str, Any], uid: str, shard: int) -> None:
-        report = self._report(shard, uid)
-        if report is None or report.generation == 0:
-            return  # dropped meanwhile
         if shard in self._applier.withheld:
             raise Retry(defer=1.0)  # for another replica to take
-        label = label_of(self._applier.states[shard].replica_id, report.changes)
         try:
-            packed = await self._ask("statistics", shard, uid)
-            if packed:
-                await self._board.put_shard(uid, shard, label, packed)
+            await self._collect_now(uid, shard)
         except (WorkError, RedisUnavailableError) as error:
             raise _again(error) from error
 
     async def _sum(self, _context: dict[str, Any], uid: str) -> None:
         try:
-            labels, parts = await self._board.shards(uid)
-            if parts:
-                await self._board.put_sum(uid, labels, await self._ask("sum", parts))
+            if not await self._is_summed(uid):
+                await self._sum_now(uid)
         except (WorkError, RedisUnavailableError) as error:
             raise _again(error) from error
+
+    async def _collect_now(self, uid: str, shard: int) -> None:
+        report = self._report(shard, uid)
+        if report is None or report.generation == 0:
+            return  # dropped meanwhile
+        state = self._applier.states[shard]
+        packed = await self._ask("statistics", shard, uid)
+        if packed:
+            label = label_of(state.replica_id, report.changes)
+            await self._board.put_shard(uid, shard, label, packed, state.position)
+
+    async def _is_summed(self, uid: str) -> bool:
+        if self._num_shards is None:
+            return False
+        return (await self._board.standing([uid], self._num_shards))[uid].is_current
+
+    async def _sum_now(self, uid: str) -> None:
+        labels, parts = await self._board.shards(uid)
+        if parts:
+            await self._board.put_sum(uid, labels, await self._ask("sum", parts))
 
     async def _make_snapshot(self, _context: dict[str, Any], shard: int, begun: int) -> None:
         if self._snapshots is None:
@@ -234,6 +261,7 @@ class Jobs:
         uids = {report.uid for state in states.values() for report in state.collections}
         if self._num_shards is None:
             self._num_shards = await self._registry.cluster()
+        await self._loads.count(self._num_shards)
         standing = await self._board.standing(sorted(uids), self._num_shards)
         now = asyncio.get_running_loop().time()
         for shard, state in states.items():
@@ -271,6 +299,7 @@ class Jobs:
             elif self._checks.get(uid):
                 self._checks[uid] -= 1
                 await self._balance(uid)
+        await self._loads.answer(standing, self._tables)
         self._asked_at = {key: at for key, at in self._asked_at.items() if key[1] in uids}
         for uid in self._tables.keys() - uids:
             await self._ask("table", uid, b"")
@@ -311,7 +340,7 @@ class Jobs:
 
     async def _listen(self) -> None:
         async for event in self._control.events(self._keys.events):
-            if event in (b"statistics", b"reconnected"):
+            if event in (b"statistics", b"reconnected") or self._loads.take(event):
                 self._woken.set()
             elif event == b"workers":
                 self._served_at = -math.inf

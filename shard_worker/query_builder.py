@@ -21,7 +21,7 @@ from common.query_tree import (
     Words,
 )
 from shard_worker.keyword_range import Beginning, Part, Single, Span, native, parts_of, prefix_span
-from shard_worker.schema import EVERY, PRESENT, analyser_of, searched_field
+from shard_worker.schema import ALL_TEXT, EVERY, PRESENT, analyser_of, searched_field
 from shard_worker.term_statistics import TermStatistics
 from shard_worker.text_index import TextIndex
 from shard_worker.understanding import tokens_of
@@ -133,12 +133,29 @@ class QueryBuilder:
         return self._weighted(term, name, (word,))
 
     def _phrase(self, name: str, words: Sequence[tuple[int, str]], node: Words) -> tantivy.Query:
+        query = self._bare_phrase(name, words, node)
+        if node.is_prefix:
+            query = tantivy.Query.const_score_query(query, 1.0)
+        else:
+            query = self._weighted(query, name, tuple(word for _, word in words))
+        if name != ALL_TEXT or not (node.slop or _has_hole(words)):
+            return query
+        # Where all texts are joined, one place is left free between two of them, which keeps a
+        # phrase within one text. But a stop word of the phrase takes a place, and so does slop.
+        fields = self._index.collection.searched_fields
+        within = [(tantivy.Occur.Should, self._bare_phrase(one, words, node)) for one in fields]
+        keep = tantivy.Query.const_score_query(tantivy.Query.boolean_query(within), 0.0)
+        return tantivy.Query.boolean_query(
+            [(tantivy.Occur.Must, query), (tantivy.Occur.Must, keep)]
+        )
+
+    def _bare_phrase(
+        self, name: str, words: Sequence[tuple[int, str]], node: Words
+    ) -> tantivy.Query:
         listed: list[str | tuple[int, str]] = list(words)
         if node.is_prefix:
-            query = tantivy.Query.phrase_prefix_query(self._schema, name, listed)
-            return tantivy.Query.const_score_query(query, 1.0)
-        query = tantivy.Query.phrase_query(self._schema, name, listed, node.slop)
-        return self._weighted(query, name, tuple(word for _, word in words))
+            return tantivy.Query.phrase_prefix_query(self._schema, name, listed)
+        return tantivy.Query.phrase_query(self._schema, name, listed, node.slop)
 
     def _weighted(self, query: tantivy.Query, name: str, words: tuple[str, ...]) -> tantivy.Query:
         """Exchange the shard's weight of these words for the collection's."""
@@ -283,6 +300,11 @@ class QueryBuilder:
             include_lower=node.include_lower,
             include_upper=node.include_upper,
         )
+
+
+def _has_hole(words: Sequence[tuple[int, str]]) -> bool:
+    """Whether analysis dropped a word between two others."""
+    return words[-1][0] - words[0][0] >= len(words)
 
 
 def _keyword_parts(node: Range) -> list[Part]:

@@ -12,7 +12,7 @@ from common.collection import Collection, FieldType, parse_date
 from common.document_ids import ID_FIELD
 
 # Internal fields start with "_", which no declared field does.
-ALL_TEXT = "_text"  # every text field's text: what a query without a field name searches
+ALL_TEXT = "_text"  # every text field's text, by weight: what a query without a field name searches
 PRESENT = "_present"  # EVERY or BALLAST for each document; the names of the text fields it has
 EVERY = "*"
 BALLAST = "+"
@@ -54,10 +54,10 @@ def analyser_of(language: str) -> tantivy.TextAnalyzer:
 
 def searched_field(collection: Collection) -> str | None:
     """The field that a query without a field name searches; None when there is no text."""
-    texts = collection.text_fields
+    texts = collection.searched_fields
     if len(texts) > 1:
         return ALL_TEXT
-    # A second copy of the only text field would double the index for nothing.
+    # A second copy of the only field that is searched would double the index for nothing.
     return texts[0] if texts else None
 
 
@@ -125,7 +125,9 @@ def make_document(
                 document.add_text(name, text)
             if kind is FieldType.TEXT:
                 document.add_text(PRESENT, name)
-                for text in texts if has_all_text else ():
+                # BM25F's simple form (Robertson, Zaragoza and Taylor, 2004): a field of weight 3
+                # counts as if its text were there three times, in its words and in the length.
+                for text in (*texts,) * collection.weight_of(name) if has_all_text else ():
                     document.add_text(ALL_TEXT, text)
         else:
             _add_value(document, name, kind, value)

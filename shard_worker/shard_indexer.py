@@ -264,7 +264,7 @@ class ShardIndexer:
         uid = collection.uid
         self._give_up(uid)
         writer = self._writers.pop(uid, None)
-        if writer is not None and _analysis(writer.collection) != _analysis(collection):
+        if writer is not None and writer.collection.analysis != collection.analysis:
             writer.close()
             writer = None
         if writer is None:
@@ -330,7 +330,3 @@ class ShardIndexer:
         for folder in self._folder.iterdir():
             if folder.is_dir() and folder.name not in kept:
                 shutil.rmtree(folder, ignore_errors=True)
-
-
-def _analysis(collection: Collection) -> object:
-    return collection.fields, collection.language

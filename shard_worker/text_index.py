@@ -377,9 +377,8 @@ def _collection_of(about: Mapping[str, Any]) -> Collection:
 
 def _check_analysis(about: Mapping[str, Any], collection: Collection) -> None:
     """Refuse an index whose documents were analysed in another way than `collection` says."""
-    indexed = _collection_of(about)
-    if (indexed.fields, indexed.language) != (collection.fields, collection.language):
-        raise TextIndexError("the collection's fields or language have changed")
+    if _collection_of(about).analysis != collection.analysis:
+        raise TextIndexError("the collection's fields, weights or language have changed")
 
 
 def _write_about(

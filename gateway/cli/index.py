@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from importlib import import_module
@@ -19,7 +19,7 @@ from common.printable import printable
 from gateway.cli import options
 from gateway.cli.options import DEFAULT_URL, Token, Url
 from gateway.cli.render import plain
-from gateway.client import Client, CollectionAnswer, Definition
+from gateway.client import Client, CollectionAnswer, Definition, WeightedField
 from gateway.lines import DEFAULT_MAX_BYTES, Line
 from gateway.loader import GIVE_UP_AFTER_S, Loader, Progressed, Rejected
 from gateway.parquet_rows import DEFAULT_MEMORY_MB
@@ -56,7 +56,8 @@ def index(
         str | None,
         typer.Option(
             metavar="NAME=TYPE,…",
-            help="The fields of a new collection: text, keyword, integer, float, boolean, date.",
+            help="The fields of a new collection: text, keyword, integer, float, boolean, date; "
+            "text^3 is a text of weight 3.",
             show_default="inferred",
         ),
     ] = None,
@@ -120,7 +121,7 @@ def index(
         known = definition.get("fields") if found is None else found.fields
         reading = Reading(
             id_field=id_field,
-            fields=known or {},
+            fields=_types_of(known or {}),
             max_bytes=max_document_bytes,
             parquet_memory_mb=parquet_memory_mb,
             follow_links=follow_links,
@@ -153,14 +154,32 @@ def index(
             raise HedgerowError(f"no document was accepted{left}")
 
 
-def parse_types(text: str) -> dict[str, str]:
-    """Read NAME=TYPE pairs with commas between them; the gateway knows which types there are."""
-    types = {}
+def parse_types(text: str) -> dict[str, str | dict[str, Any]]:
+    """Read NAME=TYPE or NAME=TYPE^WEIGHT pairs with commas between them.
+
+    The gateway knows which types there are, and which of them may have which weight.
+    """
+    types: dict[str, str | dict[str, Any]] = {}
     for pair in text.split(","):
-        name, equals, kind = pair.partition("=")
-        if not (name.strip() and equals and kind.strip()):
-            raise typer.BadParameter(f"--fields: {pair!r} is not NAME=TYPE")
-        types[name.strip()] = kind.strip()
+        name, equals, defined = (part.strip() for part in pair.partition("="))
+        kind, caret, weight = (part.strip() for part in defined.partition("^"))
+        if not (name and equals and kind) or (caret and not weight.isdecimal()):
+            raise typer.BadParameter(f"--fields: {pair!r} is not NAME=TYPE or NAME=TYPE^WEIGHT")
+        types[name] = {"type": kind, "weight": int(weight)} if caret else kind
+    return types
+
+
+def _types_of(fields: Mapping[str, str | Mapping[str, Any] | WeightedField]) -> dict[str, str]:
+    """Field → type, without weights, which reading a source does not need."""
+    types = {}
+    for name, defined in fields.items():
+        match defined:
+            case str():
+                types[name] = defined
+            case WeightedField():
+                types[name] = defined.type
+            case _:
+                types[name] = defined["type"]
     return types
 
 

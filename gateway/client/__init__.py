@@ -21,6 +21,7 @@ from gateway.client.answers import (
     ShardDetail,
     Shards,
     SnapshotAnswer,
+    WeightedField,
 )
 from gateway.client.asynchronous import AsyncClient
 from gateway.client.blocking import Client
@@ -50,4 +51,5 @@ __all__ = [
     "Shards",
     "SnapshotAnswer",
     "StatusAnswer",
+    "WeightedField",
 ]

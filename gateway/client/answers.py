@@ -160,17 +160,24 @@ class ShardDocuments(msgspec.Struct, frozen=True):
 FieldType = Literal["text", "keyword", "integer", "float", "boolean", "date"]
 
 
+class WeightedField(msgspec.Struct, frozen=True):
+    """A text field whose words count `weight` times where a query names no field."""
+
+    type: Literal["text"]
+    weight: int = 1
+
+
 class CollectionAnswer(msgspec.Struct, frozen=True):
     """A collection.
 
     Attributes:
-        fields: field → type; None until they are inferred from documents.
+        fields: field → type, or type and weight; None until they are inferred from documents.
         rank_profile: that of a search which names none.
         rank_profiles: those that a search may name.
     """
 
     name: str
-    fields: dict[str, FieldType] | None
+    fields: dict[str, FieldType | WeightedField] | None
     rank_profile: str
     rank_profiles: list[str]
     language: str

@@ -70,13 +70,13 @@ class Definition(TypedDict, total=False):
     """What a new collection is; the gateway decides what is left out, or None.
 
     Attributes:
-        fields: field → type (text, keyword, integer, float, boolean, date); inferred from the
-            first documents if left out.
+        fields: field → type (text, keyword, integer, float, boolean, date), or for a text
+            {"type": "text", "weight": 3}; inferred from the first documents if left out.
         rank_profile: that of a search which names none.
         language: of the text, or "none".
     """
 
-    fields: Mapping[str, str] | None
+    fields: Mapping[str, str | Mapping[str, Any]] | None
     rank_profile: str | None
     language: str | None
 

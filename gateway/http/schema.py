@@ -8,7 +8,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import models_json_schema
 
-from common.collection import FieldType
+from common.collection import MAX_WEIGHT, FieldType
 from common.outcome import Outcome
 from gateway.http.guard import OPEN_PATHS
 from gateway.http.problems import MEDIA_TYPE
@@ -189,11 +189,25 @@ class ShardDocuments(_Shape):
     documents: int
 
 
+class WeightedField(_Shape):
+    """A text field with a weight."""
+
+    type: Literal[FieldType.TEXT]
+    weight: int = Field(
+        1,
+        ge=0,
+        le=MAX_WEIGHT,
+        description="How often its words count where a query names no field.",
+    )
+
+
 class CollectionAnswer(_Shape):
     """A collection."""
 
     name: str
-    fields: dict[str, FieldType] | None = Field(description="null until inferred from documents.")
+    fields: dict[str, FieldType | WeightedField] | None = Field(
+        description="null until inferred from documents."
+    )
     rank_profile: str = Field(description="That of a search which names none.")
     rank_profiles: list[str] = Field(description="Those that a search may name.")
     language: str
@@ -216,8 +230,10 @@ class CurveAnswer(CoverageReport):
 class CollectionBody(_Shape):
     """The definition of a collection."""
 
-    fields: dict[str, FieldType] = Field(
-        default_factory=dict, description="Inferred from the first documents if left out."
+    fields: dict[str, FieldType | WeightedField] = Field(
+        default_factory=dict,
+        description="Inferred from the first documents if left out. A text field may have a "
+        "weight, see docs/ranking.md.",
     )
     rank_profile: str = "bm25"
     language: str = "english"

@@ -23,9 +23,11 @@ from common.statistics_board import StatisticsBoard, replica_of
 from common.telemetry import Counters
 from gateway.collections import Collections
 from gateway.documents import Documents
+from gateway.ranked_loads import RankedLoads
 from shard_worker.applier import Applier
 from shard_worker.jobs import JOB_TIMEOUT_S, Jobs
 from shard_worker.term_statistics import TermStatistics
+from shard_worker.text_index import TextIndex
 from shard_worker.wiring import indexer_lane
 from tests.integration.write_path import ndjson
 from tests.servers import RedisServer
@@ -133,6 +135,36 @@ class Town:
         """Whether the statistics of all shards are those of these replicas."""
         standing = (await self.board.standing([uid], NUM_SHARDS))[uid]
         return {replica_of(label) for label in standing.labels.values()} <= replicas
+
+    @asynccontextmanager
+    async def waiting_for(self, *members: Member) -> AsyncIterator[Documents]:
+        """Loads that wait until these workers rank by what they have brought, for the block."""
+
+        def live_replicas(shard: int) -> list[str]:
+            states = [one.applier.states[shard] for one in members if shard in one.applier.states]
+            return [state.replica_id for state in states]
+
+        ranked = RankedLoads(
+            board=self.board,
+            registry=Registry(self.control, self.keys),
+            live_replicas=live_replicas,
+            timeout_s=30.0,
+        )
+        log, limits = self.log, Settings().limits
+        documents = Documents(
+            *(log, self.collections, NUM_SHARDS, limits), write_timeout_s=20, ranked=ranked
+        )
+
+        async def listen() -> None:
+            async for event in self.control.events(self.keys.events):
+                ranked.take(event)
+
+        listening = asyncio.create_task(listen())
+        try:
+            yield documents
+        finally:
+            listening.cancel()
+            await asyncio.wait([listening])
 
     @asynccontextmanager
     async def beating(self, *members: Member) -> AsyncIterator[None]:
@@ -366,6 +398,41 @@ async def test_jobs_outlive_the_server(
     await control.close()
 
 
+async def test_a_load_that_is_waited_for_counts_when_it_returns(town: Town) -> None:
+    """At that moment every worker has the table, and indexes that fit it, without another look.
+
+    Also when the load is a second one, brings nothing and waits for what was only logged before,
+    or is at the same time as another.
+    """
+    async with (
+        town.worker("a", 0, 1) as first,
+        town.worker("b", 2, 3) as second,
+        town.waiting_for(first, second) as documents,
+    ):
+        uid = (await town.collections.put("texts", PLAIN)).uid
+
+        async def check(total: int) -> None:
+            assert await town.counts(uid, total, first, second)
+            for member in (first, second):
+                table = member.table(uid)
+                for shard in member.applier.states:
+                    index = TextIndex.open(member.settings.data / "shards" / str(shard) / uid)
+                    off = index.average_length("title", WORDS) - table.average_lengths["title"]
+                    assert abs(off) * index.max_doc <= 0.51  # words come whole
+                table.close()
+
+        await documents.load("texts", ndjson(texts(200)), "applied")
+        await check(200)
+        await documents.load("texts", ndjson(texts(200, first=200)), "applied")
+        await check(400)
+        await documents.load("texts", ndjson(texts(200, first=400)), "logged")
+        await documents.load("texts", ndjson([]), "applied")
+        await check(600)
+        parts = [texts(100, first=600), texts(100, first=700)]
+        await asyncio.gather(*(documents.load("texts", ndjson(one), "applied") for one in parts))
+        await check(800)
+
+
 async def test_replicas_leave_statistics_to_one_of_them(
     town: Town, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -377,9 +444,11 @@ async def test_replicas_leave_statistics_to_one_of_them(
     collected: list[str] = []
     put_shard = StatisticsBoard.put_shard
 
-    async def put(board: StatisticsBoard, uid: str, shard: int, label: str, body: bytes) -> None:
+    async def put(
+        board: StatisticsBoard, uid: str, shard: int, label: str, body: bytes, entry_id: str
+    ) -> None:
         collected.append(label)
-        await put_shard(board, uid, shard, label, body)
+        await put_shard(board, uid, shard, label, body, entry_id)
 
     async def num_collected() -> int:
         """How often shards were collected; fails when they are again, without cause."""

@@ -11,10 +11,9 @@ import pytest
 
 from gateway.service import Gateway
 from tests.corpora import Document, large_corpus, queries_over
-from tests.integration.cluster import Cluster, ask, gateway_to, running_cluster
+from tests.integration.cluster import Cluster, all_live, ask, running_cluster
 from tests.judged import LUCENE_NDCG10, Judged, K, mean, overlap
 from tests.servers import running_server
-from tests.waiting import until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
@@ -35,8 +34,6 @@ def clusters() -> Iterator[dict[int, Cluster]]:
                     folder,
                     num_shards=num_shards,
                     num_workers=num_workers,
-                    # What was counted in the midst of a load is counted again soon after it.
-                    environment={"HEDGEROW_WORKER__STATISTICS_INTERVAL_S": "2"},
                 )
             )
         yield started
@@ -47,13 +44,25 @@ async def gateways(clusters: dict[int, Cluster]) -> AsyncIterator[dict[int, Gate
     """Number of shards → a gateway to that cluster."""
     async with AsyncExitStack() as stack:
         yield {
-            num_shards: await stack.enter_async_context(gateway_to(cluster))
+            num_shards: await stack.enter_async_context(patient_gateway_to(cluster))
             for num_shards, cluster in clusters.items()
         }
 
 
+@asynccontextmanager
+async def patient_gateway_to(cluster: Cluster) -> AsyncIterator[Gateway]:
+    """A gateway whose loads wait until they count, however long a busy machine takes."""
+    settings = cluster.settings
+    patient = settings.gateway.model_copy(update={"statistics_timeout_s": 120.0})
+    async with Gateway.connect(
+        settings.model_copy(update={"gateway": patient}), num_shards=cluster.num_shards
+    ) as gateway:
+        await all_live(gateway)
+        yield gateway
+
+
 async def indexed(gateway: Gateway, name: str, documents: Sequence[Document]) -> None:
-    """The documents' titles and texts are indexed, and the term statistics spread."""
+    """The documents' titles and texts are indexed, and so counted in the ranking."""
     await gateway.collections.put(name, {"fields": {"title": "text", "text": "text"}})
 
     async def lines() -> AsyncIterator[bytes]:
@@ -63,23 +72,6 @@ async def indexed(gateway: Gateway, name: str, documents: Sequence[Document]) ->
 
     report = await gateway.documents.load(name, lines(), "applied")
     assert report.accepted == len(documents)
-
-    async def are_spread() -> bool:
-        status = await gateway.status()
-        (found,) = [one for one in status["collections"] if one["name"] == name]
-        # Until the workers' heartbeats tell of the last document, nobody knows what is missing.
-        held = sum(
-            counts.get(name, 0)
-            for worker in status["workers"]
-            for counts in worker["documents"].values()
-        )
-        return bool(
-            held == len(documents)
-            and found["statistics"]["is_current"]
-            and found["statistics"]["is_spread"]
-        )
-
-    await until(are_spread, 60)
 
 
 async def answers_of(
@@ -104,7 +96,7 @@ async def answers_of(
 async def test_eight_shards_rank_as_one_and_as_lucene(
     clusters: dict[int, Cluster], name: str
 ) -> None:
-    """Overlap ≥ 0.97, nDCG@10 within 0.01 of one shard's and within 0.02 of Lucene's."""
+    """The first queries after a load overlap by 97 %, and nDCG@10 is within 0.01 of Lucene's."""
     judged = Judged.load(name)
     async with gateways(clusters) as by_shards:
         answers = {}
@@ -118,7 +110,7 @@ async def test_eight_shards_rank_as_one_and_as_lucene(
     of_one, of_eight = judged.ndcg10(answers[1]), judged.ndcg10(answers[8])
     assert mean(overlaps) >= 0.97
     assert abs(of_eight - of_one) <= 0.01
-    assert abs(of_eight - LUCENE_NDCG10[name]) <= 0.02
+    assert abs(of_eight - LUCENE_NDCG10[name]) <= 0.01
 
 
 async def test_a_hundred_thousand_documents_overlap_by_99_percent(

@@ -47,7 +47,7 @@ class OneShard:
     def of(
         cls,
         data: Path,
-        fields: Mapping[str, str],
+        fields: Mapping[str, Any],
         documents: Iterable[Mapping[str, Any]],
         language: str = "english",
     ) -> "OneShard":

@@ -105,6 +105,25 @@ def test_a_collection_is_created_and_filled(command: CommandLine, tmp_path: Path
     assert ended.out.startswith("films: 2 documents accepted")
 
 
+def test_texts_have_weights(command: CommandLine, tmp_path: Path) -> None:
+    """A weight behind a caret goes into the definition, and CSV is read by the types all the same.
+
+    The second load asks the gateway for the fields, which then come with their weights.
+    """
+    films = Films()
+    command.answer = films
+    source = tmp_path / "films.csv"
+    source.write_text("id,title,year\n1,1984,1984\n")
+    fields = ("--fields", "title=text^3,year=integer")
+    for options in (fields, ()):
+        ended = command.run("index", str(source), "--collection", "films", *options)
+        assert (ended.code, ended.err) == (0, "")
+    assert films.definition == {
+        "fields": {"title": {"type": "text", "weight": 3}, "year": "integer"}
+    }
+    assert films.documents == [{"id": "1", "title": "1984", "year": 1984}] * 2
+
+
 def test_a_collection_that_is_there_is_left_as_it_is(command: CommandLine, tmp_path: Path) -> None:
     """Without a definition an existing collection is not defined again."""
     films = Films()
@@ -238,6 +257,8 @@ def test_a_file_of_a_folder_is_named_by_its_path(command: CommandLine, tmp_path:
         ("nowhere.jsonl",),
         ("SOURCE", "--fields", "title"),
         ("SOURCE", "--fields", "=text"),
+        ("SOURCE", "--fields", "title=text^"),
+        ("SOURCE", "--fields", "title=text^heavy"),
         ("SOURCE", "--wait", "never"),
     ],
 )

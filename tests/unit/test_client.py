@@ -30,7 +30,7 @@ from common.errors import (
     UnavailableError,
 )
 from common.outcome import Outcome
-from gateway.client import AsyncClient, Client, answers, calls, link, status
+from gateway.client import AsyncClient, Client, WeightedField, answers, calls, link, status
 from gateway.load import LoadReport
 from gateway.result import Coverage, SearchQuery
 from tests.unit.either_client import URL, EitherClient
@@ -62,9 +62,9 @@ def shape_of(part: dict[str, Any]) -> Any:
         resolved = OPENAPI["components"]["schemas"].get(part["$ref"].rpartition("/")[2], {})
         return shape_of(resolved) if "enum" in resolved else part["$ref"].rpartition("/")[2]
     if "anyOf" in part:
-        return {json.dumps(shape_of(one)) for one in part["anyOf"]}
-    if "enum" in part:
-        return sorted(part["enum"])
+        return sorted({json.dumps(shape_of(one)) for one in part["anyOf"]})
+    if "enum" in part or "const" in part:
+        return sorted(part.get("enum", [part.get("const")]))
     if "items" in part:
         return ["list", shape_of(part["items"])]
     if isinstance(part.get("additionalProperties"), dict) and part["additionalProperties"]:
@@ -159,6 +159,8 @@ def test_answers_are_those_of_the_gateway(ask: EitherClient) -> None:
     assert ask("get_collection", "films").fields == {"title": "text"}
     assert ask("put_collection", "books", fields={"year": "integer"}).fields == {"year": "integer"}
     assert ask.gateway.collections.defined["books"] == {"fields": {"year": "integer"}}
+    weighted = ask("put_collection", "books", fields={"title": {"type": "text", "weight": 3}})
+    assert weighted.fields == {"title": WeightedField("text", 3)}
     assert ask("coverage_curve", "films", deadline_ms=50).deadline_ms == 50
     assert ask("get_document", "films", "a/b", deadline_ms=70)["asked"] == ["films", "a/b", 70]
     assert ask("create_snapshots").wanted_at_ms == 1000

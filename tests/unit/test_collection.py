@@ -36,6 +36,13 @@ EVERY_TYPE = define("c", {"fields": {str(kind): str(kind) for kind in FieldType}
         ("c", {"fields": ["title"]}, "fields"),
         ("c", {"fields": {"title": "string"}}, "fields.title"),
         ("c", {"fields": {"title": ["text"]}}, "fields.title"),
+        ("c", {"fields": {"title": {"weight": 3}}}, "fields.title"),
+        ("c", {"fields": {"title": {"type": "text", "boost": 3}}}, "fields.title.boost"),
+        *(
+            ("c", {"fields": {"title": {"type": "text", "weight": weight}}}, "fields.title.weight")
+            for weight in (-1, 11, 1.5, "3", True)
+        ),
+        ("c", {"fields": {"n": {"type": "integer", "weight": 1}}}, "fields.n.weight"),
         ("c", {"fields": {"_text": "text"}}, "fields._text"),
         ("c", {"fields": {"a b": "text"}}, "fields.a b"),
         ("c", {"fields": {"1st": "text"}}, "fields.1st"),
@@ -65,7 +72,10 @@ def test_each_definition_gets_an_id_of_its_own() -> None:
     assert define("c", {}, uid="u").uid == "u"
 
 
-@pytest.mark.parametrize("fields", [None, {}, {"t": "text", "n": "integer"}])
+WEIGHTED = {"t": {"type": "text", "weight": 3}, "u": {"type": "text", "weight": 0}, "n": "date"}
+
+
+@pytest.mark.parametrize("fields", [None, {}, {"t": "text", "n": "integer"}, WEIGHTED])
 def test_a_definition_survives_json(fields: Any) -> None:
     """What is written is what is read, whether fields are known or not."""
     body = {"language": "german", "rank_profile": "p"} | (
@@ -75,6 +85,16 @@ def test_a_definition_survives_json(fields: Any) -> None:
     read = Collection.from_json(collection.to_json())
     assert read == collection
     assert read.text_fields == collection.text_fields
+    assert read.searched_fields == collection.searched_fields
+    assert read.defined_fields == fields
+
+
+def test_a_weight_of_1_is_as_if_not_written() -> None:
+    """It makes the same definition, which earlier versions read."""
+    plain = define("c", {"fields": {"t": "text"}}, uid="u")
+    weighted = define("c", {"fields": {"t": {"type": "text", "weight": 1}}}, uid="u")
+    assert weighted == plain
+    assert "weight" not in weighted.to_json()
 
 
 @pytest.mark.parametrize(

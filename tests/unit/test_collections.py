@@ -13,7 +13,8 @@ from common.errors import ConflictError, NotFoundError
 from common.registry import Registry
 from gateway.collections import Collections
 
-BOOKS = {"fields": {"title": "text", "year": "integer"}, "language": "german"}
+FIELDS = {"title": "text", "year": "integer"}
+BOOKS: dict[str, Any] = {"fields": FIELDS, "language": "german"}
 
 
 def holding(body: dict[str, Any] | None = None) -> Collections:
@@ -83,6 +84,13 @@ async def test_callers_at_the_same_time_read_the_list_once() -> None:
             {**BOOKS, "fields": {"title": "keyword"}},
             'its fields are {"title": "text", "year": "integer"}, not {"title": "keyword"}',
         ),
+        (
+            {**BOOKS, "fields": {**FIELDS, "title": {"type": "text", "weight": 3}}},
+            (
+                'its fields are {"title": "text", "year": "integer"}, '
+                'not {"title": {"type": "text", "weight": 3}, "year": "integer"}'
+            ),
+        ),
         ({**BOOKS, "language": "none"}, 'its language is "german", not "none"'),
         ({**BOOKS, "rank_profile": "noop"}, 'its rank_profile is "bm25", not "noop"'),
     ],
@@ -92,6 +100,16 @@ async def test_a_conflict_is_told_in_json(body: dict[str, Any], told: str) -> No
     with pytest.raises(ConflictError) as refused:
         await holding().put("books", body)
     assert str(refused.value) == f'the collection "books" exists already, and {told}'
+
+
+async def test_weights_come_back_as_they_were_put() -> None:
+    """What describes a collection defines it again; without fields it is the same one, too."""
+    body = {"fields": {"title": {"type": "text", "weight": 3}, "text": "text"}}
+    collections = holding(body)
+    described = await collections.describe("books")
+    assert described["fields"] == body["fields"]
+    for again in ({"fields": described["fields"]}, {}):
+        assert (await collections.put("books", again)).weights == {"title": 3}
 
 
 async def test_a_conflict_with_fields_that_nobody_knows_yet_says_so() -> None:
