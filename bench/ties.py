@@ -26,9 +26,9 @@ from common.query_syntax import parse, parse_filter
 from common.wire import SearchBody, SearchPayload, pack_body, unpack_search_body
 from shard_worker.id_levels import boundary_ranks
 from shard_worker.lanes.budget import Budget
+from shard_worker.level_choice import FEWEST_DOCUMENTS
 from shard_worker.query_builder import QueryBuilder
 from shard_worker.scorer import Scorer, ScorerConfig
-from shard_worker.shard_indexer import FEWEST_MARKED
 from shard_worker.text_index import TextIndex, TextIndexWriter
 from shard_worker.understanding import pruned
 
@@ -134,7 +134,7 @@ def build(folder: Path, num_documents: int, num_commits: int) -> float:
     documents = list(_documents(num_documents))
     size = -(-num_documents // num_commits)
     # As a shard's indexer does: once a thousand documents are there, or all, it chooses boundaries.
-    ids = sorted(one for one, _ in documents[: max(size, FEWEST_MARKED)])
+    ids = sorted(one for one, _ in documents[: max(size, FEWEST_DOCUMENTS)])
     writer.clear([ids[rank] for rank in boundary_ranks(len(ids))])
     for start in range(0, num_documents, size):
         writer.add(documents[start : start + size])
