@@ -105,16 +105,3 @@ class Clauses:
 
 
 Node: TypeAlias = Words | Fuzzy | Prefix | OneOf | Range | Present | Everything | Boosted | Clauses
-
-
-def is_constant(node: Node) -> bool:
-    """Whether every document that matches gets the same score."""
-    if isinstance(node, Words):
-        return node.is_prefix
-    if isinstance(node, Boosted):
-        return is_constant(node.node)
-    if isinstance(node, Clauses):
-        scoring = [clause for clause in node.clauses if clause.occur is not Occur.MUST_NOT]
-        has_choice = len(scoring) > 1 and any(one.occur is Occur.SHOULD for one in scoring)
-        return not has_choice and all(is_constant(one.node) for one in scoring)
-    return True

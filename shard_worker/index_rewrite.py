@@ -9,7 +9,7 @@ the documents are taken from the store again.
 All of it is one commit: whoever reads sees the old index until then, and a kill leaves that one.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Final
@@ -29,6 +29,7 @@ class IndexRewrite:
         collection: Collection,
         documents: Iterator[tuple[str, bytes]],
         memory_bytes: int,
+        boundaries: Sequence[str] = (),
     ) -> None:
         """Begin.
 
@@ -38,13 +39,14 @@ class IndexRewrite:
             documents: id and JSON of all, as `Store.scan` yields them. They must not change until
                 the rewrite is done.
             memory_bytes: bounds a segment: what does not fit begins another.
+            boundaries: of the levels of ids that documents are marked with, in ascending order.
 
         Raises:
             OSError: another writer has the index.
         """
         self._documents = documents
         self._writer = TextIndexWriter.open(path, collection, memory_bytes)
-        self._writer.clear()
+        self._writer.clear(boundaries)
 
     def step(self) -> bool:
         """Take up the next documents, or commit when there are no more.

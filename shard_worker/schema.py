@@ -1,7 +1,7 @@
 """From a collection's definition to tantivy's schema, analysis, documents and new index."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from common.document_ids import ID_FIELD
 
 # Internal fields start with "_", which no declared field does.
 ALL_TEXT = "_text"  # every text field's text, by weight: what a query without a field name searches
-PRESENT = "_present"  # EVERY or BALLAST for each document; the names of the text fields it has
+PRESENT = "_present"  # EVERY or BALLAST for each document; its text fields' names; `id_levels`
 EVERY = "*"
 BALLAST = "+"
 
@@ -108,12 +108,24 @@ def make_index(folder: Path, collection: Collection) -> tantivy.Index:
 
 
 def make_document(
-    collection: Collection, document_id: str, fields: Mapping[str, Any]
+    collection: Collection,
+    document_id: str,
+    fields: Mapping[str, Any],
+    marks: Iterable[str] = (),
 ) -> tantivy.Document:
-    """A document as tantivy indexes it; `fields` has passed `check_document`."""
+    """A document as tantivy indexes it.
+
+    Args:
+        collection: its definition.
+        document_id: the document's id.
+        fields: the document's fields, which have passed `check_document`.
+        marks: the document's, of `id_levels`.
+    """
     document = tantivy.Document()
     document.add_text(ID_FIELD, document_id)
     document.add_text(PRESENT, EVERY)
+    for mark in marks:
+        document.add_text(PRESENT, mark)
     has_all_text = searched_field(collection) == ALL_TEXT
     for name, kind in (collection.fields or {}).items():
         value = fields.get(name)

@@ -156,22 +156,19 @@ class Scorer:
         snapshot = self._shards.snapshot(shard, search.uid, generation, now)
         if snapshot is None:
             return 0, Found(0, [])
-        query, is_constant = self._build(snapshot, search, now)
+        query = self._build(snapshot, search, now)
         try:
-            found = retrieve(snapshot.index, query, wanted, all_tie=is_constant)
+            found = retrieve(snapshot.index, query, wanted)
         except ValueError as error:  # what tantivy raises for a damaged index, too
             raise WorkError(f"the index cannot be searched: {error}") from error
         return snapshot.index.num_documents, found
 
-    def _build(
-        self, snapshot: Snapshot, search: SearchPayload, now: float
-    ) -> tuple[tantivy.Query, bool]:
-        """The query, and whether all its matches get the same score."""
+    def _build(self, snapshot: Snapshot, search: SearchPayload, now: float) -> tantivy.Query:
         understanding = self._shards.understanding(snapshot.index.collection, now)
         try:
-            node, is_constant = understanding.read(search.query, search.strict)
+            node = understanding.read(search.query, search.strict)
             filter_node = understanding.read_filter(search.filter)
-            return snapshot.builder.build(node, filter_node), is_constant
+            return snapshot.builder.build(node, filter_node)
         except (BadRequestError, ValueError, OverflowError, RecursionError) as error:
             # The gateway has checked the query, perhaps against a newer definition than the index.
             raise BadQueryError(f"the query does not fit the index: {error}") from error

@@ -22,6 +22,7 @@ from common.snapshot import STORE
 from shard_worker.ballast import balance
 from shard_worker.changes import Changes
 from shard_worker.index_rewrite import IndexRewrite
+from shard_worker.level_choice import are_to_be_chosen, chosen, write_anew
 from shard_worker.shard_report import MAX_FIRST_IDS, CollectionReport, ShardState, pack_ids
 from shard_worker.store import Store
 from shard_worker.store_copy import StoreCopy, link_index
@@ -183,7 +184,11 @@ class ShardIndexer:
         if writer := self._writers.pop(uid, None):
             writer.abandon()  # what it merges now would be in vain
         self._rewrites[uid] = IndexRewrite(
-            self._folder / uid, collection, self._store.scan(uid), self._optimise_memory_bytes
+            self._folder / uid,
+            collection,
+            self._store.scan(uid),
+            self._optimise_memory_bytes,
+            chosen(self._store, uid),
         )
         return True
 
@@ -273,9 +278,13 @@ class ShardIndexer:
             writer = TextIndexWriter.open(self._folder / uid, collection, self._memory_bytes)
         self._writers[uid] = writer
         if writer.is_new:
-            num_documents = writer.rebuild(self._store.scan(uid))
+            num_documents = writer.rebuild(self._store.scan(uid), chosen(self._store, uid))
             if num_documents:
                 _log.info("text_index_rebuilt", shard=self.shard, uid=uid, documents=num_documents)
+        elif are_to_be_chosen(self._folder / uid, self._store.count(uid)):
+            del self._writers[uid]
+            write_anew(writer, self._store, uid)
+            self._writers[uid] = writer
         return writer
 
     def _current(self, uid: str) -> Collection | None:

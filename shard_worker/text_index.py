@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from itertools import islice
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,6 +17,7 @@ from common.collection import Collection
 from common.disk import disk_failure
 from common.document_ids import ID_FIELD
 from common.errors import WireError
+from shard_worker.id_levels import MARK, Level, marks_of
 from shard_worker.read_only_index import linked
 from shard_worker.schema import (
     ANALYSER,
@@ -96,6 +98,14 @@ class TextIndex:
         """Documents of `shard_worker.ballast`, which are there for their length alone."""
         query = tantivy.Query.term_query(self.schema, PRESENT, BALLAST)
         return count_of(self.searcher.search(query, 1))
+
+    @cached_property
+    def levels(self) -> list[Level]:
+        """The levels of ids, the lowest first; none where a document lacks its marks."""
+        counts = dict(self.searcher.terms_with_prefix(PRESENT, MARK))
+        if counts.pop(MARK, 0) != self.num_counted:
+            return []
+        return [Level(count, mark) for mark, count in sorted(counts.items(), key=itemgetter(1))]
 
     def document_frequency(self, field: str, term: str) -> int:
         """In how many documents a term occurs, deleted ones included, as BM25 counts them."""
@@ -178,6 +188,8 @@ class TextIndexWriter:
         # This one deletes nothing: the real ones have numbers of their own.
         self._writer.delete_documents_by_term(ID_FIELD, _NO_ID)
         self._has_changes = False
+        # None where documents get no marks.
+        self._boundaries: Sequence[str] | None = _boundaries_of(index)
 
     @classmethod
     def open(cls, path: Path, collection: Collection, memory_bytes: int = 32_000_000) -> Self:
@@ -226,7 +238,7 @@ class TextIndexWriter:
             self._writer.delete_documents_by_term(ID_FIELD, one)
             self._has_changes = True
         for one, fields in upserts:
-            document = make_document(self.collection, one, fields)
+            document = self._document(one, fields)
             self._writer.delete_documents_by_term(ID_FIELD, one)
             try:
                 self._writer.add_document(document)
@@ -234,6 +246,10 @@ class TextIndexWriter:
                 # Any later document would fail alike: its fault it is not.
                 raise OSError(f"{self.path}: {error}") from error
             self._has_changes = True
+
+    def _document(self, document_id: str, fields: Mapping[str, Any]) -> tantivy.Document:
+        marks = () if self._boundaries is None else marks_of(document_id, self._boundaries)
+        return make_document(self.collection, document_id, fields, marks)
 
     def remove_ballast(self) -> None:
         """Take up the deletion of all ballast."""
@@ -257,9 +273,15 @@ class TextIndexWriter:
         self._complete()
         return self.generation
 
-    def clear(self) -> None:
-        """Take up that everything goes, ballast included, but for what is added from now on."""
+    def clear(self, boundaries: Sequence[str] = ()) -> None:
+        """Take up that everything goes, ballast included, but for what is added from now on.
+
+        Args:
+            boundaries: of the levels that documents are marked with from now on (`id_levels`), in
+                ascending order; none for no marks.
+        """
         self._writer.delete_all_documents()
+        self._boundaries = boundaries or None
         self._has_changes = True
 
     def add(self, documents: Iterable[tuple[str, bytes]]) -> int:
@@ -274,7 +296,7 @@ class TextIndexWriter:
         done = 0
         for one, body in documents:
             try:
-                document = make_document(self.collection, one, json.loads(body))
+                document = self._document(one, json.loads(body))
             except (TypeError, ValueError, OverflowError):
                 # The gateway has checked each against the fields, so this should not be.
                 _log.exception("document_not_indexed", path=str(self.path), id=one)
@@ -284,16 +306,19 @@ class TextIndexWriter:
             done += 1
         return done
 
-    def rebuild(self, documents: Iterable[tuple[str, bytes]]) -> int:
+    def rebuild(
+        self, documents: Iterable[tuple[str, bytes]], boundaries: Sequence[str] = ()
+    ) -> int:
         """Replace everything by the store's documents, and commit.
 
         Args:
             documents: as for `add`.
+            boundaries: as for `clear`.
 
         Returns:
             How many documents there are.
         """
-        self.clear()
+        self.clear(boundaries)
         rest, total = iter(documents), 0
         while done := self.add(islice(rest, _REBUILD_COMMIT)):
             total += done
@@ -316,6 +341,11 @@ class TextIndexWriter:
         """Close at once: merges that are under way are dropped, and what is not committed."""
         self._writer.rollback()  # ends them, where waiting would let them end
         self._writer.wait_merging_threads()
+
+
+def _boundaries_of(index: tantivy.Index) -> list[str] | None:
+    marks = [mark for mark, _ in index.searcher().terms_with_prefix(PRESENT, MARK)]
+    return sorted(mark.removeprefix(MARK) for mark in marks if mark != MARK) if marks else None
 
 
 def _find_average(explanation: Mapping[str, Any]) -> float:

@@ -1,11 +1,10 @@
 """Queries as all shards of a collection understand them: read once, whichever shard is searched."""
 
 from functools import lru_cache, partial
-from typing import NamedTuple
 
 from common.collection import Collection
 from common.query_syntax import parse, parse_filter
-from common.query_tree import Boosted, Clause, Clauses, Node, Words, is_constant
+from common.query_tree import Boosted, Clause, Clauses, Node, Words
 from shard_worker.schema import analyser_of, searched_field
 
 # Only short ones are kept: a query of 4,096 characters takes 300 KB once it is read, and its words
@@ -14,18 +13,6 @@ _KEPT_QUERIES = 64
 _KEPT_QUERY_CHARS = 256
 _KEPT_TEXTS = 4096
 _KEPT_TEXT_CHARS = 64
-
-
-class Understood(NamedTuple):
-    """A query that was read.
-
-    Attributes:
-        node: its tree, without what analysis leaves nothing of.
-        is_constant: whether all its matches get the same score.
-    """
-
-    node: Node
-    is_constant: bool
 
 
 class Understanding:
@@ -45,8 +32,8 @@ class Understanding:
         self._kept = lru_cache(maxsize=_KEPT_QUERIES)(partial(_read, collection))
         self._kept_filters = lru_cache(maxsize=_KEPT_QUERIES)(partial(_read_filter, collection))
 
-    def read(self, query: str, strict: bool) -> Understood:
-        """The query, read."""
+    def read(self, query: str, strict: bool) -> Node:
+        """The query's tree, without what analysis leaves nothing of."""
         if len(query) > _KEPT_QUERY_CHARS:
             return _read(self.collection, query, strict)
         return self._kept(query, strict)
@@ -58,10 +45,9 @@ class Understanding:
         return self._kept_filters(text)
 
 
-def _read(collection: Collection, query: str, strict: bool) -> Understood:
+def _read(collection: Collection, query: str, strict: bool) -> Node:
     # What is lenient for the gateway's warnings was said there.
-    node = pruned(parse(query, collection, strict=strict)[0], collection)
-    return Understood(node, is_constant(node))
+    return pruned(parse(query, collection, strict=strict)[0], collection)
 
 
 def _read_filter(collection: Collection, text: str) -> Node | None:
@@ -84,10 +70,7 @@ _kept_tokens_of = lru_cache(maxsize=_KEPT_TEXTS)(_tokens_of)
 
 
 def pruned(node: Node, collection: Collection) -> Node:
-    """The query without what analysis leaves nothing of, such as stop words; alike in matches.
-
-    What is left may be a constant where the query as written is none (`is_constant`).
-    """
+    """The query without what analysis leaves nothing of, such as stop words; alike in matches."""
     return _pruned(node, collection) or Clauses(())
 
 

@@ -73,7 +73,7 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> TextIndex:
 def found(index: TextIndex, node: Range | Prefix) -> set[str]:
     """The documents that a part of a query matches."""
     query = QueryBuilder(index, None).build(node)
-    return {one for _, one in retrieve(index, query, len(DOCUMENTS), all_tie=True).hits}
+    return {one for _, one in retrieve(index, query, len(DOCUMENTS)).hits}
 
 
 def expected(node: Range | Prefix) -> set[str]:

@@ -22,7 +22,6 @@ from common.query_tree import (
     Present,
     Range,
     Words,
-    is_constant,
 )
 
 COLLECTION = define(
@@ -263,24 +262,3 @@ def test_fields_that_are_not_inferred_yet_are_unknown() -> None:
     check_query("a id:1", empty, strict=True)
     with pytest.raises(BadRequestError):
         check_query("title:a", empty, strict=True)
-
-
-@pytest.mark.parametrize(
-    ("query", "constant"),
-    [
-        ("*", True),
-        ("year:1", True),
-        ("+year:1 +tag:x", True),
-        ("year:1^3", True),
-        ("NOT title:x", True),
-        ("+year:1 -title:x", True),
-        ("x", False),
-        ("title:x", False),
-        ("year:1 OR tag:x", False),
-        ("+year:1 tag:x", False),
-        ("+year:1 +x", False),
-    ],
-)
-def test_a_query_is_constant_when_all_its_matches_must_tie(query: str, constant: bool) -> None:
-    """Only what cannot give two scores is ordered by id outright."""
-    assert is_constant(strict(query)) is constant

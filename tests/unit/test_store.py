@@ -49,6 +49,15 @@ def test_ids_are_ordered_by_code_point_like_pythons_strings(store: Store) -> Non
     assert [one for one, _ in store.scan("u", page=2)] == sorted(ids)
 
 
+def test_ids_are_found_by_rank(store: Store) -> None:
+    """Each rank has the id at that place of all ids in order; a rank beyond them has none."""
+    ids = [f"{number:03}" for number in range(50)]
+    store.apply("2-0", documents={"u": {one: body(1) for one in reversed(ids)}, "v": {"x": b"1"}})
+    assert store.ids_at("u", [0, 1, 7, 48, 49]) == ["000", "001", "007", "048", "049"]
+    assert store.ids_at("u", [3, 50, 60]) == ["003"]
+    assert store.ids_at("nowhere", [0]) == []
+
+
 def test_the_position_and_the_replica_outlive_the_process(tmp_path: Path) -> None:
     """A store that is opened again is the same replica, at the same position."""
     path = tmp_path / "store.sqlite"
