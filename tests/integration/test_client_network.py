@@ -222,17 +222,41 @@ def endless(drawn: list[int]) -> Iterator[dict[str, str]]:
 
 
 def refuse_early(connection: Connection) -> None:
-    """Answer a load after its first bytes, take no more of it, and keep the connection."""
-    connection.read_head()
-    connection.answer(PROBLEM, "413 Content Too Large")
-    assert connection.is_left(10)
-    connection.read_to_end()
+    """Answer a load after its first bytes, and take no more of it; answer searches."""
+    head = connection.read_head()
+    if b"/documents" in head:
+        connection.answer(PROBLEM, "413 Content Too Large")
+        assert connection.is_left(10)
+        connection.read_to_end()
+    else:
+        connection.answer(answer_to("a search"))
 
 
 def test_a_load_that_is_refused_before_its_end_stops(either: EitherKind) -> None:
-    """The answer is taken when it comes, and the documents that are left are not drawn."""
-    with RawServer(refuse_early) as server, pytest.raises(TooLargeError, match="too large"):
-        either.connect(server.url)("index", "films", endless([0]))
+    """The answer is taken when it comes, no more documents are drawn, and its connection goes."""
+    with RawServer(refuse_early) as server:
+        call = either.connect(server.url)
+        with pytest.raises(TooLargeError, match="too large"):
+            call("index", "films", endless([0]))
+        assert call("search", "films", "a").warnings == ["a search"]
+        assert server.num_accepted == 2
+
+
+def test_a_load_of_nothing_is_one_body(either: EitherKind) -> None:
+    """An empty piece does not end the body twice, which would spoil the connection."""
+    bodies = []
+
+    def serve(connection: Connection) -> None:
+        while connection.read_head():
+            bodies.append(connection.read_chunks())
+            connection.answer(LOADED)
+
+    with RawServer(serve) as server:
+        call = either.connect(server.url)
+        for _ in range(3):
+            assert call("index", "films", []).accepted == 1
+        assert server.num_accepted == 1
+    assert bodies == [b"0\r\n\r\n"] * 3
 
 
 def test_a_load_to_a_server_that_hangs_up_is_unavailable(either: EitherKind) -> None:
