@@ -82,11 +82,14 @@ def _measure(python: Path, name: str, url: str, in_flight: int, seconds: float) 
     done = subprocess.run(
         [str(python), "-m", "bench.client.asking", name, url, str(in_flight), str(seconds)],
         cwd=_ROOT,
-        check=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,  # some complain of connections that they leave open
+        check=False,
+        capture_output=True,
+        text=True,
         timeout=_TIMEOUT_S,
     )
+    # What has measured may still end badly: some libraries do not bear that the interpreter ends.
+    if not done.stdout:
+        raise SystemExit(f"bench: {name} has not measured:\n{done.stderr}")
     figures = json.loads(done.stdout)
     num_answers = figures["answers"]
     return Measured(figures["cpu_s"] / num_answers * 1e6, num_answers / figures["wall_s"])

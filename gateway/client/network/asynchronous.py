@@ -81,7 +81,8 @@ class AsyncNetwork:
 class _Connection(asyncio.Protocol):
     """One connection, of one request at a time.
 
-    A request waits in one place only, `_until`, which whatever happens to the connection wakes.
+    A request waits in one place only, `_until`, which whatever happens to the connection wakes. The
+    timer outlives a request: to set and cancel one each time would be a quarter of the cost.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, url: str) -> None:
@@ -89,8 +90,11 @@ class _Connection(asyncio.Protocol):
         self._url = url
         self._reader = ResponseReader()
         self._waiter: asyncio.Future[None] | None = None
-        self._is_paused = self._is_late = False
+        self._is_paused = False
+        self._deadline = 0.0
+        self._timer: asyncio.TimerHandle | None = None
         self._lost = loop.create_future()
+        self._poll: select.poll | None = None
 
     @property
     def is_reusable(self) -> bool:
@@ -98,12 +102,7 @@ class _Connection(asyncio.Protocol):
 
     def is_silent(self) -> bool:
         """Whether nothing has arrived, not even the end, that a busy loop has not seen yet."""
-        connected = self._transport.get_extra_info("socket")
-        if not hasattr(select, "poll"):  # Windows
-            return True
-        poll = select.poll()
-        poll.register(connected.fileno(), select.POLLIN)
-        return not poll.poll(0)
+        return self._poll is None or not self._poll.poll(0)
 
     async def exchange(self, request: bytes, timeout_s: float) -> Response:
         self._reader.expect()
@@ -143,22 +142,36 @@ class _Connection(asyncio.Protocol):
     async def _until(self, is_met: Callable[[], bool], timeout_s: float, phase: Phase) -> None:
         if is_met():
             return
-        self._is_late = False
-        timer = self._loop.call_later(timeout_s, self._be_late)
-        try:
-            while not is_met():
-                with Failures(self._url, phase):
-                    if self._is_late:
-                        raise TimeoutError
-                self._waiter = self._loop.create_future()
+        self._deadline = self._loop.time() + timeout_s
+        if self._timer is None or self._timer.when() > self._deadline:
+            self._set_timer()
+        while not is_met():
+            self._waiter = self._loop.create_future()
+            try:
                 await self._waiter
-        finally:
-            timer.cancel()
-            self._waiter = None
+            finally:
+                self._waiter = None
+            if self._loop.time() >= self._deadline and not is_met():
+                with Failures(self._url, phase):
+                    raise TimeoutError
 
-    def _be_late(self) -> None:
-        self._is_late = True
-        self._wake()
+    def _set_timer(self) -> None:
+        self._stop_timer()
+        self._timer = self._loop.call_at(self._deadline, self._on_timer)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        if self._waiter is None:
+            return
+        if self._loop.time() < self._deadline:  # it was set for an earlier request
+            self._set_timer()
+        else:
+            self._wake()
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
@@ -166,6 +179,7 @@ class _Connection(asyncio.Protocol):
 
     def abort(self) -> None:
         """Close at once: what is not sent yet never is."""
+        self._stop_timer()
         self._transport.abort()
 
     async def close(self) -> None:
@@ -175,6 +189,9 @@ class _Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)  # uvloop's does not inherit from it
+        if hasattr(select, "poll"):  # Windows has none
+            self._poll = select.poll()
+            self._poll.register(transport.get_extra_info("socket"), select.POLLIN)
 
     def data_received(self, data: bytes) -> None:
         self._reader.feed(data)
@@ -189,6 +206,7 @@ class _Connection(asyncio.Protocol):
         self._wake()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_timer()
         self._reader.end("" if exc is None else str(exc))
         self._lost.set_result(None)
         self._wake()
