@@ -23,7 +23,7 @@ export SEED
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo up down query test test-unit test-integration test-containers test-hostile \
-        attack check audit docs bench bench-peers bench-search lab clean
+        attack check audit docs bench bench-client bench-peers bench-search lab clean
 # The rings of tests are meant to run one after the other, even under `make -j`.
 .NOTPARALLEL:
 
@@ -88,6 +88,9 @@ bench: $(VENV)/.development  ## measure, and write docs/benchmarks.md (JSON=FILE
 lab: $(VENV)/.development  ## run the experiments, and write docs/lab.md and build/lab/lab.html (ONLY=name)
 	$(BIN)/python -m lab $(if $(ONLY),--only $(ONLY))
 
+bench-client: $(VENV)/.development  ## what a search costs the Python client, and other HTTP clients, in CPU
+	$(BIN)/python -m bench.client
+
 bench-peers: $(VENV)/.development  ## the same scatter-gather in task queues, dask and Ray: docs/peers.md (ONLY=a,b)
 	$(BIN)/python -m bench.peers --only "$$ONLY" $(if $(JSON),--json "$$JSON")
 
@@ -95,7 +98,7 @@ bench-search: $(VENV)/.development  ## the same search in tantivy, Lucene, SQLit
 	$(BIN)/python -m bench.search --only "$$ONLY" $(if $(RESUME),--resume)
 
 clean:  ## remove .venv, caches and what was built; data stays
-	rm -rf $(VENV) .audit .bench-peers .bench-search .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	rm -rf $(VENV) .audit .bench-client .bench-peers .bench-search .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.made:

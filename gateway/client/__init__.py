@@ -5,7 +5,7 @@
         print(answer.coverage.fraction, [hit.id for hit in answer.hits])
 
 Answers are typed and frozen, by the names of the JSON (docs/http.md); errors are those of
-common.errors. docs/client.md has more. It imports no server: httpx and msgspec, and nothing else.
+common.errors. docs/client.md has more. It imports no server: msgspec, and httptools for HTTP.
 """
 
 from gateway.client.answers import (

@@ -3,11 +3,9 @@
 import ssl
 from collections.abc import AsyncIterable, AsyncIterator, Iterable
 from contextlib import aclosing, suppress
-from typing import Any, Self, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, Unpack, overload
 
-import httpx
-
-from common.errors import UnavailableError
+from common.errors import HedgerowError, UnavailableError
 from gateway.client import calls
 from gateway.client.answers import (
     CollectionAnswer,
@@ -19,11 +17,17 @@ from gateway.client.answers import (
     SnapshotAnswer,
 )
 from gateway.client.calls import ByHand, Call, Definition, SearchOptions, Wait
-from gateway.client.connections import Connections
-from gateway.client.link import CONNECT_TIMEOUT_S, DEFAULT_URL, KEEPALIVE_S, MARGIN_S, Link
+from gateway.client.link import CONNECT_TIMEOUT_S, DEFAULT_URL, MARGIN_S, Link
+from gateway.client.many import CONCURRENCY, Answers, ask_many_async
 from gateway.client.ndjson import Document, chunks_of
+from gateway.client.network.asynchronous import AsyncNetwork
 from gateway.client.reply import Reply
 from gateway.client.status import StatusAnswer
+
+if TYPE_CHECKING:
+    import httpx
+
+    from gateway.client.httpx_transport import AsyncHttpxTransport
 
 T = TypeVar("T")
 
@@ -42,12 +46,11 @@ class AsyncClient:
         margin_s: float = MARGIN_S,
         connect_timeout_s: float = CONNECT_TIMEOUT_S,
         verify: ssl.SSLContext | bool = True,
-        transport: httpx.AsyncBaseTransport | None = None,
+        transport: "httpx.AsyncBaseTransport | None" = None,
     ) -> None:
         """Prepare to talk to a gateway, as `Client` does."""
-        self._link = Link(url.rstrip("/"), token, margin_s, connect_timeout_s, verify)
-        transport = transport or Connections(self._link.checked, KEEPALIVE_S)
-        self._http = httpx.AsyncClient(transport=transport, **self._link.settings())
+        link = Link(url.rstrip("/"), token, margin_s, connect_timeout_s, verify)
+        self._way = AsyncNetwork(link) if transport is None else _way_of(link, transport)
 
     async def __aenter__(self) -> Self:
         """Return the client, which the end of the block closes."""
@@ -59,13 +62,52 @@ class AsyncClient:
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._http.aclose()
+        await self._way.close()
 
     async def search(
         self, collection: str, query: str, **options: Unpack[SearchOptions]
     ) -> SearchAnswer:
         """As `Client.search`."""
         return await self._ask(calls.search(collection, query, options))
+
+    @overload
+    async def search_many(
+        self,
+        collection: str,
+        queries: Iterable[str],
+        *,
+        concurrency: int = CONCURRENCY,
+        return_errors: Literal[False] = False,
+        **options: Unpack[SearchOptions],
+    ) -> list[SearchAnswer]: ...
+
+    @overload
+    async def search_many(
+        self,
+        collection: str,
+        queries: Iterable[str],
+        *,
+        concurrency: int = CONCURRENCY,
+        return_errors: Literal[True],
+        **options: Unpack[SearchOptions],
+    ) -> list[SearchAnswer | HedgerowError]: ...
+
+    async def search_many(
+        self,
+        collection: str,
+        queries: Iterable[str],
+        *,
+        concurrency: int = CONCURRENCY,
+        return_errors: bool = False,
+        **options: Unpack[SearchOptions],
+    ) -> Answers:
+        """As `Client.search_many`."""
+        return await ask_many_async(
+            lambda query: self.search(collection, query, **options),
+            queries,
+            concurrency,
+            return_errors=return_errors,
+        )
 
     async def index(
         self,
@@ -152,9 +194,15 @@ class AsyncClient:
 
     async def exchange(self, call: Call[Any], content: AsyncIterator[bytes] | None = None) -> Reply:
         """As `Client.exchange`."""
-        with self._link.failures():
-            response = await self._http.request(**self._link.request(call, content))
-            return self._link.reply(response)
+        return await self._way.send(call, content)
 
     async def _ask(self, call: Call[T]) -> T:
-        return call.read(await self.exchange(call))
+        return call.read(await self._way.send(call))
+
+
+def _way_of(link: Link, transport: "httpx.AsyncBaseTransport") -> "AsyncHttpxTransport":
+    from gateway.client.httpx_transport import (  # noqa: PLC0415 - httpx is slow to load
+        AsyncHttpxTransport,
+    )
+
+    return AsyncHttpxTransport(link, transport)

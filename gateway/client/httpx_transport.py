@@ -1,0 +1,85 @@
+"""Another way than the network: a transport of httpx, such as its MockTransport, for tests.
+
+Only what is given one imports this module, and httpx, which the client does not need otherwise.
+"""
+
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+
+from common.errors import UnavailableError
+from gateway.client.calls import Call
+from gateway.client.link import Link
+from gateway.client.reply import Reply
+
+
+class HttpxTransport:
+    """Sends what `Client` sends by a transport of httpx."""
+
+    def __init__(self, link: Link, transport: httpx.BaseTransport) -> None:
+        """Send by `transport`."""
+        self._link = link
+        self._http = httpx.Client(transport=transport, **_settings(link))
+
+    def send(self, call: Call[Any], content: Iterable[bytes] | None = None) -> Reply:
+        """Send a call, with `content` as its body if it has one, and return what comes back."""
+        with _failures(self._link.url):
+            response = self._http.request(**_request(self._link, call, content))
+            return Reply(self._link.url, response.status_code, response.headers, response.content)
+
+    def close(self) -> None:
+        """Close the transport."""
+        self._http.close()
+
+
+class AsyncHttpxTransport:
+    """Sends what `AsyncClient` sends by a transport of httpx."""
+
+    def __init__(self, link: Link, transport: httpx.AsyncBaseTransport) -> None:
+        """Send by `transport`."""
+        self._link = link
+        self._http = httpx.AsyncClient(transport=transport, **_settings(link))
+
+    async def send(self, call: Call[Any], content: AsyncIterator[bytes] | None = None) -> Reply:
+        """Send a call, with `content` as its body if it has one, and return what comes back."""
+        with _failures(self._link.url):
+            response = await self._http.request(**_request(self._link, call, content))
+            return Reply(self._link.url, response.status_code, response.headers, response.content)
+
+    async def close(self) -> None:
+        """Close the transport."""
+        await self._http.aclose()
+
+
+def _settings(link: Link) -> dict[str, Any]:
+    return {
+        "base_url": link.url,
+        "headers": {"Authorization": f"Bearer {link.token}"} if link.token else {},
+        "follow_redirects": False,
+        "trust_env": False,
+    }
+
+
+def _request(link: Link, call: Call[Any], content: Any) -> dict[str, Any]:
+    body = call.body if content is None else content
+    return {
+        "method": call.method,
+        "url": call.path,
+        "params": call.params,
+        "content": body,
+        "headers": None if body is None else {"Content-Type": call.media_type},
+        "timeout": httpx.Timeout(link.timeout_s(call), connect=link.connect_timeout_s),
+    }
+
+
+@contextmanager
+def _failures(url: str) -> Iterator[None]:
+    try:
+        yield
+    except httpx.TimeoutException as error:
+        what = type(error).__name__.removesuffix("Timeout").lower()
+        raise UnavailableError(f"the gateway at {url} did not answer in time ({what})") from error
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise UnavailableError(f"no gateway answers at {url}: {error}") from error

@@ -1,0 +1,212 @@
+"""The network of the client on a loop: a connection for each request in flight."""
+
+import asyncio
+import select
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import Any, cast
+
+from gateway.client.calls import Call
+from gateway.client.link import KEEPALIVE_S, Link
+from gateway.client.network.failures import Failures, Phase
+from gateway.client.network.idle import IdleConnections
+from gateway.client.network.requests import LAST_CHUNK, RequestWriter, chunk
+from gateway.client.network.response import Response, ResponseReader
+from gateway.client.reply import Reply
+
+
+class AsyncNetwork:
+    """As many connections as there are requests in flight; belongs to one event loop."""
+
+    def __init__(self, link: Link) -> None:
+        """Connect when there is something to send."""
+        self._link = link
+        self._writer = RequestWriter(link.address, link.token)
+        self._ssl = link.ssl_context()
+        self._idle: IdleConnections[_Connection] = IdleConnections(KEEPALIVE_S)
+        self._is_closed = False
+
+    async def send(self, call: Call[Any], content: AsyncIterator[bytes] | None = None) -> Reply:
+        """Send a call, with `content` as its body if it has one, and return what comes back.
+
+        Raises:
+            UnavailableError: no gateway answers, or not in time.
+        """
+        timeout_s = self._link.timeout_s(call)
+        connection = self._take() or await self._connect()
+        try:
+            if content is None:
+                response = await connection.exchange(self._writer.whole(call), timeout_s)
+            else:
+                response = await connection.upload(self._writer.chunked(call), content, timeout_s)
+        except BaseException:
+            connection.abort()  # its answer may still come, and be taken for the next one's
+            raise
+        if connection.is_reusable and not self._is_closed:
+            self._idle.put(connection, time.monotonic())
+        else:
+            connection.abort()
+        return Reply(self._link.url, *response)
+
+    async def close(self) -> None:
+        """Close what is idle; the others close when they come back."""
+        self._is_closed = True
+        for connection in self._idle.clear():
+            await connection.close()
+
+    def _take(self) -> "_Connection | None":
+        for old in self._idle.expire(time.monotonic()):
+            old.abort()
+        while (connection := self._idle.take()) is not None:
+            if connection.is_reusable and connection.is_silent():
+                return connection
+            connection.abort()  # the server has closed it, or sent what was not asked for
+        return None
+
+    async def _connect(self) -> "_Connection":
+        address = self._link.address
+        loop = asyncio.get_running_loop()
+        with Failures(self._link.url, "connect"):
+            async with asyncio.timeout(self._link.connect_timeout_s):
+                _, connection = await loop.create_connection(
+                    lambda: _Connection(loop, self._link.url),
+                    address.host,
+                    address.port,
+                    ssl=self._ssl,
+                    server_hostname=None if self._ssl is None else address.host,
+                )
+        return connection
+
+
+class _Connection(asyncio.Protocol):
+    """One connection, of one request at a time.
+
+    A request waits in one place only, `_until`, which whatever happens to the connection wakes. The
+    timer outlives a request: to set and cancel one each time would be a quarter of the cost.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, url: str) -> None:
+        self._loop = loop
+        self._url = url
+        self._reader = ResponseReader()
+        self._waiter: asyncio.Future[None] | None = None
+        self._is_paused = False
+        self._deadline = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        self._lost = loop.create_future()
+        self._poll: select.poll | None = None
+
+    @property
+    def is_reusable(self) -> bool:
+        return self._reader.is_reusable
+
+    def is_silent(self) -> bool:
+        """Whether nothing has arrived, not even the end, that a busy loop has not seen yet."""
+        return self._poll is None or not self._poll.poll(0)
+
+    async def exchange(self, request: bytes, timeout_s: float) -> Response:
+        self._reader.expect()
+        self._transport.write(request)
+        return await self._answer(timeout_s)
+
+    async def upload(self, head: bytes, pieces: AsyncIterator[bytes], timeout_s: float) -> Response:
+        self._reader.expect()
+        is_whole = await self._is_sent(head, timeout_s) and await self._are_sent(pieces, timeout_s)
+        response = await self._answer(timeout_s)
+        # The server may wait for the rest of a body that it has answered before its end.
+        self._reader.is_reusable &= is_whole
+        return response
+
+    async def _are_sent(self, pieces: AsyncIterator[bytes], timeout_s: float) -> bool:
+        async for piece in pieces:
+            if piece and not await self._is_sent(chunk(piece), timeout_s):
+                return False
+            await asyncio.sleep(0)  # or a load that never has to wait would keep the loop
+        return await self._is_sent(LAST_CHUNK, timeout_s)
+
+    async def _is_sent(self, data: bytes, timeout_s: float) -> bool:
+        """Send a part; False if the server has answered already, or will not take it."""
+        if not self._reader.is_done:
+            self._transport.write(data)
+            await self._until(self._is_writable, timeout_s, "write")
+        return not self._reader.is_done
+
+    async def _answer(self, timeout_s: float) -> Response:
+        await self._until(lambda: self._reader.is_done, timeout_s, "read")
+        with Failures(self._url, "read"):
+            return self._reader.take()
+
+    def _is_writable(self) -> bool:
+        return not self._is_paused or self._reader.is_done
+
+    async def _until(self, is_met: Callable[[], bool], timeout_s: float, phase: Phase) -> None:
+        if is_met():
+            return
+        self._deadline = self._loop.time() + timeout_s
+        if self._timer is None or self._timer.when() > self._deadline:
+            self._set_timer()
+        while not is_met():
+            self._waiter = self._loop.create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+            if self._loop.time() >= self._deadline and not is_met():
+                with Failures(self._url, phase):
+                    raise TimeoutError
+
+    def _set_timer(self) -> None:
+        self._stop_timer()
+        self._timer = self._loop.call_at(self._deadline, self._on_timer)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        if self._waiter is None:
+            return
+        if self._loop.time() < self._deadline:  # it was set for an earlier request
+            self._set_timer()
+        else:
+            self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def abort(self) -> None:
+        """Close at once: what is not sent yet never is."""
+        self._stop_timer()
+        self._transport.abort()
+
+    async def close(self) -> None:
+        """Close, and wait until it is."""
+        self.abort()
+        await self._lost
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's does not inherit from it
+        if hasattr(select, "poll"):  # Windows has none
+            self._poll = select.poll()
+            self._poll.register(transport.get_extra_info("socket"), select.POLLIN)
+
+    def data_received(self, data: bytes) -> None:
+        self._reader.feed(data)
+        if self._reader.is_done:
+            self._wake()
+
+    def pause_writing(self) -> None:
+        self._is_paused = True
+
+    def resume_writing(self) -> None:
+        self._is_paused = False
+        self._wake()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_timer()
+        self._reader.end("" if exc is None else str(exc))
+        self._lost.set_result(None)
+        self._wake()
