@@ -277,6 +277,12 @@ class LimitSettings(_Group):
         "max_document_bytes, if that is more). If the documents have more, the last hits come "
         "without fields.",
     )
+    max_attached_bytes: Annotated[int, Field(ge=0, le=65_536)] = Field(
+        65_536,
+        description="Most bytes of documents, as JSON, that all shards' replies to a search bring "
+        "along, so that they need not be fetched after it. The other documents are fetched; 0 has "
+        "all of them fetched.",
+    )
     max_enrich_bytes: PositiveInt = Field(
         1_048_576,
         description="Most bytes of stored documents, as JSON, that one call of an enrich "

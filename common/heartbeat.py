@@ -36,6 +36,7 @@ class Heartbeat:
         behind: shards that it does not serve yet, since other replicas have applied more.
         statistics: collection uid → version of the term statistics that the worker ranks by.
         shortages: what runs out at the worker (`common.shortage.Shortage.to_json`).
+        attaches: whether it understands a search that asks for documents (`wire.Attach`).
     """
 
     id: str
@@ -59,6 +60,7 @@ class Heartbeat:
     behind: list[int] = field(default_factory=list)
     statistics: dict[str, str] = field(default_factory=dict)
     shortages: list[dict[str, Any]] = field(default_factory=list)
+    attaches: bool = False
 
     def pack(self) -> bytes:
         """Pack for the wire."""

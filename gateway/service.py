@@ -35,6 +35,7 @@ from common.snapshot_board import SnapshotBoard
 from common.statistics_board import StatisticsBoard
 from common.telemetry import Counters, LagWatch
 from gateway.admit import check_deadline
+from gateway.attaching import AttachPolicy
 from gateway.breaker import Transition
 from gateway.collections import Collections
 from gateway.coverage_report import coverage_report
@@ -170,6 +171,11 @@ class Gateway:
             curves=self._curves,
             learn=self._sick_replicas.learn,
             own_guards=self._guards.own,
+            attaching=AttachPolicy(
+                settings.rank_profiles,
+                min(settings.limits.max_attached_bytes, settings.limits.max_fetch_bytes),
+                lambda: self._membership.attaches,
+            ),
         )
 
     @classmethod
