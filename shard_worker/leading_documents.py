@@ -31,9 +31,9 @@ def read_leading(
     Raises:
         sqlite3.Error: the store cannot be read.
     """
-    execute = connection.execute
     bodies: list[bytes] = []
-    # One transaction: to begin one takes half as long as to find a row.
+    # One cursor and one transaction: without, finding a row takes twice as long.
+    execute = connection.cursor().execute
     execute("BEGIN")
     try:
         number = execute(_NUMBER, (uid,)).fetchone()
