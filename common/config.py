@@ -31,6 +31,7 @@ from common.config_tail import (
 )
 from common.errors import ConfigurationError
 from common.query_settings import QuerySettings
+from common.wire import MAX_ATTACHED_BYTES
 
 
 class RedisSettings(_Group):
@@ -277,8 +278,8 @@ class LimitSettings(_Group):
         "max_document_bytes, if that is more). If the documents have more, the last hits come "
         "without fields.",
     )
-    max_attached_bytes: Annotated[int, Field(ge=0, le=65_536)] = Field(
-        65_536,
+    max_attached_bytes: Annotated[int, Field(ge=0, le=MAX_ATTACHED_BYTES)] = Field(
+        MAX_ATTACHED_BYTES,
         description="Most bytes of documents, as JSON, that all shards' replies to a search bring "
         "along, so that they need not be fetched after it. The other documents are fetched; 0 has "
         "all of them fetched.",

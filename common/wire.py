@@ -17,6 +17,7 @@ from common.errors import WireError
 
 VERSION = 1
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024  # the setting limits.max_message_bytes narrows it
+MAX_ATTACHED_BYTES = 65_536  # the setting limits.max_attached_bytes narrows it
 
 T = TypeVar("T")
 Count = Annotated[int, msgspec.Meta(ge=0)]
@@ -74,7 +75,7 @@ class Attach(_Array, frozen=True):
     """
 
     num: Count
-    max_bytes: Count
+    max_bytes: Annotated[int, msgspec.Meta(ge=0, le=MAX_ATTACHED_BYTES)]
     fields: list[str] | None
 
 

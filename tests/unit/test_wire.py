@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from common.errors import WireError
 from common.wire import (
+    MAX_ATTACHED_BYTES,
     VERSION,
     Attach,
     Failure,
@@ -44,7 +45,7 @@ json_values = st.recursive(
 )
 
 fields = st.none() | st.lists(strings, max_size=5)
-attaches = st.builds(Attach, counts, counts, fields)
+attaches = st.builds(Attach, counts, st.integers(0, MAX_ATTACHED_BYTES), fields)
 requests = st.builds(
     Request,
     *(integers, integers, integers, integers, strings, blobs),
@@ -144,6 +145,17 @@ def test_an_older_process_is_sent_what_it_knows() -> None:
     assert msgpack.unpackb(pack_request(request)) == [VERSION, [1, 2, 3, 4, "to", b"p", None, 7]]
     body = SearchBody(9, 1, True, ["a"], [1.0])
     assert msgpack.unpackb(pack_body(body)) == [9, 1, True, ["a"], [1.0], 0]
+
+
+def test_a_request_asks_for_no_more_bytes_than_a_worker_sends() -> None:
+    """Whoever can push to a queue cannot have a scorer read large documents for a search."""
+    for num_bytes, is_read in ((MAX_ATTACHED_BYTES, True), (MAX_ATTACHED_BYTES + 1, False)):
+        request = Request(1, 2, 3, 4, "to", b"p", attach=Attach(1, num_bytes, None))
+        if is_read:
+            assert unpack_request(pack_request(request)) == request
+        else:
+            with pytest.raises(WireError):
+                unpack_request(pack_request(request))
 
 
 def test_a_body_has_no_document_without_an_id() -> None:
