@@ -31,6 +31,7 @@ from common.config_tail import (
 )
 from common.errors import ConfigurationError
 from common.query_settings import QuerySettings
+from common.wire import MAX_ATTACHED_BYTES
 
 
 class RedisSettings(_Group):
@@ -289,6 +290,12 @@ class LimitSettings(_Group):
         description="Most bytes of documents, as JSON, in one shard's reply to a fetch (or "
         "max_document_bytes, if that is more). If the documents have more, the last hits come "
         "without fields.",
+    )
+    max_attached_bytes: Annotated[int, Field(ge=0, le=MAX_ATTACHED_BYTES)] = Field(
+        MAX_ATTACHED_BYTES,
+        description="Most bytes of documents, as JSON, that all shards' replies to a search bring "
+        "along, so that they need not be fetched after it. The other documents are fetched; 0 has "
+        "all of them fetched.",
     )
     max_enrich_bytes: PositiveInt = Field(
         1_048_576,

@@ -38,6 +38,7 @@ class Heartbeat:
         shortages: what runs out at the worker (`common.shortage.Shortage.to_json`).
         set_aside: `bytes` on disk of documents that could not be indexed, and how many of those
             documents have been `dropped` since the start for want of room.
+        attaches: whether it understands a search that asks for documents (`wire.Attach`).
     """
 
     id: str
@@ -62,6 +63,7 @@ class Heartbeat:
     statistics: dict[str, str] = field(default_factory=dict)
     shortages: list[dict[str, Any]] = field(default_factory=list)
     set_aside: dict[str, int] = field(default_factory=dict)
+    attaches: bool = False
 
     def pack(self) -> bytes:
         """Pack for the wire."""

@@ -11,11 +11,13 @@ from enum import IntEnum
 from typing import Annotated, Any, Final, TypeVar
 
 import msgspec
+from msgspec.structs import astuple
 
 from common.errors import WireError
 
 VERSION = 1
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024  # the setting limits.max_message_bytes narrows it
+MAX_ATTACHED_BYTES = 65_536  # the setting limits.max_attached_bytes narrows it
 
 T = TypeVar("T")
 Count = Annotated[int, msgspec.Meta(ge=0)]
@@ -63,6 +65,20 @@ class Hedge(_Array, frozen=True):
     workers: list[str]
 
 
+class Attach(_Array, frozen=True):
+    """Which documents a reply to a search brings along, so that they need no fetch.
+
+    Attributes:
+        num: how many of the shard's hits, the best first, at most.
+        max_bytes: bytes of these documents as they are stored, at most.
+        fields: the wanted fields' names; None for all.
+    """
+
+    num: Count
+    max_bytes: Annotated[int, msgspec.Meta(ge=0, le=MAX_ATTACHED_BYTES)]
+    fields: list[str] | None
+
+
 class Request(_Array, frozen=True):
     """One request, as it lies in a shard's queue.
 
@@ -76,6 +92,9 @@ class Request(_Array, frozen=True):
         hedge: None of a first copy.
         late_ms: the deadline is so long before `expires_at_ms`; a reply between the two is in no
             answer, and tells the gateway how late it was.
+        attach: of a search, the documents that the reply may bring along; None for none. It stands
+            outside of the payload, by which the quarantine knows a query again. Sent only where all
+            workers understand it (`Heartbeat.attaches`).
     """
 
     kind: int
@@ -86,6 +105,7 @@ class Request(_Array, frozen=True):
     payload: bytes
     hedge: Hedge | None = None
     late_ms: Count = 0
+    attach: Attach | None = None
 
 
 class Reply(_Array, frozen=True):
@@ -156,6 +176,8 @@ class SearchBody(_Array, frozen=True):
         ids: the best matches' ids, best first, ties by id.
         scores: their scores, finite, in the same order.
         unranked: candidates that the second phase was not given, since they are too large.
+        attached: the documents of the first ids, as JSON with the wanted fields; all others are to
+            be fetched. Sent only to a gateway that has asked for it.
     """
 
     documents: Count
@@ -164,6 +186,7 @@ class SearchBody(_Array, frozen=True):
     ids: list[str]
     scores: list[Finite]
     unranked: Count = 0
+    attached: Sequence[bytes] = ()
 
 
 class FetchPayload(_Array, frozen=True):
@@ -226,11 +249,15 @@ _UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 def pack_body(body: SearchPayload | SearchBody | FetchPayload | FetchBody | Failure) -> bytes:
     """Pack a payload or a body; its type is known from where it travels."""
+    if type(body) is SearchBody and not body.attached:
+        return _encode(astuple(body)[:-1])  # as earlier gateways know it
     return _encode(body)
 
 
 def pack_request(request: Request) -> bytes:
     """Pack a request. The same bytes go to every shard that is asked."""
+    if request.attach is None:
+        return _encode((VERSION, astuple(request)[:-1]))  # as earlier workers know it
     return _encode((VERSION, request))
 
 
@@ -293,7 +320,8 @@ def unpack_search_body(data: bytes) -> SearchBody:
     """Unpack one shard's hits, each of which can be ranked and shown; about 1.5 µs for ten.
 
     Raises:
-        WireError: it is malformed, has not as many scores as ids, or one is not a finite number.
+        WireError: it is malformed, has not as many scores as ids, more documents than ids, or a
+            score is not a finite number.
     """
     try:  # in one piece, since this is read eight times as often as anything else
         body = _decode_search_body(data)
@@ -301,6 +329,8 @@ def unpack_search_body(data: bytes) -> SearchBody:
         raise WireError(f"malformed: {error}") from error
     if len(body.ids) != len(body.scores):
         raise WireError("a search body has as many scores as ids")
+    if len(body.attached) > len(body.ids):
+        raise WireError("a search body has at most as many documents as ids")
     return body
 
 

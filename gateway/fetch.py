@@ -1,4 +1,7 @@
-"""Reads the winners' documents from the shards that own them, after the merge."""
+"""Reads the winners' documents from the shards that own them, after the merge.
+
+Most come with the replies to the search (`gateway.attaching`); this is for those that do not.
+"""
 
 import asyncio
 from collections import Counter
@@ -91,21 +94,28 @@ class Fetcher:
         """Set the documents of the hits that arrive by `deadline`, on the loop's clock.
 
         Args:
-            hits: the winners, best first; those whose fetch fails or is late keep none, and those
-                that would make the answer too large, the best first.
+            hits: the winners, best first. What has its document already is not fetched. Those whose
+                fetch fails or is late keep none, and those that would make the answer too large,
+                the best first.
             uid: the collection's unique id.
             fields: the wanted fields; None for all.
             profile: the rank profile whose `enrich` runs; "" for none.
             deadline: when the query must be answered.
             lease: what the answer holds of the gateway's memory.
         """
+        answer = _Answer(self._max_answer_bytes)
         by_shard: dict[int, list[Hit]] = {}
         for hit in hits:
-            by_shard.setdefault(hit.shard, []).append(hit)
+            if isinstance(hit.stored, msgspec.Raw):
+                answer.add(hit.stored)
+            else:
+                by_shard.setdefault(hit.shard, []).append(hit)
+        if not by_shard:
+            answer.trim(hits)
+            return answer.report(len(hits))
         started = self._loop.time()
         wanted = {shard: [hit.id for hit in group] for shard, group in by_shard.items()}
         settled = await self.read(uid, wanted, fields, profile, deadline, lease)
-        answer = _Answer(self._max_answer_bytes)
         for shard, group in sorted(by_shard.items()):
             answer.add_part(shard, group, settled[shard])
         answer.trim(hits)
@@ -215,8 +225,12 @@ class _Answer:
                 self._miss(hit, is_gone=document is None)
                 continue
             hit.stored = msgspec.Raw(stored)
-            self._num_bytes += len(stored)
-            self._num_fetched += 1
+            self.add(hit.stored)
+
+    def add(self, stored: msgspec.Raw) -> None:
+        """A hit has this document."""
+        self._num_bytes += len(memoryview(stored))
+        self._num_fetched += 1
 
     def _miss(self, hit: Hit, *, is_gone: bool) -> None:
         if is_gone:

@@ -25,6 +25,7 @@ class Membership:
             had begun anew; the event loop's time, in s; -inf for never.
         resting: workers that take no more requests, though they are live, unless others do not.
         workers: the live workers' last heartbeats, by id.
+        attaches: whether all of them understand a search that asks for documents.
         document_counts: collection uid → for each shard, the documents it last reported or None.
         refreshed_at: when the last look began that succeeded, an instant of the event loop's
             time, in s; -inf before the first.
@@ -55,6 +56,7 @@ class Membership:
         self.died_at = [-math.inf] * num_shards
         self.resting: frozenset[str] = frozenset()
         self.workers: dict[str, Heartbeat] = {}
+        self.attaches = False
         self.document_counts: dict[str, list[int | None]] = {}
         self.refreshed_at = -math.inf
         self._registry = registry
@@ -141,6 +143,7 @@ class Membership:
             for worker, heartbeat in heartbeats.items()
             if now_ms - heartbeat.beat_at_ms < self._expiry_ms
         }
+        self.attaches = all(beat.attaches for beat in self.workers.values())
         for worker, beat in before.items():
             if _has_died(beat, self.workers.get(worker)):
                 for shard in beat.shards:

@@ -27,6 +27,7 @@ from common.wire import (
 from gateway.admission import Admission, AdmissionPermit
 from gateway.admit import Admitted, admit
 from gateway.answer_memory import AnswerMemory, Lease
+from gateway.attaching import NO_ATTACHING, AttachPolicy, take_attached
 from gateway.breakers import Breakers
 from gateway.canary import Canary
 from gateway.coverage import count_outcomes, measure_coverage
@@ -112,15 +113,18 @@ class Searcher:
         rng: Callable[[], float] = random.random,
         learn: Callable[[Gather, Request, float], None] = lambda *_: None,
         own_guards: Mapping[str, Guards] = MappingProxyType({}),
+        attaching: AttachPolicy = NO_ATTACHING,
     ) -> None:
         """Search over `transport`, asking the shards that `view` and `breakers` let through.
 
-        Profiles in `own_guards` have breakers and admission control of their own.
+        Profiles in `own_guards` have breakers and admission control of their own. `attaching` says
+        which documents the replies bring along.
         """
         num_shards = len(breakers)
         self.hedger = Hedger(_SEARCH, transport, HedgePolicy(hedging, num_shards), view)
         self._guards = Guards(breakers, admission)
         self._own_guards = own_guards
+        self._attaching = attaching
         self._coverage = coverage
         self._curves = curves
         self._sampler = Sampler(SAMPLES_PER_S, rng)
@@ -178,6 +182,7 @@ class Searcher:
                 (shard, part.body) for shard, part in gather.settled.items() if part.outcome is _OK
             ]
             hits = merge(bodies, query.k)
+            take_attached(hits, bodies)
             lease = self.fetcher.memory.lease(query.caller.party(query.peer))
             fetch = await self._fetch(query, collection, admitted.profile, hits, deadline, lease)
         finally:
@@ -226,6 +231,7 @@ class Searcher:
             *(_SEARCH, query_id, expires_at_ms, self._clock.server_us(now), self._reply_to),
             pack_body(payload),
             late_ms=late_ms,
+            attach=self._attaching.wish(query, admitted.profile, len(plan.shards)),
         )
         gather = Gather(plan.shards, unpack_search_body, self._timers)
         trial = self._canary.trial(admitted.profile, request.payload)

@@ -38,6 +38,7 @@ from gateway.access.fair_share import FairShare
 from gateway.access.request_admission import RequestAdmission
 from gateway.access.usage_report import keys_in_use, refused_addresses
 from gateway.admit import check_deadline
+from gateway.attaching import AttachPolicy
 from gateway.breaker import Transition
 from gateway.collections import Collections
 from gateway.coverage_report import coverage_report
@@ -193,6 +194,11 @@ class Gateway:
             curves=self._curves,
             learn=self._sick_replicas.learn,
             own_guards=self._guards.own,
+            attaching=AttachPolicy(
+                settings.rank_profiles,
+                min(settings.limits.max_attached_bytes, settings.limits.max_fetch_bytes),
+                lambda: self._membership.attaches,
+            ),
         )
 
     @classmethod

@@ -34,6 +34,7 @@ from common.wire import (
 from shard_worker.enriching import Enrich, Enriching, Stored
 from shard_worker.error_text import error_line
 from shard_worker.in_flight import InFlight, Key
+from shard_worker.lanes.batched_threads import BatchedThreads
 from shard_worker.lanes.thread_lane import Spent, ThreadLane
 from shard_worker.ledger import End, Ledger
 from shard_worker.picking import Pick, pick_of
@@ -52,7 +53,7 @@ ENRICH_SHARE = 0.9  # of the time left; the rest carries the stored fields home 
 class FetchLanes(NamedTuple):
     """Where a fetch runs: no user's function ever holds a thread that reads."""
 
-    reading: ThreadLane
+    reading: BatchedThreads
     enriching: ThreadLane
 
 

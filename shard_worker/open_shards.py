@@ -7,16 +7,18 @@ closed soon after its collection was dropped, some time after its last search, a
 open.
 """
 
+import sqlite3
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from pydantic_core import from_json
 
 from common.collection import Collection
 from common.document_ids import ID_FIELD
-from common.errors import WorkError
-from common.wire import SearchBody, pack_body
+from common.errors import ConfigurationError, WorkError
+from common.wire import Attach, SearchBody, pack_body
 from shard_worker.kept import Kept
 from shard_worker.picking import pick_of
 from shard_worker.query_builder import QueryBuilder
@@ -31,6 +33,7 @@ IDLE_S = 60.0  # an index that was not searched for so long is closed
 MAX_OPEN_SEGMENTS = 2000  # of all open indexes, which count as one more each
 MAX_OPEN_STATISTICS = 256  # each is a file descriptor
 MAX_UNDERSTANDINGS = 64  # each keeps the last 256 queries as read
+MAPPED_BYTES = 1 << 30  # of each store, at most; what is mapped is the system's page cache
 MAX_FIRST = 256  # answers of noop, of up to a thousand ids each
 
 
@@ -164,12 +167,35 @@ class OpenShards:
                 candidates.append(document)
         return candidates, sum(isinstance(body, int) for body in bodies)
 
+    def attached(
+        self,
+        shard: int,
+        uid: str,
+        ids: Sequence[str],
+        attach: Attach,
+        is_late: Callable[[], bool],
+    ) -> list[bytes]:
+        """The documents of the first ids, as `attach` asks for them.
+
+        None if they cannot be read: the fetch reads them then, or says why it cannot.
+        """
+        try:
+            store = self._store(shard)
+            if store is None:
+                return []
+            bodies = store.leading(uid, ids[: attach.num], attach.max_bytes, is_late)
+            pick = pick_of(attach.fields)
+            return bodies if pick is None else [pick(body) for body in bodies]
+        except (sqlite3.Error, ConfigurationError, msgspec.MsgspecError):
+            return []
+
     def _store(self, shard: int) -> Store | None:
         store = self._stores[shard]
         if store is None:
             path = self._shard_folder(shard) / "store.sqlite"
             if path.is_file():
-                store = self._stores[shard] = Store.open(path, read_only=True)
+                store = Store.open(path, read_only=True, mapped_bytes=MAPPED_BYTES)
+                self._stores[shard] = store
         return store
 
     def _current_statistics(self, uid: str, now: float) -> TermStatistics | None:

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import tantivy
+from msgspec.structs import replace
 
 from common.config import RankProfile
 from common.document_ids import ID_FIELD
 from common.errors import BadQueryError, BadRequestError, ExpiredError, RankingError, WorkError
-from common.wire import SearchBody, SearchPayload, pack_body, unpack_search_payload
+from common.wire import Attach, SearchBody, SearchPayload, pack_body, unpack_search_payload
 from shard_worker.open_shards import OpenShards, Snapshot
 from shard_worker.ranking import Budget, SecondPhase, second_phases
 from shard_worker.retrieval import Found, retrieve
@@ -43,7 +44,8 @@ class ScorerConfig:
 def make_scorer(config: ScorerConfig) -> "Scorer":
     """Make the function that a scorer process runs for each search.
 
-    It takes `(shard, generation, packed SearchPayload)` and returns a packed `SearchBody`.
+    It takes `(shard, generation, packed SearchPayload)`, followed by the parts of an `Attach` if
+    documents are wanted, and returns a packed `SearchBody`.
     Shards are opened when they are first searched, and again when a newer generation is asked for.
 
     Raises:
@@ -81,7 +83,7 @@ class Scorer:
             with self._turn:
                 self._shards.let_go(time.monotonic())
 
-    def __call__(self, payload: tuple[int, int, bytes], budget: Budget) -> bytes:
+    def __call__(self, payload: tuple[Any, ...], budget: Budget) -> bytes:
         """Score one search on one shard.
 
         Raises:
@@ -93,8 +95,8 @@ class Scorer:
         with self._turn:
             return self._score(payload, budget)
 
-    def _score(self, payload: tuple[int, int, bytes], budget: Budget) -> bytes:
-        shard, generation, packed = payload
+    def _score(self, payload: tuple[Any, ...], budget: Budget) -> bytes:
+        shard, generation, packed, *wanted = payload
         search = _read(packed)
         profile = self._profiles.get(search.profile)
         if profile is None:
@@ -104,7 +106,13 @@ class Scorer:
         if profile.first_phase == "noop" and search.profile not in self._second_phases:
             now = time.monotonic()
             return self._shards.noop_body(shard, search.uid, generation, search.k, now)
-        return pack_body(self._search(shard, generation, search, profile, budget))
+        body = self._search(shard, generation, search, profile, budget)
+        # What an `enrich` is to see first is left to the fetch, in whose threads it runs.
+        if wanted and body.ids and profile.enrich is None:
+            attach = Attach(*wanted)
+            attached = self._shards.attached(shard, search.uid, body.ids, attach, budget.expired)
+            body = replace(body, attached=attached)
+        return pack_body(body)
 
     def close(self) -> None:
         """Close the files; a scorer process ends without, and loses nothing."""

@@ -174,8 +174,10 @@ class SearchService:
             # What kills is the time that it takes, so who allows little of it must not have the
             # query refused to who allows more.
             search.allowed_ms = max(1, request.expires_at_ms - request.sent_at_us // 1000)
+        attach = request.attach
+        wanted = () if attach is None else (attach.num, attach.max_bytes, attach.fields)
         work = Work(
-            (shard, state.generation, request.payload),
+            (shard, state.generation, request.payload, *wanted),
             self._clock.monotonic_s(request.expires_at_ms),
             search,
             request.late_ms / 1000,

@@ -9,6 +9,7 @@ from common.config import RankProfile, Settings, WorkerSettings
 from common.telemetry import configure_logging, keep_output_steady
 from shard_worker.fetch_service import FetchLanes
 from shard_worker.indexer import IndexerConfig
+from shard_worker.lanes.batched_threads import BatchedThreads
 from shard_worker.lanes.bulkhead import Bulkhead
 from shard_worker.lanes.process_lane import ProcessLane
 from shard_worker.lanes.recycler import MemoryLimit
@@ -101,13 +102,11 @@ def fetch_lanes(settings: Settings, ledger: Ledger) -> FetchLanes:
     def on_untaken(ran_s: float, cpu_s: float) -> None:
         ledger.add(End.UNSTOPPABLE.value, int(ran_s * 1e6), int(cpu_s * 1e6))
 
+    readers = ThreadLane(
+        num_threads=tuning.read_threads, lost_after_s=tuning.thread_timeout_s, name="readers"
+    )
     return FetchLanes(
-        ThreadLane(
-            num_threads=tuning.read_threads,
-            lost_after_s=tuning.thread_timeout_s,
-            name="readers",
-            on_untaken=on_untaken,
-        ),
+        BatchedThreads(readers, tuning.max_batch, on_untaken),
         ThreadLane(
             num_threads=tuning.threads,
             lost_after_s=tuning.thread_timeout_s,

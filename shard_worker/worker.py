@@ -387,5 +387,6 @@ class Worker:
             ledger=self._ledger.as_dict(),
             leaves=sorted(self._probation.leaves),
             shortages=self._storage.to_json(),
+            attaches=True,
             **self._applier.progress(),
         )

@@ -1,6 +1,7 @@
 """Shards that answer by script, in whatever time the test's clock tells."""
 
 import asyncio
+import dataclasses
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -37,6 +38,7 @@ class Script:
         is_old: whether it sends documents decoded, as workers up to version 0.1 do.
         enrich_error: what its replies to fetches say of `enrich`.
         is_enrich_late: whether they say that it had too little time.
+        attached: documents of its first hits, which it sends to whoever asks for any.
     """
 
     delays_s: tuple[float, ...] = (0.01,)
@@ -48,6 +50,7 @@ class Script:
     is_old: bool = False
     enrich_error: str = ""
     is_enrich_late: bool = False
+    attached: tuple[bytes, ...] = ()
 
 
 @dataclass
@@ -109,6 +112,8 @@ class ScriptedTransport:
                 continue
             if script.kind != "unqueued":
                 loop.call_soon(backlogs.__setitem__, shard, 1)
+            if unpack_request(message).attach is None:
+                script = dataclasses.replace(script, attached=())
             for delay_s in script.delays_s:
                 loop.call_later(delay_s, self._arrive, query_id, reply_of(query_id, shard, script))
         return backlogs
@@ -197,5 +202,7 @@ def reply_of(query_id: int, shard: int, script: Script) -> Reply:
     else:
         ids = [document_id for document_id, _ in script.hits]
         scores = [score for _, score in script.hits]
-        body = pack_body(SearchBody(script.documents, len(ids), True, ids, scores))
+        body = pack_body(
+            SearchBody(script.documents, len(ids), True, ids, scores, attached=script.attached)
+        )
     return Reply(query_id, shard, status, Lane.PROCESS, 1, 2, 3, body)

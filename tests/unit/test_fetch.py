@@ -1,13 +1,16 @@
 """The fetch phase, in virtual time, against scripted shards."""
 
 import asyncio
+import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from common.config import GatewaySettings
+from common.config import GatewaySettings, RankProfile
 from common.wire import Kind
 from gateway.answer_memory import SMALL_BYTES
+from gateway.attaching import NO_ATTACHING, AttachPolicy
 from gateway.result import FetchReport, SearchQuery, SearchResult
 from tests.unit.scripted import Script, ScriptedTransport
 from tests.unit.test_gather import COLLECTION, searcher_over
@@ -24,7 +27,10 @@ def owner(*ids: str, **changes: Any) -> Script:
 
 
 def ask(
-    scripts: dict[int, Script], settings: GatewaySettings | None = None, **changes: Any
+    scripts: dict[int, Script],
+    settings: GatewaySettings | None = None,
+    attaching: AttachPolicy = NO_ATTACHING,
+    **changes: Any,
 ) -> tuple[SearchResult, float, ScriptedTransport]:
     """Search once with fields; returns the result, how long it took, and the transport."""
     transport = ScriptedTransport(scripts)
@@ -35,7 +41,9 @@ def ask(
     async def scenario() -> tuple[SearchResult, float]:
         loop = asyncio.get_running_loop()
         started = loop.time()
-        searcher = searcher_over(transport, [10] * len(scripts), settings=settings)
+        searcher = searcher_over(
+            transport, [10] * len(scripts), settings=settings, attaching=attaching
+        )
         return await searcher.search(query, COLLECTION), loop.time() - started
 
     return (*run_virtually(scenario()), transport)
@@ -51,6 +59,55 @@ def test_only_the_owners_of_the_winners_are_asked() -> None:
     assert sorted(transport.scattered[1][1] + transport.scattered[2][1]) == [0, 1]
     assert result.fetch is not None
     assert (result.fetch.fetched, result.fetch.missing, result.fetch.problems) == (3, 0, ())
+
+
+# The scripted collection's profile is named noop; here, one that may bring its documents along.
+ATTACHING = AttachPolicy({"noop": RankProfile()}, 10_000, lambda: True)
+
+
+def documents_of(script: Script, num: int) -> tuple[bytes, ...]:
+    """The documents of a shard's first hits."""
+    return tuple(json.dumps(script.fetch[one]).encode() for one, _ in script.hits[:num])
+
+
+def test_what_comes_with_the_replies_is_not_fetched() -> None:
+    """The answer is the same as with a fetch, which is not sent."""
+    plain = {0: owner("d9", "d1"), 1: owner("d8", "d7"), 2: owner("d2")}
+    scripts = {
+        shard: replace(script, attached=documents_of(script, 2)) for shard, script in plain.items()
+    }
+    result, _, transport = ask(scripts, attaching=ATTACHING)
+    fetched, _, _ = ask(plain)
+    assert [kind for kind, _ in transport.scattered] == [Kind.SEARCH]
+    assert [(hit.id, hit.fields) for hit in result.hits] == [
+        (hit.id, hit.fields) for hit in fetched.hits
+    ]
+    assert result.fetch == fetched.fetch == FetchReport(3, 0)
+
+
+def test_only_what_has_not_come_is_fetched() -> None:
+    """A shard that sent some of its winners' documents is asked for the others."""
+    both = owner("d9", "d8", "d7")
+    scripts = {0: replace(both, attached=documents_of(both, 1), fetch={"d8": {"id": "d8"}})}
+    result, _, transport = ask(scripts, attaching=ATTACHING)
+    assert [kind for kind, _ in transport.scattered] == [Kind.SEARCH, Kind.FETCH]
+    assert [hit.fields for hit in result.hits] == [
+        {"id": "d9", "title": "title of d9"},
+        {"id": "d8"},
+        None,
+    ]
+    assert result.fetch == FetchReport(2, 1, ((0, "document 'd7' is gone"),))
+
+
+def test_documents_that_come_with_the_replies_count_in_the_answer() -> None:
+    """An answer has no more bytes than it may, however its documents have come."""
+    script = owner("d9", "d8")
+    attached = documents_of(script, 2)
+    settings = GatewaySettings(max_answer_bytes=len(attached[0]))
+    result, _, _ = ask({0: replace(script, attached=attached)}, settings, ATTACHING)
+    assert [hit.fields is not None for hit in result.hits] == [True, False]
+    why = "1 document was left out: the answer reached its limit, gateway.max_answer_bytes"
+    assert result.fetch == FetchReport(1, 1, ((0, why),), left_out=1)
 
 
 def test_a_silent_fetch_leaves_hits_without_fields_on_time() -> None:

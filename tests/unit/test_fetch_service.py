@@ -33,6 +33,7 @@ from shard_worker import fetch_service
 from shard_worker.enriching import Enrich
 from shard_worker.fetch_service import FetchLanes, FetchService
 from shard_worker.in_flight import InFlight
+from shard_worker.lanes.batched_threads import BatchedThreads
 from shard_worker.lanes.thread_lane import Spent, ThreadLane
 from shard_worker.ledger import Ledger
 from shard_worker.picking import Pick
@@ -161,7 +162,7 @@ def serving(monkeypatch: pytest.MonkeyPatch) -> Serving:
     handed_over: list[Request] = []
     in_flight, ledger = InFlight(server_clock, counters, MAX_BYTES), Ledger()
     service = FetchService(
-        FetchLanes(cast("ThreadLane", lane), cast("ThreadLane", lane)),
+        FetchLanes(cast("BatchedThreads", lane), cast("ThreadLane", lane)),
         replies,
         server_clock,
         read,

@@ -18,6 +18,7 @@ from common.query_settings import QuerySettings
 from common.server_clock import ServerClock
 from common.wire import Kind, Request, unpack_search_body
 from gateway.admission import Admission
+from gateway.attaching import NO_ATTACHING, AttachPolicy
 from gateway.breakers import Breakers
 from gateway.gather import Gather
 from gateway.heavy_work import HeavyWork
@@ -62,6 +63,7 @@ def searcher_over(
     coverage: CoverageSettings | None = None,
     learn: Callable[[Gather, Request, float], None] = lambda *_: None,
     settings: GatewaySettings | None = None,
+    attaching: AttachPolicy = NO_ATTACHING,
 ) -> Searcher:
     """A real searcher over scripted shards, which hears of late replies."""
     coverage = coverage or CoverageSettings()
@@ -83,6 +85,7 @@ def searcher_over(
         coverage=coverage,
         curves=curves,
         learn=learn,
+        attaching=attaching,
     )
 
 

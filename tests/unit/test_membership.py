@@ -151,3 +151,18 @@ def test_a_death_is_dated_when_it_is_noticed() -> None:
     assert membership.died_at[:3] == [4.0, 4.0, 4.0]
     membership.take({}, {}, late_ms, 6.0)
     assert membership.died_at[:3] == [4.0, 6.0, 4.0]
+
+
+@given(st.lists(st.tuples(st.booleans(), st.booleans()), max_size=4))
+def test_searches_ask_for_documents_once_every_live_worker_understands(
+    workers: list[tuple[bool, bool]],
+) -> None:
+    """One live worker of an older version is enough; one that is gone does not count."""
+    now_ms = 5000
+    heartbeats = {
+        f"w{number}": replace(beat(f"w{number}", [0], now_ms if is_live else 0), attaches=attaches)
+        for number, (attaches, is_live) in enumerate(workers)
+    }
+    membership = view()
+    membership.take(heartbeats, {}, now_ms, 0.0)
+    assert membership.attaches == all(attaches for attaches, is_live in workers if is_live)

@@ -19,6 +19,7 @@ from common.errors import (
 from common.telemetry import Counters
 from common.wire import (
     VERSION,
+    Attach,
     Cancellation,
     Failure,
     Hedge,
@@ -305,6 +306,14 @@ def test_the_same_search_has_one_fingerprint_and_another_has_not(serving: Servin
     same, again, other, more = (work.identity.fingerprint for work in serving.lane.works)
     assert same == again is not None
     assert len({same, other, more}) == 3
+
+
+def test_a_search_that_asks_for_documents_has_the_same_fingerprint(serving: Serving) -> None:
+    """The scorer is told which; whoever varies the fields does not escape the quarantine."""
+    serving.pull(serving.request(), serving.request(query_id=8, attach=Attach(3, 500, ["title"])))
+    plain, asking = serving.lane.works
+    assert asking.payload == (*plain.payload, 3, 500, ["title"])
+    assert asking.identity.fingerprint == plain.identity.fingerprint
 
 
 def test_who_allows_a_query_little_time_does_not_have_it_refused_to_the_others(

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 
 from common.errors import WireError
 from common.wire import (
+    MAX_ATTACHED_BYTES,
     VERSION,
+    Attach,
     Failure,
     FetchBody,
     FetchPayload,
@@ -42,7 +44,13 @@ json_values = st.recursive(
     max_leaves=8,
 )
 
-requests = st.builds(Request, integers, integers, integers, integers, strings, blobs)
+fields = st.none() | st.lists(strings, max_size=5)
+attaches = st.builds(Attach, counts, st.integers(0, MAX_ATTACHED_BYTES), fields)
+requests = st.builds(
+    Request,
+    *(integers, integers, integers, integers, strings, blobs),
+    attach=st.none() | attaches,
+)
 replies = st.builds(
     Reply, integers, integers, integers, integers, integers, integers, integers, blobs
 )
@@ -53,12 +61,14 @@ def search_bodies(draw: st.DrawFn) -> SearchBody:
     """A body with as many scores as ids."""
     finite = st.floats(allow_nan=False, allow_infinity=False)
     rows = draw(st.lists(st.tuples(strings, finite), max_size=8))
+    documents = st.just(()) | st.lists(blobs, min_size=1, max_size=len(rows))
     return SearchBody(
         draw(counts),
         draw(counts),
         draw(st.booleans()),
         [row[0] for row in rows],
         [row[1] for row in rows],
+        attached=draw(documents) if rows else (),
     )
 
 
@@ -74,7 +84,7 @@ BODIES: list[tuple[Callable[[bytes], Any], st.SearchStrategy[Any]]] = [
             FetchPayload,
             strings,
             st.lists(strings, max_size=5),
-            st.none() | st.lists(strings, max_size=5),
+            fields,
             strings,
         ),
     ),
@@ -94,6 +104,8 @@ UNPACKERS: list[Callable[[bytes], Any]] = [
     unpack_replies,
     *(unpack for unpack, _ in BODIES),
 ]
+
+_REQUEST: list[object] = [1, 2, 3, 4, "to", b"p", None, 0]
 
 # Anything that MessagePack can say, in shapes that come near to those of the messages.
 anything = st.recursive(
@@ -125,6 +137,31 @@ def test_bodies_come_back(
     arrived = unpack(pack_body(body))
     assert arrived == body
     assert type(arrived) is type(body)
+
+
+def test_an_older_process_is_sent_what_it_knows() -> None:
+    """A request that asks for no documents, and a body without, have no part that is new."""
+    request = Request(1, 2, 3, 4, "to", b"p", None, 7)
+    assert msgpack.unpackb(pack_request(request)) == [VERSION, [1, 2, 3, 4, "to", b"p", None, 7]]
+    body = SearchBody(9, 1, True, ["a"], [1.0])
+    assert msgpack.unpackb(pack_body(body)) == [9, 1, True, ["a"], [1.0], 0]
+
+
+def test_a_request_asks_for_no_more_bytes_than_a_worker_sends() -> None:
+    """Whoever can push to a queue cannot have a scorer read large documents for a search."""
+    for num_bytes, is_read in ((MAX_ATTACHED_BYTES, True), (MAX_ATTACHED_BYTES + 1, False)):
+        request = Request(1, 2, 3, 4, "to", b"p", attach=Attach(1, num_bytes, None))
+        if is_read:
+            assert unpack_request(pack_request(request)) == request
+        else:
+            with pytest.raises(WireError):
+                unpack_request(pack_request(request))
+
+
+def test_a_body_has_no_document_without_an_id() -> None:
+    """A reply with more documents than ids is malformed."""
+    with pytest.raises(WireError, match="at most as many documents as ids"):
+        unpack_search_body(pack_body(SearchBody(9, 1, True, ["a"], [1.0], 0, [b"{}", b"{}"])))
 
 
 @given(noise=st.binary(max_size=200))
@@ -185,8 +222,16 @@ def near_misses(parts: list[object], good: dict[int, list[object]]) -> list[byte
     ("unpack", "parts", "good"),
     [
         (unpack_request, [VERSION, [1, 2, 3, 4, "to", b"p"]], {}),
+        (
+            lambda data: unpack_request(
+                msgpack.packb([VERSION, [*_REQUEST, msgpack.unpackb(data)]])
+            ),
+            [1, 2, ["f"]],
+            {2: [None]},
+        ),
         (unpack_search_payload, ["uid", "q", 10, "bm25", "", False], {}),
         (unpack_search_body, [1, 1, True, [], []], {}),
+        (unpack_search_body, [1, 1, True, ["a"], [1.0], 0, [b"{}"]], {6: [[], [b"{}"]]}),
         (unpack_fetch_payload, ["uid", ["a"], ["f"], "bm25"], {2: [None]}),
         (unpack_fetch_body, [[{"a": 1}, None], "", False], {}),
         (unpack_failure, ["code", "message"], {}),

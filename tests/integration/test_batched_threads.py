@@ -1,0 +1,163 @@
+"""Short calls that share the turns of a few real threads."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+
+from common.errors import ExpiredError, LaneUnavailableError, WorkError
+from shard_worker.lanes.batched_threads import BatchedThreads
+from shard_worker.lanes.thread_lane import Spent, ThreadLane
+from tests.waiting import until
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture
+def gate() -> Iterator[threading.Event]:
+    """What calls hang on until the test, or its end, opens it."""
+    event = threading.Event()
+    yield event
+    event.set()
+
+
+def threads(
+    num_threads: int = 2,
+    lost_after_s: float = 5.0,
+    on_untaken: Callable[[float, float], None] | None = None,
+) -> BatchedThreads:
+    """Threads of their own."""
+    lane = ThreadLane(num_threads=num_threads, lost_after_s=lost_after_s, name="readers")
+    return BatchedThreads(lane, 64, on_untaken)
+
+
+def raising(error: BaseException) -> Callable[[], Any]:
+    """A call that raises."""
+
+    def call() -> None:
+        raise error
+
+    return call
+
+
+async def run(batched: BatchedThreads, call: Callable[[], Any], timeout_s: float = 20.0) -> Any:
+    """Run a call, whatever it costs."""
+    return await batched.run(call, timeout_s, Spent())
+
+
+async def test_each_caller_has_its_own_result() -> None:
+    """What calls return and raise reaches who asked, though they share a thread."""
+    batched = threads(num_threads=1)
+    calls: list[Callable[[], Any]] = [lambda: 1, raising(KeyError("x")), lambda: 3]
+    calls += [raising(StopIteration()), raising(SystemExit(3)), lambda: 6]
+    results = await asyncio.gather(*(run(batched, call) for call in calls), return_exceptions=True)
+    assert [results[0], results[2], results[5]] == [1, 3, 6]
+    assert isinstance(results[1], KeyError)
+    assert isinstance(results[3], WorkError)
+    assert isinstance(results[4], WorkError)
+    await batched.close(1.0)
+
+
+async def test_calls_that_come_together_share_turns_of_a_thread() -> None:
+    """Once calls are known to be short, there are far fewer turns than calls."""
+    batched = threads()
+    for _ in range(60):
+        await run(batched, lambda: None)
+    with patch.object(batched._lane, "run", side_effect=batched._lane.run) as turn:
+        await asyncio.gather(*(run(batched, lambda: None) for _ in range(50)))
+    assert turn.call_count < 25
+    await batched.close(1.0)
+
+
+async def test_what_calls_cost_is_told_apart() -> None:
+    """Each has its own time and CPU time, not those of its turn."""
+    batched, slept, idle = threads(num_threads=1), Spent(), Spent()
+    await asyncio.gather(
+        batched.run(lambda: time.sleep(0.1), 20.0, slept), batched.run(lambda: None, 20.0, idle)
+    )
+    assert slept.ran_s >= 0.1
+    assert slept.cpu_s < 0.1
+    assert idle.ran_s < slept.ran_s
+    await batched.close(1.0)
+
+
+async def test_a_call_that_hangs_holds_up_no_other(gate: threading.Event) -> None:
+    """Those before it in its turn are handed back, those behind it run in another thread."""
+    batched = threads()
+    for _ in range(60):  # so that one turn would take all of them
+        await run(batched, lambda: None)
+    first = [asyncio.ensure_future(run(batched, lambda: "before")) for _ in range(5)]
+    hung = asyncio.ensure_future(run(batched, lambda: gate.wait(60)))
+    last = [asyncio.ensure_future(run(batched, lambda: "behind")) for _ in range(5)]
+    assert await asyncio.gather(*first, *last) == ["before"] * 5 + ["behind"] * 5
+    assert not hung.done()
+    gate.set()
+    assert await hung is True
+    await batched.close(1.0)
+
+
+async def test_a_call_that_waits_too_long_never_starts(gate: threading.Event) -> None:
+    """It has expired as one that was dropped."""
+    batched, ran = threads(num_threads=1), []
+    hung = asyncio.ensure_future(run(batched, lambda: gate.wait(60)))
+    await until(lambda: batched.load()["busy"] == 1)
+    with pytest.raises(ExpiredError, match="no thread was free") as expired:
+        await run(batched, lambda: ran.append(1), 0.01)
+    assert expired.value.end == "dropped"
+    given_up = asyncio.ensure_future(run(batched, lambda: ran.append(2)))
+    await asyncio.sleep(0)
+    given_up.cancel()
+    gate.set()
+    await hung
+    await run(batched, lambda: ran.append(3))
+    assert ran == [3]
+    await batched.close(1.0)
+
+
+async def test_a_call_that_returns_too_late_tells_its_cost_elsewhere(gate: threading.Event) -> None:
+    """Its caller has heard that it was late; what it cost is told once it returns."""
+    untaken: list[tuple[float, float]] = []
+    batched = threads(on_untaken=lambda *cost: untaken.append(cost))
+    with pytest.raises(ExpiredError, match="took longer"):
+        await run(batched, lambda: gate.wait(60), 0.05)
+    assert batched.load()["late"] == 1
+    assert not untaken
+    gate.set()
+    await until(lambda: bool(untaken))
+    assert untaken[0][0] > 0.04
+    await batched.close(1.0)
+
+
+async def test_where_all_threads_are_lost_calls_are_refused_until_one_returns(
+    gate: threading.Event,
+) -> None:
+    """There is no room meanwhile; afterwards all is as before."""
+    batched = threads(num_threads=2, lost_after_s=0.05)
+    hung = [asyncio.ensure_future(run(batched, lambda: gate.wait(60))) for _ in range(2)]
+    await until(lambda: batched.load()["lost"] == 2)
+    assert batched.room() == 0
+    with pytest.raises(LaneUnavailableError, match="lost"):
+        await run(batched, lambda: None)
+    gate.set()
+    await asyncio.gather(*hung)
+    assert await batched.wait_for_room() >= 1
+    assert await run(batched, lambda: 1) == 1
+    await batched.close(1.0)
+
+
+async def test_a_lane_that_closes_refuses_what_waits(gate: threading.Event) -> None:
+    """And leaves behind what hangs."""
+    batched = threads(num_threads=1)
+    hung = asyncio.ensure_future(run(batched, lambda: gate.wait(60), 0.5))
+    await until(lambda: batched.load()["busy"] == 1)
+    waiting = asyncio.ensure_future(run(batched, lambda: 1))
+    await asyncio.sleep(0)
+    await batched.close(0.0)
+    with pytest.raises(LaneUnavailableError):
+        await waiting
+    with pytest.raises(ExpiredError):
+        await hung
