@@ -35,7 +35,7 @@ from gateway.load import LoadReport
 from gateway.result import Coverage, SearchQuery
 from tests.unit.either_client import URL, EitherClient
 from tests.unit.fake_gateway import EMPTY_STATUS, make_result
-from tests.unit.test_docs_http import OPENAPI
+from tests.unit.openapi import OPENAPI
 
 KINDS = [Client, AsyncClient]
 TYPES = [

@@ -12,7 +12,8 @@ ROOT = Path(__file__).parents[2]
 LISTED = {
     *("setup", "demo", "up", "down", "query", "check", "docs", "audit", "bench", "bench-peers"),
     *("bench-search", "lab", "clean"),
-    *("test", "test-unit", "test-integration", "test-containers", "test-hostile", "attack"),
+    *("test", "test-unit", "test-integration", "test-containers", "test-tools", "test-hostile"),
+    "attack",
 }
 
 pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="NEEDS MAKE")
