@@ -1,11 +1,12 @@
-"""Collections with queries whose answers people have judged, read where they lie.
+"""Collections with queries whose answers people have judged.
 
-They are looked for in ../shared/collections beside the repository, or where JUDGED_COLLECTIONS
-says: corpus.jsonl, queries.jsonl and qrels.tsv, in a folder each. They are not the project's to
-give away.
+SciFact is in tests/data. The others have no licence to be given away under, and are an extra:
+JUDGED_COLLECTIONS names a folder that has one folder for each, of corpus.jsonl, queries.jsonl and
+qrels.tsv.
 """
 
 import json
+import lzma
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,15 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import ir_measures
+import pytest
 from ir_measures import Qrel, ScoredDoc, nDCG
 
 from tests.conftest import missing
 
-COLLECTIONS = Path(
-    os.environ.get(
-        "JUDGED_COLLECTIONS", Path(__file__).parent.parent.parent / "shared" / "collections"
-    )
-)
+VARIABLE = "JUDGED_COLLECTIONS"
+OURS = Path(__file__).parent / "data"
 # nDCG@10 of Lucene's BM25 (k1 1.2, b 0.75, English analysis) over title and text, grades as gains.
 LUCENE_NDCG10 = {"cranfield": 0.368, "cisi": 0.385, "med": 0.690, "scifact": 0.683}
 K = 10
@@ -46,10 +45,8 @@ class Judged:
 
     @classmethod
     def load(cls, name: str) -> "Judged":
-        """Read a collection; skips the test where there is none, and fails it in CI."""
-        folder = COLLECTIONS / name
-        if not folder.is_dir():
-            missing(f"the judged collection {name} in {COLLECTIONS}")
+        """Read a collection; skips the test if it is an extra that is not there."""
+        folder = folder_of(name)
         return cls(
             name,
             [json.loads(line) for line in lines_of(folder / "corpus.jsonl")],
@@ -75,9 +72,23 @@ class Judged:
         return float(ir_measures.calc_aggregate([nDCG @ K], self.qrels, run)[nDCG @ K])
 
 
+def folder_of(name: str) -> Path:
+    """The folder of a collection; skips the test, or fails it in CI, if it is not there."""
+    if (OURS / name).is_dir():
+        return OURS / name
+    if VARIABLE not in os.environ:
+        pytest.skip(f"EXTRA: {VARIABLE} names no folder with the collection {name}")
+    folder = Path(os.environ[VARIABLE]) / name
+    if not folder.is_dir():
+        missing(f"the judged collection {name} in {folder.parent}")
+    return folder
+
+
 def lines_of(path: Path, encoding: str = "utf-8") -> list[str]:
-    """The lines of a file; `splitlines` would also end them at Unicode's separators."""
-    return path.read_text(encoding).removesuffix("\n").split("\n")
+    """The lines of a file, which may be compressed; unlike `splitlines`, only at line feeds."""
+    compressed = path.with_name(f"{path.name}.xz")
+    data = lzma.decompress(compressed.read_bytes()) if compressed.exists() else path.read_bytes()
+    return data.decode(encoding).removesuffix("\n").split("\n")
 
 
 def overlap(these: Iterable[str], those: Iterable[str]) -> float:

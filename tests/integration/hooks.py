@@ -62,7 +62,7 @@ def tardy_here(query: str, documents: list[Document], budget: Any) -> list[float
     """
     if os.environ.get("HEDGEROW_TEST_SLOW"):
         if "tardy" in query:
-            time.sleep(budget.remaining_s() + 0.1)
+            time.sleep(budget.remaining_s() + 0.3)
         while "prompt" in query and budget.remaining_s() > 0.3:
             time.sleep(0.001)
     return [float(document["number"]) for document in documents]

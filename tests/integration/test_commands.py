@@ -7,17 +7,23 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 
 from gateway import loader
 from tests.integration.processes import eventually
-from tests.integration.up_process import Up
+from tests.integration.up_process import Caller, Up
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.timeout(180),
+    pytest.mark.asyncio(loop_scope="module"),
+]
 
 # More than one piece, so that the wait at the end has to cover all of them.
 NUM_DOCUMENTS = 2 * loader.PIECE_LINES + 100
@@ -58,15 +64,22 @@ class Commands:
         return Ended(process.returncode, out.decode(), err.decode())
 
 
-@pytest.fixture
-async def commands(tmp_path: Path) -> AsyncIterator[Commands]:
-    """A ready cluster of 2 workers with 2 shards each."""
-    up = await Up.start(tmp_path / "data", "--shards", "4", "--workers", "2")
+@asynccontextmanager
+async def running(data: Path) -> AsyncIterator[Commands]:
+    """A ready cluster of 2 workers with 2 shards each, for the block."""
+    up = await Up.start(data, "--shards", "4", "--workers", "2")
     try:
         assert up.url, up.output
         yield Commands(up)
     finally:
         await up.destroy()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def commands(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Commands]:
+    """One cluster for the module; each test has a collection of its own."""
+    async with running(tmp_path_factory.mktemp("cluster") / "data") as commands:
+        yield commands
 
 
 def write(path: Path, num_documents: int) -> str:
@@ -104,11 +117,11 @@ async def test_what_was_indexed_is_found(commands: Commands, tmp_path: Path) -> 
 async def test_a_dead_worker_is_told_in_each_command(commands: Commands, tmp_path: Path) -> None:
     """With half of the shards hung: 0 and a warning, 3 below a minimum, 3 of an evaluation."""
     source = write(tmp_path / "trees.jsonl", 99)
-    assert (await commands.run("index", source, "--collection", "trees")).code == 0
+    assert (await commands.run("index", source, "--collection", "few")).code == 0
     (tmp_path / "queries.jsonl").write_text('{"_id": "q", "text": "cedar"}\n')
     (tmp_path / "qrels.tsv").write_text("q\td2\t1\n")
     evaluate = (
-        *("eval", "--collection", "trees", "--queries", str(tmp_path / "queries.jsonl")),
+        *("eval", "--collection", "few", "--queries", str(tmp_path / "queries.jsonl")),
         *("--qrels", str(tmp_path / "qrels.tsv"), "-k", "100"),
     )
     whole = await commands.run(*evaluate, "--json")
@@ -118,7 +131,7 @@ async def test_a_dead_worker_is_told_in_each_command(commands: Commands, tmp_pat
     hung = commands.up.pids["worker-1"]
     os.kill(hung, signal.SIGSTOP)
     try:
-        ask = ("query", "cedar", "--collection", "trees", "--deadline", "250ms")
+        ask = ("query", "cedar", "--collection", "few", "--deadline", "250ms")
         partial = await commands.run(*ask, "--explain")
         assert partial.code == 0
         assert "partial" in partial.err
@@ -128,6 +141,8 @@ async def test_a_dead_worker_is_told_in_each_command(commands: Commands, tmp_pat
         assert (await commands.run(*evaluate, "--deadline", "250ms")).code == 3
     finally:
         os.kill(hung, signal.SIGCONT)
+    async with Caller(commands.up.url) as caller:
+        await caller.until_whole("few", "cedar")
 
 
 async def test_status_names_the_processes(commands: Commands) -> None:
@@ -144,21 +159,22 @@ async def test_status_names_the_processes(commands: Commands) -> None:
     assert all(shard["workers"] for shard in status["shards"])
 
 
-async def test_a_load_outlives_the_gateway(commands: Commands, tmp_path: Path) -> None:
+async def test_a_load_outlives_the_gateway(tmp_path: Path) -> None:
     """A gateway that is killed in a load and comes back costs the load a pause, and no document."""
     num_documents = 6 * loader.PIECE_LINES
     source = write(tmp_path / "trees.jsonl", num_documents)
-    gateway = commands.up.pids["gateway"]
-    load = asyncio.create_task(commands.run("index", source, "--collection", "trees"))
+    async with running(tmp_path / "data") as commands:
+        gateway = commands.up.pids["gateway"]
+        load = asyncio.create_task(commands.run("index", source, "--collection", "trees"))
 
-    def has_documents() -> bool:
-        folder = tmp_path / "data"
-        return any(path.stat().st_size > 100_000 for path in folder.rglob("*.sqlite*"))
+        def has_documents() -> bool:
+            folder = tmp_path / "data"
+            return any(path.stat().st_size > 100_000 for path in folder.rglob("*.sqlite*"))
 
-    await eventually(lambda: has_documents() or load.done(), "the load is under way", 60.0)
-    assert not load.done()
-    os.kill(gateway, signal.SIGKILL)
-    ended = await load
-    assert ended.code == 0, ended.err
-    found = await commands.run("query", "cedar", "--collection", "trees", "-k", "1", "--json")
-    assert found.json()["coverage"]["documents_total"] == num_documents - num_documents // 100
+        await eventually(lambda: has_documents() or load.done(), "the load is under way", 60.0)
+        assert not load.done()
+        os.kill(gateway, signal.SIGKILL)
+        ended = await load
+        assert ended.code == 0, ended.err
+        found = await commands.run("query", "cedar", "--collection", "trees", "-k", "1", "--json")
+        assert found.json()["coverage"]["documents_total"] == num_documents - num_documents // 100

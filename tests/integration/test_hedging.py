@@ -16,7 +16,7 @@ from tests.integration.cluster import Cluster, all_live, ask, load
 from tests.servers import running_server
 from tests.waiting import until
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.integration, pytest.mark.alone, pytest.mark.timeout(120)]
 
 DOCUMENTS: list[dict[str, Any]] = [
     {"id": f"d{number}", "title": f"hedge number {number} late", "number": number}

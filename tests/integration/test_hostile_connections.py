@@ -3,6 +3,7 @@
 import contextlib
 import json
 import resource
+import secrets
 import socket
 import subprocess
 import time
@@ -33,9 +34,21 @@ SEARCH = b"POST /v1/collections/films/search HTTP/1.1\r\nHost: 127.0.0.1\r\n"
 LARGE_BODY = json.dumps({"query": "a" * 5_000_000}).encode()
 
 
+@pytest.fixture(scope="module")
+def gateway(
+    redis_server: RedisServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[GatewayProcess]:
+    """A gateway as it is unless set otherwise, for the tests that look at answers alone."""
+    prefix = f"test-{secrets.token_hex(6)}"
+    with gateway_process(redis_server.url, prefix, tmp_path_factory.mktemp("gateway")) as gateway:
+        yield gateway
+
+
 @pytest.fixture
-def gateway(redis_server: RedisServer, key_prefix: str, tmp_path: Path) -> Iterator[GatewayProcess]:
-    """A gateway as it is unless set otherwise."""
+def new_gateway(
+    redis_server: RedisServer, key_prefix: str, tmp_path: Path
+) -> Iterator[GatewayProcess]:
+    """The same, of which nothing has been asked yet."""
     with gateway_process(redis_server.url, key_prefix, tmp_path) as gateway:
         yield gateway
 
@@ -47,12 +60,12 @@ def connections() -> Iterator[contextlib.ExitStack]:
         yield opened
 
 
-def test_a_pipeline_without_end_costs_no_memory(gateway: GatewayProcess) -> None:
+def test_a_pipeline_without_end_costs_no_memory(new_gateway: GatewayProcess) -> None:
     """A client that sends 10 MB of requests and reads no answer has them wait in its own system."""
-    before = gateway.memory_mb
-    with gateway.connect() as connection, normal_client(gateway):
+    before = new_gateway.memory_mb
+    with new_gateway.connect() as connection, normal_client(new_gateway):
         send_all(connection, b"GET /v1/status HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n" * 200_000, 5)
-    assert gateway.peak_memory_mb < before + MAX_GROWTH_MB
+    assert new_gateway.peak_memory_mb < before + MAX_GROWTH_MB
 
 
 def test_a_pipeline_is_answered_in_order(gateway: GatewayProcess) -> None:
@@ -69,17 +82,17 @@ def test_a_pipeline_is_answered_in_order(gateway: GatewayProcess) -> None:
 
 
 @pytest.mark.parametrize("endless", [b"X: a\r\n", b"a"])
-def test_a_head_without_end_is_refused(gateway: GatewayProcess, endless: bytes) -> None:
+def test_a_head_without_end_is_refused(new_gateway: GatewayProcess, endless: bytes) -> None:
     """Of 100 MB of header lines, or of one header, 32 KB are kept; the client sees a 431."""
-    before = gateway.memory_mb
-    with gateway.connect() as connection, normal_client(gateway):
+    before = new_gateway.memory_mb
+    with new_gateway.connect() as connection, normal_client(new_gateway):
         sent = b"GET / HTTP/1.1\r\nX: " + endless * (100_000_000 // len(endless))
         assert send_all(connection, sent, 5) < len(sent)
         status, body = read_response(connection)
     assert status == 431
     assert json.loads(body)["type"] == "urn:problem-type:hedgerow:too-large"
-    assert gateway.peak_memory_mb < before + MAX_GROWTH_MB
-    assert gateway.counters()["http_heads_too_large"] == 1
+    assert new_gateway.peak_memory_mb < before + MAX_GROWTH_MB
+    assert new_gateway.counters()["http_heads_too_large"] == 1
 
 
 def test_idle_connections_make_room(
@@ -230,13 +243,13 @@ def test_an_unauthorised_upload_sees_its_refusal(
         assert answer.status_code == 401
 
 
-def test_malformed_requests_are_a_line_of_the_log(gateway: GatewayProcess) -> None:
+def test_malformed_requests_are_a_line_of_the_log(new_gateway: GatewayProcess) -> None:
     """A thousand of them are counted in the status, and do not fill the log."""
     for _ in range(1000):
-        with gateway.connect() as connection:
+        with new_gateway.connect() as connection:
             connection.sendall(b"GET / HTTP/1.1\r\nX\x1b]0;x: a\r\n\r\n")
             assert read_response(connection)[0] == 400
-    assert gateway.counters()["http_bad_requests"] == 1000
-    log = gateway.log.read_text()
+    assert new_gateway.counters()["http_bad_requests"] == 1000
+    log = new_gateway.log.read_text()
     assert log.count("http_bad_requests") < 10
     assert "\x1b" not in log

@@ -9,13 +9,14 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+import pytest_asyncio
 
 from common.errors import OverloadedError
 from gateway.client import AsyncClient
 from tests.integration.processes import eventually
 from tests.integration.up_process import Caller, Up
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.asyncio(loop_scope="module")]
 
 FIELDS = {"fields": {"title": "text"}}
 ODD_IDS = [
@@ -57,11 +58,11 @@ UNUSABLE = [
 ]
 
 
-@pytest.fixture
-async def up(tmp_path: Path) -> AsyncIterator[Up]:
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def cluster(data: Path) -> AsyncIterator[Up]:
     """A cluster of two shards with one scorer, and room for few collections and loads."""
     cluster = await Up.start(
-        tmp_path / "data",
+        data,
         *("--shards", "2", "--workers", "1"),
         HEDGEROW_WORKER__SCORERS="1",
         HEDGEROW_LIMITS__MAX_COLLECTIONS="3",
@@ -72,6 +73,21 @@ async def up(tmp_path: Path) -> AsyncIterator[Up]:
         yield cluster
     finally:
         await cluster.destroy()
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the cluster."""
+    return tmp_path_factory.mktemp("cluster") / "data"
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def up(cluster: Up) -> AsyncIterator[Up]:
+    """The cluster, whose collections are dropped after the test."""
+    yield cluster
+    async with Caller(cluster.url) as caller:
+        for one in (await caller.http.get("/v1/collections")).json()["collections"]:
+            assert (await caller.http.delete(f"/v1/collections/{one['name']}")).is_success
 
 
 def random_ids(count: int) -> list[str]:
@@ -141,7 +157,7 @@ def maps_of(pids: list[int], data: Path) -> list[str]:
     return [line for line in lines if str(data) in line and "/store.sqlite" not in line]
 
 
-async def test_scorers_let_go_of_collections_that_are_dropped(up: Up, tmp_path: Path) -> None:
+async def test_scorers_let_go_of_collections_that_are_dropped(up: Up, data: Path) -> None:
     """After many rounds of create, search and drop, nothing that was deleted is mapped."""
     async with AsyncClient(up.url) as client:
         most = 0
@@ -153,9 +169,9 @@ async def test_scorers_let_go_of_collections_that_are_dropped(up: Up, tmp_path: 
             assert answer.coverage.is_full
             await client.delete_collection(name)
             (worker,) = (await client.status()).workers
-            most = max(most, len(maps_of(worker.lanes.process.pids, tmp_path)))
+            most = max(most, len(maps_of(worker.lanes.process.pids, data)))
         pids = worker.lanes.process.pids
-        await eventually(lambda: not maps_of(pids, tmp_path), "nothing is mapped", 15.0)
+        await eventually(lambda: not maps_of(pids, data), "nothing is mapped", 15.0)
         (again,) = (await client.status()).workers
         assert again.lanes.process.pids == pids
         assert most > 0

@@ -36,6 +36,7 @@ from tests.waiting import until
 pytestmark = pytest.mark.integration
 
 NUM_SHARDS = 4
+SEVERAL_PERIODS_S = 1.5
 WORDS = ["river", "stone", "cloud", "ember", "willow"]
 
 
@@ -195,6 +196,13 @@ class Town:
                 await registry.forget_worker(member.settings.data.name)
 
 
+@pytest.fixture(autouse=True)
+def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the jobs do each second, or after a second, they do five times as often here."""
+    for period in ("jobs.POLL_S", "jobs.SUM_AFTER_S", "jobs.QUIET_S", "keep_looking.TICK_S"):
+        monkeypatch.setattr(f"shard_worker.{period}", 0.2)
+
+
 @pytest.fixture
 async def town(redis_server: RedisServer, key_prefix: str, tmp_path: Path) -> AsyncIterator[Town]:
     """A cluster without workers, and a collection of plain words."""
@@ -250,7 +258,7 @@ async def test_every_worker_gets_the_sum(town: Town) -> None:
             table.close()
         # Fitting the indexes to the sum must not count as a change that asks for another sum.
         version = members[0].jobs.tables()[uid]
-        await asyncio.sleep(3)
+        await asyncio.sleep(SEVERAL_PERIODS_S)
         assert members[0].jobs.tables()[uid] == version
         # A second load is summed too, since it changes much.
         more = texts(500, first=500)
@@ -276,7 +284,7 @@ async def test_a_trickle_is_summed_once_an_interval(town: Town) -> None:
         await until(lambda: town.is_spread(uid, member), timeout_s=30)
         version = member.jobs.tables()[uid]
         await town.documents.load("texts", ndjson([{"id": "new", "title": "rare"}]))
-        await asyncio.sleep(3)
+        await asyncio.sleep(SEVERAL_PERIODS_S)
         assert member.jobs.tables()[uid] == version
     async with town.worker("a", *range(NUM_SHARDS), interval_s=1.0) as member:
 
@@ -342,6 +350,8 @@ async def test_a_job_in_hands_that_never_end_it_is_soon_asked_for_again(
     town: Town, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Well before arq takes a job from who hangs with it, or was killed, a replica has done it."""
+    again_s = 2.0
+    monkeypatch.setattr("shard_worker.jobs.JOB_AGAIN_S", again_s)
     collect, held = Jobs._collect, set[int]()
 
     async def hang(jobs: Jobs, context: dict[str, Any], uid: str, shard: int) -> None:
@@ -450,10 +460,13 @@ async def test_replicas_leave_statistics_to_one_of_them(
         collected.append(label)
         await put_shard(board, uid, shard, label, body, entry_id)
 
+    # A busy machine may pause within a load: that is not to look like its end.
+    monkeypatch.setattr("shard_worker.jobs.QUIET_S", 1.0)
+
     async def num_collected() -> int:
         """How often shards were collected; fails when they are again, without cause."""
         before = len(collected)
-        await asyncio.sleep(4)  # some ticks of each worker
+        await asyncio.sleep(SEVERAL_PERIODS_S)
         assert len(collected) == before
         return before
 

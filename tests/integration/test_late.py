@@ -19,7 +19,9 @@ DOCUMENTS: list[dict[str, Any]] = [
     for number in range(40)
 ]
 NUM_SHARDS = 2
-DEADLINE_MS = 1200.0
+# A late reply comes LATE_MS after its time is up; it may come a quarter of the deadline late.
+DEADLINE_MS = 2400.0
+LATE_MS = 300.0
 PROFILE: dict[str, Any] = {"rank_profile": "tardy_here", "deadline_ms": DEADLINE_MS}
 
 
@@ -53,9 +55,11 @@ async def test_the_curve_says_how_much_more_time_would_have_given_all(cluster: C
         await load(gateway, "hedges", DOCUMENTS)
         result = await ask(gateway, "hedges", "hedge", **PROFILE)
         assert result.coverage.is_full
+        took_ms = DEADLINE_MS
         for number in range(3):
             result = await ask(gateway, "hedges", "tardy", explain=True, **PROFILE)
-            assert result.took_ms < DEADLINE_MS + 100
+            assert result.took_ms < DEADLINE_MS + LATE_MS
+            took_ms = min(took_ms, result.took_ms)
             assert result.coverage.degraded == {"timed_out": 1}
 
             async def has_come(number: int = number) -> bool:
@@ -63,11 +67,12 @@ async def test_the_curve_says_how_much_more_time_would_have_given_all(cluster: C
 
             await until(has_come)
         share = result.coverage.fraction
-        curve = gateway.coverage_curve("hedges", DEADLINE_MS)
+        # A busy gateway keeps back more time for itself, and answers that much before the deadline.
+        curve = gateway.coverage_curve("hedges", took_ms)
         # One query of four was answered in full.
         assert curve["coverage"] == pytest.approx(share + (1 - share) / 4, abs=0.02)
         assert curve["gain"]["coverage"] == 1.0
-        assert 0 < curve["gain"]["extra_ms"] <= 0.3 * DEADLINE_MS
+        assert 0 < curve["gain"]["extra_ms"] <= LATE_MS + 0.25 * DEADLINE_MS
         (told,) = (await gateway.status())["collections"]
         assert told["coverage_curve"]["points"][-1] == curve["points"][-1]
         states = [shard["breaker"] for shard in (await gateway.status())["shards"]]

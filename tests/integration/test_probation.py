@@ -17,7 +17,7 @@ from tests.integration.cluster import Cluster, all_live, ask, load
 from tests.servers import running_server
 from tests.waiting import until
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.integration, pytest.mark.alone, pytest.mark.timeout(180)]
 
 DOCUMENTS: list[dict[str, Any]] = [
     {"id": f"d{number}", "title": f"probation number {number}", "number": number}

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
@@ -297,22 +298,22 @@ async def test_kills_while_redis_is_away_are_told_when_it_is_back(
         await until(lambda: there.refusal(ticket(), time.monotonic()) is not None, 20)
 
 
-async def test_others_know_within_milliseconds(redis_server: RedisServer, key_prefix: str) -> None:
-    """The median of some kills, from the word to the last who hears it, is below 20 ms."""
+async def test_others_hear_of_a_kill_when_it_happens(
+    redis_server: RedisServer, key_prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each kill is announced and heard: no worker reads the list again, or waits for a period."""
+    monkeypatch.setattr("shard_worker.quarantine_exchange.LONGEST_PAUSE_S", 3600.0)
     async with (
         exchange(redis_server, key_prefix, "w0") as here,
         exchange(redis_server, key_prefix, "w1") as there,
     ):
         heard = asyncio.Event()
         there.on_news = lambda _: heard.set()
-        took_s = []
-        for number in range(15):
-            heard.clear()
-            told_at = time.monotonic()
-            work = Work(b"", told_at + 5, Named("bad", b"%d" % number))
-            ticket = Ticket(work, lambda _: None, 0.0, work.expires_at)
-            here.killed(ticket, told_at, will_retry=True)
-            async with asyncio.timeout(5):
-                await heard.wait()
-            took_s.append(time.monotonic() - told_at)
-        assert sorted(took_s)[7] < 0.02, took_s
+        with patch.object(QuarantineBoard, "records", side_effect=AssertionError):
+            for number in range(15):
+                heard.clear()
+                now = time.monotonic()
+                work = Work(b"", now + 60, Named("bad", b"%d" % number))
+                here.killed(Ticket(work, lambda _: None, 0.0, now + 60), now, will_retry=True)
+                async with asyncio.timeout(20):
+                    await heard.wait()

@@ -52,30 +52,51 @@ async def test_a_call_returns_what_it_returns_and_raises_what_it_raises() -> Non
     await lane.close(1.0)
 
 
-def _burn(cpu_s: float, wait_s: float = 0.0) -> float:
-    """Wait, then compute for so long; returns the CPU time of the thread."""
-    time.sleep(wait_s)
-    until = time.thread_time() + cpu_s
-    while time.thread_time() < until:
-        pass
-    return time.thread_time()
+class CpuClock:
+    """CPU time by thread, in s: as much as calls say that they use."""
+
+    def __init__(self) -> None:
+        """No thread has used any."""
+        self._of_this_thread = threading.local()
+
+    def __call__(self) -> float:
+        """What this thread has used."""
+        return float(getattr(self._of_this_thread, "used_s", 0.0))
+
+    def use(self, cpu_s: float) -> float:
+        """Use so much in this thread; returns what it has used."""
+        self._of_this_thread.used_s = self() + cpu_s
+        return self()
 
 
-async def test_what_calls_cost_is_told() -> None:
+@pytest.fixture
+def cpu(monkeypatch: pytest.MonkeyPatch) -> CpuClock:
+    """The clock of the threads' CPU time, which other programs do not disturb."""
+    clock = CpuClock()
+    monkeypatch.setattr(time, "thread_time", clock)
+    return clock
+
+
+async def test_what_calls_cost_is_told(cpu: CpuClock) -> None:
     """The time with a thread and its CPU time, added up; whether the call returns or raises."""
     lane, spent = _lane(), Spent()
     await lane.run(lambda: time.sleep(0.1), 5.0, spent)
     assert spent.ran_s >= 0.1
-    assert spent.cpu_s < 0.05
-    await lane.run(lambda: _burn(0.1), 5.0, spent)
+    assert spent.cpu_s == 0
+    await lane.run(lambda: cpu.use(0.5), 5.0, spent)
     with pytest.raises(ZeroDivisionError):
-        await lane.run(lambda: _burn(0.1) // 0, 5.0, spent)
-    assert 0.2 <= spent.cpu_s < 0.3
-    assert spent.ran_s >= 0.3
+        await lane.run(lambda: cpu.use(0.25) // 0, 5.0, spent)
+    assert spent.cpu_s == 0.75
+    ran_s = spent.ran_s
+    await lane.run(lambda: time.sleep(0.1), 5.0, spent)
+    assert spent.ran_s >= ran_s + 0.1
+    assert spent.cpu_s == 0.75
     await lane.close(1.0)
 
 
-async def test_a_call_that_nobody_waits_for_tells_its_cost_elsewhere() -> None:
+async def test_a_call_that_nobody_waits_for_tells_its_cost_elsewhere(
+    cpu: CpuClock, gate: threading.Event
+) -> None:
     """Once it returns, and not to who has stopped waiting."""
     untaken: list[tuple[float, float]] = []
     lane = ThreadLane(
@@ -85,12 +106,20 @@ async def test_a_call_that_nobody_waits_for_tells_its_cost_elsewhere() -> None:
         on_untaken=lambda *costs_s: untaken.append(costs_s),
     )
     spent = Spent()
+
+    def call() -> None:
+        gate.wait()
+        time.sleep(0.1)
+        cpu.use(0.25)
+
     with pytest.raises(ExpiredError):
-        await lane.run(lambda: _burn(0.1, wait_s=0.1), 0.02, spent)
+        await lane.run(call, 0.02, spent)
+    assert not untaken
+    gate.set()
     await eventually(lambda: bool(untaken))
     ((ran_s, cpu_s),) = untaken
-    assert ran_s >= 0.2
-    assert 0.1 <= cpu_s < 0.15
+    assert ran_s >= 0.1
+    assert cpu_s == 0.25
     assert spent == Spent()
     await lane.close(1.0)
 

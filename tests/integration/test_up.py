@@ -119,23 +119,29 @@ async def test_state_survives_a_kill_of_everything(up: Up, tmp_path: Path) -> No
         await again.destroy()
 
 
-async def test_a_killed_worker_is_unavailable_at_once_and_comes_back(up: Up) -> None:
-    """The shards of a worker that died are refused without a wait, and answer again soon."""
-    async with Caller(up.url) as caller:
-        answer = await _loaded(caller)
-        victim = up.pids["worker-1"]
-        os.kill(victim, signal.SIGKILL)
-        killed_at = time.monotonic()
-        result: dict[str, Any] = {"shards": {"unavailable": 0}}
-        while result["shards"]["unavailable"] < 2:
-            result = await caller.found("trees", "amber cedar", deadline_ms=300)
-            # Well before the 2 s after which a heartbeat expires.
-            assert time.monotonic() - killed_at < 1.5, result["shards"]
-        assert result["took_ms"] < 250
-        assert result["coverage"]["degraded"] == {"unavailable": 2}
-        await up.pid_of("worker-1", victim)
-        await caller.until_whole("trees", "amber")
-        assert await _answer(caller) == answer
+async def test_a_killed_worker_is_unavailable_at_once_and_comes_back(tmp_path: Path) -> None:
+    """The shards of a worker that died are refused without a wait, and answer again soon.
+
+    Its last heartbeat holds for longer than the test: that it is dead is known otherwise.
+    """
+    up = await Up.start(
+        *(tmp_path / "data", "--shards", "4", "--workers", "2"),
+        HEDGEROW_WORKER__HEARTBEAT_EXPIRY_S="300",
+    )
+    try:
+        assert up.url, up.output
+        async with Caller(up.url) as caller:
+            answer = await _loaded(caller)
+            victim = up.pids["worker-1"]
+            os.kill(victim, signal.SIGKILL)
+            result: dict[str, Any] = {"coverage": {"degraded": {}}}
+            while result["coverage"]["degraded"] != {"unavailable": 2}:
+                result = await caller.found("trees", "amber cedar", deadline_ms=300)
+            await up.pid_of("worker-1", victim)
+            await caller.until_whole("trees", "amber")
+            assert await _answer(caller) == answer
+    finally:
+        await up.destroy()
 
 
 async def test_a_killed_gateway_comes_back_at_its_port(up: Up) -> None:

@@ -91,7 +91,7 @@ def run(seed: int, work_s: float, load: float, deadline_works: float, mix: float
     deadline_works=st.floats(15, 60),
     mix=st.sampled_from([1.0, 5.0]),
 )
-@hypothesis_settings(max_examples=120, deadline=None)
+@hypothesis_settings(max_examples=50, deadline=None)
 def test_never_refuses_what_would_be_answered_with_a_margin(
     seed: int, work_s: float, load: float, deadline_works: float, mix: float
 ) -> None:
@@ -111,7 +111,7 @@ def test_never_refuses_what_would_be_answered_with_a_margin(
     load=st.sampled_from([2.0, 3.0, 6.0]),
     deadline_works=st.floats(15, 60),
 )
-@hypothesis_settings(max_examples=60, deadline=None)
+@hypothesis_settings(max_examples=50, deadline=None)
 def test_refuses_most_of_what_would_be_late(
     seed: int, work_s: float, load: float, deadline_works: float
 ) -> None:

@@ -115,6 +115,6 @@ class AdmissionAgainstModel(RuleBasedStateMachine):
 
 
 AdmissionAgainstModel.TestCase.settings = hypothesis_settings(
-    max_examples=150, stateful_step_count=50, deadline=None
+    max_examples=60, stateful_step_count=50, deadline=None
 )
 TestAdmissionAgainstModel = AdmissionAgainstModel.TestCase

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.errors import BadRequestError
@@ -62,6 +62,7 @@ JSON_VALUES = st.recursive(
 CALLS = st.lists(JSON_VALUES) | st.dictionaries(st.text(), JSON_VALUES)
 
 
+@settings(max_examples=30)
 @given(st.lists(CALLS, min_size=1, max_size=5), st.booleans())
 def test_a_line_is_a_call(tmp_path_factory: Any, calls: list[Any], is_ascii: bool) -> None:
     """What is written as NDJSON is read as it was; empty lines are passed over but counted."""

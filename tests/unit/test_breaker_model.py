@@ -263,6 +263,6 @@ class BreakerAgainstModel(RuleBasedStateMachine):
 
 
 BreakerAgainstModel.TestCase.settings = hypothesis_settings(
-    max_examples=300, stateful_step_count=60, deadline=None
+    max_examples=100, stateful_step_count=60, deadline=None
 )
 TestBreakerAgainstModel = BreakerAgainstModel.TestCase

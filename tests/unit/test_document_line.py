@@ -5,7 +5,7 @@ from typing import Any
 
 import msgpack
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.config import LimitSettings
@@ -75,6 +75,7 @@ json_values = st.recursive(
 )
 
 
+@settings(max_examples=40)
 @given(st.dictionaries(st.text(st.characters(codec="utf-8")), json_values), st.booleans())
 def test_an_accepted_document_survives(document: dict[str, Any], is_spaced: bool) -> None:
     """What is accepted is stored as JSON of the same value, in as few bytes, and can be packed."""

@@ -226,7 +226,7 @@ async def test_enrich_runs_over_what_was_found(serving: Serving) -> None:
         -math.inf,
         "\ud800",
         {"\ud800": 1},
-        object(),
+        object,
         _circle(),
     ],
     ids=repr,

@@ -150,7 +150,7 @@ def test_only_queries_that_are_learnt_from_run_on(*, is_sampled: bool) -> None:
 
 def test_what_runs_on_is_a_set_share_however_late_everything_is() -> None:
     """With every shard late, one request in ten runs on, beyond a burst."""
-    num_queries = 2000
+    num_queries = 800
 
     async def scenario() -> RecordingTransport:
         transport = RecordingTransport(

@@ -17,7 +17,7 @@ from tests.unit.fake_log import CountingLog, OneCollection
 
 NUM_SHARDS = 8
 CHUNK_BYTES = 64 * 1024
-STREAM_BYTES = 64 * 1024 * 1024
+STREAM_BYTES = 48 * 1024 * 1024
 
 
 async def stream(line: bytes, num_bytes: int) -> AsyncIterator[bytes]:
@@ -59,7 +59,7 @@ LARGE = b'{"id":"d%d","title":"' + b"a few words of text " * 200 + b'"}\n'
     [
         pytest.param(LARGE, {"fields": {"title": "text"}}, STREAM_BYTES, True, id="documents"),
         pytest.param(LARGE, {}, STREAM_BYTES, True, id="fields-inferred"),
-        pytest.param(b"[%d]" + b" " * 90 + b"\n", {}, STREAM_BYTES // 8, False, id="rejected"),
+        pytest.param(b"[%d]" + b" " * 90 + b"\n", {}, STREAM_BYTES // 16, False, id="rejected"),
         pytest.param(b"%d" + b"x" * 3_000_000 + b"\n", {}, STREAM_BYTES, False, id="overlong"),
         pytest.param(b"%d" + b"x" * CHUNK_BYTES, {}, STREAM_BYTES, False, id="one-endless-line"),
     ],

@@ -263,7 +263,7 @@ courses = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=20)
 @given(courses)
 def test_in_any_course_of_events_the_index_has_what_was_written(course: Course) -> None:
     """Writes, steps, and kills of the indexer in any order: a dictionary says what is found."""

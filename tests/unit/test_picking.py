@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shard_worker.picking import pick_of
@@ -21,6 +21,7 @@ values = st.recursive(
 names = st.text(max_size=3) | st.sampled_from(("id", "título", 'q"', "\\", "\n", "f0"))
 
 
+@settings(max_examples=50)
 @given(st.dictionaries(names, values), st.lists(names, max_size=20), st.booleans())
 def test_the_wanted_fields_are_taken_as_they_are(
     document: dict[str, Any], fields: list[str], is_ascii: bool

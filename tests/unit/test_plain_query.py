@@ -1,6 +1,8 @@
 """Plain queries are read without the parser, and as the parser has them read."""
 
 import json
+import re
+from itertools import starmap
 from pathlib import Path
 from unittest.mock import patch
 
@@ -14,11 +16,10 @@ from common.errors import BadRequestError
 from common.plain_query import is_plain, read_plain
 from common.query_syntax import check_query, parse
 from common.query_tree import Node
-from tests.conftest import missing
 
 COLLECTION = define("c", {"fields": {"title": "text", "body": "text", "year": "integer"}})
 OPERATORS = {"AND", "OR", "NOT", "IN", "TO"}
-WORKLOAD = Path(__file__).parents[3] / "shared/workloads/search-benchmark-game-queries.txt"
+CLAIMS = Path(__file__).parents[1] / "data" / "scifact" / "queries.jsonl"
 
 
 def parsed(query: str, *, strict: bool) -> tuple[Node, list[str]] | BadRequestError:
@@ -58,7 +59,7 @@ def queries(draw: st.DrawFn) -> str:
     return "".join(draw(spaces) + part for part in shuffled) + draw(spaces)
 
 
-@settings(max_examples=500)
+@settings(max_examples=300)
 @given(queries())
 @example("a b a")
 @example("+a +a a")
@@ -105,12 +106,21 @@ def test_what_may_be_syntax_is_left_to_the_parser(query: str) -> None:
     assert read_plain(query) is None
 
 
-def test_real_queries_are_read_as_the_parser_has_them_read() -> None:
-    """Each query of the search benchmark game is plain and gives the parser's tree."""
-    if not WORKLOAD.exists():
-        missing(str(WORKLOAD))
-    real = [json.loads(line)["query"] for line in WORKLOAD.read_text().splitlines()]
-    for query in real:
-        assert is_plain(query)
-        for strict in (True, False):
-            assert parsed(query, strict=strict) == parse(query, COLLECTION, strict=strict)
+@pytest.mark.parametrize("form", ["{0} {1}", "+{0} +{1}", '"{0} {1}"', '+"{0} {1}" -{2}'])
+def test_words_of_real_texts_are_read_as_the_parser_has_them_read(form: str) -> None:
+    """Words that follow each other in a claim, as people ask for them, give the parser's tree."""
+    for line in CLAIMS.read_text(encoding="utf-8").splitlines()[::4]:
+        found = re.findall(r"\w+", json.loads(line)["text"])
+        for query in starmap(form.format, zip(found, found[1:], found[2:], strict=False)):
+            assert is_plain(query)
+            for strict in (True, False):
+                assert parsed(query, strict=strict) == parse(query, COLLECTION, strict=strict)
+
+
+def test_real_texts_are_read_as_the_parser_has_them_read() -> None:
+    """Each claim gives the parser's tree, or is left to the parser; both happen."""
+    claims = [json.loads(line)["text"] for line in CLAIMS.read_text(encoding="utf-8").splitlines()]
+    plain = [claim for claim in (text.rstrip(".") for text in claims) if is_plain(claim)]
+    assert len(claims) / 4 < len(plain) < len(claims)
+    for query in plain:
+        assert parsed(query, strict=False) == parse(query, COLLECTION, strict=False)

@@ -4,7 +4,7 @@ import json
 import math
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.outcome import Outcome
@@ -54,6 +54,7 @@ def test_outcomes_that_did_not_happen_are_named() -> None:
     ]
 
 
+@settings(max_examples=40)
 @given(st.dictionaries(st.text(), json_values), st.floats())
 def test_whatever_a_document_holds_is_answered(fields: dict[str, Any], score: float) -> None:
     """A reader of the bytes gets the values, with null for what JSON has no number for."""

@@ -249,7 +249,7 @@ MATCHES: dict[str, Any] = {
 }
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(documents)
 def test_every_kind_of_filter_finds_what_reading_all_documents_finds(
     tmp_path_factory: pytest.TempPathFactory, rows: list[dict[str, Any]]

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import msgpack
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from common.errors import WireError
@@ -180,6 +180,7 @@ def test_noise_is_a_wire_error(noise: bytes) -> None:
             unpack(noise)
 
 
+@settings(max_examples=60)
 @given(
     value=anything
     | st.tuples(st.just(VERSION), anything, anything)

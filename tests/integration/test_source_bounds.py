@@ -18,6 +18,8 @@ from common.errors import BadRequestError
 from gateway.csv_rows import csv_rows
 from gateway.sources import Reading, open_source
 
+pytestmark = pytest.mark.integration
+
 MAX_CHARS = 40
 SMALL = Reading(max_bytes=1000)
 

@@ -1,6 +1,6 @@
 """docs/client.md against the client.
 
-`python -m tests.unit.test_docs_client` writes the table anew after a method has changed.
+`python -m tests.tools.test_docs_client` writes the table anew after a method has changed.
 """
 
 import inspect
@@ -10,7 +10,7 @@ from pathlib import Path
 from common import errors
 from gateway.client import Client
 from gateway.client.calls import SearchOptions
-from tests.unit import doc_blocks
+from tests.tools import doc_blocks
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "client.md"
 

@@ -4,7 +4,7 @@ import pytest
 
 from bench.agreement import compare
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.integration, pytest.mark.alone, pytest.mark.timeout(400)]
 
 POINTS = 2.0  # what is claimed of the difference in mean coverage
 ERRORS = 3.0  # beyond it, what chance may add, in standard errors of the difference

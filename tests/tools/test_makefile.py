@@ -12,7 +12,8 @@ ROOT = Path(__file__).parents[2]
 LISTED = {
     *("setup", "demo", "up", "down", "query", "check", "docs", "audit", "bench", "bench-peers"),
     *("bench-client", "bench-search", "lab", "clean"),
-    *("test", "test-unit", "test-integration", "test-containers", "test-hostile", "attack"),
+    *("test", "test-unit", "test-integration", "test-containers", "test-tools", "test-hostile"),
+    "attack",
 }
 
 pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="NEEDS MAKE")
@@ -148,3 +149,25 @@ def test_an_attack_has_its_time_and_its_seed(copy: Path) -> None:
     assert "--minutes 10 --seed 1 " in _make("-n", "attack", folder=copy)[1]
     shown = _make("-n", "attack", "MINUTES=3", "SEED=7", "ONLY=bad-range", folder=copy)[1]
     assert re.search(r"--minutes 3 --seed 7 \\\n\s+--only bad-range", shown)
+
+
+def test_every_ring_is_run_and_all_of_it(copy: Path) -> None:
+    """Each folder with tests has its target; what may run side by side is all but what may not."""
+    targets = {path.parent.name for path in (ROOT / "tests").glob("*/test_*.py")}
+    assert {"unit", "integration", "tools"} < targets
+    for ring in targets:
+        shown = _make("-n", f"test-{ring}", folder=copy)[1]
+        selections = re.findall(rf"pytest tests/{ring}\b(.*)", shown)
+        marks = [mark for one in selections for mark in re.findall(r"-m (\".+?\"|\w+)", one)]
+        assert marks in ([], ['"not alone"', "alone"])
+        assert len(selections) == max(len(marks), 1)
+
+
+def test_the_checks_of_a_change_run_every_ring() -> None:
+    """What must pass before a change lands leaves no ring of tests out."""
+    run = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    made = set(re.findall(r"^make --no-print-directory (\S+)", run, re.MULTILINE))
+    depends = re.search(r"^test:(.*?)##", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert depends is not None
+    rings = {name for name in LISTED if name.startswith("test-")}
+    assert rings <= made | set(depends[1].split() if "test" in made else [])

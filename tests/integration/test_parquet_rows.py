@@ -15,6 +15,8 @@ from gateway.parquet_rows import ParquetBounds, ParquetRows
 pa = pytest.importorskip("pyarrow", reason="NEEDS PYARROW, AN EXTRA")
 pq = pytest.importorskip("pyarrow.parquet")
 
+pytestmark = pytest.mark.integration
+
 BOUNDS = ParquetBounds(1_048_576, 64)
 
 

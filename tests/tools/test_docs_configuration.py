@@ -1,6 +1,6 @@
 """docs/configuration.md against common/config.py.
 
-`python -m tests.unit.test_docs_configuration` writes the tables anew after a setting has changed.
+`python -m tests.tools.test_docs_configuration` writes the tables anew after a setting has changed.
 """
 
 import re

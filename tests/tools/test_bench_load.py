@@ -13,7 +13,7 @@ from bench.load import closed_loop, open_loop
 from bench.peers.inside.threads import asking_in_threads
 from tests.waiting import until
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.alone]
 
 
 async def test_closed_loop_keeps_so_many_under_way() -> None:

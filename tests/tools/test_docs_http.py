@@ -1,6 +1,6 @@
 """docs/http.md against the OpenAPI schema.
 
-`python -m tests.unit.test_docs_http` writes the tables anew after the API has changed.
+`python -m tests.tools.test_docs_http` writes the tables anew after the API has changed.
 """
 
 import ast
@@ -17,15 +17,13 @@ from common.config import GatewaySettings
 from gateway.access.request_admission import RequestAdmission
 from gateway.admission import CAUSES
 from gateway.http import schema as shapes
-from gateway.http.app import create_framework_app
 from gateway.http.problems import TITLES, TYPE_PREFIX
 from gateway.http.rights import RIGHTS
 from gateway.http.search_body import search_body
-from tests.unit import doc_blocks
-from tests.unit.fake_gateway import FakeGateway
+from tests.tools import doc_blocks
+from tests.unit.openapi import OPENAPI
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "http.md"
-OPENAPI: dict[str, Any] = create_framework_app(FakeGateway(), GatewaySettings()).openapi()
 BY_GUARD = {str(status) for status in shapes.BY_GUARD}  # of every route, and said once
 BOUNDS = {
     "minimum": "≥ {}",

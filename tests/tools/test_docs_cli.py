@@ -1,6 +1,6 @@
 """docs/cli.md against the commands.
 
-`python -m tests.unit.test_docs_cli` writes the tables anew after an option has changed.
+`python -m tests.tools.test_docs_cli` writes the tables anew after an option has changed.
 """
 
 import re
@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperArgument
 
 from gateway.cli.main import COMMANDS, app
-from tests.unit import doc_blocks
+from tests.tools import doc_blocks
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "cli.md"
 GROUP: Any = typer.main.get_command(app)

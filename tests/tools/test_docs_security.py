@@ -1,6 +1,6 @@
 """docs/security.md against the settings.
 
-`python -m tests.unit.test_docs_security` writes the table of limits again after one has changed.
+`python -m tests.tools.test_docs_security` writes the table of limits again after one has changed.
 """
 
 import re
@@ -11,7 +11,7 @@ from pydantic.fields import FieldInfo
 
 from tests.hostile import report
 from tests.hostile.everything import EVERYTHING
-from tests.unit.test_docs_configuration import default_of, groups, unit_of
+from tests.tools.test_docs_configuration import default_of, groups, unit_of
 
 PAGE = Path(__file__).parents[2] / "docs" / "security.md"
 BEGIN, END = "<!-- limits: begin -->\n", "<!-- limits: end -->\n"
