@@ -104,8 +104,8 @@ bench-client: $(VENV)/.development  ## what a search costs the Python client, an
 bench-peers: $(VENV)/.development  ## the same scatter-gather in task queues, dask and Ray: docs/peers.md (ONLY=a,b)
 	$(BIN)/python -m bench.peers --only "$$ONLY" $(if $(JSON),--json "$$JSON")
 
-bench-search: $(VENV)/.development  ## the same search in tantivy, Lucene, SQLite, PostgreSQL: docs/search-bench.md (ONLY=a,b)
-	$(BIN)/python -m bench.search --only "$$ONLY" $(if $(RESUME),--resume)
+bench-search: $(VENV)/.development  ## the same search in tantivy, Lucene, SQLite, PostgreSQL: docs/search-bench.md (ONLY=a,b); and as it is used: docs/search-used.md (USED=1: that alone)
+	$(BIN)/python -m bench.search --only "$$ONLY" $(if $(RESUME),--resume) $(if $(USED),--used-only)
 
 clean:  ## remove .venv, caches and what was built; data stays
 	rm -rf $(VENV) .audit .bench-client .bench-peers .bench-search .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist

@@ -28,6 +28,7 @@ class Load:
         late_s: of each arrival of the open loop, how late it was sent.
         num_failed: queries that raised.
         failure: what the last of them raised.
+        counts: answers that do not count as such, by what they were; of some loads.
         cpu_s: what each part of what was asked, and the client, have used meanwhile; of some loads.
     """
 
@@ -36,6 +37,7 @@ class Load:
     late_s: list[float] = field(default_factory=list)
     num_failed: int = 0
     failure: str = ""
+    counts: dict[str, int] = field(default_factory=dict)
     cpu_s: dict[str, float] = field(default_factory=dict)
 
     @property

@@ -31,15 +31,16 @@ from gateway.access.control import token_of
 from gateway.child import Program
 from gateway.claims import check_port, lock_folder, url_of
 from gateway.client import AsyncClient, calls
+from gateway.cluster_size import size_cluster
 from gateway.embedded_redis import EmbeddedRedis
-from gateway.placement import choose_numbers, place
+from gateway.placement import place
 from gateway.programs import gateway_program, worker_program
 from gateway.redis_keeper import RedisKeeper
 from gateway.restart_policy import RestartPolicy
+from gateway.sizing import Asked, Sizing
 from gateway.supervisor import Died, Event, Supervisor
 
 GATEWAY = "gateway"
-DEFAULT_SHARDS = 8
 _START_TIMEOUT_S = 60.0
 _REDIS_TIMEOUT_S = 30.0
 # A process drains in two parts (requests, then what they use), each bounded by its timeout.
@@ -55,8 +56,9 @@ class ClusterOptions:
 
     Attributes:
         data: folder of everything that is stored.
-        num_shards: None for what the folder's cluster has, or 8 for a new one.
-        num_workers: None for 4, or one for each copy of a shard where there are fewer.
+        num_shards: None for what the folder's cluster has, or what fits the machine for a new one.
+        num_workers: None for what fits the machine, or one for each copy of a shard where there are
+            fewer.
         num_replicas: copies of each shard, each at a worker of its own; None for as many as the
             folder has, or 1 for a new one.
         host: address that the gateway binds.
@@ -79,6 +81,11 @@ class ClusterOptions:
     announces_deaths: bool = True
     environment: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def asked(self) -> Asked:
+        """The numbers that were asked for."""
+        return Asked(self.num_shards, self.num_workers, self.num_replicas)
+
 
 class ProcessLine(NamedTuple):
     """One process of the cluster, for people; `pid` is None while it is down."""
@@ -100,6 +107,7 @@ class LocalCluster:
         url: where the gateway answers; known once started.
         redis_url: where the server is; known once started.
         token: with which this process asks the gateway; None while anyone may.
+        sizing: what runs on this machine, and why; known once started.
     """
 
     def __init__(
@@ -113,9 +121,9 @@ class LocalCluster:
         self._data = options.data.resolve()
         self._keys_file = settings.gateway.keys_file or self._data / key_file.FILE_NAME
         self.token = self._token()
+        self.sizing: Sizing | None = None
         self._shards: dict[str, list[int]] = {}
         self._homes: dict[str, Path] = {}
-        self._num_replicas = 1
         self._control: Control | None = None
         self._registry: Registry | None = None
         self._redis: EmbeddedRedis | None = None
@@ -137,11 +145,10 @@ class LocalCluster:
         self.url = url_of(self._options.host, port)
         await self._start_redis()
         control = await self._join_redis()
-        num_shards = await self._join_cluster(control)
-        await self._place(num_shards, control)
+        self.sizing = size = await self._size(control)
         await self._forget(*self._shards)
-        await self._or_death(self.supervisor.start(*self._worker_programs(num_shards)))
-        if self._num_replicas > 1:
+        await self._or_death(self.supervisor.start(*self._worker_programs(size.num_shards)))
+        if size.num_replicas > 1:
             # Who loads before every replica is known to the logs makes a gap in those that come
             # later: what the others have applied is gone by then.
             await self._or_death(self._wait_until_there(partial(self._silent, control)))
@@ -239,31 +246,24 @@ class LocalCluster:
             self._keeper = asyncio.create_task(keeper.run(), name="redis keeper")
         return self._control
 
-    async def _join_cluster(self, control: Control) -> int:
-        self._registry = Registry(control, Keys(self._settings.redis.key_prefix))
-        if self._options.num_shards is not None:
-            return await self._registry.cluster(self._options.num_shards)
-        try:
-            return await self._registry.cluster()
-        except ConfigurationError:
-            # There is no cluster yet; or it cannot be used, which this says again.
-            return await self._registry.cluster(DEFAULT_SHARDS)
-
-    async def _place(self, num_shards: int, control: Control) -> None:
+    async def _size(self, control: Control) -> Sizing:
         """Decide who serves what, and see that each worker's data folder has its shards."""
+        keys = Keys(self._settings.redis.key_prefix)
+        self._registry = Registry(control, keys)
         found = await asyncio.to_thread(copies.find_copies, self._data)
-        num_workers, num_replicas = choose_numbers(
-            *(num_shards, self._options.num_workers, self._options.num_replicas),
-            copies.num_replicas_of(found),
-        )
-        self._num_replicas = num_replicas
-        homes: dict[int, list[Path]] = {shard: [] for shard in range(num_shards)}
-        for number, shards in enumerate(place(num_shards, num_workers, num_replicas)):
-            name, home = self._worker_name(number), copies.home_of(self._data, number, num_replicas)
+        size = await size_cluster(self._options.asked, self._settings, found, self._registry)
+        await self._place(size, found, ShardLog(control, keys))
+        return size
+
+    async def _place(self, size: Sizing, found: list[copies.Copy], shard_log: ShardLog) -> None:
+        homes: dict[int, list[Path]] = {shard: [] for shard in range(size.num_shards)}
+        served = place(size.num_shards, size.num_workers, size.num_replicas)
+        for number, shards in enumerate(served):
+            name = self._worker_name(number)
+            home = copies.home_of(self._data, number, size.num_replicas)
             self._shards[name], self._homes[name] = shards, home
             for shard in shards:
                 homes[shard].append(home)
-        shard_log = ShardLog(control, Keys(self._settings.redis.key_prefix))
         await copies.settle(found, homes, self._data, shard_log, self._drain_s)
 
     def _worker_name(self, number: int) -> str:

@@ -80,6 +80,11 @@ def num_replicas_of(copies: Iterable[Copy]) -> int:
     return max(counts.values(), default=1)
 
 
+def num_shards_of(copies: Iterable[Copy]) -> int:
+    """How many shards the cluster had that made these copies; 0 if there are none."""
+    return max((copy.shard + 1 for copy in copies), default=0)
+
+
 async def settle(
     found: Sequence[Copy],
     homes: Mapping[int, Sequence[Path]],

@@ -2,19 +2,19 @@
 
 from common.errors import ConfigurationError
 
-DEFAULT_WORKERS = 4
-
 
 def choose_numbers(
-    num_shards: int, workers: int | None, replicas: int | None, had: int
+    num_shards: int, workers: int | None, replicas: int | None, *, had: int, fitting: int
 ) -> tuple[int, int]:
     """Make numbers out of what was asked for.
 
     Args:
         num_shards: shards of the cluster.
-        workers: how many were asked for; None for 4, or fewer where that is all there is to do.
+        workers: how many were asked for; None for as many as fit the machine, or as the replicas
+            need, or fewer where that is all there is to do.
         replicas: how many of each shard were asked for; None for as many as there were.
         had: how many of each shard there were when the cluster last ran; 1 for a new one.
+        fitting: how many workers fit the machine.
 
     Returns:
         The number of workers, and that of replicas of each shard.
@@ -26,7 +26,7 @@ def choose_numbers(
     num_copies = num_shards * num_replicas
     num_workers = workers
     if num_workers is None:
-        num_workers = min(max(DEFAULT_WORKERS, num_replicas), num_copies)
+        num_workers = min(max(fitting, num_replicas), num_copies)
     if num_replicas > num_workers and replicas is None:
         raise ConfigurationError(
             f"--workers {num_workers}: there are {num_replicas} replicas of each shard, which need "

@@ -1,11 +1,11 @@
 """The lanes of a worker, as its settings size them."""
 
-import os
 from collections.abc import Mapping
 from functools import partial
 from typing import Literal
 
-from common.config import RankProfile, Settings, WorkerSettings
+from common.config import RankProfile, Settings
+from common.cores import num_cores, num_scorers, num_spare_scorers
 from common.telemetry import configure_logging, keep_output_steady
 from shard_worker.fetch_service import FetchLanes
 from shard_worker.indexer import IndexerConfig
@@ -31,15 +31,6 @@ def prepare_process(
     configure_logging(level, form)
 
 
-def num_scorers(settings: WorkerSettings) -> int:
-    """How many scorer processes a worker starts: its share of this machine's cores, at least 1."""
-    if settings.scorers:
-        return settings.scorers
-    # The cores that this process may use, where the system tells: a container may have fewer.
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return max(1, (cores or 1) // settings.workers_on_host)
-
-
 def scorer_lane(
     settings: Settings,
     shards: tuple[int, ...],
@@ -52,8 +43,8 @@ def scorer_lane(
     there are as many more as `worker.spare_scorers` if there is such a profile.
     """
     tuning, profiles = settings.worker, settings.rank_profiles
-    has_functions = any(profile.second_phase for profile in profiles.values())
-    num_processes = num_scorers(tuning) + (tuning.spare_scorers if has_functions else 0)
+    num_processes = num_scorers(tuning, num_cores(), tuning.workers_on_host)
+    num_processes += num_spare_scorers(settings)
     max_mb = tuning.scorer_max_memory_mb
     return ProcessLane(
         factory="shard_worker.scorer:make_scorer",

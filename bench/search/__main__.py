@@ -1,4 +1,7 @@
-"""`python -m bench.search`: one search in several engines, and write docs/search-bench.md."""
+"""`python -m bench.search`: one search in several engines, and Hedgerow's as it is used.
+
+Writes docs/search-bench.md and docs/search-used.md.
+"""
 
 import argparse
 import asyncio
@@ -23,6 +26,7 @@ from bench.search.plot import draw_comparison, draw_curve
 from bench.search.process import EngineError, Work
 from bench.search.queries import Query, read_queries, shuffled, write_plainly
 from bench.search.rounds import IN_FLIGHT, compare_engines, say
+from bench.search.used.driver import PAGE, SIZED, USED, is_whole, measure_used, page_of
 from common.telemetry import configure_logging
 
 _ROOT = Path(__file__).parents[2]
@@ -53,17 +57,26 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _measure(options: argparse.Namespace, kept: Kept) -> int:
+    is_used = options.used_only or not (options.only or options.growth_only)
     if not options.resume:
-        kept.clear()
-    documents = read_documents(options.cache)
-    queries = shuffled(read_queries(options.queries))[: options.num_queries]
+        if not options.used_only:
+            kept.clear()
+        if is_used:
+            kept.clear(USED, SIZED)
+    documents, queries = None, []
+    if not options.used_only:
+        documents = read_documents(options.cache)
+        queries = shuffled(read_queries(options.queries))[: options.num_queries]
     # Ended by Ctrl-C, the page is made of what there is.
     with (
         suppress(KeyboardInterrupt),
         tempfile.TemporaryDirectory(prefix="hedgerow-search-") as name,
     ):
         try:
-            asyncio.run(_run(options, kept, documents, queries, Path(name)))
+            if documents:
+                asyncio.run(_run(options, kept, documents, queries, Path(name)))
+            if is_used:
+                asyncio.run(_run_used(options, kept, Path(name)))
         except EngineError as error:
             sys.stderr.write(f"{error}\n")
             return 1
@@ -101,7 +114,33 @@ async def _run(
         await measure_shards(work, where, kept.write_curve)
 
 
+async def _run_used(options: argparse.Namespace, kept: Kept, folder: Path) -> None:
+    await measure_used(
+        options.cache,
+        folder,
+        kept,
+        partial(_where, f"{_command(options)} --used-only"),
+        num_rounds=options.rounds,
+        seconds=options.seconds,
+        most_documents=options.documents,
+    )
+
+
+def _show_used(options: argparse.Namespace, kept: Kept) -> None:
+    page = page_of(kept)
+    sys.stdout.write(page)
+    folder = options.write_to
+    if folder is None and is_whole(kept) and not options.dry:
+        folder = _DOCUMENT.parent
+    if page and folder:
+        (folder / PAGE).write_text(page, encoding="utf-8")
+
+
 def _show(options: argparse.Namespace, kept: Kept) -> None:
+    if options.used_only or not (options.only or options.growth_only):
+        _show_used(options, kept)
+    if options.used_only:
+        return
     comparison, curves = kept.comparison(), kept.curves()
     page = to_markdown(comparison, curves)
     sys.stdout.write(page)
@@ -149,6 +188,7 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--only", default="", metavar="A,B", help="compare some engines only, by name; no curves")
     add("--growth-only", action="store_true", help="the curves alone")
+    add("--used-only", action="store_true", help="Hedgerow as it is used alone")
     add("--rounds", type=int, default=5, help="rounds of the comparison (5)")
     add("--seconds", type=float, default=1.0, help="of a load at least; it is whole passes (1)")
     add("--documents", type=int, default=1_000_000, help="most documents (1000000)")

@@ -81,7 +81,23 @@ def _dates(lists: Path) -> Iterator[str]:
 
 
 def stanzas(text: str) -> Iterator[tuple[str, str]]:
-    """Package and description of each stanza of such a list, a package once.
+    """Package and description of each stanza of such a list, a package once, in one line."""
+    for package, lines in _stanzas(text):
+        yield package, " ".join(" ".join(lines).split())
+
+
+def synopses(text: str) -> Iterator[tuple[str, str]]:
+    """Package and synopsis of each stanza of such a list, a package once.
+
+    The synopsis is the first line of a description, and of 80 characters at most (Debian Policy,
+    3.4.1).
+    """
+    for package, lines in _stanzas(text):
+        yield package, lines[0]
+
+
+def _stanzas(text: str) -> Iterator[tuple[str, list[str]]]:
+    """Package and lines of description.
 
     Of a description, the first line is a summary; continuation lines start with a space, and one
     with a full stop alone is an empty line (Debian Policy, 5.6.13).
@@ -98,7 +114,7 @@ def stanzas(text: str) -> Iterator[tuple[str, str]]:
                 lines.append(line)
         if package and lines and package not in seen:
             seen.add(package)
-            yield package, " ".join(" ".join(lines).split())
+            yield package, lines
 
 
 def _run(command: list[str], folder: Path) -> str:

@@ -7,6 +7,7 @@ import msgspec
 
 from bench.search.figures import Comparison, Curve
 from bench.search.growth import NAMES
+from bench.search.used.figures import Part
 
 T = TypeVar("T")
 _COMPARISON = "comparison"
@@ -20,9 +21,9 @@ class Kept:
         self._folder = folder
         folder.mkdir(parents=True, exist_ok=True)
 
-    def clear(self) -> None:
-        """Forget all."""
-        for name in (_COMPARISON, *NAMES):
+    def clear(self, *names: str) -> None:
+        """Forget some parts by name; all that is of other engines and of curves without names."""
+        for name in names or (_COMPARISON, *NAMES):
             self._path(name).unlink(missing_ok=True)
 
     def write_comparison(self, comparison: Comparison) -> None:
@@ -33,6 +34,14 @@ class Kept:
         """Keep a curve as it stands."""
         self._write(curve.name, curve)
 
+    def write_part(self, name: str, part: Part) -> None:
+        """Keep a part of search as it is used, as it stands."""
+        self._write(name, part)
+
+    def part(self, name: str) -> Part | None:
+        """The part of that name, if there is one."""
+        return self._read(name, Part)
+
     def comparison(self) -> Comparison | None:
         """The comparison, if there is one."""
         return self._read(_COMPARISON, Comparison)
@@ -42,7 +51,7 @@ class Kept:
         found = [self._read(name, Curve) for name in NAMES]
         return [curve for curve in found if curve]
 
-    def _write(self, name: str, part: Comparison | Curve) -> None:
+    def _write(self, name: str, part: Comparison | Curve | Part) -> None:
         written = self._path(name).with_suffix(".new")
         written.write_bytes(msgspec.json.format(msgspec.json.encode(part)))
         written.replace(self._path(name))

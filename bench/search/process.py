@@ -126,6 +126,7 @@ class EngineProcess:
             latencies_s=[us / 1e6 for one in told for us in one["latencies_us"]],
             num_failed=sum(one["num_failed"] for one in told),
             failure=next((one["failure"] for one in told if one["failure"]), ""),
+            counts=told[0].get("counts", {}),
             cpu_s=told[0].get("cpu_s", {}),  # whoever tells of parts is one process to us
         )
 
@@ -150,6 +151,10 @@ class EngineProcess:
     def memory_bytes(self) -> int:
         """Of all processes, each page that several share counted once (PSS, proc(5))."""
         return sum(map(_pss_bytes, self._pids(with_client=not self._engine.is_client_apart)))
+
+    def num_processes(self) -> int:
+        """How many processes the engine is; a client that stands apart is left out."""
+        return len(self._pids(with_client=not self._engine.is_client_apart))
 
     def pause(self) -> None:
         """Stop every process, so that the engine costs the others nothing."""

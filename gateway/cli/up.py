@@ -27,11 +27,11 @@ def up(
     shards: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Shards of a new cluster.", show_default="what the folder has, or 8"
+            min=1, help="Shards of a new cluster.", show_default="what the folder has, or by cores"
         ),
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Worker processes.", show_default="4")
+        int | None, typer.Option(min=1, help="Worker processes.", show_default="by cores")
     ] = None,
     replicas: Annotated[
         int | None,
@@ -95,6 +95,7 @@ async def _up(options: ClusterOptions, settings: Settings, console: Console) -> 
             with console.status(f"starting a cluster in {escape(str(options.data))} …"):
                 is_up = await _unless(stopped, cluster)
             if is_up:
+                say(console, str(cluster.sizing))
                 show_ready(console, cluster)
                 if cluster.is_open and not is_loopback(options.host):
                     say(console, f"[bold red]{OPEN_WARNING[0].upper()}{OPEN_WARNING[1:]}.[/]")

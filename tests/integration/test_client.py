@@ -186,7 +186,7 @@ async def test_the_page_s_examples_do_what_it_says(tmp_path: Path) -> None:
     examples = [block.text for block in blocks if block.language == "python"]
     expected = "".join(block.text for block in blocks if block.language == "text")
     assert len(examples) >= 4
-    up = await Up.start(tmp_path / "data")
+    up = await Up.start(tmp_path / "data", "--shards", "8")
     try:
         assert up.url, up.output
         script = tmp_path / "examples.py"

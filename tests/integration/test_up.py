@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shutil
 import signal
 import socket
 import time
@@ -11,7 +13,9 @@ from typing import Any
 
 import pytest
 
+from common.cores import num_cores
 from gateway.cli.serve import listen
+from gateway.sizing import plan_for
 from tests.integration.processes import eventually, is_alive, processes_mentioning
 from tests.integration.up_process import Caller, Up
 
@@ -96,11 +100,46 @@ async def test_state_survives_a_restart(up: Up, tmp_path: Path) -> None:
     async with Caller(up.url) as caller:
         answer = await _loaded(caller)
     assert await up.stop() == 0
-    again = await Up.start(tmp_path / "data", "--workers", "2")
+    again = await Up.start(tmp_path / "data")
     try:
         assert again.url, again.output
+        assert "for the 4 shards that the cluster has; --workers changes it" in again.output
         async with Caller(again.url) as caller:
             assert await _answer(caller) == answer
+    finally:
+        await again.destroy()
+
+
+async def test_it_sizes_itself_by_the_machine(tmp_path: Path) -> None:
+    """Without options a new cluster has what fits the cores, and a line says so."""
+    cores = num_cores()
+    plan = plan_for(cores)
+    one = await Up.start(tmp_path / "data")
+    try:
+        assert one.url, one.output
+        workers = {name for name in one.pids if name.startswith("worker-")}
+        assert len(workers) == plan.num_workers
+        told = re.search(r"^(\d+) cores?: .* for (\d+) shards?; (.*)$", one.output, re.MULTILINE)
+        assert told is not None, one.output
+        assert (int(told[1]), int(told[2])) == (cores, plan.num_shards)
+        assert told[3] == "--shards and --workers change it"
+        async with Caller(one.url) as caller:
+            status = (await caller.http.get("/v1/status")).json()
+        assert len(status["shards"]) == plan.num_shards
+        lanes = [worker["lanes"]["process"]["capacity"] for worker in status["workers"]]
+        assert sum(lanes) <= max(cores, plan.num_workers)
+    finally:
+        await one.destroy()
+
+
+async def test_a_folder_keeps_its_shards_when_redis_is_lost(up: Up, tmp_path: Path) -> None:
+    """A folder of 4 shards is not read as a new cluster of as many as fit the machine."""
+    assert await up.stop() == 0
+    shutil.rmtree(tmp_path / "data" / "redis")
+    again = await Up.start(tmp_path / "data")
+    try:
+        assert again.url, again.output
+        assert "for the 4 shards that the cluster has" in again.output
     finally:
         await again.destroy()
 

@@ -11,7 +11,16 @@ from hypothesis import strategies as st
 from common.errors import ConfigurationError
 from common.store_file import read_stamp
 from gateway.child import try_lock
-from gateway.copies import Copy, Move, carry_out, find_copies, home_of, num_replicas_of, plan_moves
+from gateway.copies import (
+    Copy,
+    Move,
+    carry_out,
+    find_copies,
+    home_of,
+    num_replicas_of,
+    num_shards_of,
+    plan_moves,
+)
 from gateway.placement import place
 from shard_worker.store import Store
 
@@ -58,6 +67,7 @@ def test_the_best_copies_end_where_they_are_served(
     worth = {folder: value for (_, folder), value in zip(folders, values, strict=True)}
     copies = [Copy(shard, folder, is_used=True) for shard, folder in folders]
     assert num_replicas_of(copies) == replicas
+    assert num_shards_of(copies) == NUM_SHARDS
     homes = homes_of(DATA, new_workers, new_replicas)
     moves = plan_moves(copies, homes, DATA / "unused", lambda copy: (worth[copy.folder],))
     lie = follow(worth, moves)
@@ -96,6 +106,7 @@ def test_copies_are_found_moved_and_found_again(tmp_path: Path) -> None:
         found = find_copies(tmp_path)
         return plan_moves(found, homes, tmp_path / "unused", lambda one: ("1" in one.folder.name,))
 
+    assert num_shards_of(find_copies(tmp_path)) == 1
     moves = moves_to(one_home)
     assert [move.is_retired for move in moves] == [True, False]
     carry_out(moves, 0.0)

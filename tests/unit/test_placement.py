@@ -56,21 +56,28 @@ def test_four_workers_share_eight_shards() -> None:
 
 
 @pytest.mark.parametrize(
-    ("shards", "workers", "replicas", "had", "chosen"),
+    ("shards", "workers", "replicas", "had", "fitting", "chosen"),
     [
-        (8, None, None, 1, (4, 1)),
-        (2, None, None, 1, (2, 1)),
-        (8, None, 6, 1, (6, 6)),
-        (1, None, 2, 1, (2, 2)),
-        (8, 3, None, 2, (3, 2)),
-        (8, 3, 1, 2, (3, 1)),
+        (8, None, None, 1, 4, (4, 1)),
+        (8, None, None, 1, 1, (1, 1)),
+        (2, None, None, 1, 4, (2, 1)),
+        (8, None, 6, 1, 4, (6, 6)),
+        (1, None, 2, 1, 4, (2, 2)),
+        (2, None, 2, 1, 1, (2, 2)),
+        (8, 3, None, 2, 4, (3, 2)),
+        (8, 3, 1, 2, 4, (3, 1)),
     ],
 )
 def test_numbers_that_are_left_out_are_chosen(
-    shards: int, workers: int | None, replicas: int | None, had: int, chosen: tuple[int, int]
+    shards: int,
+    workers: int | None,
+    replicas: int | None,
+    had: int,
+    fitting: int,
+    chosen: tuple[int, int],
 ) -> None:
-    """Replicas stay as many as they were; workers are four, or what they can be."""
-    assert choose_numbers(shards, workers, replicas, had) == chosen
+    """Replicas stay as many as they were; workers are what fits the machine, if that can be."""
+    assert choose_numbers(shards, workers, replicas, had=had, fitting=fitting) == chosen
 
 
 @pytest.mark.parametrize(
@@ -87,4 +94,4 @@ def test_numbers_that_do_not_fit_are_refused(
 ) -> None:
     """The error names the option that is wrong."""
     with pytest.raises(ConfigurationError, match=said):
-        choose_numbers(4, workers, replicas, had)
+        choose_numbers(4, workers, replicas, had=had, fitting=4)

@@ -94,12 +94,18 @@ class Task:
 
 @dataclass(slots=True)
 class Loaded:
-    """What a load has met; `cpu_s` where the engine has parts, each in processes of its own."""
+    """What a load has met.
+
+    Attributes:
+        counts: answers that do not count, by what they were; of engines that give such.
+        cpu_s: of each part of an engine that has some, each in processes of its own.
+    """
 
     seconds: float = 0.0
     latencies_us: list[int] = field(default_factory=list)
     num_failed: int = 0
     failure: str = ""
+    counts: dict[str, int] = field(default_factory=dict)
     cpu_s: dict[str, float] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:

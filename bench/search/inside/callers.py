@@ -1,0 +1,129 @@
+"""Callers of a server over HTTP: each asks its next query as soon as the last one has ended."""
+
+import asyncio
+import json
+import time
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from enum import Enum
+from functools import lru_cache
+from typing import Any
+
+from bench.cpu import CpuMeter
+from bench.pipe import Pipe
+from bench.search.inside.serving import Loaded, Ready, Task
+from bench.search.queries import Query
+from common.lifecycle import calm_collector
+
+
+class Verdict(Enum):
+    """What a caller got."""
+
+    WHOLE = "whole"
+    PARTIAL = "partial"
+    REFUSED = "refused"
+
+
+Ask = Callable[[Query, int], Awaitable[Verdict]]
+Parts = Callable[[], Mapping[str, list[int]]]  # name → the processes whose CPU is counted
+
+
+def judge(answer: bytes) -> Verdict:
+    """What the body of an answer of Hedgerow's is, without taking it apart.
+
+    An answer is whole if it reflects all documents, and its hits have the fields that they should
+    have. A query is refused if no shard was asked.
+
+    Raises:
+        RuntimeError: it is another problem.
+    """
+    if b'"is_full":true' in answer:
+        has_fields = b'"fetch":null' in answer or b'"missing":0' in answer
+        return Verdict.WHOLE if has_fields else Verdict.PARTIAL
+    if b'"is_full":false' in answer:
+        return Verdict.PARTIAL
+    if b'"urn:problem-type:hedgerow:overloaded"' in answer:
+        return Verdict.REFUSED
+    raise RuntimeError(answer[:400].decode(errors="replace"))
+
+
+@lru_cache(maxsize=4096)
+def body_of(text: str, k: int, has_fields: bool) -> bytes:
+    """The body of a search that leaves all else to its defaults."""
+    asked: dict[str, Any] = {"query": text, "k": k}
+    return json.dumps(asked if has_fields else {**asked, "fields": False}).encode()
+
+
+async def serve_callers(
+    task: Task, make_ready: Callable[[], Ready], ways: Mapping[str, Ask], parts: Parts
+) -> None:
+    """Ask every query once, and then what the driver wants, until it hangs up.
+
+    Args:
+        task: the queries are its.
+        make_ready: makes what is said first.
+        ways: of asking, by name; the first is asked at the start.
+        parts: tells of which processes CPU is counted.
+    """
+    pipe = Pipe()
+    await run_callers(next(iter(ways.values())), task.queries, parts(), 1, 10, 0.0)
+    calm_collector()  # as `gateway serve` does
+    pipe.say(make_ready().to_json())
+    loop, commands = asyncio.get_running_loop(), map(str.split, pipe.lines())
+    while words := await loop.run_in_executor(None, next, commands, None):
+        command, in_flight, k, seconds, num_queries, way = words
+        if command != "run":
+            raise ValueError(f"no command: {words}")
+        queries = task.queries[: int(num_queries)]
+        numbers = int(in_flight), int(k), float(seconds)
+        pipe.say((await run_callers(ways[way], queries, parts(), *numbers)).to_json())
+
+
+async def run_callers(
+    ask: Ask,
+    queries: Sequence[Query],
+    parts: Mapping[str, list[int]],
+    in_flight: int,
+    k: int,
+    seconds: float,
+) -> Loaded:
+    """As `serving.run`, with a task for each caller; latencies are those of whole answers.
+
+    A caller that is refused asks its next query at once.
+
+    Args:
+        ask: one query.
+        queries: all of them; a load is whole passes over them.
+        parts: name → the processes whose CPU is counted.
+        in_flight: how many callers there are.
+        k: how many hits are wanted.
+        seconds: how long at least.
+    """
+    loaded, counts = Loaded(), Counter[str]()
+    clock, record = time.perf_counter, loaded.latencies_us.append
+    meter = CpuMeter(parts)
+    started = clock()
+    waiting = deque(queries)
+
+    async def call() -> None:
+        while waiting or clock() < started + seconds:
+            if not waiting:
+                waiting.extend(queries)
+            query = waiting.popleft()
+            asked_at = clock()
+            try:
+                verdict = await ask(query, k)
+            except Exception as error:  # noqa: BLE001 - counted; the page shows them
+                loaded.num_failed += 1
+                loaded.failure = repr(error)
+                continue
+            if verdict is Verdict.WHOLE:
+                record(round((clock() - asked_at) * 1e6))
+            else:
+                counts[verdict.value] += 1
+
+    await asyncio.gather(*(call() for _ in range(in_flight)))
+    loaded.seconds = clock() - started
+    loaded.cpu_s = meter.used_s()
+    loaded.counts = dict(counts)
+    return loaded

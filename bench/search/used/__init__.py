@@ -1,0 +1,1 @@
+"""Search as it is used: `gateway up` as it comes, beside what people would write themselves."""
