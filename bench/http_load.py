@@ -2,7 +2,7 @@
 
 The rows that tell of the gateway ask by the bare exchange here: `gateway.client`, which builds each
 request and decodes each answer, costs some times its CPU, on the cores that the gateway runs on too
-(the column `client` of the CPU table in docs/benchmarks.md). What its users get is a row of its own.
+(the column `client` of the CPU table in docs/benchmarks.md). What its users get has its own row.
 """
 
 import asyncio
