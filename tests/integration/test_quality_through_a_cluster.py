@@ -57,7 +57,7 @@ async def patient_gateway_to(cluster: Cluster) -> AsyncIterator[Gateway]:
     async with Gateway.connect(
         settings.model_copy(update={"gateway": patient}), num_shards=cluster.num_shards
     ) as gateway:
-        await all_live(gateway)
+        await all_live(gateway, timeout_s=120)
         yield gateway
 
 
