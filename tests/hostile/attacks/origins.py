@@ -108,8 +108,10 @@ async def empty_token(target: Target) -> list[str]:
     try:
         async with asyncio.timeout(20.0):
             port = await _announced_port(process.stdout)
-        # Without one it has ended, and said that an empty token is none.
-        return [] if port is None else await _bare_bearers(port)
+        if port is None:
+            await process.wait()
+            return []  # it has said that an empty token is none
+        return await _bare_bearers(port)
     finally:
         if process.returncode is None:
             process.terminate()
