@@ -4,7 +4,7 @@ Weights are exchanged in single precision, so that scores which are equal in the
 1e-7 apart on different shards. Five digits make them equal again, and their order that of the id.
 """
 
-from bisect import bisect
+from bisect import bisect, bisect_left
 from typing import Final, NamedTuple
 
 _DIGITS: Final = 5
@@ -30,6 +30,11 @@ def rounded(score: float) -> float:
 def tie_of(score: float) -> Tie:
     """The scores that are shown as `score` is, which is as tantivy gave it."""
     shown = rounded(score)
-    half = 0.5 * 10.0 ** (bisect(_POWERS, score) + _LEAST - _DIGITS)
+    # At a power of ten, what is rounded up to it lies closer than what is rounded down to it.
+    below, above = _half_step(bisect_left(_POWERS, shown)), _half_step(bisect(_POWERS, shown))
     slack = score * _SLACK
-    return Tie(min(shown - half, score - slack), max(shown + half, score + slack))
+    return Tie(min(shown - below, score - slack), max(shown + above, score + slack))
+
+
+def _half_step(place: int) -> float:
+    return 0.5 * 10.0 ** (place + _LEAST - _DIGITS)

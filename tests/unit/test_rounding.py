@@ -20,6 +20,8 @@ def test_scores_have_five_digits(score: float) -> None:
 
 @given(SCORES, st.floats(-2e-5, 2e-5))
 @example(99999.6, -1e-6)
+@example(9.9999997e-06, 8.356972296057817e-06)
+@example(1.0, -8e-6)
 def test_a_tie_has_what_is_rounded_alike(score: float, change: float) -> None:
     """What is shown alike is in the tie, and hardly anything else."""
     other = score * (1 + change)
