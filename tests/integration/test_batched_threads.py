@@ -1,6 +1,7 @@
 """Short calls that share the turns of a few real threads."""
 
 import asyncio
+import itertools
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -10,11 +11,14 @@ from unittest.mock import patch
 import pytest
 
 from common.errors import ExpiredError, LaneUnavailableError, WorkError
+from shard_worker.lanes import batched_threads
 from shard_worker.lanes.batched_threads import BatchedThreads
 from shard_worker.lanes.thread_lane import Spent, ThreadLane
 from tests.waiting import until
 
 pytestmark = pytest.mark.integration
+
+Hung = asyncio.Future[Any]
 
 
 @pytest.fixture
@@ -44,6 +48,19 @@ def raising(error: BaseException) -> Callable[[], Any]:
     return call
 
 
+async def hang(batched: BatchedThreads, gate: threading.Event, timeout_s: float = 20.0) -> Hung:
+    """Start a call that hangs on the gate; returns once a thread is in it."""
+    started = threading.Event()
+
+    def call() -> bool:
+        started.set()
+        return gate.wait(60)
+
+    hung = asyncio.ensure_future(run(batched, call, timeout_s))
+    await until(started.is_set)
+    return hung
+
+
 async def run(batched: BatchedThreads, call: Callable[[], Any], timeout_s: float = 20.0) -> Any:
     """Run a call, whatever it costs."""
     return await batched.run(call, timeout_s, Spent())
@@ -62,14 +79,20 @@ async def test_each_caller_has_its_own_result() -> None:
     await batched.close(1.0)
 
 
-async def test_calls_that_come_together_share_turns_of_a_thread() -> None:
-    """Once calls are known to be short, there are far fewer turns than calls."""
-    batched = threads()
+async def test_calls_that_come_together_share_turns_of_a_thread(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Once calls are known to be short, fifty of them wake two threads, and not eight."""
+    ticks = itertools.count()  # of 10 µs; a call takes one, and three until the next call
+    monkeypatch.setattr(batched_threads, "_clock", lambda: next(ticks) * 1e-5)
+    batched = threads(num_threads=8)
+    assert batched.room() == 8
     for _ in range(60):
         await run(batched, lambda: None)
+    assert batched.room() == 8 * 64
     with patch.object(batched._lane, "run", side_effect=batched._lane.run) as turn:
         await asyncio.gather(*(run(batched, lambda: None) for _ in range(50)))
-    assert turn.call_count < 25
+    assert turn.call_count == 2
     await batched.close(1.0)
 
 
@@ -103,8 +126,7 @@ async def test_a_call_that_hangs_holds_up_no_other(gate: threading.Event) -> Non
 async def test_a_call_that_waits_too_long_never_starts(gate: threading.Event) -> None:
     """It has expired as one that was dropped."""
     batched, ran = threads(num_threads=1), []
-    hung = asyncio.ensure_future(run(batched, lambda: gate.wait(60)))
-    await until(lambda: batched.load()["busy"] == 1)
+    hung = await hang(batched, gate)
     with pytest.raises(ExpiredError, match="no thread was free") as expired:
         await run(batched, lambda: ran.append(1), 0.01)
     assert expired.value.end == "dropped"
@@ -122,13 +144,14 @@ async def test_a_call_that_returns_too_late_tells_its_cost_elsewhere(gate: threa
     """Its caller has heard that it was late; what it cost is told once it returns."""
     untaken: list[tuple[float, float]] = []
     batched = threads(on_untaken=lambda *cost: untaken.append(cost))
+    hung = await hang(batched, gate, 0.5)
     with pytest.raises(ExpiredError, match="took longer"):
-        await run(batched, lambda: gate.wait(60), 0.05)
+        await hung
     assert batched.load()["late"] == 1
     assert not untaken
     gate.set()
     await until(lambda: bool(untaken))
-    assert untaken[0][0] > 0.04
+    assert untaken[0][0] > 0
     await batched.close(1.0)
 
 
@@ -137,7 +160,7 @@ async def test_where_all_threads_are_lost_calls_are_refused_until_one_returns(
 ) -> None:
     """There is no room meanwhile; afterwards all is as before."""
     batched = threads(num_threads=2, lost_after_s=0.05)
-    hung = [asyncio.ensure_future(run(batched, lambda: gate.wait(60))) for _ in range(2)]
+    hung = [await hang(batched, gate) for _ in range(2)]
     await until(lambda: batched.load()["lost"] == 2)
     assert batched.room() == 0
     with pytest.raises(LaneUnavailableError, match="lost"):
@@ -152,8 +175,7 @@ async def test_where_all_threads_are_lost_calls_are_refused_until_one_returns(
 async def test_a_lane_that_closes_refuses_what_waits(gate: threading.Event) -> None:
     """And leaves behind what hangs."""
     batched = threads(num_threads=1)
-    hung = asyncio.ensure_future(run(batched, lambda: gate.wait(60), 0.5))
-    await until(lambda: batched.load()["busy"] == 1)
+    hung = await hang(batched, gate, 0.5)
     waiting = asyncio.ensure_future(run(batched, lambda: 1))
     await asyncio.sleep(0)
     await batched.close(0.0)
