@@ -1,8 +1,9 @@
 """A `gateway serve` process, a client that costs little beside it, and the Python client.
 
 The rows that tell of the gateway ask by the bare exchange here: `gateway.client`, which builds each
-request and decodes each answer, costs some times its CPU, on the cores that the gateway runs on too
-(the column `client` of the CPU table in docs/benchmarks.md). What its users get is a row of its own.
+request and decodes each answer, costs several times its CPU, on the cores that the gateway runs on
+too (the column `client` of the CPU table in docs/benchmarks.md). What its users get is a row of its
+own.
 """
 
 import asyncio
