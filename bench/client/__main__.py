@@ -3,7 +3,6 @@
 import argparse
 import json
 import os
-import platform
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -54,8 +53,8 @@ def main() -> int:
                 )
     sys.stdout.write(_table(ways, found))
     sys.stdout.write(
-        f"\nMedians of {arguments.rounds} rounds of {arguments.seconds:g} s; Python "
-        f"{platform.python_version()}; {machine()}; load average {os.getloadavg()[1]:.1f}.\n"
+        f"\nMedians of {arguments.rounds} rounds of {arguments.seconds:g} s; {machine()}; "
+        f"load average {os.getloadavg()[1]:.1f}.\n"
     )
     return 0
 

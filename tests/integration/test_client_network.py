@@ -1,79 +1,23 @@
-"""The client's own HTTP, of both kinds, against servers that misbehave, with and without TLS."""
+"""The client's own HTTP, of both kinds, against servers that misbehave."""
 
 import asyncio
-import inspect
-import itertools
-import json
 import random
-import ssl
 import threading
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import pytest
-import trustme
 
-from common.errors import HedgerowError, TooLargeError, UnavailableError
-from gateway.client import AsyncClient, Client
+from common.errors import HedgerowError, UnavailableError
+from gateway.client import AsyncClient
+from tests.integration import either_kind
+from tests.integration.either_kind import EitherKind, answer_all, answer_to, query_of
 from tests.integration.raw_server import Connection, RawServer
-from tests.unit.fake_gateway import make_result
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(60)]
 
-PROBLEM = json.dumps({"detail": "body: too large", "field": "body", "reason": "too large"}).encode()
-LOADED = b'{"accepted": 1, "rejected": [], "rejected_total": 0, "applied": true}'
-DOCUMENT = {"id": "1", "text": "x" * 1000}
 
-
-class EitherKind:
-    """Calls methods of one kind of client, with one event loop for as long as it is open."""
-
-    def __init__(self, kind: type[Client] | type[AsyncClient]) -> None:
-        self.kind = kind
-        self._runner = asyncio.Runner()
-        self._clients: list[Any] = []
-
-    def connect(self, url: str, **options: Any) -> Callable[..., Any]:
-        """Return how to call the methods of a client."""
-        client: Any = self.kind(url, **options)
-        self._clients.append(client)
-        return lambda method, *arguments, **options: self._call(client, method, arguments, options)
-
-    def _call(self, client: Any, method: str, arguments: Any, options: Any) -> Any:
-        found = getattr(client, method)(*arguments, **options)
-        return self._runner.run(found) if inspect.iscoroutine(found) else found
-
-    def close(self) -> None:
-        """Close all clients and the loop."""
-        for client in self._clients:
-            self._call(client, "close", (), {})
-        self._runner.close()
-
-
-@pytest.fixture(params=[Client, AsyncClient], ids=lambda kind: kind.__name__)
-def either(request: pytest.FixtureRequest) -> Iterator[EitherKind]:
-    """Either kind of client."""
-    either = EitherKind(request.param)
-    yield either
-    either.close()
-
-
-def answer_to(query: str) -> bytes:
-    """An answer that names its query."""
-    return json.dumps({**make_result().to_json(), "warnings": [query]}).encode()
-
-
-def query_of(body: bytes) -> str:
-    """The query of a search."""
-    query: str = json.loads(body)["query"]
-    return query
-
-
-def answer_all(connection: Connection, headers: str = "") -> None:
-    """Answer each search by naming its query."""
-    while (request := connection.read_request()) is not None:
-        connection.answer(answer_to(query_of(request[1])), headers=headers)
+either = either_kind.either
 
 
 def test_one_connection_serves_one_request_after_the_other(either: EitherKind) -> None:
@@ -214,100 +158,6 @@ def test_a_redirect_is_not_followed(either: EitherKind) -> None:
         assert elsewhere.num_accepted == 0
 
 
-def endless(drawn: list[int]) -> Iterator[dict[str, str]]:
-    """Documents without end, of which `drawn` counts those that were drawn."""
-    for number in itertools.count():
-        drawn[0] = number
-        yield DOCUMENT
-
-
-def refuse_early(connection: Connection) -> None:
-    """Answer a load after its first bytes, and take no more of it; answer searches."""
-    head = connection.read_head()
-    if b"/documents" in head:
-        connection.answer(PROBLEM, "413 Content Too Large")
-        assert connection.is_left(10)
-        connection.read_to_end()
-    else:
-        connection.answer(answer_to("a search"))
-
-
-def test_a_load_that_is_refused_before_its_end_stops(either: EitherKind) -> None:
-    """The answer is taken when it comes, no more documents are drawn, and its connection goes."""
-    with RawServer(refuse_early) as server:
-        call = either.connect(server.url)
-        with pytest.raises(TooLargeError, match="too large"):
-            call("index", "films", endless([0]))
-        assert call("search", "films", "a").warnings == ["a search"]
-        assert server.num_accepted == 2
-
-
-def test_a_load_of_nothing_is_one_body(either: EitherKind) -> None:
-    """An empty piece does not end the body twice, which would spoil the connection."""
-    bodies = []
-
-    def serve(connection: Connection) -> None:
-        while connection.read_head():
-            bodies.append(connection.read_chunks())
-            connection.answer(LOADED)
-
-    with RawServer(serve) as server:
-        call = either.connect(server.url)
-        for _ in range(3):
-            assert call("index", "films", []).accepted == 1
-        assert server.num_accepted == 1
-    assert bodies == [b"0\r\n\r\n"] * 3
-
-
-def test_a_load_to_a_server_that_hangs_up_is_unavailable(either: EitherKind) -> None:
-    """A connection that breaks under a load is an error of the tree."""
-
-    def hang_up(connection: Connection) -> None:
-        connection.read_head()
-
-    with RawServer(hang_up) as server:
-        call = either.connect(server.url)
-        with pytest.raises(UnavailableError, match=f"no gateway answers at {server.url}: "):
-            call("index", "films", endless([0]))
-
-
-def test_a_server_that_does_not_read_stops_the_drawing(either: EitherKind) -> None:
-    """What is drawn is bounded by what the system buffers, and the wait by the timeout."""
-    is_over, drawn = threading.Event(), [0]
-
-    def read_nothing(connection: Connection) -> None:
-        connection.read_head()
-        is_over.wait(timeout=20)
-
-    with RawServer(read_nothing) as server:
-        call = either.connect(server.url, margin_s=0.1)
-        with pytest.raises(UnavailableError, match=r"did not answer in time \(write\)"):
-            call("index", "films", endless(drawn), timeout_s=0.1)
-        is_over.set()
-    assert drawn[0] < 50_000  # of 1 KB each
-
-
-def test_an_error_of_the_documents_stays_what_it_is(either: EitherKind) -> None:
-    """A file that cannot be read is not taken for a gateway that does not answer."""
-
-    def unreadable() -> Iterator[dict[str, str]]:
-        yield DOCUMENT
-        raise OSError("disk failed")
-
-    with RawServer(Connection.read_to_end) as server:
-        call = either.connect(server.url)
-        with pytest.raises(OSError, match="disk failed"):
-            call("index", "films", unreadable())
-        with pytest.raises(TimeoutError, match="network file system"):
-            call("index", "films", slow_file())
-
-
-def slow_file() -> Iterator[dict[str, str]]:
-    """A file whose reading times out, which is none of the gateway's timeouts."""
-    yield DOCUMENT
-    raise TimeoutError("network file system")
-
-
 def test_many_queries_are_in_flight_at_once(either: EitherKind) -> None:
     """As many as were asked for, over as many connections, and each has its own answer."""
     in_flight = threading.Barrier(4)
@@ -322,101 +172,6 @@ def test_many_queries_are_in_flight_at_once(either: EitherKind) -> None:
         found = either.connect(server.url)("search_many", "films", queries, concurrency=4)
         assert [one.warnings for one in found] == [[query] for query in queries]
         assert server.num_accepted == 4
-
-
-@pytest.fixture(scope="module")
-def authority() -> trustme.CA:
-    """A certificate authority that no system trusts."""
-    return trustme.CA()
-
-
-def tls_of(authority: trustme.CA, *names: str) -> ssl.SSLContext:
-    """How a server of these names encrypts."""
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    authority.issue_cert(*names).configure_cert(context)
-    return context
-
-
-def trusting(authority: trustme.CA) -> ssl.SSLContext:
-    """What trusts an authority, and no other."""
-    context = ssl.create_default_context()
-    authority.configure_trust(context)
-    return context
-
-
-def test_tls_keeps_its_connections_and_takes_loads(
-    either: EitherKind, authority: trustme.CA
-) -> None:
-    """An encrypted connection serves many requests, of any length."""
-    received = 0
-
-    def serve(connection: Connection) -> None:
-        nonlocal received
-        for _ in range(3):
-            request = connection.read_request()
-            assert request is not None
-            connection.answer(answer_to(query_of(request[1])))
-        connection.read_head()
-        received = len(connection.read_chunks())
-        connection.answer(LOADED)
-        connection.read_to_end()
-
-    with RawServer(serve, tls_of(authority, "127.0.0.1")) as server:
-        call = either.connect(server.url, verify=trusting(authority))
-        for query in "abc":
-            assert call("search", "films", query).warnings == [query]
-        assert call("index", "films", [DOCUMENT] * 3000).accepted == 1
-        assert server.num_accepted == 1
-    assert received > 3_000_000
-
-
-def test_a_load_that_is_refused_before_its_end_stops_with_tls_too(
-    either: EitherKind, authority: trustme.CA
-) -> None:
-    """The session tickets that come before the answer are not taken for it."""
-    with RawServer(refuse_early, tls_of(authority, "127.0.0.1")) as server:
-        call = either.connect(server.url, verify=trusting(authority))
-        with pytest.raises(TooLargeError, match="too large"):
-            call("index", "films", endless([0]))
-
-
-def test_a_certificate_of_an_unknown_authority_is_refused(
-    either: EitherKind, authority: trustme.CA
-) -> None:
-    """By default only the authorities that the system trusts count."""
-    with RawServer(answer_all, tls_of(authority, "127.0.0.1")) as server:
-        with pytest.raises(UnavailableError, match="certificate verify failed"):
-            either.connect(server.url)("search", "films", "a")
-        unchecked = either.connect(server.url, verify=False)
-        assert unchecked("search", "films", "a").warnings == ["a"]
-
-
-def test_the_system_s_authorities_are_those_of_openssl(
-    either: EitherKind, authority: trustme.CA, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """SSL_CERT_FILE names another file of them, as for any program that uses OpenSSL."""
-    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
-    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
-    with RawServer(answer_all, tls_of(authority, "127.0.0.1")) as server:
-        assert either.connect(server.url)("search", "films", "a").warnings == ["a"]
-
-
-def test_a_certificate_for_another_host_is_refused(
-    either: EitherKind, authority: trustme.CA
-) -> None:
-    """A certificate must be for the host of the URL."""
-    with RawServer(answer_all, tls_of(authority, "elsewhere.example")) as server:
-        call = either.connect(server.url, verify=trusting(authority))
-        with pytest.raises(UnavailableError, match="certificate verify failed"):
-            call("search", "films", "a")
-
-
-def test_a_handshake_that_does_not_end_is_bounded(either: EitherKind) -> None:
-    """It is a part of connecting, and of its timeout."""
-    with RawServer(Connection.read_to_end) as server:
-        call = either.connect(f"https://{server.address}", connect_timeout_s=0.1, verify=False)
-        with pytest.raises(UnavailableError, match=r"did not answer in time \(connect\)"):
-            call("search", "films", "a")
 
 
 class Reluctant(asyncio.Protocol):
