@@ -1,7 +1,7 @@
 """How many shards and workers fit a machine, and the line that says so; pure.
 
 A search costs CPU for every shard that it asks and for every process that it wakes, so a machine of
-few cores gets few of both. docs/operations.md has the curves that these numbers come from.
+few cores gets few of both. docs/operations.md has the measurements that these numbers come from.
 """
 
 from collections.abc import Sequence

@@ -4,6 +4,7 @@ import asyncio
 import json
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -121,6 +122,7 @@ def test_a_body_leaves_all_else_to_its_defaults() -> None:
     """With fields, which are the default, only the query and k are named."""
     assert json.loads(body_of("red lamp", 10, True)) == {"query": "red lamp", "k": 10}
     assert json.loads(body_of("red lamp", 10, False))["fields"] is False
+    assert json.loads(body_of("red lamp", 10, True, 30_000.0))["deadline_ms"] == 30_000.0
 
 
 async def test_callers_count_what_they_get() -> None:
@@ -194,6 +196,9 @@ def test_the_default_is_judged_by_the_medians() -> None:
     assert "2.0 times the throughput of yourself" in verdicts[1].text
     assert "1.25 times the CPU" in verdicts[2].text
     assert len(judge_rows(_part().rows, cores=4)) == 3
+    rows = _part().rows
+    rows["up http-ids"].add(replace(_point(3000), num_refused=90))
+    assert not any("the CPU" in one.text for one in judge_rows(rows, cores=2))
     assert judge_rows({}, cores=2) == []
 
 

@@ -48,10 +48,14 @@ def judge(answer: bytes) -> Verdict:
 
 
 @lru_cache(maxsize=4096)
-def body_of(text: str, k: int, has_fields: bool) -> bytes:
-    """The body of a search that leaves all else to its defaults."""
+def body_of(text: str, k: int, has_fields: bool, deadline_ms: float | None = None) -> bytes:
+    """The body of a search that leaves all else to its defaults, its deadline too unless named."""
     asked: dict[str, Any] = {"query": text, "k": k}
-    return json.dumps(asked if has_fields else {**asked, "fields": False}).encode()
+    if not has_fields:
+        asked["fields"] = False
+    if deadline_ms is not None:
+        asked["deadline_ms"] = deadline_ms
+    return json.dumps(asked).encode()
 
 
 async def serve_callers(

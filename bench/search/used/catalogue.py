@@ -37,7 +37,7 @@ def sized(num_shards: int, num_workers: int) -> Engine:
         title=f"{num_shards} on {num_workers}",
         kind=Kind.OURS,
         module="hedgerow_up",
-        ways=(("http", ""),),
+        ways=(("http-patient", ""),),
         options=("--shards", str(num_shards), "--workers", str(num_workers)),
         is_client_apart=True,
     )

@@ -9,6 +9,7 @@ from bench.search.figures import Index, Verdict, Where
 
 TOGETHER = 32  # in flight, where one figure stands for a row
 LEAST_PER_S = 2_000.0  # of the default with fields, on two cores
+MOST_LOST = 0.05  # of the queries, where the CPU of those that were answered is judged
 MOST_TIMES_FIELDS = 1.25  # what a search with fields may cost of the CPU of one without
 LEAST_CLIENT_SHARE = 0.6  # of the throughput of bare HTTP
 
@@ -91,6 +92,10 @@ class Row:
         parts = found[0].cpu_us if found else {}
         return {part: median(one.cpu_us[part] for one in found) for part in parts}
 
+    def share_lost(self, in_flight: int = TOGETHER) -> float:
+        """The share of queries, of all rounds, that got no whole answer."""
+        return sum(self.share(kind, in_flight) for kind in ("refused", "partial", "failed"))
+
     def share(self, kind: str, in_flight: int) -> float:
         """The share of queries, of all rounds, that are `refused`, `partial` or `failed`."""
         found = self.points.get(in_flight, [])
@@ -152,7 +157,8 @@ def judge(rows: Mapping[str, Row], cores: int) -> list[Verdict]:
                 share > 1,
             )
         )
-    if default and bare:
+    # What refusals cost is in the CPU of what was answered, and would be most of the ratio.
+    if default and bare and max(default.share_lost(), bare.share_lost()) <= MOST_LOST:
         times = sum(default.cpu_us().values()) / sum(bare.cpu_us().values())
         verdicts.append(
             Verdict(

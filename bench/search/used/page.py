@@ -29,7 +29,8 @@ _SIZES = """
 ## Shards and workers
 
 The same over the first {documents:,} documents, over HTTP with fields, with other numbers of shards
-and workers (`gateway up --shards S --workers W`). Processes and memory (PSS) are those of the whole
+and workers (`gateway up --shards S --workers W`), and with a deadline of 30 s, so that nothing is
+refused and the CPU is that of whole answers. Processes and memory (PSS) are those of the whole
 cluster. Load averages: {loads}. [Sizing](operations.md#sizing) says what follows from it.
 
 """
@@ -171,7 +172,10 @@ def _settings(indexes: Iterable[Index]) -> str:
         if index.versions:
             versions = ", ".join(f"{name} {version}" for name, version in index.versions.items())
             lines.append(f"**{index.title}** — {versions}\n")
-            lines += [f"- {name}: {value}. {why}." for name, value, why in index.settings]
+            lines += [
+                f"- {name}: {value}. {why[:1].upper()}{why[1:]}."
+                for name, value, why in index.settings
+            ]
             lines.append("")
     return "\n".join(lines)
 
