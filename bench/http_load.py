@@ -1,9 +1,8 @@
 """A `gateway serve` process, a client that costs little beside it, and the Python client.
 
 The rows that tell of the gateway ask by the bare exchange here: `gateway.client`, which builds each
-request and decodes each answer, costs several times its CPU, on the cores that the gateway runs on
-too (the column `client` of the CPU table in docs/benchmarks.md). What its users get is a row of its
-own.
+request and decodes each answer, costs some times its CPU, on the cores that the gateway runs on too
+(the column `client` of the CPU table in docs/benchmarks.md). What its users get has its own row.
 """
 
 import asyncio
@@ -58,10 +57,14 @@ class HttpGateway:
 
     async def search(self, collection: str, body: bytes) -> bytes:
         """Send the body of a search, in JSON; returns the answer's."""
+        return await self.post(f"/v1/collections/{collection}/search", body)
+
+    async def post(self, path: str, body: bytes) -> bytes:
+        """Send a body in JSON to a path; returns the answer's."""
         request = (
-            b"POST /v1/collections/%s/search HTTP/1.1\r\nHost: localhost\r\n"
+            b"POST %s HTTP/1.1\r\nHost: localhost\r\n"
             b"Content-Type: application/json\r\n%sContent-Length: %d\r\n\r\n%s"
-        ) % (collection.encode(), self._key, len(body), body)
+        ) % (path.encode(), self._key, len(body), body)
         exchange = await self._exchange()
         answer = await exchange.ask(request)
         self._idle.append(exchange)
