@@ -147,6 +147,8 @@ def test_a_gateway_that_is_served_says_when(monkeypatch: pytest.MonkeyPatch) -> 
             asked.append(1)
             return 0.0
 
+        def keep_keys(self, _: frozenset[str]) -> None: ...
+
     async def run_server(*_: Any) -> None:
         asked.clear()
         await asyncio.sleep(0.001)
