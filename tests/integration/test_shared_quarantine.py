@@ -175,18 +175,22 @@ async def test_the_first_to_die_saves_those_that_run(cluster: Cluster) -> None:
 
 
 async def test_a_death_that_is_not_the_querys_fault_costs_no_shard(cluster: Cluster) -> None:
-    """One of four scorers is killed from outside: the retry lives, and then the others go on."""
+    """A scorer at work is killed from outside: the retry lives, and then the others go on."""
     async with prepared(cluster) as gateway:
         before = await deaths(gateway)
-        asked = asyncio.create_task(
-            ask(gateway, "hedges", "hedge", rank_profile="creeping", deadline_ms=20_000.0)
-        )
+        # Two seconds and more, so that a heartbeat tells of it.
+        query = {"rank_profile": "creeping", "filter": "number:[20 TO 39]"}
+        asked = asyncio.create_task(ask(gateway, "hedges", "hedge", **query, deadline_ms=20_000.0))
 
         async def is_running() -> bool:
             return all(lane["busy"] == 2 for lane in await lanes(gateway))
 
         await until(is_running)
-        os.kill((await lanes(gateway))[0]["pids"][0], signal.SIGKILL)
+        # Two of a worker's three scorers are at work: the first one, or else the second.
+        for pid in (await lanes(gateway))[0]["pids"][:2]:
+            os.kill(pid, signal.SIGKILL)
+            if await deaths(gateway) > before:
+                break
         assert (await asked).coverage.is_full
         assert await deaths(gateway) - before == 1
 

@@ -23,7 +23,7 @@ from tests.integration.up_process import Caller, Up, session_members
 from tests.servers import RedisServer
 from tests.waiting import until
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(180), pytest.mark.alone]
 
 DISK_MB = 60
 RESERVE_BYTES = 3_000_000  # 5 % of it
@@ -107,7 +107,7 @@ async def check_searches(caller: Caller, count: int = 20) -> None:
     """Every search is answered in full, with fields."""
     for _ in range(count):
         found = await caller.found("trees", "tree", k=3)
-        assert found["coverage"]["is_full"], found
+        assert found["coverage"]["is_full"], found["shards"]
         assert all(hit["fields"] for hit in found["hits"])
 
 

@@ -142,7 +142,7 @@ async def test_copies_follow_the_numbers_of_workers_and_replicas(tmp_path: Path)
         await until_replicas(caller, 1, 1, 1, 1)
         assert len(list((data / "shards").iterdir())) == 4
         assert await count(caller) == NUM_DOCUMENTS
-    async with running(data, "--replicas=2") as (up, caller):  # nothing was written meanwhile
+    async with running(data, "--workers=4", "--replicas=2") as (up, caller):  # as it was left
         await until_replicas(caller, 2, 2, 2, 2)
         assert await count(caller) == NUM_DOCUMENTS
         # Each of the copies answers by itself.

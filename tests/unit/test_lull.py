@@ -142,6 +142,7 @@ def test_a_gateway_that_is_served_says_when(monkeypatch: pytest.MonkeyPatch) -> 
             yield cls()
 
         counters = Counters()
+        shortages = Mock()
 
         def lull_s(self) -> float:
             asked.append(1)
