@@ -7,6 +7,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -94,6 +95,11 @@ async def lanes(gateway: Gateway) -> list[dict[str, Any]]:
 async def deaths(gateway: Gateway) -> int:
     """Scorers that have died of what they ran, over all workers."""
     return sum(lane["crashes"] for lane in await lanes(gateway))
+
+
+async def has_restarted(gateway: Gateway, count: int) -> bool:
+    """Whether the first worker has replaced so many scorers."""
+    return bool((await lanes(gateway))[0]["restarts"] >= count)
 
 
 async def kills_of(gateway: Gateway, query: str) -> int:
@@ -187,8 +193,11 @@ async def test_a_death_that_is_not_the_querys_fault_costs_no_shard(cluster: Clus
 
         await until(is_running)
         # Two of a worker's three scorers are at work: the first one, or else the second.
-        for pid in (await lanes(gateway))[0]["pids"][:2]:
+        lane, *_ = await lanes(gateway)
+        for num_killed, pid in enumerate(lane["pids"][:2], 1):
             os.kill(pid, signal.SIGKILL)
+            num_restarts = lane["restarts"] + num_killed
+            await until(partial(has_restarted, gateway, num_restarts))
             if await deaths(gateway) > before:
                 break
         assert (await asked).coverage.is_full

@@ -15,6 +15,7 @@ from tests.hostile.target import Target
 from tests.hostile.verdict import MB
 from tests.hostile.waiting import comes_true
 
+_FULL_S = 4.0
 _PROFILES = """
 [rank_profiles.blocking]
 enrich = "tests.hostile.hooks:block"
@@ -90,6 +91,7 @@ async def full_disk(target: Target) -> list[str]:
         _fill(filler, leave_bytes=0)
         if not await comes_true(partial(_is_known_to_be_full, target), within_s=10.0):
             complaints.append("with no byte left, the status does not say that the disk is full")
+        await asyncio.sleep(_FULL_S)  # searching goes on meanwhile
         again = await target.load(name, _LINES[:1], timeout_s=5.0)
         complaints += [f"with no byte left: {text}" for text in unexpected([again], {507})]
         filler.unlink(missing_ok=True)
