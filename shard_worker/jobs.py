@@ -299,7 +299,7 @@ class Jobs:
             elif self._checks.get(uid):
                 self._checks[uid] -= 1
                 await self._balance(uid)
-        await self._loads.answer(standing, self._tables)
+        await self._loads.answer(uids, self._tables, self._num_shards)
         self._asked_at = {key: at for key, at in self._asked_at.items() if key[1] in uids}
         for uid in self._tables.keys() - uids:
             await self._ask("table", uid, b"")

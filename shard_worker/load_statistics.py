@@ -7,12 +7,12 @@ this is durable: what is lost here is made up for by the jobs of `shard_worker.j
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Container, Mapping
 from dataclasses import dataclass
 
 from common.load_events import Loaded, Ranked
 from common.log import position
-from common.statistics_board import BULK_SHARE, Standing, StatisticsBoard, changes_of, version_of
+from common.statistics_board import BULK_SHARE, StatisticsBoard, changes_of, version_of
 from shard_worker.applier import Applier
 from shard_worker.shard_report import CollectionReport
 
@@ -104,33 +104,37 @@ class LoadStatistics:
         else:
             await self._board.put_position(uid, shard, state.position)
 
-    async def answer(self, standing: Mapping[str, Standing], tables: Mapping[str, bytes]) -> None:
+    async def answer(
+        self, known: Container[str], tables: Mapping[str, bytes], num_shards: int
+    ) -> None:
         """Tell gateways of their loads that this worker's searches rank by.
 
         Args:
-            standing: uid → how its statistics stand, of each collection that the worker has.
+            known: uids of the collections that the worker has.
             tables: collection uid → version of the sum that this worker ranks by.
+            num_shards: shards in the cluster.
 
         Raises:
             RedisUnavailableError: there was no answer in time.
         """
         replicas = [state.replica_id for state in self._applier.states.values()]
         for uid, pending in list(self._pending.items()):
-            if not await self._is_ranked(uid, pending, standing.get(uid), tables.get(uid, b"")):
+            is_dropped = uid not in known
+            if not is_dropped and not await self._is_ranked(
+                uid, pending, tables.get(uid, b""), num_shards
+            ):
                 continue
             for token in pending.tokens:
                 await self._board.announce(Ranked(token, replicas).pack())
             if self._pending.get(uid) is pending:  # else a load has come meanwhile
                 del self._pending[uid]
 
-    async def _is_ranked(
-        self, uid: str, pending: _Pending, now: Standing | None, table: bytes
-    ) -> bool:
-        if now is None:
-            return True  # the collection has been dropped
-        if not now.is_current or table != now.version:
+    async def _is_ranked(self, uid: str, pending: _Pending, table: bytes, num_shards: int) -> bool:
+        if await self._board.missing(uid, pending.ends):
             return False
-        return not await self._board.missing(uid, pending.ends)
+        # Read after that: a sum that was read before may be of a time when they were missing.
+        now = (await self._board.standing([uid], num_shards))[uid]
+        return now.is_current and table == now.version
 
 
 def _is_bulk(report: CollectionReport, collected: int | None) -> bool:

@@ -67,18 +67,20 @@ async def make_snapshots(server: RedisServer, num_shards: int) -> dict[int, Snap
     async with boarding(server) as (board, _):
         asked_at_ms = await board.want(range(num_shards))
 
-        async def newest() -> dict[int, SnapshotFacts]:
-            standing = await board.standing(range(num_shards))
-            return {shard: one.newest for shard, one in standing.items() if one.newest}
+        made: dict[int, SnapshotFacts] = {}
 
         async def are_made() -> bool:
-            found = await newest()
-            return len(found) == num_shards and all(
-                one.made_at_ms >= asked_at_ms for one in found.values()
+            standing = await board.standing(range(num_shards))
+            # Kept as it was found: the next one may replace it while this one is looked for again.
+            made.update(
+                (shard, one.newest)
+                for shard, one in standing.items()
+                if one.newest and one.newest.made_at_ms >= asked_at_ms
             )
+            return len(made) == num_shards
 
         await until(are_made, 30)
-        return await newest()
+        return made
 
 
 def documents(first: int, last: int) -> list[dict[str, Any]]:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any, cast
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given
@@ -108,7 +109,7 @@ class Worker:
         """One turn, as `Jobs` takes it: count, write the table of a new sum, answer."""
         await self.loads.count(NUM_SHARDS)
         self.table = self.board.version
-        await self.loads.answer(await self.board.standing(["u"], NUM_SHARDS), {"u": self.table})
+        await self.loads.answer({"u"}, {"u": self.table}, NUM_SHARDS)
 
 
 def two_workers(board: Board, **options: int) -> tuple[Worker, Worker]:
@@ -177,7 +178,7 @@ def test_a_worker_without_the_collection_answers() -> None:
     async def scenario() -> None:
         board = Board()
         worker, _ = two_workers(board)
-        await worker.loads.answer({}, {})
+        await worker.loads.answer(set(), {}, NUM_SHARDS)
         assert board.answers == [Ranked("t", ["r0", "r1"]).pack()]
 
     run_virtually(scenario())
@@ -209,10 +210,33 @@ def test_a_worker_that_has_yet_to_write_the_table_does_not_answer() -> None:
         board.answers = []
         late = Worker(board, 0, 1)
         late.loads.take(Loaded("t", "u", {0: END}).pack().encode())
-        standing = await board.standing(["u"], NUM_SHARDS)
-        await late.loads.answer(standing, {"u": b"an older sum"})
+        await late.loads.answer({"u"}, {"u": b"an older sum"}, NUM_SHARDS)
         assert board.answers == []
-        await late.loads.answer(standing, {"u": board.version})
+        await late.loads.answer({"u"}, {"u": board.version}, NUM_SHARDS)
         assert board.answers == [Ranked("t", ["r0", "r1"]).pack()]
+
+    run_virtually(scenario())
+
+
+def test_a_sum_of_before_the_load_is_not_taken_for_one_of_after_it() -> None:
+    """Shards that are counted while a worker looks are not in the sum that it ranks by."""
+
+    async def scenario() -> None:
+        board = Board()
+        board.labels = {shard: f"r{shard}:1" for shard in range(4)}
+        board.version = version_of(board.labels)
+        worker, other = two_workers(board)
+        before = board.version
+        missing = board.missing
+
+        async def count_meanwhile(uid: str, ends: Mapping[int, str]) -> set[int]:
+            for one in (worker, other):
+                for shard in one.states:
+                    await one._collect(uid, shard)
+            return await missing(uid, ends)
+
+        with patch.object(board, "missing", count_meanwhile):
+            await worker.loads.answer({"u"}, {"u": before}, NUM_SHARDS)
+        assert board.answers == []
 
     run_virtually(scenario())
