@@ -24,7 +24,7 @@ from tests.integration.cluster import Cluster, ask, gateway_to, load, running_cl
 from tests.servers import RedisServer, running_server
 from tests.waiting import until
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.alone]
 
 NUM_SHARDS = 2
 PREFIX = "hedgerow"
