@@ -3,6 +3,8 @@
 import asyncio
 import os
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,22 +24,29 @@ async def test_worker_that_has_ended_is_not_waited_for() -> None:
                 pass
 
 
-async def test_a_benchmark_that_is_stopped_leaves_nothing(tmp_path: Path) -> None:
+@pytest.fixture
+def short_path() -> Iterator[Path]:
+    """A folder below which the path of a Unix socket stays within its 100 characters or so."""
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        yield Path(folder)
+
+
+async def test_a_benchmark_that_is_stopped_leaves_nothing(short_path: Path) -> None:
     """SIGTERM with a cluster up: no process and no folder is left, and what it has is shown."""
     bench = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "bench", "--only", "breaker", "--rounds", "1000"),
         stdout=asyncio.subprocess.PIPE,
-        env={**os.environ, "TMPDIR": str(tmp_path)},
+        env={**os.environ, "TMPDIR": str(short_path)},
     )
     try:
         sign = "hedgerow-bench-*/worker-0"
-        await eventually(lambda: bool(list(tmp_path.glob(sign))), f"there is {sign}", 30.0)
+        await eventually(lambda: bool(list(short_path.glob(sign))), f"there is {sign}", 30.0)
         bench.terminate()
         page, _ = await asyncio.wait_for(bench.communicate(), 30)
         assert bench.returncode == 130
         assert page.startswith(b"# Benchmarks")
-        assert processes_mentioning(str(tmp_path)) == {}
-        assert os.listdir(tmp_path) == []  # noqa: PTH208 - pathlib's is taken for blocking
+        assert processes_mentioning(str(short_path)) == {}
+        assert os.listdir(short_path) == []  # noqa: PTH208 - pathlib's is taken for blocking
     finally:
         if bench.returncode is None:
             bench.kill()
