@@ -82,8 +82,9 @@ class LoadStatistics:
         }
         if not self._pending:
             return
-        standing = await self._board.standing(self._pending, num_shards)
-        for uid, pending in list(self._pending.items()):
+        asked = dict(self._pending)  # loads that are announced meanwhile have the next turn
+        standing = await self._board.standing(asked, num_shards)
+        for uid, pending in asked.items():
             for shard in await self._board.missing(uid, pending.ends):
                 await self._count_shard(uid, shard, standing[uid].labels.get(shard), now)
             if await self._board.missing(uid, pending.ends):

@@ -240,3 +240,25 @@ def test_a_sum_of_before_the_load_is_not_taken_for_one_of_after_it() -> None:
         assert board.answers == []
 
     run_virtually(scenario())
+
+
+def test_a_load_that_is_announced_meanwhile_has_the_next_turn() -> None:
+    """It ends no turn under way, and is counted after it."""
+
+    async def scenario() -> None:
+        board = Board()
+        worker, other = two_workers(board)
+        standing = board.standing
+
+        async def hear_meanwhile(uids: Any, num_shards: int) -> dict[str, Standing]:
+            found = await standing(list(uids), num_shards)
+            worker.loads.take(Loaded("later", "v", {0: END}).pack().encode())
+            return found
+
+        with patch.object(board, "standing", hear_meanwhile):
+            await worker.loads.count(NUM_SHARDS)
+        await other.turn()
+        await worker.turn()
+        assert Ranked("t", ["r0", "r1"]).pack() in board.answers
+
+    run_virtually(scenario())
