@@ -252,7 +252,7 @@ def test_a_load_that_is_announced_meanwhile_has_the_next_turn() -> None:
 
         async def hear_meanwhile(uids: Any, num_shards: int) -> dict[str, Standing]:
             found = await standing(list(uids), num_shards)
-            worker.loads.take(Loaded("later", "v", {0: END}).pack().encode())
+            worker.loads.take(Loaded("later", "v", {3: END}).pack().encode())
             return found
 
         with patch.object(board, "standing", hear_meanwhile):
