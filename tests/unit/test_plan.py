@@ -163,6 +163,18 @@ def test_a_caller_s_tight_deadlines_open_nothing_while_the_shard_answers_others(
     assert breakers[0].state(10.1) is State.OPEN
 
 
+def test_a_quick_shard_is_not_to_blame_for_a_slow_query() -> None:
+    """It takes 2 ms for most, and a query that takes 20 is given 30 in vain: that is no failure."""
+    replied_at = [0.0]
+    breakers = Breakers(1, BreakerSettings(), lambda: 0.5, replied_at=replied_at)
+    for number in range(100):
+        now = number / 100
+        end(breakers, 0, Outcome.OK, duration_s=0.002, now=now)
+        replied_at[0] = now
+        end(breakers, 0, Outcome.TIMED_OUT, duration_s=0.03, now=now)
+    assert breakers[0].state(1.0) is State.CLOSED
+
+
 def test_a_deadline_that_suffices_for_others_counts() -> None:
     """A shard that answers some and not those with ample time is at fault."""
     breakers = Breakers(2, BreakerSettings(), lambda: 0.5, replied_at=[0.0, 0.0])
