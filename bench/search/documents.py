@@ -8,7 +8,7 @@ import hashlib
 import itertools
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,30 +53,52 @@ class Documents:
             yield from itertools.islice(file, limit)
 
 
+class KeptCorpus:
+    """Documents that were made before, in a file with another one that tells of them."""
+
+    def __init__(self, cache: Path, name: str, form: int) -> None:
+        """Keep them in `cache` under a name; those of another form are made again."""
+        self._path, self._about = cache / f"{name}.ndjson", cache / f"{name}.json"
+        self._form = form
+
+    def read(self) -> Documents | None:
+        """The documents; None if they have yet to be made."""
+        if not self._about.exists():
+            return None
+        told = json.loads(self._about.read_text(encoding="utf-8"))
+        return Documents(self._path, **told) if told.pop("format", None) == self._form else None
+
+    def write(
+        self,
+        documents: Iterable[Mapping[str, str]],
+        versions: Mapping[str, str],
+        counts: Mapping[str, int],
+    ) -> Documents:
+        """Keep documents, with the version of each source and how many come from it."""
+        with self._path.open("wb") as file:
+            for document in documents:
+                file.write(json.dumps(document, ensure_ascii=False).encode() + b"\n")
+        made = Documents(self._path, dict(versions), {one: counts[one] for one in versions})
+        told = {"format": self._form, "versions": made.versions, "counts": made.counts}
+        self._about.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+        return made
+
+
 def read_documents(cache: Path) -> Documents:
     """The documents, made when they are not there yet (a minute, and 60 MB from the archive).
 
     Raises:
         SourceError: a source cannot be had.
     """
-    path, about = cache / "documents.ndjson", cache / "documents.json"
-    if about.exists():
-        told = json.loads(about.read_text(encoding="utf-8"))
-        if told.pop("format", None) == _FORMAT:
-            return Documents(path, **told)
+    corpus = KeptCorpus(cache, "documents", _FORMAT)
+    if (kept := corpus.read()) is not None:
+        return kept
     versions: dict[str, str] = {}
     found = sorted(_all(cache, versions), key=lambda one: _key(one[1]))
     counts = Counter(source for source, _, _ in found)
     if len({one for _, one, _ in found}) != len(found):
         raise SourceError("two documents have the same id")
-    with path.open("wb") as file:
-        for _, one, text in found:
-            line = json.dumps({"id": one, "text": text}, ensure_ascii=False)
-            file.write(line.encode() + b"\n")
-    made = Documents(path, versions, {source: counts[source] for source in versions})
-    told = {"format": _FORMAT, "versions": made.versions, "counts": made.counts}
-    about.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
-    return made
+    return corpus.write(({"id": one, "text": text} for _, one, text in found), versions, counts)
 
 
 def _key(document_id: str) -> bytes:

@@ -14,7 +14,7 @@ from bench.search.process import EngineError, EngineProcess, Work, run_engine
 from bench.search.queries import Query, read_plainly
 
 IN_FLIGHT = 32
-_PART_ALONE = 4  # of the queries, which are in no order, one in so many is asked alone
+PART_ALONE = 4  # every fourth query is asked alone; the queries are in no order
 _WARM_UP_S = 0.1  # a pass at least
 _MOST_S = 60.0  # a subject that has taken so long has its rounds: a slow one has fewer
 _WAYS_OF_FINDING = {Kind.LIMIT: "count", Kind.RIVAL: "matches"}  # of others, their first
@@ -44,11 +44,11 @@ async def compare_engines(
         rounds = Rounds(subject.title, subject.kind, subject.engine.name)
         comparison.subjects[subject.name] = rounds
     queries = read_plainly(work.queries)
-    num_alone = max(1, len(queries) // _PART_ALONE)
+    num_alone = max(1, len(queries) // PART_ALONE)
     async with contextlib.AsyncExitStack() as started:
         running: dict[str, EngineProcess] = {}
         for engine in engines:
-            if process := await _start(started, engine, work, comparison):
+            if process := await start_engine(started, engine, work, comparison.indexes):
                 running[engine.name] = process
         comparison.agreement = await _agreement(engines, running, queries)
         spent_s = dict.fromkeys(comparison.subjects, 0.0)
@@ -66,11 +66,22 @@ async def compare_engines(
     comparison.is_whole = True
 
 
-async def _start(
-    started: contextlib.AsyncExitStack, engine: Engine, work: Work, comparison: Comparison
+async def start_engine(
+    started: contextlib.AsyncExitStack, engine: Engine, work: Work, indexes: dict[str, Index]
 ) -> EngineProcess | None:
+    """Start an engine over the documents, and pause it.
+
+    Args:
+        started: ends it.
+        engine: which one.
+        work: what it indexes.
+        indexes: engine → its index; this one's is added, with the reason if there is none.
+
+    Returns:
+        The process; None if the engine cannot be had here.
+    """
     say(f"{engine.name}: starting, building")
-    index = comparison.indexes[engine.name] = Index(engine.title)
+    index = indexes[engine.name] = Index(engine.title)
     try:
         process = await started.enter_async_context(run_engine(engine, work))
     except (MissingError, EngineError) as error:

@@ -16,7 +16,7 @@ from pathlib import Path
 from bench import dictd
 from bench.corpus import PARTS, glosses
 from bench.search.debian import descriptions, fetch, synopses
-from bench.search.documents import Documents
+from bench.search.documents import Documents, KeptCorpus
 from bench.search.queries import Query, words_of
 
 FIELDS = ("name", "summary")
@@ -34,22 +34,16 @@ def read_summaries(cache: Path) -> Documents:
     Raises:
         SourceError: a source cannot be had.
     """
-    path, about = cache / "summaries.ndjson", cache / "summaries.json"
-    if about.exists():
-        told = json.loads(about.read_text(encoding="utf-8"))
-        if told.pop("format", None) == _FORMAT:
-            return Documents(path, **told)
+    corpus = KeptCorpus(cache, "summaries", _FORMAT)
+    if (kept := corpus.read()) is not None:
+        return kept
     versions: dict[str, str] = {}
     found = sorted(_all(cache, versions), key=lambda one: _key(one[1]))
     counts = Counter(source for source, *_ in found)
-    with path.open("wb") as file:
-        for _, one, name, text in found:
-            document = {"id": one, "name": name, "summary": shortened(text)}
-            file.write(json.dumps(document, ensure_ascii=False).encode() + b"\n")
-    made = Documents(path, versions, {source: counts[source] for source in versions})
-    told = {"format": _FORMAT, "versions": made.versions, "counts": made.counts}
-    about.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
-    return made
+    documents = (
+        {"id": one, "name": name, "summary": shortened(text)} for _, one, name, text in found
+    )
+    return corpus.write(documents, versions, counts)
 
 
 def two_words(lines: Iterable[bytes], number: int, seed: int = 1) -> list[Query]:

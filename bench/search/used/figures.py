@@ -72,7 +72,7 @@ class Point:
 
 @dataclass(slots=True)
 class Row:
-    """One engine asked in one way: callers → what each round has met with so many."""
+    """One engine asked in one way: number of callers → what each round has met."""
 
     title: str
     engine: str

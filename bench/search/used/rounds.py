@@ -6,13 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from bench.search.catalogue import Engine, Subject
-from bench.search.commands import MissingError
-from bench.search.figures import Index
-from bench.search.process import EngineError, EngineProcess, Work, run_engine
-from bench.search.rounds import say
+from bench.search.process import EngineError, EngineProcess, Work
+from bench.search.rounds import PART_ALONE, say, start_engine
 from bench.search.used.figures import Part, Point, Row
 
-_PART_ALONE = 4  # of the queries, one in so many is asked where there is one caller
 _WARM_UP_S = 0.5  # a pass at least
 
 Keep = Callable[[Part], None]
@@ -49,7 +46,7 @@ async def measure(plan: Plan, work: Work, part: Part, keep: Keep) -> None:
     async with contextlib.AsyncExitStack() as started:
         running: dict[str, EngineProcess] = {}
         for engine in plan.engines:
-            if process := await _start(started, engine, work, part):
+            if process := await start_engine(started, engine, work, part.indexes):
                 running[engine.name] = process
         for number in range(plan.num_rounds):
             part.where.loads.append(os.getloadavg()[0])
@@ -62,24 +59,6 @@ async def measure(plan: Plan, work: Work, part: Part, keep: Keep) -> None:
     keep(part)
 
 
-async def _start(
-    started: contextlib.AsyncExitStack, engine: Engine, work: Work, part: Part
-) -> EngineProcess | None:
-    say(f"{engine.name}: starting, building")
-    index = part.indexes[engine.name] = Index(engine.title)
-    try:
-        process = await started.enter_async_context(run_engine(engine, work))
-    except (MissingError, EngineError) as error:
-        index.reason = str(error)
-        say(f"{engine.name}: {error}")
-        return None
-    built = process.built
-    index.build_s, index.disk_bytes = built.build_s, built.disk_bytes
-    index.versions, index.settings = built.versions, built.settings
-    process.pause()
-    return process
-
-
 async def _measure(subject: Subject, process: EngineProcess, part: Part, plan: Plan) -> None:
     index, row = part.indexes[subject.engine.name], part.rows[subject.name]
     if index.reason:
@@ -89,7 +68,7 @@ async def _measure(subject: Subject, process: EngineProcess, part: Part, plan: P
         if not row.points:
             await process.run(max(plan.flights), _WARM_UP_S, subject.way)
         for in_flight in plan.flights:
-            num_queries = part.num_queries if in_flight > 1 else part.num_queries // _PART_ALONE
+            num_queries = part.num_queries if in_flight > 1 else part.num_queries // PART_ALONE
             load = await process.run(
                 in_flight, plan.seconds, subject.way, num_queries=max(1, num_queries)
             )
