@@ -33,7 +33,9 @@ async def size_cluster(
         registry, asked.num_shards, copies.num_shards_of(found), plan.num_shards
     )
     num_workers, num_replicas = choose_numbers(
-        *(num_shards, asked.num_workers, asked.num_replicas),
+        num_shards,
+        asked.num_workers,
+        asked.num_replicas,
         had=copies.num_replicas_of(found),
         fitting=plan.num_workers,
     )

@@ -23,7 +23,7 @@ class Source(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a new cluster on a machine starts with where nothing else is asked for."""
+    """What a new cluster on a machine starts with unless other numbers are asked for."""
 
     num_shards: int
     num_workers: int
@@ -71,19 +71,19 @@ class Sizing:
 
     def __str__(self) -> str:
         """One line: the numbers, who decided on them, and the options that change them."""
-        scorers = _count(self.num_scorers, "scorer")
+        scorers = counted(self.num_scorers, "scorer")
         if self.num_spare:
             scorers += f" and {self.num_spare} spare"
         if self.num_workers > 1:
             scorers += " each"
-        shards = _count(self.num_shards, "shard")
+        shards = counted(self.num_shards, "shard")
         if self.shards_from is Source.CLUSTER:
             shards = f"the {shards} that the cluster has"
         if self.num_replicas > 1:
             shards += f", {self.num_replicas} replicas each"
-        workers = _count(self.num_workers, "worker")
+        workers = counted(self.num_workers, "worker")
         return (
-            f"{_count(self.cores, 'core')}: {workers} with {scorers} for {shards}{self._reasons()}"
+            f"{counted(self.cores, 'core')}: {workers} with {scorers} for {shards}{self._reasons()}"
         )
 
     def _reasons(self) -> str:
@@ -97,12 +97,13 @@ class Sizing:
 
 
 def plan_for(cores: int) -> Plan:
-    """The numbers of shards and workers that fit a machine of so many cores."""
+    """The numbers of shards and workers that fit a machine with `cores` cores."""
     num_workers = min(MAX_WORKERS, -(-cores // CORES_A_WORKER))
     return Plan(num_shards=SHARDS_A_WORKER * num_workers, num_workers=num_workers)
 
 
-def _count(number: int, noun: str) -> str:
+def counted(number: int, noun: str) -> str:
+    """A number with its noun, such as `1 worker` and `2 workers`."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 

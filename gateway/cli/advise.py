@@ -1,7 +1,6 @@
 """`gateway advise`: the four questions, asked of a function and answered by measuring it."""
 
 import json
-import os
 import sys
 import time
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from common.config import Settings, load_settings
+from common.cores import num_cores
 from common.errors import BadRequestError
 from common.user_function import import_path
 from gateway.advise.answers import Answer, answer
@@ -143,10 +143,9 @@ def _in_profiles(settings: Settings, function: str) -> tuple[Kind | None, int | 
 
 
 def _machine(settings: Settings, deadline: str | None) -> Machine:
-    affinity = getattr(os, "sched_getaffinity", None)
     deadline_ms = settings.gateway.default_deadline_ms
     return Machine(
-        cores=len(affinity(0)) if affinity else os.cpu_count() or 1,
+        cores=num_cores(),
         deadline_s=(parse_duration_ms(deadline) if deadline else deadline_ms) / 1000,
         kill_grace_s=settings.worker.kill_grace_ms / 1000,
         thread_timeout_s=settings.worker.thread_timeout_s,

@@ -18,6 +18,7 @@ from gateway.cli.options import DEFAULT_URL, Token, Url
 from gateway.cli.quarantine import quarantine_table
 from gateway.cli.render import folded, local_time, percent, plain, styled, table_of
 from gateway.client import calls
+from gateway.sizing import counted
 
 
 def status(
@@ -83,15 +84,17 @@ def _head(found: Mapping[str, Any]) -> Text:
     num_dead = sum(1 for shard in shards if not shard["workers"])
     most = _most_replicas(shards)
     num_short = sum(1 for shard in shards if 0 < _replicas(shard) < most)
-    head = Text(f"{len(shards)} shards on {len(found['workers'])} workers; ")
+    workers = counted(len(found["workers"]), "worker")
+    head = Text(f"{counted(len(shards), 'shard')} on {workers}; ")
     if num_dead:
-        head.append(f"{num_dead} shards without a worker", style="red").append("; ")
+        head.append(f"{counted(num_dead, 'shard')} without a worker", style="red").append("; ")
     if redis.get("connected", True):
         head.append(f"{redis.get('name') or 'Redis'} {redis['version']} (pid {redis['pid']})")
     else:
         head.append("Redis does not answer", style="red")
     if num_short:
-        head.append("; ").append(f"{num_short} shards short of a replica", style="yellow")
+        text = f"{counted(num_short, 'shard')} short of a replica"
+        head.append("; ").append(text, style="yellow")
     return head
 
 

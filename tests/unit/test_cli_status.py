@@ -179,11 +179,11 @@ def test_the_picture_has_what_an_operator_looks_for(command: CommandLine) -> Non
     lines = ended.out.splitlines()
     assert all(len(line) <= 80 for line in lines)
     assert "3 shards on 2 workers" in lines[0]
-    assert "1 shards without a worker" in lines[0]
+    assert "1 shard without a worker" in lines[0]
     assert "valkey 9.1.2 (pid 99)" in lines[0]
     words = " ".join(ended.out.split())
     for expected in (
-        "1 shards short of a replica",
+        "1 shard short of a replica",
         "0 closed 0 2 w-a, w-b films 1,750, books 3",
         "1 forced_open 12 0 none films 1,600",
         "2 half_open ? 1 w-b none",
