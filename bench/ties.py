@@ -127,7 +127,7 @@ def _graded(word: str, rank: int) -> str:
 
 
 def build(folder: Path, num_documents: int, num_commits: int) -> float:
-    """Build the index in so many commits; returns the CPU seconds that it took."""
+    """Build the index in `num_commits` commits; returns the CPU time that it took, in s."""
     started = time.process_time()
     path = folder / "shards" / str(_SHARD) / _UID
     writer = TextIndexWriter.open(path, _COLLECTION, _MEMORY_BYTES)

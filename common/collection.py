@@ -15,7 +15,7 @@ from common.document_ids import ID_FIELD, MAX_ID_BYTES, document_id
 from common.errors import BadRequestError, WireError
 
 MAX_FIELDS = 256
-MAX_WEIGHT = 10  # of a text field: its words take so much more room in the field that joins all
+MAX_WEIGHT = 10  # of a text field: the field that joins all texts grows by as many times its words
 
 # The stemmers that tantivy carries (Snowball); "none" splits and lowercases and no more.
 LANGUAGES = frozenset(

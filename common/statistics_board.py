@@ -105,9 +105,12 @@ class StatisticsBoard:
         await self._control.execute(
             "HSET",
             self._keys.shard_statistics(uid),
-            *(shard, statistics),
-            *(_LABEL + str(shard).encode(), label),
-            *(_POSITION + str(shard).encode(), entry_id),
+            shard,
+            statistics,
+            _LABEL + str(shard).encode(),
+            label,
+            _POSITION + str(shard).encode(),
+            entry_id,
         )
 
     async def put_position(self, uid: str, shard: int, entry_id: str) -> None:

@@ -1,9 +1,9 @@
-"""When an index gets boundaries of ids (`id_levels`) by being written anew, apart from optimising.
+"""When an index is rewritten to get boundaries of ids (`id_levels`), apart from optimising.
 
 A new index has no documents from which boundaries could be chosen. It gets them when it has some,
 and others when they no longer reach from a few documents to a good part of all, as when later ids
-are all greater. An index is written anew for that amid the writes, in 2 s at most; for larger ones,
-optimising does it.
+are all greater. For that, an index is rewritten between two writes, in 2 s at most; for larger
+ones, optimising does it.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ _LEAST_IN_HIGHEST = 1 / 16  # of all documents
 
 
 def are_to_be_chosen(folder: Path, num_documents: int) -> bool:
-    """Whether an index lacks boundaries that suit it, and can be written anew amid the writes.
+    """Whether an index lacks boundaries that suit it, and can be rewritten between two writes.
 
     Args:
         folder: the index's.
@@ -39,7 +39,7 @@ def chosen(store: Store, uid: str) -> list[str]:
 
 
 def write_anew(writer: TextIndexWriter, store: Store, uid: str) -> None:
-    """Write an index anew with other boundaries, in one commit.
+    """Rewrite an index with other boundaries, in one commit.
 
     If that fails, the index stays as it was, and the writer cannot be used any more.
     """

@@ -33,7 +33,7 @@ class Measured(NamedTuple):
     per_s: float
 
 
-Measurements = dict[tuple[str, int], list[Measured]]  # of a way, with so many in flight
+Measurements = dict[tuple[str, int], list[Measured]]  # way, requests in flight → each round
 
 
 def main() -> int:

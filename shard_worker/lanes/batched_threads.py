@@ -107,8 +107,8 @@ class BatchedThreads:
         Args:
             lane: has the threads; needs no `on_untaken` of its own.
             max_batch: most calls for which a thread counts as room.
-            on_untaken: told of each call that returns when nobody waits for it any more, how long
-                it ran, and its CPU time, both in s.
+            on_untaken: called for each call that returns after its caller has left, with how long
+                it ran and its CPU time, both in s.
         """
         self._lane = lane
         self._max_batch = max_batch
@@ -147,7 +147,7 @@ class BatchedThreads:
             return await outcome
         finally:
             timer.cancel()
-            outcome.cancel()  # nobody hears what the call says from now on
+            outcome.cancel()  # the result of a call that returns later is dropped
 
     def room(self) -> int:
         """How many more calls would start within `WINDOW_S`; one at least if a thread is free."""
