@@ -125,8 +125,7 @@ class Child:
 
     async def drain(self) -> int:
         """Ask it to end, and make it end when it takes too long; its exit code."""
-        with contextlib.suppress(ProcessLookupError):
-            self._process.terminate()
+        self.send(signal.SIGTERM)
         # One that was stopped could not act on the first.
         self._signal_session(signal.SIGCONT)
         with contextlib.suppress(TimeoutError):
@@ -138,13 +137,16 @@ class Child:
 
     def kill(self) -> None:
         """End it, and every process of its session, at once."""
-        self._signal_session(signal.SIGKILL)
         self.send(signal.SIGKILL)
+        self._signal_session(signal.SIGKILL)
 
     def send(self, number: signal.Signals) -> None:
         """Send it one signal, as anybody on this machine could."""
-        with contextlib.suppress(ProcessLookupError):
-            self._process.send_signal(number)
+        # Not by the process object: before Python 3.13 it reaps a child that has just ended, so that
+        # the loop, which waits for it, never learns how it ended (cpython's gh-87744).
+        if self.is_alive:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._process.pid, number)
 
     def _signal_session(self, number: signal.Signals) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):

@@ -226,6 +226,19 @@ async def test_who_will_not_wait_for_a_drain_need_not(watched: Watched) -> None:
     assert watched.events[-1] == Stopped("worker", pid, "was killed by SIGKILL")
 
 
+async def test_how_a_child_ended_is_known_though_it_is_killed_again(watched: Watched) -> None:
+    """A second signal to a child that has just died does not take its exit code away."""
+    names = [f"worker-{number}" for number in range(8)]
+    await watched.supervisor.start(*(_program(name, STUBBORN, drain_s=600) for name in names))
+    async with asyncio.timeout(20), asyncio.TaskGroup() as tasks:
+        tasks.create_task(watched.supervisor.stop(names))
+        await asyncio.sleep(0)
+        for _ in range(50):
+            watched.supervisor.kill_all()
+    ends = {event.name: event.how for event in watched.events if isinstance(event, Stopped)}
+    assert ends == dict.fromkeys(names, "was killed by SIGKILL")
+
+
 async def test_a_stopped_process_drains_too(watched: Watched) -> None:
     """A child under SIGSTOP is woken so that it can drain."""
     await watched.supervisor.start(_program("worker", POLITE))
