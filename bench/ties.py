@@ -36,15 +36,15 @@ _UID = "titles"
 _SHARD = 0
 _MEMORY_BYTES = 128_000_000
 # A word, and one document in how many has it.
-_SHARES = {"every": 1, "tenth": 10, "hundredth": 100}
-_FIELDS = {
+SHARES = {"every": 1, "tenth": 10, "hundredth": 100}
+FIELDS = {
     "title": "text",  # three words, so that all matches of one of them tie
     # The same words in texts of their own, of which at most a few tie, but for the worst.
-    **{f"graded_{word}": "text" for word in _SHARES},
+    **{f"graded_{word}": "text" for word in SHARES},
     "tag": "keyword",
     "number": "integer",
 }
-_COLLECTION = define("titles", {"fields": _FIELDS, "language": "none"}, uid=_UID)
+_COLLECTION = define("titles", {"fields": FIELDS, "language": "none"}, uid=_UID)
 _NUM_GRADED = 2000
 _GRADED_WORDS = 40  # tantivy counts the words of longer texts by steps, so that more would tie
 _GRADES = 20  # of length, and of frequency
@@ -78,7 +78,7 @@ def comparisons() -> list[Comparison]:
             Question(f"title:{word}", k=k),
             Question(f"graded_{word}:{word}", k=k),
         )
-        for word, share in _SHARES.items()
+        for word, share in SHARES.items()
         for k in (10, 100, 1000)
     ]
     words = " ".join(f"w{number}" for number in range(50))
@@ -98,12 +98,13 @@ def comparisons() -> list[Comparison]:
     return ties + [Comparison(name, question) for name, question in curves.items()]
 
 
-def _documents(num_documents: int) -> Iterator[tuple[str, bytes]]:
+def titles(num_documents: int) -> Iterator[tuple[str, bytes]]:
+    """Documents whose titles tie, and the same words in texts that do not: ids and JSON."""
     draw = random.Random(1)
     numbers = list(range(num_documents))
     draw.shuffle(numbers)
     for place, number in enumerate(numbers):
-        words = [word for word, share in _SHARES.items() if place % share == 0]
+        words = [word for word, share in SHARES.items() if place % share == 0]
         title = ["every", "both" if place % 2 else "other", f"w{place % 997}"]
         if words[1:]:
             title[1:] = [*words[1:], f"w{place % 997}"][:2]
@@ -113,7 +114,7 @@ def _documents(num_documents: int) -> Iterator[tuple[str, bytes]]:
             "number": place % 1000,
         }
         for word in words:
-            document[f"graded_{word}"] = _graded(word, place // _SHARES[word])
+            document[f"graded_{word}"] = _graded(word, place // SHARES[word])
         yield f"document-{number:08d}", json.dumps(document).encode()
 
 
@@ -131,7 +132,7 @@ def build(folder: Path, num_documents: int, num_commits: int) -> float:
     started = time.process_time()
     path = folder / "shards" / str(_SHARD) / _UID
     writer = TextIndexWriter.open(path, _COLLECTION, _MEMORY_BYTES)
-    documents = list(_documents(num_documents))
+    documents = list(titles(num_documents))
     size = -(-num_documents // num_commits)
     # As a shard's indexer does: once a thousand documents are there, or all, it chooses boundaries.
     ids = sorted(one for one, _ in documents[: max(size, FEWEST_DOCUMENTS)])

@@ -1,0 +1,236 @@
+"""`python -m bench.served`: what fields, and ties, add to the cost of a search.
+
+A cluster as `gateway up` makes it without options is asked over HTTP, each question in turns with
+the one that it is compared with, and the CPU time of all its processes is counted: it hardly
+depends on what else the machine does. The deadline is long, so that no answer is partial.
+
+The documents of the questions about fields are short real texts (`bench.search.used`), and their
+queries are two words each; those of the questions about ties are made up (`bench.ties`), and
+`bench.ties` shows what a scorer alone spends on them.
+"""
+
+import argparse
+import asyncio
+import itertools
+import json
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bench.cpu import CpuMeter
+from bench.http_load import HttpGateway
+from bench.report import machine, median
+from bench.search.inside.callers import Verdict, judge
+from bench.search.inside.hedgerow_up import Up, run_up
+from bench.search.used.corpus import read_summaries, two_words
+from bench.ties import FIELDS as TITLE_FIELDS
+from bench.ties import SHARES, titles
+from gateway.client import AsyncClient
+
+_TITLES, _SUMMARIES = "titles", "summaries"
+_SUMMARY_FIELDS = {"name": "text", "summary": "text"}
+_PARTS = ("gateway", "Redis", "workers", "scorers")
+_IN_FLIGHT = 32
+_DEADLINE_MS = 30_000
+_NUM_QUERIES = 500
+_WARM_UP = 100
+_STATE_TIMEOUT_S = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked for: the queries in turn, with the same settings.
+
+    Attributes:
+        collection: which.
+        queries: their texts.
+        k: how many hits are wanted.
+        fields: whether the documents are wanted as well.
+    """
+
+    collection: str
+    queries: Sequence[str]
+    k: int
+    fields: bool
+
+    def bodies(self) -> Iterator[bytes]:
+        """The bodies of searches, for ever."""
+        for query in itertools.cycle(self.queries):
+            asked: dict[str, Any] = {"query": query, "k": self.k, "deadline_ms": _DEADLINE_MS}
+            if not self.fields:
+                asked["fields"] = False
+            yield json.dumps(asked).encode()
+
+
+@dataclass(slots=True)
+class Comparison:
+    """Two questions, and what each costs.
+
+    Attributes:
+        name: of what is compared.
+        one: the question that should not cost much more.
+        other: than this one.
+        costs: of both, CPU in µs by part, of each turn.
+    """
+
+    name: str
+    one: Question
+    other: Question
+    costs: tuple[list[dict[str, float]], list[dict[str, float]]] = field(
+        default_factory=lambda: ([], [])
+    )
+
+    def to_row(self) -> str:
+        """As a row of the table: the medians, and the median of the turns' ratios."""
+        cells = [self.name]
+        for part in _PARTS:
+            before, after = (median(turn[part] for turn in side) for side in reversed(self.costs))
+            cells.append(f"{before:,.0f} → {after:,.0f}")
+        sums = [[sum(turn.values()) for turn in side] for side in self.costs]
+        ratios = [one / other for one, other in zip(*sums, strict=True)]
+        cells.append(f"{median(sums[1]):,.0f} → {median(sums[0]):,.0f}")
+        cells.append(f"{median(ratios):.2f}")
+        return f"| {' | '.join(cells)} |"
+
+
+def comparisons(two_word_queries: Sequence[str]) -> list[Comparison]:
+    """All that is measured; without queries, those about ties alone."""
+    found = []
+    for k in (10, 100) if two_word_queries else ():
+        one, other = (Question(_SUMMARIES, two_word_queries, k, wanted) for wanted in (True, False))
+        found.append(Comparison(f"fields, k {k}", one, other))
+    for word, share in SHARES.items():
+        for k in (10, 100):
+            one, other = (
+                Question(_TITLES, [f"{name}:{word}"], k, fields=False)
+                for name in ("title", f"graded_{word}")
+            )
+            found.append(Comparison(f"ties, one title in {share}, k {k}", one, other))
+    return found
+
+
+async def measure(http: HttpGateway, up: Up, found: Sequence[Comparison], num_turns: int) -> None:
+    """Ask all of `found`, in turns, and note what each costs."""
+    parts = {name: pids for name, pids in up.parts().items() if name in _PARTS}
+    for turn in range(num_turns + 1):
+        for one in found:
+            for question, costs in zip((one.one, one.other), one.costs, strict=True):
+                if turn == 0:
+                    await _ask(http, question, _WARM_UP)
+                    continue
+                meter = CpuMeter(parts)
+                await _ask(http, question, _NUM_QUERIES)
+                costs.append({k: used / _NUM_QUERIES * 1e6 for k, used in meter.used_s().items()})
+
+
+async def _ask(http: HttpGateway, question: Question, number: int) -> None:
+    bodies = itertools.islice(question.bodies(), number)
+
+    async def call() -> None:
+        for body in bodies:
+            answer = await http.search(question.collection, body)
+            if judge(answer) is not Verdict.WHOLE:
+                raise RuntimeError(answer[:400].decode(errors="replace"))
+
+    async with asyncio.TaskGroup() as tasks:
+        for _ in range(_IN_FLIGHT):
+            tasks.create_task(call())
+
+
+async def _load(
+    client: AsyncClient, name: str, fields: dict[str, str], documents: Iterable[dict[str, Any]]
+) -> int:
+    """Load documents and have the index optimised; returns how many there are."""
+    await client.put_collection(name, fields=fields, language="none")
+    report = await client.index(name, documents, wait="logged", timeout_s=_STATE_TIMEOUT_S)
+    await _until(client, name, lambda one: bool(one.documents == report.accepted))
+    wanted_at_ms = (await client.optimise(name)).wanted_at_ms
+    await _until(
+        client,
+        name,
+        lambda one: bool(
+            one.index.wanted_at_ms == wanted_at_ms
+            and one.index.waiting == 0
+            and one.statistics.is_current
+            and one.statistics.is_spread
+        ),
+    )
+    return report.accepted
+
+
+async def _until(client: AsyncClient, name: str, is_true: Callable[[Any], bool]) -> None:
+    async with asyncio.timeout(_STATE_TIMEOUT_S):
+        while True:
+            collections = (await client.status()).collections
+            if is_true(next(one for one in collections if one.name == name)):
+                return
+            await asyncio.sleep(0.1)
+
+
+@asynccontextmanager
+async def _cluster(folder: Path) -> AsyncIterator[tuple[Up, HttpGateway, AsyncClient]]:
+    async with run_up(folder) as up:
+        assert up.address is not None
+        http = HttpGateway(*up.address, up.pids["gateway"])
+        try:
+            async with AsyncClient(http.url) as client:
+                yield up, http, client
+        finally:
+            http.close()
+
+
+async def measure_all(arguments: argparse.Namespace, folder: Path) -> tuple[list[Comparison], str]:
+    """Start a cluster on `folder`, load it, and measure.
+
+    Returns:
+        The comparisons, and what was searched, in words.
+    """
+    async with _cluster(folder) as (up, http, client):
+        num = await _load(client, _TITLES, TITLE_FIELDS, _made_up(arguments.documents))
+        queries: list[str] = []
+        sizes = f"{num:,} titles"
+        if not arguments.ties_only:
+            summaries = read_summaries(arguments.cache)
+            lines = list(
+                itertools.islice(summaries.lines(arguments.documents), arguments.documents)
+            )
+            num = await _load(client, _SUMMARIES, _SUMMARY_FIELDS, map(json.loads, lines))
+            sizes += f", {num:,} summaries"
+            queries = [query.text for query in two_words(lines, _NUM_QUERIES)]
+        found = comparisons(queries)
+        await measure(http, up, found, arguments.turns)
+        return found, f"{up.size}; {sizes}"
+
+
+def _made_up(number: int) -> Iterator[dict[str, Any]]:
+    for document_id, document in titles(number):
+        yield {"id": document_id, **json.loads(document)}
+
+
+def main() -> int:
+    """Measure; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m bench.served", description=__doc__)
+    add = parser.add_argument
+    add("--documents", type=int, default=100_000, metavar="N", help="of a collection (100000)")
+    add("--turns", type=int, default=7, metavar="N", help="of each comparison (7)")
+    add("--ties-only", action="store_true", help="nothing about fields, which needs an archive")
+    add("--cache", type=Path, default=Path(".bench-search"), help="folder of the real texts")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="hedgerow-served-") as folder:
+        found, searched = asyncio.run(measure_all(arguments, Path(folder)))
+    say = sys.stdout.write
+    say(f"{machine()}\n{searched}; {_IN_FLIGHT} in flight; medians of {arguments.turns} turns of ")
+    say(f"{_NUM_QUERIES} searches; CPU in µs a search, of the second question and of the first\n\n")
+    heads = ("compared", *_PARTS, "sum", "ratio")
+    say(f"| {' | '.join(heads)} |\n|{'---|' * len(heads)}\n")
+    for one in found:
+        say(f"{one.to_row()}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
