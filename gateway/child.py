@@ -142,8 +142,8 @@ class Child:
 
     def send(self, number: signal.Signals) -> None:
         """Send it one signal, as anybody on this machine could."""
-        # Not by the process object: before Python 3.13 it reaps a child that has just ended, and the
-        # loop, which waits for it, never learns how it ended (cpython's gh-87744).
+        # Not by the process object: before Python 3.13 it reaps a child that has just ended, so
+        # that the loop, which waits for it, never learns how it ended (cpython's gh-87744).
         if self.is_alive:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self._process.pid, number)
