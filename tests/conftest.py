@@ -17,15 +17,21 @@ from tests.servers import RedisServer, running_server
 settings.register_profile("hedgerow", deadline=None)
 settings.load_profile("hedgerow")
 
+# By default a traceback shows the variables of each frame, which takes seconds.
+_RENDERER = structlog.dev.ConsoleRenderer(
+    colors=False, exception_formatter=structlog.dev.plain_traceback
+)
+
 
 @pytest.fixture(autouse=True)
 def uncached_loggers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Have each logger take what is configured now.
+    """Have each logger take what is configured now, and write plain tracebacks.
 
     A command that a test runs in this process configures loggers that are cached when they are
     first used: those would keep what they say from the tests that come after.
     """
     configure = structlog.configure
+    configure(processors=[*structlog.get_config()["processors"][:-1], _RENDERER])
 
     def configure_uncached(**options: Any) -> None:
         configure(**{**options, "cache_logger_on_first_use": False})
