@@ -116,7 +116,7 @@ async def test_the_second_phase_decides_the_order(cluster: Cluster) -> None:
         assert [hit.id for hit in result.hits] == ["d59", "d58", "d57", "d56", "d55"]
 
 
-@pytest.mark.alone
+@pytest.mark.alone  # answers are to come within 50 ms of the deadline
 async def test_a_killed_worker_costs_its_share_until_it_is_back(cluster: Cluster) -> None:
     """SIGKILL: the rest by the deadline, then `unavailable` at once, then everything again."""
     async with gateway_to(cluster) as gateway:
@@ -199,7 +199,7 @@ async def test_a_query_that_kills_scorers_is_quarantined(cluster: Cluster) -> No
         await until(is_whole, 30)
 
 
-@pytest.mark.alone
+@pytest.mark.alone  # answers are to come within 50 ms of the deadline
 async def test_work_that_ignores_its_budget_is_killed(cluster: Cluster) -> None:
     """A second phase that spins: the answer is on time, and its scorer's slot is restored."""
     async with gateway_to(cluster) as gateway:
@@ -324,7 +324,7 @@ async def test_a_hanging_enrich_holds_its_share_of_the_threads_alone(cluster: Cl
         assert sum(refusals) == 1
 
 
-@pytest.mark.alone
+@pytest.mark.alone  # answers are to come within 50 ms of the deadline
 async def test_a_killed_redis_costs_503s_and_nothing_else(cluster: Cluster) -> None:
     """Server killed: refusals in time. Server back: every document is there, nothing restarted."""
     async with gateway_to(cluster) as gateway:
@@ -352,7 +352,7 @@ async def test_a_killed_redis_costs_503s_and_nothing_else(cluster: Cluster) -> N
         assert all(process.poll() is None for process in cluster.workers.values())
 
 
-@pytest.mark.alone
+@pytest.mark.alone  # answers are to come within 50 ms of the deadline
 async def test_a_hanging_redis_is_not_waited_for(cluster: Cluster) -> None:
     """Server stopped: the answer comes by the deadline and says that the shards were not asked."""
     async with gateway_to(cluster) as gateway:
