@@ -41,7 +41,13 @@ def cluster() -> Iterator[Cluster]:
     with (
         tempfile.TemporaryDirectory(prefix="hedgerow-test-") as folder,
         running_server(Path(folder), "--appendonly", "yes") as server,
-        running_cluster(server, Path(folder), log=Path(folder) / "workers.log") as cluster,
+        running_cluster(
+            server,
+            Path(folder),
+            log=Path(folder) / "workers.log",
+            # On a busy machine too, five answers come before a stopped worker counts as dead.
+            environment={"HEDGEROW_WORKER__HEARTBEAT_EXPIRY_S": "3.0"},
+        ) as cluster,
     ):
         yield cluster
 
@@ -156,9 +162,13 @@ async def test_a_stopped_worker_opens_its_breakers_and_its_return_closes_them(
             seen: list[dict[str, int]] = []
 
             async def is_spared() -> bool:
-                result = await ask(gateway, "hedges", "hedge", deadline_ms=120.0)
+                try:
+                    result = await ask(gateway, "hedges", "hedge", deadline_ms=120.0)
+                except InsufficientCoverageError as error:  # on a busy machine none is in time
+                    result = error.result
                 seen.append(result.coverage.degraded)
-                return "breaker_open" in result.coverage.degraded
+                outcomes = outcomes_of(result)
+                return Outcome.BREAKER_OPEN in map(outcomes.get, cluster.shards_of(1))
 
             await until(is_spared)
             assert sum("timed_out" in degraded for degraded in seen) >= 5
