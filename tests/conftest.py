@@ -1,5 +1,6 @@
 """Fixtures that every ring shares; a ring that lacks its need skips loudly, and fails in CI."""
 
+import gc
 import os
 import secrets
 import tempfile
@@ -21,6 +22,12 @@ settings.load_profile("hedgerow")
 _RENDERER = structlog.dev.ConsoleRenderer(
     colors=False, exception_formatter=structlog.dev.plain_traceback
 )
+
+
+def pytest_collection_finish() -> None:
+    """Spare the garbage collector what was collected: thousands of tests, which stay to the end."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
