@@ -20,6 +20,8 @@ export Q
 export JSON
 export ONLY
 export SEED
+# The rings start Python some thousand times, with the same modules: each is compiled once.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo up down query test test-unit test-integration test-containers test-tools \
@@ -66,7 +68,7 @@ test-integration: $(VENV)/.development  ## tests with a real Valkey, real proces
 	$(BIN)/pytest tests/integration $(ALONE)
 
 test-containers: $(VENV)/.development  ## tests of the image and of compose; need a Docker engine
-	$(BIN)/pytest tests/containers $(PYTEST_FLAGS)
+	$(BIN)/pytest tests/containers $(SIDE_BY_SIDE) 2 $(PYTEST_FLAGS)
 
 test-tools: $(VENV)/.development $(VENV)/.docs  ## tests of bench/, lab/, the Makefile and the docs
 	$(BIN)/pytest tests/tools $(SIDE_BY_SIDE) 2 $(PYTEST_FLAGS)

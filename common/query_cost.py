@@ -76,9 +76,14 @@ class Cost(NamedTuple):
 _NO_MORE = Cost()[1:]
 
 
-def plain_cost(query: str) -> Cost:
+def plain_cost(query: str, collection: Collection) -> Cost:
     """The cost of a plain query (`common.plain_query`), or a little more."""
     clauses = query.count(" ") + query.count("_") + 1
+    if '"' in query:
+        phrases = query.split('"')[1::2]
+        clauses += sum(
+            _num_more(collection, one.count(" ") + one.count("_") + 1) for one in phrases
+        )
     # What only excludes is taken from all documents.
     return Cost(clauses, scans=1) if query.lstrip(" ").startswith("-") else Cost(clauses)
 
@@ -162,8 +167,10 @@ class _Counts:
 
     def _words(self, node: Words) -> None:
         count = _words_in(node.text)
-        self.clauses += count
-        self.prefix_terms += node.is_prefix
+        is_everywhere = node.is_phrase and node.field is None
+        num_more = _num_more(self._collection, count, node.slop) if is_everywhere else 0
+        self.clauses += count + num_more
+        self.prefix_terms += node.is_prefix * (1 + num_more)
         if node.is_phrase and node.slop and count > 1:
             self.sloppy_words += count
 
@@ -172,6 +179,17 @@ class _Counts:
         num_words = _words_in(node.text) if self._is_text(node.field) else 1
         self.fuzzy_edits += num_words * node.distance
         self.longest_fuzzy = max(self.longest_fuzzy, len(node.text))
+
+
+def _num_more(collection: Collection, num_words: int, slop: int = 0) -> int:
+    """In how many fields a phrase without a field name is looked for again.
+
+    It is to be found within one of them: a gap, which slop allows or a stop word leaves, might join
+    the end of one field to the beginning of the next.
+    """
+    may_have_gap = num_words > 2 or (slop > 0 and num_words > 1)
+    fields = collection.searched_fields
+    return len(fields) if may_have_gap and len(fields) > 1 else 0
 
 
 def _words_in(text: str) -> int:

@@ -57,7 +57,7 @@ def check_query(
         BadRequestError: strict, and the query is at fault; with the position where one is known.
     """
     if is_plain(query):
-        return plain_cost(query), []
+        return plain_cost(query, collection), []
     tree, warnings = parse(query, collection, strict=strict, field=field)
     return estimate(tree, collection), warnings
 
@@ -71,7 +71,7 @@ def check_filter(text: str, collection: Collection, field: str = "filter") -> Co
     if not text:
         return Cost()
     if is_plain(text):
-        return plain_cost(text)
+        return plain_cost(text, collection)
     return estimate(parse_filter(text, collection, field), collection)
 
 

@@ -1,5 +1,6 @@
 """Fixtures that every ring shares; a ring that lacks its need skips loudly, and fails in CI."""
 
+import gc
 import os
 import secrets
 import tempfile
@@ -17,15 +18,27 @@ from tests.servers import RedisServer, running_server
 settings.register_profile("hedgerow", deadline=None)
 settings.load_profile("hedgerow")
 
+# By default a traceback shows the variables of each frame, which takes seconds.
+_RENDERER = structlog.dev.ConsoleRenderer(
+    colors=False, exception_formatter=structlog.dev.plain_traceback
+)
+
+
+def pytest_collection_finish() -> None:
+    """Spare the garbage collector what was collected: thousands of tests, which stay to the end."""
+    gc.collect()
+    gc.freeze()
+
 
 @pytest.fixture(autouse=True)
 def uncached_loggers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Have each logger take what is configured now.
+    """Have each logger take what is configured now, and write plain tracebacks.
 
     A command that a test runs in this process configures loggers that are cached when they are
     first used: those would keep what they say from the tests that come after.
     """
     configure = structlog.configure
+    configure(processors=[*structlog.get_config()["processors"][:-1], _RENDERER])
 
     def configure_uncached(**options: Any) -> None:
         configure(**{**options, "cache_logger_on_first_use": False})

@@ -3,9 +3,11 @@
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -16,6 +18,7 @@ from bench.profiles import to_toml
 from common.config import GatewaySettings, RankProfile, RedisSettings, Settings
 from gateway.result import SearchQuery, SearchResult
 from gateway.service import Gateway
+from tests.integration.processes import descendants_of, is_alive
 from tests.servers import RedisServer
 from tests.waiting import until
 
@@ -111,6 +114,17 @@ class Cluster:
         """SIGKILL one worker."""
         self.workers[worker].kill()
         self.workers[worker].wait(10)
+
+    def lose(self, worker: int) -> None:
+        """SIGKILL one worker, and remove its data folder."""
+        started = descendants_of(self.workers[worker].pid)
+        self.kill(worker)
+        # Its indexer notices that it is gone, and may write until then.
+        deadline = time.monotonic() + 10
+        while any(map(is_alive, started)):
+            assert time.monotonic() < deadline, f"what worker {worker} had started lives on"
+            time.sleep(0.005)
+        shutil.rmtree(self.data(worker))
 
     def stop(self) -> None:
         """End every worker."""

@@ -45,10 +45,15 @@ def processes_mentioning(text: str) -> dict[int, str]:
 
 def kill_all_of(pid: int) -> None:
     """SIGKILL what a process has started, the youngest first, as the end of a container does."""
-    for child in children_of(pid):
-        kill_all_of(child)
+    for child in reversed(descendants_of(pid)):
         with contextlib.suppress(ProcessLookupError):
             os.kill(child, signal.SIGKILL)
+
+
+def descendants_of(pid: int) -> list[int]:
+    """The processes that this one has started, and those that they have, parents first (Linux)."""
+    children = children_of(pid)
+    return [*children, *(one for child in children for one in descendants_of(child))]
 
 
 def children_of(pid: int) -> list[int]:

@@ -5,8 +5,9 @@ import os
 import re
 import signal
 import subprocess
-import sys
+import sysconfig
 import time
+import venv
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from tests.integration.processes import eventually
 from tests.integration.up_process import Caller, session_members
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+
+ROOT = Path(__file__).parents[2]
 
 
 class Demo:
@@ -57,14 +60,30 @@ def _entries(folder: Path) -> list[str]:
     return [path.name for path in folder.iterdir()]
 
 
+@pytest.fixture(scope="module")
+def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Python with nothing installed, so that the demo reads the standard library alone.
+
+    What is installed for development has ten times as many files. The demo's programs find it by
+    PYTHONPATH, which is not read for documents.
+    """
+    folder = tmp_path_factory.mktemp("python")
+    venv.create(folder, symlinks=True)
+    return folder / "bin" / "python"
+
+
 @pytest.fixture
-async def demo(tmp_path: Path) -> AsyncIterator[Demo]:
+async def demo(python: Path, tmp_path: Path) -> AsyncIterator[Demo]:
     """A demo that stays up at its end."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "gateway.cli.main", "demo", "--keep", "--port", "0"),
+        *(str(python), "-m", "gateway.cli.main", "demo", "--keep", "--port", "0"),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        env={**os.environ, "TMPDIR": str(tmp_path)},
+        env={
+            **os.environ,
+            "TMPDIR": str(tmp_path),
+            "PYTHONPATH": os.pathsep.join((str(ROOT), sysconfig.get_path("purelib"))),
+        },
         start_new_session=True,
     )
     one = Demo(process)

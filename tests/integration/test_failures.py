@@ -41,7 +41,13 @@ def cluster() -> Iterator[Cluster]:
     with (
         tempfile.TemporaryDirectory(prefix="hedgerow-test-") as folder,
         running_server(Path(folder), "--appendonly", "yes") as server,
-        running_cluster(server, Path(folder), log=Path(folder) / "workers.log") as cluster,
+        running_cluster(
+            server,
+            Path(folder),
+            log=Path(folder) / "workers.log",
+            # On a busy machine too, five answers come before a stopped worker counts as dead.
+            environment={"HEDGEROW_WORKER__HEARTBEAT_EXPIRY_S": "3.0"},
+        ) as cluster,
     ):
         yield cluster
 
@@ -116,7 +122,7 @@ async def test_the_second_phase_decides_the_order(cluster: Cluster) -> None:
         assert [hit.id for hit in result.hits] == ["d59", "d58", "d57", "d56", "d55"]
 
 
-@pytest.mark.alone
+@pytest.mark.alone  # answers are to come within 50 ms of the deadline
 async def test_a_killed_worker_costs_its_share_until_it_is_back(cluster: Cluster) -> None:
     """SIGKILL: the rest by the deadline, then `unavailable` at once, then everything again."""
     async with gateway_to(cluster) as gateway:
@@ -156,9 +162,13 @@ async def test_a_stopped_worker_opens_its_breakers_and_its_return_closes_them(
             seen: list[dict[str, int]] = []
 
             async def is_spared() -> bool:
-                result = await ask(gateway, "hedges", "hedge", deadline_ms=120.0)
+                try:
+                    result = await ask(gateway, "hedges", "hedge", deadline_ms=120.0)
+                except InsufficientCoverageError as error:  # on a busy machine none is in time
+                    result = error.result
                 seen.append(result.coverage.degraded)
-                return "breaker_open" in result.coverage.degraded
+                outcomes = outcomes_of(result)
+                return Outcome.BREAKER_OPEN in map(outcomes.get, cluster.shards_of(1))
 
             await until(is_spared)
             assert sum("timed_out" in degraded for degraded in seen) >= 5
@@ -199,7 +209,7 @@ async def test_a_query_that_kills_scorers_is_quarantined(cluster: Cluster) -> No
         await until(is_whole, 30)
 
 
-@pytest.mark.alone
+@pytest.mark.alone  # answers are to come within 50 ms of the deadline
 async def test_work_that_ignores_its_budget_is_killed(cluster: Cluster) -> None:
     """A second phase that spins: the answer is on time, and its scorer's slot is restored."""
     async with gateway_to(cluster) as gateway:
@@ -324,7 +334,7 @@ async def test_a_hanging_enrich_holds_its_share_of_the_threads_alone(cluster: Cl
         assert sum(refusals) == 1
 
 
-@pytest.mark.alone
+@pytest.mark.alone  # answers are to come within 50 ms of the deadline
 async def test_a_killed_redis_costs_503s_and_nothing_else(cluster: Cluster) -> None:
     """Server killed: refusals in time. Server back: every document is there, nothing restarted."""
     async with gateway_to(cluster) as gateway:
@@ -352,7 +362,7 @@ async def test_a_killed_redis_costs_503s_and_nothing_else(cluster: Cluster) -> N
         assert all(process.poll() is None for process in cluster.workers.values())
 
 
-@pytest.mark.alone
+@pytest.mark.alone  # answers are to come within 50 ms of the deadline
 async def test_a_hanging_redis_is_not_waited_for(cluster: Cluster) -> None:
     """Server stopped: the answer comes by the deadline and says that the shards were not asked."""
     async with gateway_to(cluster) as gateway:

@@ -4,7 +4,7 @@ import asyncio
 import signal
 import tempfile
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from tests.integration.cluster import Cluster, all_live, ask, load
 from tests.servers import running_server
 from tests.waiting import until
 
+# Alone: the slow replica is told from the other by milliseconds.
 pytestmark = [pytest.mark.integration, pytest.mark.alone, pytest.mark.timeout(180)]
 
 DOCUMENTS: list[dict[str, Any]] = [
@@ -31,12 +32,24 @@ SLOW_MS = 60.0  # of `slow_while`
 @pytest.fixture
 def cluster() -> Iterator[Cluster]:
     """Two workers that both serve every shard; the first is slow while `cluster.folder/slow` is."""
+    with two_workers() as cluster:
+        yield cluster
+
+
+@contextmanager
+def two_workers(**environment: str) -> Iterator[Cluster]:
+    """The same, with further settings."""
     with (
         tempfile.TemporaryDirectory(prefix="hedgerow-test-") as folder,
         running_server(Path(folder)) as server,
     ):
         cluster = Cluster(
-            server, Path(folder), num_shards=NUM_SHARDS, num_workers=2, num_replicas=2
+            server,
+            Path(folder),
+            num_shards=NUM_SHARDS,
+            num_workers=2,
+            num_replicas=2,
+            environment=environment,
         )
         try:
             cluster.environment["HEDGEROW_TEST_SLOW_WHILE"] = str(mark_of(cluster))
@@ -165,22 +178,17 @@ async def test_the_last_live_replica_serves_however_slow(cluster: Cluster) -> No
             assert {part.worker for part in result.detail} == {SICK}
 
 
-async def test_what_nobody_takes_is_taken_by_the_slow_one(cluster: Cluster) -> None:
+async def test_what_nobody_takes_is_taken_by_the_slow_one() -> None:
     """It does not wait until the heartbeat of the other, which is dead, has expired."""
-    cluster.stop()
-    cluster.environment["HEDGEROW_WORKER__HEARTBEAT_EXPIRY_S"] = "60"
-    cluster.environment["HEDGEROW_TEST_SLOW_WHILE"] = str(mark_of(cluster))
-    cluster.start(0)
-    del cluster.environment["HEDGEROW_TEST_SLOW_WHILE"]
-    cluster.start(1)
-    async with gateway_to(cluster) as gateway:
-        await load(gateway, "things", DOCUMENTS)
-        mark_of(cluster).touch()
-        await ask_until_left(gateway, [0, 1])
-        cluster.kill(1)
-        for result in await queries(gateway, 20):
-            assert {part.worker for part in result.detail} == {SICK}
-            assert result.took_ms < 1000
+    with two_workers(HEDGEROW_WORKER__HEARTBEAT_EXPIRY_S="60") as cluster:
+        async with gateway_to(cluster) as gateway:
+            await load(gateway, "things", DOCUMENTS)
+            mark_of(cluster).touch()
+            await ask_until_left(gateway, [0, 1])
+            cluster.kill(1)
+            for result in await queries(gateway, 20):
+                assert {part.worker for part in result.detail} == {SICK}
+                assert result.took_ms < 1000
 
 
 async def test_a_gateway_that_dies_takes_its_word_with_it(cluster: Cluster) -> None:

@@ -36,7 +36,6 @@ async def _echoing(num_processes: int = 2, how: str = "echo") -> AsyncIterator[P
         await lane.close(1.0)
 
 
-@pytest.mark.alone
 async def test_the_lane_says_whether_its_works_will_end_soon() -> None:
     """Not while it has none, nor before it knows that they are cheap; once it does, it says so."""
     async with _echoing(num_processes=1) as lane:

@@ -81,7 +81,7 @@ async def test_cancelling_what_waits_drops_it(tmp_path: Path) -> None:
         assert set(bench.config.starts()) == {"busy"}
 
 
-@pytest.mark.alone
+@pytest.mark.alone  # a scorer that is kept from its core stands still too
 async def test_what_waits_behind_a_scorer_that_stands_still_may_leave(tmp_path: Path) -> None:
     """With its only scorer held up, a lane ends at once what may start elsewhere, and that alone.
 
@@ -112,7 +112,7 @@ async def test_what_waits_behind_a_scorer_that_stands_still_may_leave(tmp_path: 
         assert not {"behind", "waiting", "late"} & set(bench.config.starts())
 
 
-@pytest.mark.alone
+@pytest.mark.alone  # a scorer that is kept from its core stands still too
 async def test_nothing_leaves_while_another_scorer_could_start_it(tmp_path: Path) -> None:
     """Behind one of two scorers that stands still, what may start elsewhere goes to the other."""
     async with running(tmp_path) as bench:

@@ -113,7 +113,7 @@ async def test_eight_shards_rank_as_one_and_as_lucene(
     assert abs(of_eight - LUCENE_NDCG10[name]) <= 0.01
 
 
-@pytest.mark.alone  # loads the machine
+@pytest.mark.alone  # loads every core for half a minute
 async def test_a_hundred_thousand_documents_overlap_by_99_percent(
     clusters: dict[int, Cluster],
 ) -> None:

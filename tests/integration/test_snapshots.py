@@ -24,7 +24,7 @@ from tests.integration.cluster import Cluster, ask, gateway_to, load, running_cl
 from tests.servers import RedisServer, running_server
 from tests.waiting import until
 
-pytestmark = [pytest.mark.integration, pytest.mark.alone]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 
 NUM_SHARDS = 2
 PREFIX = "hedgerow"
@@ -96,8 +96,7 @@ def ids(first: int, last: int) -> set[str]:
 def lose_disks(cluster: Cluster) -> None:
     """Kill every worker, and remove its data folder."""
     for worker in list(cluster.workers):
-        cluster.kill(worker)
-        shutil.rmtree(cluster.data(worker))
+        cluster.lose(worker)
 
 
 def restart(cluster: Cluster) -> None:
@@ -287,8 +286,7 @@ async def test_a_replica_that_is_gone_holds_nothing_up(
             return len(await log.applied(0)) == count
 
         await until(lambda: are_known(2))
-        replicas.kill(1)
-        shutil.rmtree(replicas.data(1))
+        replicas.lose(1)
         await until(lambda: len(gateway._membership.replicas_of(0)) == 1)
         await load(gateway, "books", documents(10, 20))
         await make_snapshots(replicas.server, 1)
@@ -324,8 +322,7 @@ async def test_an_old_copy_whose_gap_a_snapshot_closes(
 
         await until(is_trimmed)
         await load(gateway, "books", documents(80, 90))
-        replicas.kill(0)
-        shutil.rmtree(replicas.data(0))
+        replicas.lose(0)
         (tmp_path / "old").rename(replicas.data(0))
         replicas.start(0)
         await until(lambda: is_found(gateway, ids(0, 90)), 20)
@@ -388,8 +385,7 @@ async def test_killed_while_it_restores(replicas: Replicated, tmp_path: Path) ->
     async with gateway_to(replicas) as gateway:
         await heavy(gateway)
         await make_snapshots(replicas.server, 1)
-        replicas.kill(0)
-        shutil.rmtree(replicas.data(0))
+        replicas.lose(0)
         replicas.start(0)
         await until((replicas.data(0) / "restoring" / "0" / "store.sqlite").exists, 30)
         replicas.kill(0)

@@ -13,6 +13,7 @@ from bench.load import closed_loop, open_loop
 from bench.peers.inside.threads import asking_in_threads
 from tests.waiting import until
 
+# Alone: the loads are counted in real time.
 pytestmark = [pytest.mark.integration, pytest.mark.alone]
 
 

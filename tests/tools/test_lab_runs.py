@@ -21,7 +21,7 @@ pytestmark = pytest.mark.integration
 _ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.alone
+@pytest.mark.alone  # the experiments measure times
 @pytest.mark.timeout(180)
 def test_experiments_run_and_are_reported(tmp_path: Path) -> None:
     """Those about work that misbehaves show what they claim; docs/ is left alone."""

@@ -4,6 +4,7 @@ import pytest
 
 from bench.agreement import compare
 
+# Alone: what real workers miss by the deadline is compared with what was simulated.
 pytestmark = [pytest.mark.integration, pytest.mark.alone, pytest.mark.timeout(400)]
 
 POINTS = 2.0  # what is claimed of the difference in mean coverage

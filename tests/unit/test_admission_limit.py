@@ -1,6 +1,7 @@
 """The limit on queries in flight, in a model of shards with hard capacities."""
 
 import itertools
+from functools import cache
 
 import pytest
 
@@ -38,8 +39,13 @@ def test_no_worse_than_others(
     scenario: str, rival: type[Unlimited] | type[Aimd] | type[Gradient2]
 ) -> None:
     """In each scenario, ours has at least 0.85 times the goodput of any other limit."""
-    ours = goodput(run(Ours(), scenario), scenario, 5.0, 10.0)
-    assert ours >= 0.85 * goodput(run(rival(), scenario), scenario, 5.0, 10.0)
+    assert ours_in(scenario) >= 0.85 * goodput(run(rival(), scenario), scenario, 5.0, 10.0)
+
+
+@cache
+def ours_in(scenario: str) -> float:
+    """The goodput of our own limit, which is the same each time."""
+    return goodput(run(Ours(), scenario), scenario, 5.0, 10.0)
 
 
 def test_noise_does_not_make_it_collapse() -> None:

@@ -32,7 +32,9 @@ def cost(query: str) -> Cost:
     [
         ("a", Cost(clauses=1)),
         ("+a -b c", Cost(clauses=3)),
-        ('"a b c"', Cost(clauses=3)),
+        ('"a b c"', Cost(clauses=5)),
+        ('title:"a b c"', Cost(clauses=3)),
+        ('"a b c"*', Cost(clauses=5, prefix_terms=3)),
         ("a_b c", Cost(clauses=3)),
         ("high-speed", Cost(clauses=2)),
         ("title:(a b) AND c", Cost(clauses=3)),
@@ -43,7 +45,8 @@ def cost(query: str) -> Cost:
         ("a* title:b*", Cost(prefix_terms=2)),
         ("tag:a*", Cost(scans=1)),
         ('"a b"*', Cost(clauses=2, prefix_terms=1)),
-        ('"a b"~5', Cost(clauses=2, sloppy_words=2)),
+        ('"a b"~5', Cost(clauses=4, sloppy_words=2)),
+        ('body:"a b"~5', Cost(clauses=2, sloppy_words=2)),
         ('"a"~5', Cost(clauses=1)),
         ("year:1", Cost(clauses=1)),
         ("tag:IN [a b c]", Cost(clauses=3)),
@@ -62,7 +65,21 @@ def test_each_kind_is_counted(query: str, expected: Cost) -> None:
 
 @pytest.mark.parametrize(
     "query",
-    [*("a b", "+a -b", "-a b", "-a", "-a -b", '"a b" c', "a_b c", "x" * 99, "中文 字", "a " * 9)],
+    [
+        *(
+            "a b",
+            "+a -b",
+            "-a b",
+            "-a",
+            "-a -b",
+            '"a b" c',
+            '"a b c" +"d e_f"',
+            "a_b c",
+            "x" * 99,
+            "中文 字",
+            "a " * 9,
+        )
+    ],
 )
 def test_a_plain_query_is_counted_without_its_tree(query: str) -> None:
     """The short cut comes to what the tree comes to, or to a little more."""

@@ -1,0 +1,106 @@
+"""`gateway up` goes on: when a process of it is killed, and when another wants its folder."""
+
+import json
+import os
+import signal
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from tests.integration.trees import answer, loaded
+from tests.integration.up_process import Caller, Up
+
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.timeout(120),
+    pytest.mark.asyncio(loop_scope="module"),
+]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The cluster's folder."""
+    return tmp_path_factory.mktemp("cluster") / "data"
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def up(data: Path) -> AsyncIterator[Up]:
+    """One cluster of 4 shards and 2 workers for the module; each test leaves it whole."""
+    one = await Up.start(
+        *(data, "--shards", "4", "--workers", "2"), HEDGEROW_WORKER__HEARTBEAT_EXPIRY_S="300"
+    )
+    try:
+        assert one.url, one.output
+        yield one
+    finally:
+        await one.destroy()
+
+
+async def test_a_killed_worker_is_unavailable_at_once_and_comes_back(up: Up) -> None:
+    """The shards of a worker that died are refused without a wait, and answer again soon.
+
+    Its last heartbeat holds for longer than the test: that it is dead is known otherwise.
+    """
+    async with Caller(up.url) as caller:
+        before = await loaded(caller)
+        victim = up.pids["worker-1"]
+        os.kill(victim, signal.SIGKILL)
+        result: dict[str, Any] = {"coverage": {"degraded": {}}}
+        while result["coverage"]["degraded"] != {"unavailable": 2}:
+            result = await caller.found("trees", "amber cedar", deadline_ms=300)
+        await up.pid_of("worker-1", victim)
+        await caller.until_whole("trees", "amber")
+        assert await answer(caller) == before
+
+
+async def test_a_killed_gateway_comes_back_at_its_port(up: Up) -> None:
+    """The gateway is restarted where it was, though its port was any free one."""
+    async with Caller(up.url) as caller:
+        before = await loaded(caller)
+        os.kill(up.pids["gateway"], signal.SIGKILL)
+        await up.pid_of("gateway", up.pids["gateway"])
+        await caller.until_whole("trees", "amber")
+        assert await answer(caller) == before
+
+
+async def test_a_killed_redis_loses_no_acknowledged_document(up: Up) -> None:
+    """Redis killed in the middle of a load: 503 at worst, and what was accepted is found."""
+    async with Caller(up.url) as caller:
+        await caller.make("letters", {"title": "text"})
+        accepted: set[str] = set()
+        for part in range(6):
+            ids = [f"p{part}-{number}" for number in range(50)]
+            lines = "".join(json.dumps({"id": one, "title": "amber"}) + "\n" for one in ids)
+            if part == 3:
+                os.kill(up.pids["redis"], signal.SIGKILL)
+            reply = await caller.http.post(
+                "/v1/collections/letters/documents", content=lines, params={"wait": "logged"}
+            )
+            assert reply.status_code in {200, 503}, reply.text
+            if reply.is_success and reply.json()["accepted"] == 50:
+                accepted.update(ids)
+        await up.pid_of("redis", up.pids["redis"])
+        assert len(accepted) >= 150
+        await caller.until_whole("letters", "amber")
+
+        async def missing() -> set[str]:
+            result = await caller.found("letters", "amber", k=1000, fields=False)
+            return accepted - {hit["id"] for hit in result["hits"]}
+
+        deadline = time.monotonic() + 20
+        while left := await missing():
+            assert time.monotonic() < deadline, f"lost: {sorted(left)[:5]}"
+
+
+async def test_a_folder_in_use_is_refused(up: Up, data: Path) -> None:
+    """A second `up` on the folder says who uses it, and does the first no harm."""
+    second = await Up.start(data)
+    assert await second.process.wait() == 1
+    assert f"another `gateway up` uses this folder (process {up.process.pid})" in second.output
+    assert not second.pids
+    async with Caller(up.url) as caller:
+        assert (await caller.http.get("/readyz")).status_code == 200

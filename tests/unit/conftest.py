@@ -1,0 +1,70 @@
+"""What all unit tests share: the routes of the HTTP application, which take long to make."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+
+from common.config import GatewaySettings
+from gateway.access.control import AccessControl
+from gateway.http import app
+from gateway.http.app import create_framework_app
+
+
+class _StandIn:
+    """Is what the test that uses it has."""
+
+    def __init__(self) -> None:
+        self._target: Any = None
+
+    def be(self, target: Any) -> None:
+        """Stand in for `target` from now on."""
+        self._target = target
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._target, name)
+
+
+class _Routes:
+    """The routes for some settings, over whichever gateway."""
+
+    def __init__(self, settings: GatewaySettings) -> None:
+        self.settings = settings
+        self._gateway: Any = _StandIn()
+        self._access: Any = _StandIn()
+        self._framework = create_framework_app(self._gateway, settings, self._access)
+
+    def over(self, gateway: Any, access: Any) -> FastAPI:
+        """The application over this gateway."""
+        self._gateway.be(gateway)
+        self._access.be(access)
+        return self._framework
+
+
+_unused: list[_Routes] = []
+
+
+@pytest.fixture(autouse=True)
+def shared_routes(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Have tests with equal settings use the same routes, one after the other.
+
+    Three hundred tests have an application; each would take 15 ms to make.
+    """
+    used: list[_Routes] = []
+
+    def framework_app(
+        gateway: Any, settings: GatewaySettings, access: AccessControl | None = None
+    ) -> FastAPI:
+        fitting = (one for one in _unused if one.settings == settings)
+        routes = next(fitting, None) or _Routes(settings)
+        if routes in _unused:
+            _unused.remove(routes)
+        used.append(routes)
+        return routes.over(gateway, access or AccessControl(settings))
+
+    monkeypatch.setattr(app, "create_framework_app", framework_app)
+    yield
+    for routes in used:
+        routes.over(None, None)
+    _unused.extend(used)
