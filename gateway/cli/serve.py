@@ -2,15 +2,13 @@
 
 import asyncio
 import contextlib
-import functools
 import os
 import socket
-from collections.abc import Iterator
-from typing import Annotated, Any, Final, cast
+from typing import Annotated
 
 import structlog
 import typer
-import uvicorn
+from starlette.types import ASGIApp
 
 from common.config import Settings, load_settings
 from common.config_connections import ConnectionSettings
@@ -25,16 +23,11 @@ from gateway.access.key_watch import KeyWatch
 from gateway.http.app import create_app
 from gateway.http.connection_policy import connections_within
 from gateway.http.connection_table import ConnectionTable
-from gateway.http.search_connection import SearchConnection
+from gateway.http.server import BACKLOG, HttpServer
 from gateway.lull import LullSelector
 from gateway.service import Gateway
 
 log = structlog.get_logger()
-
-_BACKLOG: Final = 2048
-# Each takes a descriptor for two turns of the loop before it is counted among the connections, and
-# what is closed for it takes one for another turn.
-_MAX_ACCEPTED_AT_ONCE: Final = 8
 
 
 def serve(
@@ -129,7 +122,7 @@ def listen(host: str, port: int) -> socket.socket:
     """
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        listener = socket.create_server((host, port), family=family, backlog=_BACKLOG)
+        listener = socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as error:
         raise ConfigurationError(f"cannot bind {host} port {port}: {error.strerror}") from error
     # Accepted connections inherit it. asyncio sets it by itself only where the socket names TCP as
@@ -139,7 +132,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 async def run_server(
-    app: Any,
+    app: ASGIApp,
     listener: socket.socket,
     drain_timeout_s: float,
     stopped: asyncio.Event,
@@ -154,50 +147,11 @@ async def run_server(
         stopped: set by a signal, or by the parent's end.
         table: bounds the connections.
     """
-    config = uvicorn.Config(
-        app,
-        http=cast("type[asyncio.Protocol]", functools.partial(SearchConnection, table=table)),
-        ws="none",
-        backlog=_MAX_ACCEPTED_AT_ONCE,
-        lifespan="off",
-        log_config=None,
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-        # The address of a client is that of its socket: any client can send X-Forwarded-For, and
-        # connections and what is in flight are shared between addresses.
-        proxy_headers=False,
-        timeout_graceful_shutdown=drain_timeout_s,  # type: ignore[arg-type] # it waits in floats
-    )
-    server = _Server(config)
+    server = HttpServer(app, table)
+    await server.start(listener)
     host, port = listener.getsockname()[:2]
     url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-    async def stop_when_told() -> None:
-        await stopped.wait()
-        log.info("draining", in_flight=len(server.server_state.tasks))
-        server.should_exit = True
-
-    async with asyncio.TaskGroup() as tasks:
-        stopper = tasks.create_task(stop_when_told())
-        log.info("ready", url=url, pid=os.getpid())
-        await server.serve(sockets=[listener])
-        stopper.cancel()
-
-
-class _Server(uvicorn.Server):
-    """Uvicorn without its signal handlers: this process has its own, which also stop the rest."""
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen.
-
-        uvicorn gives asyncio one number for two things: how many connections are accepted in one
-        turn of the loop, all before any is counted, and how many the system queues.
-        """
-        await super().startup(sockets)
-        for listener in sockets or ():
-            listener.listen(_BACKLOG)
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
+    log.info("ready", url=url, pid=os.getpid())
+    await stopped.wait()
+    log.info("draining", in_flight=server.num_in_flight)
+    await server.drain(drain_timeout_s)
