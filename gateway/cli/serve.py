@@ -21,6 +21,7 @@ from gateway.access.key_file import path_of
 from gateway.access.key_ring import KeyRing
 from gateway.access.key_watch import KeyWatch
 from gateway.http.app import create_app
+from gateway.http.certificate import Certificate
 from gateway.http.connection_policy import connections_within
 from gateway.http.connection_table import ConnectionTable
 from gateway.http.server import BACKLOG, HttpServer
@@ -79,6 +80,7 @@ async def _serve(
     access = AccessControl(http, ring)
     if access.warning:
         log.warning("open_to_the_network", host=http.host, reason=access.warning)
+    certificate = Certificate.of(http)
     with (
         stop_on_signals(stopped.set),
         stop_with_parent(parent_pipe, stopped.set),
@@ -88,13 +90,14 @@ async def _serve(
         async with (
             Gateway.connect(settings, num_shards=num_shards) as gateway,
             keys.running(on_change=gateway.keep_keys),
+            certificate.running() if certificate else contextlib.nullcontext(),
         ):
             selector.lull_s = gateway.lull_s
             asyncio.get_running_loop().set_exception_handler(gateway.shortages.on_loop_error)
             app = create_app(gateway, http, access)
             table = ConnectionTable(_within_descriptors(http), gateway.counters)
             calm_collector()
-            await run_server(app, listener, http.drain_timeout_s, stopped, table)
+            await run_server(app, listener, http.drain_timeout_s, stopped, table, certificate)
         # Here the gateway is closed, after the last answer: queries in flight needed it.
     log.info("stopped")
 
@@ -137,6 +140,7 @@ async def run_server(
     drain_timeout_s: float,
     stopped: asyncio.Event,
     table: ConnectionTable,
+    certificate: Certificate | None = None,
 ) -> None:
     """Serve `app` until `stopped` is set, then finish what is in flight.
 
@@ -146,11 +150,13 @@ async def run_server(
         drain_timeout_s: longest wait for requests in flight, in s.
         stopped: set by a signal, or by the parent's end.
         table: bounds the connections.
+        certificate: shown to clients, which speak HTTPS then.
     """
-    server = HttpServer(app, table)
+    server = HttpServer(app, table, certificate)
     await server.start(listener)
     host, port = listener.getsockname()[:2]
-    url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    scheme = "http" if certificate is None else "https"
+    url = f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
     log.info("ready", url=url, pid=os.getpid())
     await stopped.wait()
     log.info("draining", in_flight=server.num_in_flight)

@@ -64,7 +64,7 @@ class Connection(asyncio.BufferedProtocol):
         now = self._loop.time()
         self._client = _address(stream.get_extra_info("peername"))
         self._local = _address(stream.get_extra_info("sockname"))
-        self._scheme = "http"
+        self._scheme = "http" if stream.get_extra_info("ssl_object") is None else "https"
         self.state = ConnectionState(peer_of(self._client[0]) if self._client else "", now)
         self.reading = Reading(stream, self.state, self._loop)
         self.writing = Writing(stream)

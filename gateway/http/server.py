@@ -11,9 +11,11 @@ from typing import Final
 import structlog
 from starlette.types import ASGIApp
 
+from gateway.http.certificate import Certificate
 from gateway.http.connection import Connection
 from gateway.http.connection_table import ConnectionTable
 from gateway.http.server_state import ServerState
+from gateway.http.tls_transport import TlsConnection
 
 log = structlog.get_logger()
 
@@ -28,9 +30,15 @@ _LAST_WORDS_S: Final = 0.5
 class HttpServer:
     """Serves an application until it is drained."""
 
-    def __init__(self, app: ASGIApp, table: ConnectionTable) -> None:
-        """Serve `app`, on connections within the limits of `table`."""
+    def __init__(
+        self, app: ASGIApp, table: ConnectionTable, certificate: Certificate | None = None
+    ) -> None:
+        """Serve `app`, on connections within the limits of `table`.
+
+        With a certificate, clients speak HTTPS.
+        """
         self._state = ServerState(app, table)
+        self._certificate = certificate
         self._listening: asyncio.Server | None = None
 
     @property
@@ -42,11 +50,16 @@ class HttpServer:
         """Accept connections on a bound socket, which is closed when the drain begins."""
         loop = asyncio.get_running_loop()
         self._listening = await loop.create_server(
-            lambda: Connection(self._state), sock=listener, backlog=_MAX_ACCEPTED_AT_ONCE
+            self._connect, sock=listener, backlog=_MAX_ACCEPTED_AT_ONCE
         )
         # asyncio takes one number for two things: how many connections are accepted in one turn of
         # the loop, all before any is counted, and how many the system queues.
         listener.listen(BACKLOG)
+
+    def _connect(self) -> asyncio.BaseProtocol:
+        if self._certificate is None:
+            return Connection(self._state)
+        return TlsConnection(self._state, self._certificate)
 
     async def drain(self, timeout_s: float) -> None:
         """Accept no more, and finish what is in flight; end the rest after `timeout_s`."""

@@ -12,6 +12,7 @@ from common.config_connections import ConnectionSettings
 from common.telemetry import Counters
 from gateway.http.connection_policy import Phase
 from gateway.http.connection_table import ConnectionTable
+from gateway.http.server_state import ServerState
 from tests.unit.connections import RecordingTransport, connect, turn
 from tests.unit.virtual_time import run_virtually
 
@@ -594,6 +595,15 @@ async def test_a_drain_closes_what_is_idle_and_finishes_what_is_not() -> None:
             assert "close" in transport.calls
         protocol.connection_lost(None)
     assert calls == [["close"], ["close"], [], [], ["abort"]]
+
+
+async def test_a_connection_that_comes_during_a_drain_is_closed() -> None:
+    """It was accepted before the listener was closed, and its request would begin too late."""
+    server = ServerState(App(), table())
+    server.is_draining = True
+    protocol, transport = connect(server.app, server=server)
+    assert transport.calls == ["close"]
+    protocol.connection_lost(None)
 
 
 async def test_a_connection_that_is_lost_leaves_nothing() -> None:
