@@ -93,8 +93,9 @@ class RequestReader:
     def close(self) -> None:
         """Read no more, and let go of what is held."""
         self._held, self._offset = b"", 0
-        # Parser and reader refer to each other, and the garbage collector comes seldom.
+        # Parser, reader and receiver refer to each other, and the garbage collector comes seldom.
         self._parser = cast("httptools.HttpRequestParser", None)
+        self._receiver = cast("Receiver", None)
 
     def _parse(self, data: bytes, offset: int) -> None:
         cutter = self._cutter

@@ -1,7 +1,9 @@
 """Connections within limits: what a client sends too much of, too slowly, or in a wrong form."""
 
 import asyncio
+import gc
 import json
+import weakref
 from typing import Any
 
 import pytest
@@ -616,6 +618,25 @@ async def test_a_connection_that_is_lost_leaves_nothing() -> None:
     assert shared.num_connections == 0
     assert transport.written == b""
     assert protocol.state.phase is not Phase.LINGER
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET", REQUEST, REQUEST * 2, post(10), b"nonsense\r\n\r\n"])
+async def test_a_connection_that_is_lost_is_gone_at_once(sent: bytes) -> None:
+    """The garbage collector, which comes seldom in a gateway, has nothing to find of it."""
+    app = App()
+    protocol, transport = connect(app)
+    protocol.data_received(sent)
+    await turn()
+    gc.collect()
+    gc.disable()
+    try:
+        protocol.connection_lost(None)
+        await turn()
+        gone = weakref.ref(protocol)
+        del protocol, transport.protocol
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 async def test_what_is_held_ends_with_its_connection() -> None:
