@@ -77,6 +77,7 @@ class AsgiExchange:
         self._scope = scope
         self._wire = wire
         self._has_left = False
+        self._task: asyncio.Task[None] | None = None
         # The request
         self._is_invited = not head.expects_continue
         self._body = bytearray()
@@ -92,7 +93,7 @@ class AsgiExchange:
 
     def start(self, app: ASGIApp) -> None:
         """Have `app` answer."""
-        self._wire.start(self._run(app))
+        self._task = self._wire.start(self._run(app))
 
     def add_body(self, data: bytes) -> None:
         """Keep a part of the body until the application takes it."""
@@ -124,6 +125,10 @@ class AsgiExchange:
             if not (self.is_complete or self._has_left):
                 log.error("request_not_answered", path=self._scope["path"])
                 await self._fail()
+        finally:
+            task, self._task = self._task, None  # they refer to each other
+            if task is not None:
+                self._wire.finish(task)
 
     async def _fail(self) -> None:
         """Answer with a 500, or cut off the answer that has begun."""

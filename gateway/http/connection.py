@@ -54,6 +54,7 @@ class Connection(asyncio.BufferedProtocol):
         self._num_discarded = 0
         # Used for each request
         self.start = server.start
+        self.finish = server.finish
         self.date_line = server.date_line
 
     # What comes and goes
@@ -131,7 +132,8 @@ class Connection(asyncio.BufferedProtocol):
             if not self._reader.is_waiting:
                 self._loop.call_soon(self._read_on)
             return
-        self.reading.release()
+        if self.reading.is_paused:
+            self.reading.release()
         if self.state.phase is not _ANSWER:
             self._date()
 
@@ -200,7 +202,8 @@ class Connection(asyncio.BufferedProtocol):
             self._await_head()
             if self._reader.num_held:
                 self._loop.call_soon(self._read_on)
-        self.reading.resume()
+        if self.reading.is_paused:
+            self.reading.resume()
 
     def close_after_answer(self) -> None:
         """Close once the client has read what was written."""
@@ -214,7 +217,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def _await_head(self) -> None:
         self._exchange = None
-        self._reader.expect_request()
+        self._reader.is_waiting = False
         state = self.state
         state.phase = _HEAD
         state.has_begun = False

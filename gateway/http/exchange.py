@@ -43,7 +43,10 @@ class Wire(Protocol):
     writing: Writing
 
     def start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Run a task, which a drain waits for."""
+        """Run a task, which a drain waits for until it says that it has finished."""
+
+    def finish(self, task: asyncio.Task[None]) -> None:
+        """The task has nothing more to do."""
 
     def date_line(self) -> bytes:
         """The field Date of an answer that leaves now."""

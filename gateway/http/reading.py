@@ -35,9 +35,8 @@ class Reading:
 
     def resume(self) -> None:
         """Read again, unless something is held."""
-        if self._is_full:
-            self._is_full = False
-            self._apply()
+        self._is_full = False
+        self._apply()
 
     def hold(self) -> None:
         """Read no more until what is held was parsed."""
@@ -46,9 +45,8 @@ class Reading:
 
     def release(self) -> None:
         """Read again, if the application wants more."""
-        if self._is_held:
-            self._is_held = False
-            self._apply()
+        self._is_held = False
+        self._apply()
 
     def open(self) -> None:
         """Read again."""

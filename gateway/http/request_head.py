@@ -61,7 +61,8 @@ class RequestHead(NamedTuple):
         """
         if self.version not in _VERSIONS:
             raise RefusedError.malformed("version", "should be HTTP/1.1 or HTTP/1.0", 505)
-        self._check_target()
+        if self.target[:1] != b"/":
+            self._check_url()
         length = 0
         is_chunked = False
         for name, value in self.headers:
@@ -75,9 +76,7 @@ class RequestHead(NamedTuple):
             raise RefusedError.malformed("Upgrade", "should not come with a body")
         return None if is_chunked else length
 
-    def _check_target(self) -> None:
-        if self.target[:1] == b"/":
-            return
+    def _check_url(self) -> None:
         absolute = _absolute(self.target)
         if absolute is None or self.method == b"CONNECT":
             raise RefusedError.malformed("target", "should be a path that begins with /")

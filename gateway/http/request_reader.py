@@ -36,7 +36,8 @@ class RequestReader:
     """Reads one request after the other.
 
     Attributes:
-        is_waiting: whether a request was read, and what follows it waits for `expect_request`.
+        is_waiting: whether a request was read, and what follows it waits until this is unset.
+        num_held: how many bytes have arrived and are not parsed yet.
     """
 
     __slots__ = (
@@ -48,6 +49,7 @@ class RequestReader:
         "_receiver",
         "_target",
         "is_waiting",
+        "num_held",
     )
 
     def __init__(self, limits: ConnectionSettings, receiver: Receiver) -> None:
@@ -60,16 +62,12 @@ class RequestReader:
         self._target = b""
         self._headers: list[tuple[bytes, bytes]] = []
         self.is_waiting = False
+        self.num_held = 0
 
     @property
     def has_head_begun(self) -> bool:
         """Whether part of a head has arrived, and the rest has not."""
         return self._cutter.head_bytes > 0
-
-    @property
-    def num_held(self) -> int:
-        """How many bytes have arrived and are not parsed yet."""
-        return len(self._held) - self._offset
 
     def read(self, data: bytes) -> None:
         """Parse what has arrived, at most to the end of a request.
@@ -86,13 +84,9 @@ class RequestReader:
         if self._held:
             self._parse(self._held, self._offset)
 
-    def expect_request(self) -> None:
-        """The request that was read has been answered: read the next one."""
-        self.is_waiting = False
-
     def close(self) -> None:
         """Read no more, and let go of what is held."""
-        self._held, self._offset = b"", 0
+        self._held, self.num_held = b"", 0
         # Parser, reader and receiver refer to each other, and the garbage collector comes seldom.
         self._parser = cast("httptools.HttpRequestParser", None)
         self._receiver = cast("Receiver", None)
@@ -113,10 +107,8 @@ class RequestReader:
             pass  # it is answered in HTTP/1.1, and the connection is closed
         except httptools.HttpParserError as error:
             raise _refusal_of(error) from error
-        if offset < num_bytes:
-            self._held, self._offset = data, offset
-        else:
-            self._held, self._offset = b"", 0
+        self.num_held = num_bytes - offset
+        self._held, self._offset = (data, offset) if self.num_held else (b"", 0)
 
     # Called by the parser
 

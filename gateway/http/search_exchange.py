@@ -131,8 +131,11 @@ class SearchExchange:
     def leave(self) -> None:
         """Cancel the search, since its answer would not be read."""
         self._has_left = True
-        if self._task is not None and not self.is_complete:
-            self._task.cancel()
+        task = self._task
+        if task is not None and not self.is_complete:
+            task.cancel()
+            # Cancelled before it has begun, it does not come to say so itself.
+            task.add_done_callback(self._wire.finish)
 
     async def _run(self) -> None:
         try:
@@ -145,7 +148,9 @@ class SearchExchange:
             self.keep_alive = False
             await self._write(500, _FAILED_FIELDS, _FAILED)
         finally:
-            self._task = None  # which refers to this one
+            task, self._task = self._task, None  # they refer to each other
+            if task is not None:
+                self._wire.finish(task)
 
     async def _answer(self) -> tuple[int, bytes, bytes]:
         """Status, fields and body of the answer."""

@@ -49,11 +49,17 @@ class ServerState:
         self._is_empty.set()
 
     def start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Run the task that answers a request."""
+        """Run the task that answers a request, until it says that it has finished.
+
+        A callback at its end would cost another turn of the loop, with its system call.
+        """
         task = self.loop.create_task(work)
         self.tasks.add(task)
-        task.add_done_callback(self.tasks.discard)
         return task
+
+    def finish(self, task: asyncio.Task[None]) -> None:
+        """The task that answers a request has nothing more to do."""
+        self.tasks.discard(task)
 
     def add(self, connection: Drainable) -> None:
         """A connection was opened."""
