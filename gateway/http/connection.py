@@ -70,10 +70,11 @@ class Connection(asyncio.BufferedProtocol):
         self.reading = Reading(stream, self.state, self._loop)
         self.writing = Writing(stream)
         self._server.add(self)
-        if not self._table.admit(self, now):
-            self._refuse(RefusedError.no_room())
-        elif self._server.is_draining:
+        has_room = self._table.admit(self, now)
+        if self._server.is_draining:
             self.shutdown()
+        elif not has_room:
+            self._refuse(RefusedError.no_room())
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - how does not matter
         """Forget the connection, and have its request end."""
