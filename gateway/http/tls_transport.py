@@ -150,8 +150,6 @@ class TlsConnection(asyncio.BufferedProtocol):
         self._loop = server.loop
         self._context = certificate.context
         self._connection = Connection(server)
-        self.pause_writing = self._connection.pause_writing  # type: ignore[method-assign] # as it is
-        self.resume_writing = self._connection.resume_writing  # type: ignore[method-assign]
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Await the handshake, as a part of the first head."""
@@ -161,6 +159,14 @@ class TlsConnection(asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
         self._connection.connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """Too much waits for the client."""
+        self._connection.pause_writing()
+
+    def resume_writing(self) -> None:
+        """The client has taken most of it."""
+        self._connection.resume_writing()
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - the transport has no hint
         """Where to put what is received: all connections share a buffer."""
