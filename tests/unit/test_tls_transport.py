@@ -195,7 +195,7 @@ async def test_what_is_no_tls_is_counted_and_closed(
 async def test_a_forged_record_ends_the_connection(
     certificate: Certificate, authority: trustme.CA
 ) -> None:
-    """Bytes that somebody changed on the way are not taken."""
+    """Bytes that were changed on the way are not taken."""
     app = App()
     client = Client(certificate, authority, app)
     client.shake_hands()
