@@ -324,7 +324,7 @@ async def test_a_connection_is_not_read_while_the_application_is_behind() -> Non
 
 
 async def test_a_client_that_leaves_is_a_disconnect() -> None:
-    """It is told at once, as often as it is asked for, and what is sent then is dropped."""
+    """It comes at once, as often as it is asked for, and what is sent then is dropped."""
     told = []
 
     async def app(_scope: Any, receive: Any, send: Send) -> None:
