@@ -2,8 +2,8 @@
 
 asyncio can encrypt by itself, but tells its protocol of a connection only after the handshake, and
 not how many encrypted bytes wait for the client. A client could then hold any number of connections
-without a request, and any number of answers unread. Here, `Connection` hears of it at once, so that a
-handshake takes part of the time that the first head has, and what waits is that of the socket.
+without a request, and any number of answers unread. Here, `Connection` hears of the client at once:
+a handshake takes part of the time that the first head has, and what waits is that of the socket.
 """
 
 import asyncio
