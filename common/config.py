@@ -29,6 +29,7 @@ from common.config_tail import (
     HedgingSettings,
     ProbationSettings,
 )
+from common.config_tls import TlsSettings
 from common.errors import ConfigurationError
 from common.query_settings import QuerySettings
 from common.wire import MAX_ATTACHED_BYTES
@@ -97,7 +98,7 @@ class BreakerSettings(_Group):
     )
 
 
-class GatewaySettings(ConnectionSettings):
+class GatewaySettings(ConnectionSettings, TlsSettings):
     """The gateway: HTTP, query defaults and limits."""
 
     host: str = Field("127.0.0.1", description="Address that the HTTP server binds.")

@@ -49,8 +49,9 @@ def check_port(host: str, port: int) -> int:
         raise ConfigurationError(f"--port {port}: cannot bind {host}: {error.strerror}") from error
 
 
-def url_of(host: str, port: int) -> str:
+def url_of(host: str, port: int, scheme: str = "http") -> str:
     """URL at which this machine reaches what is bound to `host` and `port`."""
     # What is bound to every address is reached by this machine's own.
     reachable = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)  # noqa: S104
-    return f"http://[{reachable}]:{port}" if ":" in reachable else f"http://{reachable}:{port}"
+    name = f"[{reachable}]" if ":" in reachable else reachable
+    return f"{scheme}://{name}:{port}"

@@ -33,6 +33,7 @@ from gateway.claims import check_port, lock_folder, url_of
 from gateway.client import AsyncClient, calls
 from gateway.cluster_size import size_cluster
 from gateway.embedded_redis import EmbeddedRedis
+from gateway.http.certificate import Certificate
 from gateway.placement import place
 from gateway.programs import gateway_program, worker_program
 from gateway.redis_keeper import RedisKeeper
@@ -141,8 +142,10 @@ class LocalCluster:
                 folder holds. Nothing was started, or `stop` ends what was.
             UnavailableError: a process died at its start, or it took too long; says which.
         """
+        certificate = Certificate.of(self._settings.gateway)  # which the gateway process reads too
         port = self._claim()
-        self.url = url_of(self._options.host, port)
+        scheme = "http" if certificate is None else "https"
+        self.url = url_of(self._options.host, port, scheme)
         await self._start_redis()
         control = await self._join_redis()
         self.sizing = size = await self._size(control)
@@ -320,7 +323,8 @@ class LocalCluster:
             ) from None
 
     async def _wait_until_ready(self) -> None:
-        async with AsyncClient(self.url, self.token) as client:
+        # The certificate is for the names that clients use, and this is a process of our own.
+        async with AsyncClient(self.url, self.token, verify=False) as client:
             await self._wait_until_there(partial(self._missing, client))
 
     async def _missing(self, client: AsyncClient) -> str:

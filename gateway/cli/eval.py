@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from common.errors import BadRequestError, InsufficientCoverageError
 from gateway.cli import options
-from gateway.cli.options import DEFAULT_URL, Token, Url
+from gateway.cli.options import DEFAULT_URL, CaFile, Token, Url
 from gateway.client import Client, SearchAnswer, SearchOptions
 from gateway.judgements import Judgement, read_judgements, read_queries
 
@@ -61,6 +61,7 @@ def evaluate(
     ] = False,
     url: Url = DEFAULT_URL,
     token: Token = None,
+    ca_file: CaFile = None,
 ) -> None:
     """Measure the quality of a collection's ranking against judged queries."""
     texts, judgements = read_queries(queries), read_judgements(qrels)
@@ -74,7 +75,7 @@ def evaluate(
         "rank_profile": profile,
         "fields": False,
     }
-    with options.connect(url, token) as client:
+    with options.connect(url, token, verify=ca_file or True) as client:
         rankings = list(_with_progress(ask_all(client, collection, asked, search), len(asked)))
     figures = {
         "collection": collection,

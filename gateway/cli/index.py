@@ -17,7 +17,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from common.errors import HedgerowError, InsufficientStorageError, NotFoundError
 from common.printable import printable
 from gateway.cli import options
-from gateway.cli.options import DEFAULT_URL, Token, Url
+from gateway.cli.options import DEFAULT_URL, CaFile, Token, Url
 from gateway.cli.render import plain
 from gateway.client import Client, CollectionAnswer, Definition, WeightedField
 from gateway.lines import DEFAULT_MAX_BYTES, Line
@@ -106,6 +106,7 @@ def index(
     ] = DEFAULT_MEMORY_MB,
     url: Url = DEFAULT_URL,
     token: Token = None,
+    ca_file: CaFile = None,
 ) -> None:
     """Load documents into a collection."""
     if (source is None) is not python_docs:
@@ -116,7 +117,7 @@ def index(
         language=language,
     )
     with ExitStack() as opened:
-        client = opened.enter_context(options.connect(url, token))
+        client = opened.enter_context(options.connect(url, token, verify=ca_file or True))
         found = _describe(client, collection)
         known = definition.get("fields") if found is None else found.fields
         reading = Reading(

@@ -9,7 +9,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from common.errors import NotFoundError, UnavailableError
 from gateway.cli import options
-from gateway.cli.options import DEFAULT_URL, Timeout, Token, Url
+from gateway.cli.options import DEFAULT_URL, CaFile, Timeout, Token, Url
 from gateway.client import Client
 from gateway.client.status import IndexStatus
 
@@ -21,11 +21,12 @@ def optimise(
     timeout: Timeout = "600s",
     url: Url = DEFAULT_URL,
     token: Token = None,
+    ca_file: CaFile = None,
 ) -> None:
     """Join the segments of a collection's text indexes, so that searches cost less."""
     started = time.monotonic()
     give_up_at = started + options.parse_duration_ms(timeout) / 1000
-    with options.connect(url, token) as client, _progress() as progress:
+    with options.connect(url, token, verify=ca_file or True) as client, _progress() as progress:
         before = _index(client, collection)
         wanted_at_ms = client.optimise(collection).wanted_at_ms
         task = progress.add_task(f"optimising {collection}", total=None, waiting="")

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
@@ -24,6 +25,15 @@ Token = Annotated[
     ),
 ]
 
+CaFile = Annotated[
+    Path | None,
+    typer.Option(
+        envvar="HEDGEROW_CA_FILE",
+        metavar="FILE",
+        help="PEM file of the authorities to trust for an https URL.",
+        show_default="the system's",
+    ),
+]
 
 Timeout = Annotated[str, typer.Option(metavar="DURATION", help="Longest wait, as in 90s.")]
 

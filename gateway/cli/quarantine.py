@@ -11,7 +11,7 @@ from rich.table import Table
 
 from common.printable import printable_json
 from gateway.cli import options
-from gateway.cli.options import DEFAULT_URL, Token, Url
+from gateway.cli.options import DEFAULT_URL, CaFile, Token, Url
 from gateway.cli.render import folded, local_time, plain, table_of
 from gateway.client import calls
 
@@ -20,9 +20,10 @@ def list_(
     as_json: Annotated[bool, typer.Option("--json", help="Print them as JSON.")] = False,
     url: Url = DEFAULT_URL,
     token: Token = None,
+    ca_file: CaFile = None,
 ) -> None:
     """List the queries that have killed scorers, in any worker."""
-    with options.connect(url, token) as client:
+    with options.connect(url, token, verify=ca_file or True) as client:
         entries = client.exchange(calls.list_quarantine()).json()["quarantine"]
     if as_json:
         sys.stdout.write(printable_json(to_json(entries, indent=2).decode()) + "\n")
@@ -38,9 +39,10 @@ def lift(
     ],
     url: Url = DEFAULT_URL,
     token: Token = None,
+    ca_file: CaFile = None,
 ) -> None:
     """Let a query run again that is in quarantine."""
-    with options.connect(url, token) as client:
+    with options.connect(url, token, verify=ca_file or True) as client:
         client.lift_quarantine(fingerprint)
 
 

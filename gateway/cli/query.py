@@ -9,7 +9,7 @@ from rich.console import Console
 from common.errors import InsufficientCoverageError, UnavailableError
 from common.printable import printable, printable_json
 from gateway.cli import options
-from gateway.cli.options import DEFAULT_URL, Token, Url
+from gateway.cli.options import DEFAULT_URL, CaFile, Token, Url
 from gateway.cli.render import coverage_line, degraded, hits_table, percent
 from gateway.cli.timeline import Timeline
 from gateway.client import SearchAnswer, SearchOptions, calls
@@ -76,6 +76,7 @@ def query(
     ] = False,
     url: Url = DEFAULT_URL,
     token: Token = None,
+    ca_file: CaFile = None,
 ) -> None:
     """Ask a collection, and show the hits and the coverage."""
     deadline_ms = None if deadline is None else options.parse_duration_ms(deadline)
@@ -92,7 +93,7 @@ def query(
         "explain": explain,
     }
     call = calls.search(collection, text, search)
-    with options.connect(url, token) as client:
+    with options.connect(url, token, verify=ca_file or True) as client:
         reply = client.exchange(call)
     failure: InsufficientCoverageError | None = None
     try:

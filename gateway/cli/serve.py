@@ -2,15 +2,13 @@
 
 import asyncio
 import contextlib
-import functools
 import os
 import socket
-from collections.abc import Iterator
-from typing import Annotated, Any, Final, cast
+from typing import Annotated
 
 import structlog
 import typer
-import uvicorn
+from starlette.types import ASGIApp
 
 from common.config import Settings, load_settings
 from common.config_connections import ConnectionSettings
@@ -23,18 +21,14 @@ from gateway.access.key_file import path_of
 from gateway.access.key_ring import KeyRing
 from gateway.access.key_watch import KeyWatch
 from gateway.http.app import create_app
+from gateway.http.certificate import Certificate
 from gateway.http.connection_policy import connections_within
 from gateway.http.connection_table import ConnectionTable
-from gateway.http.search_connection import SearchConnection
+from gateway.http.server import BACKLOG, HttpServer
 from gateway.lull import LullSelector
 from gateway.service import Gateway
 
 log = structlog.get_logger()
-
-_BACKLOG: Final = 2048
-# Each takes a descriptor for two turns of the loop before it is counted among the connections, and
-# what is closed for it takes one for another turn.
-_MAX_ACCEPTED_AT_ONCE: Final = 8
 
 
 def serve(
@@ -86,6 +80,7 @@ async def _serve(
     access = AccessControl(http, ring)
     if access.warning:
         log.warning("open_to_the_network", host=http.host, reason=access.warning)
+    certificate = Certificate.of(http)
     with (
         stop_on_signals(stopped.set),
         stop_with_parent(parent_pipe, stopped.set),
@@ -95,13 +90,14 @@ async def _serve(
         async with (
             Gateway.connect(settings, num_shards=num_shards) as gateway,
             keys.running(on_change=gateway.keep_keys),
+            certificate.running() if certificate else contextlib.nullcontext(),
         ):
             selector.lull_s = gateway.lull_s
             asyncio.get_running_loop().set_exception_handler(gateway.shortages.on_loop_error)
             app = create_app(gateway, http, access)
             table = ConnectionTable(_within_descriptors(http), gateway.counters)
             calm_collector()
-            await run_server(app, listener, http.drain_timeout_s, stopped, table)
+            await run_server(app, listener, http.drain_timeout_s, stopped, table, certificate)
         # Here the gateway is closed, after the last answer: queries in flight needed it.
     log.info("stopped")
 
@@ -129,7 +125,7 @@ def listen(host: str, port: int) -> socket.socket:
     """
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        listener = socket.create_server((host, port), family=family, backlog=_BACKLOG)
+        listener = socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as error:
         raise ConfigurationError(f"cannot bind {host} port {port}: {error.strerror}") from error
     # Accepted connections inherit it. asyncio sets it by itself only where the socket names TCP as
@@ -139,11 +135,12 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 async def run_server(
-    app: Any,
+    app: ASGIApp,
     listener: socket.socket,
     drain_timeout_s: float,
     stopped: asyncio.Event,
     table: ConnectionTable,
+    certificate: Certificate | None = None,
 ) -> None:
     """Serve `app` until `stopped` is set, then finish what is in flight.
 
@@ -153,51 +150,14 @@ async def run_server(
         drain_timeout_s: longest wait for requests in flight, in s.
         stopped: set by a signal, or by the parent's end.
         table: bounds the connections.
+        certificate: shown to clients, which speak HTTPS then.
     """
-    config = uvicorn.Config(
-        app,
-        http=cast("type[asyncio.Protocol]", functools.partial(SearchConnection, table=table)),
-        ws="none",
-        backlog=_MAX_ACCEPTED_AT_ONCE,
-        lifespan="off",
-        log_config=None,
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-        # The address of a client is that of its socket: any client can send X-Forwarded-For, and
-        # connections and what is in flight are shared between addresses.
-        proxy_headers=False,
-        timeout_graceful_shutdown=drain_timeout_s,  # type: ignore[arg-type] # it waits in floats
-    )
-    server = _Server(config)
+    server = HttpServer(app, table, certificate)
+    await server.start(listener)
     host, port = listener.getsockname()[:2]
-    url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-    async def stop_when_told() -> None:
-        await stopped.wait()
-        log.info("draining", in_flight=len(server.server_state.tasks))
-        server.should_exit = True
-
-    async with asyncio.TaskGroup() as tasks:
-        stopper = tasks.create_task(stop_when_told())
-        log.info("ready", url=url, pid=os.getpid())
-        await server.serve(sockets=[listener])
-        stopper.cancel()
-
-
-class _Server(uvicorn.Server):
-    """Uvicorn without its signal handlers: this process has its own, which also stop the rest."""
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen.
-
-        uvicorn gives asyncio one number for two things: how many connections are accepted in one
-        turn of the loop, all before any is counted, and how many the system queues.
-        """
-        await super().startup(sockets)
-        for listener in sockets or ():
-            listener.listen(_BACKLOG)
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
+    scheme = "http" if certificate is None else "https"
+    url = f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+    log.info("ready", url=url, pid=os.getpid())
+    await stopped.wait()
+    log.info("draining", in_flight=server.num_in_flight)
+    await server.drain(drain_timeout_s)

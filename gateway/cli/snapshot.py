@@ -23,7 +23,7 @@ from common.snapshot_restore import has_store, restore
 from common.snapshot_store import SnapshotStore
 from gateway.claims import lock_folder
 from gateway.cli import options
-from gateway.cli.options import DEFAULT_URL, Timeout, Token, Url
+from gateway.cli.options import DEFAULT_URL, CaFile, Timeout, Token, Url
 from gateway.cli.render import folded, local_time, plain, table_of
 
 POLL_S: Final = 0.25
@@ -55,10 +55,11 @@ def create(
     timeout: Timeout = "600s",
     url: Url = DEFAULT_URL,
     token: Token = None,
+    ca_file: CaFile = None,
 ) -> None:
     """Have a snapshot of every shard made now, and wait until each is complete."""
     give_up_at = time.monotonic() + options.parse_duration_ms(timeout) / 1000
-    with options.connect(url, token) as client, _progress() as progress:
+    with options.connect(url, token, verify=ca_file or True) as client, _progress() as progress:
         asked = client.create_snapshots()
         task = progress.add_task("snapshots", total=asked.shards)
         while True:

@@ -14,7 +14,7 @@ from gateway.cli import options
 from gateway.cli.access import access_parts, addresses_parts, requests_line
 from gateway.cli.curve import CurvePicture, sentence
 from gateway.cli.effort import admission_line, hedges_table, work_table
-from gateway.cli.options import DEFAULT_URL, Token, Url
+from gateway.cli.options import DEFAULT_URL, CaFile, Token, Url
 from gateway.cli.quarantine import quarantine_table
 from gateway.cli.render import folded, local_time, percent, plain, styled, table_of
 from gateway.client import calls
@@ -34,9 +34,10 @@ def status(
     ] = None,
     url: Url = DEFAULT_URL,
     token: Token = None,
+    ca_file: CaFile = None,
 ) -> None:
     """Show shards, workers, documents, breakers, admission, hedges and work done in vain."""
-    with options.connect(url, token) as client:
+    with options.connect(url, token, verify=ca_file or True) as client:
         call = calls.status() if curve is None else calls.coverage_curve(curve)
         found = client.exchange(call).json()
     if as_json:

@@ -1,6 +1,5 @@
 """The client for code on an event loop: each method as that of `Client`, which describes it."""
 
-import ssl
 from collections.abc import AsyncIterable, AsyncIterator, Iterable
 from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, Unpack, overload
@@ -17,7 +16,7 @@ from gateway.client.answers import (
     SnapshotAnswer,
 )
 from gateway.client.calls import ByHand, Call, Definition, SearchOptions, Wait
-from gateway.client.link import CONNECT_TIMEOUT_S, DEFAULT_URL, MARGIN_S, Link
+from gateway.client.link import CONNECT_TIMEOUT_S, DEFAULT_URL, MARGIN_S, Link, Verify
 from gateway.client.many import CONCURRENCY, Answers, ask_many_async
 from gateway.client.ndjson import Document, chunks_of
 from gateway.client.network.asynchronous import AsyncNetwork
@@ -45,7 +44,7 @@ class AsyncClient:
         *,
         margin_s: float = MARGIN_S,
         connect_timeout_s: float = CONNECT_TIMEOUT_S,
-        verify: ssl.SSLContext | bool = True,
+        verify: Verify = True,
         transport: "httpx.AsyncBaseTransport | None" = None,
     ) -> None:
         """Prepare to talk to a gateway, as `Client` does."""

@@ -1,6 +1,5 @@
 """The client for code that blocks."""
 
-import ssl
 from collections.abc import Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, Unpack, overload
@@ -17,7 +16,7 @@ from gateway.client.answers import (
     SnapshotAnswer,
 )
 from gateway.client.calls import ByHand, Call, Definition, SearchOptions, Wait
-from gateway.client.link import CONNECT_TIMEOUT_S, DEFAULT_URL, MARGIN_S, Link
+from gateway.client.link import CONNECT_TIMEOUT_S, DEFAULT_URL, MARGIN_S, Link, Verify
 from gateway.client.many import CONCURRENCY, Answers, ask_many
 from gateway.client.ndjson import Document, chunks
 from gateway.client.network.blocking import BlockingNetwork
@@ -51,7 +50,7 @@ class Client:
         *,
         margin_s: float = MARGIN_S,
         connect_timeout_s: float = CONNECT_TIMEOUT_S,
-        verify: ssl.SSLContext | bool = True,
+        verify: Verify = True,
         transport: "httpx.BaseTransport | None" = None,
     ) -> None:
         """Prepare to talk to a gateway; nothing is sent yet.
@@ -62,7 +61,8 @@ class Client:
             margin_s: how much longer than a query's deadline its answer is waited for, in s.
             connect_timeout_s: longest wait for a connection, in s.
             verify: how the certificate of an https URL is checked: against the authorities that
-                the system trusts (True), not at all (False), or as an ssl.SSLContext says.
+                the system trusts (True), those in a PEM file (its path), not at all (False), or as
+                an ssl.SSLContext says.
             transport: a transport of httpx to use instead of the network, in tests.
 
         Raises:

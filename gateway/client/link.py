@@ -2,15 +2,18 @@
 
 import ssl
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final
 
-from common.errors import BadRequestError, UnavailableError
+from common.errors import BadRequestError, ConfigurationError, UnavailableError
 from gateway.client.calls import Call
 from gateway.client.network.address import Address, address_of
 
 DEFAULT_URL: Final = "http://127.0.0.1:8080"
 CONNECT_TIMEOUT_S: Final = 5.0
 MARGIN_S: Final = 10.0
+
+Verify = ssl.SSLContext | bool | str | Path
 
 # Below the 5 s after which the gateway closes what is idle, so that no request meets that close.
 KEEPALIVE_S: Final = 4.0
@@ -27,7 +30,8 @@ class Link:
             the network may take, and a gateway that is late is still heard.
         connect_timeout_s: longest wait for a connection, in s.
         verify: how its certificate is checked, with an https URL: against the system's
-            authorities (True), not at all (False), or as a context says.
+            authorities (True), those in a PEM file (its path), not at all (False), or as a context
+            says.
         address: what the URL says.
     """
 
@@ -35,7 +39,7 @@ class Link:
     token: str | None = None
     margin_s: float = MARGIN_S
     connect_timeout_s: float = CONNECT_TIMEOUT_S
-    verify: ssl.SSLContext | bool = True
+    verify: Verify = True
     address: Address = field(init=False)
 
     def __post_init__(self) -> None:
@@ -57,14 +61,23 @@ class Link:
         return call.takes_s + self.margin_s
 
     def ssl_context(self) -> ssl.SSLContext | None:
-        """Return how connections are encrypted; None for a URL that is not an https one."""
+        """Return how connections are encrypted; None for a URL that is not an https one.
+
+        Raises:
+            ConfigurationError: there are no authorities in the file that `verify` names.
+        """
         if not self.address.is_tls:
             return None
         if isinstance(self.verify, ssl.SSLContext):
             return self.verify
-        context = ssl.create_default_context()
+        file = None if isinstance(self.verify, bool) else self.verify
+        try:
+            context = ssl.create_default_context(cafile=file)
+        except OSError as error:  # an SSLError is one
+            reason = error.strerror if error.errno else "it has no certificate in PEM"
+            raise ConfigurationError(f"verify: cannot use {file}: {reason}") from error
         context.set_alpn_protocols(["http/1.1"])
-        if not self.verify:
+        if self.verify is False:
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
         return context

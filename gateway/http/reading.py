@@ -1,21 +1,18 @@
-"""When a connection is read, and which of its bytes are dropped."""
+"""When a connection is read."""
 
 import asyncio
-
-from uvicorn.protocols.http.flow_control import FlowControl
 
 from gateway.http.connection_policy import ConnectionState
 
 
-class Trailers(list[tuple[bytes, bytes]]):
-    """The fields after a chunked body, which are not used."""
+class Reading:
+    """Whether the transport is read: not while received bytes wait, or the application is behind.
 
-    def append(self, _: tuple[bytes, bytes]) -> None:
-        """Drop the field."""
+    Attributes:
+        is_paused: whether nothing is read.
+    """
 
-
-class Reading(FlowControl):
-    """uvicorn's flow control, which also pauses reading while received bytes wait."""
+    __slots__ = ("_is_full", "_is_held", "_loop", "_state", "_transport", "is_paused")
 
     def __init__(
         self,
@@ -24,19 +21,19 @@ class Reading(FlowControl):
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         """Control a transport that is read, and record in `state` whether it is."""
-        super().__init__(transport)
-        self._reads_from = transport
+        self._transport = transport
         self._state = state
         self._loop = loop
         self._is_held = False
         self._is_full = False
+        self.is_paused = False
 
-    def pause_reading(self) -> None:
+    def pause(self) -> None:
         """Read no more until the application wants more."""
         self._is_full = True
         self._apply()
 
-    def resume_reading(self) -> None:
+    def resume(self) -> None:
         """Read again, unless something is held."""
         self._is_full = False
         self._apply()
@@ -58,11 +55,11 @@ class Reading(FlowControl):
 
     def _apply(self) -> None:
         is_paused = self._is_held or self._is_full
-        if is_paused == self.read_paused:
+        if is_paused == self.is_paused:
             return
-        self.read_paused = is_paused
+        self.is_paused = is_paused
         self._state.read(not is_paused, self._loop.time())
         if is_paused:
-            self._reads_from.pause_reading()
+            self._transport.pause_reading()
         else:
-            self._reads_from.resume_reading()
+            self._transport.resume_reading()

@@ -1,11 +1,9 @@
 """Refusals that a connection itself sends, before an application has seen the request."""
 
-from collections.abc import Iterable
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE
-
 from gateway.http.problems import problem, retry_after
+from gateway.http.response_head import CLOSE, STATUS_LINES
 
 _RETRY_AFTER_S = 1.0
 
@@ -74,10 +72,10 @@ class RefusedError(Exception):
         members = {"cause": "connections", "retry_after_s": _RETRY_AFTER_S}
         return cls(503, "connections_refused", "overloaded", detail, members)
 
-    def to_bytes(self, default_headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    def to_bytes(self, date_line: bytes) -> bytes:
         """The whole response, after which the connection is closed."""
         headers = retry_after(_RETRY_AFTER_S) if self.status == 503 else None
         response = problem(self._slug, self.status, self._detail, self._members, headers)
-        lines = [b"%b: %b\r\n" % header for header in (*default_headers, *response.raw_headers)]
-        end = b"connection: close\r\n\r\n"
-        return b"".join((STATUS_LINE[self.status], *lines, end, bytes(response.body)))
+        lines = [b"%b: %b\r\n" % header for header in response.raw_headers]
+        parts = (STATUS_LINES[self.status], date_line, *lines, CLOSE, b"\r\n")
+        return b"".join((*parts, bytes(response.body)))

@@ -8,8 +8,7 @@ CR and LF, folded lines, and control characters.
 """
 
 import re
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from gateway.http.refusal import RefusedError
 
@@ -18,8 +17,7 @@ _absolute = re.compile(rb"https?://([^/?#]+)/", re.IGNORECASE).match
 _load_path = re.compile(rb"[^?#]*/v1/collections/[^/?#]+/documents/?(?:[?#]|\Z)").match
 
 
-@dataclass(frozen=True, slots=True)
-class RequestHead:
+class RequestHead(NamedTuple):
     """A head as the parser has read it.
 
     Attributes:
@@ -28,6 +26,7 @@ class RequestHead:
         version: for example `1.1`.
         headers: names in lower case, and values.
         is_upgrade: whether the client asks for another protocol.
+        keeps_alive: whether the client lets the connection stay open after the answer.
     """
 
     method: bytes
@@ -35,6 +34,7 @@ class RequestHead:
     version: str
     headers: list[tuple[bytes, bytes]]
     is_upgrade: bool
+    keeps_alive: bool = True
 
     @property
     def is_load(self) -> bool:
@@ -46,6 +46,13 @@ class RequestHead:
         """Whether its body may not come unless it is invited."""
         return any(name == b"expect" for name, _ in self.headers)
 
+    @property
+    def expects_continue(self) -> bool:
+        """Whether the client waits for an interim answer before it sends the body."""
+        return self.version != "1.0" and any(
+            name == b"expect" and value.lower() == b"100-continue" for name, value in self.headers
+        )
+
     def body_bytes(self) -> int | None:
         """How long its body is; None for a body in chunks.
 
@@ -54,7 +61,8 @@ class RequestHead:
         """
         if self.version not in _VERSIONS:
             raise RefusedError.malformed("version", "should be HTTP/1.1 or HTTP/1.0", 505)
-        self._check_target()
+        if self.target[:1] != b"/":
+            self._check_url()
         length = 0
         is_chunked = False
         for name, value in self.headers:
@@ -68,9 +76,7 @@ class RequestHead:
             raise RefusedError.malformed("Upgrade", "should not come with a body")
         return None if is_chunked else length
 
-    def _check_target(self) -> None:
-        if self.target[:1] == b"/":
-            return
+    def _check_url(self) -> None:
         absolute = _absolute(self.target)
         if absolute is None or self.method == b"CONNECT":
             raise RefusedError.malformed("target", "should be a path that begins with /")

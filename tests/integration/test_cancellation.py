@@ -9,17 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from common.config_connections import ConnectionSettings
 from common.telemetry import Counters
+from gateway.cli.serve import listen
 from gateway.http.app import create_app
 from gateway.http.connection_table import ConnectionTable
-from gateway.http.search_connection import SearchConnection
+from gateway.http.server import HttpServer
 from gateway.service import Gateway
 from tests.integration.cluster import Cluster, ask, gateway_to, load, running_cluster
 from tests.servers import running_server
+from tests.unit.connections import Way, by_asgi, plain
 from tests.waiting import until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
@@ -92,30 +92,22 @@ async def test_a_caller_who_leaves_stops_all_that_was_begun_for_it(cluster: Clus
 
 
 @asynccontextmanager
-async def http_server(gateway: Gateway, protocol: Any) -> AsyncIterator[int]:
-    """The HTTP face of a gateway, on a port of this machine, by uvicorn's `protocol`."""
-    app = create_app(gateway, gateway.settings.gateway)
-    server = uvicorn.Server(
-        uvicorn.Config(app, port=0, http=protocol, log_config=None, lifespan="off")
-    )
-    running = asyncio.ensure_future(server.serve())
+async def http_server(gateway: Gateway, way: Way) -> AsyncIterator[int]:
+    """The HTTP face of a gateway, on a port of this machine."""
+    app = way(create_app(gateway, gateway.settings.gateway))
+    listener = listen("127.0.0.1", 0)
+    server = HttpServer(app, ConnectionTable(ConnectionSettings(), Counters()))
+    await server.start(listener)
     try:
-        await until(lambda: server.started)
-        yield server.servers[0].sockets[0].getsockname()[1]
+        yield listener.getsockname()[1]
     finally:
-        server.should_exit = True
-        await running
+        await server.drain(10.0)
 
 
-def search_connection(**given: Any) -> SearchConnection:
-    """A connection in a table of its own."""
-    return SearchConnection(table=ConnectionTable(ConnectionSettings(), Counters()), **given)
-
-
-@pytest.mark.parametrize("protocol", [search_connection, HttpToolsProtocol])
-async def test_a_client_that_hangs_up_stops_its_search(cluster: Cluster, protocol: Any) -> None:
+@pytest.mark.parametrize("way", [plain, by_asgi])
+async def test_a_client_that_hangs_up_stops_its_search(cluster: Cluster, way: Way) -> None:
     """Closing the connection is noticed while the search runs, which is stopped in every shard."""
-    async with gateway_to(cluster) as gateway, http_server(gateway, protocol) as port:
+    async with gateway_to(cluster) as gateway, http_server(gateway, way) as port:
         await load(gateway, "hedges", DOCUMENTS)
         before = await ledger(gateway)
         _, writer = await asyncio.open_connection("127.0.0.1", port)

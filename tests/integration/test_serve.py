@@ -14,12 +14,14 @@ from typing import Any
 
 import httpx
 import pytest
+import structlog
 
 from common.config_connections import ConnectionSettings
 from common.errors import ConfigurationError
 from common.telemetry import Counters
 from gateway.cli.serve import listen, run_server
 from gateway.http.connection_table import ConnectionTable
+from gateway.http.server import HttpServer
 from tests.servers import RedisServer
 
 pytestmark = pytest.mark.integration
@@ -207,11 +209,37 @@ async def test_an_answer_leaves_in_one_write(monkeypatch: pytest.MonkeyPatch) ->
 
 
 async def test_a_drain_ends_in_time() -> None:
-    """A request that never ends does not hold the process for longer than the drain's limit."""
+    """A request that never ends is answered with a 500 when the drain's time is up."""
     app = SlowApp()
     async with draining(app, 0.3) as (_, server, request):
+        with structlog.testing.capture_logs() as logs:
+            async with asyncio.timeout(10):
+                await server
+        assert (await request).status_code == 500
+    ended = next(one for one in logs if one["event"] == "drain_timed_out")
+    assert (ended["requests"], ended["connections"]) == (1, 1)
+
+
+class LargeApp(SlowApp):
+    """An ASGI application that answers with more than a socket takes."""
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Answer 200 with 50 MB."""
+        self.has_request.set()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"x" * 50_000_000})
+
+
+async def test_a_client_that_takes_nothing_does_not_hold_a_drain() -> None:
+    """Its connection is cut off when the drain's time is up."""
+    app = LargeApp()
+    listener = listen("127.0.0.1", 0)
+    table = ConnectionTable(ConnectionSettings(), Counters())
+    server = HttpServer(app, table)
+    await server.start(listener)
+    with socket.create_connection(listener.getsockname()) as client:
+        client.sendall(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+        await app.has_request.wait()
         async with asyncio.timeout(10):
-            await server
-        app.may_answer.set()
-        with contextlib.suppress(httpx.HTTPError):
-            await request
+            await server.drain(0.2)
+    assert table.num_connections == 0

@@ -44,7 +44,7 @@ def counted_in(path: Path) -> Iterator[str]:
         owner, _, function = called.rpartition(".")
         is_counting = {
             "add": owner.endswith("counters"),
-            "note": path.name == "connection_table.py",
+            "note": path.name in {"connection_table.py", "tls_transport.py"},
             "cls": path.name == "refusal.py",
         }
         if is_counting.get(function):

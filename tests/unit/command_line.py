@@ -12,6 +12,7 @@ import pytest
 from common.config import GatewaySettings
 from gateway.cli import main, options
 from gateway.client import Client
+from gateway.client.link import Verify
 from gateway.http.app import create_app
 from tests.unit.fake_gateway import FakeGateway
 
@@ -51,13 +52,18 @@ class CommandLine:
         self.answer: Answerer = answer_by(create_app(self.gateway, GatewaySettings()))
         self._monkeypatch = monkeypatch
         self._capsys = capsys
-        for name in ("HEDGEROW_URL", "HEDGEROW_GATEWAY__TOKEN", "HEDGEROW_LOG_LEVEL"):
+        for name in (
+            "HEDGEROW_URL",
+            "HEDGEROW_GATEWAY__TOKEN",
+            "HEDGEROW_LOG_LEVEL",
+            "HEDGEROW_CA_FILE",
+        ):
             monkeypatch.delenv(name, raising=False)
         monkeypatch.setenv("COLUMNS", "80")
         monkeypatch.setattr(options, "connect", self._connect)
 
-    def _connect(self, url: str, token: str | None) -> Client:
-        return Client(url, token, transport=httpx.MockTransport(self._handle))
+    def _connect(self, url: str, token: str | None, *, verify: Verify) -> Client:
+        return Client(url, token, verify=verify, transport=httpx.MockTransport(self._handle))
 
     def _handle(self, request: httpx.Request) -> httpx.Response:
         self.requests.append(request)

@@ -1,18 +1,16 @@
 """A connection whose other end is a record of what was asked of it."""
 
 import asyncio
-from typing import Any, TypeVar
+from collections.abc import Callable
+from typing import Any
 
-import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-from uvicorn.server import ServerState
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from common.config_connections import ConnectionSettings
 from common.telemetry import Counters
+from gateway.http.connection import Connection
 from gateway.http.connection_table import ConnectionTable
-from gateway.http.guarded_connection import GuardedConnection
-
-P = TypeVar("P", bound=HttpToolsProtocol)
+from gateway.http.server_state import ServerState
 
 
 class RecordingTransport(asyncio.Transport):
@@ -21,7 +19,7 @@ class RecordingTransport(asyncio.Transport):
     def __init__(self, room: int = 2**20, peer: str = "192.0.2.7") -> None:
         super().__init__({"peername": (peer, 50_000)})
         self.calls: list[bytes | str] = []
-        self.protocol: HttpToolsProtocol | None = None
+        self.protocol: Connection | None = None
         self.closed = asyncio.Event()
         self.unsent_bytes = 0
         self._room = room
@@ -74,22 +72,40 @@ class RecordingTransport(asyncio.Transport):
         return b"".join(call for call in self.calls if isinstance(call, bytes))
 
 
+Way = Callable[[ASGIApp], ASGIApp]
+DATE = b"date: Thu, 26 Nov 2026 05:00:00 GMT\r\n"
+
+
 def connect(
-    protocol_type: type[P], app: Any, room: int = 2**20, peer: str = "192.0.2.7", **settings: Any
-) -> tuple[P, RecordingTransport]:
-    """Serve a connection whose other end is a record, in `table` if that is among the settings."""
-    settings = {"log_config": None, "access_log": False, **settings}
-    table = settings.pop("table", None) or ConnectionTable(ConnectionSettings(), Counters())
-    config = uvicorn.Config(app, lifespan="off", **settings)
-    state = ServerState()
-    state.default_headers = [(b"date", b"Thu, 26 Nov 2026 05:00:00 GMT")]
-    needed: dict[str, Any] = (
-        {"table": table} if issubclass(protocol_type, GuardedConnection) else {}
-    )
-    protocol, transport = protocol_type(config, state, {}, **needed), RecordingTransport(room, peer)
-    transport.protocol = protocol
-    protocol.connection_made(transport)
-    return protocol, transport
+    app: Any,
+    room: int = 2**20,
+    peer: str = "192.0.2.7",
+    *,
+    table: ConnectionTable | None = None,
+    server: ServerState | None = None,
+) -> tuple[Connection, RecordingTransport]:
+    """Serve a connection whose other end is a record, in `table` if that is given."""
+    if server is None:
+        server = ServerState(app, table or ConnectionTable(ConnectionSettings(), Counters()))
+    connection, transport = Connection(server), RecordingTransport(room, peer)
+    connection.date_line = lambda: DATE  # type: ignore[assignment] # which is as callable
+    transport.protocol = connection
+    connection.connection_made(transport)
+    return connection, transport
+
+
+def plain(app: ASGIApp) -> ASGIApp:
+    """The application as it is, whose plain searches a connection answers itself."""
+    return app
+
+
+def by_asgi(app: ASGIApp) -> ASGIApp:
+    """The application as any other, which is asked by ASGI for all that it answers."""
+
+    async def hidden(scope: Scope, receive: Receive, send: Send) -> None:
+        await app(scope, receive, send)
+
+    return hidden
 
 
 async def turn() -> None:

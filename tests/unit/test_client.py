@@ -10,7 +10,6 @@ from typing import Any
 import httpx
 import msgspec
 import pytest
-import uvicorn
 
 from common.config import GatewaySettings
 from common.errors import (
@@ -397,7 +396,7 @@ def test_defaults_go_with_those_of_a_gateway() -> None:
     """What the request does not say takes what a gateway's settings allow; idle ones go first."""
     assert GatewaySettings().max_deadline_ms / 1000 == calls.MAX_DEADLINE_S
     assert GatewaySettings().write_timeout_s == calls.WRITE_TIMEOUT_S
-    assert uvicorn.Config("").timeout_keep_alive > link.KEEPALIVE_S
+    assert GatewaySettings().keep_alive_timeout_s > link.KEEPALIVE_S
 
 
 @pytest.mark.parametrize("url", ["https://g", "HTTPS://g"])

@@ -12,9 +12,8 @@ from common.config_connections import ConnectionSettings
 from common.telemetry import Counters
 from gateway.http.connection_policy import ConnectionState, Phase
 from gateway.http.connection_table import ConnectionTable
-from gateway.http.guarded_connection import GuardedConnection
 from tests.unit.connections import connect, turn
-from tests.unit.test_guarded_connection import REQUEST, App
+from tests.unit.test_connection import REQUEST, App
 
 MAX_CONNECTIONS = 5
 MAX_OF_PEER = 3
@@ -124,9 +123,9 @@ async def test_a_busy_client_stays_while_others_come() -> None:
     table = ConnectionTable(ConnectionSettings(max_connections=10), counters)
     app = App()
     app.may_answer.clear()
-    busy, busy_transport = connect(GuardedConnection, app, table=table)
+    busy, busy_transport = connect(app, table=table)
     busy.data_received(REQUEST)
-    silent = [connect(GuardedConnection, app, table=table) for _ in range(1000)]
+    silent = [connect(app, table=table) for _ in range(1000)]
     assert [transport.calls for _, transport in silent].count(["abort"]) == 991
     assert counters["connections_closed_for_room"] == 991
     assert table.num_connections == 10
@@ -144,12 +143,12 @@ async def test_a_connection_is_refused_where_all_are_busy() -> None:
     table = ConnectionTable(ConnectionSettings(max_connections=2), counters)
     app = App()
     app.may_answer.clear()
-    connections = [connect(GuardedConnection, app, table=table) for _ in range(2)]
+    connections = [connect(app, table=table) for _ in range(2)]
     for protocol, _ in connections:
         protocol.data_received(REQUEST)
     await turn()
     for number in range(1, 4):
-        refused, transport = connect(GuardedConnection, app, table=table)
+        refused, transport = connect(app, table=table)
         connections.append((refused, transport))
         assert transport.written.startswith(b"HTTP/1.1 503")
         assert b"retry-after: 1\r\n" in transport.written
@@ -168,12 +167,9 @@ async def test_a_connection_is_refused_where_all_are_busy() -> None:
 async def test_a_connection_of_another_client_is_not_closed_for_one_with_too_many() -> None:
     """A client with too many connections makes room by its own."""
     table = ConnectionTable(ConnectionSettings(max_connections_per_peer=3), Counters())
-    other, other_transport = connect(GuardedConnection, App(), table=table, peer="192.0.2.1")
+    other, other_transport = connect(App(), table=table, peer="192.0.2.1")
     await asyncio.sleep(0.01)  # by which it is the most idle
-    many = [
-        connect(GuardedConnection, App(), table=table, peer=f"2001:db8::{number:x}")
-        for number in range(1, 11)
-    ]
+    many = [connect(App(), table=table, peer=f"2001:db8::{number:x}") for number in range(1, 11)]
     assert other_transport.calls == []
     assert sum("abort" in transport.calls for _, transport in many) == 7
     for protocol, _ in (*many, (other, None)):

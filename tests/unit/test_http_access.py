@@ -1,7 +1,6 @@
 """Who may ask over HTTP: hosts, origins, rights, rates; on both ways that a search may take."""
 
 import json
-from typing import Any
 
 import httpx
 import pytest
@@ -12,12 +11,10 @@ from gateway.access.caller import ANONYMOUS, Right
 from gateway.access.control import AccessControl
 from gateway.access.key_ring import KeyRing
 from gateway.http.app import create_app, create_framework_app
-from gateway.http.coalesced_writes import CoalescingProtocol
 from gateway.http.guard import Guard
 from gateway.http.rights import RIGHTS
-from gateway.http.search_connection import SearchConnection
 from tests.unit.access import access_by, make_key
-from tests.unit.connections import connect, turn
+from tests.unit.connections import Way, by_asgi, connect, plain, turn
 from tests.unit.fake_gateway import FakeGateway
 
 FILMS = "/v1/collections/films"
@@ -52,13 +49,11 @@ def untouched(gateway: FakeGateway) -> bool:
     )
 
 
-async def raw(
-    request: bytes, access: AccessControl, protocol_type: Any = SearchConnection
-) -> tuple[bytes, FakeGateway]:
+async def raw(request: bytes, access: AccessControl, way: Way = plain) -> tuple[bytes, FakeGateway]:
     """What a connection answers to a request as it is on the wire."""
     gateway = FakeGateway()
     app = create_app(gateway, GatewaySettings(), access)
-    protocol, transport = connect(protocol_type, app)
+    protocol, transport = connect(way(app))
     protocol.data_received(request)
     await turn()
     protocol.connection_lost(None)
@@ -108,7 +103,7 @@ async def test_names_that_it_was_told_are_answered(access: AccessControl) -> Non
         assert (await client.get("/v1/status", headers=headers)).status_code == 200
 
 
-@pytest.mark.parametrize("protocol_type", [SearchConnection, CoalescingProtocol])
+@pytest.mark.parametrize("way", [plain, by_asgi])
 @pytest.mark.parametrize("path", [f"{FILMS}/search", "/healthz"])
 @pytest.mark.parametrize(
     "hosts",
@@ -119,14 +114,12 @@ async def test_names_that_it_was_told_are_answered(access: AccessControl) -> Non
         ("Host: local host",),
     ],
 )
-async def test_http_1_1_demands_one_host(
-    protocol_type: Any, path: str, hosts: tuple[str, ...]
-) -> None:
+async def test_http_1_1_demands_one_host(way: Way, path: str, hosts: tuple[str, ...]) -> None:
     """None, two, and what is no host are a 400 that names the header, on health checks too."""
     if hosts == ("Host: local host",) and path == "/healthz":
         return  # its name is of no interest
     request = search(*hosts).replace(f"{FILMS}/search".encode(), path.encode())
-    written, gateway = await raw(request, AccessControl(GatewaySettings()), protocol_type)
+    written, gateway = await raw(request, AccessControl(GatewaySettings()), way)
     assert written.startswith(b"HTTP/1.1 400 "), written
     assert json.loads(written.rpartition(b"\r\n\r\n")[2])["field"] == "Host"
     assert untouched(gateway)
@@ -310,7 +303,7 @@ async def test_a_search_is_asked_on_behalf_of_its_key() -> None:
     """Admission control is told whose search it is, on both ways."""
     key, secret = make_key("web", share=0.25)
     authorization = f"Authorization: Bearer {secret}"
-    for extra in ((), ("Accept: a", "Accept: b")):  # what comes twice takes the server's way
+    for extra in ((), ("Accept: a", "Accept: b")):  # what comes twice goes through ASGI
         _, gateway = await raw(search("Host: h", authorization, *extra), access_by(key))
         (asked,) = gateway.searches
         assert (asked.caller.name, asked.caller.share) == ("web", 0.25)
@@ -329,14 +322,14 @@ async def test_both_ways_of_a_search_decide_alike(
     lines = {"key": [f"Authorization: Bearer {secret}"], "wrong": ["Authorization: Bearer x"]}
     request = search("Host: search.example", *lines.get(given, []))
     found, _ = await raw(request, access_by(key))
-    expected, _ = await raw(request, access_by(key), CoalescingProtocol)
+    expected, _ = await raw(request, access_by(key), by_asgi)
     assert found == expected
     is_let_in = given == "key" and right is Right.SEARCH and collections != ("books",)
     assert found.startswith(b"HTTP/1.1 200 ") is is_let_in
 
 
-@pytest.mark.parametrize("protocol_type", [SearchConnection, CoalescingProtocol])
-async def test_a_rate_is_counted_once_a_request(protocol_type: Any) -> None:
+@pytest.mark.parametrize("way", [plain, by_asgi])
+async def test_a_rate_is_counted_once_a_request(way: Way) -> None:
     """Two requests of a rate of two a second pass, the third is a 429 that says when to come."""
     key, secret = make_key("k", rate_per_s=2)
     ring = KeyRing()
@@ -344,7 +337,7 @@ async def test_a_rate_is_counted_once_a_request(protocol_type: Any) -> None:
     access = AccessControl(GatewaySettings(), ring, clock=lambda: 5.0)
     request = search("Host: localhost", f"Authorization: Bearer {secret}")
     for status in (200, 200, 429):
-        written, _ = await raw(request, access, protocol_type)
+        written, _ = await raw(request, access, way)
         assert written.startswith(b"HTTP/1.1 %d " % status)
     assert b"retry-after: 1\r\n" in written.lower()
     problem = json.loads(written.rpartition(b"\r\n\r\n")[2])

@@ -73,7 +73,7 @@ def test_what_others_might_read_otherwise_is_refused(
     with pytest.raises(RefusedError, match=f"^{field}: ") as refused:
         bad.body_bytes()
     assert refused.value.status == status
-    answer = refused.value.to_bytes([(b"date", b"now")])
+    answer = refused.value.to_bytes(b"date: now\r\n")
     assert answer.startswith(b"HTTP/1.1 %d " % status)
     assert b"date: now\r\n" in answer
     assert b'"field":"%b"' % field.encode() in answer

