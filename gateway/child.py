@@ -11,14 +11,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import structlog
+
 from common.errors import ConfigurationError
 from common.private_folder import FILE_MODE, UMASK
 from gateway.child_log import ChildLog
+from gateway.template import ForkRequest, Process, Template, TemplateLostError
+from gateway.template_process import PARENT_PIPE
 
-# Stands in a Program's arguments for the number of the descriptor that reads EOF when we are gone.
-PARENT_PIPE = "{parent-pipe}"
 _KILLED_S = 5.0
 _PID_WIDTH = 20
+
+_log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +35,8 @@ class Program:
         drain_s: how long it may take to end after SIGTERM before it is killed.
         environment: variables beside those that we have; None takes one away.
         defaults: variables that it is given where we have none of that name.
+        module: the Python module that follows `-m` in the arguments, which a template process may
+            run in a fork of its own; empty for another program.
         is_quiet: whether its log speaks another language than ours, so that only its death is
             worth a line on the terminal.
     """
@@ -40,7 +46,20 @@ class Program:
     drain_s: float
     environment: Mapping[str, str | None] = field(default_factory=dict)
     defaults: Mapping[str, str] = field(default_factory=dict)
+    module: str = ""
     is_quiet: bool = False
+
+    @property
+    def environment_of_child(self) -> dict[str, str]:
+        """All variables of the child."""
+        merged: dict[str, str | None] = {**self.defaults, **os.environ, **self.environment}
+        return {name: value for name, value in merged.items() if value is not None}
+
+    @property
+    def fork_request(self) -> ForkRequest:
+        """The same program, for a template process."""
+        arguments = self.arguments[self.arguments.index(self.module) + 1 :]
+        return ForkRequest(self.name, self.module, arguments, self.environment_of_child)
 
 
 class Child:
@@ -56,7 +75,7 @@ class Child:
         is_overdue: whether its time to drain was over before it had ended.
     """
 
-    def __init__(self, program: Program, process: asyncio.subprocess.Process, pipe: int) -> None:
+    def __init__(self, program: Program, process: Process, pipe: int) -> None:
         self.program = program
         self.started_at = time.monotonic()
         self.is_overdue = False
@@ -64,13 +83,16 @@ class Child:
         self._pipe = pipe
 
     @classmethod
-    async def start(cls, program: Program, folder: Path, log: ChildLog) -> "Child":
+    async def start(
+        cls, program: Program, folder: Path, log: ChildLog, template: Template | None = None
+    ) -> "Child":
         """Start `program`.
 
         Args:
             program: what to run.
             folder: where its lock is; exists.
             log: takes its standard output and error.
+            template: forks it, if it is a Python module and the template process lives.
 
         Raises:
             ConfigurationError: an earlier child of this name lives and cannot be ended.
@@ -84,16 +106,7 @@ class Child:
             kept.callback(os.close, pipe_write)
             output = log.open()
             passed.callback(os.close, output)
-            process = await asyncio.create_subprocess_exec(
-                *(part.replace(PARENT_PIPE, str(pipe_read)) for part in program.arguments),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                env=_environment(program),
-                pass_fds=(pipe_read, lock),
-                start_new_session=True,
-                umask=UMASK,
-            )
+            process = await _start(program, pipe_read, lock, output, template)
             kept.pop_all()
             child = cls(program, process, pipe_write)
             try:
@@ -168,9 +181,24 @@ def ending(code: int) -> str:
         return f"was killed by signal {-code}"
 
 
-def _environment(program: Program) -> dict[str, str]:
-    merged: dict[str, str | None] = {**program.defaults, **os.environ, **program.environment}
-    return {name: value for name, value in merged.items() if value is not None}
+async def _start(
+    program: Program, pipe: int, lock: int, output: int, template: Template | None
+) -> Process:
+    if template is not None and template.is_alive and program.module:
+        try:
+            return await template.fork(program.fork_request, (pipe, lock, output))
+        except TemplateLostError:
+            _log.warning("template_lost", pid=template.pid, child=program.name)
+    return await asyncio.create_subprocess_exec(
+        *(part.replace(PARENT_PIPE, str(pipe)) for part in program.arguments),
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=output,
+        env=program.environment_of_child,
+        pass_fds=(pipe, lock),
+        start_new_session=True,
+        umask=UMASK,
+    )
 
 
 async def _lock_of(name: str, folder: Path, drain_s: float) -> int:

@@ -5,7 +5,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
-from gateway.child import PARENT_PIPE, Program
+from gateway.child import Program
+from gateway.template_process import PARENT_PIPE
+
+# What a template process imports for the processes below, and for those that a worker forks.
+MODULES = (
+    *("gateway.cli.serve", "shard_worker.main", "shard_worker.scorer", "shard_worker.indexer"),
+    "pydantic.v1",  # FastAPI imports it for its first route
+)
 
 # glibc gives each thread an arena of its own, and hardly ever gives memory of one back. The threads
 # of an indexer's writers leave some 200 MB behind in theirs; with two arenas for all, nearly none,
@@ -75,4 +82,5 @@ def _python_program(
         drain_s=drain_s,
         environment={**environment, "HEDGEROW_LOG_FORMAT": "json", "PYTHONUNBUFFERED": "1"},
         defaults=defaults,
+        module=module,
     )

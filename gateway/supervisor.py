@@ -19,6 +19,7 @@ from common.telemetry import Throttle
 from gateway.child import Child, Program, ending
 from gateway.child_log import ChildLog, LogLine
 from gateway.restart_policy import RestartBackoff, RestartPolicy
+from gateway.template import Template
 
 LOG_INTERVAL_S = 0.25
 _MOST_LINES = 5
@@ -85,6 +86,7 @@ class Supervisor:
         policy: the pauses between restarts.
         on_event: told of everything that happens, on the loop.
         on_death: awaited after each death, before the pause; must not raise.
+        template: forks the children that are Python modules; None to start all by exec.
     """
 
     def __init__(
@@ -93,12 +95,14 @@ class Supervisor:
         policy: RestartPolicy,
         on_event: Callable[[Event], None],
         on_death: Callable[[str], Awaitable[None]],
+        template: Template | None = None,
     ) -> None:
         self._folder = folder
         self._policy = policy
         self._on_event = on_event
         self._throttle = Throttle(60.0)
         self._on_death = on_death
+        self._template = template
         self._kept: dict[str, _Kept] = {}
         self._log_task: asyncio.Task[None] | None = None
 
@@ -163,7 +167,9 @@ class Supervisor:
         while True:
             pid = 0
             try:
-                kept.child = await Child.start(kept.program, self._folder / "run", kept.log)
+                kept.child = await Child.start(
+                    kept.program, self._folder / "run", kept.log, self._template
+                )
             except (OSError, ConfigurationError) as error:
                 how = f"could not be started: {error}"
             else:

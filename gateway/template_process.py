@@ -1,0 +1,170 @@
+"""The template process, which has imported what a cluster's Python processes need, and forks them.
+
+It is a fork itself, of the process that supervises the cluster, and runs nothing but the loop
+here. A fork of it starts in a few milliseconds where a new interpreter imports for a second, and
+shares the pages of all that was imported (docs/operations.md has the figures). Forking is safe here
+because this process has one thread and no event loop, and opens nothing but its socket.
+
+What is forked becomes a child of the process that asked for it and not of this one: it is forked by
+a process that ends at once, so the kernel gives it to the next ancestor that takes orphans, which
+is the one that asked (prctl(2), PR_SET_CHILD_SUBREAPER). So this process knows nothing of those
+that it has forked, and they lose nothing when it ends.
+"""
+
+import contextlib
+import ctypes
+import errno
+import importlib
+import json
+import os
+import socket
+import struct
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Final, NoReturn
+
+from common.private_folder import UMASK
+
+# A request is one byte, with the descriptors of a file (what is to run, as JSON), of the parent
+# pipe, of the lock and of the log; the answer is a process id, or minus an error's number.
+REQUEST: Final = b"F"
+NUM_DESCRIPTORS: Final = 4
+ANSWER: Final = struct.Struct("!i")
+# Stands in arguments for the number of the descriptor that reads EOF when the parent is gone.
+PARENT_PIPE: Final = "{parent-pipe}"
+
+_PR_SET_NAME: Final = 15
+_LONGEST_NAME: Final = 15
+_MAX_DESCRIPTORS: Final = 65_536
+# glibc reads these variables when a program starts, too early for a fork: mallopt(3) sets the same.
+_MALLOC_OPTIONS: Final = {"MALLOC_ARENA_MAX": -8, "MALLOC_MMAP_THRESHOLD_": -3}
+
+
+def be_template(control: socket.socket) -> NoReturn:
+    """Fork what is asked for until the other end of `control` is closed; then the process ends."""
+    status = 1
+    try:
+        os.setsid()  # Ctrl-C on the terminal is for the process that asks
+        _close_all_but(control.fileno())
+        _open_null(0)
+        if not sys.flags.safe_path:
+            # The command's folder, or the current one: a module there must not be taken for ours.
+            del sys.path[0]
+        name_process("template")
+        _serve(control)
+        status = 0
+    except BaseException:  # noqa: BLE001 - it must not return into its parent's code
+        sys.excepthook(*sys.exc_info())
+    finally:
+        os._exit(status)
+
+
+def _serve(control: socket.socket) -> None:
+    while True:
+        request, descriptors, _, _ = socket.recv_fds(control, len(REQUEST), NUM_DESCRIPTORS)
+        if not request:
+            return
+        try:
+            answer = _fork(control, descriptors)
+        except OSError as error:  # no process or memory is left, for now
+            answer = -(error.errno or errno.EAGAIN)
+        finally:
+            for descriptor in descriptors:
+                os.close(descriptor)
+        control.sendall(ANSWER.pack(answer))
+
+
+def _fork(control: socket.socket, descriptors: Sequence[int]) -> int:
+    """Fork by way of a process that ends at once; returns the process id."""
+    read, write = os.pipe()
+    with os.fdopen(read, "rb") as told:
+        try:
+            between = os.fork()
+            if between == 0:
+                _fork_and_end(control, write, descriptors)
+        finally:
+            os.close(write)
+        answer = told.read(ANSWER.size)
+    # Once it is reaped, its child has its new parent.
+    os.waitpid(between, 0)
+    return int(ANSWER.unpack(answer)[0]) if answer else -errno.EAGAIN
+
+
+def _fork_and_end(control: socket.socket, write: int, descriptors: Sequence[int]) -> NoReturn:
+    try:
+        try:
+            pid = os.fork()
+        except OSError as error:
+            pid = -(error.errno or errno.EAGAIN)
+        if pid == 0:
+            control.close()
+            os.close(write)
+            _be_program(*descriptors)
+        os.write(write, ANSWER.pack(pid))
+    finally:
+        os._exit(0)
+
+
+def _be_program(request: int, parent_pipe: int, _lock: int, output: int) -> NoReturn:
+    """Be the program that was asked for, in a session of its own; its lock stays open."""
+    status = 1
+    try:
+        os.setsid()
+        os.umask(UMASK)
+        _open_null(0)
+        for stream in (1, 2):
+            os.dup2(output, stream)
+        os.close(output)
+        with os.fdopen(request, "rb") as file:
+            asked = json.load(file)
+        os.environ.clear()
+        os.environ.update(asked["environment"])
+        _set_malloc(os.environ)
+        name_process(asked["name"])
+        arguments = [part.replace(PARENT_PIPE, str(parent_pipe)) for part in asked["arguments"]]
+        sys.argv[:] = [asked["module"], *arguments]
+        status = _run(asked["module"])
+    except BaseException:  # noqa: BLE001 - as above
+        sys.excepthook(*sys.exc_info())
+    finally:
+        for output_stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(Exception):
+                output_stream.flush()
+        os._exit(status)
+
+
+def _run(module: str) -> int:
+    """Call a module's `run`; its exit status, by the rules of sys.exit."""
+    try:
+        importlib.import_module(module).run()
+    except SystemExit as ending:
+        if ending.code is None or isinstance(ending.code, int):
+            return ending.code or 0
+        sys.stderr.write(f"{ending.code}\n")
+        return 1
+    return 0
+
+
+def _set_malloc(environment: Mapping[str, str]) -> None:
+    with contextlib.suppress(AttributeError, ValueError):  # not glibc, or not a number
+        mallopt = ctypes.CDLL(None).mallopt
+        for name, option in _MALLOC_OPTIONS.items():
+            if name in environment:
+                mallopt(option, int(environment[name]))
+
+
+def name_process(name: str) -> None:
+    """Set what `ps -o comm` and `top` call this process."""
+    ctypes.CDLL(None).prctl(_PR_SET_NAME, name.encode()[:_LONGEST_NAME])
+
+
+def _open_null(descriptor: int) -> None:
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, descriptor)
+    os.close(null)
+
+
+def _close_all_but(kept: int) -> None:
+    """Close what the parent has open beside the standard streams."""
+    os.closerange(3, kept)
+    os.closerange(kept + 1, _MAX_DESCRIPTORS)
