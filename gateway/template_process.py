@@ -15,6 +15,7 @@ import contextlib
 import ctypes
 import errno
 import importlib
+import io
 import json
 import os
 import socket
@@ -65,7 +66,7 @@ def _serve(control: socket.socket) -> None:
         if not request:
             return
         try:
-            answer = _fork(control, descriptors)
+            answer = _fork(descriptors)
         except OSError as error:  # no process or memory is left, for now
             answer = -(error.errno or errno.EAGAIN)
         finally:
@@ -74,33 +75,36 @@ def _serve(control: socket.socket) -> None:
         control.sendall(ANSWER.pack(answer))
 
 
-def _fork(control: socket.socket, descriptors: Sequence[int]) -> int:
+def _fork(descriptors: Sequence[int]) -> int:
     """Fork by way of a process that ends at once; returns the process id."""
-    read, write = os.pipe()
-    with os.fdopen(read, "rb") as told:
+    told_read, told_write = os.pipe()
+    go_read, go_write = os.pipe()
+    with os.fdopen(told_read, "rb") as told, os.fdopen(go_write, "wb"), os.fdopen(go_read, "rb"):
         try:
             between = os.fork()
             if between == 0:
-                _fork_and_end(control, write, descriptors)
+                os.close(go_write)
+                _fork_and_end(told_write, go_read, descriptors)
         finally:
-            os.close(write)
+            os.close(told_write)
         answer = told.read(ANSWER.size)
-    # Once it is reaped, its child has its new parent.
-    os.waitpid(between, 0)
+        os.waitpid(between, 0)
+    # Only now, when its parent is the one that it is to have, does it read that it may go.
     return int(ANSWER.unpack(answer)[0]) if answer else -errno.EAGAIN
 
 
-def _fork_and_end(control: socket.socket, write: int, descriptors: Sequence[int]) -> NoReturn:
+def _fork_and_end(told_write: int, go_read: int, descriptors: Sequence[int]) -> NoReturn:
     try:
         try:
             pid = os.fork()
         except OSError as error:
             pid = -(error.errno or errno.EAGAIN)
         if pid == 0:
-            control.close()
-            os.close(write)
+            os.close(told_write)
+            os.read(go_read, 1)
+            _close_all_but(*descriptors)
             _be_program(*descriptors)
-        os.write(write, ANSWER.pack(pid))
+        os.write(told_write, ANSWER.pack(pid))
     finally:
         os._exit(0)
 
@@ -115,6 +119,7 @@ def _be_program(request: int, parent_pipe: int, _lock: int, output: int) -> NoRe
         for stream in (1, 2):
             os.dup2(output, stream)
         os.close(output)
+        _open_streams()
         with os.fdopen(request, "rb") as file:
             asked = json.load(file)
         os.environ.clear()
@@ -158,13 +163,23 @@ def name_process(name: str) -> None:
     ctypes.CDLL(None).prctl(_PR_SET_NAME, name.encode()[:_LONGEST_NAME])
 
 
+def _open_streams() -> None:
+    """Have Python's streams use the descriptors, unbuffered, whatever they used before the fork."""
+    sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 - open as long as we are
+    for name, descriptor, errors in (("stdout", 1, "strict"), ("stderr", 2, "backslashreplace")):
+        raw = io.FileIO(descriptor, "w", closefd=False)
+        setattr(sys, name, io.TextIOWrapper(raw, "utf-8", errors, write_through=True))
+
+
 def _open_null(descriptor: int) -> None:
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, descriptor)
     os.close(null)
 
 
-def _close_all_but(kept: int) -> None:
-    """Close what the parent has open beside the standard streams."""
-    os.closerange(3, kept)
-    os.closerange(kept + 1, _MAX_DESCRIPTORS)
+def _close_all_but(*kept: int) -> None:
+    """Close what is open beside the standard streams."""
+    first = 3
+    for descriptor in (*sorted(kept), _MAX_DESCRIPTORS):
+        os.closerange(first, descriptor)
+        first = descriptor + 1
