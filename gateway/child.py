@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import structlog
 
@@ -25,6 +26,18 @@ _PID_WIDTH = 20
 _log = structlog.get_logger()
 
 
+class Call(NamedTuple):
+    """A Python program as a call of `run_with`, which does what its command line does.
+
+    Attributes:
+        module: where that function is.
+        options: its arguments, with `PARENT_PIPE` for that descriptor's number.
+    """
+
+    module: str
+    options: Mapping[str, str | int]
+
+
 @dataclass(frozen=True, slots=True)
 class Program:
     """What a child runs.
@@ -35,8 +48,7 @@ class Program:
         drain_s: how long it may take to end after SIGTERM before it is killed.
         environment: variables beside those that we have; None takes one away.
         defaults: variables that it is given where we have none of that name.
-        module: the Python module that follows `-m` in the arguments, which a template process may
-            run in a fork of its own; empty for another program.
+        call: what a template process does in a fork instead; None for what is no Python of ours.
         is_quiet: whether its log speaks another language than ours, so that only its death is
             worth a line on the terminal.
     """
@@ -46,7 +58,7 @@ class Program:
     drain_s: float
     environment: Mapping[str, str | None] = field(default_factory=dict)
     defaults: Mapping[str, str] = field(default_factory=dict)
-    module: str = ""
+    call: Call | None = None
     is_quiet: bool = False
 
     @property
@@ -54,12 +66,6 @@ class Program:
         """All variables of the child."""
         merged: dict[str, str | None] = {**self.defaults, **os.environ, **self.environment}
         return {name: value for name, value in merged.items() if value is not None}
-
-    @property
-    def fork_request(self) -> ForkRequest:
-        """The same program, for a template process."""
-        arguments = self.arguments[self.arguments.index(self.module) + 1 :]
-        return ForkRequest(self.name, self.module, arguments, self.environment_of_child)
 
 
 class Child:
@@ -184,9 +190,10 @@ def ending(code: int) -> str:
 async def _start(
     program: Program, pipe: int, lock: int, output: int, template: Template | None
 ) -> Process:
-    if template is not None and template.is_alive and program.module:
+    if template is not None and template.is_alive and (call := program.call) is not None:
+        request = ForkRequest(program.name, call.module, call.options, program.environment_of_child)
         try:
-            return await template.fork(program.fork_request, (pipe, lock, output))
+            return await template.fork(request, (pipe, lock, output))
         except TemplateLostError:
             _log.warning("template_lost", pid=template.pid, child=program.name)
     return await asyncio.create_subprocess_exec(

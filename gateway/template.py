@@ -29,14 +29,14 @@ class ForkRequest:
 
     Attributes:
         name: what the process is called in `ps -o comm`.
-        module: its function `run` is called.
-        arguments: of the command line, with `PARENT_PIPE` where that descriptor's number goes.
+        module: its function `run_with` is called.
+        options: that function's arguments, with `PARENT_PIPE` for that descriptor's number.
         environment: all of the process's variables.
     """
 
     name: str
     module: str
-    arguments: Sequence[str]
+    options: Mapping[str, str | int]
     environment: Mapping[str, str]
 
 
@@ -236,7 +236,7 @@ def _request_file(request: ForkRequest) -> Iterator[IO[bytes]]:
         asked = {
             "name": request.name,
             "module": request.module,
-            "arguments": list(request.arguments),
+            "options": dict(request.options),
             "environment": dict(request.environment),
         }
         file.write(json.dumps(asked).encode())

@@ -22,7 +22,7 @@ import socket
 import struct
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
 from common.private_folder import UMASK
 
@@ -31,7 +31,8 @@ from common.private_folder import UMASK
 REQUEST: Final = b"F"
 NUM_DESCRIPTORS: Final = 4
 ANSWER: Final = struct.Struct("!i")
-# Stands in arguments for the number of the descriptor that reads EOF when the parent is gone.
+# Stands in arguments and options for the number of the descriptor that reads EOF when the parent is
+# gone.
 PARENT_PIPE: Final = "{parent-pipe}"
 
 _PR_SET_NAME: Final = 15
@@ -126,9 +127,12 @@ def _be_program(request: int, parent_pipe: int, _lock: int, output: int) -> NoRe
         os.environ.update(asked["environment"])
         _set_malloc(os.environ)
         name_process(asked["name"])
-        arguments = [part.replace(PARENT_PIPE, str(parent_pipe)) for part in asked["arguments"]]
-        sys.argv[:] = [asked["module"], *arguments]
-        status = _run(asked["module"])
+        sys.argv[:] = [asked["module"]]
+        options = {
+            name: parent_pipe if value == PARENT_PIPE else value
+            for name, value in asked["options"].items()
+        }
+        status = _run(asked["module"], options)
     except BaseException:  # noqa: BLE001 - as above
         sys.excepthook(*sys.exc_info())
     finally:
@@ -138,10 +142,13 @@ def _be_program(request: int, parent_pipe: int, _lock: int, output: int) -> NoRe
         os._exit(status)
 
 
-def _run(module: str) -> int:
-    """Call a module's `run`; its exit status, by the rules of sys.exit."""
+def _run(module: str, options: Mapping[str, Any]) -> int:
+    """Call a module's `run_with`; its exit status, by the rules of sys.exit.
+
+    No command line is parsed: that would take each process 6 MB for itself.
+    """
     try:
-        importlib.import_module(module).run()
+        importlib.import_module(module).run_with(**options)
     except SystemExit as ending:
         if ending.code is None or isinstance(ending.code, int):
             return ending.code or 0

@@ -94,8 +94,28 @@ async def _serve(
 
 def run() -> None:
     """Run the command; the entry point of `shard-worker`."""
+    _run(app)
+
+
+def run_with(
+    shards: str, num_shards: int, worker_id: str, data: str, redis: str, parent_pipe: int
+) -> None:
+    """Run the command without a command line to parse: what a forked process does."""
+    _run(
+        lambda: serve(
+            shards=shards,
+            num_shards=num_shards,
+            worker_id=worker_id,
+            data=Path(data),
+            redis=redis,
+            parent_pipe=parent_pipe,
+        )
+    )
+
+
+def _run(call: Callable[[], object]) -> None:
     try:
-        app()
+        call()
     except HedgerowError as error:
         sys.stderr.write(f"shard-worker: {printable(' '.join(str(error).split()))}\n")
         sys.exit(1)

@@ -2,11 +2,11 @@
 
 import asyncio
 import contextlib
-import functools
 import os
 import socket
 from collections.abc import Iterator
-from typing import Annotated, Any, Final, cast
+from functools import partial
+from typing import Annotated, Any, Final, NoReturn, cast
 
 import structlog
 import typer
@@ -22,6 +22,7 @@ from gateway.access.control import AccessControl
 from gateway.access.key_file import path_of
 from gateway.access.key_ring import KeyRing
 from gateway.access.key_watch import KeyWatch
+from gateway.cli.main import run_call
 from gateway.http.app import create_app
 from gateway.http.connection_policy import connections_within
 from gateway.http.connection_table import ConnectionTable
@@ -62,6 +63,11 @@ def serve(
     selector = LullSelector()
     with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(selector)) as runner:
         runner.run(_serve(settings, num_shards, parent_pipe, selector))
+
+
+def run_with(host: str, port: int, redis: str, parent_pipe: int) -> NoReturn:
+    """Run the command, and end as it does, without a command line: what a forked process does."""
+    run_call(partial(serve, host=host, port=port, redis=redis, parent_pipe=parent_pipe))
 
 
 def _settings(host: str | None, port: int | None, redis: str | None) -> Settings:
@@ -156,7 +162,7 @@ async def run_server(
     """
     config = uvicorn.Config(
         app,
-        http=cast("type[asyncio.Protocol]", functools.partial(SearchConnection, table=table)),
+        http=cast("type[asyncio.Protocol]", partial(SearchConnection, table=table)),
         ws="none",
         backlog=_MAX_ACCEPTED_AT_ONCE,
         lifespan="off",

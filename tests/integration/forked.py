@@ -1,26 +1,29 @@
-"""Programs that a template process runs in forks: each does what its first argument says."""
+"""Programs that a template process runs in forks, or an interpreter by a command line."""
 
 import ctypes
 import json
 import os
 import sys
 import threading
-from collections.abc import Callable
 from pathlib import Path
 
 MODULE = "tests.integration.forked"
 
 
-def run() -> None:
-    """Be the program."""
-    what, *arguments = sys.argv[1:]
-    programs: dict[str, Callable[..., None]] = {
-        "tell": _tell,
-        "exit": _exit,
-        "wait": _wait,
-        "allocate": _allocate,
-    }
-    programs[what](*arguments)
+def run_with(what: str, how: str = "", pipe: int = -1) -> None:
+    """Be one of the programs."""
+    match what:
+        case "tell":
+            _tell(pipe)
+        case "exit":
+            _exit(how)
+        case "wait":
+            _say("waits")
+            os.read(pipe, 1)
+        case "allocate":
+            _allocate()
+        case _:
+            raise ValueError(what)
 
 
 def _say(line: str) -> None:
@@ -28,7 +31,7 @@ def _say(line: str) -> None:
     sys.stdout.flush()
 
 
-def _tell(pipe: str) -> None:
+def _tell(pipe: int) -> None:
     """Say who and what this is; end when the parent pipe reads EOF."""
     facts = {
         "pid": os.getpid(),
@@ -42,13 +45,13 @@ def _tell(pipe: str) -> None:
             for one in Path("/proc/self/fd").iterdir()
             if one.exists()  # that of the listing is closed by now
         ),
-        "pipe": int(pipe),
+        "pipe": pipe,
         "input": sys.stdin.read(),
         "name": Path("/proc/self/comm").read_text().strip(),
         "threads": threading.active_count(),
     }
     _say(json.dumps(facts))
-    os.read(int(pipe), 1)
+    os.read(pipe, 1)
 
 
 def _exit(how: str) -> None:
@@ -56,11 +59,6 @@ def _exit(how: str) -> None:
     if how == "error":
         raise RuntimeError("a program's error")
     sys.exit(int(how) if how.isdigit() else how)
-
-
-def _wait(pipe: str) -> None:
-    _say("waits")
-    os.read(int(pipe), 1)
 
 
 def _allocate() -> None:
@@ -84,4 +82,4 @@ def _allocate() -> None:
 
 
 if __name__ == "__main__":
-    run()
+    run_with(sys.argv[1], sys.argv[2], int(sys.argv[3]))

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.child import Child, Program
+from gateway.child import Call, Child, Program
 from gateway.child_log import ChildLog
 from gateway.restart_policy import RestartPolicy
 from gateway.supervisor import Died, Event, Started, Supervisor
@@ -39,12 +39,12 @@ def _with_template(test: Callable[[Template], Awaitable[None]]) -> None:
         asyncio.run(asyncio.wait_for(test(template), 30.0))
 
 
-def _program(*arguments: str) -> Program:
+def _program(what: str, how: str = "") -> Program:
     return Program(
         name="forked",
-        arguments=(sys.executable, "-P", "-m", MODULE, *arguments),
+        arguments=(sys.executable, "-P", "-m", MODULE, what, how, PARENT_PIPE),
         drain_s=10.0,
-        module=MODULE,
+        call=Call(MODULE, {"what": what, "how": how, "pipe": PARENT_PIPE}),
     )
 
 
@@ -68,10 +68,10 @@ class Forked:
 
 @asynccontextmanager
 async def _started(
-    folder: Path, template: Template | None, *arguments: str
+    folder: Path, template: Template | None, what: str, how: str = ""
 ) -> AsyncIterator[Forked]:
     log = folder / "forked.log"
-    child = await Child.start(_program(*arguments), folder, ChildLog(log), template)
+    child = await Child.start(_program(what, how), folder, ChildLog(log), template)
     try:
         yield Forked(child, log)
     finally:
@@ -84,7 +84,7 @@ def test_a_child_is_the_same_however_it_starts(tmp_path: Path, *, is_forked: boo
     """It is ours, leads a session, is private, and has its pipe, its lock and nothing else."""
 
     async def test(template: Template) -> None:
-        async with _started(tmp_path, template if is_forked else None, "tell", PARENT_PIPE) as one:
+        async with _started(tmp_path, template if is_forked else None, "tell") as one:
             facts = json.loads(await one.line())
             pid = one.child.pid
             assert (facts["pid"], facts["parent"], facts["session"]) == (pid, os.getpid(), pid)
@@ -112,7 +112,7 @@ def test_variables_are_those_of_the_request_alone(tmp_path: Path) -> None:
         log = tmp_path / "log"
         output = os.open(log, os.O_WRONLY | os.O_CREAT)
         lock = os.open(tmp_path / "lock", os.O_WRONLY | os.O_CREAT)
-        request = ForkRequest("a-name", MODULE, ("tell", PARENT_PIPE), ENVIRONMENT)
+        request = ForkRequest("a-name", MODULE, {"what": "tell", "pipe": PARENT_PIPE}, ENVIRONMENT)
         process = await template.fork(request, (read, lock, output))
         for descriptor in (read, output, lock):
             os.close(descriptor)
@@ -144,7 +144,7 @@ def test_a_child_that_is_killed_is_reaped(tmp_path: Path) -> None:
     """Its return code is minus the signal, and no zombie stays."""
 
     async def test(template: Template) -> None:
-        async with _started(tmp_path, template, "wait", PARENT_PIPE) as one:
+        async with _started(tmp_path, template, "wait") as one:
             await one.line()
             os.kill(one.child.pid, signal.SIGKILL)
             assert await one.child.wait() == -signal.SIGKILL
@@ -158,11 +158,11 @@ def test_a_child_outlives_its_template(tmp_path: Path) -> None:
     """SIGKILL of the template does a child no harm, and the next one is started by exec."""
 
     async def test(template: Template) -> None:
-        async with _started(tmp_path, template, "wait", PARENT_PIPE) as one:
+        async with _started(tmp_path, template, "wait") as one:
             await one.line()
             os.kill(template.pid, signal.SIGKILL)
             (tmp_path / "next").mkdir()
-            async with _started(tmp_path / "next", template, "tell", PARENT_PIPE) as other:
+            async with _started(tmp_path / "next", template, "tell") as other:
                 facts = json.loads(await other.line())
                 assert facts["name"] != "forked", "a fork is named; an interpreter names itself"
                 assert not template.is_alive
@@ -177,7 +177,7 @@ def test_a_template_that_is_closed_forks_no_more(tmp_path: Path) -> None:
 
     async def test(template: Template) -> None:
         template.close()
-        request = ForkRequest("late", MODULE, ("wait", PARENT_PIPE), {})
+        request = ForkRequest("late", MODULE, {"what": "wait"}, {})
         with pytest.raises(TemplateLostError):
             await template.fork(request, (0, 0, 0))
 
@@ -193,7 +193,7 @@ def test_a_request_that_is_given_up_is_not_answered_twice(tmp_path: Path) -> Non
     async def test(template: Template) -> None:
         os.kill(template.pid, signal.SIGSTOP)
         start = asyncio.create_task(
-            Child.start(_program("wait", PARENT_PIPE), tmp_path, ChildLog(tmp_path / "a"), template)
+            Child.start(_program("wait"), tmp_path, ChildLog(tmp_path / "a"), template)
         )
         await eventually(template._turn.locked, "a request is under way")
         start.cancel()
@@ -201,7 +201,7 @@ def test_a_request_that_is_given_up_is_not_answered_twice(tmp_path: Path) -> Non
             await start
         os.kill(template.pid, signal.SIGCONT)
         (tmp_path / "next").mkdir()
-        async with _started(tmp_path / "next", template, "tell", PARENT_PIPE) as one:
+        async with _started(tmp_path / "next", template, "tell") as one:
             assert json.loads(await one.line())["pid"] == one.child.pid
 
     _with_template(test)
@@ -212,7 +212,7 @@ def test_no_orphan_becomes_ours(tmp_path: Path) -> None:
     assert not _is_subreaper()
 
     async def test(template: Template) -> None:
-        async with _started(tmp_path, template, "wait", PARENT_PIPE) as one:
+        async with _started(tmp_path, template, "wait") as one:
             assert not _is_subreaper()
             assert one.child.pid in children_of(os.getpid())
             assert children_of(template.pid) == []
@@ -257,7 +257,7 @@ def test_a_supervisor_s_children_come_back_by_fork(tmp_path: Path) -> None:
         policy = RestartPolicy(initial_s=0.01, max_s=0.01, jitter=0.0, stable_s=60.0)
         supervisor = Supervisor(tmp_path, policy, events.append, nothing, template)
         try:
-            await supervisor.start(_program("wait", PARENT_PIPE))
+            await supervisor.start(_program("wait"))
             first = supervisor.child("forked")
             assert first is not None
             os.kill(first.pid, signal.SIGKILL)
