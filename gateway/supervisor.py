@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -204,20 +204,25 @@ class Supervisor:
             # Files tell nobody that they have grown, and children that log into pipes would die of
             # them when we do.
             await asyncio.sleep(LOG_INTERVAL_S)
-            for name, kept in list(self._kept.items()):
-                try:
-                    lines = await asyncio.to_thread(_read_and_trim, kept.log)
-                except OSError as error:  # a full disk, too many open files
-                    if self._throttle.allows(name, time.monotonic()):
-                        self._tell(Said(name, "warning", f"its log cannot be kept: {error}"))
-                    continue
-                if kept.program.is_quiet:
-                    continue
-                for line in lines[:_MOST_LINES]:
-                    self._tell(Said(name, line.level, line.text))
-                if len(lines) > _MOST_LINES:
-                    more = f"{len(lines) - _MOST_LINES} more lines in {kept.log.path}"
-                    self._tell(Said(name, "warning", more))
+            kept = list(self._kept.values())
+            # All in one turn of a thread: each turn wakes this process twice.
+            found = await asyncio.to_thread(_read_and_trim, [one.log for one in kept])
+            for one, lines in zip(kept, found, strict=True):
+                self._tell_lines(one, lines)
+
+    def _tell_lines(self, kept: _Kept, lines: list[LogLine] | OSError) -> None:
+        name = kept.program.name
+        if isinstance(lines, OSError):
+            if self._throttle.allows(name, time.monotonic()):
+                self._tell(Said(name, "warning", f"its log cannot be kept: {lines}"))
+            return
+        if kept.program.is_quiet:
+            return
+        for line in lines[:_MOST_LINES]:
+            self._tell(Said(name, line.level, line.text))
+        if len(lines) > _MOST_LINES:
+            more = f"{len(lines) - _MOST_LINES} more lines in {kept.log.path}"
+            self._tell(Said(name, "warning", more))
 
     def _tell(self, event: Event) -> None:
         # A terminal that is gone must not take the children's keepers with it.
@@ -225,7 +230,15 @@ class Supervisor:
             self._on_event(event)
 
 
-def _read_and_trim(log: ChildLog) -> list[LogLine]:
-    lines = log.new_lines()
-    log.trim()
-    return lines
+def _read_and_trim(logs: Sequence[ChildLog]) -> list[list[LogLine] | OSError]:
+    """The new lines of each log, or what kept them from being read: a full disk, for one."""
+    found: list[list[LogLine] | OSError] = []
+    for log in logs:
+        try:
+            lines = log.new_lines()
+            log.trim()
+        except OSError as error:
+            found.append(error)
+        else:
+            found.append(lines)
+    return found
