@@ -11,7 +11,8 @@ from gateway.template_process import PARENT_PIPE
 # What a template process imports for the processes below, and for those that a worker forks.
 MODULES = (
     *("gateway.cli.serve", "shard_worker.main", "shard_worker.scorer", "shard_worker.indexer"),
-    "pydantic.v1",  # FastAPI imports it for its first route
+    # FastAPI imports it for its first route, up to Python 3.13.
+    *(("pydantic.v1",) if sys.version_info < (3, 14) else ()),
 )
 
 # glibc gives each thread an arena of its own, and hardly ever gives memory of one back. The threads
