@@ -21,7 +21,7 @@ from gateway.child_log import ChildLog, LogLine
 from gateway.restart_policy import RestartBackoff, RestartPolicy
 from gateway.template import Template
 
-LOG_INTERVAL_S = 0.25
+LOG_INTERVAL_S = 0.5
 _MOST_LINES = 5
 
 
