@@ -10,7 +10,7 @@ import signal
 import socket
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import IO, Protocol
 
@@ -95,8 +95,9 @@ class Template:
         ours, theirs = socket.socketpair()
         gc.collect()
         gc.freeze()  # the collector of neither process writes to what both share
-        sys.stdout.flush()
-        sys.stderr.flush()
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(AttributeError, OSError):  # there is none, or nobody reads it
+                stream.flush()
         try:
             pid = os.fork()
         except OSError:  # no process or memory is left, for now

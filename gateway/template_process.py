@@ -11,6 +11,7 @@ is the one that asked (prctl(2), PR_SET_CHILD_SUBREAPER). So this process knows 
 that it has forked, and they lose nothing when it ends.
 """
 
+import atexit
 import contextlib
 import ctypes
 import errno
@@ -21,6 +22,7 @@ import os
 import socket
 import struct
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NoReturn
 
@@ -114,6 +116,7 @@ def _be_program(request: int, parent_pipe: int, _lock: int, output: int) -> NoRe
     """Be the program that was asked for, in a session of its own; its lock stays open."""
     status = 1
     try:
+        atexit._clear()  # noqa: SLF001 - the parent's handlers are the parent's; see `_finish`
         os.setsid()
         os.umask(UMASK)
         _open_null(0)
@@ -136,10 +139,21 @@ def _be_program(request: int, parent_pipe: int, _lock: int, output: int) -> NoRe
     except BaseException:  # noqa: BLE001 - as above
         sys.excepthook(*sys.exc_info())
     finally:
-        for output_stream in (sys.stdout, sys.stderr):
-            with contextlib.suppress(Exception):
-                output_stream.flush()
+        _finish()
         os._exit(status)
+
+
+def _finish() -> None:
+    """Do what an interpreter does at its end, but free nothing: that would copy every page."""
+    # As the standard library's own forks do; it has no public names for these.
+    for step in (threading._shutdown, atexit._run_exitfuncs):  # type: ignore[attr-defined]  # noqa: SLF001
+        try:
+            step()
+        except BaseException:  # noqa: BLE001 - as above
+            sys.excepthook(*sys.exc_info())
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):
+            stream.flush()
 
 
 def _run(module: str, options: Mapping[str, Any]) -> int:

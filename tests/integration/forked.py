@@ -1,5 +1,6 @@
 """Programs that a template process runs in forks, or an interpreter by a command line."""
 
+import atexit
 import ctypes
 import json
 import os
@@ -20,6 +21,10 @@ def run_with(what: str, how: str = "", pipe: int = -1) -> None:
         case "wait":
             _say("waits")
             os.read(pipe, 1)
+        case "linger":
+            atexit.register(_say, "the handler")
+            threading.Thread(target=_linger).start()
+            _say("the end")
         case "allocate":
             _allocate()
         case _:
@@ -59,6 +64,11 @@ def _exit(how: str) -> None:
     if how == "error":
         raise RuntimeError("a program's error")
     sys.exit(int(how) if how.isdigit() else how)
+
+
+def _linger() -> None:
+    threading.main_thread().join(1.0)  # until it has said the end, or waits for this thread
+    _say("the thread")
 
 
 def _allocate() -> None:

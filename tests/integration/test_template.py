@@ -140,6 +140,18 @@ def test_a_child_s_end_is_known(tmp_path: Path, how: str, code: int, said: str) 
     _with_template(test)
 
 
+@pytest.mark.parametrize("is_forked", [True, False], ids=["forked", "exec"])
+def test_a_child_s_last_words_are_heard(tmp_path: Path, *, is_forked: bool) -> None:
+    """Its threads end before it does, and then its handlers of `atexit` are called."""
+
+    async def test(template: Template) -> None:
+        async with _started(tmp_path, template if is_forked else None, "linger") as one:
+            assert await one.child.wait() == 0
+            assert one.text.splitlines() == ["the end", "the thread", "the handler"]
+
+    _with_template(test)
+
+
 def test_a_child_that_is_killed_is_reaped(tmp_path: Path) -> None:
     """Its return code is minus the signal, and no zombie stays."""
 
