@@ -13,6 +13,7 @@ MODULES = (
     *("gateway.cli.serve", "shard_worker.main", "shard_worker.scorer", "shard_worker.indexer"),
     # FastAPI imports it for its first route, up to Python 3.13.
     *(("pydantic.v1",) if sys.version_info < (3, 14) else ()),
+    "encodings.idna",  # the first look-up of a host imports it
 )
 
 # glibc gives each thread an arena of its own, and hardly ever gives memory of one back. The threads

@@ -68,7 +68,7 @@ def demo(
     try:
         with Template.started(MODULES) as template:
             configure_logging("error", settings.log_format)
-            console = Console(highlight=False)
+            console = Console(highlight=False, emoji=False)
             is_done = asyncio.run(_demo(options, settings, console, template, keep=keep))
     except HedgerowError as error:
         raise HedgerowError(f"{error} (what is left of it is in {data})") from error

@@ -77,7 +77,7 @@ def up(
     with Template.started(MODULES) as template:
         configure_logging(settings.log_level, settings.log_format)
         raise_descriptor_limit()
-        console = Console(highlight=False, soft_wrap=True)
+        console = Console(highlight=False, soft_wrap=True, emoji=False)
         asyncio.run(_up(options, settings, console, template))
 
 
