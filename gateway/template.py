@@ -206,14 +206,21 @@ async def _receive(control: socket.socket, size: int) -> bytes:
 
 
 def _is_possible() -> bool:
-    """Whether this is a Linux that tells by a descriptor when a process ends (5.3 or newer)."""
+    """Whether this is a Linux (5.3 or newer) that lets this process do all that is needed."""
     if not sys.platform.startswith("linux"):
         return False
     try:
         os.close(os.pidfd_open(os.getpid()))
-    except OSError:
+        os.close(os.memfd_create("hedgerow"))
+        _set_subreaper(is_on=False)
+    except (AttributeError, OSError):  # an old kernel, or a sandbox that forbids it
         return False
     return True
+
+
+def _set_subreaper(*, is_on: bool) -> None:
+    if ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, int(is_on), 0, 0, 0) != 0:
+        raise OSError("prctl(PR_SET_CHILD_SUBREAPER)")
 
 
 @contextmanager
@@ -222,12 +229,11 @@ def _orphans_are_ours() -> Iterator[None]:
 
     For no longer than it takes: the scorers of a worker that has died are init's to reap.
     """
-    prctl = ctypes.CDLL(None).prctl
-    prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    _set_subreaper(is_on=True)
     try:
         yield
     finally:
-        prctl(_PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
+        _set_subreaper(is_on=False)
 
 
 @contextmanager

@@ -199,6 +199,20 @@ def test_a_template_that_is_closed_forks_no_more(tmp_path: Path) -> None:
     assert not Path(f"/proc/{template.pid}").exists()
 
 
+@pytest.mark.parametrize("name", ["pidfd_open", "memfd_create", "fork"])
+def test_where_the_system_lacks_something_there_is_none(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """No template is not an error: what there is to start is then started by exec."""
+
+    def refuse(*_: object) -> int:
+        raise PermissionError
+
+    monkeypatch.setattr(os, name, refuse)
+    with Template.started([MODULE]) as template:
+        assert template is None
+
+
 def test_a_request_that_is_given_up_is_not_answered_twice(tmp_path: Path) -> None:
     """After a cancelled request the next child is a new one, started by exec."""
 
