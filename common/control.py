@@ -20,9 +20,6 @@ from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple, TypeVar
 
 import structlog
-from redis import exceptions
-from redis.asyncio import Redis
-from redis.asyncio.connection import ConnectionPool, SSLConnection, parse_url
 
 from common.config import RedisSettings
 from common.errors import (
@@ -31,6 +28,7 @@ from common.errors import (
     RedisUnavailableError,
     WriteRefusedError,
 )
+from common.redis_py import ConnectionPool, Redis, SSLConnection, exceptions, parse_url
 from common.refusals import refused_write
 
 MAX_ATTEMPTS = 4

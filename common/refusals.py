@@ -5,7 +5,7 @@ The command is not at fault, and the server accepts writes again once there is r
 
 from typing import Final
 
-from redis import exceptions
+from common.redis_py import exceptions
 
 MEMORY: Final = "memory"
 DISK: Final = "disk"

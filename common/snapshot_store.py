@@ -15,9 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import fsspec
 import structlog
-from fsspec.implementations.local import LocalFileSystem
 
 from common.config import SnapshotSettings
 from common.errors import ConfigurationError, SnapshotError
@@ -59,6 +57,10 @@ class SnapshotStore:
         Raises:
             ConfigurationError: no driver is there for such a URL.
         """
+        # Here, since most processes have no use for snapshots, and no need of what it takes.
+        import fsspec  # noqa: PLC0415
+        from fsspec.implementations.local import LocalFileSystem  # noqa: PLC0415
+
         try:
             self._fs, root = fsspec.url_to_fs(url)
         except (ValueError, ImportError) as error:

@@ -7,6 +7,7 @@ import logging
 import sys
 import time
 from collections import defaultdict
+from collections.abc import Callable
 from typing import Literal, TextIO
 
 import structlog
@@ -17,6 +18,9 @@ from common.steady_stream import SteadyStream
 log = structlog.get_logger()
 
 LAG_INTERVAL_S = 0.05
+# A loop that uses less of a core than this is looked at less often: each look wakes the process.
+IDLE_SHARE = 0.05
+IDLE_LAG_INTERVAL_S = 0.2
 _OF_LINES = frozenset({"exception", "stack"})
 
 
@@ -59,21 +63,29 @@ class Throttle:
 
 
 class LagWatch:
-    """Measures how late the loop runs what is due: lag means that work is in the wrong lane."""
+    """Measures how late the loop runs what is due: lag means that work is in the wrong lane.
 
-    def __init__(self, threshold_ms: float) -> None:
-        """Count and log lags above `threshold_ms`."""
+    While the loop is idle it looks at longer intervals, so a first lag of less than 0.3 s that
+    follows may be missed; the next ones are not.
+    """
+
+    def __init__(self, threshold_ms: float, cpu_s: Callable[[], float] = time.thread_time) -> None:
+        """Count and log lags above `threshold_ms`; `cpu_s` is the loop's CPU time so far."""
         self.num_lags = 0
         self.max_lag_ms = 0.0
         self._threshold_ms = threshold_ms
+        self._cpu_s = cpu_s
         self._throttle = Throttle(1.0)
 
     async def run(self) -> None:
         """Watch until cancelled."""
+        interval_s = LAG_INTERVAL_S
         while True:
-            due = time.monotonic() + LAG_INTERVAL_S
-            await asyncio.sleep(LAG_INTERVAL_S)
+            due, used_s = time.monotonic() + interval_s, self._cpu_s()
+            await asyncio.sleep(interval_s)
             self.record((time.monotonic() - due) * 1000, due)
+            is_idle = self._cpu_s() - used_s < IDLE_SHARE * interval_s
+            interval_s = IDLE_LAG_INTERVAL_S if is_idle else LAG_INTERVAL_S
 
     def record(self, lag_ms: float, now: float) -> None:
         """Take one measurement into account; `now` in s."""

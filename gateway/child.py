@@ -10,15 +10,32 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
+
+import structlog
 
 from common.errors import ConfigurationError
 from common.private_folder import FILE_MODE, UMASK
 from gateway.child_log import ChildLog
+from gateway.template import ForkRequest, Process, Template, TemplateLostError
+from gateway.template_process import PARENT_PIPE
 
-# Stands in a Program's arguments for the number of the descriptor that reads EOF when we are gone.
-PARENT_PIPE = "{parent-pipe}"
 _KILLED_S = 5.0
 _PID_WIDTH = 20
+
+_log = structlog.get_logger()
+
+
+class Call(NamedTuple):
+    """A Python program as a call of `run_with`, which does what its command line does.
+
+    Attributes:
+        module: where that function is.
+        options: its arguments, with `PARENT_PIPE` for that descriptor's number.
+    """
+
+    module: str
+    options: Mapping[str, str | int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +48,7 @@ class Program:
         drain_s: how long it may take to end after SIGTERM before it is killed.
         environment: variables beside those that we have; None takes one away.
         defaults: variables that it is given where we have none of that name.
+        call: what a template process does in a fork instead; None for what is no Python of ours.
         is_quiet: whether its log speaks another language than ours, so that only its death is
             worth a line on the terminal.
     """
@@ -40,7 +58,14 @@ class Program:
     drain_s: float
     environment: Mapping[str, str | None] = field(default_factory=dict)
     defaults: Mapping[str, str] = field(default_factory=dict)
+    call: Call | None = None
     is_quiet: bool = False
+
+    @property
+    def environment_of_child(self) -> dict[str, str]:
+        """All variables of the child."""
+        merged: dict[str, str | None] = {**self.defaults, **os.environ, **self.environment}
+        return {name: value for name, value in merged.items() if value is not None}
 
 
 class Child:
@@ -56,7 +81,7 @@ class Child:
         is_overdue: whether its time to drain was over before it had ended.
     """
 
-    def __init__(self, program: Program, process: asyncio.subprocess.Process, pipe: int) -> None:
+    def __init__(self, program: Program, process: Process, pipe: int) -> None:
         self.program = program
         self.started_at = time.monotonic()
         self.is_overdue = False
@@ -64,13 +89,16 @@ class Child:
         self._pipe = pipe
 
     @classmethod
-    async def start(cls, program: Program, folder: Path, log: ChildLog) -> "Child":
+    async def start(
+        cls, program: Program, folder: Path, log: ChildLog, template: Template | None = None
+    ) -> "Child":
         """Start `program`.
 
         Args:
             program: what to run.
             folder: where its lock is; exists.
             log: takes its standard output and error.
+            template: forks it, if it is a Python module and the template process lives.
 
         Raises:
             ConfigurationError: an earlier child of this name lives and cannot be ended.
@@ -84,16 +112,7 @@ class Child:
             kept.callback(os.close, pipe_write)
             output = log.open()
             passed.callback(os.close, output)
-            process = await asyncio.create_subprocess_exec(
-                *(part.replace(PARENT_PIPE, str(pipe_read)) for part in program.arguments),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                env=_environment(program),
-                pass_fds=(pipe_read, lock),
-                start_new_session=True,
-                umask=UMASK,
-            )
+            process = await _start(program, pipe_read, lock, output, template)
             kept.pop_all()
             child = cls(program, process, pipe_write)
             try:
@@ -168,9 +187,25 @@ def ending(code: int) -> str:
         return f"was killed by signal {-code}"
 
 
-def _environment(program: Program) -> dict[str, str]:
-    merged: dict[str, str | None] = {**program.defaults, **os.environ, **program.environment}
-    return {name: value for name, value in merged.items() if value is not None}
+async def _start(
+    program: Program, pipe: int, lock: int, output: int, template: Template | None
+) -> Process:
+    if template is not None and template.is_alive and (call := program.call) is not None:
+        request = ForkRequest(program.name, call.module, call.options, program.environment_of_child)
+        try:
+            return await template.fork(request, (pipe, lock, output))
+        except TemplateLostError:
+            _log.warning("template_lost", pid=template.pid, child=program.name)
+    return await asyncio.create_subprocess_exec(
+        *(part.replace(PARENT_PIPE, str(pipe)) for part in program.arguments),
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=output,
+        env=program.environment_of_child,
+        pass_fds=(pipe, lock),
+        start_new_session=True,
+        umask=UMASK,
+    )
 
 
 async def _lock_of(name: str, folder: Path, drain_s: float) -> int:

@@ -40,6 +40,7 @@ from gateway.redis_keeper import RedisKeeper
 from gateway.restart_policy import RestartPolicy
 from gateway.sizing import Asked, Sizing
 from gateway.supervisor import Died, Event, Supervisor
+from gateway.template import Template
 
 GATEWAY = "gateway"
 _START_TIMEOUT_S = 60.0
@@ -103,6 +104,7 @@ class LocalCluster:
         options: what to run.
         settings: the settings of this process, which the children read for themselves too.
         on_event: told of what happens to the children, on the loop.
+        template: forks the workers and the gateway; None to start them by exec.
 
     Attributes:
         url: where the gateway answers; known once started.
@@ -112,7 +114,11 @@ class LocalCluster:
     """
 
     def __init__(
-        self, options: ClusterOptions, settings: Settings, on_event: Callable[[Event], None]
+        self,
+        options: ClusterOptions,
+        settings: Settings,
+        on_event: Callable[[Event], None],
+        template: Template | None = None,
     ) -> None:
         self.url = ""
         self.redis_url = options.redis_url or ""
@@ -132,7 +138,9 @@ class LocalCluster:
         self._keeper: asyncio.Task[None] | None = None
         self._lock = -1
         self._died: asyncio.Future[Died] = asyncio.get_running_loop().create_future()
-        self.supervisor = Supervisor(self._data, options.restart, self._note, self._on_death)
+        self.supervisor = Supervisor(
+            self._data, options.restart, self._note, self._on_death, template
+        )
 
     async def start(self) -> None:
         """Start everything; returns when every worker is live and the gateway is ready.

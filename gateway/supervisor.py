@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -19,8 +19,9 @@ from common.telemetry import Throttle
 from gateway.child import Child, Program, ending
 from gateway.child_log import ChildLog, LogLine
 from gateway.restart_policy import RestartBackoff, RestartPolicy
+from gateway.template import Template
 
-LOG_INTERVAL_S = 0.25
+LOG_INTERVAL_S = 0.5
 _MOST_LINES = 5
 
 
@@ -85,6 +86,7 @@ class Supervisor:
         policy: the pauses between restarts.
         on_event: told of everything that happens, on the loop.
         on_death: awaited after each death, before the pause; must not raise.
+        template: forks the children that are Python modules; None to start all by exec.
     """
 
     def __init__(
@@ -93,12 +95,14 @@ class Supervisor:
         policy: RestartPolicy,
         on_event: Callable[[Event], None],
         on_death: Callable[[str], Awaitable[None]],
+        template: Template | None = None,
     ) -> None:
         self._folder = folder
         self._policy = policy
         self._on_event = on_event
         self._throttle = Throttle(60.0)
         self._on_death = on_death
+        self._template = template
         self._kept: dict[str, _Kept] = {}
         self._log_task: asyncio.Task[None] | None = None
 
@@ -163,7 +167,9 @@ class Supervisor:
         while True:
             pid = 0
             try:
-                kept.child = await Child.start(kept.program, self._folder / "run", kept.log)
+                kept.child = await Child.start(
+                    kept.program, self._folder / "run", kept.log, self._template
+                )
             except (OSError, ConfigurationError) as error:
                 how = f"could not be started: {error}"
             else:
@@ -198,20 +204,25 @@ class Supervisor:
             # Files tell nobody that they have grown, and children that log into pipes would die of
             # them when we do.
             await asyncio.sleep(LOG_INTERVAL_S)
-            for name, kept in list(self._kept.items()):
-                try:
-                    lines = await asyncio.to_thread(_read_and_trim, kept.log)
-                except OSError as error:  # a full disk, too many open files
-                    if self._throttle.allows(name, time.monotonic()):
-                        self._tell(Said(name, "warning", f"its log cannot be kept: {error}"))
-                    continue
-                if kept.program.is_quiet:
-                    continue
-                for line in lines[:_MOST_LINES]:
-                    self._tell(Said(name, line.level, line.text))
-                if len(lines) > _MOST_LINES:
-                    more = f"{len(lines) - _MOST_LINES} more lines in {kept.log.path}"
-                    self._tell(Said(name, "warning", more))
+            kept = list(self._kept.values())
+            # All in one turn of a thread: each turn wakes this process twice.
+            found = await asyncio.to_thread(_read_and_trim, [one.log for one in kept])
+            for one, lines in zip(kept, found, strict=True):
+                self._tell_lines(one, lines)
+
+    def _tell_lines(self, kept: _Kept, lines: list[LogLine] | OSError) -> None:
+        name = kept.program.name
+        if isinstance(lines, OSError):
+            if self._throttle.allows(name, time.monotonic()):
+                self._tell(Said(name, "warning", f"its log cannot be kept: {lines}"))
+            return
+        if kept.program.is_quiet:
+            return
+        for line in lines[:_MOST_LINES]:
+            self._tell(Said(name, line.level, line.text))
+        if len(lines) > _MOST_LINES:
+            more = f"{len(lines) - _MOST_LINES} more lines in {kept.log.path}"
+            self._tell(Said(name, "warning", more))
 
     def _tell(self, event: Event) -> None:
         # A terminal that is gone must not take the children's keepers with it.
@@ -219,7 +230,15 @@ class Supervisor:
             self._on_event(event)
 
 
-def _read_and_trim(log: ChildLog) -> list[LogLine]:
-    lines = log.new_lines()
-    log.trim()
-    return lines
+def _read_and_trim(logs: Sequence[ChildLog]) -> list[list[LogLine] | OSError]:
+    """The new lines of each log, or what kept them from being read: a full disk, for one."""
+    found: list[list[LogLine] | OSError] = []
+    for log in logs:
+        try:
+            lines = log.new_lines()
+            log.trim()
+        except OSError as error:
+            found.append(error)
+        else:
+            found.append(lines)
+    return found

@@ -1,10 +1,14 @@
 """The command `shard-worker`: one worker process."""
 
 import asyncio
+import gc
 import os
 import secrets
 import socket
 import sys
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -19,7 +23,10 @@ from common.printable import printable
 from common.private_folder import make_private, write_privately
 from common.telemetry import configure_logging, keep_output_steady
 from common.user_function import import_path
+from shard_worker.lanes.launcher_start import WaitingLaunchers
 from shard_worker.worker import Worker
+
+_NUM_LANES = 2  # of processes: scorers and the indexer
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -57,7 +64,15 @@ def serve(
     write_privately()
     make_private(settings.data)
     name = worker_id or f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
-    asyncio.run(_serve(settings, name, parse_shards(shards), num_shards, parent_pipe))
+    served = parse_shards(shards)
+    # Users' functions are imported from where the worker is started, as `python -m` would.
+    folders = import_path()
+    sys.path[:0] = [folder for folder in folders if folder not in sys.path]
+    gc.collect()
+    gc.freeze()  # pages that no collector writes to stay shared with the launchers
+    with WaitingLaunchers.forked(_NUM_LANES) as launchers:
+        connect = partial(Worker.connect, settings, name, served, folders, num_shards, launchers)
+        asyncio.run(_serve(connect, parent_pipe))
 
 
 def _settings(data: Path | None, redis: str | None) -> Settings:
@@ -68,26 +83,39 @@ def _settings(data: Path | None, redis: str | None) -> Settings:
 
 
 async def _serve(
-    settings: Settings,
-    name: str,
-    shards: tuple[int, ...],
-    num_shards: int | None,
-    parent_pipe: int | None,
+    connect: Callable[[], AbstractAsyncContextManager[Worker]], parent_pipe: int | None
 ) -> None:
     stopped = asyncio.Event()
-    # Users' functions are imported from where the worker is started, as `python -m` would.
-    folders = import_path()
-    sys.path[:0] = [folder for folder in folders if folder not in sys.path]
     with stop_on_signals(stopped.set), stop_with_parent(parent_pipe, stopped.set):
-        async with Worker.connect(settings, name, shards, folders, num_shards) as worker:
+        async with connect() as worker:
             calm_collector()
             await worker.run(stopped)
 
 
 def run() -> None:
     """Run the command; the entry point of `shard-worker`."""
+    _run(app)
+
+
+def run_with(
+    shards: str, num_shards: int, worker_id: str, data: str, redis: str, parent_pipe: int
+) -> None:
+    """Run the command without a command line to parse: what a forked process does."""
+    _run(
+        lambda: serve(
+            shards=shards,
+            num_shards=num_shards,
+            worker_id=worker_id,
+            data=Path(data),
+            redis=redis,
+            parent_pipe=parent_pipe,
+        )
+    )
+
+
+def _run(call: Callable[[], object]) -> None:
     try:
-        app()
+        call()
     except HedgerowError as error:
         sys.stderr.write(f"shard-worker: {printable(' '.join(str(error).split()))}\n")
         sys.exit(1)

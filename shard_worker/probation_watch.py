@@ -29,6 +29,7 @@ log = structlog.get_logger()
 
 WAITS_S: Final = 0.05
 HELPS_S: Final = 1.0
+_QUIET_INTERVALS: Final = 4
 
 
 def shards_to_leave(
@@ -87,7 +88,8 @@ class ProbationWatch:
             worker_id: this worker's name.
             shards: those that it serves.
             server_ms: the Redis server's clock.
-            interval_s: how often to look, beside each announced change.
+            interval_s: how often to look while on probation; else four times as rarely, beside
+                each announced change.
             expiry_s: a worker unheard of for so long is not live.
             on_change: told each time that `leaves` is another.
         """
@@ -149,8 +151,11 @@ class ProbationWatch:
         while True:
             self._woken.clear()
             await self.look()
+            # Each word is announced, so that it is read at once; only while there is one does the
+            # passing of time change anything.
+            is_on = self._id in self._words
             with suppress(TimeoutError):
-                async with asyncio.timeout(self._interval_s):
+                async with asyncio.timeout(self._interval_s * (1 if is_on else _QUIET_INTERVALS)):
                     await self._woken.wait()
 
     async def _look_after(self) -> None:

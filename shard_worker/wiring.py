@@ -11,6 +11,7 @@ from shard_worker.fetch_service import FetchLanes
 from shard_worker.indexer import IndexerConfig
 from shard_worker.lanes.batched_threads import BatchedThreads
 from shard_worker.lanes.bulkhead import Bulkhead
+from shard_worker.lanes.launcher_start import Start, start_interpreter
 from shard_worker.lanes.process_lane import ProcessLane
 from shard_worker.lanes.recycler import MemoryLimit
 from shard_worker.lanes.suspects import Suspects
@@ -36,6 +37,7 @@ def scorer_lane(
     shards: tuple[int, ...],
     import_path: tuple[str, ...],
     suspects: Suspects,
+    start_launcher: Start = start_interpreter,
 ) -> ProcessLane:
     """The process lane that retrieves and ranks.
 
@@ -63,10 +65,13 @@ def scorer_lane(
         memory_limit=MemoryLimit(max_mb) if max_mb else None,
         import_path=import_path,
         prepare=partial(prepare_process, settings.log_level, settings.log_format),
+        start_launcher=start_launcher,
     )
 
 
-def indexer_lane(settings: Settings, shards: tuple[int, ...]) -> ProcessLane:
+def indexer_lane(
+    settings: Settings, shards: tuple[int, ...], start_launcher: Start = start_interpreter
+) -> ProcessLane:
     """The process lane that writes: one process, since a store and an index have one writer."""
     tuning, limits = settings.worker, settings.limits
     return ProcessLane(
@@ -83,6 +88,7 @@ def indexer_lane(settings: Settings, shards: tuple[int, ...]) -> ProcessLane:
         name="indexer",
         nice=tuning.process_nice,
         prepare=partial(prepare_process, settings.log_level, settings.log_format),
+        start_launcher=start_launcher,
     )
 
 

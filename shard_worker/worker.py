@@ -32,6 +32,7 @@ from shard_worker.fetch_service import FetchService
 from shard_worker.hand_over import GiveBack, HandOver
 from shard_worker.in_flight import InFlight
 from shard_worker.jobs import Jobs
+from shard_worker.lanes.launcher_start import Start, start_interpreter
 from shard_worker.lanes.suspects import Suspects
 from shard_worker.ledger import Ledger
 from shard_worker.optimiser import Optimiser
@@ -65,6 +66,7 @@ class Worker:
         import_path: tuple[str, ...],
         control: Control,
         num_shards: int,
+        start_launcher: Start,
     ) -> None:
         """Wire the parts; `run` starts them.
 
@@ -75,6 +77,7 @@ class Worker:
             import_path: folders in which users' functions are looked for.
             control: the connection for all that is not on the hot path.
             num_shards: shards in the cluster.
+            start_launcher: starts the processes that fork those of the lanes.
 
         Raises:
             ConfigurationError: a rank profile names a function that cannot be used.
@@ -94,10 +97,10 @@ class Worker:
         self._started = time.monotonic()
         quarantine = Quarantine(tuning.quarantine_after, tuning.quarantine_expiry_s)
         suspects = Suspects(quarantine, self._server_ms, worker_id)
-        self._scorers = scorer_lane(settings, shards, import_path, suspects)
+        self._scorers = scorer_lane(settings, shards, import_path, suspects, start_launcher)
         board = QuarantineBoard(control, keys, quarantine.retention_ms)
         self._quarantine = QuarantineExchange(control, keys.events, board, suspects)
-        self._indexer = indexer_lane(settings, shards)
+        self._indexer = indexer_lane(settings, shards, start_launcher)
         self._ledger = Ledger()
         self._fetch_lanes = fetch_lanes(settings, self._ledger)
         self._storage = StorageWatch(
@@ -218,6 +221,7 @@ class Worker:
         shards: tuple[int, ...],
         import_path: tuple[str, ...],
         num_shards: int | None,
+        start_launcher: Start = start_interpreter,
     ) -> "AsyncIterator[Worker]":
         """Make a worker of the cluster that the settings name.
 
@@ -233,7 +237,7 @@ class Worker:
                 raise ConfigurationError(
                     f"--shards: {outside[0]} is not one of the cluster's 0 to {cluster - 1}"
                 )
-            yield cls(settings, worker_id, shards, import_path, control, cluster)
+            yield cls(settings, worker_id, shards, import_path, control, cluster, start_launcher)
         finally:
             await control.close()
 

@@ -25,10 +25,12 @@ from common.telemetry import configure_logging
 from gateway.child import is_running
 from gateway.claims import check_port
 from gateway.cli.demo_story import DemoStory, Interrupted, Victim
-from gateway.cli.up import Story, show_ready
+from gateway.cli.up import Story, show_ready, starting
 from gateway.client import Client
 from gateway.cluster import ClusterOptions, LocalCluster
+from gateway.programs import MODULES
 from gateway.restart_policy import RestartPolicy
+from gateway.template import Template
 
 _PREFERRED_PORT = 8080
 # Long enough for five answers at their deadline, so that the breaker is seen to open first.
@@ -53,7 +55,6 @@ def demo(
 ) -> None:
     """Show a cluster at work on this machine, and what it does when a worker is killed."""
     settings = load_settings()
-    configure_logging("error", settings.log_format)
     data = Path(tempfile.mkdtemp(prefix="hedgerow-demo-"))
     options = ClusterOptions(
         data=data,
@@ -65,7 +66,10 @@ def demo(
         environment=_SILENT_DEATHS,
     )
     try:
-        is_done = asyncio.run(_demo(options, settings, Console(highlight=False), keep=keep))
+        with Template.started(MODULES) as template:
+            configure_logging("error", settings.log_format)
+            console = Console(highlight=False, emoji=False)
+            is_done = asyncio.run(_demo(options, settings, console, template, keep=keep))
     except HedgerowError as error:
         raise HedgerowError(f"{error} (what is left of it is in {data})") from error
     shutil.rmtree(data)
@@ -81,13 +85,18 @@ def _free_port() -> int:
 
 
 async def _demo(
-    options: ClusterOptions, settings: Settings, console: Console, *, keep: bool
+    options: ClusterOptions,
+    settings: Settings,
+    console: Console,
+    template: Template | None,
+    *,
+    keep: bool,
 ) -> bool:
     """Run the demo; whether it went to its end."""
     started_at = time.monotonic()
     stopped = threading.Event()
     story = Story(console, least="error")
-    cluster = LocalCluster(options, settings, story.tell)
+    cluster = LocalCluster(options, settings, story.tell, template)
     pids: set[int] = set()
     is_done = False
 
@@ -99,7 +108,7 @@ async def _demo(
     with stop_on_signals(stop):
         async with _stopping(cluster, console, pids):
             console.print("[bold]1. A cluster of real processes on this machine[/]")
-            with console.status("starting it …"):
+            with starting(console, "starting it …"):
                 await cluster.start()
             show_ready(console, cluster)
             story.is_live = True

@@ -7,8 +7,9 @@ HEDGEROW_LOG_LEVEL=debug shows the traceback of an error that nobody foresaw.
 
 import os
 import sys
+from collections.abc import Callable
 from importlib import import_module
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -149,12 +150,17 @@ def exit_code(error: HedgerowError) -> int:
 
 def run() -> None:
     """Run the command that the arguments name; the entry point of `gateway`."""
-    sys.exit(_run())
+    run_call(lambda: app(standalone_mode=False))
 
 
-def _run() -> int:
+def run_call(call: Callable[[], object]) -> NoReturn:
+    """Call a command's function, and end with what it returns or raises as any command does."""
+    sys.exit(_run(call))
+
+
+def _run(call: Callable[[], object]) -> int:
     try:
-        code = app(standalone_mode=False)
+        code = call()
     except typer.Abort:
         return OTHER_FAILURE
     except _UsageError as error:

@@ -4,7 +4,8 @@ import asyncio
 import contextlib
 import os
 import socket
-from typing import Annotated
+from functools import partial
+from typing import Annotated, NoReturn
 
 import structlog
 import typer
@@ -20,6 +21,7 @@ from gateway.access.control import AccessControl
 from gateway.access.key_file import path_of
 from gateway.access.key_ring import KeyRing
 from gateway.access.key_watch import KeyWatch
+from gateway.cli.main import run_call
 from gateway.http.app import create_app
 from gateway.http.certificate import Certificate
 from gateway.http.connection_policy import connections_within
@@ -56,6 +58,11 @@ def serve(
     selector = LullSelector()
     with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(selector)) as runner:
         runner.run(_serve(settings, num_shards, parent_pipe, selector))
+
+
+def run_with(host: str, port: int, redis: str, parent_pipe: int) -> NoReturn:
+    """Run the command, and end as it does, without a command line: what a forked process does."""
+    run_call(partial(serve, host=host, port=port, redis=redis, parent_pipe=parent_pipe))
 
 
 def _settings(host: str | None, port: int | None, redis: str | None) -> Settings:

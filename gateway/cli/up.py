@@ -18,7 +18,9 @@ from common.telemetry import Throttle, configure_logging
 from gateway.access.control import OPEN_WARNING
 from gateway.access.hosts import is_loopback
 from gateway.cluster import ClusterOptions, LocalCluster
+from gateway.programs import MODULES
 from gateway.supervisor import Died, Event, Said, Started, Stopped
+from gateway.template import Template
 
 _SAME_EVENT_S = 5.0
 
@@ -63,8 +65,6 @@ def up(
 ) -> None:
     """Run a whole cluster on this machine: Redis, shard workers and the HTTP gateway."""
     settings = load_settings()
-    configure_logging(settings.log_level, settings.log_format)
-    raise_descriptor_limit()
     options = ClusterOptions(
         data=data or settings.data,
         num_shards=shards,
@@ -74,13 +74,19 @@ def up(
         port=settings.gateway.port if port is None else port,
         redis_url=redis,
     )
-    asyncio.run(_up(options, settings, Console(highlight=False, soft_wrap=True)))
+    with Template.started(MODULES) as template:
+        configure_logging(settings.log_level, settings.log_format)
+        raise_descriptor_limit()
+        console = Console(highlight=False, soft_wrap=True, emoji=False)
+        asyncio.run(_up(options, settings, console, template))
 
 
-async def _up(options: ClusterOptions, settings: Settings, console: Console) -> None:
+async def _up(
+    options: ClusterOptions, settings: Settings, console: Console, template: Template | None
+) -> None:
     stopped = asyncio.Event()
     story = Story(console)
-    cluster = LocalCluster(options, settings, story.tell)
+    cluster = LocalCluster(options, settings, story.tell, template)
 
     def stop() -> None:
         # Whoever asks twice will not wait for what is in flight.
@@ -92,7 +98,7 @@ async def _up(options: ClusterOptions, settings: Settings, console: Console) -> 
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, stop)
     with stop_on_signals(stop):
         try:
-            with console.status(f"starting a cluster in {escape(str(options.data))} …"):
+            with starting(console, f"starting a cluster in {escape(str(options.data))} …"):
                 is_up = await _unless(stopped, cluster)
             if is_up:
                 say(console, str(cluster.sizing))
@@ -125,6 +131,11 @@ async def _unless(stopped: asyncio.Event, cluster: LocalCluster) -> bool:
         start.cancel()
         told.cancel()
         await asyncio.gather(start, told, return_exceptions=True)
+
+
+def starting(console: Console, text: str) -> contextlib.AbstractContextManager[object]:
+    """Show on a terminal that something takes a while; what draws it is not loaded elsewhere."""
+    return console.status(text) if console.is_terminal else contextlib.nullcontext()
 
 
 def say(console: Console, text: str) -> None:

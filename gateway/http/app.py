@@ -1,10 +1,9 @@
 """The HTTP application."""
 
-from importlib.metadata import version
-
 from fastapi import Depends, FastAPI
 from starlette.types import ASGIApp
 
+import common
 from common.config import GatewaySettings
 from gateway.access.control import AccessControl
 from gateway.http.collection_routes import collection_routes, document_routes
@@ -16,7 +15,7 @@ from gateway.http.quarantine_routes import quarantine_routes
 from gateway.http.rights import check_rights
 from gateway.http.schema import add_openapi
 from gateway.http.search_app import SearchApp, describe_search
-from gateway.http.search_body import search_body
+from gateway.http.search_body import Search, search_body
 from gateway.http.snapshot_routes import snapshot_routes
 from gateway.http.status_routes import status_routes
 
@@ -33,29 +32,40 @@ def create_app(
         access: who may ask; by default whoever the settings let, and no keys.
     """
     access = access or AccessControl(settings)
-    framework = create_framework_app(gateway, settings, access)
-    return Guard(SearchApp(framework, gateway, settings), access)
+    body = search_body(settings)
+    framework = create_framework_app(gateway, settings, access, body)
+    return Guard(SearchApp(framework, gateway, settings, body), access)
 
 
 def create_framework_app(
-    gateway: GatewayPort, settings: GatewaySettings, access: AccessControl | None = None
+    gateway: GatewayPort,
+    settings: GatewaySettings,
+    access: AccessControl | None = None,
+    body: type[Search] | None = None,
 ) -> FastAPI:
-    """Make what answers all but searches, and describes them all (`openapi`)."""
+    """Make what answers all but searches, and describes them all (`openapi`).
+
+    Args:
+        gateway: answers.
+        settings: limits and defaults.
+        access: who may ask; by default whoever the settings let, and no keys.
+        body: that of a search; by default made by the settings.
+    """
     access = access or AccessControl(settings)
+    body = body or search_body(settings)
     app = FastAPI(
         title="Hedgerow",
-        version=version("hedgerow"),
+        version=common.__version__,
         description="Answers from sharded Python workers, by the deadline, with honest coverage.",
         redoc_url=None,
         dependencies=[Depends(check_rights), Depends(check_request)],
     )
-    model = search_body(settings)
-    describe_search(app, model)
+    describe_search(app, body)
     app.include_router(collection_routes(gateway, settings))
     app.include_router(document_routes(gateway, settings))
     app.include_router(status_routes(gateway, settings, access))
     app.include_router(snapshot_routes(gateway))
     app.include_router(quarantine_routes(gateway))
-    add_openapi(app, model)
+    add_openapi(app, body)
     add_handlers(app)
     return app

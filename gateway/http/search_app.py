@@ -44,11 +44,17 @@ class SearchApp:
         max_body_bytes: the largest body of a search.
     """
 
-    def __init__(self, otherwise: ASGIApp, gateway: GatewayPort, settings: GatewaySettings) -> None:
-        """Answer searches by `gateway`, and all else by `otherwise`."""
+    def __init__(
+        self,
+        otherwise: ASGIApp,
+        gateway: GatewayPort,
+        settings: GatewaySettings,
+        body: type[Search],
+    ) -> None:
+        """Answer searches, asked by such a `body`, by `gateway`, and all else by `otherwise`."""
         self._otherwise = otherwise
         self._gateway = gateway
-        self._read = search_reader(settings)
+        self._read = search_reader(settings, body)
         self.max_body_bytes = settings.max_body_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

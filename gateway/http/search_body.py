@@ -89,12 +89,11 @@ def search_body(settings: GatewaySettings) -> type[Search]:
 _UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
-def search_reader(settings: GatewaySettings) -> Callable[[bytes], Any]:
-    """Make what reads a body: into an object with the attributes of `search_body`'s model.
+def search_reader(settings: GatewaySettings, model: type[Search]) -> Callable[[bytes], Any]:
+    """Make what reads a body: into an object with the attributes of `search_body`'s `model`.
 
     It raises pydantic's ValidationError.
     """
-    model = search_body(settings)
     text = Annotated[str, Meta(max_length=settings.max_query_chars)]
     types: dict[str, Any] = {
         "query": text,

@@ -16,7 +16,9 @@ import structlog
 from common.errors import ConfigurationError
 from shard_worker.lanes.batching import restart_delay_s
 from shard_worker.lanes.budget import SharedBudgets, open_shared_file
+from shard_worker.lanes.launcher import LauncherSpec
 from shard_worker.lanes.launcher_link import LauncherLink, describe_status
+from shard_worker.lanes.launcher_start import Start, start_interpreter
 from shard_worker.lanes.recycler import MemoryLimit, Recycler
 from shard_worker.lanes.scorer_process import ScorerSpec
 from shard_worker.lanes.scorer_slot import Channel, Frame, ScorerSlot, SlotState
@@ -59,6 +61,7 @@ class Crew:
         num_scorers: int,
         max_batch: int,
         memory_limit: MemoryLimit | None,
+        start_launcher: Start = start_interpreter,
     ) -> None:
         self.num_restarts = 0
         self.recycler = (
@@ -68,6 +71,7 @@ class Crew:
         )
         self._spec = spec
         self._max_batch = max_batch
+        self._start_process = start_launcher
         self._num_scorers = num_scorers
         self.slots: list[ScorerSlot] = []
         self._fd = -1
@@ -138,7 +142,8 @@ class Crew:
 
     def _start_launcher(self) -> None:
         self._launcher_started_at = time.monotonic()
-        launcher = LauncherLink(self._spec, self._fd, self._num_scorers, self._max_batch)
+        spec = LauncherSpec(self._spec, self._num_scorers, self._max_batch, tuple(sys.path))
+        launcher = LauncherLink(spec, self._fd, self._start_process)
         try:
             launcher.start(self)
         except OSError as error:  # no memory, process or descriptor is left, for now

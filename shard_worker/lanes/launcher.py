@@ -31,6 +31,9 @@ from dataclasses import dataclass
 from shard_worker.lanes.budget import SharedBudgets
 from shard_worker.lanes.scorer_process import ScorerSpec, run_scorer
 
+# worker → launcher, first: this byte, with the descriptors of a file that has the pickled
+# LauncherSpec, and of the file of the shared memory.
+LANE = b"L"
 # worker → launcher: order, scorer's number, slot; a START carries the scorer's socket.
 ORDER = struct.Struct("!BII")
 START, KILL = 1, 2
@@ -39,10 +42,11 @@ START, KILL = 1, 2
 EVENT = struct.Struct("!BIi")
 STARTED, ENDED = 1, 2
 
-# What a new interpreter runs: find the worker's modules, then this one.
+# What a new interpreter runs: find the worker's modules, then this one, which has a socket open.
 BOOTSTRAP = (
-    "import pickle,sys;sys.path[:]=pickle.load(sys.stdin.buffer);"
-    "from shard_worker.lanes.launcher import main;main()"
+    "import pickle,socket,sys;sys.path[:],control=pickle.load(sys.stdin.buffer);"
+    "from shard_worker.lanes.launcher import run_launcher;"
+    "run_launcher(socket.socket(fileno=control))"
 )
 
 _GRACE_S = 0.5
@@ -52,39 +56,44 @@ _PR_SET_NAME = 15
 
 @dataclass(frozen=True, slots=True)
 class LauncherSpec:
-    """What the worker tells its launcher, on its standard input.
+    """What the worker tells its launcher.
 
     Attributes:
         scorer: what every scorer runs.
         num_scorers: how many regions the shared memory has.
         max_batch: slots a region.
-        memory_fd: descriptor of the shared memory's file.
-        control_fd: descriptor of the socket to the worker.
+        path: folders in which modules are looked for.
     """
 
     scorer: ScorerSpec
     num_scorers: int
     max_batch: int
-    memory_fd: int
-    control_fd: int
+    path: tuple[str, ...]
 
 
-def main() -> None:
-    """Run the launcher until the worker hangs up."""
-    spec: LauncherSpec = pickle.load(sys.stdin.buffer)  # noqa: S301 - written by the worker
+def run_launcher(control: socket.socket) -> None:
+    """Be the launcher of the lane that the worker names, until the worker hangs up."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     devnull = os.open(os.devnull, os.O_RDONLY)
     os.dup2(devnull, 0)
     os.close(devnull)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    _name_process("launcher")
+    lane, descriptors, _, _ = socket.recv_fds(control, len(LANE), 2)
+    if not lane:
+        return
+    spec_fd, memory_fd = descriptors
+    with os.fdopen(spec_fd, "rb") as file:
+        spec: LauncherSpec = pickle.load(file)  # noqa: S301 - written by the worker
+    sys.path[:] = spec.path
     _name_process(f"{spec.scorer.name}-launcher")
     with contextlib.suppress(Exception):  # a scorer that fails to import it says so
         importlib.import_module(spec.scorer.factory.partition(":")[0])
     gc.collect()
     gc.freeze()  # pages that no collector writes to stay shared with the scorers
-    memory = SharedBudgets(spec.memory_fd, spec.num_scorers, spec.max_batch)
-    os.close(spec.memory_fd)
-    _Launcher(spec, memory, socket.socket(fileno=spec.control_fd)).run()
+    memory = SharedBudgets(memory_fd, spec.num_scorers, spec.max_batch)
+    os.close(memory_fd)
+    _Launcher(spec, memory, control).run()
 
 
 class _Launcher:

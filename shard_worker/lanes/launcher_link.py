@@ -6,24 +6,22 @@ import os
 import pickle
 import signal
 import socket
-import subprocess
-import sys
 from typing import Protocol
 
 import structlog
 
 from shard_worker.lanes.budget import open_shared_file
 from shard_worker.lanes.launcher import (
-    BOOTSTRAP,
     ENDED,
     EVENT,
     KILL,
+    LANE,
     ORDER,
     START,
     STARTED,
     LauncherSpec,
 )
-from shard_worker.lanes.scorer_process import ScorerSpec
+from shard_worker.lanes.launcher_start import LauncherProcess, Start
 
 _log = structlog.get_logger()
 
@@ -47,12 +45,12 @@ class LauncherListener(Protocol):
 class LauncherLink:
     """One launcher process."""
 
-    def __init__(self, spec: ScorerSpec, memory_fd: int, num_scorers: int, max_batch: int) -> None:
+    def __init__(self, spec: LauncherSpec, memory_fd: int, start: Start) -> None:
+        """`start` starts the process, which is told of `spec` and maps the file of `memory_fd`."""
         self._spec = spec
         self._memory_fd = memory_fd
-        self._num_scorers = num_scorers
-        self._max_batch = max_batch
-        self._process: subprocess.Popen[bytes] | None = None
+        self._start = start
+        self._process: LauncherProcess | None = None
         self._control: socket.socket | None = None
         self._received = b""
         self._gone = asyncio.Event()
@@ -66,26 +64,15 @@ class LauncherLink:
             OSError: it cannot be started now.
         """
         self._listener = listener
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            with theirs, os.fdopen(open_shared_file(), "w+b") as standard_input:
-                spec = LauncherSpec(
-                    self._spec, self._num_scorers, self._max_batch, self._memory_fd, theirs.fileno()
-                )
-                pickle.dump(sys.path, standard_input)
-                pickle.dump(spec, standard_input)
-                standard_input.seek(0)
-                self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and code
-                    [sys.executable, "-c", BOOTSTRAP, self._spec.name],
-                    stdin=standard_input,
-                    pass_fds=(theirs.fileno(), self._memory_fd),
-                )
-        except BaseException:
-            ours.close()
-            raise
-        ours.setblocking(False)
-        self._control = ours
-        asyncio.get_running_loop().add_reader(ours, self._on_readable)
+        with os.fdopen(open_shared_file(), "w+b") as file:
+            pickle.dump(self._spec, file)
+            file.seek(0)
+            self._process, control = self._start(self._spec.scorer.name)
+            with contextlib.suppress(OSError):  # it has ended already; its EOF says so
+                socket.send_fds(control, [LANE], [file.fileno(), self._memory_fd])
+        control.setblocking(False)
+        self._control = control
+        asyncio.get_running_loop().add_reader(control, self._on_readable)
 
     def start_scorer(self, number: int, slot: int, channel: socket.socket) -> None:
         """Have a scorer forked that serves `channel`, of which the caller closes its copy."""
@@ -116,7 +103,8 @@ class LauncherLink:
             try:
                 await asyncio.wait_for(self._gone.wait(), _END_TIMEOUT_S)
             except TimeoutError:
-                _log.warning("launcher_killed", lane=self._spec.name, pid=self._process.pid)
+                lane, pid = self._spec.scorer.name, self._process.pid
+                _log.warning("launcher_killed", lane=lane, pid=pid)
                 self._process.kill()
                 await self._gone.wait()
         self._process.wait()

@@ -46,6 +46,7 @@ from common.errors import LaneUnavailableError
 from shard_worker.lanes.bulkhead import Bulkhead
 from shard_worker.lanes.crew import Crew
 from shard_worker.lanes.dispatcher import Dispatcher, DispatchLimits
+from shard_worker.lanes.launcher_start import Start, start_interpreter
 from shard_worker.lanes.recycler import MemoryLimit
 from shard_worker.lanes.scorer_process import ScorerSpec
 from shard_worker.lanes.scorer_slot import SlotState
@@ -84,6 +85,7 @@ class ProcessLane:
         nice: int = 0,
         memory_limit: MemoryLimit | None = None,
         bulkhead: Bulkhead | None = None,
+        start_launcher: Start = start_interpreter,
     ) -> None:
         """Describe a lane; `start` starts it.
 
@@ -104,6 +106,7 @@ class ProcessLane:
             nice: by how much the scorers are nicer than this process.
             memory_limit: a scorer that has grown beyond it is replaced; None for no limit.
             bulkhead: which profile may hold how many of the scorers; None for any.
+            start_launcher: starts the process that forks the scorers.
         """
         self._bulkhead = Bulkhead(num_processes, 1.0, {}) if bulkhead is None else bulkhead
         self._name = name
@@ -122,6 +125,7 @@ class ProcessLane:
             num_processes,
             max_batch,
             memory_limit,
+            start_launcher,
         )
         self._dispatcher: Dispatcher | None = None
         self._is_open = False

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from common.errors import WorkError
 from shard_worker.lanes.bulkhead import Bulkhead
+from shard_worker.lanes.launcher_start import Start, start_interpreter
 from shard_worker.lanes.process_lane import Done, Named, ProcessLane, Ticket, Work
 from shard_worker.lanes.recycler import MemoryLimit
 from shard_worker.lanes.scorer_slot import SlotState
@@ -110,6 +111,7 @@ def make_lane(
     suspects: Suspects | None = None,
     memory_limit: MemoryLimit | None = None,
     bulkhead: Bulkhead | None = None,
+    start_launcher: Start = start_interpreter,
 ) -> ProcessLane:
     """A lane that is not started."""
     return ProcessLane(
@@ -123,6 +125,7 @@ def make_lane(
         name="scorers",
         memory_limit=memory_limit,
         bulkhead=bulkhead,
+        start_launcher=start_launcher,
     )
 
 

@@ -28,6 +28,7 @@ from tests.integration.lanes import (
     running,
 )
 from tests.integration.misbehaving import Config
+from tests.integration.processes import children_of
 
 pytestmark = pytest.mark.integration
 
@@ -233,12 +234,14 @@ async def test_signals_to_the_whole_group_do_not_cut_the_drain_short(tmp_path: P
 ORPHANING = """
 import asyncio, sys
 from tests.integration.misbehaving import Config
+from shard_worker.lanes.launcher_start import WaitingLaunchers
 from shard_worker.lanes.process_lane import ProcessLane, Work
 
-async def main():
+async def main(launchers):
     lane = ProcessLane(
         factory="tests.integration.misbehaving:make", config=Config(sys.argv[1]), num_processes=3,
         max_batch=1, batch_window_ms=4.0, kill_grace_ms=1000.0, suspects=None, name="orphans",
+        start_launcher=launchers,
     )
     await lane.start()
     lane.submit(Work(b"spinning spin"), print)
@@ -246,14 +249,19 @@ async def main():
     print(*lane.load()["pids"], flush=True)
     await asyncio.sleep(600)
 
-asyncio.run(main())
+with WaitingLaunchers.forked(int(sys.argv[2])) as launchers:
+    asyncio.run(main(launchers))
 """
 
 
-async def test_a_worker_that_is_killed_leaves_no_scorer(tmp_path: Path) -> None:
-    """After SIGKILL of the worker its scorers end, idle or hung, and so does their launcher."""
+@pytest.mark.parametrize("num_forked", [0, 2])
+async def test_a_worker_that_is_killed_leaves_no_scorer(tmp_path: Path, num_forked: int) -> None:
+    """After SIGKILL of the worker its scorers end, idle or hung, and so do its launchers.
+
+    One of those that were forked has no lane yet.
+    """
     process = subprocess.Popen(  # noqa: ASYNC220 - starting it blocks for a millisecond
-        [sys.executable, "-c", ORPHANING, str(tmp_path)],
+        [sys.executable, "-c", ORPHANING, str(tmp_path), str(num_forked)],
         stdout=subprocess.PIPE,
         cwd=Path(__file__).parents[2],
     )
@@ -262,8 +270,9 @@ async def test_a_worker_that_is_killed_leaves_no_scorer(tmp_path: Path) -> None:
         pids = [int(pid) for pid in process.stdout.readline().split()]
         config = Config(str(tmp_path))
         await eventually(lambda: set(config.starts()) == {"spinning", "sleeping"})
-        launcher = parent_of(pids[0])
+        launchers = {parent_of(pids[0]), *children_of(process.pid)}
+        assert len(launchers) == max(1, num_forked)
         assert len(pids) == 3
         process.kill()
         process.wait()
-        await eventually(lambda: not any(is_running(pid) for pid in [*pids, launcher]))
+        await eventually(lambda: not any(is_running(pid) for pid in [*pids, *launchers]))

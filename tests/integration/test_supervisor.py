@@ -13,10 +13,11 @@ from typing import Any
 
 import pytest
 
-from gateway.child import PARENT_PIPE, Child, Program
+from gateway.child import Child, Program
 from gateway.child_log import MAX_BYTES, ChildLog, LogLine, read_line
 from gateway.restart_policy import RestartPolicy
 from gateway.supervisor import Died, Event, Said, Started, Stopped, Supervisor
+from gateway.template_process import PARENT_PIPE
 from tests.integration.processes import eventually, is_alive
 
 pytestmark = pytest.mark.integration

@@ -14,7 +14,7 @@ from gateway.http.search_body import search_body, search_reader
 SETTINGS = GatewaySettings(default_k=7, max_k=50, max_deadline_ms=900, max_query_chars=20)
 MODEL = search_body(SETTINGS)
 MEMBERS = list(MODEL.model_fields)
-read = search_reader(SETTINGS)
+read = search_reader(SETTINGS, MODEL)
 
 VALUES = st.one_of(
     st.none(),

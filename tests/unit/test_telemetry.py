@@ -4,6 +4,7 @@ import asyncio
 import time
 
 from common.telemetry import Counters, LagWatch, Throttle
+from tests.unit.virtual_time import run_virtually
 
 
 def test_a_throttle_passes_one_of_a_kind_an_interval() -> None:
@@ -37,3 +38,29 @@ async def test_blocking_the_loop_is_seen() -> None:
     task.cancel()
     assert watch.num_lags == 1
     assert watch.max_lag_ms >= 100
+
+
+def _looks(share: float) -> int:
+    """How often a loop that uses this share of a core is looked at within 2 s."""
+    num_looks = 0
+
+    async def scenario() -> None:
+        loop = asyncio.get_running_loop()
+
+        def cpu_s() -> float:
+            nonlocal num_looks
+            num_looks += 1
+            return loop.time() * share
+
+        task = asyncio.create_task(LagWatch(50, cpu_s).run())
+        await asyncio.sleep(2.0)
+        task.cancel()
+
+    run_virtually(scenario())
+    return num_looks // 2  # before and after each
+
+
+def test_an_idle_loop_is_left_alone() -> None:
+    """A loop that uses a tenth of a core is looked at each 50 ms, an idle one each 200 ms."""
+    assert 38 <= _looks(0.1) <= 40
+    assert 9 <= _looks(0.01) <= 11

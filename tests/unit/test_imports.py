@@ -1,0 +1,70 @@
+"""What each process imports of other people's packages, and no more.
+
+A package that a process loads is memory and time at each start, so one that appears here is added
+by hand, with a reason to be there.
+"""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+# What settings, logs and command lines take.
+SETTINGS = {
+    *("annotated_types", "dotenv", "pydantic", "pydantic_core", "pydantic_settings"),
+    *("typing_extensions", "typing_inspection"),
+}
+LOGS = {"structlog"}
+# rich, where it is installed, is loaded by structlog, and attr by rich.
+COLOURS = {"attr", "pygments", "rich"}
+COMMAND_LINE = {"annotated_doc", "shellingham", "typer"}
+REDIS = {"hiredis", "redis"}
+WIRE = {"msgpack", "msgspec", "typing_extensions"}
+INDEX = {"tantivy"}
+HTTP_SERVER = {
+    *("anyio", "click", "fastapi", "httptools", "opentelemetry", "sniffio", "starlette"),
+    "uvicorn",
+}
+
+PROCESSES = {
+    # `gateway --help`, and each command before it is known which.
+    "gateway.cli.main": COMMAND_LINE,
+    # The client, in a program of somebody else's.
+    "gateway.client": {"httptools", "msgspec", "typing_extensions"},
+    "gateway.cli.up": SETTINGS | LOGS | COLOURS | COMMAND_LINE | REDIS | {"httptools"} | WIRE,
+    "gateway.cli.serve": (
+        SETTINGS | LOGS | COLOURS | COMMAND_LINE | REDIS | WIRE | HTTP_SERVER | INDEX
+    ),
+    "shard_worker.main": (
+        SETTINGS | LOGS | COLOURS | COMMAND_LINE | REDIS | WIRE | INDEX | {"arq"}
+    ),
+    "shard_worker.scorer": SETTINGS | LOGS | COLOURS | WIRE | INDEX,
+    "shard_worker.indexer": SETTINGS | LOGS | COLOURS | REDIS | WIRE | INDEX,
+    # A launcher, which a worker forks, or starts in an interpreter of its own.
+    "shard_worker.lanes.launcher": WIRE,
+    "gateway.tether": set[str](),
+}
+
+LOADED = """
+import importlib, json, site, sys
+importlib.import_module(sys.argv[1])
+folders = tuple(site.getsitepackages())
+found = set()
+for name, module in list(sys.modules.items()):
+    file = getattr(module, "__file__", None)
+    if file and file.startswith(folders):
+        found.add(name.partition(".")[0])
+print(json.dumps(sorted(found)))
+"""
+
+
+@pytest.mark.parametrize("module", PROCESSES)
+def test_a_process_loads_what_it_needs_and_no_more(module: str) -> None:
+    """The packages in `sys.modules` are among those that the process is known to use."""
+    told = subprocess.run(
+        [sys.executable, "-c", LOADED, module], capture_output=True, text=True, check=True
+    )
+    # What an editable install or a test's coverage adds to every interpreter.
+    loaded = set(json.loads(told.stdout)) - {"_distutils_hack", "_virtualenv"}
+    assert loaded - PROCESSES[module] == set()
