@@ -1,7 +1,7 @@
 """What all unit tests share: the routes of the HTTP application, which take long to make."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from fastapi import FastAPI
@@ -31,8 +31,8 @@ class _Routes:
 
     def __init__(self, settings: GatewaySettings) -> None:
         self.settings = settings
-        self._gateway: Any = _StandIn()
-        self._access: Any = _StandIn()
+        self._gateway = cast("Any", _StandIn())
+        self._access = cast("Any", _StandIn())
         self._framework = create_framework_app(self._gateway, settings, self._access)
 
     def over(self, gateway: Any, access: Any) -> FastAPI:

