@@ -261,7 +261,9 @@ class Admission:
         usage = self.shares.usage_of(caller, now, peer)
         decision, goes_ahead = _ADMITTED, False
         if self._is_enabled:
-            decision = self._check_limit(usage, caller, number, now)
+            decision = self._decide(usage, number, now)
+            if decision is not _ADMITTED and decision is not _OVER_LIMIT:
+                raise self._refusal(decision, usage, caller, number)
             goes_ahead = self.shares.goes_ahead(usage, now)
             start_by = now + _START_SHARE * deadline_s
             # What goes ahead of the queues does not wait for as long as they are.
@@ -282,6 +284,29 @@ class Admission:
             decision=decision,
             goes_ahead=goes_ahead,
         )
+
+    def refusal_of(
+        self, priority: Priority, caller: Caller, peer: str, now: float
+    ) -> OverloadedError | None:
+        """Refuse a query for the limit before anything is spent on it.
+
+        Args:
+            priority: the query's.
+            caller: on whose behalf it is asked.
+            peer: the address it is asked from.
+            now: the event loop's time, in s.
+
+        Returns:
+            The refusal, which counts as one; None if `admit` is to decide.
+        """
+        number = 0 if priority == "interactive" else 1
+        if not self._is_enabled or self.num_in_flight < self._bound(number):
+            return None
+        usage = self.shares.usage_of(caller, now, peer)
+        decision = self._decide(usage, number, now)
+        if decision is _ADMITTED or decision is _OVER_LIMIT:
+            return None
+        return self._refusal(decision, usage, caller, number)
 
     def on_backlog(self, shard: int, backlog: int, now: float) -> None:
         """A write of requests to a shard's queue has made it so long."""
@@ -310,32 +335,40 @@ class Admission:
             ],
         )
 
-    def _check_limit(self, usage: Usage, caller: Caller, number: int, now: float) -> Decision:
-        limit, num_in_flight = self.limit, self.num_in_flight
-        bound = self._batch_share * limit.value if number else limit.value
-        decision = self.shares.decide(usage, num_in_flight, bound, limit.value, now)
-        if decision is _ADMITTED or decision is _OVER_LIMIT:
-            return decision
+    def _bound(self, number: int) -> float:
+        """From how many queries in flight on no more of a class are admitted, as a rule."""
+        return self._batch_share * self.limit.value if number else self.limit.value
+
+    def _decide(self, usage: Usage, number: int, now: float) -> Decision:
+        bound, num_in_flight = self._bound(number), self.num_in_flight
+        decision = self.shares.decide(usage, num_in_flight, bound, self.limit.value, now)
+        is_admitted = decision is _ADMITTED or decision is _OVER_LIMIT
         # One that is refused for its own share, with room left, says nothing of the limit.
-        if num_in_flight >= bound:
-            limit.is_wanted = True
+        if not is_admitted and num_in_flight >= bound:
+            self.limit.is_wanted = True
             self.pressure.refused_at = now
+        return decision
+
+    def _refusal(
+        self, decision: Decision, usage: Usage, caller: Caller, number: int
+    ) -> OverloadedError:
+        limit = self.limit.value
         if decision is Decision.OVER_SHARE:
             self.shares.refuse(usage)
             cause = "share"
             whose = f"key {caller.name!r}" if caller.is_key else "your address"
             message = (
                 f"{usage.num_in_flight} queries of {whose} are in flight; its share of the limit "
-                f"of {limit.value} is used up"
+                f"of {limit} is used up"
             )
-        elif num_in_flight >= limit.value:
-            cause, message = "limit", f"{limit.value} queries are in flight, which is the limit"
+        elif self.num_in_flight >= limit:
+            cause, message = "limit", f"{limit} queries are in flight, which is the limit"
         else:
             cause = "batch_share"
-            message = f"too many queries are in flight (of {limit.value}) for one of priority batch"
+            message = f"too many queries are in flight (of {limit}) for one of priority batch"
         self._refused[cause][number] += 1
         # By then, as many queries have ended as the limit lets in (Little's law).
-        raise OverloadedError(message, cause, self.duration_s)
+        return OverloadedError(message, cause, self.duration_s)
 
     def _check_forecast(
         self,

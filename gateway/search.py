@@ -10,7 +10,12 @@ from typing import Final, Protocol
 from common.collection import Collection
 from common.config import GatewaySettings, RankProfile
 from common.config_tail import CoverageSettings, HedgingSettings
-from common.errors import BadQueryError, BadRequestError, InsufficientCoverageError
+from common.errors import (
+    BadQueryError,
+    BadRequestError,
+    InsufficientCoverageError,
+    OverloadedError,
+)
 from common.outcome import Outcome
 from common.query_settings import QuerySettings
 from common.server_clock import ServerClock
@@ -163,6 +168,9 @@ class Searcher:
                 at all; it carries the result.
         """
         started = self._loop.time()
+        # Ahead of the query's analysis, which costs more than a refusal.
+        if (refusal := self.refusal_of(query, collection)) is not None:
+            raise refusal
         admitted = admit(query, collection, self._settings, self._limits, self._profiles)
         deadline_s = query.deadline_ms / 1000
         deadline = started + deadline_s - self._answer_reserve.reserve_s(deadline_s)
@@ -195,6 +203,12 @@ class Searcher:
         return self._respond(
             query, collection, plan, gather, bodies, hits, fetch, admitted.warnings, started, lease
         )
+
+    def refusal_of(self, query: SearchQuery, collection: Collection) -> OverloadedError | None:
+        """Refuse a query for which there is no room, before it is looked at; else return None."""
+        profile = query.rank_profile or collection.rank_profile
+        admission = self._own_guards.get(profile, self._guards).admission
+        return admission.refusal_of(query.priority, query.caller, query.peer, self._loop.time())
 
     async def drain(self, timeout_s: float) -> None:
         """Wait until no query is in flight, for at most `timeout_s`."""

@@ -8,6 +8,7 @@ import pytest
 from common.config_tail import AdmissionSettings
 from common.errors import OverloadedError
 from common.pull_order import PullOrder
+from gateway.access.caller import ANONYMOUS
 from gateway.admission import PRIORITIES, Admission
 from tests.unit.limit_rivals import (
     CAPACITY,
@@ -233,3 +234,46 @@ def test_workers_that_serve_the_newest_first_come_back(load: float, num_gateways
     num_partial = sum(not query.cause for query in queries) - num_full
     assert num_full >= 0.95 * CAPACITY * 4.0
     assert num_partial <= 0.05 * num_full
+
+
+def full(**settings: float) -> Admission:
+    """Admission with as many queries in flight as may be."""
+    admission = Admission(2, AdmissionSettings(initial_limit=10, **settings))
+    while admission.num_in_flight < 10:
+        admission.admit("interactive", DEADLINE_S, 0.0, [True] * 2, [1] * 2, 0.0, peer="a")
+    return admission
+
+
+def test_what_is_refused_early_would_be_refused() -> None:
+    """The refusal is the one that `admit` raises, counts as one, and says that room is wanted."""
+    admission = full()
+    refusal = admission.refusal_of("interactive", ANONYMOUS, "a", 0.0)
+    with pytest.raises(OverloadedError) as raised:
+        admission.admit("interactive", DEADLINE_S, 0.0, [True] * 2, [1] * 2, 0.0, peer="a")
+    assert refusal is not None
+    assert (str(refusal), refusal.cause) == (str(raised.value), raised.value.cause)
+    assert sum(admission.snapshot(0.0).refused["limit"].values()) == 2
+    assert admission.limit.is_wanted
+
+
+def test_a_caller_below_its_share_is_not_refused_early() -> None:
+    """Where `admit` would let another address in over the limit, there is no early refusal."""
+    admission = full()
+    assert admission.refusal_of("interactive", ANONYMOUS, "b", 0.0) is None
+    admission.admit("interactive", DEADLINE_S, 0.0, [True] * 2, [1] * 2, 0.0, peer="b")
+
+
+def test_batch_is_refused_early_from_its_share_on() -> None:
+    """As `admit` does, at a share of the limit at which interactive queries are let in."""
+    admission = Admission(2, AdmissionSettings(initial_limit=10, batch_share=0.5))
+    for _ in range(5):
+        admission.admit("interactive", DEADLINE_S, 0.0, [True] * 2, [1] * 2, 0.0)
+    refusal = admission.refusal_of("batch", ANONYMOUS, "", 0.0)
+    assert refusal is not None
+    assert refusal.cause == "batch_share"
+    assert admission.refusal_of("interactive", ANONYMOUS, "", 0.0) is None
+
+
+def test_without_admission_control_nothing_is_refused_early() -> None:
+    """However many are in flight."""
+    assert full(enabled=False).refusal_of("interactive", ANONYMOUS, "a", 0.0) is None
