@@ -38,6 +38,7 @@ CAUSES: Final = ("limit", "batch_share", "share", "backlog")
 # An enum's member is looked up slowly in Python 3.11.
 _ADMITTED: Final = Decision.ADMITTED
 _OVER_LIMIT: Final = Decision.OVER_LIMIT
+_LEAST_PATIENCE_S = 1e-6  # a deadline may be shorter than the clock can tell
 _DURATION_WEIGHT = 1 / 32  # of the newest query in their mean duration
 # What starts later than at this share of its deadline is not scored, fetched and merged by then.
 _START_SHARE = 0.8
@@ -135,9 +136,10 @@ class AdmissionPermit:
         if self._generation == limit.generation:
             tally = limit.tallies[self._class]
             tally.num_parts += 1
-            if self._window == limit.window:
-                tally.num_fresh += 1
             waited_until = now - work_us * 1e-6
+            if self._window == limit.window:
+                waited = (waited_until - self._admitted_at) / self._patience_s
+                tally.add_fresh(self._admitted_at, waited)
             if waited_until > self._late_at:
                 self._count_late(tally, waited_until)
 
@@ -177,8 +179,12 @@ class AdmissionPermit:
 
     def _count_late(self, tally: Tally, waited_until: float) -> None:
         tally.num_late += 1
-        patience_s = self._late_at - self._admitted_at
-        tally.excess += (waited_until - self._admitted_at) / patience_s
+        tally.excess += (waited_until - self._admitted_at) / self._patience_s
+
+    @property
+    def _patience_s(self) -> float:
+        """How long a part may wait before it is late."""
+        return max(self._late_at - self._admitted_at, _LEAST_PATIENCE_S)
 
 
 class Admission:

@@ -277,3 +277,46 @@ def test_batch_is_refused_early_from_its_share_on() -> None:
 def test_without_admission_control_nothing_is_refused_early() -> None:
     """However many are in flight."""
     assert full(enabled=False).refusal_of("interactive", ANONYMOUS, "a", 0.0) is None
+
+
+def test_it_grows_no_further_than_the_waits_allow() -> None:
+    """Where the last parts waited two fifths of what makes them late, it grows by a quarter."""
+    admission = Admission(1, AdmissionSettings(initial_limit=100, wait_share=0.5))
+    permits = [admission.admit("interactive", 1.0, 0.0, [True], [1], 1.0) for _ in range(100)]
+    for permit in permits:
+        permit.on_queued(0, 1, 1.0)
+        permit.on_reply(0, 0, 0, 1.2)
+        permit.done(1.2)
+    assert admission.limit.value == 125
+    live_through(admission, 2.0, 0.0, 2)
+    assert admission.limit.value > 125
+
+
+def test_a_burst_after_a_pause_does_not_raise_the_limit() -> None:
+    """Parts that are back at once say nothing of those that have come with them."""
+    admission = Admission(1, AdmissionSettings(initial_limit=100))
+    permits = [admission.admit("interactive", 0.3, 0.0, [True], [1], 1.0) for _ in range(100)]
+    for permit in permits[:20]:
+        permit.on_queued(0, 1, 1.0)
+        permit.on_reply(0, 0, 0, 1.01)
+        permit.done(1.01)
+    assert admission.limit.value == 100
+
+
+@pytest.mark.parametrize("load", [2.0, 4.0, 16.0])
+def test_the_limit_does_not_overshoot(load: float) -> None:
+    """From the first second on, all that is admitted is answered in half of its time."""
+    num_servers, work_s = 2, 0.0018
+    shards = [
+        Shard(lambda rng, _: work_s * rng.uniform(0.5, 1.5), num_servers, order=PullOrder())
+        for _ in range(2)
+    ]
+    capacity = num_servers / work_s
+    queries = Model(shards, Ours(2).admit).run(
+        poisson(load * capacity, 5.0, 1, lambda now: Query(now, DEADLINE_S))
+    )
+    admitted = [query for query in queries if not query.cause]
+    times_s = sorted(query.ended_at - query.arrived_at for query in admitted)
+    assert all(query.num_ok == len(shards) for query in admitted)
+    assert times_s[int(0.99 * len(times_s))] < DEADLINE_S / 2
+    assert len(admitted) > 0.95 * 5.0 * capacity
