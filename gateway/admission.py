@@ -18,17 +18,18 @@ earlier generation of the limit does not count (gobreaker's rule).
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from common.config_tail import AdmissionSettings
 from common.errors import OverloadedError
 from gateway.access.caller import ANONYMOUS, Caller
 from gateway.access.fair_share import Decision, FairShare, Usage
+from gateway.admission_snapshot import AdmissionSnapshot
 from gateway.concurrency_limit import ConcurrencyLimit, Tally
 from gateway.gather import Settled
 from gateway.pressure import Pressure
 from gateway.queue_forecast import BASE_US, QueueForecast
+from gateway.shard_reach import reached_by
 
 Priority = Literal["interactive", "batch"]
 
@@ -44,34 +45,6 @@ _DURATION_WEIGHT = 1 / 32  # of the newest query in their mean duration
 _START_SHARE = 0.8
 _SOME = 4  # requests in a queue that are there for more than the way to a free worker
 _LONGEST_RETRY_S = 30.0  # a forecast that far ahead is a guess
-
-
-@dataclass(frozen=True, slots=True)
-class AdmissionSnapshot:
-    """What `status` shows of admission control.
-
-    Attributes:
-        limit: how many queries may be in flight now.
-        in_flight: priority → queries in flight.
-        refused: cause → priority → queries refused since the start.
-        forecast_ms: for each shard, how long a request sent now would wait in its queue, in ms.
-    """
-
-    is_enabled: bool
-    limit: int
-    in_flight: dict[str, int]
-    refused: dict[str, dict[str, int]]
-    forecast_ms: list[float]
-
-    def to_json(self) -> dict[str, Any]:
-        """As `status` gives it; docs/http.md describes it."""
-        return {
-            "enabled": self.is_enabled,
-            "limit": self.limit,
-            "in_flight": self.in_flight,
-            "refused": self.refused,
-            "forecast_ms": self.forecast_ms,
-        }
 
 
 class AdmissionPermit:
@@ -385,42 +358,15 @@ class Admission:
         documents: Sequence[int | None],
         now: float,
     ) -> None:
-        weights, total = _weights(documents)
-        demanded = minimum_coverage * total
-        starts_at = self.forecast.starts_at
         start_by = now + _START_SHARE * deadline_s
-        reached, num_reached = 0.0, 0
-        behind: list[tuple[float, float]] = []
-        for shard, is_live in enumerate(live):
-            if is_live and starts_at[shard] <= start_by:
-                reached += weights[shard]
-                num_reached += 1
-            elif is_live:
-                behind.append((starts_at[shard], weights[shard]))
-        if num_reached and reached >= demanded:
+        starts_at = self.forecast.starts_at
+        reached_at = reached_by(starts_at, live, documents, minimum_coverage, start_by)
+        if reached_at is None or reached_at <= start_by:
             return
-        # When would enough of them have come so far that a query sent then is reached?
-        for at, weight in sorted(behind):
-            reached += weight
-            num_reached += 1
-            if reached >= demanded:
-                self._refused["backlog"][number] += 1
-                retry_after_s = min(at - start_by, _LONGEST_RETRY_S)
-                raise OverloadedError(
-                    f"shards are behind by more than the deadline: within "
-                    f"{deadline_s * 1000:g} ms they would not reach a minimum coverage of "
-                    f"{minimum_coverage:g}",
-                    "backlog",
-                    retry_after_s,
-                )
-        # Not for overload: too few shards are live, which the answer itself says better.
-
-
-def _weights(documents: Sequence[int | None]) -> tuple[list[float], float]:
-    """Documents of each shard, and of all; an unknown shard counts as the others' average."""
-    known = [count for count in documents if count is not None]
-    average = sum(known) / len(known) if known else 1.0
-    weights = [average if count is None else float(count) for count in documents]
-    total = sum(weights)
-    # Of an empty collection, coverage is the share of the shards.
-    return (weights, total) if total else ([1.0] * len(weights), float(len(weights)))
+        self._refused["backlog"][number] += 1
+        raise OverloadedError(
+            f"shards are behind by more than the deadline: within {deadline_s * 1000:g} ms they "
+            f"would not reach a minimum coverage of {minimum_coverage:g}",
+            "backlog",
+            min(reached_at - start_by, _LONGEST_RETRY_S),
+        )

@@ -19,9 +19,9 @@ room for others must be found soon. In between it stays.
 
 It grows no further than what is known of the waits allows. In a cluster that is busy they are in
 proportion to what is in flight (Little's law), so from the last of a window it follows at which
-limit they would reach half of what makes a part late. Without that bound, a limit that doubles goes far
-beyond what the cluster bears before the first part is late, and what it has let in by then is late,
-too.
+limit they would reach half of what makes a part late. Without that bound, a limit that doubles goes
+far beyond what the cluster bears before the first part is late, and what it has let in by then is
+late, too.
 
 docs/operations.md, "Overload", compares it in a model with those that go by the answer time
 (`python -m tests.unit.limit_rivals`).
