@@ -265,7 +265,7 @@ class Admission:
         )
 
     def refusal_of(
-        self, priority: Priority, caller: Caller, peer: str, now: float
+        self, priority: Priority, caller: Caller, peer: str, now: float, num_coming: int = 0
     ) -> OverloadedError | None:
         """Refuse a query for the limit before anything is spent on it.
 
@@ -274,18 +274,19 @@ class Admission:
             caller: on whose behalf it is asked.
             peer: the address it is asked from.
             now: the event loop's time, in s.
+            num_coming: queries for which `admit` is about to be called, before this one.
 
         Returns:
             The refusal, which counts as one; None if `admit` is to decide.
         """
         number = 0 if priority == "interactive" else 1
-        if not self._is_enabled or self.num_in_flight < self._bound(number):
+        if not self._is_enabled or self.num_in_flight + num_coming < self._bound(number):
             return None
         usage = self.shares.usage_of(caller, now, peer)
-        decision = self._decide(usage, number, now)
+        decision = self._decide(usage, number, now, num_coming)
         if decision is _ADMITTED or decision is _OVER_LIMIT:
             return None
-        return self._refusal(decision, usage, caller, number)
+        return self._refusal(decision, usage, caller, number, num_coming)
 
     def on_backlog(self, shard: int, backlog: int, now: float) -> None:
         """A write of requests to a shard's queue has made it so long."""
@@ -318,9 +319,11 @@ class Admission:
         """From how many queries in flight on no more of a class are admitted, as a rule."""
         return self._batch_share * self.limit.value if number else self.limit.value
 
-    def _decide(self, usage: Usage, number: int, now: float) -> Decision:
-        bound, num_in_flight = self._bound(number), self.num_in_flight
-        decision = self.shares.decide(usage, num_in_flight, bound, self.limit.value, now)
+    def _decide(self, usage: Usage, number: int, now: float, num_coming: int = 0) -> Decision:
+        bound, num_in_flight = self._bound(number), self.num_in_flight + num_coming
+        decision = self.shares.decide(
+            usage, num_in_flight, bound, self.limit.value, now, num_coming
+        )
         is_admitted = decision is _ADMITTED or decision is _OVER_LIMIT
         # One that is refused for its own share, with room left, says nothing of the limit.
         if not is_admitted and num_in_flight >= bound:
@@ -329,7 +332,7 @@ class Admission:
         return decision
 
     def _refusal(
-        self, decision: Decision, usage: Usage, caller: Caller, number: int
+        self, decision: Decision, usage: Usage, caller: Caller, number: int, num_coming: int = 0
     ) -> OverloadedError:
         limit = self.limit.value
         if decision is Decision.OVER_SHARE:
@@ -340,7 +343,7 @@ class Admission:
                 f"{usage.num_in_flight} queries of {whose} are in flight; its share of the limit "
                 f"of {limit} is used up"
             )
-        elif self.num_in_flight >= limit:
+        elif self.num_in_flight + num_coming >= limit:
             cause, message = "limit", f"{limit} queries are in flight, which is the limit"
         else:
             cause = "batch_share"

@@ -14,8 +14,9 @@ while refusals wait. Their number is therefore bounded; beyond it refusals leave
 import math
 from typing import Final
 
-# Refusals leave together, which wakes the gateway and its clients less often.
-TICK_S: Final = 0.02
+# Those of a tick leave together, which wakes the gateway less often; few enough that what else it
+# has to do does not wait for them.
+TICK_S: Final = 0.002
 # An address may have a quarter of those that may wait.
 _PEER_SHARE: Final = 0.25
 

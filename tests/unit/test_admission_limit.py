@@ -274,6 +274,24 @@ def test_batch_is_refused_early_from_its_share_on() -> None:
     assert admission.refusal_of("interactive", ANONYMOUS, "", 0.0) is None
 
 
+def test_those_that_are_coming_count_as_in_flight() -> None:
+    """Of a hundred that arrive in one turn, as many pass as `admit` lets in, over the limit too."""
+    admission = Admission(2, AdmissionSettings(initial_limit=10))
+    num_coming = 0
+    for _ in range(100):
+        refusal = admission.refusal_of("interactive", ANONYMOUS, "a", 0.0, num_coming)
+        num_coming += refusal is None
+    assert num_coming == 10
+    full_one = full()
+    num_coming = 0
+    for _ in range(100):
+        refusal = full_one.refusal_of("interactive", ANONYMOUS, "b", 0.0, num_coming)
+        num_coming += refusal is None
+    assert num_coming == 5  # half of the limit beyond it
+    for _ in range(num_coming):
+        full_one.admit("interactive", DEADLINE_S, 0.0, [True] * 2, [1] * 2, 0.0, peer="b")
+
+
 def test_without_admission_control_nothing_is_refused_early() -> None:
     """However many are in flight."""
     assert full(enabled=False).refusal_of("interactive", ANONYMOUS, "a", 0.0) is None

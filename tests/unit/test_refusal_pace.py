@@ -45,7 +45,7 @@ def test_a_refusal_waits_for_the_sooner_of_both(
 
 def test_refusals_of_a_tick_leave_together() -> None:
     """Connections that were refused within a tick are refused again at the same instant."""
-    found = {refused(10.0 + offset_s).hold(5.0, 9.5) for offset_s in (0.001, 0.007, 0.019)}
+    found = {refused(10.0 + offset_s).hold(5.0, 9.5) for offset_s in (0.0001, 0.0007, 0.0019)}
     assert len(found) == 1
 
 
