@@ -42,6 +42,11 @@ class Round:
     num_opened: int
 
     @property
+    def per_cpu_s(self) -> float:
+        """The same for each second of CPU of the cluster: what other programs take is not in it."""
+        return self.goodput / max(1e-9, sum(self.cores.values()))
+
+    @property
     def goodput(self) -> float:
         """Whole answers in time, a second."""
         return float(self.crowd["good_per_s"] + self.probe["good_per_s"])
@@ -57,6 +62,7 @@ COLUMNS = (
     "callers",
     "goodput/s",
     "of the peak",
+    "by CPU",
     "p50, p99 of an answer, ms",
     "partial",
     "refused",
@@ -69,8 +75,8 @@ COLUMNS = (
 
 def rows_of(measured: Measured) -> list[list[str]]:
     """The table's rows."""
-    peak = _peak(measured)
-    return [[load.title, *_cells(rounds, peak)] for load, rounds in measured.items() if rounds]
+    best = [_best(measured, "goodput"), _best(measured, "per_cpu_s")]
+    return [[load.title, *_cells(rounds, *best)] for load, rounds in measured.items() if rounds]
 
 
 def verdicts(measured: Measured) -> list[str]:
@@ -78,8 +84,7 @@ def verdicts(measured: Measured) -> list[str]:
     rounds = [one for found in measured.values() for one in found]
     if not rounds:
         return []
-    peak = _peak(measured)
-    kept = min(median(one.goodput for one in found) / peak for found in measured.values() if found)
+    kept, kept_by_cpu = (_least(measured, name) for name in ("goodput", "per_cpu_s"))
     partial = max(_partial(found) for found in measured.values())
     num_opened = sum(one.num_opened for one in rounds)
     refusals = [median(one.probe["refused_p50_ms"] for one in found) for found in measured.values()]
@@ -87,6 +92,7 @@ def verdicts(measured: Measured) -> list[str]:
     return [
         f"goodput keeps at least {kept:.0%} of its peak "
         + target(f"{LEAST_KEPT:.0%}", is_met=kept >= LEAST_KEPT),
+        f"goodput for each second of the cluster's CPU keeps {kept_by_cpu:.0%} of its peak",
         f"at most {partial:.1%} of the answers are partial "
         + target(f"{MOST_PARTIAL:.0%}", is_met=partial <= MOST_PARTIAL),
         f"breakers opened {num_opened} times " + target("never", is_met=not num_opened),
@@ -95,9 +101,18 @@ def verdicts(measured: Measured) -> list[str]:
     ]
 
 
-def _peak(measured: Measured) -> float:
-    goodput = (median(one.goodput for one in rounds) for rounds in measured.values() if rounds)
-    return max(goodput, default=0.0) or 1.0
+def _of(rounds: Iterable[Round], name: str) -> float:
+    return median(getattr(one, name) for one in rounds)
+
+
+def _best(measured: Measured, name: str) -> float:
+    return max((_of(rounds, name) for rounds in measured.values() if rounds), default=0.0) or 1.0
+
+
+def _least(measured: Measured, name: str) -> float:
+    """The least that a load keeps of the best."""
+    least = min((_of(rounds, name) for rounds in measured.values() if rounds), default=0.0)
+    return least / _best(measured, name)
 
 
 def _partial(rounds: Iterable[Round]) -> float:
@@ -106,7 +121,7 @@ def _partial(rounds: Iterable[Round]) -> float:
     return num_partial / max(1, num_partial + sum(one.count("whole") for one in found))
 
 
-def _cells(rounds: Sequence[Round], peak: float) -> list[str]:
+def _cells(rounds: Sequence[Round], peak: float, best_by_cpu: float) -> list[str]:
     def of(part: str, name: str) -> float:
         return median(getattr(one, part)[name] for one in rounds)
 
@@ -114,16 +129,17 @@ def _cells(rounds: Sequence[Round], peak: float) -> list[str]:
         low, high = (_ms(of(part, f"{prefix}p{share}_ms")) for share in (50, 99))
         return f"{low}, {high}"
 
-    goodput = median(one.goodput for one in rounds)
+    goodput = _of(rounds, "goodput")
     num_refused = sum(one.count("refused") for one in rounds)
-    seconds_refused = num_refused / max(1, sum(sum(map(one.count, _KINDS)) for one in rounds))
+    share_refused = num_refused / max(1, sum(sum(map(one.count, _KINDS)) for one in rounds))
     cores = ", ".join(f"{of('cores', name):.2f}" for name in _PARTS)
     return [
         f"{goodput:,.0f}",
         f"{goodput / peak:.0%}",
+        f"{_of(rounds, 'per_cpu_s') / best_by_cpu:.0%}",
         pair("crowd", ""),
         f"{_partial(rounds):.1%}",
-        f"{seconds_refused:.0%}",
+        f"{share_refused:.0%}",
         pair("probe", "refused_"),
         pair("crowd", "refused_"),
         str(sum(one.num_opened for one in rounds)),
