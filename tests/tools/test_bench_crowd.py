@@ -52,7 +52,7 @@ def test_goodput_is_of_all_callers_and_judged_by_the_best_load() -> None:
     ("changes", "missed"),
     [
         ({}, None),
-        ({"good_per_s": 880.0}, "goodput"),
+        ({"good_per_s": 880.0}, "goodput keeps"),
         ({"partial": 11}, "partial"),
         ({"num_opened": 1}, "breakers"),
         ({"probe_ms": 2.5}, "refusal"),
