@@ -25,7 +25,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo up down query test test-unit test-integration test-containers test-tools \
-        test-hostile attack check audit docs bench bench-client bench-peers bench-search lab clean
+        test-hostile attack check audit docs bench bench-client bench-crowd bench-keys bench-peers bench-search lab clean
 # The rings of tests are meant to run one after the other, even under `make -j`. Within a ring tests
 # run side by side, a file in one process, but for those that measure time or load the machine
 # (marked `alone`). The tests of the rings with real processes mostly wait for these.
@@ -102,6 +102,12 @@ lab: $(VENV)/.development  ## run the experiments, and write docs/lab.md and bui
 
 bench-client: $(VENV)/.development  ## what a search costs the Python client, and other HTTP clients, in CPU
 	$(BIN)/python -m bench.client
+
+bench-crowd: $(VENV)/.development  ## `gateway up` with 1 to 16 times the callers that it bears: docs/operations.md (CORES=shared)
+	$(BIN)/python -m bench.crowd --cores $(or $(CORES),apart)
+
+bench-keys: $(VENV)/.development  ## what a key's tenfold overload costs another key: docs/operations.md (CORES=shared)
+	$(BIN)/python -m bench.keys --cores $(or $(CORES),apart)
 
 bench-peers: $(VENV)/.development  ## the same scatter-gather in task queues, dask and Ray: docs/peers.md (ONLY=a,b)
 	$(BIN)/python -m bench.peers --only "$$ONLY" $(if $(JSON),--json "$$JSON")

@@ -26,7 +26,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from bench.cores import Cores
 from bench.cpu import CpuMeter
+from bench.crowd.cluster import openings
 from bench.http_load import HttpGateway
 from bench.load import Load, closed_loop, open_loop, quantile
 from bench.report import machine, median
@@ -36,7 +38,6 @@ from gateway.access.caller import Right
 from gateway.access.key import Key, hash_of, new_secret
 from gateway.access.key_file import FILE_NAME, change_keys
 from gateway.client import AsyncClient
-from gateway.client.status import StatusAnswer
 from gateway.cluster import GATEWAY, ClusterOptions, LocalCluster
 
 _COLLECTION = "documents"
@@ -68,22 +69,6 @@ class Side:
     p99_ms: list[float] = field(default_factory=list)
     num_failed: int = 0
     failure: str = ""
-
-
-@dataclass(slots=True)
-class Cores:
-    """Which cores the cluster has, and which its clients."""
-
-    cluster: set[int]
-    clients: set[int]
-
-    @classmethod
-    def part(cls, *, are_shared: bool) -> "Cores":
-        """The last core for the clients, unless there is but one."""
-        known = sorted(os.sched_getaffinity(0))
-        if are_shared or len(known) < 2:
-            return cls(set(known), set(known))
-        return cls(set(known[:-1]), {known[-1]})
 
 
 class Asker:
@@ -196,18 +181,9 @@ async def _measure(arguments: argparse.Namespace) -> None:
             await asyncio.sleep(1.0)
         asker.close()
         async with AsyncClient(cluster.url, secrets["loader"]) as client:
-            opened = _openings(await client.status())
+            opened = openings(await client.status())
     _print(arguments, where, capacity, alone, beside, overload)
     sys.stdout.write(f"Breakers opened {opened} times.\n")
-
-
-def _openings(status: StatusAnswer) -> int:
-    """How often breakers have opened, as far as the status remembers."""
-    return sum(
-        transition.after == "open"
-        for shard in status.shards
-        for transition in shard.breaker_detail.transitions
-    )
 
 
 async def _start_overload(

@@ -1,6 +1,6 @@
 """Limits on what each connection, and all of them together, may use of a gateway."""
 
-from pydantic import Field
+from pydantic import Field, NonNegativeInt
 
 from common.config_group import Group, PositiveFloat, PositiveInt
 
@@ -58,4 +58,11 @@ class ConnectionSettings(Group):
     max_linger_bytes: PositiveInt = Field(
         33_554_432,
         description="Most bytes that are discarded after a refusal.",
+    )
+    max_held_refusals: NonNegativeInt = Field(
+        500,
+        description="Most refusals of searches (429) that wait at once. If a connection asks again "
+        "before the time in Retry-After has passed, and is refused again, that refusal waits until "
+        "then, or for the query's deadline if that is shorter. One address may have a quarter of "
+        "them; beyond the limit, refusals leave at once. With 0, none waits.",
     )

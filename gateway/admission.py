@@ -18,17 +18,18 @@ earlier generation of the limit does not count (gobreaker's rule).
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from common.config_tail import AdmissionSettings
 from common.errors import OverloadedError
 from gateway.access.caller import ANONYMOUS, Caller
 from gateway.access.fair_share import Decision, FairShare, Usage
+from gateway.admission_snapshot import AdmissionSnapshot
 from gateway.concurrency_limit import ConcurrencyLimit, Tally
 from gateway.gather import Settled
 from gateway.pressure import Pressure
 from gateway.queue_forecast import BASE_US, QueueForecast
+from gateway.shard_reach import reached_by
 
 Priority = Literal["interactive", "batch"]
 
@@ -38,39 +39,12 @@ CAUSES: Final = ("limit", "batch_share", "share", "backlog")
 # An enum's member is looked up slowly in Python 3.11.
 _ADMITTED: Final = Decision.ADMITTED
 _OVER_LIMIT: Final = Decision.OVER_LIMIT
+_LEAST_PATIENCE_S = 1e-6  # a deadline may be shorter than the clock can tell
 _DURATION_WEIGHT = 1 / 32  # of the newest query in their mean duration
 # What starts later than at this share of its deadline is not scored, fetched and merged by then.
 _START_SHARE = 0.8
 _SOME = 4  # requests in a queue that are there for more than the way to a free worker
 _LONGEST_RETRY_S = 30.0  # a forecast that far ahead is a guess
-
-
-@dataclass(frozen=True, slots=True)
-class AdmissionSnapshot:
-    """What `status` shows of admission control.
-
-    Attributes:
-        limit: how many queries may be in flight now.
-        in_flight: priority → queries in flight.
-        refused: cause → priority → queries refused since the start.
-        forecast_ms: for each shard, how long a request sent now would wait in its queue, in ms.
-    """
-
-    is_enabled: bool
-    limit: int
-    in_flight: dict[str, int]
-    refused: dict[str, dict[str, int]]
-    forecast_ms: list[float]
-
-    def to_json(self) -> dict[str, Any]:
-        """As `status` gives it; docs/http.md describes it."""
-        return {
-            "enabled": self.is_enabled,
-            "limit": self.limit,
-            "in_flight": self.in_flight,
-            "refused": self.refused,
-            "forecast_ms": self.forecast_ms,
-        }
 
 
 class AdmissionPermit:
@@ -135,9 +109,10 @@ class AdmissionPermit:
         if self._generation == limit.generation:
             tally = limit.tallies[self._class]
             tally.num_parts += 1
-            if self._window == limit.window:
-                tally.num_fresh += 1
             waited_until = now - work_us * 1e-6
+            if self._window == limit.window:
+                waited = (waited_until - self._admitted_at) / self._patience_s
+                tally.add_fresh(self._admitted_at, waited)
             if waited_until > self._late_at:
                 self._count_late(tally, waited_until)
 
@@ -177,8 +152,12 @@ class AdmissionPermit:
 
     def _count_late(self, tally: Tally, waited_until: float) -> None:
         tally.num_late += 1
-        patience_s = self._late_at - self._admitted_at
-        tally.excess += (waited_until - self._admitted_at) / patience_s
+        tally.excess += (waited_until - self._admitted_at) / self._patience_s
+
+    @property
+    def _patience_s(self) -> float:
+        """How long a part may wait before it is late."""
+        return max(self._late_at - self._admitted_at, _LEAST_PATIENCE_S)
 
 
 class Admission:
@@ -261,7 +240,9 @@ class Admission:
         usage = self.shares.usage_of(caller, now, peer)
         decision, goes_ahead = _ADMITTED, False
         if self._is_enabled:
-            decision = self._check_limit(usage, caller, number, now)
+            decision = self._decide(usage, number, now)
+            if decision is not _ADMITTED and decision is not _OVER_LIMIT:
+                raise self._refusal(decision, usage, caller, number)
             goes_ahead = self.shares.goes_ahead(usage, now)
             start_by = now + _START_SHARE * deadline_s
             # What goes ahead of the queues does not wait for as long as they are.
@@ -282,6 +263,30 @@ class Admission:
             decision=decision,
             goes_ahead=goes_ahead,
         )
+
+    def refusal_of(
+        self, priority: Priority, caller: Caller, peer: str, now: float, num_coming: int = 0
+    ) -> OverloadedError | None:
+        """Refuse a query for the limit before anything is spent on it.
+
+        Args:
+            priority: the query's.
+            caller: on whose behalf it is asked.
+            peer: the address it is asked from.
+            now: the event loop's time, in s.
+            num_coming: queries for which `admit` is about to be called, before this one.
+
+        Returns:
+            The refusal, which counts as one; None if `admit` is to decide.
+        """
+        number = 0 if priority == "interactive" else 1
+        if not self._is_enabled or self.num_in_flight + num_coming < self._bound(number):
+            return None
+        usage = self.shares.usage_of(caller, now, peer)
+        decision = self._decide(usage, number, now, num_coming)
+        if decision is _ADMITTED or decision is _OVER_LIMIT:
+            return None
+        return self._refusal(decision, usage, caller, number, num_coming)
 
     def on_backlog(self, shard: int, backlog: int, now: float) -> None:
         """A write of requests to a shard's queue has made it so long."""
@@ -310,32 +315,42 @@ class Admission:
             ],
         )
 
-    def _check_limit(self, usage: Usage, caller: Caller, number: int, now: float) -> Decision:
-        limit, num_in_flight = self.limit, self.num_in_flight
-        bound = self._batch_share * limit.value if number else limit.value
-        decision = self.shares.decide(usage, num_in_flight, bound, limit.value, now)
-        if decision is _ADMITTED or decision is _OVER_LIMIT:
-            return decision
+    def _bound(self, number: int) -> float:
+        """From how many queries in flight on no more of a class are admitted, as a rule."""
+        return self._batch_share * self.limit.value if number else self.limit.value
+
+    def _decide(self, usage: Usage, number: int, now: float, num_coming: int = 0) -> Decision:
+        bound, num_in_flight = self._bound(number), self.num_in_flight + num_coming
+        decision = self.shares.decide(
+            usage, num_in_flight, bound, self.limit.value, now, num_coming
+        )
+        is_admitted = decision is _ADMITTED or decision is _OVER_LIMIT
         # One that is refused for its own share, with room left, says nothing of the limit.
-        if num_in_flight >= bound:
-            limit.is_wanted = True
+        if not is_admitted and num_in_flight >= bound:
+            self.limit.is_wanted = True
             self.pressure.refused_at = now
+        return decision
+
+    def _refusal(
+        self, decision: Decision, usage: Usage, caller: Caller, number: int, num_coming: int = 0
+    ) -> OverloadedError:
+        limit = self.limit.value
         if decision is Decision.OVER_SHARE:
             self.shares.refuse(usage)
             cause = "share"
             whose = f"key {caller.name!r}" if caller.is_key else "your address"
             message = (
                 f"{usage.num_in_flight} queries of {whose} are in flight; its share of the limit "
-                f"of {limit.value} is used up"
+                f"of {limit} is used up"
             )
-        elif num_in_flight >= limit.value:
-            cause, message = "limit", f"{limit.value} queries are in flight, which is the limit"
+        elif self.num_in_flight + num_coming >= limit:
+            cause, message = "limit", f"{limit} queries are in flight, which is the limit"
         else:
             cause = "batch_share"
-            message = f"too many queries are in flight (of {limit.value}) for one of priority batch"
+            message = f"too many queries are in flight (of {limit}) for one of priority batch"
         self._refused[cause][number] += 1
         # By then, as many queries have ended as the limit lets in (Little's law).
-        raise OverloadedError(message, cause, self.duration_s)
+        return OverloadedError(message, cause, self.duration_s)
 
     def _check_forecast(
         self,
@@ -346,42 +361,15 @@ class Admission:
         documents: Sequence[int | None],
         now: float,
     ) -> None:
-        weights, total = _weights(documents)
-        demanded = minimum_coverage * total
-        starts_at = self.forecast.starts_at
         start_by = now + _START_SHARE * deadline_s
-        reached, num_reached = 0.0, 0
-        behind: list[tuple[float, float]] = []
-        for shard, is_live in enumerate(live):
-            if is_live and starts_at[shard] <= start_by:
-                reached += weights[shard]
-                num_reached += 1
-            elif is_live:
-                behind.append((starts_at[shard], weights[shard]))
-        if num_reached and reached >= demanded:
+        starts_at = self.forecast.starts_at
+        reached_at = reached_by(starts_at, live, documents, minimum_coverage, start_by)
+        if reached_at is None or reached_at <= start_by:
             return
-        # When would enough of them have come so far that a query sent then is reached?
-        for at, weight in sorted(behind):
-            reached += weight
-            num_reached += 1
-            if reached >= demanded:
-                self._refused["backlog"][number] += 1
-                retry_after_s = min(at - start_by, _LONGEST_RETRY_S)
-                raise OverloadedError(
-                    f"shards are behind by more than the deadline: within "
-                    f"{deadline_s * 1000:g} ms they would not reach a minimum coverage of "
-                    f"{minimum_coverage:g}",
-                    "backlog",
-                    retry_after_s,
-                )
-        # Not for overload: too few shards are live, which the answer itself says better.
-
-
-def _weights(documents: Sequence[int | None]) -> tuple[list[float], float]:
-    """Documents of each shard, and of all; an unknown shard counts as the others' average."""
-    known = [count for count in documents if count is not None]
-    average = sum(known) / len(known) if known else 1.0
-    weights = [average if count is None else float(count) for count in documents]
-    total = sum(weights)
-    # Of an empty collection, coverage is the share of the shards.
-    return (weights, total) if total else ([1.0] * len(weights), float(len(weights)))
+        self._refused["backlog"][number] += 1
+        raise OverloadedError(
+            f"shards are behind by more than the deadline: within {deadline_s * 1000:g} ms they "
+            f"would not reach a minimum coverage of {minimum_coverage:g}",
+            "backlog",
+            min(reached_at - start_by, _LONGEST_RETRY_S),
+        )

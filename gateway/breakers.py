@@ -33,6 +33,8 @@ _HEARD_S = 1.0
 _TIGHT_S = 0.05
 # In an overload a worker waits for its cores, too. One that replies to nothing for so long hangs.
 CROWDED_SILENCE_S = 1.0
+# For so long after a refusal: callers that wait as they were asked to come back after a second.
+CROWDED_S = 2.0
 
 _SUCCESS = CallOutcome.SUCCESS
 _FAILURE = CallOutcome.FAILURE
@@ -184,7 +186,7 @@ class Breakers:
             return ()
         late = {shard: part.took_s for shard, part in settled.items() if part.outcome is _TIMED_OUT}
         refused_at = -math.inf if self._pressure is None else self._pressure.refused_at
-        if any(refused_at >= now - took_s for took_s in late.values()):
+        if late and refused_at >= now - max(CROWDED_S, *late.values()):
             return [
                 shard
                 for shard, took_s in late.items()

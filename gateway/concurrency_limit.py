@@ -17,6 +17,12 @@ have waited. When hardly any is late and the limit stood in somebody's way, it g
 much each time in a row: a shard that hangs fills the limit with queries that wait for it alone, and
 room for others must be found soon. In between it stays.
 
+It grows no further than what is known of the waits allows. In a cluster that is busy they are in
+proportion to what is in flight (Little's law), so from the last of a window it follows at which
+limit they would reach half of what makes a part late. Without that bound, a limit that doubles goes
+far beyond what the cluster bears before the first part is late, and what it has let in by then is
+late, too.
+
 docs/operations.md, "Overload", compares it in a model with those that go by the answer time
 (`python -m tests.unit.limit_rivals`).
 """
@@ -35,6 +41,7 @@ LATE_SHARE: Final = 0.3
 CALM_SHARE: Final = 0.1
 _LEAST_CUT, _MOST_CUT = 0.9, 0.25
 _FIRST_STEP, _MOST_STEP = 1 / 16, 1 / 2  # after a cut, and later, as a share of the limit
+_ROOM: Final = 0.5  # of the wait that makes a part late: to there it may grow
 _NEARLY = 0.8  # in flight at this share of the limit, the limit is what decides
 
 
@@ -46,9 +53,11 @@ class Tally:
         num_fresh: those of them that were admitted in the window.
         num_late: those of them that waited for too long.
         excess: sum of what the late ones waited, in what they should have.
+        waited: mean of what `num_fresh` waited, in the same unit; the last ones count most.
+        since: when the first of `num_fresh` was admitted.
     """
 
-    __slots__ = ("excess", "num_fresh", "num_late", "num_parts")
+    __slots__ = ("excess", "num_fresh", "num_late", "num_parts", "since", "waited")
 
     def __init__(self) -> None:
         self.clear()
@@ -59,6 +68,19 @@ class Tally:
         self.num_fresh = 0
         self.num_late = 0
         self.excess = 0.0
+        self.waited = 0.0
+        self.since = math.inf
+
+    def add_fresh(self, admitted_at: float, waited: float) -> None:
+        """A part of a query that was admitted in the window has ended.
+
+        Args:
+            admitted_at: when the query was admitted, on the event loop's clock.
+            waited: how long the part has waited, in what makes it late.
+        """
+        self.num_fresh += 1
+        self.waited += (max(0.0, waited) - self.waited) / min(self.num_fresh, MIN_PARTS)
+        self.since = min(self.since, admitted_at)
 
     @property
     def is_congested(self) -> bool:
@@ -115,7 +137,9 @@ class ConcurrencyLimit:
             return
         num_fresh = sum(tally.num_fresh for tally in self.tallies)
         congested = [tally for tally in self.tallies if tally.is_congested]
-        if num_fresh < MIN_PARTS and not congested:
+        # After a pause, the first parts are back before any of what came with them has waited.
+        is_known = num_fresh >= MIN_PARTS and now >= self._since() + WINDOW_S
+        if not is_known and not congested:
             return
         before = self.value
         if congested:
@@ -127,7 +151,7 @@ class ConcurrencyLimit:
         elif not all(tally.is_calm for tally in self.tallies):
             self._step = max(1.0, before * _FIRST_STEP)
         elif self.is_wanted or self.peak >= _NEARLY * before:
-            self.value = min(self._max, before + max(1, int(self._step)))
+            self.value = min(self._max, before + max(1, int(self._step)), self._most())
             self._step = min(2 * self._step, self.value * _MOST_STEP)
         for tally in self.tallies:
             tally.clear()
@@ -135,3 +159,11 @@ class ConcurrencyLimit:
         self.is_wanted = False
         self._ends_at = now + WINDOW_S
         self.window += 1
+
+    def _since(self) -> float:
+        return min(tally.since for tally in self.tallies)
+
+    def _most(self) -> int:
+        """The limit at which waits would be as long as they may be; never less than it is."""
+        waited = max(tally.waited for tally in self.tallies)
+        return max(self.value, int(self.value * _ROOM / waited)) if waited else self._max

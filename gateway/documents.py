@@ -48,7 +48,8 @@ Wait = Literal["logged", "applied"]
 
 SLICE_S = 0.002
 PAUSE_S = 0.05  # a stream that gives nothing for so long has its documents logged
-POLL_S = 0.05
+POLL_S = 0.05  # of a wait for the replicas, at its start
+MAX_POLL_S = 0.5  # and in the end, since many may wait; events tell of progress sooner
 MAX_APPENDS = 4  # of all loads at once: each holds its batches packed, and again in a buffer
 
 _log = structlog.get_logger()
@@ -318,11 +319,12 @@ class Documents:
         report.is_applied = True
 
     async def _until(self, is_true: Callable[[], Awaitable[bool]], shards: Collection[int]) -> bool:
-        """Ask at each `wake` of the shards, or every `POLL_S`; False when it takes too long."""
+        """Ask at each `wake` of the shards, and ever less often without; False if never so."""
         loop = asyncio.get_running_loop()
         give_up_at = loop.time() + self._write_timeout_s
         woken = asyncio.Event()
         self._waiting[woken] = shards
+        poll_s = POLL_S
         try:
             while True:
                 woken.clear()
@@ -334,10 +336,11 @@ class Documents:
                 if loop.time() >= give_up_at:
                     return False
                 try:
-                    async with asyncio.timeout(POLL_S):
+                    async with asyncio.timeout(min(poll_s, give_up_at - loop.time())):
                         await woken.wait()
+                    poll_s = POLL_S
                 except TimeoutError:
-                    continue
+                    poll_s = min(2 * poll_s, MAX_POLL_S)
         finally:
             del self._waiting[woken]
 

@@ -10,7 +10,12 @@ from typing import Final, Protocol
 from common.collection import Collection
 from common.config import GatewaySettings, RankProfile
 from common.config_tail import CoverageSettings, HedgingSettings
-from common.errors import BadQueryError, BadRequestError, InsufficientCoverageError
+from common.errors import (
+    BadQueryError,
+    BadRequestError,
+    InsufficientCoverageError,
+    OverloadedError,
+)
 from common.outcome import Outcome
 from common.query_settings import QuerySettings
 from common.server_clock import ServerClock
@@ -130,6 +135,7 @@ class Searcher:
         self._sampler = Sampler(SAMPLES_PER_S, rng)
         self._learn = learn
         self.num_in_flight = 0
+        self._coming: dict[Admission, int] = {}  # what `refusal_of` has let pass in this turn
         self._is_idle = asyncio.Event()
         self._is_idle.set()
         self._answer_reserve = AnswerReserve()
@@ -163,11 +169,16 @@ class Searcher:
                 at all; it carries the result.
         """
         started = self._loop.time()
+        # Ahead of the query's analysis, which costs more than a refusal.
+        admission = self._admission_of(query, collection)
+        refusal = admission.refusal_of(query.priority, query.caller, query.peer, started)
+        if refusal is not None:
+            raise refusal
         admitted = admit(query, collection, self._settings, self._limits, self._profiles)
         deadline_s = query.deadline_ms / 1000
         deadline = started + deadline_s - self._answer_reserve.reserve_s(deadline_s)
         guards = self._own_guards.get(admitted.profile, self._guards)
-        permit = guards.admission.admit(
+        permit = admission.admit(
             *(query.priority, deadline_s, query.minimum_coverage),
             *(self._view.live, self._view.counts_of(collection.uid), started),
             caller=query.caller,
@@ -195,6 +206,26 @@ class Searcher:
         return self._respond(
             query, collection, plan, gather, bodies, hits, fetch, admitted.warnings, started, lease
         )
+
+    def refusal_of(self, query: SearchQuery, collection: Collection) -> OverloadedError | None:
+        """Refuse a query for which there is no room, before it is looked at; else return None.
+
+        If it is not refused, `search` is to be called for it in the next turn of the loop: hundreds
+        may arrive in one, and those before it have taken no place yet.
+        """
+        admission = self._admission_of(query, collection)
+        num_coming = self._coming.get(admission, 0)
+        now = self._loop.time()
+        refusal = admission.refusal_of(query.priority, query.caller, query.peer, now, num_coming)
+        if refusal is None:
+            if not self._coming:
+                self._loop.call_soon(self._coming.clear)
+            self._coming[admission] = num_coming + 1
+        return refusal
+
+    def _admission_of(self, query: SearchQuery, collection: Collection) -> Admission:
+        profile = query.rank_profile or collection.rank_profile
+        return self._own_guards.get(profile, self._guards).admission
 
     async def drain(self, timeout_s: float) -> None:
         """Wait until no query is in flight, for at most `timeout_s`."""

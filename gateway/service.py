@@ -20,6 +20,7 @@ from common.errors import (
     BadRequestError,
     ConfigurationError,
     NotFoundError,
+    OverloadedError,
     RedisUnavailableError,
     UnavailableError,
 )
@@ -309,6 +310,14 @@ class Gateway:
         """Forget what was counted for keys that are not among `names`: they were revoked."""
         for shares in self._shares():
             shares.keep_keys(names)
+
+    def refusal_of(self, query: SearchQuery) -> OverloadedError | None:
+        """Refuse a query for which there is no room, without waiting; else return None.
+
+        Raises:
+            NotFoundError: there is no such collection.
+        """
+        return self._searcher.refusal_of(query, self.collections.get(query.collection))
 
     async def search(self, query: SearchQuery) -> SearchResult:
         """Answer a query by its deadline with what has arrived.

@@ -7,6 +7,7 @@ times, and then set aside where an operator can find it. All other documents are
 """
 
 import asyncio
+import hashlib
 import json
 import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -101,6 +102,8 @@ class SetAside:
         self._pause = pause
         self._machine_has_memory = machine_has_memory or _machine_has_memory
         self._num_in_a_row = 0
+        # Shard → its entry that was not applied in full, and what of it was set aside: hashes.
+        self._unfinished: dict[int, tuple[str, set[bytes]]] = {}
 
     async def apply(self, shard: int, entries: Sequence[Entry], target: Target) -> None:
         """Apply all entries but for what cannot be.
@@ -116,8 +119,19 @@ class SetAside:
             except WorkError as error:
                 if not ends_the_indexer(error):
                     raise
-                await self._apply_parts(shard, entry, units_of(entry.op), target, error)
+                # What an earlier attempt at this entry has set aside is not tried, or kept, again.
+                done = self._set_aside_of(shard, entry)
+                units = [unit for unit in units_of(entry.op) if _hash(unit) not in done]
+                if units:
+                    await self._apply_parts(shard, entry, units, target, error)
                 await target.apply(entry.id, [])
+            self._unfinished.pop(shard, None)
+
+    def _set_aside_of(self, shard: int, entry: Entry) -> set[bytes]:
+        known = self._unfinished.get(shard)
+        if known is None or known[0] != entry.id:
+            known = self._unfinished[shard] = (entry.id, set())
+        return known[1]
 
     async def _apply_parts(
         self, shard: int, entry: Entry, units: list[bytes], target: Target, error: WorkError
@@ -153,6 +167,7 @@ class SetAside:
             raise LaneUnavailableError(f"the indexer crashes on every document: {error}")
         await _reindex(target, unit)
         await self._keep(shard, {"entry": entry.id, "reason": str(error), **_record(unit)})
+        self._set_aside_of(shard, entry).add(_hash(unit))
         self._num_in_a_row += 1
         self._counters.add("writes_set_aside")
         _log.error(
@@ -169,6 +184,10 @@ class SetAside:
             await self._files.keep(shard, record)
         except OSError as error:  # without a trace, nothing is passed over
             raise WorkError(f"a document cannot be set aside: {error}") from error
+
+
+def _hash(unit: bytes) -> bytes:
+    return hashlib.blake2b(unit, digest_size=16).digest()
 
 
 async def _reindex(target: Target, unit: bytes) -> None:

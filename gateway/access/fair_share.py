@@ -11,11 +11,11 @@ does not wait until another finishes. The queries that are admitted over the lim
 themselves: when the limit is cut, the others may have a multiple of it in flight for the length of
 a deadline, and that must not keep out callers below their share.
 
-While the limit is reached, the queries of callers below their share also go ahead of what waits in
-the shards' queues. What waits there belongs to callers above their share, and a query behind it
-would be late like theirs. A caller is below its share here both by what it has in flight and by
-what was admitted of it recently: a query that goes ahead is soon answered, so a caller that goes
-ahead has few in flight however much it asks.
+While the limit is reached, the queries of callers clearly below their share also go ahead of what
+waits in the shards' queues. What waits there belongs to callers at or above their share, and a
+query behind it would be late like theirs. A caller is below its share here both by what it has in
+flight and by what was admitted of it recently: a query that goes ahead is soon answered, so a
+caller that goes ahead has few in flight however much it asks.
 
 A caller's *mean* number in flight over about the last second is what counts. Small clusters have
 limits of ten or twenty, where the momentary number exceeds a caller's share now and then: a modest
@@ -38,6 +38,10 @@ OVERDRAFT: Final = 0.5
 # So long after the limit was last reached, it counts as reached: each end of a query makes room for
 # a moment, and by then the queues have been worked off.
 CROWDED_S: Final = 0.2
+# Who goes ahead has asked less than its fair share in the last second, by so many times the square
+# root of that share. Of callers who ask as much as they may, each is below its share half of the
+# time by chance; if those went ahead, the queries of the others would wait until their deadlines.
+AHEAD_MARGIN: Final = 1.5
 _RECOUNT_S: Final = 0.05
 # Keys and addresses with a share of their own; further addresses have one share together.
 MAX_PARTIES: Final = 1024
@@ -229,7 +233,13 @@ class FairShare:
         return party if len(self.usages) < MAX_PARTIES else ADDRESS
 
     def decide(
-        self, usage: Usage, num_in_flight: int, bound: float, limit: int, now: float
+        self,
+        usage: Usage,
+        num_in_flight: int,
+        bound: float,
+        limit: int,
+        now: float,
+        num_coming: int = 0,
     ) -> Decision:
         """Decide on a query.
 
@@ -239,6 +249,7 @@ class FairShare:
             bound: from how many of them on no more of its kind are taken.
             limit: how many queries may be in flight.
             now: the event loop's time, in s.
+            num_coming: how many of those in flight have not begun.
         """
         if self._limit is None:
             self._limit = Mean(limit, now)
@@ -255,7 +266,8 @@ class FairShare:
         reference = max(bound, self._limit.at(now) * bound / limit)
         if usage.mean.at(now) >= reference * part:
             return Decision.OVER_SHARE
-        return Decision.OVER_LIMIT if self.num_over < reference * OVERDRAFT else Decision.FULL
+        num_over = self.num_over + min(num_coming, num_in_flight - bound)
+        return Decision.OVER_LIMIT if num_over < reference * OVERDRAFT else Decision.FULL
 
     def goes_ahead(self, usage: Usage, now: float) -> bool:
         """Whether a query that is let in now goes ahead of what waits in the shards' queues."""
@@ -264,7 +276,8 @@ class FairShare:
         part = self._part(usage, now)
         if part >= 1 or usage.mean.at(now) >= self._limit.at(now) * part:
             return False
-        return usage.begun.at(now) < self.begun.at(now) * part
+        fair = self.begun.at(now) * part
+        return usage.begun.at(now) < fair - AHEAD_MARGIN * math.sqrt(fair)
 
     def begin(self, usage: Usage, decision: Decision, now: float) -> None:
         """A query that was let in by this decision starts."""

@@ -14,6 +14,7 @@ from gateway.http.connection_policy import ConnectionState, Phase, peer_of
 from gateway.http.exchange import Exchange
 from gateway.http.reading import Reading
 from gateway.http.refusal import RefusedError
+from gateway.http.refusal_pace import ConnectionPace
 from gateway.http.request_head import RequestHead
 from gateway.http.request_reader import RequestReader
 from gateway.http.server_state import ServerState
@@ -35,11 +36,13 @@ class Connection(asyncio.BufferedProtocol):
         state: the state of the connection, for the table.
         reading: controls when more of a request is read.
         writing: takes the answer.
+        pace: tells when refusals leave.
     """
 
     state: ConnectionState
     reading: Reading
     writing: Writing
+    pace: ConnectionPace
 
     def __init__(self, server: ServerState) -> None:
         """Serve a client as the other connections of `server`."""
@@ -69,6 +72,7 @@ class Connection(asyncio.BufferedProtocol):
         self.state = ConnectionState(peer_of(self._client[0]) if self._client else "", now)
         self.reading = Reading(stream, self.state, self._loop)
         self.writing = Writing(stream)
+        self.pace = ConnectionPace(self._table.pace, self.state.peer)
         self._server.add(self)
         has_room = self._table.admit(self, now)
         if self._server.is_draining:

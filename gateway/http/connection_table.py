@@ -14,6 +14,7 @@ from gateway.http.connection_policy import (
     most_idle,
     over_unsent,
 )
+from gateway.http.refusal_pace import RefusalPace
 
 log = structlog.get_logger()
 
@@ -49,12 +50,14 @@ class ConnectionTable:
 
     Attributes:
         limits: the limits of the connections.
+        pace: of the refusals that wait.
         buffer: the buffer into which the connections read, one after the other.
     """
 
     def __init__(self, limits: ConnectionSettings, counters: Counters) -> None:
         """Keep within `limits`, and count in `counters` what was refused and closed."""
         self.limits = limits
+        self.pace = RefusalPace(limits.max_held_refusals)
         self.buffer = memoryview(bytearray(_READ_BYTES))
         self._counters = counters
         self._throttle = Throttle(_LOG_INTERVAL_S)

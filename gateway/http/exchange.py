@@ -5,6 +5,7 @@ from collections.abc import Coroutine
 from typing import Any, Protocol
 
 from gateway.http.reading import Reading
+from gateway.http.refusal_pace import ConnectionPace
 from gateway.http.writing import Writing
 
 
@@ -37,10 +38,12 @@ class Wire(Protocol):
     Attributes:
         reading: controls when more of the request is read.
         writing: takes the answer.
+        pace: tells when refusals leave.
     """
 
     reading: Reading
     writing: Writing
+    pace: ConnectionPace
 
     def start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run a task, which a drain waits for until it says that it has finished."""

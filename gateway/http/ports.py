@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Literal, Protocol
 
+from common.errors import OverloadedError
 from gateway.access.request_admission import RequestAdmission
 from gateway.collection_list import ListedCollection
 from gateway.fetch import StoredDocument
@@ -96,6 +97,9 @@ class GatewayPort(Protocol):
     @property
     def is_ready(self) -> bool:
         """Whether Redis answers and at least one shard is live."""
+
+    def refusal_of(self, query: SearchQuery) -> OverloadedError | None:
+        """Refuse a query for which there is no room, or return None."""
 
     async def search_held(self, query: SearchQuery) -> SearchResult:
         """Answer by the deadline; the documents count as held until the lease is dropped."""

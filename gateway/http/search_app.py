@@ -9,7 +9,13 @@ from starlette.routing import compile_path
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from common.config import GatewaySettings
-from common.errors import BadBodyError, BadRequestError, InsufficientCoverageError
+from common.errors import (
+    BadBodyError,
+    BadRequestError,
+    InsufficientCoverageError,
+    NotFoundError,
+    OverloadedError,
+)
 from gateway.access.caller import Caller, Right
 from gateway.answer_memory import Lease
 from gateway.http.guard import caller_of, peer_in
@@ -75,9 +81,8 @@ class SearchApp:
             check_parameters(scope, ())
             raw = await read_body(scope, receive, self.max_body_bytes)
             # The result's lease lasts until its answer is sent.
-            body, lease = await unless_client_leaves(
-                receive, self.search(collection, raw, caller, peer_in(scope))
-            )
+            query = self.query(collection, raw, caller, peer_in(scope))
+            body, lease = await unless_client_leaves(receive, self.search(query))
         except Exception as error:  # noqa: BLE001 - unforeseen ones are problems too
             await self.refusal(error)(scope, receive, send)
             return
@@ -86,20 +91,30 @@ class SearchApp:
         await send_body(send, body)
         del lease
 
-    async def search(
-        self, collection: str, raw: bytes, caller: Caller, peer: str
-    ) -> tuple[bytes, Lease | None]:
-        """Search as a body asks, on behalf of a caller at an address, and encode the answer.
+    async def search(self, query: SearchQuery) -> tuple[bytes, Lease | None]:
+        """Answer a query, and encode the answer.
 
         Whatever is raised is for `refusal` to describe.
 
         Returns:
             The answer, and what it holds of the gateway's memory until it is sent.
         """
-        result = await self._gateway.search_held(self._query(collection, raw, caller, peer))
+        result = await self._gateway.search_held(query)
         return encode_result(result), result.lease
 
-    def _query(self, collection: str, raw: bytes, caller: Caller, peer: str) -> SearchQuery:
+    def overload(self, query: SearchQuery) -> OverloadedError | None:
+        """Refuse a query for which there is no room, or return None."""
+        try:
+            return self._gateway.refusal_of(query)
+        except NotFoundError:
+            return None  # as the search itself says
+
+    def query(self, collection: str, raw: bytes, caller: Caller, peer: str) -> SearchQuery:
+        """The query that a body asks, on behalf of a caller at an address.
+
+        Raises:
+            BadBodyError: it is none.
+        """
         try:
             body = self._read(raw)
         except ValidationError as error:

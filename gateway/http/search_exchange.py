@@ -15,14 +15,21 @@ from typing import Final
 import structlog
 from starlette.types import ASGIApp
 
-from common.errors import HedgerowError, InsufficientCoverageError
+from common.errors import (
+    BadRequestError,
+    HedgerowError,
+    InsufficientCoverageError,
+    OverloadedError,
+)
 from gateway.access.caller import Caller
 from gateway.answer_memory import Lease
 from gateway.http.exchange import Wire
 from gateway.http.guard import Guard
+from gateway.http.problems import overload_bytes, whole_seconds
 from gateway.http.request_head import RequestHead
 from gateway.http.response_head import CLOSE, STATUS_LINES
 from gateway.http.search_app import SearchApp
+from gateway.result import SearchQuery
 
 log = structlog.get_logger()
 
@@ -88,8 +95,10 @@ class SearchExchange:
         "_body",
         "_collection",
         "_has_left",
+        "_hold",
         "_lease",
         "_peer",
+        "_query",
         "_task",
         "_verdict",
         "_wire",
@@ -116,7 +125,9 @@ class SearchExchange:
         self._peer = peer
         self._wire = wire
         self._body = b""
+        self._query: SearchQuery | None = None
         self._task: asyncio.Task[None] | None = None
+        self._hold: asyncio.TimerHandle | None = None  # ends the wait of a refusal
         self._has_left = False
         self._lease: Lease | None = None
 
@@ -125,8 +136,12 @@ class SearchExchange:
         self._body += data
 
     def end_body(self) -> None:
-        """Begin to search."""
-        self._task = self._wire.start(self._run())
+        """Begin to search, unless there is no room."""
+        refusal = None if self._wire.writing.is_paused else self._overload()
+        if refusal is None:
+            self._task = self._wire.start(self._run())
+        else:
+            self._turn_away(refusal)
 
     def leave(self) -> None:
         """Cancel the search, since its answer would not be read."""
@@ -136,6 +151,41 @@ class SearchExchange:
             task.cancel()
             # Cancelled before it has begun, it does not come to say so itself.
             task.add_done_callback(self._wire.finish)
+        if self._hold is not None:
+            self._hold.cancel()
+            self._wire.pace.release()
+
+    def _overload(self) -> OverloadedError | None:
+        """The refusal of a search for which there is no room; None of any other."""
+        if isinstance(self._verdict, HedgerowError):
+            return None
+        try:
+            self._query = query = self._read(self._verdict)
+        except BadRequestError:
+            return None  # as `_answer` says
+        return self._app.overload(query)
+
+    def _read(self, caller: Caller) -> SearchQuery:
+        return self._app.query(self._collection, self._body, caller, self._peer)
+
+    def _turn_away(self, refusal: OverloadedError) -> None:
+        """Refuse without a task, at once or later."""
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        deadline_s = 0.0 if self._query is None else self._query.deadline_ms / 1000
+        at = self._wire.pace.hold(deadline_s, now)
+        if at > now:
+            self._hold = loop.call_at(at, self._send_refusal, refusal)
+        else:
+            self._send_refusal(refusal)
+
+    def _send_refusal(self, refusal: OverloadedError) -> None:
+        self._hold = None
+        pace = self._wire.pace
+        pace.release()
+        now = asyncio.get_running_loop().time()
+        pace.refuse(whole_seconds(refusal.retry_after_s), now)
+        self._send(*overload_bytes(refusal))
 
     async def _run(self) -> None:
         try:
@@ -157,9 +207,8 @@ class SearchExchange:
         if isinstance(self._verdict, HedgerowError):
             return self._refuse(self._verdict)
         try:
-            body, self._lease = await self._app.search(
-                self._collection, self._body, self._verdict, self._peer
-            )
+            query = self._query or self._read(self._verdict)
+            body, self._lease = await self._app.search(query)
         except Exception as error:  # noqa: BLE001 - unforeseen ones are problems too
             if isinstance(error, InsufficientCoverageError):
                 self._lease = error.result.lease
@@ -172,17 +221,21 @@ class SearchExchange:
         return refusal.status_code, fields, bytes(refusal.body)
 
     async def _write(self, status: int, fields: bytes, body: bytes) -> None:
-        wire = self._wire
-        writing = wire.writing
+        writing = self._wire.writing
         if writing.is_paused:
             await writing.wait_for_room()
         if self._has_left:
             return
-        ending = b"\r\n" if self.keep_alive else CLOSE + b"\r\n"
-        writing.write(b"".join((STATUS_LINES[status], wire.date_line(), fields, ending, body)))
-        self.has_begun = self.is_complete = True
-        wire.end_answer()
+        self._send(status, fields, body)
         if self._lease is not None:
             # Until the client has read nearly all of the answer, its documents count as held.
             await writing.wait_for_room()
             self._lease = None
+
+    def _send(self, status: int, fields: bytes, body: bytes) -> None:
+        wire = self._wire
+        ending = b"\r\n" if self.keep_alive else CLOSE + b"\r\n"
+        content = (STATUS_LINES[status], wire.date_line(), fields, ending, body)
+        wire.writing.write(b"".join(content))
+        self.has_begun = self.is_complete = True
+        wire.end_answer()

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from common.errors import NotFoundError
+from common.errors import NotFoundError, OverloadedError
 from common.outcome import Outcome
 from gateway.access.request_admission import RequestAdmission
 from gateway.answer_memory import AnswerMemory
@@ -247,6 +247,11 @@ class FakeGateway:
         self.document: dict[str, Any] | Exception = {"id": "a/b", "title": "t"}
         self.searches: list[SearchQuery] = []
         self.breakers: dict[int, str] = {}
+        self.refusal: OverloadedError | None = None
+
+    def refusal_of(self, query: SearchQuery) -> OverloadedError | None:
+        """Refuse each search as the script says."""
+        return self.refusal
 
     async def search_held(self, query: SearchQuery) -> SearchResult:
         """As `search`."""

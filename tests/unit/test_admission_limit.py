@@ -8,6 +8,7 @@ import pytest
 from common.config_tail import AdmissionSettings
 from common.errors import OverloadedError
 from common.pull_order import PullOrder
+from gateway.access.caller import ANONYMOUS
 from gateway.admission import PRIORITIES, Admission
 from tests.unit.limit_rivals import (
     CAPACITY,
@@ -233,3 +234,107 @@ def test_workers_that_serve_the_newest_first_come_back(load: float, num_gateways
     num_partial = sum(not query.cause for query in queries) - num_full
     assert num_full >= 0.95 * CAPACITY * 4.0
     assert num_partial <= 0.05 * num_full
+
+
+def full(**settings: float) -> Admission:
+    """Admission with as many queries in flight as may be."""
+    admission = Admission(2, AdmissionSettings(initial_limit=10, **settings))
+    while admission.num_in_flight < 10:
+        admission.admit("interactive", DEADLINE_S, 0.0, [True] * 2, [1] * 2, 0.0, peer="a")
+    return admission
+
+
+def test_what_is_refused_early_would_be_refused() -> None:
+    """The refusal is the one that `admit` raises, counts as one, and says that room is wanted."""
+    admission = full()
+    refusal = admission.refusal_of("interactive", ANONYMOUS, "a", 0.0)
+    with pytest.raises(OverloadedError) as raised:
+        admission.admit("interactive", DEADLINE_S, 0.0, [True] * 2, [1] * 2, 0.0, peer="a")
+    assert refusal is not None
+    assert (str(refusal), refusal.cause) == (str(raised.value), raised.value.cause)
+    assert sum(admission.snapshot(0.0).refused["limit"].values()) == 2
+    assert admission.limit.is_wanted
+
+
+def test_a_caller_below_its_share_is_not_refused_early() -> None:
+    """Where `admit` would let another address in over the limit, there is no early refusal."""
+    admission = full()
+    assert admission.refusal_of("interactive", ANONYMOUS, "b", 0.0) is None
+    admission.admit("interactive", DEADLINE_S, 0.0, [True] * 2, [1] * 2, 0.0, peer="b")
+
+
+def test_batch_is_refused_early_from_its_share_on() -> None:
+    """As `admit` does, at a share of the limit at which interactive queries are let in."""
+    admission = Admission(2, AdmissionSettings(initial_limit=10, batch_share=0.5))
+    for _ in range(5):
+        admission.admit("interactive", DEADLINE_S, 0.0, [True] * 2, [1] * 2, 0.0)
+    refusal = admission.refusal_of("batch", ANONYMOUS, "", 0.0)
+    assert refusal is not None
+    assert refusal.cause == "batch_share"
+    assert admission.refusal_of("interactive", ANONYMOUS, "", 0.0) is None
+
+
+def test_those_that_are_coming_count_as_in_flight() -> None:
+    """Of a hundred that arrive in one turn, as many pass as `admit` lets in, over the limit too."""
+    admission = Admission(2, AdmissionSettings(initial_limit=10))
+    num_coming = 0
+    for _ in range(100):
+        refusal = admission.refusal_of("interactive", ANONYMOUS, "a", 0.0, num_coming)
+        num_coming += refusal is None
+    assert num_coming == 10
+    full_one = full()
+    num_coming = 0
+    for _ in range(100):
+        refusal = full_one.refusal_of("interactive", ANONYMOUS, "b", 0.0, num_coming)
+        num_coming += refusal is None
+    assert num_coming == 5  # half of the limit beyond it
+    for _ in range(num_coming):
+        full_one.admit("interactive", DEADLINE_S, 0.0, [True] * 2, [1] * 2, 0.0, peer="b")
+
+
+def test_without_admission_control_nothing_is_refused_early() -> None:
+    """However many are in flight."""
+    assert full(enabled=False).refusal_of("interactive", ANONYMOUS, "a", 0.0) is None
+
+
+def test_it_grows_no_further_than_the_waits_allow() -> None:
+    """Where the last parts waited two fifths of what makes them late, it grows by a quarter."""
+    admission = Admission(1, AdmissionSettings(initial_limit=100, wait_share=0.5))
+    permits = [admission.admit("interactive", 1.0, 0.0, [True], [1], 1.0) for _ in range(100)]
+    for permit in permits:
+        permit.on_queued(0, 1, 1.0)
+        permit.on_reply(0, 0, 0, 1.2)
+        permit.done(1.2)
+    assert admission.limit.value == 125
+    live_through(admission, 2.0, 0.0, 2)
+    assert admission.limit.value > 125
+
+
+def test_a_burst_after_a_pause_does_not_raise_the_limit() -> None:
+    """Parts that are back at once say nothing of those that have come with them."""
+    admission = Admission(1, AdmissionSettings(initial_limit=100))
+    permits = [admission.admit("interactive", 0.3, 0.0, [True], [1], 1.0) for _ in range(100)]
+    for permit in permits[:20]:
+        permit.on_queued(0, 1, 1.0)
+        permit.on_reply(0, 0, 0, 1.01)
+        permit.done(1.01)
+    assert admission.limit.value == 100
+
+
+@pytest.mark.parametrize("load", [2.0, 4.0, 16.0])
+def test_the_limit_does_not_overshoot(load: float) -> None:
+    """From the first second on, all that is admitted is answered in half of its time."""
+    num_servers, work_s = 2, 0.0018
+    shards = [
+        Shard(lambda rng, _: work_s * rng.uniform(0.5, 1.5), num_servers, order=PullOrder())
+        for _ in range(2)
+    ]
+    capacity = num_servers / work_s
+    queries = Model(shards, Ours(2).admit).run(
+        poisson(load * capacity, 5.0, 1, lambda now: Query(now, DEADLINE_S))
+    )
+    admitted = [query for query in queries if not query.cause]
+    times_s = sorted(query.ended_at - query.arrived_at for query in admitted)
+    assert all(query.num_ok == len(shards) for query in admitted)
+    assert times_s[int(0.99 * len(times_s))] < DEADLINE_S / 2
+    assert len(admitted) > 0.95 * 5.0 * capacity

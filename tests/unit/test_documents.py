@@ -15,6 +15,7 @@ from gateway.collections import Collections
 from gateway.documents import Documents
 from gateway.load_slots import LoadSlots
 from tests.unit.fake_log import CountingLog, OneCollection
+from tests.unit.virtual_time import run_virtually
 
 
 @pytest.mark.parametrize("document_id", ["", "a" * 513, "é" * 257, "a\0b", "a\n", "..", "\ud800"])
@@ -130,3 +131,24 @@ async def test_a_load_keeps_its_place_by_documents_that_are_accepted(
         rest.set()
         report = (await dripping).to_json()
         assert (report["accepted"], report["rejected_total"]) == (0, 4)
+
+
+def test_a_wait_for_the_replicas_asks_less_and_less_often() -> None:
+    """In a minute without news the log is asked about 120 times, and at once when there is news."""
+
+    async def main() -> None:
+        log, collections = AsyncMock(spec=ShardLog), AsyncMock(spec=Collections)
+        collections.current.return_value = define("books", {"fields": {"title": "text"}}, "u")
+        log.last_ids.return_value = {0: "5-0"}
+        log.applied_of.return_value = {0: {"a": "4-0"}}
+        documents = Documents(log, collections, 1, LimitSettings(), write_timeout_s=100.0)
+        waiting = asyncio.create_task(documents.load("books", lines()))
+        await asyncio.sleep(60.0)
+        assert 100 <= log.applied_of.await_count <= 130
+        log.applied_of.return_value = {0: {"a": "5-0"}}
+        documents.wake(0)
+        await asyncio.sleep(0.001)
+        assert waiting.done()
+        assert (await waiting).is_applied
+
+    run_virtually(main())

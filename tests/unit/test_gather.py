@@ -64,6 +64,7 @@ def searcher_over(
     learn: Callable[[Gather, Request, float], None] = lambda *_: None,
     settings: GatewaySettings | None = None,
     attaching: AttachPolicy = NO_ATTACHING,
+    admission: AdmissionSettings | None = None,
 ) -> Searcher:
     """A real searcher over scripted shards, which hears of late replies."""
     coverage = coverage or CoverageSettings()
@@ -76,7 +77,7 @@ def searcher_over(
         next_id=iter(range(1, 10_000)).__next__,
         view=FixedView(counts, num_live),
         breakers=Breakers(len(counts), BreakerSettings(), lambda: 0.5),
-        admission=Admission(len(counts), AdmissionSettings()),
+        admission=Admission(len(counts), admission or AdmissionSettings()),
         settings=settings or GatewaySettings(),
         limits=QuerySettings(),
         heavy=HeavyWork([0.0] * len(counts), heavy_s=0.02, grace_s=0.25, now=0.0),
@@ -356,3 +357,22 @@ def test_a_deadline_too_short_for_anybody_is_nobodys_fault(deadline_ms: float) -
         return degraded
 
     assert run_virtually(scenario()) == [{"timed_out": 1}] * 10
+
+
+def test_of_queries_that_arrive_in_one_turn_no_more_pass_than_there_is_room_for() -> None:
+    """Those that passed count until they have begun, in the next turn, and no longer."""
+
+    async def main() -> None:
+        transport = ScriptedTransport({0: Script(delays_s=(0.1,))})
+        admission = AdmissionSettings(initial_limit=4)
+        searcher = searcher_over(transport, [10], admission=admission)
+        query = SearchQuery(collection="things", query="x", fields=False)
+        refused = [searcher.refusal_of(query, COLLECTION) for _ in range(6)]
+        assert [one is None for one in refused] == [True] * 4 + [False] * 2
+        searches = [asyncio.create_task(searcher.search(query, COLLECTION)) for _ in range(3)]
+        await asyncio.sleep(0)
+        assert searcher.num_in_flight == 3
+        assert [searcher.refusal_of(query, COLLECTION) is None for _ in range(2)] == [True, False]
+        await asyncio.gather(*searches)
+
+    run_virtually(main())

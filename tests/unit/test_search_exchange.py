@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import re
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from pydantic import SecretStr
 from starlette.types import Receive, Scope, Send
 
 from common.config import GatewaySettings
+from common.config_connections import ConnectionSettings
 from common.errors import (
     BadRequestError,
     InsufficientCoverageError,
@@ -17,12 +19,16 @@ from common.errors import (
     OverloadedError,
     RedisUnavailableError,
 )
+from common.telemetry import Counters
 from gateway.answer_memory import SMALL_BYTES, AnswerMemory
 from gateway.http.app import create_app
+from gateway.http.connection_table import ConnectionTable
+from gateway.http.refusal_pace import TICK_S
 from gateway.http.search_app import SearchApp
 from gateway.result import Hit, SearchQuery, SearchResult
 from tests.unit.connections import RecordingTransport, Way, by_asgi, connect, plain, turn
 from tests.unit.fake_gateway import FakeGateway, make_result
+from tests.unit.virtual_time import run_virtually
 
 TOKEN = GatewaySettings(token=SecretStr("s3cret"))
 
@@ -368,3 +374,114 @@ async def test_an_answer_is_held_until_it_is_read(way: Way, is_left: bool, query
     await turn()
     assert gateway.memory.held_bytes == 0
     assert not protocol._server.tasks
+
+
+FULL = OverloadedError("4 queries are in flight, which is the limit", "limit", 0.04)
+
+
+async def test_an_early_refusal_is_the_same_as_a_late_one() -> None:
+    """Byte for byte what the server's own way answers, and no search is begun."""
+    gateway = FakeGateway()
+    gateway.refusal = FULL
+    protocol, transport = begin(gateway)
+    assert transport.calls == [transport.written]  # within the turn
+    assert not protocol._server.tasks
+    expected, _ = await exchange(by_asgi, request(), answer=FULL)
+    assert transport.written == joined(expected)
+    assert gateway.searches == []
+    protocol.connection_lost(None)
+
+
+@pytest.mark.parametrize("body", [b"{", b'{"query": "a", "deadline_ms": -1}'])
+async def test_a_bad_body_is_its_callers_fault_even_in_an_overload(body: bytes) -> None:
+    """A search that cannot be used gets a 400, whether or not there is room."""
+    gateway = FakeGateway()
+    gateway.refusal = FULL
+    protocol, transport = connect(create_app(gateway, GatewaySettings()))
+    protocol.data_received(request(body))
+    await turn()
+    assert transport.written.startswith(b"HTTP/1.1 400")
+    protocol.connection_lost(None)
+
+
+async def test_pipelined_searches_are_refused_in_turn() -> None:
+    """Each gets its own refusal, also those that came in one piece, with other requests between."""
+    gateway = FakeGateway()
+    gateway.refusal = FULL
+    table = ConnectionTable(ConnectionSettings(max_held_refusals=0), Counters())
+    app = create_app(gateway, GatewaySettings())
+    protocol, transport = connect(app, table=table)
+    protocol.data_received(2 * request() + NOT_PLAIN["another path"] + 2 * request())
+    for _ in range(3):
+        await turn()
+    statuses = re.findall(rb"HTTP/1.1 (\d+)", transport.written)
+    assert statuses == [b"429", b"429", b"200", b"429", b"429"]
+    protocol.connection_lost(None)
+
+
+def refused(body: bytes, table: ConnectionTable) -> tuple[Any, RecordingTransport]:
+    """A connection on which a search was just refused, and asked again."""
+    gateway = FakeGateway()
+    gateway.refusal = FULL
+    app = create_app(gateway, GatewaySettings())
+    protocol, transport = connect(app, table=table)
+    protocol.data_received(request())
+    assert transport.num_writes == 1
+    protocol.data_received(request(body))
+    return protocol, transport
+
+
+@pytest.mark.parametrize(
+    ("body", "wait_s"),
+    [
+        (b'{"query": "a", "deadline_ms": 20000}', 1.0),  # the least that Retry-After says
+        (b'{"query": "a", "deadline_ms": 200}', 0.2),
+    ],
+)
+def test_a_second_refusal_waits(body: bytes, wait_s: float) -> None:
+    """It leaves when the caller should have asked, or with the deadline; then the next one may."""
+
+    async def main() -> None:
+        table = ConnectionTable(ConnectionSettings(), Counters())
+        protocol, transport = refused(body, table)
+        assert (transport.num_writes, table.pace.num_held) == (1, 1)
+        await asyncio.sleep(wait_s - 2 * TICK_S)
+        assert transport.num_writes == 1
+        await asyncio.sleep(2 * TICK_S)
+        assert (transport.num_writes, table.pace.num_held) == (2, 0)
+        await asyncio.sleep(1.0)
+        protocol.data_received(request())
+        assert transport.num_writes == 3  # it has waited as it was asked to
+        protocol.connection_lost(None)
+
+    run_virtually(main())
+
+
+def test_what_is_admitted_does_not_wait() -> None:
+    """A connection that was refused is answered as soon as there is room."""
+
+    async def main() -> None:
+        gateway = FakeGateway()
+        gateway.refusal = FULL
+        protocol, transport = begin(gateway)
+        gateway.refusal = None
+        protocol.data_received(request())
+        await turn()
+        assert b"HTTP/1.1 200" in transport.written
+        protocol.connection_lost(None)
+
+    run_virtually(main())
+
+
+def test_a_client_that_hangs_up_waits_no_more() -> None:
+    """Its refusal is not sent, and leaves room for another."""
+
+    async def main() -> None:
+        table = ConnectionTable(ConnectionSettings(), Counters())
+        protocol, transport = refused(b'{"query": "a"}', table)
+        protocol.connection_lost(None)
+        assert table.pace.num_held == 0
+        await asyncio.sleep(2.0)
+        assert transport.num_writes == 1
+
+    run_virtually(main())

@@ -107,6 +107,33 @@ async def test_a_document_is_tried_a_few_times(tmp_path: Path) -> None:
     assert indexer.documents == {"c"}
 
 
+async def test_an_entry_that_is_tried_again_sets_nothing_aside_twice(tmp_path: Path) -> None:
+    """If its second half could not be applied at first, the line and the count stay single."""
+
+    class FullDisk(Indexer):
+        has_room = False
+
+        async def apply(self, entry_id: str | None, ops: Sequence[bytes]) -> None:
+            read = map(unpack_op, ops)
+            ids = {one for op in read if isinstance(op, Upsert) for one, _ in op.documents}
+            if "d" in ids and "a" not in ids and not self.has_room:
+                raise WorkError("no space left on device")
+            await super().apply(entry_id, ops)
+
+    indexer, counters = FullDisk({"a"}), Counters()
+    aside_of_shard = aside(tmp_path, counters=counters)
+    with pytest.raises(WorkError, match="no space"):
+        await aside_of_shard.apply(3, [entry(1, *"abcd")], indexer)
+    assert kept(tmp_path) == ["a"]
+    indexer.has_room = True
+    await aside_of_shard.apply(3, [entry(1, *"abcd"), entry(2, "a")], indexer)
+    assert indexer.documents == {*"bcd"}
+    # The next entry's is another write of that document.
+    assert kept(tmp_path) == ["a", "a"]
+    assert counters["writes_set_aside"] == 2
+    assert indexer.position == "2-0"
+
+
 async def test_a_stored_document_that_ends_the_indexer_too_holds_nothing_up(
     tmp_path: Path,
 ) -> None:

@@ -1,0 +1,1 @@
+"""More callers than `gateway up` can answer: goodput, partial answers, and what refusals cost."""

@@ -1,0 +1,142 @@
+"""`python -m bench.crowd`: 1, 2, 4 and 16 times the callers that `gateway up` can answer.
+
+A cluster as `gateway up` makes it, with its defaults, over short texts with a name each; queries of
+two words, the ten best with their fields, a deadline of 300 ms. Callers ask one query after
+another. After a refusal *patient* ones wait as `Retry-After` says, and *hasty* ones ask at once.
+They come from eight addresses. Goodput: whole answers a second within 305 ms.
+
+Clients are other machines as a rule. Here they have a core of their own, and the cluster has the
+others; `--cores shared` has all of them on the same cores.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from bench.cores import Cores
+from bench.cpu import CpuMeter
+from bench.crowd.cluster import Running, openings, run_cluster, write_queries
+from bench.crowd.corpus import read_documents
+from bench.crowd.figures import COLUMNS, Load, Round, rows_of, verdicts
+from bench.report import machine
+from common.telemetry import configure_logging
+from gateway.client import AsyncClient
+
+_CACHE = Path(__file__).parents[2] / ".bench-search"  # git-ignored; with that of bench.search
+_TIMES = (1, 2, 4, 16)
+_PATIENT, _HASTY = "patient", "hasty"
+
+
+def _loads(kinds: Sequence[str], times: Sequence[int]) -> list[Load]:
+    loads = [Load(kind, number) for kind in kinds for number in times if number > 1]
+    return [Load(_PATIENT, 1), *loads] if 1 in times else loads
+
+
+async def _measure(arguments: argparse.Namespace) -> None:
+    cores = Cores.part(are_shared=arguments.cores == "shared")
+    documents = read_documents(arguments.cache)
+    folder = arguments.cache / "crowd"
+    folder.mkdir(parents=True, exist_ok=True)
+    queries = folder / "queries.txt"
+    write_queries(documents, queries)
+    limit = min(arguments.documents, documents.total)
+    measured: dict[Load, list[Round]] = {
+        load: [] for load in _loads(arguments.kinds, arguments.times)
+    }
+    async with run_cluster(folder, documents, limit, cores) as cluster:
+        if not arguments.load_only:
+            await _round(cluster, Load(_PATIENT, 1), queries, arguments)  # to warm up
+        for number in range(0 if arguments.load_only else arguments.rounds):
+            for load, rounds in measured.items():
+                rounds.append(await _round(cluster, load, queries, arguments))
+                sys.stderr.write(f"round {number + 1}, {load.title}: {rounds[-1]}\n")
+    _print(arguments, limit, cluster.size, measured)
+
+
+async def _round(
+    cluster: Running, load: Load, queries: Path, arguments: argparse.Namespace
+) -> Round:
+    async with AsyncClient(cluster.url) as client:
+        opened_before = openings(await client.status())
+        num_callers = load.times * arguments.callers
+        processes = [
+            await _start(kind, num_callers, cluster.url, queries, arguments.seconds)
+            for kind in (load.kind, "probe")
+        ]
+        for process in processes:
+            assert process.stdout is not None
+            await process.stdout.readline()  # it counts from now on
+        meter, started = CpuMeter(cluster.parts), time.perf_counter()
+        crowd, probe = [await _told_by(process) for process in processes]
+        used_s, took_s = meter.used_s(), time.perf_counter() - started
+        status = await client.status()
+        for process in processes:
+            await process.wait()
+    # Until the limit has forgotten this load.
+    await asyncio.sleep(1.0)
+    cores = {name: seconds / took_s for name, seconds in used_s.items()}
+    opened = openings(status) - opened_before
+    return Round(crowd, probe, cores, status.gateway.admission.limit, opened)
+
+
+async def _start(
+    kind: str, num_callers: int, url: str, queries: Path, seconds: float
+) -> asyncio.subprocess.Process:
+    address = urlsplit(url)
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "bench.crowd.callers", kind, f"{num_callers}"),
+        *(f"{address.hostname}", f"{address.port}", f"{queries}", f"{seconds}"),
+        stdout=asyncio.subprocess.PIPE,
+    )
+
+
+async def _told_by(process: asyncio.subprocess.Process) -> dict[str, Any]:
+    assert process.stdout is not None
+    told: dict[str, Any] = json.loads(await process.stdout.readline())
+    return told
+
+
+def _print(
+    arguments: argparse.Namespace, limit: int, size: str, measured: dict[Load, list[Round]]
+) -> None:
+    say = sys.stdout.write
+    say(f"{machine()}; load average {os.getloadavg()[0]:.1f}; cores {arguments.cores}\n")
+    say(f"{size}; {limit:,} documents; {arguments.callers} callers are what it bears; ")
+    say(f"{arguments.rounds} rounds of {arguments.seconds:g} s\n\n")
+    for row in (COLUMNS, ["---"] * len(COLUMNS), *rows_of(measured)):
+        say(f"| {' | '.join(row)} |\n")
+    say("\n" + "".join(f"- {verdict}\n" for verdict in verdicts(measured)))
+
+
+def main() -> int:
+    """Measure; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.crowd",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--rounds", type=int, default=3, help="of each load (3)")
+    add("--seconds", type=float, default=5.0, help="of each measurement (5)")
+    add("--documents", type=int, default=100_000, help="most documents (100000)")
+    add("--callers", type=int, default=32, help="what the cluster bears (32)")
+    add("--times", type=int, nargs="+", default=_TIMES, help="loads, in times of that (1 2 4 16)")
+    add("--kinds", nargs="+", choices=(_PATIENT, _HASTY), default=(_PATIENT, _HASTY), help="(both)")
+    add("--cores", choices=("apart", "shared"), default="apart", help="of the clients (apart)")
+    add("--cache", type=Path, default=_CACHE, help="for the documents and the loaded cluster")
+    add("--load-only", action="store_true", help="load the documents, and measure nothing")
+    arguments = parser.parse_args()
+    configure_logging("error", "console")
+    asyncio.run(_measure(arguments))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

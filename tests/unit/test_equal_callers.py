@@ -1,0 +1,28 @@
+"""Callers that ask as much as each other, in a model of an overloaded cluster."""
+
+import pytest
+
+from tests.unit.closed_callers import CAPACITY, ClosedModel
+
+_NUM_SEEDS = 2
+_SINCE, _UNTIL = 1.0, 4.0
+
+
+@pytest.mark.parametrize("are_patient", [True, False])
+@pytest.mark.parametrize("num_addresses", [1, 3, 8])
+@pytest.mark.parametrize("times", [4, 16])
+def test_callers_that_ask_alike_do_not_push_each_other_back(
+    times: int, num_addresses: int, are_patient: bool
+) -> None:
+    """Of equal callers at several addresses none goes ahead so often that others' time runs out."""
+    num_admitted = num_partial = 0
+    for seed in range(_NUM_SEEDS):
+        model = ClosedModel(
+            32 * times, num_addresses, are_patient=are_patient, until=_UNTIL, seed=seed
+        )
+        settled = [query for query in model.run_callers() if query.arrived_at >= _SINCE]
+        admitted = [query for query in settled if not query.cause]
+        num_admitted += len(admitted)
+        num_partial += sum(query.num_ok < len(model.shards) for query in admitted)
+    assert num_admitted > 0.6 * CAPACITY * _NUM_SEEDS * (_UNTIL - _SINCE)  # the machine is slower
+    assert num_partial <= 0.01 * num_admitted
