@@ -27,10 +27,10 @@ unexport PYTHONDONTWRITEBYTECODE
 .PHONY: help setup demo up down query test test-unit test-integration test-containers test-tools \
         test-hostile attack check audit docs bench bench-client bench-crowd bench-keys bench-peers bench-search lab clean
 # The rings of tests are meant to run one after the other, even under `make -j`. Within a ring tests
-# run side by side, a file in one process, but for those that measure time or load the machine
-# (marked `alone`). The tests of the rings with real processes mostly wait for these.
+# run side by side, but for those that measure time or load the machine (marked `alone`). The tests
+# of the rings with real processes mostly wait for these.
 .NOTPARALLEL:
-SIDE_BY_SIDE := --dist loadfile -m "not alone" --numprocesses
+SIDE_BY_SIDE := -m "not alone" --numprocesses
 # No test of a selection may be one that runs alone: pytest's exit status is 5 then.
 ALONE        := -m alone $(PYTEST_FLAGS) || test $$? -eq 5
 
@@ -64,14 +64,14 @@ test-unit: $(VENV)/.development  ## tests without a server, in virtual time
 	$(BIN)/pytest tests/unit --dist worksteal --numprocesses auto --maxprocesses 4 $(PYTEST_FLAGS)
 
 test-integration: $(VENV)/.development  ## tests with a real Valkey, real processes, real signals
-	$(BIN)/pytest tests/integration $(SIDE_BY_SIDE) 3 $(PYTEST_FLAGS)
+	$(BIN)/pytest tests/integration --dist worksteal $(SIDE_BY_SIDE) 3 $(PYTEST_FLAGS)
 	$(BIN)/pytest tests/integration $(ALONE)
 
 test-containers: $(VENV)/.development  ## tests of the image and of compose; need a Docker engine
-	$(BIN)/pytest tests/containers $(SIDE_BY_SIDE) 2 $(PYTEST_FLAGS)
+	$(BIN)/pytest tests/containers $(PYTEST_FLAGS)
 
 test-tools: $(VENV)/.development $(VENV)/.docs  ## tests of bench/, lab/, the Makefile and the docs
-	$(BIN)/pytest tests/tools $(SIDE_BY_SIDE) 2 $(PYTEST_FLAGS)
+	$(BIN)/pytest tests/tools --dist loadfile $(SIDE_BY_SIDE) 2 $(PYTEST_FLAGS)
 	$(BIN)/pytest tests/tools $(ALONE)
 
 test-hostile: $(VENV)/.development  ## attack a real cluster beside a normal client (SEED=n)

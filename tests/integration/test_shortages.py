@@ -23,6 +23,7 @@ from tests.integration.up_process import Caller, Up, session_members
 from tests.servers import RedisServer
 from tests.waiting import until
 
+# Alone: every search is to be answered in full by its deadline, also right after a restart.
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180), pytest.mark.alone]
 
 DISK_MB = 60

@@ -24,7 +24,8 @@ from tests.integration.cluster import Cluster, ask, gateway_to, load, running_cl
 from tests.servers import RedisServer, running_server
 from tests.waiting import until
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
+# Alone: what copies and restores gives way to all else, and would take minutes on a busy machine.
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(120), pytest.mark.alone]
 
 NUM_SHARDS = 2
 PREFIX = "hedgerow"

@@ -231,6 +231,8 @@ async def test_how_a_child_ended_is_known_though_it_is_killed_again(watched: Wat
     """A second signal to a child that has just died does not take its exit code away."""
     names = [f"worker-{number}" for number in range(8)]
     await watched.supervisor.start(*(_program(name, STUBBORN, drain_s=600) for name in names))
+    # Until then the signal that asks them to drain would end them.
+    await eventually(lambda: all(map(watched.supervisor.log_tail, names)), "their first lines")
     async with asyncio.timeout(20), asyncio.TaskGroup() as tasks:
         tasks.create_task(watched.supervisor.stop(names))
         await asyncio.sleep(0)
