@@ -54,7 +54,10 @@ def shared_routes(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     used: list[_Routes] = []
 
     def framework_app(
-        gateway: Any, settings: GatewaySettings, access: AccessControl | None = None
+        gateway: Any,
+        settings: GatewaySettings,
+        access: AccessControl | None = None,
+        body: object = None,  # noqa: ARG001 - equal settings make an equal one
     ) -> FastAPI:
         fitting = (one for one in _unused if one.settings == settings)
         routes = next(fitting, None) or _Routes(settings)
