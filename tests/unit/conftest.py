@@ -57,7 +57,7 @@ def shared_routes(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         gateway: Any,
         settings: GatewaySettings,
         access: AccessControl | None = None,
-        body: object = None,  # noqa: ARG001 - equal settings make an equal one
+        body: object = None,
     ) -> FastAPI:
         fitting = (one for one in _unused if one.settings == settings)
         routes = next(fitting, None) or _Routes(settings)
