@@ -9,6 +9,8 @@ import threading
 from pathlib import Path
 
 MODULE = "tests.integration.forked"
+# More than the arenas that a fork has from its parent: at most eight for each core (mallopt(3)).
+_MANY_THREADS = 8 * (os.cpu_count() or 1) + 16
 
 
 def run_with(what: str, how: str = "", pipe: int = -1) -> None:
@@ -74,7 +76,7 @@ def _linger() -> None:
 def _allocate() -> None:
     """Have threads allocate at the same time, and tell of every arena of the allocator."""
     libc = ctypes.CDLL(None)
-    together = threading.Barrier(4)
+    together = threading.Barrier(_MANY_THREADS)
 
     def allocate() -> None:
         together.wait()
@@ -82,7 +84,7 @@ def _allocate() -> None:
             libc.malloc(1000)
         together.wait()
 
-    threads = [threading.Thread(target=allocate) for _ in range(4)]
+    threads = [threading.Thread(target=allocate) for _ in range(_MANY_THREADS)]
     for thread in threads:
         thread.start()
     for thread in threads:
