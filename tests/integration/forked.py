@@ -9,8 +9,7 @@ import threading
 from pathlib import Path
 
 MODULE = "tests.integration.forked"
-# More than the arenas that a fork has from its parent: at most eight for each core (mallopt(3)).
-_MANY_THREADS = 8 * (os.cpu_count() or 1) + 16
+_MANY_THREADS = 32
 
 
 def run_with(what: str, how: str = "", pipe: int = -1) -> None:
