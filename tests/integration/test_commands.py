@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -140,8 +141,11 @@ async def test_a_dead_worker_is_told_in_each_command(commands: Commands, tmp_pat
         assert (await commands.run(*ask, "--minimum-coverage", "0.9")).code == 3
         assert (await commands.run(*evaluate, "--deadline", "250ms")).code == 3
     finally:
+        resumed_at = time.monotonic()
         os.kill(hung, signal.SIGCONT)
     async with Caller(commands.up.url) as caller:
+        # A heartbeat from before could still expire, and take the worker away from another test.
+        await caller.until_heard("worker-1", resumed_at)
         await caller.until_whole("few", "cedar")
 
 

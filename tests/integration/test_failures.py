@@ -23,7 +23,7 @@ from gateway.result import SearchResult
 from gateway.service import Gateway
 from tests.integration import hooks
 from tests.integration.cluster import Cluster, all_live, ask, gateway_to, load, running_cluster
-from tests.servers import running_server
+from tests.servers import DURABLE, running_server
 from tests.waiting import until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
@@ -40,7 +40,7 @@ def cluster() -> Iterator[Cluster]:
     """One cluster for the module; each test leaves it whole."""
     with (
         tempfile.TemporaryDirectory(prefix="hedgerow-test-") as folder,
-        running_server(Path(folder), "--appendonly", "yes") as server,
+        running_server(Path(folder), *DURABLE) as server,
         running_cluster(
             server,
             Path(folder),

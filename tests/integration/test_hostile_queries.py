@@ -17,7 +17,7 @@ from common.query_settings import QuerySettings
 from gateway.breaker import State
 from gateway.service import Gateway
 from tests.integration.cluster import Cluster, all_live, ask, load, running_cluster
-from tests.servers import running_server
+from tests.servers import DURABLE, running_server
 from tests.waiting import until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
@@ -37,7 +37,7 @@ def cluster() -> Iterator[Cluster]:
     """Two shards on one worker with one scorer: what holds that holds everything."""
     with (
         tempfile.TemporaryDirectory(prefix="hedgerow-test-") as folder,
-        running_server(Path(folder), "--appendonly", "yes") as server,
+        running_server(Path(folder), *DURABLE) as server,
         running_cluster(server, Path(folder), num_shards=NUM_SHARDS, num_workers=1) as cluster,
     ):
         yield cluster

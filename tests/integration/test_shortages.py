@@ -20,7 +20,7 @@ from common.log import ShardLog, Upsert, pack_op
 from tests.integration.disks import Disk, small_disk
 from tests.integration.processes import eventually, is_alive
 from tests.integration.up_process import Caller, Up, session_members
-from tests.servers import RedisServer
+from tests.servers import DURABLE, RedisServer
 from tests.waiting import until
 
 # Alone: every search is to be answered in full by its deadline, also right after a restart.
@@ -232,9 +232,8 @@ async def test_what_was_appended_survives_the_server_that_filled_its_disk(
     key_prefix: str,
 ) -> None:
     """Of appends that have returned, none is lost when the server is killed amid a full disk."""
-    options = ("--appendonly", "yes", "--appendfsync", "no")
     with small_disk(6) as disk:
-        server = RedisServer(disk.path, options)
+        server = RedisServer(disk.path, DURABLE)
         server.start()
         try:
             appended = await _append_until_refused(server, key_prefix)

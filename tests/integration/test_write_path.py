@@ -23,7 +23,7 @@ from common.log import Delete, Upsert, pack_op
 from shard_worker.indexer import IndexerConfig
 from shard_worker.lanes.process_lane import ProcessLane
 from tests.integration.write_path import NUM_SHARDS, ndjson, pieces, writing
-from tests.servers import RedisServer, running_server
+from tests.servers import DURABLE, RedisServer, running_server
 from tests.waiting import until
 
 pytestmark = pytest.mark.integration
@@ -427,7 +427,7 @@ async def test_a_server_killed_in_the_middle(key_prefix: str, tmp_path: Path) ->
     """A load outlives a server that is killed and comes back; what it accepted is there once."""
     with (
         tempfile.TemporaryDirectory(prefix="hedgerow-test-") as folder,
-        running_server(Path(folder), "--appendonly", "yes") as server,
+        running_server(Path(folder), *DURABLE) as server,
     ):
         documents = books(6000)
 
@@ -450,7 +450,7 @@ async def test_a_server_that_stays_away(key_prefix: str, tmp_path: Path) -> None
     """Without a server a load ends in time with an error, and works when the server is back."""
     with (
         tempfile.TemporaryDirectory(prefix="hedgerow-test-") as folder,
-        running_server(Path(folder), "--appendonly", "yes") as server,
+        running_server(Path(folder), *DURABLE) as server,
     ):
         async with writing(server, key_prefix, tmp_path) as path, path.applying():
             path.documents._outage_timeout_s = 0.5

@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any, Self
 
@@ -168,6 +169,18 @@ class Caller:
         except httpx.HTTPError:
             return False
         return answer.status_code == 200 and bool(answer.json()["coverage"]["is_full"])
+
+    async def until_heard(self, worker: str, since: float, timeout_s: float = 20.0) -> None:
+        """Wait for a heartbeat of a worker since an instant of the monotonic clock."""
+        deadline = time.monotonic() + timeout_s
+        while True:
+            status = (await self.http.get("/v1/status")).json()
+            asked_s = time.monotonic() - since
+            ages = [one["age_ms"] for one in status["workers"] if one["id"] == worker]
+            if ages and ages[0] < asked_s * 1000 - 1:
+                return
+            assert time.monotonic() < deadline, f"{worker} stays silent"
+            await asyncio.sleep(0.05)
 
     async def until_whole(self, collection: str, query: str, timeout_s: float = 20.0) -> None:
         """Wait until answers reflect every document."""
