@@ -15,7 +15,7 @@ import itertools
 import json
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +25,7 @@ from bench.cpu import CpuMeter
 from bench.http_load import HttpGateway
 from bench.report import machine, median
 from bench.search.inside.callers import Verdict, judge
-from bench.search.inside.hedgerow_up import Up, run_up
+from bench.search.inside.hedgerow_up import Up, load_into, run_up
 from bench.search.used.corpus import read_summaries, two_words
 from bench.ties import FIELDS as TITLE_FIELDS
 from bench.ties import SHARES, titles
@@ -38,7 +38,6 @@ _IN_FLIGHT = 32
 _DEADLINE_MS = 30_000
 _NUM_QUERIES = 500
 _WARM_UP = 100
-_STATE_TIMEOUT_S = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,36 +140,6 @@ async def _ask(http: HttpGateway, question: Question, number: int) -> None:
             tasks.create_task(call())
 
 
-async def _load(
-    client: AsyncClient, name: str, fields: dict[str, str], documents: Iterable[dict[str, Any]]
-) -> int:
-    """Load documents and have the index optimised; returns how many there are."""
-    await client.put_collection(name, fields=fields, language="none")
-    report = await client.index(name, documents, wait="logged", timeout_s=_STATE_TIMEOUT_S)
-    await _until(client, name, lambda one: bool(one.documents == report.accepted))
-    wanted_at_ms = (await client.optimise(name)).wanted_at_ms
-    await _until(
-        client,
-        name,
-        lambda one: bool(
-            one.index.wanted_at_ms == wanted_at_ms
-            and one.index.waiting == 0
-            and one.statistics.is_current
-            and one.statistics.is_spread
-        ),
-    )
-    return report.accepted
-
-
-async def _until(client: AsyncClient, name: str, is_true: Callable[[Any], bool]) -> None:
-    async with asyncio.timeout(_STATE_TIMEOUT_S):
-        while True:
-            collections = (await client.status()).collections
-            if is_true(next(one for one in collections if one.name == name)):
-                return
-            await asyncio.sleep(0.1)
-
-
 @asynccontextmanager
 async def _cluster(folder: Path) -> AsyncIterator[tuple[Up, HttpGateway, AsyncClient]]:
     async with run_up(folder) as up:
@@ -190,7 +159,8 @@ async def measure_all(arguments: argparse.Namespace, folder: Path) -> tuple[list
         The comparisons, and what was searched, in words.
     """
     async with _cluster(folder) as (up, http, client):
-        num = await _load(client, _TITLES, TITLE_FIELDS, _made_up(arguments.documents))
+        num, options = arguments.documents, {"language": "none"}
+        await load_into(client, _TITLES, _made_up(num), num, fields=TITLE_FIELDS, **options)
         queries: list[str] = []
         sizes = f"{num:,} titles"
         if not arguments.ties_only:
@@ -198,8 +168,11 @@ async def measure_all(arguments: argparse.Namespace, folder: Path) -> tuple[list
             lines = list(
                 itertools.islice(summaries.lines(arguments.documents), arguments.documents)
             )
-            num = await _load(client, _SUMMARIES, _SUMMARY_FIELDS, map(json.loads, lines))
-            sizes += f", {num:,} summaries"
+            loaded = map(json.loads, lines)
+            await load_into(
+                client, _SUMMARIES, loaded, len(lines), fields=_SUMMARY_FIELDS, **options
+            )
+            sizes += f", {len(lines):,} summaries"
             queries = [query.text for query in two_words(lines, _NUM_QUERIES)]
         found = comparisons(queries)
         await measure(http, up, found, arguments.turns)

@@ -10,7 +10,10 @@ from gateway.template_process import PARENT_PIPE
 
 # What a template process imports for the processes below, and for those that a worker forks.
 MODULES = (
-    *("gateway.cli.serve", "shard_worker.main", "shard_worker.scorer", "shard_worker.indexer"),
+    "gateway.cli.serve",
+    "shard_worker.main",
+    "shard_worker.scorer",
+    "shard_worker.indexer",
     # FastAPI imports it for its first route, up to Python 3.13.
     *(("pydantic.v1",) if sys.version_info < (3, 14) else ()),
     "encodings.idna",  # the first look-up of a host imports it

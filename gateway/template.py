@@ -96,7 +96,7 @@ class Template:
         gc.collect()
         gc.freeze()  # the collector of neither process writes to what both share
         for stream in (sys.stdout, sys.stderr):
-            with suppress(AttributeError, OSError):  # there is none, or nobody reads it
+            with suppress(AttributeError, OSError):  # it is missing, or its reader is gone
                 stream.flush()
         try:
             pid = os.fork()

@@ -91,8 +91,15 @@ async def _start(
 ) -> asyncio.subprocess.Process:
     address = urlsplit(url)
     return await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "bench.crowd.callers", kind, f"{num_callers}"),
-        *(f"{address.hostname}", f"{address.port}", f"{queries}", f"{seconds}"),
+        sys.executable,
+        "-m",
+        "bench.crowd.callers",
+        kind,
+        f"{num_callers}",
+        f"{address.hostname}",
+        f"{address.port}",
+        f"{queries}",
+        f"{seconds}",
         stdout=asyncio.subprocess.PIPE,
     )
 

@@ -1,8 +1,8 @@
 """Callers in a process of their own, which prints what they have met; `python -m` runs it.
 
-Two kinds of process: the *crowd* has as many callers as it is told, each of which asks its next
-query once the last one has ended; after a refusal a patient one waits as `Retry-After` says, and a
-hasty one does not. The *probe* asks at a steady rate from the address of one of them, by a
+There are two kinds of process. The *crowd* has a given number of callers, each of which asks its
+next query once the last one has ended; after a refusal a patient one waits as `Retry-After` says,
+and a hasty one does not. The *probe* asks at a steady rate from the address of one of them, by a
 connection that has asked nothing for a second. It has hardly anything else to do, so that how long
 a refusal takes is not how long a busy client takes to read it.
 """

@@ -38,9 +38,9 @@ OVERDRAFT: Final = 0.5
 # So long after the limit was last reached, it counts as reached: each end of a query makes room for
 # a moment, and by then the queues have been worked off.
 CROWDED_S: Final = 0.2
-# Who goes ahead has asked less than its fair share in the last second, by so many times the square
-# root of that share. Of callers who ask as much as they may, each is below its share half of the
-# time by chance; if those went ahead, the queries of the others would wait until their deadlines.
+# A caller goes ahead if it has asked less than its fair share in the last second, by this multiple
+# of the share's square root. Of callers that ask as much as they may, each is below its share half
+# of the time by chance; if those went ahead, the others' queries would wait until their deadlines.
 AHEAD_MARGIN: Final = 1.5
 _RECOUNT_S: Final = 0.05
 # Keys and addresses with a share of their own; further addresses have one share together.

@@ -29,7 +29,7 @@ def create_app(
         gateway: answers; opened and closed by the caller, so that a gateway that cannot start is
             an error of the caller's and not of the HTTP server's.
         settings: limits and defaults.
-        access: who may ask; by default whoever the settings let, and no keys.
+        access: who may ask; by default as the settings say, without keys.
     """
     access = access or AccessControl(settings)
     body = search_body(settings)
@@ -48,7 +48,7 @@ def create_framework_app(
     Args:
         gateway: answers.
         settings: limits and defaults.
-        access: who may ask; by default whoever the settings let, and no keys.
+        access: who may ask; by default as the settings say, without keys.
         body: that of a search; by default made by the settings.
     """
     access = access or AccessControl(settings)

@@ -46,7 +46,7 @@ class LauncherLink:
     """One launcher process."""
 
     def __init__(self, spec: LauncherSpec, memory_fd: int, start: Start) -> None:
-        """`start` starts the process, which is told of `spec` and maps the file of `memory_fd`."""
+        """`start` starts the process, which gets `spec` and maps the file of `memory_fd`."""
         self._spec = spec
         self._memory_fd = memory_fd
         self._start = start

@@ -16,7 +16,7 @@ from tests.integration.cluster import Cluster, all_live, ask, load
 from tests.servers import running_server
 from tests.waiting import until
 
-# Alone: what is slow is told from what is usual by milliseconds.
+# Alone: slow and usual replies differ by milliseconds.
 pytestmark = [pytest.mark.integration, pytest.mark.alone, pytest.mark.timeout(120)]
 
 DOCUMENTS: list[dict[str, Any]] = [

@@ -17,7 +17,7 @@ from tests.integration.cluster import Cluster, all_live, ask, load
 from tests.servers import running_server
 from tests.waiting import until
 
-# Alone: the slow replica is told from the other by milliseconds.
+# Alone: the slow replica differs from the other by milliseconds.
 pytestmark = [pytest.mark.integration, pytest.mark.alone, pytest.mark.timeout(180)]
 
 DOCUMENTS: list[dict[str, Any]] = [

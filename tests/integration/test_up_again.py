@@ -88,7 +88,7 @@ async def test_a_folder_keeps_its_shards_when_redis_is_lost(data: Path) -> None:
 
 
 async def test_another_number_of_shards_is_refused(data: Path) -> None:
-    """The number of shards is fixed; a wrong one is told with the right one."""
+    """The number of shards is fixed; the error for a wrong number names the right one."""
     one = await Up.start(data, "--shards", "6")
     assert await one.process.wait() == 1
     assert "6" in one.output

@@ -30,7 +30,7 @@ HTTP_SERVER = {
 PROCESSES = {
     # `gateway --help`, and each command before it is known which.
     "gateway.cli.main": COMMAND_LINE,
-    # The client, in a program of somebody else's.
+    # The client, in a user's program.
     "gateway.client": {"httptools", "msgspec", "typing_extensions"},
     "gateway.cli.up": SETTINGS | LOGS | COLOURS | COMMAND_LINE | REDIS | {"httptools"} | WIRE,
     "gateway.cli.serve": (

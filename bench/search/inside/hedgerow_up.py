@@ -14,7 +14,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from importlib import metadata
@@ -157,21 +157,41 @@ def _is_whole(answer: SearchAnswer) -> bool:
 
 
 async def load(client: AsyncClient, task: Task) -> float:
-    """Load the documents, have the indexes optimised, and wait until statistics are spread.
+    """Load the documents of a task, as `load_into` does."""
+    return await load_into(client, COLLECTION, _documents(task), task.limit, fields=_FIELDS)
+
+
+async def load_into(
+    client: AsyncClient,
+    name: str,
+    documents: Iterable[dict[str, Any]],
+    num_documents: int,
+    **definition: Any,
+) -> float:
+    """Load a collection, have its indexes optimised, and wait until statistics are spread.
+
+    Args:
+        client: of the gateway.
+        name: the collection's, which is made.
+        documents: what is loaded.
+        num_documents: how many they are.
+        definition: of the collection.
 
     Returns:
         How long loading and optimising took, in s; statistics follow within some seconds.
     """
     started = time.perf_counter()
-    await client.put_collection(COLLECTION, fields=_FIELDS)
+    await client.put_collection(name, **definition)
     # A busy machine applies them after the longest wait for that, and the load would fail.
-    report = await client.index(
-        COLLECTION, _documents(task), wait="logged", timeout_s=_LOAD_TIMEOUT_S
-    )
-    if report.accepted != task.limit:
-        raise RuntimeError(f"{report.accepted} of {task.limit} documents were accepted")
-    await _wait_until("all are applied", client, lambda one: bool(one.documents == task.limit))
-    wanted_at_ms = (await client.optimise(COLLECTION)).wanted_at_ms
+    report = await client.index(name, documents, wait="logged", timeout_s=_LOAD_TIMEOUT_S)
+    if report.accepted != num_documents:
+        raise RuntimeError(f"{report.accepted} of {num_documents} documents were accepted")
+
+    def has_all(collection: Any) -> bool:
+        return bool(collection.documents == num_documents)
+
+    await _wait_until("all are applied", client, name, has_all)
+    wanted_at_ms = (await client.optimise(name)).wanted_at_ms
 
     def is_optimised(collection: Any) -> bool:
         index = collection.index
@@ -180,20 +200,21 @@ async def load(client: AsyncClient, task: Task) -> float:
     def is_spread(collection: Any) -> bool:
         statistics = collection.statistics
         # Before the workers have told of the documents, nothing is lacking.
-        is_told = collection.documents == task.limit
-        return bool(is_told and statistics.is_current and statistics.is_spread)
+        return has_all(collection) and bool(statistics.is_current and statistics.is_spread)
 
-    await _wait_until("the indexes are optimised", client, is_optimised)
+    await _wait_until("the indexes are optimised", client, name, is_optimised)
     took_s = time.perf_counter() - started
-    await _wait_until("the term statistics are spread", client, is_spread)
+    await _wait_until("the term statistics are spread", client, name, is_spread)
     return took_s
 
 
-async def _wait_until(what: str, client: AsyncClient, is_true: Callable[[Any], bool]) -> None:
+async def _wait_until(
+    what: str, client: AsyncClient, name: str, is_true: Callable[[Any], bool]
+) -> None:
     give_up_at = time.monotonic() + _STATE_TIMEOUT_S
     while True:
         collections = (await client.status()).collections
-        if is_true(next(one for one in collections if one.name == COLLECTION)):
+        if is_true(next(one for one in collections if one.name == name)):
             return
         if time.monotonic() > give_up_at:
             raise TimeoutError(f"not within {_STATE_TIMEOUT_S:g} s: {what}")
