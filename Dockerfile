@@ -23,6 +23,7 @@ RUN python -m pip --python /opt/hedgerow install --no-compile --require-hashes -
         /opt/hedgerow/lib
 
 COPY pyproject.toml README.md LICENSE ./
+COPY hedgerow/__init__.py hedgerow/py.typed hedgerow/
 COPY common common
 COPY gateway gateway
 COPY shard_worker shard_worker
@@ -31,9 +32,7 @@ RUN export SOURCE_DATE_EPOCH=1577836800 \
  && /opt/backend/bin/python -m hatchling build --target wheel --directory dist \
  && python -m pip --python /opt/hedgerow install --no-compile --no-index --no-deps dist/*.whl \
  && /opt/hedgerow/bin/python -m compileall -q --invalidation-mode unchecked-hash \
-        /opt/hedgerow/lib/python3*/site-packages/common \
-        /opt/hedgerow/lib/python3*/site-packages/gateway \
-        /opt/hedgerow/lib/python3*/site-packages/shard_worker
+        /opt/hedgerow/lib/python3*/site-packages/hedgerow
 
 # The bill of materials: what is installed, as it is found there. Reproducible: without the time.
 RUN mkdir -p /opt/hedgerow/share/hedgerow \

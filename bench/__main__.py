@@ -24,7 +24,7 @@ from bench import (
 )
 from bench.options import Options
 from bench.report import Section, machine, to_markdown
-from common.telemetry import configure_logging
+from hedgerow.common.observability.telemetry import configure_logging
 
 _PARTS: dict[str, Callable[[Options], Awaitable[Section | list[Section]]]] = {
     "throughput": throughput.measure,

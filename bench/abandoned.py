@@ -10,9 +10,9 @@ from bench.cluster import BUSY_LANE, COLLECTION, Asker, connect, run_cluster
 from bench.load import closed_loop, open_loop
 from bench.options import Options
 from bench.report import Section, target
-from common.lifecycle import calm_collector
-from gateway.result import SearchQuery
-from gateway.service import Gateway
+from hedgerow.common.lifecycle import calm_collector
+from hedgerow.gateway.gateway import Gateway
+from hedgerow.gateway.search.result import SearchQuery
 
 _SHARE_LEAVING = 0.3
 _LEAVES_AFTER_S = 0.001

@@ -15,9 +15,9 @@ from bench.load import quantile
 from bench.options import Options
 from bench.real_run import Overhead, measure_overhead, observe_real
 from bench.report import Section, target
-from common.lifecycle import calm_collector
-from gateway.simulate.run import Observed, observe
-from gateway.simulate.scenario import Run
+from hedgerow.common.lifecycle import calm_collector
+from hedgerow.gateway.simulate.run import Observed, observe
+from hedgerow.gateway.simulate.scenario import Run
 
 QUANTILES = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
 NUM_CHANCES = 20

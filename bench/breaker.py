@@ -9,9 +9,9 @@ from bench.cpu import CpuMeter
 from bench.load import closed_loop
 from bench.options import Options
 from bench.report import Section, median, target
-from common.config import BreakerSettings
-from common.lifecycle import calm_collector
-from gateway.breaker import Breaker
+from hedgerow.common.lifecycle import calm_collector
+from hedgerow.common.settings.settings import BreakerSettings
+from hedgerow.gateway.policies.breaker import Breaker
 
 _TARGET_US = 20.0
 _SEVEN = ((0, 1), (2, 3), (4, 5), (6,))

@@ -12,9 +12,9 @@ from bench.load import quantile
 from bench.options import Options
 from bench.report import Section, target
 from bench.watching import NOTE
-from common.lifecycle import calm_collector
-from gateway.result import SearchQuery
-from gateway.service import Gateway
+from hedgerow.common.lifecycle import calm_collector
+from hedgerow.gateway.gateway import Gateway
+from hedgerow.gateway.search.result import SearchQuery
 
 _LIMIT_S: Final = 0.05
 _TARGET = 0.999  # of the running parts

@@ -18,7 +18,8 @@ from bench.cpu import descendants
 from bench.profiles import to_toml
 from bench.server import Server, run_server
 from bench.stalling import stalling
-from common.config import (
+from hedgerow.common.outcome import Outcome
+from hedgerow.common.settings.settings import (
     BreakerSettings,
     GatewaySettings,
     RankProfile,
@@ -26,15 +27,14 @@ from common.config import (
     Settings,
     WorkerSettings,
 )
-from common.config_tail import (
+from hedgerow.common.settings.tail import (
     AdmissionSettings,
     CoverageSettings,
     HedgingSettings,
     ProbationSettings,
 )
-from common.outcome import Outcome
-from gateway.result import SearchQuery
-from gateway.service import Gateway
+from hedgerow.gateway.gateway import Gateway
+from hedgerow.gateway.search.result import SearchQuery
 
 PAIRS = ((0, 1), (2, 3), (4, 5), (6, 7))  # eight shards on four workers
 COLLECTION = "bench"
@@ -149,7 +149,13 @@ def run_cluster(
             started.callback(_stop, workers)
             for number, shards in enumerate(layout):
                 command = [
-                    *(sys.executable, "-m", "shard_worker.main", "--id", f"worker-{number}"),
+                    *(
+                        sys.executable,
+                        "-m",
+                        "hedgerow.shard_worker.main",
+                        "--id",
+                        f"worker-{number}",
+                    ),
                     *("--shards", ",".join(map(str, shards)), "--num-shards", str(num_shards)),
                     *("--data", str(folder / f"worker-{number}"), "--redis", server.url),
                 ]

@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from shard_worker.lanes.cpu_time import process_cpu_s
+from hedgerow.shard_worker.executors.process_pool.cpu_time import process_cpu_s
 
 
 def descendants(pid: int) -> list[int]:

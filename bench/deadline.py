@@ -8,8 +8,8 @@ from bench.cluster import LOOP_LANE, PROCESS_LANE, Asker, connect, run_cluster
 from bench.load import Load, closed_loop, open_loop, share_within
 from bench.options import Options
 from bench.report import Section, median, target
-from common.lifecycle import calm_collector
-from gateway.service import Gateway
+from hedgerow.common.lifecycle import calm_collector
+from hedgerow.gateway.gateway import Gateway
 
 DEADLINE_MS = 50.0
 _GRACE_MS = 5.0

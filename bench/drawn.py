@@ -12,8 +12,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
-from gateway.simulate.distributions import Distribution
-from gateway.simulate.scenario import Run, Scenario, load
+from hedgerow.gateway.simulate.distributions import Distribution
+from hedgerow.gateway.simulate.scenario import Run, Scenario, load
 
 WORKER: Final = int(os.environ.get("HEDGEROW_BENCH_WORKER", "0"))
 SCENARIO: Final[Scenario] = load(str(Path(__file__).with_name("agreement.toml")))

@@ -2,7 +2,7 @@
 
 import itertools
 
-from common.partition import shard_of
+from hedgerow.common.partition import shard_of
 
 
 def even_ids(num_shards: int, of_each: int) -> list[str]:

@@ -17,7 +17,7 @@ import msgpack
 
 from bench.floor_worker import CHANNEL, queue_of
 from bench.server import Server
-from common.link import pack
+from hedgerow.common.redis.connection import pack
 
 NUM_SHARDS = 8
 SHARDS_A_WORKER = 2

@@ -12,7 +12,7 @@ import sys
 import hiredis
 import msgpack
 
-from common.link import pack
+from hedgerow.common.redis.connection import pack
 
 CHANNEL = b"floor:replies"
 IDS = [f"document-{number}" for number in range(10)]

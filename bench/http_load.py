@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import cast
 
 from bench.cluster import COLLECTION, DEADLINE_MS, Cluster
-from gateway.client import AsyncClient
+from hedgerow.gateway.client import AsyncClient
 
 _ROOT = Path(__file__).parent.parent
 _START_TIMEOUT_S = 30.0
@@ -150,7 +150,7 @@ class _Exchange(asyncio.Protocol):
 async def run_gateway(cluster: Cluster) -> AsyncIterator[HttpGateway]:
     """Start `gateway serve` on any free port; stop it at the end of the block."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "gateway.cli.main", "serve", "--port", "0"),
+        *(sys.executable, "-m", "hedgerow.gateway.cli.main", "serve", "--port", "0"),
         *("--redis", cluster.server.url, "--num-shards", str(cluster.num_shards)),
         cwd=_ROOT,
         env={

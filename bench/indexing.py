@@ -12,7 +12,7 @@ from bench.cluster import Cluster, connect, run_cluster
 from bench.cpu import CpuMeter
 from bench.options import Options
 from bench.report import Section
-from common.lifecycle import calm_collector
+from hedgerow.common.lifecycle import calm_collector
 
 _COLLECTION = "dictionary"
 _PIECE_BYTES = 65_536

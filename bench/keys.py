@@ -32,13 +32,13 @@ from bench.crowd.cluster import openings
 from bench.http_load import HttpGateway
 from bench.load import Load, closed_loop, open_loop, quantile
 from bench.report import machine, median
-from common.config import load_settings
-from common.telemetry import configure_logging
-from gateway.access.caller import Right
-from gateway.access.key import Key, hash_of, new_secret
-from gateway.access.key_file import FILE_NAME, change_keys
-from gateway.client import AsyncClient
-from gateway.cluster import GATEWAY, ClusterOptions, LocalCluster
+from hedgerow.common.observability.telemetry import configure_logging
+from hedgerow.common.settings.settings import load_settings
+from hedgerow.gateway.access.caller import Right
+from hedgerow.gateway.access.key import Key, hash_of, new_secret
+from hedgerow.gateway.access.key_file import FILE_NAME, change_keys
+from hedgerow.gateway.client import AsyncClient
+from hedgerow.gateway.local.cluster import GATEWAY, ClusterOptions, LocalCluster
 
 _COLLECTION = "documents"
 _DEADLINE_MS = 300.0

@@ -13,12 +13,12 @@ from bench.held import HOLD_S
 from bench.load import Load, closed_loop, open_loop, quantile
 from bench.options import Options
 from bench.report import Section, median, target
-from common.config_tail import AdmissionSettings
-from common.errors import InsufficientCoverageError, OverloadedError
-from common.lifecycle import calm_collector
-from common.outcome import Outcome
-from gateway.result import SearchQuery
-from gateway.service import Gateway
+from hedgerow.common.errors import InsufficientCoverageError, OverloadedError
+from hedgerow.common.lifecycle import calm_collector
+from hedgerow.common.outcome import Outcome
+from hedgerow.common.settings.tail import AdmissionSettings
+from hedgerow.gateway.gateway import Gateway
+from hedgerow.gateway.search.result import SearchQuery
 
 _PLOT = "overload.svg"
 _DEADLINE_MS = 300.0

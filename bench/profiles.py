@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 
-from common.config import RankProfile
+from hedgerow.common.settings.settings import RankProfile
 
 
 def to_toml(profiles: Mapping[str, RankProfile]) -> str:

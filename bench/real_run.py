@@ -13,14 +13,14 @@ from bench.drawn import text_of
 from bench.even_ids import even_ids
 from bench.held import HOLD_S
 from bench.load import open_loop, quantile
-from common.config_tail import ProbationSettings
-from common.errors import InsufficientCoverageError, OverloadedError
-from common.tasks import end
-from gateway.result import SearchQuery, SearchResult
-from gateway.service import Gateway
-from gateway.simulate.distributions import Capped, Constant, Distribution, Quantiles, Sum
-from gateway.simulate.run import Observed
-from gateway.simulate.scenario import Network, Open, Run
+from hedgerow.common.errors import InsufficientCoverageError, OverloadedError
+from hedgerow.common.settings.tail import ProbationSettings
+from hedgerow.common.tasks import end
+from hedgerow.gateway.gateway import Gateway
+from hedgerow.gateway.search.result import SearchQuery, SearchResult
+from hedgerow.gateway.simulate.distributions import Capped, Constant, Distribution, Quantiles, Sum
+from hedgerow.gateway.simulate.run import Observed
+from hedgerow.gateway.simulate.scenario import Network, Open, Run
 
 COLLECTION = "agreement"
 _DOCUMENTS_A_SHARD = 10

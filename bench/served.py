@@ -29,7 +29,7 @@ from bench.search.inside.hedgerow_up import Up, load_into, run_up
 from bench.search.used.corpus import read_summaries, two_words
 from bench.ties import FIELDS as TITLE_FIELDS
 from bench.ties import SHARES, titles
-from gateway.client import AsyncClient
+from hedgerow.gateway.client import AsyncClient
 
 _TITLES, _SUMMARIES = "titles", "summaries"
 _SUMMARY_FIELDS = {"name": "text", "summary": "text"}

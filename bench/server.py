@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from gateway.embedded_redis import find_binary
+from hedgerow.gateway.local.redis.server import find_binary
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class Server:
 
     @property
     def url(self) -> str:
-        """A URL that `common.config.RedisSettings` takes."""
+        """A URL that `common.settings.settings.RedisSettings` takes."""
         return f"unix://{self.socket}"
 
 

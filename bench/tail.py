@@ -11,9 +11,9 @@ from bench.load import Load, closed_loop, open_loop
 from bench.options import Options
 from bench.report import Section, median, target
 from bench.stalling import STALL_SHARE
-from common.config_tail import HedgingSettings, ProbationSettings
-from common.lifecycle import calm_collector
-from gateway.service import Gateway
+from hedgerow.common.lifecycle import calm_collector
+from hedgerow.common.settings.tail import HedgingSettings, ProbationSettings
+from hedgerow.gateway.gateway import Gateway
 
 # Each shard on two workers; the last one is the one that stalls, or is stopped.
 _REPLICAS = ((0, 1, 2, 3), (4, 5, 6, 7), (0, 1, 2, 3), (4, 5, 6, 7))

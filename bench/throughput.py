@@ -14,8 +14,8 @@ from bench.options import Options
 from bench.report import Section, median, target
 from bench.server import run_server
 from bench.subject import IN_FLIGHT, Subject
-from common.lifecycle import calm_collector
-from gateway.client import AsyncClient
+from hedgerow.common.lifecycle import calm_collector
+from hedgerow.gateway.client import AsyncClient
 
 _FLOOR = "floor: one PUBLISH a request"
 _LOOP = "Hedgerow, loop lane"
@@ -85,7 +85,7 @@ def _throughput(subjects: list[Subject]) -> Section:
             f"without fields; one query in flight, and {IN_FLIGHT}. The floor is a bare "
             "scatter-gather over raw hiredis links in the same shape (bench/floor.py). The client "
             "of the HTTP rows runs on the same cores, and its cost is in them: a bare exchange of "
-            "bytes, and in the last row gateway.client."
+            "bytes, and in the last row hedgerow.gateway.client."
         ),
         columns=(
             *("", "queries/s", "of the floor", f"p50 at {IN_FLIGHT}, ms", "p99, ms"),

@@ -1,6 +1,6 @@
 """`python -m bench.ties`: what a search costs whose matches tie, and what grows with the index.
 
-One process calls `shard_worker.scorer` as the cluster's scorers do, with nothing around it, and its
+One process calls `shard_worker.scoring.scorer` as the cluster's scorers do, with nothing around it, and its
 CPU time is measured: it hardly depends on what else the machine does. Each query whose matches tie
 is measured in turns with one that matches the same documents and has no ties among the best. Every
 other query is measured in turns with tantivy's own search of the same query, for as many hits and
@@ -20,17 +20,17 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bench.report import machine, median
-from common.collection import define
-from common.config import BUILT_IN_PROFILES
-from common.query_syntax import parse, parse_filter
-from common.wire import SearchBody, SearchPayload, pack_body, unpack_search_body
-from shard_worker.id_levels import boundary_ranks
-from shard_worker.lanes.budget import Budget
-from shard_worker.level_choice import FEWEST_DOCUMENTS
-from shard_worker.query_builder import QueryBuilder
-from shard_worker.scorer import Scorer, ScorerConfig
-from shard_worker.text_index import TextIndex, TextIndexWriter
-from shard_worker.understanding import pruned
+from hedgerow.common.collection import define
+from hedgerow.common.query.syntax import parse, parse_filter
+from hedgerow.common.settings.settings import BUILT_IN_PROFILES
+from hedgerow.common.wire.messages import SearchBody, SearchPayload, pack_body, unpack_search_body
+from hedgerow.shard_worker.executors.process_pool.budget import Budget
+from hedgerow.shard_worker.indexing.level_choice import FEWEST_DOCUMENTS
+from hedgerow.shard_worker.scoring.query_analysis import pruned
+from hedgerow.shard_worker.scoring.query_builder import QueryBuilder
+from hedgerow.shard_worker.scoring.scorer import Scorer, ScorerConfig
+from hedgerow.shard_worker.storage.id_levels import boundary_ranks
+from hedgerow.shard_worker.storage.text_index import TextIndex, TextIndexWriter
 
 _UID = "titles"
 _SHARD = 0

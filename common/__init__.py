@@ -1,3 +1,4 @@
-"""What gateway and shard worker must agree on: wire types, keys, links, clock, errors, settings."""
+"""What gateway and shard worker must agree on: wire types, keys, errors, settings.
 
-__version__ = "0.1.0"
+Imports neither of them. Open `errors` and `outcome` first; each folder says what it holds.
+"""

@@ -11,8 +11,8 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
 
-from common.document_ids import ID_FIELD, MAX_ID_BYTES, document_id
-from common.errors import BadRequestError, WireError
+from hedgerow.common.document_ids import ID_FIELD, MAX_ID_BYTES, document_id
+from hedgerow.common.errors import BadRequestError, WireError
 
 MAX_FIELDS = 256
 MAX_WEIGHT = 10  # of a text field: the field that joins all texts grows by as many times its words

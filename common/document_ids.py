@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from common.errors import BadRequestError, TooLargeError
+from hedgerow.common.errors import BadRequestError, TooLargeError
 
 ID_FIELD = "id"
 MAX_ID_BYTES = 512  # the setting limits.max_id_bytes narrows it

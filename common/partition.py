@@ -2,7 +2,7 @@
 
 from hashlib import blake2b
 
-from common.errors import ConfigurationError
+from hedgerow.common.errors import ConfigurationError
 
 
 def shard_of(document_id: str, num_shards: int) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from common.errors import ConfigurationError
+from hedgerow.common.errors import ConfigurationError
 
 
 def import_path() -> tuple[str, ...]:

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from bench.report import machine
-from common.lifecycle import stop_on_signals
-from common.telemetry import configure_logging
-from gateway.simulate.plot import check_can_draw
+from hedgerow.common.lifecycle import stop_on_signals
+from hedgerow.common.observability.telemetry import configure_logging
+from hedgerow.gateway.simulate.plot import check_can_draw
 from lab.experiments import (
     breaker,
     deadline,

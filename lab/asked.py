@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from common.errors import InsufficientCoverageError
-from gateway.child import is_running
-from gateway.result import SearchQuery, SearchResult
-from gateway.service import Gateway
+from hedgerow.common.errors import InsufficientCoverageError
+from hedgerow.gateway.gateway import Gateway
+from hedgerow.gateway.local.processes.child import is_running
+from hedgerow.gateway.search.result import SearchQuery, SearchResult
 from lab.cluster import COLLECTION, LabCluster
 from lab.journal import Stint
 from lab.script import script

@@ -12,21 +12,21 @@ from typing import Any
 
 from bench.even_ids import even_ids
 from bench.profiles import to_toml
-from common.config import (
+from hedgerow.common.settings.settings import (
     BreakerSettings,
     RankProfile,
     RedisSettings,
     Settings,
     WorkerSettings,
 )
-from common.config_tail import (
+from hedgerow.common.settings.tail import (
     AdmissionSettings,
     CoverageSettings,
     HedgingSettings,
     ProbationSettings,
 )
-from gateway.cluster import ClusterOptions, LocalCluster
-from gateway.service import Gateway
+from hedgerow.gateway.gateway import Gateway
+from hedgerow.gateway.local.cluster import ClusterOptions, LocalCluster
 from lab.journal import VARIABLE, Stint, read_stints
 from lab.work import CRASHED, DEGRADED
 

@@ -4,8 +4,8 @@ import asyncio
 import time
 from collections.abc import Callable
 
+from hedgerow.shard_worker.executors.process_pool.budget import Budget
 from lab.compute import compute
-from shard_worker.lanes.budget import Budget
 
 IO_S = 0.02
 

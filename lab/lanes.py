@@ -7,8 +7,8 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import NamedTuple
 
 from bench.load import quantile
-from shard_worker.lanes.process_lane import ProcessLane
-from shard_worker.lanes.thread_lane import ThreadLane
+from hedgerow.shard_worker.executors.process_pool.pool import ProcessLane
+from hedgerow.shard_worker.executors.thread_pool.threads import ThreadLane
 
 NUM_PROCESSES = 2
 _LAG_INTERVAL_S = 0.005

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from gateway.simulate.plot import render
+from hedgerow.gateway.simulate.plot import render
 from lab.finding import Plot
 
 BLUE, ORANGE, GREEN, RED, GREY = "#4269d0", "#d97706", "#2f8f5b", "#c8372d", "#8a8f98"

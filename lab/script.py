@@ -6,7 +6,7 @@ all shards take as long; the number of shards then need not be known.
 
 from collections.abc import Sequence
 
-from common.partition import shard_of
+from hedgerow.common.partition import shard_of
 
 
 def script(times_ms: Sequence[float]) -> str:

@@ -6,13 +6,20 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Self
 
-from common.config import Settings
-from common.keys import Keys
-from common.outcome import Outcome
-from common.wire import Kind, Request, SearchPayload, pack_body, pack_request, unpack_search_body
-from gateway.gather import Gather
-from gateway.redis_transport import RedisTransport
-from gateway.service import Gateway
+from hedgerow.common.outcome import Outcome
+from hedgerow.common.redis.keys import Keys
+from hedgerow.common.settings.settings import Settings
+from hedgerow.common.wire.messages import (
+    Kind,
+    Request,
+    SearchPayload,
+    pack_body,
+    pack_request,
+    unpack_search_body,
+)
+from hedgerow.gateway.gateway import Gateway
+from hedgerow.gateway.search.gather import Gather
+from hedgerow.gateway.transport.redis import RedisTransport
 from lab.cluster import COLLECTION
 
 _START_TIMEOUT_S = 10.0

@@ -10,11 +10,11 @@ but has lost Redis, or whose loop is stuck, is not.
 import asyncio
 import sys
 
-from common.config import Settings, load_settings
-from common.control import connect
-from common.errors import HedgerowError
-from common.heartbeat import Heartbeat
-from common.keys import Keys
+from hedgerow.common.errors import HedgerowError
+from hedgerow.common.redis.client import connect
+from hedgerow.common.redis.keys import Keys
+from hedgerow.common.settings.settings import Settings, load_settings
+from hedgerow.common.wire.heartbeat import Heartbeat
 
 
 async def unhealthy_because(worker_id: str, settings: Settings) -> str | None:
@@ -46,7 +46,7 @@ async def unhealthy_because(worker_id: str, settings: Settings) -> str | None:
 def run() -> int:
     """Check the worker that the command line names; returns the exit status."""
     if len(sys.argv) != 2:
-        sys.stderr.write("usage: python -m shard_worker.health WORKER\n")
+        sys.stderr.write("usage: python -m hedgerow.shard_worker.health WORKER\n")
         return 2
     try:
         reason = asyncio.run(unhealthy_because(sys.argv[1], load_settings()))

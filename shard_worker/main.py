@@ -14,17 +14,17 @@ from typing import Annotated
 
 import typer
 
-from common.config import Settings, load_settings
-from common.descriptors import raise_descriptor_limit
-from common.errors import HedgerowError
-from common.lifecycle import calm_collector, stop_on_signals, stop_with_parent
-from common.partition import parse_shards
-from common.printable import printable
-from common.private_folder import make_private, write_privately
-from common.telemetry import configure_logging, keep_output_steady
-from common.user_function import import_path
-from shard_worker.lanes.launcher_start import WaitingLaunchers
-from shard_worker.worker import Worker
+from hedgerow.common.errors import HedgerowError
+from hedgerow.common.lifecycle import calm_collector, stop_on_signals, stop_with_parent
+from hedgerow.common.machine.descriptors import raise_descriptor_limit
+from hedgerow.common.machine.private_folder import make_private, write_privately
+from hedgerow.common.observability.printable import printable
+from hedgerow.common.observability.telemetry import configure_logging, keep_output_steady
+from hedgerow.common.partition import parse_shards
+from hedgerow.common.settings.settings import Settings, load_settings
+from hedgerow.common.user_function import import_path
+from hedgerow.shard_worker.executors.process_pool.forkserver_start import WaitingLaunchers
+from hedgerow.shard_worker.worker import Worker
 
 _NUM_LANES = 2  # of processes: scorers and the indexer
 

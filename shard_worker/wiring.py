@@ -4,20 +4,20 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Literal
 
-from common.config import RankProfile, Settings
-from common.cores import num_cores, num_scorers, num_spare_scorers
-from common.telemetry import configure_logging, keep_output_steady
-from shard_worker.fetch_service import FetchLanes
-from shard_worker.indexer import IndexerConfig
-from shard_worker.lanes.batched_threads import BatchedThreads
-from shard_worker.lanes.bulkhead import Bulkhead
-from shard_worker.lanes.launcher_start import Start, start_interpreter
-from shard_worker.lanes.process_lane import ProcessLane
-from shard_worker.lanes.recycler import MemoryLimit
-from shard_worker.lanes.suspects import Suspects
-from shard_worker.lanes.thread_lane import ThreadLane
-from shard_worker.ledger import End, Ledger
-from shard_worker.scorer import ScorerConfig
+from hedgerow.common.observability.telemetry import configure_logging, keep_output_steady
+from hedgerow.common.settings.cores import num_cores, num_scorers, num_spare_scorers
+from hedgerow.common.settings.settings import RankProfile, Settings
+from hedgerow.shard_worker.executors.bulkhead import Bulkhead
+from hedgerow.shard_worker.executors.process_pool.forkserver_start import Start, start_interpreter
+from hedgerow.shard_worker.executors.process_pool.pool import ProcessLane
+from hedgerow.shard_worker.executors.process_pool.quarantine_gate import Suspects
+from hedgerow.shard_worker.executors.process_pool.recycler import MemoryLimit
+from hedgerow.shard_worker.executors.thread_pool.batched_threads import BatchedThreads
+from hedgerow.shard_worker.executors.thread_pool.threads import ThreadLane
+from hedgerow.shard_worker.indexing.indexer import IndexerConfig
+from hedgerow.shard_worker.scoring.scorer import ScorerConfig
+from hedgerow.shard_worker.serving.fetch import FetchLanes
+from hedgerow.shard_worker.serving.work_accounting import End, Ledger
 
 # A batch of megabytes takes a while to arrive and to apply, and at shutdown it is better ended than
 # killed (the lane's drain bounds that wait).
@@ -49,7 +49,7 @@ def scorer_lane(
     num_processes += num_spare_scorers(settings)
     max_mb = tuning.scorer_max_memory_mb
     return ProcessLane(
-        factory="shard_worker.scorer:make_scorer",
+        factory="hedgerow.shard_worker.scoring.scorer:make_scorer",
         config=ScorerConfig(
             *(str(settings.data), shards, dict(profiles), import_path),
             max_candidate_bytes=settings.limits.max_candidate_bytes,
@@ -75,7 +75,7 @@ def indexer_lane(
     """The process lane that writes: one process, since a store and an index have one writer."""
     tuning, limits = settings.worker, settings.limits
     return ProcessLane(
-        factory="shard_worker.indexer:make_indexer",
+        factory="hedgerow.shard_worker.indexing.indexer:make_indexer",
         config=IndexerConfig(
             *(str(settings.data), shards),
             *(limits.index_memory_bytes, limits.optimise_memory_bytes),

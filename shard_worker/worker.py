@@ -9,45 +9,45 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 import structlog
 
-import common
-from common.config import Settings
-from common.control import Control, connect
-from common.endpoint import Endpoint
-from common.errors import ConfigurationError, SnapshotError, WorkError, WriteRefusedError
-from common.heartbeat import Heartbeat
-from common.keys import Keys
-from common.link import Handshake, Link
-from common.log import ShardLog
-from common.pull_order import PullOrder
-from common.quarantine import Quarantine
-from common.quarantine_board import QuarantineBoard
-from common.registry import Registry
-from common.server_clock import ServerClock, keep_clock, read_clock
-from common.tasks import end
-from common.telemetry import Counters, LagWatch, Throttle
-from shard_worker.applier import Applier
-from shard_worker.cancel_listener import CancelListener
-from shard_worker.consumer import OWN_QUEUE, Consumer
-from shard_worker.fetch_service import FetchService
-from shard_worker.hand_over import GiveBack, HandOver
-from shard_worker.in_flight import InFlight
-from shard_worker.jobs import Jobs
-from shard_worker.lanes.launcher_start import Start, start_interpreter
-from shard_worker.lanes.suspects import Suspects
-from shard_worker.ledger import Ledger
-from shard_worker.optimiser import Optimiser
-from shard_worker.probation_watch import ProbationWatch
-from shard_worker.quarantine_exchange import QuarantineExchange
-from shard_worker.ranking import enrich_hooks
-from shard_worker.recovery import lost_shards, restore_shards, revive_definitions
-from shard_worker.replier import Replier
-from shard_worker.search_service import SearchService
-from shard_worker.shard_state import ShardStates
-from shard_worker.shard_stores import ShardStores
-from shard_worker.snapshots import Snapshots
-from shard_worker.storage_watch import StorageWatch
-from shard_worker.vital_signs import VitalSigns
-from shard_worker.wiring import fetch_lanes, indexer_lane, scorer_lane
+from hedgerow import __version__
+from hedgerow.common.errors import ConfigurationError, SnapshotError, WorkError, WriteRefusedError
+from hedgerow.common.observability.telemetry import Counters, LagWatch, Throttle
+from hedgerow.common.redis.client import Control, connect
+from hedgerow.common.redis.connection import Handshake, Link
+from hedgerow.common.redis.endpoint import Endpoint
+from hedgerow.common.redis.keys import Keys
+from hedgerow.common.redis.server_clock import ServerClock, keep_clock, read_clock
+from hedgerow.common.settings.settings import Settings
+from hedgerow.common.shard_log.log import ShardLog
+from hedgerow.common.state.quarantine import Quarantine
+from hedgerow.common.state.quarantine_store import QuarantineBoard
+from hedgerow.common.state.registry import Registry
+from hedgerow.common.tasks import end
+from hedgerow.common.wire.heartbeat import Heartbeat
+from hedgerow.common.wire.pull_order import PullOrder
+from hedgerow.shard_worker.control.jobs import Jobs
+from hedgerow.shard_worker.executors.process_pool.forkserver_start import Start, start_interpreter
+from hedgerow.shard_worker.executors.process_pool.quarantine_gate import Suspects
+from hedgerow.shard_worker.indexing.applier import Applier
+from hedgerow.shard_worker.indexing.optimiser import Optimiser
+from hedgerow.shard_worker.indexing.storage_watch import StorageWatch
+from hedgerow.shard_worker.scoring.ranking import enrich_hooks
+from hedgerow.shard_worker.serving.cancel_listener import CancelListener
+from hedgerow.shard_worker.serving.consumer import OWN_QUEUE, Consumer
+from hedgerow.shard_worker.serving.fetch import FetchService
+from hedgerow.shard_worker.serving.forwarding import GiveBack, HandOver
+from hedgerow.shard_worker.serving.heartbeat_sender import VitalSigns
+from hedgerow.shard_worker.serving.in_flight import InFlight
+from hedgerow.shard_worker.serving.probation import ProbationWatch
+from hedgerow.shard_worker.serving.quarantine_exchange import QuarantineExchange
+from hedgerow.shard_worker.serving.replier import Replier
+from hedgerow.shard_worker.serving.search import SearchService
+from hedgerow.shard_worker.serving.shard_state import ShardStates
+from hedgerow.shard_worker.serving.shard_stores import ShardStores
+from hedgerow.shard_worker.serving.work_accounting import Ledger
+from hedgerow.shard_worker.snapshots.recovery import lost_shards, restore_shards, revive_definitions
+from hedgerow.shard_worker.snapshots.shard_snapshots import Snapshots
+from hedgerow.shard_worker.wiring import fetch_lanes, indexer_lane, scorer_lane
 
 log = structlog.get_logger()
 
@@ -375,7 +375,7 @@ class Worker:
             id=self.id,
             pid=os.getpid(),
             host=socket.gethostname(),
-            version=common.__version__,
+            version=__version__,
             beat_at_ms=self._server_ms(time.monotonic()),
             started_at_ms=self._server_ms(self._started),
             documents=self._states.documents(),

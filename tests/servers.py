@@ -36,7 +36,7 @@ class RedisServer:
 
     @property
     def url(self) -> str:
-        """A URL that common.config.RedisSettings takes."""
+        """A URL that common.settings.settings.RedisSettings takes."""
         return f"unix://{self.socket}"
 
     @property

@@ -25,7 +25,7 @@ AskAsync = Callable[[], Awaitable[Any]]
 
 def hedgerow_blocking(url: str) -> Ask:
     """`gateway.client.Client`: builds the request, and decodes the answer."""
-    from gateway.client import Client  # noqa: PLC0415 - what a way needs, it alone imports
+    from hedgerow.gateway.client import Client  # noqa: PLC0415 - what a way needs, it alone imports
 
     client = Client(url)
     return lambda: client.search(COLLECTION, QUERY, k=10, deadline_ms=1000)
@@ -33,7 +33,7 @@ def hedgerow_blocking(url: str) -> Ask:
 
 def hedgerow_exchange(url: str) -> Ask:
     """Its transport alone."""
-    from gateway.client import Client, calls  # noqa: PLC0415 - as above
+    from hedgerow.gateway.client import Client, calls
 
     client = Client(url)
     call = calls.search(COLLECTION, QUERY, {"k": 10, "deadline_ms": 1000})
@@ -126,7 +126,7 @@ def pyreqwest_blocking(url: str) -> Ask:
 
 async def hedgerow_async(url: str) -> AskAsync:
     """`gateway.client.AsyncClient`: builds the request, and decodes the answer."""
-    from gateway.client import AsyncClient  # noqa: PLC0415 - as above
+    from hedgerow.gateway.client import AsyncClient  # noqa: PLC0415 - as above
 
     client = AsyncClient(url)
     return lambda: client.search(COLLECTION, QUERY, k=10, deadline_ms=1000)
@@ -134,7 +134,7 @@ async def hedgerow_async(url: str) -> AskAsync:
 
 async def hedgerow_exchange_async(url: str) -> AskAsync:
     """Its transport alone."""
-    from gateway.client import AsyncClient, calls  # noqa: PLC0415 - as above
+    from hedgerow.gateway.client import AsyncClient, calls
 
     client = AsyncClient(url)
     call = calls.search(COLLECTION, QUERY, {"k": 10, "deadline_ms": 1000})

@@ -26,8 +26,8 @@ from bench.crowd.cluster import Running, openings, run_cluster, write_queries
 from bench.crowd.corpus import read_documents
 from bench.crowd.figures import COLUMNS, Load, Round, rows_of, verdicts
 from bench.report import machine
-from common.telemetry import configure_logging
-from gateway.client import AsyncClient
+from hedgerow.common.observability.telemetry import configure_logging
+from hedgerow.gateway.client import AsyncClient
 
 _CACHE = Path(__file__).parents[2] / ".bench-search"  # git-ignored; with that of bench.search
 _TIMES = (1, 2, 4, 16)

@@ -21,7 +21,7 @@ from typing import Any, Final
 from bench.http_load import HttpGateway
 from bench.load import quantile
 from bench.search.inside.callers import Verdict, body_of, judge
-from common.lifecycle import calm_collector
+from hedgerow.common.lifecycle import calm_collector
 
 COLLECTION: Final = "summaries"
 NUM_ADDRESSES: Final = 8

@@ -12,10 +12,10 @@ from bench.search.documents import Documents
 from bench.search.inside.hedgerow_up import load
 from bench.search.inside.serving import Task
 from bench.search.used.corpus import two_words
-from common.config import load_settings
-from gateway.client import AsyncClient
-from gateway.client.status import StatusAnswer
-from gateway.cluster import GATEWAY, ClusterOptions, LocalCluster
+from hedgerow.common.settings.settings import load_settings
+from hedgerow.gateway.client import AsyncClient
+from hedgerow.gateway.client.status import StatusAnswer
+from hedgerow.gateway.local.cluster import GATEWAY, ClusterOptions, LocalCluster
 
 _NUM_QUERIES = 1_000
 _LOADED = "loaded"  # a file in the folder: how many documents there are

@@ -13,9 +13,9 @@ from bench.peers.page import PLOT, summaries, to_markdown
 from bench.peers.plot import draw
 from bench.peers.rounds import Comparison
 from bench.report import machine
-from common.errors import ConfigurationError
-from common.telemetry import configure_logging
-from gateway.simulate.plot import check_can_draw
+from hedgerow.common.errors import ConfigurationError
+from hedgerow.common.observability.telemetry import configure_logging
+from hedgerow.gateway.simulate.plot import check_can_draw
 
 _DOCUMENT = Path(__file__).parents[2] / "docs" / "peers.md"
 

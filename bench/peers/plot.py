@@ -6,7 +6,7 @@ from typing import Any
 from bench.bars import paint_bars, tidy
 from bench.peers.catalogue import Kind, Peer
 from bench.peers.figures import Row
-from gateway.simulate.plot import render
+from hedgerow.gateway.simulate.plot import render
 
 _COLOURS = {
     Kind.FLOOR: "#8a8f98",

@@ -27,7 +27,7 @@ from bench.search.process import EngineError, Work
 from bench.search.queries import Query, read_queries, shuffled, write_plainly
 from bench.search.rounds import IN_FLIGHT, compare_engines, say
 from bench.search.used.driver import PAGE, SIZED, USED, is_whole, measure_used, page_of
-from common.telemetry import configure_logging
+from hedgerow.common.observability.telemetry import configure_logging
 
 _ROOT = Path(__file__).parents[2]
 _DOCUMENT = _ROOT / "docs" / "search-bench.md"

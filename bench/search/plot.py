@@ -6,7 +6,7 @@ from typing import Any
 from bench.bars import paint_bars, tidy
 from bench.search.catalogue import Kind
 from bench.search.figures import Curve, Rounds
-from gateway.simulate.plot import render
+from hedgerow.gateway.simulate.plot import render
 
 _COLOURS = {
     Kind.LIMIT: "#8a8f98",

@@ -10,5 +10,5 @@ reads and writes a file.
 `now` is a time of the event loop's clock, in s; `wall` is a time of the system's clock, in s since
 1970.
 
-Imports only `common`. The HTTP server uses it through `gateway.http.guard`.
+Imports only `common`. The HTTP server uses it through `gateway.http.requests.guard`.
 """

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from common.errors import ForbiddenError
+from hedgerow.common.errors import ForbiddenError
 
 
 class Right(StrEnum):

@@ -5,18 +5,18 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from common.config import GatewaySettings
-from common.errors import (
+from hedgerow.common.errors import (
     BadRequestError,
     ConfigurationError,
     ForbiddenError,
     UnauthorizedError,
 )
-from gateway.access.caller import ANONYMOUS, TOKEN_HOLDER, Caller
-from gateway.access.hosts import Hosts, HostVerdict, is_loopback
-from gateway.access.key import name_in
-from gateway.access.key_ring import KeyRing
-from gateway.access.origins import Origins
+from hedgerow.common.settings.settings import GatewaySettings
+from hedgerow.gateway.access.caller import ANONYMOUS, TOKEN_HOLDER, Caller
+from hedgerow.gateway.access.hosts import Hosts, HostVerdict, is_loopback
+from hedgerow.gateway.access.key import name_in
+from hedgerow.gateway.access.key_ring import KeyRing
+from hedgerow.gateway.access.origins import Origins
 
 # An enum's member is looked up slowly in Python 3.11.
 _KNOWN: Final = HostVerdict.KNOWN

@@ -27,7 +27,7 @@ from collections.abc import Collection
 from enum import Enum
 from typing import Final
 
-from gateway.access.caller import ADDRESS, Caller
+from hedgerow.gateway.access.caller import ADDRESS, Caller
 
 # A caller counts as active for this long after its last query.
 ACTIVE_S: Final = 1.0

@@ -12,7 +12,7 @@ from enum import Enum
 from functools import lru_cache
 from typing import Final
 
-from common.config_access import ANY_HOST
+from hedgerow.common.settings.access import ANY_HOST
 
 LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "[::1]"})
 _EVERY_ADDRESS: Final = frozenset({"", "0.0.0.0", "::", "[::]"})  # noqa: S104 - not bound here

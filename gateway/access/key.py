@@ -13,7 +13,7 @@ from typing import Annotated, Final
 
 import msgspec
 
-from gateway.access.caller import TOKEN_HOLDER, Caller, Right
+from hedgerow.gateway.access.caller import TOKEN_HOLDER, Caller, Right
 
 # A prefix of our own, by which secret scanners find keys where they should not be.
 PREFIX: Final = "hedgerow_"

@@ -11,9 +11,9 @@ from typing import Annotated, Final
 
 import msgspec
 
-from common.config import Settings
-from common.errors import ConfigurationError
-from gateway.access.key import Key, names_of
+from hedgerow.common.errors import ConfigurationError
+from hedgerow.common.settings.settings import Settings
+from hedgerow.gateway.access.key import Key, names_of
 
 FILE_NAME: Final = "keys.json"  # in the data folder
 VERSION: Final = 1

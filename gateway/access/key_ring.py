@@ -5,10 +5,10 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from common.errors import OverloadedError, UnauthorizedError
-from gateway.access.caller import Caller
-from gateway.access.key import Key, hash_of, name_in
-from gateway.access.rate import TokenBucket
+from hedgerow.common.errors import OverloadedError, UnauthorizedError
+from hedgerow.gateway.access.caller import Caller
+from hedgerow.gateway.access.key import Key, hash_of, name_in
+from hedgerow.gateway.access.rate import TokenBucket
 
 _NO_HASH: Final = bytes(32)  # of nothing that can be found
 

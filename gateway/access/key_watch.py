@@ -8,10 +8,10 @@ from typing import Final
 
 import structlog
 
-from common.errors import ConfigurationError
-from gateway.access.key import Key
-from gateway.access.key_file import read_keys
-from gateway.access.key_ring import KeyRing
+from hedgerow.common.errors import ConfigurationError
+from hedgerow.gateway.access.key import Key
+from hedgerow.gateway.access.key_file import read_keys
+from hedgerow.gateway.access.key_ring import KeyRing
 
 log = structlog.get_logger()
 

@@ -9,7 +9,7 @@ send neither.
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from common.errors import ForbiddenError
+from hedgerow.common.errors import ForbiddenError
 
 # They change nothing (RFC 9110, 9.2.1).
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})

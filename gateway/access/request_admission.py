@@ -8,9 +8,9 @@ nothing that has begun is ended for another caller, since a delete may have been
 
 from typing import Any, Final, NamedTuple
 
-from common.errors import OverloadedError
-from gateway.access.caller import Caller
-from gateway.access.fair_share import Decision, FairShare, Usage
+from hedgerow.common.errors import OverloadedError
+from hedgerow.gateway.access.caller import Caller
+from hedgerow.gateway.access.fair_share import Decision, FairShare, Usage
 
 _DURATION_WEIGHT: Final = 1 / 32  # of the newest request in their mean duration
 

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any, Final
 
-from gateway.access.fair_share import FairShare
+from hedgerow.gateway.access.fair_share import FairShare
 
 MAX_ADDRESSES: Final = 8  # that the status names
 

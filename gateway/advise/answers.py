@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from gateway.advise.figures import Figures, Kind, Lane, Machine
-from gateway.advise.judgement import Stop, Verdict, Work
+from hedgerow.gateway.advise.figures import Figures, Kind, Lane, Machine
+from hedgerow.gateway.advise.judgement import Stop, Verdict, Work
 
 QUESTIONS = ("I/O or CPU?", "async or blocking?", "at what scale?", "how does it fail?")
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Self
 
-from common.errors import BadRequestError
-from gateway.advise.figures import Failure, Kind, Subject
-from gateway.advise.samples import OPTION
-from gateway.advise.target import FUNCTION
-from gateway.advise.trial import Runner, RunnerLostError
+from hedgerow.common.errors import BadRequestError
+from hedgerow.gateway.advise.figures import Failure, Kind, Subject
+from hedgerow.gateway.advise.samples import OPTION
+from hedgerow.gateway.advise.target import FUNCTION
+from hedgerow.gateway.advise.trial import Runner, RunnerLostError
 
 _BLOCK_S: Final = 0.05
 _MAX_CALLS: Final = 20_000  # in a block

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from common.user_function import last_line
-from gateway.advise.target import Target
+from hedgerow.common.user_function import last_line
+from hedgerow.gateway.advise.target import Target
 
 
 @dataclass(slots=True)

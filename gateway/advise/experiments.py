@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
-from gateway.advise.blocks import (
+from hedgerow.gateway.advise.blocks import (
     Block,
     WatchedSelector,
     call,
@@ -29,7 +29,7 @@ from gateway.advise.blocks import (
     spin,
     timed,
 )
-from gateway.advise.target import Target
+from hedgerow.gateway.advise.target import Target
 
 Result = dict[str, Any]
 

@@ -9,9 +9,9 @@ from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from typing import Any, Final
 
-from common.user_function import last_line
-from gateway.advise.blocks import result_of
-from gateway.advise.target import Target
+from hedgerow.common.user_function import last_line
+from hedgerow.gateway.advise.blocks import result_of
+from hedgerow.gateway.advise.target import Target
 
 _NUM_HOPS: Final = 50
 _CROSSING_S: Final = 0.5

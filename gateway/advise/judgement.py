@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from gateway.advise.figures import Alone, Figures, Kind, Lane, Machine
+from hedgerow.gateway.advise.figures import Alone, Figures, Kind, Lane, Machine
 
 _CPU_SHARE: Final = 0.5  # a call that has a core for half of its time or more is CPU work
 _CPU_DOUBT: Final = (0.3, 0.7)

@@ -10,9 +10,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from gateway.advise.bench import Bench, Plan
-from gateway.advise.figures import Alone, Crossing, Expiry, Figures, OnLoop
-from gateway.advise.trial import Runner, RunnerLostError
+from hedgerow.gateway.advise.bench import Bench, Plan
+from hedgerow.gateway.advise.figures import Alone, Crossing, Expiry, Figures, OnLoop
+from hedgerow.gateway.advise.trial import Runner, RunnerLostError
 
 # One thread each, or two threads of ours would compete with theirs for the same cores.
 ONE_NATIVE_THREAD: Final = {

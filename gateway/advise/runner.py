@@ -16,11 +16,11 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any, Final, TextIO
 
-from common.errors import BadRequestError
-from gateway.advise import experiments, handing_over
-from gateway.advise.blocks import run_block
-from gateway.advise.figures import Kind
-from gateway.advise.target import FUNCTION, Call, Target, load_target
+from hedgerow.common.errors import BadRequestError
+from hedgerow.gateway.advise import experiments, handing_over
+from hedgerow.gateway.advise.blocks import run_block
+from hedgerow.gateway.advise.figures import Kind
+from hedgerow.gateway.advise.target import FUNCTION, Call, Target, load_target
 
 _LOOK_S: Final = 1.0  # samples that are not looked at within this time stay out
 _NUM_USUAL: Final = 4  # samples that the experiments run, those nearest to the median time

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from common.errors import BadRequestError
-from common.user_function import last_line
+from hedgerow.common.errors import BadRequestError
+from hedgerow.common.user_function import last_line
 
 OPTION: Final = "--sample"
 _JSON_NAMES: Final = {

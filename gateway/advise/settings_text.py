@@ -2,8 +2,8 @@
 
 import json
 
-from gateway.advise.figures import Figures, Kind, Lane, Machine
-from gateway.advise.judgement import Verdict
+from hedgerow.gateway.advise.figures import Figures, Kind, Lane, Machine
+from hedgerow.gateway.advise.judgement import Verdict
 
 _ONE_WORKER = "of one worker: share them out if this machine has several"
 

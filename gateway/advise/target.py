@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from common.errors import BadRequestError, ConfigurationError
-from common.user_function import find_function
-from gateway.advise.figures import Kind, Subject
-from gateway.advise.samples import OPTION, Sample, read_samples
+from hedgerow.common.errors import BadRequestError, ConfigurationError
+from hedgerow.common.user_function import find_function
+from hedgerow.gateway.advise.figures import Kind, Subject
+from hedgerow.gateway.advise.samples import OPTION, Sample, read_samples
 
 FUNCTION: Final = "module:function"
 _BUDGET: Final = "budget"

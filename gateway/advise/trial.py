@@ -17,14 +17,14 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Final, NoReturn, Self
 
-from common.errors import BadRequestError
-from gateway import tether
-from gateway.child import ending
+from hedgerow.common.errors import BadRequestError
+from hedgerow.gateway.local.processes import parent_death_guard as tether
+from hedgerow.gateway.local.processes.child import ending
 
 # With our own import path, so that a folder of the user's by one of our names is not in the way.
 _BOOTSTRAP: Final = (
     "import sys,json;sys.path[:]=json.loads(sys.argv.pop());"
-    "from gateway.advise.runner import main;main()"
+    "from hedgerow.gateway.advise.runner import main;main()"
 )
 _LOOK_AGAIN_S: Final = 0.1
 _READ_BYTES: Final = 1 << 16

@@ -7,7 +7,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from gateway.cli.render import folded, plain, table_of
+from hedgerow.gateway.cli.render import folded, plain, table_of
 
 
 def access_parts(access: Mapping[str, Any] | None) -> list[RenderableType]:

@@ -13,18 +13,18 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from common.config import Settings, load_settings
-from common.cores import num_cores
-from common.errors import BadRequestError
-from common.user_function import import_path
-from gateway.advise.answers import Answer, answer
-from gateway.advise.bench import Plan
-from gateway.advise.figures import Figures, Kind, Machine
-from gateway.advise.judgement import Verdict, judge
-from gateway.advise.measure import measure
-from gateway.advise.settings_text import language, settings_text
-from gateway.cli.options import parse_duration_ms
-from gateway.cli.render import folded, plain
+from hedgerow.common.errors import BadRequestError
+from hedgerow.common.settings.cores import num_cores
+from hedgerow.common.settings.settings import Settings, load_settings
+from hedgerow.common.user_function import import_path
+from hedgerow.gateway.advise.answers import Answer, answer
+from hedgerow.gateway.advise.bench import Plan
+from hedgerow.gateway.advise.figures import Figures, Kind, Machine
+from hedgerow.gateway.advise.judgement import Verdict, judge
+from hedgerow.gateway.advise.measure import measure
+from hedgerow.gateway.advise.settings_text import language, settings_text
+from hedgerow.gateway.cli.options import parse_duration_ms
+from hedgerow.gateway.cli.render import folded, plain
 
 ADVISED_AGAINST: Final = 4
 _KINDS: Final = {Kind.SECOND_PHASE: "a second phase", Kind.ENRICH: "an enrich hook"}

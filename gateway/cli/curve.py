@@ -13,7 +13,7 @@ from typing import Any, Final
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
-from gateway.cli.render import percent
+from hedgerow.gateway.cli.render import percent
 
 NUM_LINES: Final = 16
 

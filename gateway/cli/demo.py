@@ -18,19 +18,19 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from common.config import Settings, load_settings
-from common.errors import ConfigurationError, HedgerowError
-from common.lifecycle import stop_on_signals
-from common.telemetry import configure_logging
-from gateway.child import is_running
-from gateway.claims import check_port
-from gateway.cli.demo_story import DemoStory, Interrupted, Victim
-from gateway.cli.up import Story, show_ready, starting
-from gateway.client import Client
-from gateway.cluster import ClusterOptions, LocalCluster
-from gateway.programs import MODULES
-from gateway.restart_policy import RestartPolicy
-from gateway.template import Template
+from hedgerow.common.errors import ConfigurationError, HedgerowError
+from hedgerow.common.lifecycle import stop_on_signals
+from hedgerow.common.observability.telemetry import configure_logging
+from hedgerow.common.settings.settings import Settings, load_settings
+from hedgerow.gateway.cli.demo_story import DemoStory, Interrupted, Victim
+from hedgerow.gateway.cli.up import Story, show_ready, starting
+from hedgerow.gateway.client import Client
+from hedgerow.gateway.local.cluster import ClusterOptions, LocalCluster
+from hedgerow.gateway.local.locks import check_port
+from hedgerow.gateway.local.processes.child import is_running
+from hedgerow.gateway.local.processes.restart_policy import RestartPolicy
+from hedgerow.gateway.local.processes.template import Template
+from hedgerow.gateway.local.programs import MODULES
 
 _PREFERRED_PORT = 8080
 # Long enough for five answers at their deadline, so that the breaker is seen to open first.

@@ -9,13 +9,13 @@ from pydantic_core import to_json
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from common.errors import HedgerowError, InsufficientCoverageError
-from gateway.cli.render import coverage_line, hits_table
-from gateway.cli.timeline import Timeline
-from gateway.client import Client, SearchAnswer
-from gateway.lines import Line
-from gateway.loader import Loader, Progressed, Rejected
-from gateway.python_docs import COLLECTION, FIELDS, Corpus
+from hedgerow.common.errors import HedgerowError, InsufficientCoverageError
+from hedgerow.gateway.cli.loading.lines import Line
+from hedgerow.gateway.cli.loading.loader import Loader, Progressed, Rejected
+from hedgerow.gateway.cli.loading.python_docs import COLLECTION, FIELDS, Corpus
+from hedgerow.gateway.cli.render import coverage_line, hits_table
+from hedgerow.gateway.cli.timeline import Timeline
+from hedgerow.gateway.client import Client, SearchAnswer
 
 QUESTIONS: Final = (
     "parse a date and time from a string",

@@ -7,7 +7,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from gateway.cli.render import percent, plain, table_of
+from hedgerow.gateway.cli.render import percent, plain, table_of
 
 _HEDGE_COLUMNS: Final = {
     "sent": "sent",

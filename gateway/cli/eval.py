@@ -13,11 +13,11 @@ from ir_measures import AP, P, R, nDCG
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from common.errors import BadRequestError, InsufficientCoverageError
-from gateway.cli import options
-from gateway.cli.options import DEFAULT_URL, CaFile, Token, Url
-from gateway.client import Client, SearchAnswer, SearchOptions
-from gateway.judgements import Judgement, read_judgements, read_queries
+from hedgerow.common.errors import BadRequestError, InsufficientCoverageError
+from hedgerow.gateway.cli import options
+from hedgerow.gateway.cli.judgements import Judgement, read_judgements, read_queries
+from hedgerow.gateway.cli.options import DEFAULT_URL, CaFile, Token, Url
+from hedgerow.gateway.client import Client, SearchAnswer, SearchOptions
 
 IN_FLIGHT: Final = 4  # enough to keep the shards busy, too few to keep each other waiting
 

@@ -14,16 +14,16 @@ from pydantic_core import from_json
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from common.errors import HedgerowError, InsufficientStorageError, NotFoundError
-from common.printable import printable
-from gateway.cli import options
-from gateway.cli.options import DEFAULT_URL, CaFile, Token, Url
-from gateway.cli.render import plain
-from gateway.client import Client, CollectionAnswer, Definition, WeightedField
-from gateway.lines import DEFAULT_MAX_BYTES, Line
-from gateway.loader import GIVE_UP_AFTER_S, Loader, Progressed, Rejected
-from gateway.parquet_rows import DEFAULT_MEMORY_MB
-from gateway.sources import Reading, Source, document_source, open_source
+from hedgerow.common.errors import HedgerowError, InsufficientStorageError, NotFoundError
+from hedgerow.common.observability.printable import printable
+from hedgerow.gateway.cli import options
+from hedgerow.gateway.cli.loading.lines import DEFAULT_MAX_BYTES, Line
+from hedgerow.gateway.cli.loading.loader import GIVE_UP_AFTER_S, Loader, Progressed, Rejected
+from hedgerow.gateway.cli.loading.parquet_rows import DEFAULT_MEMORY_MB
+from hedgerow.gateway.cli.loading.sources import Reading, Source, document_source, open_source
+from hedgerow.gateway.cli.options import DEFAULT_URL, CaFile, Token, Url
+from hedgerow.gateway.cli.render import plain
+from hedgerow.gateway.client import Client, CollectionAnswer, Definition, WeightedField
 
 NUM_SHOWN: Final = 20
 
@@ -209,13 +209,13 @@ def _once_there_is_one(lines: Iterable[Line], make: Callable[[], object]) -> Ite
 
 
 def _inherent_fields() -> dict[str, Any]:
-    return {"fields": import_module("gateway.python_docs").FIELDS}
+    return {"fields": import_module("hedgerow.gateway.cli.loading.python_docs").FIELDS}
 
 
 @contextmanager
 def _open(source: str | None, reading: Reading) -> Iterator[Source]:
     if source is None:
-        corpus = import_module("gateway.python_docs").Corpus()
+        corpus = import_module("hedgerow.gateway.cli.loading.python_docs").Corpus()
         # By files, since nobody knows how many documents are in them.
         lines = document_source(corpus).lines
         yield Source(lines, lambda: corpus.num_read, corpus.num_files, "files")

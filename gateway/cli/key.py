@@ -15,12 +15,19 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from common.config import load_settings
-from common.errors import BadRequestError, ConflictError, NotFoundError
-from gateway.access.caller import Right
-from gateway.access.key import NAME_PATTERN, RESERVED_NAMES, Key, hash_of, names_of, new_secret
-from gateway.access.key_file import FILE_NAME, change_keys, path_of, read_keys
-from gateway.cli.render import folded, plain, table_of
+from hedgerow.common.errors import BadRequestError, ConflictError, NotFoundError
+from hedgerow.common.settings.settings import load_settings
+from hedgerow.gateway.access.caller import Right
+from hedgerow.gateway.access.key import (
+    NAME_PATTERN,
+    RESERVED_NAMES,
+    Key,
+    hash_of,
+    names_of,
+    new_secret,
+)
+from hedgerow.gateway.access.key_file import FILE_NAME, change_keys, path_of, read_keys
+from hedgerow.gateway.cli.render import folded, plain, table_of
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The key's name: a-z, 0-9 and -.")]
 Data = Annotated[

@@ -14,8 +14,8 @@ from typing import Any, Final, NoReturn
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from common.errors import BadRequestError, HedgerowError, InsufficientCoverageError
-from common.printable import printable
+from hedgerow.common.errors import BadRequestError, HedgerowError, InsufficientCoverageError
+from hedgerow.common.observability.printable import printable
 
 OTHER_FAILURE: Final = 1
 USAGE: Final = 2
@@ -25,60 +25,66 @@ BELOW_MINIMUM_COVERAGE: Final = 3
 # the listing loads no command; a test holds it equal to the function's docstring.
 COMMANDS: Final = {
     "up": (
-        "gateway.cli.up:up",
+        "hedgerow.gateway.cli.up:up",
         "Run a whole cluster on this machine: Redis, shard workers and the HTTP gateway.",
     ),
-    "serve": ("gateway.cli.serve:serve", "Run the HTTP gateway alone."),
-    "index": ("gateway.cli.index:index", "Load documents into a collection."),
-    "query": ("gateway.cli.query:query", "Ask a collection, and show the hits and the coverage."),
+    "serve": ("hedgerow.gateway.cli.serve:serve", "Run the HTTP gateway alone."),
+    "index": ("hedgerow.gateway.cli.index:index", "Load documents into a collection."),
+    "query": (
+        "hedgerow.gateway.cli.query:query",
+        "Ask a collection, and show the hits and the coverage.",
+    ),
     "status": (
-        "gateway.cli.status:status",
+        "hedgerow.gateway.cli.status:status",
         "Show shards, workers, documents, breakers, admission, hedges and work done in vain.",
     ),
     "snapshot create": (
-        "gateway.cli.snapshot:create",
+        "hedgerow.gateway.cli.snapshot:create",
         "Have a snapshot of every shard made now, and wait until each is complete.",
     ),
     "snapshot list": (
-        "gateway.cli.snapshot:list_",
+        "hedgerow.gateway.cli.snapshot:list_",
         "List the complete snapshots of each shard, newest first.",
     ),
     "snapshot restore": (
-        "gateway.cli.snapshot:restore_",
+        "hedgerow.gateway.cli.snapshot:restore_",
         "Fetch shards from snapshots into a data folder that no worker uses, or verify them.",
     ),
     "optimise": (
-        "gateway.cli.optimise:optimise",
+        "hedgerow.gateway.cli.optimise:optimise",
         "Join the segments of a collection's text indexes, so that searches cost less.",
     ),
     "quarantine list": (
-        "gateway.cli.quarantine:list_",
+        "hedgerow.gateway.cli.quarantine:list_",
         "List the queries that have killed scorers, in any worker.",
     ),
     "quarantine lift": (
-        "gateway.cli.quarantine:lift",
+        "hedgerow.gateway.cli.quarantine:lift",
         "Let a query run again that is in quarantine.",
     ),
     "key create": (
-        "gateway.cli.key:create",
+        "hedgerow.gateway.cli.key:create",
         "Create a key with some rights, and print it once.",
     ),
-    "key list": ("gateway.cli.key:list_", "List the keys, without their secrets."),
-    "key revoke": ("gateway.cli.key:revoke", "Revoke a key; gateways follow in about a second."),
+    "key list": ("hedgerow.gateway.cli.key:list_", "List the keys, without their secrets."),
+    "key revoke": (
+        "hedgerow.gateway.cli.key:revoke",
+        "Revoke a key; gateways follow in about a second.",
+    ),
     "eval": (
-        "gateway.cli.eval:evaluate",
+        "hedgerow.gateway.cli.eval:evaluate",
         "Measure the quality of a collection's ranking against judged queries.",
     ),
     "advise": (
-        "gateway.cli.advise:advise",
+        "hedgerow.gateway.cli.advise:advise",
         "Measure a function of yours, and say which lane it belongs in.",
     ),
     "simulate": (
-        "gateway.cli.simulate:simulate_scenario",
+        "hedgerow.gateway.cli.simulate:simulate_scenario",
         "Run the gateway's policies over scripted shards in virtual time.",
     ),
     "demo": (
-        "gateway.cli.demo:demo",
+        "hedgerow.gateway.cli.demo:demo",
         "Show a cluster at work on this machine, and what it does when a worker is killed.",
     ),
 }

@@ -7,11 +7,11 @@ import typer
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from common.errors import NotFoundError, UnavailableError
-from gateway.cli import options
-from gateway.cli.options import DEFAULT_URL, CaFile, Timeout, Token, Url
-from gateway.client import Client
-from gateway.client.status import IndexStatus
+from hedgerow.common.errors import NotFoundError, UnavailableError
+from hedgerow.gateway.cli import options
+from hedgerow.gateway.cli.options import DEFAULT_URL, CaFile, Timeout, Token, Url
+from hedgerow.gateway.client import Client
+from hedgerow.gateway.client.status import IndexStatus
 
 POLL_S: Final = 0.25
 

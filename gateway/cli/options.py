@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from gateway.client import Client, link
+from hedgerow.gateway.client import Client, link
 
 DEFAULT_URL: Final = link.DEFAULT_URL
 

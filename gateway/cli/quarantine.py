@@ -9,11 +9,11 @@ from pydantic_core import to_json
 from rich.console import Console
 from rich.table import Table
 
-from common.printable import printable_json
-from gateway.cli import options
-from gateway.cli.options import DEFAULT_URL, CaFile, Token, Url
-from gateway.cli.render import folded, local_time, plain, table_of
-from gateway.client import calls
+from hedgerow.common.observability.printable import printable_json
+from hedgerow.gateway.cli import options
+from hedgerow.gateway.cli.options import DEFAULT_URL, CaFile, Token, Url
+from hedgerow.gateway.cli.render import folded, local_time, plain, table_of
+from hedgerow.gateway.client import calls
 
 
 def list_(

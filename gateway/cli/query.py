@@ -6,13 +6,13 @@ from typing import Annotated, Literal
 import typer
 from rich.console import Console
 
-from common.errors import InsufficientCoverageError, UnavailableError
-from common.printable import printable, printable_json
-from gateway.cli import options
-from gateway.cli.options import DEFAULT_URL, CaFile, Token, Url
-from gateway.cli.render import coverage_line, degraded, hits_table, percent
-from gateway.cli.timeline import Timeline
-from gateway.client import SearchAnswer, SearchOptions, calls
+from hedgerow.common.errors import InsufficientCoverageError, UnavailableError
+from hedgerow.common.observability.printable import printable, printable_json
+from hedgerow.gateway.cli import options
+from hedgerow.gateway.cli.options import DEFAULT_URL, CaFile, Token, Url
+from hedgerow.gateway.cli.render import coverage_line, degraded, hits_table, percent
+from hedgerow.gateway.cli.timeline import Timeline
+from hedgerow.gateway.client import SearchAnswer, SearchOptions, calls
 
 
 def query(

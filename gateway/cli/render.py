@@ -8,8 +8,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from common.printable import printable
-from gateway.client import Hit, SearchAnswer
+from hedgerow.common.observability.printable import printable
+from hedgerow.gateway.client import Hit, SearchAnswer
 
 _TITLE_FIELDS: Final = ("title", "name", "headline", "subject", "label", "path", "url")
 _TEXT_FIELDS: Final = ("text", "abstract", "summary", "description", "body", "content", "doc")

@@ -11,24 +11,24 @@ import structlog
 import typer
 from starlette.types import ASGIApp
 
-from common.config import Settings, load_settings
-from common.config_connections import ConnectionSettings
-from common.descriptors import raise_descriptor_limit
-from common.errors import ConfigurationError
-from common.lifecycle import calm_collector, stop_on_signals, stop_with_parent
-from common.telemetry import configure_logging, keep_output_steady
-from gateway.access.control import AccessControl
-from gateway.access.key_file import path_of
-from gateway.access.key_ring import KeyRing
-from gateway.access.key_watch import KeyWatch
-from gateway.cli.main import run_call
-from gateway.http.app import create_app
-from gateway.http.certificate import Certificate
-from gateway.http.connection_policy import connections_within
-from gateway.http.connection_table import ConnectionTable
-from gateway.http.server import BACKLOG, HttpServer
-from gateway.lull import LullSelector
-from gateway.service import Gateway
+from hedgerow.common.errors import ConfigurationError
+from hedgerow.common.lifecycle import calm_collector, stop_on_signals, stop_with_parent
+from hedgerow.common.machine.descriptors import raise_descriptor_limit
+from hedgerow.common.observability.telemetry import configure_logging, keep_output_steady
+from hedgerow.common.settings.connections import ConnectionSettings
+from hedgerow.common.settings.settings import Settings, load_settings
+from hedgerow.gateway.access.control import AccessControl
+from hedgerow.gateway.access.key_file import path_of
+from hedgerow.gateway.access.key_ring import KeyRing
+from hedgerow.gateway.access.key_watch import KeyWatch
+from hedgerow.gateway.cli.main import run_call
+from hedgerow.gateway.gateway import Gateway
+from hedgerow.gateway.http.app import create_app
+from hedgerow.gateway.http.protocol.connection_policy import connections_within
+from hedgerow.gateway.http.server.certificate import Certificate
+from hedgerow.gateway.http.server.connection_table import ConnectionTable
+from hedgerow.gateway.http.server.server import BACKLOG, HttpServer
+from hedgerow.gateway.transport.wake_up_coalescing import LullSelector
 
 log = structlog.get_logger()
 

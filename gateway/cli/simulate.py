@@ -13,11 +13,11 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from common.errors import BadRequestError
-from common.lifecycle import calm_collector
-from gateway.cli.render import folded, plain
-from gateway.simulate.report import Report, simulate
-from gateway.simulate.scenario import load, shipped
+from hedgerow.common.errors import BadRequestError
+from hedgerow.common.lifecycle import calm_collector
+from hedgerow.gateway.cli.render import folded, plain
+from hedgerow.gateway.simulate.report import Report, simulate
+from hedgerow.gateway.simulate.scenario import load, shipped
 
 
 def simulate_scenario(
@@ -51,7 +51,7 @@ def simulate_scenario(
         raise typer.BadParameter("name a SCENARIO, or --list them", param_hint="SCENARIO")
     script = load(scenario)
     if plot is not None:
-        from gateway.simulate.plot import check_can_draw  # noqa: PLC0415 - an optional extra
+        from hedgerow.gateway.simulate.plot import check_can_draw  # noqa: PLC0415 - an optional extra
 
         check_can_draw()
     for option, path in (("--json", json_file), ("--plot", plot)):
@@ -67,7 +67,7 @@ def simulate_scenario(
     if json_file is not None and str(json_file) != "-":
         json_file.write_text(text, encoding="utf-8")
     if plot is not None:
-        from gateway.simulate.plot import draw  # noqa: PLC0415 - as above
+        from hedgerow.gateway.simulate.plot import draw  # noqa: PLC0415 - as above
 
         plot.write_text(draw(report), encoding="utf-8")
     if json_file is not None and str(json_file) == "-":

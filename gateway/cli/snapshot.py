@@ -14,17 +14,22 @@ from pydantic_core import to_json
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from common.config import load_settings
-from common.errors import ConfigurationError, HedgerowError, NotFoundError, UnavailableError
-from common.partition import parse_shards
-from common.private_folder import make_private, write_privately
-from common.snapshot import Manifest
-from common.snapshot_restore import has_store, restore
-from common.snapshot_store import SnapshotStore
-from gateway.claims import lock_folder
-from gateway.cli import options
-from gateway.cli.options import DEFAULT_URL, CaFile, Timeout, Token, Url
-from gateway.cli.render import folded, local_time, plain, table_of
+from hedgerow.common.errors import (
+    ConfigurationError,
+    HedgerowError,
+    NotFoundError,
+    UnavailableError,
+)
+from hedgerow.common.machine.private_folder import make_private, write_privately
+from hedgerow.common.partition import parse_shards
+from hedgerow.common.settings.settings import load_settings
+from hedgerow.common.snapshots.manifest import Manifest
+from hedgerow.common.snapshots.restore import has_store, restore
+from hedgerow.common.snapshots.store import SnapshotStore
+from hedgerow.gateway.cli import options
+from hedgerow.gateway.cli.options import DEFAULT_URL, CaFile, Timeout, Token, Url
+from hedgerow.gateway.cli.render import folded, local_time, plain, table_of
+from hedgerow.gateway.local.locks import lock_folder
 
 POLL_S: Final = 0.25
 

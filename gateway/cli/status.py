@@ -10,15 +10,15 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from gateway.cli import options
-from gateway.cli.access import access_parts, addresses_parts, requests_line
-from gateway.cli.curve import CurvePicture, sentence
-from gateway.cli.effort import admission_line, hedges_table, work_table
-from gateway.cli.options import DEFAULT_URL, CaFile, Token, Url
-from gateway.cli.quarantine import quarantine_table
-from gateway.cli.render import folded, local_time, percent, plain, styled, table_of
-from gateway.client import calls
-from gateway.sizing import counted
+from hedgerow.gateway.cli import options
+from hedgerow.gateway.cli.access import access_parts, addresses_parts, requests_line
+from hedgerow.gateway.cli.curve import CurvePicture, sentence
+from hedgerow.gateway.cli.effort import admission_line, hedges_table, work_table
+from hedgerow.gateway.cli.options import DEFAULT_URL, CaFile, Token, Url
+from hedgerow.gateway.cli.quarantine import quarantine_table
+from hedgerow.gateway.cli.render import folded, local_time, percent, plain, styled, table_of
+from hedgerow.gateway.client import calls
+from hedgerow.gateway.local.sizing import counted
 
 
 def status(

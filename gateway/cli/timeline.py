@@ -11,9 +11,9 @@ from typing import Final, NamedTuple
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
-from common.outcome import Outcome
-from gateway.cli.render import plain, styled
-from gateway.client import SearchAnswer, ShardDetail
+from hedgerow.common.outcome import Outcome
+from hedgerow.gateway.cli.render import plain, styled
+from hedgerow.gateway.client import SearchAnswer, ShardDetail
 
 
 class Kind(NamedTuple):

@@ -11,16 +11,16 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from common.config import Settings, load_settings
-from common.descriptors import raise_descriptor_limit
-from common.lifecycle import stop_on_signals
-from common.telemetry import Throttle, configure_logging
-from gateway.access.control import OPEN_WARNING
-from gateway.access.hosts import is_loopback
-from gateway.cluster import ClusterOptions, LocalCluster
-from gateway.programs import MODULES
-from gateway.supervisor import Died, Event, Said, Started, Stopped
-from gateway.template import Template
+from hedgerow.common.lifecycle import stop_on_signals
+from hedgerow.common.machine.descriptors import raise_descriptor_limit
+from hedgerow.common.observability.telemetry import Throttle, configure_logging
+from hedgerow.common.settings.settings import Settings, load_settings
+from hedgerow.gateway.access.control import OPEN_WARNING
+from hedgerow.gateway.access.hosts import is_loopback
+from hedgerow.gateway.local.cluster import ClusterOptions, LocalCluster
+from hedgerow.gateway.local.processes.supervisor import Died, Event, Said, Started, Stopped
+from hedgerow.gateway.local.processes.template import Template
+from hedgerow.gateway.local.programs import MODULES
 
 _SAME_EVENT_S = 5.0
 

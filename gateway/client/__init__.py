@@ -8,7 +8,7 @@ Answers are typed and frozen, by the names of the JSON (docs/http.md); errors ar
 common.errors. docs/client.md has more. It imports no server: msgspec, and httptools for HTTP.
 """
 
-from gateway.client.answers import (
+from hedgerow.gateway.client.answers import (
     CollectionAnswer,
     Coverage,
     CurveAnswer,
@@ -23,12 +23,12 @@ from gateway.client.answers import (
     SnapshotAnswer,
     WeightedField,
 )
-from gateway.client.asynchronous import AsyncClient
-from gateway.client.blocking import Client
-from gateway.client.calls import Call, Definition, SearchOptions
-from gateway.client.ndjson import Document
-from gateway.client.reply import Reply
-from gateway.client.status import StatusAnswer
+from hedgerow.gateway.client.asynchronous import AsyncClient
+from hedgerow.gateway.client.blocking import Client
+from hedgerow.gateway.client.calls import Call, Definition, SearchOptions
+from hedgerow.gateway.client.ndjson import Document
+from hedgerow.gateway.client.reply import Reply
+from hedgerow.gateway.client.status import StatusAnswer
 
 __all__ = [
     "AsyncClient",

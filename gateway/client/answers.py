@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from common.outcome import Outcome
+from hedgerow.common.outcome import Outcome
 
 
 class Hit(msgspec.Struct, frozen=True):

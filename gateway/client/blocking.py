@@ -4,9 +4,9 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, Unpack, overload
 
-from common.errors import HedgerowError, UnavailableError
-from gateway.client import calls
-from gateway.client.answers import (
+from hedgerow.common.errors import HedgerowError, UnavailableError
+from hedgerow.gateway.client import calls
+from hedgerow.gateway.client.answers import (
     CollectionAnswer,
     CurveAnswer,
     LoadAnswer,
@@ -15,18 +15,18 @@ from gateway.client.answers import (
     SearchAnswer,
     SnapshotAnswer,
 )
-from gateway.client.calls import ByHand, Call, Definition, SearchOptions, Wait
-from gateway.client.link import CONNECT_TIMEOUT_S, DEFAULT_URL, MARGIN_S, Link, Verify
-from gateway.client.many import CONCURRENCY, Answers, ask_many
-from gateway.client.ndjson import Document, chunks
-from gateway.client.network.blocking import BlockingNetwork
-from gateway.client.reply import Reply
-from gateway.client.status import StatusAnswer
+from hedgerow.gateway.client.calls import ByHand, Call, Definition, SearchOptions, Wait
+from hedgerow.gateway.client.link import CONNECT_TIMEOUT_S, DEFAULT_URL, MARGIN_S, Link, Verify
+from hedgerow.gateway.client.many import CONCURRENCY, Answers, ask_many
+from hedgerow.gateway.client.ndjson import Document, chunks
+from hedgerow.gateway.client.network.blocking import BlockingNetwork
+from hedgerow.gateway.client.reply import Reply
+from hedgerow.gateway.client.status import StatusAnswer
 
 if TYPE_CHECKING:
     import httpx
 
-    from gateway.client.httpx_transport import HttpxTransport
+    from hedgerow.gateway.client.httpx_transport import HttpxTransport
 
 T = TypeVar("T")
 
@@ -282,7 +282,7 @@ class Client:
 
 
 def _way_of(link: Link, transport: "httpx.BaseTransport") -> "HttpxTransport":
-    from gateway.client.httpx_transport import (  # noqa: PLC0415 - httpx is slow to load
+    from hedgerow.gateway.client.httpx_transport import (  # noqa: PLC0415 - httpx is slow to load
         HttpxTransport,
     )
 

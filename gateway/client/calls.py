@@ -11,8 +11,8 @@ from urllib.parse import quote
 
 import msgspec
 
-from common.document_ids import check_address_id
-from gateway.client.answers import (
+from hedgerow.common.document_ids import check_address_id
+from hedgerow.gateway.client.answers import (
     CollectionAnswer,
     CollectionsAnswer,
     CurveAnswer,
@@ -23,8 +23,8 @@ from gateway.client.answers import (
     SearchAnswer,
     SnapshotAnswer,
 )
-from gateway.client.reply import Reply
-from gateway.client.status import StatusAnswer
+from hedgerow.gateway.client.reply import Reply
+from hedgerow.gateway.client.status import StatusAnswer
 
 # How long a gateway may take by its default settings, where the request does not say it.
 MAX_DEADLINE_S: Final = 60.0

@@ -9,10 +9,10 @@ from typing import Any
 
 import httpx
 
-from common.errors import UnavailableError
-from gateway.client.calls import Call
-from gateway.client.link import Link
-from gateway.client.reply import Reply
+from hedgerow.common.errors import UnavailableError
+from hedgerow.gateway.client.calls import Call
+from hedgerow.gateway.client.link import Link
+from hedgerow.gateway.client.reply import Reply
 
 
 class HttpxTransport:

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from common.errors import BadRequestError, ConfigurationError, UnavailableError
-from gateway.client.calls import Call
-from gateway.client.network.address import Address, address_of
+from hedgerow.common.errors import BadRequestError, ConfigurationError, UnavailableError
+from hedgerow.gateway.client.calls import Call
+from hedgerow.gateway.client.network.address import Address, address_of
 
 DEFAULT_URL: Final = "http://127.0.0.1:8080"
 CONNECT_TIMEOUT_S: Final = 5.0

@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Final
 
-from common.errors import BadRequestError, HedgerowError
-from gateway.client.answers import SearchAnswer
+from hedgerow.common.errors import BadRequestError, HedgerowError
+from hedgerow.gateway.client.answers import SearchAnswer
 
 CONCURRENCY: Final = 8
 

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import msgspec
 
-from common.errors import BadRequestError
+from hedgerow.common.errors import BadRequestError
 
 CHUNK_BYTES: Final = 64 * 1024
 

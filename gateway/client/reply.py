@@ -5,7 +5,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
 
-from common.errors import (
+from hedgerow.common.errors import (
     BadBodyError,
     BadRequestError,
     ConflictError,
@@ -20,7 +20,7 @@ from common.errors import (
     UnauthorizedError,
     UnavailableError,
 )
-from gateway.client.answers import LoadAnswer, SearchAnswer
+from hedgerow.gateway.client.answers import LoadAnswer, SearchAnswer
 
 T = TypeVar("T")
 

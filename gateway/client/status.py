@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 
-from gateway.client.answers import CoverageReport, QuarantinedQuery
+from hedgerow.gateway.client.answers import CoverageReport, QuarantinedQuery
 
 State = Literal["closed", "open", "half_open", "forced_open", "disabled"]
 

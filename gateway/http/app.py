@@ -3,21 +3,21 @@
 from fastapi import Depends, FastAPI
 from starlette.types import ASGIApp
 
-import common
-from common.config import GatewaySettings
-from gateway.access.control import AccessControl
-from gateway.http.collection_routes import collection_routes, document_routes
-from gateway.http.guard import Guard
-from gateway.http.parameters import check_request
-from gateway.http.ports import GatewayPort
-from gateway.http.problems import add_handlers
-from gateway.http.quarantine_routes import quarantine_routes
-from gateway.http.rights import check_rights
-from gateway.http.schema import add_openapi
-from gateway.http.search_app import SearchApp, describe_search
-from gateway.http.search_body import Search, search_body
-from gateway.http.snapshot_routes import snapshot_routes
-from gateway.http.status_routes import status_routes
+from hedgerow import __version__
+from hedgerow.common.settings.settings import GatewaySettings
+from hedgerow.gateway.access.control import AccessControl
+from hedgerow.gateway.http.ports import GatewayPort
+from hedgerow.gateway.http.problems import add_handlers
+from hedgerow.gateway.http.requests.guard import Guard
+from hedgerow.gateway.http.requests.parameters import check_request
+from hedgerow.gateway.http.requests.rights import check_rights
+from hedgerow.gateway.http.routes.collection_routes import collection_routes, document_routes
+from hedgerow.gateway.http.routes.quarantine_routes import quarantine_routes
+from hedgerow.gateway.http.routes.snapshot_routes import snapshot_routes
+from hedgerow.gateway.http.routes.status_routes import status_routes
+from hedgerow.gateway.http.schema.schema import add_openapi
+from hedgerow.gateway.http.search.search_app import SearchApp, describe_search
+from hedgerow.gateway.http.search.search_body import Search, search_body
 
 
 def create_app(
@@ -55,7 +55,7 @@ def create_framework_app(
     body = body or search_body(settings)
     app = FastAPI(
         title="Hedgerow",
-        version=common.__version__,
+        version=__version__,
         description="Answers from sharded Python workers, by the deadline, with honest coverage.",
         redoc_url=None,
         dependencies=[Depends(check_rights), Depends(check_request)],

@@ -1,13 +1,13 @@
-"""What the HTTP face needs of the gateway: `gateway.service.Gateway`, or a fake in tests."""
+"""What the HTTP face needs of the gateway: `gateway.gateway.Gateway`, or a fake in tests."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Literal, Protocol
 
-from common.errors import OverloadedError
-from gateway.access.request_admission import RequestAdmission
-from gateway.collection_list import ListedCollection
-from gateway.fetch import StoredDocument
-from gateway.result import SearchQuery, SearchResult
+from hedgerow.common.errors import OverloadedError
+from hedgerow.gateway.access.request_admission import RequestAdmission
+from hedgerow.gateway.search.fetch import StoredDocument
+from hedgerow.gateway.search.result import SearchQuery, SearchResult
+from hedgerow.gateway.writes.collection_list import ListedCollection
 
 Wait = Literal["logged", "applied"]
 

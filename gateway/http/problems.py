@@ -14,7 +14,7 @@ from starlette.responses import Response
 from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from common.errors import (
+from hedgerow.common.errors import (
     BadBodyError,
     BadRequestError,
     ConflictError,
@@ -30,9 +30,9 @@ from common.errors import (
     UnavailableError,
     WriteRefusedError,
 )
-from common.outcome import Outcome
-from gateway.json_bytes import encode
-from gateway.result import SearchResult
+from hedgerow.common.outcome import Outcome
+from hedgerow.gateway.search.result import SearchResult
+from hedgerow.gateway.views.json_bytes import encode
 
 log = structlog.get_logger()
 

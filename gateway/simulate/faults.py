@@ -4,10 +4,10 @@ import math
 import random
 from collections.abc import Callable, Sequence
 
-from gateway.simulate.event_loop import VirtualLoop
-from gateway.simulate.scenario import Crash, Pause, Run, Slowdown, Whose
-from gateway.simulate.servers import Server
-from gateway.simulate.shards import Shard, worker_name
+from hedgerow.gateway.simulate.event_loop import VirtualLoop
+from hedgerow.gateway.simulate.scenario import Crash, Pause, Run, Slowdown, Whose
+from hedgerow.gateway.simulate.servers import Server
+from hedgerow.gateway.simulate.shards import Shard, worker_name
 
 
 class ScriptedView:

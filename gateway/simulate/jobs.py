@@ -6,8 +6,8 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:  # a request knows who works on it, and a server what it works on
-    from gateway.simulate.servers import Server
-    from gateway.simulate.shards import Shard
+    from hedgerow.gateway.simulate.servers import Server
+    from hedgerow.gateway.simulate.shards import Shard
 
 
 class Stage(IntEnum):

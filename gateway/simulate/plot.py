@@ -7,8 +7,8 @@ import io
 from collections.abc import Callable
 from typing import Any
 
-from common.errors import ConfigurationError
-from gateway.simulate.report import Report
+from hedgerow.common.errors import ConfigurationError
+from hedgerow.gateway.simulate.report import Report
 
 _LINES = ("-", "--", "-.", ":")
 _SIZE_IN = (8.0, 4.8)

@@ -4,9 +4,9 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-from common.outcome import Outcome
-from gateway.simulate.run import Observed, observe
-from gateway.simulate.scenario import Published, Run, Scenario
+from hedgerow.common.outcome import Outcome
+from hedgerow.gateway.simulate.run import Observed, observe
+from hedgerow.gateway.simulate.scenario import Published, Run, Scenario
 
 _PERCENTS: Final = {"p50": 50.0, "p90": 90.0, "p95": 95.0, "p99": 99.0, "p999": 99.9}
 _CURVE_POINTS: Final = 120

@@ -8,26 +8,26 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from common.collection import Collection
-from common.config import RankProfile
-from common.errors import InsufficientCoverageError, OverloadedError
-from common.outcome import Outcome
-from common.query_settings import QuerySettings
-from common.server_clock import ServerClock
-from gateway.admission import Admission
-from gateway.breaker import State, Transition
-from gateway.breakers import Breakers
-from gateway.heavy_work import HeavyWork
-from gateway.late import CoverageCurves
-from gateway.result import SearchQuery, SearchResult
-from gateway.search import Searcher
-from gateway.simulate.distributions import Constant
-from gateway.simulate.event_loop import VirtualLoop
-from gateway.simulate.faults import ScriptedView, script_faults
-from gateway.simulate.jobs import Ledger
-from gateway.simulate.scenario import Closed, Run
-from gateway.simulate.shards import SeparateShard, Shard, TiedShard
-from gateway.simulate.transport import ScriptedTransport
+from hedgerow.common.collection import Collection
+from hedgerow.common.errors import InsufficientCoverageError, OverloadedError
+from hedgerow.common.outcome import Outcome
+from hedgerow.common.redis.server_clock import ServerClock
+from hedgerow.common.settings.query_limits import QuerySettings
+from hedgerow.common.settings.settings import RankProfile
+from hedgerow.gateway.policies.admission import Admission
+from hedgerow.gateway.policies.breaker import State, Transition
+from hedgerow.gateway.search.breakers import Breakers
+from hedgerow.gateway.search.heavy_work import HeavyWork
+from hedgerow.gateway.search.late_replies import CoverageCurves
+from hedgerow.gateway.search.result import SearchQuery, SearchResult
+from hedgerow.gateway.search.searcher import Searcher
+from hedgerow.gateway.simulate.distributions import Constant
+from hedgerow.gateway.simulate.event_loop import VirtualLoop
+from hedgerow.gateway.simulate.faults import ScriptedView, script_faults
+from hedgerow.gateway.simulate.jobs import Ledger
+from hedgerow.gateway.simulate.scenario import Closed, Run
+from hedgerow.gateway.simulate.shards import SeparateShard, Shard, TiedShard
+from hedgerow.gateway.simulate.transport import ScriptedTransport
 
 _COLLECTION = Collection(name="simulated", uid="simulated", fields={}, rank_profile="noop")
 _PROFILES = {"noop": RankProfile(first_phase="noop", lane="loop")}

@@ -13,17 +13,17 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
-from common.config import BreakerSettings, GatewaySettings
-from common.config_tail import AdmissionSettings, CoverageSettings, HedgingSettings
-from common.errors import BadRequestError
-from gateway.simulate.distributions import Constant, Distribution, Milliseconds, Part
+from hedgerow.common.errors import BadRequestError
+from hedgerow.common.settings.settings import BreakerSettings, GatewaySettings
+from hedgerow.common.settings.tail import AdmissionSettings, CoverageSettings, HedgingSettings
+from hedgerow.gateway.simulate.distributions import Constant, Distribution, Milliseconds, Part
 
 Share = Annotated[float, Field(gt=0, le=1)]
 PositiveInt = Annotated[int, Field(gt=0)]
 PositiveSeconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
-_SHIPPED = files("gateway.simulate") / "scenarios"
+_SHIPPED = files("hedgerow.gateway.simulate") / "scenarios"
 _NO_TIME = Constant(kind="constant", ms=0)
 
 

@@ -10,12 +10,12 @@ crashes loses what it has started.
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
-from common.pull_order import PullOrder
-from gateway.simulate.distributions import Sampler
-from gateway.simulate.jobs import Job, Stage
+from hedgerow.common.wire.pull_order import PullOrder
+from hedgerow.gateway.simulate.distributions import Sampler
+from hedgerow.gateway.simulate.jobs import Job, Stage
 
 if TYPE_CHECKING:  # a server knows its shard, and a shard makes its servers
-    from gateway.simulate.shards import Shard
+    from hedgerow.gateway.simulate.shards import Shard
 
 # An enum's member is looked up through a descriptor in Python 3.11: five times a global's price.
 _HELD: Final = Stage.HELD

@@ -4,12 +4,12 @@ import math
 import random
 from collections.abc import Callable
 
-from common.pull_order import PullOrder
-from gateway.simulate.distributions import Sampler
-from gateway.simulate.event_loop import VirtualLoop
-from gateway.simulate.jobs import Job, Ledger, Stage
-from gateway.simulate.scenario import Shards
-from gateway.simulate.servers import Queue, Server
+from hedgerow.common.wire.pull_order import PullOrder
+from hedgerow.gateway.simulate.distributions import Sampler
+from hedgerow.gateway.simulate.event_loop import VirtualLoop
+from hedgerow.gateway.simulate.jobs import Job, Ledger, Stage
+from hedgerow.gateway.simulate.scenario import Shards
+from hedgerow.gateway.simulate.servers import Queue, Server
 
 
 def worker_name(shard: int, replica: int) -> str:

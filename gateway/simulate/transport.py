@@ -7,8 +7,8 @@ from typing import Final, NamedTuple
 
 from pydantic_core import to_json
 
-from common.server_clock import ServerClock
-from common.wire import (
+from hedgerow.common.redis.server_clock import ServerClock
+from hedgerow.common.wire.messages import (
     FetchBody,
     Kind,
     Lane,
@@ -19,12 +19,12 @@ from common.wire import (
     unpack_fetch_payload,
     unpack_request,
 )
-from gateway.simulate.distributions import Sampler
-from gateway.simulate.event_loop import VirtualLoop
-from gateway.simulate.jobs import Job, Ledger, Stage
-from gateway.simulate.scenario import Run
-from gateway.simulate.shards import Shard
-from gateway.transport import ReplySink
+from hedgerow.gateway.simulate.distributions import Sampler
+from hedgerow.gateway.simulate.event_loop import VirtualLoop
+from hedgerow.gateway.simulate.jobs import Job, Ledger, Stage
+from hedgerow.gateway.simulate.scenario import Run
+from hedgerow.gateway.simulate.shards import Shard
+from hedgerow.gateway.transport.protocol import ReplySink
 
 _OK: Final = Status.OK.value
 _PROCESS: Final = Lane.PROCESS.value

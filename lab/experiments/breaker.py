@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from bench.load import quantile
-from gateway.breaker import Breaker, State, Transition
+from hedgerow.gateway.policies.breaker import Breaker, State, Transition
 from lab.cluster import connect, run_cluster
 from lab.experiments.breaker_trial import (
     HEALTHY,

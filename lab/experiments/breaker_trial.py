@@ -8,11 +8,11 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from common.config import BreakerSettings
-from common.outcome import Outcome
-from gateway.breaker import State, Transition
-from gateway.breakers import Breakers
-from gateway.gather import Gather
+from hedgerow.common.outcome import Outcome
+from hedgerow.common.settings.settings import BreakerSettings
+from hedgerow.gateway.policies.breaker import State, Transition
+from hedgerow.gateway.search.breakers import Breakers
+from hedgerow.gateway.search.gather import Gather
 from lab.cluster import DEPENDENCY, SLEEP, LabCluster
 from lab.script import script
 from lab.shards import Shards

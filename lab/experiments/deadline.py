@@ -4,9 +4,9 @@ import asyncio
 import statistics
 from typing import Any
 
-from common.outcome import Outcome
-from gateway.gather import Gather
-from gateway.service import Gateway
+from hedgerow.common.outcome import Outcome
+from hedgerow.gateway.gateway import Gateway
+from hedgerow.gateway.search.gather import Gather
 from lab.asked import Asked, ask
 from lab.cluster import (
     BLOCK,

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bench.load import open_loop, quantile
-from common.config_tail import CoverageSettings, HedgingSettings
-from common.errors import InsufficientCoverageError
-from gateway.hedging import HedgeSchedule
-from gateway.result import SearchQuery
-from gateway.service import Gateway
+from hedgerow.common.errors import InsufficientCoverageError
+from hedgerow.common.settings.tail import CoverageSettings, HedgingSettings
+from hedgerow.gateway.gateway import Gateway
+from hedgerow.gateway.policies.hedging import HedgeSchedule
+from hedgerow.gateway.search.result import SearchQuery
 from lab.cluster import COLLECTION, STALL, connect, run_cluster
 from lab.finding import Finding, Options, at_least, at_most, code_of
 from lab.plots import BLUE, GREY, RED, draw, legend, logarithmic, tidy

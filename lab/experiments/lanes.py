@@ -8,13 +8,13 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from bench.load import closed_loop
+from hedgerow.shard_worker.executors.process_pool.pool import Work
 from lab.compute import STEPS, compute
 from lab.finding import Finding, Options, at_least, code_of, number
 from lab.kinds import IO_S, wait_async, wait_blocking
 from lab.lanes import NUM_PROCESSES, Lanes, open_lanes, watched_loop
 from lab.plots import BLUE, GREEN, ORANGE, draw, legend, logarithmic, tidy
 from lab.yardstick import gains, two_of_one
-from shard_worker.lanes.process_lane import Work
 
 LANES = ("loop", "thread", "process")
 KINDS = ("async I/O", "blocking I/O", "CPU")

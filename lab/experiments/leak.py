@@ -7,16 +7,18 @@ import time
 from typing import Any, NamedTuple
 
 from bench.cpu import descendants
-from common.outcome import Outcome
-from gateway.result import SearchQuery, SearchResult
-from gateway.service import Gateway
+from hedgerow.common.outcome import Outcome
+from hedgerow.gateway.gateway import Gateway
+from hedgerow.gateway.search.result import SearchQuery, SearchResult
+from hedgerow.shard_worker.executors.process_pool.scorer_process import (
+    _volunteer_for_the_oom_killer,
+)
 from lab.cluster import COLLECTION, LEAK, SLEEP, LabCluster, connect, run_cluster, workers_now
 from lab.finding import Finding, Options, at_least, at_most, code_of, exactly
 from lab.memory import first_to_go, resident_mib
 from lab.plots import BLUE, RED, draw, legend, tidy
 from lab.script import script
 from lab.work import LEAK_BYTES, leak
-from shard_worker.lanes.scorer_process import _volunteer_for_the_oom_killer
 
 NUM_SHARDS, NUM_SCORERS = 2, 2
 _NUM_QUERIES, _QUICK = 200, 40

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from common.config import WorkerSettings
-from common.outcome import Outcome
-from gateway.service import Gateway
+from hedgerow.common.outcome import Outcome
+from hedgerow.common.settings.settings import WorkerSettings
+from hedgerow.gateway.gateway import Gateway
 from lab.asked import Asked, Ran, ask
 from lab.cluster import (
     BLOCK,

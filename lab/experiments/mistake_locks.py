@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from common.errors import HedgerowError
+from hedgerow.common.errors import HedgerowError
+from hedgerow.shard_worker.executors.thread_pool.threads import ThreadLane
 from lab.finding import Finding, Options, Snippet, at_least, at_most, code_of, exactly
 from lab.locks import DeadlockError, Locks, Watchdog, find_circle
 from lab.plots import BLUE, RED, draw, legend, tidy
-from shard_worker.lanes.thread_lane import ThreadLane
 
 NUM_THREADS = 4
 NUM_ACCOUNTS = 4

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from bench.load import quantile
-from gateway.result import SearchQuery
-from gateway.service import Gateway
+from hedgerow.gateway.gateway import Gateway
+from hedgerow.gateway.search.result import SearchQuery
 from lab.cluster import COLLECTION, SLEEP, connect, run_cluster
 from lab.finding import Finding, Options, at_least, at_most, code_of, number
 from lab.plots import BLUE, RED, draw, legend, logarithmic, tidy

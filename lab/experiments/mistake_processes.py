@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 
 from bench.cpu import CpuMeter
 from bench.load import closed_loop
+from hedgerow.shard_worker.executors.process_pool.pool import Work
 from lab.finding import Finding, Options, at_least, code_of, number
 from lab.kinds import IO_S, wait_async
 from lab.lanes import NUM_PROCESSES, Lanes, open_lanes
 from lab.plots import BLUE, RED, draw, logarithmic, tidy
-from shard_worker.lanes.process_lane import Work
 
 IN_FLIGHT = 64
 _SECONDS, _NUM_ROUNDS = 0.5, 3

@@ -11,12 +11,12 @@ from typing import Any, NamedTuple
 
 from bench.cpu import CpuMeter
 from bench.load import closed_loop
+from hedgerow.shard_worker.executors.process_pool.pool import Work
 from lab.compute import STEPS, Threads, compute
 from lab.finding import Finding, Options, at_least, at_most, code_of, number
 from lab.lanes import NUM_PROCESSES, Lanes, open_lanes
 from lab.plots import BLUE, GREEN, GREY, RED, draw, tidy
 from lab.yardstick import SHARE, gains, measure_in, two_of_one
-from shard_worker.lanes.process_lane import Work
 
 NUM_THREADS = 4
 FREE_THREADED = ("python3.14t", "python3.13t", "python3.15t", "python3t")

@@ -6,10 +6,10 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from common.errors import InsufficientCoverageError
-from gateway.coverage import measure_coverage
-from gateway.result import SearchQuery
-from gateway.service import Gateway
+from hedgerow.common.errors import InsufficientCoverageError
+from hedgerow.gateway.gateway import Gateway
+from hedgerow.gateway.search.coverage import measure_coverage
+from hedgerow.gateway.search.result import SearchQuery
 from lab.cluster import COLLECTION, SLEEP, connect, run_cluster
 from lab.finding import Finding, Options, at_least, at_most, code_of
 from lab.plots import BLUE, GREEN, GREY, draw, logarithmic, tidy

@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 
-from gateway.placement import place
+from hedgerow.gateway.local.placement import place
 from tests.containers.conftest import docker, free_port
 
 ROOT = Path(__file__).parents[2]

@@ -9,7 +9,7 @@ from pathlib import Path
 from pydantic import SecretStr
 from testcontainers.core.container import DockerContainer
 
-from common.config import RedisSettings
+from hedgerow.common.settings.settings import RedisSettings
 from tests.containers.conftest import docker, free_port
 
 OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"

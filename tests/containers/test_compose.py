@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from packaging.utils import canonicalize_name
 
-from common.config import Settings
+from hedgerow.common.settings.settings import Settings
 from tests.containers.compose_cluster import (
     ROOT,
     SERVICES,
@@ -228,7 +228,7 @@ def bearing(cluster: ComposeCluster, token: str) -> Iterator[None]:
 def gateway_key(file: Path, *arguments: str) -> str:
     """Run `gateway key` on the host, as docs/operations.md says; what it prints."""
     done = subprocess.run(
-        [sys.executable, "-m", "gateway.cli.main", "key", *arguments],
+        [sys.executable, "-m", "hedgerow.gateway.cli.main", "key", *arguments],
         env={**os.environ, KEYS_FILE: str(file)},
         capture_output=True,
         text=True,

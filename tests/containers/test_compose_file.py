@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from common.config import Settings
-from common.partition import parse_shards
+from hedgerow.common.partition import parse_shards
+from hedgerow.common.settings.settings import Settings
 from tests.containers.compose_cluster import ROOT, SERVICES, WORKERS
 from tests.containers.conftest import IMAGES
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from common.control import Control, connect
-from common.keys import Keys
+from hedgerow.common.redis.client import Control, connect
+from hedgerow.common.redis.keys import Keys
 from tests.containers.conftest import free_port
 from tests.containers.servers import Server, running_server
 from tests.waiting import until
@@ -53,8 +53,8 @@ async def test_a_cluster_needs_no_rights_beyond_the_documented(
         port = free_port()
         environment = environment_of(server, password, tmp_path)
         for command in (
-            ("shard_worker.main", "--shards", "0,1", "--num-shards", "2", "--id", "w"),
-            ("gateway.cli.main", "serve", "--port", str(port), "--num-shards", "2"),
+            ("hedgerow.shard_worker.main", "--shards", "0,1", "--num-shards", "2", "--id", "w"),
+            ("hedgerow.gateway.cli.main", "serve", "--port", str(port), "--num-shards", "2"),
         ):
             stack.enter_context(process(*command, environment=environment))
         http = stack.enter_context(httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30))

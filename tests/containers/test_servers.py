@@ -11,15 +11,15 @@ from typing import Any
 
 import pytest
 
-from common.config import RedisSettings
-from common.control import RECONNECTED, Control, connect
-from common.endpoint import Endpoint
-from common.errors import ConfigurationError, RedisUnavailableError
-from common.heartbeat import Heartbeat
-from common.keys import Keys
-from common.link import CommandError, Handshake, Link
-from common.log import START, Delete, ShardLog, pack_op
-from common.registry import Registry
+from hedgerow.common.errors import ConfigurationError, RedisUnavailableError
+from hedgerow.common.redis.client import RECONNECTED, Control, connect
+from hedgerow.common.redis.connection import CommandError, Handshake, Link
+from hedgerow.common.redis.endpoint import Endpoint
+from hedgerow.common.redis.keys import Keys
+from hedgerow.common.settings.settings import RedisSettings
+from hedgerow.common.shard_log.log import START, Delete, ShardLog, pack_op
+from hedgerow.common.state.registry import Registry
+from hedgerow.common.wire.heartbeat import Heartbeat
 from tests.containers.servers import Server, running_server
 
 pytestmark = pytest.mark.containers

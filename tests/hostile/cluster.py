@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gateway import python_docs
+from hedgerow.gateway.cli.loading import python_docs
 from tests.integration.processes import is_alive, kill_all_of
 
 COLLECTION = "normal"
@@ -120,7 +120,14 @@ class Cluster:
         with (self.folder / "output").open("wb") as output:
             self.process = subprocess.Popen(
                 [
-                    *(sys.executable, "-m", "gateway.cli.main", "up", "--data", str(self.data)),
+                    *(
+                        sys.executable,
+                        "-m",
+                        "hedgerow.gateway.cli.main",
+                        "up",
+                        "--data",
+                        str(self.data),
+                    ),
                     *("--shards", "2", "--workers", "1", "--port", "0"),
                 ],
                 stdin=subprocess.DEVNULL,

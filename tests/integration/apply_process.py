@@ -7,13 +7,13 @@ import asyncio
 import sys
 from pathlib import Path
 
-from common.config import LimitSettings, RedisSettings, Settings
-from common.control import connect
-from common.keys import Keys
-from common.registry import Registry
-from common.telemetry import Counters
-from shard_worker.applier import Applier
-from shard_worker.wiring import indexer_lane
+from hedgerow.common.observability.telemetry import Counters
+from hedgerow.common.redis.client import connect
+from hedgerow.common.redis.keys import Keys
+from hedgerow.common.settings.settings import LimitSettings, RedisSettings, Settings
+from hedgerow.common.state.registry import Registry
+from hedgerow.shard_worker.indexing.applier import Applier
+from hedgerow.shard_worker.wiring import indexer_lane
 from tests.integration.write_path import NUM_SHARDS
 
 

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from bench.profiles import to_toml
-from common.config import GatewaySettings, RankProfile, RedisSettings, Settings
-from gateway.result import SearchQuery, SearchResult
-from gateway.service import Gateway
+from hedgerow.common.settings.settings import GatewaySettings, RankProfile, RedisSettings, Settings
+from hedgerow.gateway.gateway import Gateway
+from hedgerow.gateway.search.result import SearchQuery, SearchResult
 from tests.integration.processes import descendants_of, is_alive
 from tests.servers import RedisServer
 from tests.waiting import until
@@ -85,7 +85,7 @@ class Cluster:
         with contextlib.ExitStack() as opened:
             self.workers[worker] = subprocess.Popen(
                 [
-                    *(sys.executable, "-m", "shard_worker.main", "--id", f"w{worker}"),
+                    *(sys.executable, "-m", "hedgerow.shard_worker.main", "--id", f"w{worker}"),
                     *("--shards", ",".join(map(str, self.shards_of(worker)))),
                     *("--num-shards", str(self.num_shards), "--redis", self.server.url),
                     *("--data", str(self.data(worker))),

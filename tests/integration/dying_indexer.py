@@ -4,8 +4,8 @@ import os
 
 import msgpack
 
-from shard_worker.indexer import Indexer, IndexerConfig
-from shard_worker.lanes.budget import Budget
+from hedgerow.shard_worker.executors.process_pool.budget import Budget
+from hedgerow.shard_worker.indexing.indexer import Indexer, IndexerConfig
 
 POISON = b"poison"
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from gateway.client import AsyncClient, Client
+from hedgerow.gateway.client import AsyncClient, Client
 from tests.integration.raw_server import Connection
 from tests.unit.fake_gateway import make_result
 

@@ -94,7 +94,7 @@ def gateway_process(
     with log.open("wb") as written:
         process = subprocess.Popen(
             [
-                *(sys.executable, "-m", "gateway.cli.main", "serve", "--port", "0"),
+                *(sys.executable, "-m", "hedgerow.gateway.cli.main", "serve", "--port", "0"),
                 *("--redis", redis, "--num-shards", "1"),
             ],
             stderr=written,

@@ -9,13 +9,13 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from common.errors import WorkError
-from shard_worker.lanes.bulkhead import Bulkhead
-from shard_worker.lanes.launcher_start import Start, start_interpreter
-from shard_worker.lanes.process_lane import Done, Named, ProcessLane, Ticket, Work
-from shard_worker.lanes.recycler import MemoryLimit
-from shard_worker.lanes.scorer_slot import SlotState
-from shard_worker.lanes.suspects import Suspects
+from hedgerow.common.errors import WorkError
+from hedgerow.shard_worker.executors.bulkhead import Bulkhead
+from hedgerow.shard_worker.executors.process_pool.forkserver_start import Start, start_interpreter
+from hedgerow.shard_worker.executors.process_pool.pool import Done, Named, ProcessLane, Ticket, Work
+from hedgerow.shard_worker.executors.process_pool.quarantine_gate import Suspects
+from hedgerow.shard_worker.executors.process_pool.recycler import MemoryLimit
+from hedgerow.shard_worker.executors.process_pool.scorer_slot import SlotState
 from tests.integration.misbehaving import Config
 
 KILL_GRACE_S = 0.1

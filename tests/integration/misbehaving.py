@@ -17,8 +17,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.errors import ExpiredError, RankingError
-from shard_worker.lanes.budget import Budget
+from hedgerow.common.errors import ExpiredError, RankingError
+from hedgerow.shard_worker.executors.process_pool.budget import Budget
 
 Handler = Callable[[bytes, Budget], bytes]
 

@@ -26,7 +26,7 @@ CONNECTION = """
 import sqlite3
 samples = [(sqlite3.connect(":memory:", check_same_thread=False), 100_000)]
 """
-RUNNER = "gateway.advise.runner"
+RUNNER = "hedgerow.gateway.advise.runner"
 
 
 @dataclass
@@ -80,7 +80,13 @@ class Desk:
         try:
             return subprocess.Popen(
                 [
-                    *(sys.executable, "-m", "gateway.cli.main", "advise", f"{MODULE}:{function}"),
+                    *(
+                        sys.executable,
+                        "-m",
+                        "hedgerow.gateway.cli.main",
+                        "advise",
+                        f"{MODULE}:{function}",
+                    ),
                     *("--sample", str(path), "--time", "4s", *options),
                 ],
                 stdout=subprocess.PIPE,

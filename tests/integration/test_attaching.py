@@ -9,9 +9,9 @@ from unittest.mock import patch
 
 import pytest
 
-from common.config import LimitSettings
-from gateway.result import SearchResult
-from gateway.service import Gateway
+from hedgerow.common.settings.settings import LimitSettings
+from hedgerow.gateway.gateway import Gateway
+from hedgerow.gateway.search.result import SearchResult
 from tests.integration.cluster import Cluster, all_live, ask, load, running_cluster
 from tests.servers import running_server
 

@@ -10,10 +10,10 @@ from unittest.mock import patch
 
 import pytest
 
-from common.errors import ExpiredError, LaneUnavailableError, WorkError
-from shard_worker.lanes import batched_threads
-from shard_worker.lanes.batched_threads import BatchedThreads
-from shard_worker.lanes.thread_lane import Spent, ThreadLane
+from hedgerow.common.errors import ExpiredError, LaneUnavailableError, WorkError
+from hedgerow.shard_worker.executors.thread_pool import batched_threads
+from hedgerow.shard_worker.executors.thread_pool.batched_threads import BatchedThreads
+from hedgerow.shard_worker.executors.thread_pool.threads import Spent, ThreadLane
 from tests.waiting import until
 
 pytestmark = pytest.mark.integration

@@ -7,9 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from common.errors import ExpiredError, LaneUnavailableError, NotStartedError, ProfileBusyError
-from shard_worker.lanes.bulkhead import Bulkhead
-from shard_worker.lanes.thread_lane import ThreadLane
+from hedgerow.common.errors import (
+    ExpiredError,
+    LaneUnavailableError,
+    NotStartedError,
+    ProfileBusyError,
+)
+from hedgerow.shard_worker.executors.bulkhead import Bulkhead
+from hedgerow.shard_worker.executors.thread_pool.threads import ThreadLane
 from tests.integration.lanes import Bench, Call, eventually, running
 
 pytestmark = pytest.mark.integration

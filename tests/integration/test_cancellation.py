@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from common.config_connections import ConnectionSettings
-from common.telemetry import Counters
-from gateway.cli.serve import listen
-from gateway.http.app import create_app
-from gateway.http.connection_table import ConnectionTable
-from gateway.http.server import HttpServer
-from gateway.service import Gateway
+from hedgerow.common.observability.telemetry import Counters
+from hedgerow.common.settings.connections import ConnectionSettings
+from hedgerow.gateway.cli.serve import listen
+from hedgerow.gateway.gateway import Gateway
+from hedgerow.gateway.http.app import create_app
+from hedgerow.gateway.http.server.connection_table import ConnectionTable
+from hedgerow.gateway.http.server.server import HttpServer
 from tests.integration.cluster import Cluster, ask, gateway_to, load, running_cluster
 from tests.servers import running_server
 from tests.unit.connections import Way, by_asgi, plain

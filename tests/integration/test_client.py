@@ -12,8 +12,8 @@ from typing import cast
 
 import pytest
 
-from common.errors import UnavailableError
-from gateway.client import AsyncClient, Client
+from hedgerow.common.errors import UnavailableError
+from hedgerow.gateway.client import AsyncClient, Client
 from tests.integration.pages import blocks_of
 from tests.integration.up_process import Up
 from tests.unit.fake_gateway import make_result

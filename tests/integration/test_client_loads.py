@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from common.errors import TooLargeError, UnavailableError
+from hedgerow.common.errors import TooLargeError, UnavailableError
 from tests.integration import either_kind
 from tests.integration.either_kind import DOCUMENT, LOADED, EitherKind, endless, refuse_early
 from tests.integration.raw_server import Connection, RawServer

@@ -8,8 +8,8 @@ from typing import cast
 
 import pytest
 
-from common.errors import HedgerowError, UnavailableError
-from gateway.client import AsyncClient
+from hedgerow.common.errors import HedgerowError, UnavailableError
+from hedgerow.gateway.client import AsyncClient
 from tests.integration import either_kind
 from tests.integration.either_kind import EitherKind, answer_all, answer_to, query_of
 from tests.integration.raw_server import Connection, RawServer

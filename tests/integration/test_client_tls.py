@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from common.errors import TooLargeError, UnavailableError
+from hedgerow.common.errors import TooLargeError, UnavailableError
 from tests.integration import either_kind
 from tests.integration.either_kind import (
     DOCUMENT,

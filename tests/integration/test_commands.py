@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from gateway import loader
+from hedgerow.gateway.cli.loading import loader
 from tests.integration.processes import eventually
 from tests.integration.up_process import Caller, Up
 
@@ -54,7 +54,7 @@ class Commands:
     async def run(self, *arguments: str) -> Ended:
         """Run one command to its end."""
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "gateway.cli.main", *arguments),
+            *(sys.executable, "-m", "hedgerow.gateway.cli.main", *arguments),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env={**os.environ, "HEDGEROW_URL": self.up.url, "COLUMNS": "80"},

@@ -8,17 +8,17 @@ from functools import partial
 
 import pytest
 
-from common.config import RedisSettings
-from common.endpoint import Endpoint
-from common.keys import Keys
-from common.link import Link
-from common.pull_order import PullOrder
-from common.telemetry import Counters
-from common.wire import Reply
-from shard_worker import consumer
-from shard_worker.consumer import OWN_QUEUE, Consumer
-from shard_worker.hand_over import GiveBack
-from shard_worker.replier import Replier
+from hedgerow.common.observability.telemetry import Counters
+from hedgerow.common.redis.connection import Link
+from hedgerow.common.redis.endpoint import Endpoint
+from hedgerow.common.redis.keys import Keys
+from hedgerow.common.settings.settings import RedisSettings
+from hedgerow.common.wire.messages import Reply
+from hedgerow.common.wire.pull_order import PullOrder
+from hedgerow.shard_worker.serving import consumer
+from hedgerow.shard_worker.serving.consumer import OWN_QUEUE, Consumer
+from hedgerow.shard_worker.serving.forwarding import GiveBack
+from hedgerow.shard_worker.serving.replier import Replier
 from tests.servers import RedisServer
 from tests.waiting import until
 

@@ -15,9 +15,9 @@ import pytest
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from common.config import RedisSettings
-from common.control import RECONNECTED, Control, ServerInfo, check_version, connect
-from common.errors import ConfigurationError, RedisUnavailableError
+from hedgerow.common.errors import ConfigurationError, RedisUnavailableError
+from hedgerow.common.redis.client import RECONNECTED, Control, ServerInfo, check_version, connect
+from hedgerow.common.settings.settings import RedisSettings
 from tests.conftest import missing
 from tests.servers import RedisServer, running_server
 from tests.waiting import until
@@ -182,7 +182,7 @@ async def test_a_connection_that_cannot_be_closed_does_not_end_its_user(
     own_server: RedisServer, key_prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Over TLS a frozen server makes closing fail: listeners go on, and nothing is raised."""
-    monkeypatch.setattr("common.control.EVENTS_IDLE_S", 0.1)
+    monkeypatch.setattr("hedgerow.common.redis.client.EVENTS_IDLE_S", 0.1)
     heard: list[bytes] = []
     disconnect, num_failed = AbstractConnection.disconnect, 0
 
@@ -232,7 +232,7 @@ async def test_a_dead_subscription_is_noticed(
     own_server: RedisServer, key_prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A server that stops without a word loses its listeners only until it goes on."""
-    monkeypatch.setattr("common.control.EVENTS_IDLE_S", 0.2)
+    monkeypatch.setattr("hedgerow.common.redis.client.EVENTS_IDLE_S", 0.2)
     heard: list[bytes] = []
 
     async with connected(own_server, command_timeout_s=0.2) as control:

@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 import structlog
 
-from common.config import RedisSettings
-from common.control import Control, connect
-from common.errors import RedisUnavailableError
-from gateway.embedded_redis import NAME, EmbeddedRedis
-from gateway.restart_policy import RestartPolicy
-from gateway.supervisor import Event, Supervisor
+from hedgerow.common.errors import RedisUnavailableError
+from hedgerow.common.redis.client import Control, connect
+from hedgerow.common.settings.settings import RedisSettings
+from hedgerow.gateway.local.processes.restart_policy import RestartPolicy
+from hedgerow.gateway.local.processes.supervisor import Event, Supervisor
+from hedgerow.gateway.local.redis.server import NAME, EmbeddedRedis
 from tests.integration.processes import eventually, is_alive
 
 pytestmark = pytest.mark.integration
@@ -168,7 +168,7 @@ async def test_a_disk_that_fails_does_not_end_the_syncing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What cannot be made durable is said, and tried again in a second, for as long as it takes."""
-    monkeypatch.setattr("gateway.embedded_redis.SYNC_INTERVAL_S", 0.01)
+    monkeypatch.setattr("hedgerow.gateway.local.redis.server.SYNC_INTERVAL_S", 0.01)
     redis, tries = EmbeddedRedis(tmp_path), 0
 
     def fail() -> None:

@@ -11,16 +11,16 @@ from typing import Any
 
 import pytest
 
-from common.config import GatewaySettings
-from common.endpoint import Endpoint
-from common.errors import BadRequestError, InsufficientCoverageError
-from common.link import Link
-from common.outcome import Outcome
-from common.partition import shard_of
-from gateway.access.control import AccessControl
-from gateway.http.status_schema import StatusAnswer
-from gateway.result import SearchResult
-from gateway.service import Gateway
+from hedgerow.common.errors import BadRequestError, InsufficientCoverageError
+from hedgerow.common.outcome import Outcome
+from hedgerow.common.partition import shard_of
+from hedgerow.common.redis.connection import Link
+from hedgerow.common.redis.endpoint import Endpoint
+from hedgerow.common.settings.settings import GatewaySettings
+from hedgerow.gateway.access.control import AccessControl
+from hedgerow.gateway.gateway import Gateway
+from hedgerow.gateway.http.schema.status_schema import StatusAnswer
+from hedgerow.gateway.search.result import SearchResult
 from tests.integration import hooks
 from tests.integration.cluster import Cluster, all_live, ask, gateway_to, load, running_cluster
 from tests.servers import DURABLE, running_server

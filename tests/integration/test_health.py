@@ -8,10 +8,10 @@ import time
 
 import pytest
 
-from common.config import RedisSettings
-from common.control import Control, connect
-from common.heartbeat import Heartbeat
-from common.keys import Keys
+from hedgerow.common.redis.client import Control, connect
+from hedgerow.common.redis.keys import Keys
+from hedgerow.common.settings.settings import RedisSettings
+from hedgerow.common.wire.heartbeat import Heartbeat
 from tests.servers import RedisServer
 
 pytestmark = pytest.mark.integration
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.integration
 def check(server_url: str, prefix: str, worker: str) -> subprocess.CompletedProcess[str]:
     """Run the check as a container engine would."""
     return subprocess.run(
-        [sys.executable, "-m", "shard_worker.health", worker],
+        [sys.executable, "-m", "hedgerow.shard_worker.health", worker],
         env={
             **os.environ,
             "HEDGEROW_REDIS__URL": server_url,

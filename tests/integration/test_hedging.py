@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from common.config_tail import HedgingSettings, ProbationSettings
-from common.errors import InsufficientCoverageError
-from gateway.service import Gateway
+from hedgerow.common.errors import InsufficientCoverageError
+from hedgerow.common.settings.tail import HedgingSettings, ProbationSettings
+from hedgerow.gateway.gateway import Gateway
 from tests.integration.cluster import Cluster, all_live, ask, load
 from tests.servers import running_server
 from tests.waiting import until

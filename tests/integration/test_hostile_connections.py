@@ -13,9 +13,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from common.errors import BadRequestError
-from gateway.client import Client
-from gateway.http.connection_policy import RESERVED_DESCRIPTORS
+from hedgerow.common.errors import BadRequestError
+from hedgerow.gateway.client import Client
+from hedgerow.gateway.http.protocol.connection_policy import RESERVED_DESCRIPTORS
 from tests.conftest import missing
 from tests.integration.hostile import (
     HEALTH,

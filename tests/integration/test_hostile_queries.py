@@ -11,11 +11,11 @@ from unittest.mock import patch
 
 import pytest
 
-from common.errors import BadRequestError, InsufficientCoverageError
-from common.query_cost import Cost
-from common.query_settings import QuerySettings
-from gateway.breaker import State
-from gateway.service import Gateway
+from hedgerow.common.errors import BadRequestError, InsufficientCoverageError
+from hedgerow.common.query.cost import Cost
+from hedgerow.common.settings.query_limits import QuerySettings
+from hedgerow.gateway.gateway import Gateway
+from hedgerow.gateway.policies.breaker import State
 from tests.integration.cluster import Cluster, all_live, ask, load, running_cluster
 from tests.servers import DURABLE, running_server
 from tests.waiting import until
@@ -95,7 +95,7 @@ async def test_queries_that_only_the_scorers_refuse_are_the_callers_fault(
     """The caller gets 400 and the scorer's reason; breakers stay closed, others are answered."""
     async with gateway_with(cluster, QuerySettings()) as gateway:
         # As if the gateway knew a field that the indexes do not have yet.
-        with patch("gateway.admit.check_filter", return_value=Cost()):
+        with patch("hedgerow.gateway.search.validation.check_filter", return_value=Cost()):
 
             async def attack() -> None:
                 for number in range(num_queries):

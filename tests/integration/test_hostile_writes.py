@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 import pytest
 import pytest_asyncio
 
-from common.errors import OverloadedError
-from gateway.client import AsyncClient
+from hedgerow.common.errors import OverloadedError
+from hedgerow.gateway.client import AsyncClient
 from tests.integration.processes import eventually
 from tests.integration.up_process import Caller, Up
 

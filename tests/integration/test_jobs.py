@@ -13,22 +13,22 @@ import msgpack
 import pytest
 from arq.connections import ArqRedis
 
-from common.config import RedisSettings, Settings, WorkerSettings
-from common.control import Control, connect, connection_pool
-from common.heartbeat import Heartbeat
-from common.keys import Keys
-from common.log import ShardLog
-from common.registry import Registry
-from common.statistics_board import StatisticsBoard, replica_of
-from common.telemetry import Counters
-from gateway.collections import Collections
-from gateway.documents import Documents
-from gateway.ranked_loads import RankedLoads
-from shard_worker.applier import Applier
-from shard_worker.jobs import JOB_TIMEOUT_S, Jobs
-from shard_worker.term_statistics import TermStatistics
-from shard_worker.text_index import TextIndex
-from shard_worker.wiring import indexer_lane
+from hedgerow.common.observability.telemetry import Counters
+from hedgerow.common.redis.client import Control, connect, connection_pool
+from hedgerow.common.redis.keys import Keys
+from hedgerow.common.settings.settings import RedisSettings, Settings, WorkerSettings
+from hedgerow.common.shard_log.log import ShardLog
+from hedgerow.common.state.registry import Registry
+from hedgerow.common.state.statistics import StatisticsBoard, replica_of
+from hedgerow.common.wire.heartbeat import Heartbeat
+from hedgerow.gateway.writes.collections import Collections
+from hedgerow.gateway.writes.documents import Documents
+from hedgerow.gateway.writes.ranked_loads import RankedLoads
+from hedgerow.shard_worker.control.jobs import JOB_TIMEOUT_S, Jobs
+from hedgerow.shard_worker.indexing.applier import Applier
+from hedgerow.shard_worker.storage.term_statistics import TermStatistics
+from hedgerow.shard_worker.storage.text_index import TextIndex
+from hedgerow.shard_worker.wiring import indexer_lane
 from tests.integration.write_path import ndjson
 from tests.servers import RedisServer
 from tests.waiting import until
@@ -351,7 +351,7 @@ async def test_a_job_in_hands_that_never_end_it_is_soon_asked_for_again(
 ) -> None:
     """Well before arq takes a job from who hangs with it, or was killed, a replica has done it."""
     again_s = 2.0
-    monkeypatch.setattr("shard_worker.jobs.JOB_AGAIN_S", again_s)
+    monkeypatch.setattr("hedgerow.shard_worker.control.jobs.JOB_AGAIN_S", again_s)
     collect, held = Jobs._collect, set[int]()
 
     async def hang(jobs: Jobs, context: dict[str, Any], uid: str, shard: int) -> None:
@@ -461,7 +461,7 @@ async def test_replicas_leave_statistics_to_one_of_them(
         await put_shard(board, uid, shard, label, body, entry_id)
 
     # A busy machine may pause within a load: that is not to look like its end.
-    monkeypatch.setattr("shard_worker.jobs.QUIET_S", 1.0)
+    monkeypatch.setattr("hedgerow.shard_worker.control.jobs.QUIET_S", 1.0)
 
     async def num_collected() -> int:
         """How often shards were collected; fails when they are again, without cause."""

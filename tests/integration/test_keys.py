@@ -36,7 +36,7 @@ async def up(tmp_path: Path) -> AsyncIterator[Up]:
 async def gateway(*arguments: str) -> str:
     """Run a command of `gateway` to its end; what it prints."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "gateway.cli.main", *arguments),
+        *(sys.executable, "-m", "hedgerow.gateway.cli.main", *arguments),
         stdout=subprocess.PIPE,
         env={name: value for name, value in os.environ.items() if not name.startswith("HEDGEROW_")},
     )

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from gateway.service import Gateway
-from shard_worker.store import Store
+from hedgerow.gateway.gateway import Gateway
+from hedgerow.shard_worker.storage.store import Store
 from tests.integration.cluster import Cluster, all_live, ask, gateway_to, running_cluster
 from tests.integration.processes import kill_all_of
 from tests.servers import running_server

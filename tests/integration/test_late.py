@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from gateway.service import Gateway
+from hedgerow.gateway.gateway import Gateway
 from tests.integration.cluster import Cluster, ask, gateway_to, load
 from tests.servers import running_server
 from tests.waiting import until

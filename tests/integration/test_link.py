@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from common.config import RedisSettings
-from common.endpoint import Endpoint
-from common.errors import RedisUnavailableError
-from common.link import CommandError, Handshake, Link, pack
+from hedgerow.common.errors import RedisUnavailableError
+from hedgerow.common.redis.connection import CommandError, Handshake, Link, pack
+from hedgerow.common.redis.endpoint import Endpoint
+from hedgerow.common.settings.settings import RedisSettings
 from tests.servers import RedisServer
 from tests.waiting import until
 

@@ -10,13 +10,12 @@ from unittest.mock import patch
 import pytest
 import structlog
 
-from common.collection import FieldType, define
-from common.config import RedisSettings
-from common.control import Control, connect
-from common.errors import ConfigurationError, ConflictError, NotFoundError
-from common.heartbeat import Heartbeat
-from common.keys import Keys
-from common.log import (
+from hedgerow.common.collection import FieldType, define
+from hedgerow.common.errors import ConfigurationError, ConflictError, NotFoundError
+from hedgerow.common.redis.client import Control, connect
+from hedgerow.common.redis.keys import Keys
+from hedgerow.common.settings.settings import RedisSettings
+from hedgerow.common.shard_log.log import (
     START,
     Create,
     Delete,
@@ -28,8 +27,9 @@ from common.log import (
     position,
     unpack_op,
 )
-from common.registry import Registry
-from shard_worker.vital_signs import VitalSigns
+from hedgerow.common.state.registry import Registry
+from hedgerow.common.wire.heartbeat import Heartbeat
+from hedgerow.shard_worker.serving.heartbeat_sender import VitalSigns
 from tests.servers import RedisServer
 
 pytestmark = pytest.mark.integration

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from common.errors import NotFoundError
-from common.optimising_board import OptimisingBoard
-from gateway.service import Gateway
-from shard_worker.optimiser import Optimiser
-from shard_worker.text_index import TextIndex
+from hedgerow.common.errors import NotFoundError
+from hedgerow.common.state.optimising import OptimisingBoard
+from hedgerow.gateway.gateway import Gateway
+from hedgerow.shard_worker.indexing.optimiser import Optimiser
+from hedgerow.shard_worker.storage.text_index import TextIndex
 from tests.integration.cluster import Cluster, ask, gateway_to, load, running_cluster
 from tests.integration.write_path import NUM_SHARDS, WritePath, ndjson, writing
 from tests.servers import RedisServer, running_server

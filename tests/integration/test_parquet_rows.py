@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from common.errors import BadRequestError
-from gateway import parquet_rows
-from gateway.lines import Line
-from gateway.parquet_rows import ParquetBounds, ParquetRows
+from hedgerow.common.errors import BadRequestError
+from hedgerow.gateway.cli.loading import parquet_rows
+from hedgerow.gateway.cli.loading.lines import Line
+from hedgerow.gateway.cli.loading.parquet_rows import ParquetBounds, ParquetRows
 
 pa = pytest.importorskip("pyarrow", reason="NEEDS PYARROW, AN EXTRA")
 pq = pytest.importorskip("pyarrow.parquet")

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from common.config_tail import HedgingSettings, ProbationSettings
-from gateway.result import SearchResult
-from gateway.service import Gateway
+from hedgerow.common.settings.tail import HedgingSettings, ProbationSettings
+from hedgerow.gateway.gateway import Gateway
+from hedgerow.gateway.search.result import SearchResult
 from tests.integration.cluster import Cluster, all_live, ask, load
 from tests.servers import running_server
 from tests.waiting import until

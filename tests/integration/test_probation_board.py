@@ -5,10 +5,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from common.config import RedisSettings
-from common.control import Control, connect
-from common.keys import Keys
-from common.probation_board import EVENT, ProbationBoard, Word
+from hedgerow.common.redis.client import Control, connect
+from hedgerow.common.redis.keys import Keys
+from hedgerow.common.settings.settings import RedisSettings
+from hedgerow.common.state.probation import EVENT, ProbationBoard, Word
 from tests.servers import RedisServer
 
 pytestmark = pytest.mark.integration

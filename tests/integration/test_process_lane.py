@@ -9,17 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from common.config import Settings, WorkerSettings
-from common.errors import (
+from hedgerow.common.errors import (
     ExpiredError,
     LaneUnavailableError,
     RankingError,
     WorkError,
 )
-from common.quarantine import Quarantine
-from shard_worker.lanes.process_lane import Done, ProcessLane, Work
-from shard_worker.lanes.suspects import Suspects
-from shard_worker.wiring import indexer_lane, scorer_lane
+from hedgerow.common.settings.settings import Settings, WorkerSettings
+from hedgerow.common.state.quarantine import Quarantine
+from hedgerow.shard_worker.executors.process_pool.pool import Done, ProcessLane, Work
+from hedgerow.shard_worker.executors.process_pool.quarantine_gate import Suspects
+from hedgerow.shard_worker.wiring import indexer_lane, scorer_lane
 from tests.integration.lanes import Bench, Call, eventually, make_lane, running
 from tests.integration.misbehaving import Config
 

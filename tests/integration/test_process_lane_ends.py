@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from common.errors import (
+from hedgerow.common.errors import (
     ConfigurationError,
     ExpiredError,
     LaneUnavailableError,
     NotStartedError,
 )
-from shard_worker.lanes.process_lane import Work
+from hedgerow.shard_worker.executors.process_pool.pool import Work
 from tests.integration.lanes import (
     count_fds,
     eventually,
@@ -234,8 +234,8 @@ async def test_signals_to_the_whole_group_do_not_cut_the_drain_short(tmp_path: P
 ORPHANING = """
 import asyncio, sys
 from tests.integration.misbehaving import Config
-from shard_worker.lanes.launcher_start import WaitingLaunchers
-from shard_worker.lanes.process_lane import ProcessLane, Work
+from hedgerow.shard_worker.executors.process_pool.forkserver_start import WaitingLaunchers
+from hedgerow.shard_worker.executors.process_pool.pool import ProcessLane, Work
 
 async def main(launchers):
     lane = ProcessLane(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.service import Gateway
+from hedgerow.gateway.gateway import Gateway
 from tests.corpora import Document, large_corpus, queries_over
 from tests.integration.cluster import Cluster, all_live, ask, running_cluster
 from tests.judged import LUCENE_NDCG10, Judged, K, mean, overlap

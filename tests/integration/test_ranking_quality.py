@@ -9,14 +9,21 @@ from pathlib import Path
 
 import pytest
 
-from common.collection import Collection, define
-from common.partition import shard_of
-from common.query_syntax import parse
-from shard_worker.ballast import balance
-from shard_worker.query_builder import QueryBuilder
-from shard_worker.retrieval import retrieve
-from shard_worker.term_statistics import TermStatistics, collect, merge, pack, unpack, write_table
-from shard_worker.text_index import TextIndex, TextIndexWriter
+from hedgerow.common.collection import Collection, define
+from hedgerow.common.partition import shard_of
+from hedgerow.common.query.syntax import parse
+from hedgerow.shard_worker.scoring.query_builder import QueryBuilder
+from hedgerow.shard_worker.scoring.retrieval import retrieve
+from hedgerow.shard_worker.storage.length_padding import balance
+from hedgerow.shard_worker.storage.term_statistics import (
+    TermStatistics,
+    collect,
+    merge,
+    pack,
+    unpack,
+    write_table,
+)
+from hedgerow.shard_worker.storage.text_index import TextIndex, TextIndexWriter
 from tests.corpora import Document, large_corpus, queries_over
 from tests.judged import LUCENE_NDCG10, Judged, K, mean
 from tests.judged import overlap as overlap_of_ids

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 import structlog
 
-from common.collection import Collection, define
-from common.log import START, Create, position, unpack_op
-from shard_worker.recovery import lost_shards, revive_definitions
-from shard_worker.shard_report import CollectionReport, ShardState, pack_ids
+from hedgerow.common.collection import Collection, define
+from hedgerow.common.shard_log.log import START, Create, position, unpack_op
+from hedgerow.shard_worker.indexing.shard_report import CollectionReport, ShardState, pack_ids
+from hedgerow.shard_worker.snapshots.recovery import lost_shards, revive_definitions
 from tests.integration.write_path import NUM_SHARDS, WritePath, ndjson, writing
 from tests.servers import RedisServer
 from tests.waiting import until

@@ -14,14 +14,14 @@ import pytest
 import structlog
 from msgspec.structs import astuple, replace
 
-from common.config import LimitSettings, RedisSettings
-from common.config_tail import HedgingSettings
-from common.endpoint import Endpoint
-from common.errors import RedisUnavailableError
-from common.keys import Keys
-from common.link import Link
-from common.outcome import Outcome
-from common.wire import (
+from hedgerow.common.errors import RedisUnavailableError
+from hedgerow.common.outcome import Outcome
+from hedgerow.common.redis.connection import Link
+from hedgerow.common.redis.endpoint import Endpoint
+from hedgerow.common.redis.keys import Keys
+from hedgerow.common.settings.settings import LimitSettings, RedisSettings
+from hedgerow.common.settings.tail import HedgingSettings
+from hedgerow.common.wire.messages import (
     VERSION,
     Kind,
     Lane,
@@ -32,11 +32,11 @@ from common.wire import (
     pack_request,
     unpack_request,
 )
-from gateway.answer_memory import AnswerMemory
-from gateway.fetch import Fetcher
-from gateway.hedger import Hedger
-from gateway.hedging import HedgePolicy
-from gateway.redis_transport import RedisTransport
+from hedgerow.gateway.policies.hedging import HedgePolicy
+from hedgerow.gateway.search.answer_memory import AnswerMemory
+from hedgerow.gateway.search.fetch import Fetcher
+from hedgerow.gateway.search.hedger import Hedger
+from hedgerow.gateway.transport.redis import RedisTransport
 from tests.servers import RedisServer
 from tests.waiting import until
 

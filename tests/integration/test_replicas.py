@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from common.log import Upsert, pack_op
-from shard_worker.applier import Applier
-from shard_worker.wiring import indexer_lane
+from hedgerow.common.shard_log.log import Upsert, pack_op
+from hedgerow.shard_worker.indexing.applier import Applier
+from hedgerow.shard_worker.wiring import indexer_lane
 from tests.integration.write_path import NUM_SHARDS, WritePath, ndjson, writing
 from tests.servers import RedisServer
 from tests.waiting import until

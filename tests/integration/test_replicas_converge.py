@@ -16,10 +16,10 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from gateway.result import Hit
-from gateway.service import Gateway
-from shard_worker.store import Store
-from shard_worker.text_index import TextIndex
+from hedgerow.gateway.gateway import Gateway
+from hedgerow.gateway.search.result import Hit
+from hedgerow.shard_worker.storage.store import Store
+from hedgerow.shard_worker.storage.text_index import TextIndex
 from tests.integration.cluster import Cluster, all_live, ask, gateway_to
 from tests.integration.processes import kill_all_of
 from tests.servers import RedisServer

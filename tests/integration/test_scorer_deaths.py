@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from common.errors import ExpiredError, QuarantinedError, ScorerCrashedError, WorkError
-from common.quarantine import Quarantine, Record, What
-from shard_worker.lanes.process_lane import Work
-from shard_worker.lanes.suspects import CONFIRM_S, Suspects
+from hedgerow.common.errors import ExpiredError, QuarantinedError, ScorerCrashedError, WorkError
+from hedgerow.common.state.quarantine import Quarantine, Record, What
+from hedgerow.shard_worker.executors.process_pool.pool import Work
+from hedgerow.shard_worker.executors.process_pool.quarantine_gate import CONFIRM_S, Suspects
 from tests.integration.lanes import (
     KILL_GRACE_S,
     eventually,

@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from common.config import Settings, WorkerSettings
-from common.quarantine import Quarantine
-from shard_worker.lanes import crew
-from shard_worker.lanes.process_memory import own_memory_mb
-from shard_worker.lanes.recycler import MemoryLimit, Recycler
-from shard_worker.lanes.scorer_slot import SlotState
-from shard_worker.lanes.suspects import Suspects
-from shard_worker.wiring import indexer_lane, scorer_lane
+from hedgerow.common.settings.settings import Settings, WorkerSettings
+from hedgerow.common.state.quarantine import Quarantine
+from hedgerow.shard_worker.executors.process_pool import supervisor as crew
+from hedgerow.shard_worker.executors.process_pool.process_memory import own_memory_mb
+from hedgerow.shard_worker.executors.process_pool.quarantine_gate import Suspects
+from hedgerow.shard_worker.executors.process_pool.recycler import MemoryLimit, Recycler
+from hedgerow.shard_worker.executors.process_pool.scorer_slot import SlotState
+from hedgerow.shard_worker.wiring import indexer_lane, scorer_lane
 from tests.integration.lanes import Bench, Call, eventually, is_alive, parent_of, running
 
 pytestmark = [
@@ -258,7 +258,9 @@ async def test_a_limit_that_cannot_be_kept_is_said_at_the_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where nobody tells the memory of a process, there is a warning, and nothing is replaced."""
-    monkeypatch.setattr("shard_worker.lanes.recycler.own_memory_mb", lambda _pid: None)
+    monkeypatch.setattr(
+        "hedgerow.shard_worker.executors.process_pool.recycler.own_memory_mb", lambda _pid: None
+    )
     with capture_logs() as logs:
         async with running(tmp_path, num_processes=1, memory_limit=ALWAYS) as bench:
             await bench.ended(bench.submit("a leak 10"))

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from common.errors import ConfigurationError
+from hedgerow.common.errors import ConfigurationError
 from tests.integration.lanes import count_fds, eventually, parent_of, running
 
 pytestmark = pytest.mark.integration

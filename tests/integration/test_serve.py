@@ -16,12 +16,12 @@ import httpx
 import pytest
 import structlog
 
-from common.config_connections import ConnectionSettings
-from common.errors import ConfigurationError
-from common.telemetry import Counters
-from gateway.cli.serve import listen, run_server
-from gateway.http.connection_table import ConnectionTable
-from gateway.http.server import HttpServer
+from hedgerow.common.errors import ConfigurationError
+from hedgerow.common.observability.telemetry import Counters
+from hedgerow.common.settings.connections import ConnectionSettings
+from hedgerow.gateway.cli.serve import listen, run_server
+from hedgerow.gateway.http.server.connection_table import ConnectionTable
+from hedgerow.gateway.http.server.server import HttpServer
 from tests.servers import RedisServer
 
 pytestmark = pytest.mark.integration
@@ -32,7 +32,15 @@ Process = subprocess.Popen[str]
 @contextlib.contextmanager
 def serving(redis: str, prefix: str, *arguments: str, **popen: Any) -> Iterator[Process]:
     """Run `gateway serve` on any free port."""
-    command = [sys.executable, "-m", "gateway.cli.main", "serve", "--port", "0", *arguments]
+    command = [
+        sys.executable,
+        "-m",
+        "hedgerow.gateway.cli.main",
+        "serve",
+        "--port",
+        "0",
+        *arguments,
+    ]
     environment = {**os.environ, "HEDGEROW_REDIS__KEY_PREFIX": prefix}
     process = subprocess.Popen(
         [*command, "--redis", redis, "--num-shards", "2"],

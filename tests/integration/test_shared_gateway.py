@@ -11,11 +11,11 @@ from typing import Any
 import httpx
 import pytest
 
-from common.collection import define
-from common.config import RedisSettings
-from common.control import connect
-from common.keys import Keys
-from common.registry import Registry
+from hedgerow.common.collection import define
+from hedgerow.common.redis.client import connect
+from hedgerow.common.redis.keys import Keys
+from hedgerow.common.settings.settings import RedisSettings
+from hedgerow.common.state.registry import Registry
 from tests.integration.hostile import GatewayProcess, gateway_process, normal_client
 from tests.servers import RedisServer
 from tests.waiting import until

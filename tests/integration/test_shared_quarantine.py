@@ -14,19 +14,19 @@ from unittest.mock import patch
 
 import pytest
 
-from common.config import GatewaySettings, RedisSettings
-from common.control import connect
-from common.errors import InsufficientCoverageError, NotFoundError
-from common.keys import Keys
-from common.quarantine import Quarantine
-from common.quarantine_board import QuarantineBoard
-from gateway.access.control import AccessControl
-from gateway.http.status_schema import StatusAnswer
-from gateway.result import SearchResult
-from gateway.service import Gateway
-from shard_worker.lanes.suspects import Suspects
-from shard_worker.lanes.work import Named, Ticket, Work
-from shard_worker.quarantine_exchange import QuarantineExchange
+from hedgerow.common.errors import InsufficientCoverageError, NotFoundError
+from hedgerow.common.redis.client import connect
+from hedgerow.common.redis.keys import Keys
+from hedgerow.common.settings.settings import GatewaySettings, RedisSettings
+from hedgerow.common.state.quarantine import Quarantine
+from hedgerow.common.state.quarantine_store import QuarantineBoard
+from hedgerow.gateway.access.control import AccessControl
+from hedgerow.gateway.gateway import Gateway
+from hedgerow.gateway.http.schema.status_schema import StatusAnswer
+from hedgerow.gateway.search.result import SearchResult
+from hedgerow.shard_worker.executors.process_pool.quarantine_gate import Suspects
+from hedgerow.shard_worker.executors.process_pool.task import Named, Ticket, Work
+from hedgerow.shard_worker.serving.quarantine_exchange import QuarantineExchange
 from tests.integration.cluster import Cluster, ask, gateway_to, load, running_cluster
 from tests.servers import RedisServer, running_server
 from tests.waiting import until
@@ -315,7 +315,7 @@ async def test_others_hear_of_a_kill_when_it_happens(
     redis_server: RedisServer, key_prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each kill is announced and heard: no worker reads the list again, or waits for a period."""
-    monkeypatch.setattr("shard_worker.quarantine_exchange.LONGEST_PAUSE_S", 3600.0)
+    monkeypatch.setattr("hedgerow.shard_worker.serving.quarantine_exchange.LONGEST_PAUSE_S", 3600.0)
     async with (
         exchange(redis_server, key_prefix, "w0") as here,
         exchange(redis_server, key_prefix, "w1") as there,

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from common.config import RedisSettings
-from common.control import connect
-from common.errors import WriteRefusedError
-from common.keys import Keys
-from common.log import ShardLog, Upsert, pack_op
+from hedgerow.common.errors import WriteRefusedError
+from hedgerow.common.redis.client import connect
+from hedgerow.common.redis.keys import Keys
+from hedgerow.common.settings.settings import RedisSettings
+from hedgerow.common.shard_log.log import ShardLog, Upsert, pack_op
 from tests.integration.disks import Disk, small_disk
 from tests.integration.processes import eventually, is_alive
 from tests.integration.up_process import Caller, Up, session_members

@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 
-from common.control import connect
-from common.errors import HedgerowError
-from common.keys import Keys
-from common.log import ShardLog
-from common.snapshot_board import SnapshotBoard, SnapshotFacts
-from common.snapshot_store import SnapshotStore
-from gateway.service import Gateway
+from hedgerow.common.errors import HedgerowError
+from hedgerow.common.redis.client import connect
+from hedgerow.common.redis.keys import Keys
+from hedgerow.common.shard_log.log import ShardLog
+from hedgerow.common.snapshots.status import SnapshotBoard, SnapshotFacts
+from hedgerow.common.snapshots.store import SnapshotStore
+from hedgerow.gateway.gateway import Gateway
 from tests.integration.cluster import Cluster, ask, gateway_to, load, running_cluster
 from tests.servers import RedisServer, running_server
 from tests.waiting import until

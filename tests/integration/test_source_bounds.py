@@ -14,9 +14,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from common.errors import BadRequestError
-from gateway.csv_rows import csv_rows
-from gateway.sources import Reading, open_source
+from hedgerow.common.errors import BadRequestError
+from hedgerow.gateway.cli.loading.csv_rows import csv_rows
+from hedgerow.gateway.cli.loading.sources import Reading, open_source
 
 pytestmark = pytest.mark.integration
 
@@ -31,8 +31,8 @@ def in_little_memory(path: Path, megabytes: int = 64) -> list[str]:
     program = textwrap.dedent(f"""
         import resource, sys
         from pathlib import Path
-        from gateway.parquet_reader import bound_memory
-        from gateway.sources import open_source
+        from hedgerow.gateway.cli.loading.parquet_reader import bound_memory
+        from hedgerow.gateway.cli.loading.sources import open_source
         bound_memory({megabytes} * 1024 * 1024)
         with open_source(sys.argv[1]) as source:
             for line in source.lines:

@@ -13,11 +13,18 @@ from typing import Any
 
 import pytest
 
-from gateway.child import Child, Program
-from gateway.child_log import MAX_BYTES, ChildLog, LogLine, read_line
-from gateway.restart_policy import RestartPolicy
-from gateway.supervisor import Died, Event, Said, Started, Stopped, Supervisor
-from gateway.template_process import PARENT_PIPE
+from hedgerow.gateway.local.processes.child import Child, Program
+from hedgerow.gateway.local.processes.child_log import MAX_BYTES, ChildLog, LogLine, read_line
+from hedgerow.gateway.local.processes.restart_policy import RestartPolicy
+from hedgerow.gateway.local.processes.supervisor import (
+    Died,
+    Event,
+    Said,
+    Started,
+    Stopped,
+    Supervisor,
+)
+from hedgerow.gateway.local.processes.template_process import PARENT_PIPE
 from tests.integration.processes import eventually, is_alive
 
 pytestmark = pytest.mark.integration
@@ -292,7 +299,7 @@ async def test_children_notice_that_the_supervisor_was_killed(tmp_path: Path) ->
     script = textwrap.dedent(f"""
         import asyncio, sys
         from pathlib import Path
-        from gateway.supervisor import Supervisor
+        from hedgerow.gateway.local.processes.supervisor import Supervisor
         from tests.integration.test_supervisor import POLITE, QUICK, _program
 
         async def note(name): pass

@@ -16,12 +16,12 @@ from pathlib import Path
 
 import pytest
 
-from gateway.child import Call, Child, Program
-from gateway.child_log import ChildLog
-from gateway.restart_policy import RestartPolicy
-from gateway.supervisor import Died, Event, Started, Supervisor
-from gateway.template import ForkRequest, Template, TemplateLostError
-from gateway.template_process import PARENT_PIPE
+from hedgerow.gateway.local.processes.child import Call, Child, Program
+from hedgerow.gateway.local.processes.child_log import ChildLog
+from hedgerow.gateway.local.processes.restart_policy import RestartPolicy
+from hedgerow.gateway.local.processes.supervisor import Died, Event, Started, Supervisor
+from hedgerow.gateway.local.processes.template import ForkRequest, Template, TemplateLostError
+from hedgerow.gateway.local.processes.template_process import PARENT_PIPE
 from tests.integration.forked import MODULE
 from tests.integration.processes import children_of, eventually, is_alive
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from common.errors import ExpiredError, LaneUnavailableError, WorkError
-from shard_worker.lanes.thread_lane import Spent, ThreadLane
+from hedgerow.common.errors import ExpiredError, LaneUnavailableError, WorkError
+from hedgerow.shard_worker.executors.thread_pool.threads import Spent, ThreadLane
 from tests.integration.lanes import eventually
 
 pytestmark = pytest.mark.integration
@@ -257,7 +257,7 @@ async def test_closing_lets_running_calls_return_and_refuses_the_rest(
 
 HANGING = """
 import asyncio, threading
-from shard_worker.lanes.thread_lane import ThreadLane
+from hedgerow.shard_worker.executors.thread_pool.threads import ThreadLane
 
 async def main():
     lane = ThreadLane(num_threads=2, lost_after_s=0.1, name="threads")

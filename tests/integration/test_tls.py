@@ -15,14 +15,14 @@ from typing import Any
 import pytest
 import trustme
 
-from common.config_connections import ConnectionSettings
-from common.errors import NotFoundError, UnavailableError
-from common.telemetry import Counters
-from gateway.cli.serve import listen
-from gateway.client import AsyncClient, Client
-from gateway.http.certificate import Certificate
-from gateway.http.connection_table import ConnectionTable
-from gateway.http.server import HttpServer
+from hedgerow.common.errors import NotFoundError, UnavailableError
+from hedgerow.common.observability.telemetry import Counters
+from hedgerow.common.settings.connections import ConnectionSettings
+from hedgerow.gateway.cli.serve import listen
+from hedgerow.gateway.client import AsyncClient, Client
+from hedgerow.gateway.http.server.certificate import Certificate
+from hedgerow.gateway.http.server.connection_table import ConnectionTable
+from hedgerow.gateway.http.server.server import HttpServer
 from tests.integration.test_serve import serving, url_of
 from tests.integration.up_process import Up
 from tests.servers import RedisServer
@@ -78,7 +78,7 @@ def url(
 def gateway(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run a command of `gateway`."""
     return subprocess.run(
-        [sys.executable, "-m", "gateway.cli.main", *arguments],
+        [sys.executable, "-m", "hedgerow.gateway.cli.main", *arguments],
         capture_output=True,
         text=True,
         timeout=60,

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from common.cores import num_cores
-from gateway.cli.serve import listen
-from gateway.sizing import plan_for
+from hedgerow.common.settings.cores import num_cores
+from hedgerow.gateway.cli.serve import listen
+from hedgerow.gateway.local.sizing import plan_for
 from tests.integration.processes import eventually, is_alive, processes_mentioning
 from tests.integration.trees import loaded
 from tests.integration.up_process import Caller, Up

@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from common.config import RedisSettings
-from common.control import connect
-from common.folder_lock import FolderLock
-from common.keys import Keys
-from common.log import ShardLog
+from hedgerow.common.machine.folder_lock import FolderLock
+from hedgerow.common.redis.client import connect
+from hedgerow.common.redis.keys import Keys
+from hedgerow.common.settings.settings import RedisSettings
+from hedgerow.common.shard_log.log import ShardLog
 from tests.integration.up_process import Caller, Up
 from tests.servers import RedisServer
 from tests.waiting import until

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from common.config import GatewaySettings, WorkerSettings
-from common.heartbeat import Heartbeat
-from gateway.service import Gateway
+from hedgerow.common.settings.settings import GatewaySettings, WorkerSettings
+from hedgerow.common.wire.heartbeat import Heartbeat
+from hedgerow.gateway.gateway import Gateway
 from tests.integration.cluster import load, running_cluster
 from tests.servers import running_server
 from tests.waiting import until

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from shard_worker.lanes.launcher_start import Start, WaitingLaunchers
+from hedgerow.shard_worker.executors.process_pool.forkserver_start import Start, WaitingLaunchers
 from tests.integration.lanes import Bench, eventually, is_alive, make_lane, parent_of
 from tests.integration.misbehaving import Config
 from tests.integration.processes import children_of

@@ -11,17 +11,17 @@ from typing import Any
 import pytest
 import structlog
 
-from common.collection import FieldType, define
-from common.errors import (
+from hedgerow.common.collection import FieldType, define
+from hedgerow.common.errors import (
     BadRequestError,
     ConflictError,
     LoadInterruptedError,
     NotFoundError,
     RedisUnavailableError,
 )
-from common.log import Delete, Upsert, pack_op
-from shard_worker.indexer import IndexerConfig
-from shard_worker.lanes.process_lane import ProcessLane
+from hedgerow.common.shard_log.log import Delete, Upsert, pack_op
+from hedgerow.shard_worker.executors.process_pool.pool import ProcessLane
+from hedgerow.shard_worker.indexing.indexer import IndexerConfig
 from tests.integration.write_path import NUM_SHARDS, ndjson, pieces, writing
 from tests.servers import DURABLE, RedisServer, running_server
 from tests.waiting import until

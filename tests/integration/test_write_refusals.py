@@ -5,15 +5,15 @@ from dataclasses import dataclass
 
 import pytest
 
-from common.collection import define
-from common.config import RedisSettings
-from common.control import Control, connect
-from common.errors import WriteRefusedError
-from common.keys import Keys
-from common.log import Drop, ShardLog, pack_op
-from common.registry import Registry
-from common.shortage import Shortage
-from common.storage_board import StorageBoard, read_told
+from hedgerow.common.collection import define
+from hedgerow.common.errors import WriteRefusedError
+from hedgerow.common.machine.shortage import Shortage
+from hedgerow.common.redis.client import Control, connect
+from hedgerow.common.redis.keys import Keys
+from hedgerow.common.settings.settings import RedisSettings
+from hedgerow.common.shard_log.log import Drop, ShardLog, pack_op
+from hedgerow.common.state.registry import Registry
+from hedgerow.common.state.storage import StorageBoard, read_told
 from tests.servers import RedisServer
 
 pytestmark = pytest.mark.integration

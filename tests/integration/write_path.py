@@ -8,20 +8,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from common.config import LimitSettings, RedisSettings, Settings
-from common.control import Control, connect
-from common.keys import Keys
-from common.log import ShardLog
-from common.registry import Registry
-from common.telemetry import Counters
-from gateway.collections import Collections
-from gateway.documents import Documents
-from shard_worker.applier import Applier
-from shard_worker.lanes.process_lane import ProcessLane
-from shard_worker.shard_report import ShardState
-from shard_worker.store import Store
-from shard_worker.text_index import TextIndex
-from shard_worker.wiring import indexer_lane
+from hedgerow.common.observability.telemetry import Counters
+from hedgerow.common.redis.client import Control, connect
+from hedgerow.common.redis.keys import Keys
+from hedgerow.common.settings.settings import LimitSettings, RedisSettings, Settings
+from hedgerow.common.shard_log.log import ShardLog
+from hedgerow.common.state.registry import Registry
+from hedgerow.gateway.writes.collections import Collections
+from hedgerow.gateway.writes.documents import Documents
+from hedgerow.shard_worker.executors.process_pool.pool import ProcessLane
+from hedgerow.shard_worker.indexing.applier import Applier
+from hedgerow.shard_worker.indexing.shard_report import ShardState
+from hedgerow.shard_worker.storage.store import Store
+from hedgerow.shard_worker.storage.text_index import TextIndex
+from hedgerow.shard_worker.wiring import indexer_lane
 from tests.servers import RedisServer
 
 NUM_SHARDS = 2

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from bench.agreement import NUM_CHANCES, Pair, Seen, curve_distance, simulate_pair
 from bench.drawn import SCENARIO, Draws, text_of
 from bench.real_run import Overhead, arrivals_of
-from gateway.simulate.event_loop import VirtualLoop
-from gateway.simulate.jobs import Ledger
-from gateway.simulate.run import make_shards, observe
-from gateway.simulate.scenario import Run
-from gateway.simulate.transport import ScriptedTransport
+from hedgerow.gateway.simulate.event_loop import VirtualLoop
+from hedgerow.gateway.simulate.jobs import Ledger
+from hedgerow.gateway.simulate.run import make_shards, observe
+from hedgerow.gateway.simulate.scenario import Run
+from hedgerow.gateway.simulate.transport import ScriptedTransport
 
 NAMES = [run.name for run in SCENARIO.runs]
 

@@ -16,8 +16,8 @@ from bench.load import Load, quantile, share_within
 from bench.profiles import to_toml
 from bench.report import Section, median, target
 from bench.watching import NOTE
-from common.config import RankProfile, Settings
-from common.partition import shard_of
+from hedgerow.common.partition import shard_of
+from hedgerow.common.settings.settings import RankProfile, Settings
 
 
 @given(st.lists(st.floats(0, 1e6), min_size=1), st.floats(0.01, 1.0))

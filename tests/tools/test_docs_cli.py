@@ -12,7 +12,7 @@ import pytest
 import typer
 from typer.core import TyperArgument
 
-from gateway.cli.main import COMMANDS, app
+from hedgerow.gateway.cli.main import COMMANDS, app
 from tests.tools import doc_blocks
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "cli.md"

@@ -7,9 +7,9 @@ import inspect
 import re
 from pathlib import Path
 
-from common import errors
-from gateway.client import Client
-from gateway.client.calls import SearchOptions
+from hedgerow.common import errors
+from hedgerow.gateway.client import Client
+from hedgerow.gateway.client.calls import SearchOptions
 from tests.tools import doc_blocks
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "client.md"

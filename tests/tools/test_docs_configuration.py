@@ -1,4 +1,4 @@
-"""docs/configuration.md against common/config.py.
+"""docs/configuration.md against common/settings/settings.py.
 
 `python -m tests.tools.test_docs_configuration` writes the tables anew after a setting has changed.
 """
@@ -13,8 +13,8 @@ import pytest
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
-from common.config import RankProfile, Settings, load_settings
-from common.config_access import HostName, Origin, Token
+from hedgerow.common.settings.access import HostName, Origin, Token
+from hedgerow.common.settings.settings import RankProfile, Settings, load_settings
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "configuration.md"
 BEGIN, END = "<!-- settings: begin -->\n", "<!-- settings: end -->\n"

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from common.errors import ExpiredError, NotStartedError, WorkError
+from hedgerow.common.errors import ExpiredError, NotStartedError, WorkError
 
 ROOT = Path(__file__).parents[2]
 # Name of the function that counts → its argument with the name of the counter. A refusal's kind is

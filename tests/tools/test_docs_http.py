@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from common.config import GatewaySettings
-from gateway.access.request_admission import RequestAdmission
-from gateway.admission import CAUSES
-from gateway.http import schema as shapes
-from gateway.http.problems import TITLES, TYPE_PREFIX
-from gateway.http.rights import RIGHTS
-from gateway.http.search_body import search_body
+from hedgerow.common.settings.settings import GatewaySettings
+from hedgerow.gateway.access.request_admission import RequestAdmission
+from hedgerow.gateway.http.problems import TITLES, TYPE_PREFIX
+from hedgerow.gateway.http.requests.rights import RIGHTS
+from hedgerow.gateway.http.schema import schema as shapes
+from hedgerow.gateway.http.search.search_body import search_body
+from hedgerow.gateway.policies.admission import CAUSES
 from tests.tools import doc_blocks
 from tests.unit.openapi import OPENAPI
 

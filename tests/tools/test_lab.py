@@ -16,11 +16,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.config import BreakerSettings, Settings
-from common.outcome import Outcome
-from common.partition import shard_of
-from gateway.breaker import Breaker
-from gateway.gather import Gather
+from hedgerow.common.outcome import Outcome
+from hedgerow.common.partition import shard_of
+from hedgerow.common.settings.settings import BreakerSettings, Settings
+from hedgerow.gateway.policies.breaker import Breaker
+from hedgerow.gateway.search.gather import Gather
+from hedgerow.shard_worker.scoring.ranking import enrich_hooks, second_phases
 from lab import __main__ as command
 from lab.cluster import PROFILES, LabCluster
 from lab.experiments import breaker_trial, mistake_threads, seven_of_eight
@@ -42,7 +43,6 @@ from lab.report import Run, anchor, rich, to_html, to_markdown
 from lab.script import read, script
 from lab.shards import Shards
 from lab.yardstick import gains, speed_up
-from shard_worker.ranking import enrich_hooks, second_phases
 
 _DOCS = Path(__file__).parents[2] / "docs"
 _SVG = (
@@ -109,7 +109,7 @@ def test_figures_have_the_digits_that_mean_something(value: float, text: str) ->
 def test_code_is_the_source_without_its_documentation() -> None:
     """What the report shows is in the file as it stands, but for the docstring."""
     shown = code_of(Breaker.allow)
-    assert shown.where == "gateway/breaker.py, `Breaker.allow`"
+    assert shown.where == "gateway/policies/breaker.py, `Breaker.allow`"
     assert Breaker.allow.__doc__
     assert Breaker.allow.__doc__ not in shown.text
     source = [line.strip() for line in inspect.getsource(Breaker.allow).splitlines()]

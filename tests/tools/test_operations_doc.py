@@ -4,9 +4,9 @@ import inspect
 import re
 from pathlib import Path
 
-from common.config import Settings
-from common.keys import Keys
-from common.outcome import Outcome
+from hedgerow.common.outcome import Outcome
+from hedgerow.common.redis.keys import Keys
+from hedgerow.common.settings.settings import Settings
 
 OPERATIONS = (Path(__file__).parents[2] / "docs" / "operations.md").read_text(encoding="utf-8")
 PLACEHOLDERS = {"shard": "SHARD", "worker": "WORKER", "gateway_id": "GATEWAY", "uid": "UID"}
@@ -31,7 +31,7 @@ def named_by_the_code() -> dict[str, str]:
 
 
 def test_every_redis_key_is_documented_and_no_other() -> None:
-    """The table of keys has each name of common/keys.py with its type, and nothing else."""
+    """The table of keys has each name of common/redis/keys.py with its type, and nothing else."""
     rows = re.findall(r"^\| `(hedgerow:[^`]+)` \| ([\w ]+) \|", OPERATIONS, re.MULTILINE)
     assert dict(rows) == named_by_the_code()
     assert len(rows) == len(dict(rows))
@@ -63,7 +63,7 @@ def test_every_log_event_that_is_explained_is_logged() -> None:
 
 
 def test_every_setting_that_is_named_exists() -> None:
-    """Each `group.setting` in the text is one of common/config.py."""
+    """Each `group.setting` in the text is one of common/settings/settings.py."""
     groups = Settings.model_fields
     for group, setting in re.findall(
         r"`(redis|gateway|worker|limits|breaker|admission|snapshots)\.(\w+)`", OPERATIONS

@@ -62,7 +62,11 @@ async def test_its_commands_work(tmp_path: Path) -> None:
         answers = {}
         for command in commands:
             code, shown = await _run(
-                sys.executable, "-m", "gateway.cli.main", *shlex.split(command)[1:], **environment
+                sys.executable,
+                "-m",
+                "hedgerow.gateway.cli.main",
+                *shlex.split(command)[1:],
+                **environment,
             )
             assert code == 0, f"{command}\n{shown}"
             answers[command] = shown

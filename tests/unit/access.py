@@ -3,11 +3,11 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from common.config import GatewaySettings
-from gateway.access.caller import Right
-from gateway.access.control import AccessControl
-from gateway.access.key import Key, hash_of, new_secret
-from gateway.access.key_ring import KeyRing
+from hedgerow.common.settings.settings import GatewaySettings
+from hedgerow.gateway.access.caller import Right
+from hedgerow.gateway.access.control import AccessControl
+from hedgerow.gateway.access.key import Key, hash_of, new_secret
+from hedgerow.gateway.access.key_ring import KeyRing
 
 CREATED = datetime(2026, 1, 1, tzinfo=UTC)
 

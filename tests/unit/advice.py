@@ -5,7 +5,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from gateway.advise.figures import (
+from hedgerow.gateway.advise.figures import (
     Alone,
     Crossing,
     Expiry,

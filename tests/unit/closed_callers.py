@@ -4,9 +4,9 @@ import random
 from collections.abc import Iterator
 from functools import partial
 
-from common.config_tail import AdmissionSettings
-from common.pull_order import PullOrder
-from gateway.admission import Admission
+from hedgerow.common.settings.tail import AdmissionSettings
+from hedgerow.common.wire.pull_order import PullOrder
+from hedgerow.gateway.policies.admission import Admission
 from tests.unit.overload_model import Model, Permit, Query, Shard
 
 NUM_SHARDS = 2

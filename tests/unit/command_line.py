@@ -9,11 +9,11 @@ from typing import Any
 import httpx
 import pytest
 
-from common.config import GatewaySettings
-from gateway.cli import main, options
-from gateway.client import Client
-from gateway.client.link import Verify
-from gateway.http.app import create_app
+from hedgerow.common.settings.settings import GatewaySettings
+from hedgerow.gateway.cli import main, options
+from hedgerow.gateway.client import Client
+from hedgerow.gateway.client.link import Verify
+from hedgerow.gateway.http.app import create_app
 from tests.unit.fake_gateway import FakeGateway
 
 Answerer = Callable[[httpx.Request], httpx.Response]

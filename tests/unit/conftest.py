@@ -6,10 +6,10 @@ from typing import Any, cast
 import pytest
 from fastapi import FastAPI
 
-from common.config import GatewaySettings
-from gateway.access.control import AccessControl
-from gateway.http import app
-from gateway.http.app import create_framework_app
+from hedgerow.common.settings.settings import GatewaySettings
+from hedgerow.gateway.access.control import AccessControl
+from hedgerow.gateway.http import app
+from hedgerow.gateway.http.app import create_framework_app
 
 
 class _StandIn:

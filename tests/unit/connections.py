@@ -6,11 +6,11 @@ from typing import Any
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from common.config_connections import ConnectionSettings
-from common.telemetry import Counters
-from gateway.http.connection import Connection
-from gateway.http.connection_table import ConnectionTable
-from gateway.http.server_state import ServerState
+from hedgerow.common.observability.telemetry import Counters
+from hedgerow.common.settings.connections import ConnectionSettings
+from hedgerow.gateway.http.server.connection import Connection
+from hedgerow.gateway.http.server.connection_table import ConnectionTable
+from hedgerow.gateway.http.server.server_state import ServerState
 
 
 class RecordingTransport(asyncio.Transport):

@@ -7,9 +7,9 @@ from typing import Any
 
 import httpx
 
-from common.config import GatewaySettings
-from gateway.client import AsyncClient, Client
-from gateway.http.app import create_app
+from hedgerow.common.settings.settings import GatewaySettings
+from hedgerow.gateway.client import AsyncClient, Client
+from hedgerow.gateway.http.app import create_app
 from tests.unit.command_line import answer_by
 from tests.unit.fake_gateway import FakeGateway
 

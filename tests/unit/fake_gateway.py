@@ -6,18 +6,15 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from common.errors import NotFoundError, OverloadedError
-from common.outcome import Outcome
-from gateway.access.request_admission import RequestAdmission
-from gateway.answer_memory import AnswerMemory
-from gateway.client import SearchAnswer
-from gateway.collection_list import ListedCollection
-from gateway.coverage_curve import CoverageCurve
-from gateway.coverage_report import coverage_report
-from gateway.fetch import StoredDocument
-from gateway.json_bytes import encode
-from gateway.load import LoadReport
-from gateway.result import (
+from hedgerow.common.errors import NotFoundError, OverloadedError
+from hedgerow.common.outcome import Outcome
+from hedgerow.gateway.access.request_admission import RequestAdmission
+from hedgerow.gateway.client import SearchAnswer
+from hedgerow.gateway.search.answer_memory import AnswerMemory
+from hedgerow.gateway.search.coverage_curve import CoverageCurve
+from hedgerow.gateway.search.coverage_report import coverage_report
+from hedgerow.gateway.search.fetch import StoredDocument
+from hedgerow.gateway.search.result import (
     Coverage,
     FetchReport,
     Hit,
@@ -26,6 +23,9 @@ from gateway.result import (
     ShardDetail,
     TotalHits,
 )
+from hedgerow.gateway.views.json_bytes import encode
+from hedgerow.gateway.writes.collection_list import ListedCollection
+from hedgerow.gateway.writes.load import LoadReport
 
 T = TypeVar("T")
 

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from common.collection import Collection
-from common.log import Appended
+from hedgerow.common.collection import Collection
+from hedgerow.common.shard_log.log import Appended
 
 
 @dataclass

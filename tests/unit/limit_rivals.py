@@ -8,10 +8,10 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from common.config_tail import AdmissionSettings
-from common.errors import OverloadedError
-from common.pull_order import PullOrder
-from gateway.admission import Admission
+from hedgerow.common.errors import OverloadedError
+from hedgerow.common.settings.tail import AdmissionSettings
+from hedgerow.common.wire.pull_order import PullOrder
+from hedgerow.gateway.policies.admission import Admission
 from tests.unit.overload_model import Model, Permit, Query, Shard, poisson
 
 NUM_SHARDS = 8

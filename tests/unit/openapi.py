@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from common.config import GatewaySettings
-from gateway.http.app import create_framework_app
+from hedgerow.common.settings.settings import GatewaySettings
+from hedgerow.gateway.http.app import create_framework_app
 from tests.unit.fake_gateway import FakeGateway
 
 OPENAPI: dict[str, Any] = create_framework_app(FakeGateway(), GatewaySettings()).openapi()

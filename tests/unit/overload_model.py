@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
 
-from common.errors import OverloadedError
-from common.pull_order import PullOrder
-from gateway.admission import Priority
+from hedgerow.common.errors import OverloadedError
+from hedgerow.common.wire.pull_order import PullOrder
+from hedgerow.gateway.policies.admission import Priority
 
 TRANSIT_S = 0.0003  # from pull or work to the gateway, each way
 

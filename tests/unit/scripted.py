@@ -9,7 +9,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from common.wire import (
+from hedgerow.common.wire.messages import (
     Failure,
     FetchBody,
     Kind,
@@ -22,7 +22,7 @@ from common.wire import (
     unpack_fetch_payload,
     unpack_request,
 )
-from gateway.transport import ReplySink
+from hedgerow.gateway.transport.protocol import ReplySink
 
 
 @dataclass(frozen=True)

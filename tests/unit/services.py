@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 import pytest
 
-from common.server_clock import ServerClock
-from common.wire import Failure, Reply, unpack_failure
-from shard_worker.replier import Replier
+from hedgerow.common.redis.server_clock import ServerClock
+from hedgerow.common.wire.messages import Failure, Reply, unpack_failure
+from hedgerow.shard_worker.serving.replier import Replier
 
 REPLY_TO = "hedgerow:reply:g1"
 SERVER_AHEAD_S = 1000.0  # of the worker's clock

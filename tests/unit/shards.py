@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from common.collection import Collection, FieldType, define
-from common.config import BUILT_IN_PROFILES, RankProfile
-from common.field_inference import FieldInference
-from common.wire import SearchBody, SearchPayload, pack_body, unpack_search_body
-from shard_worker.ranking import Budget
-from shard_worker.scorer import ScorerConfig, make_scorer
-from shard_worker.store import Store
-from shard_worker.text_index import TextIndex, TextIndexWriter
+from hedgerow.common.collection import Collection, FieldType, define
+from hedgerow.common.settings.settings import BUILT_IN_PROFILES, RankProfile
+from hedgerow.common.wire.messages import SearchBody, SearchPayload, pack_body, unpack_search_body
+from hedgerow.gateway.writes.field_inference import FieldInference
+from hedgerow.shard_worker.scoring.ranking import Budget
+from hedgerow.shard_worker.scoring.scorer import ScorerConfig, make_scorer
+from hedgerow.shard_worker.storage.store import Store
+from hedgerow.shard_worker.storage.text_index import TextIndex, TextIndexWriter
 
 
 def fields_of(documents: Iterable[Mapping[str, Any]]) -> dict[str, FieldType]:

@@ -5,14 +5,20 @@ import time
 from pathlib import Path
 from typing import Any
 
-from common.collection import define
-from common.log import Create, Upsert, pack_op
-from common.snapshot import STORE, CollectionFacts, FileFacts, Manifest, snapshot_id
-from common.snapshot_store import SnapshotStore
-from shard_worker.shard_indexer import ShardIndexer
-from shard_worker.store import Store
-from shard_worker.store_copy import StoreCopy
-from shard_worker.text_index import TextIndex
+from hedgerow.common.collection import define
+from hedgerow.common.shard_log.log import Create, Upsert, pack_op
+from hedgerow.common.snapshots.manifest import (
+    STORE,
+    CollectionFacts,
+    FileFacts,
+    Manifest,
+    snapshot_id,
+)
+from hedgerow.common.snapshots.store import SnapshotStore
+from hedgerow.shard_worker.indexing.shard_indexer import ShardIndexer
+from hedgerow.shard_worker.storage.store import Store
+from hedgerow.shard_worker.storage.store_copy import StoreCopy
+from hedgerow.shard_worker.storage.text_index import TextIndex
 
 BOOKS = define("books", {"fields": {"t": "text"}}, "books-uid")
 

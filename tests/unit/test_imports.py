@@ -29,21 +29,27 @@ HTTP_SERVER = {
 
 PROCESSES = {
     # `gateway --help`, and each command before it is known which.
-    "gateway.cli.main": COMMAND_LINE,
+    "hedgerow.gateway.cli.main": COMMAND_LINE,
     # The client, in a user's program.
-    "gateway.client": {"httptools", "msgspec", "typing_extensions"},
-    "gateway.cli.up": SETTINGS | LOGS | COLOURS | COMMAND_LINE | REDIS | {"httptools"} | WIRE,
-    "gateway.cli.serve": (
+    "hedgerow.gateway.client": {"httptools", "msgspec", "typing_extensions"},
+    "hedgerow.gateway.cli.up": SETTINGS
+    | LOGS
+    | COLOURS
+    | COMMAND_LINE
+    | REDIS
+    | {"httptools"}
+    | WIRE,
+    "hedgerow.gateway.cli.serve": (
         SETTINGS | LOGS | COLOURS | COMMAND_LINE | REDIS | WIRE | HTTP_SERVER | INDEX
     ),
-    "shard_worker.main": (
+    "hedgerow.shard_worker.main": (
         SETTINGS | LOGS | COLOURS | COMMAND_LINE | REDIS | WIRE | INDEX | {"arq"}
     ),
-    "shard_worker.scorer": SETTINGS | LOGS | COLOURS | WIRE | INDEX,
-    "shard_worker.indexer": SETTINGS | LOGS | COLOURS | REDIS | WIRE | INDEX,
+    "hedgerow.shard_worker.scoring.scorer": SETTINGS | LOGS | COLOURS | WIRE | INDEX,
+    "hedgerow.shard_worker.indexing.indexer": SETTINGS | LOGS | COLOURS | REDIS | WIRE | INDEX,
     # A launcher, which a worker forks, or starts in an interpreter of its own.
-    "shard_worker.lanes.launcher": WIRE,
-    "gateway.tether": set[str](),
+    "hedgerow.shard_worker.executors.process_pool.forkserver": WIRE,
+    "hedgerow.gateway.local.processes.parent_death_guard": set[str](),
 }
 
 LOADED = """

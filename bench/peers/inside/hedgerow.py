@@ -9,7 +9,7 @@ from bench.cluster import connect as connect_gateway
 from bench.peers.inside.serving import Run, asking, serve
 from bench.peers.inside.work import NUM_SHARDS, next_query
 from bench.pipe import Setting
-from common.lifecycle import calm_collector
+from hedgerow.common.lifecycle import calm_collector
 
 _PROFILES = {"loop": LOOP_LANE, "process": PROCESS_LANE}
 # So long that a worker which the driver has stopped meanwhile still counts as live.

@@ -13,7 +13,7 @@ from bench.cpu import CpuMeter
 from bench.pipe import Pipe
 from bench.search.inside.serving import Loaded, Ready, Task
 from bench.search.queries import Query
-from common.lifecycle import calm_collector
+from hedgerow.common.lifecycle import calm_collector
 
 
 class Verdict(Enum):

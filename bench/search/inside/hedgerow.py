@@ -22,9 +22,9 @@ from bench.http_load import HttpGateway, run_gateway
 from bench.pipe import Pipe, Setting
 from bench.search.inside.serving import Hits, Loaded, Ready, Task, disk_bytes
 from bench.search.queries import Query
-from common.lifecycle import calm_collector
-from gateway.client import AsyncClient
-from gateway.service import Gateway
+from hedgerow.common.lifecycle import calm_collector
+from hedgerow.gateway.client import AsyncClient
+from hedgerow.gateway.gateway import Gateway
 
 COLLECTION = "texts"
 _DEADLINE_MS = 60_000.0  # none is reached: what is compared answers when it is done

@@ -1,6 +1,6 @@
 """Hedgerow's scorers alone: what a scorer process runs for a search, with nothing around it.
 
-A process a core calls `shard_worker.scorer` as the cluster's scorers do: the query is read and
+A process a core calls `shard_worker.scoring.scorer` as the cluster's scorers do: the query is read and
 weighted by the collection's statistics, and the answer packed for the wire. No gateway, no Redis,
 no worker, no lane. No option. Way: `score`.
 """
@@ -14,13 +14,13 @@ from pathlib import Path
 from bench.pipe import Setting
 from bench.search.inside.serving import Find, Hits, Ready, Task, disk_bytes, serve
 from bench.search.queries import Query
-from common.collection import define
-from common.config import BUILT_IN_PROFILES
-from common.wire import SearchPayload, pack_body, unpack_search_body
-from shard_worker.lanes.budget import Budget
-from shard_worker.scorer import ScorerConfig, make_scorer
-from shard_worker.term_statistics import collect, write_table
-from shard_worker.text_index import TextIndex, TextIndexWriter
+from hedgerow.common.collection import define
+from hedgerow.common.settings.settings import BUILT_IN_PROFILES
+from hedgerow.common.wire.messages import SearchPayload, pack_body, unpack_search_body
+from hedgerow.shard_worker.executors.process_pool.budget import Budget
+from hedgerow.shard_worker.scoring.scorer import ScorerConfig, make_scorer
+from hedgerow.shard_worker.storage.term_statistics import collect, write_table
+from hedgerow.shard_worker.storage.text_index import TextIndex, TextIndexWriter
 
 _UID = "texts"
 _SHARD = 0

@@ -28,9 +28,9 @@ from bench.pipe import Setting
 from bench.search.inside.callers import Ask, Verdict, body_of, judge, serve_callers
 from bench.search.inside.serving import Ready, Task, disk_bytes
 from bench.search.queries import Query
-from common.errors import InsufficientCoverageError, OverloadedError
-from gateway.client import AsyncClient
-from gateway.client.answers import SearchAnswer
+from hedgerow.common.errors import InsufficientCoverageError, OverloadedError
+from hedgerow.gateway.client import AsyncClient
+from hedgerow.gateway.client.answers import SearchAnswer
 
 COLLECTION = "summaries"
 _FIELDS = {"name": "text", "summary": "text"}
@@ -91,7 +91,16 @@ async def run_up(data: Path, *options: str) -> AsyncIterator[Up]:
         TimeoutError: it is not ready in time.
     """
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "gateway.cli.main", "up", "--data", str(data), "--port", "0"),
+        *(
+            sys.executable,
+            "-m",
+            "hedgerow.gateway.cli.main",
+            "up",
+            "--data",
+            str(data),
+            "--port",
+            "0",
+        ),
         *options,
         env={**os.environ, "HEDGEROW_WORKER__HEARTBEAT_EXPIRY_S": _HEARTBEAT_EXPIRY_S},
         stdout=subprocess.PIPE,

@@ -1,7 +1,7 @@
 """tantivy in one process: the index that Hedgerow's shards are made of, as one, asked directly.
 
 This is the limit: no scatter, no wire, no deadline. Schema, analysis and the index's settings are
-Hedgerow's (`shard_worker.schema`); queries are parsed by tantivy itself. Option: THREADS. Ways:
+Hedgerow's (`shard_worker.storage.schema`); queries are parsed by tantivy itself. Option: THREADS. Ways:
 `best` finds the best and skips what cannot be among them, `count` counts the matches too, as
 Hedgerow does.
 """
@@ -15,8 +15,14 @@ import tantivy
 from bench.pipe import Setting
 from bench.search.inside.serving import Find, Hits, Ready, Task, disk_bytes, serve
 from bench.search.queries import Query
-from common.collection import define
-from shard_worker.schema import ANALYSER, BLOCK_BYTES, make_analyser, make_document, make_index
+from hedgerow.common.collection import define
+from hedgerow.shard_worker.storage.schema import (
+    ANALYSER,
+    BLOCK_BYTES,
+    make_analyser,
+    make_document,
+    make_index,
+)
 
 _FIELD = "text"
 _MEMORY_BYTES = 512_000_000

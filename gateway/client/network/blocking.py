@@ -8,13 +8,13 @@ import time
 from collections.abc import Iterable
 from typing import Any, Final
 
-from gateway.client.calls import Call
-from gateway.client.link import KEEPALIVE_S, Link
-from gateway.client.network.failures import Failures
-from gateway.client.network.idle import IdleConnections
-from gateway.client.network.requests import LAST_CHUNK, RequestWriter, chunk
-from gateway.client.network.response import Response, ResponseReader
-from gateway.client.reply import Reply
+from hedgerow.gateway.client.calls import Call
+from hedgerow.gateway.client.link import KEEPALIVE_S, Link
+from hedgerow.gateway.client.network.failures import Failures
+from hedgerow.gateway.client.network.idle import IdleConnections
+from hedgerow.gateway.client.network.requests import LAST_CHUNK, RequestWriter, chunk
+from hedgerow.gateway.client.network.response import Response, ResponseReader
+from hedgerow.gateway.client.reply import Reply
 
 _READ_BYTES: Final = 64 * 1024
 

@@ -3,7 +3,7 @@
 from types import TracebackType
 from typing import Literal
 
-from common.errors import UnavailableError
+from hedgerow.common.errors import UnavailableError
 
 Phase = Literal["connect", "write", "read"]
 

@@ -3,8 +3,8 @@
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 
-from gateway.client.calls import Call
-from gateway.client.network.address import PATH_CHARACTERS, Address
+from hedgerow.gateway.client.calls import Call
+from hedgerow.gateway.client.network.address import PATH_CHARACTERS, Address
 
 LAST_CHUNK: Final = b"0\r\n\r\n"
 

@@ -37,7 +37,7 @@ async def index(target: Target, source: Path, collection: str) -> Command:
     """Run `gateway index`, for a bounded time and with bounded memory."""
     with tempfile.TemporaryFile() as output:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "gateway.cli.main", "index", str(source)),
+            *(sys.executable, "-m", "hedgerow.gateway.cli.main", "index", str(source)),
             *("--collection", collection, "--url", target.cluster.url),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=output,

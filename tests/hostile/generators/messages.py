@@ -13,8 +13,8 @@ from typing import Any
 import msgpack
 import redis.asyncio
 
-from common import wire
-from common.keys import Keys
+from hedgerow.common.redis.keys import Keys
+from hedgerow.common.wire import messages as wire
 from tests.hostile.generators.texts import damage, text
 from tests.hostile.target import Target
 

@@ -1,0 +1,53 @@
+"""Reads and judges one disk, for workers and for the embedded server's keeper."""
+
+import asyncio
+import math
+from pathlib import Path
+
+from hedgerow.common.machine.disk import (
+    PROBE_S,
+    DiskJudge,
+    DiskReading,
+    DiskState,
+    disk_failure,
+    probe_disk,
+    read_disk,
+)
+from hedgerow.common.settings.storage import StorageSettings
+
+
+class DiskLook:
+    """One disk, as last read.
+
+    Attributes:
+        judge: decides whether the disk has room.
+    """
+
+    def __init__(self, folder: Path, settings: StorageSettings) -> None:
+        """Look at the disk of `folder`."""
+        self.judge = DiskJudge(settings)
+        self._folder = folder.absolute()
+        self._probed_at = -math.inf
+
+    async def look(self, now: float, owed_bytes: int = 0) -> DiskState:
+        """Look once, in a thread; `now` is in s.
+
+        Raises:
+            OSError: the disk does not answer.
+        """
+        reading, failure = await asyncio.to_thread(self._look, now)
+        if failure is not None:
+            self.judge.fail(failure, now)
+        return self.judge.judge(reading, now, owed_bytes)
+
+    def _look(self, now: float) -> tuple[DiskReading, DiskState | None]:
+        # Before a worker's first start its folder is yet to be made.
+        folder = next(one for one in (self._folder, *self._folder.parents) if one.exists())
+        reading, failure = read_disk(folder), None
+        if now - self._probed_at >= PROBE_S:
+            self._probed_at = now
+            try:
+                probe_disk(folder)
+            except OSError as error:
+                failure = disk_failure(error)
+        return reading, failure

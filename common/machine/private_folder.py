@@ -1,0 +1,117 @@
+"""Keeps other users out of a data folder: its folders have mode 0700 and its files 0600.
+
+Documents, logs and Redis's file contain what callers sent. New files get their mode from the umask
+of the processes that write. If an earlier version made the folder, its modes are changed when it is
+next used.
+"""
+
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import structlog
+
+from hedgerow.common.errors import ConfigurationError
+
+UMASK = 0o077
+FOLDER_MODE = 0o700
+FILE_MODE = 0o600
+# What a data folder holds of ours. The folder may be one that holds other things too.
+PARTS = (
+    *("shards", "statistics", "workers", "unused", "snapshots", "restoring"),
+    *("redis", "logs", "run", "lock", "set-aside"),
+)
+
+_OTHERS = 0o077
+
+_log = structlog.get_logger()
+
+
+def write_privately() -> None:
+    """Have what this process and its children create be its user's alone.
+
+    For entry points: the umask is the whole process's.
+    """
+    os.umask(UMASK)
+
+
+def make_private(folder: Path) -> None:
+    """Create a data folder, or take away other users' rights to an existing one.
+
+    Only what belongs to this user is changed, and links are not followed. The folder itself is left
+    as it is where it serves for more than our data: the current folder or one above it, the home
+    folder, and one that all users may write to, as /tmp.
+
+    Raises:
+        ConfigurationError: it cannot be made.
+    """
+    try:
+        folder.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(f"data: {folder}: {error.strerror}") from error
+    folder = folder.resolve()
+    loose = [part for part in _parts(folder) if _is_open(part)]
+    num_changed = sum(_tighten(path) for part in loose for path in _within(part))
+    if _is_open(folder) and not _is_shared(folder):
+        num_changed += _tighten(folder)
+    if num_changed:
+        _log.warning(
+            "data_folder_tightened",
+            folder=str(folder),
+            files=num_changed,
+            hint="other users could read the stored data; now only this user can",
+        )
+
+
+def make_folders(path: Path) -> None:
+    """Make a folder in a data folder, and those above it that are missing.
+
+    Raises:
+        OSError: one cannot be made.
+    """
+    if not path.parent.is_dir():
+        make_folders(path.parent)
+    path.mkdir(mode=FOLDER_MODE, exist_ok=True)
+
+
+def _parts(folder: Path) -> Iterator[Path]:
+    for name in PARTS:
+        path = folder / name
+        if os.path.lexists(path):
+            yield path
+
+
+def _within(part: Path) -> Iterator[Path]:
+    """A file or a folder with all that is in it, from the outside inwards."""
+    yield part
+    # Nobody else can change what is in it by now, so that no link is put where a file was.
+    for parent, folders, files in os.walk(part):
+        for name in (*folders, *files):
+            yield Path(parent, name)
+
+
+def _is_open(path: Path) -> bool:
+    """Whether it is ours, no link, and other users may do something with it."""
+    found = path.lstat()
+    is_ours = found.st_uid == os.geteuid() and not stat.S_ISLNK(found.st_mode)
+    return is_ours and bool(found.st_mode & _OTHERS)
+
+
+def _is_shared(folder: Path) -> bool:
+    """Whether the folder serves for more than our data."""
+    here = Path.cwd().resolve()
+    home = Path(os.path.expanduser("~")).resolve()  # noqa: PTH111 - Path.home raises without one
+    is_sticky = bool(folder.stat().st_mode & stat.S_ISVTX)
+    return is_sticky or folder in {here, *here.parents, home}
+
+
+def _tighten(path: Path) -> int:
+    """Take others' rights away; how many files were changed by it."""
+    try:
+        if not _is_open(path):
+            return 0
+        path.chmod(stat.S_IMODE(path.lstat().st_mode) & ~_OTHERS)
+    except OSError:  # removed meanwhile, or a disk that is read-only
+        return 0
+    return 1

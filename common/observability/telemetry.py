@@ -1,0 +1,174 @@
+"""Logs, counters, and the watch over the event loop."""
+
+import asyncio
+import io
+import json
+import logging
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Literal, TextIO
+
+import structlog
+
+from hedgerow.common.observability.printable import printable, printable_lines
+from hedgerow.common.observability.steady_stream import SteadyStream
+
+log = structlog.get_logger()
+
+LAG_INTERVAL_S = 0.05
+# A loop that uses less of a core than this is looked at less often: each look wakes the process.
+IDLE_SHARE = 0.05
+IDLE_LAG_INTERVAL_S = 0.2
+_OF_LINES = frozenset({"exception", "stack"})
+
+
+class Counters:
+    """Named counts that only grow."""
+
+    __slots__ = ("_counts",)
+
+    def __init__(self) -> None:
+        self._counts: defaultdict[str, int] = defaultdict(int)
+
+    def add(self, name: str, count: int = 1) -> None:
+        """Count `count` more of `name`."""
+        self._counts[name] += count
+
+    def __getitem__(self, name: str) -> int:
+        return self._counts.get(name, 0)
+
+    def as_dict(self) -> dict[str, int]:
+        """All counts by name."""
+        return dict(sorted(self._counts.items()))
+
+
+class Throttle:
+    """Lets each kind of event through once an interval, for logs that must not flood."""
+
+    __slots__ = ("_interval_s", "_last")
+
+    def __init__(self, interval_s: float) -> None:
+        self._interval_s = interval_s
+        self._last: dict[str, float] = {}
+
+    def allows(self, kind: str, now: float) -> bool:
+        """Whether an event of this kind may pass at `now`, in s."""
+        last = self._last.get(kind)
+        if last is not None and now - last < self._interval_s:
+            return False
+        self._last[kind] = now
+        return True
+
+
+class LagWatch:
+    """Measures how late the loop runs what is due: lag means that work is in the wrong lane.
+
+    While the loop is idle it looks at longer intervals, so a first lag of less than 0.3 s that
+    follows may be missed; the next ones are not.
+    """
+
+    def __init__(self, threshold_ms: float, cpu_s: Callable[[], float] = time.thread_time) -> None:
+        """Count and log lags above `threshold_ms`; `cpu_s` is the loop's CPU time so far."""
+        self.num_lags = 0
+        self.max_lag_ms = 0.0
+        self._threshold_ms = threshold_ms
+        self._cpu_s = cpu_s
+        self._throttle = Throttle(1.0)
+
+    async def run(self) -> None:
+        """Watch until cancelled."""
+        interval_s = LAG_INTERVAL_S
+        while True:
+            due, used_s = time.monotonic() + interval_s, self._cpu_s()
+            await asyncio.sleep(interval_s)
+            self.record((time.monotonic() - due) * 1000, due)
+            is_idle = self._cpu_s() - used_s < IDLE_SHARE * interval_s
+            interval_s = IDLE_LAG_INTERVAL_S if is_idle else LAG_INTERVAL_S
+
+    def record(self, lag_ms: float, now: float) -> None:
+        """Take one measurement into account; `now` in s."""
+        self.max_lag_ms = max(self.max_lag_ms, lag_ms)
+        if lag_ms > self._threshold_ms:
+            self.num_lags += 1
+            if self._throttle.allows("lag", now):
+                log.warning(
+                    "loop_lag",
+                    lag_ms=round(lag_ms, 1),
+                    threshold_ms=self._threshold_ms,
+                    hint="blocking or CPU work runs on the event loop; it belongs in a lane",
+                )
+
+    def as_dict(self) -> dict[str, float]:
+        """The counts, for status."""
+        return {"lags": self.num_lags, "max_lag_ms": round(self.max_lag_ms, 1)}
+
+
+def configure_logging(
+    level: Literal["debug", "info", "warning", "error"], form: Literal["console", "json"]
+) -> None:
+    """Send structured log lines to stderr; entry points alone call this.
+
+    Args:
+        level: least severe level that is logged.
+        form: `console` for people, `json` for machines.
+    """
+    # JSON escapes control characters by itself.
+    rendering: list[structlog.typing.Processor] = (
+        [structlog.processors.JSONRenderer()]
+        if form == "json"
+        else [
+            make_printable,
+            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=0),
+        ]
+    )
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,  # or the console shows locals: whole documents
+            *rendering,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
+        logger_factory=structlog.PrintLoggerFactory(_steady(sys.stderr, form)),
+        cache_logger_on_first_use=True,
+    )
+
+
+def make_printable(
+    _logger: object, _method: str, fields: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    """Escape what callers may have put into the values of a log line for people."""
+    for name, value in fields.items():
+        if isinstance(value, str):
+            shown = printable_lines if name in _OF_LINES else printable
+            fields[name] = shown(value)
+        elif not isinstance(value, int | float | None):
+            fields[name] = printable(repr(value))
+    return fields
+
+
+def keep_output_steady(form: Literal["console", "json"]) -> None:
+    """Have standard output and error never raise: both are files on a disk that may be full.
+
+    A traceback that cannot be printed would end a scorer, and a `print` in a user's hook a query.
+    Entry points of processes that run on alone call this.
+    """
+    sys.stdout, sys.stderr = _steady(sys.stdout, form), _steady(sys.stderr, form)
+
+
+def _steady(stream: TextIO, form: Literal["console", "json"]) -> TextIO:
+    """A stream without the exceptions of a full disk."""
+
+    def note(num_lost: int) -> str:
+        if form == "json":
+            return json.dumps({"event": "log_lines_lost", "level": "warning", "lost": num_lost})
+        return f"log_lines_lost lost={num_lost}"
+
+    try:
+        descriptor = stream.fileno()
+    except (AttributeError, io.UnsupportedOperation, ValueError):  # a stand-in without a file
+        return stream
+    return SteadyStream(descriptor, note)  # type: ignore[return-value] # it has all that is used

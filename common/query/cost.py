@@ -1,0 +1,196 @@
+"""What a query will cost a scorer, counted on its tree before the query is sent.
+
+A plain word is looked up; its cost grows with the number of documents that contain it. A fuzzy word
+walks through the whole dictionary, a prefix opens every word that begins with it, and a range looks
+at a value of every document. Each kind is therefore counted separately and has its own limit. The
+counts are upper bounds: words are counted as written, before analysis drops any.
+"""
+
+import re
+from typing import NamedTuple
+
+import tantivy
+
+from hedgerow.common.collection import Collection, FieldType
+from hedgerow.common.errors import BadRequestError
+from hedgerow.common.query.tree import (
+    Boosted,
+    Clauses,
+    Everything,
+    Fuzzy,
+    Node,
+    Occur,
+    OneOf,
+    Prefix,
+    Present,
+    Range,
+    Words,
+)
+from hedgerow.common.settings.query_limits import QuerySettings
+
+# A longer one takes a scorer up to 50 ms, since an automaton is built of it.
+MAX_FUZZY_CHARS = 64
+# Seconds of a scorer's CPU for one of a kind and one document, measured on 20,000 and on 300,000
+# descriptions of Debian packages: the worst of each kind.
+_WORD_S, _EDIT_S, _PREFIX_S, _SCAN_S, _SLOPPY_S = 1.5e-10, 6e-8, 1.25e-7, 4.5e-8, 2e-8
+_words = re.compile(r"[0-9A-Za-z]+").findall
+# As the analysis of texts splits them (`shard_worker.storage.schema`); of ASCII it is the same.
+_split = tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.simple()).build().analyze
+
+
+class Cost(NamedTuple):
+    """The parts of a query that determine its cost.
+
+    Attributes:
+        clauses: words and values.
+        fuzzy_edits: the edits that its fuzzy words allow, together.
+        prefix_terms: prefixes of words in texts.
+        scans: ranges, prefixes of keywords, and parts that match nearly every document.
+        sloppy_words: words of phrases that allow gaps.
+        longest_fuzzy: the characters of its longest fuzzy word.
+    """
+
+    clauses: int = 0
+    fuzzy_edits: int = 0
+    prefix_terms: int = 0
+    scans: int = 0
+    sloppy_words: int = 0
+    longest_fuzzy: int = 0
+
+    def plus(self, other: "Cost") -> "Cost":
+        """The cost of both together."""
+        sums = Cost._make(mine + more for mine, more in zip(self, other, strict=True))
+        return sums._replace(longest_fuzzy=max(self.longest_fuzzy, other.longest_fuzzy))
+
+    def cpu_s(self, documents: int) -> float:
+        """About how long a scorer takes at worst for one shard of `documents`, in s."""
+        return documents * (
+            self.clauses * _WORD_S
+            + self.fuzzy_edits * _EDIT_S
+            + self.prefix_terms * _PREFIX_S
+            + self.scans * _SCAN_S
+            + self.sloppy_words * _SLOPPY_S
+        )
+
+
+_NO_MORE = Cost()[1:]
+
+
+def plain_cost(query: str, collection: Collection) -> Cost:
+    """The cost of a plain query (`common.query.plain`), or a little more."""
+    clauses = query.count(" ") + query.count("_") + 1
+    if '"' in query:
+        phrases = query.split('"')[1::2]
+        clauses += sum(
+            _num_more(collection, one.count(" ") + one.count("_") + 1) for one in phrases
+        )
+    # What only excludes is taken from all documents.
+    return Cost(clauses, scans=1) if query.lstrip(" ").startswith("-") else Cost(clauses)
+
+
+def estimate(tree: Node, collection: Collection) -> Cost:
+    """The cost of a query on a collection."""
+    counts = _Counts(collection)
+    counts.add(tree)
+    return Cost(
+        counts.clauses,
+        counts.fuzzy_edits,
+        counts.prefix_terms,
+        counts.scans,
+        counts.sloppy_words,
+        counts.longest_fuzzy,
+    )
+
+
+def check_cost(cost: Cost, limits: QuerySettings, field: str) -> None:
+    """Check a cost against the limits.
+
+    Args:
+        cost: of a query, or of a query with its filter.
+        limits: the settings.
+        field: the caller's name for what makes it too much.
+
+    Raises:
+        BadRequestError: names the limit, its setting and the number found.
+    """
+    if cost[1:] == _NO_MORE and cost.clauses <= limits.max_clauses:  # words alone, as usual
+        return
+    for found, limit, what, setting in (
+        (cost.clauses, limits.max_clauses, "words and values", "max_clauses"),
+        (cost.fuzzy_edits, limits.max_fuzzy_edits, "edits of fuzzy words", "max_fuzzy_edits"),
+        (cost.prefix_terms, limits.max_prefix_terms, "prefixes of words", "max_prefix_terms"),
+        (cost.scans, limits.max_scans, "ranges and parts that match all", "max_scans"),
+        (cost.sloppy_words, limits.max_sloppy_words, "words in loose phrases", "max_sloppy_words"),
+    ):
+        if found > limit:
+            raise BadRequestError(
+                field, f"has {found} {what}; the limit is {limit} (query.{setting})"
+            )
+    if cost.longest_fuzzy > MAX_FUZZY_CHARS:
+        raise BadRequestError(
+            field,
+            f"has a fuzzy word of {cost.longest_fuzzy} characters; the limit is {MAX_FUZZY_CHARS}",
+        )
+
+
+class _Counts:
+    """Counts over a tree; as `Cost`."""
+
+    def __init__(self, collection: Collection) -> None:
+        self.clauses = self.fuzzy_edits = self.prefix_terms = 0
+        self.scans = self.sloppy_words = self.longest_fuzzy = 0
+        self._collection = collection
+
+    def add(self, node: Node) -> None:
+        match node:
+            case Words():
+                self._words(node)
+            case Clauses():
+                for _, part in node.clauses:
+                    self.add(part)
+                # What only excludes is taken from all documents.
+                if all(occur is Occur.MUST_NOT for occur, _ in node.clauses):
+                    self.scans += 1
+            case Boosted():
+                self.add(node.node)
+            case Fuzzy():
+                self._fuzzy(node)
+            case Prefix() if self._is_text(node.field):
+                self.prefix_terms += _words_in(node.text)
+            case OneOf():
+                self.clauses += len(node.values)
+            case Prefix() | Range() | Present() | Everything():
+                self.scans += 1
+
+    def _is_text(self, field: str | None) -> bool:
+        return field is None or self._collection.type_of(field) is FieldType.TEXT
+
+    def _words(self, node: Words) -> None:
+        count = _words_in(node.text)
+        is_everywhere = node.is_phrase and node.field is None
+        num_more = _num_more(self._collection, count, node.slop) if is_everywhere else 0
+        self.clauses += count + num_more
+        self.prefix_terms += node.is_prefix * (1 + num_more)
+        if node.is_phrase and node.slop and count > 1:
+            self.sloppy_words += count
+
+    def _fuzzy(self, node: Fuzzy) -> None:
+        # In a text each of the words that analysis makes of it is fuzzy.
+        num_words = _words_in(node.text) if self._is_text(node.field) else 1
+        self.fuzzy_edits += num_words * node.distance
+        self.longest_fuzzy = max(self.longest_fuzzy, len(node.text))
+
+
+def _num_more(collection: Collection, num_words: int, slop: int = 0) -> int:
+    """In how many fields a phrase without a field name is looked for again.
+
+    It is to be found within one of them: a gap, which slop allows or a stop word leaves, might join
+    the end of one field to the beginning of the next.
+    """
+    may_have_gap = num_words > 2 or (slop > 0 and num_words > 1)
+    fields = collection.searched_fields
+    return len(fields) if may_have_gap and len(fields) > 1 else 0
+
+
+def _words_in(text: str) -> int:
+    return len(_words(text) if text.isascii() else _split(text)) or 1

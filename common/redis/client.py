@@ -1,0 +1,362 @@
+"""Everything that is said to Redis off the hot path; the one user of redis-py.
+
+The data plane has a link of its own (common/redis/connection.py). redis-py stays below 6, since arq pins it.
+
+**Cancelling** never leaves a connection with a reply that nobody has read, the fault of redis-py
+issues 2624 and 2665: since 4.5.5 a send or read that ends by any exception drops its connection.
+`socket_timeout` stays unset all the same, because with it redis-py sends through
+`asyncio.wait_for`, which on Python 3.11 can swallow a cancellation (cpython issue 86296); the
+bound on a command is one `asyncio.timeout` around all of its attempts here.
+
+**Retrying** is for commands that may run twice. An XADD that timed out may have been taken, so it
+is not sent again from here; its caller decides, knowing what a second copy would do.
+"""
+
+import asyncio
+import random
+import ssl
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any, NamedTuple, TypeVar
+
+import structlog
+
+from hedgerow.common.errors import (
+    ConfigurationError,
+    HedgerowError,
+    RedisUnavailableError,
+    WriteRefusedError,
+)
+from hedgerow.common.redis.redis_py import (
+    ConnectionPool,
+    Redis,
+    SSLConnection,
+    exceptions,
+    parse_url,
+)
+from hedgerow.common.redis.refusals import refused_write
+from hedgerow.common.settings.settings import RedisSettings
+
+MAX_ATTEMPTS = 4
+FIRST_PAUSE_S = 0.05
+EVENTS_IDLE_S = 10.0  # a subscription that is silent for so long is asked whether it lives
+RECONNECTED = b"reconnected"
+# What closing a connection may raise, redis-py's own errors included; it is gone all the same.
+_CLOSE_ERRORS = (exceptions.RedisError, OSError)
+# What a server answers that cannot take a command now, though it could later; what says why it
+# takes no writes is in common.redis.refusals.
+# UNBLOCKED is for a blocked read whose server becomes a replica: a failover.
+_NOT_NOW = (*("CLUSTERDOWN", "MASTERDOWN", "NOREPLICAS", "TRYAGAIN", "BUSY", "UNBLOCKED"),)
+
+_T = TypeVar("_T")
+_log = structlog.get_logger()
+
+Command = tuple[bytes | str | float, ...]
+
+
+class ServerInfo(NamedTuple):
+    """The server that answers.
+
+    Attributes:
+        name: "redis" or "valkey".
+        version: its version, such as "8.1.3".
+        pid: its process.
+    """
+
+    name: str
+    version: str
+    pid: int
+
+
+def connection_pool(
+    settings: RedisSettings, socket_timeout_s: float | None = None
+) -> ConnectionPool:
+    """Make redis-py's pool for these settings; it connects when it is first used.
+
+    Args:
+        settings: where the server is, and how long a connection attempt may take.
+        socket_timeout_s: bound on each read and write, for a user (arq) that sets none itself.
+
+    Raises:
+        ConfigurationError: the URL or the file of authorities cannot be used.
+    """
+    try:
+        options: dict[str, Any] = dict(parse_url(settings.url))
+    except ValueError as error:
+        raise ConfigurationError(f"redis.url: {error}") from error
+    if settings.username is not None:
+        options["username"] = settings.username
+    if settings.password is not None:
+        options["password"] = settings.password.get_secret_value()
+    if options.get("connection_class") is SSLConnection:
+        options.setdefault("ssl_check_hostname", True)
+        if settings.tls_ca_file is not None:
+            if not settings.tls_ca_file.is_file():
+                raise ConfigurationError(
+                    f"redis.tls_ca_file: there is no file {settings.tls_ca_file}"
+                )
+            options["ssl_ca_certs"] = str(settings.tls_ca_file)
+    return ConnectionPool(
+        **{
+            # RESP2, since redis-py's RESP3 push handler formats a debug line for every message.
+            "protocol": 2,
+            "decode_responses": False,
+            "socket_connect_timeout": settings.connect_timeout_s,
+            "socket_timeout": socket_timeout_s,
+            "lib_name": None,
+            "lib_version": None,
+            **options,
+        }
+    )
+
+
+async def close_pool(pool: ConnectionPool) -> None:
+    """Close every connection of a pool, those in use included, whatever becomes of them."""
+    with suppress(*_CLOSE_ERRORS):
+        await pool.disconnect()
+
+
+async def connect(settings: RedisSettings, wait_s: float = 0.0) -> "Control":
+    """Connect and check that the server is one that Hedgerow runs on.
+
+    Args:
+        settings: where the server is.
+        wait_s: how long a server that is not there yet (or is loading its data) is waited for.
+
+    Raises:
+        ConfigurationError: the server is too old, or refuses the user, or the URL is wrong.
+        RedisUnavailableError: it does not answer.
+    """
+    control = Control(settings)
+    loop = asyncio.get_running_loop()
+    give_up_at = loop.time() + wait_s
+    failures = 0
+    while True:
+        try:
+            check_version(await control.server_info())
+        except RedisUnavailableError:
+            failures += 1
+            if loop.time() >= give_up_at:
+                await control.close()
+                raise
+            await asyncio.sleep(pause_s(failures, settings.reconnect_max_s))
+        except BaseException:
+            await control.close()
+            raise
+        else:
+            return control
+
+
+def pause_s(failures: int, cap_s: float) -> float:
+    """How long to wait before the next attempt, after so many failures in a row, in s.
+
+    Full jitter over a doubling bound, so that many clients do not come back at once:
+    https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
+    """
+    return random.uniform(0, min(cap_s, FIRST_PAUSE_S * 2 ** min(failures, 16)))
+
+
+def check_version(server: ServerInfo) -> None:
+    """Refuse a server that lacks what Hedgerow uses (BLMPOP, XTRIM MINID).
+
+    Raises:
+        ConfigurationError: it is older than Redis 7.0 or Valkey 8; says what was found.
+    """
+    major = server.version.partition(".")[0]
+    oldest = 8 if server.name == "valkey" else 7
+    if not major.isdigit() or int(major) < oldest:
+        raise ConfigurationError(
+            f"redis.url: the server is {server.name} {server.version}; "
+            "Redis 7.0 or newer, or Valkey 8 or newer, is needed"
+        )
+
+
+class Control:
+    """A client for everything off the hot path: bounded in time, with one kind of error.
+
+    Each command ends within `settings.command_timeout_s`, its retries included, in its answer, in
+    `RedisUnavailableError` (no answer; for a write: it may have been done all the same),
+    `WriteRefusedError`, a kind of it (the server takes no writes now), or in
+    `ConfigurationError` (the server refuses the command itself, so another attempt is no use).
+
+    Attributes:
+        settings: where the server is, and the timeouts.
+        server: what answered at the last `server_info`.
+    """
+
+    def __init__(self, settings: RedisSettings) -> None:
+        self.settings = settings
+        self.server = ServerInfo("redis", "0", 0)
+        self._pool = connection_pool(settings)
+        self._client: Redis = Redis(connection_pool=self._pool)
+
+    async def close(self) -> None:
+        """Close every connection, those in use included."""
+        await close_pool(self._pool)
+
+    async def execute(
+        self, *command: bytes | str | float, retry: bool = True, block_s: float = 0.0
+    ) -> Any:
+        """Run one command.
+
+        Args:
+            command: its name and arguments.
+            retry: whether it may be sent again when its answer is missing.
+            block_s: how long the server itself may block on it, over the usual bound.
+
+        Returns:
+            The reply as redis-py parses it: bytes undecoded, a hash as a dict.
+
+        Raises:
+            RedisUnavailableError: there was no answer in time.
+            ConfigurationError: the server refuses the command.
+        """
+
+        async def run() -> Any:
+            return await self._client.execute_command(  # type: ignore[no-untyped-call]  # redis-py
+                *command
+            )
+
+        return await self._attempt(run, str(command[0]), retry, block_s)
+
+    async def pipeline(
+        self, commands: Sequence[Command], retry: bool = True, atomic: bool = False
+    ) -> list[Any]:
+        """Run commands in one write and one read.
+
+        Args:
+            commands: each with its name and arguments.
+            retry: whether they may all be sent again when the answer is missing.
+            atomic: whether they run as one transaction (MULTI).
+
+        Returns:
+            Their replies, in order.
+
+        Raises:
+            RedisUnavailableError: there was no answer in time, or not to each of them.
+            ConfigurationError: the server refuses one of them; the others may have been done.
+        """
+        if not commands:
+            return []
+
+        async def run() -> list[Any]:
+            pipe = self._client.pipeline(transaction=atomic)
+            for command in commands:
+                pipe.execute_command(*command)
+            # redis-py would put a whole failed command into its message: raise the reply itself.
+            replies: list[Any] = await pipe.execute(raise_on_error=False)
+            for reply in replies:
+                if isinstance(reply, Exception):
+                    raise reply
+            return replies
+
+        return await self._attempt(run, str(commands[0][0]), retry, 0.0)
+
+    async def now_ms(self) -> int:
+        """The Redis server's clock, in ms since 1970."""
+        seconds, us = await self.execute("TIME")
+        return int(seconds) * 1000 + int(us) // 1000
+
+    async def publish(self, channel: str, message: bytes) -> int:
+        """Publish; returns how many listened."""
+        heard: int = await self.execute("PUBLISH", channel, message)
+        return heard
+
+    async def server_info(self) -> ServerInfo:
+        """Ask the server what it is; `server` keeps the answer."""
+        info: dict[str, Any] = await self.execute("INFO", "server")
+        name = "valkey" if "valkey_version" in info else "redis"
+        version = str(info.get(f"{name}_version", "unknown"))
+        self.server = ServerInfo(name, version, int(info.get("process_id", 0)))
+        return self.server
+
+    async def events(self, channel: str) -> AsyncGenerator[bytes]:
+        """Listen to a channel on a connection of its own, for as long as the caller does.
+
+        Pub/Sub forgets what is sent while nobody listens, so each time that the subscription
+        starts, the first time included, `b"reconnected"` is yielded: read everything again then.
+        Wrap it in `contextlib.aclosing` where the loop over it is left by `break`.
+        """
+        failures = 0
+        while True:
+            pubsub = self._client.pubsub(ignore_subscribe_messages=False)
+            try:
+                async with asyncio.timeout(self.settings.command_timeout_s):
+                    await pubsub.subscribe(channel)
+                while True:
+                    message = await self._next_message(pubsub)
+                    if message["type"] == "subscribe":
+                        failures = 0
+                        yield RECONNECTED
+                    elif message["type"] == "message":
+                        yield message["data"]
+            except (exceptions.RedisError, OSError) as error:
+                failures += 1
+                tell = _log.warning if failures == 1 else _log.debug
+                tell("events_lost", channel=channel, error=str(error))
+            finally:
+                # Over TLS a server that hangs does not say goodbye, which redis-py takes ill.
+                with suppress(*_CLOSE_ERRORS):
+                    await pubsub.aclose()  # type: ignore[no-untyped-call]  # redis-py leaves it bare
+            await asyncio.sleep(pause_s(failures, self.settings.reconnect_max_s))
+
+    async def _next_message(self, pubsub: Any) -> dict[str, Any]:
+        message = await pubsub.get_message(timeout=EVENTS_IDLE_S)
+        while message is None:
+            # A peer that vanished without a word (power, cable) looks like a silent one: ask.
+            async with asyncio.timeout(self.settings.command_timeout_s):
+                await pubsub.ping()
+            message = await pubsub.get_message(timeout=self.settings.command_timeout_s)
+            if message is None:
+                raise exceptions.TimeoutError("no answer to PING")
+        return dict(message)
+
+    async def _attempt(
+        self, run: Callable[[], Awaitable[_T]], name: str, retry: bool, block_s: float
+    ) -> _T:
+        failures = 0
+        timeout_s = self.settings.command_timeout_s + block_s
+        try:
+            async with asyncio.timeout(timeout_s):
+                while True:
+                    try:
+                        return await run()
+                    except (exceptions.RedisError, OSError) as error:
+                        failures += 1
+                        translated = _translate(error, name)
+                        if (
+                            isinstance(translated, ConfigurationError)
+                            or not retry
+                            or failures == MAX_ATTEMPTS
+                        ):
+                            raise translated from error
+                        await asyncio.sleep(pause_s(failures, self.settings.reconnect_max_s))
+        except TimeoutError as error:
+            raise RedisUnavailableError(
+                f"Redis did not answer {name} within {timeout_s:g} s"
+            ) from error
+
+
+@contextmanager
+def translated(command: str) -> Iterator[None]:
+    """Turn what a bare redis-py client (arq's) raises in the block into this module's errors."""
+    try:
+        yield
+    except (exceptions.RedisError, OSError) as error:
+        raise _translate(error, command) from error
+
+
+def _translate(error: Exception, command: str) -> HedgerowError:
+    if isinstance(error.__cause__, exceptions.AuthenticationError):
+        error = error.__cause__  # over a Unix socket redis-py hides it in a ConnectionError
+    if isinstance(error.__context__, ssl.SSLCertVerificationError):
+        return ConfigurationError(f"redis.tls_ca_file: {error.__context__.verify_message}")
+    if isinstance(error, exceptions.AuthenticationError):
+        return ConfigurationError(f"redis: the server refuses the user or password: {error}")
+    if (cause := refused_write(error)) is not None:
+        return WriteRefusedError(f"Redis refuses {command}: {error}", cause)
+    if isinstance(error, exceptions.NoPermissionError):
+        return ConfigurationError(f"redis: the server refuses {command} to this user: {error}")
+    if not isinstance(error, exceptions.ResponseError) or str(error).startswith(_NOT_NOW):
+        return RedisUnavailableError(f"Redis refuses {command}: {error}")
+    return ConfigurationError(f"redis: the server refuses {command}: {error}")

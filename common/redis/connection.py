@@ -1,0 +1,380 @@
+"""The data plane's connection to Redis: pipelined commands over asyncio, parsed by hiredis.
+
+redis-py spends most of a gateway's CPU around the parser, so the hot path is this thin
+`asyncio.Protocol` instead; everything else uses `common.redis.client`. Commands that are sent in the
+same turn of the loop leave in one write. Replies come in the order of their commands, and each is
+given to its command's callback even when nobody waits for it any more, so that an abandoned call
+never leaves the connection one reply behind. No command is ever sent twice by this module.
+"""
+
+import asyncio
+import random
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Any, cast
+
+import hiredis
+import structlog
+
+from hedgerow.common.errors import HedgerowError, RedisUnavailableError
+from hedgerow.common.redis.endpoint import Endpoint
+
+log = structlog.get_logger()
+
+OnReply = Callable[[Any], None]
+
+FIRST_PAUSE_S = 0.05
+CLOSE_TIMEOUT_S = 1.0
+
+
+class CommandError(HedgerowError):
+    """Redis answered a command with an error (`OOM`, `READONLY`, `NOPERM`, …)."""
+
+
+def _ignore(_reply: Any) -> None:
+    """The callback of a command whose reply nobody needs."""
+
+
+class _Connection(asyncio.Protocol):
+    """One connection while it lasts: feeds the parser, hands out replies in order."""
+
+    def __init__(self, on_message: OnReply | None, on_lost: Callable[[], None]) -> None:
+        self.pending: deque[OnReply] = deque()
+        self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.last_received = time.monotonic()
+        self._reader = hiredis.Reader()
+        self._on_message = on_message
+        self._on_lost = on_lost
+        self._transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by inheritance
+
+    def data_received(self, data: bytes) -> None:
+        self.last_received = time.monotonic()
+        reader, pending = self._reader, self.pending
+        reader.feed(data)
+        try:
+            while (reply := reader.gets()) is not False:
+                if pending:
+                    pending.popleft()(reply)
+                elif self._on_message is not None:
+                    self._on_message(reply)
+                else:
+                    raise hiredis.ProtocolError("a reply that no command has asked for")  # noqa: TRY301
+        except hiredis.ProtocolError as error:
+            log.warning("redis_protocol_error", error=str(error))
+            self.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._on_lost()  # first: whoever is told of a loss must find the link disconnected
+        lost = RedisUnavailableError(f"the connection to Redis was lost ({exc or 'closed'})")
+        while self.pending:
+            self.pending.popleft()(lost)
+        if not self.closed.done():
+            self.closed.set_result(None)
+
+    def write(self, data: bytes) -> None:
+        if self._transport is not None:
+            self._transport.write(data)
+
+    def abort(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
+
+    async def close(self) -> None:
+        if self._transport is not None:
+            self._transport.close()
+            # A server that reads nothing more must not hold us up: what it has not taken is lost.
+            await asyncio.wait([self.closed], timeout=CLOSE_TIMEOUT_S)
+            self._transport.abort()
+        await self.closed
+
+
+class Handshake:
+    """A connection that is being set up, for those alone who set it up.
+
+    Everybody else's commands wait for `Link.is_connected`.
+    """
+
+    def __init__(self, connection: _Connection) -> None:
+        self._connection = connection
+
+    async def call(self, *parts: bytes | str | float) -> Any:
+        """Send a command and wait for its reply.
+
+        Raises:
+            CommandError: Redis answered with an error.
+            RedisUnavailableError: the connection was lost first.
+        """
+        return await _answer(self._send, pack(*parts))
+
+    def subscribe(self, channel: str) -> None:
+        """Ask for a channel's messages; its confirmation comes as a message too."""
+        self._connection.write(pack("SUBSCRIBE", channel))
+
+    def _send(self, command: bytes, on_reply: OnReply) -> None:
+        if self._connection.closed.done():
+            on_reply(RedisUnavailableError("the connection to Redis was lost"))
+            return
+        self._connection.pending.append(on_reply)
+        self._connection.write(command)
+
+
+async def _answer(send: Callable[[bytes, OnReply], None], command: bytes) -> Any:
+    future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+    def settle(reply: Any) -> None:
+        if not future.done():
+            future.set_result(reply)
+
+    send(command, settle)
+    reply = await future
+    if isinstance(reply, RedisUnavailableError):
+        raise reply
+    if isinstance(reply, hiredis.ReplyError):
+        raise CommandError(str(reply))
+    return reply
+
+
+class Link:
+    """A connection that comes back by itself, with jittered backoff.
+
+    A command that is sent while there is no connection, or one that is still being set up, fails
+    at once with RedisUnavailableError: between AUTH and SELECT it would go to another database.
+    A connection on which an answer is overdue by `silence_s` is given up: the server hangs, or the
+    network has swallowed it.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        *,
+        name: str,
+        silence_s: float,
+        on_connect: Callable[[Handshake], Awaitable[None]] | None = None,
+        on_disconnect: Callable[[], None] | None = None,
+        on_message: OnReply | None = None,
+    ) -> None:
+        """Describe the connection; `start` makes it.
+
+        Args:
+            endpoint: where to connect.
+            name: shown by CLIENT LIST.
+            silence_s: longest wait for an answer that is due, in s.
+            on_connect: awaited on each new connection before it counts as connected, with which it
+                may speak already.
+            on_disconnect: called each time a connection is lost.
+            on_message: given what arrives unasked: Pub/Sub messages.
+        """
+        self.name = name
+        self._endpoint = endpoint
+        self._silence_s = silence_s
+        self._on_connect = on_connect
+        self._on_disconnect = on_disconnect
+        self._on_message = on_message
+        self._connection: _Connection | None = None
+        self._outbox: list[bytes] = []
+        self._loop = asyncio.get_running_loop()
+        self._task: asyncio.Task[None] | None = None
+        self._is_connected = asyncio.Event()
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether a command sent now would go out."""
+        return self._is_connected.is_set()
+
+    async def start(self, timeout_s: float | None = None) -> None:
+        """Connect, and from then on keep connected.
+
+        Raises:
+            RedisUnavailableError: there was no connection within `timeout_s` (the link keeps
+                trying all the same).
+        """
+        self._task = self._loop.create_task(self._keep_connected(), name=f"link {self.name}")
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._is_connected.wait()
+        except TimeoutError:
+            raise RedisUnavailableError(f"no connection to Redis within {timeout_s} s") from None
+
+    async def close(self) -> None:
+        """Write what is waiting, close, and stop reconnecting."""
+        if self._task is None:
+            return
+        if self._connection is not None and self._is_connected.is_set():
+            self._flush()
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+        self._task = None
+
+    def send(self, command: bytes, on_reply: OnReply = _ignore) -> None:
+        """Send a packed command; what is sent in the same turn of the loop leaves in one write.
+
+        Args:
+            command: from `pack`.
+            on_reply: given the reply; a `hiredis.ReplyError`, or RedisUnavailableError when the
+                connection is lost first. Never called from within `send` while connected.
+        """
+        connection = self._connection
+        if connection is None or not self._is_connected.is_set():
+            on_reply(RedisUnavailableError("there is no connection to Redis"))
+            return
+        if not connection.pending:
+            connection.last_received = time.monotonic()  # silence counts from the first question
+        connection.pending.append(on_reply)
+        if not self._outbox:
+            self._loop.call_soon(self._flush)
+        self._outbox.append(command)
+
+    def send_now(self, commands: list[bytes], on_replies: list[OnReply]) -> None:
+        """Send commands at once, in one write; for callers that coalesce by themselves.
+
+        A turn of the loop less than with `send`, which costs as much as several commands.
+
+        Args:
+            commands: from `pack`, or from `unanswered`.
+            on_replies: given the replies, in order; one for each command that is answered.
+        """
+        connection = self._connection
+        if connection is None or not self._is_connected.is_set():
+            for on_reply in on_replies:
+                on_reply(RedisUnavailableError("there is no connection to Redis"))
+            return
+        if not connection.pending:
+            connection.last_received = time.monotonic()
+        connection.pending += on_replies
+        self._outbox += commands
+        self._flush()
+
+    async def call(self, *parts: bytes | str | float) -> Any:
+        """Send a command and wait for its reply; safe to cancel.
+
+        Raises:
+            CommandError: Redis answered with an error.
+            RedisUnavailableError: there is no connection, or it was lost first.
+        """
+        return await _answer(self.send, pack(*parts))
+
+    def ping_subscribed(self) -> None:
+        """Ask a subscribed connection for a sign of life, which comes as a message."""
+        if self._connection is not None:
+            self._write_unanswered(pack("PING"))
+
+    def _write_unanswered(self, command: bytes) -> None:
+        if not self._outbox:
+            self._loop.call_soon(self._flush)
+        self._outbox.append(command)
+
+    def _flush(self) -> None:
+        outbox, self._outbox = self._outbox, []
+        if outbox and self._connection is not None:
+            self._connection.write(b"".join(outbox))
+
+    async def _keep_connected(self) -> None:
+        pause_s, failures = FIRST_PAUSE_S, 0
+        while True:
+            try:
+                connection = await self._connect()
+            except (OSError, TimeoutError, CommandError, RedisUnavailableError) as error:
+                failures += 1
+                tell = log.warning if failures == 1 else log.debug
+                tell("redis_connect_failed", link=self.name, error=str(error) or "timeout")
+                await asyncio.sleep(pause_s * random.uniform(0.5, 1.5))
+                pause_s = min(pause_s * 2, self._endpoint.reconnect_max_s)
+                continue
+            if failures:
+                log.info("redis_connected", link=self.name, failures=failures)
+            pause_s, failures = FIRST_PAUSE_S, 0
+            try:
+                await self._watch(connection)
+            finally:
+                await connection.close()
+
+    async def _connect(self) -> _Connection:
+        endpoint = self._endpoint
+        async with asyncio.timeout(endpoint.connect_timeout_s):
+            connection = await self._open()
+            self._connection = connection
+            try:
+                handshake = Handshake(connection)
+                if endpoint.password is not None:
+                    user = (endpoint.username,) if endpoint.username else ()
+                    await handshake.call("AUTH", *user, endpoint.password)
+                if endpoint.database:
+                    await handshake.call("SELECT", endpoint.database)
+                await handshake.call("CLIENT", "SETNAME", self.name)
+                if self._on_connect is not None:
+                    await self._on_connect(handshake)
+                self._is_connected.set()
+            except BaseException:
+                connection.abort()
+                raise
+        return connection
+
+    async def _open(self) -> _Connection:
+        endpoint = self._endpoint
+
+        def protocol() -> _Connection:
+            return _Connection(self._on_message, self._forget)
+
+        if endpoint.path is not None:
+            _, connection = await self._loop.create_unix_connection(protocol, endpoint.path)
+        else:
+            _, connection = await self._loop.create_connection(
+                protocol, endpoint.host, endpoint.port, ssl=endpoint.tls
+            )
+        return connection
+
+    async def _watch(self, connection: _Connection) -> None:
+        """Return when the connection is lost or has been silent for too long."""
+        is_subscribed = self._on_message is not None
+        while not connection.closed.done():
+            if is_subscribed:
+                self.ping_subscribed()
+            await asyncio.wait([connection.closed], timeout=self._silence_s / 4)
+            silent_s = time.monotonic() - connection.last_received
+            if (connection.pending or is_subscribed) and silent_s > self._silence_s:
+                log.warning("redis_silent", link=self.name, silent_s=round(silent_s, 1))
+                connection.abort()
+                return
+
+    def _forget(self) -> None:
+        self._connection = None
+        self._outbox.clear()
+        if self._is_connected.is_set():
+            self._is_connected.clear()
+            if self._on_disconnect is not None:
+                self._on_disconnect()
+
+
+def unanswered(*parts: bytes | str | float) -> bytes:
+    """A command that Redis does not answer, not even with an error.
+
+    For commands whose answer nobody needs and would wake a sleeping process to read.
+    """
+    return _SKIP + pack(*parts)
+
+
+def pack(*parts: bytes | str | float) -> bytes:
+    """A command in the wire form that Redis reads."""
+    packed: bytes = hiredis.pack_command(parts)  # type: ignore[arg-type] # its stub forgets "..."
+    return packed
+
+
+def pack_for_each(name: str, keys: Iterable[str], values: Sequence[bytes]) -> list[bytes]:
+    """A command for each key, with the same values, which are put into wire form once.
+
+    The form is the Redis serialization protocol's (https://valkey.io/topics/protocol/).
+    """
+    head = b"*%d\r\n$%d\r\n%b\r\n" % (2 + len(values), len(name), name.encode())
+    tail = b"".join([b"$%d\r\n%b\r\n" % (len(value), value) for value in values])
+    packed = []
+    for key in keys:
+        encoded = key.encode()
+        packed.append(b"%b$%d\r\n%b\r\n%b" % (head, len(encoded), encoded, tail))
+    return packed
+
+
+_SKIP = pack("CLIENT", "REPLY", "SKIP")  # https://valkey.io/commands/client-reply/

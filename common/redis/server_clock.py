@@ -1,0 +1,88 @@
+"""The Redis server's clock, as seen from this process.
+
+Deadlines travel as instants on that clock, so hosts need not agree on the time. The offset is
+estimated as NTP does (RFC 5905, section 8): of recent round trips the fastest has the least error.
+"""
+
+import asyncio
+import time
+from collections import deque
+
+from hedgerow.common.errors import RedisUnavailableError
+from hedgerow.common.redis.connection import CommandError, Handshake, Link
+
+INTERVAL_S = 5.0
+FIRST_SAMPLES = 4  # round trips at each connection, before the first deadline is sent
+WINDOW = 8  # round trips kept: old ones must age out, since clocks drift and servers change
+
+
+class ServerClock:
+    """Estimates the offset between this process's monotonic clock and the server's clock."""
+
+    __slots__ = ("_samples", "offset_us")
+
+    def __init__(self) -> None:
+        self._samples: deque[tuple[float, int]] = deque(maxlen=WINDOW)
+        self.offset_us = 0
+
+    @property
+    def is_known(self) -> bool:
+        """Whether at least one round trip was recorded."""
+        return bool(self._samples)
+
+    @property
+    def error_us(self) -> float:
+        """Bound on the estimate's error: half of the fastest round trip, in µs."""
+        return min(self._samples)[0] * 1e6 / 2 if self._samples else float("inf")
+
+    def record(self, sent_at: float, received_at: float, server_us: int) -> None:
+        """Take one round trip into account.
+
+        Args:
+            sent_at: when TIME was asked, on the monotonic clock, in s.
+            received_at: when the answer came, in s.
+            server_us: the answer, in µs.
+        """
+        offset_us = server_us - int((sent_at + received_at) / 2 * 1e6)
+        self._samples.append((received_at - sent_at, offset_us))
+        self.offset_us = min(self._samples)[1]
+
+    def reset(self) -> None:
+        """Forget all round trips: another server may answer now."""
+        self._samples.clear()
+
+    def server_us(self, now: float) -> int:
+        """The server's clock, in µs, at `now` on the monotonic clock, in s."""
+        return int(now * 1e6) + self.offset_us
+
+    def monotonic_s(self, server_ms: int) -> float:
+        """The instant on the monotonic clock, in s, of `server_ms` on the server's clock, in ms."""
+        return (server_ms * 1000 - self.offset_us) / 1e6
+
+
+async def read_clock(link: Handshake, clock: ServerClock) -> None:
+    """Start the estimate anew over a connection just made: another server may answer now.
+
+    Raises:
+        RedisUnavailableError: the connection was lost.
+    """
+    clock.reset()
+    for _ in range(FIRST_SAMPLES):
+        await _sample(link, clock)
+
+
+async def keep_clock(link: Link, clock: ServerClock) -> None:
+    """Keep the estimate fresh until cancelled."""
+    while True:
+        await asyncio.sleep(INTERVAL_S)
+        if link.is_connected:
+            try:
+                await _sample(link, clock)
+            except (RedisUnavailableError, CommandError):
+                continue  # the next connection starts anew; one that is busy is asked again
+
+
+async def _sample(link: Handshake | Link, clock: ServerClock) -> None:
+    sent_at = time.monotonic()
+    seconds, micros = await link.call("TIME")
+    clock.record(sent_at, time.monotonic(), int(seconds) * 1_000_000 + int(micros))

@@ -1,0 +1,40 @@
+"""Limits on what a query may cost."""
+
+from pydantic import Field
+
+from hedgerow.common.settings.group import Group, PositiveFloat, PositiveInt
+
+
+class QuerySettings(Group):
+    """What a query and its filter may cost; the gateway refuses a query that costs more (400)."""
+
+    max_clauses: PositiveInt = Field(
+        2048,
+        description="Most words and values in a query and its filter together. Each takes a "
+        "scorer about 3 us on 20,000 short documents, or 20 us if it excludes documents.",
+    )
+    max_fuzzy_edits: PositiveInt = Field(
+        16,
+        description="Most edits that the fuzzy words of a query may allow together: 16 words with "
+        "~1, or 8 with ~2. Each edit takes a scorer about 1.2 ms on 20,000 short documents.",
+    )
+    max_prefix_terms: PositiveInt = Field(
+        8,
+        description="Most prefixes of words (lib*) in text fields. Each takes a scorer up to 2.5 "
+        "ms on 20,000 short documents.",
+    )
+    max_scans: PositiveInt = Field(
+        32,
+        description="Most ranges, prefixes of keywords, and parts that match nearly every "
+        "document (*, field:*, a lone NOT). Each takes a scorer up to 0.9 ms on 20,000 documents.",
+    )
+    max_sloppy_words: PositiveInt = Field(
+        32,
+        description='Most words in phrases that allow gaps ("high seas"~2). Each takes a scorer '
+        "up to 0.4 ms on 20,000 short documents.",
+    )
+    heavy_ms: PositiveFloat = Field(
+        20.0,
+        description="A query is heavy if it is estimated to take a scorer longer than this on one "
+        "shard, in ms. While a heavy query runs, timeouts do not count against breakers.",
+    )

@@ -1,0 +1,413 @@
+"""A shard's log: the writes that its replicas have yet to apply, in a Redis stream.
+
+Appending is at least once. An append whose answer is lost may have been taken, and whoever sends
+it again puts the same writes into the log twice; every operation here replaces or removes by id,
+so that a second copy changes nothing.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import msgpack
+import structlog
+
+from hedgerow.common.collection import Collection
+from hedgerow.common.errors import WireError
+from hedgerow.common.redis.client import Command, Control
+from hedgerow.common.redis.keys import Keys
+from hedgerow.common.shard_log.scripts import CONTINUE, IDS, TRIM
+
+FIELD = b"op"
+START = "0-0"  # the position of a replica that has applied nothing
+READ_COUNT = 32
+MAX_ENTRY_BYTES = 64 * 1024  # of documents in one entry, unless a single one is larger
+
+
+class Create(NamedTuple):
+    """A collection's definition, new or changed."""
+
+    definition: str
+
+
+class Drop(NamedTuple):
+    """Everything of one collection goes."""
+
+    uid: str
+
+
+class Upsert(NamedTuple):
+    """Documents that replace those of the same id: pairs of id and JSON."""
+
+    uid: str
+    documents: list[tuple[str, bytes]]
+
+
+class Delete(NamedTuple):
+    """Documents that go, by id."""
+
+    uid: str
+    ids: list[str]
+
+
+Op = Create | Drop | Upsert | Delete
+
+_CODES: dict[type[Op], str] = {
+    Create: "create",
+    Drop: "drop",
+    Upsert: "upsert",
+    Delete: "delete",
+}
+_IDS_COUNT = 200
+FACTS = {"position", "documents", "kept", "kept_to"}  # beside the replicas, in `Keys.trimmed`
+
+_log = structlog.get_logger()
+_TYPES: dict[str, type[Op]] = {code: kind for kind, code in _CODES.items()}
+_packb = msgpack.Packer(use_bin_type=True, autoreset=True).pack
+
+
+class Entry(NamedTuple):
+    """One entry of the log: its id ("milliseconds-sequence"), and the packed operation."""
+
+    id: str
+    op: bytes
+
+
+class Appended(NamedTuple):
+    """Where an operation went: its entry's id, and how many wait to be applied, with it."""
+
+    id: str
+    length: int
+
+
+def pack_op(op: Op) -> bytes:
+    """Pack an operation as it lies in the log."""
+    packed: bytes = _packb((_CODES[type(op)], *op))
+    return packed
+
+
+def unpack_op(data: bytes) -> Op:
+    """Unpack an operation.
+
+    Raises:
+        WireError: it is malformed, or of a kind that this version does not know, or defines a
+            collection in a way that it does not know.
+    """
+    try:
+        code, *parts = msgpack.unpackb(data)
+        kind = _TYPES[code]
+    except (ValueError, TypeError, KeyError, msgpack.UnpackException) as error:
+        raise WireError(f"not an operation of the log: {error or type(error).__name__}") from error
+    if kind in (Create, Drop) and len(parts) == 1 and type(parts[0]) is str:
+        if kind is Drop:
+            return Drop(parts[0])
+        Collection.from_json(parts[0])
+        return Create(parts[0])
+    if len(parts) == 2 and type(parts[0]) is str and type(parts[1]) is list:
+        uid, items = parts
+        if kind is Delete and all(type(item) is str for item in items):
+            return Delete(uid, items)
+        if kind is Upsert and all(
+            type(item) is list
+            and len(item) == 2
+            and type(item[0]) is str
+            and type(item[1]) is bytes
+            for item in items
+        ):
+            return Upsert(uid, [(item[0], item[1]) for item in items])
+    raise WireError(f"the parts of {code!r} are not of the types that the log's format names")
+
+
+def position(entry_id: str) -> tuple[int, int]:
+    """An entry's id as something that can be compared: (milliseconds, sequence)."""
+    milliseconds, _, sequence = entry_id.partition("-")
+    return int(milliseconds), int(sequence or 0)
+
+
+def furthest(applied: Mapping[str, str]) -> str:
+    """The position of the replica that has got furthest; `START` where there is none."""
+    return max(applied.values(), key=position, default=START)
+
+
+async def confirm(control: Control, keys: Keys) -> None:
+    """Make sure that what was appended before is in the server's append-only file.
+
+    A server answers a write before it knows that its file has taken it: those of the turn in which
+    the disk fills are acknowledged, and lost if the server is then killed. From the next turn on it
+    refuses writes until its file is whole again. So a write that comes after the answer, and is
+    taken, says that the earlier ones are safe. This one changes nothing.
+
+    Raises:
+        WriteRefusedError: they may be lost, if the server dies.
+        RedisUnavailableError: there was no answer.
+    """
+    await control.execute("XADD", keys.confirm, "NOMKSTREAM", "*", FIELD, b"")
+
+
+def _is_position(text: str) -> bool:
+    try:
+        position(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _positions(shard: int, stored: dict[bytes, bytes]) -> dict[str, str]:
+    """Replica → position, without what cannot be one."""
+    found = {}
+    for replica, value in stored.items():
+        text = value.decode(errors="replace")
+        if _is_position(text):
+            found[replica.decode(errors="replace")] = text
+        else:  # somebody has edited the hash; the replica's next batch overwrites it
+            _log.error("position_unreadable", shard=shard, replica=replica, value=value)
+    return found
+
+
+def _waiting(length: int, kept: bytes | None) -> int:
+    """How many of a log's entries wait to be applied, of so many with so many applied by all."""
+    return max(0, length - int(kept or 0))
+
+
+class ShardLog:
+    """Appends to, reads and trims the logs of all shards.
+
+    Every method raises RedisUnavailableError when there is no answer in time.
+    """
+
+    def __init__(self, control: Control, keys: Keys) -> None:
+        self._control = control
+        self._keys = keys
+
+    async def append(self, shard: int, op: bytes) -> Appended:
+        """Append one packed operation to one shard's log."""
+        return (await self.append_many([(shard, op)]))[0]
+
+    async def append_many(self, ops: Sequence[tuple[int, bytes]]) -> list[Appended]:
+        """Append packed operations, each to its shard's log.
+
+        When this returns, what was appended survives the death of the server; see `confirm`.
+        Not retried: after RedisUnavailableError any of them may be in the log.
+
+        Raises:
+            WriteRefusedError: the server takes no writes now.
+        """
+        commands: list[Command] = []
+        for shard, op in ops:
+            key = self._keys.log(shard)
+            commands += [("XADD", key, "*", FIELD, op), *self._length(shard)]
+        replies = await self._control.pipeline(commands, retry=False)
+        await confirm(self._control, self._keys)
+        return [
+            Appended(entry_id.decode(), _waiting(length, kept))
+            for entry_id, length, kept in zip(*(replies[i::3] for i in range(3)), strict=True)
+        ]
+
+    async def length(self, shard: int) -> int:
+        """How many entries of a shard's log not every replica has applied.
+
+        Those that all have, and that stay in the log until a snapshot has them, do not count.
+        """
+        return (await self.lengths([shard]))[shard]
+
+    async def lengths(self, shards: Sequence[int]) -> dict[int, int]:
+        """`length` of several shards in one round trip."""
+        replies = await self._control.pipeline(
+            [command for shard in shards for command in self._length(shard)]
+        )
+        lengths = map(_waiting, replies[::2], replies[1::2])
+        return dict(zip(shards, lengths, strict=True))
+
+    def _length(self, shard: int) -> tuple[Command, Command]:
+        return ("XLEN", self._keys.log(shard)), ("HGET", self._keys.trimmed(shard), "kept")
+
+    async def ids(self, shard: int, upto: str) -> list[str]:
+        """The ids of a log's entries up to and including a position, oldest first."""
+        found: list[str] = []
+        after = "-"
+        while True:
+            some: list[bytes] = await self._control.execute(
+                *("EVAL", IDS, 1, self._keys.log(shard), after, upto, _IDS_COUNT)
+            )
+            found += [one.decode() for one in some]
+            if len(some) < _IDS_COUNT:
+                return found
+            after = f"({found[-1]}"
+
+    async def read(self, shard: int, after: str, max_bytes: int, block_ms: int = 0) -> list[Entry]:
+        """Read what follows a position, oldest first.
+
+        Args:
+            shard: whose log.
+            after: id of the last entry that is not wanted; `START` to read all.
+            max_bytes: stop after the entry that reaches so many bytes of operations.
+            block_ms: how long to wait for an entry when there is none, in ms; 0 does not wait.
+
+        Returns:
+            The entries; none where none came in time.
+        """
+        entries: list[Entry] = []
+        size, count = 0, READ_COUNT
+        while size < max_bytes:
+            options = ("BLOCK", block_ms) if block_ms and not entries else ()
+            reply = await self._control.execute(
+                *("XREAD", "COUNT", count, *options, "STREAMS", self._keys.log(shard), after),
+                block_s=block_ms / 1000,
+            )
+            found = reply[0][1] if reply else []
+            for entry_id, fields in found:
+                op = fields.get(FIELD, b"")
+                entries.append(Entry(entry_id.decode(), op))
+                size += len(op)
+            if len(found) < count:
+                break
+            after = entries[-1].id
+            # XREAD counts entries, not bytes: ask for as many more as should fit by their mean.
+            count = max(1, min(4096, (max_bytes - size) * len(entries) // max(size, 1)))
+        return entries
+
+    async def last_ids(self, shards: Sequence[int]) -> dict[int, str]:
+        """Shard → id of the newest entry in its log, for the shards whose log is not empty."""
+        replies = await self._control.pipeline(
+            [("XREVRANGE", self._keys.log(shard), "+", "-", "COUNT", 1) for shard in shards]
+        )
+        return {
+            shard: newest[0][0].decode()
+            for shard, newest in zip(shards, replies, strict=True)
+            if newest
+        }
+
+    async def applied(self, shard: int) -> dict[str, str]:
+        """Replica id → id of the last entry that it has applied."""
+        return (await self.applied_of([shard]))[shard]
+
+    async def applied_of(self, shards: Sequence[int]) -> dict[int, dict[str, str]]:
+        """`applied` of several shards in one round trip."""
+        replies = await self._control.pipeline(
+            [("HGETALL", self._keys.applied(shard)) for shard in shards]
+        )
+        return {
+            shard: _positions(shard, reply) for shard, reply in zip(shards, replies, strict=True)
+        }
+
+    async def record_applied(self, shard: int, replica: str, entry_id: str) -> dict[str, str]:
+        """Say how far a replica has got, and announce it as `applied:<shard>`.
+
+        Returns:
+            What `applied` gives now.
+        """
+        key = self._keys.applied(shard)
+        _, _, reply = await self._control.pipeline(
+            [
+                ("HSET", key, replica, entry_id),
+                ("PUBLISH", self._keys.events, f"applied:{shard}"),
+                ("HGETALL", key),
+            ]
+        )
+        return _positions(shard, reply)
+
+    async def forget_replica(self, shard: int, replica: str) -> None:
+        """Stop waiting for a replica that is gone for good, or no longer wanted.
+
+        Until then the log keeps all that the replica has not applied, and loads come to wait. Where
+        snapshots are made, workers decide it (`shard_worker.indexing.absent_replicas`), else an operator.
+        """
+        await self._control.execute("HDEL", self._keys.applied(shard), replica)
+
+    async def trim_to(
+        self,
+        shard: int,
+        upto: str,
+        *,
+        has_documents: bool = True,
+        kept: tuple[int, str] | None = None,
+    ) -> int:
+        """Remove the entries up to and including one that nobody needs any more.
+
+        Args:
+            shard: whose log.
+            upto: the last entry to go.
+            has_documents: whether any of what was ever removed may have been a document.
+            kept: how many entries after `upto` every replica has applied, and the last of them;
+                None where no snapshots are made, so that none is kept.
+
+        Returns:
+            How many were removed.
+        """
+        milliseconds, sequence = position(upto)
+        num_kept, kept_to = kept if kept is not None else ("", "")
+        # In one step, so that whoever misses an entry can see why: XTRIM itself leaves no trace.
+        removed = await self._control.execute(
+            *("EVAL", TRIM, 2, self._keys.trimmed(shard), self._keys.log(shard)),
+            *(upto, f"{milliseconds}-{sequence + 1}", int(has_documents), num_kept, kept_to),
+        )
+        return int(removed)
+
+    async def gap(self, shard: int, replica: str, applied: str) -> str | None:
+        """Whether entries were removed before a replica had applied them; it is then noted.
+
+        Args:
+            shard: whose log.
+            replica: its id.
+            applied: its position. Ask after what follows that was read: the gap is then before
+                what was read, or there is none.
+
+        Returns:
+            The last entry that is missing; None when there is no gap. One that is noted stays,
+            however far the replica gets, until the key is deleted: an operator's word that the
+            documents have been loaded again.
+        """
+        key = self._keys.trimmed(shard)
+        stored: dict[bytes, bytes] = await self._control.execute("HGETALL", key)
+        facts = {name.decode(): value.decode() for name, value in stored.items()}
+        if replica in facts:
+            return facts[replica]
+        trimmed = facts.get("position", START)
+        # A new store is given the collections in another way, so it misses documents at most.
+        needs_it = applied != START or "documents" in facts
+        if not needs_it or not _is_position(trimmed) or position(trimmed) <= position(applied):
+            return None
+        await self._control.execute("HSET", key, replica, trimmed)
+        return trimmed
+
+    async def trimmed(self, shard: int) -> str:
+        """Id of the last entry that was removed from a log; `START` when none was."""
+        stored = await self._control.execute("HGET", self._keys.trimmed(shard), "position")
+        text = (stored or b"").decode(errors="replace")
+        return text if _is_position(text) else START
+
+    async def is_known(self, shard: int) -> bool:
+        """Whether a replica of a shard has ever recorded a position here."""
+        keys = (self._keys.applied(shard), self._keys.trimmed(shard))
+        return bool(await self._control.execute("EXISTS", *keys))
+
+    async def continue_after(self, shard: int, entry_id: str) -> bool:
+        """Have every entry from now on come after a position that a replica is at.
+
+        A log that Redis has lost starts anew, and one whose clock is behind would number entries
+        below what the shard has applied, so that they were never read. A replica that is not as far
+        has then a gap, since nobody can give it what is lost.
+
+        Returns:
+            False where that is so already.
+        """
+        keys = (self._keys.log(shard), self._keys.trimmed(shard))
+        return bool(await self._control.execute("EVAL", CONTINUE, 2, *keys, entry_id, FIELD))
+
+    async def missed(self, shards: Sequence[int]) -> dict[int, set[str]]:
+        """Shard → the replicas of which a gap is noted."""
+        replies = await self._control.pipeline(
+            [("HKEYS", self._keys.trimmed(shard)) for shard in shards]
+        )
+        return {
+            shard: {name.decode(errors="replace") for name in names} - FACTS
+            for shard, names in zip(shards, replies, strict=True)
+        }
+
+    async def newest(self, shard: int) -> str:
+        """Id of the last entry ever appended to a log, trimmed or not; `START` without a log."""
+        key = self._keys.log(shard)
+        if not await self._control.execute("EXISTS", key):
+            return START
+        about: list[Any] = await self._control.execute("XINFO", "STREAM", key)
+        newest: bytes = about[about.index(b"last-generated-id") + 1]
+        return newest.decode()

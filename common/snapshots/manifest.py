@@ -1,0 +1,195 @@
+"""What a snapshot of a shard is: its manifest, its names, and which ones are kept. No I/O.
+
+A snapshot is a folder with a shard's document store, its text indexes, and a manifest. The manifest
+is written last and names every other file with its size and checksum, so that a snapshot without a
+whole manifest is none, and one with a missing, short or changed file is found out.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Annotated, NamedTuple
+
+import msgspec
+
+from hedgerow.common.errors import SnapshotError
+from hedgerow.common.machine.folder_lock import LOCK_FILE
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+STORE = "store.sqlite"
+# Some 100,000 files. It is read before anything of it is known to be ours.
+MAX_MANIFEST_BYTES = 16 * 1024 * 1024
+
+_ID = re.compile(r"\d{8}T\d{9}Z-[0-9a-f]{6}")
+# A file of the store, or one in a text index's folder; nothing that leads out of the snapshot.
+_PATH = re.compile(r"(?:\w[\w.-]*/)?(?!\.+$)[\w.][\w.-]*")
+_POSITION = re.compile(r"\d+-\d+")
+
+
+class FileFacts(NamedTuple):
+    """One file of a snapshot: where it lies in it, how long it is, and its SHA-256 (hex)."""
+
+    path: str
+    num_bytes: int
+    sha256: str
+
+
+class CollectionFacts(NamedTuple):
+    """What a snapshot holds of one collection."""
+
+    uid: str
+    name: str
+    documents: int
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a snapshot holds, as its `manifest.json` says.
+
+    Attributes:
+        id: when it was made, and a random end; ids sort by age.
+        shard: which shard.
+        num_shards: of the cluster; documents are spread by it, so no other cluster can use it.
+        position: id of the last log entry that is in it.
+        made_at_ms: when, an instant on the Redis server's clock.
+        version: Hedgerow's version.
+        collections: what it holds of each.
+        files: all files but the manifest.
+        signature: of all the rest, by `common.snapshots.signature`; "" when it is not signed.
+    """
+
+    id: str
+    shard: int
+    num_shards: int
+    position: str
+    made_at_ms: int
+    version: str
+    collections: Sequence[CollectionFacts]
+    files: Sequence[FileFacts]
+    signature: str = ""
+
+    @property
+    def documents(self) -> int:
+        """How many documents there are, of all collections."""
+        return sum(one.documents for one in self.collections)
+
+    @property
+    def num_bytes(self) -> int:
+        """The size of all files."""
+        return sum(one.num_bytes for one in self.files)
+
+    def to_json(self) -> bytes:
+        """As the file `manifest.json` holds it."""
+        facts = {
+            "format": FORMAT,
+            **asdict(self),
+            "collections": [one._asdict() for one in self.collections],
+            "files": [one._asdict() for one in self.files],
+        }
+        if not self.signature:
+            del facts["signature"]
+        return json.dumps(facts, indent=1).encode() + b"\n"
+
+    @classmethod
+    def from_json(cls, data: bytes) -> "Manifest":
+        """Read what `to_json` made.
+
+        Raises:
+            SnapshotError: it is too long, cut off, of another format, or names files outside of
+                the snapshot.
+        """
+        if len(data) > MAX_MANIFEST_BYTES:
+            raise SnapshotError(f"a manifest of more than {MAX_MANIFEST_BYTES} bytes")
+        try:
+            if msgspec.json.decode(data, type=_Format).format != FORMAT:
+                raise SnapshotError("the snapshot is of a format that this version does not read")
+            read = msgspec.json.decode(data, type=_ManifestFile)
+        except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+            raise SnapshotError(f"a manifest that cannot be read: {error}") from error
+        facts = {name: getattr(read, name) for name in cls.__dataclass_fields__}
+        collections = [CollectionFacts(*msgspec.structs.astuple(one)) for one in read.collections]
+        files = [FileFacts(*msgspec.structs.astuple(one)) for one in read.files]
+        manifest = cls(**{**facts, "collections": tuple(collections), "files": tuple(files)})
+        paths = [one.path for one in files]
+        if (
+            not _ID.fullmatch(manifest.id)
+            or not _POSITION.fullmatch(manifest.position)
+            or not all(map(_PATH.fullmatch, paths))
+            or len(set(paths)) != len(paths)
+            or STORE not in paths
+            # The folder that it is restored into holds a lock of this name.
+            or any(path.partition("/")[0] == LOCK_FILE for path in paths)
+        ):
+            raise SnapshotError("a manifest that contradicts itself")
+        return manifest
+
+
+_Count = Annotated[int, msgspec.Meta(ge=0)]
+
+
+class _Format(msgspec.Struct):
+    format: int
+
+
+class _File(msgspec.Struct, forbid_unknown_fields=True):
+    path: str
+    num_bytes: _Count
+    sha256: str
+
+
+class _Collection(msgspec.Struct, forbid_unknown_fields=True):
+    uid: str
+    name: str
+    documents: _Count
+
+
+class _ManifestFile(_Format, forbid_unknown_fields=True):
+    """What stands in the file; each member is of its type, or it is not read."""
+
+    id: str
+    shard: _Count
+    num_shards: _Count
+    position: str
+    made_at_ms: int
+    version: str
+    collections: list[_Collection]
+    files: list[_File]
+    signature: str = ""
+
+
+def snapshot_id(made_at_ms: int, end: str) -> str:
+    """Name a snapshot made at an instant (on the Redis server's clock).
+
+    Args:
+        made_at_ms: when.
+        end: six hexadecimal digits, which tell apart what two makers begin at the same time.
+    """
+    made_at = datetime.fromtimestamp(made_at_ms / 1000, UTC)
+    return f"{made_at:%Y%m%dT%H%M%S}{made_at_ms % 1000:03d}Z-{end}"
+
+
+def is_snapshot_id(name: str) -> bool:
+    """Whether a folder's name is that of a snapshot."""
+    return _ID.fullmatch(name) is not None
+
+
+def superfluous(
+    present: Iterable[str], complete: Iterable[str], keep: int, newest: str
+) -> set[str]:
+    """Which snapshots of a shard are to be deleted once `newest` is complete.
+
+    Args:
+        present: ids of all that there are, complete or not.
+        complete: ids of those with a manifest.
+        keep: how many complete ones stay, at least 1.
+        newest: the one just made. What is younger is being made by somebody else, and stays.
+
+    Returns:
+        Complete ones but for the newest `keep`, and what was begun before `newest` and never ended.
+    """
+    older = {one for one in present if one < newest}
+    whole = sorted({*complete, newest} - {one for one in complete if one > newest}, reverse=True)
+    return older - set(whole[: max(keep, 1)])

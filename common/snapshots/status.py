@@ -1,0 +1,205 @@
+"""What Redis knows of the shards' snapshots, so that all replicas and gateways see the same.
+
+Who is to make the next one is decided by comparing what is with what was done, never by an event:
+the newest snapshot, when one was last asked for, which attempt was last begun, and whether that one
+still lives (its lease).
+"""
+
+import json
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import structlog
+
+from hedgerow.common.redis.client import Command, Control
+from hedgerow.common.redis.keys import Keys
+from hedgerow.common.snapshots.manifest import Manifest
+
+EVENT = "snapshots"
+
+_log = structlog.get_logger()
+
+_NEWEST, _WANTED, _BEGUN, _FAILED = b"newest", b"wanted_at_ms", b"begun", b"failed"
+
+# Begin an attempt if it is the next one and none is under way. Returns whether it was begun.
+_BEGIN = """
+if redis.call('EXISTS', KEYS[2]) == 1 then return 0 end
+if (redis.call('HGET', KEYS[1], 'begun') or '0') ~= ARGV[1] then return 0 end
+redis.call('HINCRBY', KEYS[1], 'begun', 1)
+redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3])
+return 1
+"""
+
+# Hold or give back a lease, if it is still ours.
+_RENEW = """
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+return redis.call('PEXPIRE', KEYS[1], ARGV[2])
+"""
+_RELEASE = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end"
+
+
+class SnapshotFacts(NamedTuple):
+    """The newest complete snapshot of a shard.
+
+    Attributes:
+        id: its name on the target.
+        position: id of the last log entry in it.
+        made_at_ms: when it was begun, on the Redis server's clock.
+        documents: how many it holds.
+        num_bytes: its size.
+    """
+
+    id: str
+    position: str
+    made_at_ms: int
+    documents: int
+    num_bytes: int
+
+    @classmethod
+    def of(cls, manifest: Manifest) -> "SnapshotFacts":
+        """What a manifest says."""
+        return cls(
+            *(manifest.id, manifest.position, manifest.made_at_ms),
+            *(manifest.documents, manifest.num_bytes),
+        )
+
+
+class SnapshotStanding(NamedTuple):
+    """How the snapshots of a shard stand.
+
+    Attributes:
+        newest: the newest complete one; None when there is none.
+        wanted_at_ms: when somebody last asked for one; 0 when nobody has.
+        begun: how many attempts were ever begun.
+        is_running: whether one is under way.
+        error: why the last attempt failed; "" when it did not.
+        failed_at_ms: when; 0 when it did not.
+        num_kept: entries of the shard's log that every replica has applied, kept for the next one.
+    """
+
+    newest: SnapshotFacts | None = None
+    wanted_at_ms: int = 0
+    begun: int = 0
+    is_running: bool = False
+    error: str = ""
+    failed_at_ms: int = 0
+    num_kept: int = 0
+
+
+class SnapshotBoard:
+    """Reads and writes of how snapshots stand.
+
+    Every method raises RedisUnavailableError when there is no answer in time.
+    """
+
+    def __init__(self, control: Control, keys: Keys) -> None:
+        self._control = control
+        self._keys = keys
+
+    async def now_ms(self) -> int:
+        """The Redis server's clock."""
+        return await self._control.now_ms()
+
+    async def standing(self, shards: Iterable[int]) -> dict[int, SnapshotStanding]:
+        """How the snapshots of these shards stand, in one round trip."""
+        asked = list(shards)
+        commands: list[Command] = []
+        for shard in asked:
+            commands += [
+                ("HMGET", self._keys.snapshots(shard), _NEWEST, _WANTED, _BEGUN, _FAILED),
+                ("EXISTS", self._keys.snapshot_lease(shard)),
+                ("HGET", self._keys.trimmed(shard), "kept"),
+            ]
+        replies = await self._control.pipeline(commands)
+        return {
+            shard: _standing(*facts, is_running=bool(lease), num_kept=int(kept or 0))
+            for shard, facts, lease, kept in zip(
+                asked, replies[::3], replies[1::3], replies[2::3], strict=True
+            )
+        }
+
+    async def want(self, shards: Iterable[int]) -> int:
+        """Ask for a snapshot of each of these shards; returns when that was, in ms."""
+        now_ms = await self.now_ms()
+        await self._control.pipeline(
+            [
+                *(("HSET", self._keys.snapshots(shard), _WANTED, now_ms) for shard in shards),
+                ("PUBLISH", self._keys.events, EVENT),
+            ]
+        )
+        return now_ms
+
+    async def begin(self, shard: int, begun: int, holder: str, lease_s: float) -> bool:
+        """Take the lease for the attempt that follows the `begun` first ones.
+
+        Returns:
+            False when somebody else has begun it, or one is under way.
+        """
+        keys = (self._keys.snapshots(shard), self._keys.snapshot_lease(shard))
+        lease_ms = int(lease_s * 1000)
+        # Not sent twice: it would find its own lease, and say no.
+        return bool(
+            await self._control.execute(
+                "EVAL", _BEGIN, 2, *keys, begun, holder, lease_ms, retry=False
+            )
+        )
+
+    async def renew(self, shard: int, holder: str, lease_s: float) -> bool:
+        """Hold the lease for longer; False when it has expired."""
+        key = self._keys.snapshot_lease(shard)
+        return bool(
+            await self._control.execute("EVAL", _RENEW, 1, key, holder, int(lease_s * 1000))
+        )
+
+    async def release(self, shard: int, holder: str) -> None:
+        """Give the lease back, if it is still ours."""
+        key = self._keys.snapshot_lease(shard)
+        await self._control.execute("EVAL", _RELEASE, 1, key, holder)
+
+    async def set_newest(self, shard: int, facts: SnapshotFacts | None) -> None:
+        """Say which snapshot is the newest complete one; nothing failed since."""
+        key = self._keys.snapshots(shard)
+        newest: Command = ("HSET", key, _NEWEST, json.dumps(facts))
+        await self._control.pipeline(
+            [
+                newest if facts is not None else ("HDEL", key, _NEWEST),
+                ("HDEL", key, _FAILED),
+                ("PUBLISH", self._keys.events, EVENT),
+            ]
+        )
+
+    async def fail(self, shard: int, error: str) -> None:
+        """Say why an attempt failed."""
+        failed = json.dumps([await self.now_ms(), error])
+        await self._control.pipeline(
+            [
+                ("HSET", self._keys.snapshots(shard), _FAILED, failed),
+                ("PUBLISH", self._keys.events, EVENT),
+            ]
+        )
+
+
+def _standing(
+    newest: bytes | None,
+    wanted: bytes | None,
+    begun: bytes | None,
+    failed: bytes | None,
+    *,
+    is_running: bool,
+    num_kept: int,
+) -> SnapshotStanding:
+    try:
+        failed_at_ms, error = json.loads(failed) if failed else (0, "")
+        return SnapshotStanding(
+            SnapshotFacts(*json.loads(newest)) if newest else None,
+            int(wanted or 0),
+            int(begun or 0),
+            is_running,
+            error,
+            failed_at_ms,
+            num_kept,
+        )
+    except (ValueError, TypeError) as error:
+        # Somebody has edited it; the next snapshot sets it right.
+        _log.error("snapshot_standing_unreadable", reason=str(error))
+        return SnapshotStanding(is_running=is_running, num_kept=num_kept)

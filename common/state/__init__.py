@@ -1,0 +1,5 @@
+"""What the cluster agrees on in Redis: collections, workers, statistics, quarantine.
+
+Imports `common.redis`, `common.shard_log`, `common.wire` and `common.machine`. Open `registry`
+first.
+"""

@@ -1,0 +1,78 @@
+"""When collections' text indexes were last to be optimised, and which replicas have done so.
+
+Each replica of a shard has an index of its own, and sees by comparing the two whether it is to
+optimise it: an event that is lost, or a worker that is killed amid it, changes nothing of that.
+"""
+
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import NamedTuple
+
+from hedgerow.common.redis.client import Command, Control
+from hedgerow.common.redis.keys import Keys
+
+EVENT = "optimise"
+
+_WANTED = b"wanted_at_ms"
+
+# Of a collection that was dropped meanwhile nothing shall stay.
+_SET_DONE = """
+if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('HSET', KEYS[1], ARGV[1], ARGV[2]) end
+"""
+
+
+class Optimising(NamedTuple):
+    """How the optimising of a collection's indexes stands.
+
+    Attributes:
+        wanted_at_ms: when somebody last asked for it, on the Redis server's clock; 0: nobody has.
+        done: replica id → which time of asking it has complied with.
+    """
+
+    wanted_at_ms: int = 0
+    done: Mapping[str, int] = MappingProxyType({})
+
+    def is_waiting(self, replica_id: str) -> bool:
+        """Whether a replica has yet to optimise its index."""
+        return self.done.get(replica_id, 0) < self.wanted_at_ms
+
+
+class OptimisingBoard:
+    """Reads and writes of how it stands.
+
+    Every method raises RedisUnavailableError when there is no answer in time.
+    """
+
+    def __init__(self, control: Control, keys: Keys) -> None:
+        self._control = control
+        self._keys = keys
+
+    async def standing(self, uids: Iterable[str]) -> dict[str, Optimising]:
+        """How it stands with these collections, in one round trip."""
+        asked = list(uids)
+        replies = await self._control.pipeline(
+            [("HGETALL", self._keys.optimising(uid)) for uid in asked]
+        )
+        return {uid: _standing(stored) for uid, stored in zip(asked, replies, strict=True)}
+
+    async def want(self, uid: str) -> int:
+        """Ask for it; returns when that was, in ms."""
+        now_ms = await self._control.now_ms()
+        key = self._keys.optimising(uid)
+        commands: list[Command] = [
+            ("DEL", key),  # replicas that are no more are not kept for ever
+            ("HSET", key, _WANTED, now_ms),
+            ("PUBLISH", self._keys.events, EVENT),
+        ]
+        await self._control.pipeline(commands, atomic=True)
+        return now_ms
+
+    async def set_done(self, uid: str, replica_id: str, wanted_at_ms: int) -> None:
+        """Say that a replica has complied with one time of asking."""
+        key = self._keys.optimising(uid)
+        await self._control.execute("EVAL", _SET_DONE, 1, key, replica_id, wanted_at_ms)
+
+
+def _standing(stored: Mapping[bytes, bytes]) -> Optimising:
+    done = {one.decode(): int(at_ms) for one, at_ms in stored.items() if one != _WANTED}
+    return Optimising(int(stored.get(_WANTED, 0)), done)

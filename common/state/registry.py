@@ -1,0 +1,342 @@
+"""Typed reads and writes of what the cluster knows of itself: collections, workers, counts.
+
+All of it lies in Redis under `common.redis.keys`; whoever changes a thing that others keep a copy of
+says so on the events channel.
+"""
+
+import asyncio
+import json
+import re
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+
+import structlog
+
+from hedgerow.common.collection import Collection, FieldType
+from hedgerow.common.errors import (
+    ConfigurationError,
+    ConflictError,
+    NotFoundError,
+    WireError,
+    WriteRefusedError,
+)
+from hedgerow.common.observability.telemetry import Throttle
+from hedgerow.common.redis.client import Command, Control
+from hedgerow.common.redis.keys import Keys
+from hedgerow.common.shard_log.log import FIELD, Create, Drop, confirm, pack_op
+from hedgerow.common.state.batched import batched
+from hedgerow.common.state.registry_scripts import CHANGE, FORGET, TOO_MANY
+from hedgerow.common.wire.heartbeat import Heartbeat
+
+FORMAT = "1"  # of everything that is stored in Redis
+LOG_INTERVAL_S = 60.0
+_MAX_SHARDS = 10_000
+_READ_AT_ONCE = 8  # definitions, of up to 0.2 ms each, between two turns of the loop
+_COUNTED_AT_ONCE = 64  # collections
+
+_log = structlog.get_logger()
+
+
+class Registry:
+    """The cluster's facts, over one `Control`.
+
+    Every method raises RedisUnavailableError when there is no answer in time.
+
+    Attributes:
+        keys: the names under which everything lies.
+    """
+
+    def __init__(self, control: Control, keys: Keys) -> None:
+        self._control = control
+        self._throttle = Throttle(LOG_INTERVAL_S)
+        self._read: dict[bytes, tuple[bytes, Collection]] = {}  # definitions as they were last read
+        self.keys = keys
+
+    async def cluster(self, num_shards: int | None = None) -> int:
+        """Claim or read the number of shards, which is fixed when the cluster is made.
+
+        Args:
+            num_shards: what this process was told; None to take what the cluster has.
+
+        Returns:
+            The cluster's number of shards.
+
+        Raises:
+            ConfigurationError: the cluster has another number or another format, or has no number
+                yet and none was named.
+        """
+        key = self.keys.cluster
+        if num_shards is not None:
+            if not 1 <= num_shards <= _MAX_SHARDS:
+                raise ConfigurationError(
+                    f"num_shards: {num_shards} is not between 1 and {_MAX_SHARDS}"
+                )
+            # What a server that takes no writes knows already can be read all the same.
+            with suppress(WriteRefusedError):
+                await self._control.pipeline(
+                    [("HSETNX", key, "shards", num_shards), ("HSETNX", key, "format", FORMAT)]
+                )
+        shards, stored_format = await self._control.execute("HMGET", key, "shards", "format")
+        if shards is None:
+            raise ConfigurationError(
+                f"num_shards: the cluster {self.keys.prefix!r} has no number of shards yet; "
+                "name one when its first process starts"
+            )
+        if stored_format != FORMAT.encode():
+            raise ConfigurationError(
+                f"the cluster {self.keys.prefix!r} has format {(stored_format or b'').decode()}; "
+                f"this version speaks format {FORMAT}"
+            )
+        if num_shards is not None and int(shards) != num_shards:
+            raise ConfigurationError(
+                f"num_shards: {num_shards} was named, but the cluster {self.keys.prefix!r} was "
+                f"made with {int(shards)} shards, and that number is fixed"
+            )
+        return int(shards)
+
+    # Collections
+
+    async def collections(self) -> dict[str, Collection]:
+        """All collections by name, but for those whose definition cannot be read."""
+        stored: dict[bytes, bytes] = await self._control.execute("HGETALL", self.keys.collections)
+        before, read = self._read, {}
+        num_new = 0
+        for name, raw in stored.items():
+            known = before.get(name)
+            if known is None or known[0] != raw:
+                try:
+                    known = raw, Collection.from_json(raw)
+                except WireError as error:  # a newer version's, perhaps; the others serve on
+                    if self._throttle.allows(f"definition {name!r}", time.monotonic()):
+                        _log.error("definition_unreadable", collection=name, reason=str(error))
+                    continue
+                num_new += 1
+                if num_new % _READ_AT_ONCE == 0:
+                    await asyncio.sleep(0)
+            read[name] = known
+        self._read = read
+        return {name.decode(errors="replace"): one for name, (_, one) in read.items()}
+
+    async def uids(self) -> set[str]:
+        """The uids of all collections, those included whose definition cannot be read."""
+        stored: list[bytes] = await self._control.execute("HVALS", self.keys.collections)
+        return {uid for raw in stored if (uid := _uid_of(raw)) is not None}
+
+    async def collection(self, name: str) -> Collection | None:
+        """One collection as stored now; None where there is none of that name.
+
+        Raises:
+            ConflictError: there is one that this version cannot read.
+        """
+        raw: bytes | None = await self._control.execute("HGET", self.keys.collections, name)
+        return None if raw is None else _read(name, raw)
+
+    async def create_collection(
+        self, collection: Collection, num_shards: int, max_collections: int = 0
+    ) -> Collection:
+        """Store a new collection and log it to every shard, unless its name is taken.
+
+        Args:
+            collection: the new one.
+            num_shards: shards in the cluster.
+            max_collections: how many there may be with it; 0 for no limit.
+
+        Returns:
+            What is stored under that name now: `collection`, or the one that was there.
+
+        Raises:
+            ConflictError: there are as many collections as may be.
+        """
+        while True:
+            stored = await self.collection(collection.name)
+            # An earlier attempt whose answer was lost may have stored it: then it is ours.
+            if stored is not None:
+                return stored
+            done = await self._change(collection.name, b"", collection, num_shards, max_collections)
+            if done == TOO_MANY:
+                raise ConflictError(
+                    f"{max_collections} collections exist, and limits.max_collections allows no "
+                    "more; remove one first"
+                )
+
+    async def compare_and_set_fields(
+        self, collection: Collection, fields: Mapping[str, FieldType], num_shards: int
+    ) -> Collection:
+        """Give a collection its inferred fields, unless somebody else has been faster.
+
+        Returns:
+            The collection as stored now; its fields are never None.
+
+        Raises:
+            NotFoundError: it was dropped meanwhile.
+            ConflictError: this version cannot read it.
+        """
+        while True:
+            raw = await self._raw(collection)
+            stored = _read(collection.name, raw)
+            if stored.fields is not None:
+                return stored
+            await self._change(collection.name, raw, stored.with_fields(fields), num_shards)
+
+    async def drop_collection(self, collection: Collection, num_shards: int) -> None:
+        """Remove a collection and log that to every shard; one re-created meanwhile stays.
+
+        Raises:
+            NotFoundError: it is gone already.
+        """
+        raw = await self._raw(collection)
+        while not await self._change(collection.name, raw, Drop(collection.uid), num_shards):
+            try:
+                raw = await self._raw(collection)
+            except NotFoundError:
+                return  # by an earlier attempt whose answer was lost
+
+    async def _raw(self, collection: Collection) -> bytes:
+        raw: bytes | None = await self._control.execute(
+            "HGET", self.keys.collections, collection.name
+        )
+        if raw is None or _uid_of(raw) != collection.uid:
+            raise NotFoundError(f"there is no collection {collection.name!r}")
+        return raw
+
+    async def _change(
+        self,
+        name: str,
+        old: bytes,
+        new: Collection | Drop,
+        num_shards: int,
+        max_collections: int = 0,
+    ) -> int:
+        definition = "" if isinstance(new, Drop) else new.to_json()
+        op = pack_op(new if isinstance(new, Drop) else Create(definition))
+        keys = [self.keys.collections, *(self.keys.log(shard) for shard in range(num_shards))]
+        if isinstance(new, Drop):
+            keys += [self.keys.statistics(new.uid), self.keys.shard_statistics(new.uid)]
+            keys.append(self.keys.optimising(new.uid))
+        command: Command = ("EVAL", CHANGE, len(keys), *keys)
+        done = await self._control.execute(
+            *command, name, old, definition, FIELD, op, num_shards, max_collections
+        )
+        await confirm(self._control, self.keys)
+        # Also when nothing was done: an attempt whose answer was lost may have done it.
+        await self.announce("collections")
+        return int(done)
+
+    # Workers
+
+    async def heartbeats(self) -> dict[str, Heartbeat]:
+        """Every worker's last heartbeat by its id, stale ones included."""
+        stored: dict[bytes, bytes] = await self._control.execute("HGETALL", self.keys.workers)
+        heartbeats = {}
+        for worker, packed in stored.items():
+            try:
+                heartbeats[worker.decode(errors="replace")] = Heartbeat.unpack(packed)
+            except WireError as error:
+                _log.debug("heartbeat_ignored", worker=worker, reason=str(error))
+        return heartbeats
+
+    async def live_heartbeats(self, expiry_s: float) -> dict[str, Heartbeat]:
+        """The last heartbeats of the workers that were heard of within `expiry_s`, by their ids."""
+        heartbeats = await self.heartbeats()
+        oldest_ms = await self._control.now_ms() - expiry_s * 1000
+        return {
+            worker: heartbeat
+            for worker, heartbeat in heartbeats.items()
+            if heartbeat.beat_at_ms > oldest_ms
+        }
+
+    async def beat(self, heartbeat: Heartbeat, *, is_changed: bool = False) -> None:
+        """Store a heartbeat; announced is the first one of a worker, and one that `is_changed`."""
+        is_new = await self._control.execute(
+            "HSET", self.keys.workers, heartbeat.id, heartbeat.pack()
+        )
+        if is_new or is_changed:
+            await self.announce("workers")
+
+    async def forget_worker(self, worker_id: str, sent: Sequence[Heartbeat] | None = None) -> None:
+        """Remove a worker's heartbeat: it drains, or has long been gone.
+
+        Args:
+            worker_id: the worker's name.
+            sent: remove it only if it is one of these; a worker that was started again under the
+                same name while the earlier one drained has stored another. None: whatever it is.
+        """
+        if sent is None:
+            await self._control.execute("HDEL", self.keys.workers, worker_id)
+        else:
+            packed = [heartbeat.pack() for heartbeat in sent]
+            await self._control.execute("EVAL", FORGET, 1, self.keys.workers, worker_id, *packed)
+        await self.announce("workers")
+
+    # Counts
+
+    async def document_counts(self, uid: str) -> dict[int, int]:
+        """Shard → number of documents of one collection; only shards that have ever held one."""
+        return (await self.document_counts_of([uid]))[uid]
+
+    async def document_counts_of(self, uids: Iterable[str]) -> dict[str, dict[int, int]]:
+        """`document_counts` of several collections, in a round trip for every few of them."""
+        counts: dict[str, dict[int, int]] = {}
+        for some in batched(uids, _COUNTED_AT_ONCE):
+            replies = await self._control.pipeline(
+                [("HGETALL", self.keys.documents(uid)) for uid in some]
+            )
+            for uid, reply in zip(some, replies, strict=True):
+                counts[uid] = {int(shard): int(count) for shard, count in reply.items()}
+        return counts
+
+    async def set_document_counts(
+        self, shard: int, counts: Mapping[str, int], dropped: Iterable[str] = ()
+    ) -> None:
+        """Say how many documents of each collection a shard holds, and forget those dropped."""
+        await self._control.pipeline(
+            [
+                *(("HSET", self.keys.documents(uid), shard, n) for uid, n in counts.items()),
+                *(("HDEL", self.keys.documents(uid), shard) for uid in dropped),
+            ]
+        )
+
+    async def forget_counts(self, shard: int, held: Iterable[str]) -> None:
+        """Remove what a shard is said to hold of collections that neither it nor anybody has."""
+        kept = {*held, *await self.uids()}
+        start = self.keys.documents("")
+        pattern = re.sub(r"([*?\[\]\\])", r"\\\1", start) + "*"
+        cursor, found = b"0", set[bytes]()
+        while True:
+            cursor, some = await self._control.execute(
+                "SCAN", cursor, "MATCH", pattern, "COUNT", 1000
+            )
+            found.update(some)
+            if int(cursor) == 0:
+                break
+        uids = {key.decode(errors="replace").removeprefix(start) for key in found} - kept
+        await self.set_document_counts(shard, {}, uids)
+
+    async def backlog(self, shards: Iterable[int]) -> dict[int, int]:
+        """Shard → search requests that wait for a worker."""
+        asked = list(shards)
+        lengths = await self._control.pipeline(
+            [("LLEN", self.keys.search_queue(shard)) for shard in asked]
+        )
+        return dict(zip(asked, (int(length) for length in lengths), strict=True))
+
+    async def announce(self, event: str) -> None:
+        """Say on the events channel that `workers`, `collections` or the like has changed."""
+        await self._control.publish(self.keys.events, event.encode())
+
+
+def _read(name: str, raw: bytes) -> Collection:
+    try:
+        return Collection.from_json(raw)
+    except WireError as error:
+        raise ConflictError(f"the collection {name!r} cannot be read: {error}") from error
+
+
+def _uid_of(definition: bytes) -> str | None:
+    """The uid in a definition that may be otherwise unreadable; None when it has none."""
+    try:
+        uid = json.loads(definition)["uid"]
+    except (ValueError, TypeError, LookupError):
+        return None
+    return uid if isinstance(uid, str) else None

@@ -1,0 +1,167 @@
+"""Where the shards' term statistics and their sum lie between the jobs that make them.
+
+A shard's statistics carry a label that names the replica that they were collected from, and its
+state; the sum carries a version made of all labels. So anybody sees, without reading the statistics
+themselves, whether the sum is that of the shards' newest. Beside the label stands how much of the
+shard's log the statistics count, by which a load can be waited for.
+
+Replicas count their changes each for itself (batches are cut differently), so a label says nothing
+of another replica's state. While the replica that it names is served, its worker alone decides when
+the shard's statistics are due, and the others leave it to that one; whichever of them then collects
+is named next. When it is gone the others decide again.
+"""
+
+from collections.abc import Iterable, Mapping
+from hashlib import blake2b
+from typing import NamedTuple
+
+from hedgerow.common.redis.client import Command, Control
+from hedgerow.common.redis.keys import Keys
+from hedgerow.common.shard_log.log import START, position
+
+EVENT = "statistics"
+BULK_SHARE = 0.02  # of the documents; fewer changes wait for worker.statistics_interval_s
+_VERSION_BYTES = 16
+_CLAIM_MS = 10_000  # many times what a sum takes
+# Fields beside each shard's own, in the same hash.
+_LABEL = b"label:"
+_POSITION = b"position:"
+
+
+def label_of(replica_id: str, changes: int) -> str:
+    """Name the state that a replica of a shard is in after so many changes."""
+    return f"{replica_id}:{changes}"
+
+
+def replica_of(label: str | None) -> str | None:
+    """The replica that statistics with this label were collected from."""
+    return label.partition(":")[0] if label else None
+
+
+def changes_of(label: str | None, replica_id: str) -> int | None:
+    """The changes that a label counts; None for another replica's, which says nothing of ours."""
+    replica, _, changes = (label or "").partition(":")
+    return int(changes) if replica == replica_id else None
+
+
+class Standing(NamedTuple):
+    """How the statistics of one collection stand.
+
+    Attributes:
+        labels: shard → label of its statistics.
+        version: of the sum; b"" when there is none.
+    """
+
+    labels: Mapping[int, str]
+    version: bytes
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the sum is that of the shards' newest statistics."""
+        return self.version == version_of(self.labels)
+
+
+def version_of(labels: Mapping[int, str]) -> bytes:
+    """The version of a sum over statistics with these labels; b"" of none."""
+    if not labels:
+        return b""
+    text = ";".join(f"{shard}={label}" for shard, label in sorted(labels.items()))
+    return blake2b(text.encode(), digest_size=_VERSION_BYTES).digest()
+
+
+class StatisticsBoard:
+    """Reads and writes of term statistics, which stay opaque bytes here.
+
+    Every method raises RedisUnavailableError when there is no answer in time.
+    """
+
+    def __init__(self, control: Control, keys: Keys) -> None:
+        self._control = control
+        self._keys = keys
+
+    async def standing(self, uids: Iterable[str], num_shards: int) -> dict[str, Standing]:
+        """How the statistics of these collections stand, in one round trip."""
+        asked = list(uids)
+        fields = [_LABEL + str(shard).encode() for shard in range(num_shards)]
+        commands: list[Command] = []
+        for uid in asked:
+            commands += [
+                ("HMGET", self._keys.shard_statistics(uid), *fields),
+                ("GETRANGE", self._keys.statistics(uid), 0, _VERSION_BYTES - 1),
+            ]
+        replies = await self._control.pipeline(commands)
+        return {
+            uid: Standing(
+                {shard: label.decode() for shard, label in enumerate(labels) if label is not None},
+                version,
+            )
+            for uid, labels, version in zip(asked, replies[::2], replies[1::2], strict=True)
+        }
+
+    async def put_shard(
+        self, uid: str, shard: int, label: str, statistics: bytes, entry_id: str
+    ) -> None:
+        """Store one shard's statistics under a label; they count the log up to an entry."""
+        await self._control.execute(
+            "HSET",
+            self._keys.shard_statistics(uid),
+            shard,
+            statistics,
+            _LABEL + str(shard).encode(),
+            label,
+            _POSITION + str(shard).encode(),
+            entry_id,
+        )
+
+    async def put_position(self, uid: str, shard: int, entry_id: str) -> None:
+        """Say that a shard's statistics, as they are, do up to an entry of its log."""
+        await self._control.execute(
+            "HSET", self._keys.shard_statistics(uid), _POSITION + str(shard).encode(), entry_id
+        )
+
+    async def missing(self, uid: str, ends: Mapping[int, str]) -> set[int]:
+        """The shards whose statistics do not count their log up to the entry of `ends`."""
+        fields = [_POSITION + str(shard).encode() for shard in ends]
+        found = await self._control.execute("HMGET", self._keys.shard_statistics(uid), *fields)
+        return {
+            shard
+            for (shard, end), counted in zip(ends.items(), found, strict=True)
+            if position((counted or START.encode()).decode()) < position(end)
+        }
+
+    async def claim_sum(self, uid: str, version: bytes) -> bool:
+        """Whether the sum of this version is the caller's to make, and no other worker's."""
+        before = await self._control.execute(
+            "SET", self._keys.statistics_claim(uid), version, "PX", _CLAIM_MS, "GET"
+        )
+        return bool(before != version)
+
+    async def announce(self, event: str) -> None:
+        """Tell all gateways and workers."""
+        await self._control.execute("PUBLISH", self._keys.events, event)
+
+    async def shards(self, uid: str) -> tuple[dict[int, str], list[bytes]]:
+        """Every shard's label, and the statistics of each."""
+        stored: dict[bytes, bytes] = await self._control.execute(
+            "HGETALL", self._keys.shard_statistics(uid)
+        )
+        labels = {
+            int(field.removeprefix(_LABEL)): value.decode()
+            for field, value in stored.items()
+            if field.startswith(_LABEL)
+        }
+        return labels, [stored[str(shard).encode()] for shard in sorted(labels)]
+
+    async def put_sum(self, uid: str, labels: Mapping[int, str], statistics: bytes) -> None:
+        """Store the sum of the statistics with these labels, and announce it."""
+        await self._control.pipeline(
+            [
+                ("SET", self._keys.statistics(uid), version_of(labels) + statistics),
+                ("PUBLISH", self._keys.events, EVENT),
+            ]
+        )
+
+    async def sum_of(self, uid: str) -> tuple[bytes, bytes]:
+        """The version of the sum, and the sum; both b"" when there is none."""
+        stored: bytes = await self._control.execute("GET", self._keys.statistics(uid)) or b""
+        return stored[:_VERSION_BYTES], stored[_VERSION_BYTES:]

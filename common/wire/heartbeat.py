@@ -1,0 +1,111 @@
+"""What a worker says of itself, twice a second."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, get_args, get_origin, get_type_hints
+
+import msgpack
+
+from hedgerow.common.errors import WireError
+
+
+@dataclass(frozen=True)
+class Heartbeat:
+    """One worker's last sign of life; a MessagePack map on the wire, unknown keys ignored.
+
+    Attributes:
+        id: the worker's name.
+        pid: its process.
+        host: the machine that it runs on.
+        shards: which shards it serves.
+        version: Hedgerow's version.
+        beat_at_ms: when it was sent, an instant on the Redis server's clock.
+        started_at_ms: when the worker started, on the same clock.
+        documents: shard → collection uid → how many documents of it the shard holds.
+        changes: shard → collection uid → how many documents were ever put in, replaced or deleted.
+        segments: shard → collection uid → segments of its text index.
+        lanes: lane → capacity, busy, waiting, lost and the like.
+        counters: name → how often it has happened since the start.
+        applied: shard → id of the last log entry applied.
+        replicas: shard → id of the replica (of the store on disk) that this worker serves.
+        log_backlog: shard → log entries that some replica of it has yet to apply.
+        gaps: shards that it has and does not serve, since it has missed a part of their logs.
+        leaves: shards that it serves and whose requests it leaves to others: it is on probation.
+        ledger: how requests have ended (`shard_worker.serving.work_accounting.End`) → `count`, `work_us` and
+            `cpu_us`.
+        behind: shards that it does not serve yet, since other replicas have applied more.
+        statistics: collection uid → version of the term statistics that the worker ranks by.
+        shortages: what runs out at the worker (`common.machine.shortage.Shortage.to_json`).
+        set_aside: `bytes` on disk of documents that could not be indexed, and how many of those
+            documents have been `dropped` since the start for want of room.
+        attaches: whether it understands a search that asks for documents (`wire.Attach`).
+    """
+
+    id: str
+    pid: int
+    host: str
+    shards: list[int]
+    version: str
+    beat_at_ms: int
+    started_at_ms: int
+    documents: dict[int, dict[str, int]] = field(default_factory=dict)
+    changes: dict[int, dict[str, int]] = field(default_factory=dict)
+    segments: dict[int, dict[str, int]] = field(default_factory=dict)
+    lanes: dict[str, Any] = field(default_factory=dict)
+    counters: dict[str, int] = field(default_factory=dict)
+    applied: dict[int, str] = field(default_factory=dict)
+    replicas: dict[int, str] = field(default_factory=dict)
+    log_backlog: dict[int, int] = field(default_factory=dict)
+    gaps: list[int] = field(default_factory=list)
+    leaves: list[int] = field(default_factory=list)
+    ledger: dict[str, dict[str, int]] = field(default_factory=dict)
+    behind: list[int] = field(default_factory=list)
+    statistics: dict[str, str] = field(default_factory=dict)
+    shortages: list[dict[str, Any]] = field(default_factory=list)
+    set_aside: dict[str, int] = field(default_factory=dict)
+    attaches: bool = False
+
+    def pack(self) -> bytes:
+        """Pack for the wire."""
+        packed: bytes = msgpack.packb(asdict(self))
+        return packed
+
+    @classmethod
+    def unpack(cls, data: bytes) -> "Heartbeat":
+        """Unpack what another version may have packed.
+
+        Raises:
+            WireError: it is malformed, or lacks a part that every version has.
+        """
+        try:
+            parts = msgpack.unpackb(data, strict_map_key=False)
+        except (ValueError, TypeError, msgpack.UnpackException) as error:
+            raise WireError(f"a malformed heartbeat: {error or type(error).__name__}") from error
+        if not isinstance(parts, Mapping):
+            raise WireError("a heartbeat is a map")
+        known = {key: value for key, value in parts.items() if key in _TYPES}
+        for name, kind in _TYPES.items():
+            if name in known and not _is_of(known[name], kind):
+                raise WireError(f"a heartbeat's {name} is not of type {kind}")
+        try:
+            return cls(**known)
+        except TypeError as error:  # a part is missing
+            raise WireError(f"an incomplete heartbeat: {error}") from error
+
+
+def _is_of(value: Any, kind: Any) -> bool:
+    """Whether a value from the wire is of a type such as dict[int, list[str]]."""
+    if kind is Any:
+        return True
+    if type(value) is not (get_origin(kind) or kind):
+        return False
+    match get_args(kind):
+        case (element,):
+            return all(_is_of(one, element) for one in value)
+        case (key, element):
+            return all(_is_of(k, key) and _is_of(v, element) for k, v in value.items())
+        case _:
+            return True
+
+
+_TYPES = get_type_hints(Heartbeat)

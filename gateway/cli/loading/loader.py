@@ -1,0 +1,187 @@
+"""A bulk load in pieces of bounded size: a failure costs one of them, and says where it was."""
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Final, Literal, NamedTuple
+
+from hedgerow.common.errors import HedgerowError, InsufficientStorageError, UnavailableError
+from hedgerow.gateway.cli.loading.lines import Line
+from hedgerow.gateway.client import Client, LoadAnswer
+
+PIECE_BYTES: Final = 4 * 1024 * 1024
+PIECE_LINES: Final = 4_000
+ANSWER_TIMEOUT_S: Final = 120.0  # above the gateway's own longest wait for its replicas
+GIVE_UP_AFTER_S: Final = 60.0
+APPLIED_WITHIN_S: Final = 900.0  # the replicas may be as far behind as backpressure lets them
+LONGEST_PAUSE_S: Final = 5.0
+
+
+class Rejected(NamedTuple):
+    """A line that did not go in, as `Line` has it."""
+
+    line: int
+    reason: str
+    document: bytes
+    place: str = ""
+
+    @property
+    def name(self) -> str:
+        """What people find it by."""
+        return self.place or f"line {self.line}"
+
+
+class Progressed(NamedTuple):
+    """How far a load has got.
+
+    Attributes:
+        accepted: documents that are safe.
+        took_s: time since the start, in s.
+        is_sent: whether what remains is to wait until they can be found.
+    """
+
+    accepted: int
+    took_s: float
+    is_sent: bool = False
+
+
+class _Sent(NamedTuple):
+    accepted: int
+    rejected: list[Rejected]
+
+
+class Loader:
+    """Loads documents; a piece that fails for now is sent again, since upserts change nothing."""
+
+    def __init__(
+        self,
+        client: Client,
+        collection: str,
+        wait: Literal["logged", "applied"],
+        on_rejected: Callable[[Rejected], None],
+        on_progress: Callable[[Progressed], None],
+        pause: Callable[[float], None] = time.sleep,
+        on_no_room: Callable[[InsufficientStorageError], None] = lambda _error: None,
+    ) -> None:
+        """Load into `collection`.
+
+        Args:
+            client: of the gateway.
+            collection: which exists.
+            wait: what is waited for in the end; a piece is always followed by the next as soon as
+                it is safe.
+            on_rejected: told of each line that did not go in.
+            on_progress: told after each piece.
+            pause: sleeps so many seconds before a piece is sent again.
+            on_no_room: told, each time, that the gateway takes no writes; the piece is sent again
+                after a pause.
+        """
+        self._client = client
+        self._collection = collection
+        self._wait = wait
+        self._on_rejected = on_rejected
+        self._on_progress = on_progress
+        self._pause = pause
+        self._on_no_room = on_no_room
+        self._accepted = 0
+        self._has_rejected = False
+        self._started = time.monotonic()
+
+    def load(self, lines: Iterable[Line]) -> Progressed:
+        """Load all lines, reading the next piece while one is under way.
+
+        Raises:
+            HedgerowError: it stopped; says where.
+        """
+        sent: Future[_Sent] | None = None
+        with ThreadPoolExecutor(1) as thread:  # one: a later line of the same id must win
+            for piece in pieces(self._only_good(lines)):
+                self._take(sent)
+                sent = thread.submit(self._send, piece)
+            self._take(sent)
+        if self._wait == "applied" and (sent is not None or not self._has_rejected):
+            # A load of nothing waits for all that was logged before it.
+            self._on_progress(self._progressed()._replace(is_sent=True))
+            self._patiently([], "applied", APPLIED_WITHIN_S)
+        return self._progressed()
+
+    def _only_good(self, lines: Iterable[Line]) -> Iterator[Line]:
+        for line in lines:
+            if line.reason:
+                self._has_rejected = True
+                self._on_rejected(Rejected(line.number, line.reason, line.document, line.place))
+            else:
+                yield line
+
+    def _take(self, sent: Future[_Sent] | None) -> None:
+        if sent is None:
+            return
+        accepted, rejected = sent.result()
+        self._accepted += accepted
+        for one in rejected:
+            self._on_rejected(one)
+        self._on_progress(self._progressed())
+
+    def _send(self, piece: list[Line]) -> _Sent:
+        """Send one piece; what a report left out for length is asked for by sending the rest."""
+        report = self._patiently(piece, "logged", GIVE_UP_AFTER_S)
+        accepted, rejected = report.accepted, []
+        while True:
+            for one in report.rejected:
+                line = piece[one.line - 1]
+                rejected.append(Rejected(line.number, one.reason, line.document, line.place))
+            if report.rejected_total == len(report.rejected):
+                return _Sent(accepted, rejected)
+            piece = piece[report.rejected[-1].line :]
+            report = self._patiently(piece, "logged", GIVE_UP_AFTER_S)
+
+    def _patiently(
+        self, piece: list[Line], wait: Literal["logged", "applied"], give_up_after_s: float
+    ) -> LoadAnswer:
+        give_up_at = time.monotonic() + give_up_after_s
+        documents = [line.document for line in piece]
+        pause_s = 0.25
+        while True:
+            try:
+                return self._client.index(
+                    self._collection, documents, wait=wait, timeout_s=ANSWER_TIMEOUT_S
+                )
+            except UnavailableError as error:
+                now = time.monotonic()
+                if isinstance(error, InsufficientStorageError):
+                    # An operator has to make room: that is not waited for as long as slow replicas.
+                    give_up_at = min(give_up_at, now + GIVE_UP_AFTER_S)
+                    self._on_no_room(error)
+                if now >= give_up_at:
+                    raise self._stopped(piece, error) from error
+                pause_s = min(LONGEST_PAUSE_S, max(pause_s * 2, error.retry_after_s))
+                self._pause(pause_s)
+            except HedgerowError as error:
+                raise self._stopped(piece, error) from error
+
+    def _stopped(self, piece: list[Line], error: HedgerowError) -> HedgerowError:
+        if not piece:
+            return HedgerowError(
+                f"all {self._accepted} documents are safe, but cannot all be found yet: {error}"
+            )
+        return HedgerowError(
+            f"stopped between {piece[0].name} and {piece[-1].name}, "
+            f"{self._accepted} documents were accepted before: {error}"
+        )
+
+    def _progressed(self) -> Progressed:
+        return Progressed(self._accepted, time.monotonic() - self._started)
+
+
+def pieces(lines: Iterable[Line]) -> Iterator[list[Line]]:
+    """Cut into lists of at most `PIECE_LINES` and, unless one line is larger, `PIECE_BYTES`."""
+    piece: list[Line] = []
+    num_bytes = 0
+    for line in lines:
+        if piece and (len(piece) >= PIECE_LINES or num_bytes + len(line.document) > PIECE_BYTES):
+            yield piece
+            piece, num_bytes = [], 0
+        piece.append(line)
+        num_bytes += len(line.document)
+    if piece:
+        yield piece

@@ -1,0 +1,270 @@
+"""Documents from files: .jsonl, .ndjson, .csv, .parquet, .gz of those, folders, standard input.
+
+Nothing is read whole: what is in memory is a line, a row, a few pages of Parquet, or one text file,
+each of bounded size. How large a file is, compressed or not, does not matter.
+"""
+
+import gzip
+import io
+import os
+import stat
+import sys
+import tempfile
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any, Final, Literal
+
+from pydantic_core import from_json, to_json
+
+from hedgerow.common.errors import BadRequestError
+from hedgerow.gateway.cli.loading.csv_rows import Row, csv_rows
+from hedgerow.gateway.cli.loading.folder_files import Entry, FolderFiles
+from hedgerow.gateway.cli.loading.lines import DEFAULT_MAX_BYTES, Line, bounded, too_long, with_id
+from hedgerow.gateway.cli.loading.parquet_rows import DEFAULT_MEMORY_MB, ParquetBounds, ParquetRows
+
+KNOWN_FORMS: Final = ".jsonl, .ndjson, .csv, .parquet, .gz of those, a folder of text files, or -"
+_QUOTED_BYTES: Final = 200
+_COPIED_BYTES: Final = 1024 * 1024
+# A file that is unpacked onto a disk leaves this much of it to others.
+_SPARED_BYTES: Final = 256 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How a source is read.
+
+    Attributes:
+        id_field: name of the field that holds the documents' ids.
+        fields: field → type as far as they are known; only CSV, which has no types, needs them.
+        max_bytes: the largest document, as JSON; a larger one is rejected, and not held.
+        parquet_memory_mb: what decoding Parquet may take, in MB (Linux only).
+        follow_links: whether links in a folder are followed to where they lead.
+    """
+
+    id_field: str = "id"
+    fields: Mapping[str, str] = field(default_factory=dict)
+    max_bytes: int = DEFAULT_MAX_BYTES
+    parquet_memory_mb: int = DEFAULT_MEMORY_MB
+    follow_links: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Documents, and how far the reading of them has got.
+
+    Attributes:
+        lines: the documents, once through.
+        position: how many units were read.
+        total: how many there are; None when nobody can know.
+        unit: what is counted.
+    """
+
+    lines: Iterator[Line]
+    position: Callable[[], int]
+    total: int | None
+    unit: Literal["bytes", "rows", "files"]
+
+
+@contextmanager
+def open_source(name: str, reading: Reading | None = None) -> Iterator[Source]:
+    """Open a source by its name.
+
+    Args:
+        name: a path, or `-` for NDJSON on standard input, compressed or not.
+        reading: how it is read.
+
+    Raises:
+        BadRequestError: there is no such file, its form is unknown, or it cannot be read whole.
+        ConfigurationError: reading it needs a package that is not installed.
+    """
+    reading = reading or Reading()
+    with ExitStack() as opened:
+        if name == "-":
+            yield _json_source(_maybe_gzip(sys.stdin.buffer), lambda: 0, None, reading)
+            return
+        path = Path(name)
+        if path.is_dir():
+            with _readable(name):
+                folder = FolderFiles(path, follow_links=reading.follow_links)
+            yield _folder_source(opened.enter_context(folder), reading)
+            return
+        suffixes = [suffix.lower() for suffix in path.suffixes[-2:]]
+        is_compressed = suffixes[-1:] == [".gz"]
+        form = "".join(suffixes[:-1][-1:] if is_compressed else suffixes[-1:])
+        raw = opened.enter_context(_open_regular(path))
+        total = os.fstat(raw.fileno()).st_size
+        stream: IO[bytes] = raw
+        if is_compressed:
+            stream = opened.enter_context(_gunzip(raw))
+        match form:
+            case ".jsonl" | ".ndjson":
+                yield _json_source(stream, raw.tell, total, reading)
+            case ".csv":
+                rows = csv_rows(stream, reading.id_field, reading.fields, reading.max_bytes)
+                yield Source(_csv_lines(rows, reading), raw.tell, total, "bytes")
+            case ".parquet":
+                if is_compressed:  # Parquet is read from its end: it needs a file to seek in
+                    unpacked = opened.enter_context(tempfile.TemporaryFile())
+                    with _readable(name):
+                        _unpack(stream, unpacked)
+                    stream = unpacked
+                bounds = ParquetBounds(reading.max_bytes, reading.parquet_memory_mb)
+                parquet = ParquetRows(stream, name, reading.id_field, bounds)
+                found = opened.enter_context(parquet)
+                yield Source(iter(found), lambda: found.number, found.total, "rows")
+            case _:
+                raise BadRequestError("SOURCE", f"{name} is none of {KNOWN_FORMS}")
+
+
+def _open_regular(path: Path) -> IO[bytes]:
+    try:
+        # Without O_NONBLOCK, a FIFO would keep us waiting for a writer.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise BadRequestError("SOURCE", f"there is no file or folder {path}") from None
+    except OSError as error:
+        raise BadRequestError("SOURCE", f"{path} cannot be read: {error.strerror}") from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise BadRequestError("SOURCE", f"{path} is neither a regular file nor a folder")
+    return os.fdopen(descriptor, "rb")
+
+
+def document_source(documents: Iterable[Mapping[str, Any]]) -> Source:
+    """Make a source of documents that a program makes."""
+    numbered = _Counted(documents)
+    lines = (
+        Line(number, to_json(document), place=str(document.get("id", f"document {number}")))
+        for number, document in numbered
+    )
+    return Source(lines, lambda: numbered.number, None, "rows")
+
+
+class _Counted:
+    """Numbers items from 1, and tells how many there were."""
+
+    def __init__(self, items: Iterable[Any]) -> None:
+        self.number = 0
+        self._items = items
+
+    def __iter__(self) -> Iterator[tuple[int, Any]]:
+        for item in self._items:
+            self.number += 1
+            yield self.number, item
+
+
+def _maybe_gzip(stream: Any) -> Any:
+    return _gunzip(stream) if stream.peek(2)[:2] == b"\x1f\x8b" else stream
+
+
+def _gunzip(stream: IO[bytes]) -> Any:
+    return io.BufferedReader(gzip.GzipFile(fileobj=stream))
+
+
+def _unpack(stream: IO[bytes], target: IO[bytes]) -> None:
+    """Copy all of a stream to a file on a disk, unless that would fill it.
+
+    Raises:
+        OSError: the disk is full, or the stream breaks off.
+    """
+    while piece := stream.read(_COPIED_BYTES):
+        disk = os.fstatvfs(target.fileno())
+        if disk.f_bavail * disk.f_frsize < _SPARED_BYTES + len(piece):
+            raise OSError(0, f"unpacking it would fill {tempfile.gettempdir()}")
+        target.write(piece)
+    target.flush()
+
+
+@contextmanager
+def _readable(name: str) -> Iterator[None]:
+    """Say of a source that breaks off that it does."""
+    try:
+        yield
+    except (OSError, EOFError, zlib.error) as error:
+        raise BadRequestError("SOURCE", f"{name} cannot be read further: {error}") from error
+
+
+def _json_source(
+    stream: IO[bytes], position: Callable[[], int], total: int | None, reading: Reading
+) -> Source:
+    lines = _json_lines(stream, reading.max_bytes)
+    if reading.id_field != "id":
+        lines = _with_ids(lines, reading)
+    return Source(lines, position, total, "bytes")
+
+
+def _json_lines(stream: IO[bytes], max_bytes: int) -> Iterator[Line]:
+    """Yield lines as they are, for the gateway to judge."""
+    name = str(getattr(stream, "name", "standard input"))
+    number = 0
+    most = max_bytes + 2  # with the end of the line
+    with _readable(name):
+        while raw := stream.readline(most):
+            number += 1
+            if len(raw) == most and not raw.endswith(b"\n"):
+                start = raw[:_QUOTED_BYTES]
+                while raw and not raw.endswith(b"\n"):
+                    raw = stream.readline(most)
+                yield Line(number, start, too_long(max_bytes))
+                continue
+            line = raw.removeprefix(b"\xef\xbb\xbf") if number == 1 else raw
+            if line := line.strip():
+                yield bounded(Line(number, line), max_bytes)
+
+
+def _with_ids(lines: Iterable[Line], reading: Reading) -> Iterator[Line]:
+    """Move each document's id to where the gateway looks for it."""
+    for line in lines:
+        if line.reason:
+            yield line
+            continue
+        try:
+            document = from_json(line.document)
+        except ValueError as error:
+            yield line._replace(reason=f"is not JSON: {error}")
+            continue
+        yield bounded(with_id(line, document, reading.id_field), reading.max_bytes)
+
+
+def _csv_lines(rows: Iterable[Row], reading: Reading) -> Iterator[Line]:
+    for number, document, reason in rows:
+        line = Line(number, to_json(document), reason)
+        made = line if reason else with_id(line, document, reading.id_field)
+        yield bounded(made, reading.max_bytes)
+
+
+def _folder_source(folder: FolderFiles, reading: Reading) -> Source:
+    """Every file under a folder, hidden ones aside."""
+    entries = _Counted(folder.entries())
+
+    def lines() -> Iterator[Line]:
+        for number, entry in entries:
+            yield _text_file(number, folder, entry, reading.max_bytes)
+
+    total = sum(1 for _ in folder.entries())
+    return Source(lines(), lambda: entries.number, total, "files")
+
+
+def _text_file(number: int, folder: FolderFiles, entry: Entry, max_bytes: int) -> Line:
+    name = entry.path.encode("utf-8", "replace").decode()
+    is_utf8 = name == entry.path
+    line = Line(number, to_json({"id": name}), entry.reason, place=name)
+    if entry.reason or not is_utf8:
+        return line._replace(reason=entry.reason or "has a name that is not UTF-8")
+    try:
+        with os.fdopen(folder.open(entry), "rb") as file:
+            raw = file.read(max_bytes + 1)
+        text = raw.decode("utf-8-sig") if len(raw) <= max_bytes else ""
+    except OSError as error:
+        return line._replace(reason=f"cannot be read: {error.strerror}")
+    except ValueError:
+        return line._replace(reason="is not UTF-8 text")
+    if "\0" in text:
+        return line._replace(reason="is not a text file")
+    document = to_json({"id": name, "path": name, "text": text})
+    if max(len(raw), len(document)) > max_bytes:
+        return line._replace(reason=too_long(max_bytes))
+    return line._replace(document=document)

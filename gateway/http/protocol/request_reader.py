@@ -1,0 +1,162 @@
+"""Makes requests of the bytes that arrive, one at a time and within limits.
+
+httptools parses all that it is given, and would make thousands of requests of one packet. Here, a
+request is parsed only when the previous one has been answered. The bytes that follow it wait
+unparsed: at most the result of one read, after which the connection is not read.
+"""
+
+from typing import Final, Protocol, cast
+
+import httptools
+
+from hedgerow.common.settings.connections import ConnectionSettings
+from hedgerow.gateway.http.protocol.refusal import RefusedError
+from hedgerow.gateway.http.protocol.request_cutter import RequestCutter
+from hedgerow.gateway.http.protocol.request_head import RequestHead
+
+# What is parsed in one turn of the loop, which takes some milliseconds at most.
+_MAX_PIECES: Final = 256
+_MAX_PARTS: Final = 1024
+
+
+class Receiver(Protocol):
+    """Takes the requests that are read, part by part."""
+
+    def begin_request(self, head: RequestHead, num_bytes: int | None) -> None:
+        """A head has come; its body has `num_bytes`, or comes in chunks if None."""
+
+    def add_body(self, data: bytes) -> None:
+        """A part of the body has come."""
+
+    def end_request(self) -> None:
+        """The request is complete."""
+
+
+class RequestReader:
+    """Reads one request after the other.
+
+    Attributes:
+        is_waiting: whether a request was read, and what follows it waits until this is unset.
+        num_held: how many bytes have arrived and are not parsed yet.
+    """
+
+    __slots__ = (
+        "_cutter",
+        "_headers",
+        "_held",
+        "_offset",
+        "_parser",
+        "_receiver",
+        "_target",
+        "is_waiting",
+        "num_held",
+    )
+
+    def __init__(self, limits: ConnectionSettings, receiver: Receiver) -> None:
+        """Read within `limits`, and hand what is read to `receiver`."""
+        self._receiver = receiver
+        self._cutter = RequestCutter(limits.max_head_bytes, limits.max_headers)
+        self._parser = httptools.HttpRequestParser(self)
+        self._held = b""  # received, and from the offset on not parsed yet
+        self._offset = 0
+        self._target = b""
+        self._headers: list[tuple[bytes, bytes]] = []
+        self.is_waiting = False
+        self.num_held = 0
+
+    @property
+    def has_head_begun(self) -> bool:
+        """Whether part of a head has arrived, and the rest has not."""
+        return self._cutter.head_bytes > 0
+
+    def read(self, data: bytes) -> None:
+        """Parse what has arrived, at most to the end of a request.
+
+        Raises:
+            RefusedError: it is not a request that the gateway takes.
+        """
+        if self._held:
+            data = self._held[self._offset :] + data
+        self._parse(data, 0)
+
+    def read_on(self) -> None:
+        """Parse what is held, as `read` does."""
+        if self._held:
+            self._parse(self._held, self._offset)
+
+    def close(self) -> None:
+        """Read no more, and let go of what is held."""
+        self._held, self.num_held = b"", 0
+        # Parser, reader and receiver refer to each other, and the garbage collector comes seldom.
+        self._parser = cast("httptools.HttpRequestParser", None)
+        self._receiver = cast("Receiver", None)
+
+    def _parse(self, data: bytes, offset: int) -> None:
+        cutter = self._cutter
+        cut, feed = cutter.end_of_piece, self._parser.feed_data
+        cutter.num_parts = num_pieces = 0
+        num_bytes = len(data)
+        try:
+            while offset < num_bytes and not self.is_waiting:
+                if num_pieces == _MAX_PIECES or cutter.num_parts > _MAX_PARTS:
+                    break  # to let others have their turn
+                num_pieces += 1
+                start, offset = offset, cut(data, offset)
+                feed(data[start:offset])
+        except httptools.HttpParserUpgrade:
+            pass  # it is answered in HTTP/1.1, and the connection is closed
+        except httptools.HttpParserError as error:
+            raise _refusal_of(error) from error
+        self.num_held = num_bytes - offset
+        self._held, self._offset = (data, offset) if self.num_held else (b"", 0)
+
+    # Called by the parser
+
+    def on_message_begin(self) -> None:
+        """A request begins."""
+        self._target = b""
+        self._headers = []
+
+    def on_url(self, url: bytes) -> None:
+        """A part of the target."""
+        self._target += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A field; the parser leaves the white space after its value to it (RFC 9112, 5.1)."""
+        self._headers.append((name.lower(), value.rstrip()))
+
+    def on_headers_complete(self) -> None:
+        """The head ends."""
+        parser = self._parser
+        head = RequestHead(
+            parser.get_method(),
+            self._target,
+            parser.get_http_version(),
+            self._headers,
+            parser.should_upgrade(),
+            parser.should_keep_alive(),
+        )
+        self._headers = []  # what comes after a chunked body is dropped
+        num_bytes = head.body_bytes()
+        self._cutter.expect_body(num_bytes)
+        self._receiver.begin_request(head, num_bytes)
+
+    def on_body(self, body: bytes) -> None:
+        """A part of the body."""
+        self._cutter.found_content()
+        self._receiver.add_body(body)
+
+    def on_message_complete(self) -> None:
+        """The request ends."""
+        self._cutter.expect_head()
+        self.is_waiting = True
+        self._receiver.end_request()
+
+
+def _refusal_of(error: httptools.HttpParserError) -> Exception:
+    cause = error.__context__
+    if not isinstance(error, httptools.HttpParserCallbackError) or cause is None:
+        return RefusedError.malformed("request", f"is not HTTP/1.1: {error}")
+    if isinstance(cause, httptools.HttpParserError):  # of the target
+        return RefusedError.malformed("target", "is not a path")
+    return cast("Exception", cause)

@@ -1,0 +1,33 @@
+"""Answers whose documents count as held until the client has read them."""
+
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from hedgerow.gateway.search.fetch import StoredDocument
+
+
+async def send_body(send: Send, body: bytes) -> None:
+    """Send the whole body of an answer; returns when the connection has taken nearly all of it.
+
+    The server waits before a part of a body, not after it. So an empty part follows.
+    """
+    await send({"type": "http.response.body", "body": body, "more_body": True})
+    await send({"type": "http.response.body", "body": b""})
+
+
+class HeldResponse(Response):
+    """An answer with a document, which holds its lease until it has been sent."""
+
+    media_type = "application/json"
+
+    def __init__(self, document: StoredDocument) -> None:
+        """Answer with `document`."""
+        super().__init__(document.body)
+        self._lease = document.lease
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI
+        """Send the answer."""
+        headers = self.raw_headers
+        await send({"type": "http.response.start", "status": self.status_code, "headers": headers})
+        await send_body(send, bytes(self.body))
+        self._lease.release()

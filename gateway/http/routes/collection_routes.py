@@ -1,0 +1,182 @@
+"""Collections and their documents."""
+
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Query, Request, Response
+from pydantic_core import from_json
+
+from hedgerow.common.errors import BadRequestError
+from hedgerow.common.settings.settings import GatewaySettings
+from hedgerow.gateway.http.ports import GatewayPort, Wait
+from hedgerow.gateway.http.problems import json_response
+from hedgerow.gateway.http.requests.guard import caller_of, party_of
+from hedgerow.gateway.http.requests.held import HeldResponse
+from hedgerow.gateway.http.requests.in_progress import in_progress
+from hedgerow.gateway.http.requests.limits import read_body
+from hedgerow.gateway.http.routes.collection_list import list_response
+from hedgerow.gateway.http.schema.schema import (
+    CollectionAnswer,
+    CollectionBody,
+    CollectionsAnswer,
+    CurveAnswer,
+    LoadAnswer,
+    OptimiseAnswer,
+    answers,
+    json_body,
+)
+
+_NDJSON: Final = {
+    "requestBody": {
+        "required": True,
+        "content": {"application/x-ndjson": {"schema": {"type": "string"}}},
+    }
+}
+
+
+def collection_routes(gateway: GatewayPort, settings: GatewaySettings) -> APIRouter:
+    """Make the routes that define and list collections."""
+    router = APIRouter()
+
+    @router.get(
+        "/v1/collections",
+        summary="List the collections",
+        responses=answers(200, CollectionsAnswer, 400, 503),
+        response_class=Response,
+    )
+    async def list_collections(request: Request) -> Response:
+        caller = caller_of(request.scope)
+        with in_progress(gateway.requests, request.scope):
+            listed = await gateway.collections.list()
+        return list_response([one for one in listed if caller.sees(one.name)])
+
+    @router.put(
+        "/v1/collections/{name}",
+        summary="Create a collection",
+        responses=answers(200, CollectionAnswer, 400, 409, 413, 503, 507),
+        openapi_extra=json_body(CollectionBody, is_required=False),
+        response_class=Response,
+    )
+    async def put_collection(name: str, request: Request) -> Response:
+        body = read_object(await read_body(request.scope, request.receive, settings.max_body_bytes))
+        with in_progress(gateway.requests, request.scope):
+            await gateway.collections.put(name, body)
+            return json_response(await gateway.collections.describe(name))
+
+    @router.get(
+        "/v1/collections/{name}",
+        summary="Describe a collection",
+        responses=answers(200, CollectionAnswer, 400, 404, 503),
+        response_class=Response,
+    )
+    async def describe_collection(name: str, request: Request) -> Response:
+        with in_progress(gateway.requests, request.scope):
+            return json_response(await gateway.collections.describe(name))
+
+    @router.delete(
+        "/v1/collections/{name}",
+        summary="Remove a collection with its documents",
+        status_code=204,
+        responses=answers(204, None, 400, 404, 503, 507),
+        response_class=Response,
+    )
+    async def drop_collection(name: str, request: Request) -> Response:
+        with in_progress(gateway.requests, request.scope):
+            await gateway.collections.drop(name)
+        return Response(status_code=204)
+
+    @router.post(
+        "/v1/collections/{name}/optimise",
+        summary="Ask the workers to optimise a collection's text indexes",
+        status_code=202,
+        responses=answers(202, OptimiseAnswer, 400, 404, 503, 507),
+        response_class=Response,
+    )
+    async def optimise_collection(name: str, request: Request) -> Response:
+        with in_progress(gateway.requests, request.scope):
+            return json_response(await gateway.optimiser.ask(name), 202)
+
+    @router.get(
+        "/v1/collections/{name}/coverage-curve",
+        summary="Show what coverage a longer or shorter deadline would give",
+        responses=answers(200, CurveAnswer, 400, 404),
+        response_class=Response,
+    )
+    async def coverage_curve(
+        name: str,
+        deadline_ms: Annotated[
+            float, Query(gt=0, le=settings.max_deadline_ms, allow_inf_nan=False)
+        ] = min(settings.default_deadline_ms, settings.max_deadline_ms),
+    ) -> Response:
+        return json_response(gateway.coverage_curve(name, deadline_ms))
+
+    return router
+
+
+def document_routes(gateway: GatewayPort, settings: GatewaySettings) -> APIRouter:
+    """Make the routes that load, read and remove documents."""
+    router = APIRouter()
+
+    @router.post(
+        "/v1/collections/{name}/documents",
+        summary="Load documents, one JSON object a line",
+        responses=answers(200, LoadAnswer, 400, 404, 429, 503, 507),
+        openapi_extra=_NDJSON,
+        response_class=Response,
+    )
+    async def load_documents(name: str, request: Request, wait: Wait = "applied") -> Response:
+        party = party_of(request.scope)
+        report = await gateway.documents.load(name, request.stream(), wait, party=party)
+        return json_response(report.to_json())
+
+    @router.get(
+        "/v1/collections/{name}/documents/{document_id:path}",
+        summary="Read a document",
+        responses=answers(200, None, 400, 404, 503),
+        response_class=Response,
+    )
+    async def get_document(
+        name: str,
+        document_id: str,
+        request: Request,
+        deadline_ms: Annotated[
+            float, Query(gt=0, le=settings.max_deadline_ms, allow_inf_nan=False)
+        ] = min(settings.default_deadline_ms, settings.max_deadline_ms),
+    ) -> Response:
+        with in_progress(gateway.requests, request.scope):
+            document = await gateway.stored_document(
+                name, document_id, deadline_ms, party=party_of(request.scope)
+            )
+        return HeldResponse(document)
+
+    @router.delete(
+        "/v1/collections/{name}/documents/{document_id:path}",
+        summary="Remove a document",
+        status_code=204,
+        responses=answers(204, None, 400, 404, 503, 507),
+        response_class=Response,
+    )
+    async def delete_document(
+        name: str, document_id: str, request: Request, wait: Wait = "applied"
+    ) -> Response:
+        with in_progress(gateway.requests, request.scope):
+            await gateway.documents.delete(name, document_id, wait)
+        return Response(status_code=204)
+
+    return router
+
+
+def read_object(raw: bytes) -> dict[str, Any]:
+    """Read a JSON object; an empty body is an empty object.
+
+    Raises:
+        BadRequestError: the body is not JSON, or not an object.
+    """
+    if not raw.strip():
+        return {}
+    try:
+        body = from_json(raw, allow_inf_nan=False)
+    except ValueError as error:
+        raise BadRequestError("body", f"is not JSON: {error}") from error
+    if not isinstance(body, dict):
+        raise BadRequestError("body", "should be a JSON object")
+    return body

@@ -1,0 +1,38 @@
+"""The queries that are refused since they have killed scorers."""
+
+from fastapi import APIRouter, Request, Response
+
+from hedgerow.gateway.http.ports import GatewayPort
+from hedgerow.gateway.http.problems import json_response
+from hedgerow.gateway.http.requests.in_progress import in_progress
+from hedgerow.gateway.http.schema.schema import answers
+from hedgerow.gateway.http.schema.status_schema import QuarantineAnswer
+
+
+def quarantine_routes(gateway: GatewayPort) -> APIRouter:
+    """Make the routes that list the quarantine and lift it."""
+    router = APIRouter()
+
+    @router.get(
+        "/v1/quarantine",
+        summary="List the queries that have killed scorers",
+        responses=answers(200, QuarantineAnswer, 400, 503),
+        response_class=Response,
+    )
+    async def list_quarantine(request: Request) -> Response:
+        with in_progress(gateway.requests, request.scope):
+            return json_response({"quarantine": await gateway.quarantine.list()})
+
+    @router.delete(
+        "/v1/quarantine/{fingerprint}",
+        summary="Let a query run again that is in quarantine",
+        status_code=204,
+        responses=answers(204, None, 400, 404, 503),
+        response_class=Response,
+    )
+    async def lift_quarantine(fingerprint: str, request: Request) -> Response:
+        with in_progress(gateway.requests, request.scope):
+            await gateway.quarantine.lift(fingerprint)
+        return Response(status_code=204)
+
+    return router

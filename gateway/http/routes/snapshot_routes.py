@@ -1,0 +1,26 @@
+"""Asking for snapshots."""
+
+from fastapi import APIRouter, Request, Response
+
+from hedgerow.gateway.http.ports import GatewayPort
+from hedgerow.gateway.http.problems import json_response
+from hedgerow.gateway.http.requests.in_progress import in_progress
+from hedgerow.gateway.http.schema.schema import SnapshotAnswer, answers
+
+
+def snapshot_routes(gateway: GatewayPort) -> APIRouter:
+    """Make the route by which operators ask for snapshots."""
+    router = APIRouter()
+
+    @router.post(
+        "/v1/snapshots",
+        summary="Ask the workers for a snapshot of every shard",
+        responses=answers(202, SnapshotAnswer, 400, 503, 507),
+        response_class=Response,
+        status_code=202,
+    )
+    async def create(request: Request) -> Response:
+        with in_progress(gateway.requests, request.scope):
+            return json_response(await gateway.snapshots.create(), 202)
+
+    return router

@@ -1,0 +1,71 @@
+"""Health, the state of the cluster, and breakers by hand."""
+
+from fastapi import APIRouter, Request, Response
+from pydantic import ValidationError
+
+from hedgerow.common.errors import BadBodyError, UnavailableError
+from hedgerow.common.settings.settings import GatewaySettings
+from hedgerow.gateway.access.control import AccessControl
+from hedgerow.gateway.http.ports import GatewayPort
+from hedgerow.gateway.http.problems import json_response, reasons
+from hedgerow.gateway.http.requests.in_progress import in_progress
+from hedgerow.gateway.http.requests.limits import read_body
+from hedgerow.gateway.http.schema.schema import BreakerBody, answers, json_body
+from hedgerow.gateway.http.schema.status_schema import StatusAnswer
+
+
+def status_routes(
+    gateway: GatewayPort, settings: GatewaySettings, access: AccessControl
+) -> APIRouter:
+    """Make the routes for operators and orchestrators."""
+    router = APIRouter()
+
+    @router.get(
+        "/healthz",
+        summary="Whether the process lives",
+        responses=answers(200, None, 400),
+        response_class=Response,
+    )
+    async def healthz() -> Response:
+        return json_response({"alive": True})
+
+    @router.get(
+        "/readyz",
+        summary="Whether Redis answers and a shard is live",
+        responses=answers(200, None, 400, 503),
+        response_class=Response,
+    )
+    async def readyz() -> Response:
+        if not gateway.is_ready:
+            raise UnavailableError("Redis does not answer, or no shard has a live worker")
+        return json_response({"ready": True})
+
+    @router.get(
+        "/v1/status",
+        summary="Show shards, workers, documents, breakers, backlog and quarantine",
+        responses=answers(200, StatusAnswer, 400),
+        response_class=Response,
+    )
+    async def status(request: Request) -> Response:
+        with in_progress(gateway.requests, request.scope):
+            found = await gateway.status()
+            own = {**found["gateway"], "access": access.to_json(gateway.callers())}
+            return json_response({**found, "gateway": own})
+
+    @router.post(
+        "/v1/shards/{shard}/breaker",
+        summary="Set a shard's breaker by hand, in this gateway",
+        responses=answers(200, BreakerBody, 400, 413),
+        openapi_extra=json_body(BreakerBody),
+        response_class=Response,
+    )
+    async def set_breaker(shard: int, request: Request) -> Response:
+        raw = await read_body(request.scope, request.receive, settings.max_body_bytes)
+        try:
+            body = BreakerBody.model_validate_json(raw)
+        except ValidationError as error:
+            raise BadBodyError(reasons(error.errors())) from error
+        gateway.set_breaker(shard, body.state)
+        return json_response({"state": body.state})
+
+    return router

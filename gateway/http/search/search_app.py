@@ -1,0 +1,172 @@
+"""POST /v1/collections/{name}/search, answered ahead of the framework."""
+
+from typing import Final
+
+from fastapi import FastAPI
+from pydantic import ValidationError
+from starlette.responses import Response
+from starlette.routing import compile_path
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from hedgerow.common.errors import (
+    BadBodyError,
+    BadRequestError,
+    InsufficientCoverageError,
+    NotFoundError,
+    OverloadedError,
+)
+from hedgerow.common.settings.settings import GatewaySettings
+from hedgerow.gateway.access.caller import Caller, Right
+from hedgerow.gateway.http.ports import GatewayPort
+from hedgerow.gateway.http.problems import (
+    CLIENT_CLOSED_REQUEST,
+    coverage_status,
+    encode_result,
+    insufficient_coverage,
+    problem_of,
+    reasons,
+)
+from hedgerow.gateway.http.requests.guard import caller_of, peer_in
+from hedgerow.gateway.http.requests.hang_up import ClientLeftError, unless_client_leaves
+from hedgerow.gateway.http.requests.held import send_body
+from hedgerow.gateway.http.requests.limits import read_body
+from hedgerow.gateway.http.requests.parameters import check_parameters, check_path
+from hedgerow.gateway.http.schema.schema import SearchAnswer, answers, json_body
+from hedgerow.gateway.http.search.search_body import Search, search_reader
+from hedgerow.gateway.search.answer_memory import Lease
+from hedgerow.gateway.search.result import SearchQuery
+
+PATH: Final = "/v1/collections/{name}/search"
+_PATTERN: Final = compile_path(PATH)[0]  # as the framework's own routes match
+
+
+class SearchApp:
+    """Answers searches, and hands whatever else is asked to another application.
+
+    The framework's layers do nothing for a search that is not done here, and took 28 µs of CPU, of
+    the 71 that the whole HTTP face did. The framework still describes the search at /docs.
+
+    Attributes:
+        max_body_bytes: the largest body of a search.
+    """
+
+    def __init__(
+        self,
+        otherwise: ASGIApp,
+        gateway: GatewayPort,
+        settings: GatewaySettings,
+        body: type[Search],
+    ) -> None:
+        """Answer searches, asked by such a `body`, by `gateway`, and all else by `otherwise`."""
+        self._otherwise = otherwise
+        self._gateway = gateway
+        self._read = search_reader(settings, body)
+        self.max_body_bytes = settings.max_body_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        try:
+            if scope["type"] == "http":
+                check_path(scope)  # ahead of every route, the framework's included
+        except BadRequestError as error:
+            await problem_of(error)(scope, receive, send)
+            return
+        collection = _searched_collection(scope)
+        if collection is None:
+            await self._otherwise(scope, receive, send)
+            return
+        try:
+            caller = caller_of(scope)
+            caller.check(Right.SEARCH, collection)
+            check_parameters(scope, ())
+            raw = await read_body(scope, receive, self.max_body_bytes)
+            # The result's lease lasts until its answer is sent.
+            query = self.query(collection, raw, caller, peer_in(scope))
+            body, lease = await unless_client_leaves(receive, self.search(query))
+        except Exception as error:  # noqa: BLE001 - unforeseen ones are problems too
+            await self.refusal(error)(scope, receive, send)
+            return
+        headers = [(b"content-length", b"%d" % len(body)), (b"content-type", b"application/json")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send_body(send, body)
+        del lease
+
+    async def search(self, query: SearchQuery) -> tuple[bytes, Lease | None]:
+        """Answer a query, and encode the answer.
+
+        Whatever is raised is for `refusal` to describe.
+
+        Returns:
+            The answer, and what it holds of the gateway's memory until it is sent.
+        """
+        result = await self._gateway.search_held(query)
+        return encode_result(result), result.lease
+
+    def overload(self, query: SearchQuery) -> OverloadedError | None:
+        """Refuse a query for which there is no room, or return None."""
+        try:
+            return self._gateway.refusal_of(query)
+        except NotFoundError:
+            return None  # as the search itself says
+
+    def query(self, collection: str, raw: bytes, caller: Caller, peer: str) -> SearchQuery:
+        """The query that a body asks, on behalf of a caller at an address.
+
+        Raises:
+            BadBodyError: it is none.
+        """
+        try:
+            body = self._read(raw)
+        except ValidationError as error:
+            raise BadBodyError(reasons(error.errors())) from error
+        fields = body.fields
+        return SearchQuery(
+            collection=collection,
+            query=body.query,
+            k=body.k,
+            deadline_ms=body.deadline_ms,
+            rank_profile=body.rank_profile,
+            filter=body.filter,
+            fields=tuple(fields) if isinstance(fields, list) else fields,
+            minimum_coverage=body.minimum_coverage,
+            wait_for=body.wait_for,
+            explain=body.explain,
+            syntax=body.syntax,
+            priority=body.priority,
+            caller=caller,
+            peer=peer,
+        )
+
+    def refusal(self, error: Exception) -> Response:
+        """Describe why a search was not answered."""
+        match error:
+            case ClientLeftError():
+                return Response(status_code=CLIENT_CLOSED_REQUEST)
+            case InsufficientCoverageError(result=result):
+                # Asked, but Redis has gone since: that is nobody live, whatever the outcomes.
+                status = coverage_status(result) if self._gateway.is_ready else 503
+                return insufficient_coverage(error, status)
+            case _:
+                return problem_of(error)
+
+
+def _searched_collection(scope: Scope) -> str | None:
+    """Return the collection that a request searches; None when it is another kind of request."""
+    if scope["type"] != "http" or scope["method"] != "POST":
+        return None
+    match = _PATTERN.match(scope["path"].removeprefix(scope.get("root_path", "")))
+    return match and match[1]
+
+
+def describe_search(app: FastAPI, model: type[Search]) -> None:
+    """Have `app` describe the search, which `SearchApp` answers, ahead of its other routes."""
+
+    @app.post(
+        PATH,
+        summary="Search a collection",
+        responses=answers(200, SearchAnswer, 400, 404, 413, 429, 503, 504),
+        openapi_extra=json_body(model),
+        response_class=Response,
+    )
+    async def search(name: str) -> Response:  # noqa: ARG001 - stands for the path's parameter
+        raise AssertionError("SearchApp comes first")

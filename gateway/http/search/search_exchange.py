@@ -1,0 +1,241 @@
+"""Searches that are answered without ASGI between their connection and `SearchApp`.
+
+What a request is made into for ASGI (a scope, an event, messages, fields that are checked) is a
+quarter of a gateway's CPU. And a connection knows when its client hangs up: by ASGI, a task must
+wait for that, beside each search that takes longer than some milliseconds.
+
+A search that is not plain goes through the application, to the same `SearchApp`: in chunks,
+encoded, larger than allowed, sent by web pages, of HTTP/1.0. Both give the same answer.
+"""
+
+import asyncio
+import re
+from typing import Final
+
+import structlog
+from starlette.types import ASGIApp
+
+from hedgerow.common.errors import (
+    BadRequestError,
+    HedgerowError,
+    InsufficientCoverageError,
+    OverloadedError,
+)
+from hedgerow.gateway.access.caller import Caller
+from hedgerow.gateway.http.problems import overload_bytes, whole_seconds
+from hedgerow.gateway.http.protocol.exchange import Wire
+from hedgerow.gateway.http.protocol.request_head import RequestHead
+from hedgerow.gateway.http.protocol.response_head import CLOSE, STATUS_LINES
+from hedgerow.gateway.http.requests.guard import Guard
+from hedgerow.gateway.http.search.search_app import SearchApp
+from hedgerow.gateway.search.answer_memory import Lease
+from hedgerow.gateway.search.result import SearchQuery
+
+log = structlog.get_logger()
+
+# Names that mean themselves: what must be decoded, or is no name, is left to the application.
+_is_search = re.compile(rb"/v1/collections/([\w.~-]+)/search").fullmatch
+_FOUND: Final = b"content-length: %d\r\ncontent-type: application/json\r\n"
+_FAILED_FIELDS: Final = b"content-type: text/plain; charset=utf-8\r\ncontent-length: 21\r\n"
+_FAILED: Final = b"Internal Server Error"
+
+
+class PlainSearches:
+    """Tells which requests are plain searches, and begins them."""
+
+    __slots__ = ("_app", "_guard")
+
+    def __init__(self, guard: Guard, app: SearchApp) -> None:
+        """Search by `app`, as `guard` allows."""
+        self._guard = guard
+        self._app = app
+
+    @classmethod
+    def of(cls, app: ASGIApp) -> "PlainSearches | None":
+        """Searches of an application; None if it is another one than `create_app` makes."""
+        if isinstance(app, Guard) and isinstance(app.app, SearchApp):
+            return cls(app, app.app)
+        return None
+
+    def begin(
+        self, head: RequestHead, num_bytes: int | None, peer: str, wire: Wire
+    ) -> "SearchExchange | None":
+        """The search whose head was read; None for any other request, or one that is not plain."""
+        match = _is_search(head.target)
+        if (
+            match is None
+            or num_bytes is None
+            or num_bytes > self._app.max_body_bytes
+            or head.method != b"POST"
+            or head.version != "1.1"
+            or head.is_upgrade
+        ):
+            return None
+        headers = dict(head.headers)
+        if len(headers) != len(head.headers) or b"expect" in headers:
+            return None  # one came twice, perhaps Host or Authorization
+        collection = match[1].decode()
+        verdict = self._guard.plain_search(headers, collection)
+        if verdict is None:
+            return None
+        return SearchExchange(self._app, collection, verdict, peer, head.keeps_alive, wire)
+
+
+class SearchExchange:
+    """A plain search and its answer.
+
+    Attributes:
+        keep_alive: whether the connection stays open after the answer.
+        has_begun: whether part of the answer was written.
+        is_complete: whether the whole answer was written.
+    """
+
+    __slots__ = (
+        "_app",
+        "_body",
+        "_collection",
+        "_has_left",
+        "_hold",
+        "_lease",
+        "_peer",
+        "_query",
+        "_task",
+        "_verdict",
+        "_wire",
+        "has_begun",
+        "is_complete",
+        "keep_alive",
+    )
+
+    def __init__(
+        self,
+        app: SearchApp,
+        collection: str,
+        verdict: Caller | HedgerowError,
+        peer: str,
+        keep_alive: bool,
+        wire: Wire,
+    ) -> None:
+        """Search a collection on behalf of the caller at `peer`, or refuse to."""
+        self.keep_alive = keep_alive
+        self.has_begun = self.is_complete = False
+        self._app = app
+        self._collection = collection
+        self._verdict = verdict
+        self._peer = peer
+        self._wire = wire
+        self._body = b""
+        self._query: SearchQuery | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._hold: asyncio.TimerHandle | None = None  # ends the wait of a refusal
+        self._has_left = False
+        self._lease: Lease | None = None
+
+    def add_body(self, data: bytes) -> None:
+        """Keep a part of the body; all of them are within the limit."""
+        self._body += data
+
+    def end_body(self) -> None:
+        """Begin to search, unless there is no room."""
+        refusal = None if self._wire.writing.is_paused else self._overload()
+        if refusal is None:
+            self._task = self._wire.start(self._run())
+        else:
+            self._turn_away(refusal)
+
+    def leave(self) -> None:
+        """Cancel the search, since its answer would not be read."""
+        self._has_left = True
+        task = self._task
+        if task is not None and not self.is_complete:
+            task.cancel()
+            # Cancelled before it has begun, it does not come to say so itself.
+            task.add_done_callback(self._wire.finish)
+        if self._hold is not None:
+            self._hold.cancel()
+            self._wire.pace.release()
+
+    def _overload(self) -> OverloadedError | None:
+        """The refusal of a search for which there is no room; None of any other."""
+        if isinstance(self._verdict, HedgerowError):
+            return None
+        try:
+            self._query = query = self._read(self._verdict)
+        except BadRequestError:
+            return None  # as `_answer` says
+        return self._app.overload(query)
+
+    def _read(self, caller: Caller) -> SearchQuery:
+        return self._app.query(self._collection, self._body, caller, self._peer)
+
+    def _turn_away(self, refusal: OverloadedError) -> None:
+        """Refuse without a task, at once or later."""
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        deadline_s = 0.0 if self._query is None else self._query.deadline_ms / 1000
+        at = self._wire.pace.hold(deadline_s, now)
+        if at > now:
+            self._hold = loop.call_at(at, self._send_refusal, refusal)
+        else:
+            self._send_refusal(refusal)
+
+    def _send_refusal(self, refusal: OverloadedError) -> None:
+        self._hold = None
+        pace = self._wire.pace
+        pace.release()
+        now = asyncio.get_running_loop().time()
+        pace.refuse(whole_seconds(refusal.retry_after_s), now)
+        self._send(*overload_bytes(refusal))
+
+    async def _run(self) -> None:
+        try:
+            status, fields, body = await self._answer()
+            await self._write(status, fields, body)
+        except (Exception, asyncio.CancelledError) as error:
+            if self.is_complete or (self._has_left and isinstance(error, asyncio.CancelledError)):
+                return  # no client waits
+            log.exception("request_failed", path=f"/v1/collections/{self._collection}/search")
+            self.keep_alive = False
+            await self._write(500, _FAILED_FIELDS, _FAILED)
+        finally:
+            task, self._task = self._task, None  # they refer to each other
+            if task is not None:
+                self._wire.finish(task)
+
+    async def _answer(self) -> tuple[int, bytes, bytes]:
+        """Status, fields and body of the answer."""
+        if isinstance(self._verdict, HedgerowError):
+            return self._refuse(self._verdict)
+        try:
+            query = self._query or self._read(self._verdict)
+            body, self._lease = await self._app.search(query)
+        except Exception as error:  # noqa: BLE001 - unforeseen ones are problems too
+            if isinstance(error, InsufficientCoverageError):
+                self._lease = error.result.lease
+            return self._refuse(error)
+        return 200, _FOUND % len(body), body
+
+    def _refuse(self, error: Exception) -> tuple[int, bytes, bytes]:
+        refusal = self._app.refusal(error)
+        fields = b"".join(b"%b: %b\r\n" % header for header in refusal.raw_headers)
+        return refusal.status_code, fields, bytes(refusal.body)
+
+    async def _write(self, status: int, fields: bytes, body: bytes) -> None:
+        writing = self._wire.writing
+        if writing.is_paused:
+            await writing.wait_for_room()
+        if self._has_left:
+            return
+        self._send(status, fields, body)
+        if self._lease is not None:
+            # Until the client has read nearly all of the answer, its documents count as held.
+            await writing.wait_for_room()
+            self._lease = None
+
+    def _send(self, status: int, fields: bytes, body: bytes) -> None:
+        wire = self._wire
+        ending = b"\r\n" if self.keep_alive else CLOSE + b"\r\n"
+        content = (STATUS_LINES[status], wire.date_line(), fields, ending, body)
+        wire.writing.write(b"".join(content))
+        self.has_begun = self.is_complete = True
+        wire.end_answer()

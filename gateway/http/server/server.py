@@ -1,0 +1,89 @@
+"""An HTTP/1.1 server for one application, on a socket that listens.
+
+The protocol is `Connection`, over asyncio's transports. There is no ASGI lifespan: what the
+application uses is opened before the server starts, and closed after its last answer.
+"""
+
+import asyncio
+import socket
+from typing import Final
+
+import structlog
+from starlette.types import ASGIApp
+
+from hedgerow.gateway.http.server.certificate import Certificate
+from hedgerow.gateway.http.server.connection import Connection
+from hedgerow.gateway.http.server.connection_table import ConnectionTable
+from hedgerow.gateway.http.server.server_state import ServerState
+from hedgerow.gateway.http.server.tls_transport import TlsConnection
+
+log = structlog.get_logger()
+
+BACKLOG: Final = 2048
+# Each takes a descriptor for two turns of the loop before it is counted among the connections, and
+# what is closed for it takes one for another turn.
+_MAX_ACCEPTED_AT_ONCE: Final = 8
+# What is cancelled at the end of a drain has this long to write its answer.
+_LAST_WORDS_S: Final = 0.5
+
+
+class HttpServer:
+    """Serves an application until it is drained."""
+
+    def __init__(
+        self, app: ASGIApp, table: ConnectionTable, certificate: Certificate | None = None
+    ) -> None:
+        """Serve `app`, on connections within the limits of `table`.
+
+        With a certificate, clients speak HTTPS.
+        """
+        self._state = ServerState(app, table)
+        self._certificate = certificate
+        self._listening: asyncio.Server | None = None
+
+    @property
+    def num_in_flight(self) -> int:
+        """How many requests are being answered."""
+        return len(self._state.tasks)
+
+    async def start(self, listener: socket.socket) -> None:
+        """Accept connections on a bound socket, which is closed when the drain begins."""
+        loop = asyncio.get_running_loop()
+        self._listening = await loop.create_server(
+            self._connect, sock=listener, backlog=_MAX_ACCEPTED_AT_ONCE
+        )
+        # asyncio takes one number for two things: how many connections are accepted in one turn of
+        # the loop, all before any is counted, and how many the system queues.
+        listener.listen(BACKLOG)
+
+    def _connect(self) -> asyncio.BaseProtocol:
+        if self._certificate is None:
+            return Connection(self._state)
+        return TlsConnection(self._state, self._certificate)
+
+    async def drain(self, timeout_s: float) -> None:
+        """Accept no more, and finish what is in flight; end the rest after `timeout_s`."""
+        state = self._state
+        if self._listening is not None:
+            self._listening.close()
+        state.is_draining = True
+        for connection in list(state.connections):
+            connection.shutdown()
+        try:
+            async with asyncio.timeout(timeout_s):
+                await state.wait_closed()
+                while state.tasks:  # of clients that have gone
+                    await asyncio.wait(state.tasks)
+        except TimeoutError:
+            await self._end()
+
+    async def _end(self) -> None:
+        state = self._state
+        log.error("drain_timed_out", requests=len(state.tasks), connections=len(state.connections))
+        for task in state.tasks:
+            task.cancel()
+        if state.tasks:
+            await asyncio.wait(state.tasks, timeout=_LAST_WORDS_S)
+        for connection in list(state.connections):
+            connection.drop()
+        await state.wait_closed()

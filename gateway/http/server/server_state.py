@@ -1,0 +1,77 @@
+"""What the connections of a server share."""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, Protocol
+
+from starlette.types import ASGIApp
+
+from hedgerow.gateway.http.protocol.response_head import DateLine
+from hedgerow.gateway.http.search.search_exchange import PlainSearches
+from hedgerow.gateway.http.server.connection_table import ConnectionTable
+
+
+class Drainable(Protocol):
+    """A connection as the server sees it."""
+
+    def shutdown(self) -> None:
+        """Close, after the current answer."""
+
+    def drop(self) -> None:
+        """Close at once."""
+
+
+class ServerState:
+    """What the connections of a server share.
+
+    Attributes:
+        app: answers requests.
+        searches: answers those searches that need no application; None if all do.
+        table: bounds the connections.
+        date_line: the field Date of answers.
+        connections: those that are open.
+        tasks: the requests that are being answered.
+        is_draining: whether new connections are closed at once.
+        loop: on which all of it runs.
+    """
+
+    def __init__(self, app: ASGIApp, table: ConnectionTable) -> None:
+        """Have requests answered by `app`, on connections within the limits of `table`."""
+        self.app = app
+        self.searches = PlainSearches.of(app)
+        self.table = table
+        self.date_line = DateLine()
+        self.connections: set[Drainable] = set()
+        self.tasks: set[asyncio.Task[None]] = set()
+        self.is_draining = False
+        self.loop = asyncio.get_running_loop()
+        self._is_empty = asyncio.Event()
+        self._is_empty.set()
+
+    def start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run the task that answers a request, until it says that it has finished.
+
+        A callback at its end would cost another turn of the loop, with its system call.
+        """
+        task = self.loop.create_task(work)
+        self.tasks.add(task)
+        return task
+
+    def finish(self, task: asyncio.Task[None]) -> None:
+        """The task that answers a request has nothing more to do."""
+        self.tasks.discard(task)
+
+    def add(self, connection: Drainable) -> None:
+        """A connection was opened."""
+        self.connections.add(connection)
+        self._is_empty.clear()
+
+    def forget(self, connection: Drainable) -> None:
+        """A connection was closed."""
+        self.connections.discard(connection)
+        if not self.connections:
+            self._is_empty.set()
+
+    async def wait_closed(self) -> None:
+        """Wait until there is no connection."""
+        await self._is_empty.wait()

@@ -1,0 +1,188 @@
+"""TLS between a connection and its socket.
+
+asyncio can encrypt by itself, but tells its protocol of a connection only after the handshake, and
+not how many encrypted bytes wait for the client. A client could then hold any number of connections
+without a request, and any number of answers unread. Here, `Connection` hears of the client at once:
+a handshake takes part of the time that the first head has, and what waits is that of the socket.
+"""
+
+import asyncio
+import contextlib
+import ssl
+from typing import Any, Final
+
+from hedgerow.gateway.http.server.certificate import Certificate
+from hedgerow.gateway.http.server.connection import Connection
+from hedgerow.gateway.http.server.server_state import ServerState
+
+_MAX_RECORD_BYTES: Final = 16_384
+
+
+class TlsTransport(asyncio.Transport):
+    """Encrypts what is written to it.
+
+    Attributes:
+        has_ended: whether the client has said that it sends no more.
+    """
+
+    def __init__(self, transport: asyncio.Transport, context: ssl.SSLContext) -> None:
+        """Encrypt over `transport`."""
+        super().__init__()
+        self._transport = transport
+        self._incoming = ssl.MemoryBIO()
+        self._outgoing = ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
+        self._is_established = False
+        self._early = b""  # written before the handshake was done
+        self._is_ending = False
+        self._has_said_goodbye = False
+        self._is_closing = False
+        self.has_ended = False
+
+    def decrypt(self, data: bytes) -> bytes:
+        """Take what has been received; returns what the client sent, of which there may be nothing.
+
+        Raises:
+            ssl.SSLError: it is not TLS, or not of this connection.
+        """
+        if self._is_ending and self._is_established:
+            return data  # it is only counted
+        self._incoming.write(data)
+        parts = []
+        try:
+            if not self._is_established:
+                self._tls.do_handshake()
+                self._establish()
+            while part := self._tls.read(_MAX_RECORD_BYTES):
+                parts.append(part)
+            self.has_ended = True
+        except ssl.SSLWantReadError:
+            pass
+        except ssl.SSLZeroReturnError:
+            self.has_ended = True
+        finally:
+            self._flush()  # the handshake's answer, or why it failed
+        return b"".join(parts)
+
+    def _establish(self) -> None:
+        self._is_established = True
+        early, self._early = self._early, b""
+        if early:
+            self.write(early)
+        if self._is_ending:
+            self._end()
+
+    def write(self, data: Any) -> None:
+        """Encrypt and send, unless the connection is closed or about to be."""
+        if self._is_closing or self._has_said_goodbye:
+            return
+        if not self._is_established:
+            self._early += data
+            return
+        rest = memoryview(data)
+        while rest:
+            rest = rest[self._tls.write(rest) :]
+        self._flush()
+
+    def write_eof(self) -> None:
+        """Tell the client that nothing more comes."""
+        self._is_ending = True
+        if self._is_established:
+            self._end()
+
+    def close(self) -> None:
+        """Tell the client that nothing more comes, and close after what was written."""
+        self._say_goodbye()
+        self._is_closing = True
+        self._transport.close()
+
+    def abort(self) -> None:
+        """Close at once."""
+        self._is_closing = True
+        self._transport.abort()
+
+    def is_closing(self) -> bool:
+        """Whether the connection is closed or about to be."""
+        return self._is_closing or self._transport.is_closing()
+
+    def pause_reading(self) -> None:
+        """Receive no more."""
+        self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Receive again."""
+        self._transport.resume_reading()
+
+    def get_write_buffer_size(self) -> int:
+        """How many bytes, encrypted, wait for the client to take them."""
+        return self._transport.get_write_buffer_size()
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """Tell of the socket, and of its encryption as `ssl_object`."""
+        return self._tls if name == "ssl_object" else self._transport.get_extra_info(name, default)
+
+    def _end(self) -> None:
+        self._say_goodbye()
+        self._transport.write_eof()
+
+    def _say_goodbye(self) -> None:
+        if self._is_closing or self._has_said_goodbye:
+            return
+        self._has_said_goodbye = True
+        # The client's own is not awaited, and none is sent amid a handshake.
+        with contextlib.suppress(ssl.SSLError):
+            self._tls.unwrap()
+        self._flush()
+
+    def _flush(self) -> None:
+        if data := self._outgoing.read():
+            self._transport.write(data)
+
+
+class TlsConnection(asyncio.BufferedProtocol):
+    """A connection whose client encrypts."""
+
+    _transport: TlsTransport
+
+    def __init__(self, server: ServerState, certificate: Certificate) -> None:
+        """Serve a client as the other connections of `server`, and show `certificate`."""
+        self._table = server.table
+        self._loop = server.loop
+        self._context = certificate.context
+        self._connection = Connection(server)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Await the handshake, as a part of the first head."""
+        self._transport = TlsTransport(transport, self._context)  # type: ignore[arg-type] # a stream
+        self._connection.connection_made(self._transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the connection."""
+        self._connection.connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """Too much waits for the client."""
+        self._connection.pause_writing()
+
+    def resume_writing(self) -> None:
+        """The client has taken most of it."""
+        self._connection.resume_writing()
+
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - the transport has no hint
+        """Where to put what is received: all connections share a buffer."""
+        return self._table.buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Hand on what was put there."""
+        transport = self._transport
+        try:
+            data = transport.decrypt(bytes(self._table.buffer[:nbytes]))
+        except ssl.SSLError as error:
+            peer = self._connection.state.peer
+            self._table.note("tls_failures", self._loop.time(), peer=peer, reason=error.reason)
+            transport.close()
+            return
+        if data:
+            self._connection.data_received(data)
+        if transport.has_ended:
+            transport.close()

@@ -1,0 +1,399 @@
+"""A whole cluster on this machine: the server, the workers and the HTTP gateway, as processes."""
+
+import asyncio
+import hashlib
+import os
+import secrets
+import socket
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import structlog
+
+from hedgerow.common.errors import (
+    ConfigurationError,
+    HedgerowError,
+    RedisUnavailableError,
+    UnavailableError,
+)
+from hedgerow.common.machine.private_folder import make_private
+from hedgerow.common.redis.client import Control, connect
+from hedgerow.common.redis.keys import Keys
+from hedgerow.common.settings.settings import Settings
+from hedgerow.common.shard_log.log import ShardLog
+from hedgerow.common.state.registry import Registry
+from hedgerow.gateway.access import key_file
+from hedgerow.gateway.access.control import token_of
+from hedgerow.gateway.client import AsyncClient, calls
+from hedgerow.gateway.http.server.certificate import Certificate
+from hedgerow.gateway.local import replica_folders as copies
+from hedgerow.gateway.local.cluster_size import size_cluster
+from hedgerow.gateway.local.locks import check_port, lock_folder, url_of
+from hedgerow.gateway.local.placement import place
+from hedgerow.gateway.local.processes.child import Program
+from hedgerow.gateway.local.processes.restart_policy import RestartPolicy
+from hedgerow.gateway.local.processes.supervisor import Died, Event, Supervisor
+from hedgerow.gateway.local.processes.template import Template
+from hedgerow.gateway.local.programs import gateway_program, worker_program
+from hedgerow.gateway.local.redis import server as embedded_redis
+from hedgerow.gateway.local.redis.keeper import RedisKeeper
+from hedgerow.gateway.local.redis.server import EmbeddedRedis
+from hedgerow.gateway.local.sizing import Asked, Sizing
+
+GATEWAY = "gateway"
+_START_TIMEOUT_S = 60.0
+_REDIS_TIMEOUT_S = 30.0
+# A process drains in two parts (requests, then what they use), each bounded by its timeout.
+_DRAIN_PARTS = 2
+_DRAIN_MARGIN_S = 5.0
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterOptions:
+    """What to run.
+
+    Attributes:
+        data: folder of everything that is stored.
+        num_shards: None for what the folder's cluster has, or what fits the machine for a new one.
+        num_workers: None for what fits the machine, or one for each copy of a shard where there are
+            fewer.
+        num_replicas: copies of each shard, each at a worker of its own; None for as many as the
+            folder has, or 1 for a new one.
+        host: address that the gateway binds.
+        port: port that the gateway binds; 0 for any free one.
+        redis_url: the server to use; None for an embedded one.
+        restart: the pauses before what died is started again.
+        announces_deaths: whether a worker's death is told to the gateway at once. Without it the
+            gateway finds out by itself, as when a whole machine goes.
+        environment: variables for the children, beside those that this process has.
+    """
+
+    data: Path
+    num_shards: int | None = None
+    num_workers: int | None = None
+    num_replicas: int | None = None
+    host: str = "127.0.0.1"
+    port: int = 8080
+    redis_url: str | None = None
+    restart: RestartPolicy = field(default_factory=RestartPolicy)
+    announces_deaths: bool = True
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def asked(self) -> Asked:
+        """The numbers that were asked for."""
+        return Asked(self.num_shards, self.num_workers, self.num_replicas)
+
+
+class ProcessLine(NamedTuple):
+    """One process of the cluster, for people; `pid` is None while it is down."""
+
+    name: str
+    pid: int | None
+    what: str
+
+
+class LocalCluster:
+    """The processes, from the first to the last.
+
+    Args:
+        options: what to run.
+        settings: the settings of this process, which the children read for themselves too.
+        on_event: told of what happens to the children, on the loop.
+        template: forks the workers and the gateway; None to start them by exec.
+
+    Attributes:
+        url: where the gateway answers; known once started.
+        redis_url: where the server is; known once started.
+        token: with which this process asks the gateway; None while anyone may.
+        sizing: what runs on this machine, and why; known once started.
+    """
+
+    def __init__(
+        self,
+        options: ClusterOptions,
+        settings: Settings,
+        on_event: Callable[[Event], None],
+        template: Template | None = None,
+    ) -> None:
+        self.url = ""
+        self.redis_url = options.redis_url or ""
+        self._options = options
+        self._settings = settings
+        self._on_event = on_event
+        self._data = options.data.resolve()
+        self._keys_file = settings.gateway.keys_file or self._data / key_file.FILE_NAME
+        self.token = self._token()
+        self.sizing: Sizing | None = None
+        self._shards: dict[str, list[int]] = {}
+        self._homes: dict[str, Path] = {}
+        self._control: Control | None = None
+        self._registry: Registry | None = None
+        self._redis: EmbeddedRedis | None = None
+        self._sync: asyncio.Task[None] | None = None
+        self._keeper: asyncio.Task[None] | None = None
+        self._lock = -1
+        self._died: asyncio.Future[Died] = asyncio.get_running_loop().create_future()
+        self.supervisor = Supervisor(
+            self._data, options.restart, self._note, self._on_death, template
+        )
+
+    async def start(self) -> None:
+        """Start everything; returns when every worker is live and the gateway is ready.
+
+        Raises:
+            ConfigurationError: the port or the folder is taken, or the options do not fit what the
+                folder holds. Nothing was started, or `stop` ends what was.
+            UnavailableError: a process died at its start, or it took too long; says which.
+        """
+        certificate = Certificate.of(self._settings.gateway)  # which the gateway process reads too
+        port = self._claim()
+        scheme = "http" if certificate is None else "https"
+        self.url = url_of(self._options.host, port, scheme)
+        await self._start_redis()
+        control = await self._join_redis()
+        self.sizing = size = await self._size(control)
+        await self._forget(*self._shards)
+        await self._or_death(self.supervisor.start(*self._worker_programs(size.num_shards)))
+        if size.num_replicas > 1:
+            # Who loads before every replica is known to the logs makes a gap in those that come
+            # later: what the others have applied is gone by then.
+            await self._or_death(self._wait_until_there(partial(self._silent, control)))
+        await self._or_death(self.supervisor.start(self._gateway_program(port)))
+        await self._or_death(self._wait_until_ready())
+
+    async def stop(self) -> None:
+        """Drain in order, and return when no process is left."""
+        # The gateway first, so that no query is asked of workers that leave. Then the workers,
+        # which need Redis until they have answered and recorded how far they have got. Redis last:
+        # nobody writes any more, so that its file is complete when it ends.
+        for tier in ([GATEWAY], list(self._shards)):
+            await self.supervisor.stop(tier)
+        for task in filter(None, (self._keeper, self._sync)):
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        if self._control is not None:
+            await self._control.close()
+        await self.supervisor.close()
+        if self._redis is not None:
+            self._redis.close()
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+    def processes(self) -> list[ProcessLine]:
+        """The processes, in the order of their start."""
+        what = {
+            **({embedded_redis.NAME: self.redis_url} if self._redis is not None else {}),
+            **{
+                name: "shards " + ", ".join(map(str, shards))
+                for name, shards in self._shards.items()
+            },
+            GATEWAY: self.url,
+        }
+        lines = []
+        for name, text in what.items():
+            child = self.supervisor.child(name)
+            lines.append(ProcessLine(name, child.pid if child is not None else None, text))
+        return lines
+
+    def shards_of(self, worker: str) -> list[int]:
+        """The shards that a worker serves."""
+        return self._shards[worker]
+
+    @property
+    def is_open(self) -> bool:
+        """Whether anyone may ask: at the start there was neither a token nor a file of keys."""
+        return self.token is None
+
+    @property
+    def workers(self) -> list[str]:
+        """The workers' names."""
+        return list(self._shards)
+
+    # Starting
+
+    def _token(self) -> str | None:
+        """The token of the settings; with keys alone, one that these two processes know."""
+        token = token_of(self._settings.gateway)
+        if token is None and self._keys_file.exists():
+            return secrets.token_urlsafe()
+        return token
+
+    def _claim(self) -> int:
+        """Make the folder and the port ours; one that is taken leaves no new folder behind."""
+        if self._data.is_dir():  # who has it says more than who has the port
+            self._lock = lock_folder(self._data)
+        port = check_port(self._options.host, self._options.port)
+        make_private(self._data)
+        if self._lock < 0:
+            self._lock = lock_folder(self._data)
+        return port
+
+    async def _start_redis(self) -> None:
+        if self._options.redis_url is not None:
+            return
+        if self._settings.redis.password or self._settings.redis.username:
+            raise ConfigurationError(
+                "redis.password: the embedded server takes none; it is reached by a Unix socket "
+                "that is this user's alone. Unset it, or name the server with --redis"
+            )
+        self._redis = EmbeddedRedis(self._data, storage=self._settings.storage)
+        self.redis_url = self._redis.url
+        await self._or_death(self.supervisor.start(self._redis.program()))
+        await self._or_death(self._redis.wait_until_ready(_REDIS_TIMEOUT_S))
+        self._sync = asyncio.create_task(self._redis.keep_synced(), name="sync")
+
+    async def _join_redis(self) -> Control:
+        settings = self._settings.redis.model_copy(update={"url": self.redis_url})
+        self._control = await connect(settings)
+        if self._redis is not None:
+            keys = Keys(settings.key_prefix)
+            keeper = RedisKeeper(self._control, keys, self._redis.folder, self._settings.storage)
+            self._keeper = asyncio.create_task(keeper.run(), name="redis keeper")
+        return self._control
+
+    async def _size(self, control: Control) -> Sizing:
+        """Decide who serves what, and see that each worker's data folder has its shards."""
+        keys = Keys(self._settings.redis.key_prefix)
+        self._registry = Registry(control, keys)
+        found = await asyncio.to_thread(copies.find_copies, self._data)
+        size = await size_cluster(self._options.asked, self._settings, found, self._registry)
+        await self._place(size, found, ShardLog(control, keys))
+        return size
+
+    async def _place(self, size: Sizing, found: list[copies.Copy], shard_log: ShardLog) -> None:
+        homes: dict[int, list[Path]] = {shard: [] for shard in range(size.num_shards)}
+        served = place(size.num_shards, size.num_workers, size.num_replicas)
+        for number, shards in enumerate(served):
+            name = self._worker_name(number)
+            home = copies.home_of(self._data, number, size.num_replicas)
+            self._shards[name], self._homes[name] = shards, home
+            for shard in shards:
+                homes[shard].append(home)
+        await copies.settle(found, homes, self._data, shard_log, self._drain_s)
+
+    def _worker_name(self, number: int) -> str:
+        if self._options.redis_url is None:
+            return f"worker-{number}"
+        # A server that others share needs names that no other machine has, nor another folder here.
+        folder = hashlib.blake2s(os.fsencode(self._data), digest_size=3).hexdigest()
+        return f"{socket.gethostname()}-{folder}-worker-{number}"
+
+    @property
+    def _drain_s(self) -> float:
+        return _DRAIN_PARTS * self._settings.worker.drain_timeout_s + _DRAIN_MARGIN_S
+
+    def _worker_programs(self, num_shards: int) -> list[Program]:
+        environment = {
+            **self._options.environment,
+            "HEDGEROW_WORKER__WORKERS_ON_HOST": str(len(self._shards)),
+        }
+        return [
+            worker_program(
+                *(name, shards, num_shards, self._homes[name], self.redis_url),
+                *(self._drain_s, environment),
+            )
+            for name, shards in self._shards.items()
+        ]
+
+    def _gateway_program(self, port: int) -> Program:
+        drain_s = _DRAIN_PARTS * self._settings.gateway.drain_timeout_s + _DRAIN_MARGIN_S
+        environment = {
+            **self._options.environment,
+            "HEDGEROW_GATEWAY__KEYS_FILE": str(self._keys_file),
+        }
+        if self.token is not None:
+            # Not as an argument, which other users see.
+            environment["HEDGEROW_GATEWAY__TOKEN"] = self.token
+        return gateway_program(
+            *(GATEWAY, self._options.host, port, self.redis_url), drain_s, environment
+        )
+
+    async def _wait_until_there(self, missing: Callable[[], Awaitable[str]]) -> None:
+        """Ask what is missing, in words, until it is nothing."""
+        what = "the workers"
+        snapshots = self._settings.snapshots  # empty workers restore theirs before they are live
+        timeout_s = _START_TIMEOUT_S + (snapshots.timeout_s if snapshots.url else 0.0)
+        try:
+            async with asyncio.timeout(timeout_s):
+                while what:
+                    what = await missing()
+                    await asyncio.sleep(0.05)
+        except TimeoutError:
+            raise UnavailableError(
+                f"after {timeout_s:g} s there is no sign of {what}; "
+                f"the logs are in {self._data / 'logs'}"
+            ) from None
+
+    async def _wait_until_ready(self) -> None:
+        # The certificate is for the names that clients use, and this is a process of our own.
+        async with AsyncClient(self.url, self.token, verify=False) as client:
+            await self._wait_until_there(partial(self._missing, client))
+
+    async def _missing(self, client: AsyncClient) -> str:
+        try:
+            # As it came: on a shared server it tells of other hosts' workers, of any version.
+            status = (await client.exchange(calls.status())).json()
+            is_ready = await client.is_ready()
+        except HedgerowError:
+            return "the gateway"
+        late = self._late({one["pid"] for one in status["workers"]})
+        return late or ("" if is_ready else "the gateway")
+
+    async def _silent(self, control: Control) -> str:
+        """The workers that no heartbeat tells of."""
+        registry = Registry(control, Keys(self._settings.redis.key_prefix))
+        beats = await registry.heartbeats()  # other hosts' too, whose pids mean nothing here
+        return self._late({one.pid for name, one in beats.items() if name in self._shards})
+
+    def _late(self, live: Collection[int | None]) -> str:
+        return ", ".join(name for name in self._shards if self._pid(name) not in live)
+
+    def _pid(self, name: str) -> int | None:
+        child = self.supervisor.child(name)
+        return child.pid if child is not None else None
+
+    async def _or_death(self, step: Any) -> None:
+        """Await a step of the start, unless a child dies meanwhile."""
+        task = asyncio.ensure_future(step)
+        try:
+            await asyncio.wait({task, self._died}, return_when=asyncio.FIRST_COMPLETED)
+            if self._died.done():
+                died = self._died.result()
+                said = " ".join(self.supervisor.log_tail(died.name, 1)) or "nothing"
+                raise UnavailableError(
+                    f"{died.name} {died.how} at its start; it said last: {said} "
+                    f"(the rest is in {self._data / 'logs' / died.name}.log)"
+                )
+            await task
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    # Running
+
+    def _note(self, event: Event) -> None:
+        if isinstance(event, Died) and not self._died.done():
+            self._died.set_result(event)
+        self._on_event(event)
+
+    async def _on_death(self, name: str) -> None:
+        if name in self._shards and self._options.announces_deaths:
+            await self._forget(name)
+
+    async def _forget(self, *workers: str) -> None:
+        """Take dead workers' heartbeats away, so that their shards are unavailable at once."""
+        if self._registry is None:
+            return
+        for name in workers:
+            try:
+                await self._registry.forget_worker(name)
+            except (RedisUnavailableError, ConfigurationError) as error:
+                # The heartbeat expires by itself, a little later.
+                log.warning("forget_worker_failed", worker=name, reason=str(error))

@@ -1,0 +1,111 @@
+"""The log of one child process: a file of bounded size, and its warnings as they come."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import NamedTuple
+
+from hedgerow.common.machine.disk import DiskState, disk_failure
+from hedgerow.common.machine.private_folder import FILE_MODE
+from hedgerow.common.observability.printable import printable
+
+MAX_BYTES = 10_000_000
+_LONGEST_READ = 262_144
+_GRAVE = ("warning", "error", "critical")
+
+
+class LogLine(NamedTuple):
+    """A line that somebody should see.
+
+    Attributes:
+        level: warning, error or critical; what is not a structured line counts as an error,
+            since a traceback looks so.
+        text: the event and its values, or the line itself; fit for a terminal.
+    """
+
+    level: str
+    text: str
+
+
+class ChildLog:
+    """A file that a child appends to by itself, so that it can log even when we are gone.
+
+    Its size is bounded by copying it to `NAME.log.1` and truncating it: the child opened it with
+    O_APPEND, so that its next line lands at the new end. A line written in between is lost.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._offset = path.stat().st_size if path.exists() else 0
+        self._rest = b""
+
+    def open(self) -> int:
+        """Open for the child; a descriptor, which the caller closes."""
+        return os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, FILE_MODE)
+
+    def new_lines(self) -> list[LogLine]:
+        """Read what somebody should see of what was written since the last call."""
+        try:
+            with self.path.open("rb") as file:
+                size = os.fstat(file.fileno()).st_size
+                if size < self._offset:
+                    self._offset, self._rest = 0, b""
+                file.seek(self._offset)
+                data = file.read(_LONGEST_READ)
+        except FileNotFoundError:
+            return []
+        self._offset += len(data)
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        self._rest = self._rest[-_LONGEST_READ:]
+        return [grave for line in lines if (grave := read_line(line)) is not None]
+
+    def trim(self) -> None:
+        """Move the content aside when there is too much of it; on a full disk it goes."""
+        if not self.path.exists() or self.path.stat().st_size < MAX_BYTES:
+            return
+        aside = self.path.with_suffix(".log.1")
+        try:
+            aside.touch(FILE_MODE)
+            shutil.copyfile(self.path, aside)
+        except OSError as error:
+            # To keep it all would take from a full disk, again and again, what others need.
+            aside.unlink(missing_ok=True)
+            if disk_failure(error) is not DiskState.FULL:
+                raise
+        os.truncate(self.path, 0)
+        self._offset, self._rest = 0, b""
+
+    def tail(self, num_lines: int) -> list[str]:
+        """Read the last lines, whatever their level; fit for a terminal."""
+        try:
+            with self.path.open("rb") as file:
+                file.seek(max(0, os.fstat(file.fileno()).st_size - _LONGEST_READ))
+                lines = file.read().decode(errors="replace").splitlines()
+        except FileNotFoundError:
+            return []
+        return [printable(line) for line in lines[-num_lines:]]
+
+
+def read_line(line: bytes) -> LogLine | None:
+    """Judge one line of a log; None for what nobody needs to see at once."""
+    text = line.decode(errors="replace").rstrip()
+    if not text:
+        return None
+    try:
+        fields = json.loads(text)
+    except ValueError:
+        fields = None
+    if not isinstance(fields, dict) or "event" not in fields:
+        return LogLine("error", printable(text))
+    level = str(fields.pop("level", "info"))
+    if level not in _GRAVE:
+        return None
+    fields.pop("timestamp", None)
+    # The traceback stays in the file; its last line says what happened.
+    exception = str(fields.pop("exception", "")).strip().splitlines()
+    if exception:
+        fields["exception"] = exception[-1]
+    event = fields.pop("event")
+    said = " ".join([str(event), *(f"{key}={value}" for key, value in fields.items())])
+    return LogLine(level, printable(said))

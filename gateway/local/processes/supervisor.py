@@ -1,0 +1,244 @@
+"""Keeps child processes alive, and ends them in order.
+
+One task a child: start it, wait for its end, pause as the policy says, start it again. The drain
+first takes the task away, so that nothing is restarted behind its back, and then ends the child.
+"""
+
+import asyncio
+import contextlib
+import random
+import time
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from hedgerow.common.errors import ConfigurationError
+from hedgerow.common.machine.private_folder import make_folders
+from hedgerow.common.observability.telemetry import Throttle
+from hedgerow.gateway.local.processes.child import Child, Program, ending
+from hedgerow.gateway.local.processes.child_log import ChildLog, LogLine
+from hedgerow.gateway.local.processes.restart_policy import RestartBackoff, RestartPolicy
+from hedgerow.gateway.local.processes.template import Template
+
+LOG_INTERVAL_S = 0.5
+_MOST_LINES = 5
+
+
+class Started(NamedTuple):
+    """A child runs."""
+
+    name: str
+    pid: int
+    num_restarts: int
+
+
+class Died(NamedTuple):
+    """A child ended, or could not be started, though nobody asked it to end.
+
+    Attributes:
+        how: what happened to it, as a clause that follows its name.
+        pid: its process id; 0 when it could not be started.
+        restart_in_s: pause until it is started again.
+    """
+
+    name: str
+    pid: int
+    how: str
+    restart_in_s: float
+
+
+class Said(NamedTuple):
+    """A child logged something that somebody should see."""
+
+    name: str
+    level: str
+    text: str
+
+
+class Stopped(NamedTuple):
+    """A child ended because it was asked to; an overdue one was killed when its time was up."""
+
+    name: str
+    pid: int
+    how: str
+    is_overdue: bool = False
+
+
+Event = Started | Died | Said | Stopped
+
+
+@dataclass(slots=True)
+class _Kept:
+    program: Program
+    log: ChildLog
+    child: Child | None = None
+    num_restarts: int = 0
+    task: asyncio.Task[None] | None = None
+    first_start: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class Supervisor:
+    """Child processes that are restarted when they die.
+
+    Args:
+        folder: has `logs/` with a file a child, and `run/` with a lock a child.
+        policy: the pauses between restarts.
+        on_event: told of everything that happens, on the loop.
+        on_death: awaited after each death, before the pause; must not raise.
+        template: forks the children that are Python modules; None to start all by exec.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        policy: RestartPolicy,
+        on_event: Callable[[Event], None],
+        on_death: Callable[[str], Awaitable[None]],
+        template: Template | None = None,
+    ) -> None:
+        self._folder = folder
+        self._policy = policy
+        self._on_event = on_event
+        self._throttle = Throttle(60.0)
+        self._on_death = on_death
+        self._template = template
+        self._kept: dict[str, _Kept] = {}
+        self._log_task: asyncio.Task[None] | None = None
+
+    async def start(self, *programs: Program) -> None:
+        """Start programs, and keep them running until they are stopped.
+
+        Returns:
+            Once each of them has been started, or has failed to start (which `on_event` tells).
+        """
+        logs = self._folder / "logs"
+        if self._log_task is None:
+            for name in ("logs", "run"):
+                make_folders(self._folder / name)
+            self._log_task = asyncio.create_task(self._watch_logs(), name="logs")
+        for program in programs:
+            log = ChildLog(logs / f"{program.name}.log")
+            log.trim()
+            kept = self._kept[program.name] = _Kept(program, log)
+            kept.task = asyncio.create_task(self._keep(kept), name=f"keep {program.name}")
+        for program in programs:
+            await self._kept[program.name].first_start.wait()
+
+    async def stop(self, names: Iterable[str]) -> None:
+        """Drain some children at the same time, and return when none of them lives."""
+        kept = [self._kept[name] for name in names if name in self._kept]
+        async with asyncio.TaskGroup() as tasks:
+            for one in kept:
+                tasks.create_task(self._stop(one))
+        for one in kept:
+            self._kept.pop(one.program.name, None)
+
+    async def close(self) -> None:
+        """Stop whatever still runs, and then the watch over the logs."""
+        await self.stop(self._kept)
+        if self._log_task is not None:
+            self._log_task.cancel()
+            await asyncio.gather(self._log_task, return_exceptions=True)
+            self._log_task = None
+
+    def kill_all(self) -> None:
+        """End every child at once, for a user who will not wait; `stop` still reaps them."""
+        for kept in self._kept.values():
+            if kept.child is not None:
+                kept.child.kill()
+
+    def child(self, name: str) -> Child | None:
+        """The running child of that name; None while there is none."""
+        kept = self._kept.get(name)
+        return kept.child if kept is not None else None
+
+    def num_restarts(self, name: str) -> int:
+        """How often a child has been started again."""
+        return self._kept[name].num_restarts
+
+    def log_tail(self, name: str, num_lines: int = 20) -> list[str]:
+        """The last lines that a child logged."""
+        return ChildLog(self._folder / "logs" / f"{name}.log").tail(num_lines)
+
+    async def _keep(self, kept: _Kept) -> None:
+        name = kept.program.name
+        backoff = RestartBackoff(self._policy, random.random)
+        while True:
+            pid = 0
+            try:
+                kept.child = await Child.start(
+                    kept.program, self._folder / "run", kept.log, self._template
+                )
+            except (OSError, ConfigurationError) as error:
+                how = f"could not be started: {error}"
+            else:
+                pid = kept.child.pid
+                backoff.started(time.monotonic())
+                self._tell(Started(name, pid, kept.num_restarts))
+                kept.first_start.set()
+                how = ending(await kept.child.wait())
+                kept.child = None
+            now = time.monotonic()
+            pause_s = backoff.died(now)
+            # What cannot be started for want of something is tried again for as long as that lasts.
+            if pid or self._throttle.allows(f"start {name} {how}", now):
+                self._tell(Died(name, pid, how, pause_s))
+            kept.first_start.set()
+            await self._on_death(name)
+            await asyncio.sleep(pause_s)
+            kept.num_restarts += 1
+
+    async def _stop(self, kept: _Kept) -> None:
+        # Without its keeper first, the child that we end would come back.
+        if kept.task is not None:
+            kept.task.cancel()
+            await asyncio.gather(kept.task, return_exceptions=True)
+        if kept.child is not None:
+            how = ending(await kept.child.drain())
+            child = kept.child
+            self._tell(Stopped(kept.program.name, child.pid, how, child.is_overdue))
+
+    async def _watch_logs(self) -> None:
+        while True:
+            # Files tell nobody that they have grown, and children that log into pipes would die of
+            # them when we do.
+            await asyncio.sleep(LOG_INTERVAL_S)
+            kept = list(self._kept.values())
+            # All in one turn of a thread: each turn wakes this process twice.
+            found = await asyncio.to_thread(_read_and_trim, [one.log for one in kept])
+            for one, lines in zip(kept, found, strict=True):
+                self._tell_lines(one, lines)
+
+    def _tell_lines(self, kept: _Kept, lines: list[LogLine] | OSError) -> None:
+        name = kept.program.name
+        if isinstance(lines, OSError):
+            if self._throttle.allows(name, time.monotonic()):
+                self._tell(Said(name, "warning", f"its log cannot be kept: {lines}"))
+            return
+        if kept.program.is_quiet:
+            return
+        for line in lines[:_MOST_LINES]:
+            self._tell(Said(name, line.level, line.text))
+        if len(lines) > _MOST_LINES:
+            more = f"{len(lines) - _MOST_LINES} more lines in {kept.log.path}"
+            self._tell(Said(name, "warning", more))
+
+    def _tell(self, event: Event) -> None:
+        # A terminal that is gone must not take the children's keepers with it.
+        with contextlib.suppress(OSError):
+            self._on_event(event)
+
+
+def _read_and_trim(logs: Sequence[ChildLog]) -> list[list[LogLine] | OSError]:
+    """The new lines of each log, or what kept them from being read: a full disk, for one."""
+    found: list[list[LogLine] | OSError] = []
+    for log in logs:
+        try:
+            lines = log.new_lines()
+            log.trim()
+        except OSError as error:
+            found.append(error)
+        else:
+            found.append(lines)
+    return found

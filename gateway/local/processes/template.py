@@ -1,0 +1,251 @@
+"""The template process, as seen by the process that has it fork its children."""
+
+import asyncio
+import ctypes
+import gc
+import importlib
+import json
+import os
+import signal
+import socket
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import IO, Protocol
+
+from hedgerow.gateway.local.processes.template_process import ANSWER, REQUEST, be_template
+
+_PR_SET_CHILD_SUBREAPER = 36
+
+
+class TemplateLostError(Exception):
+    """The template process has ended; what was asked of it was not done."""
+
+
+@dataclass(frozen=True, slots=True)
+class ForkRequest:
+    """What a forked process runs.
+
+    Attributes:
+        name: what the process is called in `ps -o comm`.
+        module: its function `run_with` is called.
+        options: that function's arguments, with `PARENT_PIPE` for that descriptor's number.
+        environment: all of the process's variables.
+    """
+
+    name: str
+    module: str
+    options: Mapping[str, str | int]
+    environment: Mapping[str, str]
+
+
+class Process(Protocol):
+    """A process that we wait for, however it was started."""
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+
+    @property
+    def returncode(self) -> int | None:
+        """Its exit code, or minus the signal; None as long as its end is unknown."""
+
+    async def wait(self) -> int:
+        """Wait for its end; the return code."""
+
+
+class Template:
+    """Forks processes that have imported their modules already, as children of this process."""
+
+    def __init__(self, control: socket.socket, pid: int) -> None:
+        self.pid = pid
+        self._control: socket.socket | None = control
+        self._turn = asyncio.Lock()
+
+    @classmethod
+    @contextmanager
+    def started(cls, modules: Sequence[str]) -> "Iterator[Template | None]":
+        """A template process for the time of the block.
+
+        It is forked from this process, so start it before there are threads or an event loop, and
+        before anything is logged.
+
+        Args:
+            modules: what is imported before, beside what this process has imported already.
+
+        Returns:
+            None where the system lacks something: processes are then started by exec.
+        """
+        template = cls._start(modules)
+        try:
+            yield template
+        finally:
+            if template is not None:
+                template.close()
+                os.kill(template.pid, signal.SIGKILL)  # it may be stopped; and it has no work left
+                os.waitpid(template.pid, 0)
+
+    @classmethod
+    def _start(cls, modules: Sequence[str]) -> "Template | None":
+        if not _is_possible():
+            return None
+        for module in modules:
+            importlib.import_module(module)
+        ours, theirs = socket.socketpair()
+        gc.collect()
+        gc.freeze()  # the collector of neither process writes to what both share
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(AttributeError, OSError):  # it is missing, or its reader is gone
+                stream.flush()
+        try:
+            pid = os.fork()
+        except OSError:  # no process or memory is left, for now
+            ours.close()
+            theirs.close()
+            return None
+        if pid == 0:
+            ours.close()
+            be_template(theirs)
+        theirs.close()
+        ours.setblocking(False)
+        return cls(ours, pid)
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it has not ended, as far as is known."""
+        return self._control is not None
+
+    def close(self) -> None:
+        """Have it end; what it has forked lives on."""
+        if self._control is not None:
+            self._control.close()
+            self._control = None
+
+    async def fork(self, request: ForkRequest, descriptors: Sequence[int]) -> Process:
+        """Have a process forked, which leads a session of its own.
+
+        Args:
+            request: what it runs.
+            descriptors: of its parent pipe, its lock, and the file of its output; the caller closes
+                its own.
+
+        Raises:
+            TemplateLostError: there is no template process any more.
+            OSError: it cannot be forked now.
+        """
+        async with self._turn:
+            if self._control is None:
+                raise TemplateLostError
+            with _orphans_are_ours(), _request_file(request) as file:
+                pid = await self._ask(self._control, [file.fileno(), *descriptors])
+        if pid < 0:
+            raise OSError(-pid, os.strerror(-pid))
+        return ForkedProcess(pid)
+
+    async def _ask(self, control: socket.socket, descriptors: list[int]) -> int:
+        try:
+            socket.send_fds(control, [REQUEST], descriptors)
+            answer = await _receive(control, ANSWER.size)
+        except ConnectionError as error:
+            self.close()
+            raise TemplateLostError from error
+        except BaseException:
+            self.close()  # cancelled: its answer would be taken for that to the next request
+            raise
+        return int(ANSWER.unpack(answer)[0])
+
+
+class ForkedProcess:
+    """A child that the template process has forked for us."""
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+        self._returncode: int | None = None
+        self._has_ended = asyncio.Event()
+        try:
+            self._descriptor = os.pidfd_open(pid)
+        except OSError:  # too many open files: its end could not be noticed
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            raise
+        asyncio.get_running_loop().add_reader(self._descriptor, self._reap)
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._pid
+
+    @property
+    def returncode(self) -> int | None:
+        """Its exit code, or minus the signal; None as long as it runs."""
+        return self._returncode
+
+    async def wait(self) -> int:
+        """Wait for its end; the return code."""
+        await self._has_ended.wait()
+        assert self._returncode is not None  # noqa: S101 - set before the event
+        return self._returncode
+
+    def _reap(self) -> None:
+        asyncio.get_running_loop().remove_reader(self._descriptor)
+        os.close(self._descriptor)
+        _, status = os.waitpid(self._pid, 0)
+        self._returncode = os.waitstatus_to_exitcode(status)
+        self._has_ended.set()
+
+
+async def _receive(control: socket.socket, size: int) -> bytes:
+    loop, data = asyncio.get_running_loop(), b""
+    while len(data) < size:
+        more = await loop.sock_recv(control, size - len(data))
+        if not more:
+            raise ConnectionResetError
+        data += more
+    return data
+
+
+def _is_possible() -> bool:
+    """Whether this is a Linux (5.3 or newer) that lets this process do all that is needed."""
+    if not sys.platform.startswith("linux"):
+        return False
+    try:
+        os.close(os.pidfd_open(os.getpid()))
+        os.close(os.memfd_create("hedgerow"))
+        _set_subreaper(is_on=False)
+    except (AttributeError, OSError):  # an old kernel, or a sandbox that forbids it
+        return False
+    return True
+
+
+def _set_subreaper(*, is_on: bool) -> None:
+    if ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, int(is_on), 0, 0, 0) != 0:
+        raise OSError("prctl(PR_SET_CHILD_SUBREAPER)")
+
+
+@contextmanager
+def _orphans_are_ours() -> Iterator[None]:
+    """Become the parent of the orphans among our descendants.
+
+    For no longer than it takes: the scorers of a worker that has died are init's to reap.
+    """
+    _set_subreaper(is_on=True)
+    try:
+        yield
+    finally:
+        _set_subreaper(is_on=False)
+
+
+@contextmanager
+def _request_file(request: ForkRequest) -> Iterator[IO[bytes]]:
+    """The request in a file in memory: there may be a token in its environment."""
+    with os.fdopen(os.memfd_create("hedgerow", os.MFD_CLOEXEC), "w+b") as file:
+        asked = {
+            "name": request.name,
+            "module": request.module,
+            "options": dict(request.options),
+            "environment": dict(request.environment),
+        }
+        file.write(json.dumps(asked).encode())
+        file.seek(0)
+        yield file

@@ -1,0 +1,112 @@
+"""Keeps the embedded server answering while its disk is full or read-only; see `redis_file`."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import structlog
+
+from hedgerow.common.errors import ConfigurationError, RedisUnavailableError
+from hedgerow.common.machine.disk import DiskState
+from hedgerow.common.machine.disk_reader import DiskLook
+from hedgerow.common.machine.shortage import DISK, ShortageBook, disk_shortage
+from hedgerow.common.observability.telemetry import Throttle
+from hedgerow.common.redis.client import Control
+from hedgerow.common.redis.keys import Keys
+from hedgerow.common.settings.storage import StorageSettings
+from hedgerow.common.state.storage import EXPIRY_S, StorageBoard
+from hedgerow.gateway.local.redis.persistence import FilePolicy, FileState, Step
+
+_log = structlog.get_logger()
+
+LOOK_S: Final = 0.25  # the longest that a disk which fills at once can stop the queues
+_FENCE: Final = ("ACL", "SETUSER", "default", "-xadd")
+_NO_FENCE: Final = ("ACL", "SETUSER", "default", "+xadd")
+
+
+class RedisKeeper:
+    """Checks the server and its disk, and carries out the policy."""
+
+    def __init__(
+        self, control: Control, keys: Keys, folder: Path, settings: StorageSettings
+    ) -> None:
+        """Keep the server that `control` talks to, whose files are in `folder`."""
+        self._control = control
+        self._folder = folder
+        self._board = StorageBoard(control, keys)
+        self._disk = DiskLook(folder, settings)
+        self._judge = self._disk.judge
+        self._book = ShortageBook(lambda: time.time_ns() // 1_000_000)
+        self._policy = FilePolicy()
+        self._throttle = Throttle(60.0)
+        self._told: list[str] = []
+        self._told_at = 0.0
+
+    async def run(self) -> None:
+        """Look until cancelled."""
+        while True:
+            try:
+                await self.look()
+            except RedisUnavailableError as error:  # it has died, and is being started again
+                _log.debug("keeper_waits", error=str(error))
+            except (ConfigurationError, OSError) as error:
+                if self._throttle.allows("look", time.monotonic()):
+                    _log.warning("keeper_failed", error=str(error))
+            await asyncio.sleep(LOOK_S)
+
+    async def look(self) -> None:
+        """Look once, and take at most one step.
+
+        Raises:
+            RedisUnavailableError: the server does not answer.
+            ConfigurationError: it refuses what it is asked.
+            OSError: the disk does not answer.
+        """
+        now = time.monotonic()
+        disk = await self._disk.look(now)
+        user, info = await self._control.pipeline(
+            [("ACL", "GETUSER", "default"), ("INFO", "persistence")]
+        )
+        file, is_fenced = FileState.of(info), _is_fenced(user)
+        if file.is_failing and disk is not DiskState.READ_ONLY:
+            self._judge.fail(DiskState.FULL, now)
+            disk = DiskState.FULL
+        step = self._policy.next(disk, file, is_fenced=is_fenced, now=now)
+        await self._take(step)
+        # Until the file is whole again documents are refused, whatever room there is.
+        if disk is not DiskState.OK or not (is_fenced or step is Step.SUSPEND):
+            shortage = disk_shortage(self._judge, self._folder, self._book.since_ms(DISK))
+            self._book.put(DISK, shortage)
+        await self._tell(now)
+
+    async def _tell(self, now: float) -> None:
+        """Tell gateways of a change, and again before the last word expires."""
+        shortages = self._book.list()
+        states = [one.state for one in shortages]
+        if states != self._told or (shortages and now - self._told_at > EXPIRY_S / 3):
+            await self._board.tell(shortages)
+            self._told, self._told_at = states, now
+
+    async def _take(self, step: Step) -> None:
+        match step:
+            case Step.SUSPEND:
+                await self._control.execute(*_FENCE)
+                await self._control.execute("CONFIG", "SET", "appendonly", "no")
+                _log.warning("redis_file_suspended", folder=str(self._folder))
+            case Step.RESUME:
+                await self._control.execute("CONFIG", "SET", "appendonly", "yes")
+            case Step.REWRITE:
+                await self._control.execute("BGREWRITEAOF")
+            case Step.RELEASE:
+                await self._control.execute(*_NO_FENCE)
+                _log.warning("redis_file_resumed", folder=str(self._folder))
+            case Step.NOTHING:
+                pass
+
+
+def _is_fenced(user: Sequence[Any]) -> bool:
+    """Whether a user's rights, as ACL GETUSER gives them, lack the appending to logs."""
+    rights: bytes = user[user.index(b"commands") + 1]
+    return b"-xadd" in rights.split()

@@ -1,0 +1,70 @@
+"""Optimising text indexes as a gateway sees it: it asks for it, and the workers do it."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from hedgerow.common.state.optimising import Optimising, OptimisingBoard
+from hedgerow.gateway.members.membership import Membership
+from hedgerow.gateway.writes.collections import Collections
+
+
+class Optimiser:
+    """Asks for the optimising of collections, and says how it stands."""
+
+    def __init__(
+        self,
+        board: OptimisingBoard,
+        collections: Collections,
+        check_room: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Ask by `board`, unless `check_room` raises: rewriting an index takes room."""
+        self._board = board
+        self._collections = collections
+        self._check_room = check_room
+
+    async def ask(self, name: str) -> dict[str, Any]:
+        """Ask every replica to optimise its index of a collection; returns at once.
+
+        Returns:
+            `wanted_at_ms`, an instant on the Redis server's clock: it is done once the status shows
+            the collection's `index.wanted_at_ms` to be that, or later, and no replica waiting.
+
+        Raises:
+            NotFoundError: there is no collection of that name.
+            InsufficientStorageError: a disk or memory runs out.
+            RedisUnavailableError: Redis does not answer.
+        """
+        self._check_room()
+        collection = await self._collections.current(name)
+        return {"wanted_at_ms": await self._board.want(collection.uid)}
+
+    async def standing(self, uids: Iterable[str]) -> dict[str, Optimising]:
+        """How it stands, by collection.
+
+        Raises:
+            RedisUnavailableError: Redis does not answer.
+        """
+        return await self._board.standing(uids)
+
+
+def index_json(uid: str, membership: Membership, standing: Optimising | None) -> dict[str, Any]:
+    """How a collection's text indexes are, as the status says it.
+
+    Args:
+        uid: the collection's.
+        membership: the view of the workers.
+        standing: how its optimising stands; None when Redis does not answer.
+    """
+    # Those that have no documents too, since a heartbeat may be older than what was just applied.
+    served = [(worker, shard) for worker in membership.workers.values() for shard in worker.shards]
+    segments = [worker.segments.get(shard, {}).get(uid, 0) for worker, shard in served]
+    waiting = None
+    if standing is not None:
+        replicas = [worker.replicas.get(shard, "") for worker, shard in served]
+        num_absent = membership.live.count(False) if standing.wanted_at_ms else 0
+        waiting = sum(map(standing.is_waiting, replicas)) + num_absent
+    return {
+        "segments": max(segments, default=0),
+        "wanted_at_ms": (standing.wanted_at_ms or None) if standing else None,
+        "waiting": waiting,
+    }

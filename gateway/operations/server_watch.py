@@ -1,0 +1,59 @@
+"""Shortages of the Redis server: memory by its own figures, disk as its keeper reports it."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from hedgerow.common.machine.shortage import DISK, MEMORY, Shortage, ShortageBook
+from hedgerow.common.redis.client import Control
+from hedgerow.common.redis.keys import Keys
+from hedgerow.common.settings.storage import StorageSettings
+from hedgerow.common.state.storage import read_told
+from hedgerow.gateway.views.freshness import keep_fresh
+from hedgerow.gateway.writes.storage_gate import ServerMemory, StorageGate
+
+
+class ServerWatch:
+    """Reads the shortages of the server, and passes them to the gate."""
+
+    def __init__(
+        self,
+        control: Control,
+        keys: Keys,
+        settings: StorageSettings,
+        gate: StorageGate,
+        now_ms: Callable[[], int],
+    ) -> None:
+        """Watch the server that `control` talks to; `now_ms` is its clock."""
+        self._control = control
+        self._keys = keys
+        self._settings = settings
+        self._gate = gate
+        self._memory = ServerMemory(settings.max_memory_share)
+        self._book = ShortageBook(now_ms)
+
+    async def run(self) -> None:
+        """Look until cancelled."""
+        await keep_fresh("storage", self.refresh, asyncio.Event(), self._settings.poll_s)
+
+    async def refresh(self) -> None:
+        """Look once.
+
+        Raises:
+            RedisUnavailableError: there was no answer.
+            ConfigurationError: this user may not ask.
+        """
+        info, told = await self._control.pipeline(
+            [("INFO", "memory", "persistence"), ("GET", self._keys.storage)]
+        )
+        self._book.put(MEMORY, self._memory.judge(info, self._book.since_ms(MEMORY)))
+        disk = next((one for one in read_told(told) if one.resource == DISK), None)
+        self._book.put(DISK, disk or self._own_disk(info))
+        self._gate.server = self._book.list()
+
+    def _own_disk(self, info: dict[str, Any]) -> Shortage | None:
+        """The file errors of a server that `gateway up` does not run."""
+        if info.get("aof_enabled") and info.get("aof_last_write_status") == "err":
+            detail = "the server cannot write its append-only file"
+            return Shortage(DISK, "full", detail, self._book.since_ms(DISK))
+        return None

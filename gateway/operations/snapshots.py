@@ -1,0 +1,70 @@
+"""Snapshots as a gateway sees them: it asks for them, and the workers make them."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from hedgerow.common.errors import BadRequestError
+from hedgerow.common.settings.settings import SnapshotSettings
+from hedgerow.common.snapshots.status import SnapshotBoard, SnapshotStanding
+
+
+class Snapshots:
+    """Asks for snapshots of every shard, and says how they stand."""
+
+    def __init__(
+        self,
+        board: SnapshotBoard,
+        num_shards: int,
+        settings: SnapshotSettings,
+        check_room: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Ask by `board`, unless `check_room` raises: a copy of the store takes room first."""
+        self._check_room = check_room
+        self._board = board
+        self._num_shards = num_shards
+        self._is_on = bool(settings.url)
+
+    async def create(self) -> dict[str, Any]:
+        """Ask for a snapshot of every shard; returns at once.
+
+        Returns:
+            `wanted_at_ms`, an instant on the Redis server's clock: a shard has its snapshot once
+            the `made_at_ms` of its newest one is not before that; and `shards`, how many there are.
+
+        Raises:
+            BadRequestError: snapshots are off.
+            InsufficientStorageError: a disk or memory runs out.
+            RedisUnavailableError: Redis does not answer.
+        """
+        if not self._is_on:
+            raise BadRequestError("snapshots.url", "is not set, so that no snapshots are made")
+        self._check_room()
+        wanted_at_ms = await self._board.want(range(self._num_shards))
+        return {"wanted_at_ms": wanted_at_ms, "shards": self._num_shards}
+
+    async def standing(self) -> dict[int, SnapshotStanding]:
+        """How they stand, by shard.
+
+        Raises:
+            RedisUnavailableError: Redis does not answer.
+        """
+        return await self._board.standing(range(self._num_shards))
+
+
+def snapshots_json(standing: Mapping[int, SnapshotStanding]) -> list[dict[str, Any]]:
+    """How snapshots stand, as the status says it."""
+    return [
+        {
+            "shard": shard,
+            "id": one.newest.id if one.newest else None,
+            "position": one.newest.position if one.newest else None,
+            "made_at_ms": one.newest.made_at_ms if one.newest else None,
+            "documents": one.newest.documents if one.newest else None,
+            "bytes": one.newest.num_bytes if one.newest else None,
+            "log_kept": one.num_kept,
+            "is_running": one.is_running,
+            "failed_at_ms": one.failed_at_ms or None,
+            "error": one.error,
+        }
+        for shard, one in sorted(standing.items())
+    ]

@@ -1,0 +1,197 @@
+"""The state of the cluster as JSON; docs/http.md describes it."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from hedgerow.common.redis.client import ServerInfo
+from hedgerow.common.snapshots.status import SnapshotStanding
+from hedgerow.common.state.optimising import Optimising
+from hedgerow.common.state.probation import Word
+from hedgerow.common.state.statistics import Standing, changes_of
+from hedgerow.common.wire.heartbeat import Heartbeat
+from hedgerow.gateway.members.membership import Membership
+from hedgerow.gateway.operations.optimising import index_json
+from hedgerow.gateway.operations.snapshots import snapshots_json
+from hedgerow.gateway.policies.breaker import BreakerSnapshot
+from hedgerow.gateway.search.breakers import Breakers
+
+
+def cluster_status(
+    *,
+    server: ServerInfo | None,
+    backlog: Mapping[int, int],
+    standing: Mapping[str, Standing],
+    quarantine: Sequence[Mapping[str, Any]],
+    membership: Membership,
+    probation: Mapping[str, Word],
+    breakers: Breakers,
+    now: float,
+    now_ms: int,
+    names: Mapping[str, str],
+    curves: Mapping[str, Any],
+    gateway: Mapping[str, Any],
+    snapshots: Mapping[int, SnapshotStanding],
+    optimising: Mapping[str, Optimising],
+    shortages: Sequence[Mapping[str, Any]],
+    profile_breakers: Sequence[Mapping[str, str]] = (),
+) -> dict[str, Any]:
+    """Put together what `gateway status --json` prints.
+
+    Args:
+        server: None when Redis does not answer.
+        backlog: shard → search requests that wait.
+        standing: collection uid → how its term statistics stand; empty when Redis is away.
+        quarantine: the queries that have killed scorers; empty when Redis is away.
+        membership: the view of the workers.
+        probation: worker id → what is said of it, of those on probation.
+        breakers: one per shard.
+        now: the event loop's time, in s.
+        now_ms: the Redis server's clock.
+        names: collection uid → name.
+        curves: collection uid → what its curve says of the default deadline.
+        gateway: what this gateway says of itself.
+        snapshots: shard → how its snapshots stand; empty when Redis is away.
+        optimising: collection uid → how that of its indexes stands; empty when Redis is away.
+        shortages: what runs out at workers and at the server.
+        profile_breakers: for each shard, profile → state of a breaker of its own that is not
+            closed.
+    """
+    workers = sorted(membership.workers.values(), key=lambda worker: worker.id)
+    return {
+        "shards": [
+            {
+                "shard": shard,
+                "workers": [worker.id for worker in workers if shard in worker.shards],
+                "replicas": membership.num_replicas(shard),
+                "breaker": breakers[shard].state(now).value,
+                "breaker_detail": _breaker_json(breakers[shard].snapshot(now), now),
+                "profile_breakers": dict(profile_breakers[shard]) if profile_breakers else {},
+                "backlog": backlog.get(shard),
+                "documents": {
+                    name: membership.counts_of(uid)[shard] or 0 for uid, name in names.items()
+                },
+            }
+            for shard in range(len(breakers))
+        ],
+        "workers": [
+            _worker_json(worker, names, probation.get(worker.id), now_ms) for worker in workers
+        ],
+        "collections": [
+            {
+                **_collection_json(uid, name, membership, standing.get(uid)),
+                "index": index_json(uid, membership, optimising.get(uid)),
+                "coverage_curve": curves[uid],
+            }
+            for uid, name in sorted(names.items(), key=lambda item: item[1])
+        ],
+        "shortages": [dict(one) for one in shortages],
+        "quarantine": list(quarantine),
+        "snapshots": snapshots_json(snapshots),
+        "redis": {
+            "connected": server is not None,
+            "name": server.name if server else None,
+            "version": server.version if server else None,
+            "pid": server.pid if server else None,
+        },
+        "gateway": dict(gateway),
+    }
+
+
+def _collection_json(
+    uid: str, name: str, membership: Membership, standing: Standing | None
+) -> dict[str, Any]:
+    counts = [count or 0 for count in membership.counts_of(uid)]
+    version = standing.version.hex() if standing else ""
+    holders = [
+        worker
+        for worker in membership.workers.values()
+        if any(counts.get(uid) for counts in worker.documents.values())
+    ]
+    changes_behind = _changes_behind(uid, membership, standing) if standing else None
+    return {
+        "name": name,
+        "documents": sum(counts),
+        "statistics": {
+            "shards": len(standing.labels) if standing else None,
+            "changes_behind": changes_behind,
+            "is_current": (
+                standing is not None
+                and standing.is_current
+                and changes_behind == 0
+                and all(shard in standing.labels for shard, count in enumerate(counts) if count)
+            ),
+            "is_spread": all(worker.statistics.get(uid, "") == version for worker in holders),
+        },
+    }
+
+
+def _changes_behind(uid: str, membership: Membership, standing: Standing) -> int:
+    """How many changes live shards have applied that their statistics do not count."""
+    behind: dict[int, int] = {}
+    for worker in membership.workers.values():
+        for shard, changes in worker.changes.items():
+            label = standing.labels.get(shard)
+            if label is None and not worker.documents.get(shard, {}).get(uid):
+                continue  # nothing is collected of a shard that is empty
+            counted = changes_of(label, worker.replicas.get(shard, ""))
+            lag = max(changes.get(uid, 0) - (counted or 0), 0)
+            # Of replicas, one is asked for the shard's statistics; the others say nothing of them.
+            behind[shard] = min(lag, behind.get(shard, lag))
+    return sum(behind.values())
+
+
+def _worker_json(
+    worker: Heartbeat, names: Mapping[str, str], word: Word | None, now_ms: int
+) -> dict[str, Any]:
+    return {
+        "id": worker.id,
+        "pid": worker.pid,
+        "host": worker.host,
+        "shards": worker.shards,
+        "gaps": worker.gaps,
+        "behind": worker.behind,
+        "on_probation": word is not None,
+        "probation": None if word is None else msgspec.structs.asdict(word),
+        "leaves": worker.leaves,
+        "version": worker.version,
+        "age_ms": now_ms - worker.beat_at_ms,
+        "uptime_ms": worker.beat_at_ms - worker.started_at_ms,
+        "lanes": worker.lanes,
+        "counters": worker.counters,
+        "ledger": worker.ledger,
+        "log_backlog": {str(shard): count for shard, count in worker.log_backlog.items()},
+        "documents": {
+            str(shard): {names[uid]: count for uid, count in counts.items() if uid in names}
+            for shard, counts in worker.documents.items()
+        },
+        "set_aside": {
+            "bytes": worker.set_aside.get("bytes", 0),
+            "dropped": worker.set_aside.get("dropped", 0),
+        },
+    }
+
+
+def _breaker_json(snapshot: BreakerSnapshot, now: float) -> dict[str, Any]:
+    return {
+        "consecutive_failures": snapshot.consecutive_failures,
+        "calls": snapshot.num_calls,
+        "failure_rate": _finite(snapshot.failure_rate),
+        "slow_call_rate": _finite(snapshot.slow_call_rate),
+        "retry_in_s": snapshot.retry_in_s,
+        "transitions": [
+            {
+                "ago_s": round(now - transition.at_s, 3),
+                "before": transition.before.value,
+                "after": transition.after.value,
+                "reason": transition.reason,
+            }
+            for transition in snapshot.transitions
+        ],
+    }
+
+
+def _finite(rate: float) -> float | None:
+    return round(rate, 2) if math.isfinite(rate) else None

@@ -1,0 +1,375 @@
+"""Admission control: refuses what overload would keep from being answered in time. Pure.
+
+(`gateway/search/validation.py` is another thing: it refuses what is wrong with a query.)
+
+Two things refuse a query before any shard is asked:
+
+- *the limit* on queries in flight (`concurrency_limit`): 429, since the callers of this gateway
+  send more than the cluster answers. Queries of priority `batch` are refused from a share of it on,
+  so that they go first, and `interactive` ones have what is left. Several callers share it by
+  `gateway.access.fair_share`;
+- *the forecast* (`queue_forecast`): 503, when the shards' queues are so long that by the deadline
+  too few of the documents could have been searched for the query's minimum coverage, whoever sent
+  what is in them.
+
+Both say when to try again. A permit is leave for one query; it ends once, and while it lasts it is
+told what the shards' queues and replies say. As with the breakers' permits, what belongs to an
+earlier generation of the limit does not count (gobreaker's rule).
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Final, Literal
+
+from hedgerow.common.errors import OverloadedError
+from hedgerow.common.settings.tail import AdmissionSettings
+from hedgerow.gateway.access.caller import ANONYMOUS, Caller
+from hedgerow.gateway.access.fair_share import Decision, FairShare, Usage
+from hedgerow.gateway.policies.admission_snapshot import AdmissionSnapshot
+from hedgerow.gateway.policies.concurrency_limit import ConcurrencyLimit, Tally
+from hedgerow.gateway.policies.pressure import Pressure
+from hedgerow.gateway.policies.queue_forecast import BASE_US, QueueForecast
+from hedgerow.gateway.policies.shard_reach import reached_by
+from hedgerow.gateway.search.gather import Settled
+
+Priority = Literal["interactive", "batch"]
+
+PRIORITIES: Final[tuple[Priority, ...]] = ("interactive", "batch")
+CAUSES: Final = ("limit", "batch_share", "share", "backlog")
+
+# An enum's member is looked up slowly in Python 3.11.
+_ADMITTED: Final = Decision.ADMITTED
+_OVER_LIMIT: Final = Decision.OVER_LIMIT
+_LEAST_PATIENCE_S = 1e-6  # a deadline may be shorter than the clock can tell
+_DURATION_WEIGHT = 1 / 32  # of the newest query in their mean duration
+# What starts later than at this share of its deadline is not scored, fetched and merged by then.
+_START_SHARE = 0.8
+_SOME = 4  # requests in a queue that are there for more than the way to a free worker
+_LONGEST_RETRY_S = 30.0  # a forecast that far ahead is a guess
+
+
+class AdmissionPermit:
+    """Leave for one query, from before its plan until its answer; its holder ends it, once.
+
+    Attributes:
+        goes_ahead: whether its requests go ahead of what waits in the shards' queues.
+    """
+
+    __slots__ = (
+        *("_admission", "_admitted_at", "_class", "_decision", "_expires_at", "_generation"),
+        *("_late_at", "_queued", "_usage", "_window", "goes_ahead"),
+    )
+
+    def __init__(
+        self,
+        admission: "Admission",
+        usage: Usage,
+        number: int,
+        now: float,
+        late_at: float,
+        expires_at: float,
+        decision: Decision,
+        goes_ahead: bool,
+    ) -> None:
+        self.goes_ahead = goes_ahead
+        self._decision = decision
+        self._admission: Admission | None = admission
+        self._usage = usage
+        self._class = number
+        self._generation = admission.limit.generation
+        self._window = admission.limit.window
+        self._admitted_at = now
+        self._late_at = late_at
+        self._expires_at = expires_at
+        self._queued: dict[int, int] = {}  # shard → length of its queue, until it replies
+
+    def on_queued(self, shard: int, backlog: int, now: float) -> None:
+        """A shard's queue holds the request, as one of `backlog`."""
+        admission = self._admission
+        if admission is not None:
+            self._queued[shard] = backlog
+            admission.forecast.on_queued(shard, backlog, self._expires_at, now)
+
+    def on_reply(self, shard: int, queue_us: int, work_us: int, now: float) -> None:
+        """A shard has replied to the first copy of the request.
+
+        Args:
+            shard: which.
+            queue_us: `Reply.queue_us`.
+            work_us: `Reply.work_us`: the part of the time that was not spent on waiting.
+            now: the event loop's time, in s.
+        """
+        backlog = self._queued.pop(shard, 0)
+        admission = self._admission
+        if not backlog or admission is None:
+            return  # a duplicate, or overtaken by the end of the query
+        admission.replied_at[shard] = now
+        if queue_us > BASE_US or admission.forecast.spacing_s[shard]:
+            admission.forecast.learn(shard, backlog, queue_us)
+        limit = admission.limit
+        if self._generation == limit.generation:
+            tally = limit.tallies[self._class]
+            tally.num_parts += 1
+            waited_until = now - work_us * 1e-6
+            if self._window == limit.window:
+                waited = (waited_until - self._admitted_at) / self._patience_s
+                tally.add_fresh(self._admitted_at, waited)
+            if waited_until > self._late_at:
+                self._count_late(tally, waited_until)
+
+    def learn(
+        self, backlogs: Mapping[int, int], settled: Mapping[int, Settled], sent_at: float
+    ) -> None:
+        """What became of the query's parts, told at its end: of all queries, or of a fair sample.
+
+        Args:
+            backlogs: shard → length of its queue with the request, as `Transport.scatter` tells.
+            settled: shard → how its part ended.
+            sent_at: when the first copies were sent, on the event loop's clock.
+        """
+        self._queued.update(backlogs)
+        for shard, part in settled.items():
+            reply = part.reply
+            if reply is not None and not reply.is_hedge:
+                self.on_reply(shard, reply.queue_us, reply.work_us, sent_at + part.took_s)
+
+    def done(self, now: float) -> None:
+        """The query has ended, in whatever way. Said again, it changes nothing."""
+        admission = self._admission
+        if admission is None:
+            return
+        self._admission = None
+        # A shard that answers others, and not this query that was put behind some, is backed up: it
+        # serves the newest first, or drops what has expired. One that answers nobody hangs, which
+        # no limit mends; one that had a free place may still be at work on it.
+        if self._queued and now > self._late_at and self._generation == admission.limit.generation:
+            tally = admission.limit.tallies[self._class]
+            for shard, backlog in self._queued.items():
+                if backlog >= _SOME and admission.replied_at[shard] > self._admitted_at:
+                    tally.num_parts += 1
+                    self._count_late(tally, now)
+        admission.shares.end(self._usage, self._decision, now)
+        admission.end(self._class, now - self._admitted_at, now)
+
+    def _count_late(self, tally: Tally, waited_until: float) -> None:
+        tally.num_late += 1
+        tally.excess += (waited_until - self._admitted_at) / self._patience_s
+
+    @property
+    def _patience_s(self) -> float:
+        """How long a part may wait before it is late."""
+        return max(self._late_at - self._admitted_at, _LEAST_PATIENCE_S)
+
+
+class Admission:
+    """Admission control of one gateway.
+
+    Attributes:
+        limit: on the queries in flight.
+        forecast: of the shards' queues.
+        replied_at: for each shard, when it last replied to anything.
+        shares: of the callers.
+        pressure: when the limit last refused a query.
+        num_in_flight: queries now.
+        duration_s: what the last ones took, on average, in s.
+        expires_at: when the last of what was let in must be answered, on the event loop's clock.
+    """
+
+    __slots__ = (
+        *("_batch_share", "_beside", "_in_flight", "_is_enabled", "_predicts", "_refused"),
+        *("_wait_share", "duration_s", "expires_at", "forecast", "limit", "num_in_flight"),
+        *("pressure", "replied_at", "shares"),
+    )
+
+    def __init__(
+        self, num_shards: int, settings: AdmissionSettings, beside: "Admission | None" = None
+    ) -> None:
+        """Start with nothing in flight, the initial limit, and no shard behind.
+
+        Args:
+            num_shards: shards in the cluster.
+            settings: of the limit and the forecast.
+            beside: another, of other queries to the same shards; what is known of the shards is
+                known to both, and the limits are apart.
+        """
+        self.limit = ConcurrencyLimit(settings, len(PRIORITIES))
+        self.forecast: QueueForecast = (
+            QueueForecast(num_shards) if beside is None else beside.forecast
+        )
+        self.replied_at: list[float] = [0.0] * num_shards if beside is None else beside.replied_at
+        self.pressure: Pressure = Pressure() if beside is None else beside.pressure
+        self.shares = FairShare()
+        self._beside = beside
+        self.num_in_flight = 0
+        self.expires_at = 0.0
+        self._in_flight = [0] * len(PRIORITIES)
+        self.duration_s = 0.0
+        self._refused = {cause: [0] * len(PRIORITIES) for cause in CAUSES}
+        self._is_enabled = settings.enabled
+        self._predicts = settings.enabled and settings.predict
+        self._batch_share = settings.batch_share
+        self._wait_share = settings.wait_share
+
+    def admit(
+        self,
+        priority: Priority,
+        deadline_s: float,
+        minimum_coverage: float,
+        live: Sequence[bool],
+        documents: Sequence[int | None],
+        now: float,
+        caller: Caller = ANONYMOUS,
+        peer: str = "",
+    ) -> AdmissionPermit:
+        """Let a query in, or refuse it.
+
+        Args:
+            priority: the query's.
+            deadline_s: time from now within which it must be answered, in s.
+            minimum_coverage: least share of the documents that its answer must reflect, 0 to 1.
+            live: for each shard, whether a worker serves it.
+            documents: for each shard, how many of the collection it holds; None when not known.
+            now: the event loop's time, in s.
+            caller: on whose behalf it is asked.
+            peer: the address it is asked from.
+
+        Raises:
+            OverloadedError: it could not be answered in time; says why, and when to try again.
+        """
+        number = 0 if priority == "interactive" else 1
+        num_in_flight = self.num_in_flight
+        usage = self.shares.usage_of(caller, now, peer)
+        decision, goes_ahead = _ADMITTED, False
+        if self._is_enabled:
+            decision = self._decide(usage, number, now)
+            if decision is not _ADMITTED and decision is not _OVER_LIMIT:
+                raise self._refusal(decision, usage, caller, number)
+            goes_ahead = self.shares.goes_ahead(usage, now)
+            start_by = now + _START_SHARE * deadline_s
+            # What goes ahead of the queues does not wait for as long as they are.
+            is_behind = not goes_ahead and max(self.forecast.starts_at) > start_by
+            if self._predicts and is_behind:
+                self._check_forecast(number, deadline_s, minimum_coverage, live, documents, now)
+        num_in_flight += 1
+        self.num_in_flight = num_in_flight
+        self._in_flight[number] += 1
+        self.shares.begin(usage, decision, now)
+        self.limit.peak = max(self.limit.peak, num_in_flight)
+        self.expires_at = max(self.expires_at, now + deadline_s)
+        if self._beside is not None:  # which is told of the queues
+            self._beside.expires_at = max(self._beside.expires_at, self.expires_at)
+        late_at = now + self._wait_share * deadline_s
+        return AdmissionPermit(
+            *(self, usage, number, now, late_at, now + deadline_s),
+            decision=decision,
+            goes_ahead=goes_ahead,
+        )
+
+    def refusal_of(
+        self, priority: Priority, caller: Caller, peer: str, now: float, num_coming: int = 0
+    ) -> OverloadedError | None:
+        """Refuse a query for the limit before anything is spent on it.
+
+        Args:
+            priority: the query's.
+            caller: on whose behalf it is asked.
+            peer: the address it is asked from.
+            now: the event loop's time, in s.
+            num_coming: queries for which `admit` is about to be called, before this one.
+
+        Returns:
+            The refusal, which counts as one; None if `admit` is to decide.
+        """
+        number = 0 if priority == "interactive" else 1
+        if not self._is_enabled or self.num_in_flight + num_coming < self._bound(number):
+            return None
+        usage = self.shares.usage_of(caller, now, peer)
+        decision = self._decide(usage, number, now, num_coming)
+        if decision is _ADMITTED or decision is _OVER_LIMIT:
+            return None
+        return self._refusal(decision, usage, caller, number, num_coming)
+
+    def on_backlog(self, shard: int, backlog: int, now: float) -> None:
+        """A write of requests to a shard's queue has made it so long."""
+        self.forecast.on_queued(shard, backlog, self.expires_at, now)
+
+    def end(self, number: int, duration_s: float, now: float) -> None:
+        """A permit of the class `number` has ended; called by the permit alone."""
+        self.num_in_flight -= 1
+        self._in_flight[number] -= 1
+        self.duration_s += (duration_s - self.duration_s) * _DURATION_WEIGHT
+        self.limit.judge(self.num_in_flight, now)
+
+    def snapshot(self, now: float) -> AdmissionSnapshot:
+        """For `status`."""
+        return AdmissionSnapshot(
+            self._is_enabled,
+            self.limit.value,
+            dict(zip(PRIORITIES, self._in_flight, strict=True)),
+            {
+                cause: dict(zip(PRIORITIES, counts, strict=True))
+                for cause, counts in self._refused.items()
+            },
+            [
+                round(self.forecast.wait_s(shard, now) * 1000, 1)
+                for shard in range(len(self.replied_at))
+            ],
+        )
+
+    def _bound(self, number: int) -> float:
+        """From how many queries in flight on no more of a class are admitted, as a rule."""
+        return self._batch_share * self.limit.value if number else self.limit.value
+
+    def _decide(self, usage: Usage, number: int, now: float, num_coming: int = 0) -> Decision:
+        bound, num_in_flight = self._bound(number), self.num_in_flight + num_coming
+        decision = self.shares.decide(
+            usage, num_in_flight, bound, self.limit.value, now, num_coming
+        )
+        is_admitted = decision is _ADMITTED or decision is _OVER_LIMIT
+        # One that is refused for its own share, with room left, says nothing of the limit.
+        if not is_admitted and num_in_flight >= bound:
+            self.limit.is_wanted = True
+            self.pressure.refused_at = now
+        return decision
+
+    def _refusal(
+        self, decision: Decision, usage: Usage, caller: Caller, number: int, num_coming: int = 0
+    ) -> OverloadedError:
+        limit = self.limit.value
+        if decision is Decision.OVER_SHARE:
+            self.shares.refuse(usage)
+            cause = "share"
+            whose = f"key {caller.name!r}" if caller.is_key else "your address"
+            message = (
+                f"{usage.num_in_flight} queries of {whose} are in flight; its share of the limit "
+                f"of {limit} is used up"
+            )
+        elif self.num_in_flight + num_coming >= limit:
+            cause, message = "limit", f"{limit} queries are in flight, which is the limit"
+        else:
+            cause = "batch_share"
+            message = f"too many queries are in flight (of {limit}) for one of priority batch"
+        self._refused[cause][number] += 1
+        # By then, as many queries have ended as the limit lets in (Little's law).
+        return OverloadedError(message, cause, self.duration_s)
+
+    def _check_forecast(
+        self,
+        number: int,
+        deadline_s: float,
+        minimum_coverage: float,
+        live: Sequence[bool],
+        documents: Sequence[int | None],
+        now: float,
+    ) -> None:
+        start_by = now + _START_SHARE * deadline_s
+        starts_at = self.forecast.starts_at
+        reached_at = reached_by(starts_at, live, documents, minimum_coverage, start_by)
+        if reached_at is None or reached_at <= start_by:
+            return
+        self._refused["backlog"][number] += 1
+        raise OverloadedError(
+            f"shards are behind by more than the deadline: within {deadline_s * 1000:g} ms they "
+            f"would not reach a minimum coverage of {minimum_coverage:g}",
+            "backlog",
+            min(reached_at - start_by, _LONGEST_RETRY_S),
+        )

@@ -1,0 +1,62 @@
+"""How much of the collection an answer reflects, and why not the rest."""
+
+from collections.abc import Sequence
+
+from hedgerow.common.outcome import Outcome
+from hedgerow.gateway.search.result import Coverage
+
+_OK = Outcome.OK
+_ENOUGH = "enough"  # why parts of a query that is answered are cancelled
+_NONE = dict.fromkeys(Outcome, 0)
+
+
+def count_outcomes(outcomes: Sequence[Outcome]) -> dict[Outcome, int]:
+    """Outcome → number of shards, every outcome named; sums to the fan-out."""
+    counts = _NONE.copy()
+    # An enum's hash is computed in Python, which costs more than all else here.
+    num_ok = outcomes.count(_OK)
+    counts[_OK] = num_ok
+    if num_ok < len(outcomes):
+        for outcome in outcomes:
+            if outcome is not _OK:
+                counts[outcome] += 1
+    return counts
+
+
+def measure_coverage(
+    outcomes: Sequence[Outcome],
+    documents: int,
+    last_known: Sequence[int | None],
+) -> Coverage:
+    """Add up what was searched and what there is.
+
+    A shard of which nothing is known is taken to be as large as the others are on average, since
+    documents are spread by hash: a shard that nobody has heard of must not look like full coverage.
+
+    Args:
+        outcomes: of each shard.
+        documents: that the shards which are ok hold, as their replies say.
+        last_known: of each shard, the documents that it last reported; None when it never did.
+
+    Returns:
+        Coverage in documents; `degraded` counts the shards that are not ok, by outcome.
+    """
+    if outcomes.count(_OK) == len(outcomes):
+        return Coverage(documents, documents, {})
+    documents_total = num_unknown = 0
+    degraded: dict[str, int] = {}
+    for shard, outcome in enumerate(outcomes):
+        if outcome is _OK:
+            continue
+        name = _ENOUGH if outcome is Outcome.CANCELLED else outcome.value
+        degraded[name] = degraded.get(name, 0) + 1
+        known = last_known[shard]
+        if known is None:
+            num_unknown += 1
+        else:
+            documents_total += known
+    documents_total += documents
+    num_known = len(outcomes) - num_unknown
+    if num_unknown and num_known:
+        documents_total += round(documents_total / num_known * num_unknown)
+    return Coverage(documents, documents_total, degraded)

@@ -1,0 +1,272 @@
+"""What coverage a collection's queries reach by which deadline, late replies included.
+
+A query that ends without some of its shards says only that these take longer than it waited. So
+each part of a query, weighted by its share of the documents, is known in one of three ways: its
+reply came after so long, in time or late; it was cut off after so long; or it never comes,
+however long one waits (no live worker, a failure). The curve is the product-limit estimate over
+them (Kaplan and Meier, JASA 53, 1958; see gateway/policies/quantiles.py): queries with long deadlines tell
+about times that those with short ones did not wait for. The past fades by half in each half-life.
+
+Whose late reply it is. Recent queries that ended incomplete are remembered in `LateReplies`, with
+the documents of each shard that is missing. The transport knows the query of a reply which nobody
+waits for, and says so (`on_late`). A query is forgotten when all of it has come, when no worker can
+be at it any more, or when too many are remembered; what is missing then is cut off. Queries may be
+sampled (gateway/search/sampling.py), as whole queries.
+"""
+
+import math
+from collections.abc import Iterable, Mapping
+from math import log
+from typing import Final, NamedTuple
+
+MAX_TRACKED: Final = 512  # incomplete queries that are remembered, of all collections
+HALF_LIFE_S: Final = 300.0
+
+_STEP: Final = 1.02  # from one bucket's bound to the next
+_SCALE: Final = 1 / log(_STEP)
+_FIRST_S: Final = 1e-4
+_LAST_S: Final = 100.0
+_OFFSET: Final = 1 - log(_FIRST_S) * _SCALE
+_NUM_BUCKETS: Final = math.ceil(log(_LAST_S / _FIRST_S) * _SCALE) + 2
+_LAST: Final = _NUM_BUCKETS - 1
+_FADE_EVERY: Final = 1 / 32  # of a half-life
+# The curve ends where fewer than so many of those that were not yet answered were still waited for.
+_LEAST_WAITED_FOR: Final = 0.05
+
+
+class CoverageCurve:
+    """The curve of one collection; 0.3 µs for each part of a query."""
+
+    __slots__ = (
+        *("_awaited", "_came", "_cut", "_fade_at", "_faded_at", "_half_life_s", "_never"),
+        "_points",
+    )
+
+    def __init__(self, half_life_s: float = HALF_LIFE_S) -> None:
+        """Know nothing yet."""
+        self._half_life_s = half_life_s
+        self._came = [0.0] * _NUM_BUCKETS
+        self._cut = [0.0] * _NUM_BUCKETS
+        self._never = 0.0
+        self._awaited = 0.0
+        self._faded_at = 0.0
+        self._fade_at = -math.inf
+        self._points: list[tuple[float, float]] | None = None
+
+    def add(self, needed_s: float, share: float, now: float) -> None:
+        """A shard with this share of the documents would have made a deadline of `needed_s`."""
+        self._fade(now)
+        self._came[_bucket(needed_s)] += share
+
+    def cut(self, waited_s: float, share: float, now: float) -> None:
+        """A shard has not made a deadline of `waited_s`, and no more is known."""
+        self._fade(now)
+        self._cut[_bucket(waited_s)] += share
+
+    def never(self, share: float, now: float) -> None:
+        """A shard would have made no deadline."""
+        self._fade(now)
+        self._never += share
+
+    def expect(self, share: float) -> None:
+        """So much may still come late; until it is known, negative `share`, it counts as never."""
+        self._points = None
+        self._awaited = max(self._awaited + share, 0.0)
+
+    def curve(self) -> list[tuple[float, float]]:
+        """Points (deadline in ms, coverage from 0 to 1), both ascending; at most 700.
+
+        Empty before the first query. The last point is as far as anything is known: from there on
+        the coverage is at least its.
+        """
+        if self._points is None:
+            self._points = self._estimate()
+        return list(self._points)
+
+    def coverage(self, deadline_ms: float) -> float:
+        """The coverage that a query reaches on average by a deadline, from 0 to 1."""
+        before_ms, before = 0.0, 0.0
+        for at_ms, coverage in self.curve():
+            if at_ms >= deadline_ms:
+                span = (deadline_ms - before_ms) / (at_ms - before_ms)
+                return before + (coverage - before) * span
+            before_ms, before = at_ms, coverage
+        return before
+
+    def gain(self, deadline_ms: float, extra_ms: float) -> float:
+        """What `extra_ms` more would add to the coverage, from 0 to 1; at least, where unknown."""
+        return self.coverage(deadline_ms + extra_ms) - self.coverage(deadline_ms)
+
+    def _estimate(self) -> list[tuple[float, float]]:
+        total = at_risk = sum(self._came) + sum(self._cut) + self._never + self._awaited
+        points: list[tuple[float, float]] = []
+        missing = 1.0  # the share that has not come
+        bound_ms = first_ms = _FIRST_S * 1000
+        is_step = False
+        for came, cut in zip(self._came, self._cut, strict=True):
+            if at_risk < _LEAST_WAITED_FOR * missing * total:
+                break
+            if came:
+                if not is_step and bound_ms > first_ms:
+                    points.append((bound_ms / _STEP, 1 - missing))  # nothing came until then
+                # What floats leave of nothing must not divide.
+                missing = max(missing * (1 - came / max(at_risk, came)), 0.0)
+                points.append((bound_ms, 1 - missing))
+            is_step = came > 0
+            at_risk -= came + cut
+            bound_ms *= _STEP
+        return points
+
+    def _fade(self, now: float) -> None:
+        self._points = None
+        if now < self._fade_at:
+            return
+        if self._fade_at > -math.inf:
+            factor = 0.5 ** ((now - self._faded_at) / self._half_life_s)
+            self._came = [weight * factor for weight in self._came]
+            self._cut = [weight * factor for weight in self._cut]
+            self._never *= factor
+        self._faded_at = now
+        self._fade_at = now + self._half_life_s * _FADE_EVERY
+
+
+class _Incomplete(NamedTuple):
+    """A query that has ended without some shards."""
+
+    curve: CoverageCurve
+    started: float
+    overhead_s: float
+    until: float
+    missing: dict[int, float]  # shard → share of the documents
+
+
+class LateReplies:
+    """Feeds curves with what came of each query, before its end and after.
+
+    The deadline that a reply would have made is longer than the reply took, by what a query keeps
+    back for the rest of its walk (parsing, fetch, answer): its *overhead*.
+    """
+
+    __slots__ = ("_incomplete", "_max_tracked")
+
+    def __init__(self, max_tracked: int = MAX_TRACKED) -> None:
+        """Remember at most `max_tracked` incomplete queries."""
+        self._max_tracked = max_tracked
+        self._incomplete: dict[int, _Incomplete] = {}  # in the order in which they ended
+
+    def __len__(self) -> int:
+        """How many incomplete queries are remembered."""
+        return len(self._incomplete)
+
+    def on_end(
+        self,
+        query_id: int,
+        curve: CoverageCurve,
+        came: Iterable[tuple[float, int]],
+        missing: Mapping[int, int],
+        num_never_documents: int,
+        *,
+        started: float,
+        overhead_s: float,
+        until: float,
+        now: float,
+    ) -> None:
+        """A query has ended.
+
+        Args:
+            query_id: the query's.
+            curve: of its collection.
+            came: of each shard that answered, how long after `started` (in s), and its documents.
+            missing: of each shard whose answer might still come or might have come, its documents.
+            num_never_documents: documents of shards that no time would have brought.
+            started: instant of the scatter.
+            overhead_s: what the query's deadline held beside the wait for the shards, in s.
+            until: when the last worker will have stopped: the expiry that they were told, or `now`
+                if the rest was cancelled.
+            now: the event loop's time, in s.
+        """
+        self.expire(now)
+        came = list(came)
+        total = sum(documents for _, documents in came) + sum(missing.values())
+        total += num_never_documents
+        if not total:
+            return
+        for took_s, documents in came:
+            curve.add(took_s + overhead_s, documents / total, now)
+        if num_never_documents:
+            curve.never(num_never_documents / total, now)
+        if not missing:
+            return
+        shares = {shard: documents / total for shard, documents in missing.items()}
+        query = _Incomplete(curve, started, overhead_s, until, shares)
+        if until <= now:
+            self._cut(query, now, now)
+            return
+        curve.expect(sum(shares.values()))
+        self._incomplete[query_id] = query
+        if len(self._incomplete) > self._max_tracked:
+            oldest = next(iter(self._incomplete))
+            self._forget(self._incomplete.pop(oldest), now, now)
+
+    def on_late(self, query_id: int, shard: int, now: float, *, is_ok: bool = True) -> None:
+        """A reply has come that nobody waits for.
+
+        Args:
+            query_id: the query that it answers.
+            shard: who answers.
+            now: the event loop's time, in s.
+            is_ok: False if the worker says that it was stopped or came too late to start.
+        """
+        if (part := self._take(query_id, shard)) is None:
+            return
+        query, share = part
+        needed_s = now - query.started + query.overhead_s
+        if is_ok:
+            query.curve.add(needed_s, share, now)
+        else:
+            query.curve.cut(needed_s, share, now)
+
+    def on_failed(self, query_id: int, shard: int, now: float) -> None:
+        """A reply that nobody waits for says that the shard has failed: no time would do."""
+        if (part := self._take(query_id, shard)) is not None:
+            query, share = part
+            query.curve.never(share, now)
+
+    def expire(self, now: float) -> None:
+        """Forget the queries that no worker can be at any more; before a curve is shown."""
+        incomplete = self._incomplete
+        while incomplete:
+            # One that lasts long keeps later ones a while longer: they wait in order of their ends.
+            oldest = next(iter(incomplete))
+            query = incomplete[oldest]
+            if query.until > now:
+                return
+            del incomplete[oldest]
+            self._forget(query, query.until, now)
+
+    def _take(self, query_id: int, shard: int) -> tuple[_Incomplete, float] | None:
+        """The query and the share that a late reply is for; None if it is for none, or again."""
+        query = self._incomplete.get(query_id)
+        if query is None or (share := query.missing.pop(shard, None)) is None:
+            return None
+        query.curve.expect(-share)
+        if not query.missing:
+            del self._incomplete[query_id]
+        return query, share
+
+    def _forget(self, query: _Incomplete, waited_until: float, now: float) -> None:
+        query.curve.expect(-sum(query.missing.values()))
+        self._cut(query, waited_until, now)
+
+    def _cut(self, query: _Incomplete, waited_until: float, now: float) -> None:
+        waited_s = waited_until - query.started + query.overhead_s
+        for share in query.missing.values():
+            query.curve.cut(waited_s, share, now)
+
+
+def _bucket(duration_s: float) -> int:
+    if duration_s <= _FIRST_S:
+        return 0
+    # Rounded up: whoever is in a bucket has come by its bound.
+    bucket = int(log(duration_s) * _SCALE + _OFFSET)
+    return bucket if bucket < _LAST else _LAST  # noqa: FURB136 - min() costs as much as the rest

@@ -1,0 +1,282 @@
+"""Reads the winners' documents from the shards that own them, after the merge.
+
+Most come with the replies to the search (`gateway.search.attaching`); this is for those that do not.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import msgspec
+from pydantic_core import to_json
+
+from hedgerow.common.outcome import Outcome
+from hedgerow.common.redis.server_clock import ServerClock
+from hedgerow.common.wire.messages import (
+    FetchBody,
+    FetchPayload,
+    Kind,
+    Request,
+    pack_body,
+    pack_request,
+    unpack_fetch_body,
+)
+from hedgerow.gateway.policies.latency import FetchReserve
+from hedgerow.gateway.search.answer_memory import AnswerMemory, Lease
+from hedgerow.gateway.search.gather import NO_TIME, Gather, Settled
+from hedgerow.gateway.search.hedger import Hedger, Watched
+from hedgerow.gateway.search.result import FetchReport, Hit
+from hedgerow.gateway.transport.protocol import Transport
+
+Document = bytes | int | dict[str, Any] | None  # as `FetchBody` has it
+
+
+class Refused(msgspec.Struct, frozen=True):
+    """Stands for the body of a reply that was not unpacked, and says why."""
+
+    reason: str
+    enrich_error: str = ""
+    is_enrich_late: bool = False
+    documents: tuple[Document, ...] = ()
+
+
+class StoredDocument(NamedTuple):
+    """One document's JSON; it counts as held until the lease is dropped."""
+
+    body: bytes
+    lease: Lease
+
+
+class Fetcher:
+    """The second scatter of a query: only the owners of the top k are asked.
+
+    Attributes:
+        hedger: sends second copies of what is late.
+        reserve: how much of a deadline to keep for it, learnt from the recent past.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        clock: ServerClock,
+        reply_to: str,
+        next_id: Callable[[], int],
+        hedger: Hedger,
+        memory: AnswerMemory,
+        max_answer_bytes: int,
+    ) -> None:
+        """Fetch over `transport`, and have the replies sent to `reply_to`.
+
+        An answer has documents of at most `max_answer_bytes`; what all answers hold is counted in
+        `memory`.
+        """
+        self.hedger = hedger
+        self.memory = memory
+        self._max_answer_bytes = max_answer_bytes
+        self.reserve = FetchReserve()
+        self._transport = transport
+        self._clock = clock
+        self._reply_to = reply_to
+        self._next_id = next_id
+        self._loop = asyncio.get_running_loop()
+
+    async def fill(
+        self,
+        hits: Sequence[Hit],
+        uid: str,
+        fields: list[str] | None,
+        profile: str,
+        deadline: float,
+        lease: Lease,
+    ) -> FetchReport:
+        """Set the documents of the hits that arrive by `deadline`, on the loop's clock.
+
+        Args:
+            hits: the winners, best first. What has its document already is not fetched. Those whose
+                fetch fails or is late keep none, and those that would make the answer too large,
+                the best first.
+            uid: the collection's unique id.
+            fields: the wanted fields; None for all.
+            profile: the rank profile whose `enrich` runs; "" for none.
+            deadline: when the query must be answered.
+            lease: what the answer holds of the gateway's memory.
+        """
+        answer = _Answer(self._max_answer_bytes)
+        by_shard: dict[int, list[Hit]] = {}
+        for hit in hits:
+            if isinstance(hit.stored, msgspec.Raw):
+                answer.add(hit.stored)
+            else:
+                by_shard.setdefault(hit.shard, []).append(hit)
+        if not by_shard:
+            answer.trim(hits)
+            return answer.report(len(hits))
+        started = self._loop.time()
+        wanted = {shard: [hit.id for hit in group] for shard, group in by_shard.items()}
+        settled = await self.read(uid, wanted, fields, profile, deadline, lease)
+        for shard, group in sorted(by_shard.items()):
+            answer.add_part(shard, group, settled[shard])
+        answer.trim(hits)
+        is_late = any(
+            part.outcome is Outcome.TIMED_OUT
+            or (part.outcome is Outcome.OK and part.body.is_enrich_late)
+            for part in settled.values()
+        )
+        if is_late or all(part.outcome is Outcome.OK for part in settled.values()):
+            self.reserve.record(self._loop.time() - started, is_late=is_late)
+        return answer.report(len(hits))
+
+    async def read(
+        self,
+        uid: str,
+        wanted: dict[int, list[str]],
+        fields: list[str] | None,
+        profile: str,
+        deadline: float,
+        lease: Lease,
+    ) -> dict[int, Settled]:
+        """Ask each shard for its documents.
+
+        Args:
+            uid: the collection's unique id.
+            wanted: shard → ids that it owns.
+            fields: the wanted fields; None for all.
+            profile: the rank profile whose `enrich` runs; "" for none.
+            deadline: on the loop's clock.
+            lease: what the replies take of the gateway's memory.
+
+        Returns:
+            How each shard's part ended; the bodies are `FetchBody`s, or `Refused`.
+        """
+        now = self._loop.time()
+        sent_at_us = self._clock.server_us(now)
+        expires_at_ms = self._clock.server_us(deadline) // 1000
+        query_id = self._next_id()
+        gather = Gather(wanted, partial(_unpack, lease))
+        try:
+            if deadline <= now:  # a request that has expired is not worth sending
+                gather.end(Outcome.TIMED_OUT, "the deadline left no time", NO_TIME)
+            else:
+                sent: list[Watched] = []
+                for shard, ids in wanted.items():
+                    payload = pack_body(FetchPayload(uid, ids, fields, profile))
+                    request = Request(
+                        *(Kind.FETCH, query_id, expires_at_ms, sent_at_us, self._reply_to),
+                        payload,
+                    )
+                    message, asked = pack_request(request), (shard,)
+                    gather.sent(
+                        self._transport.scatter(Kind.FETCH, query_id, asked, message, gather)
+                    )
+                    sent.append(Watched(gather, asked, request, message, now, deadline))
+                gather.look_when(
+                    self.hedger.first_look(len(sent), now, deadline), partial(self._look, sent)
+                )
+                await gather.wait(deadline)
+        finally:
+            self._transport.release(query_id)
+            gather.end(Outcome.CANCELLED, "the caller has left")
+            if unwanted := gather.cancelled():
+                self._transport.cancel(query_id, unwanted, expires_at_ms)
+            self.hedger.learn(gather, self._loop.time())
+        return gather.settled
+
+    def _look(self, sent: list[Watched]) -> None:
+        for query in sent:
+            self.hedger.look(query)
+
+
+class _Answer:
+    """One answer's documents, as they are put into its hits."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._num_bytes = 0
+        self._num_fetched = 0
+        self._problems: list[tuple[int, str]] = []
+        self._num_refused = 0
+        self._left_out: list[int] = []  # a shard for each: in the shard's own reply
+        self._trimmed: list[int] = []  # the same: by this answer's limit
+
+    def add_part(self, shard: int, hits: Sequence[Hit], part: Settled) -> None:
+        """A shard's part has ended, which was asked for the documents of these hits."""
+        if part.outcome is not Outcome.OK:
+            self._problems.append((shard, part.reason))
+            return
+        body: FetchBody | Refused = part.body
+        if isinstance(body, Refused):
+            self._problems.append((shard, body.reason))
+            self._num_refused += len(hits)
+            return
+        if body.enrich_error:
+            self._problems.append((shard, body.enrich_error))
+        if len(body.documents) != len(hits):
+            reason = "malformed reply: not as many documents as requested"
+            self._problems.append((shard, reason))
+            return
+        for hit, document in zip(hits, body.documents, strict=True):
+            if type(document) is bytes:
+                stored = document
+            elif type(document) is dict:
+                stored = to_json(document)
+            else:
+                self._miss(hit, is_gone=document is None)
+                continue
+            hit.stored = msgspec.Raw(stored)
+            self.add(hit.stored)
+
+    def add(self, stored: msgspec.Raw) -> None:
+        """A hit has this document."""
+        self._num_bytes += len(memoryview(stored))
+        self._num_fetched += 1
+
+    def _miss(self, hit: Hit, *, is_gone: bool) -> None:
+        if is_gone:
+            self._problems.append((hit.shard, f"document {hit.id!r} is gone"))
+        else:
+            self._left_out.append(hit.shard)
+
+    def trim(self, hits: Sequence[Hit]) -> None:
+        """Take their documents from those hits, best first, that the answer has no room for."""
+        if self._num_bytes <= self._max_bytes:
+            return
+        left_bytes = self._max_bytes
+        for hit in hits:
+            if not isinstance(hit.stored, msgspec.Raw):
+                continue
+            num_bytes = len(bytes(hit.stored))
+            if num_bytes <= left_bytes:
+                left_bytes -= num_bytes
+            else:
+                hit.stored = None
+                self._trimmed.append(hit.shard)
+
+    def report(self, num_hits: int) -> FetchReport:
+        """What has become of the hits."""
+        for shards, limit in ((self._left_out, _SHARD), (self._trimmed, _ANSWER)):
+            if shards:
+                for shard, count in sorted(Counter(shards).items()):
+                    self._problems.append((shard, f"{_documents(count)} left out: {limit}"))
+        num_trimmed = len(self._trimmed)
+        num_fetched = self._num_fetched - num_trimmed
+        num_left_out = len(self._left_out) + num_trimmed + self._num_refused
+        num_missing = num_hits - num_fetched
+        return FetchReport(num_fetched, num_missing, tuple(self._problems), num_left_out)
+
+
+_SHARD = "the shard's reply reached its limit, limits.max_fetch_bytes"
+_ANSWER = "the answer reached its limit, gateway.max_answer_bytes"
+_HELD = (
+    "the gateway has no room for this shard's documents: answers that clients have not read yet "
+    "hold this caller's share of gateway.max_held_bytes"
+)
+
+
+def _documents(count: int) -> str:
+    return "1 document was" if count == 1 else f"{count} documents were"
+
+
+def _unpack(lease: Lease, data: bytes) -> FetchBody | Refused:
+    return unpack_fetch_body(data) if lease.take(len(data)) else Refused(_HELD)

@@ -1,0 +1,243 @@
+"""Collects one scatter's replies until every shard has ended, or the deadline falls."""
+
+import asyncio
+import math
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final
+
+import msgspec
+
+from hedgerow.common.errors import WireError
+from hedgerow.common.outcome import Outcome
+from hedgerow.common.wire.messages import Reply, Status, unpack_failure
+from hedgerow.gateway.transport.timers import Alarm, Timers
+
+# An enum's member is looked up through a descriptor in Python 3.11: five times a global's price.
+_OK: Final = Outcome.OK
+_STATUS_OK: Final = Status.OK.value
+
+
+ROUND_TRIP_S = 0.05  # a server that has not answered a push by then does not answer
+ENOUGH = "enough"  # a `Settled.code`: enough of the documents was covered without this shard
+NO_TIME = "no_time"  # a `Settled.code`: the caller's deadline was too short for any shard
+
+
+class Settled(msgspec.Struct, frozen=True, gc=False):
+    """How one shard's part ended.
+
+    Attributes:
+        body: what `unpack` made of the reply's body; None unless the outcome is ok.
+        code: the failure's code, where the worker named one, `NO_TIME` or `ENOUGH`; else "".
+        reply: the reply's timings; None when none came in time.
+        took_s: time from the scatter to the end of this part, in s.
+    """
+
+    outcome: Outcome
+    reason: str
+    code: str
+    body: Any
+    reply: Reply | None
+    worker: str
+    took_s: float
+
+
+OnHedgeEnd = Callable[[int, Settled], None]
+
+
+class Gather:
+    """The replies to one scatter, in arrival order; a `ReplySink`.
+
+    Every shard ends in exactly one outcome: the first thing that is known of it counts, and what
+    comes later (a duplicate, a reply after the deadline) is dropped. Time is the loop's.
+
+    Attributes:
+        asked: the shards that were asked.
+        settled: shard → how its part ended, of those that have.
+        num_ok: parts that are ok.
+        num_open: parts that have not ended.
+        hedged: shard → time from the scatter to its second copy, in s.
+    """
+
+    __slots__ = (
+        *("_alarm", "_done", "_ends_at", "_is_enough", "_look", "_look_at", "_loop"),
+        *("_on_hedge_ends", "_sent", "_started", "_timers", "_unpack", "_until"),
+        *("asked", "hedged", "num_ok", "num_open", "settled"),
+    )
+
+    def __init__(
+        self,
+        shards: Iterable[int],
+        unpack: Callable[[bytes], Any],
+        timers: Timers | None = None,
+    ) -> None:
+        """Expect one reply from each of `shards`, whose body `unpack` reads.
+
+        Args:
+            shards: those that are asked.
+            unpack: reads a reply's body; raises WireError.
+            timers: by which the deadline is set; by default the running loop.
+        """
+        self._loop = asyncio.get_running_loop()
+        self._timers: Timers = self._loop if timers is None else timers
+        self._started = self._loop.time()
+        self.asked = frozenset(shards)
+        self.num_open = len(self.asked)
+        self._on_hedge_ends: dict[int, OnHedgeEnd] = {}
+        self._sent: list[Mapping[int, int]] = []
+        self._unpack = unpack
+        self._done: asyncio.Future[None] = self._loop.create_future()
+        self._alarm: Alarm | None = None
+        self._ends_at = math.inf
+        self._is_enough = False  # whether enough is covered, so that this is why it ends then
+        self._look_at = math.inf
+        self._look: Callable[[], None] | None = None
+        self._until: Callable[[], float] | None = None
+        self.settled: dict[int, Settled] = {}
+        self.hedged: dict[int, float] = {}
+        self.num_ok = 0
+
+    @property
+    def backlogs(self) -> Mapping[int, int]:
+        """Shard → length of its queue with the request, of the last that were sent."""
+        return self._sent[-1] if self._sent else {}
+
+    def sent(self, backlogs: Mapping[int, int]) -> None:
+        """Requests have left, of which `Transport.scatter` has returned this."""
+        self._sent.append(backlogs)
+
+    def restart(self) -> None:
+        """What is open is asked only now: its times count from here."""
+        self._started = self._loop.time()
+
+    async def wait(self, deadline: float) -> None:
+        """Return when every shard has ended, at the latest at `deadline` on the loop's clock.
+
+        When cancelled, what is still open stays open; `end` ends it.
+        """
+        if not self.num_open:
+            return
+        self._ends_at = deadline
+        self._alarm = self._next_alarm()
+        try:
+            await self._done
+        finally:
+            self._alarm.cancel()
+            self._look = None  # it may hold this gather
+
+    def look_when(self, at: float, look: Callable[[], None]) -> None:
+        """Call `look` at `at`, if something is open then and is waited for.
+
+        To be told before `wait`. It costs no timer of its own: most scatters have ended by then.
+        """
+        self._look_at, self._look = at, look
+
+    def stop_when(self, until: Callable[[], float]) -> None:
+        """Wait until the instant that `until` tells, asked anew after each shard that is ok."""
+        self._until = until
+
+    def hedge(self, shard: int, after_s: float, on_end: OnHedgeEnd) -> None:
+        """A second copy was sent, `after_s` after the first; `on_end` is told what came of both."""
+        self.hedged[shard] = after_s
+        self._on_hedge_ends[shard] = on_end
+
+    @property
+    def open(self) -> frozenset[int]:
+        """Shards whose part has not ended."""
+        return self.asked.difference(self.settled)
+
+    def cancelled(self) -> list[int]:
+        """Shards that nobody has waited for to their end."""
+        if self.num_ok == len(self.settled):
+            return []
+        return [shard for shard, part in self.settled.items() if part.outcome is Outcome.CANCELLED]
+
+    def end(
+        self, outcome: Outcome, reason: str, code: str = "", shards: Iterable[int] | None = None
+    ) -> None:
+        """Nobody waits any more for `shards`, or for any: what is open of them ends so."""
+        if self.num_open:
+            for shard in sorted(self.open if shards is None else self.open.intersection(shards)):
+                self._end(shard, outcome, reason, code)
+
+    def on_reply(self, reply: Reply, worker: str) -> None:
+        """A shard has answered."""
+        shard = reply.shard
+        if shard in self.settled or shard not in self.asked:
+            return
+        try:
+            if reply.status == _STATUS_OK:
+                body = self._unpack(reply.body)
+                part = Settled(_OK, "", "", body, reply, worker, self._loop.time() - self._started)
+                self.num_ok += 1
+                self._settle(shard, part)
+                return
+            failure = unpack_failure(reply.body)
+            reason, code = failure.message, failure.code
+            is_expired = reply.status == Status.EXPIRED
+            outcome = Outcome.TIMED_OUT if is_expired else Outcome.FAILED
+        except WireError as error:
+            outcome, reason, code = Outcome.FAILED, f"malformed reply: {error}", "malformed"
+        self._end(shard, outcome, reason, code, reply, worker)
+
+    def on_unsent(self, shard: int, reason: str) -> None:
+        """Redis did not take the request."""
+        if shard in self.asked and shard not in self.settled:
+            self._end(shard, Outcome.UNAVAILABLE, reason)
+
+    def on_lost(self, reason: str) -> None:
+        """No reply can come any more."""
+        self.end(Outcome.UNAVAILABLE, reason)
+
+    def _expire(self) -> None:
+        waited_s = self._loop.time() - self._started
+        for shard in sorted(self.open):
+            if any(shard in backlogs for backlogs in self._sent):
+                self._end(shard, Outcome.TIMED_OUT, "no reply by the deadline")
+            elif waited_s < ROUND_TRIP_S:  # nobody is to blame but the deadline
+                self._end(shard, Outcome.TIMED_OUT, "the deadline left no time", NO_TIME)
+            else:  # the server hangs: the shard has not even been asked
+                self._end(shard, Outcome.UNAVAILABLE, "Redis did not take the request in time")
+
+    def _end(
+        self,
+        shard: int,
+        outcome: Outcome,
+        reason: str,
+        code: str = "",
+        reply: Reply | None = None,
+        worker: str = "",
+    ) -> None:
+        took_s = self._loop.time() - self._started
+        self._settle(shard, Settled(outcome, reason, code, None, reply, worker, took_s))
+
+    def _settle(self, shard: int, part: Settled) -> None:
+        self.settled[shard] = part
+        self.num_open -= 1
+        if self._until is not None and self.num_open and part.outcome is _OK:
+            self._consider(self._until())
+        if self._on_hedge_ends and shard in self._on_hedge_ends:
+            self._on_hedge_ends.pop(shard)(shard, part)
+        if not self.num_open and not self._done.done():
+            self._done.set_result(None)
+
+    def _consider(self, until: float) -> None:
+        if until >= self._ends_at or self._alarm is None:
+            return
+        self._alarm.cancel()
+        # Not at once: what has arrived together with this reply counts too.
+        self._ends_at, self._is_enough = until, True
+        self._alarm = self._next_alarm()
+
+    def _next_alarm(self) -> Alarm:
+        if self._look_at < self._ends_at:
+            return self._timers.call_at(self._look_at, self._on_look_due)
+        return self._timers.call_at(self._ends_at, self._stop if self._is_enough else self._expire)
+
+    def _on_look_due(self) -> None:
+        look, self._look, self._look_at = self._look, None, math.inf
+        self._alarm = self._next_alarm()
+        if look is not None:
+            look()
+
+    def _stop(self) -> None:
+        self.end(Outcome.CANCELLED, "enough of the documents was covered without it", ENOUGH)

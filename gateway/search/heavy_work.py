@@ -1,0 +1,95 @@
+"""Which shards heavy queries keep busy, so that timeouts say nothing about the shard."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from hedgerow.common.query.cost import Cost
+from hedgerow.gateway.search.gather import Settled
+
+# A shard that is busy still replies, to what was before and after a heavy query. One that has
+# replied to nothing for so long may be hung, whatever it was sent.
+LONGEST_SILENCE_S = 5.0
+_MANY_DOCUMENTS = 10_000_000
+
+
+class HeavyWork:
+    """The heavy queries of one gateway: those that run, and those whose scorers may still run.
+
+    A heavy query that misses its deadline holds its scorer until the scorer notices, or is killed
+    after a grace period. Meanwhile, queries of other callers wait behind it and may miss their
+    deadlines. The shard is not at fault: if its breaker opened, one caller's queries would make the
+    queries of all callers fail.
+    """
+
+    def __init__(
+        self, replied_at: Sequence[float], heavy_s: float, grace_s: float, now: float
+    ) -> None:
+        """Know of no heavy query.
+
+        Args:
+            replied_at: for each shard, when it last replied to anything; kept up to date by
+                another.
+            heavy_s: a query is heavy when a scorer is estimated to take longer for one shard.
+            grace_s: a scorer is killed if its work runs for this long after its deadline.
+            now: from when on a shard's silence is measured.
+        """
+        self._started_at = now
+        self._replied_at = replied_at
+        self._heavy_s = heavy_s
+        self._grace_s = grace_s
+        self._num_running = [0] * len(replied_at)
+        self._held_until = [0.0] * len(replied_at)
+
+    def begin(
+        self, cost: Cost, counts: Sequence[int | None], shards: Sequence[int]
+    ) -> "HeavyQuery":
+        """A query is sent to these shards.
+
+        Args:
+            cost: what it costs.
+            counts: for each shard of the cluster, how many documents it is to look through.
+            shards: those that it is sent to.
+
+        Returns:
+            What is to be told of its end; of one that is not heavy nothing is remembered.
+        """
+        if not self._is_heavy(cost, counts):
+            return _LIGHT
+        for shard in shards:
+            self._num_running[shard] += 1
+        return HeavyQuery(self, shards)
+
+    def _is_heavy(self, cost: Cost, counts: Sequence[int | None]) -> bool:
+        if cost.cpu_s(_MANY_DOCUMENTS) <= self._heavy_s:
+            return False
+        return cost.cpu_s(max((count or 0 for count in counts), default=0)) > self._heavy_s
+
+    def end(self, shards: Iterable[int], settled: Mapping[int, Settled], now: float) -> None:
+        """A heavy query has ended on these shards; see `HeavyQuery.end`."""
+        for shard in shards:
+            self._num_running[shard] -= 1
+            if shard not in settled or settled[shard].reply is None:
+                self._held_until[shard] = now + self._grace_s
+
+    def holds(self, shard: int, since: float, now: float) -> bool:
+        """Whether heavy queries explain that a shard has not answered from `since` until now."""
+        is_held = self._num_running[shard] > 0 or self._held_until[shard] > since
+        heard_at = max(self._replied_at[shard], self._started_at)
+        return is_held and heard_at > now - LONGEST_SILENCE_S
+
+
+class HeavyQuery:
+    """A heavy query that was sent."""
+
+    __slots__ = ("_shards", "_work")
+
+    def __init__(self, work: HeavyWork | None, shards: Sequence[int]) -> None:
+        self._work = work
+        self._shards = shards
+
+    def end(self, settled: Mapping[int, Settled], now: float) -> None:
+        """The query has ended, on each shard as `settled` says."""
+        if self._work is not None:
+            self._work.end(self._shards, settled, now)
+
+
+_LIGHT = HeavyQuery(None, ())

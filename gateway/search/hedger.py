@@ -1,0 +1,213 @@
+"""Sends second copies of requests that a worker has started and not answered in time.
+
+How it knows that one was started: it asks the shard's queue for the message. What is still there
+waits with everything else of that shard, and a copy would wait behind it; what is not there has
+been taken by a worker, which is slow with it or gone. The copy goes to the head of the same queue,
+so that the next free worker takes it; should that be the one that has the first, it hands it on
+(`shard_worker.serving.forwarding`). The first reply wins, and the other copy is cancelled.
+"""
+
+import asyncio
+import math
+from functools import partial
+from typing import NamedTuple, Protocol
+
+from msgspec.structs import replace
+
+from hedgerow.common.outcome import Outcome
+from hedgerow.common.wire.messages import Hedge, Kind, Request, pack_request
+from hedgerow.gateway.policies.hedging import (
+    MIN_REPLICAS,
+    HedgeCounts,
+    HedgeEnd,
+    HedgePolicy,
+    HedgeSchedule,
+)
+from hedgerow.gateway.policies.hedging import Replicas as KnownReplicas
+from hedgerow.gateway.search.gather import NO_TIME, Gather, Settled
+from hedgerow.gateway.transport.protocol import Transport
+from hedgerow.gateway.transport.timers import Alarm, SharedTimer
+
+# So long between looks at a query: shards become due one by one, and each look costs.
+QUANTUM_S = 0.001
+
+
+class Replicas(KnownReplicas, Protocol):
+    """The same, by name."""
+
+    @property
+    def most_live(self) -> int:
+        """The most live workers that any shard has."""
+
+    def workers_of(self, shard: int) -> list[str]:
+        """The live workers that take a shard's requests."""
+
+
+class Watched(NamedTuple):
+    """Shards that have been asked for their part of a query.
+
+    Attributes:
+        shards: those that got this request.
+        request: as it was sent to all of them.
+        message: the same, packed.
+        started: when, on the event loop's clock.
+        deadline: until when replies are waited for.
+    """
+
+    gather: Gather
+    shards: tuple[int, ...]
+    request: Request
+    message: bytes
+    started: float
+    deadline: float
+
+
+class _Watch:
+    """A query that has outlasted its first look.
+
+    Attributes:
+        copies: the last second copies, by shard.
+        look_at: when it is looked at next; inf: not, as far as is known.
+        alarm: for then.
+    """
+
+    __slots__ = ("alarm", "copies", "look_at", "query", "schedule")
+
+    def __init__(self, query: Watched, policy: HedgePolicy) -> None:
+        self.query = query
+        self.look_at = math.inf
+        self.alarm: Alarm | None = None
+        self.schedule = HedgeSchedule(policy, query.started, query.deadline)
+        self.copies: dict[int, bytes] = {}
+
+    def last_copy(self, shard: int) -> bytes:
+        return self.copies.get(shard, self.query.message)
+
+
+class Hedger:
+    """Sends the second copies of one gateway's searches, or of its fetches.
+
+    Whoever sends first copies asks `first_look` when to look at them, and calls `look` then; nearly
+    all have been answered before.
+
+    Attributes:
+        policy: decides, and learns.
+        counts: what became of the second copies.
+    """
+
+    def __init__(
+        self, kind: Kind, transport: Transport, policy: HedgePolicy, replicas: Replicas
+    ) -> None:
+        """Send second copies of `kind` over `transport` to `replicas`, as `policy` has it."""
+        self._kind = kind
+        self.policy = policy
+        self.counts = HedgeCounts()
+        self._transport = transport
+        self._replicas = replicas
+        self._loop = asyncio.get_running_loop()
+        self._timers = SharedTimer()
+        self._is_closed = False
+
+    def first_look(self, num_asked: int, started: float, deadline: float) -> float:
+        """When to look at first copies that have just been sent; inf: never.
+
+        Args:
+            num_asked: to how many shards.
+            started: when, on the event loop's clock.
+            deadline: until when replies are waited for.
+        """
+        if self._replicas.most_live < MIN_REPLICAS:
+            return math.inf  # nobody could take a second copy
+        return self.policy.first_look(num_asked, started, deadline)
+
+    def look(self, query: Watched) -> None:
+        """The first look at a query is due."""
+        self._look_at(_Watch(query, self.policy))
+
+    def learn(self, gather: Gather, now: float) -> None:
+        """A query has ended that is one to learn from."""
+        policy = self.policy
+        for shard, part in gather.settled.items():
+            if part.reply is not None and not part.reply.is_hedge:
+                if part.outcome is Outcome.OK:
+                    policy.record(shard, part.took_s, now)
+            elif part.outcome in _GIVEN_UP and part.code != NO_TIME:
+                policy.give_up(shard, part.took_s, now)
+
+    def as_dict(self) -> dict[str, int]:
+        """Figures for the status."""
+        return {**self.counts._asdict(), "refused": self.policy.budget.num_refused}
+
+    def close(self) -> None:
+        """Send no more."""
+        self._is_closed = True
+
+    def _look_at(self, watch: _Watch) -> None:
+        query, watch.look_at = watch.query, math.inf
+        if self._is_closed or not query.gather.num_open:
+            return
+        still_open = query.gather.open.intersection(query.shards)
+        due, next_at = watch.schedule.look(still_open, self._replicas, self._loop.time())
+        for shard in due:
+            self._transport.ask_queue(
+                *(self._kind, shard, watch.last_copy(shard)), partial(self._on_queue, watch, shard)
+            )
+        self._look_later(watch, next_at)
+
+    def _look_later(self, watch: _Watch, at: float | None) -> None:
+        if at is None:
+            return
+        at = max(at, self._loop.time() + QUANTUM_S)
+        if at < watch.look_at:  # else it is looked at before, and then it shows when to look again
+            if watch.look_at < math.inf and watch.alarm is not None:
+                watch.alarm.cancel()
+            watch.look_at = at
+            watch.alarm = self._timers.call_at(at, partial(self._look_at, watch))
+
+    def _on_queue(self, watch: _Watch, shard: int, is_queued: bool) -> None:
+        if self._is_closed or shard not in watch.query.gather.open:
+            return
+        schedule, now = watch.schedule, self._loop.time()
+        if is_queued:
+            schedule.on_queued(shard, now)
+        elif schedule.allow(shard, self._replicas, now):
+            self._send(watch, shard, now)
+        self._look_later(watch, schedule.next_look(shard))  # whoever has it now may die too
+
+    def _send(self, watch: _Watch, shard: int, now: float) -> None:
+        query = watch.query
+        hedge = Hedge(shard, self._replicas.workers_of(shard))
+        message = pack_request(replace(query.request, hedge=hedge))
+        self._transport.hedge(self._kind, shard, message)
+        self.counts = self.counts.plus_sent()
+        if shard in watch.copies:  # it has died with its worker
+            self.counts = self.counts.plus_end(HedgeEnd.LOST_WHILE_RUNNING)
+        watch.copies[shard] = message
+        query.gather.hedge(shard, now - query.started, partial(self._on_end, query, message))
+
+    def _on_end(self, query: Watched, message: bytes, shard: int, part: Settled) -> None:
+        """One copy has won, or nobody waits for either."""
+        if part.reply is not None and part.reply.is_hedge:
+            self.counts = self.counts.plus_end(HedgeEnd.WON)
+            self._cancel(query, shard)
+        else:
+            # After the deadline both may run on, where a late reply is learnt from.
+            is_over = part.outcome is not Outcome.TIMED_OUT or not query.request.late_ms
+            self._transport.withdraw(
+                self._kind, shard, message, partial(self._on_withdrawn, query, shard, is_over)
+            )
+
+    def _on_withdrawn(self, query: Watched, shard: int, is_over: bool, is_withdrawn: bool) -> None:
+        if is_withdrawn:
+            self.counts = self.counts.plus_end(HedgeEnd.LOST_BEFORE_START)
+        else:
+            self.counts = self.counts.plus_end(HedgeEnd.LOST_WHILE_RUNNING)
+            if is_over:
+                self._cancel(query, shard)
+
+    def _cancel(self, query: Watched, shard: int) -> None:
+        request = query.request
+        self._transport.cancel(request.query_id, (shard,), request.expires_at_ms)
+
+
+_GIVEN_UP = (Outcome.TIMED_OUT, Outcome.CANCELLED, Outcome.OK)

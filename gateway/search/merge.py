@@ -1,0 +1,49 @@
+"""The best hits of all shards: k by descending score, ties by ascending id.
+
+Python sorts floats alone, or strings alone, several times as fast as tuples of them. So what is
+not among the best is found first, and only the rest is put in order.
+"""
+
+import heapq
+from collections.abc import Sequence
+from itertools import islice, repeat
+
+from hedgerow.common.wire.messages import SearchBody
+from hedgerow.gateway.search.result import Hit
+
+
+def merge(parts: Sequence[tuple[int, SearchBody]], k: int) -> list[Hit]:
+    """The k best hits.
+
+    Args:
+        parts: shard and its hits, of each shard that answered; in any order, as are the hits.
+        k: how many hits are wanted, at least 1.
+
+    Returns:
+        At most k hits by (-score, id, shard), without fields.
+    """
+    scores: list[float] = []
+    for _, body in parts:
+        scores += body.scores
+    if not scores:
+        return []
+    scores.sort(reverse=True)
+    if scores[0] == scores[-1]:
+        return _merge_tied(parts, k, scores[0])
+    worst = scores[min(k, len(scores)) - 1]
+    rows = [
+        (-score, document_id, shard)
+        for shard, body in parts
+        for score, document_id in zip(body.scores, body.ids, strict=True)
+        if score >= worst
+    ]
+    rows.sort()
+    return [Hit(document_id, -negated, shard) for negated, document_id, shard in rows[:k]]
+
+
+def _merge_tied(parts: Sequence[tuple[int, SearchBody]], k: int, score: float) -> list[Hit]:
+    """The k best hits of those that all have the same score, as a query without text gives them."""
+    # Each shard's ids are mostly in order already, so that to sort them is to look at each once.
+    runs = [zip(sorted(body.ids), repeat(shard), strict=False) for shard, body in parts]
+    rows = islice(heapq.merge(*runs), k)
+    return [Hit(document_id, score, shard) for document_id, shard in rows]

@@ -1,0 +1,61 @@
+"""Which shards a query asks, and how the parts of the others end at once."""
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from hedgerow.common.outcome import Outcome
+from hedgerow.gateway.policies.breaker import Breaker, Permit, State
+from hedgerow.gateway.search.breakers import Breakers
+
+_UNAVAILABLE = (Outcome.UNAVAILABLE, "no live worker")
+
+
+class Plan(NamedTuple):
+    """Every shard is either asked or settled.
+
+    Attributes:
+        shards: those to ask, ascending.
+        permits: their breakers', in the same order, to be given back by `Breakers.finish`.
+        settled: shard → outcome and reason, of those that are not asked.
+        breakers: those that the query was planned by.
+    """
+
+    shards: tuple[int, ...]
+    permits: Iterable[Permit]
+    settled: dict[int, tuple[Outcome, str]]
+    breakers: Breakers
+
+
+def make_plan(live: Sequence[bool], breakers: Breakers, now: float) -> Plan:
+    """Ask each shard that has a live worker and whose breaker lets the call through.
+
+    Args:
+        live: for each shard, whether a worker serves it.
+        breakers: one per shard.
+        now: the event loop's time, in s.
+    """
+    if False not in live and (passing := breakers.passing()) is not None:
+        return Plan(breakers.shards, passing, {}, breakers)
+    permits: list[Permit] = []
+    settled: dict[int, tuple[Outcome, str]] = {}
+    for shard, breaker in enumerate(breakers):
+        # A shard without a worker is told first: its breaker has no probe to waste.
+        if not live[shard]:
+            settled[shard] = _UNAVAILABLE
+        elif (permit := breaker.allow(now)) is None:
+            settled[shard] = (Outcome.BREAKER_OPEN, refusal(breaker, now))
+        else:
+            permits.append(permit)
+    shards = tuple(shard for shard in breakers.shards if shard not in settled)
+    return Plan(shards, permits, settled, breakers)
+
+
+def refusal(breaker: Breaker, now: float) -> str:
+    """Why the breaker has just refused a call, for people."""
+    wait_s = breaker.retry_at(now) - now
+    if math.isinf(wait_s):
+        return "breaker forced open"
+    if breaker.state(now) is State.OPEN:
+        return f"breaker open, next probe in {wait_s:.1f} s"
+    return "breaker half-open, a probe is under way"

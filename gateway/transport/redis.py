@@ -1,0 +1,357 @@
+"""The transport over Redis: a list per shard for requests, one Pub/Sub channel for replies."""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from typing import Any, NamedTuple
+
+import structlog
+
+from hedgerow.common.errors import RedisUnavailableError, WireError
+from hedgerow.common.observability.telemetry import Counters, Throttle
+from hedgerow.common.redis.connection import (
+    Handshake,
+    Link,
+    OnReply,
+    pack,
+    pack_for_each,
+    unanswered,
+)
+from hedgerow.common.redis.endpoint import Endpoint
+from hedgerow.common.redis.keys import Keys
+from hedgerow.common.redis.server_clock import ServerClock, keep_clock, read_clock
+from hedgerow.common.settings.settings import LimitSettings, RedisSettings
+from hedgerow.common.wire.messages import (
+    Cancellation,
+    Kind,
+    Reply,
+    pack_cancellation,
+    unpack_replies,
+)
+from hedgerow.gateway.transport.protocol import ReplySink
+
+log = structlog.get_logger()
+
+# Queries in one write. With all of a turn in one, gateway and workers take turns in idling: at 32
+# in flight, 16 a write bring half as many answers again.
+MAX_COALESCED = 16
+
+
+# Entries of a queue that are compared, at 10 ns or so each, to see whether a request is among them.
+MOST_LOOKED_AT = 256
+
+
+class _Queue(NamedTuple):
+    """A queue's key, and the command that lets it live on.
+
+    The queue of a dead shard must vanish, and a list that was emptied has lost its expiry, so each
+    push renews it.
+    """
+
+    key: str
+    expire: bytes
+
+
+class _Batch(NamedTuple):
+    """Requests of one turn of the loop to the same shards, and to the same end of their queues."""
+
+    messages: list[bytes]
+    query_ids: list[int]
+    backlogs: dict[int, int]
+
+
+class RedisTransport:
+    """Carries requests to shards and replies back, over two links.
+
+    Requests that are scattered in the same turn of the loop leave in one write, up to so many, with
+    one variadic RPUSH a shard. A push is never repeated: after a stall nobody knows whether it was
+    done.
+    """
+
+    def __init__(
+        self,
+        redis: RedisSettings,
+        limits: LimitSettings,
+        keys: Keys,
+        gateway_id: str,
+        on_backlog: Callable[[int, int, float], None] | None = None,
+        on_late: Callable[[Reply], None] | None = None,
+    ) -> None:
+        """Describe the links; `start` makes them.
+
+        Args:
+            redis: where the server is.
+            limits: max_message_bytes counts.
+            keys: the names under which everything lies.
+            gateway_id: part of the reply channel's name.
+            on_backlog: told, after each write of searches, the shard, the length of its queue, and
+                the event loop's time.
+            on_late: told of each reply that nobody waits for.
+        """
+        self._on_backlog = on_backlog
+        self._on_late = on_late
+        self.gateway_id = gateway_id
+        self.reply_to = keys.reply_channel(gateway_id)
+        self.clock = ServerClock()
+        self.counters = Counters()
+        self._keys = keys
+        self._max_bytes = limits.max_message_bytes
+        self._expiry_s = redis.queue_expiry_s
+        self._sinks: dict[int, ReplySink] = {}
+        self._waiting: dict[tuple[Kind, tuple[int, ...], bool], _Batch] = {}
+        self._num_waiting = 0
+        self._cancelled: dict[int, list[tuple[int, int]]] = {}
+        self._queues: dict[tuple[Kind, int], _Queue] = {}
+        self._throttle = Throttle(60.0)
+        self._loop = asyncio.get_running_loop()
+        self._is_subscribed = asyncio.Event()
+        self._clock_task: asyncio.Task[None] | None = None
+        endpoint = Endpoint.of(redis)
+        self._push = Link(
+            endpoint,
+            name=f"hedgerow-gateway-push-{gateway_id}",
+            silence_s=redis.command_timeout_s,
+            on_connect=self._read_clock,
+            on_disconnect=self._lose_all,
+        )
+        self._replies = Link(
+            endpoint,
+            name=f"hedgerow-gateway-replies-{gateway_id}",
+            silence_s=redis.command_timeout_s,
+            on_connect=self._subscribe,
+            on_disconnect=self._lose_all,
+            on_message=self._on_message,
+        )
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether a query scattered now could be answered."""
+        return self._push.is_connected and self._replies.is_connected
+
+    @property
+    def num_in_flight(self) -> int:
+        """Scatters that somebody still waits for."""
+        return len(self._sinks)
+
+    async def start(self, timeout_s: float | None = None) -> None:
+        """Connect both links.
+
+        Raises:
+            RedisUnavailableError: not connected within `timeout_s`; the links keep trying.
+        """
+        self._clock_task = self._loop.create_task(
+            keep_clock(self._push, self.clock), name="server clock"
+        )
+        await asyncio.gather(self._push.start(timeout_s), self._replies.start(timeout_s))
+
+    async def close(self) -> None:
+        """Close both links; whoever still waits is told that no reply will come."""
+        if self._clock_task is not None:
+            self._clock_task.cancel()
+            await asyncio.gather(self._clock_task, return_exceptions=True)
+        await asyncio.gather(self._push.close(), self._replies.close())
+
+    def scatter(
+        self,
+        kind: Kind,
+        query_id: int,
+        shards: tuple[int, ...],
+        message: bytes,
+        sink: ReplySink,
+        goes_ahead: bool = False,
+    ) -> Mapping[int, int]:
+        """Send a packed request to each shard; see `Transport.scatter`."""
+        if not self.is_connected:
+            for shard in shards:
+                sink.on_unsent(shard, "there is no connection to Redis")
+            return {}
+        self._sinks[query_id] = sink
+        waiting = self._waiting
+        if not waiting:
+            self._loop.call_soon(self._push_waiting)
+        # Most queries ask the same shards, so that what is alike for all of them is done once.
+        batch = waiting.get((kind, shards, goes_ahead))
+        if batch is None:
+            batch = waiting[kind, shards, goes_ahead] = _Batch([], [], {})
+        batch.messages.append(message)
+        batch.query_ids.append(query_id)
+        self._num_waiting += 1
+        if self._num_waiting == MAX_COALESCED:
+            self._push_waiting()
+        return batch.backlogs
+
+    def ask_queue(
+        self, kind: Kind, shard: int, message: bytes, on_answer: Callable[[bool], None]
+    ) -> None:
+        """Look for a request in its queue; see `Transport.ask_queue`.
+
+        A queue that is longer than a look should cost counts as backed up, without a look.
+        """
+        key = self._queue(kind, shard).key
+        is_long = False
+
+        def on_length(length: Any) -> None:
+            nonlocal is_long
+            is_long = isinstance(length, int) and length > MOST_LOOKED_AT
+
+        def on_position(position: Any) -> None:
+            if position is None:
+                on_answer(is_long)
+            elif isinstance(position, int):
+                on_answer(True)
+
+        self._push.send(pack("LLEN", key), on_length)
+        self._push.send(pack("LPOS", key, message, "MAXLEN", MOST_LOOKED_AT), on_position)
+
+    def hedge(self, kind: Kind, shard: int, message: bytes) -> None:
+        """Push a second copy; see `Transport.hedge`."""
+        queue = self._queue(kind, shard)
+        self._push.send_now([unanswered("LPUSH", queue.key, message), queue.expire], [])
+
+    def send_to(
+        self, kind: Kind, worker: str, query_id: int, message: bytes, sink: ReplySink
+    ) -> None:
+        """Send a request to one worker alone; see `sick_replicas.Line.send_to`."""
+        if not self.is_connected:
+            sink.on_lost("there is no connection to Redis")
+            return
+
+        def on_pushed(length: Any) -> None:
+            if not isinstance(length, int):
+                sink.on_lost(f"Redis did not take the request: {length}")
+
+        self._sinks[query_id] = sink
+        keys = self._keys
+        is_search = kind is Kind.SEARCH
+        queue = keys.worker_search_queue(worker) if is_search else keys.worker_fetch_queue(worker)
+        commands = [pack("RPUSH", queue, message), unanswered("EXPIRE", queue, self._expiry_s)]
+        self._push.send_now(commands, [on_pushed])
+
+    def withdraw(
+        self, kind: Kind, shard: int, message: bytes, on_answer: Callable[[bool], None]
+    ) -> None:
+        """Remove a second copy from its queue; see `Transport.withdraw`."""
+
+        def on_removed(removed: Any) -> None:
+            if isinstance(removed, int):
+                on_answer(removed > 0)
+
+        key = self._queue(kind, shard).key
+        self._push.send(pack("LREM", key, 1, message), on_removed)
+
+    def cancel(self, query_id: int, shards: Iterable[int], expires_at_ms: int) -> None:
+        """Tell the shards' workers; see `Transport.cancel`."""
+        if not self._cancelled:
+            self._loop.call_soon(self._publish_cancelled)
+        for shard in shards:
+            self._cancelled.setdefault(shard, []).append((query_id, expires_at_ms))
+
+    def release(self, query_id: int) -> None:
+        """Forget a query; see `Transport.release`."""
+        self._sinks.pop(query_id, None)
+
+    def _push_waiting(self) -> None:
+        waiting, self._waiting = self._waiting, {}
+        self._num_waiting = 0
+        if not waiting:
+            return
+        commands: list[bytes] = []
+        on_replies: list[OnReply] = []
+        for (kind, shards, goes_ahead), batch in waiting.items():
+            queues = [self._queue(kind, shard) for shard in shards]
+            # What LPUSH names last lies first.
+            name, messages = (
+                ("LPUSH", batch.messages[::-1]) if goes_ahead else ("RPUSH", batch.messages)
+            )
+            pushes = pack_for_each(name, [queue.key for queue in queues], messages)
+            for shard, queue, push in zip(shards, queues, pushes, strict=True):
+                commands += (push, queue.expire)
+                on_replies.append(partial(self._on_pushed, kind, shard, batch, goes_ahead))
+        self._push.send_now(commands, on_replies)
+
+    def _publish_cancelled(self) -> None:
+        cancelled, self._cancelled = self._cancelled, {}
+        self._push_waiting()  # what is cancelled must not come after
+        self._push.send_now(
+            [
+                unanswered(
+                    "PUBLISH",
+                    self._keys.cancel_channel(shard),
+                    pack_cancellation(Cancellation(self.reply_to, queries)),
+                )
+                for shard, queries in cancelled.items()
+            ],
+            [],
+        )
+
+    def _queue(self, kind: Kind, shard: int) -> "_Queue":
+        queue = self._queues.get((kind, shard))
+        if queue is None:
+            keys = self._keys
+            key = keys.search_queue(shard) if kind is Kind.SEARCH else keys.fetch_queue(shard)
+            queue = self._queues[kind, shard] = _Queue(
+                key, unanswered("EXPIRE", key, self._expiry_s)
+            )
+        return queue
+
+    def _on_pushed(
+        self, kind: Kind, shard: int, batch: _Batch, goes_ahead: bool, reply: Any
+    ) -> None:
+        if isinstance(reply, int):
+            batch.backlogs[shard] = len(batch.messages) if goes_ahead else reply
+            if self._on_backlog is not None and kind is Kind.SEARCH:
+                self._on_backlog(shard, reply, self._loop.time())
+            return
+        self.counters.add("push_failed")
+        if not isinstance(reply, RedisUnavailableError) and self._throttle.allows(
+            "push", time.monotonic()
+        ):
+            log.warning("push_refused", shard=shard, error=str(reply))
+        for query_id in batch.query_ids:
+            if (sink := self._sinks.get(query_id)) is not None:
+                sink.on_unsent(shard, f"Redis did not take the request: {reply}")
+
+    def _on_message(self, message: Any) -> None:
+        if not isinstance(message, list):
+            # Nothing else is answered with an error on this link than the wish to listen.
+            if isinstance(message, Exception) and self._throttle.allows(
+                "refused", time.monotonic()
+            ):
+                log.error("replies_refused", channel=self.reply_to, error=str(message))
+            return
+        if message[0] == b"message":
+            try:
+                worker, replies = unpack_replies(message[2], self._max_bytes)
+            except WireError as error:
+                self._count_malformed(error)
+                return
+            sinks = self._sinks
+            for reply in replies:
+                sink = sinks.get(reply.query_id)
+                if sink is None:
+                    self.counters.add("replies_late")
+                    if self._on_late is not None:
+                        self._on_late(reply)
+                else:
+                    sink.on_reply(reply, worker)
+        elif message[0] == b"subscribe":
+            self._is_subscribed.set()
+
+    def _count_malformed(self, error: WireError) -> None:
+        self.counters.add("replies_malformed")
+        if self._throttle.allows("malformed", time.monotonic()):
+            log.warning("reply_malformed", error=str(error))
+
+    def _lose_all(self) -> None:
+        # What was asked may still be answered by workers, but not to us: Pub/Sub stores nothing.
+        for sink in list(self._sinks.values()):
+            sink.on_lost("the connection to Redis was lost")
+
+    async def _subscribe(self, link: Handshake) -> None:
+        self._is_subscribed.clear()
+        link.subscribe(self.reply_to)
+        await self._is_subscribed.wait()
+
+    async def _read_clock(self, link: Handshake) -> None:
+        await read_clock(link, self.clock)

@@ -1,0 +1,42 @@
+"""Keeps a view of what lies in Redis fresh."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from hedgerow.common.errors import ConfigurationError, RedisUnavailableError
+from hedgerow.common.observability.telemetry import Throttle
+
+log = structlog.get_logger()
+
+
+async def keep_fresh(
+    view: str, refresh: Callable[[], Awaitable[None]], woken: asyncio.Event, interval_s: float
+) -> None:
+    """Refresh until cancelled; while that fails, for whatever reason, the last view stands.
+
+    Args:
+        view: its name, for the log.
+        refresh: reads everything anew.
+        woken: set when a change was announced.
+        interval_s: how often to look without an announcement, which may have been lost, in s.
+    """
+    throttle, now = Throttle(60.0), asyncio.get_running_loop().time
+    while True:
+        woken.clear()
+        try:
+            await refresh()
+        except RedisUnavailableError as error:
+            log.debug("view_stale", view=view, error=str(error))
+        except ConfigurationError as error:
+            if throttle.allows("refused", now()):
+                log.error("view_refused", view=view, error=str(error))  # noqa: TRY400 - it says all
+        except Exception:  # what somebody else stored must not end a gateway
+            if throttle.allows("failed", now()):
+                log.exception("view_failed", view=view)
+        try:
+            async with asyncio.timeout(interval_s):
+                await woken.wait()
+        except TimeoutError:
+            continue

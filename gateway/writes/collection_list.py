@@ -1,0 +1,104 @@
+"""The list of all collections as JSON, whose bytes all callers share.
+
+The list may have some megabytes: 256 collections of 256 fields with long names have seven. A client
+may take its time to read it, and there may be many clients. Each definition is therefore encoded
+once, for as long as it does not change, and so is what the shards hold of a collection. An answer
+consists of references to these bytes.
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+from hedgerow.common.collection import Collection
+from hedgerow.gateway.views.json_bytes import encode
+
+_ENCODED_AT_ONCE: Final = 16  # definitions, of up to 0.1 ms each, between two turns of the loop
+
+
+class ListedCollection(NamedTuple):
+    """A collection in the list; `definition` and `counts` together are its JSON.
+
+    Attributes:
+        name: its name.
+        definition: the beginning of the JSON, up to the counts.
+        counts: the rest: how many documents there are, in all and in each shard.
+    """
+
+    name: str
+    definition: bytes
+    counts: bytes
+
+
+class _Encoded(NamedTuple):
+    collection: Collection
+    definition: bytes
+    per_shard: Mapping[int, int]
+    counts: bytes
+
+
+class CollectionList:
+    """Encodes the list, and keeps what it has encoded for the next time."""
+
+    def __init__(self, profiles: Sequence[str], num_shards: int) -> None:
+        """Describe collections of a cluster of `num_shards`, which search by `profiles`."""
+        self._profiles = profiles
+        self._num_shards = num_shards
+        self._encoded: dict[str, _Encoded] = {}  # by uid
+
+    async def encode(
+        self, collections: Sequence[Collection], counts: Mapping[str, Mapping[int, int]]
+    ) -> tuple[ListedCollection, ...]:
+        """Encode a list.
+
+        Args:
+            collections: in the order of the list.
+            counts: uid → shard → number of documents.
+        """
+        before = self._encoded
+        encoded: dict[str, _Encoded] = {}
+        num_new = 0
+        for collection in collections:
+            uid = collection.uid
+            known = before.get(uid)
+            # Definitions are read once for each version, so another version is another object.
+            if known is None or known.collection is not collection:
+                definition = encode(definition_json(collection, self._profiles))[:-1] + b","
+                num_new += 1
+            else:
+                definition = known.definition
+            per_shard = counts[uid]
+            if known is None or known.per_shard != per_shard:
+                tail = encode(counts_json(per_shard, self._num_shards))[1:]
+            else:
+                tail = known.counts
+            encoded[uid] = _Encoded(collection, definition, per_shard, tail)
+            if num_new == _ENCODED_AT_ONCE:
+                num_new = 0
+                await asyncio.sleep(0)
+        self._encoded = encoded
+        return tuple(
+            ListedCollection(one.collection.name, one.definition, one.counts)
+            for one in encoded.values()
+        )
+
+
+def definition_json(collection: Collection, profiles: Sequence[str]) -> dict[str, Any]:
+    """What a collection is, as JSON; `profiles` are those by which it can be searched."""
+    return {
+        "name": collection.name,
+        "fields": collection.defined_fields,
+        "rank_profile": collection.rank_profile,
+        "rank_profiles": list(profiles),
+        "language": collection.language,
+    }
+
+
+def counts_json(per_shard: Mapping[int, int], num_shards: int) -> dict[str, Any]:
+    """How many documents a collection has, as JSON; a shard without an entry has none."""
+    return {
+        "documents": sum(per_shard.values()),
+        "shards": [
+            {"shard": shard, "documents": per_shard.get(shard, 0)} for shard in range(num_shards)
+        ],
+    }

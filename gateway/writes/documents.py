@@ -1,0 +1,395 @@
+"""The write path's beginning: NDJSON to the shards' logs, in bounded memory.
+
+Lines go into a batch per shard; the batches go to the logs in one round trip as soon as one is
+full, or the stream ends or pauses. A load waits while the replicas are far behind. Parsing runs in
+slices on the loop: it costs some 10 µs a document, and a slice holds a query up for no longer than
+a thread's hold on the interpreter lock would. What one line may cost is bounded by
+`gateway.writes.document_line`, how many loads there may be by `gateway.writes.load_slots`.
+"""
+
+import asyncio
+import time
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Collection,
+    Iterable,
+    Iterator,
+    Sequence,
+)
+from contextlib import aclosing, contextmanager
+from functools import partial
+from typing import Literal
+
+import structlog
+
+from hedgerow.common.document_ids import check_address_id
+from hedgerow.common.errors import (
+    InsufficientStorageError,
+    LoadInterruptedError,
+    RedisUnavailableError,
+    WriteRefusedError,
+)
+from hedgerow.common.partition import shard_of
+from hedgerow.common.redis.client import pause_s
+from hedgerow.common.settings.settings import LimitSettings
+from hedgerow.common.shard_log.log import START, Delete, ShardLog, pack_op, position
+from hedgerow.gateway.writes.backlog import Backlog
+from hedgerow.gateway.writes.collections import Collections
+from hedgerow.gateway.writes.load import BATCH_BYTES, Intake, LoadReport
+from hedgerow.gateway.writes.load_slots import LoadSlots
+from hedgerow.gateway.writes.ndjson import Line, LineSplitter
+from hedgerow.gateway.writes.ranked_loads import RankedLoads
+from hedgerow.gateway.writes.storage_gate import StorageGate
+
+Wait = Literal["logged", "applied"]
+
+SLICE_S = 0.002
+PAUSE_S = 0.05  # a stream that gives nothing for so long has its documents logged
+POLL_S = 0.05  # of a wait for the replicas, at its start
+MAX_POLL_S = 0.5  # and in the end, since many may wait; events tell of progress sooner
+MAX_APPENDS = 4  # of all loads at once: each holds its batches packed, and again in a buffer
+
+_log = structlog.get_logger()
+
+
+class Documents:
+    """Loads and deletes documents through the shards' logs."""
+
+    def __init__(
+        self,
+        log: ShardLog,
+        collections: Collections,
+        num_shards: int,
+        limits: LimitSettings,
+        *,
+        write_timeout_s: float,
+        slots: LoadSlots | None = None,
+        outage_timeout_s: float = 5.0,
+        live_replicas: Callable[[int], Collection[str]] | None = None,
+        gate: StorageGate | None = None,
+        ranked: RankedLoads | None = None,
+    ) -> None:
+        """Write to `log` what belongs to `collections`.
+
+        Args:
+            log: the logs of all shards.
+            collections: the definitions that documents are held to.
+            num_shards: shards in the cluster.
+            limits: of a document, its id, and the entries of a log that are not applied.
+            write_timeout_s: longest wait for room in a log, and for `wait="applied"`, in s.
+            slots: the places of the loads that may be under way at once; any number without it.
+            outage_timeout_s: how long a load outlives a Redis that does not answer, in s.
+            live_replicas: shard → ids of the replicas that live workers serve now; without it, or
+                where it gives none, every replica that has ever recorded a position counts.
+            gate: says when there is no room for documents; None lets all through.
+            ranked: holds a load with `wait="applied"` back until it counts in the ranking.
+        """
+        self._log = log
+        self._ranked = ranked
+        self._collections = collections
+        self._num_shards = num_shards
+        self._limits = limits
+        self._write_timeout_s = write_timeout_s
+        self._slots = LoadSlots() if slots is None else slots
+        self._outage_timeout_s = outage_timeout_s
+        self._live_replicas = live_replicas
+        self._gate = gate
+        self._backlog = Backlog(limits.max_log_entries, BATCH_BYTES)
+        self._slices = asyncio.Lock()  # of all loads, one slice of parsing in a turn of the loop
+        self._appends = asyncio.Semaphore(MAX_APPENDS)
+        self._waiting: dict[asyncio.Event, Collection[int]] = {}
+
+    async def load(
+        self,
+        collection: str,
+        lines: AsyncIterator[bytes],
+        wait: Wait = "applied",
+        on_progress: Callable[[LoadReport], None] | None = None,
+        party: str = "",
+    ) -> LoadReport:
+        """Take in NDJSON; a line that cannot be used does not stop the others.
+
+        Args:
+            collection: the collection's name.
+            lines: the bytes of the stream, cut anywhere.
+            wait: return when the documents are safe ("logged"), or when they can be found and,
+                unless they are few beside what was there, count in the ranking ("applied"); a load
+                of nothing waits for what was logged before it.
+            on_progress: told of the report each time that documents were logged.
+            party: whose load it is, as `Caller.party` names it: parties share the places.
+
+        Raises:
+            NotFoundError: there is no such collection.
+            OverloadedError: as many loads are under way as may be.
+            LoadInterruptedError: the replicas or Redis did not keep up, or the client sent no
+                document of use while another load waited for a place; carries the report.
+            InsufficientStorageError: a disk or memory runs out; carries the report.
+        """
+        loop = asyncio.get_running_loop()
+        slot = self._slots.take(loop.time(), party)
+        last_ids: dict[int, str] = {}
+        splitter = LineSplitter(self._limits.max_document_bytes)
+        try:
+            definition = await self._collections.current(collection)
+            intake = Intake(definition, self._num_shards, self._limits)
+            self._check_room(intake.report)  # before a body is read in vain
+            flush = partial(self._flush, intake, last_ids, on_progress)
+            async with aclosing(_with_pauses(lines)) as chunks:
+                async for chunk in chunks:
+                    if slot.has_lost:
+                        raise _gave_way(intake.report)
+                    # Bytes that end no line are no work, nor are empty lines: they may come one by
+                    # one for ever.
+                    if (not intake.is_empty) if chunk is None else _has_line(chunk):
+                        slot.work()
+                    if chunk is None:
+                        await flush()
+                    else:
+                        await self._take(intake, splitter.feed(chunk), flush)
+                    slot.wait(loop.time(), intake.progress)
+            slot.work()
+            await self._take(intake, splitter.end(), flush)
+            await flush()
+        finally:
+            self._slots.give_back(slot)
+            splitter.forget()
+        if wait == "applied":
+            # A load of nothing waits for what others, or earlier loads, have logged.
+            ends = last_ids or await self._log.last_ids(range(self._num_shards))
+            await self._wait_applied(ends, intake.report)
+            if self._ranked is not None:
+                num_documents = intake.report.accepted if last_ids else None
+                await self._ranked.wait(definition.uid, ends, num_documents)
+        return intake.report
+
+    async def _flush(
+        self,
+        intake: Intake,
+        last_ids: dict[int, str],
+        on_progress: Callable[[LoadReport], None] | None,
+    ) -> None:
+        """Log what a load has taken in; a load without fields has them by that, however little."""
+        if intake.has_first:
+            collection = await self._collections.give_fields(
+                intake.definition, intake.inferred_fields()
+            )
+            intake.report.inferred = collection.fields
+            intake.define(collection)
+            await self._take(intake, (), partial(self._flush, intake, last_ids, on_progress))
+        batches = intake.batches()
+        if batches:
+            uid = intake.definition.uid
+            async with self._appends:
+                ops = [(batch.shard, batch.pack(uid)) for batch in batches]
+                last_ids.update(await self._append(ops, intake.report))
+            intake.report.accepted += sum(batch.num_lines for batch in batches)
+            if on_progress is not None:
+                on_progress(intake.report)
+            await self._wait_for_room({batch.shard for batch in batches}, intake.report)
+
+    async def delete(self, collection: str, document_id: str, wait: Wait = "applied") -> None:
+        """Remove one document; it is no error when there is none of that id.
+
+        Raises:
+            BadRequestError: no document can have that id.
+            NotFoundError: there is no such collection.
+            LoadInterruptedError: Redis or the replicas did not keep up.
+            InsufficientStorageError: nothing can be written at all.
+        """
+        check_address_id(document_id, self._limits.max_id_bytes)
+        definition = await self._collections.current(collection)
+        shard = shard_of(document_id, self._num_shards)
+        report = LoadReport()
+        op = pack_op(Delete(definition.uid, [document_id]))
+        last_ids = await self._append([(shard, op)], report, is_removal=True)
+        await self._wait_for_room([shard], report)
+        if wait == "applied":
+            await self._wait_applied(last_ids, report)
+
+    def wake(self, shard: int) -> None:
+        """A replica of `shard` was heard to have applied more (event `applied:<shard>`)."""
+        for event, shards in self._waiting.items():
+            if shard in shards:
+                event.set()
+
+    async def _take(
+        self, intake: Intake, lines: Iterable[Line], flush: Callable[[], Awaitable[None]]
+    ) -> None:
+        rest = iter(lines)
+        is_done = False
+        while not is_done:
+            async with self._slices:
+                ends_at = time.perf_counter() + SLICE_S
+                is_done = intake.take(rest, partial(_is_past, ends_at))
+                await asyncio.sleep(0)
+            if intake.is_full or intake.needs_fields:
+                await flush()
+
+    def _check_room(self, report: LoadReport, *, is_removal: bool = False) -> None:
+        if self._gate is not None:
+            with _with_report(report):
+                self._gate.check(is_removal=is_removal)
+
+    async def _append(
+        self, ops: Sequence[tuple[int, bytes]], report: LoadReport, *, is_removal: bool = False
+    ) -> dict[int, str]:
+        """Log operations; a Redis that is away for a moment is tried again.
+
+        What was sent may then be in a log twice, which changes nothing: these operations replace
+        or remove by id, and nobody has been told yet that they are done.
+
+        Returns:
+            Shard → id of the last entry that it was given.
+        """
+        loop = asyncio.get_running_loop()
+        give_up_at = loop.time() + self._outage_timeout_s
+        failures = 0
+        while True:
+            self._check_room(report, is_removal=is_removal)
+            try:
+                appended = await self._log.append_many(ops)
+                break
+            except WriteRefusedError as error:
+                # A replica that is read-only may be about to be the master, as ever in a failover.
+                if error.cause != "read_only" or loop.time() >= give_up_at:
+                    raise self._refused(error, report) from error
+                failures += 1
+                await asyncio.sleep(pause_s(failures, cap_s=1.0))
+            except RedisUnavailableError as error:
+                failures += 1
+                if loop.time() >= give_up_at:
+                    raise LoadInterruptedError(
+                        f"{error}; {report.accepted} documents were accepted before", report
+                    ) from error
+                _log.warning("append_again", error=str(error), failures=failures)
+                await asyncio.sleep(pause_s(failures, cap_s=1.0))
+        last_ids = {}
+        for (shard, op), entry in zip(ops, appended, strict=True):
+            self._backlog.add(shard, len(op), entry.length)
+            last_ids[shard] = entry.id
+        return last_ids
+
+    def _refused(self, error: WriteRefusedError, report: LoadReport) -> InsufficientStorageError:
+        gate = self._gate or StorageGate(tuple, now=time.monotonic, now_ms=lambda: 0)
+        refused = gate.refused(error)
+        refused.report = report
+        return refused
+
+    async def _wait_for_room(self, shards: Iterable[int], report: LoadReport) -> None:
+        full = sorted(filter(self._backlog.is_full, shards))
+
+        async def has_room() -> bool:
+            for shard, length in (await self._log.lengths(full)).items():
+                self._backlog.see(shard, length)
+            return not any(map(self._backlog.is_full, full))
+
+        if full and not await self._until(has_room, full):
+            raise LoadInterruptedError(
+                f"the replicas of shards {_names(full)} have been over "
+                f"{self._limits.max_log_entries} log entries behind for "
+                f"{self._write_timeout_s:g} s; {report.accepted} documents are logged",
+                report,
+            )
+
+    async def _wait_applied(self, last_ids: dict[int, str], report: LoadReport) -> None:
+        missing = {shard: position(entry_id) for shard, entry_id in last_ids.items()}
+
+        async def is_applied() -> bool:
+            if self._gate is not None:
+                with _with_report(report):
+                    self._gate.check_applying()
+            for shard, applied in (await self._log.applied_of(list(missing))).items():
+                live = self._live_replicas(shard) if self._live_replicas else ()
+                replicas = live or applied
+                if replicas and all(
+                    position(applied.get(replica, START)) >= missing[shard] for replica in replicas
+                ):
+                    del missing[shard]
+            return not missing
+
+        if not await self._until(is_applied, missing):
+            raise LoadInterruptedError(
+                f"{report.accepted} documents are logged and will be applied, but shards "
+                f"{_names(missing)} have not applied them after {self._write_timeout_s:g} s",
+                report,
+            )
+        report.is_applied = True
+
+    async def _until(self, is_true: Callable[[], Awaitable[bool]], shards: Collection[int]) -> bool:
+        """Ask at each `wake` of the shards, and ever less often without; False if never so."""
+        loop = asyncio.get_running_loop()
+        give_up_at = loop.time() + self._write_timeout_s
+        woken = asyncio.Event()
+        self._waiting[woken] = shards
+        poll_s = POLL_S
+        try:
+            while True:
+                woken.clear()
+                try:
+                    if await is_true():
+                        return True
+                except RedisUnavailableError as error:
+                    _log.debug("progress_unknown", error=str(error))
+                if loop.time() >= give_up_at:
+                    return False
+                try:
+                    async with asyncio.timeout(min(poll_s, give_up_at - loop.time())):
+                        await woken.wait()
+                    poll_s = POLL_S
+                except TimeoutError:
+                    poll_s = min(2 * poll_s, MAX_POLL_S)
+        finally:
+            del self._waiting[woken]
+
+
+async def _with_pauses(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes | None]:
+    """The chunks, and None each time that the next one takes longer than `PAUSE_S`."""
+    while True:
+        chunk = asyncio.ensure_future(anext(chunks, None))
+        try:
+            if not (await asyncio.wait({chunk}, timeout=PAUSE_S))[0]:
+                yield None
+            got = await chunk
+        finally:
+            if not chunk.done():
+                chunk.cancel()
+                await asyncio.wait({chunk})
+            # Its error's traceback holds this frame, which therefore must not hold it, nor a set of
+            # it: the circle would keep the load until the garbage collector comes, which is seldom.
+            del chunk
+        if got is None:
+            return
+        yield got
+
+
+@contextmanager
+def _with_report(report: LoadReport) -> Iterator[None]:
+    """Have a refusal say what had become of the load until then."""
+    try:
+        yield
+    except InsufficientStorageError as error:
+        error.report = report
+        raise
+
+
+def _gave_way(report: LoadReport) -> LoadInterruptedError:
+    return LoadInterruptedError(
+        "the client sent no document that could be accepted while other loads waited to start; "
+        f"{report.accepted} documents had been accepted",
+        report,
+    )
+
+
+def _has_line(chunk: bytes) -> bool:
+    return b"\n" in chunk and not chunk.isspace()
+
+
+def _is_past(instant: float) -> bool:
+    return time.perf_counter() >= instant
+
+
+def _names(shards: Iterable[int]) -> str:
+    return ", ".join(str(shard) for shard in sorted(shards))

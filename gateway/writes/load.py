@@ -1,0 +1,255 @@
+"""What becomes of the lines of one bulk load, up to the batches that go to the logs. No I/O."""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from hedgerow.common.collection import Collection, FieldType, check_document
+from hedgerow.common.errors import BadRequestError
+from hedgerow.common.partition import shard_of
+from hedgerow.common.settings.settings import LimitSettings
+from hedgerow.common.shard_log.log import MAX_ENTRY_BYTES, Upsert, pack_op
+from hedgerow.gateway.writes.document_line import Parsed, parse_document, parse_steps
+from hedgerow.gateway.writes.field_inference import FieldInference
+from hedgerow.gateway.writes.ndjson import Line
+
+MAX_REJECTIONS_KEPT = 1000
+BATCH_BYTES = MAX_ENTRY_BYTES
+BATCH_DOCUMENTS = 500
+OPEN_BYTES = 1024 * 1024  # of a load's batches together; one more document may go over it
+INFER_FROM_LINES = 1000
+INFER_FROM_BYTES = 1024 * 1024
+_OVERHEAD_BYTES = 16  # of MessagePack, for each document
+_LOOK_EVERY = 8  # lines between two looks at the clock
+_LONG_BYTES = 16 * 1024  # a line that is read in steps, with a look at the clock after each
+_HUGE_BYTES = 64 * 1024  # a line of which a slice takes one step, of up to 4 ms
+
+
+class Rejection(NamedTuple):
+    """A line that was not taken: its number, from 1, and why."""
+
+    line: int
+    reason: str
+
+
+@dataclass
+class LoadReport:
+    """What has become of a load so far.
+
+    Attributes:
+        accepted: how many documents are logged; a later line of the same id counts too.
+        rejected: the first rejected lines; at most `MAX_REJECTIONS_KEPT`.
+        rejected_total: how many lines were rejected.
+        is_applied: whether every live replica has applied them.
+        inferred: the fields that this load's first documents gave the collection.
+    """
+
+    accepted: int = 0
+    rejected: list[Rejection] = field(default_factory=list)
+    rejected_total: int = 0
+    is_applied: bool = False
+    inferred: Mapping[str, FieldType] | None = None
+
+    def reject(self, line: int, reason: str) -> None:
+        """Count a line that was not taken, and keep it while there is room."""
+        self.rejected_total += 1
+        if len(self.rejected) < MAX_REJECTIONS_KEPT:
+            self.rejected.append(Rejection(line, reason))
+
+    def to_json(self) -> dict[str, Any]:
+        """The report as the HTTP API gives it."""
+        body: dict[str, Any] = {
+            "accepted": self.accepted,
+            "rejected": [rejection._asdict() for rejection in self.rejected],
+            "rejected_total": self.rejected_total,
+            "applied": self.is_applied,
+        }
+        if self.inferred is not None:
+            body["inferred_fields"] = dict(self.inferred)
+        return body
+
+
+class Batch:
+    """Documents of one shard that will be one entry of its log; of one id, the last one stays.
+
+    Attributes:
+        shard: whose log.
+        num_lines: how many lines went in.
+        num_bytes: about how large the entry will be.
+    """
+
+    def __init__(self, shard: int) -> None:
+        self.shard = shard
+        self.num_lines = 0
+        self.num_bytes = 0
+        self._documents: dict[str, bytes] = {}
+
+    def has_room_for(self, body: bytes) -> bool:
+        """Whether a document goes in without making the entry too large."""
+        return self.num_lines == 0 or (
+            self.num_lines < BATCH_DOCUMENTS and self.num_bytes + len(body) <= BATCH_BYTES
+        )
+
+    def add(self, document_id: str, body: bytes) -> None:
+        """Put a document in."""
+        self._documents[document_id] = body
+        self.num_lines += 1
+        self.num_bytes += len(document_id) + len(body) + _OVERHEAD_BYTES
+
+    def pack(self, uid: str) -> bytes:
+        """The batch as an operation of the log."""
+        return pack_op(Upsert(uid, list(self._documents.items())))
+
+
+class Intake:
+    """Reads lines, rejects the bad ones and spreads the good ones over the shards' batches.
+
+    The first lines of a collection without fields wait here until `define` is called. They wait as
+    bytes and are read a second time then: what they hold takes many times that memory.
+
+    Attributes:
+        report: what has become of the lines.
+        definition: the collection's.
+    """
+
+    def __init__(self, definition: Collection, num_shards: int, limits: LimitSettings) -> None:
+        self.report = LoadReport()
+        self.definition = definition
+        self._num_batched = 0
+        self._num_shards = num_shards
+        self._limits = limits
+        self._open: dict[int, Batch] = {}
+        self._open_bytes = 0
+        self._full: list[Batch] = []
+        self._inference = FieldInference()
+        self._reading: tuple[int, bytes, Iterator[None]] | None = None  # the line that is long
+        self._first: deque[tuple[int, bytes]] = deque()
+        self._first_bytes = 0
+
+    @property
+    def has_first(self) -> bool:
+        """Whether documents wait for the collection to be given fields."""
+        return self.definition.fields is None and bool(self._first)
+
+    @property
+    def needs_fields(self) -> bool:
+        """Whether as many of them wait as may."""
+        return self.has_first and (
+            len(self._first) >= INFER_FROM_LINES or self._first_bytes >= INFER_FROM_BYTES
+        )
+
+    @property
+    def progress(self) -> int:
+        """A count that grows when a document is accepted into a batch, and when it is logged."""
+        return self._num_batched + self.report.accepted
+
+    @property
+    def is_full(self) -> bool:
+        """Whether a batch is full."""
+        return bool(self._full)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing waits to be logged."""
+        return not (self._first or self._open or self._full)
+
+    def inferred_fields(self) -> dict[str, FieldType]:
+        """The fields that the documents which wait give the collection."""
+        return self._inference.result()
+
+    def take(self, lines: Iterator[Line], is_time_up: Callable[[], bool]) -> bool:
+        """Take lines in, until time is up, a batch is full or fields are needed.
+
+        Lines that have waited for fields, and have them now, come first.
+
+        Returns:
+            Whether all lines were taken.
+        """
+        while True:
+            if self._reading is not None:
+                is_over = self._go_on(*self._reading) or is_time_up()
+            else:
+                next_line = self._next(lines)
+                if next_line is None:
+                    return True
+                number, line = next_line
+                self._take_line(number, line)
+                is_over = number % _LOOK_EVERY == 0 and is_time_up()
+            if is_over or self._full or self.needs_fields:
+                return False
+
+    def define(self, definition: Collection) -> None:
+        """Go on with the collection's fields, beginning with the lines that waited."""
+        self.definition = definition
+        self._inference = FieldInference()
+
+    def batches(self) -> list[Batch]:
+        """Hand over every batch, those of one shard in the order of their lines."""
+        batches = [*self._full, *self._open.values()]
+        self._full, self._open, self._open_bytes = [], {}, 0
+        return batches
+
+    def _next(self, lines: Iterator[Line]) -> Line | None:
+        if self._first and self.definition.fields is not None:
+            number, line = self._first.popleft()
+            self._first_bytes -= len(line)
+            return number, line
+        return next(lines, None)
+
+    def _take_line(self, number: int, line: bytes | None) -> None:
+        limits = self._limits
+        if line is None:
+            limit = limits.max_document_bytes
+            self.report.reject(number, f"the line is over the limit of {limit} bytes")
+        elif not line or line.isspace():
+            return
+        elif len(line) >= _LONG_BYTES:
+            self._reading = number, line, parse_steps(line, limits)
+        else:
+            try:
+                parsed = parse_document(line, limits)
+            except BadRequestError as error:
+                self.report.reject(number, f"{error.field} {error.reason}")
+            else:
+                self._place(number, line, parsed)
+
+    def _go_on(self, number: int, line: bytes, steps: Iterator[None]) -> bool:
+        """Take the next step of reading a long line; returns whether that is enough for a slice."""
+        try:
+            next(steps)
+        except StopIteration as end:
+            self._reading = None
+            self._place(number, line, end.value)
+        except BadRequestError as error:
+            self._reading = None
+            self.report.reject(number, f"{error.field} {error.reason}")
+        return len(line) >= _HUGE_BYTES
+
+    def _place(self, number: int, line: bytes, parsed: Parsed) -> None:
+        if self.definition.fields is None:
+            self._inference.add(parsed.document)
+            self._first.append((number, line))
+            self._first_bytes += len(line)
+        else:
+            self._add(number, parsed)
+
+    def _add(self, number: int, parsed: Parsed) -> None:
+        try:
+            check_document(self.definition, parsed.document)
+        except BadRequestError as error:
+            self.report.reject(number, f"{error.field} {error.reason}")
+            return
+        shard = shard_of(parsed.id, self._num_shards)
+        batch = self._open.get(shard)
+        if batch is not None and not batch.has_room_for(parsed.body):
+            self._full.append(batch)
+            batch = None
+        if batch is None:
+            batch = self._open[shard] = Batch(shard)
+        batch.add(parsed.id, parsed.body)
+        self._num_batched += 1
+        self._open_bytes += len(parsed.body)
+        if self._open_bytes >= OPEN_BYTES:
+            self._full += self._open.values()
+            self._open = {}

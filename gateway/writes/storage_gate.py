@@ -1,0 +1,126 @@
+"""Whether writes are accepted now, given the shortages of the workers and the server."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final
+
+from hedgerow.common.errors import InsufficientStorageError, WriteRefusedError
+from hedgerow.common.machine.disk import MB
+from hedgerow.common.machine.shortage import BLOCKS_WRITES, DISK, LOW, MEMORY, Shortage
+from hedgerow.common.state.storage import EXPIRY_S
+from hedgerow.common.wire.heartbeat import Heartbeat
+
+SERVER: Final = "redis"
+GATEWAY: Final = "gateway"
+_RECOVERY: Final = 0.95  # of the share of memory from which documents are refused
+
+
+class ServerMemory:
+    """Whether the server runs out of memory: a pure policy, with hysteresis."""
+
+    def __init__(self, share: float) -> None:
+        """Writes are refused from `share` of maxmemory on."""
+        self._share = share
+        self._is_short = False
+
+    def judge(self, info: Mapping[str, Any], since_ms: int) -> Shortage | None:
+        """Read the answer to `INFO memory`."""
+        used, most = int(info.get("used_memory", 0)), int(info.get("maxmemory", 0))
+        bound = self._share * most * (_RECOVERY if self._is_short else 1.0)
+        self._is_short = most > 0 and used >= bound
+        if not self._is_short:
+            return None
+        detail = (
+            f"the server uses {used / MB:,.0f} MB of {most / MB:,.0f} MB (maxmemory); "
+            f"documents are refused from {self._share:.0%} on"
+        )
+        return Shortage(MEMORY, LOW, detail, since_ms, max(0, most - used))
+
+
+class StorageGate:
+    """Accepts or refuses writes.
+
+    Attributes:
+        server: the shortages of the server, as last read.
+    """
+
+    def __init__(
+        self,
+        workers: Callable[[], Iterable[Heartbeat]],
+        *,
+        now: Callable[[], float],
+        now_ms: Callable[[], int],
+        own: Callable[[], Iterable[Shortage]] = tuple,
+    ) -> None:
+        """Judge by the heartbeats of `workers`, and by `server`.
+
+        Args:
+            workers: the live ones.
+            now: an instant, in s.
+            now_ms: the server's clock.
+            own: the shortages of this gateway, for the list.
+        """
+        self.server: list[Shortage] = []
+        self._own = own
+        self._workers = workers
+        self._now = now
+        self._now_ms = now_ms
+        self._refused: tuple[float, Shortage] | None = None
+
+    def list(self) -> list[dict[str, Any]]:
+        """What runs out, and where, as in the status."""
+        found = [{"where": SERVER, "shards": [], **one.to_json()} for one in self._of_server()]
+        found += [{"where": GATEWAY, "shards": [], **one.to_json()} for one in self._own()]
+        for worker in sorted(self._workers(), key=lambda one: one.id):
+            shards = sorted(worker.replicas) or worker.shards
+            known = filter(None, map(Shortage.from_json, worker.shortages))
+            found += [{"where": worker.id, "shards": shards, **one.to_json()} for one in known]
+        return found
+
+    def check(self, *, is_removal: bool = False) -> None:
+        """Let a write through.
+
+        Args:
+            is_removal: whether it takes away more than it adds, so that it may use what is kept
+                free: it is refused only where nothing can be written at all.
+
+        Raises:
+            InsufficientStorageError: it is refused; says what runs out where.
+        """
+        blocking = [
+            one
+            for one in self.list()
+            if one["resource"] in BLOCKS_WRITES and not (is_removal and one["state"] == LOW)
+        ]
+        if blocking:
+            raise refusal(blocking)
+
+    def check_applying(self) -> None:
+        """Make sure that what was accepted can be applied.
+
+        Raises:
+            InsufficientStorageError: it will be when there is room; says what runs out where.
+        """
+        stuck = [one for one in self.list() if one["resource"] == DISK and one["state"] != LOW]
+        if stuck:
+            raise refusal(stuck)
+
+    def refused(self, error: WriteRefusedError) -> InsufficientStorageError:
+        """The server itself has refused a write; returns the error for the caller."""
+        resource = MEMORY if error.cause == MEMORY else DISK
+        state = "read_only" if error.cause == "read_only" else "full"
+        shortage = Shortage(resource, state, str(error), self._now_ms())
+        self._refused = self._now(), shortage
+        return refusal([{"where": SERVER, "shards": [], **shortage.to_json()}])
+
+    def _of_server(self) -> Iterable[Shortage]:
+        known = {one.resource for one in self.server}
+        if self._refused is not None and self._now() - self._refused[0] < EXPIRY_S / 4:
+            shortage = self._refused[1]
+            return [*self.server, *([shortage] if shortage.resource not in known else [])]
+        return self.server
+
+
+def refusal(shortages: list[dict[str, Any]]) -> InsufficientStorageError:
+    """The error that names what runs out."""
+    what = "; ".join(f"{one['where']}: {one['detail']}" for one in shortages)
+    return InsufficientStorageError(f"writes are refused for now: {what}", shortages)

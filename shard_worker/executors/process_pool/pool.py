@@ -1,0 +1,339 @@
+"""The process lane: CPU work in scorer processes, one work at a time in each.
+
+    submit ► waiting ► a free scorer takes what it will start soon, in one frame ► results ► on_done
+
+A scorer is a slot with one process of its own, so a process that dies takes down only what it ran.
+The way to it is a socket with MessagePack frames, watched by the event loop: no queue, no thread,
+no task a work. DESIGN.md's first idea, a `ProcessPoolExecutor(max_workers=1)` a slot, was measured
+beside it: four scorers on two cores that other programs kept busy, a handler that echoes 200
+bytes, medians of 9 interleaved rounds. CPU is a better witness there than works a second, which
+varied fourfold from round to round:
+
+                           alone   works a frame   works/s   CPU a work, worker + scorers
+    this lane              80 µs   up to 64        125,000   4.1 + 1.7 µs
+    pool, micro-batches   234 µs   up to 64        126,000   4.0 + 1.3 µs
+    this lane              77 µs   1                13,500    42 +  38 µs
+    pool                  201 µs   1                 3,800   171 +  54 µs
+
+So full frames cost the same either way, though the pool's carry no deadline, time or error a work.
+The lane is there for what the pool cannot do: a short way for a lone work and for frames of few,
+and to know which work a process died of, to take back what it has not started, to kill it.
+
+What happens to work:
+
+- *expired or quarantined at its turn*: answered here, never sent;
+- *the batch before it runs long*: taken back and given to another scorer; where all are held up,
+  ended with NotStartedError if another worker may have it (`Work.is_movable`);
+- *it ignores its budget* `kill_grace_ms` *past its deadline*: its scorer is killed, it counts as
+  expired and as a kill in the quarantine; what was queued behind it goes to other scorers;
+- *its scorer dies under it*: tried once more, alone in its frame; then it has crashed;
+- *the same work kills a scorer, here or in another worker*: stopped, and kept until that one's
+  second try has ended; then refused, or started anew;
+- *its scorer dies before its turn*: moved, which is not counted as a try;
+- *its scorer has grown too large*: nothing; it is replaced between two batches.
+- *other works of its rank profile have all the scorers that the profile may hold*: it waits for
+  its profile's turn, and the others go on; beside works of others it is refused
+  (ProfileBusyError) if its turn would come too late (`bulkhead`).
+"""
+
+import asyncio
+import pickle
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from hedgerow.common.errors import LaneUnavailableError
+from hedgerow.shard_worker.executors.bulkhead import Bulkhead
+from hedgerow.shard_worker.executors.process_pool.dispatcher import Dispatcher, DispatchLimits
+from hedgerow.shard_worker.executors.process_pool.forkserver_start import Start, start_interpreter
+from hedgerow.shard_worker.executors.process_pool.quarantine_gate import Suspects
+from hedgerow.shard_worker.executors.process_pool.recycler import MemoryLimit
+from hedgerow.shard_worker.executors.process_pool.scorer_process import ScorerSpec
+from hedgerow.shard_worker.executors.process_pool.scorer_slot import SlotState
+from hedgerow.shard_worker.executors.process_pool.supervisor import Crew
+from hedgerow.shard_worker.executors.process_pool.task import (
+    ENDED,
+    Done,
+    Identity,
+    Named,
+    Ticket,
+    Work,
+)
+
+__all__ = ["Done", "Identity", "Named", "ProcessLane", "Ticket", "Work"]
+
+# Beyond so many batches a scorer the lane refuses work; a caller that asks `room` is far below. The
+# floor is for lanes of one process and small batches whose callers do not ask: the indexer has a
+# caller a shard.
+_MOST_WAITING_BATCHES = 16
+_LEAST_WAITING_BOUND = 1024
+
+
+def _nothing() -> None:
+    """Who has asked for nothing is told nothing."""
+
+
+class ProcessLane:
+    """Runs `factory(config)`'s handler over works in `num_processes` scorer processes."""
+
+    def __init__(
+        self,
+        *,
+        factory: str,
+        config: object,
+        num_processes: int,
+        max_batch: int,
+        batch_window_ms: float,
+        kill_grace_ms: float,
+        suspects: Suspects | None,
+        name: str,
+        import_path: Sequence[str] = (),
+        prepare: Callable[[], None] | None = None,
+        nice: int = 0,
+        memory_limit: MemoryLimit | None = None,
+        bulkhead: Bulkhead | None = None,
+        start_launcher: Start = start_interpreter,
+    ) -> None:
+        """Describe a lane; `start` starts it.
+
+        Args:
+            factory: "module:callable", called once in each process; returns
+                `handler(payload: bytes, budget: Budget) -> bytes`. Its module is imported in a
+                process that forks, so importing it must start no thread.
+            config: the factory's argument, picklable.
+            num_processes: scorer processes.
+            max_batch: most works in one frame.
+            batch_window_ms: a frame holds as many works as start within this time.
+            kill_grace_ms: a scorer is killed when its work runs on for so long after its deadline.
+            suspects: refuses works that have killed scorers, of this lane and of others; None lets
+                all in.
+            name: shown in logs and as the processes' name.
+            import_path: folders that the scorers put first on `sys.path`.
+            prepare: called first in each process, to log as this one does; picklable.
+            nice: by how much the scorers are nicer than this process.
+            memory_limit: a scorer that has grown beyond it is replaced; None for no limit.
+            bulkhead: which profile may hold how many of the scorers; None for any.
+            start_launcher: starts the process that forks the scorers.
+        """
+        self._bulkhead = Bulkhead(num_processes, 1.0, {}) if bulkhead is None else bulkhead
+        self._name = name
+        self._num_processes = num_processes
+        self._limits = DispatchLimits(
+            max_batch=max_batch,
+            max_waiting=max(
+                _LEAST_WAITING_BOUND, _MOST_WAITING_BATCHES * max_batch * num_processes
+            ),
+            window_us=batch_window_ms * 1000.0,
+            grace_s=kill_grace_ms / 1000.0,
+        )
+        self._suspects = suspects
+        self._crew = Crew(
+            ScorerSpec(name, factory, pickle.dumps(config), tuple(import_path), prepare, nice),
+            num_processes,
+            max_batch,
+            memory_limit,
+            start_launcher,
+        )
+        self._dispatcher: Dispatcher | None = None
+        self._is_open = False
+        self._waiters: list[asyncio.Future[None]] = []  # for room, or for the end of everything
+        self._after_ends = _nothing
+
+    # ---- life
+
+    async def start(self) -> None:
+        """Start the scorers; returns when all are ready.
+
+        Raises:
+            ConfigurationError: the factory failed, with its error.
+        """
+        recycler = self._crew.recycler
+        self._dispatcher = Dispatcher(
+            self._name,
+            self._limits,
+            self._bulkhead,
+            self._suspects,
+            self._crew.kill,
+            None if recycler is None else recycler.on_free,
+            self._on_change,
+        )
+        self._dispatcher.slots = self._crew.slots
+        self._is_open = True
+        try:
+            await self._crew.start(self._dispatcher)
+        except BaseException:
+            await self.close(0.0)
+            raise
+
+    async def close(self, drain_s: float) -> None:
+        """Stop taking work, drain, end every process; returns when all are gone.
+
+        Intake stops first, so that what is in flight only shrinks; then it is waited for, at most
+        `drain_s`; then what is left is answered (LaneUnavailableError), before its scorers are
+        killed; idle scorers end by themselves when their channel closes; the launcher ends after
+        the last of them, and the shared memory goes when nobody can read it any more.
+        """
+        if self._dispatcher is None:
+            return
+        self._is_open = False
+        self._on_change()
+        deadline = time.monotonic() + drain_s
+        while self._num_unfinished() and (left_s := deadline - time.monotonic()) > 0:
+            await asyncio.wait([self._change()], timeout=left_s)
+        self._dispatcher.close(LaneUnavailableError(f"{self._name}: shut down before its end"))
+        await self._crew.close()
+        self._dispatcher = None
+
+    # ---- work
+
+    def submit(self, work: Work, on_done: Callable[[Done], None]) -> Ticket:
+        """Take a work; `on_done` is called exactly once, on the loop, never from within `submit`.
+
+        `Done.error` is an ExpiredError (late, or cancelled), QuarantinedError, ScorerCrashedError,
+        RankingError or WorkError (the handler raised), NotStartedError (if it is movable),
+        ProfileBusyError (its profile holds all that it may), or LaneUnavailableError (not running,
+        or far beyond `room`).
+        """
+        ticket = Ticket(work, on_done, time.monotonic(), work.expires_at)
+        dispatcher = self._dispatcher
+        if dispatcher is not None and self._is_open:
+            dispatcher.put(ticket)
+        else:
+            ticket.generation = ENDED
+            error = LaneUnavailableError(f"{self._name}: not running")
+            asyncio.get_running_loop().call_soon(self._refuse, on_done, error)
+        return ticket
+
+    def cork(self) -> None:
+        """Hold back what is submitted from now on until `uncork`, which is to follow in this turn.
+
+        Who submits several works in one callback spares the lane a turn of the loop, which it
+        would take to see which works came together; it costs as much as sending one of them.
+        """
+        if self._dispatcher is not None:
+            self._dispatcher.cork()
+
+    def uncork(self) -> None:
+        """Send to the scorers what was held back."""
+        if self._dispatcher is not None:
+            self._dispatcher.uncork()
+
+    def call_after_ends(self, then: Callable[[], None]) -> None:
+        """Call `then` after the `on_done` of works that have ended together; it replaces another.
+
+        For who answers several works with one message.
+        """
+        self._after_ends = then
+
+    async def run(self, work: Work) -> Done:
+        """Submit and wait; cancelling the wait cancels the work.
+
+        Raises:
+            WorkError: any of those that `submit` names.
+        """
+        future: asyncio.Future[Done] = asyncio.get_running_loop().create_future()
+
+        def on_done(done: Done) -> None:
+            if not future.done():
+                future.set_result(done)
+
+        ticket = self.submit(work, on_done)
+        try:
+            done = await future
+        except asyncio.CancelledError:
+            self.cancel(ticket)
+            raise
+        if done.error is not None:
+            raise done.error
+        return done
+
+    def cancel(self, ticket: Ticket) -> None:
+        """Nobody waits for this work any more; it ends with an ExpiredError.
+
+        One that has not been sent ends at once. One that a scorer has finds its budget expired,
+        and its scorer is killed if it runs on for the grace period.
+        """
+        if self._dispatcher is not None:
+            self._dispatcher.cancel(ticket)
+
+    # ---- room
+
+    def room(self) -> int:
+        """How many more works would start within the batch window.
+
+        Counts the scorers that are ready and not stuck in a long batch, at the measured service
+        time, less what waits and what they have.
+        """
+        return self._dispatcher.room() if self._dispatcher is not None and self._is_open else 0
+
+    def ends_soon(self) -> bool:
+        """Whether scorers have work, and all works together are expected to take 0.5 ms at most."""
+        return self._dispatcher is not None and self._dispatcher.ends_soon()
+
+    def observe_elsewhere(self, num_works: int) -> None:
+        """Count works that were pulled for this lane's room and took nothing of it.
+
+        Without it, requests that run in another lane would be pulled as if each took a scorer as
+        long as the last that did.
+        """
+        if self._dispatcher is not None:
+            self._dispatcher.service.observe(num_works, 0.0)
+
+    async def wait_for_room(self) -> int:
+        """Wait until there is room; returns it.
+
+        Raises:
+            LaneUnavailableError: the lane is not running, or closes meanwhile.
+        """
+        while (room := self.room()) == 0:
+            if not self._is_open:
+                raise LaneUnavailableError(f"{self._name}: not running")
+            await self._change()
+        return room
+
+    def load(self) -> dict[str, Any]:
+        """Figures for heartbeat and status; `service_us` is the moving average of one work."""
+        slots, dispatcher, suspects = self._crew.slots, self._dispatcher, self._suspects
+        recycler = self._crew.recycler
+        return {
+            "capacity": self._num_processes,
+            "alive": sum(slot.state is SlotState.READY for slot in slots),
+            "busy": sum(slot.num_open > 0 for slot in slots),
+            "waiting": 0 if dispatcher is None else dispatcher.num_waiting,
+            "in_flight": sum(slot.num_open for slot in slots),
+            "restarts": self._crew.num_restarts,
+            "crashes": 0 if dispatcher is None else dispatcher.num_crashes,
+            "killed": 0 if dispatcher is None else dispatcher.num_killed,
+            "recycled": 0 if recycler is None else recycler.num_recycled,
+            "service_us": 0.0 if dispatcher is None else round(dispatcher.service.estimate_us, 1),
+            "quarantined": 0 if suspects is None else suspects.load(time.monotonic()),
+            "profiles": self._bulkhead.load(),
+            "pids": [slot.pid for slot in slots],
+        }
+
+    def _num_unfinished(self) -> int:
+        if self._dispatcher is None:
+            return 0
+        return self._dispatcher.num_waiting + sum(slot.num_open for slot in self._crew.slots)
+
+    def _change(self) -> asyncio.Future[None]:
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
+        return waiter
+
+    def _refuse(self, on_done: Callable[[Done], None], error: LaneUnavailableError) -> None:
+        on_done(Done(b"", 0, 0, 0, error))
+        self._on_change()
+
+    def _on_change(self) -> None:
+        try:
+            self._after_ends()
+        except Exception as error:  # noqa: BLE001 - its bug must not cost a scorer its channel
+            asyncio.get_running_loop().call_exception_handler(
+                {"message": f"{self._name}: what follows on ends failed", "exception": error}
+            )
+        if self._waiters:
+            waiters, self._waiters = self._waiters, []
+            for waiter in waiters:
+                if not waiter.done():
+                    waiter.set_result(None)

@@ -1,0 +1,138 @@
+"""What goes into a process lane and what comes out."""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import msgspec
+
+from hedgerow.common.errors import (
+    BadQueryError,
+    ExpiredError,
+    LaneUnavailableError,
+    QuarantinedError,
+    RankingError,
+    ScorerCrashedError,
+    WorkError,
+)
+from hedgerow.shard_worker.executors.bulkhead import OURS
+
+if TYPE_CHECKING:
+    from hedgerow.shard_worker.executors.process_pool.scorer_slot import ScorerSlot
+
+WAITING = 0  # a ticket's generation while no scorer has it
+ENDED = -1  # ... and once its `on_done` was called or is about to be
+
+
+class Identity(Protocol):
+    """Who a work is: asked when it is suspect or talked of, which few works ever are."""
+
+    @property
+    def fingerprint(self) -> bytes | None:
+        """What counts as the same work when it kills scorers; None is never blamed."""
+
+    @property
+    def label(self) -> str:
+        """An excerpt of the work for people, shown where the quarantine is listed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """An identity that is known beforehand."""
+
+    label: str
+    fingerprint: bytes | None = None
+
+
+ANONYMOUS = Named("")
+
+
+# Structs, since three of them are made a work: each takes a third of a named tuple's time.
+class Work(msgspec.Struct, frozen=True):
+    """One piece of work for a scorer process.
+
+    Attributes:
+        payload: what the handler gets: bytes, or a tuple of what MessagePack carries.
+        expires_at: from when on nobody wants it, an instant of `time.monotonic()` in s; `math.inf`
+            for none.
+        identity: who it is.
+        late_s: its deadline is so long before `expires_at`, in s.
+        is_movable: whether it ends with a NotStartedError, instead of waiting, while every scorer
+            is held up by other work.
+        profile: the rank profile whose functions it runs; "" for none.
+    """
+
+    payload: Any
+    expires_at: float = math.inf
+    identity: Identity = ANONYMOUS
+    late_s: float = 0.0
+    is_movable: bool = False
+    profile: str = OURS
+
+
+class Done(msgspec.Struct, frozen=True):
+    """How a work ended.
+
+    Attributes:
+        body: what the handler returned; b"" when `error` is set.
+        lane_us: time between submission and start in the scorer, in µs.
+        work_us: time that the handler took, in µs.
+        cpu_us: CPU time that its process used meanwhile, in µs.
+        error: None when the handler returned.
+    """
+
+    body: bytes
+    lane_us: int
+    work_us: int
+    cpu_us: int
+    error: WorkError | None
+
+
+class Ticket(msgspec.Struct, eq=False):
+    """A submitted work on its way; opaque to callers, who may only hand it to `cancel`.
+
+    Attributes:
+        expires_at: the work's, or the instant of its cancellation if that is earlier.
+        generation: the running number of the attempt that a scorer has, `WAITING` or `ENDED`.
+        slot: the scorer that has it.
+        is_stopped: whether it was stopped since it is suspect, though somebody waits for it.
+        num_crashes: scorers that died while they ran it.
+        num_moves: times that it lost its scorer without being to blame.
+    """
+
+    work: Work
+    on_done: Callable[[Done], None]
+    submitted_at: float
+    expires_at: float
+    generation: int = WAITING
+    slot: "ScorerSlot | None" = None
+    is_cancelled: bool = False
+    is_stopped: bool = False
+    num_crashes: int = 0
+    num_moves: int = 0
+
+
+def failed(ticket: Ticket, error: WorkError) -> Done:
+    """The end, now, of a work that has not run, or of which nobody knows what it has cost."""
+    return Done(b"", int((time.monotonic() - ticket.submitted_at) * 1e6), 0, 0, error)
+
+
+_BY_CODE: dict[str, type[WorkError]] = {
+    error.code: error
+    for error in (
+        WorkError,
+        BadQueryError,
+        ExpiredError,
+        LaneUnavailableError,
+        QuarantinedError,
+        RankingError,
+        ScorerCrashedError,
+    )
+}
+
+
+def error_of(code: str, message: str) -> WorkError:
+    """The error that a scorer reported as a code and a message."""
+    return _BY_CODE.get(code, WorkError)(message)

@@ -1,0 +1,4 @@
+"""Blocking calls in a bounded number of threads.
+
+Imports `shard_worker.executors` and `common.errors`. Open `threads` first.
+"""

@@ -1,0 +1,411 @@
+"""The thread lane: blocking calls in a bounded number of threads.
+
+A thread cannot be killed. So a thread is a token that comes back when its call really returns,
+not when the waiter stops waiting (trio's `to_thread` keeps the same rule): a call that hangs costs
+its thread until it returns, and the lane never runs more calls than it has threads.
+
+A call may be of a rank profile, whose calls hold only a share of the threads (`bulkhead`): those
+that hang leave threads to the others.
+
+The threads are the lane's own. `ThreadPoolExecutor` joins its threads when the interpreter exits,
+those of hung calls included, and so keeps the process from ending; these are daemon threads.
+"""
+
+import asyncio
+import contextlib
+import contextvars
+import math
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from hedgerow.common.errors import ExpiredError, LaneUnavailableError, ProfileBusyError, WorkError
+from hedgerow.shard_worker.executors.bulkhead import OURS, Bulkhead
+from hedgerow.shard_worker.executors.fair_queue import FairQueue
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class Spent:
+    """What calls have cost that somebody waited for.
+
+    Attributes:
+        ran_s: time for which they had a thread, in s.
+        cpu_s: CPU time of the thread meanwhile, in s.
+    """
+
+    ran_s: float = 0.0
+    cpu_s: float = 0.0
+
+
+# A thread at rest ends within microseconds of being told.
+_JOIN_TIMEOUT_S = 1.0
+# A profile whose calls wait in such numbers is far behind; more would only grow old.
+_MOST_WAITING = 256
+
+
+class _Thread:
+    """One thread.
+
+    Attributes:
+        started_at: when its call began, on the loop's clock; inf at rest.
+        profile: whose call it was given last.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.started_at = math.inf
+        self.profile = OURS
+        self._cpu_s = 0.0
+        self._calls: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._work, name=name, daemon=True)
+        self._thread.start()
+
+    def hand(self, call: Callable[[], None]) -> None:
+        self._calls.put(call)
+
+    def end(self) -> None:
+        """Let the thread end after what it runs."""
+        self._calls.put(None)
+
+    def lap_cpu_s(self) -> float:
+        """CPU time since this was asked last, by the thread itself, in s.
+
+        Asked once a call, at its end: the clock costs 0.6 µs, and between calls a thread rests.
+        """
+        before, self._cpu_s = self._cpu_s, time.thread_time()
+        return self._cpu_s - before
+
+    def join(self) -> None:
+        self._thread.join(_JOIN_TIMEOUT_S)
+
+    def _work(self) -> None:
+        while (call := self._calls.get()) is not None:
+            call()
+            del call  # what it refers to must not live on until the next one
+
+
+class ThreadLane:
+    """Runs blocking calls in at most `num_threads` threads, started when first needed."""
+
+    def __init__(
+        self,
+        *,
+        num_threads: int,
+        lost_after_s: float,
+        name: str,
+        on_untaken: Callable[[float, float], None] | None = None,
+        bulkhead: Bulkhead | None = None,
+    ) -> None:
+        """Describe a lane; it needs no start.
+
+        Args:
+            num_threads: its capacity.
+            lost_after_s: a call that runs longer makes its thread count as lost until it returns.
+            name: shown in errors and as the threads' name.
+            on_untaken: told of each call that returns when nobody waits for it any more, how long
+                it had its thread, and the CPU time of this, both in s.
+            bulkhead: which profile may hold how many of the threads; None for any.
+        """
+        self._bulkhead = Bulkhead(num_threads, 1.0, {}) if bulkhead is None else bulkhead
+        self._on_untaken = on_untaken
+        self._num_threads = num_threads
+        self._lost_after_s = lost_after_s
+        self._name = name
+        self._threads: list[_Thread] = []
+        self._free: list[_Thread] = []
+        self._waiting: FairQueue[asyncio.Future[_Thread]] = FairQueue()
+        self._room_waiters: list[asyncio.Future[None]] = []
+        self._loss_timer: asyncio.TimerHandle | None = None
+        self._num_late = 0
+        self._is_open = True
+
+    async def run(
+        self,
+        call: Callable[[], T],
+        timeout_s: float,
+        spent: Spent | None = None,
+        profile: str = OURS,
+    ) -> T:
+        """Run `call` in a thread; returns what it returns and raises what it raises.
+
+        What it costs is added to `spent`, if it is given and the call returns in time. It is held
+        against the share of `profile`.
+
+        Raises:
+            ExpiredError: `timeout_s` passed before a thread was free, or before the call returned;
+                in the latter case it runs on and keeps its thread.
+            LaneUnavailableError: every thread that it may have is lost, or the lane is closed.
+            ProfileBusyError: too many calls of the profile wait already.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout_s
+        thread = self._take(profile, loop.time())
+        if thread is None:
+            thread = await self._wait_for_thread(profile, timeout_s)
+        outcome: asyncio.Future[T] = loop.create_future()
+        thread.started_at = loop.time()
+        thread.hand(self._job(contextvars.copy_context(), call, thread, outcome, spent))
+        try:
+            await asyncio.wait([outcome], timeout=deadline - loop.time())
+            if outcome.done():
+                return outcome.result()
+            self._num_late += 1
+            raise ExpiredError(f"{self._name}: the call took longer than {timeout_s:.3f} s")
+        finally:
+            outcome.cancel()  # nobody hears what the call says from now on
+
+    def room(self) -> int:
+        """How many more calls would start at once."""
+        if not self._is_open:
+            return 0
+        return max(0, len(self._free) + self._num_threads - len(self._threads))
+
+    async def wait_for_room(self) -> int:
+        """Wait until a call would start at once; returns how many would.
+
+        Raises:
+            LaneUnavailableError: the lane is closed, or closes meanwhile.
+        """
+        while (room := self.room()) == 0:
+            if not self._is_open:
+                raise LaneUnavailableError(f"{self._name}: closed")
+            await self._change()
+        return room
+
+    def cork(self) -> None:
+        """Calls that come together are no cheaper: each has a thread of its own."""
+
+    def ends_soon(self) -> bool:
+        """Never: nobody knows how long a blocking call takes."""
+        return False
+
+    def uncork(self) -> None:
+        """See `cork`."""
+
+    def load(self) -> dict[str, Any]:
+        """Figures for heartbeat and status.
+
+        `busy` includes `lost`; `late` counts the calls, ever, that somebody stopped waiting for;
+        `profiles` says what each profile holds (`Bulkhead.load`).
+        """
+        return {
+            "capacity": self._num_threads,
+            "busy": self._num_busy(),
+            "lost": self._num_lost(self._threads, asyncio.get_running_loop().time()),
+            "waiting": len(self._waiting),
+            "late": self._num_late,
+            "profiles": self._bulkhead.load(),
+        }
+
+    async def close(self, drain_s: float) -> None:
+        """Stop taking calls, let those that run return for at most `drain_s`, leave the rest.
+
+        Calls that wait for a thread are refused first: nothing may start while we drain. Threads
+        whose calls hang stay behind; as daemon threads they do not keep the process alive.
+        """
+        self._is_open = False
+        self._fail(self._waiting.take_all(), f"{self._name}: closed")
+        if self._loss_timer is not None:
+            self._loss_timer.cancel()
+            self._loss_timer = None
+        self._wake()
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + drain_s
+        while self._num_busy() and (left_s := deadline - loop.time()) > 0:
+            await asyncio.wait([self._change()], timeout=left_s)
+        for thread in self._threads:
+            thread.end()
+        for thread in self._free:
+            thread.join()
+        self._free.clear()
+        self._threads = [thread for thread in self._threads if thread.started_at < math.inf]
+
+    # ---- in the thread
+
+    def _job(
+        self,
+        context: contextvars.Context,
+        call: Callable[[], T],
+        thread: _Thread,
+        outcome: asyncio.Future[T],
+        spent: Spent | None,
+    ) -> Callable[[], None]:
+        loop = asyncio.get_running_loop()
+
+        def settle(finish: Callable[[], None]) -> None:
+            cpu_s = thread.lap_cpu_s()
+            with contextlib.suppress(RuntimeError):  # the loop is closed; nobody is left to tell
+                loop.call_soon_threadsafe(self._end_call, thread, outcome, finish, cpu_s, spent)
+
+        def job() -> None:
+            try:
+                result = context.run(call)
+            except StopIteration as error:  # a future takes it for its own end
+                failure: Exception = WorkError(f"the call raised {error!r}")
+                settle(lambda: outcome.set_exception(failure))
+            except Exception as error:  # noqa: BLE001 - it is raised where the call was asked for
+                failure = error
+                settle(lambda: outcome.set_exception(failure))
+            except BaseException as error:  # noqa: BLE001 - SystemExit must not end the loop
+                failure = WorkError(f"the call raised {error!r}")
+                settle(lambda: outcome.set_exception(failure))
+            else:
+                settle(lambda: outcome.set_result(result))
+
+        return job
+
+    # ---- threads as tokens
+
+    def _take(self, profile: str, now: float) -> _Thread | None:
+        if not self._is_open:
+            raise LaneUnavailableError(f"{self._name}: closed")
+        thread = None
+        if not self._bulkhead.may_take(profile):
+            self._check_share(profile, now)
+        elif self._free:
+            thread = self._free.pop()
+        elif len(self._threads) < self._num_threads:
+            thread = _Thread(f"{self._name}-{len(self._threads)}")
+            self._threads.append(thread)
+        elif self._num_lost(self._threads, now) == self._num_threads:
+            raise LaneUnavailableError(self._all_lost(profile))
+        if thread is not None:
+            self._lend(thread, profile)
+        return thread
+
+    def _check_share(self, profile: str, now: float) -> None:
+        """Refuse a call that would wait in vain for other calls of its profile."""
+        num_lost = self._num_lost(self._in_the_way_of(profile), now)
+        if num_lost >= self._bulkhead.most(profile):
+            self._bulkhead.refuse(profile)
+            raise LaneUnavailableError(self._all_lost(profile))
+        if self._waiting.count(profile) >= _MOST_WAITING:
+            self._bulkhead.refuse(profile)
+            raise ProfileBusyError(f"{self._name}: {_MOST_WAITING} calls of {profile} are waiting")
+
+    def _lend(self, thread: _Thread, profile: str) -> None:
+        thread.profile = profile
+        self._bulkhead.take(profile)
+
+    async def _wait_for_thread(self, profile: str, timeout_s: float) -> _Thread:
+        waiter: asyncio.Future[_Thread] = asyncio.get_running_loop().create_future()
+        self._waiting.append(profile, waiter)
+        self._watch_loss()
+        try:
+            await asyncio.wait([waiter], timeout=timeout_s)
+        except asyncio.CancelledError:
+            self._give_up(profile, waiter)
+            raise
+        if waiter.done():
+            return waiter.result()
+        self._give_up(profile, waiter)
+        raise ExpiredError(f"{self._name}: no thread was free within {timeout_s:.3f} s", "dropped")
+
+    def _give_up(self, profile: str, waiter: asyncio.Future[_Thread]) -> None:
+        if not waiter.done():
+            self._waiting.remove(profile, waiter)
+            waiter.cancel()
+        elif waiter.exception() is None:  # a thread came in the same turn
+            self._put(waiter.result())
+
+    def _end_call(
+        self,
+        thread: _Thread,
+        outcome: asyncio.Future[T],
+        finish: Callable[[], None],
+        cpu_s: float,
+        spent: Spent | None,
+    ) -> None:
+        ran_s = asyncio.get_running_loop().time() - thread.started_at
+        thread.started_at = math.inf
+        if not outcome.done():
+            finish()
+            if spent is not None:
+                spent.ran_s += ran_s
+                spent.cpu_s += cpu_s
+        elif self._on_untaken is not None:
+            self._on_untaken(ran_s, cpu_s)
+        self._put(thread)
+
+    def _put(self, thread: _Thread) -> None:
+        self._bulkhead.give_back(thread.profile)
+        profile = self._waiting.next_profile(self._bulkhead.may_take) if self._waiting else None
+        if profile is None:
+            self._free.append(thread)
+        else:
+            waiter = self._waiting.pop(profile)
+            self._waiting.end_turn(profile)
+            self._lend(thread, profile)
+            waiter.set_result(thread)
+        self._wake()
+
+    # ---- lost threads
+
+    def _num_busy(self) -> int:
+        return len(self._threads) - len(self._free)
+
+    def _num_lost(self, threads: Iterable[_Thread], now: float) -> int:
+        return sum(now - thread.started_at > self._lost_after_s for thread in threads)
+
+    def _in_the_way_of(self, profile: str) -> list[_Thread]:
+        """The threads one of which must come back before a call of the profile starts."""
+        if self._bulkhead.may_take(profile):
+            return self._threads
+        busy = set(self._threads).difference(self._free)
+        return [thread for thread in busy if thread.profile == profile]
+
+    def _all_lost(self, profile: str) -> str:
+        if self._bulkhead.may_take(profile):
+            which = f"all {self._num_threads} threads"
+        else:
+            which = f"the {self._bulkhead.most(profile)} threads that {profile} may hold"
+        return (
+            f"{self._name}: {which} are lost to calls "
+            f"that have not returned for {self._lost_after_s:g} s"
+        )
+
+    def _watch_loss(self) -> None:
+        """Refuse those that wait as soon as every thread that they may have is lost."""
+        if self._loss_timer is not None or not self._waiting:
+            return
+        loop = asyncio.get_running_loop()
+        starts = [
+            max(thread.started_at for thread in self._in_the_way_of(profile))
+            for profile in self._waiting.profiles()
+        ]
+        # A thread that is being handed on has no start yet: look after a whole period.
+        start = min(*starts, loop.time())
+        at = max(start + self._lost_after_s, loop.time()) + 0.001
+        self._loss_timer = loop.call_at(at, self._check_loss)
+
+    def _check_loss(self) -> None:
+        self._loss_timer = None
+        now = asyncio.get_running_loop().time()
+        for profile in self._waiting.profiles():
+            threads = self._in_the_way_of(profile)
+            if self._num_lost(threads, now) == len(threads):
+                reason = self._all_lost(profile)
+                waiting = [self._waiting.pop(profile) for _ in range(self._waiting.count(profile))]
+                self._fail(waiting, reason)
+        self._watch_loss()
+
+    def _fail(self, waiting: Iterable[asyncio.Future[_Thread]], reason: str) -> None:
+        for waiter in waiting:
+            waiter.set_exception(LaneUnavailableError(reason))
+
+    # ---- changes
+
+    def _change(self) -> asyncio.Future[None]:
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._room_waiters.append(waiter)
+        return waiter
+
+    def _wake(self) -> None:
+        waiters, self._room_waiters = self._room_waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)

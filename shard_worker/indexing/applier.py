@@ -1,0 +1,386 @@
+"""Follows the logs of this worker's shards, and has the indexer apply what they say.
+
+Each shard has a task: read what follows its position, wait for its turn at the indexer, apply, tell
+Redis how far it got. One indexer serves all shards, so turns go round, first come first served; by
+the time that a shard has its turn its next batch is there, read while the others were applied.
+"""
+
+import asyncio
+import math
+from collections.abc import Callable, Collection
+from typing import Any
+
+import structlog
+
+from hedgerow.common.errors import ConfigurationError, RedisUnavailableError, WorkError
+from hedgerow.common.machine.disk import MB
+from hedgerow.common.observability.telemetry import Counters, Throttle
+from hedgerow.common.redis.client import Control, pause_s
+from hedgerow.common.redis.keys import Keys
+from hedgerow.common.settings.settings import Settings
+from hedgerow.common.shard_log.log import (
+    MAX_ENTRY_BYTES,
+    START,
+    Entry,
+    ShardLog,
+    furthest,
+    position,
+)
+from hedgerow.common.state.registry import Registry
+from hedgerow.common.tasks import run_together
+from hedgerow.shard_worker.executors.process_pool.pool import ProcessLane
+from hedgerow.shard_worker.executors.process_pool.task import Named, Work
+from hedgerow.shard_worker.indexing.batches import Batches
+from hedgerow.shard_worker.indexing.indexer import pack_work
+from hedgerow.shard_worker.indexing.log_retention import KeptEntries, trim_position
+from hedgerow.shard_worker.indexing.set_aside import SetAside
+from hedgerow.shard_worker.indexing.set_aside_files import SetAsideFiles
+from hedgerow.shard_worker.indexing.shard_report import ShardState
+from hedgerow.shard_worker.indexing.storage_watch import StorageWatch
+
+BLOCK_MS = 2000
+BACKLOG_INTERVAL_S = 1.0
+MAX_PAUSE_S = 5.0
+
+_log = structlog.get_logger()
+
+
+class Applier:
+    """Keeps this worker's shards up with their logs.
+
+    Attributes:
+        states: shard → what it holds, as the indexer last reported it.
+        applied_at: shard → when a batch was last applied to it, in s of the loop's clock.
+        backlog: shard → log entries that some replica had yet to apply when last asked.
+        busy: shards of which log entries have been read and are not applied yet.
+        gaps: shards that have missed a part of their log, so that they must not be searched.
+        behind: shards that have yet to apply what other replicas of them have applied, and been
+            heard to: whoever has waited for that must find it, so they are not searched either.
+    """
+
+    def __init__(
+        self,
+        control: Control,
+        keys: Keys,
+        registry: Registry,
+        indexer: ProcessLane,
+        shards: tuple[int, ...],
+        settings: Settings,
+        on_state: Callable[[ShardState], None],
+        counters: Counters,
+        on_withheld: Callable[[frozenset[int]], None] = lambda _shards: None,
+        snapshot_position: Callable[[int], str | None] = lambda _shard: None,
+        storage: StorageWatch | None = None,
+    ) -> None:
+        """Apply to `shards` through `indexer`; `open` before `run`.
+
+        Args:
+            control: Redis.
+            keys: the names under which everything lies.
+            registry: where the document counts go.
+            indexer: a lane that runs `shard_worker.indexing.indexer:make_indexer` in one process.
+            shards: those that this worker serves.
+            settings: limits.apply_batch_bytes and redis.reconnect_max_s count.
+            on_state: told what a shard holds, each time that it changes and before anybody waiting
+                for the change is.
+            counters: `writes_skipped` counts writes of a collection that the shard should have had
+                and had not.
+            on_withheld: told which shards must not be searched, each time that this changes.
+            snapshot_position: shard → how much of its log the newest snapshot has, `START` for
+                nothing; None where no snapshots are made.
+            storage: told of each failure of the indexer; knows whether it was for want of room,
+                memory or the like, which ends by itself.
+        """
+        self.states: dict[int, ShardState] = {}
+        self.applied_at: dict[int, float] = {}
+        self.backlog: dict[int, int] = dict.fromkeys(shards, 0)
+        self.busy: set[int] = set()
+        self.gaps: frozenset[int] = frozenset()
+        self.behind: frozenset[int] = frozenset()
+        self._on_withheld = on_withheld
+        self._shards = shards
+        self._log = ShardLog(control, keys)
+        self._registry = registry
+        self._indexer = indexer
+        self._on_state = on_state
+        self._counters = counters
+        self._max_bytes = settings.limits.apply_batch_bytes
+        self._reconnect_max_s = settings.redis.reconnect_max_s
+        self._turn = asyncio.Lock()
+        self._throttle = Throttle(60.0)
+        self._announced: dict[int, ShardState] = {}
+        self._snapshot_position = snapshot_position
+        self._storage = storage
+        self._set_aside = SetAsideFiles(
+            settings.data, settings.storage.max_set_aside_mb * MB, counters
+        )
+        self._batches = Batches(self._ask, SetAside(self._set_aside, counters), storage)
+        self._trimmed_by: dict[int, str | None] = {}
+        self._kept = {shard: KeptEntries() for shard in shards}
+        self._others: dict[int, str] = {}  # shard → how far any replica was, when last asked
+
+    async def open(self) -> None:
+        """Open every shard, so that what they hold is known.
+
+        Raises:
+            WorkError: a store cannot be opened.
+            RedisUnavailableError: there is no answer about a log.
+        """
+        for shard in self._shards:
+            state = await self._ask(shard, pack_work("open", shard))
+            self._take(state)
+            # Before anybody hears that this worker lives: the log keeps what a replica lacks only
+            # from when it knows of it, and whoever sees all workers may begin to load.
+            await self._log.record_applied(shard, state.replica_id, state.position)
+            await self._check_gap(shard)
+            await self._check_others(shard)
+            newest = await self._log.newest(shard)
+            if newest != START and position(newest) < position(self.states[shard].position):
+                # Entries come after the newest, and whatever is before the shard's position is
+                # never read: a Redis restored from a backup, or one whose clock is behind.
+                _log.error(
+                    "log_behind",
+                    shard=shard,
+                    position=self.states[shard].position,
+                    newest=newest,
+                )
+            # Whatever became of the log, no write from now on is passed over.
+            if self.states[shard].position != START:
+                await self._log.continue_after(shard, self.states[shard].position)
+            if self._snapshot_position(shard) is not None:
+                ids = await self._log.ids(shard, self.states[shard].position)
+                self._kept[shard] = KeptEntries(ids)
+
+    async def run(self) -> None:
+        """Follow every shard's log until cancelled."""
+        await run_together(
+            *map(self._follow, self._shards), self._watch_backlog(), self._set_aside.watch()
+        )
+
+    def progress(self) -> dict[str, Any]:
+        """What the heartbeat says of shards: all but their `documents`."""
+        return {
+            "shards": [shard for shard in self._shards if shard not in self.withheld],
+            "gaps": sorted(self.gaps),
+            "behind": sorted(self.behind),
+            "changes": {
+                shard: {report.uid: report.changes for report in state.collections}
+                for shard, state in self.states.items()
+            },
+            "segments": {
+                shard: {report.uid: report.segments for report in state.collections}
+                for shard, state in self.states.items()
+            },
+            "applied": {shard: state.position for shard, state in self.states.items()},
+            "replicas": {shard: state.replica_id for shard, state in self.states.items()},
+            "log_backlog": dict(self.backlog),
+            "set_aside": self._set_aside.to_json(),
+        }
+
+    def owed_bytes(self) -> int:
+        """How much room what waits in the logs may take: in the store, and in the text index."""
+        return 2 * MAX_ENTRY_BYTES * sum(self.backlog.values())
+
+    def kept(self, shard: int) -> int:
+        """How many log entries were applied and stay in the log until a snapshot has them."""
+        return len(self._kept[shard])
+
+    @property
+    def withheld(self) -> frozenset[int]:
+        """Shards that must not be searched."""
+        return self.gaps | self.behind
+
+    async def balance(self, shard: int, uid: str) -> None:
+        """Have a shard's index fitted to the newest term statistics.
+
+        Raises:
+            WorkError: the indexer could not.
+        """
+        self._take(await self._ask(shard, pack_work("balance", shard, uid)))
+
+    async def optimise(self, shard: int, uid: str) -> bool:
+        """Have a collection's index on a shard written anew, in few segments.
+
+        Batches of the log are applied between its steps; one that changes the collection ends it.
+
+        Returns:
+            Whether there was anything to do; otherwise the shard has no documents of it.
+
+        Raises:
+            WorkError: the indexer could not, or a write has put an end to it. The index is as it
+                was.
+        """
+        packed = await self._run(shard, pack_work("begin_optimising", shard, uid))
+        is_needed = not packed
+        while not packed:
+            packed = await self._run(shard, pack_work("optimise", shard, uid))
+        self._take(ShardState.unpack(packed))
+        return is_needed
+
+    async def _follow(self, shard: int) -> None:
+        failures = 0
+        while True:
+            try:
+                await self._announce(shard)
+                after = self.states[shard].position
+                if after == START:
+                    await self._define(shard)
+                entries = await self._log.read(shard, after, self._max_bytes, BLOCK_MS)
+                await self._check_gap(shard)
+                if entries:
+                    self.busy.add(shard)
+                    try:
+                        await self._apply(shard, entries)
+                    finally:
+                        self.busy.discard(shard)
+                else:  # this is all that there is
+                    self._set_behind(shard, is_behind=False)
+                failures = 0
+            except RedisUnavailableError as error:
+                failures += 1
+                _log.debug("log_unreachable", shard=shard, error=str(error))
+                await asyncio.sleep(pause_s(failures, self._reconnect_max_s))
+            except ConfigurationError as error:
+                failures += 1
+                self._tell_refused("log_refused", error, shard=shard)
+                await asyncio.sleep(pause_s(failures, MAX_PAUSE_S))
+            except WorkError as error:
+                failures += 1
+                self._tell_failed(shard, error, failures)
+                await asyncio.sleep(pause_s(failures, MAX_PAUSE_S))
+
+    async def _apply(self, shard: int, entries: list[Entry]) -> None:
+        async with self._turn:
+            size = sum(len(entry.op) for entry in entries)
+            if size < self._max_bytes:  # more may have come while the others had their turn
+                entries += await self._log.read(shard, entries[-1].id, self._max_bytes - size)
+            state = await self._batches.apply(shard, entries)
+        self.applied_at[shard] = asyncio.get_running_loop().time()
+        if self._snapshot_position(shard) is not None:
+            self._kept[shard].add(entry.id for entry in entries)
+        self._take(state)
+        await self._report_skipped(state)
+
+    def _tell_failed(self, shard: int, error: WorkError, failures: int) -> None:
+        """Say that a batch could not be applied: what lacks room says so once, elsewhere."""
+        if self._storage is not None and self._storage.note(error):
+            _log.debug("apply_waits", shard=shard, error=str(error), failures=failures)
+        elif self._throttle.allows(f"failed {shard}", asyncio.get_running_loop().time()):
+            _log.warning("apply_failed", shard=shard, error=str(error), failures=failures)
+
+    async def _check_gap(self, shard: int) -> None:
+        state = self.states[shard]
+        missing = await self._log.gap(shard, state.replica_id, state.position)
+        if (missing is not None) == (shard in self.gaps):
+            return
+        if missing is None:
+            _log.info("log_gap_closed", shard=shard)
+            self.gaps -= {shard}
+            self._announced.pop(shard, None)
+            await self._check_others(shard)
+        else:
+            _log.error(
+                "log_gap",
+                shard=shard,
+                position=state.position,
+                trimmed=missing,
+                hint="writes are missing, so the shard is not served; see docs/operations.md",
+            )
+            self.gaps |= {shard}
+        self._on_withheld(self.withheld)
+
+    async def _check_others(self, shard: int) -> None:
+        self._others[shard] = furthest(await self._log.applied(shard))
+        self._set_behind(shard, is_behind=self._is_before(shard, self._others[shard]))
+
+    def _is_before(self, shard: int, entry_id: str) -> bool:
+        return position(self.states[shard].position) < position(entry_id)
+
+    def _set_behind(self, shard: int, *, is_behind: bool) -> None:
+        if is_behind != (shard in self.behind):
+            self.behind ^= {shard}
+            _log.info("replica_behind" if is_behind else "replica_caught_up", shard=shard)
+            self._on_withheld(self.withheld)
+
+    async def _define(self, shard: int) -> None:
+        """Give a new store the collections whose definition has left the log.
+
+        One that is dropped after they are read is dropped by the log as well.
+        """
+        held = {report.uid for report in self.states[shard].collections}
+        found = (await self._registry.collections()).values()
+        if new := [one.to_json() for one in found if one.uid not in held]:
+            self._take(await self._ask(shard, pack_work("define", shard, new)))
+
+    async def _report_skipped(self, state: ShardState) -> None:
+        if not state.skipped:
+            return
+        existing = await self._registry.uids()
+        for uid, count in state.skipped.items():
+            if uid in existing:
+                self._counters.add("writes_skipped", count)
+                _log.error("writes_skipped", shard=state.shard, uid=uid, writes=count)
+
+    async def _ask(self, shard: int, payload: bytes) -> ShardState:
+        return ShardState.unpack(await self._run(shard, payload))
+
+    async def _run(self, shard: int, payload: bytes) -> bytes:
+        done = await self._indexer.run(Work(payload, math.inf, Named(f"write to shard {shard}")))
+        return done.body
+
+    def _take(self, state: ShardState) -> None:
+        self.states[state.shard] = state
+        self._on_state(state)
+
+    async def _announce(self, shard: int) -> None:
+        """Tell Redis what the shard holds and how far it is, once for each state."""
+        state = self.states[shard]
+        before = self._announced.get(shard)
+        snapshot = self._snapshot_position(shard)
+        if before is state and snapshot == self._trimmed_by.get(shard):
+            return
+        counts = {report.uid: report.documents for report in state.collections}
+        dropped = {report.uid for report in before.collections} - counts.keys() if before else ()
+        # Counts first: whoever hears that the batch is applied shall find it counted. Those of a
+        # shard with a gap would hide what is missing, and those of a replica that others have
+        # passed are old; the last to get to the log's end counts what all have there.
+        if shard not in self.gaps and not self._is_before(
+            shard, furthest(await self._log.applied(shard))
+        ):
+            await self._registry.set_document_counts(shard, counts, dropped)
+            if before is None:  # what was dropped just before an earlier worker ended
+                await self._registry.forget_counts(shard, counts)
+        applied = await self._log.record_applied(shard, state.replica_id, state.position)
+        await self._trim(shard, applied.values(), snapshot)
+        # Reached what the others had a batch ago: under a load somebody is always a little ahead.
+        if shard in self.behind and not self._is_before(shard, self._others[shard]):
+            self._set_behind(shard, is_behind=False)
+        self._others[shard] = furthest(applied)
+        self._announced[shard], self._trimmed_by[shard] = state, snapshot
+
+    async def _trim(self, shard: int, applied: Collection[str], snapshot: str | None) -> None:
+        """Remove from the log what all replicas and the newest snapshot have."""
+        upto = trim_position(applied, snapshot)
+        kept = None
+        if snapshot is not None and (slowest := trim_position(applied, None)):
+            if upto is not None:
+                self._kept[shard].trim(upto)
+            kept = self._kept[shard].count(slowest), slowest
+        if upto is not None or kept is not None:
+            changes = (report.changes for report in self.states[shard].collections)
+            has_documents = upto is not None and any(changes)
+            await self._log.trim_to(shard, upto or START, has_documents=has_documents, kept=kept)
+
+    def _tell_refused(self, event: str, error: ConfigurationError, **where: int) -> None:
+        if self._throttle.allows(f"{event} {where}", asyncio.get_running_loop().time()):
+            _log.error(event, error=str(error), **where)
+
+    async def _watch_backlog(self) -> None:
+        while True:
+            try:
+                self.backlog = await self._log.lengths(self._shards)
+            except RedisUnavailableError as error:
+                _log.debug("backlog_unknown", error=str(error))
+            except ConfigurationError as error:
+                self._tell_refused("backlog_refused", error)
+            await asyncio.sleep(BACKLOG_INTERVAL_S)

@@ -1,0 +1,231 @@
+"""The indexer process: all that writes to a worker's shards, one thing at a time.
+
+It runs in a process lane of one process (`shard_worker.wiring.indexer_lane`), so that neither the
+worker's loop nor its scorers are held up, and a crash takes down nothing else.
+"""
+
+import sqlite3
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgpack
+
+from hedgerow.common.errors import WorkError
+from hedgerow.common.machine.descriptors import probe_descriptors
+from hedgerow.common.machine.disk import DiskJudge, DiskState, disk_failure, read_disk
+from hedgerow.common.machine.shortage import lacking
+from hedgerow.common.settings.storage import StorageSettings
+from hedgerow.shard_worker.executors.error_text import error_line
+from hedgerow.shard_worker.executors.process_pool.budget import Budget
+from hedgerow.shard_worker.indexing.shard_indexer import OPTIMISE_MEMORY_BYTES, ShardIndexer
+from hedgerow.shard_worker.indexing.shard_report import ShardState
+from hedgerow.shard_worker.storage.store_copy import StoreCopy
+from hedgerow.shard_worker.storage.term_statistics import (
+    TermStatistics,
+    merge,
+    pack,
+    unpack,
+    write_table,
+)
+
+MAX_WRITERS = 16  # text indexes that stay open for writing, of all shards together
+
+
+@dataclass(frozen=True)
+class IndexerConfig:
+    """What an indexer process needs to know.
+
+    Attributes:
+        data: the folder of all that is stored.
+        shards: the shards that the worker serves.
+        memory_bytes: memory of one text index's writer.
+        optimise_memory_bytes: most memory of one that optimises.
+    """
+
+    data: str
+    shards: tuple[int, ...]
+    memory_bytes: int = 32_000_000
+    optimise_memory_bytes: int = OPTIMISE_MEMORY_BYTES
+
+
+class Indexer:
+    """The handler that runs in an indexer process; opens its shards as they are first named."""
+
+    def __init__(self, config: IndexerConfig) -> None:
+        self._data = Path(config.data)
+        self._memory_bytes = config.memory_bytes
+        self._optimise_memory_bytes = config.optimise_memory_bytes
+        self._max_writers = max(1, MAX_WRITERS // max(1, len(config.shards)))
+        self._shards: dict[int, ShardIndexer] = {}
+        self._copies: dict[int, StoreCopy] = {}
+
+    def __call__(self, payload: bytes, _budget: Budget) -> bytes:
+        """Do what a packed array says.
+
+        `["open", shard]`, `["define", shard, [definition_json, …]]`,
+        `["apply", shard, last_entry_id, [op, …]]` and `["reindex", shard, uid, [id, …]]` return a
+        packed `ShardState`;
+        `["statistics", shard, uid]` returns packed statistics, or b"" for none;
+        `["sum", [statistics, …]]` returns their sum, packed; `["table", uid, statistics]` writes
+        the scorers' table (b"": removes it) and returns b""; `["balance", shard, uid]` fits a
+        shard's index to that table and returns a packed `ShardState`;
+        `["freeze", shard, folder]` begins a copy of a shard in a folder and returns its position
+        and `[[uid, definition, documents], …]`, packed; `["frozen", shard]` returns whether it is
+        whole (b"": not yet); `["thaw", shard]` ends it and returns b"";
+        `["begin_optimising", shard, uid]` and then `["optimise", shard, uid]`, again and again,
+        return b"" and at last a packed `ShardState`.
+        """
+        what, *rest = msgpack.unpackb(payload)
+        try:
+            return _ACTIONS[what](self, *rest)
+        except (OSError, sqlite3.Error) as error:
+            # A state of the machine, which the worker reports; tracebacks would say it each time.
+            if self._lacks_something(error):
+                raise WorkError(error_line(error)) from error
+            raise
+
+    def open(self, shard: int) -> bytes:
+        """Open a shard and say what it holds."""
+        return self._shard(shard).state().pack()
+
+    def define(self, shard: int, definitions: list[str]) -> bytes:
+        """Give a shard collections that its log may no longer define."""
+        return self._shard(shard).define(definitions).pack()
+
+    def apply(self, shard: int, last_entry_id: str | None, ops: list[bytes]) -> bytes:
+        """Apply a batch of the log."""
+        return self._write(shard, lambda indexer: indexer.apply(last_entry_id, ops))
+
+    def reindex(self, shard: int, uid: str, ids: list[str]) -> bytes:
+        """Have the text index say of some documents what the store says."""
+        return self._write(shard, lambda indexer: indexer.reindex(uid, ids))
+
+    def statistics(self, shard: int, uid: str) -> bytes:
+        """Collect one shard's term statistics."""
+        return self._shard(shard).statistics(uid)
+
+    def sum(self, parts: list[bytes]) -> bytes:
+        """Add up the statistics of shards."""
+        return pack(merge(unpack(part) for part in parts))
+
+    def table(self, uid: str, statistics: bytes) -> bytes:
+        """Write the sum of all shards' statistics where the scorers look for it."""
+        path = self._table(uid)
+        if statistics:
+            write_table(path, unpack(statistics))
+        else:
+            path.unlink(missing_ok=True)
+        return b""
+
+    def balance(self, shard: int, uid: str) -> bytes:
+        """Fit a shard's index to the table."""
+        indexer = self._shard(shard)
+        try:
+            table = TermStatistics.open(self._table(uid))
+        except OSError:
+            return indexer.state().pack()
+        try:
+            return indexer.balance(uid, table.average_lengths).pack()
+        finally:
+            table.close()
+
+    def begin_optimising(self, shard: int, uid: str) -> bytes:
+        """Begin to write an index anew, in few segments."""
+        indexer = self._shard(shard)
+        return b"" if indexer.begin_optimising(uid) else indexer.state().pack()
+
+    def optimise(self, shard: int, uid: str) -> bytes:
+        """Take the next step of it."""
+        return self.balance(shard, uid) if self._shard(shard).optimise(uid) else b""
+
+    def freeze(self, shard: int, folder: str) -> bytes:
+        """Begin a copy of a shard; between two batches, store and indexes say the same."""
+        self.thaw(shard)
+        indexer, target = self._shard(shard), Path(folder)
+        target.mkdir(parents=True)
+        self._copies[shard] = indexer.freeze(target)
+        state = indexer.state()
+        held = [[one.uid, one.definition, one.documents] for one in state.collections]
+        packed: bytes = msgpack.packb([state.position, held])
+        return packed
+
+    def frozen(self, shard: int) -> bytes:
+        """Whether the copy is whole."""
+        return b"1" if self._copies[shard].is_done() else b""
+
+    def thaw(self, shard: int) -> bytes:
+        """End a copy, if there is one."""
+        if copy := self._copies.pop(shard, None):
+            copy.stop()
+        return b""
+
+    def close(self) -> None:
+        """Close every shard."""
+        for copy in self._copies.values():
+            copy.stop()
+        for shard in self._shards.values():
+            shard.close()
+
+    def _lacks_something(self, error: Exception) -> bool:
+        if disk_failure(error) is not None or lacking(error) is not None:
+            return True
+        if probe_descriptors() is not None:
+            return True
+        with suppress(OSError):  # tantivy does not say what it died of
+            found = DiskJudge(StorageSettings()).judge(read_disk(self._data), 0.0)
+            return found is not DiskState.OK
+        return False
+
+    def _write(self, shard: int, write: Callable[[ShardIndexer], ShardState]) -> bytes:
+        indexer = self._shard(shard)
+        try:
+            return write(indexer).pack()
+        except Exception:
+            # Half-way (a full disk, say) neither writer nor store can be trusted: open them again.
+            del self._shards[shard]
+            with suppress(Exception):
+                indexer.close()
+            raise
+
+    def _table(self, uid: str) -> Path:
+        return self._data / "statistics" / f"{uid}.sqlite"
+
+    def _shard(self, shard: int) -> ShardIndexer:
+        if shard not in self._shards:
+            folder = self._data / "shards" / str(shard)
+            self._shards[shard] = ShardIndexer(
+                *(folder, shard, self._memory_bytes, self._max_writers),
+                optimise_memory_bytes=self._optimise_memory_bytes,
+            )
+        return self._shards[shard]
+
+
+_ACTIONS: dict[str, Callable[..., bytes]] = {
+    "open": Indexer.open,
+    "define": Indexer.define,
+    "apply": Indexer.apply,
+    "reindex": Indexer.reindex,
+    "statistics": Indexer.statistics,
+    "sum": Indexer.sum,
+    "table": Indexer.table,
+    "balance": Indexer.balance,
+    "begin_optimising": Indexer.begin_optimising,
+    "optimise": Indexer.optimise,
+    "freeze": Indexer.freeze,
+    "frozen": Indexer.frozen,
+    "thaw": Indexer.thaw,
+}
+
+
+def make_indexer(config: IndexerConfig) -> Indexer:
+    """The factory that an indexer lane names."""
+    return Indexer(config)
+
+
+def pack_work(*parts: Any) -> bytes:
+    """A payload for `Indexer`."""
+    packed: bytes = msgpack.packb(parts)
+    return packed

@@ -1,0 +1,138 @@
+"""Optimises this worker's text indexes when somebody has asked for it.
+
+This is no job of arq's: each replica of a shard has an index of its own, so that it is nothing to
+be done once by whoever comes first. What is asked for is compared with what is done, as jobs are
+decided on, so that it outlives a kill of the worker, of its indexer or of Redis.
+"""
+
+import asyncio
+import math
+import time
+from collections.abc import Awaitable, Callable
+from typing import Final, NamedTuple
+
+import structlog
+
+from hedgerow.common.errors import WorkError
+from hedgerow.common.redis.client import Control
+from hedgerow.common.redis.keys import Keys
+from hedgerow.common.redis.reconcile import keep_looking, wake_at
+from hedgerow.common.settings.settings import Settings
+from hedgerow.common.state.optimising import EVENT, OptimisingBoard
+from hedgerow.common.tasks import run_together
+from hedgerow.shard_worker.indexing.applier import Applier
+
+QUIET_S: Final = 1.0  # a shard that is being written to would only have to give up
+FIRST_PAUSE_S: Final = 2.0
+MOST_PAUSE_S: Final = 300.0
+
+_log = structlog.get_logger()
+
+
+class Attempts(NamedTuple):
+    """The attempts to optimise one index that have failed since the last that did not.
+
+    Attributes:
+        num_failed: how many.
+        next_at: no other is made before, in s of the loop's clock.
+    """
+
+    num_failed: int = 0
+    next_at: float = 0.0
+
+    def after_failure(self, now: float) -> "Attempts":
+        """As these, and one more that has failed now: the next waits for twice as long."""
+        pause_s = min(FIRST_PAUSE_S * 2**self.num_failed, MOST_PAUSE_S)
+        return Attempts(self.num_failed + 1, now + pause_s)
+
+
+class Optimiser:
+    """Keeps looking for what this worker's replicas have yet to optimise, and does it in turn."""
+
+    def __init__(
+        self,
+        control: Control,
+        keys: Keys,
+        applier: Applier,
+        settings: Settings,
+        tell: Callable[[], Awaitable[None]],
+        has_disk: Callable[[], bool] = lambda: True,
+    ) -> None:
+        """Optimise what `applier` writes to.
+
+        Args:
+            control: Redis.
+            keys: the names under which everything lies.
+            applier: has the indexer do it, between two batches of the log.
+            settings: redis.reconnect_max_s counts.
+            has_disk: whether the disk has room for another copy of an index.
+            tell: has others hear of an index that has changed, and returns when they can.
+        """
+        self._keys = keys
+        self._control = control
+        self._applier = applier
+        self._tell = tell
+        self._has_disk = has_disk
+        self._board = OptimisingBoard(control, keys)
+        self._max_pause_s = settings.redis.reconnect_max_s
+        self._attempts: dict[tuple[int, str], Attempts] = {}
+        self._done: dict[tuple[int, str], int] = {}  # which time of asking was complied with
+        self._woken = asyncio.Event()
+
+    async def run(self) -> None:
+        """Run until cancelled."""
+        await run_together(
+            keep_looking("optimising_waits", self._look, self._woken, self._max_pause_s),
+            wake_at(self._control, self._keys.events, EVENT, self._woken),
+        )
+
+    async def _look(self) -> None:
+        states = dict(self._applier.states)
+        uids = {report.uid for state in states.values() for report in state.collections}
+        standing = await self._board.standing(sorted(uids))
+        for known in (self._attempts, self._done):
+            for key in [key for key in known if key[1] not in uids]:
+                del known[key]
+        for shard, state in states.items():
+            for report in state.collections:
+                key, wanted = (shard, report.uid), standing[report.uid]
+                if not wanted.is_waiting(state.replica_id):
+                    continue
+                if self._done.get(key) != wanted.wanted_at_ms and self._may(*key):
+                    await self._optimise(*key, wanted.wanted_at_ms)
+                # Here, so that a Redis which does not take it is told again, and no more is done.
+                if self._done.get(key) == wanted.wanted_at_ms:
+                    await self._board.set_done(report.uid, state.replica_id, wanted.wanted_at_ms)
+
+    def _may(self, shard: int, uid: str) -> bool:
+        now = asyncio.get_running_loop().time()
+        if shard in self._applier.busy or shard in self._applier.withheld:
+            return False
+        if not self._has_disk():
+            return False
+        is_quiet = now - self._applier.applied_at.get(shard, -math.inf) >= QUIET_S
+        return is_quiet and now >= self._attempts.get((shard, uid), Attempts()).next_at
+
+    async def _optimise(self, shard: int, uid: str, wanted_at_ms: int) -> None:
+        key, started = (shard, uid), time.monotonic()
+        try:
+            has_changed = await self._applier.optimise(shard, uid)
+        except WorkError as error:
+            now = asyncio.get_running_loop().time()
+            attempts = self._attempts.get(key, Attempts()).after_failure(now)
+            self._attempts[key] = attempts
+            _log.warning(
+                "optimising_failed",
+                shard=shard,
+                uid=uid,
+                error=str(error),
+                again_in_s=round(attempts.next_at - now),
+            )
+            return
+        self._attempts.pop(key, None)
+        if has_changed:
+            # Whoever hears that nobody is waited for shall find the index as it is now.
+            await self._tell()
+            took_s = round(time.monotonic() - started, 1)
+            _log.info("optimised", shard=shard, uid=uid, took_s=took_s)
+        self._done[key] = wanted_at_ms

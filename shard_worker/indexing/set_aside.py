@@ -1,0 +1,228 @@
+"""Finds documents that cannot be indexed, saves them in a file, and skips them.
+
+If indexing a document takes all memory, or crashes tantivy, it ends the indexer each time, and the
+shard would never get past it. A batch that has ended the indexer is therefore applied entry by
+entry, and an entry that does so in halves, down to the document. The document is tried again a few
+times, and then set aside where an operator can find it. All other documents are applied.
+"""
+
+import asyncio
+import hashlib
+import json
+import math
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import msgpack
+import structlog
+
+from hedgerow.common.errors import LaneUnavailableError, ScorerCrashedError, WorkError
+from hedgerow.common.observability.telemetry import Counters
+from hedgerow.common.shard_log.log import Delete, Entry, Upsert, pack_op, unpack_op
+from hedgerow.shard_worker.indexing.set_aside_files import SetAsideFiles
+
+ATTEMPTS: Final = 3
+PAUSE_S: Final = 1.0
+# When this many in a row could not be applied, the machine is at fault.
+MOST_IN_A_ROW: Final = 8
+_LEAST_AVAILABLE_SHARE: Final = 0.03
+_MEMINFO: Final = Path("/proc/meminfo")
+
+_log = structlog.get_logger()
+
+
+class Target(Protocol):
+    """The shard that entries are applied to."""
+
+    async def apply(self, entry_id: str | None, ops: Sequence[bytes]) -> None:
+        """Apply operations of one entry; the id moves the shard's position there, None does not.
+
+        Raises:
+            WorkError: they were not applied, or not in full.
+        """
+
+    async def reindex(self, uid: str, ids: Sequence[str]) -> None:
+        """Have the text index say of some documents what the store says.
+
+        Raises:
+            WorkError: it does not.
+        """
+
+
+def ends_the_indexer(error: WorkError) -> bool:
+    """Whether what was tried has ended the indexer process, or taken all its memory."""
+    return isinstance(error, ScorerCrashedError) or "MemoryError" in str(error)
+
+
+def has_memory(meminfo: str) -> bool:
+    """Whether the machine has memory to spare, by the text of /proc/meminfo."""
+    figures = {}
+    for line in meminfo.splitlines():
+        name, _, rest = line.partition(":")
+        number = rest.split()
+        if number and number[0].isdigit():
+            figures[name] = int(number[0])
+    total, available = figures.get("MemTotal", 0), figures.get("MemAvailable", math.inf)
+    return available >= total * _LEAST_AVAILABLE_SHARE
+
+
+def units_of(op: bytes) -> list[bytes]:
+    """An operation as the smallest ones that do the same."""
+    match unpack_op(op):
+        case Upsert(uid, documents):
+            return [pack_op(Upsert(uid, [one])) for one in documents]
+        case Delete(uid, ids):
+            return [pack_op(Delete(uid, [one])) for one in ids]
+        case _:
+            return [op]
+
+
+class SetAside:
+    """Applies entries one by one, and skips documents that end the indexer."""
+
+    def __init__(
+        self,
+        files: SetAsideFiles,
+        counters: Counters,
+        pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        machine_has_memory: Callable[[], bool] | None = None,
+    ) -> None:
+        """Save what is set aside in `files`.
+
+        Args:
+            files: hold it, up to a limit.
+            counters: `writes_set_aside` counts the documents.
+            pause: waits, in s.
+            machine_has_memory: whether a crash can be blamed on what was tried; /proc/meminfo
+                says it if unset.
+        """
+        self._files = files
+        self._counters = counters
+        self._pause = pause
+        self._machine_has_memory = machine_has_memory or _machine_has_memory
+        self._num_in_a_row = 0
+        # Shard → its entry that was not applied in full, and what of it was set aside: hashes.
+        self._unfinished: dict[int, tuple[str, set[bytes]]] = {}
+
+    async def apply(self, shard: int, entries: Sequence[Entry], target: Target) -> None:
+        """Apply all entries but for what cannot be.
+
+        Raises:
+            WorkError: the machine lacks something, so that nothing can be blamed; what was applied
+                until then stays so.
+        """
+        for entry in entries:
+            try:
+                await target.apply(entry.id, [entry.op])
+                self._num_in_a_row = 0
+            except WorkError as error:
+                if not ends_the_indexer(error):
+                    raise
+                # What an earlier attempt at this entry has set aside is not tried, or kept, again.
+                done = self._set_aside_of(shard, entry)
+                units = [unit for unit in units_of(entry.op) if _hash(unit) not in done]
+                if units:
+                    await self._apply_parts(shard, entry, units, target, error)
+                await target.apply(entry.id, [])
+            self._unfinished.pop(shard, None)
+
+    def _set_aside_of(self, shard: int, entry: Entry) -> set[bytes]:
+        known = self._unfinished.get(shard)
+        if known is None or known[0] != entry.id:
+            known = self._unfinished[shard] = (entry.id, set())
+        return known[1]
+
+    async def _apply_parts(
+        self, shard: int, entry: Entry, units: list[bytes], target: Target, error: WorkError
+    ) -> None:
+        if len(units) == 1:
+            await self._apply_unit(shard, entry, units[0], target, error)
+            return
+        middle = len(units) // 2
+        for half in (units[:middle], units[middle:]):
+            try:
+                await target.apply(None, half)
+                self._num_in_a_row = 0
+            except WorkError as again:
+                if not ends_the_indexer(again):
+                    raise
+                await self._apply_parts(shard, entry, half, target, again)
+
+    async def _apply_unit(
+        self, shard: int, entry: Entry, unit: bytes, target: Target, error: WorkError
+    ) -> None:
+        for attempt in range(1, ATTEMPTS):
+            await self._pause(PAUSE_S * attempt)
+            try:
+                await target.apply(None, [unit])
+            except WorkError as again:
+                if not ends_the_indexer(again):
+                    raise
+                error = again
+            else:
+                self._num_in_a_row = 0
+                return
+        if self._num_in_a_row >= MOST_IN_A_ROW or not self._machine_has_memory():
+            raise LaneUnavailableError(f"the indexer crashes on every document: {error}")
+        await _reindex(target, unit)
+        await self._keep(shard, {"entry": entry.id, "reason": str(error), **_record(unit)})
+        self._set_aside_of(shard, entry).add(_hash(unit))
+        self._num_in_a_row += 1
+        self._counters.add("writes_set_aside")
+        _log.error(
+            "write_set_aside",
+            shard=shard,
+            entry=entry.id,
+            what=_name(unit),
+            reason=str(error),
+            file=str(self._files.path(shard)),
+        )
+
+    async def _keep(self, shard: int, record: Mapping[str, Any]) -> None:
+        try:
+            await self._files.keep(shard, record)
+        except OSError as error:  # without a trace, nothing is passed over
+            raise WorkError(f"a document cannot be set aside: {error}") from error
+
+
+def _hash(unit: bytes) -> bytes:
+    return hashlib.blake2b(unit, digest_size=16).digest()
+
+
+async def _reindex(target: Target, unit: bytes) -> None:
+    """Have the text index forget what it may have of a unit that the store does not take.
+
+    The index commits first, so that an indexer that has died after that has left it there.
+    """
+    op = unpack_op(unit)
+    if not isinstance(op, Upsert | Delete):
+        return
+    ids = op.ids if isinstance(op, Delete) else [one for one, _ in op.documents]
+    try:
+        await target.reindex(op.uid, ids)
+    except WorkError as error:
+        if not ends_the_indexer(error):
+            raise
+        # What is stored cannot be indexed either: no reason to hold up all that comes after.
+        _log.warning("document_not_reindexed", uid=op.uid, ids=ids, error=str(error))
+
+
+def _record(unit: bytes) -> dict[str, Any]:
+    op = unpack_op(unit)
+    if isinstance(op, Upsert):
+        ((document_id, body),) = op.documents
+        return {"uid": op.uid, "id": document_id, "document": json.loads(body)}
+    return {"operation": repr(msgpack.unpackb(unit))}
+
+
+def _name(unit: bytes) -> str:
+    record = _record(unit)
+    return str(record.get("id", record.get("operation")))[:200]
+
+
+def _machine_has_memory() -> bool:
+    try:
+        return has_memory(_MEMINFO.read_text())
+    except OSError:  # not Linux
+        return True

@@ -1,0 +1,346 @@
+"""Applies batches of the log to one shard's store and text indexes.
+
+The order is what makes a kill at any instruction harmless: first each index commits, then one
+SQLite transaction takes the documents and the position. An index that is ahead of its store (killed
+between the two) gets the same entries again, and each replaces or removes by id; one that is gone
+or of other fields is made anew from the store before anything is applied to it.
+"""
+
+import json
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+
+import structlog
+
+from hedgerow.common.collection import Collection
+from hedgerow.common.errors import WireError, WorkError
+from hedgerow.common.machine.folder_lock import FolderLock
+from hedgerow.common.shard_log.log import Op, position, unpack_op
+from hedgerow.common.snapshots.manifest import STORE
+from hedgerow.shard_worker.indexing.changes import Changes
+from hedgerow.shard_worker.indexing.index_rewrite import IndexRewrite
+from hedgerow.shard_worker.indexing.level_choice import are_to_be_chosen, chosen, write_anew
+from hedgerow.shard_worker.indexing.shard_report import (
+    MAX_FIRST_IDS,
+    CollectionReport,
+    ShardState,
+    pack_ids,
+)
+from hedgerow.shard_worker.storage.length_padding import balance
+from hedgerow.shard_worker.storage.store import Store
+from hedgerow.shard_worker.storage.store_copy import StoreCopy, link_index
+from hedgerow.shard_worker.storage.term_statistics import collect, pack
+from hedgerow.shard_worker.storage.text_index import TextIndex, TextIndexError, TextIndexWriter
+
+MAX_OPEN_WRITERS = 8
+OPTIMISE_MEMORY_BYTES = 512_000_000
+LOCK_WAIT_S = 10.0  # for the indexer of a worker that drains
+DROP_SLICE = 5000  # documents removed in one transaction
+
+_log = structlog.get_logger()
+
+
+class ShardIndexer:
+    """One shard's store and text indexes, opened for writing."""
+
+    def __init__(
+        self,
+        folder: Path,
+        shard: int,
+        memory_bytes: int,
+        max_writers: int = MAX_OPEN_WRITERS,
+        lock_wait_s: float = LOCK_WAIT_S,
+        optimise_memory_bytes: int = OPTIMISE_MEMORY_BYTES,
+    ) -> None:
+        """Open a shard.
+
+        Args:
+            folder: the shard's.
+            shard: its number.
+            memory_bytes: memory of one text index's writer while it has uncommitted changes.
+            max_writers: how many collections' writers stay open; each has a few threads.
+            lock_wait_s: how long to wait while another indexer has the folder, in s.
+            optimise_memory_bytes: most memory of the writer that optimises an index.
+
+        Raises:
+            ConfigurationError: another indexer has the folder, or its store is of another format.
+        """
+        self.shard = shard
+        self._max_writers = max_writers
+        self._folder = folder
+        self._memory_bytes = memory_bytes
+        self._optimise_memory_bytes = optimise_memory_bytes
+        self._rewrites: dict[str, IndexRewrite] = {}  # of indexes that are being optimised
+        self._writers: dict[str, TextIndexWriter] = {}  # the last used is last
+        self._reports: dict[str, CollectionReport] = {}
+        self._lock = FolderLock(folder, lock_wait_s)
+        try:
+            self._store = Store.open(folder / STORE)
+            self._remove_orphans()
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def close(self) -> None:
+        """Close everything; waits for merges."""
+        try:
+            for uid in list(self._rewrites):
+                self._give_up(uid)
+            while self._writers:
+                self._writers.pop(next(iter(self._writers))).close()
+            self._store.close()
+        finally:
+            self._lock.release()
+
+    def state(self) -> ShardState:
+        """What the shard holds now."""
+        definitions = self._store.collections()
+        for uid, definition in definitions.items():
+            if uid not in self._reports:
+                self._reports[uid] = self._report(uid, definition)
+        return ShardState(
+            self.shard,
+            self._store.replica_id,
+            self._store.position,
+            [self._reports[uid] for uid in definitions],
+        )
+
+    def apply(self, last_entry_id: str | None, ops: Iterable[bytes]) -> ShardState:
+        """Apply the operations of log entries up to and including `last_entry_id`.
+
+        None is for a part of the next entry: the position stays, and the whole entry comes again.
+        """
+        if last_entry_id is None:
+            last_entry_id = self._store.position
+        elif position(last_entry_id) <= position(self._store.position):
+            return self.state()  # this very batch was applied by an attempt whose answer was lost
+        changes = Changes.of(self._read(ops))
+        definitions = {**self._store.collections(), **changes.definitions}
+        for uid in changes.dropped & definitions.keys():
+            self._empty(uid)
+        # A document whose collection has been dropped in an earlier batch goes nowhere.
+        documents = {uid: some for uid, some in changes.documents.items() if uid in definitions}
+        skipped = {
+            uid: len(some) for uid, some in changes.documents.items() if uid not in documents
+        }
+        for uid in {**changes.definitions, **documents}:
+            collection = self._defined(uid, definitions[uid])
+            if collection is not None:
+                self._index(collection, documents.get(uid, {}))
+            else:  # its documents are kept; a version that can read it makes the index anew
+                self._give_up(uid)
+                shutil.rmtree(self._folder / uid, ignore_errors=True)
+        self._store.apply(
+            last_entry_id,
+            definitions=changes.definitions,
+            documents=documents,
+            dropped=changes.dropped,
+        )
+        for uid in {**changes.definitions, **documents, **dict.fromkeys(changes.dropped)}:
+            self._reports.pop(uid, None)
+        if changes.dropped:
+            self._remove_orphans()
+        return self.state()._replace(skipped=skipped)
+
+    def define(self, definitions: Iterable[str]) -> ShardState:
+        """Take up collections that the log may no longer define; the position stays."""
+        known = self._store.collections()
+        read = {Collection.from_json(one).uid: one for one in definitions}
+        new = {uid: one for uid, one in read.items() if uid not in known}
+        for one in new.values():
+            self._index(Collection.from_json(one), {})
+        self._store.apply(self._store.position, definitions=new)
+        return self.state()
+
+    def reindex(self, uid: str, ids: Sequence[str]) -> ShardState:
+        """Have a text index say of some documents what the store says; the position stays."""
+        collection = self._current(uid)
+        if collection is not None:
+            self._index(collection, dict(zip(ids, self._store.get(uid, ids), strict=True)))
+            self._reports.pop(uid, None)
+        return self.state()
+
+    def balance(self, uid: str, averages: Mapping[str, float]) -> ShardState:
+        """Bring a collection's index to the average lengths of all shards together."""
+        # What is being optimised is balanced when that has ended.
+        collection = None if uid in self._rewrites else self._current(uid)
+        if collection is not None:
+            balance(self._writer(collection), averages)
+            self._reports.pop(uid, None)
+        return self.state()
+
+    def begin_optimising(self, uid: str) -> bool:
+        """Begin to write a collection's index anew, in few segments.
+
+        A write to the collection puts an end to it: nobody shall wait for it to be found.
+
+        Returns:
+            Whether there is anything to do.
+
+        Raises:
+            OSError: the index cannot be had now.
+        """
+        collection = self._current(uid)
+        if collection is None or collection.fields is None or not self._store.count(uid):
+            return False
+        self._give_up(uid)
+        if writer := self._writers.pop(uid, None):
+            writer.abandon()  # what it merges now would be in vain
+        self._rewrites[uid] = IndexRewrite(
+            self._folder / uid,
+            collection,
+            self._store.scan(uid),
+            self._optimise_memory_bytes,
+            chosen(self._store, uid),
+        )
+        return True
+
+    def optimise(self, uid: str) -> bool:
+        """Take the next step of what `begin_optimising` has begun, some 50 ms.
+
+        Returns:
+            Whether it was the last: the new index can be searched. It is still to be balanced.
+
+        Raises:
+            WorkError: a write has put an end to it.
+            OSError, ValueError: the index cannot be written; it stays as it was.
+        """
+        rewrite = self._rewrites.get(uid)
+        if rewrite is None:
+            raise WorkError("the collection was written to meanwhile")
+        try:
+            is_done = rewrite.step()
+        except Exception:
+            self._give_up(uid)
+            raise
+        if is_done:
+            del self._rewrites[uid]
+            self._reports.pop(uid, None)
+        return is_done
+
+    def _give_up(self, uid: str) -> None:
+        """End the optimising of a collection, if it is under way; its index is as it was."""
+        if rewrite := self._rewrites.pop(uid, None):
+            _log.info("optimising_given_up", shard=self.shard, uid=uid)
+            rewrite.give_up()
+
+    def statistics(self, uid: str) -> bytes:
+        """This shard's term statistics of a collection, packed; b"" where there is no index."""
+        try:
+            index = TextIndex.open(self._folder / uid)
+        except TextIndexError:
+            return b""
+        return pack(collect(index))
+
+    def freeze(self, folder: Path) -> StoreCopy:
+        """Begin a copy of the shard as it is now, in an empty folder on the same file system.
+
+        The indexes are linked at once; the store follows in a thread.
+        """
+        for uid in self._store.collections():
+            if (self._folder / uid).is_dir():
+                link_index(self._folder / uid, folder / uid)
+        return StoreCopy(self._folder / STORE, folder / STORE)
+
+    def _read(self, ops: Iterable[bytes]) -> Iterator[Op]:
+        for op in ops:
+            try:
+                yield unpack_op(op)
+            except WireError as error:
+                # Nothing that a gateway writes; one foreign entry must not hold up all others.
+                _log.error("log_entry_skipped", shard=self.shard, reason=str(error))
+
+    def _index(self, collection: Collection, documents: dict[str, bytes | None]) -> None:
+        if collection.fields is None:
+            return  # nothing is accepted for it before its fields are known
+        writer = self._writer(collection)
+        deletes = [one for one, body in documents.items() if body is None]
+        upserts = [(one, json.loads(body)) for one, body in documents.items() if body is not None]
+        try:
+            writer.apply(deletes, upserts)
+        except (TypeError, ValueError, OverflowError):
+            # The gateway has checked each against the fields, so this should not be. The others go
+            # in all the same: applying them a second time replaces them.
+            for upsert in upserts:
+                try:
+                    writer.apply((), (upsert,))
+                except (TypeError, ValueError, OverflowError):
+                    _log.exception("document_not_indexed", shard=self.shard, id=upsert[0])
+        writer.commit()
+
+    def _writer(self, collection: Collection) -> TextIndexWriter:
+        uid = collection.uid
+        self._give_up(uid)
+        writer = self._writers.pop(uid, None)
+        if writer is not None and writer.collection.analysis != collection.analysis:
+            writer.close()
+            writer = None
+        if writer is None:
+            while len(self._writers) >= self._max_writers:
+                self._writers.pop(next(iter(self._writers))).close()
+            writer = TextIndexWriter.open(self._folder / uid, collection, self._memory_bytes)
+        self._writers[uid] = writer
+        if writer.is_new:
+            num_documents = writer.rebuild(self._store.scan(uid), chosen(self._store, uid))
+            if num_documents:
+                _log.info("text_index_rebuilt", shard=self.shard, uid=uid, documents=num_documents)
+        elif are_to_be_chosen(self._folder / uid, self._store.count(uid)):
+            del self._writers[uid]
+            write_anew(writer, self._store, uid)
+            self._writers[uid] = writer
+        return writer
+
+    def _current(self, uid: str) -> Collection | None:
+        """A collection as the store has it; None where there is none that can be read."""
+        definition = self._store.definition(uid)
+        return None if definition is None else self._defined(uid, definition)
+
+    def _defined(self, uid: str, definition: str) -> Collection | None:
+        """A definition as this version reads it; None for one of a newer version."""
+        try:
+            return Collection.from_json(definition)
+        except WireError as error:
+            _log.error("definition_unreadable", shard=self.shard, uid=uid, reason=str(error))
+            return None
+
+    def _report(self, uid: str, definition: str) -> CollectionReport:
+        collection = self._defined(uid, definition)
+        generation = segments = 0
+        if collection is not None and collection.fields is not None:
+            try:
+                index = TextIndex.open(self._folder / uid)
+            except TextIndexError:
+                self._writer(collection)  # makes it anew
+                index = TextIndex.open(self._folder / uid)
+            generation, segments = index.generation, index.num_segments
+        return CollectionReport(
+            uid,
+            definition,
+            self._store.count(uid),
+            generation,
+            self._store.changes(uid),
+            pack_ids(self._store.first_ids(uid, MAX_FIRST_IDS)),
+            segments,
+        )
+
+    def _empty(self, uid: str) -> None:
+        """Remove a collection's documents in slices, so that no transaction grows without bound.
+
+        The position stays where it was: killed half-way, the drop is applied again.
+        """
+        documents = (one for one, _ in self._store.scan(uid))
+        while ids := list(islice(documents, DROP_SLICE)):
+            self._store.apply(self._store.position, documents={uid: dict.fromkeys(ids)})
+
+    def _remove_orphans(self) -> None:
+        """Remove the indexes of collections that the store does not have (any more)."""
+        kept = self._store.collections()
+        for uid in [uid for uid in self._rewrites if uid not in kept]:
+            self._give_up(uid)
+        for uid in [uid for uid in self._writers if uid not in kept]:
+            self._writers.pop(uid).close()
+        for folder in self._folder.iterdir():
+            if folder.is_dir() and folder.name not in kept:
+                shutil.rmtree(folder, ignore_errors=True)

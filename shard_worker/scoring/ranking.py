@@ -1,0 +1,168 @@
+"""The user's functions: second-phase scores in the process lane, `enrich` in the thread lane."""
+
+import inspect
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+import structlog
+
+from hedgerow.common.errors import ConfigurationError, RankingError
+from hedgerow.common.settings.settings import RankProfile
+from hedgerow.common.user_function import find_function, last_line
+
+SCORE_FIELD = "_score"  # of a candidate: its first-phase score
+
+_log = structlog.get_logger()
+
+Document = dict[str, Any]
+
+
+class Budget(Protocol):
+    """What is left of a query's time; what a second-phase function may ask."""
+
+    def expired(self) -> bool:
+        """Whether nobody waits for the result any more; costs under 1 µs."""
+
+    def remaining_s(self) -> float:
+        """Seconds until nobody does."""
+
+
+class SecondPhase:
+    """A profile's `second_phase` function, resolved."""
+
+    def __init__(self, profile: str, reference: str) -> None:
+        self._reference = reference
+        self._function = _resolve(profile, "second_phase", reference)
+        self._takes_budget = _takes(profile, "second_phase", reference, self._function, (2, 3)) == 3
+
+    def score(self, query: str, documents: Sequence[Document], budget: Budget) -> list[float]:
+        """Score the candidates.
+
+        Args:
+            query: the query's text.
+            documents: the wanted fields of each candidate, its id, and its first-phase score as
+                `_score`, best first.
+            budget: handed on to a function of three parameters.
+
+        Returns:
+            A score for each, in their order.
+
+        Raises:
+            RankingError: the function raised, or returned something else.
+        """
+        extra = (budget,) if self._takes_budget else ()
+        scores = _call(self._reference, lambda: self._function(query, documents, *extra))
+        return self._checked(scores, len(documents))
+
+    def _checked(self, scores: Any, count: int) -> list[float]:
+        try:
+            checked = [float(score) for score in scores]
+        except (TypeError, ValueError) as error:
+            raise RankingError(f"{self._reference} returned no list of numbers: {error}") from error
+        if len(checked) != count:
+            raise RankingError(
+                f"{self._reference} returned {len(checked)} scores for {count} documents"
+            )
+        if not all(math.isfinite(score) for score in checked):
+            raise RankingError(f"{self._reference} returned a score that is not finite")
+        return checked
+
+
+class Enrich:
+    """A profile's `enrich` function, resolved. It blocks, so it runs in the thread lane."""
+
+    def __init__(self, profile: str, reference: str) -> None:
+        self._reference = reference
+        self._function = _resolve(profile, "enrich", reference)
+        _takes(profile, "enrich", reference, self._function, (1,))
+
+    def __call__(self, documents: list[Document]) -> list[Document]:
+        """Enrich the winners' documents.
+
+        The function may change what it is given: hand it copies.
+
+        Returns:
+            As many documents, in the same order.
+
+        Raises:
+            RankingError: the function raised, or returned something else.
+        """
+        enriched = _call(self._reference, lambda: self._function(documents))
+        if (
+            not isinstance(enriched, list)
+            or len(enriched) != len(documents)
+            or not all(isinstance(one, dict) for one in enriched)
+        ):
+            raise RankingError(f"{self._reference} returned no list of {len(documents)} documents")
+        return enriched
+
+
+def second_phases(profiles: Mapping[str, RankProfile]) -> dict[str, SecondPhase]:
+    """The second phase of each profile that has one.
+
+    Raises:
+        ConfigurationError: one cannot be used; names the profile and the reason.
+    """
+    return {
+        name: SecondPhase(name, profile.second_phase)
+        for name, profile in profiles.items()
+        if profile.second_phase is not None
+    }
+
+
+def enrich_hooks(profiles: Mapping[str, RankProfile]) -> dict[str, Enrich]:
+    """The `enrich` hook of each profile that has one.
+
+    Raises:
+        ConfigurationError: one cannot be used; names the profile and the reason.
+    """
+    return {
+        name: Enrich(name, profile.enrich)
+        for name, profile in profiles.items()
+        if profile.enrich is not None
+    }
+
+
+def _resolve(profile: str, setting: str, reference: str) -> Callable[..., Any]:
+    where = f"rank_profiles.{profile}.{setting}: {reference}"
+    try:
+        function = find_function(reference)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{where}: {error}") from error
+    if inspect.iscoroutinefunction(function):
+        raise ConfigurationError(f"{where}: is async; it runs outside of the event loop")
+    return function
+
+
+def _takes(
+    profile: str,
+    setting: str,
+    reference: str,
+    function: Callable[..., Any],
+    counts: tuple[int, ...],
+) -> int:
+    """The largest of `counts` arguments with which a function can be called."""
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # some functions written in C do not tell
+        return counts[0]
+    for count in reversed(counts):
+        try:
+            signature.bind(*[None] * count)
+        except TypeError:
+            continue
+        return count
+    wanted = " or ".join(map(str, counts))
+    raise ConfigurationError(
+        f"rank_profiles.{profile}.{setting}: {reference}: takes {wanted} arguments, not {signature}"
+    )
+
+
+def _call(reference: str, call: Callable[[], Any]) -> Any:
+    try:
+        return call()
+    except Exception as error:
+        # Whatever the user's code raises ends this one piece of work, and is theirs to read.
+        _log.exception("ranking_function_raised", function=reference)
+        raise RankingError(f"{reference} raised {last_line(error)}") from error

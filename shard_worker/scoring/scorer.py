@@ -1,0 +1,212 @@
+"""What runs in a scorer process: retrieval and ranking on the shards of one worker."""
+
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import tantivy
+from msgspec.structs import replace
+
+from hedgerow.common.document_ids import ID_FIELD
+from hedgerow.common.errors import (
+    BadQueryError,
+    BadRequestError,
+    ExpiredError,
+    RankingError,
+    WorkError,
+)
+from hedgerow.common.settings.settings import RankProfile
+from hedgerow.common.wire.messages import (
+    Attach,
+    SearchBody,
+    SearchPayload,
+    pack_body,
+    unpack_search_payload,
+)
+from hedgerow.shard_worker.scoring.open_shards import OpenShards, Snapshot
+from hedgerow.shard_worker.scoring.ranking import Budget, SecondPhase, second_phases
+from hedgerow.shard_worker.scoring.retrieval import Found, retrieve
+
+LET_GO_S = 1.0  # how often a scorer looks for what it can close
+
+
+@dataclass(frozen=True)
+class ScorerConfig:
+    """What a scorer process is started with.
+
+    Attributes:
+        data: the worker's data folder.
+        shards: the shards that it serves.
+        profiles: name → rank profile.
+        import_path: folders from which the users' functions are imported.
+        max_candidate_bytes: what the candidates of one second phase may weigh, as JSON.
+    """
+
+    data: str
+    shards: tuple[int, ...]
+    profiles: dict[str, RankProfile]
+    import_path: tuple[str, ...] = ()
+    max_candidate_bytes: int = 8_388_608
+
+
+def make_scorer(config: ScorerConfig) -> "Scorer":
+    """Make the function that a scorer process runs for each search.
+
+    It takes `(shard, generation, packed SearchPayload)`, followed by the parts of an `Attach` if
+    documents are wanted, and returns a packed `SearchBody`.
+    Shards are opened when they are first searched, and again when a newer generation is asked for.
+
+    Raises:
+        ConfigurationError: a profile's second phase cannot be used.
+    """
+    for folder in config.import_path:
+        if folder not in sys.path:
+            sys.path.insert(0, folder)
+    scorer = Scorer(config)
+    scorer.start_letting_go()
+    return scorer
+
+
+# A query's shards get the same payload, one after the other where they are of one worker.
+_read = lru_cache(maxsize=256)(unpack_search_payload)
+
+
+class Scorer:
+    """Scores searches, one after the other."""
+
+    def __init__(self, config: ScorerConfig) -> None:
+        self._profiles = config.profiles
+        self._second_phases = second_phases(config.profiles)
+        self._shards = OpenShards(Path(config.data), config.shards)
+        self._max_candidate_bytes = config.max_candidate_bytes
+        self._turn = threading.Lock()  # of the searches, and of what lets go beside them
+        self._has_ended = threading.Event()
+
+    def start_letting_go(self) -> None:
+        """Close, from now on, what no search needs any more, also when no search comes."""
+        threading.Thread(target=self._let_go, name="let-go", daemon=True).start()
+
+    def _let_go(self) -> None:
+        while not self._has_ended.wait(LET_GO_S):
+            with self._turn:
+                self._shards.let_go(time.monotonic())
+
+    def __call__(self, payload: tuple[Any, ...], budget: Budget) -> bytes:
+        """Score one search on one shard.
+
+        Raises:
+            ExpiredError: the budget ran out.
+            RankingError: the profile's second phase failed.
+            BadQueryError: the query cannot be searched for, here or on any other shard.
+            WorkError: the shard cannot be searched.
+        """
+        with self._turn:
+            return self._score(payload, budget)
+
+    def _score(self, payload: tuple[Any, ...], budget: Budget) -> bytes:
+        shard, generation, packed, *wanted = payload
+        search = _read(packed)
+        profile = self._profiles.get(search.profile)
+        if profile is None:
+            raise WorkError(f"this worker has no rank profile {search.profile}")
+        if shard not in self._shards:
+            raise WorkError(f"this worker does not serve shard {shard}")
+        if profile.first_phase == "noop" and search.profile not in self._second_phases:
+            now = time.monotonic()
+            return self._shards.noop_body(shard, search.uid, generation, search.k, now)
+        body = self._search(shard, generation, search, profile, budget)
+        # What an `enrich` is to see first is left to the fetch, in whose threads it runs.
+        if wanted and body.ids and profile.enrich is None:
+            attach = Attach(*wanted)
+            attached = self._shards.attached(shard, search.uid, body.ids, attach, budget.expired)
+            body = replace(body, attached=attached)
+        return pack_body(body)
+
+    def close(self) -> None:
+        """Close the files; a scorer process ends without, and loses nothing."""
+        self._has_ended.set()
+        self._shards.close()
+
+    def _search(
+        self,
+        shard: int,
+        generation: int,
+        search: SearchPayload,
+        profile: RankProfile,
+        budget: Budget,
+    ) -> SearchBody:
+        second_phase = self._second_phases.get(search.profile)
+        # A client that wants more than the candidates gets them, all scored alike.
+        wanted = max(search.k, profile.candidates) if second_phase else search.k
+        if profile.first_phase == "noop":
+            now = time.monotonic()
+            documents, found = self._shards.first(shard, search.uid, generation, wanted, now)
+        else:
+            documents, found = self._retrieve(shard, generation, search, wanted)
+        _check(budget)
+        unranked = 0
+        if second_phase is not None and found.hits:
+            candidates, unranked = self._shards.candidates(
+                shard,
+                search.uid,
+                found.hits,
+                profile.fields,
+                max_bytes=self._max_candidate_bytes,
+                is_late=budget.expired,
+            )
+            _check(budget)
+            try:
+                found = _rank(second_phase, search, found.total, candidates, budget)
+            except RankingError:
+                _check(budget)  # a function that gave up in time has not failed
+                raise
+            _check(budget)
+        hits = found.hits[: search.k]
+        ids, scores = [one for _, one in hits], [score for score, _ in hits]
+        return SearchBody(documents, found.total, True, ids, scores, unranked)
+
+    def _retrieve(
+        self, shard: int, generation: int, search: SearchPayload, wanted: int
+    ) -> tuple[int, Found]:
+        now = time.monotonic()
+        snapshot = self._shards.snapshot(shard, search.uid, generation, now)
+        if snapshot is None:
+            return 0, Found(0, [])
+        query = self._build(snapshot, search, now)
+        try:
+            found = retrieve(snapshot.index, query, wanted)
+        except ValueError as error:  # what tantivy raises for a damaged index, too
+            raise WorkError(f"the index cannot be searched: {error}") from error
+        return snapshot.index.num_documents, found
+
+    def _build(self, snapshot: Snapshot, search: SearchPayload, now: float) -> tantivy.Query:
+        understanding = self._shards.understanding(snapshot.index.collection, now)
+        try:
+            node = understanding.read(search.query, search.strict)
+            filter_node = understanding.read_filter(search.filter)
+            return snapshot.builder.build(node, filter_node)
+        except (BadRequestError, ValueError, OverflowError, RecursionError) as error:
+            # The gateway has checked the query, perhaps against a newer definition than the index.
+            raise BadQueryError(f"the query does not fit the index: {error}") from error
+
+
+def _rank(
+    second_phase: SecondPhase,
+    search: SearchPayload,
+    total: int,
+    candidates: list[dict[str, Any]],
+    budget: Budget,
+) -> Found:
+    ids = [candidate[ID_FIELD] for candidate in candidates]
+    scores = second_phase.score(search.query, candidates, budget)
+    ranked = sorted(zip(scores, ids, strict=True), key=lambda hit: (-hit[0], hit[1]))
+    return Found(total, ranked)
+
+
+def _check(budget: Budget) -> None:
+    if budget.expired():
+        raise ExpiredError("the deadline passed, or the query was cancelled, during scoring")

@@ -1,0 +1,136 @@
+"""Finds the documents with the least ids among many that tie, without reading the ids of all.
+
+A search is restricted to the documents below one of the index's boundaries (`id_levels`), such that
+a few more than are wanted should be left. If too few are left, a higher boundary is taken; if there
+are too many to read, a lower one. What is found in the end is certain: the search has found all
+that tie below the boundary.
+
+Where no boundary fits, the ids of some documents that tie show which id is high enough, and the
+search is restricted to the range below it. This is slower, but just as certain. Indexes that were
+written before there were boundaries are searched so until they are optimised.
+"""
+
+import math
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+import tantivy
+
+from hedgerow.common.document_ids import ID_FIELD
+from hedgerow.shard_worker.scoring.keyword_range import Span, native
+from hedgerow.shard_worker.scoring.rounding import Tie
+from hedgerow.shard_worker.storage.id_levels import Level
+from hedgerow.shard_worker.storage.schema import PRESENT
+from hedgerow.shard_worker.storage.text_index import TextIndex
+
+# How many a boundary should leave beyond those that are wanted, in square roots of these: with
+# fewer, the search has to be made once more too often; with more, too many ids are read.
+_BESIDE: Final = 1.3
+# The fewer are found below a boundary, the less they tell, and the farther up is the next one.
+_DOUBT: Final = 3.0
+_NEARLY_ALL: Final = 0.25  # of the documents: to look among all then saves a third attempt
+_STEP_DOWN: Final = 2  # boundaries, with half as many documents below
+_ROOM: Final = 64  # for hits beyond twice as many as are expected
+_MOST_EXPECTED: Final = 512  # as many can be read in the time of another search
+
+
+class _Ties(NamedTuple):
+    """What a search found of documents that tie.
+
+    Attributes:
+        addresses: where they are.
+        is_all: whether the search had room for all of its hits that tie.
+    """
+
+    addresses: list[tantivy.DocAddress]
+    is_all: bool
+
+
+def first_tied(
+    index: TextIndex, query: tantivy.Query, tie: Tie, *, num_better: int, num: int, total: int
+) -> list[tantivy.DocAddress]:
+    """Some documents that tie, among which are the `num` with the least ids.
+
+    Args:
+        index: where.
+        query: what.
+        tie: the scores that count as equal.
+        num_better: how many documents have a higher score.
+        num: how many are wanted; no more than there are.
+        total: how many documents match.
+    """
+    expected = num + _BESIDE * math.sqrt(num)
+    density = total / index.num_counted  # the share of documents that tie: no more than match
+    levels = [*index.levels, Level(index.num_counted, None)]
+    lowest, place = 0, _place_of(levels, expected / density)
+    while True:
+        level = levels[place]
+        left = level.num_documents * density
+        room = 2 * (left if expected < left <= _MOST_EXPECTED else expected) + _ROOM
+        limit = num_better + math.ceil(room)
+        found = _find(index, _below(index, query, level), tie, limit)
+        if not found.is_all:
+            if place == lowest:
+                return _first_by_range(index, query, tie, found, num, limit)
+            place = max(place - _STEP_DOWN, lowest)
+        elif len(found.addresses) >= num or level.mark is None:
+            return found.addresses
+        else:
+            num_found = len(found.addresses)
+            density = max(num_found, 1) / level.num_documents
+            wanted = expected * (1 + _DOUBT / (1 + num_found))
+            lowest = place + 1
+            place = max(_place_of(levels, wanted / density), lowest)
+            if levels[place].num_documents > index.num_counted * _NEARLY_ALL:
+                place = len(levels) - 1
+
+
+def _place_of(levels: Sequence[Level], num_documents: float) -> int:
+    """The first of the levels that has so many documents, or the last of them."""
+    return min(bisect_left(levels, num_documents, key=_num_documents), len(levels) - 1)
+
+
+def _first_by_range(
+    index: TextIndex, query: tantivy.Query, tie: Tie, found: _Ties, num: int, limit: int
+) -> list[tantivy.DocAddress]:
+    """As `first_tied`, by ranges of ids, each of which takes some 30 µs a segment.
+
+    Each range ends with the id of a document that was found in the last one, so they end.
+    """
+    while not found.is_all:
+        last = sorted(index.ids(found.addresses))[num - 1]
+        span = index.parse_native(native(ID_FIELD, Span(None, f"{last}\0")))
+        found = _find(index, _restricted(query, span), tie, limit)
+    return found.addresses
+
+
+def _find(index: TextIndex, query: tantivy.Query, tie: Tie, limit: int) -> _Ties:
+    hits = index.searcher.search(query, limit, count=False).hits
+    start = bisect_left(hits, -tie.most, key=_negated_score)
+    end = bisect_right(hits, -tie.least, key=_negated_score)
+    is_all = end < len(hits) or len(hits) < limit
+    return _Ties([address for _, address in hits[start:end]], is_all)
+
+
+def _negated_score(hit: tuple[float, tantivy.DocAddress]) -> float:
+    return -hit[0]
+
+
+def _num_documents(level: Level) -> int:
+    return level.num_documents
+
+
+def _below(index: TextIndex, query: tantivy.Query, level: Level) -> tantivy.Query:
+    if level.mark is None:
+        return query
+    mark = tantivy.Query.term_query(index.schema, PRESENT, level.mark, "basic")
+    return _restricted(query, mark)
+
+
+def _restricted(query: tantivy.Query, to: tantivy.Query) -> tantivy.Query:
+    """The query, with the same scores, among the documents that match `to`."""
+    must = tantivy.Occur.Must
+    return tantivy.Query.boolean_query(
+        [(must, query), (must, tantivy.Query.const_score_query(to, 0.0))]
+    )

@@ -1,0 +1,5 @@
+"""A request's walk through a worker: pulled, run by an executor, replied to.
+
+Imports `shard_worker.executors`, `shard_worker.indexing` (for what the shards hold),
+`shard_worker.storage` and `common`. Open `consumer` first, then `search`.
+"""

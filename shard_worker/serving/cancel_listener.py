@@ -1,0 +1,78 @@
+"""Hears which queries nobody waits for any more, on a connection of its own."""
+
+import time
+from collections.abc import Iterable
+from typing import Any
+
+import structlog
+
+from hedgerow.common.errors import WireError
+from hedgerow.common.observability.telemetry import Counters, Throttle
+from hedgerow.common.redis.connection import Handshake, Link
+from hedgerow.common.redis.endpoint import Endpoint
+from hedgerow.common.redis.keys import Keys
+from hedgerow.common.settings.settings import RedisSettings
+from hedgerow.shard_worker.serving.in_flight import InFlight
+
+log = structlog.get_logger()
+
+
+class CancelListener:
+    """Listens on the cancel channels of this worker's shards.
+
+    What is said while the connection is away is lost, and then that work is done in vain.
+    """
+
+    def __init__(
+        self,
+        redis: RedisSettings,
+        keys: Keys,
+        worker_id: str,
+        shards: Iterable[int],
+        in_flight: InFlight,
+        counters: Counters,
+    ) -> None:
+        """Describe the connection; `start` makes it."""
+        self._shards = {keys.cancel_channel(shard).encode(): shard for shard in shards}
+        self._in_flight = in_flight
+        self._counters = counters
+        self._throttle = Throttle(60.0)
+        self._link = Link(
+            Endpoint.of(redis),
+            name=f"hedgerow-worker-cancel-{worker_id}",
+            silence_s=redis.command_timeout_s,
+            on_connect=self._subscribe,
+            on_message=self._on_message,
+        )
+
+    async def start(self, timeout_s: float) -> None:
+        """Connect.
+
+        Raises:
+            RedisUnavailableError: not connected within `timeout_s`; the link keeps trying.
+        """
+        await self._link.start(timeout_s)
+
+    async def close(self) -> None:
+        """Hear no more."""
+        await self._link.close()
+
+    async def _subscribe(self, link: Handshake) -> None:
+        for channel in self._shards:
+            link.subscribe(channel.decode())
+
+    def _on_message(self, message: Any) -> None:
+        if not isinstance(message, list):
+            if isinstance(message, Exception) and self._throttle.allows(
+                "refused", time.monotonic()
+            ):
+                log.error("cancellations_refused", error=str(message))
+            return
+        if message[0] != b"message":
+            return
+        try:
+            self._in_flight.on_cancel(self._shards[message[1]], message[2], time.monotonic())
+        except WireError as error:
+            self._counters.add("cancellations_malformed")
+            if self._throttle.allows("malformed", time.monotonic()):
+                log.warning("cancellation_malformed", error=str(error))

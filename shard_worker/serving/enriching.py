@@ -1,0 +1,113 @@
+"""One call of a profile's `enrich`, from JSON to JSON, with limits on its documents."""
+
+import gc
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+from pydantic_core import from_json, to_json
+
+from hedgerow.shard_worker.storage.picking import Pick
+
+Document = dict[str, Any]
+Enrich = Callable[[list[Document]], list[Document]]
+Stored = bytes | int | None  # as `Store.read` returns it
+
+_check = msgspec.json.Decoder(msgspec.Raw).decode
+
+# A decoder does not let go of the interpreter, so one at a time: the event loop waits for no more.
+_decoding = threading.Lock()
+
+
+class Enriching:
+    """The documents of one fetch, before and after `enrich`.
+
+    Attributes:
+        num_bytes: bytes of the stored documents.
+        documents: the documents to send, with their wanted fields, enriched or as stored.
+        problem: why some are not enriched; "" if all are.
+    """
+
+    def __init__(
+        self,
+        stored: Sequence[Stored],
+        pick: Pick | None,
+        max_given_bytes: int,
+        max_bytes: int,
+    ) -> None:
+        """Take over documents as they are stored, whole.
+
+        Args:
+            stored: the documents.
+            pick: takes the wanted fields; None for all.
+            max_given_bytes: what `enrich` is given, as JSON.
+            max_bytes: what all documents may weigh when they are sent.
+        """
+        self._stored = stored
+        self._pick = pick
+        self._max_given_bytes = max_given_bytes
+        self._max_bytes = max_bytes
+        self.documents: list[Stored] = [
+            pick(one) if pick is not None and isinstance(one, bytes) else one for one in stored
+        ]
+        self.num_bytes = sum(len(one) for one in stored if isinstance(one, bytes))
+        self.problem = ""
+
+    def run(self, enrich: Enrich) -> None:
+        """Enrich the documents; blocks.
+
+        Raises:
+            Exception: `enrich` raised it, or JSON cannot say what it returned.
+        """
+        places: list[int] = []
+        num_bytes = num_heavy = 0
+        for place, body in enumerate(self._stored):
+            if not isinstance(body, bytes):
+                continue
+            if num_bytes + len(body) > self._max_given_bytes:
+                num_heavy += 1
+                continue
+            num_bytes += len(body)
+            places.append(place)
+        enriched = enrich([_decoded(self._stored[place]) for place in places])
+        # Measured as it is built: what the hook adds may weigh more than what it was given.
+        documents = list(self.documents)
+        num_bytes = sum(len(one) for one in documents if isinstance(one, bytes))
+        num_grown = 0
+        for place, document in zip(places, enriched, strict=True):
+            # As it leaves the gateway: what JSON cannot say fails here, where the stored fields
+            # are at hand.
+            body = to_json(document)
+            _check(body)
+            if self._pick is not None:
+                body = self._pick(body)
+            before = documents[place]
+            grown = len(body) - (len(before) if isinstance(before, bytes) else 0)
+            if num_bytes + grown > self._max_bytes:
+                num_grown += 1
+                continue
+            num_bytes += grown
+            documents[place] = body
+        problems = []
+        if num_heavy:
+            problems.append(
+                f"{num_heavy} not enriched: together they exceed limits.max_enrich_bytes"
+            )
+        if num_grown:
+            problems.append(f"{num_grown} not enriched: they grew beyond limits.max_fetch_bytes")
+        self.documents, self.problem = documents, "; ".join(problems)
+
+
+def _decoded(body: Stored) -> Document:
+    with _decoding:
+        # The collector would look at what is being made again and again, which takes as long as
+        # the decoding itself, and there is no rubbish yet.
+        was_enabled = gc.isenabled()
+        gc.disable()
+        try:
+            document: Document = from_json(body)  # type: ignore[arg-type]
+        finally:
+            if was_enabled:
+                gc.enable()
+    return document

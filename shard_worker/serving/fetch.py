@@ -1,0 +1,253 @@
+"""Fetches: reads the winners' documents from the store and enriches them, in threads."""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import NamedTuple
+
+import structlog
+
+from hedgerow.common.errors import (
+    ExpiredError,
+    LaneUnavailableError,
+    ProfileBusyError,
+    WireError,
+    WorkError,
+)
+from hedgerow.common.observability.telemetry import Counters, Throttle
+from hedgerow.common.redis.server_clock import ServerClock
+from hedgerow.common.settings.settings import LimitSettings
+from hedgerow.common.wire.messages import (
+    Failure,
+    FetchBody,
+    FetchPayload,
+    Kind,
+    Lane,
+    Reply,
+    Request,
+    Status,
+    pack_body,
+    unpack_fetch_payload,
+    unpack_request,
+)
+from hedgerow.shard_worker.executors.error_text import error_line
+from hedgerow.shard_worker.executors.thread_pool.batched_threads import BatchedThreads
+from hedgerow.shard_worker.executors.thread_pool.threads import Spent, ThreadLane
+from hedgerow.shard_worker.serving.enriching import Enrich, Enriching, Stored
+from hedgerow.shard_worker.serving.in_flight import InFlight, Key
+from hedgerow.shard_worker.serving.replier import Replier
+from hedgerow.shard_worker.serving.work_accounting import End, Ledger
+from hedgerow.shard_worker.storage.picking import Pick, pick_of
+
+log = structlog.get_logger()
+
+ReadDocuments = Callable[[int, str, list[str], int, Pick | None, Callable[[], bool]], list[Stored]]
+
+# Documents that are with an `enrich` or wait for it, in bytes of JSON; a fetch that would pass this
+# is answered with what is stored.
+MOST_HELD_BYTES = 67_108_864
+ENRICH_SHARE = 0.9  # of the time left; the rest carries the stored fields home when enrich is late
+
+
+class FetchLanes(NamedTuple):
+    """Where a fetch runs: no user's function ever holds a thread that reads."""
+
+    reading: BatchedThreads
+    enriching: ThreadLane
+
+
+class FetchService:
+    """Answers the fetch requests of this worker's shards.
+
+    Reading and enriching are two calls in lanes of their own, so that a store that answers and an
+    `enrich` that hangs leave the stored fields, and one that hangs keeps no other from being read.
+
+    A document is carried as the JSON that it is stored as, and is measured before it is read. What
+    a reply may not carry any more is left out, the least wanted first.
+    """
+
+    def __init__(
+        self,
+        lanes: FetchLanes,
+        replier: Replier,
+        clock: ServerClock,
+        read: ReadDocuments,
+        enrichers: Mapping[str, Enrich],
+        counters: Counters,
+        in_flight: InFlight,
+        ledger: Ledger,
+        hand_over: Callable[[Request], None],
+        limits: LimitSettings,
+    ) -> None:
+        """Read with `read`, as `ShardStores.read`; enrich by the profile's hook in `enrichers`."""
+        self._lanes = lanes
+        self._replier = replier
+        self._clock = clock
+        self._read = read
+        self._enrichers = enrichers
+        self._counters = counters
+        self._in_flight = in_flight
+        self._hand_over = hand_over
+        self._ledger = ledger
+        self._max_bytes = limits.max_message_bytes
+        # Whatever could be stored can be read.
+        self._max_fetch_bytes = max(limits.max_fetch_bytes, limits.max_document_bytes)
+        self._max_enrich_bytes = limits.max_enrich_bytes
+        self._held_bytes = 0
+        self._throttle = Throttle(60.0)
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def handle(self, shard: int, messages: list[bytes]) -> None:
+        """Start the work of one pull."""
+        now = time.monotonic()
+        now_us = self._clock.server_us(now)
+        for message in messages:
+            try:
+                request = unpack_request(message, self._max_bytes)
+                if request.kind != Kind.FETCH:
+                    raise WireError(f"kind {request.kind} does not belong in a fetch queue")  # noqa: TRY301
+                payload = unpack_fetch_payload(request.payload)
+            except WireError as error:
+                self._counters.add("requests_malformed")
+                if self._throttle.allows("malformed", now):
+                    log.warning("request_malformed", error=str(error))
+                continue
+            if request.hedge is not None:
+                shard = request.hedge.shard
+            if request.expires_at_ms * 1000 <= now_us:
+                self._counters.add("expired_at_pull")
+                self._ledger.add(End.DROPPED.value, 0, 0)
+                continue
+            if self._in_flight.is_unwanted(shard, request):
+                self._counters.add("cancelled_at_pull")
+                self._ledger.add(End.DROPPED.value, 0, 0)
+                continue
+            if request.hedge is not None and self._in_flight.has(shard, request):
+                self._hand_over(request)
+                continue
+            key = (request.reply_to, request.query_id, shard)
+            task = asyncio.create_task(
+                self._answer(shard, request, payload, max(0, now_us - request.sent_at_us))
+            )
+            self._in_flight.begin(key, task.cancel)
+            self._tasks.add(task)
+            task.add_done_callback(partial(self._end, key))
+
+    def _end(self, key: Key, task: asyncio.Task[None]) -> None:
+        self._in_flight.end(key)
+        self._tasks.discard(task)
+
+    async def drain(self, timeout_s: float) -> None:
+        """Wait for what is in flight, then cancel the rest."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=timeout_s)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _answer(
+        self, shard: int, request: Request, payload: FetchPayload, queue_us: int
+    ) -> None:
+        pulled_at = time.monotonic()
+        deadline = self._clock.monotonic_s(request.expires_at_ms)
+        started_at: list[float] = []
+        spent = Spent()
+        is_enriched = payload.profile in self._enrichers
+
+        def read() -> tuple[Enriching | None, bytes]:
+            started_at.append(time.monotonic())
+            pick = pick_of(payload.fields)
+            stored = self._read(
+                shard,
+                payload.uid,
+                payload.ids,
+                self._max_fetch_bytes,
+                None if is_enriched else pick,
+                lambda: time.monotonic() >= deadline,
+            )
+            if not is_enriched or not any(isinstance(one, bytes) for one in stored):
+                return None, pack_body(FetchBody(stored, ""))
+            limits = (self._max_enrich_bytes, self._max_fetch_bytes)
+            return Enriching(stored, pick, *limits), b""
+
+        try:
+            enriching, body = await self._lanes.reading.run(read, deadline - pulled_at, spent)
+            if enriching is not None:
+                body = await self._enrich(payload.profile, enriching, deadline, spent)
+            status = Status.OK
+        except ExpiredError as error:
+            self._counters.add("expired_in_lane")
+            if error.end == End.DROPPED:  # else its thread tells, once the call has returned
+                self._ledger.add(End.DROPPED.value, 0, 0)
+            return
+        except WorkError as error:
+            status, body = Status.FAILED, pack_body(Failure(error.code, error_line(error)))
+            self._counters.add(f"failed_{error.code}")
+        except Exception as error:
+            # Whatever it is, from SQLite or for want of a thread: who asked must hear of it.
+            log.exception("fetch_failed", shard=shard)
+            reason = f"reading failed: {error_line(error)}"
+            status, body = Status.FAILED, pack_body(Failure("failed", reason))
+        now = time.monotonic()
+        start = started_at[0] if started_at else now
+        work_us = int((now - start) * 1e6)
+        # Without an `enrich` that is late: its thread tells, once it has returned.
+        costs_us = (int(spent.ran_s * 1e6), int(spent.cpu_s * 1e6))
+        if now >= deadline:
+            self._counters.add("expired_at_reply")
+            self._ledger.add(End.UNUSED.value, *costs_us)
+            return
+        self._ledger.add(End.ANSWERED.value, *costs_us)
+        self._replier.reply(
+            request.reply_to,
+            Reply(
+                *(request.query_id, shard, status, Lane.THREAD, queue_us),
+                *(int((start - pulled_at) * 1e6), work_us, body),
+                is_hedge=request.hedge is not None,
+            ),
+        )
+
+    async def _enrich(
+        self, profile: str, enriching: Enriching, deadline: float, spent: Spent
+    ) -> bytes:
+        """The packed body with what `enrich` makes of the documents, or with why it did not."""
+        num_bytes = enriching.num_bytes
+        if self._held_bytes + num_bytes > MOST_HELD_BYTES:
+            self._counters.add("enrich_refused")
+            problem = f"enrich was not started: {self._held_bytes} bytes wait for it already"
+            return pack_body(FetchBody(enriching.documents, problem))
+        self._held_bytes += num_bytes
+        try:
+            return await self._enrich_held(profile, enriching, deadline, spent)
+        finally:
+            self._held_bytes -= num_bytes
+
+    async def _enrich_held(
+        self, profile: str, enriching: Enriching, deadline: float, spent: Spent
+    ) -> bytes:
+        enrich = self._enrichers[profile]
+        is_late = False
+
+        def run() -> bytes:
+            enriching.run(enrich)
+            return pack_body(FetchBody(enriching.documents, enriching.problem))
+
+        try:
+            timeout_s = (deadline - time.monotonic()) * ENRICH_SHARE
+            return await self._lanes.enriching.run(run, timeout_s, spent, profile)
+        except ExpiredError as error:
+            self._counters.add("enrich_late")
+            is_late = True
+            problem = "enrich did not return in time"
+            if error.end == End.DROPPED:
+                problem = "enrich was not started in time, for other calls of it"
+        except (LaneUnavailableError, ProfileBusyError) as error:
+            self._counters.add("enrich_refused")
+            problem = f"enrich was not started: {error_line(error)}"
+        except Exception as error:
+            self._counters.add("enrich_failed")
+            if self._throttle.allows("enrich", time.monotonic()):
+                log.exception("enrich_failed", profile=profile)
+            problem = f"enrich failed: {error_line(error)}"
+        return pack_body(FetchBody(enriching.documents, problem, is_late))

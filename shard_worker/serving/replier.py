@@ -1,0 +1,107 @@
+"""Sends replies: those that are ready together leave as one message for each gateway."""
+
+import asyncio
+from collections.abc import Callable
+
+from msgspec.structs import replace
+
+from hedgerow.common.observability.telemetry import Counters
+from hedgerow.common.redis.connection import Link, unanswered
+from hedgerow.common.wire.messages import Failure, Reply, Status, pack_body, pack_replies
+
+# What MessagePack adds at most: to a body, an array of eight with five numbers of 64 bits and two
+# small ones; to the worker's name, an array of three with a version and two lengths.
+_REPLY_BYTES = 64
+_MESSAGE_BYTES = 16
+
+
+class Replier:
+    """Collects the replies of one turn of the loop and publishes them.
+
+    Pub/Sub stores nothing: a reply to a gateway that has died costs nothing, and one that is lost
+    with the connection costs its shard's share of one query.
+
+    A gateway refuses a message over the limit whole, with all replies in it. So those that are
+    too large together leave as several messages, and one that is too large alone as a failure.
+    """
+
+    def __init__(self, link: Link, worker: str, counters: Counters, max_message_bytes: int) -> None:
+        """Reply over `link` in the name of `worker`, in messages of at most `max_message_bytes`."""
+        self._link = link
+        self._worker = worker
+        self._counters = counters
+        self._max_bytes = max_message_bytes - _MESSAGE_BYTES - len(worker.encode())
+        self._loop = asyncio.get_running_loop()
+        self._ready: dict[str, list[Reply]] = {}
+        self._is_flushing = False
+        self._before_flush: Callable[[], None] | None = None
+
+    @property
+    def has_ready(self) -> bool:
+        """Whether there is something to send."""
+        return bool(self._ready)
+
+    def call_before_flush(self, then: Callable[[], None]) -> None:
+        """Call `then` at each `flush`, for who has waited for it to `take` what is ready along."""
+        self._before_flush = then
+
+    def reply(self, reply_to: str, reply: Reply) -> None:
+        """Send one reply at the end of this turn of the loop."""
+        if not self._is_flushing:
+            self._is_flushing = True
+            self._loop.call_soon(self.flush)
+        self.add(reply_to, reply)
+
+    def add(self, reply_to: str, reply: Reply) -> None:
+        """Add a reply that leaves with the next `flush` or `take`, which the caller sees to."""
+        ready = self._ready
+        if reply_to in ready:
+            ready[reply_to].append(reply)
+        else:
+            ready[reply_to] = [reply]
+
+    def flush(self) -> None:
+        """Send what is ready now."""
+        self._is_flushing = False
+        if self._before_flush is not None:
+            self._before_flush()
+        if self._ready:
+            self._link.send_now(self.take(), [])
+
+    def take(self) -> list[bytes]:
+        """Hand over the packed commands that send what is ready, to whoever writes next anyway."""
+        ready, self._ready = self._ready, {}
+        commands: list[bytes] = []
+        for reply_to, replies in ready.items():
+            self._counters.add("replies", len(replies))
+            commands += [
+                unanswered("PUBLISH", reply_to, pack_replies(self._worker, part))
+                for part in self._split(replies)
+            ]
+        return commands
+
+    def _split(self, replies: list[Reply]) -> list[list[Reply]]:
+        """Into messages within the limit, in order; each has a reply."""
+        num_bytes = sum([len(reply.body) for reply in replies]) + _REPLY_BYTES * len(replies)
+        if num_bytes <= self._max_bytes:
+            return [replies]
+        parts: list[list[Reply]] = [[]]
+        num_bytes = 0
+        for reply in map(self._checked, replies):
+            size = len(reply.body) + _REPLY_BYTES
+            num_bytes += size
+            if num_bytes > self._max_bytes and parts[-1]:
+                parts.append([])
+                num_bytes = size
+            parts[-1].append(reply)
+        return parts
+
+    def _checked(self, reply: Reply) -> Reply:
+        """The reply, or when no message could carry it, the failure that says so."""
+        size = len(reply.body)
+        if size + _REPLY_BYTES <= self._max_bytes:
+            return reply
+        self._counters.add("failed_too_large")
+        reason = f"the reply has {size} bytes, over limits.max_message_bytes"
+        body = pack_body(Failure("too_large", reason))
+        return replace(reply, status=Status.FAILED.value, body=body)

@@ -1,0 +1,208 @@
+"""Makes one snapshot of one shard.
+
+    the indexer's turn: link the indexes, begin the copy of the store (milliseconds)
+      ► the copy ends beside the writing ► upload in a thread ► is the lease still ours?
+        ► manifest ► Redis hears of it ► older snapshots go
+
+A kill at any moment leaves a folder without a manifest, which nobody takes for a snapshot, and
+which the next one sweeps away; and a folder here, which the next attempt empties.
+"""
+
+import asyncio
+import math
+import secrets
+import shutil
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import msgpack
+import structlog
+
+from hedgerow import __version__
+from hedgerow.common.collection import Collection
+from hedgerow.common.errors import HedgerowError, SnapshotError, WireError
+from hedgerow.common.settings.settings import Settings
+from hedgerow.common.snapshots.manifest import STORE, CollectionFacts, Manifest, snapshot_id
+from hedgerow.common.snapshots.status import SnapshotBoard, SnapshotFacts
+from hedgerow.common.snapshots.store import SnapshotStore
+from hedgerow.common.tasks import end
+from hedgerow.shard_worker.executors.process_pool.pool import ProcessLane
+from hedgerow.shard_worker.executors.process_pool.task import Named, Work
+from hedgerow.shard_worker.executors.thread_pool.threads import ThreadLane
+from hedgerow.shard_worker.indexing.indexer import pack_work
+
+LEASE_S = 30.0
+RENEW_S = 5.0
+POLL_S = 0.05
+
+T = TypeVar("T")
+
+_log = structlog.get_logger()
+
+
+class SnapshotMaker:
+    """Makes snapshots of this worker's shards, one at a time."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: SnapshotStore,
+        board: SnapshotBoard,
+        indexer: ProcessLane,
+        threads: ThreadLane,
+    ) -> None:
+        """Copy with `indexer`, upload to `store` with `threads`, say so on `board`.
+
+        Args:
+            settings: data and snapshots count.
+            store: where snapshots go.
+            board: what Redis knows of them.
+            indexer: the lane that has the shards.
+            threads: a lane for calls that take minutes.
+        """
+        self._folder = settings.data / "snapshots"
+        self._keep = settings.snapshots.keep
+        self._timeout_s = settings.snapshots.timeout_s
+        self._store = store
+        self._board = board
+        self._indexer = indexer
+        self._threads = threads
+
+    async def make(self, shard: int, begun: int, num_shards: int) -> SnapshotFacts | None:
+        """Make a snapshot, unless somebody else does.
+
+        Args:
+            shard: of which shard.
+            begun: how many attempts there have been before this one.
+            num_shards: of the cluster.
+
+        Returns:
+            What was made; None when another replica was first, or took over.
+
+        Raises:
+            HedgerowError: it could not be made; the board knows why.
+        """
+        lease = _Lease(secrets.token_hex(8))
+        if not await self._board.begin(shard, begun, lease.holder, LEASE_S):
+            return None
+        renewing = asyncio.create_task(self._hold(shard, lease), name="snapshot lease")
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                return await self._make(shard, num_shards, lease)
+        except TimeoutError:
+            raise await self._failed(
+                shard, SnapshotError(f"not made within {self._timeout_s:g} s")
+            ) from None
+        except HedgerowError as error:
+            raise await self._failed(shard, error) from error
+        finally:
+            await end([renewing])
+            await self._board.release(shard, lease.holder)
+
+    async def _make(self, shard: int, num_shards: int, lease: "_Lease") -> SnapshotFacts | None:
+        made_at_ms = await self._board.now_ms()
+        snapshot = snapshot_id(made_at_ms, secrets.token_hex(3))
+        folder = self._folder / str(shard) / snapshot
+        await self._call(lambda: shutil.rmtree(folder.parent, ignore_errors=True))
+        try:
+            position, held = msgpack.unpackb(
+                await self._ask("freeze", shard, str(folder.absolute()))
+            )
+            while not await self._ask("frozen", shard):  # noqa: ASYNC110 - in another process
+                await asyncio.sleep(POLL_S)
+            files = await self._call(
+                lambda: self._store.upload(shard, snapshot, _files(folder), lease.check)
+            )
+            manifest = Manifest(
+                snapshot,
+                shard,
+                num_shards,
+                position,
+                made_at_ms,
+                __version__,
+                tuple(CollectionFacts(uid, _name(raw), count) for uid, raw, count in held),
+                tuple(files),
+            )
+            if not await self._board.renew(shard, lease.holder, LEASE_S):
+                _log.warning("snapshot_given_up", shard=shard, reason="somebody else took over")
+                return None
+            await self._call(lambda: self._store.commit(manifest))
+            facts = SnapshotFacts.of(manifest)
+            await self._board.set_newest(shard, facts)
+            _log.info("snapshot_made", **facts._asdict(), shard=shard)
+            await self._prune(shard, snapshot)
+            return facts
+        finally:
+            lease.end()  # a thread that still uploads stops at the next piece
+            await self._ask("thaw", shard)
+            await self._call(lambda: shutil.rmtree(folder.parent, ignore_errors=True))
+
+    async def _prune(self, shard: int, newest: str) -> None:
+        try:
+            gone = await self._call(lambda: self._store.prune(shard, self._keep, newest))
+        except SnapshotError as error:  # the next one tries again
+            _log.warning("snapshots_not_pruned", shard=shard, error=str(error))
+        else:
+            if gone:
+                _log.info("snapshots_pruned", shard=shard, ids=gone)
+
+    async def _failed(self, shard: int, error: HedgerowError) -> HedgerowError:
+        _log.error("snapshot_failed", shard=shard, reason=str(error))
+        await self._board.fail(shard, str(error))
+        return error
+
+    async def _hold(self, shard: int, lease: "_Lease") -> None:
+        while True:
+            await asyncio.sleep(RENEW_S)
+            try:
+                if not await self._board.renew(shard, lease.holder, LEASE_S):
+                    lease.end()
+            except HedgerowError as error:  # it may come back before the lease runs out
+                _log.debug("lease_not_renewed", shard=shard, error=str(error))
+
+    async def _ask(self, *work: object) -> bytes:
+        done = await self._indexer.run(Work(pack_work(*work), math.inf, Named(str(work[0]))))
+        return done.body
+
+    async def _call(self, call: Callable[[], T]) -> T:
+        try:
+            return await self._threads.run(call, self._timeout_s)
+        except OSError as error:
+            raise SnapshotError(str(error)) from error
+
+
+class _Lease:
+    """The right to make a snapshot, as the thread that uploads sees it."""
+
+    def __init__(self, holder: str) -> None:
+        self.holder = holder
+        self._ended = threading.Event()
+
+    def end(self) -> None:
+        """It is over, for whatever reason."""
+        self._ended.set()
+
+    def check(self) -> None:
+        """Stop what must not go on.
+
+        Raises:
+            SnapshotError: it is over.
+        """
+        if self._ended.is_set():
+            raise SnapshotError("stopped before its end")
+
+
+def _files(folder: Path) -> dict[str, Path]:
+    """Path in the snapshot → file, the largest, the store, last."""
+    found = {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()}
+    return dict(sorted(found.items(), key=lambda item: (item[0] == STORE, item[0])))
+
+
+def _name(definition: str) -> str:
+    """A collection's name; "" where a newer version's definition does not tell it to this one."""
+    try:
+        return Collection.from_json(definition).name
+    except WireError:
+        return ""

@@ -1,0 +1,68 @@
+"""When a shard is copied again. Pure: the instants are on the Redis server's clock, in ms."""
+
+from typing import NamedTuple
+
+from hedgerow.common.settings.settings import SnapshotSettings
+from hedgerow.common.shard_log.log import START
+from hedgerow.common.snapshots.status import SnapshotStanding
+
+RETRY_S = 30.0  # after an attempt that failed
+FIRST_AFTER_S = 60.0  # a shard without any snapshot does not wait for the whole interval
+OVERDUE_INTERVALS = 3
+OVERDUE_ENTRIES = 2  # times the most that a log should keep
+
+
+class ShardNow(NamedTuple):
+    """How a shard is.
+
+    Attributes:
+        position: id of the last log entry that is applied.
+        kept: entries that its log keeps for the next snapshot.
+        seen_at_ms: since when this worker has looked after it.
+    """
+
+    position: str
+    kept: int
+    seen_at_ms: int
+
+
+def is_due(
+    shard: ShardNow, standing: SnapshotStanding, now_ms: int, settings: SnapshotSettings
+) -> bool:
+    """Whether a snapshot is to be made now."""
+    if standing.is_running or now_ms - standing.failed_at_ms < RETRY_S * 1000:
+        return False
+    newest = standing.newest
+    if standing.wanted_at_ms > (newest.made_at_ms if newest else 0):
+        return True
+    if not _has_changed(shard, standing):
+        return False
+    if shard.kept >= settings.max_log_entries:
+        return True
+    interval_s = settings.interval_s
+    if newest is None:
+        interval_s = min(interval_s, FIRST_AFTER_S)
+    return settings.interval_s > 0 and _age_s(shard, standing, now_ms) >= interval_s
+
+
+def is_overdue(
+    shard: ShardNow, standing: SnapshotStanding, now_ms: int, settings: SnapshotSettings
+) -> bool:
+    """Whether a snapshot should long have been there, while the log grows for want of it."""
+    if not _has_changed(shard, standing):
+        return False
+    if shard.kept >= OVERDUE_ENTRIES * settings.max_log_entries:
+        return True
+    # By command alone, nobody but the operator knows when the next is due.
+    allowed_s = OVERDUE_INTERVALS * max(settings.interval_s, FIRST_AFTER_S)
+    return settings.interval_s > 0 and _age_s(shard, standing, now_ms) >= allowed_s
+
+
+def _has_changed(shard: ShardNow, standing: SnapshotStanding) -> bool:
+    held = standing.newest.position if standing.newest else START
+    return shard.position != held
+
+
+def _age_s(shard: ShardNow, standing: SnapshotStanding, now_ms: int) -> float:
+    since_ms = standing.newest.made_at_ms if standing.newest else shard.seen_at_ms
+    return (now_ms - since_ms) / 1000

@@ -1,0 +1,243 @@
+"""The snapshots of this worker's shards: which there are, and which are due.
+
+What is to be done is decided by comparing what is with what was done, as for term statistics. All
+replicas of a shard compare; the job that they ask for has one id (it names how many attempts there
+were before), so that one of them runs it. A maker that is killed loses its lease, and the attempt
+after it is another job, so that nobody waits for arq to give the first one back.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+
+import structlog
+
+from hedgerow.common.errors import HedgerowError
+from hedgerow.common.observability.telemetry import Throttle
+from hedgerow.common.redis.client import Control
+from hedgerow.common.redis.keys import Keys
+from hedgerow.common.redis.reconcile import TICK_S, keep_looking, wake_at
+from hedgerow.common.settings.settings import Settings
+from hedgerow.common.shard_log.log import START, ShardLog, position
+from hedgerow.common.snapshots.manifest import Manifest
+from hedgerow.common.snapshots.status import EVENT, SnapshotBoard, SnapshotFacts, SnapshotStanding
+from hedgerow.common.snapshots.store import SnapshotStore
+from hedgerow.common.state.registry import Registry
+from hedgerow.shard_worker.executors.process_pool.pool import ProcessLane
+from hedgerow.shard_worker.executors.thread_pool.threads import ThreadLane
+from hedgerow.shard_worker.indexing.absent_replicas import AbsentReplicas
+from hedgerow.shard_worker.indexing.applier import Applier
+from hedgerow.shard_worker.snapshots.maker import SnapshotMaker
+from hedgerow.shard_worker.snapshots.policy import ShardNow, is_due, is_overdue
+
+TELL_OVERDUE_S = 60.0
+NUM_THREADS = 2  # one uploads; what is to be cleaned up does not wait for it
+
+Enqueue = Callable[[int, int], Awaitable[None]]
+
+_log = structlog.get_logger()
+
+
+class Snapshots:
+    """Keeps the snapshots of a worker's shards current, where they are switched on.
+
+    Attributes:
+        store: where they lie; None when they are off.
+        threads: the lane for calls that take minutes.
+    """
+
+    def __init__(
+        self,
+        control: Control,
+        keys: Keys,
+        applier: Applier,
+        indexer: ProcessLane,
+        shards: tuple[int, ...],
+        settings: Settings,
+    ) -> None:
+        """Look after `shards`; `run` does it.
+
+        Args:
+            control: Redis.
+            keys: the names under which everything lies.
+            applier: knows how far the shards are; it asks in turn for `position`.
+            indexer: the lane that has the shards.
+            shards: those that this worker serves.
+            settings: data, redis and snapshots count.
+
+        Raises:
+            ConfigurationError: no driver is there for `snapshots.url`.
+        """
+        self._keys = keys
+        self._control = control
+        self._shards = shards
+        self._settings = settings
+        url = settings.snapshots.url
+        self.store = SnapshotStore(url, keys.prefix, settings.snapshots) if url else None
+        self.threads = ThreadLane(
+            num_threads=NUM_THREADS, lost_after_s=settings.snapshots.timeout_s, name="snapshots"
+        )
+        self._board = SnapshotBoard(control, keys)
+        self._registry = Registry(control, keys)
+        self._log = ShardLog(control, keys)
+        self._maker: SnapshotMaker | None = None
+        if self.store is not None:
+            self._maker = SnapshotMaker(settings, self.store, self._board, indexer, self.threads)
+        self._applier = applier
+        self._num_shards = 0
+        self._newest: dict[int, SnapshotFacts | None] = {}
+        self._settled: dict[int, str] = {}
+        self._seen_at_ms: int | None = None
+        self._throttle = Throttle(TELL_OVERDUE_S)
+        forget_s = settings.snapshots.forget_replica_s
+        self._absent = {shard: AbsentReplicas(forget_s) for shard in shards}
+        self._woken = asyncio.Event()
+
+    @property
+    def is_on(self) -> bool:
+        """Whether snapshots are made at all."""
+        return self.store is not None
+
+    def position(self, shard: int) -> str | None:
+        """How much of its log a shard's newest snapshot has; None when none are made."""
+        if self.store is None:
+            return None
+        newest = self._newest.get(shard)
+        return newest.position if newest else START
+
+    async def open(self) -> None:
+        """Learn which snapshots there are, and tell a Redis that does not know.
+
+        Raises:
+            SnapshotError: their target does not answer.
+            RedisUnavailableError: Redis does not.
+        """
+        standing = await self._board.standing(self._shards) if self.store else {}
+        for shard, one in standing.items():
+            newest = await self._newest_on_target(shard)
+            found = SnapshotFacts.of(newest) if newest else None
+            if found != one.newest:
+                if one.newest is not None and (found is None or found.id < one.newest.id):
+                    _log.error("snapshot_missing", shard=shard, id=one.newest.id)
+                await self._board.set_newest(shard, found)
+            self._newest[shard] = found
+
+    async def _newest_on_target(self, shard: int) -> Manifest | None:
+        store = self.store
+        if store is None:
+            return None
+        return await self.threads.run(
+            lambda: next(store.manifests(shard), None), self._settings.snapshots.timeout_s
+        )
+
+    async def run(self, enqueue: Enqueue) -> None:
+        """Ask for what is due until cancelled.
+
+        Args:
+            enqueue: asks for the job that calls `make` with the same arguments.
+        """
+        await keep_looking(
+            *("snapshots_wait", partial(self._tick, enqueue), self._woken),
+            self._settings.redis.reconnect_max_s,
+        )
+
+    async def listen(self) -> None:
+        """Look at once when somebody says that there is something to see."""
+        await wake_at(self._control, self._keys.events, EVENT, self._woken)
+
+    async def make(self, shard: int, begun: int) -> bool:
+        """Make the snapshot that follows so many attempts; the job that `run` asks for.
+
+        A failure is told on the board and in the log, and tried again later, as another job.
+
+        Returns:
+            False when this replica must not make it, and another may.
+        """
+        if self._maker is None:
+            return True
+        try:
+            if not await self._is_fit(shard):
+                return False
+            self._num_shards = self._num_shards or await self._registry.cluster()
+            made = await self._maker.make(shard, begun, self._num_shards)
+        except HedgerowError as error:
+            _log.debug("snapshot_again", shard=shard, error=str(error))
+        else:
+            if made is not None:
+                self._newest[shard] = made
+        return True
+
+    async def wait_until_fit(self, shard: int) -> None:
+        """Wait until this replica may make snapshots of a shard."""
+        while True:
+            try:
+                if await self._is_fit(shard):
+                    return
+            except HedgerowError as error:
+                _log.debug("fitness_unknown", shard=shard, error=str(error))
+            await asyncio.sleep(TICK_S)
+
+    async def _is_fit(self, shard: int) -> bool:
+        """Whether this replica has all that the shard should have, as far as it has got.
+
+        At a worker's start its indexes may be ahead of its store, by a batch that a kill cut short,
+        until it has applied all that was in the log then.
+        """
+        if shard in self._applier.withheld:
+            return False
+        if shard not in self._settled:
+            self._settled[shard] = await self._log.newest(shard)
+        held = position(self._applier.states[shard].position)
+        newest = self._newest.get(shard)
+        is_ahead = newest is None or held >= position(newest.position)
+        return is_ahead and held >= position(self._settled[shard])
+
+    async def _tick(self, enqueue: Enqueue) -> None:
+        standing = await self._board.standing(self._shards)
+        now_ms = await self._board.now_ms()
+        await self._forget_absent(standing, now_ms)
+        if self._seen_at_ms is None:
+            self._seen_at_ms = now_ms
+        for shard, one in standing.items():
+            self._newest[shard] = one.newest
+            if not await self._is_fit(shard):
+                continue
+            now = ShardNow(
+                self._applier.states[shard].position, self._applier.kept(shard), self._seen_at_ms
+            )
+            if is_due(now, one, now_ms, self._settings.snapshots):
+                await enqueue(shard, one.begun)
+            if is_overdue(now, one, now_ms, self._settings.snapshots):
+                self._tell_overdue(shard, now, one, now_ms)
+
+    async def _forget_absent(self, standing: Mapping[int, SnapshotStanding], now_ms: int) -> None:
+        """Have the logs no longer wait for replicas that are gone and that a snapshot replaces."""
+        expiry_ms = self._settings.worker.heartbeat_expiry_s * 1000
+        heartbeats = (await self._registry.heartbeats()).values()
+        live = [beat.replicas for beat in heartbeats if now_ms - beat.beat_at_ms < expiry_ms]
+        for shard, applied in (await self._log.applied_of(self._shards)).items():
+            newest = standing[shard].newest
+            for replica in self._absent[shard].forgettable(
+                applied,
+                {replicas[shard] for replicas in live if shard in replicas},
+                newest.position if newest else START,
+                asyncio.get_running_loop().time(),
+            ):
+                _log.warning(
+                    "replica_forgotten", shard=shard, replica=replica, position=applied[replica]
+                )
+                await self._log.forget_replica(shard, replica)
+
+    def _tell_overdue(
+        self, shard: int, now: ShardNow, standing: SnapshotStanding, now_ms: int
+    ) -> None:
+        if self._throttle.allows(f"overdue {shard}", asyncio.get_running_loop().time()):
+            newest = standing.newest
+            _log.error(
+                "snapshot_overdue",
+                shard=shard,
+                age_s=round((now_ms - newest.made_at_ms) / 1000) if newest else None,
+                log_entries_kept=now.kept,
+                reason=standing.error,
+                hint="the log grows until there is a snapshot; see docs/operations.md",
+            )

@@ -1,0 +1,159 @@
+"""Copies of what a shard has on disk at one moment, made while its writer goes on.
+
+- A text index: its segments never change, so the files that its `meta.json` names are linked, which
+  takes microseconds a file, whatever their size. Merges run in threads of their own and may replace
+  `meta.json` and remove files meanwhile; then the links are made again by the new one.
+- The store: a read transaction, which holds on to what was committed when it began
+  (https://sqlite.org/isolation.html), and SQLite's backup (https://sqlite.org/backup.html) in a
+  thread. Until that ends the write-ahead log grows by what is written.
+"""
+
+import json
+import os
+import re
+import shutil
+import sqlite3
+import threading
+from pathlib import Path
+
+from hedgerow.common.errors import SnapshotError
+
+_META, _MANAGED = "meta.json", ".managed.json"
+_ABOUT = "hedgerow.json"
+_MAX_TRIES = 50
+_PAGES = 2000  # copied between two looks at whether to stop
+_DELETES = re.compile(r"\.(\d+)\.del$")
+
+
+def link_index(index: Path, target: Path) -> None:
+    """Give a text index a second folder, which later commits leave alone.
+
+    Args:
+        index: the index's folder; nothing but merges may run in it.
+        target: a folder on the same file system, which is made.
+
+    Raises:
+        SnapshotError: files vanish faster than they are linked.
+        OSError: the file system does not take it.
+    """
+    for _ in range(_MAX_TRIES):
+        target.mkdir(parents=True)
+        try:
+            meta = (index / _META).read_bytes()
+            names = _segment_files(index, json.loads(meta))
+            for name in (*names, _ABOUT):
+                _link(index / name, target / name)
+        except FileNotFoundError:
+            shutil.rmtree(target)
+            continue
+        (target / _META).write_bytes(meta)
+        # By this list tantivy finds later which files nothing refers to any more.
+        (target / _MANAGED).write_text(json.dumps([*names, _META]))
+        return
+    raise SnapshotError(f"{index}: merges outran {_MAX_TRIES} attempts to link its files")
+
+
+def _segment_files(index: Path, meta: dict[str, object]) -> list[str]:
+    """The files that a `meta.json` names: segment.part, and segment.opstamp.del for its deletes."""
+    deletes: dict[str, int | None] = {}
+    segments = meta["segments"]
+    if not isinstance(segments, list):
+        raise SnapshotError(f"{index}: a meta.json of an unknown form")
+    for one in segments:
+        opstamp = one["deletes"]["opstamp"] if one["deletes"] else None
+        deletes[one["segment_id"].replace("-", "")] = opstamp
+    names = []
+    for path in index.iterdir():
+        segment = path.name.partition(".")[0]
+        if segment in deletes:
+            found = _DELETES.search(path.name)
+            if found is None or int(found[1]) == deletes[segment]:
+                names.append(path.name)
+    missing = set(deletes) - {name.partition(".")[0] for name in names}
+    missing_deletes = {
+        f"{segment}.{opstamp}.del" for segment, opstamp in deletes.items() if opstamp is not None
+    } - set(names)
+    if missing or missing_deletes:
+        raise FileNotFoundError(f"{index}: {sorted(missing | missing_deletes)}")
+    return sorted(names)
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except FileNotFoundError:
+        raise
+    except OSError:  # a file system without links
+        shutil.copyfile(source, target)
+
+
+class StoreCopy:
+    """A copy of a store as it is when this is made; without the replica's id, which is its own."""
+
+    def __init__(self, source: Path, target: Path) -> None:
+        """Begin to copy, in a thread.
+
+        Args:
+            source: the store's file.
+            target: the copy's file, which is there, whole, once `is_done`.
+
+        Raises:
+            OSError: the store cannot be read.
+        """
+        self._stopped = threading.Event()
+        self._error: Exception | None = None
+        self._target = target
+        try:
+            self._source = sqlite3.connect(
+                f"{source.absolute().as_uri()}?mode=ro", uri=True, check_same_thread=False
+            )
+            self._source.execute("BEGIN")
+            # The transaction begins with the first read.
+            row = self._source.execute("SELECT value FROM meta WHERE key = 'position'").fetchone()
+        except sqlite3.Error as error:
+            raise OSError(f"{source}: {error}") from error
+        self.position = str(row[0])
+        self._thread = threading.Thread(target=self._run, name="store copy", daemon=True)
+        self._thread.start()
+
+    def is_done(self) -> bool:
+        """Whether the copy is whole.
+
+        Raises:
+            SnapshotError: it could not be made.
+        """
+        if self._thread.is_alive():
+            return False
+        if self._error is not None:
+            raise SnapshotError(f"the store cannot be copied: {self._error}") from self._error
+        return True
+
+    def stop(self) -> None:
+        """End the copying, if it still runs; returns when it has."""
+        self._stopped.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            self._copy()
+        except (sqlite3.Error, OSError, InterruptedError) as error:
+            self._error = error
+        finally:
+            self._source.close()
+
+    def _copy(self) -> None:
+        partial = self._target.with_name(f"{self._target.name}.partial")
+        copy = sqlite3.connect(partial)
+        try:
+            copy.execute("PRAGMA synchronous=OFF")  # the files that are made of it are synced
+            self._source.backup(copy, pages=_PAGES, progress=self._look)
+            copy.execute("PRAGMA journal_mode=DELETE").fetchall()  # one file, not three
+            copy.execute("DELETE FROM meta WHERE key = 'replica_id'")
+            copy.commit()
+        finally:
+            copy.close()
+        partial.rename(self._target)
+
+    def _look(self, _status: int, _remaining: int, _total: int) -> None:
+        if self._stopped.is_set():
+            raise InterruptedError("stopped")

@@ -1,0 +1,248 @@
+"""Term statistics of a whole collection, so that each of its shards ranks as one index would.
+
+BM25 (Robertson and Zaragoza, "The Probabilistic Relevance Framework: BM25 and Beyond", 2009) weighs
+a term by its inverse document frequency, and a document's length against the average. Both differ
+from shard to shard. Every shard's numbers are collected, summed and written as a table beside each
+worker's shards, from which its scorers read the terms of a query.
+"""
+
+import os
+import sqlite3
+import threading
+import zlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import msgpack
+
+from hedgerow.common.errors import WireError
+from hedgerow.shard_worker.storage.length_padding import ballast_words, is_ballast
+from hedgerow.shard_worker.storage.schema import text_fields
+from hedgerow.shard_worker.storage.text_index import TextIndex
+
+MAX_TERMS = 1_000_000  # of a field; the most frequent are kept, a rare one's local count will do
+_CACHED_TERMS = 50_000  # in each scorer, about 5 MB
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class FieldStatistics:
+    """Of one text field.
+
+    Attributes:
+        words: how many words the field has in all documents (what analysis leaves of them).
+        frequencies: term → in how many documents it occurs.
+    """
+
+    words: int
+    frequencies: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Of one shard, or of many.
+
+    Attributes:
+        documents: how many there are, as BM25 counts: deleted ones too until a merge drops them.
+        fields: of each text field that queries search.
+    """
+
+    documents: int
+    fields: Mapping[str, FieldStatistics] = field(default_factory=dict)
+
+
+def collect(index: TextIndex, max_terms: int = MAX_TERMS) -> Statistics:
+    """Read one shard's statistics off its index; about 1 µs a term."""
+    fields = {}
+    for name in text_fields(index.collection):
+        terms = index.searcher.terms_with_prefix(name, "", None, None)
+        words = index.total_words(name) - ballast_words(index, name)
+        frequencies = {term: count for term, count in terms if not is_ballast(term)}
+        fields[name] = FieldStatistics(words, _most_frequent(frequencies, max_terms))
+    return Statistics(index.num_counted, fields)
+
+
+def merge(parts: Iterable[Statistics], max_terms: int = MAX_TERMS) -> Statistics:
+    """The statistics of all parts together; documents are in one part each."""
+    documents = 0
+    words: dict[str, int] = {}
+    frequencies: dict[str, dict[str, int]] = {}
+    for part in parts:
+        documents += part.documents
+        for name, one in part.fields.items():
+            words[name] = words.get(name, 0) + one.words
+            total = frequencies.setdefault(name, {})
+            for term, count in one.frequencies.items():
+                total[term] = total.get(term, 0) + count
+    return Statistics(
+        documents,
+        {
+            name: FieldStatistics(words[name], _most_frequent(total, max_terms))
+            for name, total in frequencies.items()
+        },
+    )
+
+
+def _most_frequent(frequencies: dict[str, int], max_terms: int) -> dict[str, int]:
+    if len(frequencies) <= max_terms:
+        return frequencies
+    ranked = sorted(frequencies.items(), key=lambda item: (-item[1], item[0]))
+    return dict(ranked[:max_terms])
+
+
+def pack(statistics: Statistics) -> bytes:
+    """As bytes for Redis: MessagePack, deflated (about 5 bytes a term)."""
+    packed: bytes = msgpack.packb(
+        [
+            _FORMAT,
+            statistics.documents,
+            {
+                name: [one.words, sorted(one.frequencies), _values(one.frequencies)]
+                for name, one in statistics.fields.items()
+            },
+        ]
+    )
+    return zlib.compress(packed, 1)
+
+
+def _values(frequencies: Mapping[str, int]) -> list[int]:
+    return [frequencies[term] for term in sorted(frequencies)]
+
+
+def unpack(data: bytes) -> Statistics:
+    """Read what `pack` made.
+
+    Raises:
+        WireError: it is malformed or of an unknown version.
+    """
+    try:
+        version, documents, fields = msgpack.unpackb(zlib.decompress(data))
+        if version != _FORMAT:
+            raise WireError(f"term statistics of version {version!r} are unknown here")
+        return Statistics(
+            int(documents),
+            {
+                name: FieldStatistics(int(words), dict(zip(terms, counts, strict=True)))
+                for name, (words, terms, counts) in fields.items()
+            },
+        )
+    except (ValueError, TypeError, zlib.error, msgpack.UnpackException) as error:
+        raise WireError(f"malformed term statistics: {error}") from error
+
+
+def write_table(path: Path, statistics: Statistics) -> None:
+    """Write a collection's statistics where scorers read them, replacing the file in one step."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    written = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}.new")
+    written.unlink(missing_ok=True)
+    connection = sqlite3.connect(written)
+    try:
+        connection.executescript(
+            "PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF;"
+            "CREATE TABLE about (key TEXT PRIMARY KEY, value REAL) WITHOUT ROWID;"
+            "CREATE TABLE terms (field TEXT, term TEXT, frequency INTEGER,"
+            " PRIMARY KEY (field, term)) WITHOUT ROWID;"
+        )
+        with connection:
+            about = {f"words:{name}": one.words for name, one in statistics.fields.items()}
+            about["documents"] = statistics.documents
+            connection.executemany("INSERT INTO about VALUES (?, ?)", about.items())
+            for name, one in sorted(statistics.fields.items()):
+                connection.executemany(
+                    "INSERT INTO terms VALUES (?, ?, ?)",
+                    ((name, term, count) for term, count in sorted(one.frequencies.items())),
+                )
+    finally:
+        connection.close()
+    written.replace(path)
+
+
+class TermStatistics:
+    """A collection's statistics, read term by term from the table that `write_table` made.
+
+    Attributes:
+        documents: how many documents the collection has.
+    """
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._about: dict[str, float] = dict(connection.execute("SELECT key, value FROM about"))
+        self._cache: dict[tuple[str, str], int | None] = {}
+        self.documents = int(self._about["documents"])
+
+    @classmethod
+    def open(cls, path: Path) -> "TermStatistics":
+        """Open a table for one thread's reading.
+
+        Raises:
+            OSError: there is none that can be read.
+        """
+        connection: sqlite3.Connection | None = None
+        try:
+            # The file is replaced as a whole and never changed, so it needs no locks.
+            connection = sqlite3.connect(
+                f"{path.absolute().as_uri()}?immutable=1",
+                uri=True,
+                check_same_thread=False,  # close() may be called by another thread
+            )
+            return cls(connection)
+        except (sqlite3.Error, KeyError) as error:
+            if connection is not None:
+                connection.close()
+            raise OSError(f"{path}: {error}") from error
+
+    def document_frequency(self, name: str, term: str) -> int | None:
+        """In how many documents of the collection a term occurs; None for one not listed."""
+        key = (name, term)
+        if key not in self._cache:
+            if len(self._cache) >= _CACHED_TERMS:
+                self._cache.clear()
+            row = self._connection.execute(
+                "SELECT frequency FROM terms WHERE field = ? AND term = ?", key
+            ).fetchone()
+            self._cache[key] = None if row is None else int(row[0])
+        return self._cache[key]
+
+    @cached_property
+    def average_lengths(self) -> Mapping[str, float]:
+        """Text field → average number of words over the collection."""
+        return {
+            key.removeprefix("words:"): words / max(self.documents, 1)
+            for key, words in self._about.items()
+            if key.startswith("words:")
+        }
+
+    def close(self) -> None:
+        """Close the file."""
+        self._connection.close()
+
+
+class StatisticsFile:
+    """The statistics that a path holds now; a replaced file is noticed at the next question."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._name = str(path)  # of which pathlib would make one anew at each question
+        self._seen: tuple[int, int] | None = None
+        self._open: TermStatistics | None = None
+
+    def current(self) -> TermStatistics | None:
+        """What the file holds (one `stat`, about 2 µs); None when there is none yet."""
+        try:
+            found = os.stat(self._name)  # noqa: PTH116 - half the price of pathlib's
+            seen = (found.st_ino, found.st_mtime_ns)
+            if seen != self._seen:
+                opened = TermStatistics.open(self._path)
+                self.close()
+                self._open, self._seen = opened, seen
+        except OSError:
+            return self._open
+        return self._open
+
+    def close(self) -> None:
+        """Close what is open."""
+        if self._open is not None:
+            self._open.close()
+            self._open = None

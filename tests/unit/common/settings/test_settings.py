@@ -1,0 +1,158 @@
+"""Where settings come from, and what is said when one cannot be used."""
+
+import os
+import traceback
+from pathlib import Path
+
+import pytest
+
+from hedgerow.common.errors import ConfigurationError
+from hedgerow.common.settings.settings import Settings, load_settings
+
+
+@pytest.fixture(autouse=True)
+def _clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No setting from outside: an empty folder, and no variable of ours."""
+    monkeypatch.chdir(tmp_path)
+    for name in list(os.environ):
+        if name.upper().startswith("HEDGEROW"):
+            monkeypatch.delenv(name)
+
+
+def write_file(text: str, name: str = "hedgerow.toml") -> Path:
+    """A settings file in the current folder."""
+    path = Path(name)
+    path.write_text(text)
+    return path
+
+
+def error_of(**overrides: object) -> str:
+    """What is said when the settings cannot be used."""
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings(**overrides)
+    return str(caught.value)
+
+
+def test_defaults_need_nothing() -> None:
+    """Without file and environment, each setting has its default."""
+    settings = load_settings()
+    assert settings.redis.url == "redis://127.0.0.1:6379/0"
+    assert settings.breaker.consecutive_failures == 5  # the default that DESIGN.md names
+    assert sorted(settings.rank_profiles) == ["bm25", "noop"]
+
+
+def test_file_over_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
+    """hedgerow.toml in the working directory is read, or the file that HEDGEROW_CONFIG names."""
+    write_file("[breaker]\nconsecutive_failures = 3\n")
+    assert load_settings().breaker.consecutive_failures == 3
+    write_file("[breaker]\nconsecutive_failures = 4\n", "other.toml")
+    monkeypatch.setenv("HEDGEROW_CONFIG", "other.toml")
+    assert load_settings().breaker.consecutive_failures == 4
+
+
+def test_environment_over_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A variable wins over the file, setting by setting; the rest of the group stays."""
+    write_file('[redis]\nurl = "redis://file:1/0"\nkey_prefix = "file"\n')
+    monkeypatch.setenv("HEDGEROW_REDIS__URL", "redis://environment:2/0")
+    settings = load_settings()
+    assert settings.redis.url == "redis://environment:2/0"
+    assert settings.redis.key_prefix == "file"
+
+
+def test_arguments_over_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the command line says wins over everything."""
+    monkeypatch.setenv("HEDGEROW_LOG_LEVEL", "error")
+    assert load_settings(log_level="debug").log_level == "debug"
+
+
+def test_profiles_join_the_built_in() -> None:
+    """A configured rank profile stands beside bm25 and noop, and may replace them."""
+    write_file(
+        '[rank_profiles.names]\nsecond_phase = "names:score"\ncandidates = 50\n'
+        '[rank_profiles.bm25]\nenrich = "legacy:enrich"\n'
+    )
+    profiles = load_settings().rank_profiles
+    assert sorted(profiles) == ["bm25", "names", "noop"]
+    assert profiles["names"].candidates == 50
+    assert profiles["bm25"].enrich == "legacy:enrich"
+
+
+def test_settings_are_frozen() -> None:
+    """Nobody changes a setting after the start."""
+    with pytest.raises(ValueError, match="frozen"):
+        load_settings().redis.url = "redis://elsewhere"  # type: ignore[misc]  # the point
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[breaker]\nconsecutive_failures = 0\n", "breaker.consecutive_failures: "),
+        ('[gateway]\nport = "http"\n', "gateway.port: "),
+        ('log_level = "loud"\n', "log_level: "),
+        ("[breaker]\nfailures = 3\n", "breaker.failures: there is no such setting"),
+        ("[brakes]\nfailures = 3\n", "brakes: there is no such setting"),
+        (
+            '[rank_profiles.x]\nsecond_phase = "score"\n',
+            "rank_profiles.x.second_phase: is written module:function",
+        ),
+        ('[rank_profiles.x]\nlane = "loop"\n', "rank_profiles: x: lane loop is for noop"),
+        ("[gateway\n", "hedgerow.toml: "),
+    ],
+)
+def test_errors_name_the_setting(text: str, said: str) -> None:
+    """A setting that cannot be used is named, with the reason."""
+    write_file(text)
+    assert error_of().startswith(said)
+
+
+def test_errors_name_every_setting() -> None:
+    """Two bad settings are both named at once."""
+    write_file("[gateway]\nport = 70000\n[breaker]\nwait_jitter = 1.0\n")
+    message = error_of()
+    assert "gateway.port: " in message
+    assert "breaker.wait_jitter: " in message
+
+
+def test_errors_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bad variable is named by its setting."""
+    monkeypatch.setenv("HEDGEROW_WORKER__THREADS", "none")
+    assert error_of().startswith("worker.threads: ")
+    monkeypatch.delenv("HEDGEROW_WORKER__THREADS")
+    monkeypatch.setenv("HEDGEROW_WORKER", "four threads")
+    message = error_of()
+    assert message.startswith("environment: ")
+    assert '"worker"' in message
+
+
+def test_named_file_must_exist(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A settings file that is named but not there is an error, not an empty file."""
+    monkeypatch.setenv("HEDGEROW_CONFIG", "nowhere.toml")
+    assert error_of() == "HEDGEROW_CONFIG: there is no file nowhere.toml"
+
+
+def test_a_file_that_is_not_toml_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When another file than hedgerow.toml is read, it is that one which is named."""
+    write_file("[gateway\n", "other.toml")
+    monkeypatch.setenv("HEDGEROW_CONFIG", "other.toml")
+    assert error_of().startswith("other.toml: ")
+
+
+def test_secrets_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Password and token are in no repr of the settings, nor in the traceback of an error."""
+    monkeypatch.setenv("HEDGEROW_REDIS__PASSWORD", "xyzzy")
+    monkeypatch.setenv("HEDGEROW_GATEWAY__TOKEN", "plugh")
+    settings = load_settings()
+    assert settings.redis.password is not None
+    assert settings.redis.password.get_secret_value() == "xyzzy"
+    assert "xyzzy" not in repr(settings)
+    assert "plugh" not in repr(settings)
+    write_file("[redis]\npassword = 314159\n")
+    monkeypatch.delenv("HEDGEROW_REDIS__PASSWORD")
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings()
+    assert "314159" not in "".join(traceback.format_exception(caught.value))
+
+
+def test_settings_are_plain_values() -> None:
+    """The same settings can be made in code, without any environment (the Python interface)."""
+    assert Settings(log_level="error").log_level == "error"

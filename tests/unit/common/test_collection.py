@@ -1,0 +1,269 @@
+"""Definitions say what is wrong with them, and documents that pass can be indexed."""
+
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hedgerow.common.collection import (
+    Collection,
+    FieldType,
+    check_document,
+    define,
+    mismatch,
+    parse_date,
+)
+from hedgerow.common.document_ids import document_id
+from hedgerow.common.errors import BadRequestError, TooLargeError
+from hedgerow.gateway.writes.field_inference import MAX_NAMES, FieldInference
+from tests.unit.shards import fields_of
+
+EVERY_TYPE = define("c", {"fields": {str(kind): str(kind) for kind in FieldType}})
+
+
+@pytest.mark.parametrize(
+    ("name", "body", "field"),
+    [
+        ("", {}, "name"),
+        ("a/b", {}, "name"),
+        ("-a", {}, "name"),
+        ("c", {"field": {}}, "field"),
+        ("c", {"language": "klingon"}, "language"),
+        ("c", {"language": ["english"]}, "language"),
+        ("c", {"rank_profile": 3}, "rank_profile"),
+        ("c", {"fields": ["title"]}, "fields"),
+        ("c", {"fields": {"title": "string"}}, "fields.title"),
+        ("c", {"fields": {"title": ["text"]}}, "fields.title"),
+        ("c", {"fields": {"title": {"weight": 3}}}, "fields.title"),
+        ("c", {"fields": {"title": {"type": "text", "boost": 3}}}, "fields.title.boost"),
+        *(
+            ("c", {"fields": {"title": {"type": "text", "weight": weight}}}, "fields.title.weight")
+            for weight in (-1, 11, 1.5, "3", True)
+        ),
+        ("c", {"fields": {"n": {"type": "integer", "weight": 1}}}, "fields.n.weight"),
+        ("c", {"fields": {"_text": "text"}}, "fields._text"),
+        ("c", {"fields": {"a b": "text"}}, "fields.a b"),
+        ("c", {"fields": {"1st": "text"}}, "fields.1st"),
+        ("c", {"fields": {"id": "integer"}}, "fields.id"),
+        ("c", {"fields": {f"f{n}": "text" for n in range(257)}}, "fields"),
+    ],
+)
+def test_a_bad_definition_names_the_offending_key(name: str, body: Any, field: str) -> None:
+    """Each mistake is refused under the name that the caller wrote."""
+    with pytest.raises(BadRequestError) as refused:
+        define(name, body)
+    assert refused.value.field == field
+
+
+def test_the_id_may_be_declared_and_is_no_field_of_its_own() -> None:
+    """Declaring `id` a keyword is the same as not declaring it; it can be asked for either way."""
+    collection = define("c", {"fields": {"id": "keyword", "title": "text"}})
+    assert collection.fields == {"title": FieldType.TEXT}
+    assert collection.type_of("id") is FieldType.KEYWORD
+    assert define("c", {}).type_of("id") is FieldType.KEYWORD
+    assert define("c", {}).type_of("title") is None
+
+
+def test_each_definition_gets_an_id_of_its_own() -> None:
+    """A collection that is made again is another one; one that is changed keeps its id."""
+    assert define("c", {}).uid != define("c", {}).uid
+    assert define("c", {}, uid="u").uid == "u"
+
+
+WEIGHTED = {"t": {"type": "text", "weight": 3}, "u": {"type": "text", "weight": 0}, "n": "date"}
+
+
+@pytest.mark.parametrize("fields", [None, {}, {"t": "text", "n": "integer"}, WEIGHTED])
+def test_a_definition_survives_json(fields: Any) -> None:
+    """What is written is what is read, whether fields are known or not."""
+    body = {"language": "german", "rank_profile": "p"} | (
+        {} if fields is None else {"fields": fields}
+    )
+    collection = define("c", body)
+    read = Collection.from_json(collection.to_json())
+    assert read == collection
+    assert read.text_fields == collection.text_fields
+    assert read.searched_fields == collection.searched_fields
+    assert read.defined_fields == fields
+
+
+def test_a_weight_of_1_is_as_if_not_written() -> None:
+    """It makes the same definition, which earlier versions read."""
+    plain = define("c", {"fields": {"t": "text"}}, uid="u")
+    weighted = define("c", {"fields": {"t": {"type": "text", "weight": 1}}}, uid="u")
+    assert weighted == plain
+    assert "weight" not in weighted.to_json()
+
+
+@pytest.mark.parametrize(
+    ("kind", "good", "bad"),
+    [
+        ("text", ["", "a", ["a", "b"], []], [1, ["a", 1], {"a": 1}, [["a"]], True, "\ud800"]),
+        ("keyword", ["", "a", ["a", "b"]], [1, [None], {"a": 1}, "\udc00"]),
+        ("integer", [0, -1, 2**63 - 1, -(2**63)], [1.5, 1.0, "1", True, 2**63, [1]]),
+        ("float", [0, 1.5, -2, 1e300], ["1", True, float("nan"), float("inf"), 2**63, [1.0]]),
+        ("boolean", [True, False], [0, 1, "true", [True]]),
+        (
+            "date",
+            ["2020-02-29", "2020-02-29T23:59:59Z", "2020-02-29t00:00:00.5+05:30"],
+            [
+                "2021-02-29",
+                "2020",
+                "yesterday",
+                0,
+                "2020-01-01T00:00",
+                "1500-01-01",
+                ["2020-01-01"],
+            ],
+        ),
+    ],
+)
+def test_a_document_is_refused_for_a_value_of_another_type(
+    kind: str, good: list[Any], bad: list[Any]
+) -> None:
+    """Every type takes its own values, and names the field that holds any other."""
+    for value in [*good, None]:
+        check_document(EVERY_TYPE, {"id": "1", kind: value})
+    for value in bad:
+        with pytest.raises(BadRequestError) as refused:
+            check_document(EVERY_TYPE, {"id": "1", kind: value})
+        assert refused.value.field == kind
+
+
+def test_what_is_not_declared_may_be_anything() -> None:
+    """Undeclared fields are stored whatever they hold."""
+    check_document(EVERY_TYPE, {"id": "1", "nested": {"a": [1, None, {"b": 2}]}})
+    check_document(define("c", {}), {"id": 7, "text": 5})
+
+
+@pytest.mark.parametrize("document", [None, [], "id", 3])
+def test_a_document_is_an_object(document: Any) -> None:
+    """Other JSON is refused as a whole."""
+    with pytest.raises(BadRequestError, match="JSON object"):
+        check_document(EVERY_TYPE, document)
+
+
+def test_an_id_is_a_string_or_a_whole_number() -> None:
+    """Numbers count as their digits; the rest is refused under the id field's name."""
+    assert document_id({"id": "é/ 1"}) == "é/ 1"
+    assert document_id({"id": 12}) == "12"
+    assert document_id({"key": "k", "id": 1}, "key") == "k"
+    for bad in (None, "", 1.5, True, ["1"], "a\0b", "\ud800"):
+        with pytest.raises(BadRequestError) as refused:
+            document_id({"key": bad}, "key")
+        assert refused.value.field == "key"
+
+
+def test_an_id_is_limited_in_bytes_not_characters() -> None:
+    """Ten characters of two bytes each pass a limit of twenty and not one of nineteen."""
+    assert document_id({"id": "é" * 10}, max_bytes=20)
+    with pytest.raises(TooLargeError):
+        document_id({"id": "é" * 10}, max_bytes=19)
+
+
+@settings(deadline=None)
+@given(
+    st.datetimes(datetime(1700, 1, 1), datetime(2200, 1, 1)),  # noqa: DTZ001 - made aware below
+    st.integers(-14 * 60, 14 * 60),
+)
+def test_dates_of_any_offset_name_the_instant_that_they_say(naive: datetime, offset: int) -> None:
+    """A date-time is read as `datetime` itself reads it, in UTC."""
+    aware = naive.replace(tzinfo=timezone(timedelta(minutes=offset)))
+    assert parse_date(aware.isoformat()) == aware
+
+
+def test_a_full_date_is_its_first_instant_in_utc() -> None:
+    """RFC 3339's full-date, without a time, begins at midnight in UTC."""
+    assert parse_date("2020-02-29") == datetime(2020, 2, 29, tzinfo=UTC)
+    assert parse_date("2020-02-29T25:00:00Z") is None
+    assert parse_date("\u0662020-01-01") is None  # digits are those of ASCII
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        ([1, 2, None], FieldType.INTEGER),
+        ([1, 2.5], FieldType.FLOAT),
+        ([True, False], FieldType.BOOLEAN),
+        ([True, 1], None),
+        (["2020-01-01", "2021-01-01T00:00:00Z"], FieldType.DATE),
+        (["2020-01-01", "soon"], FieldType.TEXT),
+        (["one two"], FieldType.TEXT),
+        (["word"], FieldType.TEXT),
+        (["red", "green"] * 5, FieldType.KEYWORD),
+        ([["red", "green"]] * 5, FieldType.KEYWORD),
+        (["red wine", "beer"] * 5, FieldType.TEXT),
+        ([str(n) for n in range(20)], FieldType.TEXT),
+        ([{"a": 1}], None),
+        (["a", 1], None),
+        ([[1, 2]], None),
+        ([2**70], None),
+        ([None], None),
+        ([[]], None),
+    ],
+)
+def test_a_field_is_inferred_from_its_values(values: list[Any], kind: FieldType | None) -> None:
+    """Each kind of value gives the type that finds it; what fits none is left out."""
+    inferred = fields_of([{"id": "1", "f": value} for value in values])
+    assert inferred.get("f") is kind
+
+
+def test_names_that_a_query_cannot_spell_are_not_inferred() -> None:
+    """Such fields are stored only; nor is the id a field."""
+    assert fields_of([{"id": "1", "first name": "x", "_a": "x", "ok": "x"}]) == {
+        "ok": FieldType.TEXT
+    }
+
+
+json_values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=9)
+    | st.dates().map(str),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.just("k"), inner),
+    max_leaves=4,
+)
+
+
+json_values = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.sampled_from(["x", "x y", "2020-01-01"])
+    | st.lists(st.sampled_from("xyz"))
+)
+
+
+@settings(deadline=None)
+@given(st.lists(st.dictionaries(st.sampled_from("abc"), json_values)))
+def test_a_field_is_of_the_first_type_that_fits_all_of_its_values(
+    documents: list[dict[str, Any]],
+) -> None:
+    """Looking at one document after the other finds what looking at all values at once finds."""
+    scalars = [FieldType.BOOLEAN, FieldType.INTEGER, FieldType.FLOAT, FieldType.DATE]
+    expected: dict[str, FieldType] = {}
+    for name in dict.fromkeys(name for document in documents for name in document):
+        values = [d[name] for d in documents if d.get(name) is not None]
+        kinds = [kind for kind in scalars if not any(mismatch(kind, value) for value in values)]
+        strings = [s for v in values for s in (v if isinstance(v, list) else [v])]
+        if values and kinds:
+            expected[name] = kinds[0]
+        elif strings and all(isinstance(one, str) for one in strings):
+            recur = len(strings) >= 10 and len(strings) >= 2 * len(set(strings))
+            is_keyword = recur and not any(" " in one for one in strings)
+            expected[name] = FieldType.KEYWORD if is_keyword else FieldType.TEXT
+    assert fields_of(documents) == expected
+
+
+def test_inference_keeps_a_bounded_number_of_names() -> None:
+    """Documents of ever new fields give the first ones, and the rest is not looked at."""
+    inference = FieldInference()
+    for number in range(20):
+        inference.add({f"f{number}_{n}": n for n in range(10_000)})
+    assert len(inference._fields) == MAX_NAMES
+    assert list(inference.result()) == [f"f0_{n}" for n in range(256)]

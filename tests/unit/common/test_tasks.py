@@ -1,0 +1,80 @@
+"""Ending tasks that do not want to."""
+
+import asyncio
+from contextlib import suppress
+
+import pytest
+import structlog
+
+from hedgerow.common.tasks import end, run_together
+from tests.unit.virtual_time import run_virtually
+
+
+async def deaf(num_swallowed: int) -> None:
+    """Swallow so many cancellations, as asyncio.wait_for may on Python 3.11."""
+    for _ in range(num_swallowed):
+        with suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+    await asyncio.Event().wait()
+
+
+def test_a_swallowed_cancellation_is_repeated() -> None:
+    """A task that loses two cancellations is ended by the third, and nothing is logged."""
+
+    async def scenario() -> None:
+        tasks = [asyncio.create_task(deaf(count)) for count in (0, 2)]
+        await asyncio.sleep(0)
+        await end(tasks, patience_s=10)
+        assert all(task.cancelled() for task in tasks)
+
+    with structlog.testing.capture_logs() as logs:
+        run_virtually(scenario())
+    assert logs == []
+
+
+def test_a_task_that_cannot_be_ended_is_named() -> None:
+    """The wait is bounded, and then says for whom it was."""
+
+    async def scenario() -> None:
+        task = asyncio.create_task(deaf(100), name="jobs")
+        await asyncio.sleep(0)
+        await end([task], patience_s=10)
+        assert asyncio.get_running_loop().time() <= 11
+        while not task.done():
+            task.cancel()
+            await asyncio.sleep(0)
+
+    with structlog.testing.capture_logs() as logs:
+        run_virtually(scenario())
+    assert [(line["log_level"], line["tasks"]) for line in logs] == [("error", ["jobs"])]
+
+
+@pytest.mark.parametrize("num_swallowed", [0, 1, 3])
+def test_a_cancelled_group_ends_its_deaf_members(num_swallowed: int) -> None:
+    """A group that is cancelled once has no task left when it ends, and ends as cancelled."""
+
+    async def scenario() -> None:
+        group = asyncio.create_task(run_together(deaf(0), deaf(num_swallowed)))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        group.cancel()
+        await asyncio.wait([group])
+        assert group.cancelled()
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    run_virtually(scenario())
+
+
+def test_one_that_fails_ends_the_others() -> None:
+    """The group raises what the first to fail raised, when the others have ended."""
+
+    async def fail() -> None:
+        await asyncio.sleep(1)
+        raise LookupError("gone")
+
+    async def scenario() -> None:
+        with pytest.raises(LookupError, match="gone"):
+            await run_together(deaf(1), fail())
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    run_virtually(scenario())

@@ -1,0 +1,466 @@
+"""`gateway index`: what is sent, what is told of lines that fail, and what happens on the way."""
+
+import itertools
+import json
+import re
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import httpx
+import pytest
+
+from hedgerow.common.errors import ConflictError, HedgerowError, NotFoundError, UnavailableError
+from hedgerow.gateway.cli.loading import loader
+from hedgerow.gateway.cli.loading.lines import Line
+from hedgerow.gateway.cli.loading.loader import Loader, Rejected, pieces
+from hedgerow.gateway.client import Client
+from tests.unit.command_line import CommandLine
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> CommandLine:
+    """Run commands against a scripted gateway that has no collection yet."""
+    command = CommandLine(monkeypatch, capsys)
+    command.gateway.collections.error = NotFoundError("there is no collection 'films'")
+    return command
+
+
+class Films:
+    """The gateway's side of a collection: it rejects lines that lack an id or say `bad`."""
+
+    def __init__(self, *, max_reported: int = 1000) -> None:
+        self.definition: dict[str, Any] | None = None
+        self.documents: list[dict[str, Any]] = []
+        self.waits: list[str] = []
+        self.failures: list[httpx.Response] = []
+        self._max_reported = max_reported
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        """Answer as docs/http.md says."""
+        if request.url.path == "/v1/collections/films":
+            if request.method == "PUT":
+                self.definition = json.loads(request.content)
+            if self.definition is None:
+                return httpx.Response(404, json={"detail": "there is no collection 'films'"})
+            return httpx.Response(200, json=self._description(self.definition.get("fields")))
+        assert request.url.path == "/v1/collections/films/documents"
+        body = request.read()
+        if self.failures:
+            return self.failures.pop(0)
+        self.waits.append(request.url.params["wait"])
+        accepted, rejected = 0, []
+        for number, line in enumerate(body.splitlines(), 1):
+            document = json.loads(line) if line.endswith(b"}") else {}
+            if "id" in document and "bad" not in document:
+                self.documents.append(document)
+                accepted += 1
+            else:
+                rejected.append({"line": number, "reason": "is of no use"})
+        return httpx.Response(
+            200,
+            json={
+                "accepted": accepted,
+                "rejected": rejected[: self._max_reported],
+                "rejected_total": len(rejected),
+                "applied": True,
+            },
+        )
+
+    def _description(self, fields: Any) -> dict[str, Any]:
+        return {
+            "name": "films",
+            "fields": fields,
+            "rank_profile": "bm25",
+            "rank_profiles": ["bm25"],
+            "language": "english",
+            "documents": len(self.documents),
+            "shards": [],
+        }
+
+
+def write(path: Path, *documents: Any) -> str:
+    """Write documents, or lines that are none, as NDJSON."""
+    lines = [one if isinstance(one, str) else json.dumps(one) for one in documents]
+    path.write_text("".join(line + "\n" for line in lines))
+    return str(path)
+
+
+def test_a_collection_is_created_and_filled(command: CommandLine, tmp_path: Path) -> None:
+    """Documents go into a new collection of the definition that the options give."""
+    films = Films()
+    command.answer = films
+    source = write(tmp_path / "films.jsonl", {"id": "1"}, {"id": "2"})
+    ended = command.run(
+        *("index", source, "--collection", "films", "--fields", "title=text, year=integer"),
+        *("--rank-profile", "bm25", "--language", "german"),
+    )
+    assert (ended.code, ended.err) == (0, "")
+    assert films.definition == {
+        "fields": {"title": "text", "year": "integer"},
+        "rank_profile": "bm25",
+        "language": "german",
+    }
+    assert films.documents == [{"id": "1"}, {"id": "2"}]
+    assert ended.out.startswith("films: 2 documents accepted")
+
+
+def test_texts_have_weights(command: CommandLine, tmp_path: Path) -> None:
+    """A weight behind a caret goes into the definition, and CSV is read by the types all the same.
+
+    The second load asks the gateway for the fields, which then come with their weights.
+    """
+    films = Films()
+    command.answer = films
+    source = tmp_path / "films.csv"
+    source.write_text("id,title,year\n1,1984,1984\n")
+    fields = ("--fields", "title=text^3,year=integer")
+    for options in (fields, ()):
+        ended = command.run("index", str(source), "--collection", "films", *options)
+        assert (ended.code, ended.err) == (0, "")
+    assert films.definition == {
+        "fields": {"title": {"type": "text", "weight": 3}, "year": "integer"}
+    }
+    assert films.documents == [{"id": "1", "title": "1984", "year": 1984}] * 2
+
+
+def test_a_collection_that_is_there_is_left_as_it_is(command: CommandLine, tmp_path: Path) -> None:
+    """Without a definition an existing collection is not defined again."""
+    films = Films()
+    films.definition = {"fields": {"title": "text"}}
+    command.answer = films
+    command.run("index", write(tmp_path / "f.jsonl", {"id": "1"}), "--collection", "films")
+    assert [request.method for request in command.requests].count("PUT") == 0
+    assert films.documents == [{"id": "1"}]
+
+
+def test_another_definition_is_a_conflict(command: CommandLine, tmp_path: Path) -> None:
+    """A definition that differs from what is there ends the command before any document goes."""
+    command.gateway.collections.error = ConflictError("its fields are others")
+    source = write(tmp_path / "f.jsonl", {"id": "1"})
+    ended = command.run("index", source, "--collection", "films", "--fields", "a=text")
+    assert (ended.code, ended.err) == (1, "gateway: its fields are others\n")
+    assert command.gateway.documents.loads == []
+
+
+@pytest.mark.parametrize("wait", ["logged", "applied"])
+def test_the_end_waits_for_all(command: CommandLine, tmp_path: Path, wait: str) -> None:
+    """Pieces are sent one after the other as they are safe; the end waits for all, when asked."""
+    films = Films()
+    command.answer = films
+    source = write(tmp_path / "f.jsonl", *({"id": str(n)} for n in range(loader.PIECE_LINES + 1)))
+    command.run("index", source, "--collection", "films", "--wait", wait)
+    assert films.waits == ["logged", "logged", *(["applied"] if wait == "applied" else [])]
+    assert [document["id"] for document in films.documents] == [
+        str(number) for number in range(loader.PIECE_LINES + 1)
+    ]
+
+
+def test_rejected_lines_are_named_and_kept(command: CommandLine, tmp_path: Path) -> None:
+    """Each rejected line is told by its number in the file, and kept with its reason."""
+    films = Films()
+    command.answer = films
+    source = write(tmp_path / "f.jsonl", {"id": "1"}, "", "{", {"x": 1}, {"id": "2"})
+    rejects = tmp_path / "rejects.ndjson"
+    ended = command.run("index", source, "--collection", "films", "--rejects", str(rejects))
+    assert ended.code == 0
+    assert "2 documents accepted" in ended.out
+    assert "2 rejected" in ended.out
+    assert ended.err.splitlines() == [
+        "gateway: line 3: is of no use",
+        "gateway: line 4: is of no use",
+    ]
+    assert [json.loads(line) for line in rejects.read_text().splitlines()] == [
+        {"line": 3, "reason": "is of no use", "document": "{"},
+        {"line": 4, "reason": "is of no use", "document": {"x": 1}},
+    ]
+
+
+def test_rejected_lines_beyond_those_reported_are_asked_for(
+    command: CommandLine, tmp_path: Path
+) -> None:
+    """A report that lists only its first rejections does not make the others disappear."""
+    films = Films(max_reported=3)
+    command.answer = films
+    lines = [{"id": str(n), **({"bad": True} if n % 3 else {})} for n in range(30)]
+    rejects = tmp_path / "rejects.ndjson"
+    command.run(
+        *("index", write(tmp_path / "f.jsonl", *lines), "--collection", "films"),
+        *("--rejects", str(rejects)),
+    )
+    found = [json.loads(line)["line"] for line in rejects.read_text().splitlines()]
+    assert found == [n + 1 for n in range(30) if n % 3]
+    assert {document["id"] for document in films.documents} == {str(n) for n in range(0, 30, 3)}
+
+
+def test_many_rejected_lines_are_not_all_listed(command: CommandLine, tmp_path: Path) -> None:
+    """The terminal gets the first few and the number of the others."""
+    command.answer = Films()
+    source = write(tmp_path / "f.jsonl", {"id": "1"}, *(["no"] * 100))
+    ended = command.run("index", source, "--collection", "films")
+    assert "line 2:" in ended.err
+    assert "80 more" in ended.err
+    assert ended.err.count("\n") == 21
+
+
+def test_nothing_accepted_is_a_failure(command: CommandLine, tmp_path: Path) -> None:
+    """A file of which no line went in ends with 1."""
+    command.answer = Films()
+    ended = command.run("index", write(tmp_path / "f.jsonl", "no"), "--collection", "films")
+    assert ended.code == 1
+    assert "no document was accepted; the new collection films is empty" in ended.err
+
+
+def test_a_wrong_id_field_makes_no_collection(command: CommandLine, tmp_path: Path) -> None:
+    """A collection is made for the first document that there is, and not before."""
+    films = Films()
+    command.answer = films
+    source = write(tmp_path / "f.jsonl", {"id": "1"}, {"id": "2"})
+    ended = command.run("index", source, "--collection", "films", "--id-field", "imdb")
+    assert ended.code == 1
+    assert "line 2: imdb: is missing" in ended.err
+    assert ended.err.endswith("gateway: no document was accepted\n")
+    assert (films.definition, films.waits) == (None, [])
+
+
+def test_an_empty_source_makes_an_empty_collection(command: CommandLine, tmp_path: Path) -> None:
+    """Nothing is wrong with a file without lines: what was asked for is made."""
+    films = Films()
+    command.answer = films
+    ended = command.run("index", write(tmp_path / "f.jsonl"), "--collection", "films")
+    assert (ended.code, ended.err, films.definition) == (0, "", {})
+
+
+def test_a_file_of_a_folder_is_named_by_its_path(command: CommandLine, tmp_path: Path) -> None:
+    """Where the source has no lines, what was rejected goes by its path."""
+    command.answer = Films()
+    folder = tmp_path / "notes"
+    (folder / "deep").mkdir(parents=True)
+    (folder / "a.txt").write_text("good")
+    (folder / "deep" / "b.bin").write_bytes(b"\xff\xfe\x00")
+    rejects = tmp_path / "rejects.ndjson"
+    ended = command.run(*("index", str(folder), "--collection", "films", "--rejects", str(rejects)))
+    assert (ended.code, ended.err) == (0, "gateway: deep/b.bin: is not UTF-8 text\n")
+    assert json.loads(rejects.read_text()) == {
+        "line": 2,
+        "place": "deep/b.bin",
+        "reason": "is not UTF-8 text",
+        "document": {"id": "deep/b.bin"},
+    }
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        ("SOURCE", "--python-docs"),
+        ("nowhere.jsonl",),
+        ("SOURCE", "--fields", "title"),
+        ("SOURCE", "--fields", "=text"),
+        ("SOURCE", "--fields", "title=text^"),
+        ("SOURCE", "--fields", "title=text^heavy"),
+        ("SOURCE", "--wait", "never"),
+    ],
+)
+def test_misuse_creates_nothing(
+    command: CommandLine, tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    """A command line that cannot work ends with 2 before a collection is made."""
+    films = Films()
+    command.answer = films
+    source = write(tmp_path / "f.jsonl", {"id": "1"})
+    named = [source if argument == "SOURCE" else argument for argument in arguments]
+    ended = command.run("index", *named, "--collection", "films")
+    assert (ended.code, ended.err.count("\n")) == (2, 1)
+    assert films.definition is None
+
+
+def test_the_bar_tells_documents_and_their_rate(
+    command: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a terminal, what is drawn last says how many went in, how many a second, and 100 %."""
+    instants = itertools.chain([100.0], itertools.repeat(104.0))
+    monkeypatch.setattr(loader, "time", SimpleNamespace(monotonic=lambda: next(instants)))
+    # What rich takes for a terminal: https://force-color.org
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "120")
+    command.answer = Films()
+    source = write(tmp_path / "f.jsonl", *({"id": str(number)} for number in range(5000)))
+    ended = command.run("index", source, "--collection", "films")
+    assert ended.code == 0
+    drawn = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", ended.err)
+    (last, *_) = [frame for frame in re.split(r"[\r\n]+", drawn)[::-1] if frame.strip()]
+    assert "5,000 documents, 1,250/s" in last
+    assert "100 %" in last
+
+
+def make_loader(answer: Any, **told: Any) -> Loader:
+    """Load into films, through `answer`."""
+    client = Client("http://gateway", transport=httpx.MockTransport(answer))
+    values: dict[str, Any] = {
+        "wait": "applied",
+        "on_rejected": lambda _: None,
+        "on_progress": lambda _: None,
+        "pause": lambda _: None,
+        **told,
+    }
+    return Loader(client, "films", **values)
+
+
+def unavailable(wait_s: int = 1) -> httpx.Response:
+    """Answer that nobody can answer now."""
+    headers = {"Retry-After": str(wait_s)}
+    return httpx.Response(503, json={"detail": "Redis does not answer"}, headers=headers)
+
+
+def test_a_piece_that_fails_for_now_is_sent_again() -> None:
+    """503 is waited out, longer each time and at least as long as the gateway says."""
+    films = Films()
+    films.failures = [unavailable(1), unavailable(1), unavailable(4)]
+    paused: list[float] = []
+    lines = [Line(1, b'{"id": "1"}')]
+    assert make_loader(films, pause=paused.append).load(lines).accepted == 1
+    assert films.documents == [{"id": "1"}]
+    assert paused == sorted(paused)
+    assert paused[0] >= 1
+    assert paused[2] >= 4
+
+
+def test_a_load_that_cannot_go_on_says_where_it_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When patience ends, the error names the lines and how many documents went in before."""
+    monkeypatch.setattr(loader, "GIVE_UP_AFTER_S", 0.0)
+    monkeypatch.setattr(loader, "PIECE_LINES", 2)
+    films = Films()
+    lines = [Line(number, b'{"id": "%d"}' % number) for number in range(1, 6)]
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        return unavailable() if b'"3"' in request.read() else films(request)
+
+    with pytest.raises(HedgerowError, match=r"line 3 and line 4, 2 documents .* Redis does") as one:
+        make_loader(answer).load(lines)
+    assert not isinstance(one.value, UnavailableError)
+    assert [document["id"] for document in films.documents] == ["1", "2"]
+
+
+def no_room() -> httpx.Response:
+    """Answer that a disk is full."""
+    problem = {"detail": "w0: 0 MB free", "shortages": [{"where": "w0"}], "accepted": 0}
+    report = {"rejected": [], "rejected_total": 0, "applied": False}
+    return httpx.Response(507, json={**problem, **report}, headers={"Retry-After": "5"})
+
+
+def test_a_lack_of_room_is_waited_out_and_told() -> None:
+    """507 is tried again after its Retry-After, and the caller hears why it takes long."""
+    films = Films()
+    films.failures = [no_room(), no_room()]
+    told: list[str] = []
+    paused: list[float] = []
+    loading = make_loader(
+        films, pause=paused.append, on_no_room=lambda error: told.append(str(error))
+    )
+    assert loading.load([Line(1, b'{"id": "1"}')]).accepted == 1
+    assert told == ["w0: 0 MB free"] * 2
+    assert paused == [5.0, 5.0]
+
+
+def test_a_lack_of_room_that_lasts_ends_the_load(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a bounded time the error says how far the load got, and what runs out."""
+    monkeypatch.setattr(loader, "GIVE_UP_AFTER_S", 0.0)
+    with pytest.raises(HedgerowError, match=r"line 1 .* 0 documents were accepted .* 0 MB free"):
+        make_loader(lambda _: no_room()).load([Line(1, b'{"id": "1"}')])
+
+
+def test_documents_that_wait_for_room_are_said_to_be_safe(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When all is logged and a full disk keeps it from being applied, the end of patience says so.
+
+    Room is waited for as long as before the last piece, and not as long as slow replicas.
+    """
+    monkeypatch.setattr(loader, "GIVE_UP_AFTER_S", 0.0)
+    films = Films()
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        return films(request) if request.read() else no_room()
+
+    with pytest.raises(HedgerowError, match=r"all 1 documents are safe, but .* 0 MB free"):
+        make_loader(answer).load([Line(1, b'{"id": "1"}')])
+
+
+def test_lines_that_are_no_documents_are_never_sent() -> None:
+    """What the source already knows to be of no use is reported and not sent."""
+    films = Films()
+    rejected: list[Rejected] = []
+    lines = [Line(1, b'{"id": "1"}'), Line(2, b"x", "is longer than a line may be")]
+    make_loader(films, on_rejected=rejected.append).load(lines)
+    assert rejected == [Rejected(2, "is longer than a line may be", b"x")]
+    assert films.documents == [{"id": "1"}]
+
+
+def test_pieces_are_bounded_by_lines_and_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No piece has more lines or bytes than the bounds, and all lines are there in order."""
+    monkeypatch.setattr(loader, "PIECE_LINES", 7)
+    monkeypatch.setattr(loader, "PIECE_BYTES", 100)
+    lines = [Line(number, b"x" * (number * 37 % 60)) for number in range(1, 200)]
+    cut = list(pieces(lines))
+    assert [line for piece in cut for line in piece] == lines
+    assert all(0 < len(piece) <= 7 for piece in cut)
+    assert all(sum(len(line.document) for line in piece) <= 100 for piece in cut)
+    huge = [Line(1, b"x" * 500), Line(2, b"y")]
+    assert list(pieces(huge)) == [[huge[0]], [huge[1]]]
+
+
+def test_names_do_nothing_to_the_terminal(command: CommandLine, tmp_path: Path) -> None:
+    """Escape characters in a file's name, or in what is said of it, are not printed as such."""
+    command.answer = Films()
+    folder = tmp_path / "notes"
+    folder.mkdir()
+    (folder / "a.txt").write_text("good")
+    (folder / "b\x1b]0;owned\x07\nc.bin").write_bytes(b"\xff\xfe\x00")
+    ended = command.run("index", str(folder), "--collection", "films")
+    assert (ended.code, ended.err.count("\n")) == (0, 1)
+    assert ended.err.rstrip("\n").isprintable()
+    assert "is not UTF-8 text" in ended.err
+
+
+def test_what_is_nested_too_deep_is_kept_as_text(command: CommandLine, tmp_path: Path) -> None:
+    """A rejected line that no parser takes is written to the file of rejects as it is."""
+    command.answer = Films()
+    deep = "[" * 100_000
+    rejects = tmp_path / "rejects.ndjson"
+    source = write(tmp_path / "f.jsonl", {"id": "1"}, deep)
+    ended = command.run(*("index", source, "--collection", "films", "--rejects", str(rejects)))
+    assert ended.code == 0
+    assert json.loads(rejects.read_text())["document"] == deep
+
+
+def test_what_is_read_is_bounded_by_the_options(
+    command: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The largest document is an option, or the setting in the environment; the rest goes in."""
+    films = Films()
+    command.answer = films
+    source = write(tmp_path / "f.jsonl", {"id": "1", "x": "y" * 100}, {"id": "2"})
+    ended = command.run("index", source, "--collection", "films", "--max-document-bytes", "50")
+    assert "line 1: is longer than 50 bytes" in ended.err
+    monkeypatch.setenv("HEDGEROW_LIMITS__MAX_DOCUMENT_BYTES", "60")
+    assert "than 60 bytes" in command.run("index", source, "--collection", "films").err
+    assert [document["id"] for document in films.documents] == ["2", "2"]
+
+
+def test_links_out_of_a_folder_are_followed_when_asked(
+    command: CommandLine, tmp_path: Path
+) -> None:
+    """Without --follow-links the link is named and its target is not sent."""
+    films = Films()
+    command.answer = films
+    folder = tmp_path / "notes"
+    folder.mkdir()
+    (tmp_path / "elsewhere.txt").write_text("secret")
+    (folder / "link.txt").symlink_to(tmp_path / "elsewhere.txt")
+    (folder / "a.txt").write_text("good")
+    ended = command.run("index", str(folder), "--collection", "films")
+    assert "gateway: link.txt: is a link that leads out of the folder" in ended.err
+    assert [document["text"] for document in films.documents] == ["good"]
+    ended = command.run("index", str(folder), "--collection", "films", "--follow-links")
+    assert (ended.code, ended.err) == (0, "")
+    assert [document["text"] for document in films.documents][1:] == ["good", "secret"]

@@ -1,0 +1,72 @@
+"""The command itself: its listing, its exit codes, and what it loads."""
+
+import inspect
+import json
+import subprocess
+import sys
+from importlib import import_module
+
+import pytest
+
+from hedgerow.gateway.cli.main import COMMANDS
+from tests.unit.command_line import CommandLine
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> CommandLine:
+    """Run commands against a scripted gateway."""
+    return CommandLine(monkeypatch, capsys)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_listing_says_what_the_command_says(name: str) -> None:
+    """The line of `gateway --help` is the first line of the command's own help."""
+    target, line = COMMANDS[name]
+    module, _, function = target.partition(":")
+    documentation = inspect.getdoc(getattr(import_module(module), function))
+    assert documentation is not None
+    assert documentation.splitlines()[0] == line
+
+
+def test_the_listing_loads_no_command() -> None:
+    """`gateway --help` imports neither the HTTP stack nor the settings, so that it is quick."""
+    program = (
+        "import sys, json\n"
+        "from hedgerow.gateway.cli.main import run\n"
+        "sys.argv = ['gateway', '--help']\n"
+        "try: run()\n"
+        "except SystemExit as end: assert end.code == 0\n"
+        "print(json.dumps(sorted(sys.modules)))"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    loaded = set(json.loads(ended.stdout.splitlines()[-1]))
+    assert "hedgerow.gateway.cli.main" in loaded
+    assert not {"fastapi", "httpx", "pydantic", "ir_measures", "tantivy"} & loaded
+    for name in COMMANDS:
+        assert name.encode() in ended.stdout
+
+
+def test_without_a_command_the_listing_is_shown(command: CommandLine) -> None:
+    """`gateway` alone shows what there is, and ends as misuse does."""
+    ended = command.run()
+    assert ended.code == 2
+    assert "query" in ended.out
+
+
+def test_an_unknown_command_is_misuse(command: CommandLine) -> None:
+    """A command that does not exist is one line on standard error."""
+    ended = command.run("querry")
+    assert (ended.code, ended.out, ended.err.count("\n")) == (2, "", 1)
+    assert "querry" in ended.err
+
+
+def test_a_bug_is_told_without_a_traceback(
+    command: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What nobody foresaw ends with 1 and one line; the traceback is there for who asks."""
+    command.answer = lambda _: 1 / 0  # type: ignore[assignment,return-value] # on purpose
+    ended = command.run("status")
+    assert (ended.code, ended.err) == (1, "gateway: ZeroDivisionError: division by zero\n")
+    monkeypatch.setenv("HEDGEROW_LOG_LEVEL", "debug")
+    with pytest.raises(ZeroDivisionError):
+        command.run("status")

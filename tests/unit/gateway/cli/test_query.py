@@ -1,0 +1,273 @@
+"""`gateway query`: what it sends, what it shows, and how it ends."""
+
+import json
+import unicodedata
+
+import httpx
+import pytest
+
+from hedgerow.common.errors import (
+    BadRequestError,
+    InsufficientCoverageError,
+    NotFoundError,
+    RedisUnavailableError,
+)
+from hedgerow.common.outcome import Outcome
+from hedgerow.gateway.cli.options import parse_duration_ms
+from hedgerow.gateway.search.result import (
+    Coverage,
+    FetchReport,
+    Hit,
+    SearchQuery,
+    ShardDetail,
+    TotalHits,
+)
+from tests.unit.command_line import CommandLine
+from tests.unit.fake_gateway import make_result
+
+WHOLE = make_result(
+    coverage=Coverage(22_400, 22_400), outcomes={Outcome.OK: 8}, detail=[], took_ms=3.21
+)
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> CommandLine:
+    """Run commands against a scripted gateway."""
+    return CommandLine(monkeypatch, capsys)
+
+
+def test_every_option_reaches_the_gateway(command: CommandLine) -> None:
+    """What the options say is what is searched for."""
+    command.gateway.answer = WHOLE
+    ended = command.run(
+        *("query", "wing flow", "--collection", "films", "-k", "3", "--deadline", "1.5s"),
+        *("--profile", "noop", "--filter", "year:>1990", "--fields", "title, year"),
+        *("--minimum-coverage", "0.9", "--syntax", "strict", "--explain"),
+    )
+    assert ended.code == 0
+    assert command.gateway.searches == [
+        SearchQuery(
+            *("films", "wing flow", 3, 1500.0, "noop", "year:>1990", ("title", "year")),
+            minimum_coverage=0.9,
+            explain=True,
+            syntax="strict",
+            peer="127.0.0.1",
+        )
+    ]
+
+
+def test_what_is_not_said_is_left_to_the_gateway(command: CommandLine) -> None:
+    """Neither k nor a deadline is sent unless given, so the gateway's defaults hold."""
+    command.run("query", "wing", "--collection", "films")
+    assert not {"k", "deadline_ms", "rank_profile"} & json.loads(command.requests[0].content).keys()
+
+
+@pytest.mark.parametrize(
+    ("text", "ms"),
+    [("300ms", 300), ("0.3s", 300), ("2s", 2000), (".5s", 500), ("1.5ms", 1.5), ("10s", 10_000)],
+)
+def test_durations_are_read(text: str, ms: float) -> None:
+    """A duration is a number with ms or s after it."""
+    assert parse_duration_ms(text) == pytest.approx(ms)
+
+
+@pytest.mark.parametrize("text", ["", "300", "ms", "3 m", "-1s", "1e3ms", "inf s", "1h", "nan"])
+def test_what_is_no_duration_is_misuse(command: CommandLine, text: str) -> None:
+    """Anything else ends with 2 and sends nothing."""
+    ended = command.run("query", "wing", "--collection", "films", f"--deadline={text}")
+    assert ended.code == 2
+    assert "duration" in ended.err
+    assert command.requests == []
+
+
+def test_hits_and_coverage_are_shown(command: CommandLine) -> None:
+    """A whole answer shows its hits and one line of coverage, and warns of nothing."""
+    command.gateway.answer = WHOLE
+    ended = command.run("query", "wing", "--collection", "films")
+    assert (ended.code, ended.err) == (0, "")
+    lines = ended.out.splitlines()
+    assert "184" in lines[1]
+    assert "12.3100" in lines[1]
+    assert "scale models for thermo-aeroelastic research" in lines[1]
+    assert "29" in lines[2]
+    assert lines[-1].startswith("coverage 100.0 % of 22,400 documents (shards: 8 ok)")
+
+
+def test_a_partial_answer_warns(command: CommandLine) -> None:
+    """A partial answer ends with 0, and says on standard error what is missing."""
+    ended = command.run("query", "wing", "--collection", "films")
+    assert ended.code == 0
+    assert "7 ok, 1 timed_out" in ended.out.splitlines()[-1]
+    assert "partial" in ended.err
+    assert "1 timed_out" in ended.err
+    assert ended.err.count("\n") == 1
+
+
+def test_almost_everything_is_not_everything(command: CommandLine) -> None:
+    """Coverage just below 1 never reads 100 %."""
+    command.gateway.answer = make_result(coverage=Coverage(99_999, 100_000, {"failed": 1}))
+    ended = command.run("query", "wing", "--collection", "films")
+    assert "99.9 %" in ended.out
+    assert "100.0 %" not in ended.out + ended.err
+
+
+def test_below_the_minimum_coverage_what_there_is_is_shown(command: CommandLine) -> None:
+    """Exit code 3 comes with the hits and the coverage."""
+    command.gateway.answer = InsufficientCoverageError("coverage is 0.875", make_result())
+    ended = command.run("query", "wing", "--collection", "films", "--minimum-coverage", "0.9")
+    assert ended.code == 3
+    assert "184" in ended.out
+    assert "87.5 %" in ended.out
+    assert "coverage is 0.875" in ended.err
+
+
+def test_json_is_the_body_as_it_is(command: CommandLine) -> None:
+    """--json prints the answer's body and nothing else, whole or not."""
+    ended = command.run("query", "wing", "--collection", "films", "--json")
+    assert json.loads(ended.out) == json.loads(json.dumps(make_result().to_json()))
+    command.gateway.answer = InsufficientCoverageError("coverage is 0.875", make_result())
+    ended = command.run("query", "wing", "--collection", "films", "--json")
+    assert ended.code == 3
+    assert json.loads(ended.out)["type"] == "urn:problem-type:hedgerow:insufficient-coverage"
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "words"),
+    [
+        (BadRequestError("filter", "names no field", 3), 2, "filter: names no field"),
+        (NotFoundError("there is no collection 'films'"), 1, "no collection 'films'"),
+        (RedisUnavailableError("Redis does not answer"), 1, "Redis does not answer"),
+        (RuntimeError("a bug"), 1, "gateway"),
+        (
+            InsufficientCoverageError(
+                "no shard has answered", make_result(hits=[], outcomes={Outcome.UNAVAILABLE: 8})
+            ),
+            1,
+            "no shard has answered",
+        ),
+    ],
+)
+def test_each_failure_has_its_exit_code(
+    command: CommandLine, error: Exception, code: int, words: str
+) -> None:
+    """400 is misuse, what cannot be answered now is a failure; each says why in one line."""
+    command.gateway.answer = error
+    ended = command.run("query", "wing", "--collection", "films")
+    assert (ended.code, ended.err.count("\n")) == (code, 1)
+    assert words in ended.err
+
+
+def test_a_position_in_the_query_is_told(command: CommandLine) -> None:
+    """Where the syntax breaks is part of the message."""
+    command.gateway.answer = BadRequestError("query", "has an unbalanced quote", 4)
+    ended = command.run("query", 'foo "bar', "--collection", "films", "--syntax", "strict")
+    assert ended.err == "gateway: query: has an unbalanced quote (at character 4)\n"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        ("wing",),
+        ("wing", "--collection", "films", "-k", "0"),
+        ("wing", "--collection", "films", "-k", "ten"),
+        ("wing", "--collection", "films", "--minimum-coverage", "1.5"),
+        ("wing", "--collection", "films", "--syntax", "loose"),
+        ("wing", "--collection", "films", "--no-such"),
+    ],
+)
+def test_misuse_ends_with_2(command: CommandLine, arguments: tuple[str, ...]) -> None:
+    """A command line that makes no sense is one line on standard error."""
+    ended = command.run("query", *arguments)
+    assert (ended.code, ended.out, ended.err.count("\n")) == (2, "", 1)
+    assert command.requests == []
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        httpx.ConnectError("Connection refused"),
+        httpx.ReadTimeout("timed out"),
+        httpx.RemoteProtocolError("Server disconnected"),
+    ],
+)
+def test_no_gateway_is_a_failure_that_names_the_url(
+    command: CommandLine, failure: Exception
+) -> None:
+    """Nobody there, or nobody who answers: exit code 1, and where it was tried."""
+
+    def fail(_request: httpx.Request) -> httpx.Response:
+        raise failure
+
+    command.answer = fail
+    ended = command.run("query", "wing", "--collection", "films", "--url", "http://there:1")
+    assert (ended.code, ended.err.count("\n")) == (1, 1)
+    assert "http://there:1" in ended.err
+
+
+@pytest.mark.parametrize("status", [200, 404, 502])
+def test_something_else_at_the_url_is_a_failure(command: CommandLine, status: int) -> None:
+    """A server that is no gateway is told as such, without a traceback."""
+    command.answer = lambda _: httpx.Response(status, html="<h1>It works!</h1>")
+    ended = command.run("query", "wing", "--collection", "films")
+    assert (ended.code, ended.err.count("\n")) == (1, 1)
+
+
+def test_the_token_is_sent(command: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The token comes from the option or the gateway's own variable."""
+    command.run("query", "wing", "--collection", "films")
+    assert "authorization" not in command.requests[-1].headers
+    monkeypatch.setenv("HEDGEROW_GATEWAY__TOKEN", "from-env")
+    command.run("query", "wing", "--collection", "films")
+    assert command.requests[-1].headers["authorization"] == "Bearer from-env"
+    command.run("query", "wing", "--collection", "films", "--token", "given")
+    assert command.requests[-1].headers["authorization"] == "Bearer given"
+
+
+def test_a_collection_s_name_is_escaped(command: CommandLine) -> None:
+    """A name with a slash asks for that collection, not for another path."""
+    command.run("query", "wing", "--collection", "a/b?c")
+    assert command.requests[0].url.raw_path == b"/v1/collections/a%2Fb%3Fc/search"
+
+
+def test_documents_do_nothing_to_the_terminal(command: CommandLine) -> None:
+    """Control characters and markup in a document are shown, not obeyed."""
+    evil = "\x1b[2J\x07[bold red]title[/]\r\nsecond\x9b31m"
+    command.gateway.answer = make_result(hits=[Hit(evil, 1.0, 0, {"title": evil, "text": evil})])
+    ended = command.run("query", "wing", "--collection", "films")
+    assert "[bold red]title[/]" in ended.out
+    controls = {char for char in ended.out if unicodedata.category(char) == "Cc"}
+    assert controls <= {"\n"}
+
+
+def test_hits_without_fields_say_so(command: CommandLine) -> None:
+    """A hit whose fields were not read is shown, and why it lacks them on standard error."""
+    command.gateway.answer = make_result(
+        hits=[Hit("7", 1.0, 2, None)], fetch=FetchReport(0, 1, ((2, "all threads are lost"),))
+    )
+    ended = command.run("query", "wing", "--collection", "films")
+    assert "(no fields)" in ended.out
+    assert "shard 2: all threads are lost" in ended.err
+
+
+def test_a_repaired_query_is_told(command: CommandLine) -> None:
+    """What the lenient parser repaired is a note on standard error."""
+    command.gateway.answer = make_result(warnings=("the quote is closed",))
+    ended = command.run("query", '"wing', "--collection", "films")
+    assert "the quote is closed" in ended.err
+
+
+def test_explain_draws_every_shard(command: CommandLine) -> None:
+    """--explain shows a line for each shard, within 80 columns and without colour."""
+    detail = [
+        ShardDetail(shard, Outcome.OK, "", "w", "process", 900, 100, 9000, 12_000, "closed")
+        for shard in range(8)
+    ]
+    command.gateway.answer = make_result(
+        detail=detail, total_hits=TotalHits(1, "eq"), outcomes={Outcome.OK: 8}
+    )
+    ended = command.run("query", "wing", "--collection", "films", "--explain")
+    lines = ended.out.splitlines()
+    assert all(len(line) <= 80 for line in lines)
+    assert sum("12.0 ms closed" in line for line in lines) == 8
+    assert "\x1b" not in ended.out

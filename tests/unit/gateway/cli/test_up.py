@@ -1,0 +1,54 @@
+"""What `gateway up` says."""
+
+import errno
+import io
+
+import pytest
+from rich.console import Console
+
+from hedgerow.gateway.cli.up import Story, say
+from hedgerow.gateway.local.processes.supervisor import Died, Stopped
+
+
+class Gone(io.StringIO):
+    """A terminal, or a pipe, whose other end is closed."""
+
+    def __init__(self, error: OSError) -> None:
+        """Fail with this error."""
+        super().__init__()
+        self.error = error
+
+    def write(self, _text: str) -> int:
+        """Fail."""
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(errno.EIO, "Input/output error"), BrokenPipeError(errno.EPIPE, "closed")]
+)
+def test_a_terminal_that_is_gone_stops_no_drain(
+    error: OSError, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What cannot be said is not said, and nothing is raised."""
+
+    def leave(_console: Console) -> None:
+        raise SystemExit(1)  # as rich does, after it has closed the standard output
+
+    monkeypatch.setattr(Console, "on_broken_pipe", leave)
+    console = Console(file=Gone(error))
+    with pytest.raises((OSError, SystemExit)):
+        console.print("this is what would happen")
+    say(console, "draining …")
+    story = Story(console)
+    story.is_live = True
+    story.tell(Died("worker-0", 1, "was killed by SIGKILL", 0.5))
+
+
+@pytest.mark.parametrize(
+    ("is_overdue", "told"), [(True, "did not drain in time"), (False, "was killed before it")]
+)
+def test_it_is_told_why_a_drain_ended_by_a_kill(is_overdue: bool, told: str) -> None:
+    """A child whose time was up is told from one that a second Ctrl-C has killed."""
+    said = io.StringIO()
+    Story(Console(file=said)).tell(Stopped("worker-0", 7, "was killed by SIGKILL", is_overdue))
+    assert f"worker-0 (pid 7) {told}" in said.getvalue()

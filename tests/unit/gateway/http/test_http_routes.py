@@ -1,0 +1,554 @@
+"""Collections, documents, health, status, breakers, and what all routes have in common."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pydantic import SecretStr
+
+from hedgerow.common.document_ids import check_id
+from hedgerow.common.errors import (
+    BadRequestError,
+    ConfigurationError,
+    ConflictError,
+    InsufficientStorageError,
+    LoadInterruptedError,
+    NotFoundError,
+    OverloadedError,
+    UnavailableError,
+    WriteRefusedError,
+)
+from hedgerow.common.settings.settings import GatewaySettings
+from hedgerow.gateway.access.caller import ANONYMOUS
+from hedgerow.gateway.access.request_admission import RequestAdmission
+from hedgerow.gateway.http.app import create_app
+from hedgerow.gateway.http.requests.rights import RIGHTS
+from hedgerow.gateway.http.schema.schema import CollectionsAnswer, CurveAnswer, LoadAnswer, Problem
+from hedgerow.gateway.writes.load import LoadReport
+from tests.unit.fake_gateway import FakeGateway
+
+FILMS = "/v1/collections/films"
+
+
+def connect(gateway: FakeGateway, **settings: Any) -> httpx.AsyncClient:
+    """Speak to the application in this process."""
+    transport = httpx.ASGITransport(create_app(gateway, GatewaySettings(**settings)))
+    return httpx.AsyncClient(transport=transport, base_url="http://localhost")
+
+
+@pytest.fixture
+def gateway() -> FakeGateway:
+    """Stand in for a cluster."""
+    return FakeGateway()
+
+
+@pytest.fixture
+def client(gateway: FakeGateway) -> httpx.AsyncClient:
+    """Speak to the application with default settings."""
+    return connect(gateway)
+
+
+async def test_a_collection_is_created_listed_described_and_removed(
+    client: httpx.AsyncClient, gateway: FakeGateway
+) -> None:
+    """PUT defines, GET shows the same alone and in the list, DELETE removes."""
+    definition = {"fields": {"title": "text"}, "rank_profile": "bm25"}
+    put = await client.put(FILMS, json=definition)
+    assert put.status_code == 200
+    assert gateway.collections.defined == {"films": definition}
+    got = await client.get(FILMS)
+    assert put.json() == got.json()
+    listed = (await client.get("/v1/collections")).json()
+    assert listed == {"collections": [got.json()]}
+    CollectionsAnswer.model_validate(listed)
+    removed = await client.delete(FILMS)
+    assert (removed.status_code, removed.content) == (204, b"")
+    assert gateway.collections.defined == {}
+
+
+async def test_a_collection_without_a_body_has_its_fields_inferred(
+    client: httpx.AsyncClient, gateway: FakeGateway
+) -> None:
+    """A PUT with no body defines a collection of which nothing is said."""
+    assert (await client.put(FILMS)).status_code == 200
+    assert gateway.collections.defined == {"films": {}}
+
+
+@pytest.mark.parametrize("raw", [b"{", b"[]", b"7", b'{"a": NaN}'])
+async def test_a_definition_that_is_no_object_is_refused(
+    client: httpx.AsyncClient, gateway: FakeGateway, raw: bytes
+) -> None:
+    """What is not a JSON object is a 400 about the body."""
+    response = await client.put(FILMS, content=raw)
+    assert (response.status_code, response.json()["field"]) == (400, "body")
+    assert gateway.collections.defined == {}
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "kind"),
+    [
+        (BadRequestError("fields.year", "is no type"), 400, "bad-request"),
+        (NotFoundError("there is no collection 'films'"), 404, "not-found"),
+        (ConflictError("its fields are others"), 409, "conflict"),
+        (UnavailableError("Redis is away", 3.0), 503, "unavailable"),
+        (ConfigurationError("no such profile"), 500, "internal"),
+    ],
+)
+async def test_each_error_has_its_status_and_type(
+    client: httpx.AsyncClient, gateway: FakeGateway, error: Exception, status: int, kind: str
+) -> None:
+    """The errors of the tree become problems of one status and type each."""
+    gateway.collections.error = error
+    response = await client.put(FILMS, json={})
+    problem = response.json()
+    assert response.headers["content-type"] == "application/problem+json"
+    assert (response.status_code, problem["status"]) == (status, status)
+    assert problem["type"] == f"urn:problem-type:hedgerow:{kind}"
+    assert problem["detail"] == str(error)
+
+
+async def test_documents_are_streamed_in(client: httpx.AsyncClient, gateway: FakeGateway) -> None:
+    """A load reaches the gateway in the pieces in which it comes, and its report comes back."""
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b'{"id": "1"}\n{"i'
+        yield b'd": "2"}\n'
+
+    gateway.documents.report.reject(7, "id is missing")
+    response = await client.post(f"{FILMS}/documents", content=pieces())
+    assert gateway.documents.loads == [
+        ("films", "applied", [b'{"id": "1"}\n{"i', b'd": "2"}\n']),
+    ]
+    assert response.json() == {
+        "accepted": 2,
+        "rejected": [{"line": 7, "reason": "id is missing"}],
+        "rejected_total": 1,
+        "applied": True,
+    }
+    LoadAnswer.model_validate(response.json())
+
+
+async def test_a_load_may_be_larger_than_other_bodies(gateway: FakeGateway) -> None:
+    """The limit on bodies does not bound a bulk load, which is never held whole."""
+    client = connect(gateway, max_body_bytes=10)
+    response = await client.post(f"{FILMS}/documents", content=b'{"id": "1"}\n' * 100)
+    assert response.status_code == 200
+
+
+@pytest.mark.parametrize("wait", ["logged", "applied"])
+async def test_wait_reaches_the_write_path(
+    client: httpx.AsyncClient, gateway: FakeGateway, wait: str
+) -> None:
+    """?wait= is passed on by loads and deletes."""
+    await client.post(f"{FILMS}/documents", params={"wait": wait}, content=b"")
+    await client.delete(f"{FILMS}/documents/1", params={"wait": wait})
+    assert gateway.documents.loads[0][1] == wait
+    assert gateway.documents.deleted == [("films", "1", wait)]
+
+
+async def test_another_wait_is_refused(client: httpx.AsyncClient) -> None:
+    """The framework's refusals are 400 problems too, not 422."""
+    response = await client.post(f"{FILMS}/documents", params={"wait": "forever"}, content=b"")
+    assert response.status_code == 400
+    assert response.headers["content-type"] == "application/problem+json"
+    assert response.json()["field"] == "wait"
+    assert "'logged' or 'applied'" in response.json()["reason"]
+
+
+async def test_a_load_that_breaks_off_says_how_far_it_got(
+    client: httpx.AsyncClient, gateway: FakeGateway
+) -> None:
+    """503 of a load carries its report, so that its sender knows where to go on."""
+    report = LoadReport(accepted=41)
+    report.reject(3, "is not JSON")
+    gateway.documents.error = LoadInterruptedError("the replicas are behind", report, 2.0)
+    response = await client.post(f"{FILMS}/documents", content=b"{}\n")
+    assert (response.status_code, response.headers["retry-after"]) == (503, "2")
+    assert response.json()["accepted"] == 41
+    assert response.json()["rejected"] == [{"line": 3, "reason": "is not JSON"}]
+
+
+async def test_a_lack_of_room_says_what_runs_out_and_what_was_accepted(
+    gateway: FakeGateway, client: httpx.AsyncClient
+) -> None:
+    """507 of a load carries the shortages and the report, and says when to try again."""
+    shortages = [{"where": "w0", "resource": "disk", "state": "full", "detail": "0 MB free"}]
+    report = LoadReport(accepted=41)
+    gateway.documents.error = InsufficientStorageError("w0: 0 MB free", shortages, report, 5.0)
+    response = await client.post(f"{FILMS}/documents", content=b"{}\n")
+    assert (response.status_code, response.headers["retry-after"]) == (507, "5")
+    body = response.json()
+    assert body["type"].endswith(":insufficient-storage")
+    assert (body["shortages"], body["accepted"]) == (shortages, 41)
+    gateway.documents.error = InsufficientStorageError("w0: 0 MB free", shortages)
+    assert "accepted" not in (await client.delete(f"{FILMS}/documents/a")).json()
+
+
+async def test_a_server_that_takes_no_writes_is_a_lack_of_room(
+    gateway: FakeGateway, client: httpx.AsyncClient
+) -> None:
+    """What Redis itself refuses for want of memory or disk is 507 on every route, and not 500."""
+    gateway.optimiser.error = WriteRefusedError("Redis refuses HSET: OOM", "memory")
+    response = await client.post(f"{FILMS}/optimise")
+    assert (response.status_code, response.headers["retry-after"]) == (507, "5")
+    assert "OOM" in response.json()["detail"]
+
+
+@pytest.mark.parametrize("path", ["a%2Fb", "a/b"])
+async def test_a_document_id_may_hold_slashes(client: httpx.AsyncClient, path: str) -> None:
+    """An id with a slash is read whether the slash is escaped or not."""
+    response = await client.get(f"{FILMS}/documents/{path}", params={"deadline_ms": 50})
+    assert response.json()["asked"] == ["films", "a/b", 50]
+
+
+@pytest.mark.parametrize("deadline_ms", ["inf", "-inf", "nan", "0", "-1", "60001", "soon", ""])
+async def test_a_deadline_that_is_none_is_refused(
+    client: httpx.AsyncClient, deadline_ms: str
+) -> None:
+    """Reading a document takes the deadlines that a search takes, and no others."""
+    response = await client.get(f"{FILMS}/documents/a", params={"deadline_ms": deadline_ms})
+    assert (response.status_code, response.json()["field"]) == (400, "deadline_ms")
+
+
+async def test_the_deadline_of_a_read_is_within_the_gateway_s(gateway: FakeGateway) -> None:
+    """The longest deadline bounds the one of a read, the default one included."""
+    client = connect(gateway, max_deadline_ms=50.0)
+    for deadline_ms, status in ((50, 200), (50.1, 400)):
+        params = {"deadline_ms": deadline_ms}
+        assert (await client.get(f"{FILMS}/documents/a", params=params)).status_code == status
+    assert (await client.get(f"{FILMS}/documents/a")).json()["asked"] == ["films", "a", 50]
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/v1/collections"),
+        ("PUT", FILMS),
+        ("GET", FILMS),
+        ("DELETE", FILMS),
+        ("POST", f"{FILMS}/search"),
+        ("POST", f"{FILMS}/documents"),
+        ("GET", f"{FILMS}/documents/a"),
+        ("DELETE", f"{FILMS}/documents/a"),
+        ("GET", "/healthz"),
+        ("GET", "/readyz"),
+        ("GET", "/v1/status"),
+        ("POST", "/v1/shards/3/breaker"),
+    ],
+)
+async def test_a_parameter_that_nobody_knows_is_refused(
+    client: httpx.AsyncClient, gateway: FakeGateway, method: str, path: str
+) -> None:
+    """A parameter that is misspelt is named, on every route, and nothing is done."""
+    gateway.collections.defined = {"films": {}}
+    response = await client.request(
+        method, path, params={"wiat": "logged", "x": ""}, content=b'{"query": "a", "id": "a"}'
+    )
+    assert response.status_code == 400
+    assert [one["field"] for one in response.json()["errors"]] == ["wiat", "x"]
+    assert gateway.collections.defined == {"films": {}}
+    assert (gateway.documents.loads, gateway.documents.deleted, gateway.searches) == ([], [], [])
+
+
+@pytest.mark.parametrize("method", ["GET", "DELETE"])
+async def test_an_id_that_is_not_utf_8_is_refused(
+    client: httpx.AsyncClient, gateway: FakeGateway, method: str
+) -> None:
+    """Bytes that are no UTF-8 are not taken for the id that would stand in their place."""
+    response = await client.request(method, f"{FILMS}/documents/a%ff")
+    assert (response.status_code, response.json()["field"]) == (400, "path")
+    assert gateway.documents.deleted == []
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        f"{FILMS}/documents/victim%0A",
+        f"{FILMS}/documents/a%0Ab",
+        f"{FILMS}/documents/a%00",
+        f"{FILMS}/documents/%C2%85",
+        f"{FILMS}/documents/%E2%80%A8",
+        f"{FILMS}/documents/%EF%BF%BF",
+        f"{FILMS}%0A",
+        f"{FILMS}%0A/documents/a",
+        f"{FILMS}/documents%0A",
+        f"{FILMS}/optimise%0A",
+        f"{FILMS}/search%0A",
+        f"{FILMS}/coverage-curve%0A",
+        "/v1/collections%0A",
+        "/v1/status%0A",
+        "/v1/snapshots%0A",
+        "/v1/quarantine/ab%0A",
+        "/v1/shards/1%0A/breaker",
+        "/healthz%0A",
+        "/docs%0A",
+        "/openapi.json%0A",
+        "/elsewhere%1B",
+    ],
+)
+async def test_a_path_with_a_character_that_no_name_has_is_refused(
+    client: httpx.AsyncClient, gateway: FakeGateway, path: str
+) -> None:
+    """Whatever the route and the method, it is a 400 about the path, and nothing is done."""
+    gateway.collections.defined = {"films": {}}
+    for method in ("GET", "POST", "PUT", "DELETE"):
+        response = await client.request(method, path, content=b"{}")
+        assert (response.status_code, response.json()["field"]) == (400, "path")
+    assert gateway.collections.defined == {"films": {}}
+    assert (gateway.documents.loads, gateway.documents.deleted, gateway.searches) == ([], [], [])
+
+
+def is_id(text: str) -> bool:
+    """Whether a document may have an id."""
+    try:
+        check_id(text)
+    except BadRequestError:
+        return False
+    return True
+
+
+IDS = st.one_of(
+    st.text(min_size=1, max_size=20),
+    st.text("/?#%+;.: &=\\\"'<>{}|^`~é\u202e\U0001f600aA0", min_size=1, max_size=20),
+).filter(is_id)
+
+
+@settings(
+    deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200
+)
+@given(IDS)
+async def test_a_document_is_addressed_by_its_id(
+    gateway: FakeGateway, client: httpx.AsyncClient, document_id: str
+) -> None:
+    """Whatever an id is made of, its percent-encoded form reaches the gateway as that id."""
+    escaped = "".join(f"%{byte:02X}" for byte in document_id.encode())
+    got = await client.get(f"{FILMS}/documents/{escaped}")
+    assert got.json()["asked"][:2] == ["films", document_id]
+    removed = await client.delete(f"{FILMS}/documents/{escaped}")
+    assert removed.status_code == 204
+    assert gateway.documents.deleted[-1][:2] == ("films", document_id)
+
+
+async def test_too_many_loads_are_told_to_come_back(
+    client: httpx.AsyncClient, gateway: FakeGateway
+) -> None:
+    """A load for which there is no place is a 429 that says when to try again."""
+    gateway.documents.error = OverloadedError("32 bulk loads are under way", "loads")
+    response = await client.post(f"{FILMS}/documents", content=b"{}")
+    assert (response.status_code, response.json()["cause"]) == (429, "loads")
+    assert response.headers["retry-after"] == "1"
+
+
+async def test_an_id_without_a_character_reaches_the_check(
+    client: httpx.AsyncClient, gateway: FakeGateway
+) -> None:
+    """An empty id is the write path's to refuse, not another route's to take."""
+    gateway.documents.error = BadRequestError("id", "should be a string of at least one character")
+    response = await client.delete(f"{FILMS}/documents/")
+    assert (response.status_code, response.json()["field"]) == (400, "id")
+
+
+async def test_a_document_that_is_not_there_is_not_found(
+    client: httpx.AsyncClient, gateway: FakeGateway
+) -> None:
+    """Reading an unknown document is a 404."""
+    gateway.document = NotFoundError("there is no document 'x'")
+    assert (await client.get(f"{FILMS}/documents/x")).status_code == 404
+
+
+async def test_health_is_told_apart_from_readiness(
+    client: httpx.AsyncClient, gateway: FakeGateway
+) -> None:
+    """A process that lives but cannot answer queries is alive and not ready."""
+    assert (await client.get("/readyz")).status_code == 200
+    gateway.is_ready = False
+    assert (await client.get("/healthz")).status_code == 200
+    response = await client.get("/readyz")
+    assert response.status_code == 503
+    assert response.headers["content-type"] == "application/problem+json"
+    assert int(response.headers["retry-after"]) >= 1
+
+
+async def test_the_status_is_the_gateways_own(
+    client: httpx.AsyncClient, gateway: FakeGateway
+) -> None:
+    """GET /v1/status answers what the gateway says, unchanged."""
+    assert (await client.get("/v1/status")).json() == await gateway.status()
+
+
+async def test_the_curve_speaks_of_the_deadline_that_is_asked_about(
+    client: httpx.AsyncClient, gateway: FakeGateway
+) -> None:
+    """The default deadline, or another within the bounds of a search; 404 without collection."""
+    path = f"{FILMS}/coverage-curve"
+    usual = await client.get(path)
+    assert CurveAnswer.model_validate(usual.json()).deadline_ms == 300
+    other = (await client.get(path, params={"deadline_ms": 310.5})).json()
+    assert other["deadline_ms"] == 310.5
+    assert other["points"] == usual.json()["points"]
+    assert (other["coverage"], other["gain"]) == (1.0, None)
+    for bad in ("0", "-1", "nan", "1e9", "soon"):
+        response = await client.get(path, params={"deadline_ms": bad})
+        assert (response.status_code, response.json()["field"]) == (400, "deadline_ms")
+    gateway.collections.error = NotFoundError("there is no collection 'films'")
+    assert (await client.get(path)).status_code == 404
+
+
+async def test_a_breaker_is_set_by_hand(client: httpx.AsyncClient, gateway: FakeGateway) -> None:
+    """The route takes the three states and nothing else."""
+    for state in ("forced_open", "disabled", "closed"):
+        response = await client.post("/v1/shards/3/breaker", json={"state": state})
+        assert response.status_code == 200
+        assert gateway.breakers == {3: state}
+    for body in ({"state": "open"}, {}, {"state": "closed", "for_s": 3}):
+        assert (await client.post("/v1/shards/3/breaker", json=body)).status_code == 400
+    response = await client.post("/v1/shards/three/breaker", json={"state": "closed"})
+    assert (response.status_code, response.json()["field"]) == (400, "shard")
+    assert gateway.breakers == {3: "closed"}
+
+
+async def test_the_framework_s_own_refusals_are_problems(client: httpx.AsyncClient) -> None:
+    """An unknown path is 404 and a wrong method 405 with Allow, both as problems."""
+    unknown = await client.get("/v1/nothing")
+    assert unknown.status_code == 404
+    wrong = await client.get(f"{FILMS}/search")
+    assert wrong.status_code == 405
+    assert wrong.headers["allow"] == "POST"
+    for response in (unknown, wrong):
+        assert response.headers["content-type"] == "application/problem+json"
+        assert response.json()["status"] == response.status_code
+
+
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [
+        (FILMS, "GET, PUT, DELETE"),
+        (f"{FILMS}/documents", "POST"),
+        (f"{FILMS}/documents/a/b", "GET, DELETE"),
+        ("/v1/status", "GET"),
+    ],
+)
+async def test_a_wrong_method_is_told_all_that_the_path_takes(
+    client: httpx.AsyncClient, path: str, allowed: str
+) -> None:
+    """Allow names the methods of every route of the path (RFC 9110, section 10.2.1)."""
+    wrong = await client.patch(path)
+    assert (wrong.status_code, wrong.headers["allow"]) == (405, allowed)
+
+
+@pytest.mark.parametrize(
+    ("authorization", "status"),
+    [
+        ("Bearer s3cret", 200),
+        ("bearer s3cret", 200),
+        ("Bearer s3cre", 401),
+        ("Bearer s3crett", 401),
+        ("Bearer ", 401),
+        ("Bearer s3cr\u00e9t", 401),
+        ("Basic s3cret", 401),
+        ("s3cret", 401),
+        (None, 401),
+    ],
+)
+async def test_a_token_is_demanded(
+    gateway: FakeGateway, authorization: str | None, status: int
+) -> None:
+    """With a token set, requests without exactly it are 401, health checks excepted."""
+    client = connect(gateway, token=SecretStr("s3cret"))
+    headers = [] if authorization is None else [(b"Authorization", authorization.encode())]
+    for path in ("/v1/status", "/v1/collections", "/docs", "/openapi.json"):
+        response = await client.get(path, headers=headers)
+        assert response.status_code == status, path
+        if status == 401:
+            assert response.headers["www-authenticate"] == "Bearer"
+            assert response.headers["content-type"] == "application/problem+json"
+    assert (await client.get("/nothing", headers=headers)).status_code in {401, 404}
+    for path in ("/healthz", "/readyz"):
+        assert (await client.get(path)).status_code == 200, path
+
+
+async def test_the_body_limit_holds_for_definitions(gateway: FakeGateway) -> None:
+    """PUT and the breaker route refuse a body over the limit with 413."""
+    client = connect(gateway, max_body_bytes=20)
+    long = json.dumps({"fields": {"title": "text"}}).encode()
+    assert (await client.put(FILMS, content=long)).status_code == 413
+    long = json.dumps({"state": "closed"}).encode() + b"  "
+    assert (await client.post("/v1/shards/3/breaker", content=long)).status_code == 413
+
+
+IN_PROGRESS = [
+    ("GET", "/v1/collections"),
+    ("PUT", FILMS),
+    ("GET", FILMS),
+    ("DELETE", FILMS),
+    ("POST", f"{FILMS}/optimise"),
+    ("GET", f"{FILMS}/documents/1"),
+    ("DELETE", f"{FILMS}/documents/1"),
+    ("GET", "/v1/status"),
+    ("POST", "/v1/snapshots"),
+    ("GET", "/v1/quarantine"),
+    ("DELETE", "/v1/quarantine/ab"),
+]
+# They have limits of their own, or answer from memory within one turn of the loop.
+NOT_COUNTED = {
+    ("POST", "/v1/collections/{name}/search"),
+    ("POST", "/v1/collections/{name}/documents"),
+    ("GET", "/v1/collections/{name}/coverage-curve"),
+    ("POST", "/v1/shards/{shard}/breaker"),
+    ("GET", "/healthz"),
+    ("GET", "/readyz"),
+}
+
+
+def test_every_route_is_counted_or_has_a_reason_not_to_be() -> None:
+    """A route that is added is decided upon."""
+    assert len(RIGHTS) == len(IN_PROGRESS) + len(NOT_COUNTED)
+    assert RIGHTS.keys() >= NOT_COUNTED
+
+
+@pytest.mark.parametrize(("method", "path"), IN_PROGRESS)
+async def test_requests_beyond_the_limit_are_refused(
+    client: httpx.AsyncClient, gateway: FakeGateway, method: str, path: str
+) -> None:
+    """While all places are taken, it is a 429 that says when to try again, and nothing is done."""
+    gateway.requests = RequestAdmission(1)
+    place = gateway.requests.admit(ANONYMOUS, "127.0.0.1", 0.0)
+    response = await client.request(method, path)
+    assert (response.status_code, response.json()["cause"]) == (429, "requests")
+    assert int(response.headers["retry-after"]) >= 1
+    Problem.model_validate(response.json())
+    assert not gateway.collections.defined
+    assert not gateway.documents.deleted
+    assert not gateway.snapshots.num_asked
+    gateway.requests.end(place, 1.0)
+    assert (await client.put(FILMS)).status_code == 200
+
+
+async def test_a_request_that_ends_gives_its_place_back(
+    client: httpx.AsyncClient, gateway: FakeGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However it ends, with an answer, an error, or its client gone."""
+    gateway.requests = RequestAdmission(1)
+    for outcome in (gateway.document, NotFoundError("no"), RuntimeError("no")):
+        gateway.document = outcome
+        await client.get(f"{FILMS}/documents/1")
+        assert gateway.requests.num_in_flight == 0
+
+    begun = asyncio.Event()
+
+    async def forever(*_: Any, **__: Any) -> Any:
+        begun.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(gateway, "stored_document", forever)
+    asked = asyncio.create_task(client.get(f"{FILMS}/documents/1"))
+    await begun.wait()
+    assert gateway.requests.num_in_flight == 1
+    asked.cancel()
+    await asyncio.wait({asked})
+    assert gateway.requests.num_in_flight == 0

@@ -1,0 +1,168 @@
+"""The view of the cluster, from heartbeats at a given time."""
+
+import asyncio
+import math
+from dataclasses import replace
+from unittest.mock import AsyncMock, Mock
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hedgerow.common.errors import RedisUnavailableError
+from hedgerow.common.state.registry import Registry
+from hedgerow.common.wire.heartbeat import Heartbeat
+from hedgerow.gateway.members.membership import Membership
+from tests.unit.virtual_time import run_virtually
+
+EXPIRY_S = 2.0
+NUM_SHARDS = 6
+
+
+def beat(worker: str, shards: list[int], at_ms: int) -> Heartbeat:
+    """A heartbeat."""
+    return Heartbeat(
+        id=worker,
+        pid=1,
+        host="here",
+        shards=shards,
+        version="1",
+        beat_at_ms=at_ms,
+        started_at_ms=0,
+        replicas={shard: f"replica of {shard} at {worker}" for shard in shards},
+    )
+
+
+def view() -> Membership:
+    """A view that has seen nothing."""
+    return Membership(Mock(spec=Registry), NUM_SHARDS, EXPIRY_S, 0.1, lambda: 0, list)
+
+
+@given(
+    st.lists(
+        st.tuples(st.lists(st.integers(0, NUM_SHARDS - 1), unique=True), st.integers(0, 5000)),
+        max_size=5,
+    )
+)
+def test_a_shard_is_live_exactly_while_one_of_its_workers_is_fresh(
+    workers: list[tuple[list[int], int]],
+) -> None:
+    """Live means: some heartbeat younger than the expiry names the shard."""
+    now_ms = 5000
+    heartbeats = {
+        f"w{number}": beat(f"w{number}", shards, at_ms)
+        for number, (shards, at_ms) in enumerate(workers)
+    }
+    membership = view()
+    membership.take(heartbeats, {}, now_ms, 0.0)
+    for shard in range(NUM_SHARDS):
+        fresh = [at_ms for shards, at_ms in workers if shard in shards and now_ms - at_ms < 2000]
+        assert membership.live[shard] == bool(fresh)
+        assert len(membership.replicas_of(shard)) == len(fresh)
+
+
+def test_only_replicas_that_can_answer_count() -> None:
+    """A load waits for a replica that catches up, not for one with a gap; neither one serves."""
+    heartbeats = {
+        "whole": beat("whole", [0], 0),
+        "behind": replace(beat("behind", [0, 1], 0), shards=[1], behind=[0]),
+        "gap": replace(beat("gap", [0], 0), shards=[], gaps=[0]),
+    }
+    membership = view()
+    membership.take(heartbeats, {}, 0, 0.0)
+    assert membership.replicas_of(0) == {"replica of 0 at whole", "replica of 0 at behind"}
+    assert [membership.num_replicas(shard) for shard in range(3)] == [1, 1, 0]
+
+
+def test_counts_outlive_their_worker() -> None:
+    """What a shard last reported still counts in the total when nobody serves it any more."""
+    membership = view()
+    membership.take({}, {"u1": {0: 7, 3: 2}}, 0, 0.0)
+    assert membership.live == [False] * NUM_SHARDS
+    assert membership.counts_of("u1") == [7, None, None, 2, None, None]
+    assert membership.counts_of("unheard-of") == [None] * NUM_SHARDS
+
+
+def test_only_the_long_dead_are_forgotten() -> None:
+    """A heartbeat of yesterday is removed from Redis; one that has only just expired stays."""
+    now_ms = 10**12
+    registry = AsyncMock(spec=Registry)
+    registry.heartbeats.return_value = {
+        "live": beat("live", [0], now_ms - 100),
+        "expired": beat("expired", [1], now_ms - 60_000),
+        "long dead": beat("long dead", [2], now_ms - 24 * 3_600_000),
+    }
+    registry.document_counts_of.return_value = {}
+    membership = Membership(registry, NUM_SHARDS, EXPIRY_S, 0.25, lambda: now_ms, list)
+    run_virtually(membership.refresh())
+    registry.forget_worker.assert_awaited_once_with("long dead")
+
+
+def test_the_age_of_a_view_is_that_of_the_last_look_that_succeeded() -> None:
+    """A look that fails, or that hangs, leaves the view as old as it is."""
+    registry = AsyncMock(spec=Registry)
+    registry.heartbeats.return_value = {}
+    registry.document_counts_of.return_value = {}
+    membership = Membership(registry, NUM_SHARDS, EXPIRY_S, 0.25, lambda: 0, list)
+
+    async def scenario() -> None:
+        now = asyncio.get_running_loop().time
+        assert membership.age_s(now()) == math.inf
+        running = asyncio.create_task(membership.run())
+        await asyncio.sleep(10)
+        assert membership.age_s(now()) <= 0.25
+        registry.heartbeats.side_effect = RedisUnavailableError("it is away")
+        await asyncio.sleep(5)
+        assert 5 <= membership.age_s(now()) <= 5.25
+        registry.heartbeats.side_effect = asyncio.Event().wait
+        await asyncio.sleep(5)
+        assert 10 <= membership.age_s(now()) <= 10.25
+        running.cancel()
+        await asyncio.wait([running])
+
+    run_virtually(scenario())
+
+
+def test_a_worker_that_rests_is_offered_nothing_and_keeps_its_shard_live() -> None:
+    """It gets no second copies, and its shards stay live."""
+    membership = view()
+    membership.take({"a": beat("a", [0, 1], 0), "b": beat("b", [0], 0)}, {}, 0, 0.0)
+    membership.resting = frozenset("a")
+    assert (membership.workers_of(0), membership.workers_of(1)) == (["b"], [])
+    assert membership.num_live[:2] == [2, 1]
+    assert membership.live[:2] == [True, True]
+
+
+def test_a_death_is_dated_when_it_is_noticed() -> None:
+    """A worker that is gone, silent, or another process: its shards; not one that only beats on."""
+    membership = view()
+    membership.take({"a": beat("a", [0, 1], 0), "b": beat("b", [1, 2], 0)}, {}, 0, 1.0)
+    assert set(membership.died_at) == {-math.inf}
+    again = replace(beat("a", [0, 1], 100), started_at_ms=3)  # its clock knows better now
+    membership.take({"a": again, "b": beat("b", [1, 2], 100)}, {}, 100, 2.0)
+    assert set(membership.died_at) == {-math.inf}
+    membership.take({"a": replace(again, pid=4712), "b": beat("b", [1, 2], 100)}, {}, 100, 3.0)
+    assert membership.died_at[:3] == [3.0, 3.0, -math.inf]
+    late_ms = round(EXPIRY_S * 1000) + 100
+    membership.take({"b": beat("b", [1, 2], 100)}, {}, late_ms, 4.0)
+    assert membership.died_at[:3] == [4.0, 4.0, 4.0]
+    membership.take(
+        {"b": replace(beat("b", [1], late_ms), started_at_ms=late_ms)}, {}, late_ms, 5.0
+    )
+    assert membership.died_at[:3] == [4.0, 4.0, 4.0]
+    membership.take({}, {}, late_ms, 6.0)
+    assert membership.died_at[:3] == [4.0, 6.0, 4.0]
+
+
+@given(st.lists(st.tuples(st.booleans(), st.booleans()), max_size=4))
+def test_searches_ask_for_documents_once_every_live_worker_understands(
+    workers: list[tuple[bool, bool]],
+) -> None:
+    """One live worker of an older version is enough; one that is gone does not count."""
+    now_ms = 5000
+    heartbeats = {
+        f"w{number}": replace(beat(f"w{number}", [0], now_ms if is_live else 0), attaches=attaches)
+        for number, (attaches, is_live) in enumerate(workers)
+    }
+    membership = view()
+    membership.take(heartbeats, {}, now_ms, 0.0)
+    assert membership.attaches == all(attaches for attaches, is_live in workers if is_live)

@@ -1,0 +1,132 @@
+"""What is refused before anything is sent."""
+
+import math
+from typing import Any
+
+import pytest
+
+from hedgerow.common.collection import Collection, define
+from hedgerow.common.errors import BadRequestError, TooLargeError
+from hedgerow.common.settings.query_limits import QuerySettings
+from hedgerow.common.settings.settings import GatewaySettings, RankProfile
+from hedgerow.gateway.search.result import SearchQuery
+from hedgerow.gateway.search.validation import Admitted, admit
+
+COLLECTION: Collection = define(
+    "things", {"fields": {"title": "text", "year": "integer"}}, uid="u1"
+)
+PROFILES = {"bm25": RankProfile(), "noop": RankProfile(first_phase="noop", lane="loop")}
+
+
+def admitted(**changes: Any) -> Admitted:
+    """Admit a good query with some changes."""
+    query = SearchQuery(**{"collection": "things", "query": "hedge", **changes})
+    return admit(query, COLLECTION, GatewaySettings(), QuerySettings(), PROFILES)
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"k": 0}, "k"),
+        ({"k": GatewaySettings().max_k + 1}, "k"),
+        ({"deadline_ms": 0.0}, "deadline_ms"),
+        ({"deadline_ms": -1.0}, "deadline_ms"),
+        ({"deadline_ms": math.nan}, "deadline_ms"),
+        ({"deadline_ms": math.inf}, "deadline_ms"),
+        ({"deadline_ms": GatewaySettings().max_deadline_ms + 1}, "deadline_ms"),
+        ({"minimum_coverage": 1.01}, "minimum_coverage"),
+        ({"minimum_coverage": -0.1}, "minimum_coverage"),
+        ({"minimum_coverage": math.nan}, "minimum_coverage"),
+        ({"rank_profile": "unheard-of"}, "rank_profile"),
+        ({"filter": "colour:red"}, "filter"),
+        ({"filter": "year:>=("}, "filter"),
+        ({"filter": "year:>=1990", "rank_profile": "noop"}, "filter"),
+        ({"query": "title:(", "syntax": "strict"}, "query"),
+        ({"query": "half a pair: \ud800"}, "query"),
+        ({"filter": "title:\udfff"}, "filter"),
+        ({"fields": tuple(f"f{number}" for number in range(257))}, "fields"),
+    ],
+)
+def test_bad_input_names_its_field(changes: dict[str, Any], field: str) -> None:
+    """Each part out of its range is refused with the name of that part."""
+    with pytest.raises(BadRequestError) as refused:
+        admitted(**changes)
+    assert refused.value.field == field
+
+
+def test_the_longest_query_is_let_in_and_one_more_character_is_not() -> None:
+    """The limit on characters is where it says."""
+    limit = GatewaySettings().max_query_chars
+    admitted(query="x" * limit)
+    for field in ("query", "filter"):
+        with pytest.raises(TooLargeError, match=field):
+            admitted(**{field: "x" * (limit + 1)})
+
+
+def test_a_strict_error_has_its_position() -> None:
+    """The place of a syntax error is told, within the query."""
+    with pytest.raises(BadRequestError) as refused:
+        admitted(query="good (bad", syntax="strict")
+    assert refused.value.position is not None
+    assert 0 <= refused.value.position <= len("good (bad")
+
+
+def test_a_lenient_query_is_let_in_with_warnings() -> None:
+    """What strict refuses, lenient repairs and says so."""
+    search = admitted(query='good "bad')
+    assert search.profile == "bm25"
+    assert search.warnings
+
+
+def test_the_collections_own_profile_applies_unless_another_is_named() -> None:
+    """The profile is the collection's, or the query's."""
+    assert admitted().profile == "bm25"
+    assert admitted(rank_profile="noop").profile == "noop"
+
+
+@pytest.mark.parametrize("syntax", ["strict", "lenient"])
+@pytest.mark.parametrize(
+    ("unit", "limit", "setting"),
+    [
+        ("w{}", 64, "max_clauses"),
+        ("year:{}", 64, "max_clauses"),
+        ("w{}~1", 16, "max_fuzzy_edits"),
+        ("w{}~2", 8, "max_fuzzy_edits"),
+        ("w{}*", 8, "max_prefix_terms"),
+        ("year:>{}", 32, "max_scans"),
+        ('"a w{}"~3', 16, "max_sloppy_words"),
+    ],
+)
+def test_a_query_that_costs_too_much_is_refused_with_the_limit(
+    unit: str, limit: int, setting: str, syntax: str
+) -> None:
+    """The limit itself passes; one more is a 400 that names setting, limit and number."""
+    limits = QuerySettings(max_clauses=64)
+    at_limit = " ".join(unit.format(number) for number in range(limit))
+    over = f"{at_limit} {unit.format(limit)}"
+
+    def let_in(**changes: Any) -> None:
+        query = SearchQuery(**{"collection": "things", "syntax": syntax, **changes})
+        admit(query, COLLECTION, GatewaySettings(), limits, PROFILES)
+
+    let_in(query=at_limit)
+    with pytest.raises(BadRequestError, match=rf"query\.{setting}") as refused:
+        let_in(query=over)
+    assert str(getattr(limits, setting)) in refused.value.reason
+    assert refused.value.field == "query"
+
+
+def test_a_filter_counts_together_with_its_query() -> None:
+    """Each is within the limit, and both are not: the filter is at fault."""
+    ranges = " AND ".join(f"year:>{number}" for number in range(20))
+    admitted(filter=ranges)
+    with pytest.raises(BadRequestError) as refused:
+        admitted(query=ranges, filter=ranges)
+    assert refused.value.field == "filter"
+    assert "40" in refused.value.reason
+
+
+def test_a_long_text_is_let_in_whatever_stands_in_it() -> None:
+    """4,096 characters of prose with apostrophes, brackets and slashes pass, in lenient syntax."""
+    sentence = "It's (as I've said) and/or 5% of 1/2: see /usr/share, [3] or \"that\" one; "
+    assert admitted(query=(sentence * 60)[:4096]).warnings

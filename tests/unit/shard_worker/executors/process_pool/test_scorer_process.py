@@ -1,0 +1,95 @@
+"""The loop of a scorer process over a socket pair, with both of its clocks set by hand."""
+
+import os
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import msgpack
+import pytest
+
+from hedgerow.shard_worker.executors.process_pool import scorer_process
+from hedgerow.shard_worker.executors.process_pool.budget import (
+    Budget,
+    Region,
+    SharedBudgets,
+    open_shared_file,
+)
+from hedgerow.shard_worker.executors.process_pool.scorer_process import serve
+
+MAX_BATCH = 64
+FIRST_GENERATION = 5
+
+
+@dataclass
+class Clocks:
+    """Time, and the CPU time of this process, as the scorer is told them; how often it asked."""
+
+    now_s: float = 100.0
+    cpu_s: float = 7.0
+    num_readings: int = 0
+
+    def monotonic(self) -> float:
+        """Stands for `time.monotonic`."""
+        return self.now_s
+
+    def process_time(self) -> float:
+        """Stands for `time.process_time`."""
+        self.num_readings += 1
+        return self.cpu_s
+
+    def compute(self, took_us: int, _budget: Budget) -> bytes:
+        """A handler that computes for as long as its payload says."""
+        self.now_s += took_us / 1e6
+        self.cpu_s += took_us / 1e6
+        return b""
+
+
+@pytest.fixture
+def clocks(monkeypatch: pytest.MonkeyPatch) -> Clocks:
+    """The clocks of the scorer."""
+    clocks = Clocks()
+    monkeypatch.setattr(scorer_process, "time", clocks)
+    return clocks
+
+
+@pytest.fixture
+def region() -> Iterator[Region]:
+    """The scorer's shared memory, in which every work has time."""
+    fd = open_shared_file(SharedBudgets.size(1, MAX_BATCH))
+    budgets = SharedBudgets(fd, 1, MAX_BATCH)
+    os.close(fd)
+    (region,) = budgets.regions
+    for index in range(MAX_BATCH):
+        region.generations[index] = FIRST_GENERATION + index
+        region.expiries[index] = 1000.0
+    yield region
+    budgets.close()
+
+
+def cpu_us(clocks: Clocks, region: Region, *works_us: int) -> list[int]:
+    """The CPU times that a scorer tells of a batch of works that compute for so long."""
+    worker, scorer = socket.socketpair()
+    with worker, scorer:
+        worker.sendall(msgpack.packb([FIRST_GENERATION, works_us]))
+        worker.shutdown(socket.SHUT_WR)
+        serve(scorer, region, clocks.compute)
+        scorer.shutdown(socket.SHUT_WR)
+        unpacker = msgpack.Unpacker()
+        while data := worker.recv(65_536):
+            unpacker.feed(data)
+    return [result[4] for _, _, _, results in unpacker for result in results]
+
+
+def test_short_works_share_a_reading_of_the_cpu_time(clocks: Clocks, region: Region) -> None:
+    """Of 40 works of 3 µs a reading is made every seventh; together they have what was used."""
+    times = cpu_us(clocks, region, *[3] * 40)
+    assert len(times) == 40
+    assert sum(times) == pytest.approx(120, abs=clocks.num_readings)  # each is cut to whole µs
+    assert clocks.num_readings == 1 + 6
+
+
+def test_a_long_work_has_a_reading_of_its_own(clocks: Clocks, region: Region) -> None:
+    """Only a short work right before it is counted with it; the last has one however short."""
+    times = cpu_us(clocks, region, 500, 3, 400, 300, 4)
+    assert times == pytest.approx([500, 0, 403, 300, 4], abs=1)

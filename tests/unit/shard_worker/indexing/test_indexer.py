@@ -1,0 +1,340 @@
+"""The indexer's order of writing: cut off anywhere and applied again, a shard is what its log says.
+
+Real files, no server: a batch is cut off by an error in the place of a kill, after which the shard
+is opened anew. tests/integration/test_kill_during_load.py does the same with SIGKILL.
+"""
+
+import json
+import tempfile
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hedgerow.common.collection import define
+from hedgerow.common.errors import ConfigurationError
+from hedgerow.common.shard_log.log import (
+    START,
+    Create,
+    Delete,
+    Drop,
+    Entry,
+    Op,
+    Upsert,
+    pack_op,
+    position,
+)
+from hedgerow.shard_worker.indexing.indexer import IndexerConfig, make_indexer, pack_work
+from hedgerow.shard_worker.indexing.shard_indexer import ShardIndexer
+from hedgerow.shard_worker.indexing.shard_report import (
+    MAX_FIRST_BYTES,
+    MAX_FIRST_IDS,
+    ShardState,
+    pack_ids,
+    unpack_ids,
+)
+from hedgerow.shard_worker.storage.store import Store
+from hedgerow.shard_worker.storage.text_index import TextIndex, TextIndexWriter
+
+MEMORY = 15_000_000
+BOOKS = define("books", {"fields": {"title": "text"}}, "u0")
+PAPERS = define("papers", {"fields": {"title": "text", "year": "integer"}}, "u1")
+
+Model = dict[str, dict[str, dict[str, Any]]]
+
+
+class Killed(BaseException):
+    """Stands for a SIGKILL: nothing catches it, and nothing is done after it."""
+
+
+def body(one: str, number: int) -> bytes:
+    """A document as JSON."""
+    return json.dumps({"id": one, "title": f"word{number}"}).encode()
+
+
+ids = st.sampled_from(["a", "b", "c", "d"])
+uids = st.sampled_from(["u0", "u1"])
+writes = st.one_of(
+    st.builds(
+        lambda uid, changes: Upsert(uid, [(one, body(one, number)) for one, number in changes]),
+        uids,
+        st.lists(st.tuples(ids, st.integers(0, 9)), min_size=1, max_size=4),
+    ),
+    st.builds(Delete, uids, st.lists(ids, min_size=1, max_size=2)),
+)
+# The log begins with both definitions; now and then a collection is dropped for good.
+logs = st.builds(
+    lambda before, drop, after: [*before, *drop, *after],
+    st.lists(writes, max_size=8),
+    st.sampled_from([[], [Drop("u1")]]),
+    st.lists(writes, max_size=4),
+)
+
+
+def model_of(ops: list[Op]) -> Model:
+    """What a shard holds after all operations."""
+    model: Model = {"u0": {}, "u1": {}}
+    for op in ops:
+        match op:
+            case Drop(uid):
+                model.pop(uid, None)
+            case Upsert(uid, documents) if uid in model:
+                model[uid].update({one: json.loads(data) for one, data in documents})
+            case Delete(uid, doomed) if uid in model:
+                for one in doomed:
+                    model[uid].pop(one, None)
+    return model
+
+
+def found(folder: Path, state: ShardState) -> tuple[Model, dict[str, list[str]]]:
+    """What the store holds, and which ids the text indexes find, by collection."""
+    store = Store.open(folder / "store.sqlite", read_only=True)
+    stored = {
+        uid: {one: json.loads(data) for one, data in store.scan(uid)} for uid in store.collections()
+    }
+    store.close()
+    indexed = {}
+    for report in state.collections:
+        index = TextIndex.open(folder / report.uid)
+        assert index.generation == report.generation
+        hits = index.searcher.search(index.parse_native("*"), 1000).hits
+        indexed[report.uid] = sorted(index.ids([address for _, address in hits]))
+    return stored, indexed
+
+
+def cut_off_at(point: str) -> Any:
+    """A patch that kills at the next time that this point is reached."""
+
+    def dying(original: Callable[..., Any], *, is_before: bool) -> Callable[..., Any]:
+        def run(*arguments: Any, **named: Any) -> Any:
+            if not is_before:
+                original(*arguments, **named)
+            raise Killed
+
+        return run
+
+    match point:
+        case "before index":
+            return patch.object(
+                TextIndexWriter, "commit", dying(TextIndexWriter.commit, is_before=True)
+            )
+        case "after index":
+            return patch.object(
+                TextIndexWriter, "commit", dying(TextIndexWriter.commit, is_before=False)
+            )
+        case "before store":
+            return patch.object(Store, "apply", dying(Store.apply, is_before=True))
+        case _:
+            return patch.object(Store, "apply", dying(Store.apply, is_before=False))
+
+
+points = st.sampled_from(["before index", "after index", "before store", "after store"])
+
+
+@settings(deadline=None, max_examples=25)
+@given(logs, st.lists(st.tuples(st.integers(1, 5), st.none() | points), max_size=8))
+def test_cut_off_anywhere_and_applied_again(
+    log: list[Op], course: list[tuple[int, str | None]]
+) -> None:
+    """However a log is cut into batches, and wherever they are cut off, the end is the same."""
+    ops = [Create(BOOKS.to_json()), Create(PAPERS.to_json()), *log]
+    entries = [Entry(f"{n}-{n % 3}", pack_op(op)) for n, op in enumerate(ops, start=1)]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        indexer = ShardIndexer(folder, 0, MEMORY)
+        state = indexer.state()
+        for size, point in [*course, (len(entries), None)]:
+            batch = [one for one in entries if position(one.id) > position(state.position)][:size]
+            if not batch:
+                continue
+            arguments = (batch[-1].id, [one.op for one in batch])
+            if point is None:
+                state = indexer.apply(*arguments)
+                continue
+            try:
+                with cut_off_at(point):
+                    state = indexer.apply(*arguments)
+            except Killed:
+                indexer.close()  # rolls back what the index has not committed, as a kill would
+                indexer = ShardIndexer(folder, 0, MEMORY)
+                state = indexer.state()
+        state = indexer.apply(entries[-1].id, [one.op for one in entries])  # changes nothing
+        stored, indexed = found(folder, state)
+        indexer.close()
+        model = model_of(ops)
+        assert stored == model
+        assert indexed == {uid: sorted(documents) for uid, documents in model.items()}
+        assert {one.uid: one.documents for one in state.collections} == {
+            uid: len(documents) for uid, documents in model.items()
+        }
+        assert {path.name for path in folder.iterdir() if path.is_dir()} == set(model)
+
+
+def test_a_rebuild_that_is_cut_off_is_done_again(tmp_path: Path) -> None:
+    """An index whose rebuilding was cut off is not taken for a whole one."""
+    indexer = ShardIndexer(tmp_path, 0, MEMORY)
+    documents = [(f"d{n}", body(f"d{n}", n)) for n in range(50)]
+    indexer.apply("1-0", [pack_op(Create(BOOKS.to_json())), pack_op(Upsert("u0", documents))])
+    changed = define("books", {"fields": {"title": "keyword"}}, "u0")
+    with (
+        patch.object(TextIndexWriter, "_complete", side_effect=Killed),
+        pytest.raises(Killed),
+    ):
+        indexer.apply("2-0", [pack_op(Create(changed.to_json()))])
+    indexer.close()
+    indexer = ShardIndexer(tmp_path, 0, MEMORY)
+    _, indexed = found(tmp_path, indexer.apply("2-0", [pack_op(Create(changed.to_json()))]))
+    assert indexed == {"u0": sorted(one for one, _ in documents)}
+    indexer.close()
+
+
+def test_a_folder_has_one_indexer_at_a_time(tmp_path: Path) -> None:
+    """A second one is refused, touches nothing, and is let in once the first has ended."""
+    first = ShardIndexer(tmp_path, 0, MEMORY)
+    batch = [pack_op(Create(BOOKS.to_json())), pack_op(Upsert("u0", [("a", body("a", 1))]))]
+    state = first.apply("1-0", batch)
+    with pytest.raises(ConfigurationError, match=str(tmp_path)):
+        ShardIndexer(tmp_path, 0, MEMORY, lock_wait_s=0.0)
+    assert found(tmp_path, state)[1] == {"u0": ["a"]}
+    ending = threading.Timer(0.2, first.close)
+    ending.start()
+    second = ShardIndexer(tmp_path, 0, MEMORY)
+    ending.join()
+    assert second.state() == state
+    second.close()
+
+
+def test_a_large_collection_is_dropped_in_slices(tmp_path: Path) -> None:
+    """Dropping is many transactions, each of them bounded, and cut off in the middle it goes on."""
+    indexer = ShardIndexer(tmp_path, 0, MEMORY)
+    documents = [(f"d{n}", body(f"d{n}", n)) for n in range(100)]
+    indexer.apply("1-0", [pack_op(Create(BOOKS.to_json())), pack_op(Upsert("u0", documents))])
+    sizes: list[int] = []
+    original = Store.apply
+
+    def counting(store: Store, applied: str, **changes: Any) -> None:
+        sizes.extend(len(some) for some in changes.get("documents", {}).values())
+        if len(sizes) == 4:
+            raise Killed
+        original(store, applied, **changes)
+
+    with (
+        patch("hedgerow.shard_worker.indexing.shard_indexer.DROP_SLICE", 10),
+        patch.object(Store, "apply", counting),
+    ):
+        with pytest.raises(Killed):
+            indexer.apply("2-0", [pack_op(Drop("u0"))])
+        indexer.close()
+        indexer = ShardIndexer(tmp_path, 0, MEMORY)
+        assert indexer.state().position == "1-0"
+        state = indexer.apply("2-0", [pack_op(Drop("u0"))])
+    assert (state.position, state.collections) == ("2-0", [])
+    assert max(sizes) == 10
+    assert not (tmp_path / "u0").exists()
+    indexer.close()
+
+
+def test_an_error_leaves_the_shard_open_for_the_next_try(tmp_path: Path) -> None:
+    """After a batch that failed (a full disk, say) the same batch applies once it can."""
+    handler = make_indexer(IndexerConfig(str(tmp_path), (0,), MEMORY))
+    budget: Any = None
+    opened = ShardState.unpack(handler(pack_work("open", 0), budget))
+    assert opened.position == START
+    batch = pack_work(
+        *("apply", 0, "1-0"),
+        [pack_op(Create(BOOKS.to_json())), pack_op(Upsert("u0", [("a", body("a", 1))]))],
+    )
+    with (
+        patch.object(Store, "apply", side_effect=OSError("disk full")),
+        pytest.raises(OSError, match="disk full"),
+    ):
+        handler(batch, budget)
+    state = ShardState.unpack(handler(batch, budget))
+    assert [one.documents for one in state.collections] == [1]
+    assert unpack_ids(state.collections[0].first_ids) == ["a"]
+    assert state.replica_id == opened.replica_id
+    handler.close()
+
+
+def test_a_document_that_cannot_be_indexed_keeps_no_other_out(tmp_path: Path) -> None:
+    """Should one get past the gateway's check, the batch is applied without it in the index."""
+    indexer = ShardIndexer(tmp_path, 0, MEMORY)
+    documents = [("a", body("a", 1)), ("b", b'{"id":"b","year":"soon"}'), ("c", body("c", 1))]
+    state = indexer.apply(
+        "1-0", [pack_op(Create(PAPERS.to_json())), pack_op(Upsert("u1", documents))]
+    )
+    stored, indexed = found(tmp_path, state)
+    assert sorted(stored["u1"]) == ["a", "b", "c"]
+    assert indexed == {"u1": ["a", "c"]}
+    indexer.close()
+
+
+def test_more_collections_than_open_writers(tmp_path: Path) -> None:
+    """Writers beyond the limit are closed and opened as they are needed; nothing is lost."""
+    indexer = ShardIndexer(tmp_path, 0, MEMORY, max_writers=2)
+    many = [define(f"c{n}", {"fields": {"title": "text"}}, f"c{n}") for n in range(4)]
+    for turn in range(2):
+        for number, one in enumerate(many):
+            last = f"{1 + turn * len(many) + number}-0"
+            document = f"d{turn}"
+            state = indexer.apply(
+                last,
+                [
+                    pack_op(Create(one.to_json())),
+                    pack_op(Upsert(one.uid, [(document, body(document, 1))])),
+                ],
+            )
+            assert len(indexer._writers) <= 2
+    _, indexed = found(tmp_path, state)
+    assert indexed == {one.uid: ["d0", "d1"] for one in many}
+    indexer.close()
+
+
+def test_a_large_batch_leaves_no_large_journal(tmp_path: Path) -> None:
+    """The room that a batch takes in SQLite's journal is given back, also while others read."""
+    indexer = ShardIndexer(tmp_path, 0, MEMORY)
+    large = json.dumps({"id": "a", "title": "word " * 40}).encode()
+    documents = [(f"d{n}", large) for n in range(20_000)]
+    reader = Store.open(tmp_path / "store.sqlite", read_only=True)
+    reader.count("u0")
+    indexer.apply("1-0", [pack_op(Create(BOOKS.to_json())), pack_op(Upsert("u0", documents))])
+    assert (tmp_path / "store.sqlite-wal").stat().st_size <= 1_048_576
+    assert reader.count("u0") == 20_000
+    reader.close()
+    indexer.close()
+
+
+def test_definitions_of_a_newer_version_hold_up_nothing(tmp_path: Path) -> None:
+    """In the log they are skipped; in the store they wait for a version that can read them."""
+    newer = BOOKS.to_json().replace('"text"', '"tensor"')
+    indexer = ShardIndexer(tmp_path, 0, MEMORY)
+    upsert = pack_op(Upsert("u1", [("a", body("a", 1))]))
+    state = indexer.apply(
+        "1-0", [pack_op(Create(newer)), pack_op(Create(PAPERS.to_json())), upsert]
+    )
+    assert [(one.uid, one.documents) for one in state.collections] == [("u1", 1)]
+    indexer.apply("2-0", [pack_op(Create(BOOKS.to_json()))])
+    indexer.close()
+    store = Store.open(tmp_path / "store.sqlite")
+    store.apply("2-0", definitions={"u0": newer})
+    store.close()
+
+    indexer = ShardIndexer(tmp_path, 0, MEMORY)
+    state = indexer.apply("3-0", [pack_op(Upsert("u0", [("b", body("b", 1))])), upsert])
+    assert {one.uid: one.documents for one in state.collections} == {"u0": 1, "u1": 1}
+    state = indexer.apply("4-0", [pack_op(Create(BOOKS.to_json()))])
+    assert found(tmp_path, state)[1] == {"u0": ["b"], "u1": ["a"]}
+    indexer.close()
+
+
+def test_first_ids_are_bounded_in_bytes() -> None:
+    """Long ids are reported in a smaller number, and a thousand of the usual length in full."""
+    usual = [f"{n:036d}" for n in range(MAX_FIRST_IDS)]
+    assert unpack_ids(pack_ids(usual)) == usual
+    long = [f"{n:0512d}" for n in range(MAX_FIRST_IDS)]
+    assert unpack_ids(pack_ids(long)) == long[: MAX_FIRST_BYTES // 512]

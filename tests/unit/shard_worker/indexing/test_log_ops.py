@@ -1,0 +1,131 @@
+"""Operations of the log: as bytes and back, and what a batch of them comes to."""
+
+import contextlib
+
+import msgpack
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hedgerow.common.collection import define
+from hedgerow.common.errors import WireError
+from hedgerow.common.shard_log.log import (
+    Create,
+    Delete,
+    Drop,
+    Op,
+    Upsert,
+    pack_op,
+    position,
+    unpack_op,
+)
+from hedgerow.shard_worker.indexing.changes import Changes
+
+UIDS = ["u0", "u1"]
+uids = st.sampled_from(UIDS)
+ids = st.sampled_from(["a", "b", "c", "ü"])
+ops = st.one_of(
+    st.builds(lambda uid: Create(define("c", {}, uid).to_json()), uids),
+    st.builds(Drop, uids),
+    st.builds(Upsert, uids, st.lists(st.tuples(ids, st.binary(max_size=4)), max_size=3)),
+    st.builds(Delete, uids, st.lists(ids, max_size=3)),
+)
+
+
+@given(ops)
+def test_operations_survive_the_log(op: Op) -> None:
+    """What is packed is what is unpacked."""
+    assert unpack_op(pack_op(op)) == op
+
+
+@given(st.binary(max_size=40) | ops.map(pack_op).map(lambda packed: packed[:-1]))
+def test_foreign_bytes_are_refused(data: bytes) -> None:
+    """Whatever lies in a log, reading it gives an operation or a WireError."""
+    with contextlib.suppress(WireError):
+        assert isinstance(unpack_op(data), Create | Drop | Upsert | Delete)
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        ["upsert", "u", [["a", "text"]]],
+        ["upsert", "u", [["a"]]],
+        ["upsert", 1, []],
+        ["delete", "u", [1]],
+        ["delete", "u"],
+        ["create", 1],
+        ["create", "{}"],
+        ["create", "[]"],
+        ["create", "not JSON"],
+        ["create", define("c", {}, "u").to_json().replace('"fields":null', '"fields":{"a":"map"}')],
+        ["create", define("c", {}, "u").to_json().replace('"fields":null', '"fields":[1]')],
+        ["create", define("c", {}, "u").to_json().replace('"u"', "7")],
+        ["drop"],
+        ["merge", "u"],
+        [["create"], "x"],
+        {"op": "drop"},
+    ],
+)
+def test_wrong_parts_are_refused(parts: object) -> None:
+    """An operation with parts of other types or numbers, or an unknown one, is a WireError."""
+    with pytest.raises(WireError):
+        unpack_op(msgpack.packb(parts))
+
+
+@given(st.tuples(st.integers(0), st.integers(0)), st.tuples(st.integers(0), st.integers(0)))
+def test_positions_compare_as_numbers(one: tuple[int, int], other: tuple[int, int]) -> None:
+    """Entry ids order by their numbers, not by their digits."""
+    first, second = (f"{milliseconds}-{number}" for milliseconds, number in (one, other))
+    assert (position(first) < position(second)) == (one < other)
+
+
+Shard = dict[str, dict[str, bytes]]
+
+
+def apply_one_by_one(shard: Shard, batch: list[Op]) -> None:
+    """The model: each operation by itself, on a dictionary of dictionaries."""
+    gone: set[str] = set()  # a uid is never used again
+    for op in batch:
+        match op:
+            case Create(definition):
+                uid = next(one for one in UIDS if f'"{one}"' in definition)
+                if uid not in gone:
+                    shard.setdefault(uid, {})
+            case Drop(uid):
+                shard.pop(uid, None)
+                gone.add(uid)
+            case Upsert(uid, documents) if uid in shard:
+                shard[uid].update(documents)
+            case Delete(uid, doomed) if uid in shard:
+                for one in doomed:
+                    shard[uid].pop(one, None)
+
+
+def apply_at_once(shard: Shard, batch: list[Op]) -> None:
+    """What `Changes` says, on the same dictionaries."""
+    changes = Changes.of(batch)
+    for uid in changes.definitions:
+        shard.setdefault(uid, {})
+    for uid, documents in changes.documents.items():
+        for one, body in documents.items():
+            if uid in shard:
+                if body is None:
+                    shard[uid].pop(one, None)
+                else:
+                    shard[uid][one] = body
+    for uid in changes.dropped:
+        shard.pop(uid, None)
+
+
+@given(st.lists(ops, max_size=12), st.lists(uids, unique=True))
+def test_a_batch_comes_to_what_its_operations_do(batch: list[Op], existing: list[str]) -> None:
+    """Folding a batch gives the same shard as applying its operations one by one.
+
+    A document before its collection's create is the one exception: the log never has that.
+    """
+    created = [Create(define("c", {}, uid).to_json()) for uid in UIDS if uid not in existing]
+    model: Shard = {uid: {"old": b"1"} for uid in existing}
+    folded: Shard = {uid: {"old": b"1"} for uid in existing}
+    apply_one_by_one(model, [*created, *batch])
+    apply_at_once(folded, [*created, *batch])
+    assert folded == model

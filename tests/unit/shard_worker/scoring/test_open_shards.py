@@ -1,0 +1,89 @@
+"""What a scorer has open, and when it lets go of it."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from hedgerow.common.collection import define
+from hedgerow.shard_worker.scoring import open_shards
+from hedgerow.shard_worker.scoring.open_shards import IDLE_S, OpenShards
+from hedgerow.shard_worker.storage.text_index import TextIndexWriter
+
+FIELDS = {"fields": {"title": "text"}}
+
+
+def make_index(data: Path, uid: str) -> Path:
+    """A collection's index in shard 0, with one document."""
+    folder = data / "shards" / "0" / uid
+    writer = TextIndexWriter.open(folder, define("c", FIELDS, uid=uid))
+    writer.apply((), [("a", {"id": "a", "title": "wing"})])
+    writer.commit()
+    writer.close()
+    return folder
+
+
+def mapped(folder: Path) -> int:
+    """How many files of a folder this process has mapped, deleted ones included."""
+    return sum(str(folder) in line for line in Path("/proc/self/maps").read_text().splitlines())
+
+
+@pytest.fixture
+def shards(tmp_path: Path) -> OpenShards:
+    """Shard 0 of a data folder."""
+    return OpenShards(tmp_path, (0,))
+
+
+def test_an_index_that_was_dropped_is_let_go(shards: OpenShards, tmp_path: Path) -> None:
+    """Its files are unmapped at the next look, so that the disk has their space again."""
+    kept, dropped = make_index(tmp_path, "kept"), make_index(tmp_path, "dropped")
+    for uid in ("kept", "dropped"):
+        assert shards.snapshot(0, uid, 1, now=0.0) is not None
+    shutil.rmtree(dropped)
+    assert mapped(dropped) > 0
+    shards.let_go(now=1.0)
+    assert mapped(dropped) == 0
+    assert mapped(kept) > 0
+    assert shards.snapshot(0, "dropped", 0, now=1.0) is None
+
+
+def test_an_index_that_is_not_searched_is_let_go(shards: OpenShards, tmp_path: Path) -> None:
+    """It is closed some time after its last search, and opened again by the next one."""
+    folder = make_index(tmp_path, "u")
+    shards.snapshot(0, "u", 1, now=0.0)
+    shards.snapshot(0, "u", 1, now=10.0)
+    shards.let_go(now=10.0 + IDLE_S)
+    assert mapped(folder) > 0
+    shards.let_go(now=11.0 + IDLE_S)
+    assert mapped(folder) == 0
+    snapshot = shards.snapshot(0, "u", 1, now=100.0)
+    assert snapshot is not None
+    assert snapshot.index.num_documents == 1
+
+
+def test_open_indexes_are_bounded(
+    shards: OpenShards, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many collections are searched, those searched last are open and no others."""
+    monkeypatch.setattr(open_shards, "MAX_OPEN_SEGMENTS", 6)
+    bounded = OpenShards(tmp_path, (0,))
+    folders = [make_index(tmp_path, f"u{number}") for number in range(8)]
+    for number in range(8):
+        bounded.snapshot(0, f"u{number}", 1, now=float(number))
+    assert [mapped(folder) > 0 for folder in folders] == [False] * 5 + [True] * 3
+    bounded.close()
+    shards.close()
+
+
+def test_everything_of_a_dropped_collection_is_let_go(shards: OpenShards, tmp_path: Path) -> None:
+    """Nothing is kept by the name of a collection that is gone, whatever was asked of it."""
+    folder = make_index(tmp_path, "u")
+    snapshot = shards.snapshot(0, "u", 1, now=0.0)
+    assert snapshot is not None
+    shards.understanding(snapshot.index.collection, now=0.0)
+    shards.noop_body(0, "u", 1, 10, now=0.0)
+    shutil.rmtree(folder)
+    shards.let_go(now=1.0)
+    shards.let_go(now=1.0 + 2 * IDLE_S)
+    kept = (shards._snapshots, shards._statistics, shards._understandings, shards._first)
+    assert [len(one) for one in kept] == [0, 0, 0, 0]

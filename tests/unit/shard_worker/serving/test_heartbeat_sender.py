@@ -1,0 +1,119 @@
+"""A worker's signs of life, and how it takes leave."""
+
+import asyncio
+from unittest.mock import AsyncMock, Mock
+
+import structlog
+
+from hedgerow.common.errors import ConfigurationError
+from hedgerow.common.state.registry import Registry
+from hedgerow.common.wire.heartbeat import Heartbeat
+from hedgerow.shard_worker.serving.heartbeat_sender import SHORTEST_PAUSE_S, VitalSigns
+from tests.unit.virtual_time import run_virtually
+
+
+def test_a_worker_that_redis_refuses_beats_on() -> None:
+    """A password that was changed ends no worker: it says so once a minute, and tries again."""
+    registry = AsyncMock(spec=Registry)
+    registry.beat.side_effect = ConfigurationError("the server refuses the user or password")
+    registry.forget_worker.side_effect = ConfigurationError("the same")
+    signs = VitalSigns(registry, lambda: Mock(spec=Heartbeat), interval_s=0.5)
+
+    async def scenario() -> None:
+        running = asyncio.create_task(signs.run())
+        await asyncio.sleep(30.1)
+        assert not running.done()
+        running.cancel()
+        await asyncio.wait([running])
+        await signs.leave("w")
+
+    with structlog.testing.capture_logs() as logs:
+        run_virtually(scenario())
+    assert registry.beat.await_count == 61
+    assert [line["event"] for line in logs if line["log_level"] == "error"] == ["heartbeat_refused"]
+
+
+def signs_over(registry: AsyncMock, interval_s: float) -> VitalSigns:
+    """Signs of life whose heartbeats go to a registry that takes them."""
+    return VitalSigns(registry, lambda: Mock(spec=Heartbeat), interval_s=interval_s)
+
+
+def test_telling_ends_when_others_can_have_heard() -> None:
+    """With a heartbeat that was composed after the call; one that is under way is not it."""
+    registry, may_arrive = AsyncMock(spec=Registry), asyncio.Event()
+    news, composed = "old", list[str]()
+
+    async def beat(_beat: Heartbeat, *, is_changed: bool) -> None:
+        del is_changed
+        await may_arrive.wait()
+
+    def compose() -> Heartbeat:
+        composed.append(news)
+        return Mock(spec=Heartbeat)
+
+    async def scenario() -> None:
+        nonlocal news
+        registry.beat.side_effect = beat
+        signs = VitalSigns(registry, compose, interval_s=10.0)
+        running = asyncio.create_task(signs.run())
+        await asyncio.sleep(1.0)
+        assert composed == ["old"]  # and under way
+        news = "new"
+        telling = asyncio.create_task(signs.tell())
+        await asyncio.sleep(1.0)
+        assert not telling.done()
+        may_arrive.set()
+        await telling
+        assert composed == ["old", "new"]
+        assert asyncio.get_running_loop().time() < 3.0
+        running.cancel()
+        await asyncio.wait([running])
+
+    run_virtually(scenario())
+
+
+def test_a_change_is_told_at_once_and_announced() -> None:
+    """Neither at the next turn nor twice; and the turns go on as before."""
+    registry = AsyncMock(spec=Registry)
+
+    async def scenario() -> list[tuple[float, bool]]:
+        told: list[tuple[float, bool]] = []
+        loop = asyncio.get_running_loop()
+        registry.beat.side_effect = lambda _beat, *, is_changed: told.append(
+            (loop.time(), is_changed)
+        )
+        signs = signs_over(registry, interval_s=10.0)
+        running = asyncio.create_task(signs.run())
+        await asyncio.sleep(4.0)
+        signs.beat_soon()
+        await asyncio.sleep(12.0)
+        running.cancel()
+        await asyncio.wait([running])
+        return told
+
+    assert run_virtually(scenario()) == [(0.0, False), (4.0, True), (14.0, False)]
+
+
+def test_changes_back_and_forth_are_told_a_few_times_a_second() -> None:
+    """The first at once, the others a pause apart, and the last one is not lost."""
+    registry = AsyncMock(spec=Registry)
+
+    async def scenario() -> tuple[list[int], int]:
+        told: list[int] = []
+        num_changes = 0
+        registry.beat.side_effect = lambda _beat, **_: told.append(num_changes)
+        signs = signs_over(registry, interval_s=0.5)
+        running = asyncio.create_task(signs.run())
+        await asyncio.sleep(0.3)
+        for _ in range(1000):
+            num_changes += 1
+            signs.beat_soon()
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(SHORTEST_PAUSE_S)
+        running.cancel()
+        await asyncio.wait([running])
+        return told, num_changes
+
+    told, num_changes = run_virtually(scenario())
+    assert told[-1] == num_changes == 1000
+    assert len(told) <= 10 / SHORTEST_PAUSE_S + 4
