@@ -23,7 +23,7 @@ RUN python -m pip --python /opt/hedgerow install --no-compile --require-hashes -
         /opt/hedgerow/lib
 
 COPY pyproject.toml README.md LICENSE ./
-COPY hedgerow/__init__.py hedgerow/py.typed hedgerow/
+COPY hedgerow/__init__.py hedgerow/__main__.py hedgerow/py.typed hedgerow/
 COPY common common
 COPY gateway gateway
 COPY shard_worker shard_worker

@@ -1,10 +1,10 @@
 """`python -m bench.ties`: what a search costs whose matches tie, and what grows with the index.
 
-One process calls `shard_worker.scoring.scorer` as the cluster's scorers do, with nothing around it, and its
-CPU time is measured: it hardly depends on what else the machine does. Each query whose matches tie
-is measured in turns with one that matches the same documents and has no ties among the best. Every
-other query is measured in turns with tantivy's own search of the same query, for as many hits and
-with the number of matches, which reads no id.
+One process calls `shard_worker.scoring.scorer` as the cluster's scorers do, with nothing around it,
+and its CPU time is measured: it hardly depends on what else the machine does. Each query whose
+matches tie is measured in turns with one that matches the same documents and has no ties among the
+best. Every other query is measured in turns with tantivy's own search of the same query, for as
+many hits and with the number of matches, which reads no id.
 """
 
 import argparse

@@ -2,3 +2,5 @@
 
 Imports neither of them. Open `errors` and `outcome` first; each folder says what it holds.
 """
+
+__version__ = "0.1.0"

@@ -11,7 +11,7 @@ from typing import Any
 import structlog
 from pydantic_core import from_json, to_json
 
-from hedgerow import __version__
+from hedgerow.common import __version__
 from hedgerow.common.document_ids import check_address_id
 from hedgerow.common.errors import (
     BadRequestError,
@@ -299,7 +299,7 @@ class Gateway:
         return self._searcher.hedger.counts
 
     def lull_s(self) -> float:
-        """For how long the loop, when idle, may let what arrives gather; see `gateway.transport.wake_up_coalescing`."""
+        """For how long an idle loop may let what arrives gather: `transport.wake_up_coalescing`."""
         return lull_for(self._guards.num_in_flight, self._guards.shared.admission.duration_s)
 
     def callers(self) -> dict[str, dict[str, int]]:

@@ -3,19 +3,19 @@
 `Client` and `AsyncClient` ask a gateway over HTTP, `Gateway` is one inside this process. Each is
 imported when it is first used, so that a client loads no server.
 
-In the repository `gateway/`, `shard_worker/` and `common/` lie beside this folder, which holds links
-to them; what is installed is this one package, with the three inside it.
+In the repository `gateway/`, `shard_worker/` and `common/` lie beside this folder, which holds
+links to them; what is installed is this one package, with the three inside it.
 """
 
 from typing import TYPE_CHECKING, Any, Final
+
+from hedgerow.common import __version__
 
 if TYPE_CHECKING:
     from hedgerow.gateway.client import AsyncClient, Client
     from hedgerow.gateway.gateway import Gateway
 
 __all__ = ["AsyncClient", "Client", "Gateway", "__version__"]
-
-__version__ = "0.1.0"
 
 _HOMES: Final = {
     "AsyncClient": "hedgerow.gateway.client",

@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 import structlog
 
-from hedgerow import __version__
+from hedgerow.common import __version__
 from hedgerow.common.errors import ConfigurationError, SnapshotError, WorkError, WriteRefusedError
 from hedgerow.common.observability.telemetry import Counters, LagWatch, Throttle
 from hedgerow.common.redis.client import Control, connect

@@ -33,7 +33,7 @@ def hedgerow_blocking(url: str) -> Ask:
 
 def hedgerow_exchange(url: str) -> Ask:
     """Its transport alone."""
-    from hedgerow.gateway.client import Client, calls
+    from hedgerow.gateway.client import Client, calls  # noqa: PLC0415 - as above
 
     client = Client(url)
     call = calls.search(COLLECTION, QUERY, {"k": 10, "deadline_ms": 1000})
@@ -134,7 +134,7 @@ async def hedgerow_async(url: str) -> AskAsync:
 
 async def hedgerow_exchange_async(url: str) -> AskAsync:
     """Its transport alone."""
-    from hedgerow.gateway.client import AsyncClient, calls
+    from hedgerow.gateway.client import AsyncClient, calls  # noqa: PLC0415 - as above
 
     client = AsyncClient(url)
     call = calls.search(COLLECTION, QUERY, {"k": 10, "deadline_ms": 1000})

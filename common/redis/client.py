@@ -1,6 +1,7 @@
 """Everything that is said to Redis off the hot path; the one user of redis-py.
 
-The data plane has a link of its own (common/redis/connection.py). redis-py stays below 6, since arq pins it.
+The data plane has a link of its own (common/redis/connection.py). redis-py stays below 6, since arq
+pins it.
 
 **Cancelling** never leaves a connection with a reply that nobody has read, the fault of redis-py
 issues 2624 and 2665: since 4.5.5 a send or read that ends by any exception drops its connection.

@@ -309,7 +309,8 @@ class ShardLog:
         """Stop waiting for a replica that is gone for good, or no longer wanted.
 
         Until then the log keeps all that the replica has not applied, and loads come to wait. Where
-        snapshots are made, workers decide it (`shard_worker.indexing.absent_replicas`), else an operator.
+        snapshots are made, workers decide it (`shard_worker.indexing.absent_replicas`), else an
+        operator.
         """
         await self._control.execute("HDEL", self._keys.applied(shard), replica)
 

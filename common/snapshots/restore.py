@@ -4,8 +4,8 @@
     move the indexes, and the new store last ► whoever opens the shard finds a store, or none
 
 A store that is there is whole; indexes without a store count as an empty folder, which is restored
-anew. What is fetched has no replica id (`shard_worker.storage.store_copy` leaves it out), so that the copy
-draws one of its own when it is opened.
+anew. What is fetched has no replica id (`shard_worker.storage.store_copy` leaves it out), so that
+the copy draws one of its own when it is opened.
 """
 
 import os

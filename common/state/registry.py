@@ -1,7 +1,7 @@
 """Typed reads and writes of what the cluster knows of itself: collections, workers, counts.
 
-All of it lies in Redis under `common.redis.keys`; whoever changes a thing that others keep a copy of
-says so on the events channel.
+All of it lies in Redis under `common.redis.keys`; whoever changes a thing that others keep a copy
+of says so on the events channel.
 """
 
 import asyncio

@@ -31,7 +31,7 @@ class Heartbeat:
         log_backlog: shard → log entries that some replica of it has yet to apply.
         gaps: shards that it has and does not serve, since it has missed a part of their logs.
         leaves: shards that it serves and whose requests it leaves to others: it is on probation.
-        ledger: how requests have ended (`shard_worker.serving.work_accounting.End`) → `count`, `work_us` and
+        ledger: how requests have ended (`serving.work_accounting.End`) → `count`, `work_us` and
             `cpu_us`.
         behind: shards that it does not serve yet, since other replicas have applied more.
         statistics: collection uid → version of the term statistics that the worker ranks by.

@@ -7,9 +7,9 @@ HEDGEROW_LOG_LEVEL=debug shows the traceback of an error that nobody foresaw.
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib import import_module
-from typing import Any, Final, NoReturn
+from typing import Any, ClassVar, Final, NoReturn
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -23,7 +23,8 @@ BELOW_MINIMUM_COVERAGE: Final = 3
 
 # Name → (module:function, the line shown by `gateway --help`). The line stands here too so that
 # the listing loads no command; a test holds it equal to the function's docstring.
-COMMANDS: Final = {
+Commands = Mapping[str, tuple[str, str]]
+COMMANDS: Final[Commands] = {
     "up": (
         "hedgerow.gateway.cli.up:up",
         "Run a whole cluster on this machine: Redis, shard workers and the HTTP gateway.",
@@ -93,56 +94,65 @@ COMMANDS: Final = {
 class LazyCommands(TyperGroup):
     """A group whose commands are imported when they are used, so that `--help` is quick."""
 
+    table: ClassVar[Commands] = COMMANDS
+
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 - the framework's signature
         """Return the names in the order in which a newcomer meets them."""
-        return list(dict.fromkeys(name.partition(" ")[0] for name in COMMANDS))
+        return list(dict.fromkeys(name.partition(" ")[0] for name in self.table))
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002 - as above
         """Import one command, or all of a group; None when there is no such command."""
         alone = typer.Typer(add_completion=False, no_args_is_help=True)
-        if cmd_name in COMMANDS:
-            alone.command(cmd_name)(_function(cmd_name))
+        if cmd_name in self.table:
+            alone.command(cmd_name)(self._function(cmd_name))
             return typer.main.get_command(alone)
-        names = [name for name in COMMANDS if name.startswith(f"{cmd_name} ")]
+        names = [name for name in self.table if name.startswith(f"{cmd_name} ")]
         for name in names:
-            alone.command(name.partition(" ")[2])(_function(name))
+            alone.command(name.partition(" ")[2])(self._function(name))
         return typer.main.get_command(alone) if names else None
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """List the commands without loading them."""
+        lines = {name: TyperCommand(name, help=line) for name, (_, line) in self.table.items()}
         listing = TyperGroup(
             name=self.name,
             help=self.help,
             params=self.params,
             rich_markup_mode=self.rich_markup_mode,
-            commands={name: TyperCommand(name, help=line) for name, (_, line) in COMMANDS.items()},
+            commands=lines,
         )
         listing.format_help(ctx, formatter)
 
+    def _function(self, name: str) -> Any:
+        module, _, function = self.table[name][0].partition(":")
+        return getattr(import_module(module), function)
 
-def _function(name: str) -> Any:
-    module, _, function = COMMANDS[name][0].partition(":")
-    return getattr(import_module(module), function)
-
-
-app = typer.Typer(
-    name="gateway",
-    cls=LazyCommands,
-    invoke_without_command=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
 
 # What typer raises for a misused command line is public only as this one's parent.
 _UsageError: Any = typer.BadParameter.__base__
 
 
-@app.callback()
-def gateway(context: typer.Context) -> None:
-    """Answers from sharded Python workers, by the deadline, with honest coverage."""
-    if context.invoked_subcommand is None:
-        context.get_help()  # prints it
-        raise typer.Exit(USAGE)
+def command_line(name: str, commands: type[LazyCommands]) -> typer.Typer:
+    """A program of that name with these commands."""
+    made = typer.Typer(
+        name=name,
+        cls=commands,
+        invoke_without_command=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+    )
+
+    @made.callback()
+    def program(context: typer.Context) -> None:
+        """Answers from sharded Python workers, by the deadline, with honest coverage."""
+        if context.invoked_subcommand is None:
+            context.get_help()  # prints it
+            raise typer.Exit(USAGE)
+
+    return made
+
+
+app = command_line("gateway", LazyCommands)
 
 
 def exit_code(error: HedgerowError) -> int:
@@ -159,36 +169,40 @@ def run() -> None:
     run_call(lambda: app(standalone_mode=False))
 
 
-def run_call(call: Callable[[], object]) -> NoReturn:
-    """Call a command's function, and end with what it returns or raises as any command does."""
-    sys.exit(_run(call))
+def run_call(call: Callable[[], object], program: str = "gateway") -> NoReturn:
+    """Call a command's function, and end with what it returns or raises as any command does.
+
+    Args:
+        call: takes no argument; an integer that it returns is the exit code.
+        program: the name that stands before a message on standard error.
+    """
+    code, message = _run(call)
+    if message:
+        sys.stderr.write(f"{program}: {printable(' '.join(message.split()))}\n")
+    sys.exit(code)
 
 
-def _run(call: Callable[[], object]) -> int:
+def _run(call: Callable[[], object]) -> tuple[int, str]:
+    """The exit code, and what went wrong; "" when nothing did."""
     try:
         code = call()
     except typer.Abort:
-        return OTHER_FAILURE
+        return OTHER_FAILURE, ""
     except _UsageError as error:
-        return _fail(f"{error.format_message()} (--help says more)", USAGE)
+        return USAGE, f"{error.format_message()} (--help says more)"
     except HedgerowError as error:
-        return _fail(_words(error), exit_code(error))
+        return exit_code(error), _words(error)
     except Exception as error:
         if os.environ.get("HEDGEROW_LOG_LEVEL") == "debug":
             raise
-        return _fail(f"{type(error).__name__}: {error}", OTHER_FAILURE)
-    return code if isinstance(code, int) else 0
+        return OTHER_FAILURE, f"{type(error).__name__}: {error}"
+    return (code if isinstance(code, int) else 0), ""
 
 
 def _words(error: HedgerowError) -> str:
     position = error.position if isinstance(error, BadRequestError) else None
     where = "" if position is None or str(position) in str(error) else f" (at character {position})"
     return f"{error}{where}"
-
-
-def _fail(message: str, code: int) -> int:
-    sys.stderr.write(f"gateway: {printable(' '.join(message.split()))}\n")
-    return code
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from fastapi import Depends, FastAPI
 from starlette.types import ASGIApp
 
-from hedgerow import __version__
+from hedgerow.common import __version__
 from hedgerow.common.settings.settings import GatewaySettings
 from hedgerow.gateway.access.control import AccessControl
 from hedgerow.gateway.http.ports import GatewayPort

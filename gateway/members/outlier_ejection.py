@@ -1,11 +1,11 @@
 """Keeps workers that are outliers among their replicas from live requests, and tries them.
 
-What replies and second copies tell goes to the policy (gateway/policies/outlier_detection.py), and what that decides
-to the hash that the cluster shares (common/state/probation.py). Requests wait in queues that all
-replicas of a shard pull from; so it is the worker itself that stops pulling, once it reads of it
-there, and reads its own queue alone. In that come its trials: copies of real requests, each with an
-id of its own and by a deadline of its own, sent when the answer has long left. The reply goes to
-the policy and nowhere else.
+What replies and second copies tell goes to the policy (gateway/policies/outlier_detection.py), and
+what that decides to the hash that the cluster shares (common/state/probation.py). Requests wait in
+queues that all replicas of a shard pull from; so it is the worker itself that stops pulling, once
+it reads of it there, and reads its own queue alone. In that come its trials: copies of real
+requests, each with an id of its own and by a deadline of its own, sent when the answer has long
+left. The reply goes to the policy and nowhere else.
 
 Only searches are compared and copied. What a fetch takes depends more on the documents, and on the
 user's `enrich`, than on the worker.
@@ -26,8 +26,9 @@ from hedgerow.common.wire.heartbeat import Heartbeat
 from hedgerow.common.wire.messages import Hedge, Kind, Request, pack_request
 from hedgerow.gateway.members.shadow_request import Trial
 from hedgerow.gateway.policies.outlier_detection import SHARDS_AT_ONCE, Probation
+from hedgerow.gateway.policies.shard_result import Settled
 from hedgerow.gateway.search.breakers import QUERY_FAULT_CODES
-from hedgerow.gateway.search.gather import Gather, Settled
+from hedgerow.gateway.search.gather import Gather
 from hedgerow.gateway.transport.protocol import ReplySink
 from hedgerow.gateway.views.freshness import keep_fresh
 

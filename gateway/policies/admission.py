@@ -29,7 +29,7 @@ from hedgerow.gateway.policies.concurrency_limit import ConcurrencyLimit, Tally
 from hedgerow.gateway.policies.pressure import Pressure
 from hedgerow.gateway.policies.queue_forecast import BASE_US, QueueForecast
 from hedgerow.gateway.policies.shard_reach import reached_by
-from hedgerow.gateway.search.gather import Settled
+from hedgerow.gateway.policies.shard_result import Settled
 
 Priority = Literal["interactive", "batch"]
 

@@ -10,7 +10,7 @@ from hedgerow.gateway.policies.breaker import Breaker, CallOutcome, Permit, Tran
 from hedgerow.gateway.policies.concurrency_limit import LATE_SHARE
 from hedgerow.gateway.policies.latency import ShardLatency
 from hedgerow.gateway.policies.pressure import Pressure
-from hedgerow.gateway.search.gather import NO_TIME, Settled
+from hedgerow.gateway.policies.shard_result import NO_TIME, Settled
 from hedgerow.gateway.search.heavy_work import HeavyWork
 
 # `Failure.code`s that are the query's own doing: the shard is well, and other queries must not

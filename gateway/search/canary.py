@@ -15,7 +15,8 @@ from hedgerow.common.redis.server_clock import ServerClock
 from hedgerow.common.settings.settings import RankProfile
 from hedgerow.common.state.quarantine import fingerprint_of
 from hedgerow.common.wire.messages import Kind, Reply, Request, pack_request
-from hedgerow.gateway.search.gather import NO_TIME, Gather, Settled
+from hedgerow.gateway.policies.shard_result import NO_TIME, Settled
+from hedgerow.gateway.search.gather import Gather
 from hedgerow.gateway.transport.protocol import Transport
 
 MOST_SEEN: Final = 20_000  # kinds of queries that are remembered to be harmless; some MB

@@ -4,8 +4,9 @@ A query that ends without some of its shards says only that these take longer th
 each part of a query, weighted by its share of the documents, is known in one of three ways: its
 reply came after so long, in time or late; it was cut off after so long; or it never comes,
 however long one waits (no live worker, a failure). The curve is the product-limit estimate over
-them (Kaplan and Meier, JASA 53, 1958; see gateway/policies/quantiles.py): queries with long deadlines tell
-about times that those with short ones did not wait for. The past fades by half in each half-life.
+them (Kaplan and Meier, JASA 53, 1958; see gateway/policies/quantiles.py): queries with long
+deadlines tell about times that those with short ones did not wait for. The past fades by half in
+each half-life.
 
 Whose late reply it is. Recent queries that ended incomplete are remembered in `LateReplies`, with
 the documents of each shard that is missing. The transport knows the query of a reply which nobody

@@ -1,6 +1,7 @@
 """Reads the winners' documents from the shards that own them, after the merge.
 
-Most come with the replies to the search (`gateway.search.attaching`); this is for those that do not.
+Most come with the replies to the search (`gateway.search.attaching`); this is for those that do
+not.
 """
 
 import asyncio
@@ -24,8 +25,9 @@ from hedgerow.common.wire.messages import (
     unpack_fetch_body,
 )
 from hedgerow.gateway.policies.latency import FetchReserve
+from hedgerow.gateway.policies.shard_result import NO_TIME, Settled
 from hedgerow.gateway.search.answer_memory import AnswerMemory, Lease
-from hedgerow.gateway.search.gather import NO_TIME, Gather, Settled
+from hedgerow.gateway.search.gather import Gather
 from hedgerow.gateway.search.hedger import Hedger, Watched
 from hedgerow.gateway.search.result import FetchReport, Hit
 from hedgerow.gateway.transport.protocol import Transport

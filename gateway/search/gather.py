@@ -5,11 +5,10 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
-import msgspec
-
 from hedgerow.common.errors import WireError
 from hedgerow.common.outcome import Outcome
 from hedgerow.common.wire.messages import Reply, Status, unpack_failure
+from hedgerow.gateway.policies.shard_result import ENOUGH, NO_TIME, Settled
 from hedgerow.gateway.transport.timers import Alarm, Timers
 
 # An enum's member is looked up through a descriptor in Python 3.11: five times a global's price.
@@ -18,28 +17,6 @@ _STATUS_OK: Final = Status.OK.value
 
 
 ROUND_TRIP_S = 0.05  # a server that has not answered a push by then does not answer
-ENOUGH = "enough"  # a `Settled.code`: enough of the documents was covered without this shard
-NO_TIME = "no_time"  # a `Settled.code`: the caller's deadline was too short for any shard
-
-
-class Settled(msgspec.Struct, frozen=True, gc=False):
-    """How one shard's part ended.
-
-    Attributes:
-        body: what `unpack` made of the reply's body; None unless the outcome is ok.
-        code: the failure's code, where the worker named one, `NO_TIME` or `ENOUGH`; else "".
-        reply: the reply's timings; None when none came in time.
-        took_s: time from the scatter to the end of this part, in s.
-    """
-
-    outcome: Outcome
-    reason: str
-    code: str
-    body: Any
-    reply: Reply | None
-    worker: str
-    took_s: float
-
 
 OnHedgeEnd = Callable[[int, Settled], None]
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 
 from hedgerow.common.query.cost import Cost
-from hedgerow.gateway.search.gather import Settled
+from hedgerow.gateway.policies.shard_result import Settled
 
 # A shard that is busy still replies, to what was before and after a heavy query. One that has
 # replied to nothing for so long may be hung, whatever it was sent.

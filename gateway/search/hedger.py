@@ -24,7 +24,8 @@ from hedgerow.gateway.policies.hedging import (
     HedgeSchedule,
 )
 from hedgerow.gateway.policies.hedging import Replicas as KnownReplicas
-from hedgerow.gateway.search.gather import NO_TIME, Gather, Settled
+from hedgerow.gateway.policies.shard_result import NO_TIME, Settled
+from hedgerow.gateway.search.gather import Gather
 from hedgerow.gateway.transport.protocol import Transport
 from hedgerow.gateway.transport.timers import Alarm, SharedTimer
 

@@ -20,9 +20,10 @@ from typing import Final, NamedTuple
 from hedgerow.common.outcome import Outcome
 from hedgerow.common.settings.tail import CoverageSettings
 from hedgerow.common.wire.messages import Reply, Status
+from hedgerow.gateway.policies.shard_result import NO_TIME, Settled
 from hedgerow.gateway.search.breakers import QUERY_FAULT_CODES
 from hedgerow.gateway.search.coverage_curve import CoverageCurve, LateReplies
-from hedgerow.gateway.search.gather import NO_TIME, Gather, Settled
+from hedgerow.gateway.search.gather import Gather
 
 BURST: Final = 100  # late parts that are waited for after a time without any
 

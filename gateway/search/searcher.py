@@ -33,13 +33,14 @@ from hedgerow.gateway.policies.adaptive_timeout import Enough
 from hedgerow.gateway.policies.admission import Admission, AdmissionPermit
 from hedgerow.gateway.policies.hedging import HedgePolicy
 from hedgerow.gateway.policies.latency import AnswerReserve
+from hedgerow.gateway.policies.shard_result import NO_TIME
 from hedgerow.gateway.search.answer_memory import AnswerMemory, Lease
 from hedgerow.gateway.search.attaching import NO_ATTACHING, AttachPolicy, take_attached
 from hedgerow.gateway.search.breakers import Breakers
 from hedgerow.gateway.search.canary import Canary
 from hedgerow.gateway.search.coverage import count_outcomes, measure_coverage
 from hedgerow.gateway.search.fetch import Fetcher
-from hedgerow.gateway.search.gather import NO_TIME, Gather
+from hedgerow.gateway.search.gather import Gather
 from hedgerow.gateway.search.guards import Guards
 from hedgerow.gateway.search.heavy_work import HeavyWork
 from hedgerow.gateway.search.hedger import Hedger, Watched

@@ -11,8 +11,8 @@ what was last done (`_tick`), not by remembering an event, so that a job that is
 duplicate of one that is already running, or cut off with its worker is asked for again.
 
 How far statistics lag: not at all after a load that a gateway waits for, which is counted without
-jobs (`shard_worker.indexing.load_statistics`); after any other about 4 s (the shard is quiet for 1 s, sums
-wait for each other for 1 s, two queues are polled each second); under a trickle of writes
+jobs (`shard_worker.indexing.load_statistics`); after any other about 4 s (the shard is quiet for 1
+s, sums wait for each other for 1 s, two queues are polled each second); under a trickle of writes
 `worker.statistics_interval_s`; when a worker is killed with a job in its hands, at most
 `JOB_AGAIN_S` longer: arq keeps such a job locked for 40 s, but by then there is one of another id.
 

@@ -20,7 +20,7 @@ from typing import TypeVar
 import msgpack
 import structlog
 
-from hedgerow import __version__
+from hedgerow.common import __version__
 from hedgerow.common.collection import Collection
 from hedgerow.common.errors import HedgerowError, SnapshotError, WireError
 from hedgerow.common.settings.settings import Settings

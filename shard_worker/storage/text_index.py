@@ -95,7 +95,7 @@ class TextIndex:
 
     @cached_property
     def num_ballast(self) -> int:
-        """Documents of `shard_worker.storage.length_padding`, which are there for their length alone."""
+        """Documents of `length_padding`, which are there for their length alone."""
         query = tantivy.Query.term_query(self.schema, PRESENT, BALLAST)
         return count_of(self.searcher.search(query, 1))
 

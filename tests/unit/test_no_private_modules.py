@@ -22,10 +22,8 @@ def imports(source: str) -> Iterator[str]:
 def is_private(name: str) -> bool:
     """Whether a dotted name is another's, and has a part that its owner calls private."""
     package, *rest = name.split(".")
-    return (
-        package not in OURS
-        and package != "__future__"
-        and any(part.startswith("_") for part in (package, *rest))
+    return package not in {"hedgerow", "__future__"} and any(
+        part.startswith("_") for part in (package, *rest)
     )
 
 
@@ -46,6 +44,6 @@ def test_no_private_module_is_imported(package: str) -> None:
 def test_a_private_module_would_be_found() -> None:
     """In each form of an import; the project's own names do not count."""
     source = (
-        "import a._b\nfrom a import _c, d\nfrom _e import f\nfrom gateway.x import _y\nimport g"
+        "import a._b\nfrom a import _c, d\nfrom _e import f\nfrom hedgerow.x import _y\nimport g"
     )
     assert [name for name in imports(source) if is_private(name)] == ["a._b", "a._c", "_e.f"]

@@ -1,8 +1,8 @@
 """Hedgerow's scorers alone: what a scorer process runs for a search, with nothing around it.
 
-A process a core calls `shard_worker.scoring.scorer` as the cluster's scorers do: the query is read and
-weighted by the collection's statistics, and the answer packed for the wire. No gateway, no Redis,
-no worker, no lane. No option. Way: `score`.
+A process a core calls `shard_worker.scoring.scorer` as the cluster's scorers do: the query is read
+and weighted by the collection's statistics, and the answer packed for the wire. No gateway, no
+Redis, no worker, no lane. No option. Way: `score`.
 """
 
 import json

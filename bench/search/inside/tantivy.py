@@ -1,8 +1,8 @@
 """tantivy in one process: the index that Hedgerow's shards are made of, as one, asked directly.
 
 This is the limit: no scatter, no wire, no deadline. Schema, analysis and the index's settings are
-Hedgerow's (`shard_worker.storage.schema`); queries are parsed by tantivy itself. Option: THREADS. Ways:
-`best` finds the best and skips what cannot be among them, `count` counts the matches too, as
+Hedgerow's (`shard_worker.storage.schema`); queries are parsed by tantivy itself. Option: THREADS.
+Ways: `best` finds the best and skips what cannot be among them, `count` counts the matches too, as
 Hedgerow does.
 """
 

@@ -12,7 +12,8 @@ query of eight shards (docs/benchmarks.md), and 12 to 7 MB/s at 5,000 (coalesced
 queries a second. A rewrite of a file whose queues have come and gone costs milliseconds, so it is
 rewritten every 64 MB, or a tenth of a smaller disk; a file of that size loads in 0.2 s.
 
-What happens when its disk is full, or its memory: `gateway.local.redis.persistence`, `gateway.local.redis.limits`.
+What happens when its disk is full, or its memory: `gateway.local.redis.persistence`,
+`gateway.local.redis.limits`.
 """
 
 import asyncio

@@ -153,5 +153,5 @@ def test_what_a_supervisor_writes_is_private(tmp_path: Path) -> None:
 
 def test_every_part_of_a_data_folder_is_known() -> None:
     """The folders and files that docs/embedded.md names are those that are tightened."""
-    text = (Path(__file__).parents[2] / "docs" / "embedded.md").read_text(encoding="utf-8")
+    text = (Path(__file__).parents[4] / "docs" / "embedded.md").read_text(encoding="utf-8")
     assert all(f"`{part}/" in text or f"`{part}`" in text for part in PARTS)

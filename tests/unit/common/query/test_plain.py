@@ -19,7 +19,7 @@ from hedgerow.common.query.tree import Node
 
 COLLECTION = define("c", {"fields": {"title": "text", "body": "text", "year": "integer"}})
 OPERATORS = {"AND", "OR", "NOT", "IN", "TO"}
-CLAIMS = Path(__file__).parents[1] / "data" / "scifact" / "queries.jsonl"
+CLAIMS = Path(__file__).parents[3] / "data" / "scifact" / "queries.jsonl"
 
 
 def parsed(query: str, *, strict: bool) -> tuple[Node, list[str]] | BadRequestError:

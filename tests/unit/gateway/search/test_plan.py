@@ -8,13 +8,13 @@ from hedgerow.common.outcome import Outcome
 from hedgerow.common.settings.settings import BreakerSettings
 from hedgerow.gateway.policies.breaker import State, Transition
 from hedgerow.gateway.policies.pressure import Pressure
+from hedgerow.gateway.policies.shard_result import Settled
 from hedgerow.gateway.search.breakers import (
     CROWDED_S,
     CROWDED_SILENCE_S,
     QUERY_FAULT_CODES,
     Breakers,
 )
-from hedgerow.gateway.search.gather import Settled
 from hedgerow.gateway.search.plan import make_plan
 
 

@@ -97,7 +97,7 @@ def test_errors_name_the_member_and_the_reason(text: str, field: str, reason: st
 
 def test_the_documented_scenario_can_be_run() -> None:
     """The example of docs/tail.md is valid, and differs where it says so."""
-    text = (Path(__file__).parents[2] / "docs" / "tail.md").read_text(encoding="utf-8")
+    text = (Path(__file__).parents[4] / "docs" / "tail.md").read_text(encoding="utf-8")
     examples = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
     scenarios = [parse("example", one) for one in examples]
     assert [run.shards.replicas for run in scenarios[0].runs] == [2, 4]
@@ -105,7 +105,7 @@ def test_the_documented_scenario_can_be_run() -> None:
 
 def test_every_shipped_scenario_is_documented() -> None:
     """docs/tail.md tells how to repeat each."""
-    text = (Path(__file__).parents[2] / "docs" / "tail.md").read_text(encoding="utf-8")
+    text = (Path(__file__).parents[4] / "docs" / "tail.md").read_text(encoding="utf-8")
     assert [name for name in shipped() if f"gateway simulate {name}`" not in text] == []
 
 

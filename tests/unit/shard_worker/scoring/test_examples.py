@@ -16,7 +16,7 @@ from hedgerow.common.wire.messages import SearchBody
 from hedgerow.shard_worker.scoring.ranking import enrich_hooks
 from tests.unit.shards import EndlessBudget, OneShard
 
-EXAMPLES = Path(__file__).parent.parent.parent / "examples"
+EXAMPLES = Path(__file__).parents[4] / "examples"
 PROFILES = {
     name: RankProfile(**profile)
     for name, profile in tomllib.loads((EXAMPLES / "hedgerow.toml").read_text())[

@@ -1,0 +1,30 @@
+"""How one shard's part of a query ended: what answers are made of, and what policies learn from."""
+
+from typing import Any
+
+import msgspec
+
+from hedgerow.common.outcome import Outcome
+from hedgerow.common.wire.messages import Reply
+
+ENOUGH = "enough"  # a `Settled.code`: enough of the documents was covered without this shard
+NO_TIME = "no_time"  # a `Settled.code`: the caller's deadline was too short for any shard
+
+
+class Settled(msgspec.Struct, frozen=True, gc=False):
+    """How one shard's part ended.
+
+    Attributes:
+        body: what `unpack` made of the reply's body; None unless the outcome is ok.
+        code: the failure's code, where the worker named one, `NO_TIME` or `ENOUGH`; else "".
+        reply: the reply's timings; None when none came in time.
+        took_s: time from the scatter to the end of this part, in s.
+    """
+
+    outcome: Outcome
+    reason: str
+    code: str
+    body: Any
+    reply: Reply | None
+    worker: str
+    took_s: float
