@@ -15,10 +15,8 @@ COPY requirements-build.lock requirements-audit.lock requirements.lock ./
 RUN python -m pip --python /opt/backend install --require-hashes --requirement requirements-build.lock
 RUN python -m pip --python /opt/audit install --require-hashes --only-binary :all: \
         --requirement requirements-audit.lock
-# Of numpy and scipy, which `gateway eval` alone needs, a fifth is tests.
 RUN python -m pip --python /opt/hedgerow install --no-compile --require-hashes --only-binary :all: \
         --requirement requirements.lock \
- && find /opt/hedgerow -depth -type d -name tests -path '*/site-packages/*' -exec rm -r {} + \
  && /opt/hedgerow/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash \
         /opt/hedgerow/lib
 

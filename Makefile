@@ -25,7 +25,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo up down query test test-unit test-integration test-containers test-tools \
-        test-hostile attack check audit docs bench bench-client bench-crowd bench-keys bench-peers bench-search lab clean
+        test-hostile attack check audit docs bench bench-client bench-crowd bench-keys bench-peers bench-search lab dist clean
 # The rings of tests are meant to run one after the other, even under `make -j`. Within a ring tests
 # run side by side, but for those that measure time or load the machine (marked `alone`). The tests
 # of the rings with real processes mostly wait for these.
@@ -114,6 +114,10 @@ bench-peers: $(VENV)/.development  ## the same scatter-gather in task queues, da
 
 bench-search: $(VENV)/.development  ## the same search in tantivy, Lucene, SQLite, PostgreSQL: docs/search-bench.md (ONLY=a,b); and as it is used: docs/search-used.md (USED=1: that alone)
 	$(BIN)/python -m bench.search --only "$$ONLY" $(if $(RESUME),--resume) $(if $(USED),--used-only)
+
+dist: $(VENV)/.runtime  ## build the packages hedgerow and hedgerow-client into dist/
+	$(BIN)/python -m hatchling build --directory dist
+	cd deploy/client && ../../$(BIN)/python -m hatchling build --target wheel --directory ../../dist
 
 clean:  ## remove .venv, caches and what was built; data stays
 	rm -rf $(VENV) .audit .bench-client .bench-peers .bench-search .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist

@@ -1,33 +1,26 @@
 """`gateway eval`: the quality of a ranking, against judged queries."""
 
+import importlib.util
 import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any, Final, NamedTuple
+from types import ModuleType
+from typing import Annotated, Any, Final
 
-import ir_measures
 import typer
-from ir_measures import AP, P, R, nDCG
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from hedgerow.common.errors import BadRequestError, InsufficientCoverageError
+from hedgerow.common.errors import BadRequestError, ConfigurationError, InsufficientCoverageError
 from hedgerow.gateway.cli import options
-from hedgerow.gateway.cli.judgements import Judgement, read_judgements, read_queries
+from hedgerow.gateway.cli.judgements import Ranking, read_judgements, read_queries
 from hedgerow.gateway.cli.options import DEFAULT_URL, CaFile, Token, Url
 from hedgerow.gateway.client import Client, SearchAnswer, SearchOptions
 
 IN_FLIGHT: Final = 4  # enough to keep the shards busy, too few to keep each other waiting
-
-
-class Ranking(NamedTuple):
-    """What one query was answered."""
-
-    query_id: str
-    document_ids: list[str]
-    is_full: bool
 
 
 def evaluate(
@@ -64,6 +57,7 @@ def evaluate(
     ca_file: CaFile = None,
 ) -> None:
     """Measure the quality of a collection's ranking against judged queries."""
+    measures = _measures()
     texts, judgements = read_queries(queries), read_judgements(qrels)
     judged = {judgement.query_id for judgement in judgements}
     asked = {query_id: text for query_id, text in texts.items() if query_id in judged}
@@ -77,6 +71,7 @@ def evaluate(
     }
     with options.connect(url, token, verify=ca_file or True) as client:
         rankings = list(_with_progress(ask_all(client, collection, asked, search), len(asked)))
+    relevant = [one for one in judgements if one.query_id in asked]
     figures = {
         "collection": collection,
         "queries": len(asked),
@@ -84,13 +79,22 @@ def evaluate(
         "judged_not_asked": len(judged - texts.keys()),
         "k": k,
         "partial": sum(1 for ranking in rankings if not ranking.is_full),
-        "measures": measure(rankings, [one for one in judgements if one.query_id in asked], k),
+        "measures": measures.measure(rankings, relevant, k),
     }
     if not any(ranking.document_ids for ranking in rankings):
         sys.stderr.write(
             f"gateway: no query found anything; does {collection} hold the judged documents?\n"
         )
     show(figures, as_json=as_json)
+
+
+def _measures() -> ModuleType:
+    """The module that computes them; said before a long run if what it needs is not there."""
+    if importlib.util.find_spec("ir_measures") is None:
+        raise ConfigurationError(
+            "gateway eval needs ir-measures, in the extra `eval` (`make setup` installs it)"
+        )
+    return import_module("hedgerow.gateway.cli.measures")
 
 
 def ask_all(
@@ -122,29 +126,6 @@ def _whatever_there_is(
     except InsufficientCoverageError as error:  # nobody answered: it counts as a partial answer
         found: SearchAnswer = error.result
         return found
-
-
-def measure(
-    rankings: Iterable[Ranking], judgements: Iterable[Judgement], k: int
-) -> dict[str, float]:
-    """Compute the measures over all judged queries.
-
-    Args:
-        rankings: documents by falling score.
-        judgements: of these queries.
-        k: how many documents were asked for.
-    """
-    names = {"nDCG@10": nDCG @ 10, "MAP": AP, "P@10": P @ 10, f"recall@{k}": R @ k}
-    # By rank and not by score: trec_eval breaks ties its own way, and a hit has its place already.
-    run = [
-        ir_measures.ScoredDoc(ranking.query_id, document_id, -rank)
-        for ranking in rankings
-        for rank, document_id in enumerate(ranking.document_ids)
-    ]
-    found = ir_measures.calc_aggregate(
-        list(names.values()), [ir_measures.Qrel(*judgement) for judgement in judgements], run
-    )
-    return {name: round(found[measure], 6) for name, measure in names.items()}
 
 
 def show(figures: Mapping[str, Any], *, as_json: bool) -> None:

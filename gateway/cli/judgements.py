@@ -25,6 +25,14 @@ class Judgement(NamedTuple):
     grade: int
 
 
+class Ranking(NamedTuple):
+    """What one query was answered."""
+
+    query_id: str
+    document_ids: list[str]
+    is_full: bool
+
+
 def read_queries(path: Path) -> dict[str, str]:
     """Read query id → text.
 

@@ -9,11 +9,12 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from importlib import import_module
-from typing import Any, ClassVar, Final, NoReturn
+from typing import Annotated, Any, ClassVar, Final, NoReturn
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from hedgerow.common import __version__
 from hedgerow.common.errors import BadRequestError, HedgerowError, InsufficientCoverageError
 from hedgerow.common.observability.printable import printable
 
@@ -143,8 +144,14 @@ def command_line(name: str, commands: type[LazyCommands]) -> typer.Typer:
     )
 
     @made.callback()
-    def program(context: typer.Context) -> None:
+    def program(
+        context: typer.Context,
+        version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    ) -> None:
         """Answers from sharded Python workers, by the deadline, with honest coverage."""
+        if version:
+            sys.stdout.write(f"{name} {__version__}\n")
+            raise typer.Exit
         if context.invoked_subcommand is None:
             context.get_help()  # prints it
             raise typer.Exit(USAGE)

@@ -12,8 +12,14 @@ from hypothesis import strategies as st
 
 from hedgerow.common.errors import BadRequestError
 from hedgerow.common.outcome import Outcome
-from hedgerow.gateway.cli.eval import Ranking, measure
-from hedgerow.gateway.cli.judgements import MAX_LINE_CHARS, Judgement, read_judgements, read_queries
+from hedgerow.gateway.cli.judgements import (
+    MAX_LINE_CHARS,
+    Judgement,
+    Ranking,
+    read_judgements,
+    read_queries,
+)
+from hedgerow.gateway.cli.measures import measure
 from hedgerow.gateway.search.result import Coverage, Hit, SearchQuery, SearchResult
 from tests.unit.command_line import CommandLine
 from tests.unit.fake_gateway import make_result
@@ -197,3 +203,13 @@ def test_judgements_of_other_queries_are_misuse(command: CommandLine, tmp_path: 
     Path(arguments[3]).write_text("77\ta\t1\n")
     ended = command.run("eval", "--collection", "films", *arguments)
     assert (ended.code, command.requests) == (2, [])
+
+
+def test_a_missing_extra_is_named_before_anything_is_asked(
+    command: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without ir-measures, which the extra `eval` installs, the command says what to install."""
+    monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
+    ended = command.run("eval", "--collection", "films", *files(tmp_path))
+    assert (ended.code, command.requests) == (1, [])
+    assert "in the extra `eval`" in ended.err

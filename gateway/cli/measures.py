@@ -1,0 +1,31 @@
+"""The measures of `gateway eval`, by ir-measures, which the extra `eval` installs."""
+
+from collections.abc import Iterable
+
+import ir_measures
+from ir_measures import AP, P, R, nDCG
+
+from hedgerow.gateway.cli.judgements import Judgement, Ranking
+
+
+def measure(
+    rankings: Iterable[Ranking], judgements: Iterable[Judgement], k: int
+) -> dict[str, float]:
+    """Compute the measures over all judged queries.
+
+    Args:
+        rankings: documents by falling score.
+        judgements: of these queries.
+        k: how many documents were asked for.
+    """
+    names = {"nDCG@10": nDCG @ 10, "MAP": AP, "P@10": P @ 10, f"recall@{k}": R @ k}
+    # By rank and not by score: trec_eval breaks ties its own way, and a hit has its place already.
+    run = [
+        ir_measures.ScoredDoc(ranking.query_id, document_id, -rank)
+        for ranking in rankings
+        for rank, document_id in enumerate(ranking.document_ids)
+    ]
+    found = ir_measures.calc_aggregate(
+        list(names.values()), [ir_measures.Qrel(*judgement) for judgement in judgements], run
+    )
+    return {name: round(found[measure], 6) for name, measure in names.items()}
