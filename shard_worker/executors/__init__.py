@@ -1,1 +1,5 @@
-"""Where work runs beside the loop: scorer processes for CPU, threads for blocking calls."""
+"""Where work runs beside the event loop: processes for CPU, threads for blocking calls.
+
+Imports nothing of the rest of the worker, and knows nothing of searches. Open `process_pool/` or
+`thread_pool/`; what both share lies here.
+"""
