@@ -1,4 +1,4 @@
 """How requests reach shards and replies come back.
 
-`protocol` is what a search needs of a network, `redis` carries it. Imports `common` alone.
+Open `protocol` first: what a search needs of a network. `redis` carries it. Imports `common` alone.
 """
