@@ -114,7 +114,7 @@ class LazyCommands(TyperGroup):
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """List the commands without loading them."""
-        lines = {name: TyperCommand(name, help=line) for name, (_, line) in self.table.items()}
+        lines = [TyperCommand(name, help=line) for name, (_, line) in self.table.items()]
         listing = TyperGroup(
             name=self.name,
             help=self.help,

@@ -6,6 +6,7 @@
 
 Answers are typed and frozen, by the names of the JSON (docs/http.md); errors are those of
 common.errors. docs/client.md has more. It imports no server: msgspec, and httptools for HTTP.
+Open `blocking` first, then `calls`, which both clients share.
 """
 
 from hedgerow.gateway.client.answers import (

@@ -1,13 +1,13 @@
 """One request to one shard, where it is, and the sum of what became of all."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, Protocol
 
-if TYPE_CHECKING:  # a request knows who works on it, and a server what it works on
-    from hedgerow.gateway.simulate.servers import Server
-    from hedgerow.gateway.simulate.shards import Shard
+from hedgerow.gateway.simulate.distributions import Sampler
+from hedgerow.gateway.simulate.event_loop import VirtualLoop
 
 
 class Stage(IntEnum):
@@ -47,7 +47,7 @@ class Job:
 
     def __init__(
         self,
-        shard: "Shard",
+        shard: "Home",
         query_id: int,
         subject: Any,
         expires_at: float,
@@ -64,7 +64,7 @@ class Job:
         self.sent_at = now if sent_at is None else sent_at
         self.stage = _QUEUED
         self.size_s: float | None = None
-        self.server: Server | None = None
+        self.server: Holder | None = None
         self.twin: Job | None = None
         self.is_copy = False
         self.is_hedge = False
@@ -105,3 +105,38 @@ class Ledger:
     lost: int = 0
     busy_s: float = 0.0
     abandoned_s: float = 0.0
+
+
+class Holder(Protocol):
+    """The server that holds a request, as the request knows it."""
+
+    name: str
+
+    def stop(self, job: Job, stop_s: float) -> None:
+        """End its work after `stop_s`, in s."""
+
+    def finish(self, job: Job) -> None:
+        """Its work is done."""
+
+
+class Home(Protocol):
+    """The shard that a request goes to, as requests and servers know it."""
+
+    number: int
+    loop: VirtualLoop
+    ledger: Ledger
+    factor: float
+    service: Sampler
+    on_answer: Callable[[Job], None]
+
+    def take_back(self, job: Job) -> None:
+        """Drop a request, unless a server has it already."""
+
+    def cancel(self, job: Job, stop_s: float) -> None:
+        """Drop a request that waits, or stop one that runs after `stop_s`, in s."""
+
+    def on_start_of_one(self, job: Job, twin: Job) -> None:
+        """One of two copies has been started."""
+
+    def pass_on(self, copy: Job, holder: Holder) -> None:
+        """Hand a copy to another server than its holder."""

@@ -8,14 +8,11 @@ crashes loses what it has started.
 """
 
 from collections import deque
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from hedgerow.common.wire.pull_order import PullOrder
 from hedgerow.gateway.simulate.distributions import Sampler
-from hedgerow.gateway.simulate.jobs import Job, Stage
-
-if TYPE_CHECKING:  # a server knows its shard, and a shard makes its servers
-    from hedgerow.gateway.simulate.shards import Shard
+from hedgerow.gateway.simulate.jobs import Home, Job, Stage
 
 # An enum's member is looked up through a descriptor in Python 3.11: five times a global's price.
 _HELD: Final = Stage.HELD
@@ -64,7 +61,7 @@ class Server:
 
     def __init__(
         self,
-        shard: "Shard",
+        shard: Home,
         name: str,
         queue: Queue,
         concurrency: int,

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from hedgerow.common.wire.pull_order import PullOrder
 from hedgerow.gateway.simulate.distributions import Sampler
 from hedgerow.gateway.simulate.event_loop import VirtualLoop
-from hedgerow.gateway.simulate.jobs import Job, Ledger, Stage
+from hedgerow.gateway.simulate.jobs import Holder, Job, Ledger, Stage
 from hedgerow.gateway.simulate.scenario import Shards
 from hedgerow.gateway.simulate.servers import Queue, Server
 
@@ -97,7 +97,7 @@ class Shard:
         self.queues[0].push_first(copy)
         return copy
 
-    def pass_on(self, copy: Job, holder: Server) -> None:
+    def pass_on(self, copy: Job, holder: Holder) -> None:
         """A server has popped the copy of what it works on itself: another replica gets it."""
         for server in self.servers:
             if server is not holder and server.is_up:
@@ -178,7 +178,8 @@ class SeparateShard(Shard):
         copy.is_hedge = True
         if self.draws_early:
             copy.size_s = self._again()
-        at = self.servers.index(job.server) + 1 if job.server is not None else 0
+        holders = (number for number, one in enumerate(self.servers, 1) if one is job.server)
+        at = next(holders, 0)
         self.queues[at % len(self.queues)].push_first(copy)
         return copy
 
