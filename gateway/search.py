@@ -194,6 +194,10 @@ class Searcher:
             plan = make_plan(self._view.live, guards.breakers, started)
             profile = self._profiles[admitted.profile]
             k = num_asked(query.k, len(self._shards), len(plan.shards), profile)
+            if k < query.k and self._heavy.is_heavy(
+                admitted.cost, self._view.counts_of(collection.uid)
+            ):
+                k = query.k  # to run it twice would cost more than all the hits
             payload = SearchPayload(
                 uid=collection.uid,
                 query=query.query,

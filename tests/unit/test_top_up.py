@@ -23,14 +23,18 @@ Hits = tuple[tuple[str, float], ...]
 
 
 def search(
-    transport: ScriptedTransport, num_shards: int, k: int, profile: str = "bm25"
+    transport: ScriptedTransport,
+    num_shards: int,
+    k: int,
+    profile: str = "bm25",
+    text: str = "x",
 ) -> SearchResult:
     """What the gateway answers."""
 
     async def ask() -> SearchResult:
         query = SearchQuery(
             collection=COLLECTION.name,
-            query="x",
+            query=text,
             k=k,
             deadline_ms=DEADLINE_MS,
             fields=False,
@@ -38,7 +42,8 @@ def search(
             explain=True,
         )
         try:
-            return await searcher_over(transport, [10] * num_shards).search(query, COLLECTION)
+            searcher = searcher_over(transport, [1_000_000] * num_shards)
+            return await searcher.search(query, COLLECTION)
         except InsufficientCoverageError as error:
             refused: SearchResult = error.result
             return refused
@@ -134,6 +139,13 @@ def test_some_profiles_are_asked_for_all(profile: str) -> None:
     """To rank twice would cost more than hits do, and those of noop cost nothing."""
     transport = ScriptedTransport(scripts_of(spread([(0, 1.0)], 8)))
     search(transport, 8, 10, profile)
+    assert transport.asked == [10]
+
+
+def test_a_heavy_query_is_asked_for_all() -> None:
+    """One that a scorer takes long for is not run twice for the sake of a few hits."""
+    transport = ScriptedTransport(scripts_of(spread([(0, 1.0)], 8)))
+    search(transport, 8, 10, text="xylophone~2")
     assert transport.asked == [10]
 
 
