@@ -122,6 +122,11 @@ class Gather:
         """Shards whose part has not ended."""
         return self.asked.difference(self.settled)
 
+    def amend(self, shard: int, part: Settled) -> None:
+        """Put `part` in the place of one that was ok, after the end of all."""
+        self.num_ok -= part.outcome is not _OK
+        self.settled[shard] = part
+
     def cancelled(self) -> list[int]:
         """Shards that nobody has waited for to their end."""
         if self.num_ok == len(self.settled):

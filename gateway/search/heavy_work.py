@@ -52,13 +52,14 @@ class HeavyWork:
         Returns:
             What is to be told of its end; of one that is not heavy nothing is remembered.
         """
-        if not self._is_heavy(cost, counts):
+        if not self.is_heavy(cost, counts):
             return _LIGHT
         for shard in shards:
             self._num_running[shard] += 1
         return HeavyQuery(self, shards)
 
-    def _is_heavy(self, cost: Cost, counts: Sequence[int | None]) -> bool:
+    def is_heavy(self, cost: Cost, counts: Sequence[int | None]) -> bool:
+        """Whether a query is heavy, of which `cost` and `counts` are as for `begin`."""
         if cost.cpu_s(_MANY_DOCUMENTS) <= self._heavy_s:
             return False
         return cost.cpu_s(max((count or 0 for count in counts), default=0)) > self._heavy_s

@@ -7,6 +7,8 @@ from contextlib import suppress
 from types import MappingProxyType
 from typing import Final, Protocol
 
+from msgspec.structs import replace
+
 from hedgerow.common.collection import Collection
 from hedgerow.common.errors import (
     BadQueryError,
@@ -57,6 +59,7 @@ from hedgerow.gateway.search.result import (
 )
 from hedgerow.gateway.search.sampling import Sampler
 from hedgerow.gateway.search.validation import Admitted, admit
+from hedgerow.gateway.top_up import TopUp, may_have_more, num_asked, topped_up
 from hedgerow.gateway.transport.protocol import Transport
 from hedgerow.gateway.transport.timers import SharedTimer
 
@@ -157,6 +160,7 @@ class Searcher:
         self._heavy = heavy
         self._profiles = profiles
         self._canary = Canary(profiles, transport, clock)
+        self._top_up = TopUp(transport, clock, reply_to, next_id, self.hedger)
         self._loop = asyncio.get_running_loop()
         self._timers = SharedTimer()
 
@@ -189,11 +193,29 @@ class Searcher:
         self._is_idle.clear()
         try:
             plan = make_plan(self._view.live, guards.breakers, started)
-            gather = await self._scatter_gather(query, collection, admitted, plan, permit, deadline)
-            bodies: list[tuple[int, SearchBody]] = [
-                (shard, part.body) for shard, part in gather.settled.items() if part.outcome is _OK
-            ]
+            profile = self._profiles[admitted.profile]
+            k = num_asked(query.k, len(self._shards), len(plan.shards), profile)
+            if k < query.k and self._heavy.is_heavy(
+                admitted.cost, self._view.counts_of(collection.uid)
+            ):
+                k = query.k  # to run it twice would cost more than all the hits
+            payload = SearchPayload(
+                uid=collection.uid,
+                query=query.query,
+                k=k,
+                profile=admitted.profile,
+                filter=query.filter,
+                strict=query.syntax == "strict",
+            )
+            gather = await self._scatter_gather(
+                query, collection, admitted, payload, plan, permit, deadline
+            )
+            bodies = _bodies_of(gather)
             hits = merge(bodies, query.k)
+            if k < query.k and (shards := may_have_more(hits, bodies, k)):
+                await self._ask_again(query, payload, shards, gather, deadline)
+                bodies = _bodies_of(gather)
+                hits = merge(bodies, query.k)
             take_attached(hits, bodies)
             lease = self.fetcher.memory.lease(query.caller.party(query.peer))
             fetch = await self._fetch(query, collection, admitted.profile, hits, deadline, lease)
@@ -244,6 +266,7 @@ class Searcher:
         query: SearchQuery,
         collection: Collection,
         admitted: Admitted,
+        payload: SearchPayload,
         plan: Plan,
         permit: AdmissionPermit,
         deadline: float,
@@ -255,10 +278,6 @@ class Searcher:
         is_sampled = self._sampler.takes(now)
         late_ms = self._curves.late_ms(query.deadline_ms) if is_sampled else 0
         expires_at_ms = self._clock.server_us(deadline) // 1000 + late_ms
-        payload = SearchPayload(
-            *(collection.uid, query.query, query.k, admitted.profile),
-            *(query.filter, query.syntax == "strict"),
-        )
         request = Request(
             *(_SEARCH, query_id, expires_at_ms, self._clock.server_us(now), self._reply_to),
             pack_body(payload),
@@ -304,6 +323,22 @@ class Searcher:
                 )
                 self._learn(gather, request, now)
         return gather
+
+    async def _ask_again(
+        self,
+        query: SearchQuery,
+        payload: SearchPayload,
+        shards: tuple[int, ...],
+        gather: Gather,
+        deadline: float,
+    ) -> None:
+        """Have the parts of `shards` with all their hits."""
+        if query.fields is not False:
+            deadline -= self.fetcher.reserve.reserve_s(deadline - self._loop.time())
+        attach = self._attaching.wish(query, payload.profile, 1)
+        asked = replace(payload, k=query.k)
+        for shard, part in (await self._top_up.ask(asked, attach, shards, deadline)).items():
+            gather.amend(shard, topped_up(gather.settled[shard], part))
 
     def _send(
         self,
@@ -454,6 +489,11 @@ class Searcher:
                 )
             )
         return details
+
+
+def _bodies_of(gather: Gather) -> list[tuple[int, SearchBody]]:
+    """Shard and its reply, of each part that is ok."""
+    return [(shard, part.body) for shard, part in gather.settled.items() if part.outcome is _OK]
 
 
 def _check_fault(gather: Gather) -> None:

@@ -21,6 +21,7 @@ from hedgerow.common.wire.messages import (
     pack_body,
     unpack_fetch_payload,
     unpack_request,
+    unpack_search_payload,
 )
 from hedgerow.gateway.transport.protocol import ReplySink
 
@@ -39,6 +40,7 @@ class Script:
         enrich_error: what its replies to fetches say of `enrich`.
         is_enrich_late: whether they say that it had too little time.
         attached: documents of its first hits, which it sends to whoever asks for any.
+        silent_for: numbers of hits; it does not answer who asks for so many.
     """
 
     delays_s: tuple[float, ...] = (0.01,)
@@ -51,6 +53,7 @@ class Script:
     enrich_error: str = ""
     is_enrich_late: bool = False
     attached: tuple[bytes, ...] = ()
+    silent_for: frozenset[int] = frozenset()
 
 
 @dataclass
@@ -61,6 +64,7 @@ class ScriptedTransport:
         scripts: shard → script; a shard without one is silent.
         late: replies that arrived after their query was released.
         scattered: kind and shards of each scatter.
+        asked: how many hits each search asked for.
         queued: shards whose requests no worker has taken.
         hedge_scripts: shard → script of its second copy; one without never starts.
         hedged: shard, instant and request of each second copy.
@@ -72,6 +76,7 @@ class ScriptedTransport:
 
     scripts: dict[int, Script]
     late: int = 0
+    asked: list[int] = field(default_factory=list)
     scattered: list[tuple[Kind, tuple[int, ...]]] = field(default_factory=list)
     cancelled: list[tuple[int, tuple[int, ...], int]] = field(default_factory=list)
     worker_scripts: dict[str, Script] = field(default_factory=dict)
@@ -98,6 +103,8 @@ class ScriptedTransport:
         self.scattered.append((kind, shards))
         if goes_ahead:
             self.ahead.add(query_id)
+        if kind is Kind.SEARCH:
+            self.asked.append(unpack_search_payload(unpack_request(message).payload).k)
         backlogs: dict[int, int] = {}
         for shard in shards:
             script = self.scripts.get(shard, Script(delays_s=()))
@@ -112,10 +119,15 @@ class ScriptedTransport:
                 continue
             if script.kind != "unqueued":
                 loop.call_soon(backlogs.__setitem__, shard, 1)
-            if unpack_request(message).attach is None:
+            request = unpack_request(message)
+            if request.attach is None:
                 script = dataclasses.replace(script, attached=())
+            k = unpack_search_payload(request.payload).k
+            if k in script.silent_for:
+                continue
+            reply = reply_of(query_id, shard, script, k)
             for delay_s in script.delays_s:
-                loop.call_later(delay_s, self._arrive, query_id, reply_of(query_id, shard, script))
+                loop.call_later(delay_s, self._arrive, query_id, reply)
         return backlogs
 
     def ask_queue(
@@ -190,8 +202,8 @@ def fetched(query_id: int, shard: int, script: Script, message: bytes) -> Reply:
     return Reply(query_id, shard, Status.OK, Lane.THREAD, 1, 2, 3, pack_body(body))
 
 
-def reply_of(query_id: int, shard: int, script: Script) -> Reply:
-    """The reply that the script's shard sends."""
+def reply_of(query_id: int, shard: int, script: Script, k: int | None = None) -> Reply:
+    """The reply that the script's shard sends to who asks for `k` hits, or for all."""
     status, body = Status.OK, b""
     if script.kind == "failed":
         status, body = Status.FAILED, pack_body(Failure("failed", "scripted failure"))
@@ -200,9 +212,11 @@ def reply_of(query_id: int, shard: int, script: Script) -> Reply:
     elif script.kind == "malformed":
         body = b"\xc1not MessagePack"
     else:
-        ids = [document_id for document_id, _ in script.hits]
-        scores = [score for _, score in script.hits]
+        ids = [document_id for document_id, _ in script.hits[:k]]
+        scores = [score for _, score in script.hits[:k]]
         body = pack_body(
-            SearchBody(script.documents, len(ids), True, ids, scores, attached=script.attached)
+            SearchBody(
+                script.documents, len(script.hits), True, ids, scores, attached=script.attached[:k]
+            )
         )
     return Reply(query_id, shard, status, Lane.PROCESS, 1, 2, 3, body)

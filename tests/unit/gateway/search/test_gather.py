@@ -81,7 +81,11 @@ def searcher_over(
         settings=settings or GatewaySettings(),
         limits=QuerySettings(),
         heavy=HeavyWork([0.0] * len(counts), heavy_s=0.02, grace_s=0.25, now=0.0),
-        profiles={"noop": RankProfile(first_phase="noop", lane="loop")},
+        profiles={
+            "noop": RankProfile(first_phase="noop", lane="loop"),
+            "bm25": RankProfile(),
+            "ranked": RankProfile(second_phase="some:function"),
+        },
         hedging=hedging or HedgingSettings(),
         coverage=coverage,
         curves=curves,

@@ -1,0 +1,157 @@
+"""Asks each shard for a few more hits than its share, and again those shards that may have more.
+
+Each hit costs CPU in the scorer that names it, in the worker and in the merge. If each of eight
+shards were asked for all k winners, they would send eight times as many hits as the answer has. Ids
+are spread by a hash, so a shard has a binomial number of the winners; it is asked for so many that
+it rarely has more.
+
+The answer is the same as if each had been asked for k. A shard's hits come in the order of the
+merge: if its last one is no winner, none after it is. If its last one is a winner and more
+documents match, the shard may have more, and is asked again, for k hits.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final
+
+from msgspec.structs import replace
+
+from hedgerow.common.outcome import Outcome
+from hedgerow.common.redis.server_clock import ServerClock
+from hedgerow.common.settings.settings import RankProfile
+from hedgerow.common.wire.messages import (
+    Attach,
+    Kind,
+    Request,
+    SearchBody,
+    SearchPayload,
+    pack_body,
+    pack_request,
+    unpack_search_body,
+)
+from hedgerow.gateway.search.attaching import num_wanted
+from hedgerow.gateway.search.gather import NO_TIME, Gather, Settled
+from hedgerow.gateway.search.hedger import Hedger, Watched
+from hedgerow.gateway.search.result import Hit
+from hedgerow.gateway.transport.protocol import Transport
+
+_SEARCH: Final = Kind.SEARCH
+_LEAST_OPEN: Final = 0.75  # share of the shards; where fewer are asked, each is asked for k
+
+
+def num_asked(k: int, num_shards: int, num_open: int, profile: RankProfile) -> int:
+    """How many hits each shard is asked for: while all are, one search in 50 has to ask again.
+
+    Args:
+        k: how many hits are wanted.
+        num_shards: the shards of the cluster.
+        num_open: those that are asked. The fewer they are, the more winners each has. But the
+            quarantine knows a query by its payload, which must not change with each of them.
+        profile: of noop, hits cost nothing; to run a second phase again costs more than hits do.
+    """
+    if profile.first_phase == "noop" or profile.second_phase is not None:
+        return k
+    if num_shards < 2 or num_open < _LEAST_OPEN * num_shards:
+        return k
+    # A shard that has as many winners as it was asked for has to be asked again.
+    return min(k, num_wanted(k, num_shards) + 1)
+
+
+def may_have_more(
+    hits: Iterable[Hit], bodies: Iterable[tuple[int, SearchBody]], asked: int
+) -> tuple[int, ...]:
+    """The shards of which every hit is among the winners, and that have not sent all they have.
+
+    Args:
+        hits: the winners, as merged.
+        bodies: shard and its reply, of each shard that has answered.
+        asked: how many hits each was asked for.
+    """
+    won = Counter([hit.shard for hit in hits])
+    return tuple(
+        shard
+        for shard, body in bodies
+        if asked <= len(body.ids) < body.total and won[shard] >= len(body.ids)
+    )
+
+
+class TopUp:
+    """The second question of a search, to few shards."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        clock: ServerClock,
+        reply_to: str,
+        next_id: Callable[[], int],
+        hedger: Hedger,
+    ) -> None:
+        """Ask over `transport`, and have the replies sent to `reply_to`."""
+        self._transport = transport
+        self._clock = clock
+        self._reply_to = reply_to
+        self._next_id = next_id
+        self._hedger = hedger
+        self._loop = asyncio.get_running_loop()
+
+    async def ask(
+        self,
+        payload: SearchPayload,
+        attach: Attach | None,
+        shards: tuple[int, ...],
+        deadline: float,
+    ) -> Mapping[int, Settled]:
+        """Ask `shards` ahead of all that waits in their queues; returns how their parts ended.
+
+        Args:
+            payload: of the search, for all its hits.
+            attach: the documents that the replies may bring along.
+            shards: those that may have more.
+            deadline: on the loop's clock.
+        """
+        now = self._loop.time()
+        query_id = self._next_id()
+        expires_at_ms = self._clock.server_us(deadline) // 1000
+        gather = Gather(shards, unpack_search_body)
+        try:
+            if deadline <= now:  # a request that has expired is not worth sending
+                gather.end(Outcome.TIMED_OUT, "the deadline left no time", NO_TIME)
+            else:
+                request = Request(
+                    kind=_SEARCH,
+                    query_id=query_id,
+                    expires_at_ms=expires_at_ms,
+                    sent_at_us=self._clock.server_us(now),
+                    reply_to=self._reply_to,
+                    payload=pack_body(payload),
+                    attach=attach,
+                )
+                message = pack_request(request)
+                gather.sent(
+                    self._transport.scatter(
+                        _SEARCH, query_id, shards, message, gather, goes_ahead=True
+                    )
+                )
+                watched = Watched(gather, shards, request, message, now, deadline)
+                gather.look_when(
+                    self._hedger.first_look(len(shards), now, deadline),
+                    lambda: self._hedger.look(watched),
+                )
+                await gather.wait(deadline)
+        finally:
+            self._transport.release(query_id)
+            gather.end(Outcome.CANCELLED, "the caller has left")
+            if unwanted := gather.cancelled():
+                self._transport.cancel(query_id, unwanted, expires_at_ms)
+        return gather.settled
+
+
+def topped_up(first: Settled, second: Settled) -> Settled:
+    """A shard's part once it was asked again: with all its hits, or if they are missing, not ok.
+
+    Without them the answer would not reflect all of the shard's documents.
+    """
+    if second.outcome is not Outcome.OK:
+        return second
+    return replace(first, body=second.body)
