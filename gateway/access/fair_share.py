@@ -274,7 +274,8 @@ class FairShare:
         if self._limit is None or now - self._crowded_at >= CROWDED_S:
             return False
         part = self._part(usage, now)
-        if part >= 1 or usage.mean.at(now) >= self._limit.at(now) * part:
+        share = self._limit.at(now) * part
+        if part >= 1 or usage.num_in_flight >= share or usage.mean.at(now) >= share:
             return False
         fair = self.begun.at(now) * part
         return usage.begun.at(now) < fair - AHEAD_MARGIN * math.sqrt(fair)

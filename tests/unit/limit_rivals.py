@@ -44,6 +44,7 @@ class Ours:
             self._live,
             self._documents,
             now,
+            peer=query.peer,
         )
 
 

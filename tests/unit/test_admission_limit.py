@@ -1,6 +1,7 @@
 """The limit on queries in flight, in a model of shards with hard capacities."""
 
 import itertools
+from collections.abc import Iterable
 from functools import cache
 
 import pytest
@@ -9,7 +10,7 @@ from common.config_tail import AdmissionSettings
 from common.errors import OverloadedError
 from common.pull_order import PullOrder
 from gateway.access.caller import ANONYMOUS
-from gateway.admission import PRIORITIES, Admission
+from gateway.admission import PRIORITIES, Admission, AdmissionPermit
 from tests.unit.limit_rivals import (
     CAPACITY,
     DEADLINE_S,
@@ -23,7 +24,7 @@ from tests.unit.limit_rivals import (
     run,
     steady,
 )
-from tests.unit.overload_model import Model, Query, Shard, poisson
+from tests.unit.overload_model import Model, Query, Shard, patient, poisson
 
 
 @pytest.mark.parametrize("scenario", ["2 times the capacity", "5 times the capacity"])
@@ -297,17 +298,52 @@ def test_without_admission_control_nothing_is_refused_early() -> None:
     assert full(enabled=False).refusal_of("interactive", ANONYMOUS, "a", 0.0) is None
 
 
-def test_it_grows_no_further_than_the_waits_allow() -> None:
-    """Where the last parts waited two fifths of what makes them late, it grows by a quarter."""
-    admission = Admission(1, AdmissionSettings(initial_limit=100, wait_share=0.5))
-    permits = [admission.admit("interactive", 1.0, 0.0, [True], [1], 1.0) for _ in range(100)]
+def let_in(admission: Admission, number: int, now: float) -> list[AdmissionPermit]:
+    """Admit so many queries with a deadline of 1 s."""
+    return [
+        admission.admit("interactive", 1.0, 0.0, [True], [1], now, peer="a") for _ in range(number)
+    ]
+
+
+def answer(permits: Iterable[AdmissionPermit], now: float) -> None:
+    """The shard has answered all of these queries, on which it worked for no time."""
     for permit in permits:
-        permit.on_queued(0, 1, 1.0)
-        permit.on_reply(0, 0, 0, 1.2)
-        permit.done(1.2)
-    assert admission.limit.value == 125
+        permit.on_queued(0, 1, now)
+        permit.on_reply(0, 0, 0, now)
+        permit.done(now)
+
+
+def test_it_grows_no_further_than_the_waits_allow() -> None:
+    """Where parts waited two fifths of what makes them late, a quarter more may be in flight."""
+    admission = Admission(1, AdmissionSettings(initial_limit=200, wait_share=0.5))
+    others = let_in(admission, 184, 1.0)
+    answer(let_in(admission, 16, 1.0), 1.2)  # when 192.5 were in flight, on average
+    assert admission.limit.value == 240
+    answer(others, 1.3)
     live_through(admission, 2.0, 0.0, 2)
-    assert admission.limit.value > 125
+    assert admission.limit.value > 240
+
+
+def test_waits_are_of_what_was_in_flight_then() -> None:
+    """Half of the limit in flight and a third of the longest wait: there is no room for more."""
+    admission = Admission(1, AdmissionSettings(initial_limit=200, wait_share=0.5))
+    others = let_in(admission, 184, 1.0)
+    answer(others[:84], 1.01)
+    permits = let_in(admission, 16, 1.11)
+    others += let_in(admission, 84, 1.12)  # the limit is reached when these are answered
+    answer(permits, 1.11 + 0.5 / 3)
+    assert admission.limit.value == 200
+
+
+def test_what_goes_ahead_says_nothing_of_the_queues() -> None:
+    """Queries that have waited for hardly any time, since they went ahead, let nobody else in."""
+    admission = Admission(1, AdmissionSettings(initial_limit=100))
+    for has_gone_ahead, grows in ((True, False), (False, True)):
+        permits = let_in(admission, 100, 1.0)
+        for permit in permits:
+            permit.goes_ahead = has_gone_ahead
+        answer(permits, 1.11)
+        assert (admission.limit.value > 100) is grows
 
 
 def test_a_burst_after_a_pause_does_not_raise_the_limit() -> None:
@@ -338,3 +374,23 @@ def test_the_limit_does_not_overshoot(load: float) -> None:
     assert all(query.num_ok == len(shards) for query in admitted)
     assert times_s[int(0.99 * len(times_s))] < DEADLINE_S / 2
     assert len(admitted) > 0.95 * 5.0 * capacity
+
+
+@pytest.mark.parametrize("capacity", [1000.0, 2700.0])
+def test_patient_callers_do_not_drive_the_limit_up(capacity: float) -> None:
+    """Callers that were refused come back together, from several addresses; waits stay short.
+
+    Between their returns less is in flight, and some of it goes ahead.
+    """
+    shards = [
+        Shard(lambda rng, _: 2 / capacity * rng.uniform(0.5, 1.5), 2, order=PullOrder())
+        for _ in range(2)
+    ]
+    model = Model(shards, Ours(2).admit)
+    callers = patient(model, 512, 8, 6.0, DEADLINE_S)
+    queries = [query for query in model.run(callers) if 2.0 <= query.arrived_at < 5.5]
+    admitted = [query for query in queries if not query.cause]
+    times_s = sorted(query.ended_at - query.arrived_at for query in admitted)
+    assert all(query.num_ok == len(shards) for query in admitted)
+    assert times_s[int(0.99 * len(times_s))] < DEADLINE_S / 3
+    assert len(admitted) > 0.95 * 3.5 * capacity
