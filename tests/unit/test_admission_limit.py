@@ -1,7 +1,7 @@
 """The limit on queries in flight, in a model of shards with hard capacities."""
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Sequence
 from functools import cache
 
 import pytest
@@ -305,11 +305,12 @@ def let_in(admission: Admission, number: int, now: float) -> list[AdmissionPermi
     ]
 
 
-def answer(permits: Iterable[AdmissionPermit], now: float) -> None:
+def answer(permits: Sequence[AdmissionPermit], now: float) -> None:
     """The shard has answered all of these queries, on which it worked for no time."""
     for permit in permits:
         permit.on_queued(0, 1, now)
         permit.on_reply(0, 0, 0, now)
+    for permit in permits:
         permit.done(now)
 
 
@@ -325,24 +326,23 @@ def test_it_grows_no_further_than_the_waits_allow() -> None:
 
 
 def test_waits_are_of_what_was_in_flight_then() -> None:
-    """Half of the limit in flight and a third of the longest wait: there is no room for more."""
+    """With half of the limit in flight, a third of the longest wait leaves no room at the limit."""
     admission = Admission(1, AdmissionSettings(initial_limit=200, wait_share=0.5))
-    others = let_in(admission, 184, 1.0)
-    answer(others[:84], 1.01)
-    permits = let_in(admission, 16, 1.11)
-    others += let_in(admission, 84, 1.12)  # the limit is reached when these are answered
-    answer(permits, 1.11 + 0.5 / 3)
+    let_in(admission, 84, 1.0)
+    permits = let_in(admission, 16, 1.0)
+    let_in(admission, 100, 1.01)  # the limit is reached when the others are answered
+    answer(permits, 1.0 + 0.5 / 3)
     assert admission.limit.value == 200
 
 
 def test_what_goes_ahead_says_nothing_of_the_queues() -> None:
     """Queries that have waited for hardly any time, since they went ahead, let nobody else in."""
     admission = Admission(1, AdmissionSettings(initial_limit=100))
-    for has_gone_ahead, grows in ((True, False), (False, True)):
-        permits = let_in(admission, 100, 1.0)
+    for now, has_gone_ahead, grows in ((1.0, True, False), (2.0, False, True)):
+        permits = let_in(admission, 100, now)
         for permit in permits:
             permit.goes_ahead = has_gone_ahead
-        answer(permits, 1.11)
+        answer(permits, now + 0.11)
         assert (admission.limit.value > 100) is grows
 
 
@@ -392,5 +392,6 @@ def test_patient_callers_do_not_drive_the_limit_up(capacity: float) -> None:
     admitted = [query for query in queries if not query.cause]
     times_s = sorted(query.ended_at - query.arrived_at for query in admitted)
     assert all(query.num_ok == len(shards) for query in admitted)
-    assert times_s[int(0.99 * len(times_s))] < DEADLINE_S / 3
+    assert times_s[len(times_s) // 2] < DEADLINE_S / 4
+    assert times_s[int(0.99 * len(times_s))] < DEADLINE_S / 2
     assert len(admitted) > 0.95 * 3.5 * capacity
