@@ -44,7 +44,6 @@ class Ours:
             self._live,
             self._documents,
             now,
-            peer=query.peer,
         )
 
 

@@ -45,7 +45,6 @@ class Query:
     deadline_s: float
     priority: Priority = "interactive"
     minimum_coverage: float = 0.0
-    peer: str = ""
     cause: str = ""
     num_ok: int = 0
     ended_at: float = 0.0
@@ -91,16 +90,9 @@ class Shard:
 
 
 class Model:
-    """Runs queries through admission and shards; `on_end` is told when one ends or is refused."""
+    """Runs queries through admission and shards."""
 
-    def __init__(
-        self,
-        shards: list[Shard],
-        admit: Admit,
-        seed: int = 1,
-        on_end: Callable[[Query, float], None] = lambda *_: None,
-    ) -> None:
-        self.on_end = on_end
+    def __init__(self, shards: list[Shard], admit: Admit, seed: int = 1) -> None:
         self.shards = shards
         self.queries: list[Query] = []
         self.num_in_flight = 0
@@ -120,7 +112,7 @@ class Model:
         def next_arrival(now: float) -> None:
             query = next(arrivals, None)
             if query is not None:
-                self.at(query.arrived_at, lambda now: self.arrive(query, now))
+                self.at(query.arrived_at, lambda now: self._arrive(query, now))
                 self.at(query.arrived_at, next_arrival)
 
         next_arrival(0.0)
@@ -129,15 +121,13 @@ class Model:
             act(now)
         return self.queries
 
-    def arrive(self, query: Query, now: float) -> None:
-        """A query comes."""
+    def _arrive(self, query: Query, now: float) -> None:
         self.queries.append(query)
         try:
             query.permit = self._admit(query, now)
         except OverloadedError as error:
             query.cause = error.cause
             query.ended_at = now
-            self.on_end(query, now)
             return
         self.num_in_flight += 1
         query.open = set(range(len(self.shards)))
@@ -186,26 +176,6 @@ class Model:
             query.ended_at = now
             self.num_in_flight -= 1
             query.permit.done(now)
-            self.on_end(query, now)
-
-
-def patient(
-    model: Model, num_callers: int, num_peers: int, until: float, deadline_s: float, seed: int = 1
-) -> Iterator[Query]:
-    """Callers that ask again at once when answered, and when refused a second later, or a bit more.
-
-    They come to the model by `on_end`; what is returned is the first query of each.
-    """
-    rng = random.Random(seed)
-
-    def ask_again(query: Query, now: float) -> None:
-        at = now + (1 + 0.2 * rng.random() if query.cause else TRANSIT_S)
-        if at < until:
-            model.at(at, lambda now: model.arrive(Query(now, deadline_s, peer=query.peer), now))
-
-    model.on_end = ask_again
-    starts = sorted(0.2 * rng.random() for _ in range(num_callers))
-    return (Query(at, deadline_s, peer=f"{number % num_peers}") for number, at in enumerate(starts))
 
 
 def poisson(

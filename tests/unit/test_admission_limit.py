@@ -24,7 +24,7 @@ from tests.unit.limit_rivals import (
     run,
     steady,
 )
-from tests.unit.overload_model import Model, Query, Shard, patient, poisson
+from tests.unit.overload_model import Model, Query, Shard, poisson
 
 
 @pytest.mark.parametrize("scenario", ["2 times the capacity", "5 times the capacity"])
@@ -374,24 +374,3 @@ def test_the_limit_does_not_overshoot(load: float) -> None:
     assert all(query.num_ok == len(shards) for query in admitted)
     assert times_s[int(0.99 * len(times_s))] < DEADLINE_S / 2
     assert len(admitted) > 0.95 * 5.0 * capacity
-
-
-@pytest.mark.parametrize("capacity", [1000.0, 2700.0])
-def test_patient_callers_do_not_drive_the_limit_up(capacity: float) -> None:
-    """Callers that were refused come back together, from several addresses; waits stay short.
-
-    Between their returns less is in flight, and some of it goes ahead.
-    """
-    shards = [
-        Shard(lambda rng, _: 2 / capacity * rng.uniform(0.5, 1.5), 2, order=PullOrder())
-        for _ in range(2)
-    ]
-    model = Model(shards, Ours(2).admit)
-    callers = patient(model, 512, 8, 6.0, DEADLINE_S)
-    queries = [query for query in model.run(callers) if 2.0 <= query.arrived_at < 5.5]
-    admitted = [query for query in queries if not query.cause]
-    times_s = sorted(query.ended_at - query.arrived_at for query in admitted)
-    assert all(query.num_ok == len(shards) for query in admitted)
-    assert times_s[len(times_s) // 2] < DEADLINE_S / 4
-    assert times_s[int(0.99 * len(times_s))] < DEADLINE_S / 2
-    assert len(admitted) > 0.95 * 3.5 * capacity
