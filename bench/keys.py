@@ -212,7 +212,7 @@ def _about(overload: list[dict[str, Any]]) -> str:
     closed = sum(one["num_closed"] for one in overload)
     return (
         f"Of the other's searches {of('due_per_s'):.0f} a second were due, {of('sent_per_s'):.0f} "
-        f"were sent, their last percentile more than {of('sent_late_p99_ms'):.1f} ms late, and "
+        f"were sent, 99 % of them at most {of('sent_late_p99_ms'):.1f} ms late, and "
         f"{of('answered_per_s'):.0f} were answered in full and in time. Its client used "
         f"{of('cpu_share'):.0%} of a core, the gateway {of('gateway_share'):.0%}"
         + (f"; the gateway closed {closed:.0f} of its connections" if closed else "")
