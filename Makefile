@@ -106,8 +106,9 @@ bench-client: $(VENV)/.development  ## what a search costs the Python client, an
 bench-crowd: $(VENV)/.development  ## `gateway up` with 1 to 16 times the callers that it bears: docs/operations.md (CORES=shared)
 	$(BIN)/python -m bench.crowd --cores $(or $(CORES),apart)
 
-bench-keys: $(VENV)/.development  ## what a key's tenfold overload costs another key: docs/operations.md (CORES=shared)
-	$(BIN)/python -m bench.keys --cores $(or $(CORES),apart)
+bench-keys: $(VENV)/.development  ## what a key's tenfold overload costs another key: docs/operations.md (CORES=shared SHARDS=n WORKERS=n)
+	$(BIN)/python -m bench.keys --cores $(or $(CORES),apart) \
+	  $(if $(SHARDS),--shards $(SHARDS)) $(if $(WORKERS),--workers $(WORKERS))
 
 bench-peers: $(VENV)/.development  ## the same scatter-gather in task queues, dask and Ray: docs/peers.md (ONLY=a,b)
 	$(BIN)/python -m bench.peers --only "$$ONLY" $(if $(JSON),--json "$$JSON")

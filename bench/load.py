@@ -11,7 +11,7 @@ import ctypes
 import os
 import random
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -111,10 +111,8 @@ async def open_loop(ask: Ask, rate: float, seconds: float, seed: int | str = 1) 
         seed: of the arrivals, so that rounds can be repeated.
     """
     load = Load()
-    gaps = random.Random(seed)
     started = time.perf_counter()
     tasks: set[asyncio.Task[None]] = set()
-    due = started + gaps.expovariate(rate)
 
     async def one(due: float) -> None:
         load.late_s.append(time.perf_counter() - due)
@@ -126,18 +124,36 @@ async def open_loop(ask: Ask, rate: float, seconds: float, seed: int | str = 1) 
         else:
             load.latencies_s.append(time.perf_counter() - due)
 
-    with _Alarm() as alarm:
-        while due < started + seconds:
-            await alarm.wait_until(due)
-            now = time.perf_counter()
-            while due <= now:
-                task = asyncio.create_task(one(due))
-                tasks.add(task)
-                task.add_done_callback(tasks.discard)
-                due += gaps.expovariate(rate)
-        await asyncio.gather(*tasks)
+    async for due in arrivals(rate, seconds, seed):
+        task = asyncio.create_task(one(due))
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+    await asyncio.gather(*tasks)
     load.seconds = time.perf_counter() - started
     return load
+
+
+async def arrivals(rate: float, seconds: float, seed: int | str = 1) -> AsyncIterator[float]:
+    """Return control at random instants, `rate` a second on average, with each of them.
+
+    Of those that have passed meanwhile, several may come in a row: then the loop has other turns in
+    between, so that a caller that is late does not keep answers from being read.
+
+    Args:
+        rate: mean arrivals a second; their gaps are exponentially distributed.
+        seconds: for how long.
+        seed: of the arrivals, so that rounds can be repeated.
+    """
+    gaps = random.Random(seed)
+    started = time.perf_counter()
+    ends, due = started + seconds, started + gaps.expovariate(rate)
+    with _Alarm() as alarm:
+        while due < ends:
+            await alarm.wait_until(due)
+            now = time.perf_counter()
+            while due <= now and due < ends:
+                yield due
+                due += gaps.expovariate(rate)
 
 
 class _Alarm:

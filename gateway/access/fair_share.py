@@ -15,7 +15,9 @@ While the limit is reached, the queries of callers clearly below their share als
 waits in the shards' queues. What waits there belongs to callers at or above their share, and a
 query behind it would be late like theirs. A caller is below its share here both by what it has in
 flight and by what was admitted of it recently: a query that goes ahead is soon answered, so a
-caller that goes ahead has few in flight however much it asks.
+caller that goes ahead has few in flight however much it asks. What it has in flight is here the
+momentary number, too: of many that come at once after a pause, those beyond the share would push
+the others' queries back by as many, to their deadlines.
 
 A caller's *mean* number in flight over about the last second is what counts. Small clusters have
 limits of ten or twenty, where the momentary number exceeds a caller's share now and then: a modest
@@ -274,7 +276,8 @@ class FairShare:
         if self._limit is None or now - self._crowded_at >= CROWDED_S:
             return False
         part = self._part(usage, now)
-        if part >= 1 or usage.mean.at(now) >= self._limit.at(now) * part:
+        share = self._limit.at(now) * part
+        if part >= 1 or usage.num_in_flight >= share or usage.mean.at(now) >= share:
             return False
         fair = self.begun.at(now) * part
         return usage.begun.at(now) < fair - AHEAD_MARGIN * math.sqrt(fair)

@@ -56,7 +56,7 @@ class AdmissionPermit:
 
     __slots__ = (
         *("_admission", "_admitted_at", "_class", "_decision", "_expires_at", "_generation"),
-        *("_late_at", "_queued", "_usage", "_window", "goes_ahead"),
+        *("_late_at", "_num_in_flight", "_queued", "_usage", "_window", "goes_ahead"),
     )
 
     def __init__(
@@ -77,6 +77,7 @@ class AdmissionPermit:
         self._class = number
         self._generation = admission.limit.generation
         self._window = admission.limit.window
+        self._num_in_flight = admission.num_in_flight  # itself included
         self._admitted_at = now
         self._late_at = late_at
         self._expires_at = expires_at
@@ -106,13 +107,14 @@ class AdmissionPermit:
         if queue_us > BASE_US or admission.forecast.spacing_s[shard]:
             admission.forecast.learn(shard, backlog, queue_us)
         limit = admission.limit
-        if self._generation == limit.generation:
+        # What goes ahead of the queues says nothing of the waits in them.
+        if self._generation == limit.generation and not self.goes_ahead:
             tally = limit.tallies[self._class]
             tally.num_parts += 1
             waited_until = now - work_us * 1e-6
             if self._window == limit.window:
                 waited = (waited_until - self._admitted_at) / self._patience_s
-                tally.add_fresh(self._admitted_at, waited)
+                tally.add_fresh(self._admitted_at, self._num_in_flight, waited)
             if waited_until > self._late_at:
                 self._count_late(tally, waited_until)
 

@@ -18,10 +18,13 @@ much each time in a row: a shard that hangs fills the limit with queries that wa
 room for others must be found soon. In between it stays.
 
 It grows no further than what is known of the waits allows. In a cluster that is busy they are in
-proportion to what is in flight (Little's law), so from the last of a window it follows at which
-limit they would reach half of what makes a part late. Without that bound, a limit that doubles goes
-far beyond what the cluster bears before the first part is late, and what it has let in by then is
-late, too.
+proportion to what is in flight (Little's law), so from the last of a window, and from what was in
+flight when their queries were admitted, it follows at which number they would reach half of what
+makes a part late. Without that bound, a limit that doubles goes far beyond what the cluster bears
+before the first part is late, and what it has let in by then is late, too. What was in flight
+counts, and not the limit: callers that wait as `Retry-After` says come back together, and between
+their returns the limit is not reached. If the waits of such a time were taken for those at the
+limit, it would grow each time, to a multiple of what the cluster bears.
 
 docs/operations.md, "Overload", compares it in a model with those that go by the answer time
 (`python -m tests.unit.limit_rivals`).
@@ -54,10 +57,11 @@ class Tally:
         num_late: those of them that waited for too long.
         excess: sum of what the late ones waited, in what they should have.
         waited: mean of what `num_fresh` waited, in the same unit; the last ones count most.
+        in_flight: mean of how many queries were in flight when theirs were admitted; likewise.
         since: when the first of `num_fresh` was admitted.
     """
 
-    __slots__ = ("excess", "num_fresh", "num_late", "num_parts", "since", "waited")
+    __slots__ = ("excess", "in_flight", "num_fresh", "num_late", "num_parts", "since", "waited")
 
     def __init__(self) -> None:
         self.clear()
@@ -69,18 +73,27 @@ class Tally:
         self.num_late = 0
         self.excess = 0.0
         self.waited = 0.0
+        self.in_flight = 0.0
         self.since = math.inf
 
-    def add_fresh(self, admitted_at: float, waited: float) -> None:
+    def add_fresh(self, admitted_at: float, num_in_flight: int, waited: float) -> None:
         """A part of a query that was admitted in the window has ended.
 
         Args:
             admitted_at: when the query was admitted, on the event loop's clock.
+            num_in_flight: how many were in flight then, itself included.
             waited: how long the part has waited, in what makes it late.
         """
-        self.num_fresh += 1
-        self.waited += (max(0.0, waited) - self.waited) / min(self.num_fresh, MIN_PARTS)
+        self.num_fresh = num = self.num_fresh + 1
+        weight = 1 / min(num, MIN_PARTS)
+        self.waited += (max(0.0, waited) - self.waited) * weight
+        self.in_flight += (num_in_flight - self.in_flight) * weight
         self.since = min(self.since, admitted_at)
+
+    @property
+    def most(self) -> float:
+        """With how many in flight the waits would be as long as they may be."""
+        return self.in_flight * _ROOM / self.waited if self.waited else math.inf
 
     @property
     def is_congested(self) -> bool:
@@ -165,5 +178,4 @@ class ConcurrencyLimit:
 
     def _most(self) -> int:
         """The limit at which waits would be as long as they may be; never less than it is."""
-        waited = max(tally.waited for tally in self.tallies)
-        return max(self.value, int(self.value * _ROOM / waited)) if waited else self._max
+        return max(self.value, int(min(self._max, *(tally.most for tally in self.tallies))))

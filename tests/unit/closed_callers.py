@@ -26,9 +26,16 @@ class ClosedModel(Model):
     """
 
     def __init__(
-        self, num_callers: int, num_addresses: int, *, are_patient: bool, until: float, seed: int
+        self,
+        num_callers: int,
+        num_addresses: int,
+        *,
+        are_patient: bool,
+        until: float,
+        seed: int,
+        capacity: float = CAPACITY,
     ) -> None:
-        """Have callers ask until a time."""
+        """Have callers ask until a time, at most `capacity` a second when the machine is fast."""
         self.admission = Admission(NUM_SHARDS, AdmissionSettings())
         self._num_addresses = num_addresses
         self._are_patient = are_patient
@@ -40,7 +47,7 @@ class ClosedModel(Model):
         def work_s(rng: random.Random, now: float) -> float:
             return (
                 _NUM_SERVERS
-                / CAPACITY
+                / capacity
                 * rng.uniform(0.5, 1.5)
                 / speeds[min(int(2 * now), len(speeds) - 1)]
             )

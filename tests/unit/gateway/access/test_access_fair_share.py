@@ -143,6 +143,17 @@ def test_who_has_little_in_flight_but_asks_much_does_not_go_ahead() -> None:
     assert ahead == sum(number < one - 1.5 * math.sqrt(one) for number, one in enumerate(fair))
 
 
+def test_of_many_that_come_at_once_a_share_goes_ahead() -> None:
+    """A caller that had little may send a burst; what exceeds its part of the limit queues."""
+    shares = FairShare()
+    a, b = shares.usage_of(A, 0.0), shares.usage_of(B, 0.0)
+    for _ in range(4 * LIMIT):
+        shares.begin(a, shares.decide(a, 0, LIMIT, LIMIT, 0.0), 0.0)
+    shares.decide(a, LIMIT, LIMIT, LIMIT, 0.1)  # the limit is reached
+    ahead = [let_in(shares, b, LIMIT - 1, 0.1) for _ in range(LIMIT)]
+    assert ahead == [True] * (LIMIT // 2) + [False] * (LIMIT // 2)
+
+
 def test_who_asks_no_more_has_no_share() -> None:
     """Once the others have nothing in flight and have not asked for a while, one has it all."""
     shares = FairShare()

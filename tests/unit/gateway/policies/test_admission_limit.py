@@ -1,6 +1,7 @@
 """The limit on queries in flight, in a model of shards with hard capacities."""
 
 import itertools
+from collections.abc import Sequence
 from functools import cache
 
 import pytest
@@ -9,7 +10,7 @@ from hedgerow.common.errors import OverloadedError
 from hedgerow.common.settings.tail import AdmissionSettings
 from hedgerow.common.wire.pull_order import PullOrder
 from hedgerow.gateway.access.caller import ANONYMOUS
-from hedgerow.gateway.policies.admission import PRIORITIES, Admission
+from hedgerow.gateway.policies.admission import PRIORITIES, Admission, AdmissionPermit
 from tests.unit.limit_rivals import (
     CAPACITY,
     DEADLINE_S,
@@ -297,17 +298,52 @@ def test_without_admission_control_nothing_is_refused_early() -> None:
     assert full(enabled=False).refusal_of("interactive", ANONYMOUS, "a", 0.0) is None
 
 
-def test_it_grows_no_further_than_the_waits_allow() -> None:
-    """Where the last parts waited two fifths of what makes them late, it grows by a quarter."""
-    admission = Admission(1, AdmissionSettings(initial_limit=100, wait_share=0.5))
-    permits = [admission.admit("interactive", 1.0, 0.0, [True], [1], 1.0) for _ in range(100)]
+def let_in(admission: Admission, number: int, now: float) -> list[AdmissionPermit]:
+    """Admit so many queries with a deadline of 1 s."""
+    return [
+        admission.admit("interactive", 1.0, 0.0, [True], [1], now, peer="a") for _ in range(number)
+    ]
+
+
+def answer(permits: Sequence[AdmissionPermit], now: float) -> None:
+    """The shard has answered all of these queries, on which it worked for no time."""
     for permit in permits:
-        permit.on_queued(0, 1, 1.0)
-        permit.on_reply(0, 0, 0, 1.2)
-        permit.done(1.2)
-    assert admission.limit.value == 125
+        permit.on_queued(0, 1, now)
+        permit.on_reply(0, 0, 0, now)
+    for permit in permits:
+        permit.done(now)
+
+
+def test_it_grows_no_further_than_the_waits_allow() -> None:
+    """Where parts waited two fifths of what makes them late, a quarter more may be in flight."""
+    admission = Admission(1, AdmissionSettings(initial_limit=200, wait_share=0.5))
+    others = let_in(admission, 184, 1.0)
+    answer(let_in(admission, 16, 1.0), 1.2)  # when 192.5 were in flight, on average
+    assert admission.limit.value == 240
+    answer(others, 1.3)
     live_through(admission, 2.0, 0.0, 2)
-    assert admission.limit.value > 125
+    assert admission.limit.value > 240
+
+
+def test_waits_are_of_what_was_in_flight_then() -> None:
+    """With half of the limit in flight, a third of the longest wait leaves no room at the limit."""
+    admission = Admission(1, AdmissionSettings(initial_limit=200, wait_share=0.5))
+    let_in(admission, 84, 1.0)
+    permits = let_in(admission, 16, 1.0)
+    let_in(admission, 100, 1.01)  # the limit is reached when the others are answered
+    answer(permits, 1.0 + 0.5 / 3)
+    assert admission.limit.value == 200
+
+
+def test_what_goes_ahead_says_nothing_of_the_queues() -> None:
+    """Queries that have waited for hardly any time, since they went ahead, let nobody else in."""
+    admission = Admission(1, AdmissionSettings(initial_limit=100))
+    for now, has_gone_ahead, grows in ((1.0, True, False), (2.0, False, True)):
+        permits = let_in(admission, 100, now)
+        for permit in permits:
+            permit.goes_ahead = has_gone_ahead
+        answer(permits, now + 0.11)
+        assert (admission.limit.value > 100) is grows
 
 
 def test_a_burst_after_a_pause_does_not_raise_the_limit() -> None:

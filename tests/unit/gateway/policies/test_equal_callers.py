@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.unit.closed_callers import CAPACITY, ClosedModel
+from tests.unit.closed_callers import CAPACITY, DEADLINE_S, ClosedModel
 
 _NUM_SEEDS = 2
 _SINCE, _UNTIL = 1.0, 4.0
@@ -26,3 +26,16 @@ def test_callers_that_ask_alike_do_not_push_each_other_back(
         num_partial += sum(query.num_ok < len(model.shards) for query in admitted)
     assert num_admitted > 0.6 * CAPACITY * _NUM_SEEDS * (_UNTIL - _SINCE)  # the machine is slower
     assert num_partial <= 0.01 * num_admitted
+
+
+@pytest.mark.parametrize("capacity", [1000.0, 2700.0])
+def test_callers_that_come_back_together_do_not_drive_the_limit_up(capacity: float) -> None:
+    """Between the returns of callers that were refused, waits are short; that lets no more in."""
+    num_admitted = num_slow = 0
+    for seed in range(1, 4):
+        model = ClosedModel(512, 8, are_patient=True, until=6.0, seed=seed, capacity=capacity)
+        settled = [query for query in model.run_callers() if query.arrived_at >= 2.0]
+        admitted = [query for query in settled if not query.cause]
+        num_admitted += len(admitted)
+        num_slow += sum(query.ended_at - query.arrived_at > DEADLINE_S / 2 for query in admitted)
+    assert num_slow <= 0.025 * num_admitted

@@ -1,0 +1,154 @@
+"""Searches at a rate that no gateway answers, from one process that costs little.
+
+A client that has a task for each search, and opens a connection for each that finds none idle,
+costs more than a refusal costs the gateway: it falls behind, opens more and more connections, and
+hardly anything of what it counts as asked is ever sent. Here the requests are made before, the
+connections are of a number that one address may have, and a search is two callbacks. One that is
+due while every connection awaits an answer is given up, as by a client whose pool is exhausted:
+what was due and what was sent are counted apart.
+"""
+
+import asyncio
+import time
+from collections import Counter, deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final, cast
+
+from bench.load import arrivals, quantile
+from bench.search.inside.callers import Verdict, judge
+
+_LAST_S: Final = 0.5  # in which the last searches are answered: longer than their deadline
+
+
+@dataclass(slots=True)
+class Flooded:
+    """What became of the searches.
+
+    Attributes:
+        seconds: for how long they were due.
+        num_due: how many were due.
+        num_sent: how many were sent; the others found every connection awaiting an answer.
+        late_s: of each that was sent, how long after it was due.
+        answered_s: of each whole answer, how long after its search was due it was read.
+        counts: the other answers, by what they were, and connections that the gateway closed.
+    """
+
+    seconds: float = 0.0
+    num_due: int = 0
+    num_sent: int = 0
+    late_s: list[float] = field(default_factory=list)
+    answered_s: list[float] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+
+    def to_json(self, limit_s: float) -> dict[str, float]:
+        """Rates a second; of the whole answers, those within `limit_s` are in time."""
+        in_time = sum(took_s <= limit_s for took_s in self.answered_s)
+        return {
+            "due_per_s": self.num_due / self.seconds,
+            "sent_per_s": self.num_sent / self.seconds,
+            "answered_per_s": in_time / self.seconds,
+            "late_per_s": (len(self.answered_s) - in_time) / self.seconds,
+            "refused_per_s": self.counts[Verdict.REFUSED.value] / self.seconds,
+            "partial_per_s": self.counts[Verdict.PARTIAL.value] / self.seconds,
+            "num_failed": self.counts["failed"],
+            "num_closed": self.counts["closed"],
+            "sent_late_p99_ms": quantile(self.late_s, 0.99) * 1000,
+        }
+
+
+async def flood(
+    address: tuple[str, int],
+    requests: Sequence[bytes],
+    rate: float,
+    seconds: float,
+    num_connections: int,
+    come_from: str = "127.0.0.1",
+) -> Flooded:
+    """Send searches at random instants, `rate` a second on average.
+
+    Args:
+        address: the gateway's.
+        requests: whole requests of HTTP/1.1, which are sent in turn.
+        rate: mean arrivals a second.
+        seconds: for how long.
+        num_connections: all of them are opened before the first search is due, and none later.
+        come_from: an address of this machine.
+    """
+    flooded = Flooded()
+    # The one that has been idle for longest first, so that none is closed for being idle.
+    idle: deque[_Connection] = deque()
+    loop = asyncio.get_running_loop()
+    connections = []
+    for _ in range(num_connections):
+        _, connection = await loop.create_connection(
+            lambda: _Connection(flooded, idle), *address, local_addr=(come_from, 0)
+        )
+        connections.append(connection)
+    started = time.perf_counter()
+    async for due in arrivals(rate, seconds, seed=3):
+        flooded.num_due += 1
+        if idle:
+            request = requests[flooded.num_sent % len(requests)]
+            flooded.num_sent += 1
+            idle.popleft().ask(request, due)
+    flooded.seconds = max(seconds, time.perf_counter() - started)
+    await asyncio.sleep(_LAST_S)
+    for connection in connections:
+        connection.close()
+    return flooded
+
+
+class _Connection(asyncio.Protocol):
+    """One connection: a search, then its answer, whose length the header names."""
+
+    def __init__(self, flooded: Flooded, idle: "deque[_Connection]") -> None:
+        self._flooded = flooded
+        self._idle = idle
+        self._received = b""
+        self._due = 0.0
+        self._is_ours_to_close = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        self._idle.append(self)
+
+    def ask(self, request: bytes, due: float) -> None:
+        self._due = due
+        self._flooded.late_s.append(time.perf_counter() - due)
+        self._transport.write(request)
+
+    def data_received(self, data: bytes) -> None:
+        self._received += data
+        head, blank, body = self._received.partition(b"\r\n\r\n")
+        if not blank:
+            return
+        length = head.lower().partition(b"content-length:")[2].split(b"\r\n", 1)[0]
+        if len(body) < int(length):
+            return
+        self._received = b""
+        self._note(body)
+        self._idle.append(self)
+
+    def _note(self, body: bytes) -> None:
+        try:
+            verdict = judge(body)
+        except RuntimeError:
+            self._flooded.counts["failed"] += 1
+            return
+        if verdict is Verdict.WHOLE:
+            self._flooded.answered_s.append(time.perf_counter() - self._due)
+        else:
+            self._flooded.counts[verdict.value] += 1
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - how does not matter
+        if self._is_ours_to_close:
+            return
+        self._flooded.counts["closed"] += 1
+        if self in self._idle:
+            self._idle.remove(self)
+
+    def close(self) -> None:
+        """Close it, which does not count."""
+        self._is_ours_to_close = True
+        self._transport.close()
