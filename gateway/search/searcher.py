@@ -58,8 +58,8 @@ from hedgerow.gateway.search.result import (
     TotalHits,
 )
 from hedgerow.gateway.search.sampling import Sampler
+from hedgerow.gateway.search.top_up import TopUp, may_have_more, num_asked, topped_up
 from hedgerow.gateway.search.validation import Admitted, admit
-from hedgerow.gateway.top_up import TopUp, may_have_more, num_asked, topped_up
 from hedgerow.gateway.transport.protocol import Transport
 from hedgerow.gateway.transport.timers import SharedTimer
 

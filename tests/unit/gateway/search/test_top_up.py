@@ -11,7 +11,7 @@ from hedgerow.common.errors import InsufficientCoverageError
 from hedgerow.common.outcome import Outcome
 from hedgerow.common.settings.settings import RankProfile
 from hedgerow.gateway.search.result import SearchQuery, SearchResult
-from hedgerow.gateway.top_up import num_asked
+from hedgerow.gateway.search.top_up import num_asked
 from tests.unit.gateway.search.test_gather import COLLECTION, searcher_over
 from tests.unit.scripted import Script, ScriptedTransport
 from tests.unit.virtual_time import run_virtually

@@ -30,8 +30,9 @@ from hedgerow.common.wire.messages import (
     pack_request,
     unpack_search_body,
 )
+from hedgerow.gateway.policies.shard_result import NO_TIME, Settled
 from hedgerow.gateway.search.attaching import num_wanted
-from hedgerow.gateway.search.gather import NO_TIME, Gather, Settled
+from hedgerow.gateway.search.gather import Gather
 from hedgerow.gateway.search.hedger import Hedger, Watched
 from hedgerow.gateway.search.result import Hit
 from hedgerow.gateway.transport.protocol import Transport
