@@ -139,6 +139,7 @@ def _be_program(request: int, parent_pipe: int, _lock: int, output: int) -> NoRe
         sys.excepthook(*sys.exc_info())
     finally:
         ctypes.pythonapi.Py_Exit(end.status)
+    raise AssertionError("Py_Exit returned")
 
 
 class _End:

@@ -21,6 +21,7 @@ from common.log import MAX_ENTRY_BYTES, START, Entry, ShardLog, furthest, positi
 from common.registry import Registry
 from common.tasks import run_together
 from common.telemetry import Counters, Throttle
+from common.ticks import sleep_to_tick
 from shard_worker.batches import Batches
 from shard_worker.indexer import pack_work
 from shard_worker.kept_entries import KeptEntries, trim_position
@@ -376,4 +377,4 @@ class Applier:
                 _log.debug("backlog_unknown", error=str(error))
             except ConfigurationError as error:
                 self._tell_refused("backlog_refused", error)
-            await asyncio.sleep(BACKLOG_INTERVAL_S)
+            await sleep_to_tick(BACKLOG_INTERVAL_S)

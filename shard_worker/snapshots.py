@@ -22,6 +22,7 @@ from common.snapshot import Manifest
 from common.snapshot_board import EVENT, SnapshotBoard, SnapshotFacts, SnapshotStanding
 from common.snapshot_store import SnapshotStore
 from common.telemetry import Throttle
+from common.ticks import sleep_to_tick
 from shard_worker.absent_replicas import AbsentReplicas
 from shard_worker.applier import Applier
 from shard_worker.keep_looking import TICK_S, keep_looking, wake_at
@@ -175,7 +176,7 @@ class Snapshots:
                     return
             except HedgerowError as error:
                 _log.debug("fitness_unknown", shard=shard, error=str(error))
-            await asyncio.sleep(TICK_S)
+            await sleep_to_tick(TICK_S)
 
     async def _is_fit(self, shard: int) -> bool:
         """Whether this replica has all that the shard should have, as far as it has got.
