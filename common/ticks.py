@@ -15,8 +15,10 @@ _first_tick: WeakKeyDictionary[asyncio.AbstractEventLoop, float] = WeakKeyDictio
 def next_tick(now: float, interval_s: float, start: float) -> float:
     """The instant that is a whole number of intervals after `start` and closest to one from `now`.
 
-    It is half an interval away at least, and one and a half at most.
+    It is half an interval away at least, and one and a half at most; with an interval of 0, now.
     """
+    if interval_s == 0:
+        return now
     return start + (round((now - start) / interval_s) + 1) * interval_s
 
 

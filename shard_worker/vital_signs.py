@@ -45,9 +45,12 @@ class VitalSigns:
             is_sent, self._sent_next = self._sent_next, asyncio.Event()
             await self.beat(is_changed=is_changed)
             is_sent.set()
-            soonest = now() + pause_s
+            soonest, latest = now() + pause_s, now() + self._interval_s
+            due = tick_after(self._interval_s)
+            if due > latest:  # after a change
+                due -= self._interval_s
             with suppress(TimeoutError):
-                async with asyncio.timeout_at(max(tick_after(self._interval_s), soonest)):
+                async with asyncio.timeout_at(max(due, soonest)):
                     await self._changed.wait()
             if (early_s := soonest - now()) > 0:
                 await asyncio.sleep(early_s)
