@@ -14,13 +14,14 @@ import structlog
 
 from hedgerow.common.observability.printable import printable, printable_lines
 from hedgerow.common.observability.steady_stream import SteadyStream
+from hedgerow.common.ticks import tick_after
 
 log = structlog.get_logger()
 
 LAG_INTERVAL_S = 0.05
 # A loop that uses less of a core than this is looked at less often: each look wakes the process.
 IDLE_SHARE = 0.05
-IDLE_LAG_INTERVAL_S = 0.2
+IDLE_LAG_INTERVAL_S = 0.25  # as often as other things are looked at
 _OF_LINES = frozenset({"exception", "stack"})
 
 
@@ -79,13 +80,13 @@ class LagWatch:
 
     async def run(self) -> None:
         """Watch until cancelled."""
-        interval_s = LAG_INTERVAL_S
+        now, is_idle = asyncio.get_running_loop().time, False
         while True:
-            due, used_s = time.monotonic() + interval_s, self._cpu_s()
-            await asyncio.sleep(interval_s)
-            self.record((time.monotonic() - due) * 1000, due)
-            is_idle = self._cpu_s() - used_s < IDLE_SHARE * interval_s
-            interval_s = IDLE_LAG_INTERVAL_S if is_idle else LAG_INTERVAL_S
+            began, used_s = now(), self._cpu_s()
+            due = tick_after(IDLE_LAG_INTERVAL_S) if is_idle else began + LAG_INTERVAL_S
+            await asyncio.sleep(due - began)
+            self.record((now() - due) * 1000, due)
+            is_idle = self._cpu_s() - used_s < IDLE_SHARE * (due - began)
 
     def record(self, lag_ms: float, now: float) -> None:
         """Take one measurement into account; `now` in s."""

@@ -19,6 +19,7 @@ import structlog
 
 from hedgerow.common.errors import HedgerowError, RedisUnavailableError
 from hedgerow.common.redis.endpoint import Endpoint
+from hedgerow.common.ticks import tick_after
 
 log = structlog.get_logger()
 
@@ -333,7 +334,8 @@ class Link:
         while not connection.closed.done():
             if is_subscribed:
                 self.ping_subscribed()
-            await asyncio.wait([connection.closed], timeout=self._silence_s / 4)
+            due = tick_after(self._silence_s / 4)
+            await asyncio.wait([connection.closed], timeout=due - self._loop.time())
             silent_s = time.monotonic() - connection.last_received
             if (connection.pending or is_subscribed) and silent_s > self._silence_s:
                 log.warning("redis_silent", link=self.name, silent_s=round(silent_s, 1))

@@ -8,6 +8,7 @@ import structlog
 
 from hedgerow.common.errors import HedgerowError
 from hedgerow.common.redis.client import RECONNECTED, Control, pause_s
+from hedgerow.common.ticks import tick_after
 
 TICK_S = 1.0
 
@@ -44,5 +45,5 @@ async def keep_looking(
             tell(event, error=str(error))
             await asyncio.sleep(pause_s(failures, max_pause_s))
         with suppress(TimeoutError):
-            async with asyncio.timeout(TICK_S):
+            async with asyncio.timeout_at(tick_after(TICK_S)):
                 await woken.wait()

@@ -4,12 +4,12 @@ Deadlines travel as instants on that clock, so hosts need not agree on the time.
 estimated as NTP does (RFC 5905, section 8): of recent round trips the fastest has the least error.
 """
 
-import asyncio
 import time
 from collections import deque
 
 from hedgerow.common.errors import RedisUnavailableError
 from hedgerow.common.redis.connection import CommandError, Handshake, Link
+from hedgerow.common.ticks import sleep_to_tick
 
 INTERVAL_S = 5.0
 FIRST_SAMPLES = 4  # round trips at each connection, before the first deadline is sent
@@ -74,7 +74,7 @@ async def read_clock(link: Handshake, clock: ServerClock) -> None:
 async def keep_clock(link: Link, clock: ServerClock) -> None:
     """Keep the estimate fresh until cancelled."""
     while True:
-        await asyncio.sleep(INTERVAL_S)
+        await sleep_to_tick(INTERVAL_S)
         if link.is_connected:
             try:
                 await _sample(link, clock)

@@ -66,3 +66,10 @@ class ConnectionSettings(Group):
         "then, or for the query's deadline if that is shorter. One address may have a quarter of "
         "them; beyond the limit, refusals leave at once. With 0, none waits.",
     )
+    max_handshake_share: float = Field(
+        0.25,
+        gt=0,
+        le=1,
+        description="Largest share of the gateway's time for TLS handshakes. Beyond it, handshakes "
+        "wait, the addresses in turn; each must still be completed within head_timeout_s.",
+    )

@@ -9,6 +9,7 @@ from typing import Final
 import structlog
 
 from hedgerow.common.errors import ConfigurationError
+from hedgerow.common.ticks import sleep_to_tick
 from hedgerow.gateway.access.key import Key
 from hedgerow.gateway.access.key_file import read_keys
 from hedgerow.gateway.access.key_ring import KeyRing
@@ -64,7 +65,7 @@ class KeyWatch:
 
     async def _run(self, interval_s: float, on_change: Callable[[frozenset[str]], None]) -> None:
         while True:
-            await asyncio.sleep(interval_s)
+            await sleep_to_tick(interval_s)
             if await self.look():
                 on_change(self._ring.names)
 

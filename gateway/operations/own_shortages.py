@@ -11,6 +11,7 @@ from typing import Any
 
 from hedgerow.common.machine.descriptors import lacks_descriptors, probe_descriptors
 from hedgerow.common.machine.shortage import DESCRIPTORS, Shortage, ShortageBook
+from hedgerow.common.ticks import sleep_to_tick
 
 
 class OwnShortages:
@@ -50,7 +51,7 @@ class OwnShortages:
         """Look until cancelled."""
         while True:
             self.look()
-            await asyncio.sleep(self._poll_s)
+            await sleep_to_tick(self._poll_s)
 
     def on_loop_error(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """Handle what the event loop has nowhere to raise, in place of its default handler.

@@ -7,6 +7,7 @@ import structlog
 
 from hedgerow.common.errors import ConfigurationError, RedisUnavailableError
 from hedgerow.common.observability.telemetry import Throttle
+from hedgerow.common.ticks import tick_after
 
 log = structlog.get_logger()
 
@@ -36,7 +37,7 @@ async def keep_fresh(
             if throttle.allows("failed", now()):
                 log.exception("view_failed", view=view)
         try:
-            async with asyncio.timeout(interval_s):
+            async with asyncio.timeout_at(tick_after(interval_s)):
                 await woken.wait()
         except TimeoutError:
             continue

@@ -28,6 +28,7 @@ from hedgerow.common.shard_log.log import (
 )
 from hedgerow.common.state.registry import Registry
 from hedgerow.common.tasks import run_together
+from hedgerow.common.ticks import sleep_to_tick
 from hedgerow.shard_worker.executors.process_pool.pool import ProcessLane
 from hedgerow.shard_worker.executors.process_pool.task import Named, Work
 from hedgerow.shard_worker.indexing.batches import Batches
@@ -383,4 +384,4 @@ class Applier:
                 _log.debug("backlog_unknown", error=str(error))
             except ConfigurationError as error:
                 self._tell_refused("backlog_refused", error)
-            await asyncio.sleep(BACKLOG_INTERVAL_S)
+            await sleep_to_tick(BACKLOG_INTERVAL_S)

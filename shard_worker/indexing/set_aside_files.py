@@ -16,6 +16,7 @@ import structlog
 
 from hedgerow.common.machine.disk import MB
 from hedgerow.common.observability.telemetry import Counters
+from hedgerow.common.ticks import sleep_to_tick
 
 LOOK_INTERVAL_S: Final = 5.0
 _LARGE: Final = frozenset({"document", "operation"})
@@ -99,7 +100,7 @@ class SetAsideFiles:
         """Measure the files until cancelled: an operator may empty or remove them."""
         while True:
             await asyncio.to_thread(self.measure)
-            await asyncio.sleep(LOOK_INTERVAL_S)
+            await sleep_to_tick(LOOK_INTERVAL_S)
 
     def measure(self) -> None:
         """Measure the files once; what cannot be read now counts as nothing."""

@@ -1,6 +1,5 @@
 """What this worker runs out of: disk space for its data folder, memory, descriptors."""
 
-import asyncio
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +13,7 @@ from hedgerow.common.machine.disk_reader import DiskLook
 from hedgerow.common.machine.shortage import DISK, ShortageBook, disk_shortage, lacking
 from hedgerow.common.observability.telemetry import Throttle
 from hedgerow.common.settings.storage import StorageSettings
+from hedgerow.common.ticks import sleep_to_tick
 
 _log = structlog.get_logger()
 
@@ -91,7 +91,7 @@ class StorageWatch:
         """Look until cancelled."""
         while True:
             await self.look()
-            await asyncio.sleep(self._settings.poll_s)
+            await sleep_to_tick(self._settings.poll_s)
 
     def _put_disk(self) -> None:
         shortage = disk_shortage(self._judge, self._folder, self._book.since_ms(DISK))

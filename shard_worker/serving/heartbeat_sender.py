@@ -11,6 +11,7 @@ import structlog
 from hedgerow.common.errors import ConfigurationError, RedisUnavailableError
 from hedgerow.common.observability.telemetry import Throttle
 from hedgerow.common.state.registry import Registry
+from hedgerow.common.ticks import tick_after
 from hedgerow.common.wire.heartbeat import Heartbeat
 
 log = structlog.get_logger()
@@ -37,17 +38,22 @@ class VitalSigns:
 
     async def run(self) -> None:
         """Beat until cancelled; while Redis is away there is nobody to tell."""
-        pause_s = min(SHORTEST_PAUSE_S, self._interval_s)
+        pause_s, now = min(SHORTEST_PAUSE_S, self._interval_s), asyncio.get_running_loop().time
         while True:
             is_changed = self._changed.is_set()
             self._changed.clear()
             is_sent, self._sent_next = self._sent_next, asyncio.Event()
             await self.beat(is_changed=is_changed)
             is_sent.set()
-            await asyncio.sleep(pause_s)
+            soonest, latest = now() + pause_s, now() + self._interval_s
+            due = tick_after(self._interval_s)
+            if due > latest:  # after a change
+                due -= self._interval_s
             with suppress(TimeoutError):
-                async with asyncio.timeout(self._interval_s - pause_s):
+                async with asyncio.timeout_at(max(due, soonest)):
                     await self._changed.wait()
+            if (early_s := soonest - now()) > 0:
+                await asyncio.sleep(early_s)
 
     def beat_soon(self) -> None:
         """Others should hear of a change now: beat, and have gateways look, as soon as may be."""

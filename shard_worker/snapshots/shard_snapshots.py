@@ -23,6 +23,7 @@ from hedgerow.common.snapshots.manifest import Manifest
 from hedgerow.common.snapshots.status import EVENT, SnapshotBoard, SnapshotFacts, SnapshotStanding
 from hedgerow.common.snapshots.store import SnapshotStore
 from hedgerow.common.state.registry import Registry
+from hedgerow.common.ticks import sleep_to_tick
 from hedgerow.shard_worker.executors.process_pool.pool import ProcessLane
 from hedgerow.shard_worker.executors.thread_pool.threads import ThreadLane
 from hedgerow.shard_worker.indexing.absent_replicas import AbsentReplicas
@@ -175,7 +176,7 @@ class Snapshots:
                     return
             except HedgerowError as error:
                 _log.debug("fitness_unknown", shard=shard, error=str(error))
-            await asyncio.sleep(TICK_S)
+            await sleep_to_tick(TICK_S)
 
     async def _is_fit(self, shard: int) -> bool:
         """Whether this replica has all that the shard should have, as far as it has got.

@@ -9,6 +9,7 @@ import os
 import re
 import resource
 import signal
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -17,6 +18,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import trustme
 
 from hedgerow.gateway.cli.loading import python_docs
 from tests.integration.processes import is_alive, kill_all_of
@@ -45,6 +48,7 @@ class Ground:
         max_files: its limit of open files (ulimit -n); None for that of this process.
         tmpfs_mb: size of a file system of its own for its data; None for a plain folder.
         num_documents: how many documents the normal client searches.
+        has_tls: whether its gateway speaks HTTPS.
     """
 
     environment: tuple[tuple[str, str], ...] = ()
@@ -52,6 +56,7 @@ class Ground:
     max_files: int | None = None
     tmpfs_mb: int | None = None
     num_documents: int = NUM_DOCUMENTS
+    has_tls: bool = False
 
 
 AS_IT_COMES = Ground()
@@ -87,7 +92,12 @@ class Cluster:
     @property
     def url(self) -> str:
         """Where its gateway answers."""
-        return f"http://{self.host}:{self.port}"
+        return f"{'https' if self.ground.has_tls else 'http'}://{self.host}:{self.port}"
+
+    @property
+    def tls(self) -> ssl.SSLContext | None:
+        """How its clients encrypt; None if they do not."""
+        return unverified() if self.ground.has_tls else None
 
     @property
     def output(self) -> bytes:
@@ -113,6 +123,8 @@ class Cluster:
             name: value for name, value in os.environ.items() if not name.startswith("HEDGEROW_")
         }
         environment.update(self.ground.environment)
+        if self.ground.has_tls:
+            environment.update(self._make_certificate())
         if self.ground.config:
             config = self.folder / "hedgerow.toml"
             config.write_text(self.ground.config, encoding="utf-8")
@@ -147,11 +159,21 @@ class Cluster:
                 raise ClusterError(f"gateway up is not ready: {said}")
             time.sleep(0.02)
 
+    def _make_certificate(self) -> dict[str, str]:
+        """Issue a certificate with an RSA key, whose handshakes cost most; the settings of both."""
+        issued = trustme.CA(key_type=trustme.KeyType.RSA).issue_cert(
+            "localhost", key_type=trustme.KeyType.RSA
+        )
+        cert, key = self.folder / "cert.pem", self.folder / "key.pem"
+        cert.write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
+        issued.private_key_pem.write_to_path(key)
+        return {"HEDGEROW_GATEWAY__TLS_CERT": str(cert), "HEDGEROW_GATEWAY__TLS_KEY": str(key)}
+
     def _read_output(self) -> bool:
         for line in self.output.decode(errors="replace").splitlines():
             if row := re.match(r"(redis|gateway|worker-\d+) +(\d+) ", line):
                 self.pids[row[1]] = int(row[2])
-            if ready := re.match(r"ready at http://(\S+):(\d+),", line):
+            if ready := re.match(r"ready at https?://(\S+):(\d+),", line):
                 self.host, self.port = ready[1], int(ready[2])
         return self.port != 0
 
@@ -180,7 +202,13 @@ class Cluster:
         self, method: str, path: str, body: bytes | None = None, timeout_s: float = 60.0
     ) -> tuple[int, Any]:
         """Ask the gateway; status, and the body as JSON (None if it is none)."""
-        connection = http.client.HTTPConnection(self.host, self.port, timeout=timeout_s)
+        connection: http.client.HTTPConnection
+        if self.tls is None:
+            connection = http.client.HTTPConnection(self.host, self.port, timeout=timeout_s)
+        else:
+            connection = http.client.HTTPSConnection(
+                self.host, self.port, timeout=timeout_s, context=self.tls
+            )
         try:
             connection.request(method, path, body, {"Content-Type": "application/json"})
             answer = connection.getresponse()
@@ -218,6 +246,13 @@ class Cluster:
         status, body = self.call("POST", f"/v1/collections/{collection}/documents", lines, 120.0)
         if status != 200 or body["accepted"] != len(documents):
             raise ClusterError(f"load of {len(documents)} documents: {status} {body}")
+
+
+def unverified() -> ssl.SSLContext:
+    """A client's context that takes any certificate."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
 
 
 @contextlib.contextmanager

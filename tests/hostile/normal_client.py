@@ -7,11 +7,13 @@ before have been answered, and prints a line for each search; it ends when its s
 import asyncio
 import contextlib
 import json
+import ssl
 import subprocess
 import sys
 import time
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 from tests.hostile.verdict import Sample
 
@@ -40,10 +42,10 @@ class NormalClient:
             them once the context is left.
     """
 
-    def __init__(self, host: str, port: int, collection: str) -> None:
-        """Search `collection` at `host` and `port`."""
+    def __init__(self, url: str, collection: str) -> None:
+        """Search `collection` at the gateway of `url`."""
         self.samples: list[tuple[float, Sample]] = []
-        self._arguments = (host, str(port), collection)
+        self._arguments = (url, collection)
         self._arrived = asyncio.Event()
         self._process: asyncio.subprocess.Process | None = None
         self._reader: asyncio.Task[None] | None = None
@@ -105,8 +107,9 @@ class NormalClient:
 class _Connections:
     """Kept-alive connections to one address."""
 
-    def __init__(self, host: str, port: int) -> None:
+    def __init__(self, host: str, port: int, tls: ssl.SSLContext | None) -> None:
         self._address = (host, port)
+        self._tls = tls
         self._idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
 
     async def exchange(self, request: bytes) -> tuple[int, bytes]:
@@ -120,7 +123,8 @@ class _Connections:
             # The server may have closed a connection that was idle, as any HTTP client knows.
             with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
                 return await self._ask(connection, request)
-        return await self._ask(await asyncio.open_connection(*self._address), request)
+        connection = await asyncio.open_connection(*self._address, ssl=self._tls)
+        return await self._ask(connection, request)
 
     async def _ask(
         self, connection: tuple[asyncio.StreamReader, asyncio.StreamWriter], request: bytes
@@ -173,11 +177,17 @@ async def _search(connections: _Connections, request: bytes) -> None:
     sys.stdout.flush()
 
 
-async def _main(host: str, port: int, collection: str) -> None:
+async def _main(url: str, collection: str) -> None:
+    address = urlsplit(url)
+    host, port = str(address.hostname), int(address.port or 0)
+    tls = None
+    if address.scheme == "https":
+        tls = ssl.create_default_context()
+        tls.check_hostname, tls.verify_mode = False, ssl.CERT_NONE
     loop = asyncio.get_running_loop()
     ended = asyncio.Event()
     loop.add_reader(sys.stdin, ended.set)
-    connections = _Connections(host, port)
+    connections = _Connections(host, port, tls)
     requests = [request_of(host, port, collection, query) for query in QUERIES]
     searches: set[asyncio.Task[None]] = set()
     next_at, number = loop.time(), 0
@@ -193,4 +203,4 @@ async def _main(host: str, port: int, collection: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(_main(sys.argv[1], int(sys.argv[2]), sys.argv[3]))
+    asyncio.run(_main(sys.argv[1], sys.argv[2]))

@@ -82,7 +82,7 @@ async def _warm_up(cluster: Cluster) -> None:
         for _ in range(_WARM_LOADS):
             await target.load(name, lines)
 
-    async with NormalClient(cluster.host, cluster.port, COLLECTION):
+    async with NormalClient(cluster.url, COLLECTION):
         for _ in range(2):
             async with target.own_collection("warm", {"title": "text"}) as name:
                 await asyncio.gather(*(load(name) for _ in range(4)))
@@ -100,7 +100,7 @@ async def run_attack(cluster: Cluster, attack: Attack, seed: int, *, is_full: bo
     except ClusterError as error:
         return _without_figures(attack, str(error))
     watch = MemoryWatch(cluster)
-    client = NormalClient(cluster.host, cluster.port, COLLECTION)
+    client = NormalClient(cluster.url, COLLECTION)
     with TemporaryDirectory(prefix="hedgerow-hostile-") as folder:
         target = Target(cluster, Random(f"{seed}:{attack.name}"), is_full, Path(folder))
         async with client:

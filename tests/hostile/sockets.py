@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import ssl
 import time
 from collections.abc import AsyncIterable, Iterable
 from dataclasses import dataclass, field
@@ -87,21 +88,29 @@ class Connection:
         num_sent: bytes that were sent.
     """
 
-    def __init__(self, host: str, port: int, *, source: str = ATTACKER) -> None:
-        """Connect to `host` and `port`, from the address `source`."""
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        *,
+        source: str = ATTACKER,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        """Connect to `host` and `port`, from the address `source`; encrypted if `tls` says how."""
         self.received = b""
         self.is_closed = False
         self.was_reset = False
         self.num_sent = 0
         self._address = (host, port)
         self._source = source
+        self._tls = tls
         self._reader: asyncio.StreamReader | None = None
         self._writer: asyncio.StreamWriter | None = None
 
     async def __aenter__(self) -> Self:
         """Open it."""
         self._reader, self._writer = await asyncio.open_connection(
-            *self._address, local_addr=(self._source, 0), limit=_READ_BYTES
+            *self._address, local_addr=(self._source, 0), limit=_READ_BYTES, ssl=self._tls
         )
         return self
 

@@ -35,9 +35,10 @@ class Target:
 
     def connect(self, *, source: str | None = None) -> Connection:
         """A connection, from the attacker's address unless another is given."""
+        cluster = self.cluster
         if source is None:
-            return Connection(self.cluster.host, self.cluster.port)
-        return Connection(self.cluster.host, self.cluster.port, source=source)
+            return Connection(cluster.host, cluster.port, tls=cluster.tls)
+        return Connection(cluster.host, cluster.port, source=source, tls=cluster.tls)
 
     def request(
         self,

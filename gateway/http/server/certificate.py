@@ -11,6 +11,7 @@ import structlog
 
 from hedgerow.common.errors import ConfigurationError
 from hedgerow.common.settings.tls import TlsSettings
+from hedgerow.common.ticks import sleep_to_tick
 
 log = structlog.get_logger()
 
@@ -60,7 +61,7 @@ class Certificate:
 
     async def _run(self, interval_s: float) -> None:
         while True:
-            await asyncio.sleep(interval_s)
+            await sleep_to_tick(interval_s)
             # In a thread: the files may be on a disk that is slow to answer.
             await asyncio.to_thread(self.look)
 

@@ -8,6 +8,8 @@ import structlog
 
 from hedgerow.common.observability.telemetry import Counters, Throttle
 from hedgerow.common.settings.connections import ConnectionSettings
+from hedgerow.common.ticks import tick_after
+from hedgerow.gateway.http.handshakes import Handshakes
 from hedgerow.gateway.http.protocol.connection_policy import (
     ConnectionState,
     expires_at,
@@ -51,6 +53,7 @@ class ConnectionTable:
     Attributes:
         limits: the limits of the connections.
         pace: of the refusals that wait.
+        handshakes: those of TLS, at their pace.
         buffer: the buffer into which the connections read, one after the other.
     """
 
@@ -58,6 +61,7 @@ class ConnectionTable:
         """Keep within `limits`, and count in `counters` what was refused and closed."""
         self.limits = limits
         self.pace = RefusalPace(limits.max_held_refusals)
+        self.handshakes = Handshakes(limits.max_handshake_share)
         self.buffer = memoryview(bytearray(_READ_BYTES))
         self._counters = counters
         self._throttle = Throttle(_LOG_INTERVAL_S)
@@ -148,7 +152,7 @@ class ConnectionTable:
         connection.drop()
 
     def _set_timer(self) -> None:
-        self._timer = asyncio.get_running_loop().call_later(_SWEEP_S, self._on_timer)
+        self._timer = asyncio.get_running_loop().call_at(tick_after(_SWEEP_S), self._on_timer)
 
     def _on_timer(self) -> None:
         self._set_timer()

@@ -39,8 +39,19 @@ class TlsTransport(asyncio.Transport):
         self._is_closing = False
         self.has_ended = False
 
-    def decrypt(self, data: bytes) -> bytes:
+    @property
+    def is_established(self) -> bool:
+        """Whether the handshake is complete."""
+        return self._is_established
+
+    def keep(self, data: bytes) -> None:
+        """Keep what has been received until more is decrypted."""
+        self._incoming.write(data)
+
+    def decrypt(self, data: bytes = b"") -> bytes:
         """Take what has been received; returns what the client sent, of which there may be nothing.
+
+        Until the handshake is complete, it is gone on with.
 
         Raises:
             ssl.SSLError: it is not TLS, or not of this connection.
@@ -147,6 +158,8 @@ class TlsConnection(asyncio.BufferedProtocol):
     def __init__(self, server: ServerState, certificate: Certificate) -> None:
         """Serve a client as the other connections of `server`, and show `certificate`."""
         self._table = server.table
+        self._handshakes = server.table.handshakes
+        self._is_waiting = False  # for its turn to go on with the handshake
         self._loop = server.loop
         self._context = certificate.context
         self._connection = Connection(server)
@@ -158,6 +171,8 @@ class TlsConnection(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
+        if self._is_waiting:
+            self._handshakes.leave(self._connection.state.peer, self)
         self._connection.connection_lost(exc)
 
     def pause_writing(self) -> None:
@@ -174,9 +189,31 @@ class TlsConnection(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """Hand on what was put there."""
+        data = bytes(self._table.buffer[:nbytes])
+        if self._transport.is_established:
+            self._take(data)
+            return
+        self._transport.keep(data)
+        if self._is_waiting:
+            return
+        peer = self._connection.state.peer
+        if not self._handshakes.ask(peer, self):
+            self._is_waiting = True
+            self._transport.pause_reading()  # what comes meanwhile waits in the socket
+            self._table.note("tls_handshakes_delayed", self._loop.time(), peer=peer)
+
+    def shake_hands(self) -> None:
+        """Go on with the handshake, as far as what has been received allows."""
+        if self._is_waiting:
+            self._is_waiting = False
+            self._transport.resume_reading()
+        if not self._transport.is_closing():
+            self._take(b"")
+
+    def _take(self, data: bytes) -> None:
         transport = self._transport
         try:
-            data = transport.decrypt(bytes(self._table.buffer[:nbytes]))
+            data = transport.decrypt(data)
         except ssl.SSLError as error:
             peer = self._connection.state.peer
             self._table.note("tls_failures", self._loop.time(), peer=peer, reason=error.reason)

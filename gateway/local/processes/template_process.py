@@ -22,7 +22,6 @@ import os
 import socket
 import struct
 import sys
-import threading
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NoReturn
 
@@ -114,9 +113,9 @@ def _fork_and_end(told_write: int, go_read: int, descriptors: Sequence[int]) -> 
 
 def _be_program(request: int, parent_pipe: int, _lock: int, output: int) -> NoReturn:
     """Be the program that was asked for, in a session of its own; its lock stays open."""
-    status = 1
+    end = _End()
+    atexit.register(end)
     try:
-        atexit._clear()  # noqa: SLF001 - the parent's handlers are the parent's; see `_finish`
         os.setsid()
         os.umask(UMASK)
         _open_null(0)
@@ -135,25 +134,30 @@ def _be_program(request: int, parent_pipe: int, _lock: int, output: int) -> NoRe
             name: parent_pipe if value == PARENT_PIPE else value
             for name, value in asked["options"].items()
         }
-        status = _run(asked["module"], options)
+        end.status = _run(asked["module"], options)
     except BaseException:  # noqa: BLE001 - as above
         sys.excepthook(*sys.exc_info())
     finally:
-        _finish()
-        os._exit(status)
+        ctypes.pythonapi.Py_Exit(end.status)
+    raise AssertionError("Py_Exit returned")
 
 
-def _finish() -> None:
-    """Do what an interpreter does at its end, but free nothing: that would copy every page."""
-    # As the standard library's own forks do; it has no public names for these.
-    for step in (threading._shutdown, atexit._run_exitfuncs):  # type: ignore[attr-defined]  # noqa: SLF001
-        try:
-            step()
-        except BaseException:  # noqa: BLE001 - as above
-            sys.excepthook(*sys.exc_info())
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(Exception):
-            stream.flush()
+class _End:
+    """Ends the process amid the interpreter's own end, which would free all: copy every page.
+
+    The interpreter first waits for threads, then calls what is registered with `atexit`, the newest
+    first. This is registered before the program runs, so what the program has registered is called
+    before; what the parent had is the parent's, and is not called.
+    """
+
+    def __init__(self) -> None:
+        self.status = 1
+
+    def __call__(self) -> NoReturn:
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(Exception):
+                stream.flush()
+        os._exit(self.status)
 
 
 def _run(module: str, options: Mapping[str, Any]) -> int:

@@ -3,13 +3,14 @@
 import asyncio
 import resource
 import socket
+import ssl
 import time
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, suppress
 
 from tests.hostile.attack import FEW_SEARCHES, attack
 from tests.hostile.attacks.queries import unexpected
-from tests.hostile.cluster import COLLECTION, Ground
+from tests.hostile.cluster import COLLECTION, Ground, unverified
 from tests.hostile.sockets import ATTACKER, Connection, send_stream
 from tests.hostile.target import Target
 from tests.hostile.verdict import MB
@@ -201,3 +202,34 @@ async def hang_ups(target: Target) -> list[str]:
                     await connection.send(raw[:cut])
         await asyncio.sleep(0.1)
     return []
+
+
+@attack(
+    "the first message of a TLS handshake, on 64 connections, each of which is closed and opened "
+    "again as soon as it is answered (HTTPS with an RSA key)",
+    "half of the normal searches were refused or late; the gateway's loop stood for 207 ms",
+    ground=Ground(has_tls=True),
+)
+async def tls_handshakes(target: Target) -> list[str]:
+    """Handshakes cost a server much and an attacker nothing: they have a share of the time."""
+    hello = _client_hello()
+    ends_at = time.monotonic() + (10.0 if target.is_full else 4.0)
+
+    async def knock() -> None:
+        while time.monotonic() < ends_at:
+            with suppress(OSError, TimeoutError):
+                async with Connection(target.cluster.host, target.cluster.port) as connection:
+                    await connection.send(hello)
+                    await connection.read(5.0)
+
+    await asyncio.gather(*(knock() for _ in range(64)))
+    return []
+
+
+def _client_hello() -> bytes:
+    """The first message of a handshake, which can be sent again and again."""
+    outgoing = ssl.MemoryBIO()
+    tls = unverified().wrap_bio(ssl.MemoryBIO(), outgoing)
+    with suppress(ssl.SSLWantReadError):
+        tls.do_handshake()
+    return outgoing.read()

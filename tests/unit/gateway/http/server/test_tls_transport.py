@@ -10,6 +10,7 @@ import trustme
 
 from hedgerow.common.observability.telemetry import Counters
 from hedgerow.common.settings.connections import ConnectionSettings
+from hedgerow.gateway.http.handshakes import Handshakes
 from hedgerow.gateway.http.server.certificate import Certificate
 from hedgerow.gateway.http.server.connection_table import ConnectionTable
 from hedgerow.gateway.http.server.server_state import ServerState
@@ -54,6 +55,8 @@ class Client:
         *,
         room: int = 2**20,
         table: ConnectionTable | None = None,
+        handshakes: Handshakes | None = None,
+        peer: str = "192.0.2.7",
         newest: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3,
         protocols: tuple[str, ...] = ("h2", "http/1.1"),
     ) -> None:
@@ -66,9 +69,12 @@ class Client:
             self._incoming, self._outgoing, server_hostname="search.example"
         )
         self.table = table or ConnectionTable(ConnectionSettings(), Counters())
+        if handshakes is None:  # by this clock, they take no time
+            handshakes = Handshakes(0.25, clock=lambda: 0.0)
+        self.table.handshakes = handshakes
         self.server = ServerState(app, self.table)
         self.connection = TlsConnection(self.server, certificate)
-        self.transport = RecordingTransport(room)
+        self.transport = RecordingTransport(room, peer)
         self.transport.protocol = self.connection  # type: ignore[assignment] # asked to pause alone
         self._num_read = 0
         self.received = b""
@@ -91,6 +97,17 @@ class Client:
         """Have the server receive bytes."""
         self.connection.get_buffer(-1)[: len(data)] = data
         self.connection.buffer_updated(len(data))
+
+    def greet(self) -> None:
+        """Send the first message of the handshake, and no more."""
+        with pytest.raises(ssl.SSLWantReadError):
+            self.tls.do_handshake()
+        self.deliver(self._outgoing.read())
+
+    @property
+    def is_greeted(self) -> bool:
+        """Whether the server has answered."""
+        return self.transport.written != b""
 
     def shake_hands(self, *, size: int = 10**6) -> None:
         """Carry the handshake."""
@@ -346,3 +363,119 @@ async def test_what_waits_for_the_client_is_that_of_the_socket(
     client.connection.pause_writing()
     assert client.transport.calls[-1] == "abort"
     client.lose()
+
+
+class Clock:
+    """Measures what a handshake takes: each `took_s`."""
+
+    def __init__(self, took_s: float) -> None:
+        self._took_s = took_s
+        self._num_looks = 0
+
+    def __call__(self) -> float:
+        """The instant: it passes between the two looks at a handshake."""
+        self._num_looks += 1
+        return self._num_looks // 2 * self._took_s
+
+
+def test_handshakes_have_a_share_of_the_time(
+    certificate: Certificate, authority: trustme.CA
+) -> None:
+    """A hundred at once, of 10 ms each, with a quarter of the time: one is made each 40 ms."""
+
+    async def scenario() -> None:
+        handshakes = Handshakes(0.25, clock=Clock(0.01))
+        counters = Counters()
+        table = ConnectionTable(ConnectionSettings(head_timeout_s=60), counters)
+        clients = [
+            Client(certificate, authority, App(), table=table, handshakes=handshakes)
+            for _ in range(100)
+        ]
+        for client in clients:
+            client.greet()
+        assert sum(client.is_greeted for client in clients) <= 2
+        assert counters["tls_handshakes_delayed"] >= 98
+        await asyncio.sleep(2.0)
+        assert 49 <= sum(client.is_greeted for client in clients) <= 52
+        await asyncio.sleep(2.1)
+        assert all(client.is_greeted for client in clients)
+        for client in clients:
+            client.connection.connection_lost(None)
+
+    run_virtually(scenario())
+
+
+def test_addresses_take_turns(certificate: Certificate, authority: trustme.CA) -> None:
+    """A client need not wait for the hundred that another address has begun before."""
+
+    async def scenario() -> None:
+        handshakes = Handshakes(0.25, clock=Clock(0.01))
+        table = ConnectionTable(ConnectionSettings(), Counters())
+        clients = [
+            Client(certificate, authority, App(), table=table, handshakes=handshakes, peer=peer)
+            for peer in ["192.0.2.66"] * 100 + ["192.0.2.7"]
+        ]
+        for client in clients:
+            client.greet()
+        await asyncio.sleep(0.09)
+        assert clients[-1].is_greeted
+        assert not clients[-2].is_greeted
+        for client in clients:
+            client.connection.connection_lost(None)
+
+    run_virtually(scenario())
+
+
+def test_a_handshake_that_waits_is_not_read_and_goes_on_in_its_turn(
+    certificate: Certificate, authority: trustme.CA
+) -> None:
+    """What the client sends meanwhile stays in the socket; afterwards it is served."""
+
+    async def scenario() -> None:
+        handshakes = Handshakes(0.25, clock=Clock(0.01))
+        table, app = ConnectionTable(ConnectionSettings(), Counters()), App()
+        first, second, waits = (
+            Client(certificate, authority, app, table=table, handshakes=handshakes)
+            for _ in range(3)
+        )
+        first.greet()
+        second.greet()
+        waits.greet()
+        assert waits.transport.calls == ["pause_reading"]
+        await asyncio.sleep(0.2)
+        assert waits.transport.calls[1] == "resume_reading"
+        waits.shake_hands()
+        await asyncio.sleep(0.2)
+        waits.send(REQUEST)
+        await turn()
+        assert waits.read().startswith(b"HTTP/1.1 204")
+        for client in (first, second, waits):
+            client.connection.connection_lost(None)
+
+    run_virtually(scenario())
+
+
+def test_a_client_that_leaves_while_it_waits_takes_no_turn(
+    certificate: Certificate, authority: trustme.CA
+) -> None:
+    """Nothing is decrypted of a connection that is closed or lost, and the next has its turn."""
+
+    async def scenario() -> None:
+        handshakes = Handshakes(0.25, clock=Clock(0.01))
+        table = ConnectionTable(ConnectionSettings(), Counters())
+        clients = [
+            Client(certificate, authority, App(), table=table, handshakes=handshakes)
+            for _ in range(6)
+        ]
+        for client in clients:
+            client.greet()
+        *_, lost, closed, last = clients
+        lost.connection.connection_lost(None)
+        closed.connection._connection.expire()
+        await asyncio.sleep(0.2)
+        assert [client.is_greeted for client in (lost, closed, last)] == [False, False, True]
+        for client in clients:
+            if client is not lost:
+                client.connection.connection_lost(None)
+
+    run_virtually(scenario())

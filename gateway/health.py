@@ -1,0 +1,64 @@
+"""Whether a gateway is ready: the health check of its container.
+
+    python -m gateway.health
+
+Exit 0 when `GET /readyz` on this machine answers 200, else 1 with the reason on stderr. The port
+and whether the gateway speaks HTTPS are those of its settings. The certificate is not checked: it
+is rarely for the address of a loopback interface.
+"""
+
+import http.client
+import ssl
+import sys
+from typing import Final
+
+from hedgerow.common.errors import ConfigurationError
+from hedgerow.common.settings.settings import GatewaySettings, load_settings
+
+_TIMEOUT_S: Final = 4.0
+_ANY_IPV4: Final = ("", "0.0.0.0")  # noqa: S104 - compared, not bound
+_ANY_IPV6: Final = "::"
+
+
+def unready_because(settings: GatewaySettings) -> str | None:
+    """Ask the gateway that has these settings; None when it is ready, else what is wrong."""
+    host = _reached_at(settings.host)
+    if settings.tls_cert is None:
+        connection = http.client.HTTPConnection(host, settings.port, timeout=_TIMEOUT_S)
+    else:
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        connection = http.client.HTTPSConnection(
+            host, settings.port, timeout=_TIMEOUT_S, context=context
+        )
+    try:
+        connection.request("GET", "/readyz")
+        status = connection.getresponse().status
+    except (OSError, http.client.HTTPException) as error:
+        return f"{host} port {settings.port}: {error!r}"
+    finally:
+        connection.close()
+    return None if status == 200 else f"/readyz answers {status}"
+
+
+def _reached_at(bound: str) -> str:
+    """An address of this machine at which a gateway answers that binds `bound`."""
+    if bound in _ANY_IPV4:
+        return "127.0.0.1"
+    return "::1" if bound == _ANY_IPV6 else bound
+
+
+def run() -> int:
+    """Check; returns the exit status."""
+    try:
+        reason = unready_because(load_settings().gateway)
+    except ConfigurationError as error:
+        reason = str(error)
+    if reason is None:
+        return 0
+    sys.stderr.write(f"gateway: {reason}\n")
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(run())
