@@ -224,10 +224,12 @@ class OpenShards:
         if reader is None:
             reader = BodyReader(self._index_folder(shard, uid))
             self._bodies.put((shard, uid), reader, now)
+        try:
+            places = located.places(ids)
+        except ValueError:  # what tantivy raises for a damaged index
+            return [None] * len(ids)
         read = reader.read
-        return [
-            None if place is None or is_late() else read(place) for place in located.places(ids)
-        ]
+        return [None if place is None or is_late() else read(place) for place in places]
 
     def _read_leading(
         self, shard: int, uid: str, ids: Sequence[str], max_bytes: int, is_late: Callable[[], bool]
