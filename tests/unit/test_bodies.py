@@ -231,3 +231,22 @@ def test_a_reader_lets_go_of_removed_files(tmp_path: Path) -> None:
     assert reader.read(old) is None
     reader.close()
     writer.close()
+
+
+def test_a_document_is_read_that_was_half_written_when_the_file_was_mapped(tmp_path: Path) -> None:
+    """The writer's buffer goes to the file in pieces that end anywhere."""
+    writer, reader = BodyWriter(tmp_path), BodyReader(tmp_path)
+    first, second = writer.add(b"first"), writer.add(b"second")
+    writer.sync()
+    assert first is not None
+    assert second is not None
+    (file,) = tmp_path.iterdir()
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-3])
+    assert reader.read(first) == b"first"
+    assert reader.read(second) is None
+    with file.open("ab") as rest:
+        rest.write(whole[-3:])
+    assert reader.read(second) == b"second"
+    reader.close()
+    writer.close()
