@@ -37,6 +37,11 @@ from hedgerow.shard_worker.storage.text_index import TextIndex, TextIndexError, 
 MAX_OPEN_WRITERS = 8
 OPTIMISE_MEMORY_BYTES = 512_000_000
 LOCK_WAIT_S = 10.0  # for the indexer of a worker that drains
+# What an index's `bodies` may take of the disk: so many times what the store takes, and so much
+# more. With more, they would be holes for the greatest part. Documents that are written after that
+# are read from the store, until the index is optimised.
+MAX_BODY_SHARE = 2
+SPARE_BODY_BYTES = 64_000_000
 DROP_SLICE = 5000  # documents removed in one transaction
 
 _log = structlog.get_logger()
@@ -258,17 +263,22 @@ class ShardIndexer:
         writer = self._writer(collection)
         deletes = [one for one, body in documents.items() if body is None]
         upserts = [(one, json.loads(body)) for one, body in documents.items() if body is not None]
+        bodies = documents if writer.body_bytes < self._max_body_bytes() else {}
         try:
-            writer.apply(deletes, upserts)
+            writer.apply(deletes, upserts, bodies)
         except (TypeError, ValueError, OverflowError):
             # The gateway has checked each against the fields, so this should not be. The others go
             # in all the same: applying them a second time replaces them.
             for upsert in upserts:
                 try:
-                    writer.apply((), (upsert,))
+                    writer.apply((), (upsert,), bodies)
                 except (TypeError, ValueError, OverflowError):
                     _log.exception("document_not_indexed", shard=self.shard, id=upsert[0])
         writer.commit()
+
+    def _max_body_bytes(self) -> int:
+        # The store's size is that of all documents, and it uses again what replaced ones took.
+        return MAX_BODY_SHARE * (self._folder / STORE).stat().st_size + SPARE_BODY_BYTES
 
     def _writer(self, collection: Collection) -> TextIndexWriter:
         uid = collection.uid

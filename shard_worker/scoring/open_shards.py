@@ -8,6 +8,7 @@ open.
 """
 
 import sqlite3
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,13 @@ from hedgerow.common.collection import Collection
 from hedgerow.common.document_ids import ID_FIELD
 from hedgerow.common.errors import ConfigurationError, WorkError
 from hedgerow.common.wire.messages import Attach, SearchBody, pack_body
+from hedgerow.shard_worker.bodies import BodyReader
 from hedgerow.shard_worker.scoring.query_analysis import Understanding
 from hedgerow.shard_worker.scoring.query_builder import QueryBuilder
 from hedgerow.shard_worker.scoring.ranking import SCORE_FIELD
 from hedgerow.shard_worker.scoring.recent_values import Kept
-from hedgerow.shard_worker.scoring.retrieval import Found
+from hedgerow.shard_worker.scoring.retrieval import Found, Located
+from hedgerow.shard_worker.storage.leading_documents import leading_of
 from hedgerow.shard_worker.storage.picking import pick_of
 from hedgerow.shard_worker.storage.store import Store
 from hedgerow.shard_worker.storage.term_statistics import StatisticsFile, TermStatistics
@@ -32,6 +35,7 @@ from hedgerow.shard_worker.storage.text_index import TextIndex, TextIndexError
 IDLE_S = 60.0  # an index that was not searched for so long is closed
 MAX_OPEN_SEGMENTS = 2000  # of all open indexes, which count as one more each
 MAX_OPEN_STATISTICS = 256  # each is a file descriptor
+MAX_OPEN_BODIES = 256  # the same, or two
 MAX_UNDERSTANDINGS = 64  # each keeps the last 256 queries as read
 MAPPED_BYTES = 1 << 30  # of each store, at most; what is mapped is the system's page cache
 MAX_FIRST = 256  # answers of noop, of up to a thousand ids each
@@ -59,6 +63,7 @@ class OpenShards:
         self._statistics = Kept[str, StatisticsFile](MAX_OPEN_STATISTICS, StatisticsFile.close)
         self._understandings = Kept[str, Understanding](MAX_UNDERSTANDINGS)
         self._first = Kept[tuple[int, str], _First](MAX_FIRST)
+        self._bodies = Kept[tuple[int, str], BodyReader](MAX_OPEN_BODIES, BodyReader.close)
 
     def __contains__(self, shard: object) -> bool:
         return shard in self._stores
@@ -71,10 +76,18 @@ class OpenShards:
             self._stores[shard] = None
         for uid in self._statistics:
             self._statistics.drop(uid)
+        for key in self._bodies:
+            self._bodies.drop(key)
 
     def let_go(self, now: float) -> None:
         """Close what belongs to a collection that is gone, and what was not used for long."""
-        for kept in (self._snapshots, self._statistics, self._understandings, self._first):
+        for kept in (
+            self._snapshots,
+            self._statistics,
+            self._understandings,
+            self._first,
+            self._bodies,
+        ):
             kept.drop_unused(now - IDLE_S)
         gone = {
             uid for shard, uid in self._snapshots if not self._index_folder(shard, uid).is_dir()
@@ -84,6 +97,7 @@ class OpenShards:
             self._statistics.drop(uid)
             for shard in self._stores:
                 self._snapshots.drop((shard, uid))
+                self._bodies.drop((shard, uid))
         for uid in self._statistics:
             if not self._statistics_path(uid).exists():
                 self._statistics.drop(uid)
@@ -172,21 +186,58 @@ class OpenShards:
         shard: int,
         uid: str,
         ids: Sequence[str],
+        located: Located | None,
         attach: Attach,
         is_late: Callable[[], bool],
     ) -> list[bytes]:
         """The documents of the first ids, as `attach` asks for them.
 
-        None if they cannot be read: the fetch reads them then, or says why it cannot.
+        They are those that the index was made of, where they lie beside it; all others are read
+        from the store. If that cannot be read, they end with the first that is missing: the fetch
+        reads it then, or says why it cannot.
         """
+        wanted = ids[: attach.num]
+        bodies: list[bytes | None] = [None] * len(wanted)
+        if located is not None:
+            bodies = self._beside(shard, uid, wanted, located, is_late)
+        if None in bodies:
+            absent = [one for one, body in zip(wanted, bodies, strict=True) if body is None]
+            read = iter(self._read_leading(shard, uid, absent, attach.max_bytes, is_late))
+            bodies = [next(read, None) if body is None else body for body in bodies]
+        taken = leading_of(bodies, attach.max_bytes)
+        pick = pick_of(attach.fields)
+        try:
+            return taken if pick is None else [pick(body) for body in taken]
+        except msgspec.MsgspecError:
+            return []
+
+    def _beside(
+        self,
+        shard: int,
+        uid: str,
+        ids: Sequence[str],
+        located: Located,
+        is_late: Callable[[], bool],
+    ) -> list[bytes | None]:
+        now = time.monotonic()
+        reader = self._bodies.get((shard, uid), now)
+        if reader is None:
+            reader = BodyReader(self._index_folder(shard, uid))
+            self._bodies.put((shard, uid), reader, now)
+        try:
+            places = located.places(ids)
+        except ValueError:  # what tantivy raises for a damaged index
+            return [None] * len(ids)
+        read = reader.read
+        return [None if place is None or is_late() else read(place) for place in places]
+
+    def _read_leading(
+        self, shard: int, uid: str, ids: Sequence[str], max_bytes: int, is_late: Callable[[], bool]
+    ) -> list[bytes]:
         try:
             store = self._store(shard)
-            if store is None:
-                return []
-            bodies = store.leading(uid, ids[: attach.num], attach.max_bytes, is_late)
-            pick = pick_of(attach.fields)
-            return bodies if pick is None else [pick(body) for body in bodies]
-        except (sqlite3.Error, ConfigurationError, msgspec.MsgspecError):
+            return [] if store is None else store.leading(uid, ids, max_bytes, is_late)
+        except (sqlite3.Error, ConfigurationError):
             return []
 
     def _store(self, shard: int) -> Store | None:

@@ -1,6 +1,6 @@
 """The best documents of one shard for one query: by score, ties by id, alike on every replica."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from operator import itemgetter
 from typing import NamedTuple, TypeAlias
 
@@ -20,16 +20,37 @@ _SPARE_SHARE = 16  # and one more for each so many of the k
 _Hit: TypeAlias = tuple[float, tantivy.DocAddress]
 
 
+class Located(NamedTuple):
+    """Where the hits of a search lie.
+
+    Attributes:
+        snapshot: the index that was searched.
+        named: ids, and as many addresses in it, of all hits and perhaps more.
+    """
+
+    snapshot: TextIndex
+    named: list[tuple[Sequence[str], Sequence[tantivy.DocAddress]]]
+
+    def places(self, ids: Iterable[str]) -> Sequence[int | None]:
+        """Where the documents of some of the hits are in `bodies`; None of those that are not."""
+        addresses: dict[str, tantivy.DocAddress] = {}
+        for part in self.named:
+            addresses.update(zip(*part, strict=True))
+        return self.snapshot.places([addresses[one] for one in ids])
+
+
 class Found(NamedTuple):
     """What a query found.
 
     Attributes:
         total: how many documents match, exactly.
         hits: score and id, best first, ties by id.
+        located: where they lie; None where no index was searched.
     """
 
     total: int
     hits: list[tuple[float, str]]
+    located: Located | None = None
 
 
 def retrieve(index: TextIndex, query: tantivy.Query, k: int) -> Found:
@@ -47,32 +68,39 @@ def retrieve(index: TextIndex, query: tantivy.Query, k: int) -> Found:
     result = index.searcher.search(query, limit)
     total, hits = count_of(result), result.hits  # which is made anew whenever it is asked for
     wanted = _count_wanted(hits, k)
+    located = Located(index, [])
     if wanted < len(hits) or len(hits) == total:
-        ranked = _named(index, hits[:wanted])
+        ranked = _named(located, hits[:wanted])
     else:
-        ranked = _with_first_tied(index, query, k, total, hits)
+        ranked = _with_first_tied(located, query, k, total, hits)
     # Two sorts by a part each, the second of which keeps ties in order: no key is made in Python.
     ranked.sort(key=itemgetter(1))
     ranked.sort(key=itemgetter(0), reverse=True)
-    return Found(total, ranked[:k])
+    return Found(total, ranked[:k], located)
 
 
 def _with_first_tied(
-    index: TextIndex, query: tantivy.Query, k: int, total: int, hits: Sequence[_Hit]
+    located: Located, query: tantivy.Query, k: int, total: int, hits: Sequence[_Hit]
 ) -> list[tuple[float, str]]:
     """The hits that are better than the `k`th, and the first by id of those that tie with it."""
     score = hits[k - 1][0]
     tie = tie_of(score)
     better = [hit for hit in hits[:k] if hit[0] > tie.most]
     num = k - len(better)
-    tied = first_tied(index, query, tie, num_better=len(better), num=num, total=total)
+    tied = first_tied(located.snapshot, query, tie, num_better=len(better), num=num, total=total)
     last = rounded(score)
-    return _named(index, better) + [(last, one) for one in index.ids(tied)]
+    return _named(located, better) + [(last, one) for one in _ids(located, tied)]
 
 
-def _named(index: TextIndex, hits: Sequence[_Hit]) -> list[tuple[float, str]]:
-    ids = index.ids([address for _, address in hits])
+def _named(located: Located, hits: Sequence[_Hit]) -> list[tuple[float, str]]:
+    ids = _ids(located, [address for _, address in hits])
     return [(rounded(score), one) for (score, _), one in zip(hits, ids, strict=True)]
+
+
+def _ids(located: Located, addresses: Sequence[tantivy.DocAddress]) -> list[str]:
+    ids = located.snapshot.ids(addresses)
+    located.named.append((ids, addresses))
+    return ids
 
 
 def _count_wanted(hits: Sequence[_Hit], k: int) -> int:

@@ -29,7 +29,7 @@ from hedgerow.common.wire.messages import (
 )
 from hedgerow.shard_worker.scoring.open_shards import OpenShards, Snapshot
 from hedgerow.shard_worker.scoring.ranking import Budget, SecondPhase, second_phases
-from hedgerow.shard_worker.scoring.retrieval import Found, retrieve
+from hedgerow.shard_worker.scoring.retrieval import Found, Located, retrieve
 
 LET_GO_S = 1.0  # how often a scorer looks for what it can close
 
@@ -118,11 +118,13 @@ class Scorer:
         if profile.first_phase == "noop" and search.profile not in self._second_phases:
             now = time.monotonic()
             return self._shards.noop_body(shard, search.uid, generation, search.k, now)
-        body = self._search(shard, generation, search, profile, budget)
+        body, located = self._search(shard, generation, search, profile, budget)
         # What an `enrich` is to see first is left to the fetch, in whose threads it runs.
         if wanted and body.ids and profile.enrich is None:
             attach = Attach(*wanted)
-            attached = self._shards.attached(shard, search.uid, body.ids, attach, budget.expired)
+            attached = self._shards.attached(
+                shard, search.uid, body.ids, located, attach, budget.expired
+            )
             body = replace(body, attached=attached)
         return pack_body(body)
 
@@ -138,7 +140,7 @@ class Scorer:
         search: SearchPayload,
         profile: RankProfile,
         budget: Budget,
-    ) -> SearchBody:
+    ) -> tuple[SearchBody, Located | None]:
         second_phase = self._second_phases.get(search.profile)
         # A client that wants more than the candidates gets them, all scored alike.
         wanted = max(search.k, profile.candidates) if second_phase else search.k
@@ -148,6 +150,7 @@ class Scorer:
         else:
             documents, found = self._retrieve(shard, generation, search, wanted)
         _check(budget)
+        located = found.located
         unranked = 0
         if second_phase is not None and found.hits:
             candidates, unranked = self._shards.candidates(
@@ -167,7 +170,7 @@ class Scorer:
             _check(budget)
         hits = found.hits[: search.k]
         ids, scores = [one for _, one in hits], [score for score, _ in hits]
-        return SearchBody(documents, found.total, True, ids, scores, unranked)
+        return SearchBody(documents, found.total, True, ids, scores, unranked), located
 
     def _retrieve(
         self, shard: int, generation: int, search: SearchPayload, wanted: int

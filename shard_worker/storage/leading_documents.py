@@ -1,11 +1,12 @@
-"""Reads the first documents of a list of ids, until one is absent or there is no room for it.
+"""Takes the first documents of a list of ids, until one is absent or there is no room for it.
 
-A scorer reads so, since a search that brings its documents along needs no fetch. It stops at the
-first document that it cannot take: the fetch reads that one and all after it.
+A scorer does so, since a search that brings its documents along needs no fetch. It stops at the
+first document that it cannot take: the fetch reads that one and all after it. Short documents lie
+beside the text index (`bodies`); the others are read from the store.
 """
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 _NUMBER = "SELECT number FROM collections WHERE uid = ?"
 # Of a row that is too large, SQLite does not read the pages that its body lies in.
@@ -48,3 +49,14 @@ def read_leading(
     finally:
         connection.rollback()
     return bodies
+
+
+def leading_of(bodies: Iterable[bytes | None], max_bytes: int) -> list[bytes]:
+    """The first of the documents, up to one that is not there, of `max_bytes` together."""
+    taken: list[bytes] = []
+    for body in bodies:
+        if body is None or len(body) > max_bytes:
+            break
+        max_bytes -= len(body)
+        taken.append(body)
+    return taken

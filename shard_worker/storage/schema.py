@@ -14,6 +14,7 @@ from hedgerow.common.document_ids import ID_FIELD
 # Internal fields start with "_", which no declared field does.
 ALL_TEXT = "_text"  # every text field's text, by weight: what a query without a field name searches
 PRESENT = "_present"  # EVERY or BALLAST for each document; its text fields' names; `id_levels`
+PLACE = "_place"  # where the document is in `bodies`, if it is there
 EVERY = "*"
 BALLAST = "+"
 
@@ -74,6 +75,7 @@ def make_schema(collection: Collection) -> tantivy.Schema:
         ID_FIELD, stored=True, fast=True, tokenizer_name="raw", index_option="basic"
     )
     builder.add_text_field(PRESENT, tokenizer_name="raw", index_option="basic")
+    builder.add_unsigned_field(PLACE, stored=False, indexed=False, fast=True)
     if searched_field(collection) == ALL_TEXT:
         builder.add_text_field(ALL_TEXT, tokenizer_name=ANALYSER)
     for name, kind in (collection.fields or {}).items():
@@ -112,6 +114,7 @@ def make_document(
     document_id: str,
     fields: Mapping[str, Any],
     marks: Iterable[str] = (),
+    place: int | None = None,
 ) -> tantivy.Document:
     """A document as tantivy indexes it.
 
@@ -120,9 +123,12 @@ def make_document(
         document_id: the document's id.
         fields: the document's fields, which have passed `check_document`.
         marks: the document's, of `id_levels`.
+        place: the document's, as `bodies.BodyWriter` gives it; None if it has none.
     """
     document = tantivy.Document()
     document.add_text(ID_FIELD, document_id)
+    if place is not None:
+        document.add_unsigned(PLACE, place)
     document.add_text(PRESENT, EVERY)
     for mark in marks:
         document.add_text(PRESENT, mark)

@@ -68,8 +68,20 @@ class OneShard:
         """The shard's folder."""
         return self.data / "shards" / "0"
 
-    def put(self, documents: Iterable[Mapping[str, Any]], deletes: Iterable[str] = ()) -> int:
-        """Write and commit, index first; returns the generation."""
+    def put(
+        self,
+        documents: Iterable[Mapping[str, Any]],
+        deletes: Iterable[str] = (),
+        *,
+        beside: bool = False,
+    ) -> int:
+        """Write and commit, index first; returns the generation.
+
+        Args:
+            documents: each with an `id`.
+            deletes: ids.
+            beside: whether short documents are to lie beside the index, too.
+        """
         rows = {str(one["id"]): dict(one) for one in documents}
         gone = list(deletes)
         writer = TextIndexWriter.open(self.folder / "u1", self.collection)
@@ -77,11 +89,11 @@ class OneShard:
         try:
             if writer.is_new:
                 writer.rebuild(store.scan("u1"))
-            writer.apply(gone, rows.items())
-            generation = writer.commit()
             bodies: dict[str, bytes | None] = {
                 one: json.dumps(row).encode() for one, row in rows.items()
             }
+            writer.apply(gone, rows.items(), bodies if beside else {})
+            generation = writer.commit()
             store.apply(
                 "1-0",
                 definitions={"u1": self.collection.to_json()},

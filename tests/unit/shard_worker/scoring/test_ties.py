@@ -65,7 +65,8 @@ def find(index: TextIndex, query: str, k: int, watched: object = None) -> Found:
     """The best k; of the same index where it is watched."""
     tree = parse(query, COLLECTION, strict=True)[0]
     built = QueryBuilder(index, None).build(tree)
-    return retrieve(cast("TextIndex", watched) if watched else index, built, k)
+    found = retrieve(cast("TextIndex", watched) if watched else index, built, k)
+    return found._replace(located=None)
 
 
 def brute_force(index: TextIndex, query: str) -> list[tuple[float, str]]:

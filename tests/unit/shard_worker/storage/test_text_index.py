@@ -291,7 +291,9 @@ def test_ids_lie_in_small_blocks(folder: Path) -> None:
 def test_an_index_with_the_blocks_of_before_stays_as_it_is(folder: Path) -> None:
     """So does one of a tantivy that calls the setting something else: it is read and written."""
     with patch("hedgerow.shard_worker.storage.schema._BLOCK_SETTING", "called_something_else"):
-        TextIndexWriter.open(folder, COLLECTION).rebuild([("1", b'{"title": "one"}')])
+        first = TextIndexWriter.open(folder, COLLECTION)
+        first.rebuild([("1", b'{"title": "one"}')])
+        first.close()
     before = block_bytes(folder)
     assert before > 512
     writer = TextIndexWriter.open(folder, COLLECTION)
