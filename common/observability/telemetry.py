@@ -14,7 +14,7 @@ import structlog
 
 from hedgerow.common.observability.printable import printable, printable_lines
 from hedgerow.common.observability.steady_stream import SteadyStream
-from hedgerow.common.ticks import tick_after
+from hedgerow.common.runtime.ticks import tick_after
 
 log = structlog.get_logger()
 

@@ -19,7 +19,7 @@ import structlog
 
 from hedgerow.common.errors import HedgerowError, RedisUnavailableError
 from hedgerow.common.redis.endpoint import Endpoint
-from hedgerow.common.ticks import tick_after
+from hedgerow.common.runtime.ticks import tick_after
 
 log = structlog.get_logger()
 

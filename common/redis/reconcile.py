@@ -8,7 +8,7 @@ import structlog
 
 from hedgerow.common.errors import HedgerowError
 from hedgerow.common.redis.client import RECONNECTED, Control, pause_s
-from hedgerow.common.ticks import tick_after
+from hedgerow.common.runtime.ticks import tick_after
 
 TICK_S = 1.0
 

@@ -9,7 +9,7 @@ from collections import deque
 
 from hedgerow.common.errors import RedisUnavailableError
 from hedgerow.common.redis.connection import CommandError, Handshake, Link
-from hedgerow.common.ticks import sleep_to_tick
+from hedgerow.common.runtime.ticks import sleep_to_tick
 
 INTERVAL_S = 5.0
 FIRST_SAMPLES = 4  # round trips at each connection, before the first deadline is sent

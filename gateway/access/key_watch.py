@@ -9,7 +9,7 @@ from typing import Final
 import structlog
 
 from hedgerow.common.errors import ConfigurationError
-from hedgerow.common.ticks import sleep_to_tick
+from hedgerow.common.runtime.ticks import sleep_to_tick
 from hedgerow.gateway.access.key import Key
 from hedgerow.gateway.access.key_file import read_keys
 from hedgerow.gateway.access.key_ring import KeyRing

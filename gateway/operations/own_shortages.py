@@ -11,7 +11,7 @@ from typing import Any
 
 from hedgerow.common.machine.descriptors import lacks_descriptors, probe_descriptors
 from hedgerow.common.machine.shortage import DESCRIPTORS, Shortage, ShortageBook
-from hedgerow.common.ticks import sleep_to_tick
+from hedgerow.common.runtime.ticks import sleep_to_tick
 
 
 class OwnShortages:

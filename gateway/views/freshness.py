@@ -7,7 +7,7 @@ import structlog
 
 from hedgerow.common.errors import ConfigurationError, RedisUnavailableError
 from hedgerow.common.observability.telemetry import Throttle
-from hedgerow.common.ticks import tick_after
+from hedgerow.common.runtime.ticks import tick_after
 
 log = structlog.get_logger()
 

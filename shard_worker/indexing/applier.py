@@ -17,6 +17,7 @@ from hedgerow.common.machine.disk import MB
 from hedgerow.common.observability.telemetry import Counters, Throttle
 from hedgerow.common.redis.client import Control, pause_s
 from hedgerow.common.redis.keys import Keys
+from hedgerow.common.runtime.ticks import sleep_to_tick
 from hedgerow.common.settings.settings import Settings
 from hedgerow.common.shard_log.log import (
     MAX_ENTRY_BYTES,
@@ -28,7 +29,6 @@ from hedgerow.common.shard_log.log import (
 )
 from hedgerow.common.state.registry import Registry
 from hedgerow.common.tasks import run_together
-from hedgerow.common.ticks import sleep_to_tick
 from hedgerow.shard_worker.executors.process_pool.pool import ProcessLane
 from hedgerow.shard_worker.executors.process_pool.task import Named, Work
 from hedgerow.shard_worker.indexing.batches import Batches

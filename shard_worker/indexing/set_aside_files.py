@@ -16,7 +16,7 @@ import structlog
 
 from hedgerow.common.machine.disk import MB
 from hedgerow.common.observability.telemetry import Counters
-from hedgerow.common.ticks import sleep_to_tick
+from hedgerow.common.runtime.ticks import sleep_to_tick
 
 LOOK_INTERVAL_S: Final = 5.0
 _LARGE: Final = frozenset({"document", "operation"})

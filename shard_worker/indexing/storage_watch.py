@@ -12,8 +12,8 @@ from hedgerow.common.machine.disk import DiskState, disk_failure
 from hedgerow.common.machine.disk_reader import DiskLook
 from hedgerow.common.machine.shortage import DISK, ShortageBook, disk_shortage, lacking
 from hedgerow.common.observability.telemetry import Throttle
+from hedgerow.common.runtime.ticks import sleep_to_tick
 from hedgerow.common.settings.storage import StorageSettings
-from hedgerow.common.ticks import sleep_to_tick
 
 _log = structlog.get_logger()
 

@@ -20,12 +20,12 @@ from hedgerow.common.collection import Collection
 from hedgerow.common.document_ids import ID_FIELD
 from hedgerow.common.errors import ConfigurationError, WorkError
 from hedgerow.common.wire.messages import Attach, SearchBody, pack_body
-from hedgerow.shard_worker.bodies import BodyReader
 from hedgerow.shard_worker.scoring.query_analysis import Understanding
 from hedgerow.shard_worker.scoring.query_builder import QueryBuilder
 from hedgerow.shard_worker.scoring.ranking import SCORE_FIELD
 from hedgerow.shard_worker.scoring.recent_values import Kept
 from hedgerow.shard_worker.scoring.retrieval import Found, Located
+from hedgerow.shard_worker.storage.bodies import BodyReader
 from hedgerow.shard_worker.storage.leading_documents import leading_of
 from hedgerow.shard_worker.storage.picking import pick_of
 from hedgerow.shard_worker.storage.store import Store

@@ -10,8 +10,8 @@ import structlog
 
 from hedgerow.common.errors import ConfigurationError, RedisUnavailableError
 from hedgerow.common.observability.telemetry import Throttle
+from hedgerow.common.runtime.ticks import tick_after
 from hedgerow.common.state.registry import Registry
-from hedgerow.common.ticks import tick_after
 from hedgerow.common.wire.heartbeat import Heartbeat
 
 log = structlog.get_logger()

@@ -17,13 +17,13 @@ from hedgerow.common.observability.telemetry import Throttle
 from hedgerow.common.redis.client import Control
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.redis.reconcile import TICK_S, keep_looking, wake_at
+from hedgerow.common.runtime.ticks import sleep_to_tick
 from hedgerow.common.settings.settings import Settings
 from hedgerow.common.shard_log.log import START, ShardLog, position
 from hedgerow.common.snapshots.manifest import Manifest
 from hedgerow.common.snapshots.status import EVENT, SnapshotBoard, SnapshotFacts, SnapshotStanding
 from hedgerow.common.snapshots.store import SnapshotStore
 from hedgerow.common.state.registry import Registry
-from hedgerow.common.ticks import sleep_to_tick
 from hedgerow.shard_worker.executors.process_pool.pool import ProcessLane
 from hedgerow.shard_worker.executors.thread_pool.threads import ThreadLane
 from hedgerow.shard_worker.indexing.absent_replicas import AbsentReplicas

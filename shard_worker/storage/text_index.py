@@ -18,7 +18,7 @@ from hedgerow.common.collection import Collection
 from hedgerow.common.document_ids import ID_FIELD
 from hedgerow.common.errors import WireError
 from hedgerow.common.machine.disk import disk_failure
-from hedgerow.shard_worker.bodies import BodyWriter
+from hedgerow.shard_worker.storage.bodies import BodyWriter
 from hedgerow.shard_worker.storage.id_levels import MARK, Level, marks_of
 from hedgerow.shard_worker.storage.read_only_index import linked
 from hedgerow.shard_worker.storage.schema import (

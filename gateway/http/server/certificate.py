@@ -10,8 +10,8 @@ from typing import Final
 import structlog
 
 from hedgerow.common.errors import ConfigurationError
+from hedgerow.common.runtime.ticks import sleep_to_tick
 from hedgerow.common.settings.tls import TlsSettings
-from hedgerow.common.ticks import sleep_to_tick
 
 log = structlog.get_logger()
 

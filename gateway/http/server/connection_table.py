@@ -7,9 +7,8 @@ from typing import Final, Protocol
 import structlog
 
 from hedgerow.common.observability.telemetry import Counters, Throttle
+from hedgerow.common.runtime.ticks import tick_after
 from hedgerow.common.settings.connections import ConnectionSettings
-from hedgerow.common.ticks import tick_after
-from hedgerow.gateway.http.handshakes import Handshakes
 from hedgerow.gateway.http.protocol.connection_policy import (
     ConnectionState,
     expires_at,
@@ -17,6 +16,7 @@ from hedgerow.gateway.http.protocol.connection_policy import (
     over_unsent,
 )
 from hedgerow.gateway.http.protocol.refusal_pace import RefusalPace
+from hedgerow.gateway.http.server.handshakes import Handshakes
 
 log = structlog.get_logger()
 

@@ -10,9 +10,9 @@ import trustme
 
 from hedgerow.common.observability.telemetry import Counters
 from hedgerow.common.settings.connections import ConnectionSettings
-from hedgerow.gateway.http.handshakes import Handshakes
 from hedgerow.gateway.http.server.certificate import Certificate
 from hedgerow.gateway.http.server.connection_table import ConnectionTable
+from hedgerow.gateway.http.server.handshakes import Handshakes
 from hedgerow.gateway.http.server.server_state import ServerState
 from hedgerow.gateway.http.server.tls_transport import TlsConnection
 from tests.unit.connections import RecordingTransport, turn

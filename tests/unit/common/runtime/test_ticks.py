@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from hedgerow.common.ticks import next_tick, sleep_to_tick, tick_after
+from hedgerow.common.runtime.ticks import next_tick, sleep_to_tick, tick_after
 from tests.unit.virtual_time import run_virtually
 
 

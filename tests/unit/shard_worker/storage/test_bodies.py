@@ -11,11 +11,11 @@ from hedgerow.common.collection import Collection
 from hedgerow.common.settings.settings import BUILT_IN_PROFILES
 from hedgerow.common.shard_log.log import Upsert, pack_op
 from hedgerow.common.wire.messages import SearchPayload, pack_body, unpack_search_body
-from hedgerow.shard_worker.bodies import MAX_BODY_BYTES, BodyReader, BodyWriter
 from hedgerow.shard_worker.indexing import shard_indexer
 from hedgerow.shard_worker.indexing.shard_indexer import ShardIndexer
 from hedgerow.shard_worker.scoring.scorer import Scorer, ScorerConfig
 from hedgerow.shard_worker.storage import schema
+from hedgerow.shard_worker.storage.bodies import MAX_BODY_BYTES, BodyReader, BodyWriter
 from hedgerow.shard_worker.storage.store import Store
 from tests.unit.shards import EndlessBudget, OneShard
 

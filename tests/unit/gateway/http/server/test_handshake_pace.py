@@ -2,7 +2,7 @@
 
 import pytest
 
-from hedgerow.gateway.http.handshake_pace import HandshakeBudget, Turns
+from hedgerow.gateway.http.server.handshake_pace import HandshakeBudget, Turns
 
 
 def num_made(share: float, took_s: float, seconds: float) -> int:

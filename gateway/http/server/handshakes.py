@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from hedgerow.gateway.http.handshake_pace import HandshakeBudget, Turns
+from hedgerow.gateway.http.server.handshake_pace import HandshakeBudget, Turns
 
 
 class Handshaking(Protocol):

@@ -1,0 +1,4 @@
+"""How a process lives: when its periodic work is done.
+
+Imports nothing of the rest. Open `ticks` first.
+"""
