@@ -21,10 +21,10 @@ from msgspec.structs import replace
 
 from hedgerow.common.outcome import Outcome
 from hedgerow.common.settings.tail import ProbationSettings
-from hedgerow.common.state.probation import ProbationBoard, Word
+from hedgerow.common.state.probation import ProbationStore, Word
 from hedgerow.common.wire.heartbeat import Heartbeat
 from hedgerow.common.wire.messages import Hedge, Kind, Request, pack_request
-from hedgerow.gateway.members.shadow_request import Trial
+from hedgerow.gateway.members.shadow_request import ShadowRequest
 from hedgerow.gateway.policies.outlier_detection import SHARDS_AT_ONCE, Probation
 from hedgerow.gateway.search.breakers import QUERY_FAULT_CODES
 from hedgerow.gateway.search.gather import Gather, Settled
@@ -69,13 +69,13 @@ class Members(Protocol):
     resting: frozenset[str]
 
 
-class SickReplicas:
+class OutlierEjection:
     """One gateway's part in the probation of workers."""
 
     def __init__(
         self,
         settings: ProbationSettings,
-        board: ProbationBoard,
+        board: ProbationStore,
         members: Members,
         num_shards: int,
         transport: Line,
@@ -112,7 +112,7 @@ class SickReplicas:
         self._pause_s = settings.interval_s / -(-num_shards // SHARDS_AT_ONCE)
         self._serving: dict[str, tuple[int, ...]] = {}
         self._replicas: dict[int, list[str]] = {}
-        self._trials: dict[str, Trial] = {}
+        self._trials: dict[str, ShadowRequest] = {}
         self._rng = rng
         self._since_ms: dict[str, int] = {}
         self._synced_at = -math.inf
@@ -265,5 +265,5 @@ class SickReplicas:
             if is_ok is not None:
                 self._policy.record(worker, shard, took_s, is_ok, self._loop.time())
 
-        trial = self._trials[worker] = Trial(given_us / 1e6, on_end)
+        trial = self._trials[worker] = ShadowRequest(given_us / 1e6, on_end)
         self._transport.send_to(Kind.SEARCH, worker, query_id, pack_request(copy), trial)

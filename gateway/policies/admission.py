@@ -55,8 +55,17 @@ class AdmissionPermit:
     """
 
     __slots__ = (
-        *("_admission", "_admitted_at", "_class", "_decision", "_expires_at", "_generation"),
-        *("_late_at", "_queued", "_usage", "_window", "goes_ahead"),
+        "_admission",
+        "_admitted_at",
+        "_class",
+        "_decision",
+        "_expires_at",
+        "_generation",
+        "_late_at",
+        "_queued",
+        "_usage",
+        "_window",
+        "goes_ahead",
     )
 
     def __init__(
@@ -175,9 +184,21 @@ class Admission:
     """
 
     __slots__ = (
-        *("_batch_share", "_beside", "_in_flight", "_is_enabled", "_predicts", "_refused"),
-        *("_wait_share", "duration_s", "expires_at", "forecast", "limit", "num_in_flight"),
-        *("pressure", "replied_at", "shares"),
+        "_batch_share",
+        "_beside",
+        "_in_flight",
+        "_is_enabled",
+        "_predicts",
+        "_refused",
+        "_wait_share",
+        "duration_s",
+        "expires_at",
+        "forecast",
+        "limit",
+        "num_in_flight",
+        "pressure",
+        "replied_at",
+        "shares",
     )
 
     def __init__(
@@ -259,7 +280,12 @@ class Admission:
             self._beside.expires_at = max(self._beside.expires_at, self.expires_at)
         late_at = now + self._wait_share * deadline_s
         return AdmissionPermit(
-            *(self, usage, number, now, late_at, now + deadline_s),
+            self,
+            usage,
+            number,
+            now,
+            late_at,
+            now + deadline_s,
             decision=decision,
             goes_ahead=goes_ahead,
         )

@@ -163,7 +163,11 @@ class Fetcher:
                 for shard, ids in wanted.items():
                     payload = pack_body(FetchPayload(uid, ids, fields, profile))
                     request = Request(
-                        *(Kind.FETCH, query_id, expires_at_ms, sent_at_us, self._reply_to),
+                        Kind.FETCH,
+                        query_id,
+                        expires_at_ms,
+                        sent_at_us,
+                        self._reply_to,
                         payload,
                     )
                     message, asked = pack_request(request), (shard,)

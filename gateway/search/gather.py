@@ -59,9 +59,24 @@ class Gather:
     """
 
     __slots__ = (
-        *("_alarm", "_done", "_ends_at", "_is_enough", "_look", "_look_at", "_loop"),
-        *("_on_hedge_ends", "_sent", "_started", "_timers", "_unpack", "_until"),
-        *("asked", "hedged", "num_ok", "num_open", "settled"),
+        "_alarm",
+        "_done",
+        "_ends_at",
+        "_is_enough",
+        "_look",
+        "_look_at",
+        "_loop",
+        "_on_hedge_ends",
+        "_sent",
+        "_started",
+        "_timers",
+        "_unpack",
+        "_until",
+        "asked",
+        "hedged",
+        "num_ok",
+        "num_open",
+        "settled",
     )
 
     def __init__(

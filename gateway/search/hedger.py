@@ -150,7 +150,7 @@ class Hedger:
         due, next_at = watch.schedule.look(still_open, self._replicas, self._loop.time())
         for shard in due:
             self._transport.ask_queue(
-                *(self._kind, shard, watch.last_copy(shard)), partial(self._on_queue, watch, shard)
+                self._kind, shard, watch.last_copy(shard), partial(self._on_queue, watch, shard)
             )
         self._look_later(watch, next_at)
 
