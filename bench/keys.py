@@ -190,8 +190,17 @@ async def _start_overload(
     url: str, key: str, arguments: argparse.Namespace, rate: float, seconds: float
 ) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "bench.keys", "--overload", url, f"{rate}", f"{seconds}"),
-        *("--profile", arguments.profile, "--callers", f"{arguments.callers}"),
+        sys.executable,
+        "-m",
+        "bench.keys",
+        "--overload",
+        url,
+        f"{rate}",
+        f"{seconds}",
+        "--profile",
+        arguments.profile,
+        "--callers",
+        f"{arguments.callers}",
         *(["--patient"] if arguments.patient else []),
         env={**os.environ, "BENCH_KEY": key},
         stdout=asyncio.subprocess.PIPE,

@@ -19,10 +19,10 @@ from hedgerow.common.collection import Collection
 from hedgerow.common.document_ids import ID_FIELD
 from hedgerow.common.errors import ConfigurationError, WorkError
 from hedgerow.common.wire.messages import Attach, SearchBody, pack_body
-from hedgerow.shard_worker.scoring.query_analysis import Understanding
+from hedgerow.shard_worker.scoring.query_analysis import QueryAnalysis
 from hedgerow.shard_worker.scoring.query_builder import QueryBuilder
 from hedgerow.shard_worker.scoring.ranking import SCORE_FIELD
-from hedgerow.shard_worker.scoring.recent_values import Kept
+from hedgerow.shard_worker.scoring.recent_values import RecentValues
 from hedgerow.shard_worker.scoring.retrieval import Found
 from hedgerow.shard_worker.storage.picking import pick_of
 from hedgerow.shard_worker.storage.store import Store
@@ -55,10 +55,12 @@ class OpenShards:
     def __init__(self, data: Path, shards: Sequence[int]) -> None:
         self._data = data
         self._stores: dict[int, Store | None] = dict.fromkeys(shards)
-        self._snapshots = Kept[tuple[int, str], Snapshot](MAX_OPEN_SEGMENTS)
-        self._statistics = Kept[str, StatisticsFile](MAX_OPEN_STATISTICS, StatisticsFile.close)
-        self._understandings = Kept[str, Understanding](MAX_UNDERSTANDINGS)
-        self._first = Kept[tuple[int, str], _First](MAX_FIRST)
+        self._snapshots = RecentValues[tuple[int, str], Snapshot](MAX_OPEN_SEGMENTS)
+        self._statistics = RecentValues[str, StatisticsFile](
+            MAX_OPEN_STATISTICS, StatisticsFile.close
+        )
+        self._understandings = RecentValues[str, QueryAnalysis](MAX_UNDERSTANDINGS)
+        self._first = RecentValues[tuple[int, str], _First](MAX_FIRST)
 
     def __contains__(self, shard: object) -> bool:
         return shard in self._stores
@@ -106,12 +108,12 @@ class OpenShards:
         self._snapshots.put((shard, uid), known, now, 1 + known.index.num_segments)
         return known
 
-    def understanding(self, collection: Collection, now: float) -> Understanding:
+    def understanding(self, collection: Collection, now: float) -> QueryAnalysis:
         """What reads queries on a definition."""
         known = self._understandings.get(collection.uid, now)
         # Each index tells its own copy of the definition; they differ while a new one spreads.
         if known is None or (known.collection is not collection and known.collection != collection):
-            known = Understanding(collection)
+            known = QueryAnalysis(collection)
             self._understandings.put(collection.uid, known, now)
         return known
 
