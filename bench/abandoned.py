@@ -95,7 +95,8 @@ class _Caller:
         """One query."""
         self.num_asked += 1
         query = SearchQuery(
-            *(COLLECTION, f"busy {self.num_asked}"),
+            COLLECTION,
+            f"busy {self.num_asked}",
             rank_profile=BUSY_LANE,
             fields=False,
             deadline_ms=2000.0,

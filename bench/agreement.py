@@ -217,8 +217,10 @@ def _section(title: str, pairs: Sequence[Pair], overhead: Overhead, rounds: int)
     request, inside, reply, late = (
         quantile(values, 0.5)
         for values in (
-            *(overhead.request_ms, overhead.inside_ms),
-            *(overhead.reply_ms, overhead.late_ms),
+            overhead.request_ms,
+            overhead.inside_ms,
+            overhead.reply_ms,
+            overhead.late_ms,
         )
     )
     section = Section(
@@ -237,8 +239,17 @@ def _section(title: str, pairs: Sequence[Pair], overhead: Overhead, rounds: int)
             "median of that between two seeds of the simulator."
         ),
         columns=(
-            *("run", "queries", "coverage, real", "simulated", "difference, points", "by chance"),
-            *("p50, ms, real", "simulated", "p95, real", "simulated", "apart"),
+            "run",
+            "queries",
+            "coverage, real",
+            "simulated",
+            "difference, points",
+            "by chance",
+            "p50, ms, real",
+            "simulated",
+            "p95, real",
+            "simulated",
+            "apart",
         ),
     )
     section.figures["overhead"] = {
@@ -284,11 +295,16 @@ def _row(pair: Pair) -> list[str]:
     real, simulated = pair.real, pair.simulated
     p50, p95 = QUANTILES.index(0.5), QUANTILES.index(0.95)
     return [
-        *(pair.run.name, f"{len(real.fractions)}"),
-        *(f"{real.coverage:.2%}", f"{simulated.coverage:.2%}"),
-        *(f"{pair.points:+.2f} ± {pair.points_error:.2f}", f"{100 * pair.chance:.2f}"),
-        *(f"{real.quantiles_ms[p50]:.1f}", f"{simulated.quantiles_ms[p50]:.1f}"),
-        *(f"{real.quantiles_ms[p95]:.1f}", f"{simulated.quantiles_ms[p95]:.1f}"),
+        pair.run.name,
+        f"{len(real.fractions)}",
+        f"{real.coverage:.2%}",
+        f"{simulated.coverage:.2%}",
+        f"{pair.points:+.2f} ± {pair.points_error:.2f}",
+        f"{100 * pair.chance:.2f}",
+        f"{real.quantiles_ms[p50]:.1f}",
+        f"{simulated.quantiles_ms[p50]:.1f}",
+        f"{real.quantiles_ms[p95]:.1f}",
+        f"{simulated.quantiles_ms[p95]:.1f}",
         f"{_distance(pair):.1%} ({pair.curve_chance:.1%})",
     ]
 

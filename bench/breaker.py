@@ -71,12 +71,16 @@ def _section(
         rows=[
             ["one refusal", "", "", f"{refusal_us:.2f}"],
             [
-                *("CPU of the gateway a query", f"{median(cpu_us[7]):.1f}"),
-                *(f"{median(cpu_us[8]):.1f}", f"{figures['added_cpu_us']:+.1f}"),
+                "CPU of the gateway a query",
+                f"{median(cpu_us[7]):.1f}",
+                f"{median(cpu_us[8]):.1f}",
+                f"{figures['added_cpu_us']:+.1f}",
             ],
             [
-                *("latency alone, p50", f"{median(alone_us[7]):.0f}"),
-                *(f"{median(alone_us[8]):.0f}", f"{figures['added_alone_us']:+.0f}"),
+                "latency alone, p50",
+                f"{median(alone_us[7]):.0f}",
+                f"{median(alone_us[8]):.0f}",
+                f"{figures['added_alone_us']:+.0f}",
             ],
         ],
         reading=(

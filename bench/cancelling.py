@@ -55,7 +55,12 @@ async def measure(options: Options) -> Section:
             "is that of the machine."
         ),
         columns=(
-            *("", "parts", "p50, ms", "p99, ms", "p99.9, ms", "latest, ms"),
+            "",
+            "parts",
+            "p50, ms",
+            "p99, ms",
+            "p99.9, ms",
+            "latest, ms",
             f"within {_LIMIT_S * 1000:g} ms",
         ),
     )
@@ -104,7 +109,8 @@ async def _leave(
         while time.monotonic() < until:
             number = next(numbers)
             query = SearchQuery(
-                *(COLLECTION, f"watch {number}"),
+                COLLECTION,
+                f"watch {number}",
                 rank_profile=WATCHING_LANE,
                 fields=False,
                 deadline_ms=DEADLINE_MS,

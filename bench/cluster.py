@@ -149,15 +149,19 @@ def run_cluster(
             started.callback(_stop, workers)
             for number, shards in enumerate(layout):
                 command = [
-                    *(
-                        sys.executable,
-                        "-m",
-                        "hedgerow.shard_worker.main",
-                        "--id",
-                        f"worker-{number}",
-                    ),
-                    *("--shards", ",".join(map(str, shards)), "--num-shards", str(num_shards)),
-                    *("--data", str(folder / f"worker-{number}"), "--redis", server.url),
+                    sys.executable,
+                    "-m",
+                    "hedgerow.shard_worker.main",
+                    "--id",
+                    f"worker-{number}",
+                    "--shards",
+                    ",".join(map(str, shards)),
+                    "--num-shards",
+                    str(num_shards),
+                    "--data",
+                    str(folder / f"worker-{number}"),
+                    "--redis",
+                    server.url,
                 ]
                 workers.append(
                     subprocess.Popen(
@@ -171,8 +175,13 @@ def run_cluster(
                     )
                 )
             yield Cluster(
-                *(server, workers, folder, environment),
-                *(num_shards, sum(map(len, layout)) // num_shards, heartbeat_expiry_s),
+                server,
+                workers,
+                folder,
+                environment,
+                num_shards,
+                sum(map(len, layout)) // num_shards,
+                heartbeat_expiry_s,
             )
 
 

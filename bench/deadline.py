@@ -54,8 +54,12 @@ async def measure(options: Options) -> Section:
             f"much less that the load was over {_MOST_OF_CAPACITY:.0%} of it have their own row."
         ),
         columns=(
-            *("", "arrivals/s", f"within {DEADLINE_MS:g} + {_GRACE_MS:g} ms"),
-            *("p50, ms", "p99.9, ms", "latest, ms"),
+            "",
+            "arrivals/s",
+            f"within {DEADLINE_MS:g} + {_GRACE_MS:g} ms",
+            "p50, ms",
+            "p99.9, ms",
+            "latest, ms",
         ),
     )
     profiles = (LOOP_LANE, PROCESS_LANE)
@@ -126,6 +130,10 @@ def _figures(rounds: Sequence[Round]) -> dict[str, float]:
 
 def _row(name: str, row: dict[str, float]) -> list[str]:
     return [
-        *(name, f"{row['arrivals_per_s']:,.0f}", f"{row['share_in_time']:.3%}"),
-        *(f"{row['p50_ms']:.2f}", f"{row['p999_ms']:.2f}", f"{row['latest_ms']:.2f}"),
+        name,
+        f"{row['arrivals_per_s']:,.0f}",
+        f"{row['share_in_time']:.3%}",
+        f"{row['p50_ms']:.2f}",
+        f"{row['p999_ms']:.2f}",
+        f"{row['latest_ms']:.2f}",
     ]

@@ -39,8 +39,13 @@ def _section(subjects: dict[tuple[str, bool], Subject]) -> Section:
             "(`appendfsync no`; the supervisor makes it durable once a second)."
         ),
         columns=(
-            *("", f"queries/s at {IN_FLIGHT}, without", "with"),
-            *("p50 alone, ms, without", "with", "CPU µs of Redis a query, without", "with"),
+            "",
+            f"queries/s at {IN_FLIGHT}, without",
+            "with",
+            "p50 alone, ms, without",
+            "with",
+            "CPU µs of Redis a query, without",
+            "with",
         ),
     )
     told = []

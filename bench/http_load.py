@@ -150,8 +150,16 @@ class _Exchange(asyncio.Protocol):
 async def run_gateway(cluster: Cluster) -> AsyncIterator[HttpGateway]:
     """Start `gateway serve` on any free port; stop it at the end of the block."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "hedgerow.gateway.cli.main", "serve", "--port", "0"),
-        *("--redis", cluster.server.url, "--num-shards", str(cluster.num_shards)),
+        sys.executable,
+        "-m",
+        "hedgerow.gateway.cli.main",
+        "serve",
+        "--port",
+        "0",
+        "--redis",
+        cluster.server.url,
+        "--num-shards",
+        str(cluster.num_shards),
         cwd=_ROOT,
         env={
             **cluster.environment,

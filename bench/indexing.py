@@ -71,7 +71,11 @@ def _section(figures: dict[str, float]) -> Section:
             "disk (text indexes and stored documents) is counted 2 s later."
         ),
         columns=(
-            *("documents", "documents/s", "text, MB", "on disk, MB", "disk bytes a text byte"),
+            "documents",
+            "documents/s",
+            "text, MB",
+            "on disk, MB",
+            "disk bytes a text byte",
             "CPU µs a document: gateway, Redis, workers with their processes",
         ),
         rows=[

@@ -48,8 +48,14 @@ class Overload:
 async def start(url: str, key: str, overload: Overload) -> asyncio.subprocess.Process:
     """Start the process; its standard output is what became of it."""
     return await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "bench.key_overload", url, overload.profile),
-        *(f"{overload.rate}", f"{overload.seconds}", f"{overload.callers}"),
+        sys.executable,
+        "-m",
+        "bench.key_overload",
+        url,
+        overload.profile,
+        f"{overload.rate}",
+        f"{overload.seconds}",
+        f"{overload.callers}",
         *(["--patient"] if overload.are_patient else []),
         env={**os.environ, _KEY: key},
         stdout=asyncio.subprocess.PIPE,

@@ -158,7 +158,13 @@ def _section(
             f"shard, within {_DEADLINE_MS:g} + {_GRACE_MS:g} ms of when the query was due."
         ),
         columns=(
-            *("", "load", "goodput/s", "p50, ms", "p99, ms", "refused", "partial"),
+            "",
+            "load",
+            "goodput/s",
+            "p50, ms",
+            "p99, ms",
+            "refused",
+            "partial",
             "median refusal, ms",
         ),
     )
@@ -170,9 +176,14 @@ def _section(
             refusal = f"{row['refusal_p50_ms']:.2f}" if point.refusals_s else "—"
             section.rows.append(
                 [
-                    *(f"admission {mode}", f"{times} times", f"{row['goodput']:.0f}"),
-                    *(f"{row['p50_ms']:.0f}", f"{row['p99_ms']:.0f}"),
-                    *(f"{row['share_refused']:.0%}", f"{row['share_partial']:.0%}", refusal),
+                    f"admission {mode}",
+                    f"{times} times",
+                    f"{row['goodput']:.0f}",
+                    f"{row['p50_ms']:.0f}",
+                    f"{row['p99_ms']:.0f}",
+                    f"{row['share_refused']:.0%}",
+                    f"{row['share_partial']:.0%}",
+                    refusal,
                 ]
             )
     section.reading = _reading(section)

@@ -40,10 +40,23 @@ def run_server(*, is_durable: bool = False) -> Iterator[Server]:
         socket = Path(folder) / "valkey.sock"
         with subprocess.Popen(
             [
-                *(str(find_binary()), "--port", "0", "--unixsocket", str(socket), "--dir", folder),
-                *("--save", "", "--appendonly", "yes" if is_durable else "no"),
-                *("--appendfsync", "no", "--loglevel", "warning"),
-                *("--client-output-buffer-limit", "pubsub 256mb 64mb 10"),
+                str(find_binary()),
+                "--port",
+                "0",
+                "--unixsocket",
+                str(socket),
+                "--dir",
+                folder,
+                "--save",
+                "",
+                "--appendonly",
+                "yes" if is_durable else "no",
+                "--appendfsync",
+                "no",
+                "--loglevel",
+                "warning",
+                "--client-output-buffer-limit",
+                "pubsub 256mb 64mb 10",
             ],
             stdout=subprocess.DEVNULL,
         ) as process:

@@ -168,8 +168,12 @@ async def _stopped(gateway: Gateway, send: Callable[[int], None]) -> Section:
     section.figures["stopped"] = row
     section.rows.append(
         [
-            *("hedging on", f"{row['num_answers']:.0f}", f"{row['num_partial']:.0f}"),
-            *(f"{row['p50_ms']:.1f}", f"{row['p99_ms']:.1f}", f"{row['latest_ms']:.1f}"),
+            "hedging on",
+            f"{row['num_answers']:.0f}",
+            f"{row['num_partial']:.0f}",
+            f"{row['p50_ms']:.1f}",
+            f"{row['p99_ms']:.1f}",
+            f"{row['latest_ms']:.1f}",
         ]
     )
     section.reading = "A partial answer is one that lacks a shard, with a deadline of 2 s."

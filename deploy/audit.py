@@ -97,8 +97,18 @@ def ask(lock: str, osv_url: str | None) -> Report:
     """Have pip-audit look up what one lock holds."""
     service = ("--vulnerability-service", "osv", "--osv-url", osv_url) if osv_url else ()
     command = [
-        *(sys.executable, "-m", "pip_audit", "--require-hashes", "--disable-pip"),
-        *("--requirement", lock, "--format", "json", "--progress-spinner", "off", *service),
+        sys.executable,
+        "-m",
+        "pip_audit",
+        "--require-hashes",
+        "--disable-pip",
+        "--requirement",
+        lock,
+        "--format",
+        "json",
+        "--progress-spinner",
+        "off",
+        *service,
     ]
     try:
         done = subprocess.run(  # noqa: S603 - no shell, and a command of ours

@@ -24,25 +24,25 @@ from hedgerow.common.errors import (
 from hedgerow.common.observability.telemetry import Counters, LagWatch
 from hedgerow.common.outcome import Outcome
 from hedgerow.common.partition import shard_of
-from hedgerow.common.redis.client import Control, connect
+from hedgerow.common.redis.client import RedisClient, connect
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.settings.settings import Settings
 from hedgerow.common.shard_log.log import ShardLog
-from hedgerow.common.snapshots.status import SnapshotBoard
+from hedgerow.common.snapshots.status import SnapshotRecords
 from hedgerow.common.state import probation as probation_board
-from hedgerow.common.state.optimising import OptimisingBoard
-from hedgerow.common.state.probation import ProbationBoard
+from hedgerow.common.state.optimising import OptimisingStore
+from hedgerow.common.state.probation import ProbationStore
 from hedgerow.common.state.registry import Registry
-from hedgerow.common.state.statistics import StatisticsBoard
+from hedgerow.common.state.statistics import StatisticsStore
 from hedgerow.common.wire.heartbeat import Heartbeat
 from hedgerow.gateway.access.fair_share import FairShare
 from hedgerow.gateway.access.request_admission import RequestAdmission
 from hedgerow.gateway.access.usage_report import keys_in_use, refused_addresses
 from hedgerow.gateway.members.membership import Membership
-from hedgerow.gateway.members.outlier_ejection import SickReplicas
+from hedgerow.gateway.members.outlier_ejection import OutlierEjection
 from hedgerow.gateway.operations.optimising import Optimiser
 from hedgerow.gateway.operations.own_shortages import OwnShortages
-from hedgerow.gateway.operations.quarantine import QuarantineDesk
+from hedgerow.gateway.operations.quarantine import QuarantineAdmin
 from hedgerow.gateway.operations.server_watch import ServerWatch
 from hedgerow.gateway.operations.snapshots import Snapshots
 from hedgerow.gateway.operations.status import cluster_status
@@ -88,7 +88,7 @@ class Gateway:
         shortages: what this gateway itself runs out of.
     """
 
-    def __init__(self, settings: Settings, control: Control, num_shards: int) -> None:
+    def __init__(self, settings: Settings, control: RedisClient, num_shards: int) -> None:
         """Wire the parts; use `Gateway.connect`, which also starts them."""
         keys = Keys(settings.redis.key_prefix)
         self.id = secrets.token_hex(4)
@@ -97,7 +97,7 @@ class Gateway:
         self._control = control
         self._keys = keys
         self._registry = Registry(control, keys)
-        self._board = StatisticsBoard(control, keys)
+        self._board = StatisticsStore(control, keys)
         self._loop = asyncio.get_running_loop()
         # A random start keeps replies to a namesake's queries from being taken for ours.
         self._ids = itertools.count(secrets.randbits(32))
@@ -128,8 +128,12 @@ class Gateway:
         )
         self._curves = CoverageCurves(settings.coverage, self.collections.uids)
         self._transport = RedisTransport(
-            *(settings.redis, settings.limits, keys, self.id),
-            *(self._guards.shared.admission.on_backlog, self._curves.on_late),
+            settings.redis,
+            settings.limits,
+            keys,
+            self.id,
+            self._guards.shared.admission.on_backlog,
+            self._curves.on_late,
         )
         self._membership = Membership(
             self._registry,
@@ -161,15 +165,15 @@ class Gateway:
             ranked=self._ranked_loads,
         )
         self.optimiser = Optimiser(
-            OptimisingBoard(control, keys), self.collections, self._storage.check
+            OptimisingStore(control, keys), self.collections, self._storage.check
         )
         self.snapshots = Snapshots(
-            SnapshotBoard(control, keys), num_shards, settings.snapshots, self._storage.check
+            SnapshotRecords(control, keys), num_shards, settings.snapshots, self._storage.check
         )
-        self.quarantine = QuarantineDesk(control, keys, settings.worker, self._server_ms)
-        self._sick_replicas = SickReplicas(
+        self.quarantine = QuarantineAdmin(control, keys, settings.worker, self._server_ms)
+        self._sick_replicas = OutlierEjection(
             settings=settings.probation,
-            board=ProbationBoard(control, keys),
+            board=ProbationStore(control, keys),
             members=self._membership,
             num_shards=num_shards,
             transport=self._transport,

@@ -155,7 +155,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m lab", description=__doc__)
     parser.add_argument("--only", nargs="+", choices=EXPERIMENTS, metavar="NAME", help="only these")
     parser.add_argument(
-        *("--output", "-o"),
+        "--output",
+        "-o",
         type=Path,
         default=_OUTPUT,
         metavar="FOLDER",

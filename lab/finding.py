@@ -60,7 +60,7 @@ def _check(
     what: str, measured: float, how: str, limit: float, expected: str, unit: str, *, is_met: bool
 ) -> Check:
     return Check(
-        *(what, expected, f"{how} {number(limit)}{unit}", f"{number(measured)}{unit}"), is_met
+        what, expected, f"{how} {number(limit)}{unit}", f"{number(measured)}{unit}", is_met
     )
 
 

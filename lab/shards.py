@@ -69,6 +69,10 @@ class Shards:
         clock, now = self._transport.clock, asyncio.get_running_loop().time()
         payload = SearchPayload(self._uid, query, 10, profile, "", False)
         return Request(
-            *(Kind.SEARCH, next(self._ids), clock.server_us(deadline) // 1000),
-            *(clock.server_us(now), self._transport.reply_to, pack_body(payload)),
+            Kind.SEARCH,
+            next(self._ids),
+            clock.server_us(deadline) // 1000,
+            clock.server_us(now),
+            self._transport.reply_to,
+            pack_body(payload),
         )

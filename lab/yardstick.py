@@ -20,7 +20,10 @@ async def measure_in(interpreter: str, num_threads: int, seconds: float) -> Thre
         RuntimeError: it is no interpreter that can.
     """
     process = await asyncio.create_subprocess_exec(
-        *(interpreter, program.__file__, str(num_threads), str(seconds)),
+        interpreter,
+        program.__file__,
+        str(num_threads),
+        str(seconds),
         stdout=asyncio.subprocess.PIPE,
     )
     try:

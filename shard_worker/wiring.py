@@ -10,14 +10,14 @@ from hedgerow.common.settings.settings import RankProfile, Settings
 from hedgerow.shard_worker.executors.bulkhead import Bulkhead
 from hedgerow.shard_worker.executors.process_pool.forkserver_start import Start, start_interpreter
 from hedgerow.shard_worker.executors.process_pool.pool import ProcessLane
-from hedgerow.shard_worker.executors.process_pool.quarantine_gate import Suspects
+from hedgerow.shard_worker.executors.process_pool.quarantine_gate import QuarantineGate
 from hedgerow.shard_worker.executors.process_pool.recycler import MemoryLimit
 from hedgerow.shard_worker.executors.thread_pool.batched_threads import BatchedThreads
 from hedgerow.shard_worker.executors.thread_pool.threads import ThreadLane
 from hedgerow.shard_worker.indexing.indexer import IndexerConfig
 from hedgerow.shard_worker.scoring.scorer import ScorerConfig
 from hedgerow.shard_worker.serving.fetch import FetchLanes
-from hedgerow.shard_worker.serving.work_accounting import End, Ledger
+from hedgerow.shard_worker.serving.work_accounting import End, WorkAccounting
 
 # A batch of megabytes takes a while to arrive and to apply, and at shutdown it is better ended than
 # killed (the lane's drain bounds that wait).
@@ -36,7 +36,7 @@ def scorer_lane(
     settings: Settings,
     shards: tuple[int, ...],
     import_path: tuple[str, ...],
-    suspects: Suspects,
+    suspects: QuarantineGate,
     start_launcher: Start = start_interpreter,
 ) -> ProcessLane:
     """The process lane that retrieves and ranks.
@@ -51,7 +51,10 @@ def scorer_lane(
     return ProcessLane(
         factory="hedgerow.shard_worker.scoring.scorer:make_scorer",
         config=ScorerConfig(
-            *(str(settings.data), shards, dict(profiles), import_path),
+            str(settings.data),
+            shards,
+            dict(profiles),
+            import_path,
             max_candidate_bytes=settings.limits.max_candidate_bytes,
         ),
         num_processes=num_processes,
@@ -77,8 +80,10 @@ def indexer_lane(
     return ProcessLane(
         factory="hedgerow.shard_worker.indexing.indexer:make_indexer",
         config=IndexerConfig(
-            *(str(settings.data), shards),
-            *(limits.index_memory_bytes, limits.optimise_memory_bytes),
+            str(settings.data),
+            shards,
+            limits.index_memory_bytes,
+            limits.optimise_memory_bytes,
         ),
         num_processes=1,
         max_batch=1,
@@ -92,7 +97,7 @@ def indexer_lane(
     )
 
 
-def fetch_lanes(settings: Settings, ledger: Ledger) -> FetchLanes:
+def fetch_lanes(settings: Settings, ledger: WorkAccounting) -> FetchLanes:
     """The thread lanes: for reading documents, and for users' `enrich`."""
     tuning = settings.worker
 

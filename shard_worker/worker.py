@@ -12,22 +12,22 @@ import structlog
 from hedgerow.common import __version__
 from hedgerow.common.errors import ConfigurationError, SnapshotError, WorkError, WriteRefusedError
 from hedgerow.common.observability.telemetry import Counters, LagWatch, Throttle
-from hedgerow.common.redis.client import Control, connect
-from hedgerow.common.redis.connection import Handshake, Link
+from hedgerow.common.redis.client import RedisClient, connect
+from hedgerow.common.redis.connection import Handshake, RedisConnection
 from hedgerow.common.redis.endpoint import Endpoint
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.redis.server_clock import ServerClock, keep_clock, read_clock
 from hedgerow.common.settings.settings import Settings
 from hedgerow.common.shard_log.log import ShardLog
 from hedgerow.common.state.quarantine import Quarantine
-from hedgerow.common.state.quarantine_store import QuarantineBoard
+from hedgerow.common.state.quarantine_store import QuarantineStore
 from hedgerow.common.state.registry import Registry
 from hedgerow.common.tasks import end
 from hedgerow.common.wire.heartbeat import Heartbeat
 from hedgerow.common.wire.pull_order import PullOrder
 from hedgerow.shard_worker.control.jobs import Jobs
 from hedgerow.shard_worker.executors.process_pool.forkserver_start import Start, start_interpreter
-from hedgerow.shard_worker.executors.process_pool.quarantine_gate import Suspects
+from hedgerow.shard_worker.executors.process_pool.quarantine_gate import QuarantineGate
 from hedgerow.shard_worker.indexing.applier import Applier
 from hedgerow.shard_worker.indexing.optimiser import Optimiser
 from hedgerow.shard_worker.indexing.storage_watch import StorageWatch
@@ -35,8 +35,8 @@ from hedgerow.shard_worker.scoring.ranking import enrich_hooks
 from hedgerow.shard_worker.serving.cancel_listener import CancelListener
 from hedgerow.shard_worker.serving.consumer import OWN_QUEUE, Consumer
 from hedgerow.shard_worker.serving.fetch import FetchService
-from hedgerow.shard_worker.serving.forwarding import GiveBack, HandOver
-from hedgerow.shard_worker.serving.heartbeat_sender import VitalSigns
+from hedgerow.shard_worker.serving.forwarding import Forwarding, GiveBack
+from hedgerow.shard_worker.serving.heartbeat_sender import HeartbeatSender
 from hedgerow.shard_worker.serving.in_flight import InFlight
 from hedgerow.shard_worker.serving.probation import ProbationWatch
 from hedgerow.shard_worker.serving.quarantine_exchange import QuarantineExchange
@@ -44,7 +44,7 @@ from hedgerow.shard_worker.serving.replier import Replier
 from hedgerow.shard_worker.serving.search import SearchService
 from hedgerow.shard_worker.serving.shard_state import ShardStates
 from hedgerow.shard_worker.serving.shard_stores import ShardStores
-from hedgerow.shard_worker.serving.work_accounting import Ledger
+from hedgerow.shard_worker.serving.work_accounting import WorkAccounting
 from hedgerow.shard_worker.snapshots.recovery import lost_shards, restore_shards, revive_definitions
 from hedgerow.shard_worker.snapshots.shard_snapshots import Snapshots
 from hedgerow.shard_worker.wiring import fetch_lanes, indexer_lane, scorer_lane
@@ -64,7 +64,7 @@ class Worker:
         worker_id: str,
         shards: tuple[int, ...],
         import_path: tuple[str, ...],
-        control: Control,
+        control: RedisClient,
         num_shards: int,
         start_launcher: Start,
     ) -> None:
@@ -96,12 +96,12 @@ class Worker:
         self._stores = ShardStores(settings.data, shards)
         self._started = time.monotonic()
         quarantine = Quarantine(tuning.quarantine_after, tuning.quarantine_expiry_s)
-        suspects = Suspects(quarantine, self._server_ms, worker_id)
+        suspects = QuarantineGate(quarantine, self._server_ms, worker_id)
         self._scorers = scorer_lane(settings, shards, import_path, suspects, start_launcher)
-        board = QuarantineBoard(control, keys, quarantine.retention_ms)
+        board = QuarantineStore(control, keys, quarantine.retention_ms)
         self._quarantine = QuarantineExchange(control, keys.events, board, suspects)
         self._indexer = indexer_lane(settings, shards, start_launcher)
-        self._ledger = Ledger()
+        self._ledger = WorkAccounting()
         self._fetch_lanes = fetch_lanes(settings, self._ledger)
         self._storage = StorageWatch(
             settings.data,
@@ -111,7 +111,12 @@ class Worker:
             owed_bytes=self._owed_bytes,
         )
         self._applier = Applier(
-            *(control, keys, self._registry, self._indexer, shards, settings),
+            control,
+            keys,
+            self._registry,
+            self._indexer,
+            shards,
+            settings,
             on_state=self._states.take,
             counters=self._counters,
             on_withheld=lambda _: self._withhold(),
@@ -130,13 +135,18 @@ class Worker:
             has_disk=self._storage.has_disk,
         )
         self._probation = ProbationWatch(
-            *(control, keys, worker_id, shards),
+            control,
+            keys,
+            worker_id,
+            shards,
             server_ms=lambda: self._clock.server_us(time.monotonic()) // 1000,
             interval_s=tuning.heartbeat_interval_s,
             expiry_s=tuning.heartbeat_expiry_s,
             on_change=self._withhold,
         )
-        self._vital_signs = VitalSigns(self._registry, self._heartbeat, tuning.heartbeat_interval_s)
+        self._vital_signs = HeartbeatSender(
+            self._registry, self._heartbeat, tuning.heartbeat_interval_s
+        )
         self._optimiser = Optimiser(
             control=control,
             keys=keys,
@@ -145,7 +155,7 @@ class Worker:
             tell=self._vital_signs.tell,
             has_disk=self._storage.has_disk,
         )
-        self._reply_link = Link(
+        self._reply_link = RedisConnection(
             Endpoint.of(settings.redis),
             name=f"hedgerow-worker-reply-{worker_id}",
             silence_s=settings.redis.command_timeout_s,
@@ -157,7 +167,7 @@ class Worker:
             settings.redis, keys, worker_id, shards, in_flight, self._counters
         )
         replier = Replier(self._reply_link, worker_id, self._counters, max_bytes)
-        hand_over = HandOver(
+        hand_over = Forwarding(
             self._reply_link, keys, worker_id, settings.redis.queue_expiry_s, self._counters
         )
         searches = SearchService(
@@ -171,7 +181,10 @@ class Worker:
             ledger=self._ledger,
             hand_over=hand_over,
             give_back=GiveBack(
-                *(self._reply_link, keys, settings.redis.queue_expiry_s, self._counters),
+                self._reply_link,
+                keys,
+                settings.redis.queue_expiry_s,
+                self._counters,
                 after_pull=self._after_pull,
             ),
             max_message_bytes=max_bytes,
@@ -310,8 +323,12 @@ class Worker:
         if self._snapshots.store is not None:
             await self._snapshots.open()
             await restore_shards(
-                *(self._log, self._snapshots.store, self._snapshots.threads),
-                *(self._shards, self._num_shards, self._settings),
+                self._log,
+                self._snapshots.store,
+                self._snapshots.threads,
+                self._shards,
+                self._num_shards,
+                self._settings,
             )
         lost = await lost_shards(self._log, self._shards)
         await self._applier.open()

@@ -50,9 +50,18 @@ class RedisServer:
         Path(self.socket).unlink(missing_ok=True)
         self.process = subprocess.Popen(
             [
-                *(str(get_binary_path()), "--port", "0", "--unixsocket", self.socket),
-                *("--dir", str(self.folder), "--save", ""),
-                *("--loglevel", "warning", *self.options),
+                str(get_binary_path()),
+                "--port",
+                "0",
+                "--unixsocket",
+                self.socket,
+                "--dir",
+                str(self.folder),
+                "--save",
+                "",
+                "--loglevel",
+                "warning",
+                *self.options,
             ],
             stdout=subprocess.DEVNULL,
         )

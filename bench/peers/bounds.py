@@ -6,7 +6,10 @@ from bench.peers.catalogue import GRAPHS, Kind, Peer
 from bench.peers.figures import Row
 
 _COLUMNS = (
-    *("", "CPU of a query, µs", "the cores' time for a query, µs", "cores not used"),
+    "",
+    "CPU of a query, µs",
+    "the cores' time for a query, µs",
+    "cores not used",
     "wakeups of a query",
 )
 _HEADING = """

@@ -43,7 +43,11 @@ PEERS = (
     Peer("hedgerow-loop", "Hedgerow, loop lane", Kind.OURS, "hedgerow", "", ("loop",)),
     Peer("hedgerow-process", "Hedgerow, process lane", Kind.OURS, "hedgerow", "", ("process",)),
     Peer(
-        *("hedgerow-process-2", "Hedgerow, process lane, 2 workers", Kind.OURS, "hedgerow", ""),
+        "hedgerow-process-2",
+        "Hedgerow, process lane, 2 workers",
+        Kind.OURS,
+        "hedgerow",
+        "",
         ("process", "2"),
     ),
     Peer("arq", "arq", Kind.QUEUE, "arq", "arq"),

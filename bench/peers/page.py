@@ -33,8 +33,14 @@ server, workers.
 
 """
 _COLUMNS = (
-    *("", "queries/s", "p50 at 32, ms", "p99, ms", "p50 alone, ms", "p99 alone, ms"),
-    *("CPU s per 1,000 queries", "failed"),
+    "",
+    "queries/s",
+    "p50 at 32, ms",
+    "p99, ms",
+    "p50 alone, ms",
+    "p99 alone, ms",
+    "CPU s per 1,000 queries",
+    "failed",
 )
 
 
@@ -81,10 +87,14 @@ def _table(results: Sequence[Measured], rows: Mapping[Peer, Row]) -> str:
         if row := rows.get(result.peer):
             lines.append(
                 (
-                    *(result.peer.title, f"{row.queries_per_s:,.0f}"),
-                    *(f"{row.p50_ms:.2f}", f"{row.p99_ms:.2f}"),
-                    *(f"{row.alone_p50_ms:.2f}", f"{row.alone_p99_ms:.2f}"),
-                    *(f"{row.cpu_s_per_1000:.2f}", f"{row.num_failed}"),
+                    result.peer.title,
+                    f"{row.queries_per_s:,.0f}",
+                    f"{row.p50_ms:.2f}",
+                    f"{row.p99_ms:.2f}",
+                    f"{row.alone_p50_ms:.2f}",
+                    f"{row.alone_p99_ms:.2f}",
+                    f"{row.cpu_s_per_1000:.2f}",
+                    f"{row.num_failed}",
                 )
             )
         else:

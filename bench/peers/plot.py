@@ -28,11 +28,17 @@ def draw(rows: Mapping[Peer, Row]) -> str:
     def paint(pair: Any) -> None:
         throughput, latency = pair
         paint_bars(
-            *(throughput, titles, [row.queries_per_s for row in rows.values()], colours),
+            throughput,
+            titles,
+            [row.queries_per_s for row in rows.values()],
+            colours,
             "queries a second, 32 in flight (more is better)",
         )
         paint_bars(
-            *(latency, titles, [row.alone_p50_ms for row in rows.values()], colours),
+            latency,
+            titles,
+            [row.alone_p50_ms for row in rows.values()],
+            colours,
             "median alone, ms (less is better)",
         )
         latency.set_yticklabels([])  # they stand beside the bars of the other

@@ -126,8 +126,11 @@ async def run_peer(peer: Peer) -> AsyncIterator[PeerProcess]:
     python = interpreter_of(peer.environment)
     with tempfile.NamedTemporaryFile(prefix="hedgerow-peer-") as errors, run_server() as server:
         process = await launch(
-            *(str(python), "-m", f"bench.peers.inside.{peer.module}"),
-            *(server.socket, *peer.arguments),
+            str(python),
+            "-m",
+            f"bench.peers.inside.{peer.module}",
+            server.socket,
+            *peer.arguments,
             errors=errors.file,
             most_line_bytes=_MOST_LINE_BYTES,
         )

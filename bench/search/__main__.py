@@ -97,7 +97,7 @@ async def _run(
     known = kept.comparison()
     if not options.growth_only and not (options.resume and known and known.is_whole):
         comparison = Comparison(
-            *(where(), limit, documents.versions, documents.counts, len(queries), IN_FLIGHT)
+            where(), limit, documents.versions, documents.counts, len(queries), IN_FLIGHT
         )
         chosen = choose(options.only, _num_cores())
         try:

@@ -42,8 +42,13 @@ class Measure:
         if not load.latencies_s:
             raise ValueError(f"no query was answered: {load.failure}")
         return cls(
-            *(in_flight, k, load.throughput, load.quantile_ms(0.5), load.quantile_ms(0.99)),
-            *(load.num_failed, load.failure),
+            in_flight,
+            k,
+            load.throughput,
+            load.quantile_ms(0.5),
+            load.quantile_ms(0.99),
+            load.num_failed,
+            load.failure,
             {part: cpu_s / len(load.latencies_s) * 1e6 for part, cpu_s in load.cpu_s.items()},
         )
 

@@ -17,8 +17,14 @@ from bench.search.figures import (
 
 PLOT = "search-bench.svg"
 _COLUMNS = (
-    *("", "queries/s", "p50 at 32, ms", "p99, ms", "p50 alone, ms", "p99 alone, ms"),
-    *("rounds", "failed"),
+    "",
+    "queries/s",
+    "p50 at 32, ms",
+    "p99, ms",
+    "p50 alone, ms",
+    "p99 alone, ms",
+    "rounds",
+    "failed",
 )
 _TITLES = {
     "documents": "More documents",
@@ -106,9 +112,12 @@ def _row(rounds: Rounds) -> Sequence[str]:
     return (
         rounds.title,
         f"{rounds.queries_per_s:,.0f}",
-        *(_ms(median(one.p50_ms for one in together)), _ms(median(one.p99_ms for one in together))),
-        *(_ms(median(one.p50_ms for one in alone)), _ms(median(one.p99_ms for one in alone))),
-        *(f"{len(together)}", f"{rounds.num_failed}"),
+        _ms(median(one.p50_ms for one in together)),
+        _ms(median(one.p99_ms for one in together)),
+        _ms(median(one.p50_ms for one in alone)),
+        _ms(median(one.p99_ms for one in alone)),
+        f"{len(together)}",
+        f"{rounds.num_failed}",
     )
 
 

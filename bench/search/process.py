@@ -225,7 +225,8 @@ async def run_engine(engine: Engine, work: Work) -> AsyncIterator[EngineProcess]
                 arguments = [home, work.documents, work.limit, work.queries, number, *options]
                 running.add(
                     await launch(
-                        *(*command, *map(str, arguments)),
+                        *command,
+                        *map(str, arguments),
                         errors=log,
                         most_line_bytes=_MOST_LINE_BYTES,
                     )

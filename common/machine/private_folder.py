@@ -19,8 +19,17 @@ FOLDER_MODE = 0o700
 FILE_MODE = 0o600
 # What a data folder holds of ours. The folder may be one that holds other things too.
 PARTS = (
-    *("shards", "statistics", "workers", "unused", "snapshots", "restoring"),
-    *("redis", "logs", "run", "lock", "set-aside"),
+    "shards",
+    "statistics",
+    "workers",
+    "unused",
+    "snapshots",
+    "restoring",
+    "redis",
+    "logs",
+    "run",
+    "lock",
+    "set-aside",
 )
 
 _OTHERS = 0o077

@@ -47,7 +47,14 @@ _CLOSE_ERRORS = (exceptions.RedisError, OSError)
 # What a server answers that cannot take a command now, though it could later; what says why it
 # takes no writes is in common.redis.refusals.
 # UNBLOCKED is for a blocked read whose server becomes a replica: a failover.
-_NOT_NOW = (*("CLUSTERDOWN", "MASTERDOWN", "NOREPLICAS", "TRYAGAIN", "BUSY", "UNBLOCKED"),)
+_NOT_NOW = (
+    "CLUSTERDOWN",
+    "MASTERDOWN",
+    "NOREPLICAS",
+    "TRYAGAIN",
+    "BUSY",
+    "UNBLOCKED",
+)
 
 _T = TypeVar("_T")
 _log = structlog.get_logger()
@@ -117,7 +124,7 @@ async def close_pool(pool: ConnectionPool) -> None:
         await pool.disconnect()
 
 
-async def connect(settings: RedisSettings, wait_s: float = 0.0) -> "Control":
+async def connect(settings: RedisSettings, wait_s: float = 0.0) -> "RedisClient":
     """Connect and check that the server is one that Hedgerow runs on.
 
     Args:
@@ -128,7 +135,7 @@ async def connect(settings: RedisSettings, wait_s: float = 0.0) -> "Control":
         ConfigurationError: the server is too old, or refuses the user, or the URL is wrong.
         RedisUnavailableError: it does not answer.
     """
-    control = Control(settings)
+    control = RedisClient(settings)
     loop = asyncio.get_running_loop()
     give_up_at = loop.time() + wait_s
     failures = 0
@@ -172,7 +179,7 @@ def check_version(server: ServerInfo) -> None:
         )
 
 
-class Control:
+class RedisClient:
     """A client for everything off the hot path: bounded in time, with one kind of error.
 
     Each command ends within `settings.command_timeout_s`, its retries included, in its answer, in

@@ -96,7 +96,7 @@ class _Connection(asyncio.Protocol):
 class Handshake:
     """A connection that is being set up, for those alone who set it up.
 
-    Everybody else's commands wait for `Link.is_connected`.
+    Everybody else's commands wait for `RedisConnection.is_connected`.
     """
 
     def __init__(self, connection: _Connection) -> None:
@@ -139,7 +139,7 @@ async def _answer(send: Callable[[bytes, OnReply], None], command: bytes) -> Any
     return reply
 
 
-class Link:
+class RedisConnection:
     """A connection that comes back by itself, with jittered backoff.
 
     A command that is sent while there is no connection, or one that is still being set up, fails

@@ -7,7 +7,7 @@ from contextlib import suppress
 import structlog
 
 from hedgerow.common.errors import HedgerowError
-from hedgerow.common.redis.client import RECONNECTED, Control, pause_s
+from hedgerow.common.redis.client import RECONNECTED, RedisClient, pause_s
 from hedgerow.common.runtime.ticks import tick_after
 
 TICK_S = 1.0
@@ -15,7 +15,7 @@ TICK_S = 1.0
 _log = structlog.get_logger()
 
 
-async def wake_at(control: Control, channel: str, event: str, woken: asyncio.Event) -> None:
+async def wake_at(control: RedisClient, channel: str, event: str, woken: asyncio.Event) -> None:
     """Wake who keeps looking, until cancelled: at each `event` on a channel, and after a gap."""
     async for told in control.events(channel):
         if told in (event.encode(), RECONNECTED):

@@ -8,7 +8,7 @@ import time
 from collections import deque
 
 from hedgerow.common.errors import RedisUnavailableError
-from hedgerow.common.redis.connection import CommandError, Handshake, Link
+from hedgerow.common.redis.connection import CommandError, Handshake, RedisConnection
 from hedgerow.common.runtime.ticks import sleep_to_tick
 
 INTERVAL_S = 5.0
@@ -71,7 +71,7 @@ async def read_clock(link: Handshake, clock: ServerClock) -> None:
         await _sample(link, clock)
 
 
-async def keep_clock(link: Link, clock: ServerClock) -> None:
+async def keep_clock(link: RedisConnection, clock: ServerClock) -> None:
     """Keep the estimate fresh until cancelled."""
     while True:
         await sleep_to_tick(INTERVAL_S)
@@ -82,7 +82,7 @@ async def keep_clock(link: Link, clock: ServerClock) -> None:
                 continue  # the next connection starts anew; one that is busy is asked again
 
 
-async def _sample(link: Handshake | Link, clock: ServerClock) -> None:
+async def _sample(link: Handshake | RedisConnection, clock: ServerClock) -> None:
     sent_at = time.monotonic()
     seconds, micros = await link.call("TIME")
     clock.record(sent_at, time.monotonic(), int(seconds) * 1_000_000 + int(micros))

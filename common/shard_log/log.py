@@ -13,7 +13,7 @@ import structlog
 
 from hedgerow.common.collection import Collection
 from hedgerow.common.errors import WireError
-from hedgerow.common.redis.client import Command, Control
+from hedgerow.common.redis.client import Command, RedisClient
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.shard_log.scripts import CONTINUE, IDS, TRIM
 
@@ -128,7 +128,7 @@ def furthest(applied: Mapping[str, str]) -> str:
     return max(applied.values(), key=position, default=START)
 
 
-async def confirm(control: Control, keys: Keys) -> None:
+async def confirm(control: RedisClient, keys: Keys) -> None:
     """Make sure that what was appended before is in the server's append-only file.
 
     A server answers a write before it knows that its file has taken it: those of the turn in which
@@ -174,7 +174,7 @@ class ShardLog:
     Every method raises RedisUnavailableError when there is no answer in time.
     """
 
-    def __init__(self, control: Control, keys: Keys) -> None:
+    def __init__(self, control: RedisClient, keys: Keys) -> None:
         self._control = control
         self._keys = keys
 
@@ -226,7 +226,7 @@ class ShardLog:
         after = "-"
         while True:
             some: list[bytes] = await self._control.execute(
-                *("EVAL", IDS, 1, self._keys.log(shard), after, upto, _IDS_COUNT)
+                "EVAL", IDS, 1, self._keys.log(shard), after, upto, _IDS_COUNT
             )
             found += [one.decode() for one in some]
             if len(some) < _IDS_COUNT:
@@ -250,7 +250,13 @@ class ShardLog:
         while size < max_bytes:
             options = ("BLOCK", block_ms) if block_ms and not entries else ()
             reply = await self._control.execute(
-                *("XREAD", "COUNT", count, *options, "STREAMS", self._keys.log(shard), after),
+                "XREAD",
+                "COUNT",
+                count,
+                *options,
+                "STREAMS",
+                self._keys.log(shard),
+                after,
                 block_s=block_ms / 1000,
             )
             found = reply[0][1] if reply else []
@@ -338,8 +344,16 @@ class ShardLog:
         num_kept, kept_to = kept if kept is not None else ("", "")
         # In one step, so that whoever misses an entry can see why: XTRIM itself leaves no trace.
         removed = await self._control.execute(
-            *("EVAL", TRIM, 2, self._keys.trimmed(shard), self._keys.log(shard)),
-            *(upto, f"{milliseconds}-{sequence + 1}", int(has_documents), num_kept, kept_to),
+            "EVAL",
+            TRIM,
+            2,
+            self._keys.trimmed(shard),
+            self._keys.log(shard),
+            upto,
+            f"{milliseconds}-{sequence + 1}",
+            int(has_documents),
+            num_kept,
+            kept_to,
         )
         return int(removed)
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import structlog
 
-from hedgerow.common.redis.client import Command, Control
+from hedgerow.common.redis.client import Command, RedisClient
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.snapshots.manifest import Manifest
 
@@ -59,8 +59,11 @@ class SnapshotFacts(NamedTuple):
     def of(cls, manifest: Manifest) -> "SnapshotFacts":
         """What a manifest says."""
         return cls(
-            *(manifest.id, manifest.position, manifest.made_at_ms),
-            *(manifest.documents, manifest.num_bytes),
+            manifest.id,
+            manifest.position,
+            manifest.made_at_ms,
+            manifest.documents,
+            manifest.num_bytes,
         )
 
 
@@ -86,13 +89,13 @@ class SnapshotStanding(NamedTuple):
     num_kept: int = 0
 
 
-class SnapshotBoard:
+class SnapshotRecords:
     """Reads and writes of how snapshots stand.
 
     Every method raises RedisUnavailableError when there is no answer in time.
     """
 
-    def __init__(self, control: Control, keys: Keys) -> None:
+    def __init__(self, control: RedisClient, keys: Keys) -> None:
         self._control = control
         self._keys = keys
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
-from hedgerow.common.redis.client import Command, Control
+from hedgerow.common.redis.client import Command, RedisClient
 from hedgerow.common.redis.keys import Keys
 
 EVENT = "optimise"
@@ -37,13 +37,13 @@ class Optimising(NamedTuple):
         return self.done.get(replica_id, 0) < self.wanted_at_ms
 
 
-class OptimisingBoard:
+class OptimisingStore:
     """Reads and writes of how it stands.
 
     Every method raises RedisUnavailableError when there is no answer in time.
     """
 
-    def __init__(self, control: Control, keys: Keys) -> None:
+    def __init__(self, control: RedisClient, keys: Keys) -> None:
         self._control = control
         self._keys = keys
 

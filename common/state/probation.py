@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 import structlog
 
-from hedgerow.common.redis.client import Control
+from hedgerow.common.redis.client import RedisClient
 from hedgerow.common.redis.keys import Keys
 
 EVENT: Final = "probation"
@@ -55,13 +55,13 @@ _decode = msgspec.msgpack.Decoder(Word).decode
 _UNREADABLE: Final = Word("", "", 0, 0)  # has ended, so that the next gateway removes it
 
 
-class ProbationBoard:
+class ProbationStore:
     """Reads and writes of the hash.
 
     Every method raises RedisUnavailableError when there is no answer in time.
     """
 
-    def __init__(self, control: Control, keys: Keys) -> None:
+    def __init__(self, control: RedisClient, keys: Keys) -> None:
         self._control = control
         self._keys = keys
 
@@ -94,8 +94,15 @@ class ProbationBoard:
         known, gone = list(read), list(removed)
         fields = [part for worker, word in put.items() for part in (worker, _encode(word))]
         is_done = await self._control.execute(
-            *("EVAL", _SWAP, 1, self._keys.probation, len(known), len(gone)),
-            *(*known, *gone, *fields),
+            "EVAL",
+            _SWAP,
+            1,
+            self._keys.probation,
+            len(known),
+            len(gone),
+            *known,
+            *gone,
+            *fields,
         )
         return bool(is_done)
 

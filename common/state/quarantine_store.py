@@ -7,7 +7,7 @@ import structlog
 
 from hedgerow.common.errors import WireError
 from hedgerow.common.observability.telemetry import Throttle
-from hedgerow.common.redis.client import Command, Control
+from hedgerow.common.redis.client import Command, RedisClient
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.state.quarantine import MAX_RECORDS, Record
 
@@ -16,13 +16,13 @@ _EVENT = b"quarantine:"
 _log = structlog.get_logger()
 
 
-class QuarantineBoard:
+class QuarantineStore:
     """Reads and writes of quarantine records; each that is written is announced with its content.
 
     Every method raises RedisUnavailableError when there is no answer in time.
     """
 
-    def __init__(self, control: Control, keys: Keys, retention_ms: int) -> None:
+    def __init__(self, control: RedisClient, keys: Keys, retention_ms: int) -> None:
         """Keep records for so long (`Quarantine.retention_ms`)."""
         self._control = control
         self._keys = keys

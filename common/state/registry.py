@@ -22,7 +22,7 @@ from hedgerow.common.errors import (
     WriteRefusedError,
 )
 from hedgerow.common.observability.telemetry import Throttle
-from hedgerow.common.redis.client import Command, Control
+from hedgerow.common.redis.client import Command, RedisClient
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.shard_log.log import FIELD, Create, Drop, confirm, pack_op
 from hedgerow.common.state.batched import batched
@@ -39,7 +39,7 @@ _log = structlog.get_logger()
 
 
 class Registry:
-    """The cluster's facts, over one `Control`.
+    """The cluster's facts, over one `RedisClient`.
 
     Every method raises RedisUnavailableError when there is no answer in time.
 
@@ -47,7 +47,7 @@ class Registry:
         keys: the names under which everything lies.
     """
 
-    def __init__(self, control: Control, keys: Keys) -> None:
+    def __init__(self, control: RedisClient, keys: Keys) -> None:
         self._control = control
         self._throttle = Throttle(LOG_INTERVAL_S)
         self._read: dict[bytes, tuple[bytes, Collection]] = {}  # definitions as they were last read

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from hashlib import blake2b
 from typing import NamedTuple
 
-from hedgerow.common.redis.client import Command, Control
+from hedgerow.common.redis.client import Command, RedisClient
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.shard_log.log import START, position
 
@@ -69,13 +69,13 @@ def version_of(labels: Mapping[int, str]) -> bytes:
     return blake2b(text.encode(), digest_size=_VERSION_BYTES).digest()
 
 
-class StatisticsBoard:
+class StatisticsStore:
     """Reads and writes of term statistics, which stay opaque bytes here.
 
     Every method raises RedisUnavailableError when there is no answer in time.
     """
 
-    def __init__(self, control: Control, keys: Keys) -> None:
+    def __init__(self, control: RedisClient, keys: Keys) -> None:
         self._control = control
         self._keys = keys
 

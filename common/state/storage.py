@@ -4,16 +4,16 @@ import json
 from collections.abc import Sequence
 
 from hedgerow.common.machine.shortage import Shortage
-from hedgerow.common.redis.client import Control
+from hedgerow.common.redis.client import RedisClient
 from hedgerow.common.redis.keys import Keys
 
 EXPIRY_S = 10.0  # what a keeper that died has said ends by itself
 
 
-class StorageBoard:
+class ShortageStore:
     """Reads and writes the shortages of the server's disk."""
 
-    def __init__(self, control: Control, keys: Keys) -> None:
+    def __init__(self, control: RedisClient, keys: Keys) -> None:
         self._control = control
         self._keys = keys
 

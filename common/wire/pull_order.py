@@ -73,8 +73,13 @@ class PullOrder:
     """
 
     __slots__ = (
-        *("_late_since", "_patience_s", "_trial_at", "_trial_began"),
-        *("is_newest_first", "num_drops", "num_switches"),
+        "_late_since",
+        "_patience_s",
+        "_trial_at",
+        "_trial_began",
+        "is_newest_first",
+        "num_drops",
+        "num_switches",
     )
 
     def __init__(self) -> None:

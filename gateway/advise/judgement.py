@@ -78,8 +78,15 @@ def judge(figures: Figures, machine: Machine) -> Verdict:
     lane, reason = _lane(figures, work, holds_lock, holds_loop)
     workers = _workers(figures, machine, lane, work, holds_lock)
     return Verdict(
-        *(lane, reason, work, holds_lock, holds_loop, _stop(figures), workers),
-        *(_per_second(figures, machine, lane, workers), _doubts(figures, lane, work)),
+        lane,
+        reason,
+        work,
+        holds_lock,
+        holds_loop,
+        _stop(figures),
+        workers,
+        _per_second(figures, machine, lane, workers),
+        _doubts(figures, lane, work),
     )
 
 

@@ -104,8 +104,15 @@ def _alone_now(bench: Bench) -> Alone | None:
     times = found["call_s"]
     bench.call_s = statistics.median(times)
     return Alone(
-        *(bench.call_s, min(times), max(times), found["cpu_share"], found["native_share"]),
-        *(found["free_share"], len(times), bench.slowest_s, bench.slowest),
+        bench.call_s,
+        min(times),
+        max(times),
+        found["cpu_share"],
+        found["native_share"],
+        found["free_share"],
+        len(times),
+        bench.slowest_s,
+        bench.slowest,
     )
 
 

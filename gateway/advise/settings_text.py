@@ -74,7 +74,13 @@ def _python(figures: Figures, verdict: Verdict, machine: Machine) -> str:
         call = f"asyncio.get_running_loop().run_in_executor(pool, {called}, *arguments)"
     return "\n".join(
         [
-            *(*imports, imported, "", *_native(figures), *pool, "", ""),
+            *imports,
+            imported,
+            "",
+            *_native(figures),
+            *pool,
+            "",
+            "",
             "async def call(*arguments):",
             f"    async with asyncio.timeout({machine.deadline_s:g}):",
             f"        return await {call}",

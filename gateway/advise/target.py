@@ -147,8 +147,12 @@ def load_target(
         takes_budget = kind is Kind.SECOND_PHASE and _takes_three(signature)
         calls = _hook_calls(found, kind, query, num_documents)
     subject = Subject(
-        *(reference, kind, inspect.iscoroutinefunction(function), takes_budget),
-        *(len(calls), num_documents),
+        reference,
+        kind,
+        inspect.iscoroutinefunction(function),
+        takes_budget,
+        len(calls),
+        num_documents,
     )
     target = Target(function, subject, calls, budget_by_name=by_name)
     if signature is not None:

@@ -66,9 +66,18 @@ class Runner:
                 kept.callback(os.close, descriptor)
             self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and modules
                 [
-                    *(sys.executable, "-I", "-S", str(tether.__file__)),
-                    *(str(os.getpid()), str(tie_read), sys.executable, "-c", _BOOTSTRAP),
-                    *(str(orders_read), str(answers_write), json.dumps(path)),
+                    sys.executable,
+                    "-I",
+                    "-S",
+                    str(tether.__file__),
+                    str(os.getpid()),
+                    str(tie_read),
+                    sys.executable,
+                    "-c",
+                    _BOOTSTRAP,
+                    str(orders_read),
+                    str(answers_write),
+                    json.dumps(path),
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,

@@ -49,7 +49,12 @@ def lift(
 def quarantine_table(entries: Iterable[Mapping[str, Any]]) -> Table:
     """Lay out entries as GET /v1/quarantine has them."""
     table = table_of(
-        *("quarantined query", "kills", "state", "until", "fingerprint", "killed in"),
+        "quarantined query",
+        "kills",
+        "state",
+        "until",
+        "fingerprint",
+        "killed in",
         right=("kills",),
     )
     for entry in entries:

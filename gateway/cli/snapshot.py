@@ -195,7 +195,12 @@ def _facts(one: Manifest) -> dict[str, Any]:
 
 def _print_table(rows: Iterable[tuple[int, Mapping[str, Any]]]) -> None:
     table = table_of(
-        *("shard", "made at", "documents", "bytes", "position", "id"),
+        "shard",
+        "made at",
+        "documents",
+        "bytes",
+        "position",
+        "id",
         right=("shard", "documents", "bytes"),
     )
     for shard, one in sorted(rows, key=lambda row: row[0]):

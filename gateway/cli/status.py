@@ -126,7 +126,12 @@ def _most_replicas(shards: Iterable[Mapping[str, Any]]) -> int:
 
 def _shards(shards: Sequence[Mapping[str, Any]]) -> Table:
     table = table_of(
-        *("shard", "breaker", "backlog", "replicas", "workers", "documents"),
+        "shard",
+        "breaker",
+        "backlog",
+        "replicas",
+        "workers",
+        "documents",
         right=("shard", "backlog", "replicas"),
     )
     most = _most_replicas(shards)

@@ -20,7 +20,7 @@ from hedgerow.common.errors import (
     UnavailableError,
 )
 from hedgerow.common.machine.private_folder import make_private
-from hedgerow.common.redis.client import Control, connect
+from hedgerow.common.redis.client import RedisClient, connect
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.settings.settings import Settings
 from hedgerow.common.shard_log.log import ShardLog
@@ -132,7 +132,7 @@ class LocalCluster:
         self.sizing: Sizing | None = None
         self._shards: dict[str, list[int]] = {}
         self._homes: dict[str, Path] = {}
-        self._control: Control | None = None
+        self._control: RedisClient | None = None
         self._registry: Registry | None = None
         self._redis: EmbeddedRedis | None = None
         self._sync: asyncio.Task[None] | None = None
@@ -249,7 +249,7 @@ class LocalCluster:
         await self._or_death(self._redis.wait_until_ready(_REDIS_TIMEOUT_S))
         self._sync = asyncio.create_task(self._redis.keep_synced(), name="sync")
 
-    async def _join_redis(self) -> Control:
+    async def _join_redis(self) -> RedisClient:
         settings = self._settings.redis.model_copy(update={"url": self.redis_url})
         self._control = await connect(settings)
         if self._redis is not None:
@@ -258,7 +258,7 @@ class LocalCluster:
             self._keeper = asyncio.create_task(keeper.run(), name="redis keeper")
         return self._control
 
-    async def _size(self, control: Control) -> Sizing:
+    async def _size(self, control: RedisClient) -> Sizing:
         """Decide who serves what, and see that each worker's data folder has its shards."""
         keys = Keys(self._settings.redis.key_prefix)
         self._registry = Registry(control, keys)
@@ -296,8 +296,13 @@ class LocalCluster:
         }
         return [
             worker_program(
-                *(name, shards, num_shards, self._homes[name], self.redis_url),
-                *(self._drain_s, environment),
+                name,
+                shards,
+                num_shards,
+                self._homes[name],
+                self.redis_url,
+                self._drain_s,
+                environment,
             )
             for name, shards in self._shards.items()
         ]
@@ -312,7 +317,7 @@ class LocalCluster:
             # Not as an argument, which other users see.
             environment["HEDGEROW_GATEWAY__TOKEN"] = self.token
         return gateway_program(
-            *(GATEWAY, self._options.host, port, self.redis_url), drain_s, environment
+            GATEWAY, self._options.host, port, self.redis_url, drain_s, environment
         )
 
     async def _wait_until_there(self, missing: Callable[[], Awaitable[str]]) -> None:
@@ -346,7 +351,7 @@ class LocalCluster:
         late = self._late({one["pid"] for one in status["workers"]})
         return late or ("" if is_ready else "the gateway")
 
-    async def _silent(self, control: Control) -> str:
+    async def _silent(self, control: RedisClient) -> str:
         """The workers that no heartbeat tells of."""
         registry = Registry(control, Keys(self._settings.redis.key_prefix))
         beats = await registry.heartbeats()  # other hosts' too, whose pids mean nothing here

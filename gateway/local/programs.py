@@ -52,8 +52,17 @@ def worker_program(
     """
     served = ",".join(map(str, shards))
     command = (
-        *("hedgerow.shard_worker.main", "--shards", served, "--num-shards", str(num_shards)),
-        *("--id", name, "--data", str(home), "--redis", redis_url),
+        "hedgerow.shard_worker.main",
+        "--shards",
+        served,
+        "--num-shards",
+        str(num_shards),
+        "--id",
+        name,
+        "--data",
+        str(home),
+        "--redis",
+        redis_url,
     )
     options: dict[str, str | int] = {
         "shards": served,
@@ -76,16 +85,14 @@ def gateway_program(
 ) -> Program:
     """The HTTP gateway, on this address; the rest as of a worker."""
     command = (
-        *(
-            "hedgerow.gateway.cli.main",
-            "serve",
-            "--host",
-            host,
-            "--port",
-            str(port),
-            "--redis",
-            redis_url,
-        ),
+        "hedgerow.gateway.cli.main",
+        "serve",
+        "--host",
+        host,
+        "--port",
+        str(port),
+        "--redis",
+        redis_url,
     )
     call = Call("hedgerow.gateway.cli.serve", {"host": host, "port": port, "redis": redis_url})
     return _python_program(name, command, call, drain_s, environment, _GATEWAY_DEFAULTS)

@@ -21,12 +21,12 @@ from msgspec.structs import replace
 
 from hedgerow.common.outcome import Outcome
 from hedgerow.common.settings.tail import ProbationSettings
-from hedgerow.common.state.probation import ProbationBoard, Word
+from hedgerow.common.state.probation import ProbationStore, Word
 from hedgerow.common.wire.heartbeat import Heartbeat
 from hedgerow.common.wire.messages import Hedge, Kind, Request, pack_request
-from hedgerow.gateway.members.shadow_request import Trial
+from hedgerow.gateway.members.shadow_request import ShadowRequest
 from hedgerow.gateway.policies.outlier_detection import SHARDS_AT_ONCE, Probation
-from hedgerow.gateway.policies.shard_result import Settled
+from hedgerow.gateway.policies.shard_result import ShardResult
 from hedgerow.gateway.search.breakers import QUERY_FAULT_CODES
 from hedgerow.gateway.search.gather import Gather
 from hedgerow.gateway.transport.protocol import ReplySink
@@ -70,13 +70,13 @@ class Members(Protocol):
     resting: frozenset[str]
 
 
-class SickReplicas:
+class OutlierEjection:
     """One gateway's part in the probation of workers."""
 
     def __init__(
         self,
         settings: ProbationSettings,
-        board: ProbationBoard,
+        board: ProbationStore,
         members: Members,
         num_shards: int,
         transport: Line,
@@ -113,7 +113,7 @@ class SickReplicas:
         self._pause_s = settings.interval_s / -(-num_shards // SHARDS_AT_ONCE)
         self._serving: dict[str, tuple[int, ...]] = {}
         self._replicas: dict[int, list[str]] = {}
-        self._trials: dict[str, Trial] = {}
+        self._trials: dict[str, ShadowRequest] = {}
         self._rng = rng
         self._since_ms: dict[str, int] = {}
         self._synced_at = -math.inf
@@ -226,7 +226,7 @@ class SickReplicas:
         self._words = words
         self._members.resting = frozenset(words)
 
-    def _record_loser(self, shard: int, part: Settled, now: float) -> None:
+    def _record_loser(self, shard: int, part: ShardResult, now: float) -> None:
         """The one who had the first copy when the second won: with two replicas it is known.
 
         Its reply never comes. All that it took is known to be over what the query waited, with its
@@ -266,5 +266,5 @@ class SickReplicas:
             if is_ok is not None:
                 self._policy.record(worker, shard, took_s, is_ok, self._loop.time())
 
-        trial = self._trials[worker] = Trial(given_us / 1e6, on_end)
+        trial = self._trials[worker] = ShadowRequest(given_us / 1e6, on_end)
         self._transport.send_to(Kind.SEARCH, worker, query_id, pack_request(copy), trial)

@@ -17,7 +17,7 @@ _GRACE_S: Final = 0.05  # a reply leaves its worker by the deadline, and then tr
 OnEnd = Callable[[float, bool | None], None]
 
 
-class Trial:
+class ShadowRequest:
     """What becomes of one trial; a `ReplySink`.
 
     It ends once: by its reply, or when none has come in its time, or when none can come.

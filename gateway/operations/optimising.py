@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from hedgerow.common.state.optimising import Optimising, OptimisingBoard
+from hedgerow.common.state.optimising import Optimising, OptimisingStore
 from hedgerow.gateway.members.membership import Membership
 from hedgerow.gateway.writes.collections import Collections
 
@@ -13,7 +13,7 @@ class Optimiser:
 
     def __init__(
         self,
-        board: OptimisingBoard,
+        board: OptimisingStore,
         collections: Collections,
         check_room: Callable[[], None] = lambda: None,
     ) -> None:

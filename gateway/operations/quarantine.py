@@ -4,21 +4,25 @@ from collections.abc import Callable
 from typing import Any
 
 from hedgerow.common.errors import NotFoundError
-from hedgerow.common.redis.client import Control
+from hedgerow.common.redis.client import RedisClient
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.settings.settings import WorkerSettings
 from hedgerow.common.state.quarantine import Quarantine, QuarantineEntry, Record, What
-from hedgerow.common.state.quarantine_store import QuarantineBoard
+from hedgerow.common.state.quarantine_store import QuarantineStore
 
 
-class QuarantineDesk:
+class QuarantineAdmin:
     """Lists the queries that have killed scorers, and lets them run again.
 
     Every method raises RedisUnavailableError when there is no answer in time.
     """
 
     def __init__(
-        self, control: Control, keys: Keys, settings: WorkerSettings, server_ms: Callable[[], int]
+        self,
+        control: RedisClient,
+        keys: Keys,
+        settings: WorkerSettings,
+        server_ms: Callable[[], int],
     ) -> None:
         """Read what the workers share.
 
@@ -29,7 +33,7 @@ class QuarantineDesk:
             server_ms: the Redis server's clock.
         """
         self._settings = settings
-        self._board = QuarantineBoard(control, keys, self._policy().retention_ms)
+        self._board = QuarantineStore(control, keys, self._policy().retention_ms)
         self._server_ms = server_ms
 
     async def lift(self, fingerprint: str) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from hedgerow.common.machine.shortage import DISK, MEMORY, Shortage, ShortageBook
-from hedgerow.common.redis.client import Control
+from hedgerow.common.redis.client import RedisClient
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.settings.storage import StorageSettings
 from hedgerow.common.state.storage import read_told
@@ -18,7 +18,7 @@ class ServerWatch:
 
     def __init__(
         self,
-        control: Control,
+        control: RedisClient,
         keys: Keys,
         settings: StorageSettings,
         gate: StorageGate,

@@ -5,7 +5,7 @@ from typing import Any
 
 from hedgerow.common.errors import BadRequestError
 from hedgerow.common.settings.settings import SnapshotSettings
-from hedgerow.common.snapshots.status import SnapshotBoard, SnapshotStanding
+from hedgerow.common.snapshots.status import SnapshotRecords, SnapshotStanding
 
 
 class Snapshots:
@@ -13,7 +13,7 @@ class Snapshots:
 
     def __init__(
         self,
-        board: SnapshotBoard,
+        board: SnapshotRecords,
         num_shards: int,
         settings: SnapshotSettings,
         check_room: Callable[[], None] = lambda: None,

@@ -19,7 +19,7 @@ from hedgerow.common.settings.tail import CoverageSettings
 _ROUNDING: Final = 1e-12
 
 
-class Enough:
+class AdaptiveTimeout:
     """The wait of one query."""
 
     __slots__ = ("_max_factor", "_max_wait_s", "_min_factor", "_min_wait_s", "_until", "wait_for")

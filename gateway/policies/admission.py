@@ -29,7 +29,7 @@ from hedgerow.gateway.policies.concurrency_limit import ConcurrencyLimit, Tally
 from hedgerow.gateway.policies.pressure import Pressure
 from hedgerow.gateway.policies.queue_forecast import BASE_US, QueueForecast
 from hedgerow.gateway.policies.shard_reach import reached_by
-from hedgerow.gateway.policies.shard_result import Settled
+from hedgerow.gateway.policies.shard_result import ShardResult
 
 Priority = Literal["interactive", "batch"]
 
@@ -55,8 +55,18 @@ class AdmissionPermit:
     """
 
     __slots__ = (
-        *("_admission", "_admitted_at", "_class", "_decision", "_expires_at", "_generation"),
-        *("_late_at", "_num_in_flight", "_queued", "_usage", "_window", "goes_ahead"),
+        "_admission",
+        "_admitted_at",
+        "_class",
+        "_decision",
+        "_expires_at",
+        "_generation",
+        "_late_at",
+        "_num_in_flight",
+        "_queued",
+        "_usage",
+        "_window",
+        "goes_ahead",
     )
 
     def __init__(
@@ -119,7 +129,7 @@ class AdmissionPermit:
                 self._count_late(tally, waited_until)
 
     def learn(
-        self, backlogs: Mapping[int, int], settled: Mapping[int, Settled], sent_at: float
+        self, backlogs: Mapping[int, int], settled: Mapping[int, ShardResult], sent_at: float
     ) -> None:
         """What became of the query's parts, told at its end: of all queries, or of a fair sample.
 
@@ -177,9 +187,21 @@ class Admission:
     """
 
     __slots__ = (
-        *("_batch_share", "_beside", "_in_flight", "_is_enabled", "_predicts", "_refused"),
-        *("_wait_share", "duration_s", "expires_at", "forecast", "limit", "num_in_flight"),
-        *("pressure", "replied_at", "shares"),
+        "_batch_share",
+        "_beside",
+        "_in_flight",
+        "_is_enabled",
+        "_predicts",
+        "_refused",
+        "_wait_share",
+        "duration_s",
+        "expires_at",
+        "forecast",
+        "limit",
+        "num_in_flight",
+        "pressure",
+        "replied_at",
+        "shares",
     )
 
     def __init__(
@@ -261,7 +283,12 @@ class Admission:
             self._beside.expires_at = max(self._beside.expires_at, self.expires_at)
         late_at = now + self._wait_share * deadline_s
         return AdmissionPermit(
-            *(self, usage, number, now, late_at, now + deadline_s),
+            self,
+            usage,
+            number,
+            now,
+            late_at,
+            now + deadline_s,
             decision=decision,
             goes_ahead=goes_ahead,
         )

@@ -122,8 +122,16 @@ class ConcurrencyLimit:
     """
 
     __slots__ = (
-        *("_ends_at", "_max", "_min", "_step", "generation", "is_wanted", "peak", "tallies"),
-        *("value", "window"),
+        "_ends_at",
+        "_max",
+        "_min",
+        "_step",
+        "generation",
+        "is_wanted",
+        "peak",
+        "tallies",
+        "value",
+        "window",
     )
 
     def __init__(self, settings: AdmissionSettings, num_classes: int) -> None:

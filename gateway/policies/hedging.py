@@ -148,8 +148,17 @@ class HedgePolicy:
     """
 
     __slots__ = (
-        *("_delays", "_is_on", "_medians", "_quantiles", "_shortest", "_sketches", "_stale_at"),
-        *("_stale_s", "_until_refresh", "budget", "min_delay_s"),
+        "_delays",
+        "_is_on",
+        "_medians",
+        "_quantiles",
+        "_shortest",
+        "_sketches",
+        "_stale_at",
+        "_stale_s",
+        "_until_refresh",
+        "budget",
+        "min_delay_s",
     )
 
     def __init__(self, settings: HedgingSettings, num_shards: int) -> None:

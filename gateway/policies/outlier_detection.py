@@ -66,7 +66,14 @@ class Probation:
     """
 
     __slots__ = (
-        *("_calls", "_elsewhere", "_judge_at", "_live", "_next", "_on", "_serves", "_settings"),
+        "_calls",
+        "_elsewhere",
+        "_judge_at",
+        "_live",
+        "_next",
+        "_on",
+        "_serves",
+        "_settings",
         "_sheets",
     )
 

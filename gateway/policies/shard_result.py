@@ -7,11 +7,11 @@ import msgspec
 from hedgerow.common.outcome import Outcome
 from hedgerow.common.wire.messages import Reply
 
-ENOUGH = "enough"  # a `Settled.code`: enough of the documents was covered without this shard
-NO_TIME = "no_time"  # a `Settled.code`: the caller's deadline was too short for any shard
+ENOUGH = "enough"  # a `ShardResult.code`: enough of the documents was covered without this shard
+NO_TIME = "no_time"  # a `ShardResult.code`: the caller's deadline was too short for any shard
 
 
-class Settled(msgspec.Struct, frozen=True, gc=False):
+class ShardResult(msgspec.Struct, frozen=True, gc=False):
     """How one shard's part ended.
 
     Attributes:

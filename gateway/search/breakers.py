@@ -10,7 +10,7 @@ from hedgerow.gateway.policies.breaker import Breaker, CallOutcome, Permit, Tran
 from hedgerow.gateway.policies.concurrency_limit import LATE_SHARE
 from hedgerow.gateway.policies.latency import ShardLatency
 from hedgerow.gateway.policies.pressure import Pressure
-from hedgerow.gateway.policies.shard_result import NO_TIME, Settled
+from hedgerow.gateway.policies.shard_result import NO_TIME, ShardResult
 from hedgerow.gateway.search.heavy_work import HeavyWork
 
 # `Failure.code`s that are the query's own doing: the shard is well, and other queries must not
@@ -151,7 +151,7 @@ class Breakers:
         self,
         shards: Sequence[int],
         permits: Iterable[Permit],
-        settled: Mapping[int, Settled],
+        settled: Mapping[int, ShardResult],
         now: float,
     ) -> None:
         """A query's parts have ended; tells their breakers, and learns how long shards need.
@@ -179,7 +179,7 @@ class Breakers:
                 outcome = _IGNORED if shard in excused else self._blame(shard, part, now)
                 permit.done(outcome, now, part.took_s)
 
-    def _overloaded(self, settled: Mapping[int, Settled], now: float) -> Collection[int]:
+    def _overloaded(self, settled: Mapping[int, ShardResult], now: float) -> Collection[int]:
         """The shards that a query misses for overload."""
         replied_at = self._replied_at
         if replied_at is None:
@@ -197,7 +197,7 @@ class Breakers:
         least = max(LATE_SHARE * len(settled), min(1, len(settled) - 1))
         return behind if len(behind) > least else ()
 
-    def _is_steady(self, settled: Mapping[int, Settled]) -> bool:
+    def _is_steady(self, settled: Mapping[int, ShardResult]) -> bool:
         """Whether these parts would change nothing: all is well, and has been for a while."""
         slow_s = self._slow_s
         for part in settled.values():
@@ -205,7 +205,7 @@ class Breakers:
                 return False
         return False not in [breaker.is_steady for breaker in self._breakers]
 
-    def _blame(self, shard: int, part: Settled, now: float) -> CallOutcome:
+    def _blame(self, shard: int, part: ShardResult, now: float) -> CallOutcome:
         if part.outcome is _TIMED_OUT:
             if self._heavy is not None and self._heavy.holds(shard, now - part.took_s, now):
                 return _IGNORED

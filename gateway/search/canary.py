@@ -15,7 +15,7 @@ from hedgerow.common.redis.server_clock import ServerClock
 from hedgerow.common.settings.settings import RankProfile
 from hedgerow.common.state.quarantine import fingerprint_of
 from hedgerow.common.wire.messages import Kind, Reply, Request, pack_request
-from hedgerow.gateway.policies.shard_result import NO_TIME, Settled
+from hedgerow.gateway.policies.shard_result import NO_TIME, ShardResult
 from hedgerow.gateway.search.gather import Gather
 from hedgerow.gateway.transport.protocol import Transport
 
@@ -149,7 +149,7 @@ class Trial:
         now_us = self._canary.clock.server_us(asyncio.get_running_loop().time())
         return shards, replace(request, sent_at_us=now_us)
 
-    def close(self, settled: Mapping[int, Settled]) -> None:
+    def close(self, settled: Mapping[int, ShardResult]) -> None:
         """The query has ended so; one that has killed must be tried again the next time."""
         if any(part.code in _KILLED for part in settled.values()):
             self._canary.forget(self._fingerprint)
@@ -184,7 +184,7 @@ class _Watch:
         self._gather = gather
         self._changed = asyncio.Event()
 
-    async def end_of(self, shard: int) -> Settled:
+    async def end_of(self, shard: int) -> ShardResult:
         """Wait for the end of a shard's part."""
         while shard not in self._gather.settled:
             self._changed.clear()

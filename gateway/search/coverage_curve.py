@@ -39,7 +39,13 @@ class CoverageCurve:
     """The curve of one collection; 0.3 µs for each part of a query."""
 
     __slots__ = (
-        *("_awaited", "_came", "_cut", "_fade_at", "_faded_at", "_half_life_s", "_never"),
+        "_awaited",
+        "_came",
+        "_cut",
+        "_fade_at",
+        "_faded_at",
+        "_half_life_s",
+        "_never",
         "_points",
     )
 

@@ -25,7 +25,7 @@ from hedgerow.common.wire.messages import (
     unpack_fetch_body,
 )
 from hedgerow.gateway.policies.latency import FetchReserve
-from hedgerow.gateway.policies.shard_result import NO_TIME, Settled
+from hedgerow.gateway.policies.shard_result import NO_TIME, ShardResult
 from hedgerow.gateway.search.answer_memory import AnswerMemory, Lease
 from hedgerow.gateway.search.gather import Gather
 from hedgerow.gateway.search.hedger import Hedger, Watched
@@ -138,7 +138,7 @@ class Fetcher:
         profile: str,
         deadline: float,
         lease: Lease,
-    ) -> dict[int, Settled]:
+    ) -> dict[int, ShardResult]:
         """Ask each shard for its documents.
 
         Args:
@@ -165,7 +165,11 @@ class Fetcher:
                 for shard, ids in wanted.items():
                     payload = pack_body(FetchPayload(uid, ids, fields, profile))
                     request = Request(
-                        *(Kind.FETCH, query_id, expires_at_ms, sent_at_us, self._reply_to),
+                        Kind.FETCH,
+                        query_id,
+                        expires_at_ms,
+                        sent_at_us,
+                        self._reply_to,
                         payload,
                     )
                     message, asked = pack_request(request), (shard,)
@@ -202,7 +206,7 @@ class _Answer:
         self._left_out: list[int] = []  # a shard for each: in the shard's own reply
         self._trimmed: list[int] = []  # the same: by this answer's limit
 
-    def add_part(self, shard: int, hits: Sequence[Hit], part: Settled) -> None:
+    def add_part(self, shard: int, hits: Sequence[Hit], part: ShardResult) -> None:
         """A shard's part has ended, which was asked for the documents of these hits."""
         if part.outcome is not Outcome.OK:
             self._problems.append((shard, part.reason))

@@ -8,7 +8,7 @@ from typing import Any, Final
 from hedgerow.common.errors import WireError
 from hedgerow.common.outcome import Outcome
 from hedgerow.common.wire.messages import Reply, Status, unpack_failure
-from hedgerow.gateway.policies.shard_result import ENOUGH, NO_TIME, Settled
+from hedgerow.gateway.policies.shard_result import ENOUGH, NO_TIME, ShardResult
 from hedgerow.gateway.transport.timers import Alarm, Timers
 
 # An enum's member is looked up through a descriptor in Python 3.11: five times a global's price.
@@ -18,7 +18,7 @@ _STATUS_OK: Final = Status.OK.value
 
 ROUND_TRIP_S = 0.05  # a server that has not answered a push by then does not answer
 
-OnHedgeEnd = Callable[[int, Settled], None]
+OnHedgeEnd = Callable[[int, ShardResult], None]
 
 
 class Gather:
@@ -36,9 +36,24 @@ class Gather:
     """
 
     __slots__ = (
-        *("_alarm", "_done", "_ends_at", "_is_enough", "_look", "_look_at", "_loop"),
-        *("_on_hedge_ends", "_sent", "_started", "_timers", "_unpack", "_until"),
-        *("asked", "hedged", "num_ok", "num_open", "settled"),
+        "_alarm",
+        "_done",
+        "_ends_at",
+        "_is_enough",
+        "_look",
+        "_look_at",
+        "_loop",
+        "_on_hedge_ends",
+        "_sent",
+        "_started",
+        "_timers",
+        "_unpack",
+        "_until",
+        "asked",
+        "hedged",
+        "num_ok",
+        "num_open",
+        "settled",
     )
 
     def __init__(
@@ -69,7 +84,7 @@ class Gather:
         self._look_at = math.inf
         self._look: Callable[[], None] | None = None
         self._until: Callable[[], float] | None = None
-        self.settled: dict[int, Settled] = {}
+        self.settled: dict[int, ShardResult] = {}
         self.hedged: dict[int, float] = {}
         self.num_ok = 0
 
@@ -122,7 +137,7 @@ class Gather:
         """Shards whose part has not ended."""
         return self.asked.difference(self.settled)
 
-    def amend(self, shard: int, part: Settled) -> None:
+    def amend(self, shard: int, part: ShardResult) -> None:
         """Put `part` in the place of one that was ok, after the end of all."""
         self.num_ok -= part.outcome is not _OK
         self.settled[shard] = part
@@ -149,7 +164,9 @@ class Gather:
         try:
             if reply.status == _STATUS_OK:
                 body = self._unpack(reply.body)
-                part = Settled(_OK, "", "", body, reply, worker, self._loop.time() - self._started)
+                part = ShardResult(
+                    _OK, "", "", body, reply, worker, self._loop.time() - self._started
+                )
                 self.num_ok += 1
                 self._settle(shard, part)
                 return
@@ -190,9 +207,9 @@ class Gather:
         worker: str = "",
     ) -> None:
         took_s = self._loop.time() - self._started
-        self._settle(shard, Settled(outcome, reason, code, None, reply, worker, took_s))
+        self._settle(shard, ShardResult(outcome, reason, code, None, reply, worker, took_s))
 
-    def _settle(self, shard: int, part: Settled) -> None:
+    def _settle(self, shard: int, part: ShardResult) -> None:
         self.settled[shard] = part
         self.num_open -= 1
         if self._until is not None and self.num_open and part.outcome is _OK:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 
 from hedgerow.common.query.cost import Cost
-from hedgerow.gateway.policies.shard_result import Settled
+from hedgerow.gateway.policies.shard_result import ShardResult
 
 # A shard that is busy still replies, to what was before and after a heavy query. One that has
 # replied to nothing for so long may be hung, whatever it was sent.
@@ -64,7 +64,7 @@ class HeavyWork:
             return False
         return cost.cpu_s(max((count or 0 for count in counts), default=0)) > self._heavy_s
 
-    def end(self, shards: Iterable[int], settled: Mapping[int, Settled], now: float) -> None:
+    def end(self, shards: Iterable[int], settled: Mapping[int, ShardResult], now: float) -> None:
         """A heavy query has ended on these shards; see `HeavyQuery.end`."""
         for shard in shards:
             self._num_running[shard] -= 1
@@ -87,7 +87,7 @@ class HeavyQuery:
         self._work = work
         self._shards = shards
 
-    def end(self, settled: Mapping[int, Settled], now: float) -> None:
+    def end(self, settled: Mapping[int, ShardResult], now: float) -> None:
         """The query has ended, on each shard as `settled` says."""
         if self._work is not None:
             self._work.end(self._shards, settled, now)

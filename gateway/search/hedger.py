@@ -24,7 +24,7 @@ from hedgerow.gateway.policies.hedging import (
     HedgeSchedule,
 )
 from hedgerow.gateway.policies.hedging import Replicas as KnownReplicas
-from hedgerow.gateway.policies.shard_result import NO_TIME, Settled
+from hedgerow.gateway.policies.shard_result import NO_TIME, ShardResult
 from hedgerow.gateway.search.gather import Gather
 from hedgerow.gateway.transport.protocol import Transport
 from hedgerow.gateway.transport.timers import Alarm, SharedTimer
@@ -151,7 +151,7 @@ class Hedger:
         due, next_at = watch.schedule.look(still_open, self._replicas, self._loop.time())
         for shard in due:
             self._transport.ask_queue(
-                *(self._kind, shard, watch.last_copy(shard)), partial(self._on_queue, watch, shard)
+                self._kind, shard, watch.last_copy(shard), partial(self._on_queue, watch, shard)
             )
         self._look_later(watch, next_at)
 
@@ -186,7 +186,7 @@ class Hedger:
         watch.copies[shard] = message
         query.gather.hedge(shard, now - query.started, partial(self._on_end, query, message))
 
-    def _on_end(self, query: Watched, message: bytes, shard: int, part: Settled) -> None:
+    def _on_end(self, query: Watched, message: bytes, shard: int, part: ShardResult) -> None:
         """One copy has won, or nobody waits for either."""
         if part.reply is not None and part.reply.is_hedge:
             self.counts = self.counts.plus_end(HedgeEnd.WON)

@@ -20,7 +20,7 @@ from typing import Final, NamedTuple
 from hedgerow.common.outcome import Outcome
 from hedgerow.common.settings.tail import CoverageSettings
 from hedgerow.common.wire.messages import Reply, Status
-from hedgerow.gateway.policies.shard_result import NO_TIME, Settled
+from hedgerow.gateway.policies.shard_result import NO_TIME, ShardResult
 from hedgerow.gateway.search.breakers import QUERY_FAULT_CODES
 from hedgerow.gateway.search.coverage_curve import CoverageCurve, LateReplies
 from hedgerow.gateway.search.gather import Gather
@@ -137,14 +137,14 @@ class CoverageCurves:
         return curve
 
 
-def _says_nothing(part: Settled) -> bool:
+def _says_nothing(part: ShardResult) -> bool:
     """Whether a query would have ended so with any deadline, or has not even begun."""
     return part.code == NO_TIME or (
         part.outcome is Outcome.FAILED and part.code in QUERY_FAULT_CODES
     )
 
 
-def _documents(counts: Sequence[int | None], parts: Mapping[int, Settled]) -> list[int]:
+def _documents(counts: Sequence[int | None], parts: Mapping[int, ShardResult]) -> list[int]:
     """Of each shard, its documents: as it says with its reply, as it last said, or the average."""
     known = [count for count in counts if count is not None]
     average = round(sum(known) / len(known)) if known else 0

@@ -31,7 +31,7 @@ from hedgerow.common.wire.messages import (
     pack_request,
     unpack_search_body,
 )
-from hedgerow.gateway.policies.adaptive_timeout import Enough
+from hedgerow.gateway.policies.adaptive_timeout import AdaptiveTimeout
 from hedgerow.gateway.policies.admission import Admission, AdmissionPermit
 from hedgerow.gateway.policies.hedging import HedgePolicy
 from hedgerow.gateway.policies.latency import AnswerReserve
@@ -144,7 +144,10 @@ class Searcher:
         self._is_idle.set()
         self._answer_reserve = AnswerReserve()
         self.fetcher = Fetcher(
-            *(transport, clock, reply_to, next_id),
+            transport,
+            clock,
+            reply_to,
+            next_id,
             Hedger(Kind.FETCH, transport, HedgePolicy(hedging, num_shards), view),
             memory=AnswerMemory(settings.max_held_bytes),
             max_answer_bytes=settings.max_answer_bytes,
@@ -184,8 +187,12 @@ class Searcher:
         deadline = started + deadline_s - self._answer_reserve.reserve_s(deadline_s)
         guards = self._own_guards.get(admitted.profile, self._guards)
         permit = admission.admit(
-            *(query.priority, deadline_s, query.minimum_coverage),
-            *(self._view.live, self._view.counts_of(collection.uid), started),
+            query.priority,
+            deadline_s,
+            query.minimum_coverage,
+            self._view.live,
+            self._view.counts_of(collection.uid),
+            started,
             caller=query.caller,
             peer=query.peer,
         )
@@ -279,7 +286,11 @@ class Searcher:
         late_ms = self._curves.late_ms(query.deadline_ms) if is_sampled else 0
         expires_at_ms = self._clock.server_us(deadline) // 1000 + late_ms
         request = Request(
-            *(_SEARCH, query_id, expires_at_ms, self._clock.server_us(now), self._reply_to),
+            _SEARCH,
+            query_id,
+            expires_at_ms,
+            self._clock.server_us(now),
+            self._reply_to,
             pack_body(payload),
             late_ms=late_ms,
             attach=self._attaching.wish(query, admitted.profile, len(plan.shards)),
@@ -316,8 +327,14 @@ class Searcher:
                 counts = self._view.counts_of(collection.uid)  # as they are known by now
                 self._curves.on_end(
                     Ended(
-                        *(query_id, collection.uid, gather, counts),
-                        *(sent_at, overhead_s, deadline, late_ms / 1000),
+                        query_id,
+                        collection.uid,
+                        gather,
+                        counts,
+                        sent_at,
+                        overhead_s,
+                        deadline,
+                        late_ms / 1000,
                     ),
                     now,
                 )
@@ -364,7 +381,7 @@ class Searcher:
         self, query: SearchQuery, collection: Collection, gather: Gather, deadline: float
     ) -> Callable[[], float]:
         """Tells, after each reply, until when the rest is waited for."""
-        enough = Enough(query.wait_for, self._coverage)
+        enough = AdaptiveTimeout(query.wait_for, self._coverage)
         counts = self._view.counts_of(collection.uid)
         known = [count for count in counts if count is not None]
         total = round(sum(known) * len(counts) / len(known)) if known else 0

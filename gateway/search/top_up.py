@@ -30,7 +30,7 @@ from hedgerow.common.wire.messages import (
     pack_request,
     unpack_search_body,
 )
-from hedgerow.gateway.policies.shard_result import NO_TIME, Settled
+from hedgerow.gateway.policies.shard_result import NO_TIME, ShardResult
 from hedgerow.gateway.search.attaching import num_wanted
 from hedgerow.gateway.search.gather import Gather
 from hedgerow.gateway.search.hedger import Hedger, Watched
@@ -102,7 +102,7 @@ class TopUp:
         attach: Attach | None,
         shards: tuple[int, ...],
         deadline: float,
-    ) -> Mapping[int, Settled]:
+    ) -> Mapping[int, ShardResult]:
         """Ask `shards` ahead of all that waits in their queues; returns how their parts ended.
 
         Args:
@@ -148,7 +148,7 @@ class TopUp:
         return gather.settled
 
 
-def topped_up(first: Settled, second: Settled) -> Settled:
+def topped_up(first: ShardResult, second: ShardResult) -> ShardResult:
     """A shard's part once it was asked again: with all its hits, or if they are missing, not ok.
 
     Without them the answer would not reflect all of the shard's documents.

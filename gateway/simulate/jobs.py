@@ -40,9 +40,24 @@ class Job:
     """
 
     __slots__ = (
-        *("cost", "ends_at", "expires_at", "is_copy", "is_cut", "is_delivered", "is_hedge"),
-        *("query_id", "queued_at", "sent_at", "server", "shard", "size_s", "stage", "started_at"),
-        *("subject", "twin", "worked_s"),
+        "cost",
+        "ends_at",
+        "expires_at",
+        "is_copy",
+        "is_cut",
+        "is_delivered",
+        "is_hedge",
+        "query_id",
+        "queued_at",
+        "sent_at",
+        "server",
+        "shard",
+        "size_s",
+        "stage",
+        "started_at",
+        "subject",
+        "twin",
+        "worked_s",
     )
 
     def __init__(
@@ -81,7 +96,7 @@ class Job:
 
 
 @dataclass(slots=True)
-class Ledger:
+class Totals:
     """What all shards did; times in server-seconds.
 
     Attributes:
@@ -124,7 +139,7 @@ class Home(Protocol):
 
     number: int
     loop: VirtualLoop
-    ledger: Ledger
+    ledger: Totals
     factor: float
     service: Sampler
     on_answer: Callable[[Job], None]

@@ -24,7 +24,7 @@ from hedgerow.gateway.search.searcher import Searcher
 from hedgerow.gateway.simulate.distributions import Constant
 from hedgerow.gateway.simulate.event_loop import VirtualLoop
 from hedgerow.gateway.simulate.faults import ScriptedView, script_faults
-from hedgerow.gateway.simulate.jobs import Ledger
+from hedgerow.gateway.simulate.jobs import Totals
 from hedgerow.gateway.simulate.scenario import Closed, Run
 from hedgerow.gateway.simulate.shards import SeparateShard, Shard, TiedShard
 from hedgerow.gateway.simulate.transport import ScriptedTransport
@@ -57,7 +57,7 @@ class Observed:
     opened: int = 0
     num_left: int = 0
     duration_s: float = 0.0
-    ledger: Ledger = field(default_factory=Ledger)
+    ledger: Totals = field(default_factory=Totals)
     reply_s: "array[float]" = field(default_factory=lambda: array("d"))
     marks_s: "list[array[float]]" = field(default_factory=list)
     num_late: int = 0
@@ -94,7 +94,10 @@ class _Asker:
         view = ScriptedView(run)
         script_faults(run, self._transport.shards, view, loop, rng)
         breakers = Breakers(
-            *(run.shards.count, run.breaker, rng("breakers").random, self._on_transition),
+            run.shards.count,
+            run.breaker,
+            rng("breakers").random,
+            self._on_transition,
             replied_at=admission.replied_at,
         )
         if run.breakers == "off":
@@ -213,7 +216,7 @@ def observe(run: Run, seed: int, timing_seed: int | None = None) -> Observed:
 def make_shards(
     run: Run,
     loop: VirtualLoop,
-    ledger: Ledger,
+    ledger: Totals,
     transport: ScriptedTransport,
     rng: Callable[[str], random.Random],
 ) -> list[Shard]:

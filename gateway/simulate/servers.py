@@ -55,8 +55,20 @@ class Server:
     """
 
     __slots__ = (
-        *("_concurrency", "_free", "_held", "_is_idle", "_order", "_paused_until", "_queue"),
-        *("_running", "is_stoppable", "is_up", "name", "own", "service", "shard"),
+        "_concurrency",
+        "_free",
+        "_held",
+        "_is_idle",
+        "_order",
+        "_paused_until",
+        "_queue",
+        "_running",
+        "is_stoppable",
+        "is_up",
+        "name",
+        "own",
+        "service",
+        "shard",
     )
 
     def __init__(

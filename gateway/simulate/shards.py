@@ -7,7 +7,7 @@ from collections.abc import Callable
 from hedgerow.common.wire.pull_order import PullOrder
 from hedgerow.gateway.simulate.distributions import Sampler
 from hedgerow.gateway.simulate.event_loop import VirtualLoop
-from hedgerow.gateway.simulate.jobs import Holder, Job, Ledger, Stage
+from hedgerow.gateway.simulate.jobs import Holder, Job, Stage, Totals
 from hedgerow.gateway.simulate.scenario import Shards
 from hedgerow.gateway.simulate.servers import Queue, Server
 
@@ -36,7 +36,7 @@ class Shard:
         number: int,
         script: Shards,
         loop: VirtualLoop,
-        ledger: Ledger,
+        ledger: Totals,
         service: Sampler,
         again: Sampler,
         on_answer: Callable[[Job], None],
@@ -149,7 +149,7 @@ class SeparateShard(Shard):
         number: int,
         script: Shards,
         loop: VirtualLoop,
-        ledger: Ledger,
+        ledger: Totals,
         service: Sampler,
         again: Sampler,
         on_answer: Callable[[Job], None],
@@ -196,7 +196,7 @@ class TiedShard(SeparateShard):
         number: int,
         script: Shards,
         loop: VirtualLoop,
-        ledger: Ledger,
+        ledger: Totals,
         service: Sampler,
         again: Sampler,
         on_answer: Callable[[Job], None],

@@ -21,7 +21,7 @@ from hedgerow.common.wire.messages import (
 )
 from hedgerow.gateway.simulate.distributions import Sampler
 from hedgerow.gateway.simulate.event_loop import VirtualLoop
-from hedgerow.gateway.simulate.jobs import Job, Ledger, Stage
+from hedgerow.gateway.simulate.jobs import Job, Stage, Totals
 from hedgerow.gateway.simulate.scenario import Run
 from hedgerow.gateway.simulate.shards import Shard
 from hedgerow.gateway.transport.protocol import ReplySink
@@ -45,17 +45,16 @@ class Scatter:
     """
 
     __slots__ = (
-        *(
-            "cancelled",
-            "cost",
-            "delay_s",
-            "is_hedged",
-            "jobs",
-            "num_asked",
-            "num_replies",
-            "query_id",
-        ),
-        *("sent_at", "sink"),
+        "cancelled",
+        "cost",
+        "delay_s",
+        "is_hedged",
+        "jobs",
+        "num_asked",
+        "num_replies",
+        "query_id",
+        "sent_at",
+        "sink",
     )
 
     def __init__(
@@ -96,7 +95,7 @@ class ScriptedTransport:
         self,
         run: Run,
         loop: VirtualLoop,
-        ledger: Ledger,
+        ledger: Totals,
         rng: Callable[[str], random.Random],
         on_backlog: Callable[[int, int, float], None] | None = None,
     ) -> None:
@@ -248,7 +247,7 @@ class ScriptedTransport:
             if number not in scatter.cancelled:
                 shard = shards[number]
                 jobs[number] = job = Job(
-                    *(shard, query_id, scatter, expires_at, cost, now), sent_at=sent_at
+                    shard, query_id, scatter, expires_at, cost, now, sent_at=sent_at
                 )
                 backlogs[number] = backlog = shard.push(job)
                 if on_backlog is not None:

@@ -12,8 +12,8 @@ from hedgerow.common.errors import RedisUnavailableError, WireError
 from hedgerow.common.observability.telemetry import Counters, Throttle
 from hedgerow.common.redis.connection import (
     Handshake,
-    Link,
     OnReply,
+    RedisConnection,
     pack,
     pack_for_each,
     unanswered,
@@ -108,14 +108,14 @@ class RedisTransport:
         self._is_subscribed = asyncio.Event()
         self._clock_task: asyncio.Task[None] | None = None
         endpoint = Endpoint.of(redis)
-        self._push = Link(
+        self._push = RedisConnection(
             endpoint,
             name=f"hedgerow-gateway-push-{gateway_id}",
             silence_s=redis.command_timeout_s,
             on_connect=self._read_clock,
             on_disconnect=self._lose_all,
         )
-        self._replies = Link(
+        self._replies = RedisConnection(
             endpoint,
             name=f"hedgerow-gateway-replies-{gateway_id}",
             silence_s=redis.command_timeout_s,

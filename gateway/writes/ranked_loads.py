@@ -15,7 +15,7 @@ import structlog
 from hedgerow.common.errors import RedisUnavailableError
 from hedgerow.common.shard_log.events import Loaded, Ranked
 from hedgerow.common.state.registry import Registry
-from hedgerow.common.state.statistics import BULK_SHARE, StatisticsBoard
+from hedgerow.common.state.statistics import BULK_SHARE, StatisticsStore
 
 _LOOK_S: Final = 0.25  # at most between two looks at which replicas are live
 
@@ -34,7 +34,7 @@ class RankedLoads:
     def __init__(
         self,
         *,
-        board: StatisticsBoard,
+        board: StatisticsStore,
         registry: Registry,
         live_replicas: Callable[[int], Collection[str]],
         timeout_s: float,

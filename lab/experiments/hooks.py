@@ -175,7 +175,8 @@ def _finding(seen: Seen) -> Finding:
             ),
             exactly(
                 "threads that count as lost, the most: the profile's share",
-                *(_most(seen.lost), num_threads),
+                _most(seen.lost),
+                num_threads,
             ),
             exactly(
                 "without a hook: coverage, the least",

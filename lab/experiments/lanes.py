@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from bench.load import closed_loop
-from hedgerow.shard_worker.executors.process_pool.pool import Work
+from hedgerow.shard_worker.executors.process_pool.pool import Task
 from lab.compute import STEPS, compute
 from lab.finding import Finding, Options, at_least, code_of, number
 from lab.kinds import IO_S, wait_async, wait_blocking
@@ -53,13 +53,13 @@ def nine_cells(lanes: Lanes) -> dict[tuple[str, str], Ask]:
     return {
         ("async I/O", "loop"): wait_async,
         ("async I/O", "thread"): lambda: thread.run(lambda: asyncio.run(wait_async()), _TIMEOUT_S),
-        ("async I/O", "process"): lambda: process.run(Work(b"async")),
+        ("async I/O", "process"): lambda: process.run(Task(b"async")),
         ("blocking I/O", "loop"): wait_on_loop,
         ("blocking I/O", "thread"): lambda: thread.run(wait_blocking, _TIMEOUT_S),
-        ("blocking I/O", "process"): lambda: process.run(Work(b"blocking")),
+        ("blocking I/O", "process"): lambda: process.run(Task(b"blocking")),
         ("CPU", "loop"): compute_on_loop,
         ("CPU", "thread"): lambda: thread.run(compute, _TIMEOUT_S),
-        ("CPU", "process"): lambda: process.run(Work(b"cpu")),
+        ("CPU", "process"): lambda: process.run(Task(b"cpu")),
     }
 
 

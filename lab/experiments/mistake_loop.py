@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from bench.load import Load, open_loop
 from hedgerow.common.settings.settings import WorkerSettings
 from hedgerow.gateway.search.result import SearchQuery
-from hedgerow.shard_worker.executors.process_pool.pool import Work
+from hedgerow.shard_worker.executors.process_pool.pool import Task
 from lab.cluster import COLLECTION, connect, run_cluster
 from lab.compute import compute
 from lab.finding import Finding, Options, at_least, at_most, code_of, number
@@ -36,7 +36,7 @@ async def on_the_loop(_lanes: Lanes) -> None:
 
 async def in_the_process_lane(lanes: Lanes) -> None:
     """Its cure."""
-    await lanes.process.run(Work(f"cpu {STEPS}".encode()))
+    await lanes.process.run(Task(f"cpu {STEPS}".encode()))
 
 
 async def run(options: Options) -> Finding:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from bench.cpu import CpuMeter
 from bench.load import closed_loop
-from hedgerow.shard_worker.executors.process_pool.pool import Work
+from hedgerow.shard_worker.executors.process_pool.pool import Task
 from lab.finding import Finding, Options, at_least, code_of, number
 from lab.kinds import IO_S, wait_async
 from lab.lanes import NUM_PROCESSES, Lanes, open_lanes
@@ -41,7 +41,7 @@ async def nothing_on_the_loop(_lanes: Lanes) -> None:
 
 async def nothing_in_a_process(lanes: Lanes) -> None:
     """What the way to a scorer and back costs."""
-    await lanes.process.run(Work(_BODY))
+    await lanes.process.run(Task(_BODY))
 
 
 async def io_on_the_loop(_lanes: Lanes) -> None:
@@ -51,7 +51,7 @@ async def io_on_the_loop(_lanes: Lanes) -> None:
 
 async def io_in_a_process(lanes: Lanes) -> None:
     """The mistake: a process stands still for each call."""
-    await lanes.process.run(Work(b"async"))
+    await lanes.process.run(Task(b"async"))
 
 
 async def run(options: Options) -> Finding:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from bench.cpu import CpuMeter
 from bench.load import closed_loop
-from hedgerow.shard_worker.executors.process_pool.pool import Work
+from hedgerow.shard_worker.executors.process_pool.pool import Task
 from lab.compute import STEPS, Threads, compute
 from lab.finding import Finding, Options, at_least, at_most, code_of, number
 from lab.lanes import NUM_PROCESSES, Lanes, open_lanes
@@ -38,7 +38,7 @@ async def in_threads(lanes: Lanes) -> None:
 
 async def in_processes(lanes: Lanes) -> None:
     """Its cure."""
-    await lanes.process.run(Work(b"cpu"))
+    await lanes.process.run(Task(b"cpu"))
 
 
 async def run(options: Options) -> Finding:

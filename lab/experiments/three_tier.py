@@ -6,7 +6,7 @@ import statistics
 import time
 from typing import Any, NamedTuple
 
-from hedgerow.shard_worker.executors.process_pool.pool import Work
+from hedgerow.shard_worker.executors.process_pool.pool import Task
 from lab.finding import Finding, Options, at_least, at_most, code_of
 from lab.lanes import Lanes, open_lanes, watched_loop
 from lab.plots import BLUE, GREEN, ORANGE, Span, draw, legend, timeline
@@ -37,7 +37,7 @@ async def three_tier_request(lanes: Lanes, number: int) -> Trace:
     arrived = time.perf_counter()
     steps = await lanes.thread.run(functools.partial(legacy_call, number), _TIMEOUT_S)
     called = time.perf_counter()
-    await lanes.process.run(Work(f"cpu {steps}".encode()))
+    await lanes.process.run(Task(f"cpu {steps}".encode()))
     return Trace(number, arrived, called, time.perf_counter())
 
 

@@ -38,21 +38,27 @@ from arq.connections import ArqRedis
 from arq.worker import Function, Worker, func
 
 from hedgerow.common.errors import RedisUnavailableError, WorkError
-from hedgerow.common.redis.client import Control, close_pool, connection_pool, pause_s, translated
+from hedgerow.common.redis.client import (
+    RedisClient,
+    close_pool,
+    connection_pool,
+    pause_s,
+    translated,
+)
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.redis.reconcile import keep_looking
 from hedgerow.common.settings.settings import Settings
 from hedgerow.common.state.registry import Registry
 from hedgerow.common.state.statistics import (
     BULK_SHARE,
-    StatisticsBoard,
+    StatisticsStore,
     changes_of,
     label_of,
     replica_of,
 )
 from hedgerow.common.tasks import run_together
 from hedgerow.shard_worker.executors.process_pool.pool import ProcessLane
-from hedgerow.shard_worker.executors.process_pool.task import Named, Work
+from hedgerow.shard_worker.executors.process_pool.task import Named, Task
 from hedgerow.shard_worker.indexing.applier import Applier
 from hedgerow.shard_worker.indexing.indexer import pack_work
 from hedgerow.shard_worker.indexing.load_statistics import LoadStatistics
@@ -104,7 +110,7 @@ class Jobs:
 
     def __init__(
         self,
-        control: Control,
+        control: RedisClient,
         keys: Keys,
         applier: Applier,
         indexer: ProcessLane,
@@ -132,7 +138,7 @@ class Jobs:
         self._settings = settings
         self._control = control
         self._registry = Registry(control, keys)
-        self._board = StatisticsBoard(control, keys)
+        self._board = StatisticsStore(control, keys)
         self._snapshots = snapshots if snapshots is not None and snapshots.is_on else None
         self._has_disk = has_disk
         self._num_shards: int | None = None
@@ -232,7 +238,9 @@ class Jobs:
             # its attempt was begun.
             with translated("enqueue"):
                 await redis.enqueue_job(
-                    *("make_snapshot", shard, begun),
+                    "make_snapshot",
+                    shard,
+                    begun,
                     _job_id=self._job_id("snapshot", shard, begun, again_s=SNAPSHOT_AGAIN_S),
                     _queue_name=self._snapshot_queue(shard),
                 )
@@ -251,7 +259,9 @@ class Jobs:
 
     async def _follow(self, redis: ArqRedis) -> None:
         await keep_looking(
-            *("statistics_wait", partial(self._tick, redis), self._woken),
+            "statistics_wait",
+            partial(self._tick, redis),
+            self._woken,
             self._settings.redis.reconnect_max_s,
         )
 
@@ -280,7 +290,9 @@ class Jobs:
                 ):
                     with translated("enqueue"):
                         await redis.enqueue_job(
-                            *("collect_statistics", report.uid, shard),
+                            "collect_statistics",
+                            report.uid,
+                            shard,
                             _job_id=self._job_id("collect", report.uid, shard),
                             _queue_name=self._queue(shard),
                         )
@@ -290,7 +302,8 @@ class Jobs:
                 # Deferred, so that shards that end a load together are summed together.
                 with translated("enqueue"):
                     await redis.enqueue_job(
-                        *("sum_statistics", uid),
+                        "sum_statistics",
+                        uid,
                         _job_id=self._job_id("sum", uid),
                         _defer_by=SUM_AFTER_S,
                     )
@@ -395,7 +408,7 @@ class Jobs:
         return None
 
     async def _ask(self, *work: Any) -> bytes:
-        done = await self._indexer.run(Work(pack_work(*work), identity=Named(str(work[0]))))
+        done = await self._indexer.run(Task(pack_work(*work), identity=Named(str(work[0]))))
         return done.body
 
 

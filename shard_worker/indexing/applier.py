@@ -15,7 +15,7 @@ import structlog
 from hedgerow.common.errors import ConfigurationError, RedisUnavailableError, WorkError
 from hedgerow.common.machine.disk import MB
 from hedgerow.common.observability.telemetry import Counters, Throttle
-from hedgerow.common.redis.client import Control, pause_s
+from hedgerow.common.redis.client import RedisClient, pause_s
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.runtime.ticks import sleep_to_tick
 from hedgerow.common.settings.settings import Settings
@@ -30,10 +30,10 @@ from hedgerow.common.shard_log.log import (
 from hedgerow.common.state.registry import Registry
 from hedgerow.common.tasks import run_together
 from hedgerow.shard_worker.executors.process_pool.pool import ProcessLane
-from hedgerow.shard_worker.executors.process_pool.task import Named, Work
+from hedgerow.shard_worker.executors.process_pool.task import Named, Task
 from hedgerow.shard_worker.indexing.batches import Batches
 from hedgerow.shard_worker.indexing.indexer import pack_work
-from hedgerow.shard_worker.indexing.log_retention import KeptEntries, trim_position
+from hedgerow.shard_worker.indexing.log_retention import LogRetention, trim_position
 from hedgerow.shard_worker.indexing.set_aside import SetAside
 from hedgerow.shard_worker.indexing.set_aside_files import SetAsideFiles
 from hedgerow.shard_worker.indexing.shard_report import ShardState
@@ -61,7 +61,7 @@ class Applier:
 
     def __init__(
         self,
-        control: Control,
+        control: RedisClient,
         keys: Keys,
         registry: Registry,
         indexer: ProcessLane,
@@ -117,7 +117,7 @@ class Applier:
         )
         self._batches = Batches(self._ask, SetAside(self._set_aside, counters), storage)
         self._trimmed_by: dict[int, str | None] = {}
-        self._kept = {shard: KeptEntries() for shard in shards}
+        self._kept = {shard: LogRetention() for shard in shards}
         self._others: dict[int, str] = {}  # shard → how far any replica was, when last asked
 
     async def open(self) -> None:
@@ -150,7 +150,7 @@ class Applier:
                 await self._log.continue_after(shard, self.states[shard].position)
             if self._snapshot_position(shard) is not None:
                 ids = await self._log.ids(shard, self.states[shard].position)
-                self._kept[shard] = KeptEntries(ids)
+                self._kept[shard] = LogRetention(ids)
 
     async def run(self) -> None:
         """Follow every shard's log until cancelled."""
@@ -326,7 +326,7 @@ class Applier:
         return ShardState.unpack(await self._run(shard, payload))
 
     async def _run(self, shard: int, payload: bytes) -> bytes:
-        done = await self._indexer.run(Work(payload, math.inf, Named(f"write to shard {shard}")))
+        done = await self._indexer.run(Task(payload, math.inf, Named(f"write to shard {shard}")))
         return done.body
 
     def _take(self, state: ShardState) -> None:

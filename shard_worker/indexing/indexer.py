@@ -197,7 +197,10 @@ class Indexer:
         if shard not in self._shards:
             folder = self._data / "shards" / str(shard)
             self._shards[shard] = ShardIndexer(
-                *(folder, shard, self._memory_bytes, self._max_writers),
+                folder,
+                shard,
+                self._memory_bytes,
+                self._max_writers,
                 optimise_memory_bytes=self._optimise_memory_bytes,
             )
         return self._shards[shard]

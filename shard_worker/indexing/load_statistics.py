@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from hedgerow.common.shard_log.events import Loaded, Ranked
 from hedgerow.common.shard_log.log import position
-from hedgerow.common.state.statistics import BULK_SHARE, StatisticsBoard, changes_of, version_of
+from hedgerow.common.state.statistics import BULK_SHARE, StatisticsStore, changes_of, version_of
 from hedgerow.shard_worker.indexing.applier import Applier
 from hedgerow.shard_worker.indexing.shard_report import CollectionReport
 
@@ -34,7 +34,7 @@ class LoadStatistics:
     def __init__(
         self,
         *,
-        board: StatisticsBoard,
+        board: StatisticsStore,
         applier: Applier,
         is_ours: Callable[[int, str | None, float], Awaitable[bool]],
         collect: Callable[[str, int], Awaitable[None]],

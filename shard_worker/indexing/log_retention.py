@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from hedgerow.common.shard_log.log import position
 
 
-class KeptEntries:
+class LogRetention:
     """The positions of one shard's entries that were applied here and may still be in the log."""
 
     __slots__ = ("_positions",)

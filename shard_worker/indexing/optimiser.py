@@ -14,11 +14,11 @@ from typing import Final, NamedTuple
 import structlog
 
 from hedgerow.common.errors import WorkError
-from hedgerow.common.redis.client import Control
+from hedgerow.common.redis.client import RedisClient
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.redis.reconcile import keep_looking, wake_at
 from hedgerow.common.settings.settings import Settings
-from hedgerow.common.state.optimising import EVENT, OptimisingBoard
+from hedgerow.common.state.optimising import EVENT, OptimisingStore
 from hedgerow.common.tasks import run_together
 from hedgerow.shard_worker.indexing.applier import Applier
 
@@ -51,7 +51,7 @@ class Optimiser:
 
     def __init__(
         self,
-        control: Control,
+        control: RedisClient,
         keys: Keys,
         applier: Applier,
         settings: Settings,
@@ -73,7 +73,7 @@ class Optimiser:
         self._applier = applier
         self._tell = tell
         self._has_disk = has_disk
-        self._board = OptimisingBoard(control, keys)
+        self._board = OptimisingStore(control, keys)
         self._max_pause_s = settings.redis.reconnect_max_s
         self._attempts: dict[tuple[int, str], Attempts] = {}
         self._done: dict[tuple[int, str], int] = {}  # which time of asking was complied with

@@ -20,10 +20,10 @@ from hedgerow.common.collection import Collection
 from hedgerow.common.document_ids import ID_FIELD
 from hedgerow.common.errors import ConfigurationError, WorkError
 from hedgerow.common.wire.messages import Attach, SearchBody, pack_body
-from hedgerow.shard_worker.scoring.query_analysis import Understanding
+from hedgerow.shard_worker.scoring.query_analysis import QueryAnalysis
 from hedgerow.shard_worker.scoring.query_builder import QueryBuilder
 from hedgerow.shard_worker.scoring.ranking import SCORE_FIELD
-from hedgerow.shard_worker.scoring.recent_values import Kept
+from hedgerow.shard_worker.scoring.recent_values import RecentValues
 from hedgerow.shard_worker.scoring.retrieval import Found, Located
 from hedgerow.shard_worker.storage.bodies import BodyReader
 from hedgerow.shard_worker.storage.leading_documents import leading_of
@@ -59,11 +59,13 @@ class OpenShards:
     def __init__(self, data: Path, shards: Sequence[int]) -> None:
         self._data = data
         self._stores: dict[int, Store | None] = dict.fromkeys(shards)
-        self._snapshots = Kept[tuple[int, str], Snapshot](MAX_OPEN_SEGMENTS)
-        self._statistics = Kept[str, StatisticsFile](MAX_OPEN_STATISTICS, StatisticsFile.close)
-        self._understandings = Kept[str, Understanding](MAX_UNDERSTANDINGS)
-        self._first = Kept[tuple[int, str], _First](MAX_FIRST)
-        self._bodies = Kept[tuple[int, str], BodyReader](MAX_OPEN_BODIES, BodyReader.close)
+        self._snapshots = RecentValues[tuple[int, str], Snapshot](MAX_OPEN_SEGMENTS)
+        self._statistics = RecentValues[str, StatisticsFile](
+            MAX_OPEN_STATISTICS, StatisticsFile.close
+        )
+        self._understandings = RecentValues[str, QueryAnalysis](MAX_UNDERSTANDINGS)
+        self._first = RecentValues[tuple[int, str], _First](MAX_FIRST)
+        self._bodies = RecentValues[tuple[int, str], BodyReader](MAX_OPEN_BODIES, BodyReader.close)
 
     def __contains__(self, shard: object) -> bool:
         return shard in self._stores
@@ -120,12 +122,12 @@ class OpenShards:
         self._snapshots.put((shard, uid), known, now, 1 + known.index.num_segments)
         return known
 
-    def understanding(self, collection: Collection, now: float) -> Understanding:
+    def understanding(self, collection: Collection, now: float) -> QueryAnalysis:
         """What reads queries on a definition."""
         known = self._understandings.get(collection.uid, now)
         # Each index tells its own copy of the definition; they differ while a new one spreads.
         if known is None or (known.collection is not collection and known.collection != collection):
-            known = Understanding(collection)
+            known = QueryAnalysis(collection)
             self._understandings.put(collection.uid, known, now)
         return known
 

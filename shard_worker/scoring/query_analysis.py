@@ -15,7 +15,7 @@ _KEPT_TEXTS = 4096
 _KEPT_TEXT_CHARS = 64
 
 
-class Understanding:
+class QueryAnalysis:
     """Reads queries on one definition of a collection, and keeps the last ones.
 
     A scorer has the shards of a query one after the other, so all but the first find it read.

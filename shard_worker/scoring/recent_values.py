@@ -7,7 +7,7 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 
-class Kept(Generic[K, V]):
+class RecentValues(Generic[K, V]):
     """Values by key; the least recently used is dropped first."""
 
     def __init__(self, max_weight: int, let_go: Callable[[V], None] | None = None) -> None:

@@ -8,7 +8,7 @@ import structlog
 
 from hedgerow.common.errors import WireError
 from hedgerow.common.observability.telemetry import Counters, Throttle
-from hedgerow.common.redis.connection import Handshake, Link
+from hedgerow.common.redis.connection import Handshake, RedisConnection
 from hedgerow.common.redis.endpoint import Endpoint
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.settings.settings import RedisSettings
@@ -37,7 +37,7 @@ class CancelListener:
         self._in_flight = in_flight
         self._counters = counters
         self._throttle = Throttle(60.0)
-        self._link = Link(
+        self._link = RedisConnection(
             Endpoint.of(redis),
             name=f"hedgerow-worker-cancel-{worker_id}",
             silence_s=redis.command_timeout_s,

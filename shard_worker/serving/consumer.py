@@ -9,7 +9,13 @@ from typing import Any, Protocol
 import structlog
 
 from hedgerow.common.errors import RedisUnavailableError
-from hedgerow.common.redis.connection import CommandError, Handshake, Link, pack, unanswered
+from hedgerow.common.redis.connection import (
+    CommandError,
+    Handshake,
+    RedisConnection,
+    pack,
+    unanswered,
+)
 from hedgerow.common.redis.endpoint import Endpoint
 from hedgerow.common.wire.pull_order import PullOrder
 from hedgerow.shard_worker.serving.replier import Replier
@@ -73,7 +79,7 @@ class Consumer:
         endpoint: Endpoint,
         name: str,
         silence_s: float,
-        control: Link,
+        control: RedisConnection,
         queues: Mapping[str, int],
         lane: Room,
         handle: Handle,
@@ -99,7 +105,9 @@ class Consumer:
             spent_share: of a packed request, the share of its time that it has spent at an
                 instant of `time.monotonic()`, in s; over 1 when it has expired. Goes with `order`.
         """
-        self._link = Link(endpoint, name=name, silence_s=silence_s, on_connect=self._learn_id)
+        self._link = RedisConnection(
+            endpoint, name=name, silence_s=silence_s, on_connect=self._learn_id
+        )
         self._control = control
         self._shards = {key.encode(): shard for key, shard in queues.items()}
         self._max_pops = min(len(self._shards), MAX_POPS)

@@ -37,7 +37,7 @@ from hedgerow.shard_worker.executors.thread_pool.threads import Spent, ThreadLan
 from hedgerow.shard_worker.serving.enriching import Enrich, Enriching, Stored
 from hedgerow.shard_worker.serving.in_flight import InFlight, Key
 from hedgerow.shard_worker.serving.replier import Replier
-from hedgerow.shard_worker.serving.work_accounting import End, Ledger
+from hedgerow.shard_worker.serving.work_accounting import End, WorkAccounting
 from hedgerow.shard_worker.storage.picking import Pick, pick_of
 
 log = structlog.get_logger()
@@ -76,7 +76,7 @@ class FetchService:
         enrichers: Mapping[str, Enrich],
         counters: Counters,
         in_flight: InFlight,
-        ledger: Ledger,
+        ledger: WorkAccounting,
         hand_over: Callable[[Request], None],
         limits: LimitSettings,
     ) -> None:
@@ -202,8 +202,14 @@ class FetchService:
         self._replier.reply(
             request.reply_to,
             Reply(
-                *(request.query_id, shard, status, Lane.THREAD, queue_us),
-                *(int((start - pulled_at) * 1e6), work_us, body),
+                request.query_id,
+                shard,
+                status,
+                Lane.THREAD,
+                queue_us,
+                int((start - pulled_at) * 1e6),
+                work_us,
+                body,
                 is_hedge=request.hedge is not None,
             ),
         )

@@ -6,16 +6,16 @@ from collections.abc import Callable
 from msgspec.structs import replace
 
 from hedgerow.common.observability.telemetry import Counters
-from hedgerow.common.redis.connection import Link, unanswered
+from hedgerow.common.redis.connection import RedisConnection, unanswered
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.wire.messages import Hedge, Kind, Request, pack_request
 
 
-class HandOver:
+class Forwarding:
     """Hands second copies that were pulled by the wrong worker to one that may have them."""
 
     def __init__(
-        self, link: Link, keys: Keys, worker: str, expiry_s: int, counters: Counters
+        self, link: RedisConnection, keys: Keys, worker: str, expiry_s: int, counters: Counters
     ) -> None:
         """Hand over, by `link`, what `worker` must not run; queues live for `expiry_s`, in s."""
         self._link = link
@@ -52,7 +52,7 @@ class GiveBack:
 
     def __init__(
         self,
-        link: Link,
+        link: RedisConnection,
         keys: Keys,
         expiry_s: int,
         counters: Counters,

@@ -20,7 +20,7 @@ log = structlog.get_logger()
 SHORTEST_PAUSE_S: Final = 0.25
 
 
-class VitalSigns:
+class HeartbeatSender:
     """Sends heartbeats until told to stop, then takes the worker's entry back."""
 
     def __init__(

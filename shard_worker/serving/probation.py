@@ -18,9 +18,9 @@ import structlog
 
 from hedgerow.common.errors import ConfigurationError, RedisUnavailableError
 from hedgerow.common.observability.telemetry import Throttle
-from hedgerow.common.redis.client import Control
+from hedgerow.common.redis.client import RedisClient
 from hedgerow.common.redis.keys import Keys
-from hedgerow.common.state.probation import EVENT, ProbationBoard, Word
+from hedgerow.common.state.probation import EVENT, ProbationStore, Word
 from hedgerow.common.state.registry import Registry
 from hedgerow.common.tasks import run_together
 from hedgerow.common.wire.heartbeat import Heartbeat
@@ -71,7 +71,7 @@ class ProbationWatch:
 
     def __init__(
         self,
-        control: Control,
+        control: RedisClient,
         keys: Keys,
         worker_id: str,
         shards: tuple[int, ...],
@@ -105,7 +105,7 @@ class ProbationWatch:
         self._helps_until: dict[int, float] = {}
         self._is_leaving = asyncio.Event()
         self._throttle = Throttle(60.0)
-        self._board = ProbationBoard(control, keys)
+        self._board = ProbationStore(control, keys)
         self._registry = Registry(control, keys)
         self._id = worker_id
         self._shards = shards
@@ -135,8 +135,12 @@ class ProbationWatch:
     def _decide(self) -> None:
         now = self._loop.time()
         leaves = shards_to_leave(
-            *(self._id, self._shards, self._words, self._heartbeats),
-            *(self._server_ms(), self._expiry_ms),
+            self._id,
+            self._shards,
+            self._words,
+            self._heartbeats,
+            self._server_ms(),
+            self._expiry_ms,
         )
         leaves -= {shard for shard, until in self._helps_until.items() if until > now}
         if leaves != self.leaves:

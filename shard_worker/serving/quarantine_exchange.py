@@ -10,11 +10,11 @@ import structlog
 
 from hedgerow.common.errors import ConfigurationError, RedisUnavailableError
 from hedgerow.common.observability.telemetry import Throttle
-from hedgerow.common.redis.client import RECONNECTED, Control
+from hedgerow.common.redis.client import RECONNECTED, RedisClient
 from hedgerow.common.state.quarantine import MAX_RECORDS, Record
-from hedgerow.common.state.quarantine_store import QuarantineBoard
+from hedgerow.common.state.quarantine_store import QuarantineStore
 from hedgerow.common.tasks import run_together
-from hedgerow.shard_worker.executors.process_pool.quarantine_gate import Suspects
+from hedgerow.shard_worker.executors.process_pool.quarantine_gate import QuarantineGate
 
 log = structlog.get_logger()
 
@@ -25,7 +25,7 @@ class QuarantineExchange:
     """Carries records both ways; while Redis is away they are kept, and told when it is back."""
 
     def __init__(
-        self, control: Control, channel: str, board: QuarantineBoard, suspects: Suspects
+        self, control: RedisClient, channel: str, board: QuarantineStore, suspects: QuarantineGate
     ) -> None:
         """Describe the exchange; `run` starts it.
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from msgspec.structs import replace
 
 from hedgerow.common.observability.telemetry import Counters
-from hedgerow.common.redis.connection import Link, unanswered
+from hedgerow.common.redis.connection import RedisConnection, unanswered
 from hedgerow.common.wire.messages import Failure, Reply, Status, pack_body, pack_replies
 
 # What MessagePack adds at most: to a body, an array of eight with five numbers of 64 bits and two
@@ -25,7 +25,9 @@ class Replier:
     too large together leave as several messages, and one that is too large alone as a failure.
     """
 
-    def __init__(self, link: Link, worker: str, counters: Counters, max_message_bytes: int) -> None:
+    def __init__(
+        self, link: RedisConnection, worker: str, counters: Counters, max_message_bytes: int
+    ) -> None:
         """Reply over `link` in the name of `worker`, in messages of at most `max_message_bytes`."""
         self._link = link
         self._worker = worker

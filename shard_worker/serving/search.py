@@ -27,12 +27,12 @@ from hedgerow.common.wire.messages import (
 )
 from hedgerow.shard_worker.executors.bulkhead import OURS
 from hedgerow.shard_worker.executors.error_text import error_line
-from hedgerow.shard_worker.executors.process_pool.pool import Done, ProcessLane, Work
+from hedgerow.shard_worker.executors.process_pool.pool import ProcessLane, Task, TaskResult
 from hedgerow.shard_worker.serving.consumer import OWN_QUEUE
 from hedgerow.shard_worker.serving.in_flight import InFlight
 from hedgerow.shard_worker.serving.replier import Replier
 from hedgerow.shard_worker.serving.shard_state import ShardStates
-from hedgerow.shard_worker.serving.work_accounting import End, Ledger
+from hedgerow.shard_worker.serving.work_accounting import End, WorkAccounting
 
 log = structlog.get_logger()
 
@@ -66,7 +66,7 @@ class SearchService:
         profiles: Mapping[str, RankProfile],
         counters: Counters,
         in_flight: InFlight,
-        ledger: Ledger,
+        ledger: WorkAccounting,
         hand_over: Callable[[Request], None],
         give_back: Callable[[int, bytes], None],
         max_message_bytes: int,
@@ -176,7 +176,7 @@ class SearchService:
             search.allowed_ms = max(1, request.expires_at_ms - request.sent_at_us // 1000)
         attach = request.attach
         wanted = () if attach is None else (attach.num, attach.max_bytes, attach.fields)
-        work = Work(
+        work = Task(
             (shard, state.generation, request.payload, *wanted),
             self._clock.monotonic_s(request.expires_at_ms),
             search,
@@ -187,7 +187,7 @@ class SearchService:
         ticket = self._lane.submit(work, partial(self._finish, shard, search, queue_us))
         self._in_flight.begin(key, partial(self._lane.cancel, ticket))
 
-    def _finish(self, shard: int, search: "_Search", queue_us: int, done: Done) -> None:
+    def _finish(self, shard: int, search: "_Search", queue_us: int, done: TaskResult) -> None:
         request = search.request
         error, work_us, cpu_us = done.error, done.work_us, done.cpu_us
         is_wanted = self._in_flight.end((request.reply_to, request.query_id, shard))
@@ -221,7 +221,7 @@ class SearchService:
         )
 
     def _unanswered(
-        self, shard: int, search: "_Search", done: Done, is_wanted: bool, left_us: int
+        self, shard: int, search: "_Search", done: TaskResult, is_wanted: bool, left_us: int
     ) -> None:
         """A work has ended to which there is no reply, or none from here."""
         error = done.error
@@ -239,8 +239,14 @@ class SearchService:
         self._replier.add(
             request.reply_to,
             Reply(
-                *(request.query_id, shard, _FAILED, Lane.NONE),
-                *(queue_us, 0, 0, pack_body(failure)),
+                request.query_id,
+                shard,
+                _FAILED,
+                Lane.NONE,
+                queue_us,
+                0,
+                0,
+                pack_body(failure),
                 is_hedge=request.hedge is not None,
             ),
         )

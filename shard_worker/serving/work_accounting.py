@@ -16,7 +16,7 @@ class End(StrEnum):
     UNSTOPPABLE = "unstoppable"  # a blocking call, which nothing can stop, ran on without a taker
 
 
-class Ledger:
+class WorkAccounting:
     """Adds up the work of one worker since its start.
 
     Of each, two times in µs, because they tell of different losses. *Work* is how long a lane was

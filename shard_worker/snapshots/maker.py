@@ -25,11 +25,11 @@ from hedgerow.common.collection import Collection
 from hedgerow.common.errors import HedgerowError, SnapshotError, WireError
 from hedgerow.common.settings.settings import Settings
 from hedgerow.common.snapshots.manifest import STORE, CollectionFacts, Manifest, snapshot_id
-from hedgerow.common.snapshots.status import SnapshotBoard, SnapshotFacts
+from hedgerow.common.snapshots.status import SnapshotFacts, SnapshotRecords
 from hedgerow.common.snapshots.store import SnapshotStore
 from hedgerow.common.tasks import end
 from hedgerow.shard_worker.executors.process_pool.pool import ProcessLane
-from hedgerow.shard_worker.executors.process_pool.task import Named, Work
+from hedgerow.shard_worker.executors.process_pool.task import Named, Task
 from hedgerow.shard_worker.executors.thread_pool.threads import ThreadLane
 from hedgerow.shard_worker.indexing.indexer import pack_work
 
@@ -49,7 +49,7 @@ class SnapshotMaker:
         self,
         settings: Settings,
         store: SnapshotStore,
-        board: SnapshotBoard,
+        board: SnapshotRecords,
         indexer: ProcessLane,
         threads: ThreadLane,
     ) -> None:
@@ -163,7 +163,7 @@ class SnapshotMaker:
                 _log.debug("lease_not_renewed", shard=shard, error=str(error))
 
     async def _ask(self, *work: object) -> bytes:
-        done = await self._indexer.run(Work(pack_work(*work), math.inf, Named(str(work[0]))))
+        done = await self._indexer.run(Task(pack_work(*work), math.inf, Named(str(work[0]))))
         return done.body
 
     async def _call(self, call: Callable[[], T]) -> T:

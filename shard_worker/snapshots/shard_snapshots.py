@@ -14,14 +14,14 @@ import structlog
 
 from hedgerow.common.errors import HedgerowError
 from hedgerow.common.observability.telemetry import Throttle
-from hedgerow.common.redis.client import Control
+from hedgerow.common.redis.client import RedisClient
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.redis.reconcile import TICK_S, keep_looking, wake_at
 from hedgerow.common.runtime.ticks import sleep_to_tick
 from hedgerow.common.settings.settings import Settings
 from hedgerow.common.shard_log.log import START, ShardLog, position
 from hedgerow.common.snapshots.manifest import Manifest
-from hedgerow.common.snapshots.status import EVENT, SnapshotBoard, SnapshotFacts, SnapshotStanding
+from hedgerow.common.snapshots.status import EVENT, SnapshotFacts, SnapshotRecords, SnapshotStanding
 from hedgerow.common.snapshots.store import SnapshotStore
 from hedgerow.common.state.registry import Registry
 from hedgerow.shard_worker.executors.process_pool.pool import ProcessLane
@@ -49,7 +49,7 @@ class Snapshots:
 
     def __init__(
         self,
-        control: Control,
+        control: RedisClient,
         keys: Keys,
         applier: Applier,
         indexer: ProcessLane,
@@ -78,7 +78,7 @@ class Snapshots:
         self.threads = ThreadLane(
             num_threads=NUM_THREADS, lost_after_s=settings.snapshots.timeout_s, name="snapshots"
         )
-        self._board = SnapshotBoard(control, keys)
+        self._board = SnapshotRecords(control, keys)
         self._registry = Registry(control, keys)
         self._log = ShardLog(control, keys)
         self._maker: SnapshotMaker | None = None
@@ -138,7 +138,9 @@ class Snapshots:
             enqueue: asks for the job that calls `make` with the same arguments.
         """
         await keep_looking(
-            *("snapshots_wait", partial(self._tick, enqueue), self._woken),
+            "snapshots_wait",
+            partial(self._tick, enqueue),
+            self._woken,
             self._settings.redis.reconnect_max_s,
         )
 

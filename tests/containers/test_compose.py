@@ -354,7 +354,10 @@ def test_stopping_drains_and_what_was_stored_stays(cluster: ComposeCluster, tmp_
 
     cluster.compose("down")
     volumes = docker(
-        *("volume", "ls", "--quiet", "--filter"),
+        "volume",
+        "ls",
+        "--quiet",
+        "--filter",
         f"label=com.docker.compose.project={cluster.project}",
     )
     assert len(volumes.split()) == 1 + len(WORKERS)

@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from hedgerow.common.redis.client import Control, connect
+from hedgerow.common.redis.client import RedisClient, connect
 from hedgerow.common.redis.keys import Keys
 from tests.containers.conftest import free_port
 from tests.containers.servers import Server, running_server
@@ -76,7 +76,7 @@ async def test_a_cluster_needs_no_rights_beyond_the_documented(
             await control.close()
 
 
-async def has_statistics(control: Control, keys: Keys) -> bool:
+async def has_statistics(control: RedisClient, keys: Keys) -> bool:
     """Whether the sum over the shards is there, of whichever collection."""
     pattern = keys.statistics("*")
     _, found = await control.execute("SCAN", 0, "MATCH", pattern, "COUNT", 10_000)

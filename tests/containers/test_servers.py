@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from hedgerow.common.errors import ConfigurationError, RedisUnavailableError
-from hedgerow.common.redis.client import RECONNECTED, Control, connect
-from hedgerow.common.redis.connection import CommandError, Handshake, Link
+from hedgerow.common.redis.client import RECONNECTED, RedisClient, connect
+from hedgerow.common.redis.connection import CommandError, Handshake, RedisConnection
 from hedgerow.common.redis.endpoint import Endpoint
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.settings.settings import RedisSettings
@@ -35,7 +35,7 @@ def server(server_image: str, password: str, key_prefix: str) -> Iterator[Server
 
 
 @asynccontextmanager
-async def connected(settings: RedisSettings) -> AsyncIterator[Control]:
+async def connected(settings: RedisSettings) -> AsyncIterator[RedisClient]:
     """The control connection, once the server has started."""
     control = await connect(settings, wait_s=PATIENCE_S)
     try:
@@ -45,9 +45,9 @@ async def connected(settings: RedisSettings) -> AsyncIterator[Control]:
 
 
 @asynccontextmanager
-async def linked(settings: RedisSettings) -> AsyncIterator[Link]:
+async def linked(settings: RedisSettings) -> AsyncIterator[RedisConnection]:
     """The data plane's connection, once the server has started."""
-    link = Link(Endpoint.of(settings), name="test", silence_s=2.0)
+    link = RedisConnection(Endpoint.of(settings), name="test", silence_s=2.0)
     await link.start(timeout_s=PATIENCE_S)
     try:
         yield link
@@ -111,7 +111,7 @@ async def test_the_documented_rights_suffice_for_the_data_plane(server: Server) 
     async def subscribe(handshake: Handshake) -> None:
         handshake.subscribe(keys.reply_channel("g"))
 
-    subscriber = Link(
+    subscriber = RedisConnection(
         Endpoint.of(server.settings),
         name="replies",
         silence_s=2.0,

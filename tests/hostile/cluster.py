@@ -132,15 +132,18 @@ class Cluster:
         with (self.folder / "output").open("wb") as output:
             self.process = subprocess.Popen(
                 [
-                    *(
-                        sys.executable,
-                        "-m",
-                        "hedgerow.gateway.cli.main",
-                        "up",
-                        "--data",
-                        str(self.data),
-                    ),
-                    *("--shards", "2", "--workers", "1", "--port", "0"),
+                    sys.executable,
+                    "-m",
+                    "hedgerow.gateway.cli.main",
+                    "up",
+                    "--data",
+                    str(self.data),
+                    "--shards",
+                    "2",
+                    "--workers",
+                    "1",
+                    "--port",
+                    "0",
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=output,

@@ -53,7 +53,10 @@ class NormalClient:
     async def __aenter__(self) -> Self:
         """Start it."""
         self._process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "tests.hostile.normal_client", *self._arguments),
+            sys.executable,
+            "-m",
+            "tests.hostile.normal_client",
+            *self._arguments,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )

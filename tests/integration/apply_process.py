@@ -29,8 +29,14 @@ async def apply(url: str, prefix: str, data: str, batch_bytes: str) -> None:
     lane = indexer_lane(settings, shards)
     await lane.start()
     applier = Applier(
-        *(control, keys, Registry(control, keys), lane, shards, settings),
-        *(lambda _state: None, Counters()),
+        control,
+        keys,
+        Registry(control, keys),
+        lane,
+        shards,
+        settings,
+        lambda _state: None,
+        Counters(),
     )
     await applier.open()
     sys.stdout.write(f"{' '.join(map(str, lane.load()['pids']))}\n")

@@ -85,10 +85,19 @@ class Cluster:
         with contextlib.ExitStack() as opened:
             self.workers[worker] = subprocess.Popen(
                 [
-                    *(sys.executable, "-m", "hedgerow.shard_worker.main", "--id", f"w{worker}"),
-                    *("--shards", ",".join(map(str, self.shards_of(worker)))),
-                    *("--num-shards", str(self.num_shards), "--redis", self.server.url),
-                    *("--data", str(self.data(worker))),
+                    sys.executable,
+                    "-m",
+                    "hedgerow.shard_worker.main",
+                    "--id",
+                    f"w{worker}",
+                    "--shards",
+                    ",".join(map(str, self.shards_of(worker))),
+                    "--num-shards",
+                    str(self.num_shards),
+                    "--redis",
+                    self.server.url,
+                    "--data",
+                    str(self.data(worker)),
                 ],
                 cwd=ROOT,
                 env={

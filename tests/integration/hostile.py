@@ -94,8 +94,16 @@ def gateway_process(
     with log.open("wb") as written:
         process = subprocess.Popen(
             [
-                *(sys.executable, "-m", "hedgerow.gateway.cli.main", "serve", "--port", "0"),
-                *("--redis", redis, "--num-shards", "1"),
+                sys.executable,
+                "-m",
+                "hedgerow.gateway.cli.main",
+                "serve",
+                "--port",
+                "0",
+                "--redis",
+                redis,
+                "--num-shards",
+                "1",
             ],
             stderr=written,
             env=environment,

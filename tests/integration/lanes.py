@@ -12,8 +12,14 @@ from pathlib import Path
 from hedgerow.common.errors import WorkError
 from hedgerow.shard_worker.executors.bulkhead import Bulkhead
 from hedgerow.shard_worker.executors.process_pool.forkserver_start import Start, start_interpreter
-from hedgerow.shard_worker.executors.process_pool.pool import Done, Named, ProcessLane, Ticket, Work
-from hedgerow.shard_worker.executors.process_pool.quarantine_gate import Suspects
+from hedgerow.shard_worker.executors.process_pool.pool import (
+    Named,
+    ProcessLane,
+    Task,
+    TaskHandle,
+    TaskResult,
+)
+from hedgerow.shard_worker.executors.process_pool.quarantine_gate import QuarantineGate
 from hedgerow.shard_worker.executors.process_pool.recycler import MemoryLimit
 from hedgerow.shard_worker.executors.process_pool.scorer_slot import SlotState
 from tests.integration.misbehaving import Config
@@ -25,8 +31,8 @@ KILL_GRACE_S = 0.1
 class Call:
     """A submitted work and everything that its `on_done` was told."""
 
-    ticket: Ticket | None = None
-    dones: list[Done] = field(default_factory=list)
+    ticket: TaskHandle | None = None
+    dones: list[TaskResult] = field(default_factory=list)
     ended_at: float = math.inf
 
     @property
@@ -62,13 +68,15 @@ class Bench:
         """Submit "name command argument"; the name says what the journal notes."""
         call = Call()
 
-        def on_done(done: Done) -> None:
+        def on_done(done: TaskResult) -> None:
             call.dones.append(done)
             call.ended_at = time.monotonic()
 
         expires_at = time.monotonic() + timeout_s
-        work = Work(
-            *(command.encode(), expires_at, Named(command, fingerprint)),
+        work = Task(
+            command.encode(),
+            expires_at,
+            Named(command, fingerprint),
             is_movable=is_movable,
             profile=profile,
         )
@@ -108,7 +116,7 @@ def make_lane(
     num_processes: int = 2,
     max_batch: int = 64,
     batch_window_ms: float = 4.0,
-    suspects: Suspects | None = None,
+    suspects: QuarantineGate | None = None,
     memory_limit: MemoryLimit | None = None,
     bulkhead: Bulkhead | None = None,
     start_launcher: Start = start_interpreter,
@@ -136,7 +144,7 @@ async def running(
     num_processes: int = 2,
     max_batch: int = 64,
     batch_window_ms: float = 4.0,
-    suspects: Suspects | None = None,
+    suspects: QuarantineGate | None = None,
     memory_limit: MemoryLimit | None = None,
     bulkhead: Bulkhead | None = None,
 ) -> AsyncIterator[Bench]:
@@ -144,7 +152,8 @@ async def running(
     config = Config(str(folder))
     num_fds = count_fds()
     lane = make_lane(
-        *("tests.integration.misbehaving:make", config),
+        "tests.integration.misbehaving:make",
+        config,
         num_processes=num_processes,
         max_batch=max_batch,
         batch_window_ms=batch_window_ms,

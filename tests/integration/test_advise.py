@@ -80,14 +80,16 @@ class Desk:
         try:
             return subprocess.Popen(
                 [
-                    *(
-                        sys.executable,
-                        "-m",
-                        "hedgerow.gateway.cli.main",
-                        "advise",
-                        f"{MODULE}:{function}",
-                    ),
-                    *("--sample", str(path), "--time", "4s", *options),
+                    sys.executable,
+                    "-m",
+                    "hedgerow.gateway.cli.main",
+                    "advise",
+                    f"{MODULE}:{function}",
+                    "--sample",
+                    str(path),
+                    "--time",
+                    "4s",
+                    *options,
                 ],
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,

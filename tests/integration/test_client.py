@@ -192,7 +192,8 @@ async def test_the_page_s_examples_do_what_it_says(tmp_path: Path) -> None:
         script = tmp_path / "examples.py"
         script.write_text("\n\n".join(examples).replace("http://127.0.0.1:8080", up.url))
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, str(script)),
+            sys.executable,
+            str(script),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             cwd=tmp_path,

@@ -54,7 +54,10 @@ class Commands:
     async def run(self, *arguments: str) -> Ended:
         """Run one command to its end."""
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "hedgerow.gateway.cli.main", *arguments),
+            sys.executable,
+            "-m",
+            "hedgerow.gateway.cli.main",
+            *arguments,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env={**os.environ, "HEDGEROW_URL": self.up.url, "COLUMNS": "80"},
@@ -122,8 +125,15 @@ async def test_a_dead_worker_is_told_in_each_command(commands: Commands, tmp_pat
     (tmp_path / "queries.jsonl").write_text('{"_id": "q", "text": "cedar"}\n')
     (tmp_path / "qrels.tsv").write_text("q\td2\t1\n")
     evaluate = (
-        *("eval", "--collection", "few", "--queries", str(tmp_path / "queries.jsonl")),
-        *("--qrels", str(tmp_path / "qrels.tsv"), "-k", "100"),
+        "eval",
+        "--collection",
+        "few",
+        "--queries",
+        str(tmp_path / "queries.jsonl"),
+        "--qrels",
+        str(tmp_path / "qrels.tsv"),
+        "-k",
+        "100",
     )
     whole = await commands.run(*evaluate, "--json")
     assert (whole.code, whole.json()["partial"]) == (0, 0)

@@ -9,7 +9,7 @@ from functools import partial
 import pytest
 
 from hedgerow.common.observability.telemetry import Counters
-from hedgerow.common.redis.connection import Link
+from hedgerow.common.redis.connection import RedisConnection
 from hedgerow.common.redis.endpoint import Endpoint
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.settings.settings import RedisSettings
@@ -74,7 +74,7 @@ class Pulling:
     """A consumer at work, and a link to look at its queues."""
 
     consumer: Consumer
-    link: Link
+    link: RedisConnection
     task: asyncio.Task[None]
     prefix: str
 
@@ -104,11 +104,11 @@ async def pulling(
     silence_s: float = 5.0,
     order: PullOrder | None = None,
     own_queue: str | None = None,
-    replier: Callable[[Link], Replier] | None = None,
+    replier: Callable[[RedisConnection], Replier] | None = None,
 ) -> AsyncIterator[Pulling]:
     """A consumer of shards 4 and 7 for the block."""
     endpoint = Endpoint.of(RedisSettings(url=server.url))
-    link = Link(endpoint, name="test", silence_s=5)
+    link = RedisConnection(endpoint, name="test", silence_s=5)
     await link.start(5)
     consumer = Consumer(
         endpoint=endpoint,
@@ -391,7 +391,7 @@ async def test_waiting_for_requests_is_not_taken_for_silence(own_server: RedisSe
         assert await connections() == before
 
 
-def _replier(link: Link) -> Replier:
+def _replier(link: RedisConnection) -> Replier:
     return Replier(link, "w1", Counters(), 10_000)
 
 
@@ -414,7 +414,7 @@ async def test_the_next_pull_leaves_with_the_replies_of_quick_works(
     slots = Slots(free=8, is_quick=True)
     repliers: list[Replier] = []
 
-    def replier(link: Link) -> Replier:
+    def replier(link: RedisConnection) -> Replier:
         repliers.append(_replier(link))
         return repliers[0]
 

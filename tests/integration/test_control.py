@@ -16,7 +16,13 @@ from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from hedgerow.common.errors import ConfigurationError, RedisUnavailableError
-from hedgerow.common.redis.client import RECONNECTED, Control, ServerInfo, check_version, connect
+from hedgerow.common.redis.client import (
+    RECONNECTED,
+    RedisClient,
+    ServerInfo,
+    check_version,
+    connect,
+)
 from hedgerow.common.settings.settings import RedisSettings
 from tests.conftest import missing
 from tests.servers import RedisServer, running_server
@@ -31,7 +37,7 @@ def settings_of(server: RedisServer, **changes: Any) -> RedisSettings:
 
 
 @asynccontextmanager
-async def connected(server: RedisServer, **changes: Any) -> AsyncIterator[Control]:
+async def connected(server: RedisServer, **changes: Any) -> AsyncIterator[RedisClient]:
     """A client for the block."""
     control = await connect(settings_of(server, **changes))
     try:
@@ -210,7 +216,7 @@ async def test_events_arrive_and_come_back(own_server: RedisServer, key_prefix: 
     """Listeners hear what is published, and are told to refresh after each reconnection."""
     heard: list[bytes] = []
 
-    async def listen(control: Control) -> None:
+    async def listen(control: RedisClient) -> None:
         async with aclosing(control.events(key_prefix)) as events:
             await note(events, heard)
 
@@ -271,7 +277,7 @@ async def test_users_and_passwords(redis_server: RedisServer, key_prefix: str) -
     prefix = f"{key_prefix}:"
     async with connected(redis_server) as control:
         await control.execute(
-            *("ACL", "SETUSER", key_prefix, "on", ">secret", f"~{prefix}*", "+@all", "-flushall")
+            "ACL", "SETUSER", key_prefix, "on", ">secret", f"~{prefix}*", "+@all", "-flushall"
         )
         try:
             user = {"username": key_prefix, "password": "secret"}
@@ -301,9 +307,22 @@ async def behind_tls(server: RedisServer, folder: Path) -> AsyncIterator[tuple[i
     """The server behind a port that speaks TLS, and the certificate of that port."""
     certificate, key = folder / "certificate.pem", folder / "key.pem"
     process = await asyncio.create_subprocess_exec(
-        *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"),
-        *("-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"),
-        *("-keyout", str(key), "-out", str(certificate)),
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-days",
+        "2",
+        "-subj",
+        "/CN=localhost",
+        "-addext",
+        "subjectAltName=DNS:localhost",
+        "-keyout",
+        str(key),
+        "-out",
+        str(certificate),
         stderr=asyncio.subprocess.DEVNULL,
     )
     assert await process.wait() == 0

@@ -76,7 +76,13 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
 async def demo(python: Path, tmp_path: Path) -> AsyncIterator[Demo]:
     """A demo that stays up at its end."""
     process = await asyncio.create_subprocess_exec(
-        *(str(python), "-m", "hedgerow.gateway.cli.main", "demo", "--keep", "--port", "0"),
+        str(python),
+        "-m",
+        "hedgerow.gateway.cli.main",
+        "demo",
+        "--keep",
+        "--port",
+        "0",
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         env={

@@ -15,7 +15,7 @@ import pytest
 import structlog
 
 from hedgerow.common.errors import RedisUnavailableError
-from hedgerow.common.redis.client import Control, connect
+from hedgerow.common.redis.client import RedisClient, connect
 from hedgerow.common.settings.settings import RedisSettings
 from hedgerow.gateway.local.processes.restart_policy import RestartPolicy
 from hedgerow.gateway.local.processes.supervisor import Event, Supervisor
@@ -57,7 +57,7 @@ class Running:
         assert child is not None
         return child.pid
 
-    async def connect(self) -> Control:
+    async def connect(self) -> RedisClient:
         """Connect a client."""
         return await connect(RedisSettings(url=self.redis.url), wait_s=10.0)
 
@@ -92,7 +92,7 @@ async def test_what_was_acknowledged_survives_a_kill_at_any_moment(running: Runn
     """Killing the server in the middle of writes loses none that it has answered."""
     acknowledged = 0
 
-    async def write(client: Control) -> None:
+    async def write(client: RedisClient) -> None:
         nonlocal acknowledged
         while True:
             try:

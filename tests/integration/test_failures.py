@@ -14,7 +14,7 @@ import pytest
 from hedgerow.common.errors import BadRequestError, InsufficientCoverageError
 from hedgerow.common.outcome import Outcome
 from hedgerow.common.partition import shard_of
-from hedgerow.common.redis.connection import Link
+from hedgerow.common.redis.connection import RedisConnection
 from hedgerow.common.redis.endpoint import Endpoint
 from hedgerow.common.settings.settings import GatewaySettings
 from hedgerow.gateway.access.control import AccessControl
@@ -391,7 +391,7 @@ async def test_a_hanging_redis_is_not_waited_for(cluster: Cluster) -> None:
 
 async def test_rubbish_in_a_queue_is_counted_and_dropped(cluster: Cluster) -> None:
     """Malformed bytes and an unknown version harm nobody, and can be seen in the counters."""
-    link = Link(Endpoint.of(cluster.settings.redis), name="test", silence_s=5)
+    link = RedisConnection(Endpoint.of(cluster.settings.redis), name="test", silence_s=5)
     await link.start(5)
     try:
         async with gateway_to(cluster) as gateway:

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from hedgerow.common.redis.client import Control, connect
+from hedgerow.common.redis.client import RedisClient, connect
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.settings.settings import RedisSettings
 from hedgerow.common.wire.heartbeat import Heartbeat
@@ -35,7 +35,7 @@ def check(server_url: str, prefix: str, worker: str) -> subprocess.CompletedProc
     )
 
 
-async def beat(control: Control, prefix: str, worker: str, age_s: float) -> None:
+async def beat(control: RedisClient, prefix: str, worker: str, age_s: float) -> None:
     """Store a heartbeat that was sent `age_s` ago."""
     now_ms = int((time.time() - age_s) * 1000)
     heartbeat = Heartbeat(worker, 1, "here", [0], "0", beat_at_ms=now_ms, started_at_ms=now_ms)

@@ -211,8 +211,15 @@ def test_curl_sees_a_refusal(
     try:
         done = subprocess.run(
             [
-                *("curl", "-sS", "-o", str(tmp_path / "answer"), "-w", "%{http_code}"),
-                *("--data-binary", f"@{file}", *options),
+                "curl",
+                "-sS",
+                "-o",
+                str(tmp_path / "answer"),
+                "-w",
+                "%{http_code}",
+                "--data-binary",
+                f"@{file}",
+                *options,
                 f"{gateway.url}/v1/collections/films/search",
             ],
             capture_output=True,

@@ -14,12 +14,12 @@ import pytest
 from arq.connections import ArqRedis
 
 from hedgerow.common.observability.telemetry import Counters
-from hedgerow.common.redis.client import Control, connect, connection_pool
+from hedgerow.common.redis.client import RedisClient, connect, connection_pool
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.settings.settings import RedisSettings, Settings, WorkerSettings
 from hedgerow.common.shard_log.log import ShardLog
 from hedgerow.common.state.registry import Registry
-from hedgerow.common.state.statistics import StatisticsBoard, replica_of
+from hedgerow.common.state.statistics import StatisticsStore, replica_of
 from hedgerow.common.wire.heartbeat import Heartbeat
 from hedgerow.gateway.writes.collections import Collections
 from hedgerow.gateway.writes.documents import Documents
@@ -67,11 +67,11 @@ class Town:
 
     server: RedisServer
     folder: Path
-    control: Control
+    control: RedisClient
     keys: Keys
     collections: Collections
     documents: Documents
-    board: StatisticsBoard
+    board: StatisticsStore
 
     @property
     def log(self) -> ShardLog:
@@ -96,8 +96,14 @@ class Town:
         await lane.start()
         try:
             applier = Applier(
-                *(self.control, self.keys, Registry(self.control, self.keys), lane, shards),
-                *(settings, lambda _state: None, Counters()),
+                self.control,
+                self.keys,
+                Registry(self.control, self.keys),
+                lane,
+                shards,
+                settings,
+                lambda _state: None,
+                Counters(),
             )
             await applier.open()
             jobs = Jobs(self.control, self.keys, applier, lane, shards, settings)
@@ -153,7 +159,7 @@ class Town:
         )
         log, limits = self.log, Settings().limits
         documents = Documents(
-            *(log, self.collections, NUM_SHARDS, limits), write_timeout_s=20, ranked=ranked
+            log, self.collections, NUM_SHARDS, limits, write_timeout_s=20, ranked=ranked
         )
 
         async def listen() -> None:
@@ -177,7 +183,9 @@ class Town:
                 seconds, _ = await self.control.execute("TIME")
                 for member in members:
                     heartbeat = Heartbeat(
-                        *(member.settings.data.name, 1, "here"),
+                        member.settings.data.name,
+                        1,
+                        "here",
                         version="1",
                         beat_at_ms=int(seconds) * 1000,
                         started_at_ms=0,
@@ -213,9 +221,9 @@ async def town(redis_server: RedisServer, key_prefix: str, tmp_path: Path) -> As
     settings = Settings()
     collections = Collections(registry, NUM_SHARDS, settings.rank_profiles)
     documents = Documents(
-        *(ShardLog(control, keys), collections, NUM_SHARDS, settings.limits), write_timeout_s=20
+        ShardLog(control, keys), collections, NUM_SHARDS, settings.limits, write_timeout_s=20
     )
-    board = StatisticsBoard(control, keys)
+    board = StatisticsStore(control, keys)
     yield Town(redis_server, tmp_path, control, keys, collections, documents, board)
     await control.close()
 
@@ -326,7 +334,9 @@ async def test_a_job_waits_for_its_worker(town: Town) -> None:
     redis = ArqRedis(pool_or_conn=pool, job_serializer=_pack)
     for _ in range(2):  # the second is the same job, and there once
         await redis.enqueue_job(
-            *("collect_statistics", uid, 2),
+            "collect_statistics",
+            uid,
+            2,
             _job_id=f"{town.keys.prefix}:collect:{uid}:2",
             _queue_name=f"{town.keys.jobs}:2",
         )
@@ -391,11 +401,16 @@ async def test_jobs_outlive_the_server(
     await registry.cluster(NUM_SHARDS)
     collections = Collections(registry, NUM_SHARDS, Settings().rank_profiles)
     documents = Documents(
-        *(ShardLog(control, keys), collections, NUM_SHARDS, Settings().limits), write_timeout_s=20
+        ShardLog(control, keys), collections, NUM_SHARDS, Settings().limits, write_timeout_s=20
     )
     town = Town(
-        *(own_server, tmp_path, control, keys, collections, documents),
-        StatisticsBoard(control, keys),
+        own_server,
+        tmp_path,
+        control,
+        keys,
+        collections,
+        documents,
+        StatisticsStore(control, keys),
     )
     async with town.worker("a", *range(NUM_SHARDS)) as member:
         uid = (await collections.put("texts", PLAIN)).uid
@@ -452,10 +467,10 @@ async def test_replicas_leave_statistics_to_one_of_them(
     """
     every = range(NUM_SHARDS)
     collected: list[str] = []
-    put_shard = StatisticsBoard.put_shard
+    put_shard = StatisticsStore.put_shard
 
     async def put(
-        board: StatisticsBoard, uid: str, shard: int, label: str, body: bytes, entry_id: str
+        board: StatisticsStore, uid: str, shard: int, label: str, body: bytes, entry_id: str
     ) -> None:
         collected.append(label)
         await put_shard(board, uid, shard, label, body, entry_id)
@@ -470,7 +485,7 @@ async def test_replicas_leave_statistics_to_one_of_them(
         assert len(collected) == before
         return before
 
-    monkeypatch.setattr(StatisticsBoard, "put_shard", put)
+    monkeypatch.setattr(StatisticsStore, "put_shard", put)
     async with town.worker("a", *every, interval_s=1.0) as first:
         async with town.worker("b", *every, interval_s=1.0) as second, town.beating(first, second):
             uid = (await town.collections.put("texts", PLAIN)).uid

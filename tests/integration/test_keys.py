@@ -36,7 +36,10 @@ async def up(tmp_path: Path) -> AsyncIterator[Up]:
 async def gateway(*arguments: str) -> str:
     """Run a command of `gateway` to its end; what it prints."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "hedgerow.gateway.cli.main", *arguments),
+        sys.executable,
+        "-m",
+        "hedgerow.gateway.cli.main",
+        *arguments,
         stdout=subprocess.PIPE,
         env={name: value for name, value in os.environ.items() if not name.startswith("HEDGEROW_")},
     )
@@ -149,7 +152,7 @@ async def test_a_page_of_another_site_gets_nothing(up: Up) -> None:
     (command,) = re.findall(r"^curl (\S+/search) -d '(.*)'$", README.read_text(), re.MULTILINE)
     url = command[0].replace("http://127.0.0.1:8080", up.url)
     curl = await asyncio.create_subprocess_exec(
-        *("curl", "-s", url, "-d", command[1].replace("300}", "5000}")), stdout=subprocess.PIPE
+        "curl", "-s", url, "-d", command[1].replace("300}", "5000}"), stdout=subprocess.PIPE
     )
     out, _ = await curl.communicate()
     assert json.loads(out)["total_hits"]["value"] == 2
@@ -157,9 +160,7 @@ async def test_a_page_of_another_site_gets_nothing(up: Up) -> None:
 
 async def test_an_open_gateway_on_the_network_says_so(tmp_path: Path) -> None:
     """It tells what --host 0.0.0.0 means without token and keys, and what to do."""
-    one = await Up.start(
-        tmp_path / "data", *("--shards", "1", "--workers", "1", "--host", "0.0.0.0")
-    )
+    one = await Up.start(tmp_path / "data", "--shards", "1", "--workers", "1", "--host", "0.0.0.0")
     try:
         assert one.url, one.output
         await until(lambda: "here is neither a token nor a key" in one.output)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from hedgerow.common.errors import RedisUnavailableError
-from hedgerow.common.redis.connection import CommandError, Handshake, Link, pack
+from hedgerow.common.redis.connection import CommandError, Handshake, RedisConnection, pack
 from hedgerow.common.redis.endpoint import Endpoint
 from hedgerow.common.settings.settings import RedisSettings
 from tests.servers import RedisServer
@@ -20,9 +20,11 @@ pytestmark = pytest.mark.integration
 
 
 @asynccontextmanager
-async def linked(server: RedisServer, silence_s: float = 5.0, **hooks: Any) -> AsyncIterator[Link]:
+async def linked(
+    server: RedisServer, silence_s: float = 5.0, **hooks: Any
+) -> AsyncIterator[RedisConnection]:
     """A connected link for the block."""
-    link = Link(endpoint(server.url), name="test", silence_s=silence_s, **hooks)
+    link = RedisConnection(endpoint(server.url), name="test", silence_s=silence_s, **hooks)
     await link.start(5)
     try:
         yield link
@@ -134,7 +136,7 @@ async def test_it_authenticates_and_selects(own_server: RedisServer) -> None:
     async with linked(own_server) as link:
         await link.call("ACL", "SETUSER", "hedge", "on", ">row", "~*", "&*", "+@all")
         await link.call("CONFIG", "SET", "requirepass", "secret")
-    by_user = Link(
+    by_user = RedisConnection(
         endpoint(f"{own_server.url}?db=3", username="hedge", password="row"),
         name="test",
         silence_s=5,
@@ -145,7 +147,7 @@ async def test_it_authenticates_and_selects(own_server: RedisServer) -> None:
         assert b"db=3" in await by_user.call("CLIENT", "INFO")
     finally:
         await by_user.close()
-    refused = Link(endpoint(own_server.url, password="wrong"), name="test", silence_s=5)
+    refused = RedisConnection(endpoint(own_server.url, password="wrong"), name="test", silence_s=5)
     try:
         with pytest.raises(RedisUnavailableError):
             await refused.start(0.3)
@@ -164,7 +166,7 @@ async def test_nothing_goes_out_before_the_connection_is_set_up(own_server: Redi
         async def look(handshake: Handshake) -> None:
             selected.append(await handshake.call("CLIENT", "INFO"))
 
-        link = Link(where, name="test", silence_s=5, on_connect=look)
+        link = RedisConnection(where, name="test", silence_s=5, on_connect=look)
         starting = asyncio.create_task(link.start(5))
         num_tried = 0
         while not link.is_connected:

@@ -12,7 +12,7 @@ import structlog
 
 from hedgerow.common.collection import FieldType, define
 from hedgerow.common.errors import ConfigurationError, ConflictError, NotFoundError
-from hedgerow.common.redis.client import Control, connect
+from hedgerow.common.redis.client import RedisClient, connect
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.settings.settings import RedisSettings
 from hedgerow.common.shard_log.log import (
@@ -29,7 +29,7 @@ from hedgerow.common.shard_log.log import (
 )
 from hedgerow.common.state.registry import Registry
 from hedgerow.common.wire.heartbeat import Heartbeat
-from hedgerow.shard_worker.serving.heartbeat_sender import VitalSigns
+from hedgerow.shard_worker.serving.heartbeat_sender import HeartbeatSender
 from tests.servers import RedisServer
 
 pytestmark = pytest.mark.integration
@@ -41,7 +41,7 @@ NUM_SHARDS = 3
 class Redis:
     """Everything over one connection, under a prefix of its own."""
 
-    control: Control
+    control: RedisClient
     keys: Keys
     log: ShardLog
     registry: Registry
@@ -213,7 +213,7 @@ async def test_heartbeats_and_counts(redis: Redis) -> None:
 async def test_a_worker_takes_back_only_what_it_said_itself(redis: Redis) -> None:
     """A worker that leaves late does not take its successor of the same name with it."""
     first, second = (
-        VitalSigns(redis.registry, beat, interval_s=1.0)
+        HeartbeatSender(redis.registry, beat, interval_s=1.0)
         for beat in (
             partial(Heartbeat, "w0", 1, "here", [0], "1", 5_000, 1_000),
             partial(Heartbeat, "w0", 1, "here", [0], "1", 6_000, 4_000),

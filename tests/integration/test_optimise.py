@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from hedgerow.common.errors import NotFoundError
-from hedgerow.common.state.optimising import OptimisingBoard
+from hedgerow.common.state.optimising import OptimisingStore
 from hedgerow.gateway.gateway import Gateway
 from hedgerow.shard_worker.indexing.optimiser import Optimiser
 from hedgerow.shard_worker.storage.text_index import TextIndex
@@ -124,7 +124,7 @@ async def test_a_dropped_collection_leaves_no_trace_of_it(cluster: Cluster) -> N
     async with filled(cluster, "gone") as gateway:
         await optimise(gateway, "gone")
         uid = gateway.collections.get("gone").uid
-        board = OptimisingBoard(gateway._control, gateway._registry.keys)
+        board = OptimisingStore(gateway._control, gateway._registry.keys)
         assert len((await board.standing([uid]))[uid].done) == NUM_REPLICAS
         await gateway.collections.drop("gone")
         await board.set_done(uid, "late", 10**15)
@@ -159,7 +159,7 @@ async def test_what_is_disturbed_is_tried_again(
         expected = {f"d{n}" for n in range(30_000)}
         for first in range(0, 30_000, 10_000):
             await path.documents.load("books", ndjson(rows(first, 10_000)), "applied")
-        board = OptimisingBoard(path.control, path.keys)
+        board = OptimisingStore(path.control, path.keys)
         wanted_at_ms = await board.want(uid)
         folders = [path.settings.data / "shards" / str(n) / uid for n in range(NUM_SHARDS)]
         await until(lambda: any(map(is_being_written, folders)), 20)

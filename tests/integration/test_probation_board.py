@@ -5,10 +5,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from hedgerow.common.redis.client import Control, connect
+from hedgerow.common.redis.client import RedisClient, connect
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.settings.settings import RedisSettings
-from hedgerow.common.state.probation import EVENT, ProbationBoard, Word
+from hedgerow.common.state.probation import EVENT, ProbationStore, Word
 from tests.servers import RedisServer
 
 pytestmark = pytest.mark.integration
@@ -17,7 +17,7 @@ WORD = Word("g", "slow", 1, 2)
 
 
 @pytest.fixture
-async def control(redis_server: RedisServer) -> AsyncIterator[Control]:
+async def control(redis_server: RedisServer) -> AsyncIterator[RedisClient]:
     """A connection to the server."""
     control = await connect(RedisSettings(url=redis_server.url))
     yield control
@@ -25,10 +25,10 @@ async def control(redis_server: RedisServer) -> AsyncIterator[Control]:
 
 
 async def test_a_swap_takes_place_only_over_what_was_read(
-    control: Control, key_prefix: str
+    control: RedisClient, key_prefix: str
 ) -> None:
     """Workers that came or went meanwhile make it fail, and nothing changes; renewals do not."""
-    board = ProbationBoard(control, Keys(key_prefix))
+    board = ProbationStore(control, Keys(key_prefix))
     assert await board.swap([], [], {"a": WORD, "b w": WORD})
     assert await board.words() == {"a": WORD, "b w": WORD}
     assert not await board.swap([], [], {"c": WORD})
@@ -43,18 +43,18 @@ async def test_a_swap_takes_place_only_over_what_was_read(
 
 
 async def test_of_gateways_that_decide_at_once_one_is_through(
-    control: Control, key_prefix: str
+    control: RedisClient, key_prefix: str
 ) -> None:
     """Each has read the same; one swap of ten takes place."""
-    board = ProbationBoard(control, Keys(key_prefix))
+    board = ProbationStore(control, Keys(key_prefix))
     done = await asyncio.gather(*(board.swap([], [], {f"w{n}": WORD}) for n in range(10)))
     assert sum(done) == len(await board.words()) == 1
 
 
-async def test_what_cannot_be_read_has_ended(control: Control, key_prefix: str) -> None:
+async def test_what_cannot_be_read_has_ended(control: RedisClient, key_prefix: str) -> None:
     """The word of another version, or of somebody else, keeps no worker out and can be removed."""
     keys = Keys(key_prefix)
-    board = ProbationBoard(control, keys)
+    board = ProbationStore(control, keys)
     await control.execute("HSET", keys.probation, "w", b"\xc1")
     words = await board.words()
     assert words["w"].until_ms == 0
@@ -62,10 +62,10 @@ async def test_what_cannot_be_read_has_ended(control: Control, key_prefix: str) 
     assert await board.words() == {}
 
 
-async def test_a_change_is_announced(control: Control, key_prefix: str) -> None:
+async def test_a_change_is_announced(control: RedisClient, key_prefix: str) -> None:
     """Whoever listens on the events channel hears of it."""
     keys = Keys(key_prefix)
-    board = ProbationBoard(control, keys)
+    board = ProbationStore(control, keys)
     heard: list[bytes] = []
     async for event in control.events(keys.events):
         heard.append(event)

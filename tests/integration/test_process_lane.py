@@ -17,8 +17,8 @@ from hedgerow.common.errors import (
 )
 from hedgerow.common.settings.settings import Settings, WorkerSettings
 from hedgerow.common.state.quarantine import Quarantine
-from hedgerow.shard_worker.executors.process_pool.pool import Done, ProcessLane, Work
-from hedgerow.shard_worker.executors.process_pool.quarantine_gate import Suspects
+from hedgerow.shard_worker.executors.process_pool.pool import ProcessLane, Task, TaskResult
+from hedgerow.shard_worker.executors.process_pool.quarantine_gate import QuarantineGate
 from hedgerow.shard_worker.wiring import indexer_lane, scorer_lane
 from tests.integration.lanes import Bench, Call, eventually, make_lane, running
 from tests.integration.misbehaving import Config
@@ -40,14 +40,14 @@ async def test_the_lane_says_whether_its_works_will_end_soon() -> None:
     """Not while it has none, nor before it knows that they are cheap; once it does, it says so."""
     async with _echoing(num_processes=1) as lane:
         assert not lane.ends_soon()
-        first = asyncio.ensure_future(lane.run(Work(b"first", time.monotonic() + 30)))
+        first = asyncio.ensure_future(lane.run(Task(b"first", time.monotonic() + 30)))
         await asyncio.sleep(0)
         assert not lane.ends_soon()
         await first
         assert lane._dispatcher is not None
         lane._dispatcher.service.estimate_us = 1.0  # a busy machine would measure more
         lane.cork()
-        lane.submit(Work(b"cheap", time.monotonic() + 30), lambda _: None)
+        lane.submit(Task(b"cheap", time.monotonic() + 30), lambda _: None)
         assert not lane.ends_soon()
         lane.uncork()
         assert lane.ends_soon()
@@ -55,11 +55,11 @@ async def test_the_lane_says_whether_its_works_will_end_soon() -> None:
 
 async def test_every_work_gets_its_own_answer_once() -> None:
     """Thousands of works in flight over four scorers: each ends once, with what it asked for."""
-    answers: dict[int, list[Done]] = {number: [] for number in range(3000)}
+    answers: dict[int, list[TaskResult]] = {number: [] for number in range(3000)}
     async with _echoing(num_processes=4) as lane:
         for number, dones in answers.items():
             payload = b"%d" % number + bytes(number % 700)
-            lane.submit(Work(payload, time.monotonic() + 30), dones.append)
+            lane.submit(Task(payload, time.monotonic() + 30), dones.append)
         await eventually(lambda: all(answers.values()))
     for number, dones in answers.items():
         assert [done.error for done in dones] == [None]
@@ -71,10 +71,10 @@ async def test_what_is_submitted_under_a_cork_leaves_together_when_it_is_drawn()
     async with _echoing(num_processes=2) as lane:
         assert lane._dispatcher is not None
         lane._dispatcher.service_of("").estimate_us = 1.0  # a busy machine would measure more
-        dones: list[Done] = []
+        dones: list[TaskResult] = []
         lane.cork()
         for number in range(5):
-            lane.submit(Work(b"%d" % number, time.monotonic() + 30), dones.append)
+            lane.submit(Task(b"%d" % number, time.monotonic() + 30), dones.append)
         await asyncio.sleep(0)
         assert lane.load()["waiting"] == 5
         lane.uncork()
@@ -88,15 +88,15 @@ async def test_who_answers_several_works_at_once_hears_when_they_have_ended() ->
     seen: list[str] = []
     async with _echoing(num_processes=1) as lane:
         lane.call_after_ends(lambda: seen.append("after"))
-        lane.submit(Work(b"a", time.monotonic() + 30), lambda _: seen.append("answered"))
+        lane.submit(Task(b"a", time.monotonic() + 30), lambda _: seen.append("answered"))
         await eventually(lambda: "after" in seen[-1:])
         assert seen == ["answered", "after"]
         seen.clear()
-        lane.submit(Work(b"late", time.monotonic() - 1), lambda _: seen.append("refused"))
+        lane.submit(Task(b"late", time.monotonic() - 1), lambda _: seen.append("refused"))
         await eventually(lambda: "after" in seen)
     assert seen[:2] == ["refused", "after"]
     seen.clear()
-    lane.submit(Work(b"closed", time.monotonic() + 30), lambda _: seen.append("closed"))
+    lane.submit(Task(b"closed", time.monotonic() + 30), lambda _: seen.append("closed"))
     await eventually(lambda: "after" in seen)
     assert seen == ["closed", "after"]
 
@@ -138,9 +138,9 @@ class _Unasked:
 
 async def test_nobody_asks_who_a_work_is_that_does_no_harm(tmp_path: Path) -> None:
     """While nothing is suspect, a work runs and ends without its fingerprint or label made."""
-    suspects = Suspects(Quarantine(2, 60.0))
+    suspects = QuarantineGate(Quarantine(2, 60.0))
     async with running(tmp_path, suspects=suspects) as bench:
-        work = Work(b"a echo", time.monotonic() + 30, _Unasked())
+        work = Task(b"a echo", time.monotonic() + 30, _Unasked())
         assert (await bench.lane.run(work)).body == b"a"
 
 
@@ -148,14 +148,14 @@ async def test_a_payload_of_megabytes_crosses_whole() -> None:
     """What does not fit into a socket's buffer arrives unchanged, both ways."""
     payload = os.urandom(12_000_000)
     async with _echoing(num_processes=1) as lane:
-        done = await lane.run(Work(payload, time.monotonic() + 30))
+        done = await lane.run(Task(payload, time.monotonic() + 30))
     assert done.body == payload
 
 
 async def test_a_payload_may_be_a_tuple() -> None:
     """What is put together for the handler crosses in one piece, without being packed before."""
     async with _echoing(num_processes=1, how="show") as lane:
-        done = await lane.run(Work((3, -7, b"\xff", ("a", None)), time.monotonic() + 30))
+        done = await lane.run(Task((3, -7, b"\xff", ("a", None)), time.monotonic() + 30))
     assert done.body == repr((3, -7, b"\xff", ("a", None))).encode()
 
 
@@ -198,10 +198,10 @@ async def test_a_callback_that_raises_harms_nobody_else(tmp_path: Path) -> None:
             lambda _, context: seen.append(repr(context["exception"]))
         )
 
-        def broken(_done: Done) -> None:
+        def broken(_done: TaskResult) -> None:
             raise KeyError("bug")
 
-        bench.lane.submit(Work(b"a echo", time.monotonic() + 30), broken)
+        bench.lane.submit(Task(b"a echo", time.monotonic() + 30), broken)
         good = bench.submit("b echo")
         await bench.ended(good)
         assert good.body == b"b"
@@ -211,11 +211,11 @@ async def test_a_callback_that_raises_harms_nobody_else(tmp_path: Path) -> None:
 async def test_callbacks_may_cancel_and_submit(tmp_path: Path) -> None:
     """Whatever an on_done does to works of the same frame, each ends once."""
     async with running(tmp_path, num_processes=1) as bench:
-        late = Work(b"late echo", time.monotonic() - 1)
+        late = Task(b"late echo", time.monotonic() - 1)
         others: list[Call] = []
         more: list[Call] = []
 
-        def on_done(_done: Done) -> None:
+        def on_done(_done: TaskResult) -> None:
             more.append(bench.submit("more echo"))
             for other in others:
                 assert other.ticket is not None
@@ -223,7 +223,7 @@ async def test_callbacks_may_cancel_and_submit(tmp_path: Path) -> None:
 
         bench.lane.submit(late, on_done)
         others += [bench.submit(f"w{at} echo") for at in range(5)]
-        bench.lane.submit(Work(b"b echo", time.monotonic() + 30), on_done)
+        bench.lane.submit(Task(b"b echo", time.monotonic() + 30), on_done)
         await eventually(lambda: len(more) == 2)
         await bench.ended(*others, *more)
         assert {type(other.error) for other in others} <= {type(None), ExpiredError}
@@ -284,7 +284,7 @@ async def test_a_work_that_was_killed_asleep_has_used_no_cpu_time(tmp_path: Path
 async def test_scorers_are_nicer_than_their_worker(tmp_path: Path, nice: int) -> None:
     """On a busy core the worker's event loop goes before what it has handed out, if so set."""
     settings = Settings(data=tmp_path, worker=WorkerSettings(process_nice=nice, scorers=1))
-    suspects = Suspects(Quarantine(2, 300.0), lambda _: 0, "w")
+    suspects = QuarantineGate(Quarantine(2, 300.0), lambda _: 0, "w")
     for lane in (scorer_lane(settings, (0,), (), suspects), indexer_lane(settings, (0,))):
         await lane.start()
         try:
@@ -317,7 +317,7 @@ async def test_cheap_work_makes_room_for_many() -> None:
     """Once works are measured as cheap, far more than one a scorer is asked for."""
     async with _echoing() as lane:
         for _ in range(200):
-            await lane.run(Work(b"x", time.monotonic() + 30))
+            await lane.run(Task(b"x", time.monotonic() + 30))
         assert lane.room() > 2 * lane.load()["capacity"]
     assert lane.room() == 0
 
@@ -333,7 +333,7 @@ async def test_what_waits_without_room_is_refused_beyond_a_bound(tmp_path: Path)
 
 def test_helpers_see_a_second_ending() -> None:
     """The tests' own check for exactly-once fails when a work ends twice."""
-    done = Done(b"", 0, 0, 0, None)
+    done = TaskResult(b"", 0, 0, 0, None)
     call = Call(dones=[done, done])
     bench = Bench(make_lane("x:y"), Config("."))
     with pytest.raises(AssertionError):

@@ -18,7 +18,7 @@ from hedgerow.common.errors import (
     LaneUnavailableError,
     NotStartedError,
 )
-from hedgerow.shard_worker.executors.process_pool.pool import Work
+from hedgerow.shard_worker.executors.process_pool.pool import Task
 from tests.integration.lanes import (
     count_fds,
     eventually,
@@ -37,7 +37,7 @@ async def test_the_budget_tells_what_is_left(tmp_path: Path) -> None:
     """The handler sees the work's own deadline, or none, in its process."""
     async with running(tmp_path, num_processes=1) as bench:
         limited = bench.submit("a remaining", timeout_s=5.0)
-        endless = await bench.lane.run(Work(b"b remaining", math.inf))
+        endless = await bench.lane.run(Task(b"b remaining", math.inf))
         await bench.ended(limited)
         assert 4.0 < float(limited.body) <= 5.0
         assert float(endless.body) == math.inf
@@ -46,8 +46,8 @@ async def test_the_budget_tells_what_is_left(tmp_path: Path) -> None:
 async def test_a_budget_kept_beyond_its_work_is_expired(tmp_path: Path) -> None:
     """A handler that holds on to a budget does not read the next work's time from it."""
     async with running(tmp_path, num_processes=1) as bench:
-        await bench.lane.run(Work(b"a remaining", time.monotonic() + 60))
-        done = await bench.lane.run(Work(b"b ask-first-budget", time.monotonic() + 60))
+        await bench.lane.run(Task(b"a remaining", time.monotonic() + 60))
+        done = await bench.lane.run(Task(b"b ask-first-budget", time.monotonic() + 60))
         assert literal_eval(done.body.decode()) == (True, 0.0, False)
 
 
@@ -142,7 +142,7 @@ async def test_cancelling_what_runs_trips_its_budget(tmp_path: Path, command: st
 async def test_cancelling_the_wait_cancels_the_work(tmp_path: Path) -> None:
     """A task that is cancelled in `run` leaves no work behind."""
     async with running(tmp_path, num_processes=1) as bench:
-        task = asyncio.create_task(bench.lane.run(Work(b"a obey", math.inf)))
+        task = asyncio.create_task(bench.lane.run(Task(b"a obey", math.inf)))
         await bench.started("a")
         task.cancel()
         with pytest.raises(asyncio.CancelledError):

@@ -16,7 +16,7 @@ from msgspec.structs import astuple, replace
 
 from hedgerow.common.errors import RedisUnavailableError
 from hedgerow.common.outcome import Outcome
-from hedgerow.common.redis.connection import Link
+from hedgerow.common.redis.connection import RedisConnection
 from hedgerow.common.redis.endpoint import Endpoint
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.settings.settings import LimitSettings, RedisSettings
@@ -85,7 +85,7 @@ class Scattering:
     """A transport, and a link of the test's own to look at the server."""
 
     transport: RedisTransport
-    link: Link
+    link: RedisConnection
     keys: Keys
 
     def scatter(
@@ -119,7 +119,11 @@ class Scattering:
     def sizes(self) -> dict[str, int]:
         """How much each container within the transport and its links holds."""
         found = {}
-        links = {name: one for name, one in vars(self.transport).items() if isinstance(one, Link)}
+        links = {
+            name: one
+            for name, one in vars(self.transport).items()
+            if isinstance(one, RedisConnection)
+        }
         connections = {f"{name}.connection": one._connection for name, one in links.items()}
         for owner, one in {"": self.transport, **links, **connections}.items():
             for name, value in vars(one).items():
@@ -136,7 +140,7 @@ async def scattering(
     redis = RedisSettings(url=server.url, reconnect_max_s=0.2, **settings)
     keys = Keys(prefix)
     transport = RedisTransport(redis, LimitSettings(max_message_bytes=MAX_BYTES), keys, "g1")
-    link = Link(Endpoint.of(redis), name="test", silence_s=5)
+    link = RedisConnection(Endpoint.of(redis), name="test", silence_s=5)
     await asyncio.gather(transport.start(5), link.start(5))
     try:
         yield Scattering(transport, link, keys)
@@ -156,7 +160,7 @@ async def monitored(server: RedisServer, prefix: str) -> AsyncIterator[list[list
             heard.append(words)
 
     endpoint = Endpoint.of(RedisSettings(url=server.url))
-    link = Link(endpoint, name="monitor", silence_s=30, on_message=hear)
+    link = RedisConnection(endpoint, name="monitor", silence_s=30, on_message=hear)
     await link.start(5)
     try:
         await link.call("MONITOR")
@@ -165,7 +169,7 @@ async def monitored(server: RedisServer, prefix: str) -> AsyncIterator[list[list
         await link.close()
 
 
-def counted_writes(link: Link, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+def counted_writes(link: RedisConnection, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The sizes of the link's writes to its socket, from now on."""
     connection = link._connection
     assert connection is not None
@@ -361,7 +365,11 @@ async def test_queries_that_are_never_answered_leave_nothing_behind(
         policy = HedgePolicy(HedgingSettings(), len(SHARDS))
         hedger = Hedger(Kind.FETCH, transport, policy, NoReplicas())
         fetcher = Fetcher(
-            *(transport, transport.clock, transport.reply_to, ids.__next__, hedger),
+            transport,
+            transport.clock,
+            transport.reply_to,
+            ids.__next__,
+            hedger,
             memory=AnswerMemory(0),
             max_answer_bytes=1000,
         )
@@ -422,7 +430,9 @@ async def test_nothing_is_pushed_twice(own_server: RedisServer) -> None:
 
 async def test_a_channel_that_may_not_be_heard_is_told_of(own_server: RedisServer) -> None:
     """A user without the right to the reply channel reads so in the log, as an error."""
-    admin = Link(Endpoint.of(RedisSettings(url=own_server.url)), name="admin", silence_s=5)
+    admin = RedisConnection(
+        Endpoint.of(RedisSettings(url=own_server.url)), name="admin", silence_s=5
+    )
     await admin.start(5)
     await admin.call("ACL", "SETUSER", "deaf", "on", ">row", "~*", "resetchannels", "+@all")
     await admin.close()

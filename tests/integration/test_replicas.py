@@ -40,7 +40,12 @@ async def opened(path: WritePath, name: str) -> AsyncIterator[tuple[Applier, lis
     withheld: list[frozenset[int]] = []
     try:
         applier = Applier(
-            *(path.control, path.keys, path.registry, lane, SHARDS, settings),
+            path.control,
+            path.keys,
+            path.registry,
+            lane,
+            SHARDS,
+            settings,
             on_state=lambda _state: None,
             counters=path.counters,
             on_withheld=withheld.append,

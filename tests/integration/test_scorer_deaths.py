@@ -12,8 +12,8 @@ import pytest
 
 from hedgerow.common.errors import ExpiredError, QuarantinedError, ScorerCrashedError, WorkError
 from hedgerow.common.state.quarantine import Quarantine, Record, What
-from hedgerow.shard_worker.executors.process_pool.pool import Work
-from hedgerow.shard_worker.executors.process_pool.quarantine_gate import CONFIRM_S, Suspects
+from hedgerow.shard_worker.executors.process_pool.pool import Task
+from hedgerow.shard_worker.executors.process_pool.quarantine_gate import CONFIRM_S, QuarantineGate
 from tests.integration.lanes import (
     KILL_GRACE_S,
     eventually,
@@ -62,7 +62,7 @@ async def test_works_behind_a_crash_are_moved_not_blamed(tmp_path: Path) -> None
     """In one frame with two that crash, all others are answered, each started once."""
     async with running(tmp_path, num_processes=1, batch_window_ms=1000.0) as bench:
         for _ in range(100):  # cheap work is measured, so that all goes into one frame
-            await bench.lane.run(Work(b"warm echo", time.monotonic() + 30))
+            await bench.lane.run(Task(b"warm echo", time.monotonic() + 30))
         commands = ["echo"] * 5 + ["exit"] + ["echo"] * 5 + ["segfault"] + ["echo"] * 5
         calls = [bench.submit(f"w{at} {command}") for at, command in enumerate(commands)]
         await bench.ended(*calls)
@@ -183,7 +183,7 @@ async def test_works_behind_a_hung_one_go_to_another_scorer(tmp_path: Path) -> N
     """What shares a frame with a work that hangs does not wait until that one is killed."""
     async with running(tmp_path, batch_window_ms=4.0) as bench:
         for _ in range(200):
-            await bench.lane.run(Work(b"warm echo", time.monotonic() + 30))
+            await bench.lane.run(Task(b"warm echo", time.monotonic() + 30))
         calls = [bench.submit(f"w{at} echo") for at in range(3)]
         hung = bench.submit("bad spin", timeout_s=3.0)
         calls += [bench.submit(f"w{at} echo") for at in range(3, 6)]
@@ -200,7 +200,7 @@ async def test_results_that_come_after_all_do_not_end_a_work_twice(tmp_path: Pat
         # late: so that a busy machine gives the case too, it has several tries.
         for attempt in range(20):
             for _ in range(200):  # cheap work is measured, so that several go into one frame
-                await bench.lane.run(Work(b"warm echo", time.monotonic() + 30))
+                await bench.lane.run(Task(b"warm echo", time.monotonic() + 30))
             names = [f"head{attempt}-{at}" for at in range(4)]
             heads = [bench.submit(f"{name} echo") for name in names]
             long = bench.submit("long sleep 0.5")
@@ -216,7 +216,7 @@ async def test_works_behind_a_killed_one_are_done_by_its_replacement(tmp_path: P
     """With a single scorer they wait for the kill, and are answered within their deadline."""
     async with running(tmp_path, num_processes=1) as bench:
         for _ in range(200):
-            await bench.lane.run(Work(b"warm echo", time.monotonic() + 30))
+            await bench.lane.run(Task(b"warm echo", time.monotonic() + 30))
         hung = bench.submit("bad spin", timeout_s=0.2)
         calls = [bench.submit(f"w{at} echo") for at in range(4)]
         await bench.ended(hung, *calls)
@@ -252,7 +252,7 @@ async def test_a_scorer_stopped_while_it_works_is_killed_at_the_deadline(tmp_pat
 async def test_a_work_that_kills_twice_is_quarantined(tmp_path: Path) -> None:
     """Its fingerprint is refused without a process, with a message; others are not."""
     quarantine = Quarantine(after=2, expiry_s=1.5)
-    async with running(tmp_path, suspects=Suspects(quarantine)) as bench:
+    async with running(tmp_path, suspects=QuarantineGate(quarantine)) as bench:
         crashing = bench.submit("bad exit", fingerprint=b"f")
         await bench.ended(crashing)
         again = bench.submit("again echo", fingerprint=b"f")
@@ -275,7 +275,9 @@ async def test_the_same_query_to_many_shards_kills_no_more_than_the_quarantine_a
     tmp_path: Path,
 ) -> None:
     """Eight works with one fingerprint in flight together: two kills, then all are refused."""
-    async with running(tmp_path, num_processes=1, suspects=Suspects(Quarantine(2, 60.0))) as bench:
+    async with running(
+        tmp_path, num_processes=1, suspects=QuarantineGate(Quarantine(2, 60.0))
+    ) as bench:
         calls = [bench.submit(f"w{at} exit", fingerprint=b"f") for at in range(8)]
         await bench.ended(*calls)
         assert bench.lane.load()["crashes"] == 2
@@ -284,7 +286,7 @@ async def test_the_same_query_to_many_shards_kills_no_more_than_the_quarantine_a
 
 async def test_a_cluster_that_does_not_answer_is_not_waited_for(tmp_path: Path) -> None:
     """Nobody confirms the kill: the second try comes all the same, well before the deadline."""
-    suspects = Suspects(Quarantine(2, 60.0))
+    suspects = QuarantineGate(Quarantine(2, 60.0))
     told: list[Record] = []
     suspects.publish = told.append
     async with running(tmp_path, suspects=suspects) as bench:
@@ -298,7 +300,7 @@ async def test_a_cluster_that_does_not_answer_is_not_waited_for(tmp_path: Path) 
 
 async def test_the_second_try_waits_for_word_of_kills_elsewhere(tmp_path: Path) -> None:
     """A scorer is free, but the cluster has yet to answer; as it knows of a kill, there is none."""
-    suspects = Suspects(Quarantine(2, 60.0))
+    suspects = QuarantineGate(Quarantine(2, 60.0))
 
     def answer(record: Record) -> None:
         suspects.take([record._replace(id="1", worker="other")])
@@ -317,7 +319,7 @@ async def test_the_second_try_waits_for_word_of_kills_elsewhere(tmp_path: Path) 
 
 async def test_a_kill_elsewhere_stops_what_runs_and_its_end_lets_it_go_on(tmp_path: Path) -> None:
     """The same work, in a scorer and behind it, waits for the other's second try, then starts."""
-    suspects = Suspects(Quarantine(2, 60.0))
+    suspects = QuarantineGate(Quarantine(2, 60.0))
     async with running(tmp_path, num_processes=1, suspects=suspects) as bench:
         running_one = bench.submit("w0 obey", fingerprint=b"f")
         behind_it = bench.submit("w1 echo", fingerprint=b"f")
@@ -340,7 +342,7 @@ async def test_a_kill_elsewhere_stops_what_runs_and_its_end_lets_it_go_on(tmp_pa
 
 async def test_a_second_kill_elsewhere_ends_what_waits(tmp_path: Path) -> None:
     """What has waited for a trial is refused when that has killed too."""
-    suspects = Suspects(Quarantine(2, 60.0))
+    suspects = QuarantineGate(Quarantine(2, 60.0))
     async with running(tmp_path, suspects=suspects) as bench:
         now_ms = int(time.monotonic() * 1000)
         suspects.take([Record(now_ms, b"f", What.KILL, "1", "other", "bad", now_ms + 30_000)])
@@ -361,7 +363,7 @@ async def test_a_second_kill_elsewhere_ends_what_waits(tmp_path: Path) -> None:
 
 async def test_a_kill_for_an_ignored_budget_counts_in_the_quarantine(tmp_path: Path) -> None:
     """Two works of one fingerprint that hang are as bad as two that crash."""
-    async with running(tmp_path, suspects=Suspects(Quarantine(2, 60.0))) as bench:
+    async with running(tmp_path, suspects=QuarantineGate(Quarantine(2, 60.0))) as bench:
         for at in range(2):
             call = bench.submit(f"w{at} spin", timeout_s=0.1, fingerprint=b"f")
             await bench.ended(call)
@@ -373,7 +375,7 @@ async def test_a_kill_for_an_ignored_budget_counts_in_the_quarantine(tmp_path: P
 async def test_a_launcher_that_is_killed_is_replaced_with_its_scorers(tmp_path: Path) -> None:
     """Its scorers die with it; their work is done by the next ones, and nobody is blamed."""
     quarantine = Quarantine(1, 60.0)
-    async with running(tmp_path, suspects=Suspects(quarantine)) as bench:
+    async with running(tmp_path, suspects=QuarantineGate(quarantine)) as bench:
         before = bench.pids()
         call = bench.submit("a sleep 0.3", fingerprint=b"f")
         pid = await bench.started("a")

@@ -14,7 +14,7 @@ from hedgerow.common.settings.settings import Settings, WorkerSettings
 from hedgerow.common.state.quarantine import Quarantine
 from hedgerow.shard_worker.executors.process_pool import supervisor as crew
 from hedgerow.shard_worker.executors.process_pool.process_memory import own_memory_mb
-from hedgerow.shard_worker.executors.process_pool.quarantine_gate import Suspects
+from hedgerow.shard_worker.executors.process_pool.quarantine_gate import QuarantineGate
 from hedgerow.shard_worker.executors.process_pool.recycler import MemoryLimit, Recycler
 from hedgerow.shard_worker.executors.process_pool.scorer_slot import SlotState
 from hedgerow.shard_worker.wiring import indexer_lane, scorer_lane
@@ -248,7 +248,7 @@ async def test_the_setting_is_the_scorers_limit(
 ) -> None:
     """The scorers have it, by default none; the indexer, which runs nobody's function, never."""
     settings = Settings(data=tmp_path, worker=WorkerSettings(scorer_max_memory_mb=max_mb))
-    suspects = Suspects(Quarantine(2, 300.0), lambda _: 0, "w")
+    suspects = QuarantineGate(Quarantine(2, 300.0), lambda _: 0, "w")
     recycler = scorer_lane(settings, (0,), (), suspects)._crew.recycler
     assert (None if recycler is None else recycler._limit) == limit
     assert indexer_lane(settings, (0,))._crew.recycler is None

@@ -19,13 +19,13 @@ from hedgerow.common.redis.client import connect
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.settings.settings import GatewaySettings, RedisSettings
 from hedgerow.common.state.quarantine import Quarantine
-from hedgerow.common.state.quarantine_store import QuarantineBoard
+from hedgerow.common.state.quarantine_store import QuarantineStore
 from hedgerow.gateway.access.control import AccessControl
 from hedgerow.gateway.gateway import Gateway
 from hedgerow.gateway.http.schema.status_schema import StatusAnswer
 from hedgerow.gateway.search.result import SearchResult
-from hedgerow.shard_worker.executors.process_pool.quarantine_gate import Suspects
-from hedgerow.shard_worker.executors.process_pool.task import Named, Ticket, Work
+from hedgerow.shard_worker.executors.process_pool.quarantine_gate import QuarantineGate
+from hedgerow.shard_worker.executors.process_pool.task import Named, Task, TaskHandle
 from hedgerow.shard_worker.serving.quarantine_exchange import QuarantineExchange
 from tests.integration.cluster import Cluster, ask, gateway_to, load, running_cluster
 from tests.servers import RedisServer, running_server
@@ -259,13 +259,13 @@ async def test_it_expires() -> None:
 
 
 @asynccontextmanager
-async def exchange(server: RedisServer, prefix: str, worker: str) -> AsyncIterator[Suspects]:
+async def exchange(server: RedisServer, prefix: str, worker: str) -> AsyncIterator[QuarantineGate]:
     """What one worker knows, kept up to date over a real server."""
     control = await connect(RedisSettings(url=server.url, reconnect_max_s=0.1))
     keys = Keys(prefix)
     quarantine = Quarantine(2, 60.0)
-    suspects = Suspects(quarantine, lambda _: int(time.time() * 1000), worker)
-    board = QuarantineBoard(control, keys, quarantine.retention_ms)
+    suspects = QuarantineGate(quarantine, lambda _: int(time.time() * 1000), worker)
+    board = QuarantineStore(control, keys, quarantine.retention_ms)
     running = asyncio.create_task(
         QuarantineExchange(control, keys.events, board, suspects).run(), name=worker
     )
@@ -287,11 +287,11 @@ async def _num_listening(server: RedisServer, channel: str, worker: str) -> bool
     return bool(counts[1] > int(worker[1:]))
 
 
-def ticket() -> Ticket:
+def ticket() -> TaskHandle:
     """A work that kills."""
     expires_at = time.monotonic() + 5
-    work = Work(b"", expires_at, Named("bad", b"f"))
-    return Ticket(work, lambda _: None, 0.0, expires_at)
+    work = Task(b"", expires_at, Named("bad", b"f"))
+    return TaskHandle(work, lambda _: None, 0.0, expires_at)
 
 
 async def test_kills_while_redis_is_away_are_told_when_it_is_back(
@@ -322,11 +322,11 @@ async def test_others_hear_of_a_kill_when_it_happens(
     ):
         heard = asyncio.Event()
         there.on_news = lambda _: heard.set()
-        with patch.object(QuarantineBoard, "records", side_effect=AssertionError):
+        with patch.object(QuarantineStore, "records", side_effect=AssertionError):
             for number in range(15):
                 heard.clear()
                 now = time.monotonic()
-                work = Work(b"", now + 60, Named("bad", b"%d" % number))
-                here.killed(Ticket(work, lambda _: None, 0.0, now + 60), now, will_retry=True)
+                work = Task(b"", now + 60, Named("bad", b"%d" % number))
+                here.killed(TaskHandle(work, lambda _: None, 0.0, now + 60), now, will_retry=True)
                 async with asyncio.timeout(20):
                     await heard.wait()

@@ -267,7 +267,11 @@ async def _append_until_refused(server: RedisServer, key_prefix: str) -> set[str
 async def test_memory_that_runs_out_costs_writes_alone(tmp_path: Path) -> None:
     """From 80 % of maxmemory on documents get 507, and searches go on; freed, all is taken."""
     one = await Up.start(
-        *(tmp_path / "data", "--shards", "2", "--workers", "1"),
+        tmp_path / "data",
+        "--shards",
+        "2",
+        "--workers",
+        "1",
         HEDGEROW_STORAGE__EMBEDDED_MAX_MEMORY_MB="20",
     )
     try:

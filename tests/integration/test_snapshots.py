@@ -17,7 +17,7 @@ from hedgerow.common.errors import HedgerowError
 from hedgerow.common.redis.client import connect
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.shard_log.log import ShardLog
-from hedgerow.common.snapshots.status import SnapshotBoard, SnapshotFacts
+from hedgerow.common.snapshots.status import SnapshotFacts, SnapshotRecords
 from hedgerow.common.snapshots.store import SnapshotStore
 from hedgerow.gateway.gateway import Gateway
 from tests.integration.cluster import Cluster, ask, gateway_to, load, running_cluster
@@ -53,12 +53,12 @@ def cluster(server: RedisServer, tmp_path: Path) -> Iterator[Cluster]:
 
 
 @asynccontextmanager
-async def boarding(server: RedisServer) -> AsyncIterator[tuple[SnapshotBoard, ShardLog]]:
+async def boarding(server: RedisServer) -> AsyncIterator[tuple[SnapshotRecords, ShardLog]]:
     """What Redis knows of the snapshots and logs."""
     settings = Cluster(server, Path()).settings.redis
     control = await connect(settings)
     try:
-        yield SnapshotBoard(control, Keys(PREFIX)), ShardLog(control, Keys(PREFIX))
+        yield SnapshotRecords(control, Keys(PREFIX)), ShardLog(control, Keys(PREFIX))
     finally:
         await control.close()
 

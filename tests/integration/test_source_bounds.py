@@ -151,7 +151,10 @@ def test_a_json_line_may_be_as_long_as_the_bound(tmp_path: Path, limit: int) -> 
 def test_a_json_line_of_any_length_costs_a_line_and_little_memory(tmp_path: Path) -> None:
     """A compressed line of 200 MB is rejected by number; blank ones cost nothing."""
     path = compressed(
-        *(tmp_path / "lines.jsonl.gz", b'{"id": "1"}\n\n', b"[" * 1_000_000, 200),
+        tmp_path / "lines.jsonl.gz",
+        b'{"id": "1"}\n\n',
+        b"[" * 1_000_000,
+        200,
         b'\n{"id": "2"}\n',
     )
     first, long, last = in_little_memory(path)

@@ -79,7 +79,13 @@ async def test_what_is_stored_is_this_user_s_alone(tmp_path: Path) -> None:
     before = os.umask(0o022)
     try:
         one = await Up.start(
-            *(tmp_path / "data", "--shards", "2", "--workers", "2", "--replicas", "2"),
+            tmp_path / "data",
+            "--shards",
+            "2",
+            "--workers",
+            "2",
+            "--replicas",
+            "2",
             HEDGEROW_SNAPSHOTS__URL=str(target),
         )
     finally:
@@ -154,7 +160,12 @@ async def test_a_server_of_our_own_choice(tmp_path: Path, redis_server: object) 
     url = str(redis_server.url)  # type: ignore[attr-defined]  # tests.conftest.RedisServer
     one = await Up.start(
         tmp_path / "data",
-        *("--redis", url, "--shards", "2", "--workers", "1"),
+        "--redis",
+        url,
+        "--shards",
+        "2",
+        "--workers",
+        "1",
         HEDGEROW_REDIS__KEY_PREFIX=f"test-up-{os.getpid()}",
     )
     try:

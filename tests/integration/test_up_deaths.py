@@ -31,7 +31,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 async def up(data: Path) -> AsyncIterator[Up]:
     """One cluster of 4 shards and 2 workers for the module; each test leaves it whole."""
     one = await Up.start(
-        *(data, "--shards", "4", "--workers", "2"), HEDGEROW_WORKER__HEARTBEAT_EXPIRY_S="300"
+        data, "--shards", "4", "--workers", "2", HEDGEROW_WORKER__HEARTBEAT_EXPIRY_S="300"
     )
     try:
         assert one.url, one.output

@@ -8,12 +8,12 @@ import pytest
 from hedgerow.common.collection import define
 from hedgerow.common.errors import WriteRefusedError
 from hedgerow.common.machine.shortage import Shortage
-from hedgerow.common.redis.client import Control, connect
+from hedgerow.common.redis.client import RedisClient, connect
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.settings.settings import RedisSettings
 from hedgerow.common.shard_log.log import Drop, ShardLog, pack_op
 from hedgerow.common.state.registry import Registry
-from hedgerow.common.state.storage import StorageBoard, read_told
+from hedgerow.common.state.storage import ShortageStore, read_told
 from tests.servers import RedisServer
 
 pytestmark = pytest.mark.integration
@@ -25,7 +25,7 @@ NUM_SHARDS = 3
 class Cluster:
     """A server of its own, and what is said to it."""
 
-    control: Control
+    control: RedisClient
     keys: Keys
     registry: Registry
     log: ShardLog
@@ -105,7 +105,7 @@ async def test_a_log_that_cannot_be_continued_says_so(cluster: Cluster) -> None:
 
 async def test_what_the_keeper_says_is_read_until_it_is_taken_back(cluster: Cluster) -> None:
     """A shortage that was told comes back as it was, and expires with who told it."""
-    board = StorageBoard(cluster.control, cluster.keys)
+    board = ShortageStore(cluster.control, cluster.keys)
     told = Shortage("disk", "full", "0 MB free", 5, 0)
     await board.tell([told])
     assert read_told(await cluster.control.execute("GET", cluster.keys.storage)) == [told]

@@ -50,7 +50,12 @@ class Up:
     ) -> Self:
         """Start one on `data` and any free port; returns when it is ready or has ended."""
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "hedgerow.gateway.cli.main", "up", "--data", str(data)),
+            sys.executable,
+            "-m",
+            "hedgerow.gateway.cli.main",
+            "up",
+            "--data",
+            str(data),
             *(arguments if "--port" in arguments else ("--port", "0", *arguments)),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

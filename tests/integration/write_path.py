@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hedgerow.common.observability.telemetry import Counters
-from hedgerow.common.redis.client import Control, connect
+from hedgerow.common.redis.client import RedisClient, connect
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.settings.settings import LimitSettings, RedisSettings, Settings
 from hedgerow.common.shard_log.log import ShardLog
@@ -37,7 +37,7 @@ class WritePath:
     """
 
     settings: Settings
-    control: Control
+    control: RedisClient
     keys: Keys
     registry: Registry
     log: ShardLog
@@ -54,7 +54,12 @@ class WritePath:
         await lane.start()
         try:
             applier = Applier(
-                *(self.control, self.keys, self.registry, lane, shards, self.settings),
+                self.control,
+                self.keys,
+                self.registry,
+                lane,
+                shards,
+                self.settings,
                 on_state=lambda state: self.states.__setitem__(state.shard, state),
                 counters=self.counters,
             )

@@ -10,7 +10,7 @@ from bench.agreement import NUM_CHANCES, Pair, Seen, curve_distance, simulate_pa
 from bench.drawn import SCENARIO, Draws, text_of
 from bench.real_run import Overhead, arrivals_of
 from hedgerow.gateway.simulate.event_loop import VirtualLoop
-from hedgerow.gateway.simulate.jobs import Ledger
+from hedgerow.gateway.simulate.jobs import Totals
 from hedgerow.gateway.simulate.run import make_shards, observe
 from hedgerow.gateway.simulate.scenario import Run
 from hedgerow.gateway.simulate.transport import ScriptedTransport
@@ -29,7 +29,7 @@ def test_real_workers_draw_the_work_that_the_simulator_draws(has_overhead: bool)
     run, seed, inside_ms = run_of("overload"), 3, 1.5
     overhead = Overhead([0.5, 0.7], [inside_ms] * 3, [0.4, 0.6], [0.1, 0.2])
     simulated = overhead.over(run) if has_overhead else run
-    loop, ledger = VirtualLoop(), Ledger()
+    loop, ledger = VirtualLoop(), Totals()
     try:
 
         def rng(purpose: str) -> random.Random:

@@ -34,7 +34,13 @@ def short_path() -> Iterator[Path]:
 async def test_a_benchmark_that_is_stopped_leaves_nothing(short_path: Path) -> None:
     """SIGTERM with a cluster up: no process and no folder is left, and what it has is shown."""
     bench = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "bench", "--only", "breaker", "--rounds", "1000"),
+        sys.executable,
+        "-m",
+        "bench",
+        "--only",
+        "breaker",
+        "--rounds",
+        "1000",
         stdout=asyncio.subprocess.PIPE,
         env={**os.environ, "TMPDIR": str(short_path)},
     )

@@ -83,7 +83,10 @@ def test_section_is_a_table() -> None:
     section = Section("Title", "The load.", ("a", "b"), [["1", "2"]], "The reading.")
     assert section.to_markdown().splitlines() == [
         *("## Title", "", "The load.", ""),
-        *("| a | b |", "| --- | --- |", "| 1 | 2 |", ""),
+        "| a | b |",
+        "| --- | --- |",
+        "| 1 | 2 |",
+        "",
         "The reading.",
     ]
 

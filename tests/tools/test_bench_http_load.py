@@ -14,7 +14,9 @@ _READY = '{"event": "ready", "url": "http://127.0.0.1:8080"}'
 
 async def _start(script: str) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", f"import sys, time; log = sys.stderr.write; {script}"),
+        sys.executable,
+        "-c",
+        f"import sys, time; log = sys.stderr.write; {script}",
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )

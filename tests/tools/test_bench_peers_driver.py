@@ -76,7 +76,10 @@ async def test_interrupted_comparison_shows_what_it_has() -> None:
     before = set(descendants(os.getpid()))
     arguments = ("--only", "floor-redis", "--rounds", "1000", "--seconds", "0.1", "--dry")
     driver = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "bench.peers", *arguments),
+        sys.executable,
+        "-m",
+        "bench.peers",
+        *arguments,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
@@ -120,7 +123,7 @@ async def test_family_keeps_whom_it_has_seen() -> None:
     """A child in a session of its own stays known when its parent has died, until it ends too."""
     script = "import subprocess; subprocess.Popen(['sleep', '60'], start_new_session=True).wait()"
     leader = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", script), start_new_session=True
+        sys.executable, "-c", script, start_new_session=True
     )
     family = Family(leader.pid)
     await until(lambda: len(family.pids()) == 2)

@@ -14,9 +14,13 @@ ROOT = Path(__file__).parents[2]
 @pytest.mark.parametrize(
     "name",
     [
-        *("bench.pipe", "bench.peers.inside.serving", "bench.peers.inside.threads"),
-        *("bench.peers.inside.work", "bench.peers.inside.workers"),
-        *("bench.search.inside.serving", "bench.search.queries"),
+        "bench.pipe",
+        "bench.peers.inside.serving",
+        "bench.peers.inside.threads",
+        "bench.peers.inside.work",
+        "bench.peers.inside.workers",
+        "bench.search.inside.serving",
+        "bench.search.queries",
     ],
 )
 def test_what_foreign_environments_import_needs_no_package(name: str) -> None:

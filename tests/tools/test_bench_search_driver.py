@@ -131,8 +131,19 @@ async def test_what_is_measured_when_it_is_interrupted_is_shown_and_kept(work: W
     queries.write_text("\n".join(lines), encoding="utf-8")
     before = set(descendants(os.getpid()))
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "bench.search", "--only", "tantivy", "--rounds", "100000"),
-        *("--cache", str(work.cache), "--queries", str(queries), "--seconds", "0.01"),
+        sys.executable,
+        "-m",
+        "bench.search",
+        "--only",
+        "tantivy",
+        "--rounds",
+        "100000",
+        "--cache",
+        str(work.cache),
+        "--queries",
+        str(queries),
+        "--seconds",
+        "0.01",
         cwd=Path(__file__).parents[2],
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,

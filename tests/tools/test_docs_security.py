@@ -18,7 +18,13 @@ BEGIN, END = "<!-- limits: begin -->\n", "<!-- limits: end -->\n"
 
 # Sections that bound no caller: the others' settings are limits unless they are named below.
 OTHER_SECTIONS = {
-    *("", "redis", "breaker", "hedging", "coverage", "probation", "snapshots"),
+    "",
+    "redis",
+    "breaker",
+    "hedging",
+    "coverage",
+    "probation",
+    "snapshots",
     "rank_profiles.NAME",
 }
 NO_LIMITS = {

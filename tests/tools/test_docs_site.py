@@ -26,8 +26,14 @@ def build(docs: Path, site: Path) -> subprocess.CompletedProcess[str]:
     """Build as `make docs` does."""
     return subprocess.run(
         [
-            *(sys.executable, "-m", "sphinx", "-q", "--fail-on-warning", "--keep-going"),
-            *(str(docs), str(site)),
+            sys.executable,
+            "-m",
+            "sphinx",
+            "-q",
+            "--fail-on-warning",
+            "--keep-going",
+            str(docs),
+            str(site),
         ],
         capture_output=True,
         text=True,

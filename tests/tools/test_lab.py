@@ -240,7 +240,9 @@ def test_exit_status_tells_whether_all_was_seen(
     shown = (tmp_path / "out" / "lab.html").read_text(encoding="utf-8")
     assert ("NOT SEEN" in shown) == bool(status)
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
-        *("lab-trial.svg", "lab.html", "lab.md"),
+        "lab-trial.svg",
+        "lab.html",
+        "lab.md",
     ]
 
 

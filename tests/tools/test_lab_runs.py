@@ -29,9 +29,17 @@ def test_experiments_run_and_are_reported(tmp_path: Path) -> None:
     documents = {path: path.stat().st_mtime_ns for path in (_ROOT / "docs").iterdir()}
     done = subprocess.run(
         [
-            *(sys.executable, "-m", "lab", "--quick", "--only"),
-            *("deadline", "misdeeds", "leak", "hooks"),
-            *("--output", str(tmp_path)),
+            sys.executable,
+            "-m",
+            "lab",
+            "--quick",
+            "--only",
+            "deadline",
+            "misdeeds",
+            "leak",
+            "hooks",
+            "--output",
+            str(tmp_path),
         ],
         cwd=_ROOT,
         capture_output=True,
@@ -89,8 +97,14 @@ def _start(folder: Path) -> subprocess.Popen[bytes]:
     try:
         return subprocess.Popen(
             [
-                *(sys.executable, "-m", "lab", "--quick", "--only", "misdeeds"),
-                *("--output", str(folder / "out")),
+                sys.executable,
+                "-m",
+                "lab",
+                "--quick",
+                "--only",
+                "misdeeds",
+                "--output",
+                str(folder / "out"),
             ],
             cwd=_ROOT,
             env={**os.environ, "TMPDIR": str(folder)},

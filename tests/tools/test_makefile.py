@@ -10,9 +10,28 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 LISTED = {
-    *("setup", "demo", "up", "down", "query", "check", "docs", "audit", "bench", "bench-peers"),
-    *("bench-client", "bench-crowd", "bench-keys", "bench-search", "lab", "clean"),
-    *("test", "test-unit", "test-integration", "test-containers", "test-tools", "test-hostile"),
+    "setup",
+    "demo",
+    "up",
+    "down",
+    "query",
+    "check",
+    "docs",
+    "audit",
+    "bench",
+    "bench-peers",
+    "bench-client",
+    "bench-crowd",
+    "bench-keys",
+    "bench-search",
+    "lab",
+    "clean",
+    "test",
+    "test-unit",
+    "test-integration",
+    "test-containers",
+    "test-tools",
+    "test-hostile",
     "attack",
 }
 

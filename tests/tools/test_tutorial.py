@@ -58,7 +58,11 @@ class Reader:
 
     async def _shell(self, text: str) -> tuple[int | None, str]:
         process = await asyncio.create_subprocess_exec(
-            *("bash", "-euo", "pipefail", "-c", text.replace(URL, self._url)),
+            "bash",
+            "-euo",
+            "pipefail",
+            "-c",
+            text.replace(URL, self._url),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             cwd=self._folder,

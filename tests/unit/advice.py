@@ -82,8 +82,16 @@ SUBJECTS = st.builds(
 )
 ALONES = st.builds(
     Alone,
-    *(DURATIONS_S, DURATIONS_S, DURATIONS_S, st.floats(0, 4), SHARES, SHARES, st.integers(1, 5)),
-    *(DURATIONS_S, st.just("line 1"), st.booleans()),
+    DURATIONS_S,
+    DURATIONS_S,
+    DURATIONS_S,
+    st.floats(0, 4),
+    SHARES,
+    SHARES,
+    st.integers(1, 5),
+    DURATIONS_S,
+    st.just("line 1"),
+    st.booleans(),
 )
 CROSSINGS = st.builds(
     Crossing, DURATIONS_S, DURATIONS_S, st.integers(0, 10**9), st.integers(0, 10**9)
@@ -102,7 +110,10 @@ FIGURES = st.builds(
     SUBJECTS,
     st.lists(FAILURES, max_size=2).map(tuple),
     maybe(ALONES),
-    *(maybe(SHARES), maybe(RATIOS), maybe(RATIOS), maybe(RATIOS)),
+    maybe(SHARES),
+    maybe(RATIOS),
+    maybe(RATIOS),
+    maybe(RATIOS),
     maybe(st.just("RuntimeError: made in another thread")),
     maybe(CROSSINGS),
     maybe(st.builds(OnLoop, DURATIONS_S, SHARES, maybe(RATIOS))),

@@ -154,7 +154,9 @@ def run(limit: Limit, scenario: str, seed: int = 1, until: float = 10.0) -> list
     work, load, flags = SCENARIOS[scenario]
     shards = [
         Shard(
-            *(work, 1, "newest first" in flags),
+            work,
+            1,
+            "newest first" in flags,
             PullOrder() if "as workers pull" in flags else None,
         )
         for _ in range(NUM_SHARDS)

@@ -12,8 +12,13 @@ import pytest
 
 # What settings, logs and command lines take.
 SETTINGS = {
-    *("annotated_types", "dotenv", "pydantic", "pydantic_core", "pydantic_settings"),
-    *("typing_extensions", "typing_inspection"),
+    "annotated_types",
+    "dotenv",
+    "pydantic",
+    "pydantic_core",
+    "pydantic_settings",
+    "typing_extensions",
+    "typing_inspection",
 }
 LOGS = {"structlog"}
 # rich, where it is installed, is loaded by structlog, and attr by rich.
@@ -23,7 +28,13 @@ REDIS = {"hiredis", "redis"}
 WIRE = {"msgpack", "msgspec", "typing_extensions"}
 INDEX = {"tantivy"}
 HTTP_SERVER = {
-    *("anyio", "click", "fastapi", "httptools", "opentelemetry", "sniffio", "starlette"),
+    "anyio",
+    "click",
+    "fastapi",
+    "httptools",
+    "opentelemetry",
+    "sniffio",
+    "starlette",
     "uvicorn",
 }
 

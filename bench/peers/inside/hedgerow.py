@@ -25,7 +25,8 @@ SETTINGS = (
     Setting("breaker, hedging, probation", "as they are", "their defaults"),
     Setting("admission.enabled", "false", "what a query costs is measured, so none is refused"),
     Setting(
-        *("workers", f"{NUM_SHARDS} of one shard; in the row of 2 workers, 2 of four"),
+        "workers",
+        f"{NUM_SHARDS} of one shard; in the row of 2 workers, 2 of four",
         "as many as the others have; as many as there are cores",
     ),
     Setting(

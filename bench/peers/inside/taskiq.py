@@ -71,8 +71,15 @@ async def connect(socket: str) -> AsyncIterator[Run]:
 
     def command(_: int) -> list[str]:
         return [
-            *("-m", "taskiq", "worker", f"{_MODULE}:broker"),
-            *("--workers", "1", "--no-parse", "--log-level", "ERROR"),
+            "-m",
+            "taskiq",
+            "worker",
+            f"{_MODULE}:broker",
+            "--workers",
+            "1",
+            "--no-parse",
+            "--log-level",
+            "ERROR",
         ]
 
     with run_workers(command, lambda shard: {_SOCKET: socket, _SHARD: str(shard)}):

@@ -91,16 +91,14 @@ async def run_up(data: Path, *options: str) -> AsyncIterator[Up]:
         TimeoutError: it is not ready in time.
     """
     process = await asyncio.create_subprocess_exec(
-        *(
-            sys.executable,
-            "-m",
-            "hedgerow.gateway.cli.main",
-            "up",
-            "--data",
-            str(data),
-            "--port",
-            "0",
-        ),
+        sys.executable,
+        "-m",
+        "hedgerow.gateway.cli.main",
+        "up",
+        "--data",
+        str(data),
+        "--port",
+        "0",
         *options,
         env={**os.environ, "HEDGEROW_WORKER__HEARTBEAT_EXPIRY_S": _HEARTBEAT_EXPIRY_S},
         stdout=subprocess.PIPE,

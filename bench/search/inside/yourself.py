@@ -104,7 +104,11 @@ def run_server(folder: Path) -> None:
 async def run_apart(folder: Path) -> AsyncIterator[HttpGateway]:
     """The server as a process of its own, which is ended at the end of the block."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "bench.search.inside.yourself", _SERVE, str(folder)),
+        sys.executable,
+        "-m",
+        "bench.search.inside.yourself",
+        _SERVE,
+        str(folder),
         stdout=subprocess.PIPE,
     )
     assert process.stdout is not None

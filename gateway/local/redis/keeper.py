@@ -13,10 +13,10 @@ from hedgerow.common.machine.disk import DiskState
 from hedgerow.common.machine.disk_reader import DiskLook
 from hedgerow.common.machine.shortage import DISK, ShortageBook, disk_shortage
 from hedgerow.common.observability.telemetry import Throttle
-from hedgerow.common.redis.client import Control
+from hedgerow.common.redis.client import RedisClient
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.settings.storage import StorageSettings
-from hedgerow.common.state.storage import EXPIRY_S, StorageBoard
+from hedgerow.common.state.storage import EXPIRY_S, ShortageStore
 from hedgerow.gateway.local.redis.persistence import FilePolicy, FileState, Step
 
 _log = structlog.get_logger()
@@ -30,12 +30,12 @@ class RedisKeeper:
     """Checks the server and its disk, and carries out the policy."""
 
     def __init__(
-        self, control: Control, keys: Keys, folder: Path, settings: StorageSettings
+        self, control: RedisClient, keys: Keys, folder: Path, settings: StorageSettings
     ) -> None:
         """Keep the server that `control` talks to, whose files are in `folder`."""
         self._control = control
         self._folder = folder
-        self._board = StorageBoard(control, keys)
+        self._board = ShortageStore(control, keys)
         self._disk = DiskLook(folder, settings)
         self._judge = self._disk.judge
         self._book = ShortageBook(lambda: time.time_ns() // 1_000_000)

@@ -46,15 +46,31 @@ _DRAIN_S = 10.0
 _MAX_SOCKET_BYTES = 100
 
 _OPTIONS = (
-    *("--port", "0", "--unixsocketperm", "700"),
-    *("--save", "", "--appendonly", "yes", "--appendfsync", "no", "--aof-load-truncated", "yes"),
-    *("--auto-aof-rewrite-percentage", "100"),
+    "--port",
+    "0",
+    "--unixsocketperm",
+    "700",
+    "--save",
+    "",
+    "--appendonly",
+    "yes",
+    "--appendfsync",
+    "no",
+    "--aof-load-truncated",
+    "yes",
+    "--auto-aof-rewrite-percentage",
+    "100",
     # Queues and logs may not be evicted; a full memory must be an error that the writer sees.
-    *("--maxmemory-policy", "noeviction"),
+    "--maxmemory-policy",
+    "noeviction",
     # Replies come by Pub/Sub. The default (32 MB at once, 8 MB for a minute) drops a gateway that
     # stalls for half a second at 80 MB/s of replies.
-    *("--client-output-buffer-limit", "pubsub 256mb 64mb 10"),
-    *("--daemonize", "no", "--loglevel", "notice"),
+    "--client-output-buffer-limit",
+    "pubsub 256mb 64mb 10",
+    "--daemonize",
+    "no",
+    "--loglevel",
+    "notice",
 )
 
 
@@ -100,13 +116,23 @@ class EmbeddedRedis:
         return Program(
             name=NAME,
             arguments=(
-                *(sys.executable, "-I", "-S", str(tether.__file__)),
-                *(str(os.getpid()), PARENT_PIPE),
+                sys.executable,
+                "-I",
+                "-S",
+                str(tether.__file__),
+                str(os.getpid()),
+                PARENT_PIPE,
                 *(("--guardian",) if self._guardian else ()),
-                *(str(self._binary), "--dir", str(self.folder), "--unixsocket", str(self.socket)),
+                str(self._binary),
+                "--dir",
+                str(self.folder),
+                "--unixsocket",
+                str(self.socket),
                 *_OPTIONS,
-                *("--maxmemory", str(self._max_memory_bytes)),
-                *("--auto-aof-rewrite-min-size", str(self._rewrite_from_bytes)),
+                "--maxmemory",
+                str(self._max_memory_bytes),
+                "--auto-aof-rewrite-min-size",
+                str(self._rewrite_from_bytes),
             ),
             drain_s=_DRAIN_S,
             is_quiet=True,

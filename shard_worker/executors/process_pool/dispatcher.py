@@ -21,18 +21,18 @@ from hedgerow.common.errors import (
 from hedgerow.shard_worker.executors.bulkhead import OURS, Bulkhead
 from hedgerow.shard_worker.executors.fair_queue import FairQueue
 from hedgerow.shard_worker.executors.process_pool.batching import ServiceTime, share, startable
-from hedgerow.shard_worker.executors.process_pool.held_tasks import Holds
-from hedgerow.shard_worker.executors.process_pool.quarantine_gate import Suspects
+from hedgerow.shard_worker.executors.process_pool.held_tasks import HeldTasks
+from hedgerow.shard_worker.executors.process_pool.quarantine_gate import QuarantineGate
 from hedgerow.shard_worker.executors.process_pool.scorer_slot import Frame, ScorerSlot, SlotState
 from hedgerow.shard_worker.executors.process_pool.task import (
     ENDED,
     WAITING,
-    Done,
-    Ticket,
+    TaskHandle,
+    TaskResult,
     error_of,
     failed,
 )
-from hedgerow.shard_worker.executors.process_pool.watchdog import HELD_UP, Guard
+from hedgerow.shard_worker.executors.process_pool.watchdog import HELD_UP, Watchdog
 
 _log = structlog.get_logger()
 
@@ -75,7 +75,7 @@ class Dispatcher:
         name: str,
         limits: DispatchLimits,
         bulkhead: Bulkhead,
-        suspects: Suspects | None,
+        suspects: QuarantineGate | None,
         kill: Callable[[ScorerSlot], None],
         on_free: Callable[[ScorerSlot], None] | None,
         on_change: Callable[[], None],
@@ -85,7 +85,7 @@ class Dispatcher:
         `on_free` when a scorer has ended a batch, before it gets another; `on_change` whenever
         works ended or scorers came.
         """
-        self.waiting: FairQueue[Ticket] = FairQueue()
+        self.waiting: FairQueue[TaskHandle] = FairQueue()
         self.slots: list[ScorerSlot] = []
         self.service = ServiceTime(limits.window_us)
         self.num_crashes = 0
@@ -104,8 +104,8 @@ class Dispatcher:
         self._loop = asyncio.get_running_loop()
         self._handle: asyncio.Handle | None = None
         self._is_corked = False
-        self._guard = Guard(self, limits.grace_s, limits.window_us / 1e6)
-        self._holds = Holds(self.put_back)
+        self._guard = Watchdog(self, limits.grace_s, limits.window_us / 1e6)
+        self._holds = HeldTasks(self.put_back)
         if suspects is not None:
             suspects.on_news = self._on_news
 
@@ -116,7 +116,7 @@ class Dispatcher:
 
     # ---- intake
 
-    def put(self, ticket: Ticket) -> None:
+    def put(self, ticket: TaskHandle) -> None:
         """Queue a work; it is sent in this turn of the loop if it may have a free scorer."""
         waiting, profile = self.waiting, ticket.work.profile
         self._came_at[profile] = ticket.submitted_at
@@ -134,7 +134,7 @@ class Dispatcher:
             # Not at once: what is submitted in the same turn of the loop goes in one frame.
             self._handle = self._loop.call_soon(self._dispatch_soon)
 
-    def _refusal(self, ticket: Ticket, now: float) -> WorkError | None:
+    def _refusal(self, ticket: TaskHandle, now: float) -> WorkError | None:
         """Why a work that cannot start at once is not to wait; None when it is."""
         profile = ticket.work.profile
         is_among_others = profile != OURS and not self.is_alone(profile)
@@ -157,7 +157,7 @@ class Dispatcher:
             f"for {wait_s * 1000:.0f} ms more"
         )
 
-    def put_back(self, tickets: Iterable[Ticket]) -> None:
+    def put_back(self, tickets: Iterable[TaskHandle]) -> None:
         """Queue works again that lost their scorer, before all others, in their order."""
         for ticket in reversed(list(tickets)):
             self.waiting.put_back(ticket.work.profile, ticket)
@@ -172,7 +172,7 @@ class Dispatcher:
         self._is_corked = False
         self._dispatch()
 
-    def cancel(self, ticket: Ticket) -> None:
+    def cancel(self, ticket: TaskHandle) -> None:
         """See ProcessLane.cancel."""
         if ticket.generation == ENDED or ticket.is_cancelled:
             return
@@ -270,8 +270,8 @@ class Dispatcher:
             if (first := waiting.first(profile)) is not None:
                 self._guard.look_by(first.expires_at)
 
-    def _take(self, profile: str, most: int, now: float) -> list[Ticket]:
-        batch: list[Ticket] = []
+    def _take(self, profile: str, most: int, now: float) -> list[TaskHandle]:
+        batch: list[TaskHandle] = []
         waiting, suspects = self.waiting, self._suspects
         if suspects is not None and not suspects.quarantine:
             suspects = None  # nobody is suspect, which is worth not asking for each work
@@ -325,7 +325,7 @@ class Dispatcher:
         """Results of a batch."""
         is_last, num_run, elapsed_us, results = frame
         batch, first = slot.batch, slot.first_generation
-        again: list[Ticket] = []
+        again: list[TaskHandle] = []
         for index, code, started_at, work_us, cpu_us, body in results:
             ticket = batch[index]
             if ticket.generation != first + index:
@@ -339,11 +339,11 @@ class Dispatcher:
             lane_us = int((started_at - ticket.submitted_at) * 1e6)
             if ticket.is_cancelled:
                 end = "stopped" if code else "unused"
-                done = Done(b"", lane_us, work_us, cpu_us, ExpiredError("cancelled", end))
+                done = TaskResult(b"", lane_us, work_us, cpu_us, ExpiredError("cancelled", end))
             elif code:
-                done = Done(b"", lane_us, work_us, cpu_us, error_of(code, body))
+                done = TaskResult(b"", lane_us, work_us, cpu_us, error_of(code, body))
             else:
-                done = Done(body, lane_us, work_us, cpu_us, None)
+                done = TaskResult(body, lane_us, work_us, cpu_us, None)
             self._end(ticket, done)
         if num_run:
             self.service.observe(num_run, elapsed_us)
@@ -377,7 +377,7 @@ class Dispatcher:
             self.scatter_batch(slot, suspect)
         self._on_change()
 
-    def kill(self, slot: ScorerSlot, offender: Ticket | None) -> None:
+    def kill(self, slot: ScorerSlot, offender: TaskHandle | None) -> None:
         """Kill a scorer whose work ignores its budget, or that does not run at all."""
         self.num_killed += 1
         _log.warning(
@@ -399,7 +399,7 @@ class Dispatcher:
         self.scatter_batch(slot, None)
         self._on_change()
 
-    def scatter_batch(self, slot: ScorerSlot, suspect: Ticket | None) -> None:
+    def scatter_batch(self, slot: ScorerSlot, suspect: TaskHandle | None) -> None:
         """Take the whole batch away from a scorer that is gone or going."""
         again = []
         for ticket in slot.open_tickets():
@@ -428,13 +428,13 @@ class Dispatcher:
             self._blame(suspect, will_retry=suspect in again)
         self.put_back(again)
 
-    def _blame(self, ticket: Ticket, *, will_retry: bool) -> None:
+    def _blame(self, ticket: TaskHandle, *, will_retry: bool) -> None:
         if self._suspects is not None:
             self._suspects.killed(ticket, time.monotonic(), will_retry)
 
     # ---- ends
 
-    def refuse(self, ticket: Ticket, error: WorkError) -> None:
+    def refuse(self, ticket: TaskHandle, error: WorkError) -> None:
         """End a work that no scorer has, in the next turn of the loop.
 
         Its `on_done` may submit and cancel, which must not happen inside of `submit` or while a
@@ -443,7 +443,7 @@ class Dispatcher:
         ticket.generation = ENDED
         self._loop.call_soon(self._call_refused, ticket, failed(ticket, error))
 
-    def end_with(self, ticket: Ticket, error: WorkError) -> None:
+    def end_with(self, ticket: TaskHandle, error: WorkError) -> None:
         """End a work that no scorer has, now."""
         self._end(ticket, failed(ticket, error))
         self._on_change()
@@ -461,16 +461,16 @@ class Dispatcher:
             self._handle.cancel()
         self._guard.close()
 
-    def _end(self, ticket: Ticket, done: Done) -> None:
+    def _end(self, ticket: TaskHandle, done: TaskResult) -> None:
         ticket.generation = ENDED
         ticket.slot = None
         self._call(ticket, done)
 
-    def _call_refused(self, ticket: Ticket, done: Done) -> None:
+    def _call_refused(self, ticket: TaskHandle, done: TaskResult) -> None:
         self._call(ticket, done)
         self._on_change()
 
-    def _call(self, ticket: Ticket, done: Done) -> None:
+    def _call(self, ticket: TaskHandle, done: TaskResult) -> None:
         try:
             ticket.on_done(done)
         except Exception as error:  # noqa: BLE001 - one caller's bug must not end the others' work

@@ -4,27 +4,27 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from hedgerow.shard_worker.executors.process_pool.task import Ticket
+from hedgerow.shard_worker.executors.process_pool.task import TaskHandle
 
 _SHORTEST_S = 0.001
 
 
-class Holds:
+class HeldTasks:
     """Keeps works by fingerprint until somebody releases them, or their time comes.
 
     Attributes:
         num_held: works that wait here, those included that have ended meanwhile.
     """
 
-    def __init__(self, put_back: Callable[[list[Ticket]], None]) -> None:
+    def __init__(self, put_back: Callable[[list[TaskHandle]], None]) -> None:
         """`put_back` takes works that are to be looked at again."""
         self.num_held = 0
         self._put_back = put_back
-        self._held: dict[bytes, list[Ticket]] = {}
+        self._held: dict[bytes, list[TaskHandle]] = {}
         self._timers: dict[bytes, asyncio.TimerHandle] = {}
         self._loop = asyncio.get_running_loop()
 
-    def hold(self, ticket: Ticket, until: float) -> None:
+    def hold(self, ticket: TaskHandle, until: float) -> None:
         """Keep a work until `until`, its deadline, or `release`; instants of `time.monotonic()`."""
         fingerprint = ticket.work.identity.fingerprint
         assert fingerprint is not None  # noqa: S101 - works without one are never suspect
@@ -46,7 +46,7 @@ class Holds:
             self.num_held -= len(tickets)
             self._put_back(tickets)
 
-    def close(self) -> list[Ticket]:
+    def close(self) -> list[TaskHandle]:
         """Stop all timers; returns what has waited here."""
         for timer in self._timers.values():
             timer.cancel()

@@ -23,7 +23,7 @@ What happens to work:
 
 - *expired or quarantined at its turn*: answered here, never sent;
 - *the batch before it runs long*: taken back and given to another scorer; where all are held up,
-  ended with NotStartedError if another worker may have it (`Work.is_movable`);
+  ended with NotStartedError if another worker may have it (`Task.is_movable`);
 - *it ignores its budget* `kill_grace_ms` *past its deadline*: its scorer is killed, it counts as
   expired and as a kill in the quarantine; what was queued behind it goes to other scorers;
 - *its scorer dies under it*: tried once more, alone in its frame; then it has crashed;
@@ -46,21 +46,21 @@ from hedgerow.common.errors import LaneUnavailableError
 from hedgerow.shard_worker.executors.bulkhead import Bulkhead
 from hedgerow.shard_worker.executors.process_pool.dispatcher import Dispatcher, DispatchLimits
 from hedgerow.shard_worker.executors.process_pool.forkserver_start import Start, start_interpreter
-from hedgerow.shard_worker.executors.process_pool.quarantine_gate import Suspects
+from hedgerow.shard_worker.executors.process_pool.quarantine_gate import QuarantineGate
 from hedgerow.shard_worker.executors.process_pool.recycler import MemoryLimit
 from hedgerow.shard_worker.executors.process_pool.scorer_process import ScorerSpec
 from hedgerow.shard_worker.executors.process_pool.scorer_slot import SlotState
-from hedgerow.shard_worker.executors.process_pool.supervisor import Crew
+from hedgerow.shard_worker.executors.process_pool.supervisor import Supervisor
 from hedgerow.shard_worker.executors.process_pool.task import (
     ENDED,
-    Done,
     Identity,
     Named,
-    Ticket,
-    Work,
+    Task,
+    TaskHandle,
+    TaskResult,
 )
 
-__all__ = ["Done", "Identity", "Named", "ProcessLane", "Ticket", "Work"]
+__all__ = ["Identity", "Named", "ProcessLane", "Task", "TaskHandle", "TaskResult"]
 
 # Beyond so many batches a scorer the lane refuses work; a caller that asks `room` is far below. The
 # floor is for lanes of one process and small batches whose callers do not ask: the indexer has a
@@ -85,7 +85,7 @@ class ProcessLane:
         max_batch: int,
         batch_window_ms: float,
         kill_grace_ms: float,
-        suspects: Suspects | None,
+        suspects: QuarantineGate | None,
         name: str,
         import_path: Sequence[str] = (),
         prepare: Callable[[], None] | None = None,
@@ -127,7 +127,7 @@ class ProcessLane:
             grace_s=kill_grace_ms / 1000.0,
         )
         self._suspects = suspects
-        self._crew = Crew(
+        self._crew = Supervisor(
             ScorerSpec(name, factory, pickle.dumps(config), tuple(import_path), prepare, nice),
             num_processes,
             max_batch,
@@ -186,15 +186,15 @@ class ProcessLane:
 
     # ---- work
 
-    def submit(self, work: Work, on_done: Callable[[Done], None]) -> Ticket:
+    def submit(self, work: Task, on_done: Callable[[TaskResult], None]) -> TaskHandle:
         """Take a work; `on_done` is called exactly once, on the loop, never from within `submit`.
 
-        `Done.error` is an ExpiredError (late, or cancelled), QuarantinedError, ScorerCrashedError,
+        `TaskResult.error` is an ExpiredError (late, or cancelled), QuarantinedError, ScorerCrashedError,
         RankingError or WorkError (the handler raised), NotStartedError (if it is movable),
         ProfileBusyError (its profile holds all that it may), or LaneUnavailableError (not running,
         or far beyond `room`).
         """
-        ticket = Ticket(work, on_done, time.monotonic(), work.expires_at)
+        ticket = TaskHandle(work, on_done, time.monotonic(), work.expires_at)
         dispatcher = self._dispatcher
         if dispatcher is not None and self._is_open:
             dispatcher.put(ticket)
@@ -225,15 +225,15 @@ class ProcessLane:
         """
         self._after_ends = then
 
-    async def run(self, work: Work) -> Done:
+    async def run(self, work: Task) -> TaskResult:
         """Submit and wait; cancelling the wait cancels the work.
 
         Raises:
             WorkError: any of those that `submit` names.
         """
-        future: asyncio.Future[Done] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[TaskResult] = asyncio.get_running_loop().create_future()
 
-        def on_done(done: Done) -> None:
+        def on_done(done: TaskResult) -> None:
             if not future.done():
                 future.set_result(done)
 
@@ -247,7 +247,7 @@ class ProcessLane:
             raise done.error
         return done
 
-    def cancel(self, ticket: Ticket) -> None:
+    def cancel(self, ticket: TaskHandle) -> None:
         """Nobody waits for this work any more; it ends with an ExpiredError.
 
         One that has not been sent ends at once. One that a scorer has finds its budget expired,
@@ -321,8 +321,8 @@ class ProcessLane:
         self._waiters.append(waiter)
         return waiter
 
-    def _refuse(self, on_done: Callable[[Done], None], error: LaneUnavailableError) -> None:
-        on_done(Done(b"", 0, 0, 0, error))
+    def _refuse(self, on_done: Callable[[TaskResult], None], error: LaneUnavailableError) -> None:
+        on_done(TaskResult(b"", 0, 0, 0, error))
         self._on_change()
 
     def _on_change(self) -> None:

@@ -13,7 +13,7 @@ from secrets import token_hex
 
 from hedgerow.common.errors import QuarantinedError
 from hedgerow.common.state.quarantine import Quarantine, Record, What
-from hedgerow.shard_worker.executors.process_pool.task import Ticket
+from hedgerow.shard_worker.executors.process_pool.task import TaskHandle
 
 # A work that has killed is not tried again before the cluster was told, so that kills elsewhere
 # count; but the deadline runs, and a Redis that hangs is not waited for longer than this.
@@ -21,7 +21,7 @@ CONFIRM_S = 0.1
 _LONGEST_TRIAL_S = 60.0  # of a work without a deadline
 
 
-class Suspects:
+class QuarantineGate:
     """One lane's view of the cluster's quarantine; for use on the event loop alone.
 
     Attributes:
@@ -55,7 +55,7 @@ class Suspects:
 
     # ---- questions
 
-    def refusal(self, ticket: Ticket, now: float) -> QuarantinedError | None:
+    def refusal(self, ticket: TaskHandle, now: float) -> QuarantinedError | None:
         """Why a work must not run at all; None when it may, now or later."""
         fingerprint = ticket.work.identity.fingerprint
         if fingerprint is None:
@@ -69,7 +69,7 @@ class Suspects:
             f"for another {(entry.expires_at_ms - now_ms) / 1000:.0f} s"
         )
 
-    def wait_until(self, ticket: Ticket, now: float) -> float:
+    def wait_until(self, ticket: TaskHandle, now: float) -> float:
         """Until when a work must wait to be looked at again, in s; 0 when it need not.
 
         `on_news` may come sooner.
@@ -85,7 +85,7 @@ class Suspects:
         until_ms = self.quarantine.trial_until_ms(fingerprint, now_ms)
         return now + (until_ms - now_ms) / 1000 if until_ms else 0.0
 
-    def barred(self, tickets: Iterable[Ticket], now: float) -> list[Ticket]:
+    def barred(self, tickets: Iterable[TaskHandle], now: float) -> list[TaskHandle]:
         """Those of `tickets` that must not run now."""
         return [one for one in tickets if self.refusal(one, now) or self.wait_until(one, now)]
 
@@ -95,7 +95,7 @@ class Suspects:
 
     # ---- what happens here
 
-    def killed(self, ticket: Ticket, now: float, will_retry: bool) -> None:
+    def killed(self, ticket: TaskHandle, now: float, will_retry: bool) -> None:
         """A scorer died, or had to be killed, while it ran this work."""
         fingerprint = ticket.work.identity.fingerprint
         if fingerprint is None:
@@ -105,13 +105,13 @@ class Suspects:
             self._unconfirmed[fingerprint] = now + CONFIRM_S
         self._tell(ticket, What.KILL, now, self._server_ms(until) if until else 0)
 
-    def tried(self, ticket: Ticket, now: float) -> None:
+    def tried(self, ticket: TaskHandle, now: float) -> None:
         """A work that has killed a scorer has ended, whatever came of its second try."""
         fingerprint = ticket.work.identity.fingerprint
         if fingerprint and self.quarantine.trial_until_ms(fingerprint, self._server_ms(now)):
             self._tell(ticket, What.TRIED, now)
 
-    def _tell(self, ticket: Ticket, what: What, now: float, until_ms: int = 0) -> None:
+    def _tell(self, ticket: TaskHandle, what: What, now: float, until_ms: int = 0) -> None:
         identity = ticket.work.identity
         assert identity.fingerprint is not None  # noqa: S101 - its callers have looked
         record = Record(

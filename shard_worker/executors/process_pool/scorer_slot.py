@@ -13,7 +13,12 @@ from hedgerow.common.errors import ExpiredError
 from hedgerow.shard_worker.executors.bulkhead import OURS
 from hedgerow.shard_worker.executors.process_pool.budget import Region
 from hedgerow.shard_worker.executors.process_pool.cpu_time import process_cpu_s
-from hedgerow.shard_worker.executors.process_pool.task import WAITING, Done, Ticket, failed
+from hedgerow.shard_worker.executors.process_pool.task import (
+    WAITING,
+    TaskHandle,
+    TaskResult,
+    failed,
+)
 
 # As scorer_process.py describes it; the last of each result is its body, or its error's message.
 Frame = tuple[bool, int, float, tuple[tuple[int, str, float, int, int, Any], ...]]
@@ -111,7 +116,7 @@ class ScorerSlot:
         self.looked_at = math.inf
         self.num_failures = 0
         self.num_batches = 0
-        self.batch: Sequence[Ticket] = ()
+        self.batch: Sequence[TaskHandle] = ()
         self.num_open = 0
         self.first_generation = 0
         self.heard_at = 0.0
@@ -150,7 +155,7 @@ class ScorerSlot:
 
     # ---- batches
 
-    def send(self, batch: Sequence[Ticket], first_generation: int, now: float) -> None:
+    def send(self, batch: Sequence[TaskHandle], first_generation: int, now: float) -> None:
         """Give the scorer a batch; it must be free."""
         generations, expiries, lates = self._generations, self._expiries, self._lates
         generation = first_generation
@@ -181,23 +186,23 @@ class ScorerSlot:
         self.is_long = False
         self.check_at = math.inf
 
-    def trip(self, ticket: Ticket) -> None:
+    def trip(self, ticket: TaskHandle) -> None:
         """Let the budget of a work that this scorer has expire now."""
         self._expiries[ticket.generation - self.first_generation] = 0.0
 
-    def take_back(self, ticket: Ticket) -> None:
+    def take_back(self, ticket: TaskHandle) -> None:
         """A work is not this scorer's any more; it skips it, unless it has begun."""
         self._generations[ticket.generation - self.first_generation] = 0
         ticket.generation = WAITING
         ticket.slot = None
         self.num_open -= 1
 
-    def running(self) -> Ticket | None:
+    def running(self) -> TaskHandle | None:
         """The ticket that the scorer says it runs, which may have been taken back meanwhile."""
         index = self._current[0] - self.first_generation
         return self.batch[index] if 0 <= index < len(self.batch) else None
 
-    def cut_off(self, ticket: Ticket, now: float) -> Done:
+    def cut_off(self, ticket: TaskHandle, now: float) -> TaskResult:
         """How the work ends that the scorer runs, when the scorer is killed for it now.
 
         Where the system does not tell the CPU time of another process, all of the time counts.
@@ -210,7 +215,7 @@ class ScorerSlot:
             return failed(ticket, error)
         lane_s, work_s = began_at - ticket.submitted_at, now - began_at
         used_s = work_s if cpu_s is None else cpu_s - began_cpu_s
-        return Done(b"", int(lane_s * 1e6), int(work_s * 1e6), int(used_s * 1e6), error)
+        return TaskResult(b"", int(lane_s * 1e6), int(work_s * 1e6), int(used_s * 1e6), error)
 
     def is_silent(self, for_s: float, now: float) -> bool:
         """Whether the scorer has neither sent results nor read of its batch for so long."""
@@ -221,10 +226,10 @@ class ScorerSlot:
         self.num_unread = num_unread
         return now >= self.heard_at + for_s
 
-    def is_open(self, ticket: Ticket) -> bool:
+    def is_open(self, ticket: TaskHandle) -> bool:
         """Whether a ticket of the batch is still this scorer's."""
         return ticket.slot is self and ticket.generation > 0
 
-    def open_tickets(self) -> list[Ticket]:
+    def open_tickets(self) -> list[TaskHandle]:
         """The tickets of the batch that have not ended and were not taken back, in order."""
         return [ticket for ticket in self.batch if self.is_open(ticket)]

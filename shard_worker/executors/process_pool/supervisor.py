@@ -60,7 +60,7 @@ class CrewListener(Protocol):
         """The slot's scorer has ended; its batch must go elsewhere. `status` as waitpid(2)."""
 
 
-class Crew:
+class Supervisor:
     """The launcher and the slots of one lane."""
 
     def __init__(

@@ -50,7 +50,7 @@ ANONYMOUS = Named("")
 
 
 # Structs, since three of them are made a work: each takes a third of a named tuple's time.
-class Work(msgspec.Struct, frozen=True):
+class Task(msgspec.Struct, frozen=True):
     """One piece of work for a scorer process.
 
     Attributes:
@@ -72,7 +72,7 @@ class Work(msgspec.Struct, frozen=True):
     profile: str = OURS
 
 
-class Done(msgspec.Struct, frozen=True):
+class TaskResult(msgspec.Struct, frozen=True):
     """How a work ended.
 
     Attributes:
@@ -90,7 +90,7 @@ class Done(msgspec.Struct, frozen=True):
     error: WorkError | None
 
 
-class Ticket(msgspec.Struct, eq=False):
+class TaskHandle(msgspec.Struct, eq=False):
     """A submitted work on its way; opaque to callers, who may only hand it to `cancel`.
 
     Attributes:
@@ -102,8 +102,8 @@ class Ticket(msgspec.Struct, eq=False):
         num_moves: times that it lost its scorer without being to blame.
     """
 
-    work: Work
-    on_done: Callable[[Done], None]
+    work: Task
+    on_done: Callable[[TaskResult], None]
     submitted_at: float
     expires_at: float
     generation: int = WAITING
@@ -114,9 +114,9 @@ class Ticket(msgspec.Struct, eq=False):
     num_moves: int = 0
 
 
-def failed(ticket: Ticket, error: WorkError) -> Done:
+def failed(ticket: TaskHandle, error: WorkError) -> TaskResult:
     """The end, now, of a work that has not run, or of which nobody knows what it has cost."""
-    return Done(b"", int((time.monotonic() - ticket.submitted_at) * 1e6), 0, 0, error)
+    return TaskResult(b"", int((time.monotonic() - ticket.submitted_at) * 1e6), 0, 0, error)
 
 
 _BY_CODE: dict[str, type[WorkError]] = {

@@ -13,7 +13,7 @@ from hedgerow.common.errors import ExpiredError, NotStartedError, WorkError
 from hedgerow.shard_worker.executors.bulkhead import OURS
 from hedgerow.shard_worker.executors.fair_queue import FairQueue
 from hedgerow.shard_worker.executors.process_pool.scorer_slot import ScorerSlot
-from hedgerow.shard_worker.executors.process_pool.task import ENDED, Ticket
+from hedgerow.shard_worker.executors.process_pool.task import ENDED, TaskHandle
 
 # A batch is expected to take one window; after so many it runs long, and what it has not started
 # goes elsewhere.
@@ -34,7 +34,7 @@ _SHORTEST_PAUSE_S = 0.001
 class Queue(Protocol):
     """What the guard may do with works and scorers."""
 
-    waiting: FairQueue[Ticket]
+    waiting: FairQueue[TaskHandle]
     slots: list[ScorerSlot]
 
     def slots_for(self, profile: str) -> list[ScorerSlot]:
@@ -43,17 +43,17 @@ class Queue(Protocol):
     def is_alone(self, profile: str) -> bool:
         """Whether no other profile's works have come lately."""
 
-    def put_back(self, tickets: list[Ticket]) -> None:
+    def put_back(self, tickets: list[TaskHandle]) -> None:
         """Queue works again, before all others."""
 
-    def end_with(self, ticket: Ticket, error: WorkError) -> None:
+    def end_with(self, ticket: TaskHandle, error: WorkError) -> None:
         """End a work that no scorer has."""
 
-    def kill(self, slot: ScorerSlot, offender: Ticket | None) -> None:
+    def kill(self, slot: ScorerSlot, offender: TaskHandle | None) -> None:
         """Kill a scorer and take its batch away."""
 
 
-class Guard:
+class Watchdog:
     """Decides when a scorer is stuck, and who waits too long behind whom."""
 
     def __init__(self, queue: Queue, grace_s: float, window_s: float) -> None:
@@ -127,7 +127,7 @@ class Guard:
                 check_at = min(check_at, ticket.expires_at)
         slot.check_at = max(check_at, now + _SHORTEST_PAUSE_S)
 
-    def _relieve(self, slot: ScorerSlot, running: Ticket | None, now: float) -> None:
+    def _relieve(self, slot: ScorerSlot, running: TaskHandle | None, now: float) -> None:
         """Take from a long batch what does not run: to another scorer or worker, or to its end.
 
         What has ended but not been sent is taken too, and done again: it was short.
@@ -181,10 +181,10 @@ class Guard:
                 )
 
 
-def _keep(queue: Queue, tickets: list[Ticket]) -> None:
+def _keep(queue: Queue, tickets: list[TaskHandle]) -> None:
     queue.waiting.replace((ticket.work.profile, ticket) for ticket in tickets)
 
 
-def _may_leave(ticket: Ticket) -> bool:
+def _may_leave(ticket: TaskHandle) -> bool:
     # One that has lost a scorer is tried once more here, where it is known for a suspect.
     return ticket.work.is_movable and not ticket.num_crashes and not ticket.is_stopped

@@ -37,8 +37,15 @@ async def index(target: Target, source: Path, collection: str) -> Command:
     """Run `gateway index`, for a bounded time and with bounded memory."""
     with tempfile.TemporaryFile() as output:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "hedgerow.gateway.cli.main", "index", str(source)),
-            *("--collection", collection, "--url", target.cluster.url),
+            sys.executable,
+            "-m",
+            "hedgerow.gateway.cli.main",
+            "index",
+            str(source),
+            "--collection",
+            collection,
+            "--url",
+            target.cluster.url,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=output,
             stderr=output,

@@ -98,8 +98,16 @@ async def empty_token(target: Target) -> list[str]:
     """An empty token is no token: it is refused at the start, or demands nothing."""
     redis = target.cluster.data / "redis" / "valkey.sock"
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "hedgerow.gateway.cli.main", "serve", "--port", "0"),
-        *("--redis", f"unix://{redis}", "--num-shards", "2"),
+        sys.executable,
+        "-m",
+        "hedgerow.gateway.cli.main",
+        "serve",
+        "--port",
+        "0",
+        "--redis",
+        f"unix://{redis}",
+        "--num-shards",
+        "2",
         env={**os.environ, "HEDGEROW_GATEWAY__TOKEN": "", "HEDGEROW_LOG_FORMAT": "json"},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,

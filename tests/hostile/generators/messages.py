@@ -121,8 +121,12 @@ def _request_of(rng: Random) -> bytes:
     payload = bytes(msgpack.packb(_odd_value(rng)))
     expires_at_ms = int(time.time() * 1000) + rng.choice((-1_000, 300, 10**15))
     request = wire.Request(
-        *(rng.choice((1, 2, 3, -1)), rng.getrandbits(40), expires_at_ms, rng.getrandbits(50)),
-        *(_KEYS.reply_channel("ghost"), payload),
+        rng.choice((1, 2, 3, -1)),
+        rng.getrandbits(40),
+        expires_at_ms,
+        rng.getrandbits(50),
+        _KEYS.reply_channel("ghost"),
+        payload,
     )
     return wire.pack_request(request)
 
@@ -134,7 +138,7 @@ def _replies(rng: Random) -> bytes:
 def _replies_of(rng: Random) -> bytes:
     body = bytes(msgpack.packb(_odd_value(rng)))
     number = _NO_QUERY + rng.getrandbits(40)
-    reply = wire.Reply(*(number, rng.randrange(3), rng.randrange(4), 3, 1, 1, 1), body)
+    reply = wire.Reply(number, rng.randrange(3), rng.randrange(4), 3, 1, 1, 1, body)
     return wire.pack_replies("worker-0", [reply] * rng.randint(1, 3))
 
 

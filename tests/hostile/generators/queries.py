@@ -34,7 +34,9 @@ def _clause(rng: Random, depth: int) -> str:
             f"{rng.choice(('NOT ', '-', '+', '- ', '+-'))}{inner[0]}",
             f"{inner[0]}^{rng.choice(('2', '0', '-1', '1e9', 'NaN', ''))}",
             f"{rng.choice(_FIELDS)}:({joined})",
-            *(joined, joined, joined),
+            joined,
+            joined,
+            joined,
         )
     )
 
@@ -54,7 +56,8 @@ def _leaf(rng: Random) -> str:
             f"{field}:{rng.choice((word, '*', '', rng.choice(ODD)))}",
             f"/{word}.*/",
             rng.choice(ODD),
-            *(word, word),
+            word,
+            word,
         )
     )
 

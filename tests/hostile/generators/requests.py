@@ -12,10 +12,24 @@ from tests.hostile.target import Target
 FUZZ = "fuzz"
 _SEARCH = f"/v1/collections/{COLLECTION}/search"
 _PATHS = (
-    *(_SEARCH, f"/v1/collections/{FUZZ}", "/v1/collections", "/v1/status", "/healthz"),
-    *("/readyz", "/v1/quarantine", f"/v1/collections/{FUZZ}/documents", "/docs", "/openapi.json"),
-    *(f"/v1/collections/{FUZZ}/documents/a", f"/v1/collections/{COLLECTION}/coverage-curve", "/"),
-    *("/v1/collections/none/search", f"/v1/collections/{FUZZ}/optimise", "*", "//", "/v1/../v1"),
+    _SEARCH,
+    f"/v1/collections/{FUZZ}",
+    "/v1/collections",
+    "/v1/status",
+    "/healthz",
+    "/readyz",
+    "/v1/quarantine",
+    f"/v1/collections/{FUZZ}/documents",
+    "/docs",
+    "/openapi.json",
+    f"/v1/collections/{FUZZ}/documents/a",
+    f"/v1/collections/{COLLECTION}/coverage-curve",
+    "/",
+    "/v1/collections/none/search",
+    f"/v1/collections/{FUZZ}/optimise",
+    "*",
+    "//",
+    "/v1/../v1",
 )
 _METHODS = ("GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "get", "BREW", "")
 _VERSIONS = ("HTTP/1.1", "HTTP/1.1", "HTTP/1.1", "HTTP/1.0", "HTTP/2.0", "HTTP/9.9", "http/1.1", "")

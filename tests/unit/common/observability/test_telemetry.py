@@ -11,8 +11,10 @@ def test_a_throttle_passes_one_of_a_kind_an_interval() -> None:
     """The second event within the interval is held back, another kind is not."""
     throttle = Throttle(60.0)
     assert [throttle.allows("a", now) for now in (0.0, 59.9, 60.0, 61.0)] == [
-        *(True, False),
-        *(True, False),
+        True,
+        False,
+        True,
+        False,
     ]
     assert throttle.allows("b", 61.0)
 

@@ -66,19 +66,17 @@ def test_each_kind_is_counted(query: str, expected: Cost) -> None:
 @pytest.mark.parametrize(
     "query",
     [
-        *(
-            "a b",
-            "+a -b",
-            "-a b",
-            "-a",
-            "-a -b",
-            '"a b" c',
-            '"a b c" +"d e_f"',
-            "a_b c",
-            "x" * 99,
-            "中文 字",
-            "a " * 9,
-        )
+        "a b",
+        "+a -b",
+        "-a b",
+        "-a",
+        "-a -b",
+        '"a b" c',
+        '"a b c" +"d e_f"',
+        "a_b c",
+        "x" * 99,
+        "中文 字",
+        "a " * 9,
     ],
 )
 def test_a_plain_query_is_counted_without_its_tree(query: str) -> None:

@@ -6,7 +6,7 @@ from unittest.mock import AsyncMock, Mock
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hedgerow.common.redis.connection import CommandError, Link
+from hedgerow.common.redis.connection import CommandError, RedisConnection
 from hedgerow.common.redis.server_clock import ServerClock, keep_clock
 from tests.unit.virtual_time import run_virtually
 
@@ -42,7 +42,7 @@ def test_an_instant_survives_the_way_there_and_back(offset_us: int, now: float) 
 
 def test_a_busy_server_does_not_end_the_watch() -> None:
     """A server that answers TIME with an error, for a while, is asked again."""
-    link = Mock(spec=Link, is_connected=True)
+    link = Mock(spec=RedisConnection, is_connected=True)
     link.call = AsyncMock(side_effect=CommandError("BUSY Redis is busy running a script."))
     clock = ServerClock()
 

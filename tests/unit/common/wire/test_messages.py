@@ -48,7 +48,12 @@ fields = st.none() | st.lists(strings, max_size=5)
 attaches = st.builds(Attach, counts, st.integers(0, MAX_ATTACHED_BYTES), fields)
 requests = st.builds(
     Request,
-    *(integers, integers, integers, integers, strings, blobs),
+    integers,
+    integers,
+    integers,
+    integers,
+    strings,
+    blobs,
     attach=st.none() | attaches,
 )
 replies = st.builds(

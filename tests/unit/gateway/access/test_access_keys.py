@@ -242,8 +242,16 @@ async def test_the_watch_looks_by_itself(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "header",
     [
-        *(b"", b"Bearer", b"Bearer ", b"bearer  ", b"Basic s3cret", b"Bearer s3cret2", b"s3cret"),
-        *(b"Bearer s3cre", b"Bearer S3CRET", b"Bearer s3cret, Bearer s3cret"),
+        b"",
+        b"Bearer",
+        b"Bearer ",
+        b"bearer  ",
+        b"Basic s3cret",
+        b"Bearer s3cret2",
+        b"s3cret",
+        b"Bearer s3cre",
+        b"Bearer S3CRET",
+        b"Bearer s3cret, Bearer s3cret",
     ],
 )
 @pytest.mark.parametrize("has_keys", [False, True])

@@ -36,8 +36,17 @@ def test_loopback_names_are_always_known(host: str, bound: str) -> None:
 @pytest.mark.parametrize(
     "host",
     [
-        *("evil.example", "localhost.evil.example", "evil.example:8080", "127.0.0.1.evil.example"),
-        *("", ":8080", "0.0.0.0", "127.0.0.2", "localhost.", "[::2]", "127.1"),
+        "evil.example",
+        "localhost.evil.example",
+        "evil.example:8080",
+        "127.0.0.1.evil.example",
+        "",
+        ":8080",
+        "0.0.0.0",
+        "127.0.0.2",
+        "localhost.",
+        "[::2]",
+        "127.1",
     ],
 )
 def test_other_names_are_not_known(host: str) -> None:
@@ -48,15 +57,18 @@ def test_other_names_are_not_known(host: str) -> None:
 @pytest.mark.parametrize(
     "host",
     [
-        *(
-            "local host",
-            "user@localhost",
-            "localhost:port",
-            "localhost/",
-            "http://localhost",
-            "::1",
-        ),
-        *("localhost, evil.example", "[::1", "localhost:80:80", "\xff", "localhost\r\n", "a\tb"),
+        "local host",
+        "user@localhost",
+        "localhost:port",
+        "localhost/",
+        "http://localhost",
+        "::1",
+        "localhost, evil.example",
+        "[::1",
+        "localhost:80:80",
+        "\xff",
+        "localhost\r\n",
+        "a\tb",
     ],
 )
 def test_what_is_no_host_is_malformed(host: str) -> None:

@@ -104,7 +104,11 @@ def test_ratios_decide_and_not_times(measured: Figures, machine: Machine, factor
     )
     one, other = judge(measured, machine), judge(slower, machine)
     assert (one.lane, one.work, one.stop, one.workers, one.doubts) == (
-        *(other.lane, other.work, other.stop, other.workers, other.doubts),
+        other.lane,
+        other.work,
+        other.stop,
+        other.workers,
+        other.doubts,
     )
 
 

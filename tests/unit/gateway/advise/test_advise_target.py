@@ -231,7 +231,9 @@ def test_every_document_is_in_some_call(tmp_path: Path) -> None:
     assert [len(one) for one in ids] == [10, 10, 10]
     assert {id_ for one in ids for id_ in one} == {str(at) for at in range(25)}
     assert [one.where for one in target.calls] == [
-        *("documents 1 to 10", "documents 11 to 20", "documents 21 to 25")
+        "documents 1 to 10",
+        "documents 11 to 20",
+        "documents 21 to 25",
     ]
 
 

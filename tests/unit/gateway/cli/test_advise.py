@@ -69,7 +69,7 @@ def test_json_has_figures_and_advice(command: CommandLine, measured: Measured) -
     """Standard output is one JSON object, also when the lane is advised against."""
     measured.figures = waiting()
     ended = command.run(
-        *("advise", "mine:function", "--sample", "s.jsonl", "--json", "--lane", "process")
+        "advise", "mine:function", "--sample", "s.jsonl", "--json", "--lane", "process"
     )
     said: dict[str, Any] = json.loads(ended.out)
     assert ended.code == 4
@@ -86,13 +86,28 @@ def test_json_has_figures_and_advice(command: CommandLine, measured: Measured) -
 def test_options_say_what_to_measure(command: CommandLine, measured: Measured) -> None:
     """Kind, query, documents, deadline, time and limit reach the measurement, in s."""
     command.run(
-        *("advise", "mine:score", "--sample", "docs.jsonl", "--as", "second_phase"),
-        *("--query", "desk", "--documents", "40", "--deadline", "200ms"),
-        *("--time", "4s", "--limit", "1.5s"),
+        "advise",
+        "mine:score",
+        "--sample",
+        "docs.jsonl",
+        "--as",
+        "second_phase",
+        "--query",
+        "desk",
+        "--documents",
+        "40",
+        "--deadline",
+        "200ms",
+        "--time",
+        "4s",
+        "--limit",
+        "1.5s",
     )
     (plan,) = measured.plans
     assert (plan.reference, plan.samples, plan.kind) == (
-        *("mine:score", Path("docs.jsonl"), Kind.SECOND_PHASE),
+        "mine:score",
+        Path("docs.jsonl"),
+        Kind.SECOND_PHASE,
     )
     assert (plan.query, plan.num_documents) == ("desk", 40)
     assert (plan.budget_s, plan.time_s, plan.limit_s) == (0.2, 4.0, 1.5)

@@ -116,8 +116,12 @@ def test_the_story_is_told_in_order() -> None:
     """Each question, the death, the breakers' opening and the recovery are shown, in that order."""
     shown = _tell(ScriptedGateway())
     told = [
-        *("1 documents can be found", *demo_story.QUESTIONS, "kill -9 4711"),
-        *("2 timed_out", "2 breaker_open", "Coverage is 100 % again"),
+        "1 documents can be found",
+        *demo_story.QUESTIONS,
+        "kill -9 4711",
+        "2 timed_out",
+        "2 breaker_open",
+        "Coverage is 100 % again",
     ]
     places = [shown.index(text) for text in told]
     assert places == sorted(places)

@@ -92,8 +92,16 @@ def test_a_collection_is_created_and_filled(command: CommandLine, tmp_path: Path
     command.answer = films
     source = write(tmp_path / "films.jsonl", {"id": "1"}, {"id": "2"})
     ended = command.run(
-        *("index", source, "--collection", "films", "--fields", "title=text, year=integer"),
-        *("--rank-profile", "bm25", "--language", "german"),
+        "index",
+        source,
+        "--collection",
+        "films",
+        "--fields",
+        "title=text, year=integer",
+        "--rank-profile",
+        "bm25",
+        "--language",
+        "german",
     )
     assert (ended.code, ended.err) == (0, "")
     assert films.definition == {
@@ -185,8 +193,12 @@ def test_rejected_lines_beyond_those_reported_are_asked_for(
     lines = [{"id": str(n), **({"bad": True} if n % 3 else {})} for n in range(30)]
     rejects = tmp_path / "rejects.ndjson"
     command.run(
-        *("index", write(tmp_path / "f.jsonl", *lines), "--collection", "films"),
-        *("--rejects", str(rejects)),
+        "index",
+        write(tmp_path / "f.jsonl", *lines),
+        "--collection",
+        "films",
+        "--rejects",
+        str(rejects),
     )
     found = [json.loads(line)["line"] for line in rejects.read_text().splitlines()]
     assert found == [n + 1 for n in range(30) if n % 3]
@@ -239,7 +251,7 @@ def test_a_file_of_a_folder_is_named_by_its_path(command: CommandLine, tmp_path:
     (folder / "a.txt").write_text("good")
     (folder / "deep" / "b.bin").write_bytes(b"\xff\xfe\x00")
     rejects = tmp_path / "rejects.ndjson"
-    ended = command.run(*("index", str(folder), "--collection", "films", "--rejects", str(rejects)))
+    ended = command.run("index", str(folder), "--collection", "films", "--rejects", str(rejects))
     assert (ended.code, ended.err) == (0, "gateway: deep/b.bin: is not UTF-8 text\n")
     assert json.loads(rejects.read_text()) == {
         "line": 2,
@@ -428,7 +440,7 @@ def test_what_is_nested_too_deep_is_kept_as_text(command: CommandLine, tmp_path:
     deep = "[" * 100_000
     rejects = tmp_path / "rejects.ndjson"
     source = write(tmp_path / "f.jsonl", {"id": "1"}, deep)
-    ended = command.run(*("index", source, "--collection", "films", "--rejects", str(rejects)))
+    ended = command.run("index", source, "--collection", "films", "--rejects", str(rejects))
     assert ended.code == 0
     assert json.loads(rejects.read_text())["document"] == deep
 

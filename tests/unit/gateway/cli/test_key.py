@@ -24,8 +24,19 @@ def command(
 def test_a_key_is_printed_once_and_kept_as_a_hash(command: CommandLine, tmp_path: Path) -> None:
     """Standard output has the key and nothing else; the file has all but the key."""
     ended = command.run(
-        *("key", "create", "web", "--rights", "search, write", "--collections", "a,b"),
-        *("--rate", "5", "--share", "0.25", "--expires", "2027-01-31"),
+        "key",
+        "create",
+        "web",
+        "--rights",
+        "search, write",
+        "--collections",
+        "a,b",
+        "--rate",
+        "5",
+        "--share",
+        "0.25",
+        "--expires",
+        "2027-01-31",
     )
     assert ended.code == 0
     assert re.fullmatch(r"hedgerow_web_[0-9a-f]{64}\n", ended.out)

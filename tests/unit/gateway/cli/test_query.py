@@ -40,14 +40,36 @@ def test_every_option_reaches_the_gateway(command: CommandLine) -> None:
     """What the options say is what is searched for."""
     command.gateway.answer = WHOLE
     ended = command.run(
-        *("query", "wing flow", "--collection", "films", "-k", "3", "--deadline", "1.5s"),
-        *("--profile", "noop", "--filter", "year:>1990", "--fields", "title, year"),
-        *("--minimum-coverage", "0.9", "--syntax", "strict", "--explain"),
+        "query",
+        "wing flow",
+        "--collection",
+        "films",
+        "-k",
+        "3",
+        "--deadline",
+        "1.5s",
+        "--profile",
+        "noop",
+        "--filter",
+        "year:>1990",
+        "--fields",
+        "title, year",
+        "--minimum-coverage",
+        "0.9",
+        "--syntax",
+        "strict",
+        "--explain",
     )
     assert ended.code == 0
     assert command.gateway.searches == [
         SearchQuery(
-            *("films", "wing flow", 3, 1500.0, "noop", "year:>1990", ("title", "year")),
+            "films",
+            "wing flow",
+            3,
+            1500.0,
+            "noop",
+            "year:>1990",
+            ("title", "year"),
             minimum_coverage=0.9,
             explain=True,
             syntax="strict",

@@ -188,7 +188,9 @@ def test_an_id_that_no_document_has_is_not_sent(
 def test_every_option_of_a_search_reaches_the_gateway(ask: EitherClient) -> None:
     """The options are the members of the body; what is None is left to the gateway."""
     found = ask(
-        *("search", "films", "wing"),
+        "search",
+        "films",
+        "wing",
         k=3,
         deadline_ms=1500.0,
         rank_profile="noop",
@@ -202,8 +204,18 @@ def test_every_option_of_a_search_reaches_the_gateway(ask: EitherClient) -> None
     )
     assert ask.gateway.searches == [
         SearchQuery(
-            *("films", "wing", 3, 1500.0, "noop", "year:>1990", ("title", "year"), 0.9, 0.5, True),
-            *("strict", "batch"),
+            "films",
+            "wing",
+            3,
+            1500.0,
+            "noop",
+            "year:>1990",
+            ("title", "year"),
+            0.9,
+            0.5,
+            True,
+            "strict",
+            "batch",
             peer="127.0.0.1",
         )
     ]

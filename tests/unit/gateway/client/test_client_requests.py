@@ -38,8 +38,18 @@ def test_a_url_is_taken_apart(url: str, address: Address) -> None:
 @pytest.mark.parametrize(
     "url",
     [
-        *("", "g", "localhost:8080", "ftp://g", "unix:///run/g", "http://", "http://:80"),
-        *("http://g:x", "http://g:99999", "http://a b", "http://a\x00b", "http://[g]"),
+        "",
+        "g",
+        "localhost:8080",
+        "ftp://g",
+        "unix:///run/g",
+        "http://",
+        "http://:80",
+        "http://g:x",
+        "http://g:99999",
+        "http://a b",
+        "http://a\x00b",
+        "http://[g]",
         *("http://g?x=1", "http://g/#x", "http://ü..:1", f"http://{'a' * 64}"),
     ],
 )

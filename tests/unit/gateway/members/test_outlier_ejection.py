@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from hedgerow.common.outcome import Outcome
 from hedgerow.common.settings.tail import ProbationSettings
-from hedgerow.common.state.probation import ProbationBoard, Word
+from hedgerow.common.state.probation import ProbationStore, Word
 from hedgerow.common.wire.heartbeat import Heartbeat
 from hedgerow.common.wire.messages import (
     Failure,
@@ -24,7 +24,7 @@ from hedgerow.common.wire.messages import (
     pack_body,
     unpack_search_body,
 )
-from hedgerow.gateway.members.outlier_ejection import SickReplicas
+from hedgerow.gateway.members.outlier_ejection import OutlierEjection
 from hedgerow.gateway.search.gather import Gather
 from hedgerow.gateway.search.result import SearchQuery
 from tests.unit.gateway.members.test_membership import beat
@@ -38,7 +38,7 @@ USUAL_S, SLOW_S, ASKED_EVERY_S = 0.01, 0.1, 0.02
 GIVEN_MS, LATE_MS = 200, 70
 
 
-class Board(ProbationBoard):
+class Board(ProbationStore):
     """The hash in memory.
 
     Attributes:
@@ -104,7 +104,7 @@ class Scene:
     def __post_init__(self) -> None:
         self._ids = itertools.count(1)
         self._rng = random.Random(1)
-        self.sick_replicas = SickReplicas(
+        self.sick_replicas = OutlierEjection(
             settings=self.settings,
             board=self.board,
             members=self.members,
@@ -133,8 +133,12 @@ class Scene:
             gather.on_reply(self._reply(query_id, shard, worker, shard in failed), worker)
         now_us = int(loop.time() * 1e6)
         request = Request(
-            *(Kind.SEARCH, query_id, now_us // 1000 + LATE_MS, now_us - GIVEN_MS * 1000),
-            *("here", b"payload"),
+            Kind.SEARCH,
+            query_id,
+            now_us // 1000 + LATE_MS,
+            now_us - GIVEN_MS * 1000,
+            "here",
+            b"payload",
             late_ms=LATE_MS,
         )
         self.sick_replicas.learn(gather, request, loop.time())

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from hedgerow.common.wire.messages import Failure, Lane, Reply, Status, pack_body
-from hedgerow.gateway.members.shadow_request import Trial
+from hedgerow.gateway.members.shadow_request import ShadowRequest
 from tests.unit.virtual_time import run_virtually
 
 TIMEOUT_S = 0.3
@@ -33,7 +33,7 @@ def test_a_reply_ends_it_with_the_workers_own_time(
 
     async def scenario() -> list[tuple[float, bool | None]]:
         ends: list[tuple[float, bool | None]] = []
-        trial = Trial(TIMEOUT_S, lambda took_s, is_ok: ends.append((took_s, is_ok)))
+        trial = ShadowRequest(TIMEOUT_S, lambda took_s, is_ok: ends.append((took_s, is_ok)))
         reply = Reply(1, 0, status, Lane.PROCESS, 900_000, 2_000, 3_000, body)
         trial.on_reply(reply, "w")
         trial.on_reply(reply, "w")
@@ -49,7 +49,9 @@ def test_silence_is_a_failure_after_the_deadline() -> None:
 
     async def scenario() -> list[tuple[float, bool | None]]:
         ends: list[tuple[float, bool | None]] = []
-        Trial(TIMEOUT_S, lambda _, is_ok: ends.append((asyncio.get_running_loop().time(), is_ok)))
+        ShadowRequest(
+            TIMEOUT_S, lambda _, is_ok: ends.append((asyncio.get_running_loop().time(), is_ok))
+        )
         await asyncio.sleep(2 * TIMEOUT_S)
         return ends
 
@@ -64,7 +66,7 @@ def test_what_was_never_sent_says_nothing(ending: str) -> None:
 
     async def scenario() -> list[bool | None]:
         ends: list[bool | None] = []
-        trial = Trial(TIMEOUT_S, lambda _, is_ok: ends.append(is_ok))
+        trial = ShadowRequest(TIMEOUT_S, lambda _, is_ok: ends.append(is_ok))
         if ending == "unsent":
             trial.on_unsent(0, "full")
         else:

@@ -36,7 +36,7 @@ from hedgerow.gateway.search.coverage_report import coverage_report
 from hedgerow.gateway.search.guards import ProfileGuards
 from hedgerow.shard_worker.executors.process_pool.pool import ProcessLane
 from hedgerow.shard_worker.executors.thread_pool.threads import ThreadLane
-from hedgerow.shard_worker.serving.work_accounting import Ledger
+from hedgerow.shard_worker.serving.work_accounting import WorkAccounting
 from tests.unit.access import make_key
 from tests.unit.fake_gateway import make_curve
 
@@ -84,7 +84,7 @@ def status_of(
             "loop": LagWatch(100.0).as_dict(),
         },
         counters={"replies": 1},
-        ledger=Ledger().as_dict(),
+        ledger=WorkAccounting().as_dict(),
         log_backlog={0: 5},
         statistics={"u": version_of(LABELS).hex()},
         set_aside={"bytes": 700, "dropped": 2},

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hedgerow.common.settings.tail import CoverageSettings
-from hedgerow.gateway.policies.adaptive_timeout import Enough
+from hedgerow.gateway.policies.adaptive_timeout import AdaptiveTimeout
 
 shares = st.floats(0.0, 1.0)
 
@@ -37,7 +37,7 @@ def test_until_falls_and_is_never_late(
 ) -> None:
     """It is the deadline while too little is covered, and thereafter never later than before."""
     wait_for, deadline, parts = query
-    enough = Enough(wait_for, settings_of(least, most))
+    enough = AdaptiveTimeout(wait_for, settings_of(least, most))
     total = sum(documents for documents, _ in parts)
     covered, before = 0, math.inf
     for number, (documents, now) in enumerate(parts, 1):
@@ -56,10 +56,10 @@ def test_a_whole_percentage_is_reached(percent: int, hundredths: int) -> None:
     """A share is covered by just so many documents, whatever floats make of it, and not by less."""
     settings = CoverageSettings(max_wait_after_coverage_factor=0.5)
     least = percent * hundredths
-    at = Enough(percent / 100, settings).until(least, 100 * hundredths, 2, 3, 0.0, 1.0)
+    at = AdaptiveTimeout(percent / 100, settings).until(least, 100 * hundredths, 2, 3, 0.0, 1.0)
     assert at <= 0.5
     if percent and hundredths < 10**7:
-        early = Enough(percent / 100, settings)
+        early = AdaptiveTimeout(percent / 100, settings)
         assert early.until(least - 1, 100 * hundredths, 2, 3, 0.0, 1.0) == 1.0
 
 
@@ -78,24 +78,24 @@ def test_a_whole_percentage_is_reached(percent: int, hundredths: int) -> None:
 )
 def test_waits_as_vespa_does(least: float, most: float, num_pending: int, wait_ms: float) -> None:
     """The wait is the formula's: the shortest for one missing shard, the longest for the most."""
-    enough = Enough(0.8, settings_of(least, most))
+    enough = AdaptiveTimeout(0.8, settings_of(least, most))
     until = enough.until(100 - num_pending, 100, num_pending, 100, 0.2, 0.3)
     assert until == pytest.approx(0.2 + wait_ms / 1000)
 
 
 def test_the_waits_are_set_once() -> None:
     """The factors are of the time that was left when enough was covered, not of what is left."""
-    enough = Enough(0.5, settings_of(0.1, 0.5))
+    enough = AdaptiveTimeout(0.5, settings_of(0.1, 0.5))
     assert enough.until(5, 10, 5, 10, 1.0, 2.0) == pytest.approx(1.5)
     assert enough.until(9, 10, 1, 10, 1.2, 2.0) == pytest.approx(1.3)
 
 
 def test_uneven_shards_wait_the_longest_at_most() -> None:
     """When one shard alone holds enough, as many missing as there are wait no longer than that."""
-    enough = Enough(0.9, settings_of(0.0, 0.5))
+    enough = AdaptiveTimeout(0.9, settings_of(0.0, 0.5))
     assert enough.until(950, 1000, 19, 20, 0.0, 1.0) == pytest.approx(0.5)
 
 
 def test_nothing_is_enough_of_nothing() -> None:
     """An empty collection is waited for: there is no share of it."""
-    assert Enough(0.5, CoverageSettings()).until(0, 0, 3, 8, 0.0, 1.0) == 1.0
+    assert AdaptiveTimeout(0.5, CoverageSettings()).until(0, 0, 3, 8, 0.0, 1.0) == 1.0

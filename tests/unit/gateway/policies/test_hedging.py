@@ -45,7 +45,9 @@ ratios = st.integers(0, 1000).map(lambda thousandths: Fraction(thousandths, 1000
 
 
 @given(
-    *(ratios, st.integers(1, 20), st.integers(1, 60)),
+    ratios,
+    st.integers(1, 20),
+    st.integers(1, 60),
     st.lists(st.integers(-30, 60), max_size=100),
 )
 def test_the_budget_is_the_bucket_of_the_model(

@@ -242,5 +242,7 @@ async def test_it_remembers_a_bounded_number_of_kinds() -> None:
     for payload in (b"a", b"b", b"a", b"c"):
         await ask(canary, shards, payload)
     assert [canary.is_seen(fingerprint_of(one)) for one in (b"a", b"b", b"c")] == [
-        *(True, False, True)
+        True,
+        False,
+        True,
     ]

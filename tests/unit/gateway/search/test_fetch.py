@@ -146,7 +146,8 @@ def test_what_a_shard_leaves_out_is_said_so() -> None:
     result, _, _ = ask({0: owner("d9", "d8", "d7", fetch={"d9": 12_345, "d7": 99_999})})
     assert [hit.fields for hit in result.hits] == [None] * 3
     assert result.fetch == FetchReport(
-        *(0, 3),
+        0,
+        3,
         (
             (0, "document 'd8' is gone"),
             (0, f"2 documents were left out: {limit}"),

@@ -6,7 +6,7 @@ from hedgerow.common.outcome import Outcome
 from hedgerow.common.query.cost import Cost
 from hedgerow.common.settings.settings import BreakerSettings
 from hedgerow.gateway.policies.breaker import State
-from hedgerow.gateway.policies.shard_result import Settled
+from hedgerow.gateway.policies.shard_result import ShardResult
 from hedgerow.gateway.search.breakers import Breakers
 from hedgerow.gateway.search.heavy_work import LONGEST_SILENCE_S, HeavyQuery, HeavyWork
 from hedgerow.gateway.search.plan import make_plan
@@ -16,8 +16,8 @@ HEAVY = Cost(fuzzy_edits=16)
 LIGHT = Cost(clauses=2)
 COUNTS = [100_000]
 WAITED_S = 0.3
-TIMED_OUT = Settled(Outcome.TIMED_OUT, "", "", None, None, "", WAITED_S)
-ANSWERED = Settled(Outcome.OK, "", "", None, reply_of(1, 0, Script()), "w", 0.01)
+TIMED_OUT = ShardResult(Outcome.TIMED_OUT, "", "", None, None, "", WAITED_S)
+ANSWERED = ShardResult(Outcome.OK, "", "", None, reply_of(1, 0, Script()), "w", 0.01)
 
 
 class OneShard:

@@ -8,7 +8,7 @@ from hedgerow.common.outcome import Outcome
 from hedgerow.common.settings.settings import BreakerSettings
 from hedgerow.gateway.policies.breaker import State, Transition
 from hedgerow.gateway.policies.pressure import Pressure
-from hedgerow.gateway.policies.shard_result import Settled
+from hedgerow.gateway.policies.shard_result import ShardResult
 from hedgerow.gateway.search.breakers import (
     CROWDED_S,
     CROWDED_SILENCE_S,
@@ -35,7 +35,7 @@ def end(
     """One part of a query, from its permit to its end."""
     permit = breakers[shard].allow(now)
     assert permit is not None
-    part = Settled(outcome, "", failure_code, None, None, "", duration_s)
+    part = ShardResult(outcome, "", failure_code, None, None, "", duration_s)
     breakers.finish([shard], [permit], {shard: part}, now)
 
 
@@ -183,8 +183,8 @@ def test_a_deadline_that_suffices_for_others_counts() -> None:
     breakers = Breakers(2, BreakerSettings(), lambda: 0.5, replied_at=[0.0, 0.0])
     for _ in range(20):
         end(breakers, 0, Outcome.OK, duration_s=0.005)
-    missed = Settled(Outcome.TIMED_OUT, "", "", None, None, "", 0.05)
-    answered = Settled(Outcome.OK, "", "", None, None, "", 0.005)
+    missed = ShardResult(Outcome.TIMED_OUT, "", "", None, None, "", 0.05)
+    answered = ShardResult(Outcome.OK, "", "", None, None, "", 0.005)
     for _ in range(5):
         plan = make_plan([True, True], breakers, 0.0)
         breakers.finish(plan.shards, plan.permits, {0: missed, 1: answered}, 0.0)
@@ -278,7 +278,7 @@ def end_all(breakers: Breakers, num_missing: int, now: float) -> None:
     """A query, which the first so many shards let wait for 0.3 s and the others answer."""
     plan = make_plan([True] * len(breakers), breakers, now)
     missing, answered = (
-        Settled(outcome, "", "", None, None, "", took_s)
+        ShardResult(outcome, "", "", None, None, "", took_s)
         for outcome, took_s in ((Outcome.TIMED_OUT, 0.3), (Outcome.OK, 0.01))
     )
     settled = {shard: missing if shard < num_missing else answered for shard in plan.shards}

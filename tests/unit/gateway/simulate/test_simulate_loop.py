@@ -140,7 +140,10 @@ def test_late_timers_wait_and_the_agenda_does_not() -> None:
     with asyncio.Runner(loop_factory=lambda: VirtualLoop(lambda: next(lateness))) as runner:
         runner.run(scenario())
     assert seen == [
-        *(("on time", 1.2), ("late", 1.5), ("with it", 1.5), ("late again", 2.25)),
+        ("on time", 1.2),
+        ("late", 1.5),
+        ("with it", 1.5),
+        ("late again", 2.25),
         ("awake", 3.0),
     ]
 

@@ -10,7 +10,7 @@ import pytest
 
 from hedgerow.gateway.simulate.distributions import Constant, Exponential, Uniform
 from hedgerow.gateway.simulate.event_loop import VirtualLoop
-from hedgerow.gateway.simulate.jobs import Job, Ledger, Stage
+from hedgerow.gateway.simulate.jobs import Job, Stage, Totals
 from hedgerow.gateway.simulate.scenario import Shards
 from hedgerow.gateway.simulate.shards import SeparateShard, Shard, TiedShard
 
@@ -24,12 +24,16 @@ class Bench:
         service = script.pop("service", Constant(kind="constant", ms=1000))
         self.script = Shards(count=1, service=service, **script)
         self.loop = VirtualLoop()
-        self.ledger = Ledger()
+        self.ledger = Totals()
         self.answered: list[tuple[Job, float]] = []
         rng = random.Random(seed)
         parts: tuple[Any, ...] = (
-            *(0, self.script, self.loop, self.ledger),
-            *(service.sampler(rng), service.sampler(random.Random(seed + 1))),
+            0,
+            self.script,
+            self.loop,
+            self.ledger,
+            service.sampler(rng),
+            service.sampler(random.Random(seed + 1)),
             lambda job: self.answered.append((job, self.loop.time())),
         )
         if issubclass(kind, SeparateShard):

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from hedgerow.common.wire.messages import Kind, Reply, Request, pack_request
 from hedgerow.gateway.simulate.event_loop import VirtualLoop
-from hedgerow.gateway.simulate.jobs import Ledger
+from hedgerow.gateway.simulate.jobs import Totals
 from hedgerow.gateway.simulate.run import make_shards
 from hedgerow.gateway.simulate.scenario import parse
 from hedgerow.gateway.simulate.transport import ScriptedTransport
@@ -55,7 +55,7 @@ class Desk:
 
     def __init__(self) -> None:
         self.loop = VirtualLoop()
-        self.ledger = Ledger()
+        self.ledger = Totals()
         run = parse("x", ONE_SHARD).runs[0]
         self.transport = ScriptedTransport(run, self.loop, self.ledger, random.Random)
         self.transport.shards = make_shards(
@@ -102,7 +102,10 @@ def test_requests_replies_and_cancellations_take_their_way() -> None:
     desk.transport.cancel(3, (0,), 10**9)
     desk.pass_time(100)
     assert [sink.replies[0][0] if sink.replies else None for sink in desk.sinks.values()] == [
-        *(10.75, 10.75, None, 20.75)
+        10.75,
+        10.75,
+        None,
+        20.75,
     ]
     assert desk.ledger.cancelled_unstarted == 1
     desk.loop.close()

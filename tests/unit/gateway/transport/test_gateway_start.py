@@ -6,7 +6,7 @@ from unittest.mock import AsyncMock, Mock
 import pytest
 
 from hedgerow.common.errors import RedisUnavailableError
-from hedgerow.common.redis.client import Control
+from hedgerow.common.redis.client import RedisClient
 from hedgerow.common.settings.settings import Settings
 from hedgerow.gateway.gateway import Gateway
 from hedgerow.gateway.transport.redis import RedisTransport
@@ -19,7 +19,7 @@ def test_a_start_that_fails_leaves_no_link_behind(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(RedisTransport, "close", close)
 
     async def scenario() -> None:
-        gateway = Gateway(Settings(), Mock(spec=Control), 1)
+        gateway = Gateway(Settings(), Mock(spec=RedisClient), 1)
         async with gateway._running():
             pytest.fail("it has started")
 

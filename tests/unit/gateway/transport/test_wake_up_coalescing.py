@@ -11,7 +11,7 @@ from unittest.mock import Mock
 import pytest
 
 from hedgerow.common.observability.telemetry import Counters
-from hedgerow.common.redis.client import Control
+from hedgerow.common.redis.client import RedisClient
 from hedgerow.common.settings.settings import Settings
 from hedgerow.gateway import gateway as service
 from hedgerow.gateway.cli import serve
@@ -120,7 +120,7 @@ def test_there_is_none_before_somebody_asks_for_it() -> None:
 
 async def test_a_gateway_goes_by_the_queries_that_it_has_let_in() -> None:
     """It has lulls while many are in flight, of a share of what the last ones took."""
-    gateway = service.Gateway(Settings(), Mock(spec=Control), 1)
+    gateway = service.Gateway(Settings(), Mock(spec=RedisClient), 1)
     admission = gateway._guards.shared.admission
     permits = [admission.admit("interactive", 60.0, 0.0, [True], [1], 0.0) for _ in range(2 * MANY)]
     assert gateway.lull_s() == 0  # none is known to be slow

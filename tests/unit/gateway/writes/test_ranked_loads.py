@@ -10,7 +10,7 @@ import pytest
 from hedgerow.common.errors import RedisUnavailableError
 from hedgerow.common.shard_log.events import Loaded, Ranked
 from hedgerow.common.state.registry import Registry
-from hedgerow.common.state.statistics import Standing, StatisticsBoard
+from hedgerow.common.state.statistics import Standing, StatisticsStore
 from hedgerow.gateway.writes.ranked_loads import RankedLoads
 from tests.unit.virtual_time import run_virtually
 
@@ -26,14 +26,14 @@ class Cluster:
     ) -> None:
         self.live: dict[int, Collection[str]] = {0: ["a", "b"], 1: ["c"]}
         self.announced: list[Loaded] = []
-        self.board = AsyncMock(spec=StatisticsBoard)
+        self.board = AsyncMock(spec=StatisticsStore)
         self.board.standing.side_effect = self._standing
         self.board.announce.side_effect = self._announce
         self._version = b"v" if is_summed else b""
         registry = AsyncMock(spec=Registry)
         registry.document_counts.return_value = {0: documents}
         self.loads = RankedLoads(
-            board=cast("StatisticsBoard", self.board),
+            board=cast("StatisticsStore", self.board),
             registry=cast("Registry", registry),
             live_replicas=lambda shard: self.live[shard],
             timeout_s=timeout_s,

@@ -8,7 +8,7 @@ import structlog
 
 from hedgerow.common.errors import ConfigurationError
 from hedgerow.common.observability.telemetry import Counters
-from hedgerow.common.redis.client import Control
+from hedgerow.common.redis.client import RedisClient
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.settings.settings import Settings
 from hedgerow.common.shard_log.log import START, ShardLog
@@ -31,8 +31,14 @@ def test_a_worker_that_redis_refuses_follows_on(monkeypatch: pytest.MonkeyPatch)
         registry = AsyncMock(spec=Registry)
         registry.collections.return_value = {}
         applier = Applier(
-            *(Mock(spec=Control), Keys(), registry, Mock(spec=ProcessLane)),
-            *((0,), Settings(), lambda _state: None, Counters()),
+            Mock(spec=RedisClient),
+            Keys(),
+            registry,
+            Mock(spec=ProcessLane),
+            (0,),
+            Settings(),
+            lambda _state: None,
+            Counters(),
         )
         applier.states[0] = ShardState(0, "r", START, [])
         running = asyncio.create_task(applier.run())

@@ -246,7 +246,9 @@ def test_an_error_leaves_the_shard_open_for_the_next_try(tmp_path: Path) -> None
     opened = ShardState.unpack(handler(pack_work("open", 0), budget))
     assert opened.position == START
     batch = pack_work(
-        *("apply", 0, "1-0"),
+        "apply",
+        0,
+        "1-0",
         [pack_op(Create(BOOKS.to_json())), pack_op(Upsert("u0", [("a", body("a", 1))]))],
     )
     with (

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from hedgerow.common.shard_log.events import Loaded, Ranked
 from hedgerow.common.shard_log.log import START, position
-from hedgerow.common.state.statistics import Standing, StatisticsBoard, label_of, version_of
+from hedgerow.common.state.statistics import Standing, StatisticsStore, label_of, version_of
 from hedgerow.shard_worker.indexing.applier import Applier
 from hedgerow.shard_worker.indexing.load_statistics import GIVE_UP_S, LoadStatistics
 from hedgerow.shard_worker.indexing.shard_report import CollectionReport, ShardState, pack_ids
@@ -86,7 +86,7 @@ class Worker:
         report = CollectionReport("u", "{}", 100, 1, changes, pack_ids([]))
         self.states = {shard: ShardState(shard, f"r{shard}", END, [report]) for shard in shards}
         self.loads = LoadStatistics(
-            board=cast("StatisticsBoard", board),
+            board=cast("StatisticsStore", board),
             applier=cast("Applier", SimpleNamespace(states=self.states)),
             is_ours=self._is_ours,
             collect=self._collect,

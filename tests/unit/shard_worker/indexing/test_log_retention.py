@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hedgerow.common.shard_log.log import START, position
-from hedgerow.shard_worker.indexing.log_retention import KeptEntries, trim_position
+from hedgerow.shard_worker.indexing.log_retention import LogRetention, trim_position
 
 positions = st.builds("{}-{}".format, st.integers(0, 12), st.integers(0, 3))
 
@@ -33,7 +33,7 @@ def test_without_a_snapshot_nothing_goes() -> None:
 def test_entries_are_counted(entries: set[str], trimmed: str, upto: str) -> None:
     """As many are counted as are after the trimmed ones and up to a position."""
     ordered = sorted(entries, key=position)
-    kept = KeptEntries(ordered[: len(ordered) // 2])
+    kept = LogRetention(ordered[: len(ordered) // 2])
     kept.add(ordered[len(ordered) // 2 :])
     kept.trim(trimmed)
     left = [one for one in ordered if position(one) > position(trimmed)]

@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hedgerow.common.errors import RedisUnavailableError, WorkError
-from hedgerow.common.redis.client import Control
+from hedgerow.common.redis.client import RedisClient
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.settings.settings import Settings
-from hedgerow.common.state.optimising import Optimising, OptimisingBoard
+from hedgerow.common.state.optimising import Optimising, OptimisingStore
 from hedgerow.shard_worker.indexing.applier import Applier
 from hedgerow.shard_worker.indexing.optimiser import (
     FIRST_PAUSE_S,
@@ -50,7 +50,7 @@ class Bench:
     def __init__(self) -> None:
         self.asked: list[float] = []
         self.errors: list[WorkError] = []
-        self.board = AsyncMock(spec=OptimisingBoard)
+        self.board = AsyncMock(spec=OptimisingStore)
         self.board.standing.return_value = {"u": Optimising(1000, {})}
         self.applier = Mock(spec=Applier)
         self.applier.states = {
@@ -58,7 +58,7 @@ class Bench:
         }
         self.applier.busy, self.applier.withheld, self.applier.applied_at = set(), frozenset(), {}
         self.applier.optimise = self._optimise
-        control = Mock(spec=Control)
+        control = Mock(spec=RedisClient)
         control.events = self._events
         tell = AsyncMock()
         self.optimiser = Optimiser(control, Keys(), self.applier, Settings(), tell)

@@ -9,14 +9,14 @@ from hedgerow.common.collection import define
 from hedgerow.common.errors import BadRequestError
 from hedgerow.common.query import syntax as query_syntax
 from hedgerow.common.query.tree import Clause, Clauses, Occur, Words
-from hedgerow.shard_worker.scoring.query_analysis import Understanding, pruned, tokens_of
+from hedgerow.shard_worker.scoring.query_analysis import QueryAnalysis, pruned, tokens_of
 
 ENGLISH = define("texts", {"fields": {"text": "text", "year": "integer"}})
 
 
 def test_query_is_parsed_once() -> None:
     """A second shard's question for the same query is answered without the parser."""
-    read = Understanding(ENGLISH).read
+    read = QueryAnalysis(ENGLISH).read
     with patch(
         "hedgerow.shard_worker.scoring.query_analysis.parse", wraps=query_syntax.parse
     ) as parse:
@@ -29,7 +29,7 @@ def test_query_is_parsed_once() -> None:
 
 def test_query_that_is_refused_is_refused_again() -> None:
     """An error is not kept as an answer."""
-    read = Understanding(ENGLISH).read
+    read = QueryAnalysis(ENGLISH).read
     for _ in range(2):
         with pytest.raises(BadRequestError):
             read("red AND (", True)
@@ -37,7 +37,7 @@ def test_query_that_is_refused_is_refused_again() -> None:
 
 def test_stop_words_are_left_out() -> None:
     """Of "+the year:1990" the year alone is left, whichever stop word was with it."""
-    read = Understanding(ENGLISH).read
+    read = QueryAnalysis(ENGLISH).read
     assert read("+the year:1990", False) == read("of year:1990", False)
     assert read("+lamp year:1990", False) != read("year:1990", False)
 
@@ -60,7 +60,7 @@ def test_tokens_are_those_of_the_language() -> None:
 
 def test_long_queries_are_read_and_not_kept() -> None:
     """A long query, which takes hundreds of KB once it is read, is gone with its search."""
-    understanding = Understanding(ENGLISH)
+    understanding = QueryAnalysis(ENGLISH)
     long = "lamp " * 500
     assert understanding.read(long, False) is not understanding.read(long, False)
     assert understanding.read(long, False) == understanding.read(long, False)
@@ -71,7 +71,7 @@ def test_long_queries_are_read_and_not_kept() -> None:
 
 def test_what_was_read_goes_with_its_collection() -> None:
     """An object that nothing refers to is freed at once, and not when garbage is collected."""
-    understanding = Understanding(ENGLISH)
+    understanding = QueryAnalysis(ENGLISH)
     understanding.read("lamp", False)
     gone = weakref.ref(understanding)
     del understanding

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hedgerow.shard_worker.scoring.recent_values import Kept
+from hedgerow.shard_worker.scoring.recent_values import RecentValues
 
 
 @given(
@@ -17,7 +17,7 @@ def test_the_last_used_are_kept_and_the_rest_is_let_go_once(
 ) -> None:
     """A model that lists keys by their last use has the same ones at every step."""
     gone: list[object] = []
-    kept = Kept[int, object](max_weight, gone.append)
+    kept = RecentValues[int, object](max_weight, gone.append)
     model: list[tuple[int, object, int]] = []
     made: list[object] = []
     for now, (what, key, weight) in enumerate(steps):
@@ -45,7 +45,7 @@ def test_the_last_used_are_kept_and_the_rest_is_let_go_once(
 
 def test_what_was_not_used_since_goes() -> None:
     """Use counts, and not when a value was put."""
-    kept = Kept[str, int](10)
+    kept = RecentValues[str, int](10)
     kept.put("a", 1, 0.0)
     kept.put("b", 2, 1.0)
     kept.put("c", 3, 2.0)

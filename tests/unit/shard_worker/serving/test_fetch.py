@@ -35,7 +35,7 @@ from hedgerow.shard_worker.serving import fetch as fetch_service
 from hedgerow.shard_worker.serving.enriching import Enrich
 from hedgerow.shard_worker.serving.fetch import FetchLanes, FetchService
 from hedgerow.shard_worker.serving.in_flight import InFlight
-from hedgerow.shard_worker.serving.work_accounting import Ledger
+from hedgerow.shard_worker.serving.work_accounting import WorkAccounting
 from hedgerow.shard_worker.storage.picking import Pick
 from tests.unit.services import REPLY_TO, Clock, Replies
 
@@ -88,7 +88,7 @@ class Serving:
     lane: ScriptedLane
     replies: Replies
     counters: Counters
-    ledger: Ledger
+    ledger: WorkAccounting
     service: FetchService
     asked: list[tuple[int, str, list[str]]]
     broken: list[Exception]
@@ -97,8 +97,12 @@ class Serving:
     def request(self, payload: bytes | None = None, **changes: Any) -> bytes:
         """A packed request, sent 5 ms ago and due in 100 ms, unless the test says otherwise."""
         request = Request(
-            *(Kind.FETCH, 7, self.clock.server_ms(0.1), self.clock.server_us - 5000),
-            *(REPLY_TO, fetch() if payload is None else payload),
+            Kind.FETCH,
+            7,
+            self.clock.server_ms(0.1),
+            self.clock.server_us - 5000,
+            REPLY_TO,
+            fetch() if payload is None else payload,
         )
         return pack_request(replace(request, **changes))
 
@@ -160,7 +164,7 @@ def serving(monkeypatch: pytest.MonkeyPatch) -> Serving:
     enrichers: dict[str, Enrich] = {"loud": shout}
     server_clock = clock.drive(monkeypatch, fetch_service)
     handed_over: list[Request] = []
-    in_flight, ledger = InFlight(server_clock, counters, MAX_BYTES), Ledger()
+    in_flight, ledger = InFlight(server_clock, counters, MAX_BYTES), WorkAccounting()
     service = FetchService(
         FetchLanes(cast("BatchedThreads", lane), cast("ThreadLane", lane)),
         replies,

@@ -8,7 +8,7 @@ import structlog
 from hedgerow.common.errors import ConfigurationError
 from hedgerow.common.state.registry import Registry
 from hedgerow.common.wire.heartbeat import Heartbeat
-from hedgerow.shard_worker.serving.heartbeat_sender import SHORTEST_PAUSE_S, VitalSigns
+from hedgerow.shard_worker.serving.heartbeat_sender import SHORTEST_PAUSE_S, HeartbeatSender
 from tests.unit.virtual_time import run_virtually
 
 
@@ -17,7 +17,7 @@ def test_a_worker_that_redis_refuses_beats_on() -> None:
     registry = AsyncMock(spec=Registry)
     registry.beat.side_effect = ConfigurationError("the server refuses the user or password")
     registry.forget_worker.side_effect = ConfigurationError("the same")
-    signs = VitalSigns(registry, lambda: Mock(spec=Heartbeat), interval_s=0.5)
+    signs = HeartbeatSender(registry, lambda: Mock(spec=Heartbeat), interval_s=0.5)
 
     async def scenario() -> None:
         running = asyncio.create_task(signs.run())
@@ -33,9 +33,9 @@ def test_a_worker_that_redis_refuses_beats_on() -> None:
     assert [line["event"] for line in logs if line["log_level"] == "error"] == ["heartbeat_refused"]
 
 
-def signs_over(registry: AsyncMock, interval_s: float) -> VitalSigns:
+def signs_over(registry: AsyncMock, interval_s: float) -> HeartbeatSender:
     """Signs of life whose heartbeats go to a registry that takes them."""
-    return VitalSigns(registry, lambda: Mock(spec=Heartbeat), interval_s=interval_s)
+    return HeartbeatSender(registry, lambda: Mock(spec=Heartbeat), interval_s=interval_s)
 
 
 def test_telling_ends_when_others_can_have_heard() -> None:
@@ -54,7 +54,7 @@ def test_telling_ends_when_others_can_have_heard() -> None:
     async def scenario() -> None:
         nonlocal news
         registry.beat.side_effect = beat
-        signs = VitalSigns(registry, compose, interval_s=10.0)
+        signs = HeartbeatSender(registry, compose, interval_s=10.0)
         running = asyncio.create_task(signs.run())
         await asyncio.sleep(1.0)
         assert composed == ["old"]  # and under way

@@ -9,7 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from hedgerow.common.observability.telemetry import Counters
-from hedgerow.common.redis.connection import Link
+from hedgerow.common.redis.connection import RedisConnection
 from hedgerow.common.wire.messages import Reply, Status, unpack_failure, unpack_replies
 from hedgerow.shard_worker.serving.replier import Replier
 
@@ -66,7 +66,7 @@ class Replying:
 async def replying() -> Replying:
     """A replier of a worker under a limit of 1 MB."""
     wire, counters = Wire(), Counters()
-    replier = Replier(cast("Link", cast("Any", wire)), WORKER, counters, MAX_BYTES)
+    replier = Replier(cast("RedisConnection", cast("Any", wire)), WORKER, counters, MAX_BYTES)
     return Replying(wire, counters, replier)
 
 

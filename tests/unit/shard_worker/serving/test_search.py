@@ -34,14 +34,14 @@ from hedgerow.common.wire.messages import (
     pack_request,
     unpack_search_body,
 )
-from hedgerow.shard_worker.executors.process_pool.pool import Done, ProcessLane, Work
+from hedgerow.shard_worker.executors.process_pool.pool import ProcessLane, Task, TaskResult
 from hedgerow.shard_worker.indexing.shard_report import CollectionReport, ShardState, pack_ids
 from hedgerow.shard_worker.serving import search as search_service
 from hedgerow.shard_worker.serving.consumer import OWN_QUEUE
 from hedgerow.shard_worker.serving.in_flight import MOST_REMEMBERED, InFlight
 from hedgerow.shard_worker.serving.search import SearchService
 from hedgerow.shard_worker.serving.shard_state import CollectionState, ShardStates
-from hedgerow.shard_worker.serving.work_accounting import Ledger
+from hedgerow.shard_worker.serving.work_accounting import WorkAccounting
 from tests.unit.services import REPLY_TO, Clock, Replies
 
 SHARD = 2
@@ -53,14 +53,14 @@ IDS = [f"d{number}" for number in range(20)]
 class ScriptedLane:
     """Takes works; the test ends them."""
 
-    works: list[Work] = field(default_factory=list)
-    on_dones: list[Callable[[Done], None]] = field(default_factory=list)
+    works: list[Task] = field(default_factory=list)
+    on_dones: list[Callable[[TaskResult], None]] = field(default_factory=list)
     elsewhere: int = 0
     after_ends: Callable[[], None] | None = None
 
     cancelled: list[int] = field(default_factory=list)
 
-    def submit(self, work: Work, on_done: Callable[[Done], None]) -> int:
+    def submit(self, work: Task, on_done: Callable[[TaskResult], None]) -> int:
         """Take a work; its ticket is its place."""
         self.works.append(work)
         self.on_dones.append(on_done)
@@ -88,7 +88,7 @@ class Serving:
     replies: Replies
     counters: Counters
     in_flight: InFlight
-    ledger: Ledger
+    ledger: WorkAccounting
     handed_over: list[Request]
     given_back: list[tuple[int, bytes]]
     service: SearchService
@@ -96,8 +96,12 @@ class Serving:
     def request(self, payload: bytes | None = None, **changes: Any) -> bytes:
         """A packed request, sent 5 ms ago and due in 100 ms, unless the test says otherwise."""
         request = Request(
-            *(Kind.SEARCH, 7, self.clock.server_ms(0.1), self.clock.server_us - 5000),
-            *(REPLY_TO, search() if payload is None else payload),
+            Kind.SEARCH,
+            7,
+            self.clock.server_ms(0.1),
+            self.clock.server_us - 5000,
+            REPLY_TO,
+            search() if payload is None else payload,
         )
         return pack_request(replace(request, **changes))
 
@@ -115,7 +119,7 @@ def search(**changes: Any) -> bytes:
 def serving(monkeypatch: pytest.MonkeyPatch) -> Serving:
     """A service of one shard that holds twenty documents at generation 9."""
     clock, lane, replies, counters = Clock(), ScriptedLane(), Replies(), Counters()
-    ledger = Ledger()
+    ledger = WorkAccounting()
     handed_over: list[Request] = []
     given_back: list[tuple[int, bytes]] = []
     server_clock = clock.drive(monkeypatch, search_service)
@@ -152,7 +156,7 @@ def test_a_search_goes_to_the_lane_and_its_result_home(serving: Serving) -> None
     assert work.expires_at == pytest.approx(serving.clock.now + 0.1)
     assert work.identity.label == "bm25: hedge"
     assert serving.replies.sent == []
-    serving.lane.on_dones[0](Done(b"body", 30, 400, 300, None))
+    serving.lane.on_dones[0](TaskResult(b"body", 30, 400, 300, None))
     reply = serving.replies.only
     assert (reply.query_id, reply.shard, reply.status, reply.body) == (7, SHARD, Status.OK, b"body")
     assert reply.lane == Lane.PROCESS
@@ -164,7 +168,7 @@ def test_a_search_goes_to_the_lane_and_its_result_home(serving: Serving) -> None
 def test_clocks_that_disagree_give_no_negative_wait(serving: Serving) -> None:
     """A request that seems to come from the future has waited 0 µs in the queue."""
     serving.pull(serving.request(sent_at_us=serving.clock.server_us + 900))
-    serving.lane.on_dones[0](Done(b"", 0, 0, 0, None))
+    serving.lane.on_dones[0](TaskResult(b"", 0, 0, 0, None))
     assert serving.replies.only.queue_us == 0
 
 
@@ -174,7 +178,7 @@ def test_what_has_expired_at_the_pull_is_dropped(serving: Serving) -> None:
     serving.pull(*late, serving.request(query_id=8))
     assert len(serving.lane.works) == 1
     assert serving.counters.as_dict() == {"expired_at_pull": 3}
-    serving.lane.on_dones[0](Done(b"", 0, 0, 0, None))
+    serving.lane.on_dones[0](TaskResult(b"", 0, 0, 0, None))
     assert serving.replies.only.query_id == 8
 
 
@@ -185,7 +189,7 @@ def test_what_has_expired_before_the_reply_is_dropped(
     """A result or failure that comes at the deadline is not sent, and counted."""
     serving.pull(serving.request())
     serving.clock.now += 0.1
-    serving.lane.on_dones[0](Done(b"body", 1, 1, 0, error))
+    serving.lane.on_dones[0](TaskResult(b"body", 1, 1, 0, error))
     assert serving.replies.sent == []
     assert serving.counters.as_dict() == {"expired_at_reply": 1}
 
@@ -193,7 +197,7 @@ def test_what_has_expired_before_the_reply_is_dropped(
 def test_what_the_lane_lets_expire_is_dropped(serving: Serving) -> None:
     """Expired in the lane: no reply, and its own count."""
     serving.pull(serving.request())
-    serving.lane.on_dones[0](Done(b"", 1, 1, 0, ExpiredError("late")))
+    serving.lane.on_dones[0](TaskResult(b"", 1, 1, 0, ExpiredError("late")))
     assert serving.replies.sent == []
     assert serving.counters.as_dict() == {"expired_in_lane": 1}
 
@@ -206,7 +210,7 @@ def test_a_failure_in_the_lane_is_told_by_code_and_message(
 ) -> None:
     """The reply is `failed`, with the error's code, message and the lane's timings."""
     serving.pull(serving.request())
-    serving.lane.on_dones[0](Done(b"", 30, 400, 300, error))
+    serving.lane.on_dones[0](TaskResult(b"", 30, 400, 300, error))
     reply = serving.replies.only
     assert (reply.status, reply.lane) == (Status.FAILED, Lane.PROCESS)
     assert (reply.queue_us, reply.lane_us, reply.work_us) == (5000, 30, 400)
@@ -217,7 +221,7 @@ def test_a_failure_in_the_lane_is_told_by_code_and_message(
 def test_an_error_that_utf8_cannot_say_is_told_escaped(serving: Serving) -> None:
     """Half of a surrogate pair, as in a file name, does not keep a failure from its reply."""
     serving.pull(serving.request())
-    serving.lane.on_dones[0](Done(b"", 30, 400, 300, WorkError("no file \ud800.txt")))
+    serving.lane.on_dones[0](TaskResult(b"", 30, 400, 300, WorkError("no file \ud800.txt")))
     assert serving.replies.failure.message == "no file \\ud800.txt"
 
 
@@ -355,10 +359,10 @@ def test_a_cancelled_search_that_runs_is_stopped_and_not_answered(serving: Servi
     serving.pull(serving.request(query_id=7), serving.request(query_id=8))
     cancel(serving, 7)
     assert serving.lane.cancelled == [0]
-    serving.lane.on_dones[0](Done(b"", 30, 400, 300, ExpiredError("cancelled")))
+    serving.lane.on_dones[0](TaskResult(b"", 30, 400, 300, ExpiredError("cancelled")))
     assert serving.replies.sent == []
     assert serving.ledger.as_dict()["stopped"] == {"count": 1, "work_us": 400, "cpu_us": 300}
-    serving.lane.on_dones[1](Done(b"", 30, 500, 375, None))
+    serving.lane.on_dones[1](TaskResult(b"", 30, 500, 375, None))
     assert serving.replies.only.query_id == 8
     assert serving.ledger.as_dict()["answered"] == {"count": 1, "work_us": 500, "cpu_us": 375}
 
@@ -378,7 +382,7 @@ def test_a_result_that_comes_after_the_cancellation_is_unused(serving: Serving) 
     """A lane that had finished when it heard of the cancellation sends nothing."""
     serving.pull(serving.request())
     cancel(serving, 7)
-    serving.lane.on_dones[0](Done(b"body", 30, 400, 300, None))
+    serving.lane.on_dones[0](TaskResult(b"body", 30, 400, 300, None))
     assert serving.replies.sent == []
     assert serving.ledger.as_dict()["unused"] == {"count": 1, "work_us": 400, "cpu_us": 300}
 
@@ -388,7 +392,7 @@ def test_what_cannot_start_here_is_given_back_as_it_came(serving: Serving) -> No
     message = serving.request()
     serving.pull(message)
     assert serving.lane.works[0].is_movable
-    serving.lane.on_dones[0](Done(b"", 20_000, 0, 0, NotStartedError("held up")))
+    serving.lane.on_dones[0](TaskResult(b"", 20_000, 0, 0, NotStartedError("held up")))
     assert serving.given_back == [(SHARD, message)]
     assert serving.replies.sent == []
     serving.pull(message)  # nobody else has taken it
@@ -400,9 +404,9 @@ def test_what_nobody_waits_for_is_not_given_back(serving: Serving) -> None:
     serving.pull(serving.request(), serving.request(query_id=8))
     cancellation = Cancellation(REPLY_TO, [(7, serving.clock.server_ms(0.1))])
     serving.in_flight.on_cancel(SHARD, pack_cancellation(cancellation), serving.clock.now)
-    serving.lane.on_dones[0](Done(b"", 20_000, 0, 0, NotStartedError("held up")))
+    serving.lane.on_dones[0](TaskResult(b"", 20_000, 0, 0, NotStartedError("held up")))
     serving.clock.now += 0.2
-    serving.lane.on_dones[1](Done(b"", 200_000, 0, 0, NotStartedError("held up")))
+    serving.lane.on_dones[1](TaskResult(b"", 200_000, 0, 0, NotStartedError("held up")))
     assert serving.given_back == []
     assert serving.ledger.as_dict()["dropped"]["count"] == 2
 
@@ -418,7 +422,7 @@ def test_a_first_copy_that_comes_back_is_dropped_where_the_second_runs(serving: 
     serving.pull(serving.request(hedge=Hedge(SHARD, ["worker-2"])))
     serving.pull(serving.request())
     assert len(serving.lane.works) == 1
-    serving.lane.on_dones[0](Done(b"body", 300, 200, 0, None))
+    serving.lane.on_dones[0](TaskResult(b"body", 300, 200, 0, None))
     assert serving.replies.only.is_hedge
 
 
@@ -433,7 +437,7 @@ def test_a_late_reply_is_sent_while_it_is_learnt_from(
     (work,) = serving.lane.works
     assert work.expires_at - work.late_s == pytest.approx(serving.clock.now + 0.07)
     serving.clock.now += after_s
-    serving.lane.on_dones[0](Done(b"body", 30, 400, 300, None))
+    serving.lane.on_dones[0](TaskResult(b"body", 30, 400, 300, None))
     assert len(serving.replies.sent) == num_sent
     assert serving.ledger.as_dict()[end] == {"count": 1, "work_us": 400, "cpu_us": 300}
 

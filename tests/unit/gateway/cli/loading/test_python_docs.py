@@ -136,7 +136,9 @@ def test_ids_are_unique_and_stay(library: Path) -> None:
     first = list(python_docs.documents(0))
     assert [document["id"] for document in first] == [
         *("os", "os.A", "os.A#2"),
-        *("single", "package", "package.testing"),
+        "single",
+        "package",
+        "package.testing",
     ]
     assert first == list(python_docs.documents(0))
 

@@ -149,7 +149,10 @@ async def test_all_bad_members_are_listed(client: httpx.AsyncClient) -> None:
     """Several bad members are all told, in one answer."""
     response = await client.post(PATH, json={"k": "x", "explain": 3, "who": 1})
     assert {error["field"] for error in response.json()["errors"]} == {
-        *("query", "k", "explain", "who")
+        "query",
+        "k",
+        "explain",
+        "who",
     }
 
 
