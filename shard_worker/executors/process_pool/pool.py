@@ -187,10 +187,11 @@ class ProcessLane:
     # ---- work
 
     def submit(self, work: Task, on_done: Callable[[TaskResult], None]) -> TaskHandle:
-        """Take a work; `on_done` is called exactly once, on the loop, never from within `submit`.
+        """Take a task; `on_done` is called exactly once, on the loop, never from within `submit`.
 
-        `TaskResult.error` is an ExpiredError (late, or cancelled), QuarantinedError, ScorerCrashedError,
-        RankingError or WorkError (the handler raised), NotStartedError (if it is movable),
+        `TaskResult.error` is an ExpiredError (late, or cancelled), QuarantinedError,
+        ScorerCrashedError, RankingError or WorkError (the handler raised), NotStartedError (if it is
+        movable),
         ProfileBusyError (its profile holds all that it may), or LaneUnavailableError (not running,
         or far beyond `room`).
         """
