@@ -190,10 +190,9 @@ class ProcessLane:
         """Take a task; `on_done` is called exactly once, on the loop, never from within `submit`.
 
         `TaskResult.error` is an ExpiredError (late, or cancelled), QuarantinedError,
-        ScorerCrashedError, RankingError or WorkError (the handler raised), NotStartedError (if it is
-        movable),
-        ProfileBusyError (its profile holds all that it may), or LaneUnavailableError (not running,
-        or far beyond `room`).
+        ScorerCrashedError, RankingError or WorkError (the handler raised), NotStartedError (if it
+        is movable), ProfileBusyError (its profile holds all that it may), or LaneUnavailableError
+        (not running, or far beyond `room`).
         """
         ticket = TaskHandle(work, on_done, time.monotonic(), work.expires_at)
         dispatcher = self._dispatcher
