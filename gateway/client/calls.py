@@ -12,19 +12,17 @@ from urllib.parse import quote
 import msgspec
 
 from hedgerow.common.document_ids import check_address_id
-from hedgerow.gateway.client.answers import (
+from hedgerow.gateway.client.reply import Reply
+from hedgerow.gateway.shapes.answer import SearchAnswer
+from hedgerow.gateway.shapes.collection import (
     CollectionAnswer,
     CollectionsAnswer,
     CurveAnswer,
     LoadAnswer,
     OptimiseAnswer,
-    QuarantineAnswer,
-    QuarantinedQuery,
-    SearchAnswer,
-    SnapshotAnswer,
 )
-from hedgerow.gateway.client.reply import Reply
-from hedgerow.gateway.client.status import StatusAnswer
+from hedgerow.gateway.shapes.operations import QuarantineAnswer, QuarantinedQuery, SnapshotAnswer
+from hedgerow.gateway.shapes.status import StatusAnswer
 
 # How long a gateway may take by its default settings, where the request does not say it.
 MAX_DEADLINE_S: Final = 60.0

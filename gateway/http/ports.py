@@ -1,15 +1,14 @@
 """What the HTTP face needs of the gateway: `gateway.gateway.Gateway`, or a fake in tests."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 from hedgerow.common.errors import OverloadedError
 from hedgerow.gateway.access.request_admission import RequestAdmission
 from hedgerow.gateway.search.fetch import StoredDocument
 from hedgerow.gateway.search.result import SearchQuery, SearchResult
+from hedgerow.gateway.shapes.collection import Wait
 from hedgerow.gateway.writes.collection_list import ListedCollection
-
-Wait = Literal["logged", "applied"]
 
 
 class Report(Protocol):
