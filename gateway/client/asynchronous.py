@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, Unpack, overload
 
 from hedgerow.common.errors import HedgerowError, UnavailableError
 from hedgerow.gateway.client import calls
-from hedgerow.gateway.client.calls import ByHand, Call, Definition, SearchOptions, Wait
+from hedgerow.gateway.client.calls import Call, Definition, SearchOptions
 from hedgerow.gateway.client.link import CONNECT_TIMEOUT_S, DEFAULT_URL, MARGIN_S, Link, Verify
 from hedgerow.gateway.client.many import CONCURRENCY, Answers, ask_many_async
 from hedgerow.gateway.client.ndjson import Document, chunks_of
@@ -18,8 +18,9 @@ from hedgerow.gateway.shapes.collection import (
     CurveAnswer,
     LoadAnswer,
     OptimiseAnswer,
+    Wait,
 )
-from hedgerow.gateway.shapes.operations import QuarantinedQuery, SnapshotAnswer
+from hedgerow.gateway.shapes.operations import ByHand, QuarantinedQuery, SnapshotAnswer
 from hedgerow.gateway.shapes.status import StatusAnswer
 
 if TYPE_CHECKING:

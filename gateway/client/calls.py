@@ -20,8 +20,14 @@ from hedgerow.gateway.shapes.collection import (
     CurveAnswer,
     LoadAnswer,
     OptimiseAnswer,
+    Wait,
 )
-from hedgerow.gateway.shapes.operations import QuarantineAnswer, QuarantinedQuery, SnapshotAnswer
+from hedgerow.gateway.shapes.operations import (
+    ByHand,
+    QuarantineAnswer,
+    QuarantinedQuery,
+    SnapshotAnswer,
+)
 from hedgerow.gateway.shapes.status import StatusAnswer
 
 # How long a gateway may take by its default settings, where the request does not say it.
@@ -31,8 +37,6 @@ _ANY_LENGTH: Final = 1 << 31  # in bytes; how long an id may be is a setting of 
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
-Wait = Literal["logged", "applied"]
-ByHand = Literal["forced_open", "disabled", "closed"]
 
 
 class SearchOptions(TypedDict, total=False):

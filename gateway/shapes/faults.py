@@ -2,14 +2,15 @@
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Final, Literal, TypeVar, get_args, get_origin
+from functools import cache
+from typing import Annotated, Any, Final, Literal, NamedTuple, TypeVar, get_args, get_origin
 
 import msgspec
 from msgspec import NODEFAULT, Meta
 
 from hedgerow.common.errors import BadBodyError
 
-T = TypeVar("T")
+T = TypeVar("T", bound=msgspec.Struct)
 
 _WRONG_TYPE: Final[Mapping[Any, str]] = {
     str: "should be a valid string",
@@ -44,19 +45,40 @@ def checked(kind: type[T], given: Mapping[str, Any]) -> T:
         raise BadBodyError(_faults(kind, given)) from error
 
 
-def _faults(kind: type[Any], given: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _faults(kind: type[msgspec.Struct], given: Mapping[str, Any]) -> list[tuple[str, str]]:
     found = []
     unknown = dict.fromkeys(given)
-    for member in msgspec.structs.fields(kind):
-        if member.name in given:
-            del unknown[member.name]
+    for member in _members(kind):
+        name = member.name
+        if name in given:
+            del unknown[name]
             try:
-                msgspec.convert(given[member.name], member.type)
+                msgspec.convert({name: given[name]}, member.alone)
             except msgspec.ValidationError:
-                found.append((member.name, _reason(member.type, given[member.name])))
-        elif member.default is NODEFAULT:
-            found.append((member.name, "is required"))
+                found.append((name, _reason(member.kind, given[name])))
+        elif member.is_required:
+            found.append((name, "is required"))
     return [*found, *((name, "is not a known field") for name in unknown)]
+
+
+class _Member(NamedTuple):
+    name: str
+    kind: Any
+    is_required: bool
+    alone: type[msgspec.Struct]  # a shape of this member alone
+
+
+@cache
+def _members(kind: type[msgspec.Struct]) -> list[_Member]:
+    return [
+        _Member(
+            name=one.name,
+            kind=one.type,
+            is_required=one.default is NODEFAULT,
+            alone=msgspec.defstruct(one.name, [(one.name, one.type)]),
+        )
+        for one in msgspec.structs.fields(kind)
+    ]
 
 
 def _reason(kind: Any, value: Any) -> str:

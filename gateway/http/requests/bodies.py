@@ -9,7 +9,7 @@ from pydantic_core import from_json
 from hedgerow.common.errors import BadRequestError
 from hedgerow.gateway.shapes.faults import checked
 
-T = TypeVar("T")
+T = TypeVar("T", bound=msgspec.Struct)
 
 _NOT_AS_SHAPED: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 

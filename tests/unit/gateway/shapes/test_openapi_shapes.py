@@ -7,12 +7,20 @@ import pytest
 
 from hedgerow.common.collection import MAX_WEIGHT, Collection, FieldType, define
 from hedgerow.common.outcome import Outcome
+from hedgerow.common.settings.settings import GatewaySettings
+from hedgerow.gateway.search.search_body import search_body
 from hedgerow.gateway.shapes import collection
 from hedgerow.gateway.shapes.answer import Shards
+from hedgerow.gateway.shapes.operations import BreakerBody
 from tests.unit.openapi import OPENAPI
 
 SCHEMAS = OPENAPI["components"]["schemas"]
-REQUESTS = {"SearchBody": ["query"], "CollectionBody": [], "BreakerBody": ["state"]}
+# Name of a request's shape → the shape, and a body of no more than it must have.
+REQUESTS: dict[str, tuple[type[msgspec.Struct], dict[str, str]]] = {
+    "SearchBody": (search_body(GatewaySettings()), {"query": "wing"}),
+    "CollectionBody": (collection.CollectionBody, {}),
+    "BreakerBody": (BreakerBody, {"state": "closed"}),
+}
 MAY_LACK = {"LoadAnswer": {"inferred_fields"}, "WeightedField": {"weight"}}
 
 
@@ -27,9 +35,12 @@ def test_an_answer_is_described_whole(name: str) -> None:
 @pytest.mark.parametrize("name", REQUESTS)
 def test_a_request_has_no_member_that_is_not_described(name: str) -> None:
     """Members that are not known are refused; what must be there is said."""
-    shape = SCHEMAS[name]
-    assert shape["additionalProperties"] is False
-    assert shape["required"] == REQUESTS[name]
+    shape, body = REQUESTS[name]
+    assert SCHEMAS[name]["additionalProperties"] is False
+    assert SCHEMAS[name]["required"] == list(body)
+    msgspec.convert(body, shape)
+    with pytest.raises(msgspec.ValidationError, match="unknown"):
+        msgspec.convert({**body, "kk": 1}, shape)
 
 
 def test_shapes_of_collections_are_as_collections_are_defined() -> None:
