@@ -7,15 +7,15 @@ from hedgerow.common.errors import OverloadedError
 from hedgerow.gateway.access.request_admission import RequestAdmission
 from hedgerow.gateway.search.fetch import StoredDocument
 from hedgerow.gateway.search.result import SearchQuery, SearchResult
-from hedgerow.gateway.shapes.collection import Wait
+from hedgerow.gateway.shapes.collection import LoadAnswer, Wait
 from hedgerow.gateway.writes.collection_list import ListedCollection
 
 
 class Report(Protocol):
     """What became of a bulk load."""
 
-    def to_json(self) -> dict[str, Any]:
-        """`accepted` and `rejected` at least; docs/http.md has the rest."""
+    def answer(self) -> LoadAnswer:
+        """The report as HTTP answers it."""
 
 
 class CollectionsPort(Protocol):

@@ -33,7 +33,7 @@ from hedgerow.common.errors import (
 from hedgerow.common.outcome import Outcome
 from hedgerow.gateway.search.result import SearchResult
 from hedgerow.gateway.shapes.problem import FieldError, Problem
-from hedgerow.gateway.views.json_bytes import encode, encode_shape
+from hedgerow.gateway.views.json_bytes import encode, encode_shape, to_builtins
 
 log = structlog.get_logger()
 
@@ -82,8 +82,9 @@ _OVERLOAD_HEAD: Final = (
 
 
 def json_response(body: Any, status: int = 200) -> Response:
-    """Answer with JSON."""
-    return Response(encode(body), status, media_type="application/json")
+    """Answer with JSON: a shape, or what dicts, lists and so on are made of."""
+    content = encode_shape(body) if isinstance(body, msgspec.Struct) else encode(body)
+    return Response(content, status, media_type="application/json")
 
 
 def problem(
@@ -133,7 +134,7 @@ def problem_of(error: Exception) -> Response:
             slug, status, headers = _SIMPLE[type(error)]
         case LoadInterruptedError(report=report, retry_after_s=retry_after_s):
             slug, status, headers = "unavailable", 503, retry_after(retry_after_s)
-            members = report.to_json()
+            members = to_builtins(report.answer())
         case OverloadedError():
             slug, status, members = "overloaded", _overload_status(error), _overload_members(error)
             headers = retry_after(error.retry_after_s)
@@ -177,7 +178,7 @@ def _with_its_own_form(error: Exception) -> Response | None:
 def _no_room(error: InsufficientStorageError | WriteRefusedError) -> Response:
     members: dict[str, Any] = {"shortages": []}
     if isinstance(error, InsufficientStorageError):
-        report = {} if error.report is None else error.report.to_json()
+        report = {} if error.report is None else to_builtins(error.report.answer())
         members = {"shortages": error.shortages, **report}
     headers = retry_after(error.retry_after_s)
     return problem("insufficient-storage", 507, str(error), members, headers)

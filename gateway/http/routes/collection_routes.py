@@ -126,7 +126,7 @@ def document_routes(gateway: GatewayPort, settings: GatewaySettings) -> APIRoute
     async def load_documents(name: str, request: Request, wait: Wait = "applied") -> Response:
         party = party_of(request.scope)
         report = await gateway.documents.load(name, request.stream(), wait, party=party)
-        return json_response(report.to_json())
+        return json_response(report.answer())
 
     @router.get(
         "/v1/collections/{name}/documents/{document_id:path}",

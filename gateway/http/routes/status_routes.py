@@ -65,6 +65,6 @@ def status_routes(
         raw = await read_body(request.scope, request.receive, settings.max_body_bytes)
         body = read_breaker(raw)
         gateway.set_breaker(shard, body.state)
-        return json_response({"state": body.state})
+        return json_response(body)
 
     return router
