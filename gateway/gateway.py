@@ -54,6 +54,7 @@ from hedgerow.gateway.search.fetch import Refused, StoredDocument
 from hedgerow.gateway.search.guards import ProfileGuards
 from hedgerow.gateway.search.late_replies import CoverageCurves
 from hedgerow.gateway.search.result import SearchQuery, SearchResult
+from hedgerow.gateway.search.search_body import check_members, search_body
 from hedgerow.gateway.search.searcher import Searcher
 from hedgerow.gateway.search.validation import check_deadline
 from hedgerow.gateway.transport.redis import RedisTransport
@@ -109,6 +110,7 @@ class Gateway:
             on_transition=self._on_transition,
             now=self._loop.time(),
         )
+        self._search_body = search_body(settings.gateway)
         self.requests = RequestAdmission(settings.gateway.max_requests)
         self.shortages = OwnShortages(
             settings.storage.poll_s, now=self._loop.time, now_ms=self._server_ms
@@ -334,14 +336,16 @@ class Gateway:
             InsufficientCoverageError: less was searched than demanded, or nothing; carries the
                 result with every shard's outcome.
         """
+        check_members(query, self._search_body)
         result = await self.search_held(query)
         if result.lease is not None:
             result.lease.release()
         return result
 
     async def search_held(self, query: SearchQuery) -> SearchResult:
-        """As `search`, for a result that is written out and dropped.
+        """As `search`, for a query whose members have been checked, as those of HTTP are.
 
+        The result is written out and dropped.
         Its documents count as held (`gateway.max_held_bytes`) until the last reference to its
         `lease` is gone.
         """

@@ -14,8 +14,8 @@ from bench.search.inside.serving import Task
 from bench.search.used.corpus import two_words
 from hedgerow.common.settings.settings import load_settings
 from hedgerow.gateway.client import AsyncClient
-from hedgerow.gateway.client.status import StatusAnswer
 from hedgerow.gateway.local.cluster import GATEWAY, ClusterOptions, LocalCluster
+from hedgerow.gateway.shapes.status import StatusAnswer
 
 _NUM_QUERIES = 1_000
 _LOADED = "loaded"  # a file in the folder: how many documents there are

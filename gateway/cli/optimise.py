@@ -11,7 +11,7 @@ from hedgerow.common.errors import NotFoundError, UnavailableError
 from hedgerow.gateway.cli import options
 from hedgerow.gateway.cli.options import DEFAULT_URL, CaFile, Timeout, Token, Url
 from hedgerow.gateway.client import Client
-from hedgerow.gateway.client.status import IndexStatus
+from hedgerow.gateway.shapes.status import IndexStatus
 
 POLL_S: Final = 0.25
 

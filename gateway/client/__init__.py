@@ -9,27 +9,22 @@ common.errors. docs/client.md has more. It imports no server: msgspec, and httpt
 Open `blocking` first, then `calls`, which both clients share.
 """
 
-from hedgerow.gateway.client.answers import (
-    CollectionAnswer,
-    Coverage,
-    CurveAnswer,
-    Hit,
-    LoadAnswer,
-    OptimiseAnswer,
-    QuarantinedQuery,
-    RejectedLine,
-    SearchAnswer,
-    ShardDetail,
-    Shards,
-    SnapshotAnswer,
-    WeightedField,
-)
 from hedgerow.gateway.client.asynchronous import AsyncClient
 from hedgerow.gateway.client.blocking import Client
 from hedgerow.gateway.client.calls import Call, Definition, SearchOptions
 from hedgerow.gateway.client.ndjson import Document
 from hedgerow.gateway.client.reply import Reply
-from hedgerow.gateway.client.status import StatusAnswer
+from hedgerow.gateway.shapes.answer import Coverage, Hit, SearchAnswer, ShardDetail, Shards
+from hedgerow.gateway.shapes.collection import (
+    CollectionAnswer,
+    CurveAnswer,
+    LoadAnswer,
+    OptimiseAnswer,
+    RejectedLine,
+    WeightedField,
+)
+from hedgerow.gateway.shapes.operations import QuarantinedQuery, SnapshotAnswer
+from hedgerow.gateway.shapes.status import StatusAnswer
 
 __all__ = [
     "AsyncClient",

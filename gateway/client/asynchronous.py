@@ -6,22 +6,22 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, Unpack, overload
 
 from hedgerow.common.errors import HedgerowError, UnavailableError
 from hedgerow.gateway.client import calls
-from hedgerow.gateway.client.answers import (
-    CollectionAnswer,
-    CurveAnswer,
-    LoadAnswer,
-    OptimiseAnswer,
-    QuarantinedQuery,
-    SearchAnswer,
-    SnapshotAnswer,
-)
-from hedgerow.gateway.client.calls import ByHand, Call, Definition, SearchOptions, Wait
+from hedgerow.gateway.client.calls import Call, Definition, SearchOptions
 from hedgerow.gateway.client.link import CONNECT_TIMEOUT_S, DEFAULT_URL, MARGIN_S, Link, Verify
 from hedgerow.gateway.client.many import CONCURRENCY, Answers, ask_many_async
 from hedgerow.gateway.client.ndjson import Document, chunks_of
 from hedgerow.gateway.client.network.asynchronous import AsyncNetwork
 from hedgerow.gateway.client.reply import Reply
-from hedgerow.gateway.client.status import StatusAnswer
+from hedgerow.gateway.shapes.answer import SearchAnswer
+from hedgerow.gateway.shapes.collection import (
+    CollectionAnswer,
+    CurveAnswer,
+    LoadAnswer,
+    OptimiseAnswer,
+    Wait,
+)
+from hedgerow.gateway.shapes.operations import ByHand, QuarantinedQuery, SnapshotAnswer
+from hedgerow.gateway.shapes.status import StatusAnswer
 
 if TYPE_CHECKING:
     import httpx

@@ -12,19 +12,23 @@ from urllib.parse import quote
 import msgspec
 
 from hedgerow.common.document_ids import check_address_id
-from hedgerow.gateway.client.answers import (
+from hedgerow.gateway.client.reply import Reply
+from hedgerow.gateway.shapes.answer import SearchAnswer
+from hedgerow.gateway.shapes.collection import (
     CollectionAnswer,
     CollectionsAnswer,
     CurveAnswer,
     LoadAnswer,
     OptimiseAnswer,
+    Wait,
+)
+from hedgerow.gateway.shapes.operations import (
+    ByHand,
     QuarantineAnswer,
     QuarantinedQuery,
-    SearchAnswer,
     SnapshotAnswer,
 )
-from hedgerow.gateway.client.reply import Reply
-from hedgerow.gateway.client.status import StatusAnswer
+from hedgerow.gateway.shapes.status import StatusAnswer
 
 # How long a gateway may take by its default settings, where the request does not say it.
 MAX_DEADLINE_S: Final = 60.0
@@ -33,8 +37,6 @@ _ANY_LENGTH: Final = 1 << 31  # in bytes; how long an id may be is a setting of 
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
-Wait = Literal["logged", "applied"]
-ByHand = Literal["forced_open", "disabled", "closed"]
 
 
 class SearchOptions(TypedDict, total=False):

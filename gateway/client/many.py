@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Final
 
 from hedgerow.common.errors import BadRequestError, HedgerowError
-from hedgerow.gateway.client.answers import SearchAnswer
+from hedgerow.gateway.shapes.answer import SearchAnswer
 
 CONCURRENCY: Final = 8
 

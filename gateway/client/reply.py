@@ -20,7 +20,8 @@ from hedgerow.common.errors import (
     UnauthorizedError,
     UnavailableError,
 )
-from hedgerow.gateway.client.answers import LoadAnswer, SearchAnswer
+from hedgerow.gateway.shapes.answer import SearchAnswer
+from hedgerow.gateway.shapes.collection import LoadAnswer
 
 T = TypeVar("T")
 

@@ -1,11 +1,13 @@
 """The HTTP application."""
 
+import msgspec
 from fastapi import Depends, FastAPI
 from starlette.types import ASGIApp
 
 from hedgerow.common import __version__
 from hedgerow.common.settings.settings import GatewaySettings
 from hedgerow.gateway.access.control import AccessControl
+from hedgerow.gateway.http.openapi import add_openapi
 from hedgerow.gateway.http.ports import GatewayPort
 from hedgerow.gateway.http.problems import add_handlers
 from hedgerow.gateway.http.requests.guard import Guard
@@ -15,9 +17,8 @@ from hedgerow.gateway.http.routes.collection_routes import collection_routes, do
 from hedgerow.gateway.http.routes.quarantine_routes import quarantine_routes
 from hedgerow.gateway.http.routes.snapshot_routes import snapshot_routes
 from hedgerow.gateway.http.routes.status_routes import status_routes
-from hedgerow.gateway.http.schema.schema import add_openapi
 from hedgerow.gateway.http.search.search_app import SearchApp, describe_search
-from hedgerow.gateway.http.search.search_body import Search, search_body
+from hedgerow.gateway.search.search_body import search_body
 
 
 def create_app(
@@ -41,7 +42,7 @@ def create_framework_app(
     gateway: GatewayPort,
     settings: GatewaySettings,
     access: AccessControl | None = None,
-    body: type[Search] | None = None,
+    body: type[msgspec.Struct] | None = None,
 ) -> FastAPI:
     """Make what answers all but searches, and describes them all (`openapi`).
 

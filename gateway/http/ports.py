@@ -1,22 +1,21 @@
 """What the HTTP face needs of the gateway: `gateway.gateway.Gateway`, or a fake in tests."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 from hedgerow.common.errors import OverloadedError
 from hedgerow.gateway.access.request_admission import RequestAdmission
 from hedgerow.gateway.search.fetch import StoredDocument
 from hedgerow.gateway.search.result import SearchQuery, SearchResult
+from hedgerow.gateway.shapes.collection import LoadAnswer, Wait
 from hedgerow.gateway.writes.collection_list import ListedCollection
-
-Wait = Literal["logged", "applied"]
 
 
 class Report(Protocol):
     """What became of a bulk load."""
 
-    def to_json(self) -> dict[str, Any]:
-        """`accepted` and `rejected` at least; docs/http.md has the rest."""
+    def answer(self) -> LoadAnswer:
+        """The report as HTTP answers it."""
 
 
 class CollectionsPort(Protocol):

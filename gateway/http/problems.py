@@ -1,7 +1,7 @@
 """Failures as RFC 9457 problem details (https://www.rfc-editor.org/rfc/rfc9457)."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
@@ -32,7 +32,8 @@ from hedgerow.common.errors import (
 )
 from hedgerow.common.outcome import Outcome
 from hedgerow.gateway.search.result import SearchResult
-from hedgerow.gateway.views.json_bytes import encode
+from hedgerow.gateway.shapes.problem import FieldError, Problem
+from hedgerow.gateway.views.json_bytes import encode, encode_shape, to_builtins
 
 log = structlog.get_logger()
 
@@ -78,20 +79,12 @@ _SIMPLE: Final[Mapping[type[Exception], tuple[str, int, dict[str, str] | None]]]
 _OVERLOAD_HEAD: Final = (
     b"retry-after: %d\r\ncontent-length: %d\r\ncontent-type: " + MEDIA_TYPE.encode() + b"\r\n"
 )
-_encode_structs: Final = msgspec.json.Encoder().encode
-
-
-def encode_result(result: SearchResult) -> bytes:
-    """Encode the answer to a search, as `encode` does its `to_json`, in a third of the time."""
-    try:
-        return _encode_structs(result.body())
-    except UnicodeEncodeError:  # a lone surrogate
-        return encode(result.to_json())
 
 
 def json_response(body: Any, status: int = 200) -> Response:
-    """Answer with JSON."""
-    return Response(encode(body), status, media_type="application/json")
+    """Answer with JSON: a shape, or what dicts, lists and so on are made of."""
+    content = encode_shape(body) if isinstance(body, msgspec.Struct) else encode(body)
+    return Response(content, status, media_type="application/json")
 
 
 def problem(
@@ -110,17 +103,12 @@ def problem(
         members: further members of the problem, beside those of the RFC.
         headers: further headers of the response.
     """
-    body = _problem_body(slug, status, detail) | dict(members or {})
-    return Response(encode(body), status, headers, media_type=MEDIA_TYPE)
+    body = _problem(slug, status, detail, members or {})
+    return Response(encode_shape(body), status, headers, media_type=MEDIA_TYPE)
 
 
-def _problem_body(slug: str, status: int, detail: str) -> dict[str, Any]:
-    return {
-        "type": TYPE_PREFIX + slug,
-        "title": TITLES[slug],
-        "status": status,
-        "detail": detail,
-    }
+def _problem(slug: str, status: int, detail: str, members: Mapping[str, Any]) -> Problem:
+    return Problem(TYPE_PREFIX + slug, TITLES[slug], status, detail, **members)
 
 
 def coverage_status(result: SearchResult) -> int:
@@ -146,7 +134,7 @@ def problem_of(error: Exception) -> Response:
             slug, status, headers = _SIMPLE[type(error)]
         case LoadInterruptedError(report=report, retry_after_s=retry_after_s):
             slug, status, headers = "unavailable", 503, retry_after(retry_after_s)
-            members = report.to_json()
+            members = to_builtins(report.answer())
         case OverloadedError():
             slug, status, members = "overloaded", _overload_status(error), _overload_members(error)
             headers = retry_after(error.retry_after_s)
@@ -162,8 +150,7 @@ def problem_of(error: Exception) -> Response:
 def overload_bytes(error: OverloadedError) -> tuple[int, bytes, bytes]:
     """Status, header lines and body of what `problem_of` says, in a third of the time."""
     status = _overload_status(error)
-    problem = _problem_body("overloaded", status, str(error)) | _overload_members(error)
-    body = encode(problem)
+    body = encode_shape(_problem("overloaded", status, str(error), _overload_members(error)))
     wait_s = whole_seconds(error.retry_after_s)
     return status, _OVERLOAD_HEAD % (wait_s, len(body)), body
 
@@ -191,7 +178,7 @@ def _with_its_own_form(error: Exception) -> Response | None:
 def _no_room(error: InsufficientStorageError | WriteRefusedError) -> Response:
     members: dict[str, Any] = {"shortages": []}
     if isinstance(error, InsufficientStorageError):
-        report = {} if error.report is None else error.report.to_json()
+        report = {} if error.report is None else to_builtins(error.report.answer())
         members = {"shortages": error.shortages, **report}
     headers = retry_after(error.retry_after_s)
     return problem("insufficient-storage", 507, str(error), members, headers)
@@ -200,13 +187,8 @@ def _no_room(error: InsufficientStorageError | WriteRefusedError) -> Response:
 def insufficient_coverage(error: InsufficientCoverageError, status: int) -> Response:
     """Answer with what there is: the members of an answer beside those of a problem."""
     headers = retry_after(1.0) if status == 503 else None
-    slug = "insufficient-coverage"
-    body = _problem_body(slug, status, str(error)) | error.result.body()
-    try:
-        content = _encode_structs(body)
-    except UnicodeEncodeError:  # a lone surrogate
-        content = encode(_problem_body(slug, status, str(error)) | error.result.to_json())
-    return Response(content, status, headers, media_type=MEDIA_TYPE)
+    members = msgspec.structs.asdict(error.result.answer())
+    return problem("insufficient-coverage", status, str(error), members, headers)
 
 
 def _what_is_at_fault(error: BadRequestError) -> dict[str, Any]:
@@ -215,7 +197,7 @@ def _what_is_at_fault(error: BadRequestError) -> dict[str, Any]:
         "field": error.field,
         "reason": error.reason,
         "position": error.position,
-        "errors": [{"field": field, "reason": reason} for field, reason in several],
+        "errors": [FieldError(field, reason) for field, reason in several],
     }
 
 
@@ -237,8 +219,8 @@ def add_handlers(app: FastAPI) -> None:
 
     async def on_parameters(_request: Request, error: Any) -> Response:
         # The framework's places start with what kind of parameter it was.
-        bare = [{**one, "loc": one["loc"][1:]} for one in error.errors()]
-        return problem_of(BadBodyError(reasons(bare)))
+        found = {one["loc"][1]: one["msg"].removeprefix("Input ") for one in error.errors()}
+        return problem_of(BadBodyError(list(found.items())))
 
     async def on_framework(request: Request, error: Any) -> Response:
         slug = _SLUG_OF_STATUS.get(error.status_code, "bad-request")
@@ -260,25 +242,6 @@ def methods_of(app: FastAPI, scope: Scope) -> list[str]:
         for method in _METHODS
         if any(route.matches({**scope, "method": method})[0] is Match.FULL for route in app.routes)
     ]
-
-
-def reasons(errors: Sequence[Any]) -> list[tuple[str, str]]:
-    """Turn pydantic's errors into (field, reason), one for each field."""
-    found: dict[str, str] = {}
-    for error in errors:
-        match error["type"]:
-            case "extra_forbidden":
-                reason = "is not a known field"
-            case "missing":
-                reason = "is required"
-            case "json_invalid":
-                reason = f"is not JSON: {error['msg'].removeprefix('Invalid JSON: ')}"
-            case "bool_type" if len(error["loc"]) > 1:  # the first member of a union
-                reason = "should be true, false or a list of names"
-            case _:
-                reason = error["msg"].removeprefix("Input ").removeprefix("String ")
-        found.setdefault(str(error["loc"][0]) if error["loc"] else "body", reason)
-    return list(found.items())
 
 
 class LastResort:

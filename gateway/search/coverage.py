@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from hedgerow.common.outcome import Outcome
-from hedgerow.gateway.search.result import Coverage
+from hedgerow.gateway.shapes.answer import Coverage
 
 _OK = Outcome.OK
 _ENOUGH = "enough"  # why parts of a query that is answered are cancelled
@@ -21,6 +21,22 @@ def count_outcomes(outcomes: Sequence[Outcome]) -> dict[Outcome, int]:
             if outcome is not _OK:
                 counts[outcome] += 1
     return counts
+
+
+def coverage_of(
+    documents: int, documents_total: int, degraded: dict[str, int] | None = None
+) -> Coverage:
+    """Say how much was searched, of an empty collection by the shards that are ok.
+
+    Args:
+        documents: documents searched.
+        documents_total: documents in the collection.
+        degraded: outcome → number of shards that ended so, for those that are not ok; those that
+            were cancelled since enough was there count as `enough`.
+    """
+    is_full = not degraded
+    fraction = documents / documents_total if documents_total else float(is_full)
+    return Coverage(fraction, documents, documents_total, is_full, degraded or {})
 
 
 def measure_coverage(
@@ -42,7 +58,7 @@ def measure_coverage(
         Coverage in documents; `degraded` counts the shards that are not ok, by outcome.
     """
     if outcomes.count(_OK) == len(outcomes):
-        return Coverage(documents, documents, {})
+        return coverage_of(documents, documents)
     documents_total = num_unknown = 0
     degraded: dict[str, int] = {}
     for shard, outcome in enumerate(outcomes):
@@ -59,4 +75,4 @@ def measure_coverage(
     num_known = len(outcomes) - num_unknown
     if num_unknown and num_known:
         documents_total += round(documents_total / num_known * num_unknown)
-    return Coverage(documents, documents_total, degraded)
+    return coverage_of(documents, documents_total, degraded)

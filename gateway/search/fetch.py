@@ -29,7 +29,8 @@ from hedgerow.gateway.policies.shard_result import NO_TIME, ShardResult
 from hedgerow.gateway.search.answer_memory import AnswerMemory, Lease
 from hedgerow.gateway.search.gather import Gather
 from hedgerow.gateway.search.hedger import Hedger, Watched
-from hedgerow.gateway.search.result import FetchReport, Hit
+from hedgerow.gateway.search.result import Hit
+from hedgerow.gateway.shapes.answer import Fetch, FetchProblem
 from hedgerow.gateway.transport.protocol import Transport
 
 Document = bytes | int | dict[str, Any] | None  # as `FetchBody` has it
@@ -92,7 +93,7 @@ class Fetcher:
         profile: str,
         deadline: float,
         lease: Lease,
-    ) -> FetchReport:
+    ) -> Fetch:
         """Set the documents of the hits that arrive by `deadline`, on the loop's clock.
 
         Args:
@@ -259,7 +260,7 @@ class _Answer:
                 hit.stored = None
                 self._trimmed.append(hit.shard)
 
-    def report(self, num_hits: int) -> FetchReport:
+    def report(self, num_hits: int) -> Fetch:
         """What has become of the hits."""
         for shards, limit in ((self._left_out, _SHARD), (self._trimmed, _ANSWER)):
             if shards:
@@ -269,7 +270,8 @@ class _Answer:
         num_fetched = self._num_fetched - num_trimmed
         num_left_out = len(self._left_out) + num_trimmed + self._num_refused
         num_missing = num_hits - num_fetched
-        return FetchReport(num_fetched, num_missing, tuple(self._problems), num_left_out)
+        problems = [FetchProblem(shard, reason) for shard, reason in self._problems]
+        return Fetch(num_fetched, num_missing, num_left_out, problems)
 
 
 _SHARD = "the shard's reply reached its limit, limits.max_fetch_bytes"

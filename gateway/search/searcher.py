@@ -49,17 +49,11 @@ from hedgerow.gateway.search.hedger import Hedger, Watched
 from hedgerow.gateway.search.late_replies import CoverageCurves, Ended
 from hedgerow.gateway.search.merge import merge
 from hedgerow.gateway.search.plan import Plan, make_plan
-from hedgerow.gateway.search.result import (
-    FetchReport,
-    Hit,
-    SearchQuery,
-    SearchResult,
-    ShardDetail,
-    TotalHits,
-)
+from hedgerow.gateway.search.result import Hit, SearchQuery, SearchResult
 from hedgerow.gateway.search.sampling import Sampler
 from hedgerow.gateway.search.top_up import TopUp, may_have_more, num_asked, topped_up
 from hedgerow.gateway.search.validation import Admitted, admit
+from hedgerow.gateway.shapes.answer import Fetch, ShardDetail, TotalHits
 from hedgerow.gateway.transport.protocol import Transport
 from hedgerow.gateway.transport.timers import SharedTimer
 
@@ -158,7 +152,6 @@ class Searcher:
         self._next_id = next_id
         self._view = view
         self._shards = breakers.shards
-        self._settings = settings
         self._limits = limits
         self._heavy = heavy
         self._profiles = profiles
@@ -182,7 +175,7 @@ class Searcher:
         refusal = admission.refusal_of(query.priority, query.caller, query.peer, started)
         if refusal is not None:
             raise refusal
-        admitted = admit(query, collection, self._settings, self._limits, self._profiles)
+        admitted = admit(query, collection, self._limits, self._profiles)
         deadline_s = query.deadline_ms / 1000
         deadline = started + deadline_s - self._answer_reserve.reserve_s(deadline_s)
         guards = self._own_guards.get(admitted.profile, self._guards)
@@ -403,11 +396,11 @@ class Searcher:
         hits: list[Hit],
         deadline: float,
         lease: Lease,
-    ) -> FetchReport | None:
+    ) -> Fetch | None:
         if query.fields is False:
             return None
         if not hits:
-            return FetchReport(0, 0)
+            return Fetch(0, 0)
         fields = None if query.fields is True else list(query.fields)
         return await self.fetcher.fill(hits, collection.uid, fields, profile, deadline, lease)
 
@@ -419,7 +412,7 @@ class Searcher:
         gather: Gather,
         bodies: list[tuple[int, SearchBody]],
         hits: list[Hit],
-        fetch: FetchReport | None,
+        fetch: Fetch | None,
         warnings: tuple[str, ...],
         started: float,
         lease: Lease,

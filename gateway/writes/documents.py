@@ -21,7 +21,6 @@ from collections.abc import (
 )
 from contextlib import aclosing, contextmanager
 from functools import partial
-from typing import Literal
 
 import structlog
 
@@ -36,6 +35,7 @@ from hedgerow.common.partition import shard_of
 from hedgerow.common.redis.client import pause_s
 from hedgerow.common.settings.settings import LimitSettings
 from hedgerow.common.shard_log.log import START, Delete, ShardLog, pack_op, position
+from hedgerow.gateway.shapes.collection import Wait
 from hedgerow.gateway.writes.backlog import Backlog
 from hedgerow.gateway.writes.collections import Collections
 from hedgerow.gateway.writes.load import BATCH_BYTES, Intake, LoadReport
@@ -43,8 +43,6 @@ from hedgerow.gateway.writes.load_slots import LoadSlots
 from hedgerow.gateway.writes.ndjson import Line, LineSplitter
 from hedgerow.gateway.writes.ranked_loads import RankedLoads
 from hedgerow.gateway.writes.storage_gate import StorageGate
-
-Wait = Literal["logged", "applied"]
 
 SLICE_S = 0.002
 PAUSE_S = 0.05  # a stream that gives nothing for so long has its documents logged

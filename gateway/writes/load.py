@@ -3,13 +3,13 @@
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
 
 from hedgerow.common.collection import Collection, FieldType, check_document
 from hedgerow.common.errors import BadRequestError
 from hedgerow.common.partition import shard_of
 from hedgerow.common.settings.settings import LimitSettings
 from hedgerow.common.shard_log.log import MAX_ENTRY_BYTES, Upsert, pack_op
+from hedgerow.gateway.shapes.collection import LoadAnswer, RejectedLine
 from hedgerow.gateway.writes.document_line import Parsed, parse_document, parse_steps
 from hedgerow.gateway.writes.field_inference import FieldInference
 from hedgerow.gateway.writes.ndjson import Line
@@ -26,13 +26,6 @@ _LONG_BYTES = 16 * 1024  # a line that is read in steps, with a look at the cloc
 _HUGE_BYTES = 64 * 1024  # a line of which a slice takes one step, of up to 4 ms
 
 
-class Rejection(NamedTuple):
-    """A line that was not taken: its number, from 1, and why."""
-
-    line: int
-    reason: str
-
-
 @dataclass
 class LoadReport:
     """What has become of a load so far.
@@ -46,7 +39,7 @@ class LoadReport:
     """
 
     accepted: int = 0
-    rejected: list[Rejection] = field(default_factory=list)
+    rejected: list[RejectedLine] = field(default_factory=list)
     rejected_total: int = 0
     is_applied: bool = False
     inferred: Mapping[str, FieldType] | None = None
@@ -55,19 +48,17 @@ class LoadReport:
         """Count a line that was not taken, and keep it while there is room."""
         self.rejected_total += 1
         if len(self.rejected) < MAX_REJECTIONS_KEPT:
-            self.rejected.append(Rejection(line, reason))
+            self.rejected.append(RejectedLine(line, reason))
 
-    def to_json(self) -> dict[str, Any]:
-        """The report as the HTTP API gives it."""
-        body: dict[str, Any] = {
-            "accepted": self.accepted,
-            "rejected": [rejection._asdict() for rejection in self.rejected],
-            "rejected_total": self.rejected_total,
-            "applied": self.is_applied,
-        }
-        if self.inferred is not None:
-            body["inferred_fields"] = dict(self.inferred)
-        return body
+    def answer(self) -> LoadAnswer:
+        """The report as HTTP answers it."""
+        return LoadAnswer(
+            accepted=self.accepted,
+            rejected=self.rejected,
+            rejected_total=self.rejected_total,
+            applied=self.is_applied,
+            inferred_fields=None if self.inferred is None else dict(self.inferred),
+        )
 
 
 class Batch:

@@ -116,7 +116,7 @@ def _num_fetched(result: SearchResult) -> int:
 
 
 def _reasons(*results: SearchResult) -> str:
-    reasons = {reason for result in results if result.fetch for _, reason in result.fetch.problems}
+    reasons = {one.reason for result in results if result.fetch for one in result.fetch.problems}
     return ", ".join(sorted(reasons)) or "none"
 
 

@@ -49,7 +49,7 @@ def fields_of(result: SearchResult) -> list[tuple[str, Any]]:
     """Each hit's id and fields; none is missing."""
     assert result.coverage.is_full
     assert result.fetch is not None
-    assert (result.fetch.missing, result.fetch.problems) == (0, ())
+    assert (result.fetch.missing, result.fetch.problems) == (0, [])
     return [(hit.id, hit.fields) for hit in result.hits]
 
 

@@ -19,11 +19,12 @@ from hedgerow.common.redis.endpoint import Endpoint
 from hedgerow.common.settings.settings import GatewaySettings
 from hedgerow.gateway.access.control import AccessControl
 from hedgerow.gateway.gateway import Gateway
-from hedgerow.gateway.http.schema.status_schema import StatusAnswer
 from hedgerow.gateway.search.result import SearchResult
+from hedgerow.gateway.shapes.status import StatusAnswer
 from tests.integration import hooks
 from tests.integration.cluster import Cluster, all_live, ask, gateway_to, load, running_cluster
 from tests.servers import DURABLE, running_server
+from tests.shapes import check_shape
 from tests.waiting import until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
@@ -200,7 +201,7 @@ async def test_a_query_that_kills_scorers_is_quarantined(cluster: Cluster) -> No
         await until(is_listed)
         status = await gateway.status()
         status["gateway"]["access"] = AccessControl(GatewaySettings()).to_json(gateway.callers())
-        StatusAnswer.model_validate(status, strict=True)
+        check_shape(status, StatusAnswer)
 
         async def is_whole() -> bool:
             result = await ask(gateway, "hedges", "hedge", rank_profile="numbers")
@@ -283,7 +284,7 @@ async def test_a_failing_enrich_leaves_the_stored_fields(cluster: Cluster) -> No
         result = await ask(gateway, "failing", "failing", rank_profile="greeting")
         assert result.hits[0].fields == {"id": "f", "title": "failing", "number": 1}
         assert result.fetch is not None
-        assert "the old system is down" in result.fetch.problems[0][1]
+        assert "the old system is down" in result.fetch.problems[0].reason
 
 
 async def test_a_hanging_enrich_holds_its_share_of_the_threads_alone(cluster: Cluster) -> None:
@@ -299,7 +300,7 @@ async def test_a_hanging_enrich_holds_its_share_of_the_threads_alone(cluster: Cl
         late = await ask_hanging(deadline_ms=400.0)
         assert late.hits[0].fields == document
         assert late.fetch is not None
-        assert "in time" in late.fetch.problems[0][1]
+        assert "in time" in late.fetch.problems[0].reason
 
         async def thread_lanes() -> list[dict[str, Any]]:
             return [worker["lanes"]["thread"] for worker in (await gateway.status())["workers"]]
@@ -314,12 +315,12 @@ async def test_a_hanging_enrich_holds_its_share_of_the_threads_alone(cluster: Cl
         refused = await ask_hanging()
         assert refused.hits[0].fields == document
         assert refused.fetch is not None
-        assert "1 threads that greeting may hold are lost" in refused.fetch.problems[0][1]
+        assert "1 threads that greeting may hold are lost" in refused.fetch.problems[0].reason
         assert refused.took_ms < 1500
         for profile in ("bm25", "also_greeting"):
             other = await ask(gateway, "hedges", "hedge", k=20, rank_profile=profile)
             assert other.fetch is not None
-            assert (other.fetch.fetched, other.fetch.problems) == (20, ())
+            assert (other.fetch.fetched, other.fetch.problems) == (20, [])
         assert other.hits[0].fields is not None
         assert other.hits[0].fields["greeting"] == f"hello {other.hits[0].id}"
         assert await num_lost() == 1  # all the while

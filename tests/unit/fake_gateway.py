@@ -11,18 +11,12 @@ from hedgerow.common.outcome import Outcome
 from hedgerow.gateway.access.request_admission import RequestAdmission
 from hedgerow.gateway.client import SearchAnswer
 from hedgerow.gateway.search.answer_memory import AnswerMemory
+from hedgerow.gateway.search.coverage import coverage_of
 from hedgerow.gateway.search.coverage_curve import CoverageCurve
 from hedgerow.gateway.search.coverage_report import coverage_report
 from hedgerow.gateway.search.fetch import StoredDocument
-from hedgerow.gateway.search.result import (
-    Coverage,
-    FetchReport,
-    Hit,
-    SearchQuery,
-    SearchResult,
-    ShardDetail,
-    TotalHits,
-)
+from hedgerow.gateway.search.result import Hit, SearchQuery, SearchResult
+from hedgerow.gateway.shapes.answer import Fetch, ShardDetail, TotalHits
 from hedgerow.gateway.views.json_bytes import encode
 from hedgerow.gateway.writes.collection_list import ListedCollection
 from hedgerow.gateway.writes.load import LoadReport
@@ -38,14 +32,14 @@ def make_result(**changes: Any) -> SearchResult:
             Hit("29", 11.5, 1, {"title": "a simple model study of transient temperature"}),
         ],
         "total_hits": TotalHits(812, "gte"),
-        "coverage": Coverage(19_600, 22_400, {"timed_out": 1}),
+        "coverage": coverage_of(19_600, 22_400, {"timed_out": 1}),
         "outcomes": {Outcome.OK: 7, Outcome.TIMED_OUT: 1},
         "detail": [
             ShardDetail(5, Outcome.TIMED_OUT, "no reply", took_us=300_120, breaker="closed")
         ],
         "took_ms": 300.4,
         "deadline_ms": 300,
-        "fetch": FetchReport(2, 0),
+        "fetch": Fetch(2, 0),
     }
     return SearchResult(**{**values, **changes})
 

@@ -30,7 +30,7 @@ from bench.search.inside.serving import Ready, Task, disk_bytes
 from bench.search.queries import Query
 from hedgerow.common.errors import InsufficientCoverageError, OverloadedError
 from hedgerow.gateway.client import AsyncClient
-from hedgerow.gateway.client.answers import SearchAnswer
+from hedgerow.gateway.shapes.answer import SearchAnswer
 
 COLLECTION = "summaries"
 _FIELDS = {"name": "text", "summary": "text"}

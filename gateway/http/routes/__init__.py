@@ -1,4 +1,4 @@
 """The other routes: collections, documents, status, snapshots, quarantine.
 
-Imports `gateway.http.requests` and `gateway.http.schema`. Open `collection_routes` first.
+Imports `gateway.http.requests` and `gateway.http.openapi`. Open `collection_routes` first.
 """

@@ -1,28 +1,27 @@
 """Collections and their documents."""
 
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 from fastapi import APIRouter, Query, Request, Response
-from pydantic_core import from_json
 
-from hedgerow.common.errors import BadRequestError
 from hedgerow.common.settings.settings import GatewaySettings
-from hedgerow.gateway.http.ports import GatewayPort, Wait
+from hedgerow.gateway.http.openapi import answers, json_body
+from hedgerow.gateway.http.ports import GatewayPort
 from hedgerow.gateway.http.problems import json_response
+from hedgerow.gateway.http.requests.bodies import read_object
 from hedgerow.gateway.http.requests.guard import caller_of, party_of
 from hedgerow.gateway.http.requests.held import HeldResponse
 from hedgerow.gateway.http.requests.in_progress import in_progress
 from hedgerow.gateway.http.requests.limits import read_body
 from hedgerow.gateway.http.routes.collection_list import list_response
-from hedgerow.gateway.http.schema.schema import (
+from hedgerow.gateway.shapes.collection import (
     CollectionAnswer,
     CollectionBody,
     CollectionsAnswer,
     CurveAnswer,
     LoadAnswer,
     OptimiseAnswer,
-    answers,
-    json_body,
+    Wait,
 )
 
 _NDJSON: Final = {
@@ -57,7 +56,8 @@ def collection_routes(gateway: GatewayPort, settings: GatewaySettings) -> APIRou
         response_class=Response,
     )
     async def put_collection(name: str, request: Request) -> Response:
-        body = read_object(await read_body(request.scope, request.receive, settings.max_body_bytes))
+        raw = await read_body(request.scope, request.receive, settings.max_body_bytes)
+        body = read_object(raw) if raw.strip() else {}
         with in_progress(gateway.requests, request.scope):
             await gateway.collections.put(name, body)
             return json_response(await gateway.collections.describe(name))
@@ -126,7 +126,7 @@ def document_routes(gateway: GatewayPort, settings: GatewaySettings) -> APIRoute
     async def load_documents(name: str, request: Request, wait: Wait = "applied") -> Response:
         party = party_of(request.scope)
         report = await gateway.documents.load(name, request.stream(), wait, party=party)
-        return json_response(report.to_json())
+        return json_response(report.answer())
 
     @router.get(
         "/v1/collections/{name}/documents/{document_id:path}",
@@ -163,20 +163,3 @@ def document_routes(gateway: GatewayPort, settings: GatewaySettings) -> APIRoute
         return Response(status_code=204)
 
     return router
-
-
-def read_object(raw: bytes) -> dict[str, Any]:
-    """Read a JSON object; an empty body is an empty object.
-
-    Raises:
-        BadRequestError: the body is not JSON, or not an object.
-    """
-    if not raw.strip():
-        return {}
-    try:
-        body = from_json(raw, allow_inf_nan=False)
-    except ValueError as error:
-        raise BadRequestError("body", f"is not JSON: {error}") from error
-    if not isinstance(body, dict):
-        raise BadRequestError("body", "should be a JSON object")
-    return body

@@ -2,11 +2,11 @@
 
 from fastapi import APIRouter, Request, Response
 
+from hedgerow.gateway.http.openapi import answers
 from hedgerow.gateway.http.ports import GatewayPort
 from hedgerow.gateway.http.problems import json_response
 from hedgerow.gateway.http.requests.in_progress import in_progress
-from hedgerow.gateway.http.schema.schema import answers
-from hedgerow.gateway.http.schema.status_schema import QuarantineAnswer
+from hedgerow.gateway.shapes.operations import QuarantineAnswer
 
 
 def quarantine_routes(gateway: GatewayPort) -> APIRouter:

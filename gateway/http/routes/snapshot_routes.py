@@ -2,10 +2,11 @@
 
 from fastapi import APIRouter, Request, Response
 
+from hedgerow.gateway.http.openapi import answers
 from hedgerow.gateway.http.ports import GatewayPort
 from hedgerow.gateway.http.problems import json_response
 from hedgerow.gateway.http.requests.in_progress import in_progress
-from hedgerow.gateway.http.schema.schema import SnapshotAnswer, answers
+from hedgerow.gateway.shapes.operations import SnapshotAnswer
 
 
 def snapshot_routes(gateway: GatewayPort) -> APIRouter:

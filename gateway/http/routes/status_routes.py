@@ -1,17 +1,18 @@
 """Health, the state of the cluster, and breakers by hand."""
 
 from fastapi import APIRouter, Request, Response
-from pydantic import ValidationError
 
-from hedgerow.common.errors import BadBodyError, UnavailableError
+from hedgerow.common.errors import UnavailableError
 from hedgerow.common.settings.settings import GatewaySettings
 from hedgerow.gateway.access.control import AccessControl
+from hedgerow.gateway.http.openapi import answers, json_body
 from hedgerow.gateway.http.ports import GatewayPort
-from hedgerow.gateway.http.problems import json_response, reasons
+from hedgerow.gateway.http.problems import json_response
+from hedgerow.gateway.http.requests.bodies import body_reader
 from hedgerow.gateway.http.requests.in_progress import in_progress
 from hedgerow.gateway.http.requests.limits import read_body
-from hedgerow.gateway.http.schema.schema import BreakerBody, answers, json_body
-from hedgerow.gateway.http.schema.status_schema import StatusAnswer
+from hedgerow.gateway.shapes.operations import BreakerBody
+from hedgerow.gateway.shapes.status import StatusAnswer
 
 
 def status_routes(
@@ -19,6 +20,7 @@ def status_routes(
 ) -> APIRouter:
     """Make the routes for operators and orchestrators."""
     router = APIRouter()
+    read_breaker = body_reader(BreakerBody)
 
     @router.get(
         "/healthz",
@@ -61,11 +63,8 @@ def status_routes(
     )
     async def set_breaker(shard: int, request: Request) -> Response:
         raw = await read_body(request.scope, request.receive, settings.max_body_bytes)
-        try:
-            body = BreakerBody.model_validate_json(raw)
-        except ValidationError as error:
-            raise BadBodyError(reasons(error.errors())) from error
+        body = read_breaker(raw)
         gateway.set_breaker(shard, body.state)
-        return json_response({"state": body.state})
+        return json_response(body)
 
     return router

@@ -2,14 +2,14 @@
 
 from typing import Final
 
+import msgspec
 from fastapi import FastAPI
-from pydantic import ValidationError
+from msgspec.structs import astuple
 from starlette.responses import Response
 from starlette.routing import compile_path
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from hedgerow.common.errors import (
-    BadBodyError,
     BadRequestError,
     InsufficientCoverageError,
     NotFoundError,
@@ -17,24 +17,24 @@ from hedgerow.common.errors import (
 )
 from hedgerow.common.settings.settings import GatewaySettings
 from hedgerow.gateway.access.caller import Caller, Right
+from hedgerow.gateway.http.openapi import answers, json_body
 from hedgerow.gateway.http.ports import GatewayPort
 from hedgerow.gateway.http.problems import (
     CLIENT_CLOSED_REQUEST,
     coverage_status,
-    encode_result,
     insufficient_coverage,
     problem_of,
-    reasons,
 )
+from hedgerow.gateway.http.requests.bodies import body_reader
 from hedgerow.gateway.http.requests.guard import caller_of, peer_in
 from hedgerow.gateway.http.requests.hang_up import ClientLeftError, unless_client_leaves
 from hedgerow.gateway.http.requests.held import send_body
 from hedgerow.gateway.http.requests.limits import read_body
 from hedgerow.gateway.http.requests.parameters import check_parameters, check_path
-from hedgerow.gateway.http.schema.schema import SearchAnswer, answers, json_body
-from hedgerow.gateway.http.search.search_body import Search, search_reader
 from hedgerow.gateway.search.answer_memory import Lease
 from hedgerow.gateway.search.result import SearchQuery
+from hedgerow.gateway.shapes.answer import SearchAnswer
+from hedgerow.gateway.views.json_bytes import encode_shape
 
 PATH: Final = "/v1/collections/{name}/search"
 _PATTERN: Final = compile_path(PATH)[0]  # as the framework's own routes match
@@ -55,12 +55,12 @@ class SearchApp:
         otherwise: ASGIApp,
         gateway: GatewayPort,
         settings: GatewaySettings,
-        body: type[Search],
+        body: type[msgspec.Struct],
     ) -> None:
         """Answer searches, asked by such a `body`, by `gateway`, and all else by `otherwise`."""
         self._otherwise = otherwise
         self._gateway = gateway
-        self._read = search_reader(settings, body)
+        self._read = body_reader(body)
         self.max_body_bytes = settings.max_body_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -100,7 +100,7 @@ class SearchApp:
             The answer, and what it holds of the gateway's memory until it is sent.
         """
         result = await self._gateway.search_held(query)
-        return encode_result(result), result.lease
+        return encode_shape(result.answer()), result.lease
 
     def overload(self, query: SearchQuery) -> OverloadedError | None:
         """Refuse a query for which there is no room, or return None."""
@@ -113,29 +113,10 @@ class SearchApp:
         """The query that a body asks, on behalf of a caller at an address.
 
         Raises:
-            BadBodyError: it is none.
+            BadRequestError: it is none; names each member that is at fault, with the reason.
         """
-        try:
-            body = self._read(raw)
-        except ValidationError as error:
-            raise BadBodyError(reasons(error.errors())) from error
-        fields = body.fields
-        return SearchQuery(
-            collection=collection,
-            query=body.query,
-            k=body.k,
-            deadline_ms=body.deadline_ms,
-            rank_profile=body.rank_profile,
-            filter=body.filter,
-            fields=tuple(fields) if isinstance(fields, list) else fields,
-            minimum_coverage=body.minimum_coverage,
-            wait_for=body.wait_for,
-            explain=body.explain,
-            syntax=body.syntax,
-            priority=body.priority,
-            caller=caller,
-            peer=peer,
-        )
+        members = (collection, *astuple(self._read(raw)), caller, peer)  # in the order of `Search`
+        return SearchQuery(*members)
 
     def refusal(self, error: Exception) -> Response:
         """Describe why a search was not answered."""
@@ -158,14 +139,14 @@ def _searched_collection(scope: Scope) -> str | None:
     return match and match[1]
 
 
-def describe_search(app: FastAPI, model: type[Search]) -> None:
+def describe_search(app: FastAPI, body: type[msgspec.Struct]) -> None:
     """Have `app` describe the search, which `SearchApp` answers, ahead of its other routes."""
 
     @app.post(
         PATH,
         summary="Search a collection",
         responses=answers(200, SearchAnswer, 400, 404, 413, 429, 503, 504),
-        openapi_extra=json_body(model),
+        openapi_extra=json_body(body),
         response_class=Response,
     )
     async def search(name: str) -> Response:  # noqa: ARG001 - stands for the path's parameter

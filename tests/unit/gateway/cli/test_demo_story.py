@@ -15,7 +15,9 @@ from hedgerow.common.outcome import Outcome
 from hedgerow.gateway.cli import demo_story
 from hedgerow.gateway.cli.demo_story import DEADLINE_MS, DemoStory, Interrupted, Victim
 from hedgerow.gateway.client import Client, LoadAnswer, SearchAnswer
-from hedgerow.gateway.search.result import Coverage, Hit, SearchResult, ShardDetail, TotalHits
+from hedgerow.gateway.search.coverage import coverage_of
+from hedgerow.gateway.search.result import Hit, SearchResult
+from hedgerow.gateway.shapes.answer import ShardDetail, TotalHits
 from tests.unit.fake_gateway import as_answer
 
 SHARDS = range(8)
@@ -31,7 +33,7 @@ def _result(outcome: Outcome, took_ms: float = 20.0) -> SearchAnswer:
     result = SearchResult(
         hits=[Hit("json.loads", 1.0, 0, {"name": "loads", "doc": "Deserialise."})],
         total_hits=TotalHits(1, "eq"),
-        coverage=Coverage(800 if is_ok else 600, 800, {} if is_ok else {outcome.value: 2}),
+        coverage=coverage_of(800 if is_ok else 600, 800, {} if is_ok else {outcome.value: 2}),
         outcomes=outcomes,
         detail=[
             ShardDetail(shard, outcome if shard in VICTIM_SHARDS else Outcome.OK, took_us=900)

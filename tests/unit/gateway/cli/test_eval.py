@@ -20,7 +20,8 @@ from hedgerow.gateway.cli.judgements import (
     read_queries,
 )
 from hedgerow.gateway.cli.measures import measure
-from hedgerow.gateway.search.result import Coverage, Hit, SearchQuery, SearchResult
+from hedgerow.gateway.search.coverage import coverage_of
+from hedgerow.gateway.search.result import Hit, SearchQuery, SearchResult
 from tests.unit.command_line import CommandLine
 from tests.unit.fake_gateway import make_result
 
@@ -148,7 +149,7 @@ def files(tmp_path: Path) -> list[str]:
 def test_judged_queries_are_asked_and_measured(command: CommandLine, tmp_path: Path) -> None:
     """Each judged query is asked once, deep and patiently; the others are told of."""
     command.gateway.answer = make_result(
-        hits=[Hit("a", 2.0, 0), Hit("b", 1.0, 0)], coverage=Coverage(9, 9)
+        hits=[Hit("a", 2.0, 0), Hit("b", 1.0, 0)], coverage=coverage_of(9, 9)
     )
     ended = command.run("eval", "--collection", "films", *files(tmp_path), "--json")
     assert ended.code == 0
@@ -172,9 +173,9 @@ def test_judged_queries_are_asked_and_measured(command: CommandLine, tmp_path: P
 
 def test_partial_answers_are_never_reported_as_full(command: CommandLine, tmp_path: Path) -> None:
     """One partial answer among the full ones ends with 3 and says how many there were."""
-    whole = make_result(hits=[Hit("a", 1.0, 0)], coverage=Coverage(9, 9))
+    whole = make_result(hits=[Hit("a", 1.0, 0)], coverage=coverage_of(9, 9))
     part = make_result(
-        hits=[], coverage=Coverage(5, 9, {"timed_out": 1}), outcomes={Outcome.TIMED_OUT: 1}
+        hits=[], coverage=coverage_of(5, 9, {"timed_out": 1}), outcomes={Outcome.TIMED_OUT: 1}
     )
     original = command.gateway.search
 
@@ -191,7 +192,7 @@ def test_partial_answers_are_never_reported_as_full(command: CommandLine, tmp_pa
 
 def test_a_collection_that_answers_nothing_is_told_of(command: CommandLine, tmp_path: Path) -> None:
     """Zeroes that come from finding nothing at all are warned of, beside the figures."""
-    command.gateway.answer = make_result(hits=[], coverage=Coverage(9, 9))
+    command.gateway.answer = make_result(hits=[], coverage=coverage_of(9, 9))
     ended = command.run("eval", "--collection", "films", *files(tmp_path), "--json")
     assert (ended.code, json.loads(ended.out)["measures"]["MAP"]) == (0, 0.0)
     assert "no query found anything; does films hold the judged documents?" in ended.err

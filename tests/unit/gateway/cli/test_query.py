@@ -14,19 +14,14 @@ from hedgerow.common.errors import (
 )
 from hedgerow.common.outcome import Outcome
 from hedgerow.gateway.cli.options import parse_duration_ms
-from hedgerow.gateway.search.result import (
-    Coverage,
-    FetchReport,
-    Hit,
-    SearchQuery,
-    ShardDetail,
-    TotalHits,
-)
+from hedgerow.gateway.search.coverage import coverage_of
+from hedgerow.gateway.search.result import Hit, SearchQuery
+from hedgerow.gateway.shapes.answer import Fetch, FetchProblem, ShardDetail, TotalHits
 from tests.unit.command_line import CommandLine
 from tests.unit.fake_gateway import make_result
 
 WHOLE = make_result(
-    coverage=Coverage(22_400, 22_400), outcomes={Outcome.OK: 8}, detail=[], took_ms=3.21
+    coverage=coverage_of(22_400, 22_400), outcomes={Outcome.OK: 8}, detail=[], took_ms=3.21
 )
 
 
@@ -127,7 +122,7 @@ def test_a_partial_answer_warns(command: CommandLine) -> None:
 
 def test_almost_everything_is_not_everything(command: CommandLine) -> None:
     """Coverage just below 1 never reads 100 %."""
-    command.gateway.answer = make_result(coverage=Coverage(99_999, 100_000, {"failed": 1}))
+    command.gateway.answer = make_result(coverage=coverage_of(99_999, 100_000, {"failed": 1}))
     ended = command.run("query", "wing", "--collection", "films")
     assert "99.9 %" in ended.out
     assert "100.0 %" not in ended.out + ended.err
@@ -265,7 +260,8 @@ def test_documents_do_nothing_to_the_terminal(command: CommandLine) -> None:
 def test_hits_without_fields_say_so(command: CommandLine) -> None:
     """A hit whose fields were not read is shown, and why it lacks them on standard error."""
     command.gateway.answer = make_result(
-        hits=[Hit("7", 1.0, 2, None)], fetch=FetchReport(0, 1, ((2, "all threads are lost"),))
+        hits=[Hit("7", 1.0, 2, None)],
+        fetch=Fetch(0, 1, 0, [FetchProblem(2, "all threads are lost")]),
     )
     ended = command.run("query", "wing", "--collection", "films")
     assert "(no fields)" in ended.out

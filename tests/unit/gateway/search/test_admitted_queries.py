@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hedgerow.common.collection import define
 from hedgerow.common.errors import BadRequestError
 from hedgerow.common.settings.query_limits import QuerySettings
-from hedgerow.common.settings.settings import BUILT_IN_PROFILES, GatewaySettings
+from hedgerow.common.settings.settings import BUILT_IN_PROFILES
 from hedgerow.common.wire.messages import SearchPayload, pack_body, unpack_search_body
 from hedgerow.gateway.search.result import SearchQuery
 from hedgerow.gateway.search.validation import Admitted, admit
@@ -137,7 +137,7 @@ def scorer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scorer]:
 def admitted(query: SearchQuery) -> Admitted | None:
     """What the gateway makes of a search; None where it refuses."""
     try:
-        return admit(query, COLLECTION, GatewaySettings(), QuerySettings(), BUILT_IN_PROFILES)
+        return admit(query, COLLECTION, QuerySettings(), BUILT_IN_PROFILES)
     except BadRequestError:
         return None
 

@@ -11,7 +11,8 @@ from hedgerow.common.settings.settings import GatewaySettings, RankProfile
 from hedgerow.common.wire.messages import Kind
 from hedgerow.gateway.search.answer_memory import SMALL_BYTES
 from hedgerow.gateway.search.attaching import NO_ATTACHING, AttachPolicy
-from hedgerow.gateway.search.result import FetchReport, SearchQuery, SearchResult
+from hedgerow.gateway.search.result import SearchQuery, SearchResult
+from hedgerow.gateway.shapes.answer import Fetch, FetchProblem
 from tests.unit.gateway.search.test_gather import COLLECTION, searcher_over
 from tests.unit.scripted import Script, ScriptedTransport
 from tests.unit.virtual_time import run_virtually
@@ -58,7 +59,7 @@ def test_only_the_owners_of_the_winners_are_asked() -> None:
     assert [kind for kind, _ in transport.scattered] == [Kind.SEARCH, Kind.FETCH, Kind.FETCH]
     assert sorted(transport.scattered[1][1] + transport.scattered[2][1]) == [0, 1]
     assert result.fetch is not None
-    assert (result.fetch.fetched, result.fetch.missing, result.fetch.problems) == (3, 0, ())
+    assert (result.fetch.fetched, result.fetch.missing, result.fetch.problems) == (3, 0, [])
 
 
 # The scripted collection's profile is named noop; here, one that may bring its documents along.
@@ -82,7 +83,7 @@ def test_what_comes_with_the_replies_is_not_fetched() -> None:
     assert [(hit.id, hit.fields) for hit in result.hits] == [
         (hit.id, hit.fields) for hit in fetched.hits
     ]
-    assert result.fetch == fetched.fetch == FetchReport(3, 0)
+    assert result.fetch == fetched.fetch == Fetch(3, 0)
 
 
 def test_only_what_has_not_come_is_fetched() -> None:
@@ -96,7 +97,7 @@ def test_only_what_has_not_come_is_fetched() -> None:
         {"id": "d8"},
         None,
     ]
-    assert result.fetch == FetchReport(2, 1, ((0, "document 'd7' is gone"),))
+    assert result.fetch == Fetch(2, 1, 0, [FetchProblem(0, "document 'd7' is gone")])
 
 
 def test_documents_that_come_with_the_replies_count_in_the_answer() -> None:
@@ -107,7 +108,7 @@ def test_documents_that_come_with_the_replies_count_in_the_answer() -> None:
     result, _, _ = ask({0: replace(script, attached=attached)}, settings, ATTACHING)
     assert [hit.fields is not None for hit in result.hits] == [True, False]
     why = "1 document was left out: the answer reached its limit, gateway.max_answer_bytes"
-    assert result.fetch == FetchReport(1, 1, ((0, why),), left_out=1)
+    assert result.fetch == Fetch(1, 1, 1, [FetchProblem(0, why)])
 
 
 def test_a_silent_fetch_leaves_hits_without_fields_on_time() -> None:
@@ -119,7 +120,7 @@ def test_a_silent_fetch_leaves_hits_without_fields_on_time() -> None:
     ]
     assert result.fetch is not None
     assert (result.fetch.fetched, result.fetch.missing) == (1, 1)
-    assert result.fetch.problems == ((1, "no reply by the deadline"),)
+    assert result.fetch.problems == [FetchProblem(1, "no reply by the deadline")]
     assert result.coverage.is_full
     assert took_s <= DEADLINE_S
 
@@ -129,7 +130,7 @@ def test_a_document_that_is_gone_is_said_so() -> None:
     result, _, _ = ask({0: owner("d9", fetch={})})
     assert result.hits[0].fields is None
     assert result.fetch is not None
-    assert "d9" in result.fetch.problems[0][1]
+    assert "d9" in result.fetch.problems[0].reason
 
 
 def test_an_older_worker_is_understood() -> None:
@@ -145,15 +146,9 @@ def test_what_a_shard_leaves_out_is_said_so() -> None:
     limit = "the shard's reply reached its limit, limits.max_fetch_bytes"
     result, _, _ = ask({0: owner("d9", "d8", "d7", fetch={"d9": 12_345, "d7": 99_999})})
     assert [hit.fields for hit in result.hits] == [None] * 3
-    assert result.fetch == FetchReport(
-        0,
-        3,
-        (
-            (0, "document 'd8' is gone"),
-            (0, f"2 documents were left out: {limit}"),
-        ),
-        left_out=2,
-    )
+    gone = FetchProblem(0, "document 'd8' is gone")
+    left_out = FetchProblem(0, f"2 documents were left out: {limit}")
+    assert result.fetch == Fetch(0, 3, 2, [gone, left_out])
 
 
 def test_an_answer_has_no_more_bytes_than_it_may() -> None:
@@ -166,7 +161,7 @@ def test_an_answer_has_no_more_bytes_than_it_may() -> None:
     assert result.fetch is not None
     assert (result.fetch.fetched, result.fetch.missing, result.fetch.left_out) == (3, 2, 2)
     why = "1 document was left out: the answer reached its limit, gateway.max_answer_bytes"
-    assert result.fetch.problems == ((0, why), (2, why))
+    assert result.fetch.problems == [FetchProblem(0, why), FetchProblem(2, why)]
 
 
 def test_a_reply_that_there_is_no_memory_for_is_dropped() -> None:
@@ -177,7 +172,7 @@ def test_a_reply_that_there_is_no_memory_for_is_dropped() -> None:
     assert [hit.fields is not None for hit in result.hits] == [False, True]
     assert result.fetch is not None
     assert (result.fetch.missing, result.fetch.left_out) == (1, 1)
-    assert "gateway.max_held_bytes" in result.fetch.problems[0][1]
+    assert "gateway.max_held_bytes" in result.fetch.problems[0].reason
 
 
 def test_a_large_answer_is_held_for_as_long_as_its_lease() -> None:
@@ -204,7 +199,7 @@ def test_a_failed_enrich_is_said_so_and_costs_no_fields() -> None:
     assert result.hits[0].fields is not None
     assert result.fetch is not None
     assert result.fetch.missing == 0
-    assert result.fetch.problems == ((0, "enrich failed: no database"),)
+    assert result.fetch.problems == [FetchProblem(0, "enrich failed: no database")]
 
 
 def test_no_fields_no_fetch() -> None:

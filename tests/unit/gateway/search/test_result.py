@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hedgerow.common.outcome import Outcome
-from hedgerow.gateway.http.problems import encode_result
-from hedgerow.gateway.search.result import FetchReport, Hit
+from hedgerow.gateway.search.result import Hit
+from hedgerow.gateway.shapes.answer import Fetch, FetchProblem
+from hedgerow.gateway.views.json_bytes import encode_shape
 from tests.unit.fake_gateway import make_result
 
 # As docs/http.md describes it, in its order.
@@ -37,11 +38,11 @@ def test_the_answer_is_written_out_to_the_byte() -> None:
     """Every member stands where docs/http.md has it, without spaces, as UTF-8."""
     result = make_result(
         hits=[Hit("184", 12.31, 3, {"title": 'é "q"', "n": [1, None]}), Hit("29", 11.0, 1)],
-        fetch=FetchReport(1, 1, ((1, "late"),)),
+        fetch=Fetch(1, 1, 0, [FetchProblem(1, "late")]),
         warnings=("a quote was closed",),
         took_ms=300.45678,
     )
-    assert encode_result(result).decode() == ANSWER
+    assert encode_shape(result.answer()).decode() == ANSWER
     assert result.to_json() == json.loads(ANSWER)
 
 
@@ -60,5 +61,5 @@ def test_whatever_a_document_holds_is_answered(fields: dict[str, Any], score: fl
     """A reader of the bytes gets the values, with null for what JSON has no number for."""
     result = make_result(hits=[Hit("1", score, 0, fields)])
     expected = json.loads(json.dumps(result.to_json()), parse_constant=lambda _: None)
-    assert json.loads(encode_result(result)) == expected
+    assert json.loads(encode_shape(result.answer())) == expected
     assert result.to_json()["hits"][0]["score"] == score or math.isnan(score)

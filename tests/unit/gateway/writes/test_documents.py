@@ -134,8 +134,8 @@ async def test_a_load_keeps_its_place_by_documents_that_are_accepted(
     else:
         slots.take(clock.now)
         rest.set()
-        report = (await dripping).to_json()
-        assert (report["accepted"], report["rejected_total"]) == (0, 4)
+        report = await dripping
+        assert (report.accepted, report.rejected_total) == (0, 4)
 
 
 def test_a_wait_for_the_replicas_asks_less_and_less_often() -> None:

@@ -11,6 +11,7 @@ from hedgerow.common.collection import Collection, FieldType, define
 from hedgerow.common.partition import shard_of
 from hedgerow.common.settings.settings import LimitSettings
 from hedgerow.common.shard_log.log import Upsert, unpack_op
+from hedgerow.gateway.shapes.collection import RejectedLine
 from hedgerow.gateway.writes.load import (
     BATCH_BYTES,
     INFER_FROM_BYTES,
@@ -108,10 +109,10 @@ def test_rejections_are_counted_beyond_those_kept() -> None:
     report = LoadReport()
     for line in range(1, MAX_REJECTIONS_KEPT + 501):
         report.reject(line, "bad")
-    body = report.to_json()
-    assert len(body["rejected"]) == MAX_REJECTIONS_KEPT
-    assert body["rejected"][0] == {"line": 1, "reason": "bad"}
-    assert body["rejected_total"] == MAX_REJECTIONS_KEPT + 500
+    answer = report.answer()
+    assert len(answer.rejected) == MAX_REJECTIONS_KEPT
+    assert answer.rejected[0] == RejectedLine(1, "bad")
+    assert answer.rejected_total == MAX_REJECTIONS_KEPT + 500
 
 
 def test_first_documents_wait_for_fields() -> None:

@@ -1,0 +1,150 @@
+"""What `/openapi.json` and `/docs` say: the routes as the framework knows them, and the shapes."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from enum import EnumType
+from typing import Any, Final, Literal, get_args, get_origin
+
+import msgspec
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from hedgerow.gateway.http.problems import MEDIA_TYPE
+from hedgerow.gateway.http.requests.guard import OPEN_PATHS
+from hedgerow.gateway.shapes.answer import SearchAnswer
+from hedgerow.gateway.shapes.collection import (
+    CollectionAnswer,
+    CollectionBody,
+    CollectionsAnswer,
+    CurveAnswer,
+    LoadAnswer,
+    OptimiseAnswer,
+)
+from hedgerow.gateway.shapes.operations import BreakerBody, QuarantineAnswer, SnapshotAnswer
+from hedgerow.gateway.shapes.problem import Problem
+from hedgerow.gateway.shapes.status import StatusAnswer
+
+_REF: Final = "#/components/schemas/"
+# What every route but health checks may answer, before it is asked anything.
+BY_GUARD: Final = (401, 403, 429)
+_REASONS: Final = {
+    400: "The request cannot be used; names the field and the reason",
+    401: "The bearer token or key is missing or wrong",
+    403: "The key lacks a right or a collection, or the Host or Origin is not allowed",
+    404: "No such collection, document or shard",
+    409: "The collection exists with another definition, or there are too many",
+    413: "A limit was passed",
+    429: "Too many queries or requests are in progress, or the key sends too much; Retry-After "
+    "says when to try again",
+    503: "Nobody can answer now; Retry-After says when to try again",
+    504: "Coverage is below minimum_coverage; carries the hits that there are",
+    507: "A disk or memory runs out; shortages says which, Retry-After when to try again",
+}
+_SHAPES: Final[tuple[type[msgspec.Struct], ...]] = (
+    SearchAnswer,
+    Problem,
+    LoadAnswer,
+    CollectionAnswer,
+    CollectionsAnswer,
+    CurveAnswer,
+    CollectionBody,
+    BreakerBody,
+    SnapshotAnswer,
+    OptimiseAnswer,
+    QuarantineAnswer,
+    StatusAnswer,
+)
+
+
+def answers(status: int, shape: type[Any] | None, *problems: int) -> dict[int | str, Any]:
+    """Describe a route's answer and the problems that it may answer with instead."""
+    content = {"application/json": {"schema": {"$ref": _REF + shape.__name__}}} if shape else {}
+    return {status: {"description": "Done", "content": content}, **_problems(problems)}
+
+
+def _problems(statuses: Iterable[int | str]) -> dict[int | str, Any]:
+    content = {MEDIA_TYPE: {"schema": {"$ref": _REF + "Problem"}}}
+    return {one: {"description": _REASONS[int(one)], "content": content} for one in statuses}
+
+
+def json_body(shape: type[Any], *, is_required: bool = True) -> dict[str, Any]:
+    """Describe a body that the route reads and checks by itself."""
+    content = {"application/json": {"schema": {"$ref": _REF + shape.__name__}}}
+    return {"requestBody": {"required": is_required, "content": content}}
+
+
+def add_openapi(app: FastAPI, search_body: type[Any]) -> None:
+    """Make `app` describe itself, with the body of a search as it reads it."""
+
+    def describe() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            schema = get_openapi(
+                title=app.title, version=app.version, description=app.description, routes=app.routes
+            )
+            for path, operation in _operations(schema):
+                operation["responses"].pop("422", None)  # bad parameters are 400 here
+                if path not in OPEN_PATHS:
+                    refusals = _problems(str(status) for status in BY_GUARD)
+                    operation["responses"] = {**refusals, **operation["responses"]}
+                    operation["security"] = [{"bearer": []}, {}]
+            bearer = {"type": "http", "scheme": "bearer", "description": "The token or a key."}
+            schema["components"] = {
+                "schemas": describe_shapes((*_SHAPES, search_body)),
+                "securitySchemes": {"bearer": bearer},
+            }
+            app.openapi_schema = schema
+        return app.openapi_schema
+
+    app.openapi = describe  # type: ignore[method-assign] # the framework's documented way
+
+
+def describe_shapes(shapes: Sequence[type[Any]]) -> dict[str, Any]:
+    """Describe shapes, and those within them, by their names.
+
+    Of answers, msgspec says what a client takes, from gateways of any version. This gateway is held
+    to more: it sends what it describes, all of it and nothing else.
+    """
+    _, found = msgspec.json.schema_components(shapes, ref_template=_REF + "{name}")
+    parts = list(_types_in(shapes))
+    for shape in filter(_is_struct, parts):
+        part, config = found[shape.__name__], shape.__struct_config__
+        if config.forbid_unknown_fields or shape is Problem:  # to which RFC 9457 lets all be added
+            continue
+        part["additionalProperties"] = False
+        if not config.omit_defaults:
+            part["required"] = list(part["properties"])
+            for member in part["properties"].values():
+                member.pop("default", None)
+    choices = [get_args(one) for one in parts if get_origin(one) is Literal]
+    choices += [tuple(one) for one in parts if isinstance(one, EnumType)]
+    _describe_choices(found, {frozenset(choice): choice for choice in choices})
+    return found
+
+
+def _types_in(kinds: Iterable[Any]) -> Iterator[Any]:
+    """Every type that there is in types, themselves included."""
+    for kind in kinds:
+        yield kind
+        if _is_struct(kind):
+            yield from _types_in(member.type for member in msgspec.structs.fields(kind))
+        elif get_origin(kind) is not Literal:
+            yield from _types_in(get_args(kind))
+
+
+def _is_struct(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, msgspec.Struct)
+
+
+def _describe_choices(part: Any, orders: Mapping[frozenset[str], Sequence[str]]) -> None:
+    """List values in the order of their definition, and say that they are strings."""
+    inner = part.values() if isinstance(part, dict) else part if isinstance(part, list) else ()
+    for one in inner:
+        _describe_choices(one, orders)
+    if isinstance(part, dict) and isinstance(part.get("enum"), list):
+        part["enum"] = list(orders[frozenset(part["enum"])])
+        part["type"] = "string"
+
+
+def _operations(schema: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    for path, operations in schema["paths"].items():
+        for operation in operations.values():
+            yield path, operation

@@ -1,0 +1,68 @@
+"""A search within the limits of a gateway, as the body of a request or made by a program."""
+
+import re
+from typing import Annotated, Any, Final
+
+import msgspec
+from msgspec import NODEFAULT, Meta
+
+from hedgerow.common.errors import BadRequestError
+from hedgerow.common.settings.settings import GatewaySettings
+from hedgerow.gateway.search.result import SearchQuery
+from hedgerow.gateway.shapes.faults import checked
+from hedgerow.gateway.shapes.search import Search
+
+_HALF_PAIR: Final = re.compile("[\ud800-\udfff]")  # which a body in JSON cannot have
+
+
+def search_body(settings: GatewaySettings) -> type[msgspec.Struct]:
+    """Make the shape of a body: a `Search` without its collection, within a gateway's limits."""
+    text = Meta(max_length=settings.max_query_chars)
+    bounds = {
+        "query": text,
+        "filter": text,
+        "k": Meta(le=settings.max_k),
+        "deadline_ms": Meta(le=settings.max_deadline_ms),
+    }
+    defaults = {
+        "k": min(settings.default_k, settings.max_k),
+        "deadline_ms": min(settings.default_deadline_ms, settings.max_deadline_ms),
+    }
+    members: list[Any] = []
+    for member in msgspec.structs.fields(Search):
+        if member.name == "collection":  # which is in the path
+            continue
+        kind = member.type
+        if member.name in bounds:
+            kind = Annotated[kind, bounds[member.name]]
+        default = defaults.get(member.name, member.default)
+        members.append(
+            (member.name, kind) if default is NODEFAULT else (member.name, kind, default)
+        )
+    return msgspec.defstruct(
+        "SearchBody",
+        members,
+        forbid_unknown_fields=True,
+        frozen=True,
+        gc=False,
+        namespace={"__doc__": "A search."},
+    )
+
+
+def check_members(query: SearchQuery, body: type[msgspec.Struct]) -> None:
+    """Check a search that has not come over HTTP, where its body is read as a `body`.
+
+    Args:
+        query: the search.
+        body: the shape of a search's body, as `search_body` makes it, with a gateway's limits.
+
+    Raises:
+        BadRequestError: names each member that is at fault, with the reason.
+    """
+    members = {name: getattr(query, name) for name in body.__struct_fields__}
+    checked(body, members)
+    for name in ("query", "filter"):
+        if not members[name].isascii() and _HALF_PAIR.search(members[name]):
+            raise BadRequestError(
+                name, "contains half of a surrogate pair, which is not a character"
+            )

@@ -1,0 +1,8 @@
+"""What a member of a shape means."""
+
+from msgspec import Meta
+
+
+def doc(text: str) -> Meta:
+    """Describe a member, for /openapi.json and the tables of docs/http.md."""
+    return Meta(description=text)

@@ -1,0 +1,13 @@
+"""JSON held to the shape that it should have."""
+
+from typing import Any
+
+import msgspec
+
+from hedgerow.gateway.views.json_bytes import encode
+
+
+def check_shape(body: Any, shape: type[msgspec.Struct]) -> None:
+    """Be sure that JSON has the members of a shape, all of them and nothing else."""
+    found = msgspec.json.decode(encode(body))
+    assert msgspec.to_builtins(msgspec.convert(found, shape)) == found

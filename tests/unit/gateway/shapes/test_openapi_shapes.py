@@ -1,0 +1,58 @@
+"""Shapes as /openapi.json describes them, and what they say that other parts define."""
+
+from typing import get_args
+
+import msgspec
+import pytest
+
+from hedgerow.common.collection import MAX_WEIGHT, Collection, FieldType, define
+from hedgerow.common.outcome import Outcome
+from hedgerow.common.settings.settings import GatewaySettings
+from hedgerow.gateway.search.search_body import search_body
+from hedgerow.gateway.shapes import collection
+from hedgerow.gateway.shapes.answer import Shards
+from hedgerow.gateway.shapes.operations import BreakerBody
+from tests.unit.openapi import OPENAPI
+
+SCHEMAS = OPENAPI["components"]["schemas"]
+# Name of a request's shape → the shape, and a body of no more than it must have.
+REQUESTS: dict[str, tuple[type[msgspec.Struct], dict[str, str]]] = {
+    "SearchBody": (search_body(GatewaySettings()), {"query": "wing"}),
+    "CollectionBody": (collection.CollectionBody, {}),
+    "BreakerBody": (BreakerBody, {"state": "closed"}),
+}
+MAY_LACK = {"LoadAnswer": {"inferred_fields"}, "WeightedField": {"weight"}}
+
+
+@pytest.mark.parametrize("name", sorted(SCHEMAS.keys() - REQUESTS.keys() - {"Problem", "Outcome"}))
+def test_an_answer_is_described_whole(name: str) -> None:
+    """A gateway sends every member of an answer but those that may lack, and no other."""
+    shape = SCHEMAS[name]
+    assert set(shape["required"]) == set(shape["properties"]) - MAY_LACK.get(name, set())
+    assert shape["additionalProperties"] is False
+
+
+@pytest.mark.parametrize("name", REQUESTS)
+def test_a_request_has_no_member_that_is_not_described(name: str) -> None:
+    """Members that are not known are refused; what must be there is said."""
+    shape, body = REQUESTS[name]
+    assert SCHEMAS[name]["additionalProperties"] is False
+    assert SCHEMAS[name]["required"] == list(body)
+    msgspec.convert(body, shape)
+    with pytest.raises(msgspec.ValidationError, match="unknown"):
+        msgspec.convert({**body, "kk": 1}, shape)
+
+
+def test_shapes_of_collections_are_as_collections_are_defined() -> None:
+    """Types of fields, the largest weight and the defaults are those of the definition."""
+    assert [*FieldType] == [*get_args(collection.FieldType)]
+    weighted = SCHEMAS["WeightedField"]["properties"]["weight"]
+    assert (weighted["minimum"], weighted["maximum"]) == (0, MAX_WEIGHT)
+    body = collection.CollectionBody()
+    assert define("a", msgspec.to_builtins(body), "u") == Collection("a", "u")
+    assert (body.rank_profile, body.language) == (Collection("a", "u").rank_profile, "english")
+
+
+def test_the_counts_of_outcomes_are_in_the_order_of_the_outcomes() -> None:
+    """Every outcome has its count, where answers are encoded by place."""
+    assert Shards.__struct_fields__ == ("total", *Outcome, "detail")
