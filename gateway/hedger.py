@@ -19,7 +19,6 @@ from common.wire import Hedge, Kind, Request, pack_request
 from gateway.gather import NO_TIME, Gather, Settled
 from gateway.hedging import MIN_REPLICAS, HedgeCounts, HedgeEnd, HedgePolicy, HedgeSchedule
 from gateway.hedging import Replicas as KnownReplicas
-from gateway.timers import Alarm, SharedTimer
 from gateway.transport import Transport
 
 # So long between looks at a query: shards become due one by one, and each look costs.
@@ -70,7 +69,7 @@ class _Watch:
     def __init__(self, query: Watched, policy: HedgePolicy) -> None:
         self.query = query
         self.look_at = math.inf
-        self.alarm: Alarm | None = None
+        self.alarm: asyncio.TimerHandle | None = None
         self.schedule = HedgeSchedule(policy, query.started, query.deadline)
         self.copies: dict[int, bytes] = {}
 
@@ -99,7 +98,6 @@ class Hedger:
         self._transport = transport
         self._replicas = replicas
         self._loop = asyncio.get_running_loop()
-        self._timers = SharedTimer()
         self._is_closed = False
 
     def first_look(self, num_asked: int, started: float, deadline: float) -> float:
@@ -156,7 +154,7 @@ class Hedger:
             if watch.look_at < math.inf and watch.alarm is not None:
                 watch.alarm.cancel()
             watch.look_at = at
-            watch.alarm = self._timers.call_at(at, partial(self._look_at, watch))
+            watch.alarm = self._loop.call_at(at, partial(self._look_at, watch))
 
     def _on_queue(self, watch: _Watch, shard: int, is_queued: bool) -> None:
         if self._is_closed or shard not in watch.query.gather.open:

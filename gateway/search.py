@@ -56,7 +56,6 @@ from gateway.result import (
     TotalHits,
 )
 from gateway.sampling import Sampler
-from gateway.timers import SharedTimer
 from gateway.transport import Transport
 
 # An enum's member is looked up through a descriptor in Python 3.11: five times a global's price.
@@ -157,7 +156,6 @@ class Searcher:
         self._profiles = profiles
         self._canary = Canary(profiles, transport, clock)
         self._loop = asyncio.get_running_loop()
-        self._timers = SharedTimer()
 
     async def search(self, query: SearchQuery, collection: Collection) -> SearchResult:
         """Answer one query.
@@ -264,7 +262,7 @@ class Searcher:
             late_ms=late_ms,
             attach=self._attaching.wish(query, admitted.profile, len(plan.shards)),
         )
-        gather = Gather(plan.shards, unpack_search_body, self._timers)
+        gather = Gather(plan.shards, unpack_search_body)
         trial = self._canary.trial(admitted.profile, request.payload)
         counts = self._view.counts_of(collection.uid)
         heavy = self._heavy.begin(admitted.cost, counts, plan.shards)

@@ -35,7 +35,6 @@ from bench.search.inside.hedgerow_up import COLLECTION, load
 from bench.search.inside.serving import Task
 from common.config import load_settings
 from common.telemetry import configure_logging
-from gateway import hedger, search
 from gateway.client import AsyncClient
 from gateway.cluster import GATEWAY, ClusterOptions, LocalCluster
 from gateway.http.response_head import CLOSE, STATUS_LINES
@@ -57,12 +56,6 @@ def coalesced_wakeups() -> None:
     LullSelector.select = selectors.DefaultSelector.select  # type: ignore[method-assign]
 
 
-def shared_timers() -> None:
-    """Set a timer of the event loop for each deadline and each look (`gateway.timers`)."""
-    for module in (search, hedger):
-        module.SharedTimer = asyncio.get_running_loop  # type: ignore[attr-defined]
-
-
 def joined_answers() -> None:
     """Write the head of an answer and its body one after the other (`gateway.http`)."""
     SearchExchange._send = _send_in_two  # type: ignore[method-assign]
@@ -78,7 +71,7 @@ def _send_in_two(self: SearchExchange, status: int, fields: bytes, body: bytes) 
 
 
 _KNOWN: dict[str, Callable[[], None]] = {
-    one.__name__: one for one in (nothing, coalesced_wakeups, shared_timers, joined_answers)
+    one.__name__: one for one in (nothing, coalesced_wakeups, joined_answers)
 }
 
 
