@@ -1,7 +1,7 @@
 """`python -m bench.decisions.template`: `gateway up` with its template process and without.
 
-For each start: the time from the command until the cluster is ready, and 4 s later the memory of
-all its processes (PSS: a page that several share counts once).
+For each start: the time from the command until the cluster is ready, the CPU that all its processes
+have used until then, and 4 s later their memory (PSS: a page that several share counts once).
 """
 
 import argparse
@@ -24,13 +24,13 @@ _WITHOUT = (
 _SETTLE_S = 4.0
 
 
-def _start(is_with: bool) -> tuple[float, float, int]:
-    """Seconds until it is ready, MB of memory, and the number of processes."""
+def _start(is_with: bool, options: list[str]) -> tuple[float, float, float, int]:
+    """Seconds until it is ready, CPU seconds, MB of memory, and the number of processes."""
     program = ("-m", "gateway.cli.main") if is_with else ("-c", _WITHOUT)
     with tempfile.TemporaryDirectory(prefix="hedgerow-template-") as folder:
         began_at = time.perf_counter()
         with subprocess.Popen(
-            [sys.executable, *program, "up", "--data", folder, "--port", "0"],
+            [sys.executable, *program, "up", "--data", folder, "--port", "0", *options],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -43,9 +43,11 @@ def _start(is_with: bool) -> tuple[float, float, int]:
                 else:
                     raise RuntimeError("gateway up has ended before it was ready")
                 ready_s = time.perf_counter() - began_at
+                pids = [process.pid, *descendants(process.pid)]
+                cpu_s = sum(map(_cpu_s, pids))
                 time.sleep(_SETTLE_S)
                 pids = [process.pid, *descendants(process.pid)]
-                return ready_s, sum(map(_pss_mb, pids)), len(pids)
+                return ready_s, cpu_s, sum(map(_pss_mb, pids)), len(pids)
             finally:
                 process.terminate()
                 process.stdout.read()
@@ -59,24 +61,32 @@ def _pss_mb(pid: int) -> float:
     return 0.0
 
 
+def _cpu_s(pid: int) -> float:
+    """CPU of a process and of its children that have ended, in s (proc(5): fields 14 to 17)."""
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+
+
 def main() -> int:
     """Measure; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m bench.decisions.template", description=__doc__)
     parser.add_argument("--starts", type=int, default=5, metavar="N", help="of each kind (5)")
-    starts = parser.parse_args().starts
-    found: dict[bool, list[tuple[float, float, int]]] = {True: [], False: []}
+    parser.add_argument("--up", default="", metavar="OPTIONS", help="of gateway up, in one text")
+    arguments = parser.parse_args()
+    starts, options = arguments.starts, arguments.up.split()
+    found: dict[bool, list[tuple[float, float, float, int]]] = {True: [], False: []}
     for _ in range(starts):
         for is_with, its in found.items():
-            its.append(_start(is_with))
+            its.append(_start(is_with, options))
     say = sys.stdout.write
     say(
         f"{machine()}; load average {os.getloadavg()[0]:.1f}; medians of {starts} starts in turns\n"
     )
-    say("\n|  | ready, s | memory, MB | processes |\n| --- | --- | --- | --- |\n")
+    say("\n|  | ready, s | CPU, s | memory, MB | processes |\n| --- | --- | --- | --- | --- |\n")
     for is_with, its in found.items():
-        ready_s, mb, number = (median(one[index] for one in its) for index in range(3))
+        ready_s, cpu_s, mb, number = (median(one[index] for one in its) for index in range(4))
         name = "template process" if is_with else "an interpreter each"
-        say(f"| {name} | {ready_s:.2f} | {mb:,.0f} | {number:.0f} |\n")
+        say(f"| {name} | {ready_s:.2f} | {cpu_s:.2f} | {mb:,.0f} | {number:.0f} |\n")
     return 0
 
 
