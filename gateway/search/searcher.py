@@ -57,7 +57,6 @@ from hedgerow.gateway.search.result import (
 from hedgerow.gateway.search.sampling import Sampler
 from hedgerow.gateway.search.validation import Admitted, admit
 from hedgerow.gateway.transport.protocol import Transport
-from hedgerow.gateway.transport.timers import SharedTimer
 
 # An enum's member is looked up through a descriptor in Python 3.11: five times a global's price.
 _OK: Final = Outcome.OK
@@ -160,7 +159,6 @@ class Searcher:
         self._profiles = profiles
         self._canary = Canary(profiles, transport, clock)
         self._loop = asyncio.get_running_loop()
-        self._timers = SharedTimer()
 
     async def search(self, query: SearchQuery, collection: Collection) -> SearchResult:
         """Answer one query.
@@ -279,7 +277,7 @@ class Searcher:
             late_ms=late_ms,
             attach=self._attaching.wish(query, admitted.profile, len(plan.shards)),
         )
-        gather = Gather(plan.shards, unpack_search_body, self._timers)
+        gather = Gather(plan.shards, unpack_search_body)
         trial = self._canary.trial(admitted.profile, request.payload)
         counts = self._view.counts_of(collection.uid)
         heavy = self._heavy.begin(admitted.cost, counts, plan.shards)
