@@ -46,8 +46,9 @@ def _text_of(_app: Any, page: str, source: list[str]) -> None:
 
     def here(link: re.Match[str]) -> str:
         target = posixpath.normpath(posixpath.join(posixpath.dirname(path), link[1]))
-        found = _PAGE_OF.get(target) or posixpath.relpath(target, "docs")
-        return f"]({found}{link[2] or ''})"
+        found = f"docs/{_PAGE_OF[target]}" if target in _PAGE_OF else target
+        there = posixpath.relpath(found, posixpath.dirname(f"docs/{page}"))
+        return f"]({there}{link[2] or ''})"
 
     source[0] = _LINK.sub(here, source[0])
 

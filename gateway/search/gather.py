@@ -9,7 +9,6 @@ from hedgerow.common.errors import WireError
 from hedgerow.common.outcome import Outcome
 from hedgerow.common.wire.messages import Reply, Status, unpack_failure
 from hedgerow.gateway.policies.shard_result import ENOUGH, NO_TIME, ShardResult
-from hedgerow.gateway.transport.timers import Alarm, Timers
 
 # An enum's member is looked up through a descriptor in Python 3.11: five times a global's price.
 _OK: Final = Outcome.OK
@@ -46,7 +45,6 @@ class Gather:
         "_on_hedge_ends",
         "_sent",
         "_started",
-        "_timers",
         "_unpack",
         "_until",
         "asked",
@@ -60,17 +58,14 @@ class Gather:
         self,
         shards: Iterable[int],
         unpack: Callable[[bytes], Any],
-        timers: Timers | None = None,
     ) -> None:
         """Expect one reply from each of `shards`, whose body `unpack` reads.
 
         Args:
             shards: those that are asked.
             unpack: reads a reply's body; raises WireError.
-            timers: by which the deadline is set; by default the running loop.
         """
         self._loop = asyncio.get_running_loop()
-        self._timers: Timers = self._loop if timers is None else timers
         self._started = self._loop.time()
         self.asked = frozenset(shards)
         self.num_open = len(self.asked)
@@ -78,7 +73,7 @@ class Gather:
         self._sent: list[Mapping[int, int]] = []
         self._unpack = unpack
         self._done: asyncio.Future[None] = self._loop.create_future()
-        self._alarm: Alarm | None = None
+        self._alarm: asyncio.TimerHandle | None = None
         self._ends_at = math.inf
         self._is_enough = False  # whether enough is covered, so that this is why it ends then
         self._look_at = math.inf
@@ -227,10 +222,10 @@ class Gather:
         self._ends_at, self._is_enough = until, True
         self._alarm = self._next_alarm()
 
-    def _next_alarm(self) -> Alarm:
+    def _next_alarm(self) -> asyncio.TimerHandle:
         if self._look_at < self._ends_at:
-            return self._timers.call_at(self._look_at, self._on_look_due)
-        return self._timers.call_at(self._ends_at, self._stop if self._is_enough else self._expire)
+            return self._loop.call_at(self._look_at, self._on_look_due)
+        return self._loop.call_at(self._ends_at, self._stop if self._is_enough else self._expire)
 
     def _on_look_due(self) -> None:
         look, self._look, self._look_at = self._look, None, math.inf

@@ -27,7 +27,6 @@ from hedgerow.gateway.policies.hedging import Replicas as KnownReplicas
 from hedgerow.gateway.policies.shard_result import NO_TIME, ShardResult
 from hedgerow.gateway.search.gather import Gather
 from hedgerow.gateway.transport.protocol import Transport
-from hedgerow.gateway.transport.timers import Alarm, SharedTimer
 
 # So long between looks at a query: shards become due one by one, and each look costs.
 QUANTUM_S = 0.001
@@ -77,7 +76,7 @@ class _Watch:
     def __init__(self, query: Watched, policy: HedgePolicy) -> None:
         self.query = query
         self.look_at = math.inf
-        self.alarm: Alarm | None = None
+        self.alarm: asyncio.TimerHandle | None = None
         self.schedule = HedgeSchedule(policy, query.started, query.deadline)
         self.copies: dict[int, bytes] = {}
 
@@ -106,7 +105,6 @@ class Hedger:
         self._transport = transport
         self._replicas = replicas
         self._loop = asyncio.get_running_loop()
-        self._timers = SharedTimer()
         self._is_closed = False
 
     def first_look(self, num_asked: int, started: float, deadline: float) -> float:
@@ -163,7 +161,7 @@ class Hedger:
             if watch.look_at < math.inf and watch.alarm is not None:
                 watch.alarm.cancel()
             watch.look_at = at
-            watch.alarm = self._timers.call_at(at, partial(self._look_at, watch))
+            watch.alarm = self._loop.call_at(at, partial(self._look_at, watch))
 
     def _on_queue(self, watch: _Watch, shard: int, is_queued: bool) -> None:
         if self._is_closed or shard not in watch.query.gather.open:

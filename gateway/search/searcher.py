@@ -55,7 +55,6 @@ from hedgerow.gateway.search.top_up import TopUp, may_have_more, num_asked, topp
 from hedgerow.gateway.search.validation import Admitted, admit
 from hedgerow.gateway.shapes.answer import Fetch, ShardDetail, TotalHits
 from hedgerow.gateway.transport.protocol import Transport
-from hedgerow.gateway.transport.timers import SharedTimer
 
 # An enum's member is looked up through a descriptor in Python 3.11: five times a global's price.
 _OK: Final = Outcome.OK
@@ -158,7 +157,6 @@ class Searcher:
         self._canary = Canary(profiles, transport, clock)
         self._top_up = TopUp(transport, clock, reply_to, next_id, self.hedger)
         self._loop = asyncio.get_running_loop()
-        self._timers = SharedTimer()
 
     async def search(self, query: SearchQuery, collection: Collection) -> SearchResult:
         """Answer one query.
@@ -288,7 +286,7 @@ class Searcher:
             late_ms=late_ms,
             attach=self._attaching.wish(query, admitted.profile, len(plan.shards)),
         )
-        gather = Gather(plan.shards, unpack_search_body, self._timers)
+        gather = Gather(plan.shards, unpack_search_body)
         trial = self._canary.trial(admitted.profile, request.payload)
         counts = self._view.counts_of(collection.uid)
         heavy = self._heavy.begin(admitted.cost, counts, plan.shards)

@@ -6,6 +6,7 @@ never idle. So while many queries are in flight it sleeps on for a small share o
 take, once it has nothing to do, as network cards moderate their interrupts and their drivers adapt
 that to the load (https://docs.kernel.org/networking/net_dim.html). What has come then is handled
 in one turn of the loop. With few in flight, or fast ones, nothing waits.
+docs/decisions/small-optimisations.md says what it saves.
 
 Bursts on a cluster that is not busy are many in flight for a moment. With searches that arrive at
 random, a fifth to four fifths of what two cores could bear, medians with and without lulls were

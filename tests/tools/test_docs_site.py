@@ -67,7 +67,7 @@ class Fetches(HTMLParser):
 
 def test_nothing_comes_from_the_network(site: Path) -> None:
     """No page and no style sheet fetches anything that is not in the folder beside it."""
-    pages = sorted(site.glob("*.html"))
+    pages = sorted(site.rglob("*.html"))
     assert len(pages) > 10
     num_fetched = 0
     for page in pages:
@@ -86,8 +86,9 @@ def test_nothing_comes_from_the_network(site: Path) -> None:
 
 def test_every_page_of_the_folder_is_on_the_site(site: Path) -> None:
     """Each Markdown file is a page, and the first one has what README.md has."""
-    for source in (ROOT / "docs").glob("*.md"):
-        assert (site / f"{source.stem}.html").exists(), source.name
+    docs = ROOT / "docs"
+    for source in docs.rglob("*.md"):
+        assert (site / source.relative_to(docs).with_suffix(".html")).exists(), source.name
     first = (site / "index.html").read_text(encoding="utf-8")
     headings = re.findall(
         r"^## (.+)$", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE

@@ -3,21 +3,9 @@
     submit ► waiting ► a free scorer takes what it will start soon, in one frame ► results ► on_done
 
 A scorer is a slot with one process of its own, so a process that dies takes down only what it ran.
-The way to it is a socket with MessagePack frames, watched by the event loop: no queue, no thread,
-no task a work. DESIGN.md's first idea, a `ProcessPoolExecutor(max_workers=1)` a slot, was measured
-beside it: four scorers on two cores that other programs kept busy, a handler that echoes 200
-bytes, medians of 9 interleaved rounds. CPU is a better witness there than works a second, which
-varied fourfold from round to round:
-
-                           alone   works a frame   works/s   CPU a work, worker + scorers
-    this lane              80 µs   up to 64        125,000   4.1 + 1.7 µs
-    pool, micro-batches   234 µs   up to 64        126,000   4.0 + 1.3 µs
-    this lane              77 µs   1                13,500    42 +  38 µs
-    pool                  201 µs   1                 3,800   171 +  54 µs
-
-So full frames cost the same either way, though the pool's carry no deadline, time or error a work.
-The lane is there for what the pool cannot do: a short way for a lone work and for frames of few,
-and to know which work a process died of, to take back what it has not started, to kill it.
+The way to it is a socket with MessagePack frames, watched by the event loop: no queue, no thread
+and no task for each work. docs/decisions/process-pool.md compares it with `ProcessPoolExecutor`,
+which cannot tell what work a process died of, take back what it has not started, or stop one work.
 
 What happens to work:
 

@@ -37,7 +37,7 @@ def test_defaults_need_nothing() -> None:
     """Without file and environment, each setting has its default."""
     settings = load_settings()
     assert settings.redis.url == "redis://127.0.0.1:6379/0"
-    assert settings.breaker.consecutive_failures == 5  # the default that DESIGN.md names
+    assert settings.breaker.consecutive_failures == 5
     assert sorted(settings.rank_profiles) == ["bm25", "noop"]
 
 

@@ -34,7 +34,7 @@ class _ModelPermit:
 
 @dataclass
 class _Model:
-    """What DESIGN.md says of breakers, with whole histories, and fractions in place of floats."""
+    """A breaker that keeps whole histories, and counts in fractions instead of floats."""
 
     config: BreakerSettings
     state: str = "closed"
