@@ -21,9 +21,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench.cpu import CpuMeter
-from bench.http_load import HttpGateway
-from bench.report import machine, median
+from bench.harness.http_load import HttpGateway
+from bench.harness.processes import CpuMeter
+from bench.harness.report import machine, median
 from bench.search.inside.callers import Verdict, judge
 from bench.search.inside.hedgerow_up import Up, load_into, run_up
 from bench.search.used.corpus import read_summaries, two_words

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from bench.report import machine, median
+from bench.harness.report import machine, median
 from common.collection import define
 from common.config import BUILT_IN_PROFILES
 from common.query_syntax import parse, parse_filter

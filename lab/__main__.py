@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
-from bench.report import machine
+from bench.harness.report import machine
 from common.lifecycle import stop_on_signals
 from common.telemetry import configure_logging
 from gateway.simulate.plot import check_can_draw

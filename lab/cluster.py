@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.even_ids import even_ids
-from bench.profiles import to_toml
+from bench.harness.even_ids import even_ids
+from bench.harness.profiles import to_toml
 from common.config import (
     BreakerSettings,
     RankProfile,

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bench.client.asking import WAYS
-from bench.peers.environment import interpreter_of
-from bench.report import machine, median
+from bench.harness.environment import interpreter_of
+from bench.harness.report import machine, median
 
 _ROOT = Path(__file__).parents[2]
 _REQUIREMENTS = Path(__file__).parent / "requirements"

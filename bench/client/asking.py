@@ -143,7 +143,7 @@ async def hedgerow_exchange_async(url: str) -> AskAsync:
 
 async def bare(url: str) -> AskAsync:
     """The benchmark's own exchange of bytes, which looks for the end of an answer alone."""
-    from bench.http_load import HttpGateway  # noqa: PLC0415 - as above
+    from bench.harness.http_load import HttpGateway  # noqa: PLC0415 - as above
 
     address = urlsplit(url)
     gateway = HttpGateway(address.hostname or "", address.port or 80, 0)

@@ -20,12 +20,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from bench.cores import Cores
-from bench.cpu import CpuMeter
 from bench.crowd.cluster import Running, openings, run_cluster, write_queries
 from bench.crowd.corpus import read_documents
 from bench.crowd.figures import COLUMNS, Load, Round, rows_of, verdicts
-from bench.report import machine
+from bench.harness.cores import Cores
+from bench.harness.processes import CpuMeter
+from bench.harness.report import machine
 from common.telemetry import configure_logging
 from gateway.client import AsyncClient
 

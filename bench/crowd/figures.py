@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from bench.report import median, target
+from bench.harness.report import median, target
 
 LEAST_KEPT = 0.9  # of the peak of goodput
 MOST_PARTIAL = 0.01  # of the answers

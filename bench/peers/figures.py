@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from bench.load import Load
+from bench.harness.load import Load
+from bench.harness.report import median
 from bench.peers.catalogue import GRAPHS, Kind, Peer
-from bench.report import median
 
 # Times the throughput of the best task queue, and of Ray's compiled graphs, that are to be reached.
 TIMES_QUEUE, TIMES_GRAPHS = 10.0, 4.0

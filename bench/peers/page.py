@@ -4,11 +4,11 @@ import datetime as dt
 import os
 from collections.abc import Mapping, Sequence
 
+from bench.harness.report import machine, plain
 from bench.peers.bounds import tell_bounds
 from bench.peers.catalogue import Peer
 from bench.peers.figures import Row, Verdict, judge, summarise
 from bench.peers.rounds import Measured
-from bench.report import machine, plain
 
 PLOT = "peers.svg"
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from bench.bars import paint_bars, tidy
+from bench.harness.plots import paint_bars, tidy
 from bench.peers.catalogue import Kind, Peer
 from bench.peers.figures import Row
 from gateway.simulate.plot import render

@@ -11,15 +11,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench.cpu import CpuMeter, num_wakeups
-from bench.load import Load
+from bench.harness.environment import interpreter_of
+from bench.harness.family import Family
+from bench.harness.load import Load
+from bench.harness.pipe import launch, receive
+from bench.harness.processes import CpuMeter, num_wakeups
+from bench.harness.server import Server, run_server
 from bench.peers.catalogue import Peer
-from bench.peers.environment import interpreter_of
-from bench.peers.family import Family
 from bench.peers.figures import Usage
-from bench.pipe import launch, receive
-from bench.server import Server, run_server
 
+REQUIREMENTS = Path(__file__).parent / "requirements"
+ENVIRONMENTS = Path(__file__).parents[2] / ".bench-peers"  # git-ignored
 _START_TIMEOUT_S = 120.0
 _PATIENCE_S = 20.0  # beyond the length of a load, and for an end
 _MOST_LINE_BYTES = 2**26  # of a load's latencies
@@ -123,7 +125,7 @@ async def run_peer(peer: Peer) -> AsyncIterator[PeerProcess]:
         InstallError: its packages could not be installed.
         PeerError: it does not answer.
     """
-    python = interpreter_of(peer.environment)
+    python = interpreter_of(peer.environment, REQUIREMENTS, ENVIRONMENTS)
     with tempfile.NamedTemporaryFile(prefix="hedgerow-peer-") as errors, run_server() as server:
         process = await launch(
             *(str(python), "-m", f"bench.peers.inside.{peer.module}"),

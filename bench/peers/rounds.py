@@ -7,11 +7,11 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from bench.harness.environment import InstallError
+from bench.harness.subject import IN_FLIGHT
 from bench.peers.catalogue import Peer
-from bench.peers.environment import InstallError
 from bench.peers.figures import Round
 from bench.peers.process import PeerError, PeerProcess, run_peer
-from bench.subject import IN_FLIGHT
 
 _SETTLE_S = 0.2  # after a pause, timers that fell due meanwhile fire first
 _WARM_UP_S = 0.3

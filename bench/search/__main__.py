@@ -14,7 +14,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from bench.report import machine
+from bench.harness.report import machine
 from bench.search.catalogue import choose, engines
 from bench.search.debian import SourceError
 from bench.search.documents import Documents, read_documents

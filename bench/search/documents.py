@@ -12,8 +12,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import dictd
-from bench.corpus import PARTS, glosses
+from bench.harness import dictd
+from bench.harness.corpus import PARTS, glosses
 from bench.search.debian import SourceError, descriptions, fetch, stanzas
 
 _WORDNET = "wordnet-base"

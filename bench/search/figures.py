@@ -4,8 +4,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from bench.load import Load
-from bench.report import median
+from bench.harness.load import Load
+from bench.harness.report import median
 from bench.search.catalogue import Kind
 
 SHARE_OF_LIMIT = 0.5  # of the throughput of tantivy in one process, that is to be reached

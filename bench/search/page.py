@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from bench.report import median, plain
+from bench.harness.report import median, plain
 from bench.search.catalogue import NO_SEARCH, SCORERS
 from bench.search.figures import (
     Comparison,

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from bench.bars import paint_bars, tidy
+from bench.harness.plots import paint_bars, tidy
 from bench.search.catalogue import Kind
 from bench.search.figures import Curve, Rounds
 from gateway.simulate.plot import render

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench.load import Load
-from bench.peers.family import Family
-from bench.pipe import launch, receive
+from bench.harness.family import Family
+from bench.harness.load import Load
+from bench.harness.pipe import launch, receive
 from bench.search.catalogue import Engine
 from bench.search.commands import command_of, options_of
 from bench.search.inside.serving import Hits

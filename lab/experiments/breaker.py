@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from bench.load import quantile
+from bench.harness.load import quantile
 from gateway.breaker import Breaker, State, Transition
 from lab.cluster import connect, run_cluster
 from lab.experiments.breaker_trial import (

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from bench.load import open_loop, quantile
+from bench.harness.load import open_loop, quantile
 from common.config_tail import CoverageSettings, HedgingSettings
 from common.errors import InsufficientCoverageError
 from gateway.hedging import HedgeSchedule

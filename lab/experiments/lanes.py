@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, NamedTuple
 
-from bench.load import closed_loop
+from bench.harness.load import closed_loop
 from lab.compute import STEPS, compute
 from lab.finding import Finding, Options, at_least, code_of, number
 from lab.kinds import IO_S, wait_async, wait_blocking

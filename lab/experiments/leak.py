@@ -6,7 +6,7 @@ import signal
 import time
 from typing import Any, NamedTuple
 
-from bench.cpu import descendants
+from bench.harness.processes import descendants
 from common.outcome import Outcome
 from gateway.result import SearchQuery, SearchResult
 from gateway.service import Gateway

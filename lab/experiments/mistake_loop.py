@@ -5,7 +5,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 
-from bench.load import Load, open_loop
+from bench.harness.load import Load, open_loop
 from common.config import WorkerSettings
 from gateway.result import SearchQuery
 from lab.cluster import COLLECTION, connect, run_cluster

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from bench.load import quantile
+from bench.harness.load import quantile
 from gateway.result import SearchQuery
 from gateway.service import Gateway
 from lab.cluster import COLLECTION, SLEEP, connect, run_cluster

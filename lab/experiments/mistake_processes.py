@@ -8,8 +8,8 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, NamedTuple
 
-from bench.cpu import CpuMeter
-from bench.load import closed_loop
+from bench.harness.load import closed_loop
+from bench.harness.processes import CpuMeter
 from lab.finding import Finding, Options, at_least, code_of, number
 from lab.kinds import IO_S, wait_async
 from lab.lanes import NUM_PROCESSES, Lanes, open_lanes

@@ -9,8 +9,8 @@ import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from bench.cpu import CpuMeter
-from bench.load import closed_loop
+from bench.harness.load import closed_loop
+from bench.harness.processes import CpuMeter
 from lab.compute import STEPS, Threads, compute
 from lab.finding import Finding, Options, at_least, at_most, code_of, number
 from lab.lanes import NUM_PROCESSES, Lanes, open_lanes

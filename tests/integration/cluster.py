@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench.profiles import to_toml
+from bench.harness.profiles import to_toml
 from common.config import GatewaySettings, RankProfile, RedisSettings, Settings
 from gateway.result import SearchQuery, SearchResult
 from gateway.service import Gateway

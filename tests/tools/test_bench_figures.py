@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench import deadline
-from bench.cancelling import read_notes
-from bench.even_ids import even_ids
-from bench.load import Load, quantile, share_within
-from bench.profiles import to_toml
-from bench.report import Section, median, target
-from bench.watching import NOTE
+from bench.costs import deadline
+from bench.costs.cancelling import read_notes
+from bench.harness.even_ids import even_ids
+from bench.harness.load import Load, quantile, share_within
+from bench.harness.profiles import to_toml
+from bench.harness.report import Section, median, target
+from bench.harness.second_phases import NOTE
 from common.config import RankProfile, Settings
 from common.partition import shard_of
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.cpu import CpuMeter, num_wakeups
-from bench.load import closed_loop, open_loop
+from bench.harness.load import closed_loop, open_loop
+from bench.harness.processes import CpuMeter, num_wakeups
 from bench.peers.inside.threads import asking_in_threads
 from tests.waiting import until
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.options import choose
+from bench.harness.options import choose
 
 ROOT = Path(__file__).parents[2]
 
@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.mark.parametrize(
     "name",
     [
-        *("bench.pipe", "bench.peers.inside.serving", "bench.peers.inside.threads"),
+        *("bench.harness.pipe", "bench.peers.inside.serving", "bench.peers.inside.threads"),
         *("bench.peers.inside.work", "bench.peers.inside.workers"),
         *("bench.search.inside.serving", "bench.search.queries"),
     ],

@@ -7,7 +7,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from bench.load import Load
+from bench.harness.load import Load
 from bench.search.agreement import compare, matches_sentence, sentence
 from bench.search.catalogue import Kind, Subject, choose, engines
 from bench.search.figures import (

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.cpu import descendants
+from bench.harness.processes import descendants
 from bench.search import rounds
 from bench.search.catalogue import choose
 from bench.search.commands import MissingError

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.load import Load
+from bench.harness.load import Load
 from bench.search.debian import synopses
 from bench.search.figures import Index, Where
 from bench.search.inside.callers import Verdict, body_of, judge, run_callers

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.cpu import descendants
+from bench.harness.processes import descendants
 from bench.search.figures import Where
 from bench.search.process import Work
 from bench.search.queries import Query, write_plainly

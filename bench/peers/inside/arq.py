@@ -11,10 +11,10 @@ from arq import create_pool
 from arq.connections import RedisSettings
 from arq.worker import Worker, func
 
+from bench.harness.pipe import Setting
 from bench.peers.inside import work
 from bench.peers.inside.serving import Run, asking, serve
 from bench.peers.inside.workers import run_workers
-from bench.pipe import Setting
 
 if TYPE_CHECKING:
     from arq.typing import WorkerCoroutine

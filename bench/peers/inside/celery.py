@@ -10,11 +10,11 @@ from typing import Any
 
 from celery import Celery
 
+from bench.harness.pipe import Setting
 from bench.peers.inside import work
 from bench.peers.inside.serving import Run, serve
 from bench.peers.inside.threads import asking_in_threads
 from bench.peers.inside.workers import run_workers
-from bench.pipe import Setting
 
 _PREFETCH = 64
 _POOL_LIMIT = 32

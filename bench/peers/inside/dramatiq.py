@@ -12,11 +12,11 @@ from dramatiq.brokers.redis import RedisBroker
 from dramatiq.results import Results
 from dramatiq.results.backends import RedisBackend
 
+from bench.harness.pipe import Setting
 from bench.peers.inside import work
 from bench.peers.inside.serving import Run, serve
 from bench.peers.inside.threads import asking_in_threads
 from bench.peers.inside.workers import run_workers
-from bench.pipe import Setting
 
 _WORKER_THREADS = 8
 _WORKER_TIMEOUT_MS = 5

@@ -11,10 +11,10 @@ from typing import Any
 
 import zmq
 
+from bench.harness.pipe import Setting
 from bench.peers.inside.serving import Run, asking, serve
 from bench.peers.inside.work import NUM_SHARDS, answer, check, next_query
 from bench.peers.inside.workers import run_workers
-from bench.pipe import Setting
 
 _ENVELOPE = [b"shard-%d" % shard for shard in range(NUM_SHARDS)]
 SETTINGS = (

@@ -13,10 +13,10 @@ from saq import Worker
 from saq.job import TERMINAL_STATUSES, Status
 from saq.queue.redis import RedisQueue
 
+from bench.harness.pipe import Setting
 from bench.peers.inside import work
 from bench.peers.inside.serving import Run, asking, serve
 from bench.peers.inside.workers import run_workers
-from bench.pipe import Setting
 
 _CONCURRENCY = 32
 SETTINGS = (

@@ -16,8 +16,8 @@ from contextlib import AbstractAsyncContextManager
 from functools import partial
 from importlib import metadata
 
-from bench.load import Ask, Load, closed_loop
-from bench.pipe import Pipe, Setting
+from bench.harness.load import Ask, Load, closed_loop
+from bench.harness.pipe import Pipe, Setting
 
 # Keeps so many queries in flight, for so many seconds.
 Run = Callable[[int, float], Awaitable[Load]]

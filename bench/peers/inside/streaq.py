@@ -9,10 +9,10 @@ from typing import Any
 
 from streaq import Worker
 
+from bench.harness.pipe import Setting
 from bench.peers.inside import work
 from bench.peers.inside.serving import Run, asking, serve
 from bench.peers.inside.workers import run_workers
-from bench.pipe import Setting
 
 _CONCURRENCY = 16
 SETTINGS = (

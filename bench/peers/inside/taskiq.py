@@ -8,10 +8,10 @@ from contextlib import asynccontextmanager
 from taskiq.serializers import ORJSONSerializer
 from taskiq_redis import ListQueueBroker, RedisAsyncResultBackend
 
+from bench.harness.pipe import Setting
 from bench.peers.inside import work
 from bench.peers.inside.serving import Run, asking, serve
 from bench.peers.inside.workers import run_workers
-from bench.pipe import Setting
 
 _MODULE = "bench.peers.inside.taskiq"
 _SOCKET, _SHARD = "PEER_SOCKET", "PEER_SHARD"

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from bench.load import Load
+from bench.harness.load import Load
 from bench.peers.inside.serving import Run
 
 

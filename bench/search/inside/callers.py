@@ -9,8 +9,8 @@ from enum import Enum
 from functools import lru_cache
 from typing import Any
 
-from bench.cpu import CpuMeter
-from bench.pipe import Pipe
+from bench.harness.pipe import Pipe
+from bench.harness.processes import CpuMeter
 from bench.search.inside.serving import Loaded, Ready, Task
 from bench.search.queries import Query
 from common.lifecycle import calm_collector

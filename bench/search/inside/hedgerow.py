@@ -15,11 +15,11 @@ from importlib import metadata
 from itertools import islice
 from typing import Any
 
-from bench.cluster import Cluster, run_cluster
-from bench.cluster import connect as connect_gateway
-from bench.cpu import CpuMeter
-from bench.http_load import HttpGateway, run_gateway
-from bench.pipe import Pipe, Setting
+from bench.harness.cluster import Cluster, run_cluster
+from bench.harness.cluster import connect as connect_gateway
+from bench.harness.http_load import HttpGateway, run_gateway
+from bench.harness.pipe import Pipe, Setting
+from bench.harness.processes import CpuMeter
 from bench.search.inside.serving import Hits, Loaded, Ready, Task, disk_bytes
 from bench.search.queries import Query
 from common.lifecycle import calm_collector

@@ -22,9 +22,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from bench.cpu import descendants
-from bench.http_load import HttpGateway
-from bench.pipe import Setting
+from bench.harness.http_load import HttpGateway
+from bench.harness.pipe import Setting
+from bench.harness.processes import descendants
 from bench.search.inside.callers import Ask, Verdict, body_of, judge, serve_callers
 from bench.search.inside.serving import Ready, Task, disk_bytes
 from bench.search.queries import Query

@@ -25,7 +25,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from bench.pipe import Pipe, Setting
+from bench.harness.pipe import Pipe, Setting
 from bench.search.queries import Query, read_plainly
 
 Hits = list[tuple[str, float]]  # id and score, best first

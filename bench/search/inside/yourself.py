@@ -24,8 +24,8 @@ import uvicorn
 from fastapi import FastAPI
 from pydantic import BaseModel
 
-from bench.http_load import HttpGateway
-from bench.pipe import Setting
+from bench.harness.http_load import HttpGateway
+from bench.harness.pipe import Setting
 from bench.search.inside.callers import Ask, Verdict, body_of, serve_callers
 from bench.search.inside.serving import Ready, Task, disk_bytes
 from bench.search.queries import Query

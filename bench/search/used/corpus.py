@@ -13,8 +13,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from bench import dictd
-from bench.corpus import PARTS, glosses
+from bench.harness import dictd
+from bench.harness.corpus import PARTS, glosses
 from bench.search.debian import descriptions, fetch, synopses
 from bench.search.documents import Documents, KeptCorpus
 from bench.search.queries import Query, words_of

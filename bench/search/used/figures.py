@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from bench.load import Load
-from bench.report import median
+from bench.harness.load import Load
+from bench.harness.report import median
 from bench.search.figures import Index, Verdict, Where
 
 TOGETHER = 32  # in flight, where one figure stands for a row

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from bench.report import median, plain
+from bench.harness.report import median, plain
 from bench.search.figures import Index
 from bench.search.used.figures import TOGETHER, Part, Row, judge
 

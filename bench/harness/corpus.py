@@ -1,14 +1,14 @@
 """Dictionary texts of two Debian packages, as documents: short glosses, and entries of any length.
 
 wordnet-base has 117,000 glosses in /usr/share/wordnet/data.* (their form: wndb(5WN)); dict-gcide
-has 126,000 entries (`bench.dictd`).
+has 126,000 entries (`bench.harness.dictd`).
 """
 
 import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench import dictd
+from bench.harness import dictd
 
 _WORDNET = Path("/usr/share/wordnet")
 _GCIDE = Path("/usr/share/dictd")

@@ -4,10 +4,10 @@ import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bench.cluster import LOOP_LANE, PROCESS_LANE, Asker, connect, run_cluster
-from bench.load import Load, closed_loop, open_loop, share_within
-from bench.options import Options
-from bench.report import Section, median, target
+from bench.harness.cluster import LOOP_LANE, PROCESS_LANE, Asker, connect, run_cluster
+from bench.harness.load import Load, closed_loop, open_loop, share_within
+from bench.harness.options import Options
+from bench.harness.report import Section, median, target
 from common.lifecycle import calm_collector
 from gateway.service import Gateway
 

@@ -3,10 +3,10 @@
 import contextlib
 import os
 
-from bench.cluster import LOOP_LANE, PROCESS_LANE, Asker, connect, run_cluster
-from bench.options import Options
-from bench.report import Section
-from bench.subject import IN_FLIGHT, Subject
+from bench.harness.cluster import LOOP_LANE, PROCESS_LANE, Asker, connect, run_cluster
+from bench.harness.options import Options
+from bench.harness.report import Section
+from bench.harness.subject import IN_FLIGHT, Subject
 from common.lifecycle import calm_collector
 
 _LANES = {LOOP_LANE: "loop lane", PROCESS_LANE: "process lane"}

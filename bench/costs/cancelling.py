@@ -7,11 +7,18 @@ import time
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from bench.cluster import COLLECTION, DEADLINE_MS, WATCHING_LANE, Cluster, connect, run_cluster
-from bench.load import quantile
-from bench.options import Options
-from bench.report import Section, target
-from bench.watching import NOTE
+from bench.harness.cluster import (
+    COLLECTION,
+    DEADLINE_MS,
+    WATCHING_LANE,
+    Cluster,
+    connect,
+    run_cluster,
+)
+from bench.harness.load import quantile
+from bench.harness.options import Options
+from bench.harness.report import Section, target
+from bench.harness.second_phases import NOTE
 from common.lifecycle import calm_collector
 from gateway.result import SearchQuery
 from gateway.service import Gateway
@@ -125,7 +132,7 @@ def read_notes(notes: Path, left_at: dict[int, float]) -> Heard:
     """Compare what the second phases have noted with when their callers left.
 
     Args:
-        notes: the file that `bench.watching` writes.
+        notes: the file that `second_phases.watching` writes.
         left_at: number of the query → when its caller left, on the same clock, in s.
     """
     delays_s, num_deaf = [], 0

@@ -7,11 +7,11 @@ import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from bench import corpus
-from bench.cluster import Cluster, connect, run_cluster
-from bench.cpu import CpuMeter
-from bench.options import Options
-from bench.report import Section
+from bench.harness import corpus
+from bench.harness.cluster import Cluster, connect, run_cluster
+from bench.harness.options import Options
+from bench.harness.processes import CpuMeter
+from bench.harness.report import Section
 from common.lifecycle import calm_collector
 
 _COLLECTION = "dictionary"

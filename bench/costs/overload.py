@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 
 import leather
 
-from bench.cluster import COLLECTION, HELD_LANE, PAIRS, Asker, connect, run_cluster
-from bench.held import HOLD_S
-from bench.load import Load, closed_loop, open_loop, quantile
-from bench.options import Options
-from bench.report import Section, median, target
+from bench.harness.cluster import COLLECTION, HELD_LANE, PAIRS, Asker, connect, run_cluster
+from bench.harness.load import Load, closed_loop, open_loop, quantile
+from bench.harness.options import Options
+from bench.harness.report import Section, median, target
+from bench.harness.second_phases import HOLD_S
 from common.config_tail import AdmissionSettings
 from common.errors import InsufficientCoverageError, OverloadedError
 from common.lifecycle import calm_collector

@@ -4,11 +4,11 @@ import gc
 import os
 import timeit
 
-from bench.cluster import LOOP_LANE, Asker, connect, run_cluster
-from bench.cpu import CpuMeter
-from bench.load import closed_loop
-from bench.options import Options
-from bench.report import Section, median, target
+from bench.harness.cluster import LOOP_LANE, Asker, connect, run_cluster
+from bench.harness.load import closed_loop
+from bench.harness.options import Options
+from bench.harness.processes import CpuMeter
+from bench.harness.report import Section, median, target
 from common.config import BreakerSettings
 from common.lifecycle import calm_collector
 from gateway.breaker import Breaker

@@ -3,9 +3,9 @@
 import gc
 from dataclasses import dataclass, field
 
-from bench.cpu import CpuMeter
-from bench.load import Ask, Load, closed_loop
-from bench.report import median
+from bench.harness.load import Ask, Load, closed_loop
+from bench.harness.processes import CpuMeter
+from bench.harness.report import median
 
 IN_FLIGHT = 32
 

@@ -15,8 +15,8 @@ from typing import Any, cast
 import hiredis
 import msgpack
 
-from bench.floor_worker import CHANNEL, queue_of
-from bench.server import Server
+from bench.harness.floor_worker import CHANNEL, queue_of
+from bench.harness.server import Server
 from common.link import pack
 
 NUM_SHARDS = 8
@@ -108,7 +108,7 @@ async def run_floor(
         workers = []
         for first in range(0, NUM_SHARDS, shards_a_worker):
             shards = ",".join(str(first + number) for number in range(shards_a_worker))
-            command = (sys.executable, "-m", "bench.floor_worker", server.socket, shards)
+            command = (sys.executable, "-m", "bench.harness.floor_worker", server.socket, shards)
             worker = started.enter_context(
                 subprocess.Popen([*command, "1" if is_batched else "0"])  # noqa: ASYNC220 - at the start
             )

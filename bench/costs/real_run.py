@@ -1,4 +1,4 @@
-"""Runs of a simulator's scenario on real worker processes: the other half of bench/agreement.py."""
+"""Runs of a simulator's scenario on real worker processes: the other half of `agreement`."""
 
 import asyncio
 import json
@@ -8,11 +8,11 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 
-from bench.cluster import DRAWN_LANE, HELD_LANE, Cluster, connect
-from bench.drawn import text_of
-from bench.even_ids import even_ids
-from bench.held import HOLD_S
-from bench.load import open_loop, quantile
+from bench.costs.drawn import text_of
+from bench.harness.cluster import DRAWN_LANE, HELD_LANE, Cluster, connect
+from bench.harness.even_ids import even_ids
+from bench.harness.load import open_loop, quantile
+from bench.harness.second_phases import HOLD_S
 from common.config_tail import ProbationSettings
 from common.errors import InsufficientCoverageError, OverloadedError
 from common.tasks import end
@@ -124,7 +124,7 @@ async def measure_overhead(cluster: Cluster) -> Overhead:
 
 
 async def observe_real(cluster: Cluster, run: Run, seed: int) -> Observed:
-    """Ask the queries of one run of bench/agreement.toml, by a gateway of its own.
+    """Ask the queries of one run of bench/costs/agreement.toml, by a gateway of its own.
 
     Its policies have the run's settings, and its queries come at the instants that the simulator
     lets them come at. Late replies and probation, which are not simulated, are off.

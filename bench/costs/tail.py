@@ -6,11 +6,11 @@ import signal
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 
-from bench.cluster import LOOP_LANE, STALLING_LANE, Asker, connect, run_cluster
-from bench.load import Load, closed_loop, open_loop
-from bench.options import Options
-from bench.report import Section, median, target
-from bench.stalling import STALL_SHARE
+from bench.harness.cluster import LOOP_LANE, STALLING_LANE, Asker, connect, run_cluster
+from bench.harness.load import Load, closed_loop, open_loop
+from bench.harness.options import Options
+from bench.harness.report import Section, median, target
+from bench.harness.second_phases import STALL_SHARE
 from common.config_tail import HedgingSettings, ProbationSettings
 from common.lifecycle import calm_collector
 from gateway.service import Gateway

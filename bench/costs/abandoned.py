@@ -5,11 +5,11 @@ import random
 from collections.abc import Mapping
 from typing import Any
 
-from bench.busy import BUSY_S
-from bench.cluster import BUSY_LANE, COLLECTION, Asker, connect, run_cluster
-from bench.load import closed_loop, open_loop
-from bench.options import Options
-from bench.report import Section, target
+from bench.harness.cluster import BUSY_LANE, COLLECTION, Asker, connect, run_cluster
+from bench.harness.load import closed_loop, open_loop
+from bench.harness.options import Options
+from bench.harness.report import Section, target
+from bench.harness.second_phases import BUSY_S
 from common.lifecycle import calm_collector
 from gateway.result import SearchQuery
 from gateway.service import Gateway

@@ -1,4 +1,4 @@
-"""The virtual environment of a peer: made once, made anew when its requirements change."""
+"""Virtual environments of what is compared: made once, and again when requirements change."""
 
 import hashlib
 import shutil
@@ -7,32 +7,26 @@ import sys
 import venv
 from pathlib import Path
 
-_ROOT = Path(__file__).parents[2]
-_FOLDER = _ROOT / ".bench-peers"  # git-ignored
-_REQUIREMENTS = Path(__file__).parent / "requirements"
-
 
 class InstallError(Exception):
-    """A peer's packages could not be installed; says why."""
+    """Packages could not be installed; says why."""
 
 
-def interpreter_of(
-    environment: str, requirements: Path | None = None, folder: Path | None = None
-) -> Path:
+def interpreter_of(environment: str, requirements: Path, folder: Path) -> Path:
     """The interpreter of an environment, which is made when there is none that fits.
 
     Args:
         environment: its name; empty for the one that runs this.
-        requirements: where `NAME.txt` is; the peers' by default.
-        folder: where environments are made; the peers' by default.
+        requirements: where `NAME.txt` is.
+        folder: where environments are made.
 
     Raises:
         InstallError: it could not be made.
     """
     if not environment:
         return Path(sys.executable)
-    home = (folder or _FOLDER).absolute() / environment
-    pinned = (requirements or _REQUIREMENTS) / f"{environment}.txt"
+    home = folder.absolute() / environment
+    pinned = requirements / f"{environment}.txt"
     mark = f"{sys.version} {hashlib.sha256(pinned.read_bytes()).hexdigest()}"
     made = home / ".made"
     python = home / "bin" / "python"

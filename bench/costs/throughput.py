@@ -6,14 +6,14 @@ import os
 from collections.abc import AsyncIterator, Callable
 from functools import partial
 
-from bench.cluster import LOOP_LANE, PROCESS_LANE, Asker, connect, run_cluster
-from bench.floor import run_floor
-from bench.http_load import PythonClient, run_gateway
-from bench.load import Load, closed_loop, open_loop
-from bench.options import Options
-from bench.report import Section, median, target
-from bench.server import run_server
-from bench.subject import IN_FLIGHT, Subject
+from bench.harness.cluster import LOOP_LANE, PROCESS_LANE, Asker, connect, run_cluster
+from bench.harness.floor import run_floor
+from bench.harness.http_load import PythonClient, run_gateway
+from bench.harness.load import Load, closed_loop, open_loop
+from bench.harness.options import Options
+from bench.harness.report import Section, median, target
+from bench.harness.server import run_server
+from bench.harness.subject import IN_FLIGHT, Subject
 from common.lifecycle import calm_collector
 from gateway.client import AsyncClient
 
@@ -83,9 +83,9 @@ def _throughput(subjects: list[Subject]) -> Section:
         load=(
             "Eight shards, `noop` (the first 10 ids of each shard, no index), ids and scores "
             f"without fields; one query in flight, and {IN_FLIGHT}. The floor is a bare "
-            "scatter-gather over raw hiredis links in the same shape (bench/floor.py). The client "
-            "of the HTTP rows runs on the same cores, and its cost is in them: a bare exchange of "
-            "bytes, and in the last row gateway.client."
+            "scatter-gather over raw hiredis links in the same shape (bench/harness/floor.py). The "
+            "client of the HTTP rows runs on the same cores, and its cost is in them: a bare exchange "
+            "of bytes, and in the last row gateway.client."
         ),
         columns=(
             *("", "queries/s", "of the floor", f"p50 at {IN_FLIGHT}, ms", "p99, ms"),

@@ -9,12 +9,12 @@ from typing import Any
 
 import leather
 
-from bench.cluster import run_cluster
-from bench.drawn import SCENARIO
-from bench.load import quantile
-from bench.options import Options
-from bench.real_run import Overhead, measure_overhead, observe_real
-from bench.report import Section, target
+from bench.costs.drawn import SCENARIO
+from bench.costs.real_run import Overhead, measure_overhead, observe_real
+from bench.harness.cluster import run_cluster
+from bench.harness.load import quantile
+from bench.harness.options import Options
+from bench.harness.report import Section, target
 from common.lifecycle import calm_collector
 from gateway.simulate.run import Observed, observe
 from gateway.simulate.scenario import Run
@@ -224,9 +224,9 @@ def _section(title: str, pairs: Sequence[Pair], overhead: Overhead, rounds: int)
     section = Section(
         title=title,
         load=(
-            f"Each run of bench/agreement.toml on {shards * replicas} real workers, and in virtual "
-            "time: the same policies and settings, the same arrivals, work that sleeps for times "
-            f"drawn from the same distributions. {rounds} seed{'s' if rounds > 1 else ''}. Beside "
+            f"Each run of bench/costs/agreement.toml on {shards * replicas} real workers, and in "
+            "virtual time: the same policies and settings, the same arrivals, work that sleeps for "
+            f"times drawn from the same distributions. {rounds} seed{'s' if rounds > 1 else ''}. Beside "
             "the work the simulator has what requests were measured to cost before, one at a time, "
             f"with work of a known time: {request:.2f} ms (median) to the worker, {inside:.2f} ms "
             f"in it, {reply:.2f} ms back; and {late:.2f} ms by which a timer is late. Simulated "

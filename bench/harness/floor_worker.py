@@ -1,6 +1,6 @@
 """The floor's worker: pops from its lists and echoes a small reply; blocking, nothing else.
 
-    python -m bench.floor_worker SOCKET SHARDS BATCHED
+    python -m bench.harness.floor_worker SOCKET SHARDS BATCHED
 
 It pops up to 64 requests, and sends the replies and the next pop in one write.
 """

@@ -14,10 +14,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.cpu import descendants
-from bench.profiles import to_toml
-from bench.server import Server, run_server
-from bench.stalling import stalling
+from bench.harness.processes import descendants
+from bench.harness.profiles import to_toml
+from bench.harness.second_phases import with_stall
+from bench.harness.server import Server, run_server
 from common.config import (
     BreakerSettings,
     GatewaySettings,
@@ -48,15 +48,19 @@ DRAWN_LANE = "drawn"  # holds it for a time that a simulator's script says
 DEADLINE_MS = 2_000.0  # so long that no query of a throughput measurement ends early
 _NUM_DOCUMENTS = 400
 _START_TIMEOUT_S = 180.0  # of sixteen workers on a machine that does much else
-_ROOT = Path(__file__).parent.parent
-_SECOND_PHASES = (STALLING_LANE, BUSY_LANE, HELD_LANE, WATCHING_LANE, DRAWN_LANE)
+_ROOT = Path(__file__).parents[2]
+_SECOND_PHASES = {
+    **{
+        name: f"bench.harness.second_phases:{name}"
+        for name in (STALLING_LANE, BUSY_LANE, HELD_LANE, WATCHING_LANE)
+    },
+    DRAWN_LANE: "bench.costs.drawn:score",
+}
 _PROFILES = {
     PROCESS_LANE: RankProfile(first_phase="noop"),
     **{
-        name: RankProfile(
-            first_phase="noop", second_phase=f"bench.{name}:score", candidates=1, fields=["title"]
-        )
-        for name in _SECOND_PHASES
+        name: RankProfile(first_phase="noop", second_phase=function, candidates=1, fields=["title"])
+        for name, function in _SECOND_PHASES.items()
     },
 }
 
@@ -83,7 +87,7 @@ class Cluster:
 
     @property
     def notes(self) -> Path:
-        """What second phases of `WATCHING_LANE` have noted; see `bench.watching`."""
+        """What second phases of `WATCHING_LANE` have noted; see `second_phases.watching`."""
         return Path(self.environment["HEDGEROW_BENCH_NOTES"])
 
     @property
@@ -272,7 +276,7 @@ class Asker:
         result = await self._gateway.search(
             SearchQuery(
                 collection=COLLECTION,
-                query=stalling(text, self._stall_s) if self._stall_s else text,
+                query=with_stall(text, self._stall_s) if self._stall_s else text,
                 deadline_ms=self._deadline_ms,
                 rank_profile=self._profile,
                 fields=False,

@@ -14,10 +14,10 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import cast
 
-from bench.cluster import COLLECTION, DEADLINE_MS, Cluster
+from bench.harness.cluster import COLLECTION, DEADLINE_MS, Cluster
 from gateway.client import AsyncClient
 
-_ROOT = Path(__file__).parent.parent
+_ROOT = Path(__file__).parents[2]
 _START_TIMEOUT_S = 30.0
 
 
