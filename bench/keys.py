@@ -27,10 +27,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from bench.crowd.cluster import openings
-from bench.harness.cores import Cores
 from bench.harness.http_load import HttpGateway
 from bench.harness.load import Load, closed_loop, open_loop, quantile
-from bench.harness.processes import CpuMeter
+from bench.harness.processes import Cores, CpuMeter
 from bench.harness.report import machine, median
 from common.config import load_settings
 from common.telemetry import configure_logging

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bench.harness.plots import paint_svg
+
 _ROOT = Path(__file__).parent.parent
 
 
@@ -87,6 +89,14 @@ class Plot:
     name: str
     alt: str
     svg: str
+
+
+def draw(
+    name: str, alt: str, paint: Callable[[Any], None], *, columns: int = 1, height_in: float = 3.6
+) -> Plot:
+    """Draw a picture of an experiment; see `bench.harness.plots.paint_svg`."""
+    svg = paint_svg(name, paint, "make lab", columns=columns, size_in=(8.0, height_in))
+    return Plot(f"lab-{name}.svg", alt, svg)
 
 
 @dataclass(frozen=True, slots=True)

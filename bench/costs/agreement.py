@@ -3,17 +3,16 @@
 import asyncio
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
-
-import leather
 
 from bench.costs.drawn import SCENARIO
 from bench.costs.real_run import Overhead, measure_overhead, observe_real
 from bench.harness.cluster import run_cluster
 from bench.harness.load import quantile
 from bench.harness.options import Options
+from bench.harness.plots import BLUE, RED, legend, paint_svg, tidy
 from bench.harness.report import Section, target
 from common.lifecycle import calm_collector
 from gateway.simulate.run import Observed, observe
@@ -226,15 +225,15 @@ def _section(title: str, pairs: Sequence[Pair], overhead: Overhead, rounds: int)
         load=(
             f"Each run of bench/costs/agreement.toml on {shards * replicas} real workers, and in "
             "virtual time: the same policies and settings, the same arrivals, work that sleeps for "
-            f"times drawn from the same distributions. {rounds} seed{'s' if rounds > 1 else ''}. Beside "
-            "the work the simulator has what requests were measured to cost before, one at a time, "
-            f"with work of a known time: {request:.2f} ms (median) to the worker, {inside:.2f} ms "
-            f"in it, {reply:.2f} ms back; and {late:.2f} ms by which a timer is late. Simulated "
-            f"is the mean over {NUM_CHANCES} lots of late timers, and ± the standard deviation of "
-            "one (of replicas, which draw their work for themselves, that over seeds). By chance: "
-            f"the standard deviation of such a run's mean coverage over {NUM_CHANCES} other seeds. "
-            "Apart: the largest relative difference of a quantile, p5 to p99; in brackets, the "
-            "median of that between two seeds of the simulator."
+            f"times drawn from the same distributions. {rounds} seed{'s' if rounds > 1 else ''}. "
+            "Beside the work the simulator has what requests were measured to cost before, one at "
+            f"a time, with work of a known time: {request:.2f} ms (median) to the worker, "
+            f"{inside:.2f} ms in it, {reply:.2f} ms back; and {late:.2f} ms by which a timer is "
+            f"late. Simulated is the mean over {NUM_CHANCES} lots of late timers, and ± the "
+            "standard deviation of one (of replicas, which draw their work for themselves, that "
+            "over seeds). By chance: the standard deviation of such a run's mean coverage over "
+            f"{NUM_CHANCES} other seeds. Apart: the largest relative difference of a quantile, p5 "
+            "to p99; in brackets, the median of that between two seeds of the simulator."
         ),
         columns=(
             *("run", "queries", "coverage, real", "simulated", "difference, points", "by chance"),
@@ -294,36 +293,49 @@ def _row(pair: Pair) -> list[str]:
 
 
 def _coverage_plot(pairs: Sequence[Pair]) -> str:
-    """The runs that are named by their deadlines."""
+    """Coverage over the deadline, of the runs that are named by their deadlines."""
     swept = [pair for pair in pairs if pair.run.name.endswith(" ms")]
-    chart = leather.Chart("Mean coverage, in %")
-    chart.add_line([_point(pair, pair.simulated) for pair in swept], name="simulated")
-    chart.add_dots([_point(pair, pair.real) for pair in swept], name="real", radius=4)
-    longest = math.ceil(max(pair.run.query.deadline_ms for pair in swept) / 100) * 100
-    chart.add_x_scale(0, longest)
-    chart.add_x_axis(name="deadline, ms", ticks=[*range(0, longest + 1, 100)])
-    chart.add_y_scale(0, 100)
-    chart.add_y_axis(name="coverage")
-    svg: str = chart.to_svg()
-    return svg
 
+    def points(pick: Callable[[Pair], Seen]) -> list[tuple[float, float]]:
+        return [(pair.run.query.deadline_ms, 100 * pick(pair).coverage) for pair in swept]
 
-def _point(pair: Pair, seen: Seen) -> tuple[float, float]:
-    return pair.run.query.deadline_ms, 100 * seen.coverage
+    return _both(
+        _COVERAGE_PLOT,
+        points(lambda pair: pair.simulated),
+        points(lambda pair: pair.real),
+        ("deadline, ms", "mean coverage, %"),
+    )
 
 
 def _latency_plot(pair: Pair) -> str:
     """The share of answers that were full within a time."""
-    chart = leather.Chart("Answers with every shard, in %, within a time")
+
+    def points(seen: Seen, shares: Sequence[float]) -> list[tuple[float, float]]:
+        return [(quantile(seen.took_ms, one), 100 * one) for one in shares]
+
     steps = [share / 100 for share in range(1, 100)]
-    simulated = [(quantile(pair.simulated.took_ms, one), 100 * one) for one in steps]
-    real = [(quantile(pair.real.took_ms, one), 100 * one) for one in (*steps[4::5], 0.99)]
-    chart.add_line(simulated, name="simulated")
-    chart.add_dots(real, name="real", radius=4)
-    most = math.ceil(max(simulated[-1][0], real[-1][0]) / 100) * 100
-    chart.add_x_scale(0, most)
-    chart.add_x_axis(name="time to the answer, ms")
-    chart.add_y_scale(0, 100)
-    chart.add_y_axis(name="share of the answers")
-    svg: str = chart.to_svg()
-    return svg
+    return _both(
+        _LATENCY_PLOT,
+        points(pair.simulated, steps),
+        points(pair.real, (*steps[4::5], 0.99)),
+        ("time to the answer, ms", "answers with every shard, %"),
+    )
+
+
+def _both(
+    name: str,
+    simulated: Sequence[tuple[float, float]],
+    real: Sequence[tuple[float, float]],
+    labels: tuple[str, str],
+) -> str:
+    """A line of what was simulated, and dots of what was real."""
+
+    def paint(axes: Any) -> None:
+        axes.plot(*zip(*simulated, strict=True), color=BLUE, label="simulated")
+        axes.plot(*zip(*real, strict=True), "o", color=RED, markersize=4, label="real")
+        axes.set_xlim(left=0)
+        axes.set_ylim(0, 105)
+        tidy(axes, *labels)
+        legend([axes])
+
+    return paint_svg(name, paint, "make bench")

@@ -5,12 +5,12 @@ import time
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-
-import leather
+from typing import Any
 
 from bench.harness.cluster import COLLECTION, HELD_LANE, PAIRS, Asker, connect, run_cluster
 from bench.harness.load import Load, closed_loop, open_loop, quantile
 from bench.harness.options import Options
+from bench.harness.plots import BLUE, RED, legend, paint_svg, tidy
 from bench.harness.report import Section, median, target
 from bench.harness.second_phases import HOLD_S
 from common.config_tail import AdmissionSettings
@@ -211,13 +211,14 @@ def _kept(rows: Sequence[dict[str, float]]) -> float:
 
 
 def _plot(points: dict[tuple[str, int], Point], rate: float) -> str:
-    chart = leather.Chart("Goodput under overload, answers a second in time and in full")
-    for mode in _MODES:
-        line = [(times, median(points[mode, times].goodput)) for times in _TIMES]
-        chart.add_line(line, name=f"admission {mode}")
-    chart.add_x_scale(0, max(_TIMES))
-    chart.add_x_axis(name=f"load, in times of {rate:.0f} queries a second", ticks=[0, *_TIMES])
-    chart.add_y_scale(0, 1.2 * rate)
-    chart.add_y_axis(name="goodput")
-    svg: str = chart.to_svg()
-    return svg
+    def paint(axes: Any) -> None:
+        for mode, color in zip(_MODES, (BLUE, RED), strict=True):
+            goodput = [median(points[mode, times].goodput) for times in _TIMES]
+            axes.plot(_TIMES, goodput, "o-", color=color, label=f"admission {mode}")
+        axes.set_xlim(0, max(_TIMES))
+        axes.set_ylim(0, 1.2 * rate)
+        load = f"load, in times of {rate:.0f} queries a second"
+        tidy(axes, load, "answers a second, in time and in full")
+        legend([axes])
+
+    return paint_svg(_PLOT, paint, "make bench")

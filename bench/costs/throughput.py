@@ -84,8 +84,8 @@ def _throughput(subjects: list[Subject]) -> Section:
             "Eight shards, `noop` (the first 10 ids of each shard, no index), ids and scores "
             f"without fields; one query in flight, and {IN_FLIGHT}. The floor is a bare "
             "scatter-gather over raw hiredis links in the same shape (bench/harness/floor.py). The "
-            "client of the HTTP rows runs on the same cores, and its cost is in them: a bare exchange "
-            "of bytes, and in the last row gateway.client."
+            "client of the HTTP rows runs on the same cores, and its cost is in them: a bare "
+            "exchange of bytes, and in the last row gateway.client."
         ),
         columns=(
             *("", "queries/s", "of the floor", f"p50 at {IN_FLIGHT}, ms", "p99, ms"),

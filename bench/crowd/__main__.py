@@ -23,8 +23,7 @@ from urllib.parse import urlsplit
 from bench.crowd.cluster import Running, openings, run_cluster, write_queries
 from bench.crowd.corpus import read_documents
 from bench.crowd.figures import COLUMNS, Load, Round, rows_of, verdicts
-from bench.harness.cores import Cores
-from bench.harness.processes import CpuMeter
+from bench.harness.processes import Cores, CpuMeter
 from bench.harness.report import machine
 from common.telemetry import configure_logging
 from gateway.client import AsyncClient

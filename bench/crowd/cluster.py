@@ -6,8 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.harness.cores import Cores
-from bench.harness.processes import descendants
+from bench.harness.processes import Cores, descendants
 from bench.search.documents import Documents
 from bench.search.inside.hedgerow_up import load
 from bench.search.inside.serving import Task

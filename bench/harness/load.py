@@ -13,7 +13,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Self
+from typing import Any, Self
 
 Ask = Callable[[], Awaitable[None]]
 
@@ -44,6 +44,18 @@ class Load:
     def throughput(self) -> float:
         """Answers a second."""
         return len(self.latencies_s) / self.seconds
+
+    def to_json(self) -> dict[str, Any]:
+        """As a driver reads it from what is measured apart; latencies in whole µs."""
+        told = {name: getattr(self, name) for name in self.__slots__}
+        del told["late_s"]
+        return {**told, "latencies_us": [round(one * 1e6) for one in told.pop("latencies_s")]}
+
+    @classmethod
+    def from_json(cls, told: dict[str, Any]) -> "Load":
+        """What `to_json` has made."""
+        told = dict(told)
+        return cls(latencies_s=[one / 1e6 for one in told.pop("latencies_us")], **told)
 
     def quantile_ms(self, share: float) -> float:
         """The latency, in ms, that a share of the answers stayed within."""

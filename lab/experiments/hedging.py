@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bench.harness.load import open_loop, quantile
+from bench.harness.plots import BLUE, GREY, RED, legend, logarithmic, tidy
 from common.config_tail import CoverageSettings, HedgingSettings
 from common.errors import InsufficientCoverageError
 from gateway.hedging import HedgeSchedule
 from gateway.result import SearchQuery
 from gateway.service import Gateway
 from lab.cluster import COLLECTION, STALL, connect, run_cluster
-from lab.finding import Finding, Options, at_least, at_most, code_of
-from lab.plots import BLUE, GREY, RED, draw, legend, logarithmic, tidy
+from lab.finding import Finding, Options, at_least, at_most, code_of, draw
 from lab.work import STALL_S, STALL_SHARE, USUAL_S, stall
 
 NUM_SHARDS = 8

@@ -5,12 +5,12 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from bench.harness.plots import BLUE, GREY, ORANGE, RED, legend, tidy
 from common.config import WorkerSettings
 from gateway.result import SearchQuery, SearchResult
 from gateway.service import Gateway
 from lab.cluster import COLLECTION, HOOK_BLOCKS, HOOK_FAILS, PROFILES, connect, run_cluster
-from lab.finding import Finding, Options, at_most, code_of, exactly
-from lab.plots import BLUE, GREY, ORANGE, RED, draw, legend, tidy
+from lab.finding import Finding, Options, at_most, code_of, draw, exactly
 from lab.work import HOOK_S, hook_blocks, hook_fails
 from shard_worker.lanes.bulkhead import Bulkhead
 

@@ -6,14 +6,13 @@ import signal
 import time
 from typing import Any, NamedTuple
 
-from bench.harness.processes import descendants
+from bench.harness.plots import BLUE, RED, legend, tidy
+from bench.harness.processes import descendants, first_to_go, resident_mib
 from common.outcome import Outcome
 from gateway.result import SearchQuery, SearchResult
 from gateway.service import Gateway
 from lab.cluster import COLLECTION, LEAK, SLEEP, LabCluster, connect, run_cluster, workers_now
-from lab.finding import Finding, Options, at_least, at_most, code_of, exactly
-from lab.memory import first_to_go, resident_mib
-from lab.plots import BLUE, RED, draw, legend, tidy
+from lab.finding import Finding, Options, at_least, at_most, code_of, draw, exactly
 from lab.script import script
 from lab.work import LEAK_BYTES, leak
 from shard_worker.lanes.scorer_process import _volunteer_for_the_oom_killer

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from bench.harness.plots import BLUE, RED, legend, tidy
 from common.errors import HedgerowError
-from lab.finding import Finding, Options, Snippet, at_least, at_most, code_of, exactly
+from lab.finding import Finding, Options, Snippet, at_least, at_most, code_of, draw, exactly
 from lab.locks import DeadlockError, Locks, Watchdog, find_circle
-from lab.plots import BLUE, RED, draw, legend, tidy
 from shard_worker.lanes.thread_lane import ThreadLane
 
 NUM_THREADS = 4

@@ -6,13 +6,13 @@ from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 
 from bench.harness.load import Load, open_loop
+from bench.harness.plots import BLUE, RED, legend, logarithmic, tidy
 from common.config import WorkerSettings
 from gateway.result import SearchQuery
 from lab.cluster import COLLECTION, connect, run_cluster
 from lab.compute import compute
-from lab.finding import Finding, Options, at_least, at_most, code_of, number
+from lab.finding import Finding, Options, at_least, at_most, code_of, draw, number
 from lab.lanes import Lag, Lanes, open_lanes, watched_loop
-from lab.plots import BLUE, RED, draw, legend, logarithmic, tidy
 from shard_worker.lanes.process_lane import Work
 
 STEPS = 2_000_000  # some 120 ms

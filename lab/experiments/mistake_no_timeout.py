@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from bench.harness.load import quantile
+from bench.harness.plots import BLUE, RED, legend, logarithmic, tidy
 from gateway.result import SearchQuery
 from gateway.service import Gateway
 from lab.cluster import COLLECTION, SLEEP, connect, run_cluster
-from lab.finding import Finding, Options, at_least, at_most, code_of, number
-from lab.plots import BLUE, RED, draw, legend, logarithmic, tidy
+from lab.finding import Finding, Options, at_least, at_most, code_of, draw, number
 from lab.script import script
 
 NUM_SHARDS = 8

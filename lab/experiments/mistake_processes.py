@@ -9,11 +9,11 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from bench.harness.load import closed_loop
+from bench.harness.plots import BLUE, RED, logarithmic, tidy
 from bench.harness.processes import CpuMeter
-from lab.finding import Finding, Options, at_least, code_of, number
+from lab.finding import Finding, Options, at_least, code_of, draw, number
 from lab.kinds import IO_S, wait_async
 from lab.lanes import NUM_PROCESSES, Lanes, open_lanes
-from lab.plots import BLUE, RED, draw, logarithmic, tidy
 from shard_worker.lanes.process_lane import Work
 
 IN_FLIGHT = 64

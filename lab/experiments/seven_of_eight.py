@@ -6,13 +6,13 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
+from bench.harness.plots import BLUE, GREEN, GREY, logarithmic, tidy
 from common.errors import InsufficientCoverageError
 from gateway.coverage import measure_coverage
 from gateway.result import SearchQuery
 from gateway.service import Gateway
 from lab.cluster import COLLECTION, SLEEP, connect, run_cluster
-from lab.finding import Finding, Options, at_least, at_most, code_of
-from lab.plots import BLUE, GREEN, GREY, draw, logarithmic, tidy
+from lab.finding import Finding, Options, at_least, at_most, code_of, draw
 from lab.script import script
 
 NUM_SHARDS = 8

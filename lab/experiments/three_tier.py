@@ -6,9 +6,9 @@ import statistics
 import time
 from typing import Any, NamedTuple
 
-from lab.finding import Finding, Options, at_least, at_most, code_of
+from bench.harness.plots import BLUE, GREEN, ORANGE, Span, legend, timeline
+from lab.finding import Finding, Options, at_least, at_most, code_of, draw
 from lab.lanes import Lanes, open_lanes, watched_loop
-from lab.plots import BLUE, GREEN, ORANGE, Span, draw, legend, timeline
 from shard_worker.lanes.process_lane import Work
 
 NUM_REQUESTS = 8

@@ -9,7 +9,7 @@ import pytest
 from bench.crowd import corpus
 from bench.crowd.callers import Met
 from bench.crowd.figures import COLUMNS, Load, Round, rows_of, verdicts
-from bench.harness.cores import Cores
+from bench.harness.processes import Cores
 from bench.search.debian import SourceError
 from bench.search.inside.callers import Verdict
 

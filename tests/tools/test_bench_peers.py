@@ -11,8 +11,8 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from bench.harness import environment
-from bench.harness.family import Family
 from bench.harness.load import Load
+from bench.harness.processes import Family
 from bench.peers.bounds import tell_bounds
 from bench.peers.catalogue import GRAPHS, PEERS, Kind, choose
 from bench.peers.figures import Round, Row, Usage, judge, summarise
@@ -217,7 +217,7 @@ def test_family_does_not_adopt_whoever_gets_a_number_next(monkeypatch: pytest.Mo
     """A child that was seen is followed when its parent has died, until its number is another's."""
     leader, child, started = 10, 11, "500"
     living = {leader: (1, leader, "400"), child: (leader, 99, started)}
-    monkeypatch.setattr("bench.harness.family._living", lambda: living)
+    monkeypatch.setattr("bench.harness.processes._living", lambda: living)
     family = Family(leader)
     assert family.pids() == [leader, child]
     living = {child: (1, 99, started)}

@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from bench.harness.environment import InstallError, interpreter_of
-from bench.harness.family import Family
-from bench.harness.processes import descendants
+from bench.harness.processes import Family, descendants
 from bench.harness.server import run_server
 from bench.peers import process
 from bench.peers.catalogue import Kind, Peer, choose

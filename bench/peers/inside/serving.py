@@ -1,14 +1,13 @@
-"""The peer's end of the pipe to the driver: a JSON object a line, both ways.
+"""The peer's end of the pipe to the driver: words out of it, a JSON object a line into it.
 
-    → {"in_flight": 32, "seconds": 1.0}
-    ← {"seconds": 1.002, "latencies_us": [410, …], "num_failed": 0, "failure": ""}
+    → 32 1.0                   in flight, seconds
+    ← {"seconds": 1.002, "latencies_us": [410, …], "num_failed": 0, "failure": "", …}
 
 The first line that goes out says that the peer has answered a query, its versions and its settings.
 The end of the commands is the end of the peer.
 """
 
 import asyncio
-import json
 import sys
 import time
 from collections.abc import Awaitable, Callable
@@ -56,16 +55,8 @@ def serve(
             )
             loop, lines = asyncio.get_running_loop(), pipe.lines()
             while line := await loop.run_in_executor(None, next, lines, None):
-                command = json.loads(line)
-                load = await run(command["in_flight"], command["seconds"])
-                pipe.say(
-                    {
-                        "seconds": load.seconds,
-                        "latencies_us": [round(one * 1e6) for one in load.latencies_s],
-                        "num_failed": load.num_failed,
-                        "failure": load.failure,
-                    }
-                )
+                in_flight, seconds = line.split()
+                pipe.say((await run(int(in_flight), float(seconds))).to_json())
 
     asyncio.run(main())
 
