@@ -101,28 +101,31 @@ def draw(
 
 @dataclass(frozen=True, slots=True)
 class Snippet:
-    """Code as it runs, with where it stands; or what it printed, with who printed it."""
+    """Code as it runs, or what it printed.
+
+    Attributes:
+        where: its file and name, in words; or who printed it.
+        text: as it is.
+        path: of its file, in the repository; empty of what was printed.
+        name: of the function or class in it.
+    """
 
     where: str
     text: str
-    language: str = "python"
+    path: str = ""
+    name: str = ""
 
 
 def code_of(thing: Callable[..., Any] | type) -> Snippet:
-    """A function or class as its source has it, without its documentation.
+    """A function or class as its source has it.
 
     Args:
         thing: of this repository.
     """
-    lines, _ = inspect.getsourcelines(thing)
-    path = Path(inspect.getsourcefile(thing) or "").resolve().relative_to(_ROOT)
-    text = textwrap.dedent("".join(lines)).rstrip()
-    documentation = thing.__doc__
-    if documentation:
-        start = text.index('"""')
-        end = text.index('"""', start + 3) + 3
-        text = text[:start].rstrip() + text[end:]
-    return Snippet(f"{path.as_posix()}, `{thing.__qualname__}`", text)
+    source = Path(inspect.getsourcefile(thing) or "").resolve()
+    path, name = source.relative_to(_ROOT).as_posix(), thing.__qualname__
+    text = textwrap.dedent(inspect.getsource(thing)).rstrip()
+    return Snippet(f"{path}, `{name}`", text, path, name)
 
 
 @dataclass(slots=True)

@@ -83,7 +83,7 @@ def _section(finding: Finding) -> str:
         f"`make lab ONLY={finding.name}`",
         f"**Claim.** {finding.claim}",
         finding.set_up,
-        *(f"{one.where}:\n\n```{one.language}\n{one.text}\n```" for one in finding.code),
+        *(f"{one.where}:\n\n{_quote(one)}" for one in finding.code),
         _table(_CHECK_COLUMNS, [_cells(check) for check in finding.checks]),
         *(f"![{plot.alt}]({plot.name})" for plot in finding.plots),
     ]
@@ -92,6 +92,16 @@ def _section(finding: Finding) -> str:
     if finding.reading:
         parts.append(finding.reading)
     return "\n\n".join(parts)
+
+
+def _quote(snippet: Snippet) -> str:
+    """Code by reference, which is read when the docs are built; what was printed as it was."""
+    if not snippet.path:
+        return f"```text\n{snippet.text}\n```"
+    return (
+        f"```{{literalinclude}} ../{snippet.path}\n:pyobject: {snippet.name}\n"
+        ":language: python\n:dedent:\n```"
+    )
 
 
 def _cells(check: Check) -> Sequence[str]:

@@ -140,7 +140,7 @@ def _finding(as_they_come: Outcome, in_order: Outcome, num_transfers: int) -> Fi
     if as_they_come.report:
         finding.code = [
             *finding.code,
-            Snippet("what the watchdog printed", "\n".join(as_they_come.report), "text"),
+            Snippet("what the watchdog printed", "\n".join(as_they_come.report)),
         ]
     return finding
 
