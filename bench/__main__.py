@@ -21,9 +21,10 @@ from bench.costs import (
     tail,
     throughput,
 )
+from bench.costs.page import to_markdown
 from bench.harness import corpus
 from bench.harness.options import Options
-from bench.harness.report import Section, machine, to_markdown
+from bench.harness.report import Section, machine
 from common.telemetry import configure_logging
 
 _PARTS: dict[str, Callable[[Options], Awaitable[Section | list[Section]]]] = {

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from bench.harness.report import table
 from lab.finding import Check, Finding, Plot, Snippet
 
 _CHECK_COLUMNS = ("", "by arithmetic", "asked for", "measured", "verdict")
@@ -84,11 +85,11 @@ def _section(finding: Finding) -> str:
         f"**Claim.** {finding.claim}",
         finding.set_up,
         *(f"{one.where}:\n\n{_quote(one)}" for one in finding.code),
-        _table(_CHECK_COLUMNS, [_cells(check) for check in finding.checks]),
+        table(_CHECK_COLUMNS, [_cells(check) for check in finding.checks]),
         *(f"![{plot.alt}]({plot.name})" for plot in finding.plots),
     ]
     if finding.columns:
-        parts.append(_table(finding.columns, finding.rows))
+        parts.append(table(finding.columns, finding.rows))
     if finding.reading:
         parts.append(finding.reading)
     return "\n\n".join(parts)
@@ -106,11 +107,6 @@ def _quote(snippet: Snippet) -> str:
 
 def _cells(check: Check) -> Sequence[str]:
     return (check.what, check.expected, check.limit, check.measured, verdict(check.is_met))
-
-
-def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    table = [columns, ["---"] * len(columns), *rows]
-    return "\n".join(f"| {' | '.join(row)} |" for row in table)
 
 
 # ---- HTML
@@ -186,8 +182,8 @@ def _figure(plot: Plot) -> str:
 def _html_table(kind: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     head = "".join(f"<th>{rich(column)}</th>" for column in columns)
     body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
-    table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-    return f'<div class="wide {kind}">{table}</div>'
+    shown = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    return f'<div class="wide {kind}">{shown}</div>'
 
 
 def _badge(is_met: bool) -> str:

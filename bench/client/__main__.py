@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from bench.client.asking import WAYS
 from bench.harness.environment import interpreter_of
-from bench.harness.report import machine, median
+from bench.harness.report import machine, median, table
 
 _ROOT = Path(__file__).parents[2]
 _REQUIREMENTS = Path(__file__).parent / "requirements"
@@ -95,16 +95,18 @@ def _measure(python: Path, name: str, url: str, in_flight: int, seconds: float) 
 
 
 def _table(ways: list[str], found: Measurements) -> str:
-    heads = [f"CPU µs, {count} in flight | answers/s" for count in _IN_FLIGHT]
-    lines = [f"|  | {' | '.join(heads)} |", "| --- |" + " --- | --- |" * len(_IN_FLIGHT)]
+    columns = [""]
+    for count in _IN_FLIGHT:
+        columns += [f"CPU µs, {count} in flight", "answers/s"]
+    rows = []
     for name in ways:
-        cells = []
+        cells = [name]
         for count in _IN_FLIGHT:
             measured = found[name, count]
             cells.append(f"{median(one.cpu_us for one in measured):,.0f}")
             cells.append(f"{median(one.per_s for one in measured):,.0f}")
-        lines.append(f"| {name} | {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+        rows.append(cells)
+    return table(columns, rows) + "\n"
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -11,10 +11,12 @@ import ctypes
 import os
 import random
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
+T = TypeVar("T")
 Ask = Callable[[], Awaitable[None]]
 
 
@@ -47,15 +49,16 @@ class Load:
 
     def to_json(self) -> dict[str, Any]:
         """As a driver reads it from what is measured apart; latencies in whole µs."""
-        told = {name: getattr(self, name) for name in self.__slots__}
-        del told["late_s"]
-        return {**told, "latencies_us": [round(one * 1e6) for one in told.pop("latencies_s")]}
+        told = {name: getattr(self, name) for name in self.__slots__ if name != "late_s"}
+        latencies_s = told.pop("latencies_s")
+        return {**told, "latencies_us": [round(one * 1e6) for one in latencies_s]}
 
     @classmethod
     def from_json(cls, told: dict[str, Any]) -> "Load":
         """What `to_json` has made."""
         told = dict(told)
-        return cls(latencies_s=[one / 1e6 for one in told.pop("latencies_us")], **told)
+        latencies_us = told.pop("latencies_us")
+        return cls(latencies_s=[one / 1e6 for one in latencies_us], **told)
 
     def quantile_ms(self, share: float) -> float:
         """The latency, in ms, that a share of the answers stayed within."""
@@ -111,6 +114,45 @@ async def _keep_asking(ask: Ask, until: float, load: Load) -> None:
         else:
             now = clock()
             record(now - asked_at)
+
+
+async def passes(
+    ask: Callable[[T], Awaitable[str]], items: Sequence[T], in_flight: int, seconds: float
+) -> Load:
+    """Keep `in_flight` under way in whole passes over `items`, so that each is asked as often.
+
+    Args:
+        ask: asks one; returns "" if the answer counts, and else what it was.
+        items: in the order in which they are asked.
+        in_flight: how many askers there are, each of which goes on as soon as it is answered.
+        seconds: how long at least.
+    """
+    load, counts = Load(), Counter[str]()
+    clock, record = time.perf_counter, load.latencies_s.append
+    started = clock()
+    waiting = deque(items)
+
+    async def keep_asking() -> None:
+        while waiting or clock() < started + seconds:
+            if not waiting:
+                waiting.extend(items)
+            item = waiting.popleft()
+            asked_at = clock()
+            try:
+                kind = await ask(item)
+            except Exception as error:  # noqa: BLE001 - counted; the report shows them
+                load.num_failed += 1
+                load.failure = repr(error)
+                continue
+            if kind:
+                counts[kind] += 1
+            else:
+                record(clock() - asked_at)
+
+    await asyncio.gather(*(keep_asking() for _ in range(in_flight)))
+    load.seconds = clock() - started
+    load.counts = dict(counts)
+    return load
 
 
 async def open_loop(ask: Ask, rate: float, seconds: float, seed: int | str = 1) -> Load:

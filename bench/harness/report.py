@@ -1,13 +1,20 @@
-"""Figures as a table for docs/benchmarks.md and as JSON."""
+"""Figures as tables, sentences and pages."""
 
-import datetime as dt
 import os
 import platform
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
+
+T = TypeVar("T")
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table in Markdown, without a line's end behind it."""
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 @dataclass(slots=True)
@@ -22,6 +29,7 @@ class Section:
         reading: what the figures say.
         figures: every figure by name, for JSON.
         plots: SVG by the name of the file beside the document that `reading` shows.
+        formats: of the figures that `add` shows, one for each column but the first.
     """
 
     title: str
@@ -31,17 +39,51 @@ class Section:
     reading: str = ""
     figures: dict[str, Any] = field(default_factory=dict)
     plots: dict[str, str] = field(default_factory=dict)
+    formats: Sequence[str] = ()
+
+    def add(self, name: str, figures: dict[str, float], title: str | None = None) -> None:
+        """Add a row: the first figures in the formats of the columns, the others for JSON alone."""
+        self.figures[name] = figures
+        cells = (
+            format(value, form) for value, form in zip(figures.values(), self.formats, strict=False)
+        )
+        self.rows.append([name if title is None else title, *cells])
 
     def to_markdown(self) -> str:
-        """The section, as docs/benchmarks.md shows it."""
-        table = [self.columns, ["---"] * len(self.columns), *self.rows]
-        lines = "\n".join(f"| {' | '.join(row)} |" for row in table)
-        return f"## {self.title}\n\n{self.load}\n\n{lines}\n\n{self.reading}\n"
+        """The section, as its page shows it."""
+        shown = table(self.columns, self.rows)
+        return f"## {self.title}\n\n{self.load}\n\n{shown}\n\n{self.reading}\n"
+
+
+class Verdict(NamedTuple):
+    """A target: a sentence with the figures, and whether it is reached."""
+
+    text: str
+    is_met: bool
+
+
+def tell_verdicts(verdicts: Iterable[Verdict]) -> str:
+    """A line each, in which a missed target stands out."""
+    return "".join(
+        f"- {one.text}: {'reached' if one.is_met else '**not reached**'}.\n" for one in verdicts
+    )
 
 
 def target(what: str, *, is_met: bool) -> str:
     """A target as a reading names it, in brackets: with whether it is reached."""
     return f"(target: {what}; {'reached' if is_met else '**not reached**'})"
+
+
+def tell_settings(
+    titles: Sequence[str],
+    versions: Mapping[str, str],
+    settings: Iterable[tuple[str, str, str]],
+) -> list[str]:
+    """Lines on what was measured: its titles and versions, and each setting with its reason."""
+    told = ", ".join(f"{name} {version}" for name, version in versions.items())
+    lines = [f"**{'; '.join(titles)}** — {told}\n"]
+    lines += [f"- {name}: {value}. {why[:1].upper()}{why[1:]}." for name, value, why in settings]
+    return [*lines, ""]
 
 
 def plain(text: str) -> str:
@@ -53,6 +95,21 @@ def median(values: Iterable[float]) -> float:
     """The median; nan of none."""
     present = list(values)
     return statistics.median(present) if present else float("nan")
+
+
+def median_of(ones: Iterable[T], figure: Callable[[T], float]) -> float:
+    """The median of a figure of each."""
+    return median(figure(one) for one in ones)
+
+
+def ms(value: float) -> str:
+    """A time in ms with three digits."""
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def loads_of(averages: Iterable[float]) -> str:
+    """Load averages, one after another."""
+    return ", ".join(f"{one:.1f}" for one in averages)
 
 
 def machine() -> str:
@@ -67,39 +124,3 @@ def machine() -> str:
         f"{len(os.sched_getaffinity(0))} cores ({model}), {memory_gb:.0f} GB, "
         f"Linux {platform.release().split('-')[0]}, Python {platform.python_version()}"
     )
-
-
-_INTRODUCTION = """# Benchmarks
-
-Written by the benchmark itself; to repeat, on a machine that does nothing else:
-
-    {command}
-
-Measured on {date}, on {machine}; load average over 5 minutes at the start: {load_average:.2f}.
-{rounds} short rounds; what is compared was run in turns (A B C, A B C, …), and each figure is the
-median of the rounds. Gateway and load share a process unless a row says otherwise, so the load's
-own price is in the gateway's figures. Latencies of the open loop count from when a query was due.
-Search in [other engines](search-bench.md) is measured by `make bench-search`; `gateway up` with
-[more callers than it can answer](operations.md#overload) by `make bench-crowd`; one key beside
-[another key's overload](operations.md#keys-and-fair-shares) by `make bench-keys`; and
-[what people would pick instead](peers.md) beside Hedgerow by `make bench-peers`; its table, its
-targets and the settings are on that page, and this is how many queries a second each answers with
-32 in flight, and how long one takes that is alone:
-
-![Queries a second, and the median alone, of Hedgerow and of the others](peers.svg)
-
-"""
-
-
-def to_markdown(
-    sections: Iterable[Section], command: str, num_rounds: int, load_average: float
-) -> str:
-    """The whole document."""
-    introduction = _INTRODUCTION.format(
-        command=command,
-        date=dt.datetime.now(dt.UTC).date().isoformat(),
-        machine=machine(),
-        load_average=load_average,
-        rounds=num_rounds,
-    )
-    return introduction + "\n".join(section.to_markdown() for section in sections)

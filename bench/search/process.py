@@ -111,16 +111,15 @@ class EngineProcess:
                 if share
             )
         )
-        return Load(
+        first, *others = map(Load.from_json, told)  # what tells of parts is one process to us
+        for other in others:
             # Of several processes the first to end leaves the others its core: the mean of what
             # each has done in its own time would flatter, the longest time does not.
-            seconds=max(one["seconds"] for one in told),
-            latencies_s=[us / 1e6 for one in told for us in one["latencies_us"]],
-            num_failed=sum(one["num_failed"] for one in told),
-            failure=next((one["failure"] for one in told if one["failure"]), ""),
-            counts=told[0].get("counts", {}),
-            cpu_s=told[0].get("cpu_s", {}),  # whoever tells of parts is one process to us
-        )
+            first.seconds = max(first.seconds, other.seconds)
+            first.latencies_s += other.latencies_s
+            first.num_failed += other.num_failed
+            first.failure = first.failure or other.failure
+        return first
 
     async def find(self, way: str, k: int = 10) -> list[tuple[int | None, Hits]]:
         """How many documents each query matches, where the engine tells; and the best of them.

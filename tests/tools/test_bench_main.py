@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from bench import __main__ as command
+from bench.costs.page import to_markdown
 from bench.harness.options import Options
-from bench.harness.report import Section, to_markdown
+from bench.harness.report import Section
 
 ROOT = Path(__file__).parents[2]
 

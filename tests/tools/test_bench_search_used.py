@@ -140,7 +140,7 @@ async def test_callers_count_what_they_get() -> None:
 
     queries = [Query(text, "") for text in "abcde"]
     loaded = await run_callers(ask, queries, {}, in_flight=3, k=10, seconds=0.0)
-    assert len(loaded.latencies_us) == 2
+    assert len(loaded.latencies_s) == 2
     assert loaded.counts == {"partial": 1, "refused": 1}
     assert loaded.num_failed == 1
     assert loaded.failure == "KeyError('d')"
