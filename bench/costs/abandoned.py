@@ -47,15 +47,15 @@ async def measure(options: Options) -> Section:
             f"{_LEAVES_AFTER_S * 1000:g} ms."
         ),
         columns=("a shard's part", "requests", "time in lanes", "CPU"),
+        formats=(",.0f", ".1%", ".1%"),
     )
     for end in after:
-        section.figures[end] = {
+        figures = {
             "count": float(counts[end]),
             "share_of_work": _share(work_us, end),
             "share_of_cpu": _share(cpu_us, end),
         }
-        shares = (f"{_share(times_us, end):.1%}" for times_us in (work_us, cpu_us))
-        section.rows.append([end, f"{counts[end]:,}", *shares])
+        section.add(end, figures)
     in_vain = _share(cpu_us, *_IN_VAIN)
     aim = target(f"at most {_TARGET:.0%}", is_met=in_vain <= _TARGET)
     section.reading = (

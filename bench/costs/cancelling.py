@@ -65,6 +65,7 @@ async def measure(options: Options) -> Section:
             *("", "parts", "p50, ms", "p99, ms", "p99.9, ms", "latest, ms"),
             f"within {_LIMIT_S * 1000:g} ms",
         ),
+        formats=(",.0f", *(".1f",) * 4, ".2%"),
     )
     with run_cluster() as cluster:
         async with connect(cluster) as gateway:
@@ -83,16 +84,16 @@ async def measure(options: Options) -> Section:
 
 
 def _add_row(section: Section, mode: str, heard: Heard) -> None:
-    shares = (0.5, 0.99, 0.999, 1.0)
-    delays_ms = [quantile(heard.delays_s, share) * 1000 for share in shares]
-    section.figures[mode] = {
+    quantiles_ms = {
+        f"p{share * 100:g}_ms": quantile(heard.delays_s, share) * 1000
+        for share in (0.5, 0.99, 0.999, 1.0)
+    }
+    figures = {
         "num_parts": float(len(heard.delays_s) + heard.num_deaf),
-        **{f"p{share * 100:g}_ms": ms for share, ms in zip(shares, delays_ms, strict=True)},
+        **quantiles_ms,
         "share_in_time": heard.share_in_time,
     }
-    parts = f"{len(heard.delays_s) + heard.num_deaf:,}"
-    times = [f"{delay_ms:.1f}" for delay_ms in delays_ms]
-    section.rows.append([mode, parts, *times, f"{heard.share_in_time:.2%}"])
+    section.add(mode, figures)
 
 
 async def _leave(

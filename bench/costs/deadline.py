@@ -57,6 +57,7 @@ async def measure(options: Options) -> Section:
             *("", "arrivals/s", f"within {DEADLINE_MS:g} + {_GRACE_MS:g} ms"),
             *("p50, ms", "p99.9, ms", "latest, ms"),
         ),
+        formats=(",.0f", ".3%", ".2f", ".2f", ".2f"),
     )
     profiles = (LOOP_LANE, PROCESS_LANE)
     rounds: dict[str, list[Round]] = {profile: [] for profile in profiles}
@@ -95,16 +96,14 @@ def add(section: Section, profile: str, rounds: Sequence[Round]) -> None:
     lane = "loop lane" if profile == LOOP_LANE else "process lane"
     if steady:
         row = _figures(steady)
-        section.figures[profile] = row
         aim = target(f"{_TARGET:.1%}", is_met=row["share_in_time"] >= _TARGET)
         section.reading += (
             f"In the {lane}, {row['share_in_time']:.3%} of the answers came in time {aim}. "
         )
-        section.rows.append(_row(lane, row))
+        section.add(profile, row, lane)
     if slowed:
-        row = _figures(slowed)
-        section.figures[f"{profile}, slowed"] = row
-        section.rows.append(_row(f"{lane}, where the machine had slowed", row))
+        title = f"{lane}, where the machine had slowed"
+        section.add(f"{profile}, slowed", _figures(slowed), title)
         most = max(one.share_of_capacity for one in slowed)
         section.reading += (
             f"In {len(slowed)} of the {lane}'s {len(rounds)} rounds the cluster could bear less "
@@ -122,10 +121,3 @@ def _figures(rounds: Sequence[Round]) -> dict[str, float]:
         "latest_ms": max(latency for load in loads for latency in load.latencies_s) * 1000,
         "num_failed": float(sum(load.num_failed for load in loads)),
     }
-
-
-def _row(name: str, row: dict[str, float]) -> list[str]:
-    return [
-        *(name, f"{row['arrivals_per_s']:,.0f}", f"{row['share_in_time']:.3%}"),
-        *(f"{row['p50_ms']:.2f}", f"{row['p999_ms']:.2f}", f"{row['latest_ms']:.2f}"),
-    ]

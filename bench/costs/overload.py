@@ -100,7 +100,7 @@ async def measure(options: Options) -> Section:
         async with AsyncExitStack() as stack:
             gateways = {
                 mode: await stack.enter_async_context(
-                    connect(cluster, AdmissionSettings(enabled=mode == "on"))
+                    connect(cluster, admission=AdmissionSettings(enabled=mode == "on"))
                 )
                 for mode in _MODES
             }
@@ -166,15 +166,14 @@ def _section(
         for times in _TIMES:
             point = points[mode, times]
             row = _figures(point)
-            section.figures[f"{mode}, {times} times"] = row
-            refusal = f"{row['refusal_p50_ms']:.2f}" if point.refusals_s else "—"
-            section.rows.append(
-                [
-                    *(f"admission {mode}", f"{times} times", f"{row['goodput']:.0f}"),
-                    *(f"{row['p50_ms']:.0f}", f"{row['p99_ms']:.0f}"),
-                    *(f"{row['share_refused']:.0%}", f"{row['share_partial']:.0%}", refusal),
-                ]
+            name = f"{mode}, {times} times"
+            section.figures[name] = row
+            cells = (
+                *(f"{row['goodput']:.0f}", f"{row['p50_ms']:.0f}", f"{row['p99_ms']:.0f}"),
+                *(f"{row['share_refused']:.0%}", f"{row['share_partial']:.0%}"),
+                f"{row['refusal_p50_ms']:.2f}" if point.refusals_s else "—",
             )
+            section.rows.append([f"admission {mode}", f"{times} times", *cells])
     section.reading = _reading(section)
     return section
 

@@ -1,16 +1,14 @@
 """Runs of a simulator's scenario on real worker processes: the other half of `agreement`."""
 
 import asyncio
-import json
 import random
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import count
 
 from bench.costs.drawn import text_of
-from bench.harness.cluster import DRAWN_LANE, HELD_LANE, Cluster, connect
-from bench.harness.even_ids import even_ids
+from bench.harness.cluster import DRAWN_LANE, HELD_LANE, Cluster, even_ids, fill, open_gateway
 from bench.harness.load import open_loop, quantile
 from bench.harness.second_phases import HOLD_S
 from common.config_tail import ProbationSettings
@@ -117,9 +115,8 @@ async def _watch_timers(late_ms: list[float]) -> None:
 
 async def measure_overhead(cluster: Cluster) -> Overhead:
     """Load the documents, and measure the overhead of a cluster that has just started."""
-    async with connect(cluster) as gateway:
-        await gateway.collections.put(COLLECTION, {})
-        await gateway.documents.load(COLLECTION, _lines(cluster.num_shards), wait="applied")
+    async with open_gateway(cluster) as gateway:
+        await fill(gateway, COLLECTION, even_ids(cluster.num_shards, _DOCUMENTS_A_SHARD))
         return await calibrate(gateway)
 
 
@@ -134,7 +131,7 @@ async def observe_real(cluster: Cluster, run: Run, seed: int) -> Observed:
     """
     nobody = ProbationSettings(max_ejection_percent=0.0)
     coverage = run.coverage.model_copy(update={"max_late_load": 0.0})
-    async with connect(
+    async with open_gateway(
         cluster,
         admission=run.admission,
         hedging=run.hedging,
@@ -145,7 +142,6 @@ async def observe_real(cluster: Cluster, run: Run, seed: int) -> Observed:
         if run.breakers == "off":
             for shard in range(run.shards.count):
                 gateway.set_breaker(shard, "disabled")
-        await _wait_for_replicas(gateway, run)
         caller = _Caller(gateway, run, seed)
         rate, seconds = arrivals_of(run, seed)
         load = await open_loop(caller.ask, rate, seconds, seed=f"{seed}/arrivals")
@@ -162,16 +158,6 @@ def arrivals_of(run: Run, seed: int) -> tuple[float, float]:
     rate, rng = run.arrivals.rate_per_s, random.Random(f"{seed}/arrivals")
     gaps = [rng.expovariate(rate) for _ in range(run.warmup + run.queries + 1)]
     return rate, sum(gaps) - gaps[-1] / 2
-
-
-async def _wait_for_replicas(gateway: Gateway, run: Run) -> None:
-    give_up_at = time.monotonic() + 30
-    while any(
-        len(shard["workers"]) < run.shards.replicas for shard in (await gateway.status())["shards"]
-    ):
-        if time.monotonic() > give_up_at:
-            raise TimeoutError(f"{run.name}: there are no {run.shards.replicas} replicas")
-        await asyncio.sleep(0.05)
 
 
 class _Caller:
@@ -219,9 +205,3 @@ class _Caller:
         for outcome, number in result.outcomes.items():
             if number:
                 self.observed.outcomes[outcome] += number
-
-
-async def _lines(num_shards: int) -> AsyncIterator[bytes]:
-    """As many documents in each shard as in any other, as the simulator has them."""
-    for name in even_ids(num_shards, _DOCUMENTS_A_SHARD):
-        yield json.dumps({"id": name, "title": "a title"}).encode() + b"\n"

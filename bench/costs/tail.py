@@ -86,16 +86,16 @@ async def _stalled(gateways: dict[str, Gateway], num_rounds: int, seconds: float
             "Time counts from when a query was due; quantiles over all rounds."
         ),
         columns=("", "p50, ms", "p95, ms", "p99, ms", "p99.9, ms", "extra requests"),
+        formats=(*(".1f",) * 4, ".1%"),
     )
     for row, load in ((_STEADY, steady), *loads.items()):
-        figures = section.figures[row] = {
+        figures = {
             **{f"p{share:g}_ms": load.quantile_ms(share / 100) for share in _QUANTILES},
             "extra_share": extra if row == "hedging on" else 0.0,
             "num_answers": float(len(load.latencies_s)),
             "num_failed": float(load.num_failed),
         }
-        quantiles = [f"{figures[f'p{share:g}_ms']:.1f}" for share in _QUANTILES]
-        section.rows.append([row, *quantiles, f"{figures['extra_share']:.1%}"])
+        section.add(row, figures)
     section.figures["stall"] = {"stall_ms": stall_s * 1000, "p99_ms": p99_ms}
     cut = section.figures["hedging off"]["p99.9_ms"] / section.figures["hedging on"]["p99.9_ms"]
     better = target(f"at least {_TARGET_CUT:g}", is_met=cut >= _TARGET_CUT)
@@ -127,11 +127,10 @@ async def _idle(gateways: dict[str, Gateway], options: Options) -> Section:
             f"{num_rounds} rounds."
         ),
         columns=("", "queries/s"),
+        formats=(",.0f",),
     )
     for mode in _MODES:
-        throughput = median(load.throughput for load in loads[mode])
-        section.figures[mode] = {"throughput": throughput}
-        section.rows.append([mode, f"{throughput:,.0f}"])
+        section.add(mode, {"throughput": median(load.throughput for load in loads[mode])})
     ratios = median(
         on.throughput / off.throughput
         for off, on in zip(loads[_MODES[0]], loads[_MODES[1]], strict=True)
@@ -152,25 +151,20 @@ async def _stopped(gateway: Gateway, send: Callable[[int], None]) -> Section:
             f"{_RATE:g} queries/s, its heartbeat taken for fresh all the while."
         ),
         columns=("", "answers", "partial", "p50, ms", "p99, ms", "latest, ms"),
+        formats=(".0f", ".0f", ".1f", ".1f", ".1f"),
     )
     ask = Asker(gateway, STALLING_LANE).ask
     loop = asyncio.get_running_loop()
     loop.call_later(0.5, send, signal.SIGSTOP)
     load = await open_loop(ask, _RATE, 3.5, seed=5)
     send(signal.SIGCONT)
-    row = {
+    figures = {
         "num_answers": float(len(load.latencies_s)),
         "num_partial": float(load.num_failed),
         "p50_ms": load.quantile_ms(0.5),
         "p99_ms": load.quantile_ms(0.99),
         "latest_ms": load.quantile_ms(1.0),
     }
-    section.figures["stopped"] = row
-    section.rows.append(
-        [
-            *("hedging on", f"{row['num_answers']:.0f}", f"{row['num_partial']:.0f}"),
-            *(f"{row['p50_ms']:.1f}", f"{row['p99_ms']:.1f}", f"{row['latest_ms']:.1f}"),
-        ]
-    )
+    section.add("stopped", figures, "hedging on")
     section.reading = "A partial answer is one that lacks a shard, with a deadline of 2 s."
     return section

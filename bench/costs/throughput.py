@@ -91,27 +91,21 @@ def _throughput(subjects: list[Subject]) -> Section:
             *("", "queries/s", "of the floor", f"p50 at {IN_FLIGHT}, ms", "p99, ms"),
             *("p50 alone, ms", "times the floor", "p99 alone, ms"),
         ),
+        formats=(",.0f", ".0%", ".2f", ".2f", ".2f", ".1f", ".2f"),
     )
     for subject in subjects:
-        share = _ratio(subject.together, floor.together, lambda load: load.throughput)
-        times = _ratio(subject.alone, floor.alone, lambda load: load.quantile_ms(0.5))
-        row = {
+        figures = {
             "queries_per_s": subject.throughput,
-            "share_of_floor": share,
+            "share_of_floor": _ratio(subject.together, floor.together, lambda one: one.throughput),
             "p50_ms": _quantile(subject.together, 0.5),
             "p99_ms": _quantile(subject.together, 0.99),
             "alone_p50_ms": subject.alone_ms,
-            "alone_times_floor": times,
+            "alone_times_floor": _ratio(
+                subject.alone, floor.alone, lambda one: one.quantile_ms(0.5)
+            ),
             "alone_p99_ms": _quantile(subject.alone, 0.99),
         }
-        section.figures[subject.name] = row
-        section.rows.append(
-            [
-                *(subject.name, f"{row['queries_per_s']:,.0f}", f"{share:.0%}"),
-                *(f"{row['p50_ms']:.2f}", f"{row['p99_ms']:.2f}"),
-                *(f"{row['alone_p50_ms']:.2f}", f"{times:.1f}", f"{row['alone_p99_ms']:.2f}"),
-            ]
-        )
+        section.add(subject.name, figures)
     section.reading = _against_targets(section.figures)
     return section
 
@@ -134,23 +128,17 @@ def _open(subjects: list[Subject]) -> Section:
         title="Latency, open loop",
         load="The same queries, arriving at random (Poisson) at half of each one's throughput.",
         columns=("", "arrivals/s", "p50, ms", "p99, ms", "p99.9, ms", "sent late, p99, ms"),
+        formats=(",.0f", *(".2f",) * 4),
     )
     for subject in subjects:
-        row = {
+        figures = {
             "arrivals_per_s": subject.throughput / 2,
-            **{
-                f"{name}_ms": _quantile(subject.opened, share)
-                for name, share in (("p50", 0.5), ("p99", 0.99), ("p999", 0.999))
-            },
+            "p50_ms": _quantile(subject.opened, 0.5),
+            "p99_ms": _quantile(subject.opened, 0.99),
+            "p999_ms": _quantile(subject.opened, 0.999),
             "late_p99_ms": median(load.late_quantile_ms(0.99) for load in subject.opened),
         }
-        section.figures[subject.name] = row
-        section.rows.append(
-            [
-                *(subject.name, f"{row['arrivals_per_s']:,.0f}", f"{row['p50_ms']:.2f}"),
-                *(f"{row['p99_ms']:.2f}", f"{row['p999_ms']:.2f}", f"{row['late_p99_ms']:.2f}"),
-            ]
-        )
+        section.add(subject.name, figures)
     section.reading = (
         "A query that is sent late, because the loop was busy, is late by its own fault here: the "
         "last column is part of the others."

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 import json
 import os
 import signal
@@ -9,30 +10,35 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Collection, Iterator, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Callable,
+    Collection,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from pydantic import BaseModel
 
 from bench.harness.processes import descendants
 from bench.harness.profiles import to_toml
 from bench.harness.second_phases import with_stall
 from bench.harness.server import Server, run_server
 from common.config import (
-    BreakerSettings,
     GatewaySettings,
     RankProfile,
     RedisSettings,
     Settings,
     WorkerSettings,
 )
-from common.config_tail import (
-    AdmissionSettings,
-    CoverageSettings,
-    HedgingSettings,
-    ProbationSettings,
-)
+from common.config_tail import AdmissionSettings
 from common.outcome import Outcome
+from common.partition import shard_of
 from gateway.result import SearchQuery
 from gateway.service import Gateway
 
@@ -56,7 +62,7 @@ _SECOND_PHASES = {
     },
     DRAWN_LANE: "bench.costs.drawn:score",
 }
-_PROFILES = {
+PROFILES = {
     PROCESS_LANE: RankProfile(first_phase="noop"),
     **{
         name: RankProfile(first_phase="noop", second_phase=function, candidates=1, fields=["title"])
@@ -73,6 +79,7 @@ class Cluster:
         workers: the worker processes, in the order of the layout.
         folder: what the workers store.
         environment: of the workers.
+        profiles: rank profiles beside the built-in ones.
         num_shards: shards of the cluster.
         num_replicas: on how many workers each of them is.
     """
@@ -81,6 +88,7 @@ class Cluster:
     workers: list[subprocess.Popen[bytes]]
     folder: Path
     environment: dict[str, str]
+    profiles: Mapping[str, RankProfile]
     num_shards: int
     num_replicas: int
     heartbeat_expiry_s: float
@@ -97,7 +105,7 @@ class Cluster:
             redis=RedisSettings(url=self.server.url),
             gateway=GatewaySettings(write_timeout_s=600.0),
             worker=WorkerSettings(heartbeat_expiry_s=self.heartbeat_expiry_s),
-            rank_profiles=_PROFILES,
+            rank_profiles=dict(self.profiles),
         )
 
     def check(self) -> None:
@@ -124,6 +132,8 @@ class Cluster:
 def run_cluster(
     layout: Sequence[Sequence[int]] = PAIRS,
     *,
+    profiles: Mapping[str, RankProfile] = PROFILES,
+    environment: Callable[[Path], Mapping[str, str]] = lambda _: {},
     is_durable: bool = False,
     heartbeat_expiry_s: float = 10.0,
     stalls: Collection[int] = (),
@@ -132,21 +142,24 @@ def run_cluster(
 
     Args:
         layout: the shards of each worker.
+        profiles: rank profiles of workers and gateways, beside the built-in ones.
+        environment: makes variables of the workers, given the cluster's folder.
+        is_durable: whether the server keeps an append-only file, as the embedded cluster's does.
         heartbeat_expiry_s: how long the gateway takes a silent worker for live.
         stalls: workers in which requests of `STALLING_LANE` stall now and then, when told to.
-        is_durable: whether the server keeps an append-only file, as the embedded cluster's does.
     """
     num_shards = len({shard for shards in layout for shard in shards})
     with tempfile.TemporaryDirectory(prefix="hedgerow-bench-") as name:
         folder = Path(name)
         configuration = folder / "hedgerow.toml"
-        configuration.write_text(to_toml(_PROFILES), encoding="utf-8")
-        environment = {
+        configuration.write_text(to_toml(profiles), encoding="utf-8")
+        variables = {
             **os.environ,
             "HEDGEROW_CONFIG": str(configuration),
             "HEDGEROW_LOG_LEVEL": "error",
             "HEDGEROW_BENCH_NOTES": str(folder / "notes"),
             "HEDGEROW_WORKER__WORKERS_ON_HOST": str(len(layout)),
+            **environment(folder),
         }
         with run_server(is_durable=is_durable) as server, contextlib.ExitStack() as started:
             workers: list[subprocess.Popen[bytes]] = []
@@ -157,20 +170,20 @@ def run_cluster(
                     *("--shards", ",".join(map(str, shards)), "--num-shards", str(num_shards)),
                     *("--data", str(folder / f"worker-{number}"), "--redis", server.url),
                 ]
-                workers.append(
-                    subprocess.Popen(
-                        command,
-                        cwd=_ROOT,
-                        env={
-                            **environment,
-                            "HEDGEROW_BENCH_STALLS": str(int(number in stalls)),
-                            "HEDGEROW_BENCH_WORKER": str(number),
-                        },
-                    )
-                )
+                own = {
+                    "HEDGEROW_BENCH_STALLS": str(int(number in stalls)),
+                    "HEDGEROW_BENCH_WORKER": str(number),
+                }
+                workers.append(subprocess.Popen(command, cwd=_ROOT, env={**variables, **own}))
             yield Cluster(
-                *(server, workers, folder, environment),
-                *(num_shards, sum(map(len, layout)) // num_shards, heartbeat_expiry_s),
+                server=server,
+                workers=workers,
+                folder=folder,
+                environment=variables,
+                profiles=profiles,
+                num_shards=num_shards,
+                num_replicas=sum(map(len, layout)) // num_shards,
+                heartbeat_expiry_s=heartbeat_expiry_s,
             )
 
 
@@ -187,34 +200,16 @@ def _stop(workers: list[subprocess.Popen[bytes]]) -> None:
 
 
 @asynccontextmanager
-async def connect(
-    cluster: Cluster,
-    admission: AdmissionSettings | None = None,
-    hedging: HedgingSettings | None = None,
-    probation: ProbationSettings | None = None,
-    breaker: BreakerSettings | None = None,
-    coverage: CoverageSettings | None = None,
-) -> AsyncIterator[Gateway]:
-    """A gateway in this process, once every replica is live and holds a few documents.
+async def open_gateway(cluster: Cluster, **groups: BaseModel) -> AsyncIterator[Gateway]:
+    """A gateway in this process, once every replica is live.
 
     Args:
         cluster: what it asks.
-        admission: its settings of admission control; by default none, since a measurement of
-            what a query costs must not refuse any.
-        hedging: its settings of hedging; by default as they are.
-        probation: its settings of probation; by default as they are.
-        breaker: its settings of breakers; by default as they are.
-        coverage: its settings of coverage; by default as they are.
+        groups: of its settings, by name; by default none is refused by admission control, since a
+            measurement of what a query costs must not refuse any, and the others are as they are.
     """
-    settings = cluster.settings.model_copy(
-        update={
-            "admission": admission or AdmissionSettings(enabled=False),
-            "hedging": hedging or HedgingSettings(),
-            "probation": probation or ProbationSettings(),
-            "breaker": breaker or BreakerSettings(),
-            "coverage": coverage or CoverageSettings(),
-        }
-    )
+    chosen = {"admission": AdmissionSettings(enabled=False), **groups}
+    settings = cluster.settings.model_copy(update=chosen)
     async with Gateway.connect(settings, cluster.num_shards) as gateway:
         give_up_at = time.monotonic() + _START_TIMEOUT_S
         # Each of them: one that comes later finds what the others have applied gone from the log,
@@ -224,9 +219,6 @@ async def connect(
             if time.monotonic() > give_up_at:
                 raise TimeoutError("the workers did not get ready")
             await asyncio.sleep(0.05)
-        fields = {"fields": {"title": "text"}, "rank_profile": LOOP_LANE}
-        await gateway.collections.put(COLLECTION, fields)
-        await gateway.documents.load(COLLECTION, _documents(), wait="applied")
         yield gateway
 
 
@@ -235,10 +227,41 @@ async def _is_whole(gateway: Gateway, num_replicas: int) -> bool:
     return all(len(shard["workers"]) == num_replicas for shard in shards)
 
 
-async def _documents() -> AsyncIterator[bytes]:
-    for number in range(_NUM_DOCUMENTS):
-        line = {"id": f"document-{number}", "title": f"Title of document {number}"}
-        yield json.dumps(line).encode() + b"\n"
+async def fill(gateway: Gateway, name: str, ids: Iterable[str]) -> None:
+    """Load a document with a title for each of these ids into a collection; `noop` is its profile.
+
+    Returns once all can be found.
+    """
+    await gateway.collections.put(name, {"fields": {"title": "text"}, "rank_profile": LOOP_LANE})
+    lines = (json.dumps({"id": one, "title": f"Title of {one}"}).encode() for one in ids)
+    await gateway.documents.load(name, _each(lines), wait="applied")
+
+
+async def _each(lines: Iterable[bytes]) -> AsyncIterator[bytes]:
+    for line in lines:
+        yield line + b"\n"
+
+
+def even_ids(num_shards: int, of_each: int) -> list[str]:
+    """Ids of which each shard gets as many: coverage, which is of documents, is then of shards."""
+    missing = dict.fromkeys(range(num_shards), of_each)
+    ids = []
+    for number in itertools.count():
+        document_id = f"document-{number}"
+        if missing[shard := shard_of(document_id, num_shards)]:
+            missing[shard] -= 1
+            ids.append(document_id)
+            if not any(missing.values()):
+                break
+    return ids
+
+
+@asynccontextmanager
+async def connect(cluster: Cluster, **groups: BaseModel) -> AsyncIterator[Gateway]:
+    """As `open_gateway`, with a few documents in the cluster."""
+    async with open_gateway(cluster, **groups) as gateway:
+        await fill(gateway, COLLECTION, [f"document-{number}" for number in range(_NUM_DOCUMENTS)])
+        yield gateway
 
 
 class Asker:

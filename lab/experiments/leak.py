@@ -135,7 +135,7 @@ def _finding(seen: Seen) -> Finding:
             f"One worker with {NUM_SHARDS} shards and {NUM_SCORERS} scorers; "
             f"{full.num_queries} queries, one after another, of each of which each shard keeps "
             f"{LEAK_BYTES // 2**20} MiB for ever. Memory is resident memory, of the scorers and of "
-            "all other processes (worker, launcher, Redis, both gateways). Memory does not really "
+            "all other processes (worker, launcher, Redis, the gateway). Memory does not really "
             "run out: the kernel is asked which of the processes it would take (`oom_score`), and "
             "the largest scorer is killed as the kernel would, with SIGKILL, in the midst of a "
             f"query of {_NAP_MS:g} ms."

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from bench.costs import deadline
 from bench.costs.cancelling import read_notes
-from bench.harness.even_ids import even_ids
+from bench.harness.cluster import even_ids
 from bench.harness.load import Load, quantile, share_within
 from bench.harness.profiles import to_toml
 from bench.harness.report import Section, median, target
