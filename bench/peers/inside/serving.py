@@ -14,9 +14,11 @@ from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from importlib import metadata
+from typing import Any
 
 from bench.harness.load import Ask, Load, closed_loop
 from bench.harness.pipe import Pipe, Setting
+from bench.peers.inside.work import NUM_SHARDS, check, next_query
 
 # Keeps so many queries in flight, for so many seconds.
 Run = Callable[[int, float], Awaitable[Load]]
@@ -29,19 +31,36 @@ def asking(ask: Ask) -> Run:
     return partial(closed_loop, ask)
 
 
+def asking_shards(one: Callable[[int, str], Awaitable[Any]]) -> Run:
+    """Load from a coroutine function that asks one shard, and returns its reply."""
+
+    async def ask() -> None:
+        query = next_query()
+        check(await asyncio.gather(*(one(shard, query) for shard in range(NUM_SHARDS))))
+
+    return asking(ask)
+
+
 def serve(
     connect: Callable[[str], AbstractAsyncContextManager[Run]],
     packages: tuple[str, ...],
     settings: tuple[Setting, ...],
+    run_worker: Callable[[str, int], None] | None = None,
 ) -> None:
     """Start the peer, and do what the driver says until it hangs up.
+
+    Where the command line names a shard beside the socket, be that shard's worker.
 
     Args:
         connect: starts the peer's workers and its client, given the path of a Redis server's
             Unix socket; stops both in the end.
         packages: whose versions are reported.
         settings: what was tuned, and why.
+        run_worker: works for a shard until told to stop; of a peer whose workers are this module.
     """
+    if run_worker is not None and len(sys.argv) > 2:
+        run_worker(sys.argv[1], int(sys.argv[2]))
+        return
     pipe = Pipe()
 
     async def main() -> None:

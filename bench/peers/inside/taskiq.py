@@ -1,6 +1,5 @@
 """taskiq: a queue a shard, a worker process each, by its own command."""
 
-import asyncio
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -10,7 +9,7 @@ from taskiq_redis import ListQueueBroker, RedisAsyncResultBackend
 
 from bench.harness.pipe import Setting
 from bench.peers.inside import work
-from bench.peers.inside.serving import Run, asking, serve
+from bench.peers.inside.serving import Run, asking_shards, serve
 from bench.peers.inside.workers import run_workers
 
 _MODULE = "bench.peers.inside.taskiq"
@@ -63,12 +62,6 @@ async def connect(socket: str) -> AsyncIterator[Run]:
         result.raise_for_error()
         return result.return_value
 
-    async def ask() -> None:
-        query = work.next_query()
-        work.check(
-            await asyncio.gather(*(one_shard(shard, query) for shard in range(work.NUM_SHARDS)))
-        )
-
     def command(_: int) -> list[str]:
         return [
             *("-m", "taskiq", "worker", f"{_MODULE}:broker"),
@@ -76,7 +69,7 @@ async def connect(socket: str) -> AsyncIterator[Run]:
         ]
 
     with run_workers(command, lambda shard: {_SOCKET: socket, _SHARD: str(shard)}):
-        yield asking(ask)
+        yield asking_shards(one_shard)
     for one in brokers:
         await one.shutdown()
 
