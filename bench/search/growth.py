@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from bench.search.catalogue import Engine, Kind, engines, hedgerow
-from bench.search.figures import Curve, Measure, Series, Where
+from bench.search.figures import TOGETHER, Curve, Measure, Series, Where
 from bench.search.process import EngineProcess, Work, run_engine
-from bench.search.rounds import IN_FLIGHT, say
+from bench.search.rounds import say
 
 NUM_SHARDS = 4  # where shards are held fast
 DOCUMENTS = (10_000, 30_000, 100_000, 300_000, 1_000_000)
@@ -59,7 +59,7 @@ async def measure_growing(
                     await process.grow(count)
                     process.pause()
             if "documents" in names:
-                await _point(documents, running, count, IN_FLIGHT, 10)
+                await _point(documents, running, count, TOGETHER, 10)
                 documents.is_whole = count == steps[-1]
                 keep(documents)
         for name, values in (("k", HITS), ("in-flight", FLIGHTS)):
@@ -67,7 +67,7 @@ async def measure_growing(
                 continue
             curve = _curve(name, where(), subjects, steps[-1])
             for value in values:
-                in_flight, k = (IN_FLIGHT, value) if name == "k" else (value, 10)
+                in_flight, k = (TOGETHER, value) if name == "k" else (value, 10)
                 await _point(curve, running, value, in_flight, k)
                 curve.is_whole = value == values[-1]
                 keep(curve)
@@ -81,7 +81,7 @@ async def measure_shards(work: Work, where: Callable[[], Where], keep: Keep) -> 
         say(f"{count} shards: starting with {limit:,} documents")
         engine = hedgerow(count)
         async with run_engine(engine, replace(work, limit=limit)) as process:
-            await _point(curve, [(engine, process)], count, IN_FLIGHT, 10)
+            await _point(curve, [(engine, process)], count, TOGETHER, 10)
         curve.is_whole = count == SHARDS[-1]
         keep(curve)
 
@@ -89,10 +89,10 @@ async def measure_shards(work: Work, where: Callable[[], Where], keep: Keep) -> 
 def _curve(name: str, where: Where, subjects: Sequence[Engine], documents: int = 0) -> Curve:
     shards = f"{NUM_SHARDS} shards"
     setups = {
-        "documents": f"{shards}, {IN_FLIGHT} in flight, k 10",
-        "k": f"{shards}, {documents:,} documents, {IN_FLIGHT} in flight",
+        "documents": f"{shards}, {TOGETHER} in flight, k 10",
+        "k": f"{shards}, {documents:,} documents, {TOGETHER} in flight",
         "in-flight": f"{shards}, {documents:,} documents, k 10",
-        "shards": f"{documents:,} documents, {IN_FLIGHT} in flight, k 10",
+        "shards": f"{documents:,} documents, {TOGETHER} in flight, k 10",
     }
     return Curve(name, setups[name], where, [Series(_TITLES[one.kind]) for one in subjects])
 

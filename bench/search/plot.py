@@ -5,7 +5,7 @@ from typing import Any
 
 from bench.harness.plots import BLUE, BROWN, GREEN, GREY, bars, logarithmic, paint_svg, tidy
 from bench.search.catalogue import Kind
-from bench.search.figures import Curve, Rounds
+from bench.search.figures import Curve, Row
 
 _COLOURS = {
     Kind.LIMIT: GREY,
@@ -22,7 +22,7 @@ _AXES = {
 }
 
 
-def draw_comparison(subjects: Sequence[Rounds]) -> str:
+def draw_comparison(subjects: Sequence[Row]) -> str:
     """A bar a subject: queries a second with 32 in flight, on a logarithmic scale.
 
     Args:
@@ -33,7 +33,7 @@ def draw_comparison(subjects: Sequence[Rounds]) -> str:
         bars(
             axes,
             [one.title for one in subjects],
-            [one.queries_per_s for one in subjects],
+            [one.per_s() for one in subjects],
             [_COLOURS[one.kind] for one in subjects],
             "queries a second, 32 in flight (more is better)",
         )
