@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any, Self, TypeVar
 
 T = TypeVar("T")
-Ask = Callable[[], Awaitable[None]]
+Ask = Callable[[], Awaitable[object]]
 
 
 @dataclass(slots=True)
@@ -67,6 +67,10 @@ class Load:
     def late_quantile_ms(self, share: float) -> float:
         """How late, in ms, a share of the open loop's queries was sent at most."""
         return quantile(self.late_s, share) * 1000
+
+
+# Keeps so many queries in flight, for so many seconds.
+Run = Callable[[int, float], Awaitable[Load]]
 
 
 def share_within(loads: Iterable[Load], limit_s: float) -> float:

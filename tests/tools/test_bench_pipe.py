@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.mark.parametrize(
     "name",
     [
-        *("bench.harness.pipe", "bench.peers.inside.serving", "bench.peers.inside.threads"),
+        *("bench.harness.pipe", "bench.peers.inside.serving", "bench.harness.threads"),
         *("bench.peers.inside.work", "bench.peers.inside.workers"),
         *("bench.search.inside.serving", "bench.search.queries"),
     ],

@@ -9,9 +9,10 @@ from arq import create_pool
 from arq.connections import RedisSettings
 from arq.worker import Worker, func
 
+from bench.harness.load import Run
 from bench.harness.pipe import Setting
 from bench.peers.inside import work
-from bench.peers.inside.serving import Run, asking_shards, serve
+from bench.peers.inside.serving import asking_shards, serve
 from bench.peers.inside.workers import of_module, run_workers
 
 if TYPE_CHECKING:

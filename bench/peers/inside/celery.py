@@ -9,10 +9,11 @@ from typing import Any
 
 from celery import Celery
 
+from bench.harness.load import Run
 from bench.harness.pipe import Setting
+from bench.harness.threads import asking_in_threads
 from bench.peers.inside import work
-from bench.peers.inside.serving import Run, serve
-from bench.peers.inside.threads import asking_in_threads
+from bench.peers.inside.serving import serve
 from bench.peers.inside.workers import of_module, run_workers
 
 _PREFETCH = 64

@@ -11,10 +11,11 @@ from dramatiq.brokers.redis import RedisBroker
 from dramatiq.results import Results
 from dramatiq.results.backends import RedisBackend
 
+from bench.harness.load import Run
 from bench.harness.pipe import Setting
+from bench.harness.threads import asking_in_threads
 from bench.peers.inside import work
-from bench.peers.inside.serving import Run, serve
-from bench.peers.inside.threads import asking_in_threads
+from bench.peers.inside.serving import serve
 from bench.peers.inside.workers import of_module, run_workers
 
 _WORKER_THREADS = 8

@@ -5,9 +5,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from bench.harness.floor import run_floor
+from bench.harness.load import Run
 from bench.harness.pipe import Setting
 from bench.harness.server import Server
-from bench.peers.inside.serving import Run, asking, serve
+from bench.peers.inside.serving import asking, serve
 from bench.peers.inside.work import next_query
 
 SETTINGS = (

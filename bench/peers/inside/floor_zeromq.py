@@ -10,8 +10,9 @@ from typing import Any
 
 import zmq
 
+from bench.harness.load import Run
 from bench.harness.pipe import Setting
-from bench.peers.inside.serving import Run, asking, serve
+from bench.peers.inside.serving import asking, serve
 from bench.peers.inside.work import NUM_SHARDS, answer, check, next_query
 from bench.peers.inside.workers import of_module, run_workers
 

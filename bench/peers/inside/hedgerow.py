@@ -6,8 +6,9 @@ from contextlib import asynccontextmanager
 
 from bench.harness.cluster import DEADLINE_MS, LOOP_LANE, PROCESS_LANE, Asker, run_cluster
 from bench.harness.cluster import connect as connect_gateway
+from bench.harness.load import Run
 from bench.harness.pipe import Setting
-from bench.peers.inside.serving import Run, asking, serve
+from bench.peers.inside.serving import asking, serve
 from bench.peers.inside.work import NUM_SHARDS, next_query
 from common.lifecycle import calm_collector
 

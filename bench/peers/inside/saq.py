@@ -12,9 +12,10 @@ from saq import Worker
 from saq.job import TERMINAL_STATUSES, Status
 from saq.queue.redis import RedisQueue
 
+from bench.harness.load import Run
 from bench.harness.pipe import Setting
 from bench.peers.inside import work
-from bench.peers.inside.serving import Run, asking_shards, serve
+from bench.peers.inside.serving import asking_shards, serve
 from bench.peers.inside.workers import of_module, run_workers
 
 _CONCURRENCY = 32

@@ -16,12 +16,9 @@ from functools import partial
 from importlib import metadata
 from typing import Any
 
-from bench.harness.load import Ask, Load, closed_loop
+from bench.harness.load import Ask, Run, closed_loop
 from bench.harness.pipe import Pipe, Setting
 from bench.peers.inside.work import NUM_SHARDS, check, next_query
-
-# Keeps so many queries in flight, for so many seconds.
-Run = Callable[[int, float], Awaitable[Load]]
 
 _START_TIMEOUT_S = 90.0
 

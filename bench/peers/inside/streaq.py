@@ -7,9 +7,10 @@ from typing import Any
 
 from streaq import Worker
 
+from bench.harness.load import Run
 from bench.harness.pipe import Setting
 from bench.peers.inside import work
-from bench.peers.inside.serving import Run, asking_shards, serve
+from bench.peers.inside.serving import asking_shards, serve
 from bench.peers.inside.workers import of_module, run_workers
 
 _CONCURRENCY = 16

@@ -7,9 +7,10 @@ from contextlib import asynccontextmanager
 from taskiq.serializers import ORJSONSerializer
 from taskiq_redis import ListQueueBroker, RedisAsyncResultBackend
 
+from bench.harness.load import Run
 from bench.harness.pipe import Setting
 from bench.peers.inside import work
-from bench.peers.inside.serving import Run, asking_shards, serve
+from bench.peers.inside.serving import asking_shards, serve
 from bench.peers.inside.workers import run_workers
 
 _MODULE = "bench.peers.inside.taskiq"

@@ -6,8 +6,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from bench.harness.load import Load
-from bench.peers.inside.serving import Run
+from bench.harness.load import Load, Run
 
 
 def asking_in_threads(ask: Callable[[], None], most_in_flight: int = 32) -> Run:
