@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from bench.harness.load import Load
+from bench.harness.up import Up
 from bench.search.debian import synopses
 from bench.search.figures import Comparison, Index, Measure, Row, Where
 from bench.search.inside.callers import Verdict, body_of, judge, run_callers
-from bench.search.inside.hedgerow_up import Up
 from bench.search.kept import Kept
 from bench.search.queries import Query
 from bench.search.used import driver
