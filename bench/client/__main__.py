@@ -13,6 +13,7 @@ from typing import NamedTuple
 from bench.client.asking import WAYS
 from bench.harness.environment import interpreter_of
 from bench.harness.report import machine, median, table
+from bench.harness.rounds import turns
 
 _ROOT = Path(__file__).parents[2]
 _REQUIREMENTS = Path(__file__).parent / "requirements"
@@ -45,12 +46,8 @@ def main() -> int:
     }
     found: Measurements = {(name, count): [] for name in ways for count in _IN_FLIGHT}
     with _server(arguments.url) as url:
-        for number in range(arguments.rounds):
-            sys.stderr.write(f"bench: round {number + 1} of {arguments.rounds} …\n")
-            for name, count in found:
-                found[name, count].append(
-                    _measure(pythons[name], name, url, count, arguments.seconds)
-                )
+        for _, (name, count) in turns(found, arguments.rounds, "bench"):
+            found[name, count].append(_measure(pythons[name], name, url, count, arguments.seconds))
     sys.stdout.write(_table(ways, found))
     sys.stdout.write(
         f"\nMedians of {arguments.rounds} rounds of {arguments.seconds:g} s; {machine()}; "

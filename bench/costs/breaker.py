@@ -9,6 +9,7 @@ from bench.harness.load import closed_loop
 from bench.harness.options import Options
 from bench.harness.processes import CpuMeter
 from bench.harness.report import Section, median, target
+from bench.harness.rounds import turns
 from common.config import BreakerSettings
 from common.lifecycle import calm_collector
 from gateway.breaker import Breaker
@@ -29,16 +30,14 @@ async def measure(options: Options) -> Section:
             asks = {7: Asker(without, LOOP_LANE, num_ok=7), 8: Asker(behind, LOOP_LANE, num_ok=7)}
             for asker in asks.values():
                 await closed_loop(asker.ask, 32, 0.5)
-            for _ in range(options.num_rounds):
-                for num_shards, asker in asks.items():
-                    gc.collect()
-                    load = await closed_loop(asker.ask, 1, options.seconds)
-                    alone_us[num_shards].append(load.quantile_ms(0.5) * 1000)
-                    gc.collect()
-                    meter = CpuMeter({"gateway": [os.getpid()]})
-                    load = await closed_loop(asker.ask, 32, options.seconds)
-                    used_s = meter.used_s()["gateway"]
-                    cpu_us[num_shards].append(used_s / len(load.latencies_s) * 1e6)
+            for _, (num_shards, asker) in turns(asks.items(), options.num_rounds):
+                load = await closed_loop(asker.ask, 1, options.seconds)
+                alone_us[num_shards].append(load.quantile_ms(0.5) * 1000)
+                gc.collect()
+                meter = CpuMeter({"gateway": [os.getpid()]})
+                load = await closed_loop(asker.ask, 32, options.seconds)
+                used_s = meter.used_s()["gateway"]
+                cpu_us[num_shards].append(used_s / len(load.latencies_s) * 1e6)
     return _section(_refusal_us(), cpu_us, alone_us)
 
 

@@ -8,6 +8,7 @@ from bench.harness.cluster import LOOP_LANE, PROCESS_LANE, Asker, connect, run_c
 from bench.harness.load import Load, closed_loop, open_loop, share_within
 from bench.harness.options import Options
 from bench.harness.report import Section, median, target
+from bench.harness.rounds import turns
 from common.lifecycle import calm_collector
 from gateway.service import Gateway
 
@@ -66,16 +67,15 @@ async def measure(options: Options) -> Section:
         async with connect(cluster) as gateway:
             gateway.set_breaker(_HUNG_SHARD, "disabled")
             calm_collector()
-            for number in range(options.num_rounds):
-                for profile in profiles:
-                    before = await _throughput(gateway, profile, options.seconds)
-                    hung.send_signal(signal.SIGSTOP)
-                    ask = Asker(gateway, profile, DEADLINE_MS, num_ok=7).ask
-                    load = await open_loop(ask, before / 2, options.seconds, seed=number)
-                    hung.send_signal(signal.SIGCONT)
-                    after = await _throughput(gateway, profile, options.seconds)
-                    share = before / 2 / min(before, after)
-                    rounds[profile].append(Round(before / 2, share, load))
+            for number, profile in turns(profiles, options.num_rounds):
+                before = await _throughput(gateway, profile, options.seconds)
+                hung.send_signal(signal.SIGSTOP)
+                ask = Asker(gateway, profile, DEADLINE_MS, num_ok=7).ask
+                load = await open_loop(ask, before / 2, options.seconds, seed=number)
+                hung.send_signal(signal.SIGCONT)
+                after = await _throughput(gateway, profile, options.seconds)
+                share = before / 2 / min(before, after)
+                rounds[profile].append(Round(before / 2, share, load))
     for profile in profiles:
         add(section, profile, rounds[profile])
     return section

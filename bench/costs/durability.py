@@ -6,6 +6,7 @@ import os
 from bench.harness.cluster import LOOP_LANE, PROCESS_LANE, Asker, connect, run_cluster
 from bench.harness.options import Options
 from bench.harness.report import Section
+from bench.harness.rounds import turns
 from bench.harness.subject import IN_FLIGHT, Subject
 from common.lifecycle import calm_collector
 
@@ -24,10 +25,9 @@ async def measure(options: Options) -> Section:
                 asker = Asker(gateway, profile)
                 subjects[profile, is_durable] = Subject(name, asker.ask, parts)
         calm_collector()
-        for _ in range(options.num_rounds + 1):
-            for subject in subjects.values():
-                await subject.measure_together(options.seconds)
-                await subject.measure_alone(options.seconds)
+        for _, subject in turns(subjects.values(), options.num_rounds + 1):
+            await subject.measure_together(options.seconds)
+            await subject.measure_alone(options.seconds)
     return _section(subjects)
 
 

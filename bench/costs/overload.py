@@ -12,6 +12,7 @@ from bench.harness.load import Load, closed_loop, open_loop, quantile
 from bench.harness.options import Options
 from bench.harness.plots import BLUE, RED, legend, paint_svg, tidy
 from bench.harness.report import Section, median, target
+from bench.harness.rounds import turns
 from bench.harness.second_phases import HOLD_S
 from common.config_tail import AdmissionSettings
 from common.errors import InsufficientCoverageError, OverloadedError
@@ -106,14 +107,13 @@ async def measure(options: Options) -> Section:
             }
             calm_collector()
             rate = await _saturating_rate(gateways["off"], options.seconds)
-            for number in range(num_rounds):
-                for times in _TIMES:
-                    for mode, gateway in gateways.items():
-                        point = points[mode, times]
-                        caller = _Caller(gateway, point)
-                        load = await open_loop(caller.ask, times * rate, seconds, seed=number)
-                        _note(point, load, seconds)
-                        await _settle(gateway)
+            compared = [(times, mode) for times in _TIMES for mode in _MODES]
+            for number, (times, mode) in turns(compared, num_rounds):
+                point = points[mode, times]
+                caller = _Caller(gateways[mode], point)
+                load = await open_loop(caller.ask, times * rate, seconds, seed=number)
+                _note(point, load, seconds)
+                await _settle(gateways[mode])
     section = _section(points, rate, seconds, num_rounds)
     section.plots[_PLOT] = _plot(points, rate)
     return section

@@ -10,6 +10,7 @@ from bench.harness.cluster import LOOP_LANE, STALLING_LANE, Asker, connect, run_
 from bench.harness.load import Load, closed_loop, open_loop
 from bench.harness.options import Options
 from bench.harness.report import Section, median, target
+from bench.harness.rounds import turns
 from bench.harness.second_phases import STALL_SHARE
 from common.config_tail import HedgingSettings, ProbationSettings
 from common.lifecycle import calm_collector
@@ -66,11 +67,10 @@ async def _stalled(gateways: dict[str, Gateway], num_rounds: int, seconds: float
         await open_loop(ask, _RATE, seconds, seed=99)
     loads = {mode: Load() for mode in _MODES}
     before = _counts(gateways["hedging on"])
-    for number in range(num_rounds):
-        for mode, ask in asks.items():
-            load = await open_loop(ask, _RATE, seconds, seed=number)
-            loads[mode].latencies_s += load.latencies_s
-            loads[mode].num_failed += load.num_failed
+    for number, (mode, ask) in turns(asks.items(), num_rounds):
+        load = await open_loop(ask, _RATE, seconds, seed=number)
+        loads[mode].latencies_s += load.latencies_s
+        loads[mode].num_failed += load.num_failed
     sent, won = (
         after - early for after, early in zip(_counts(gateways["hedging on"]), before, strict=True)
     )

@@ -1,7 +1,6 @@
 """Throughput, latency and CPU against the floor: what a query costs, and whom."""
 
 import contextlib
-import gc
 import os
 from collections.abc import AsyncIterator, Callable
 from functools import partial
@@ -12,6 +11,7 @@ from bench.harness.http_load import PythonClient, run_gateway
 from bench.harness.load import Load, closed_loop, open_loop
 from bench.harness.options import Options
 from bench.harness.report import Section, median, target
+from bench.harness.rounds import turns
 from bench.harness.server import run_server
 from bench.harness.subject import IN_FLIGHT, Subject
 from common.lifecycle import calm_collector
@@ -33,13 +33,10 @@ async def measure(options: Options) -> list[Section]:
                 await subject.measure_alone(options.seconds)
             for subject in subjects:
                 await subject.measure_together(options.seconds)
-        for number in range(options.num_rounds):
-            for subject in subjects:
-                gc.collect()
-                rate = subject.throughput / 2
-                subject.opened.append(
-                    await open_loop(subject.ask, rate, options.seconds, seed=number)
-                )
+        for number, subject in turns(subjects, options.num_rounds):
+            rate = subject.throughput / 2
+            load = await open_loop(subject.ask, rate, options.seconds, seed=number)
+            subject.opened.append(load)
     for subject in subjects:
         failed = sum(load.num_failed for load in subject.alone + subject.together + subject.opened)
         if failed:

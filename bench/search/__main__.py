@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 
 from bench.harness.report import machine
+from bench.harness.rounds import say
 from bench.search.catalogue import choose, engines
 from bench.search.debian import SourceError
 from bench.search.documents import Documents, read_documents
@@ -25,7 +26,7 @@ from bench.search.page import PLOT, plot_of, to_markdown
 from bench.search.plot import draw_comparison, draw_curve
 from bench.search.process import EngineError, Work
 from bench.search.queries import Query, read_queries, shuffled, write_plainly
-from bench.search.rounds import compare_engines, say
+from bench.search.rounds import compare_engines
 from bench.search.used.driver import PAGE, SIZED, USED, is_whole, measure_used, page_of
 from common.telemetry import configure_logging
 
@@ -149,7 +150,10 @@ def _show(options: argparse.Namespace, kept: Kept) -> None:
     if folder is None and _is_whole(comparison) and len(curves) == len(NAMES) and not options.dry:
         folder = _DOCUMENT.parent if all(curve.is_whole for curve in curves) else None
     if folder is None:
-        say(f"docs/{_DOCUMENT.name} is left as it is; figures are in {options.cache / 'results'}")
+        say(
+            "search",
+            f"docs/{_DOCUMENT.name} is left as it is; figures are in {options.cache / 'results'}",
+        )
         return
     (folder / _DOCUMENT.name).write_text(page, encoding="utf-8")
     if comparison and (measured := [one for one in comparison.rows.values() if one.together]):

@@ -5,10 +5,10 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from bench.harness.rounds import say
 from bench.search.catalogue import Engine, Kind, engines, hedgerow
 from bench.search.figures import TOGETHER, Curve, Measure, Series, Where
 from bench.search.process import EngineProcess, Work, run_engine
-from bench.search.rounds import say
 
 NUM_SHARDS = 4  # where shards are held fast
 DOCUMENTS = (10_000, 30_000, 100_000, 300_000, 1_000_000)
@@ -44,7 +44,7 @@ async def measure_growing(
     async with contextlib.AsyncExitStack() as started:
         running: list[tuple[Engine, EngineProcess]] = []
         for engine in subjects:
-            say(f"{engine.name}: starting with {steps[0]:,} documents")
+            say("search", f"{engine.name}: starting with {steps[0]:,} documents")
             process = await started.enter_async_context(
                 run_engine(engine, replace(work, limit=steps[0]))
             )
@@ -54,7 +54,7 @@ async def measure_growing(
         for count in steps:
             if count != steps[0]:
                 for engine, process in running:
-                    say(f"{engine.name}: growing to {count:,} documents")
+                    say("search", f"{engine.name}: growing to {count:,} documents")
                     await process.resume()
                     await process.grow(count)
                     process.pause()
@@ -78,7 +78,7 @@ async def measure_shards(work: Work, where: Callable[[], Where], keep: Keep) -> 
     limit = min(work.limit, DOCUMENTS_OF_SHARDS)
     curve = _curve("shards", where(), [hedgerow(NUM_SHARDS)], limit)
     for count in SHARDS:
-        say(f"{count} shards: starting with {limit:,} documents")
+        say("search", f"{count} shards: starting with {limit:,} documents")
         engine = hedgerow(count)
         async with run_engine(engine, replace(work, limit=limit)) as process:
             await _point(curve, [(engine, process)], count, TOGETHER, 10)
@@ -119,4 +119,4 @@ async def _point(
     for series, (engine, _) in zip(curve.series, running, strict=True):
         series.points.append((x, best[engine.name]))
     said = ", ".join(f"{one.queries_per_s:,.0f}/s" for one in best.values())
-    say(f"{curve.name} {x:,}: {said}")
+    say("search", f"{curve.name} {x:,}: {said}")

@@ -1,12 +1,11 @@
 """All engines at once, measured in turns: while one is, the others are stopped."""
 
 import contextlib
-import os
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from bench.harness.rounds import say, turns
 from bench.search.agreement import K1, Found, compare, matches_sentence, sentence
 from bench.search.catalogue import Engine, Kind, Subject
 from bench.search.commands import MissingError
@@ -90,17 +89,15 @@ async def measure(plan: Plan, work: Work, comparison: Comparison, keep: Keep) ->
             queries = read_plainly(work.queries)
             comparison.agreement = await _agreement(plan.engines, running, queries)
         spent_s = dict.fromkeys(comparison.rows, 0.0)
-        for number in range(plan.num_rounds):
-            load = os.getloadavg()[0]
-            comparison.where.loads.append(load)
-            say(f"round {number + 1} of {plan.num_rounds}, load average {load:.2f}")
-            for subject in subjects:
-                process = running.get(subject.engine.name)
-                if process and spent_s[subject.name] < plan.most_s:
-                    began = time.monotonic()
-                    await _measure(subject, process, comparison, plan)
-                    spent_s[subject.name] += time.monotonic() - began
-            keep(comparison)
+        loads = comparison.where.loads
+        for _, subject in turns(subjects, plan.num_rounds, "search", loads):
+            process = running.get(subject.engine.name)
+            if process and spent_s[subject.name] < plan.most_s:
+                began = time.monotonic()
+                await _measure(subject, process, comparison, plan)
+                spent_s[subject.name] += time.monotonic() - began
+            if subject is subjects[-1]:
+                keep(comparison)
     comparison.is_whole = True
     keep(comparison)
 
@@ -119,13 +116,13 @@ async def start_engine(
     Returns:
         The process; None if the engine cannot be had here.
     """
-    say(f"{engine.name}: starting, building")
+    say("search", f"{engine.name}: starting, building")
     index = indexes[engine.name] = Index(engine.title)
     try:
         process = await started.enter_async_context(run_engine(engine, work))
     except (MissingError, EngineError) as error:
         index.reason = str(error)
-        say(f"{engine.name}: {error}")
+        say("search", f"{engine.name}: {error}")
         return None
     built = process.built
     index.build_s, index.disk_bytes = built.build_s, built.disk_bytes
@@ -155,7 +152,7 @@ async def _measure(
         index.num_processes = process.num_processes()
     except (EngineError, ValueError) as error:
         index.reason = f"{error} (in round {len(row.together) + 1})"
-        say(f"{subject.name}: {index.reason}")
+        say("search", f"{subject.name}: {index.reason}")
     finally:
         process.pause()
 
@@ -172,7 +169,7 @@ async def _agreement(
     sentences = []
     for engine in engines:
         if engine.name in running:
-            say(f"{engine.name}: asking all queries once")
+            say("search", f"{engine.name}: asking all queries once")
             way = _WAYS_OF_FINDING.get(engine.kind, engine.ways[0][0])
             told = matches if engine.kind is Kind.RIVAL else found
             try:
@@ -202,8 +199,3 @@ async def _find(process: EngineProcess, way: str) -> Found:
         return await process.find(way)
     finally:
         process.pause()
-
-
-def say(text: str) -> None:
-    """Tell how far it is."""
-    sys.stderr.write(f"search: {text}\n")
