@@ -110,9 +110,9 @@ def _names_in(folder: Path) -> list[str]:
 @pytest.mark.parametrize(
     ("number", "sign"),
     [
-        (signal.SIGTERM, "hedgerow-lab-*/journal"),
-        (signal.SIGINT, "hedgerow-lab-*/journal"),
-        (signal.SIGTERM, "hedgerow-lab-*"),
+        (signal.SIGTERM, "hedgerow-bench-*/journal"),
+        (signal.SIGINT, "hedgerow-bench-*/journal"),
+        (signal.SIGTERM, "hedgerow-bench-*"),
     ],
     ids=["SIGTERM", "Ctrl-C", "SIGTERM at the start"],
 )
