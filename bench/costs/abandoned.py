@@ -5,13 +5,12 @@ import random
 from collections.abc import Mapping
 from typing import Any
 
-from bench.harness.cluster import BUSY_LANE, COLLECTION, Asker, connect, run_cluster
+from bench.harness.cluster import BUSY_LANE, Asker, connect, run_cluster, search
 from bench.harness.load import closed_loop, open_loop
 from bench.harness.options import Options
 from bench.harness.report import Section, target
 from bench.harness.second_phases import BUSY_S
 from common.lifecycle import calm_collector
-from gateway.result import SearchQuery
 from gateway.service import Gateway
 
 _SHARE_LEAVING = 0.3
@@ -94,18 +93,13 @@ class _Caller:
     async def ask(self) -> None:
         """One query."""
         self.num_asked += 1
-        query = SearchQuery(
-            *(COLLECTION, f"busy {self.num_asked}"),
-            rank_profile=BUSY_LANE,
-            fields=False,
-            deadline_ms=2000.0,
-        )
+        asked = search(self._gateway, f"busy {self.num_asked}", BUSY_LANE)
         if self._rng.random() < _SHARE_LEAVING:
             self.num_left += 1
             try:
                 async with asyncio.timeout(_LEAVES_AFTER_S):
-                    await self._gateway.search(query)
+                    await asked
             except TimeoutError:
                 return
         else:
-            await self._gateway.search(query)
+            await asked

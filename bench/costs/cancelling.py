@@ -8,19 +8,18 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from bench.harness.cluster import (
-    COLLECTION,
     DEADLINE_MS,
     WATCHING_LANE,
     Cluster,
     connect,
     run_cluster,
+    search,
 )
 from bench.harness.load import quantile
 from bench.harness.options import Options
 from bench.harness.report import Section, target
 from bench.harness.second_phases import NOTE
 from common.lifecycle import calm_collector
-from gateway.result import SearchQuery
 from gateway.service import Gateway
 
 _LIMIT_S: Final = 0.05
@@ -111,17 +110,11 @@ async def _leave(
     async def keep_leaving() -> None:
         while time.monotonic() < until:
             number = next(numbers)
-            query = SearchQuery(
-                *(COLLECTION, f"watch {number}"),
-                rank_profile=WATCHING_LANE,
-                fields=False,
-                deadline_ms=DEADLINE_MS,
-            )
-            search = asyncio.ensure_future(gateway.search(query))
+            asked = asyncio.ensure_future(search(gateway, f"watch {number}", WATCHING_LANE))
             await asyncio.sleep(rng.uniform(*_LEAVES_AFTER_S))
             left_at[number] = time.monotonic()
-            search.cancel()
-            await asyncio.wait([search])
+            asked.cancel()
+            await asyncio.wait([asked])
             await asyncio.sleep(_PAUSE_S)
 
     await asyncio.gather(*(keep_leaving() for _ in range(num_callers)))

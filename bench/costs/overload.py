@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
-from bench.harness.cluster import COLLECTION, HELD_LANE, PAIRS, Asker, connect, run_cluster
+from bench.harness.cluster import HELD_LANE, PAIRS, Asker, connect, run_cluster, search
 from bench.harness.load import Load, closed_loop, open_loop, quantile
 from bench.harness.options import Options
 from bench.harness.plots import BLUE, RED, legend, paint_svg, tidy
@@ -15,10 +15,9 @@ from bench.harness.report import Section, median, target
 from bench.harness.rounds import turns
 from bench.harness.second_phases import HOLD_S
 from common.config_tail import AdmissionSettings
-from common.errors import InsufficientCoverageError, OverloadedError
+from common.errors import OverloadedError
 from common.lifecycle import calm_collector
 from common.outcome import Outcome
-from gateway.result import SearchQuery
 from gateway.service import Gateway
 
 _PLOT = "overload.svg"
@@ -71,22 +70,12 @@ class _Caller:
         """
         point = self._point
         point.num_asked += 1
-        query = SearchQuery(
-            collection=COLLECTION,
-            query=f"query {point.num_asked}",
-            deadline_ms=_DEADLINE_MS,
-            rank_profile=HELD_LANE,
-            fields=False,
-        )
-        asked_at = time.perf_counter()
+        text, asked_at = f"query {point.num_asked}", time.perf_counter()
         try:
-            result = await self._gateway.search(query)
+            result = await search(self._gateway, text, HELD_LANE, _DEADLINE_MS)
         except OverloadedError:
             point.refusals_s.append(time.perf_counter() - asked_at)
             raise
-        except InsufficientCoverageError as error:
-            point.num_partial += 1
-            raise PartialAnswerError from error
         if any(count for outcome, count in result.outcomes.items() if outcome is not Outcome.OK):
             point.num_partial += 1
             raise PartialAnswerError

@@ -8,13 +8,21 @@ from dataclasses import dataclass, field
 from itertools import count
 
 from bench.costs.drawn import text_of
-from bench.harness.cluster import DRAWN_LANE, HELD_LANE, Cluster, even_ids, fill, open_gateway
+from bench.harness.cluster import (
+    DRAWN_LANE,
+    HELD_LANE,
+    Cluster,
+    even_ids,
+    fill,
+    open_gateway,
+    search,
+)
 from bench.harness.load import open_loop, quantile
 from bench.harness.second_phases import HOLD_S
 from common.config_tail import ProbationSettings
-from common.errors import InsufficientCoverageError, OverloadedError
+from common.errors import OverloadedError
 from common.tasks import end
-from gateway.result import SearchQuery, SearchResult
+from gateway.result import SearchResult
 from gateway.service import Gateway
 from gateway.simulate.distributions import Capped, Constant, Distribution, Quantiles, Sum
 from gateway.simulate.run import Observed
@@ -83,16 +91,8 @@ async def calibrate(gateway: Gateway) -> Overhead:
     overhead, hold_us = Overhead(), HOLD_S * 1e6
     watch = asyncio.create_task(_watch_timers(overhead.late_ms))
     for number in range(_NUM_CALIBRATIONS + 10):
-        result = await gateway.search(
-            SearchQuery(
-                collection=COLLECTION,
-                query=f"calibration {number}",
-                rank_profile=HELD_LANE,
-                deadline_ms=5000.0,
-                fields=False,
-                explain=True,
-            )
-        )
+        text = f"calibration {number}"
+        result = await search(gateway, text, HELD_LANE, 5000.0, COLLECTION, explain=True)
         await asyncio.sleep(_GAP_S)
         if number < 10:  # the first calls of everything
             continue
@@ -176,21 +176,15 @@ class _Caller:
         is_counted = number >= self._run.warmup
         asked_at = time.perf_counter()
         try:
-            result = await self._gateway.search(
-                SearchQuery(
-                    collection=COLLECTION,
-                    query=text_of(self._run, self._seed, number),
-                    k=query.k,
-                    deadline_ms=query.deadline_ms,
-                    rank_profile=DRAWN_LANE,
-                    fields=False,
-                    minimum_coverage=query.minimum_coverage,
-                    wait_for=query.wait_for,
-                    priority=query.priority,
-                )
+            result = await search(
+                *(self._gateway, text_of(self._run, self._seed, number), DRAWN_LANE),
+                deadline_ms=query.deadline_ms,
+                collection=COLLECTION,
+                k=query.k,
+                minimum_coverage=query.minimum_coverage,
+                wait_for=query.wait_for,
+                priority=query.priority,
             )
-        except InsufficientCoverageError as error:
-            result = error.result
         except OverloadedError as error:
             if is_counted:
                 self.observed.refusals[error.cause] += 1

@@ -22,6 +22,7 @@ from collections.abc import (
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel
 
@@ -37,9 +38,10 @@ from common.config import (
     WorkerSettings,
 )
 from common.config_tail import AdmissionSettings
+from common.errors import InsufficientCoverageError
 from common.outcome import Outcome
 from common.partition import shard_of
-from gateway.result import SearchQuery
+from gateway.result import SearchQuery, SearchResult
 from gateway.service import Gateway
 
 PAIRS = ((0, 1), (2, 3), (4, 5), (6, 7))  # eight shards on four workers
@@ -264,6 +266,29 @@ async def connect(cluster: Cluster, **groups: BaseModel) -> AsyncIterator[Gatewa
         yield gateway
 
 
+async def search(
+    gateway: Gateway,
+    text: str,
+    profile: str,
+    deadline_ms: float = DEADLINE_MS,
+    collection: str = COLLECTION,
+    **more: Any,
+) -> SearchResult:
+    """Ask for ids and scores alone; an answer that lacks too many documents is returned as well.
+
+    Raises:
+        OverloadedError: it was refused.
+    """
+    query = SearchQuery(
+        collection, text, rank_profile=profile, deadline_ms=deadline_ms, fields=False, **more
+    )
+    try:
+        return await gateway.search(query)
+    except InsufficientCoverageError as error:
+        result: SearchResult = error.result
+        return result
+
+
 class Asker:
     """Asks a gateway one query after another, each with a text of its own.
 
@@ -296,14 +321,8 @@ class Asker:
         """One query, for its ids and scores."""
         self._next += 1
         text = f"{self._text}, {self._next}"
-        result = await self._gateway.search(
-            SearchQuery(
-                collection=COLLECTION,
-                query=with_stall(text, self._stall_s) if self._stall_s else text,
-                deadline_ms=self._deadline_ms,
-                rank_profile=self._profile,
-                fields=False,
-            )
-        )
+        if self._stall_s:
+            text = with_stall(text, self._stall_s)
+        result = await search(self._gateway, text, self._profile, self._deadline_ms)
         if result.outcomes[Outcome.OK] != self._num_ok:
             raise RuntimeError(f"{result.outcomes}")

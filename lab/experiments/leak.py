@@ -6,10 +6,11 @@ import signal
 import time
 from typing import Any, NamedTuple
 
+from bench.harness.cluster import search
 from bench.harness.plots import BLUE, RED, legend, tidy
 from bench.harness.processes import descendants, first_to_go, resident_mib
 from common.outcome import Outcome
-from gateway.result import SearchQuery, SearchResult
+from gateway.result import SearchResult
 from gateway.service import Gateway
 from lab.cluster import COLLECTION, LEAK, SLEEP, LabCluster, connect, run_cluster, workers_now
 from lab.finding import Finding, Options, at_least, at_most, code_of, draw, exactly
@@ -94,9 +95,7 @@ async def _take_one(cluster: LabCluster, gateway: Gateway) -> SearchResult:
 
 async def _ask(gateway: Gateway, profile: str, ms: float) -> SearchResult:
     query = script([ms] * NUM_SHARDS)
-    return await gateway.search(
-        SearchQuery(COLLECTION, query, deadline_ms=_DEADLINE_MS, rank_profile=profile, fields=False)
-    )
+    return await search(gateway, query, profile, _DEADLINE_MS, COLLECTION)
 
 
 async def _scorers(gateway: Gateway) -> dict[str, Any]:
