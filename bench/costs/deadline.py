@@ -118,6 +118,6 @@ def _figures(rounds: Sequence[Round]) -> dict[str, float]:
         "share_in_time": share_within(loads, (DEADLINE_MS + _GRACE_MS) / 1000),
         "p50_ms": median(load.quantile_ms(0.5) for load in loads),
         "p999_ms": median(load.quantile_ms(0.999) for load in loads),
-        "latest_ms": max(latency for load in loads for latency in load.latencies_s) * 1000,
+        "latest_ms": max(load.quantile_ms(1.0) for load in loads),
         "num_failed": float(sum(load.num_failed for load in loads)),
     }
