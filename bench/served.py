@@ -154,7 +154,8 @@ async def measure_all(arguments: argparse.Namespace, folder: Path) -> tuple[list
         The comparisons, and what was searched, in words.
     """
     async with _cluster(folder) as (up, http, client):
-        num, options = arguments.documents, {"language": "none"}
+        num = arguments.documents
+        options: dict[str, Any] = {"language": "none"}
         await load_into(client, _TITLES, _made_up(num), num, fields=TITLE_FIELDS, **options)
         queries: list[str] = []
         sizes = f"{num:,} titles"

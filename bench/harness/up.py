@@ -140,15 +140,17 @@ async def load_into(
     name: str,
     documents: Iterable[dict[str, Any]],
     num_documents: int,
+    num_before: int = 0,
     **definition: Any,
 ) -> float:
     """Load a collection, have its indexes optimised, and wait until statistics are spread.
 
     Args:
         client: of the gateway.
-        name: the collection's, which is made.
+        name: the collection's, which is made unless it is there.
         documents: what is loaded.
         num_documents: how many they are.
+        num_before: how many the collection has already.
         definition: of the collection.
 
     Returns:
@@ -162,7 +164,7 @@ async def load_into(
         raise RuntimeError(f"{report.accepted} of {num_documents} documents were accepted")
 
     def has_all(collection: Any) -> bool:
-        return bool(collection.documents == num_documents)
+        return bool(collection.documents == num_before + num_documents)
 
     await _wait_until("all are applied", client, name, has_all)
     wanted_at_ms = (await client.optimise(name)).wanted_at_ms

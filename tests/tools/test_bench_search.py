@@ -1,5 +1,6 @@
 """What the rounds of the search engines come to, and the page that tells it."""
 
+import json
 import math
 import re
 from pathlib import Path
@@ -22,7 +23,7 @@ from bench.search.figures import (
     judge,
 )
 from bench.search.inside import serving
-from bench.search.inside.hedgerow import _pieces, layout_of
+from bench.search.inside.hedgerow import layout_of
 from bench.search.kept import Kept
 from bench.search.page import to_markdown
 from bench.search.plot import draw_comparison, draw_curve
@@ -263,13 +264,14 @@ def test_shards_are_spread_over_workers() -> None:
     assert sorted(map(len, layout)) == [2, 2, 3]
 
 
-async def test_load_goes_on_where_the_last_has_ended(tmp_path: Path) -> None:
-    """Of documents that grow from 2 to 5, the three new lines are loaded, in pieces."""
+def test_load_goes_on_where_the_last_has_ended(tmp_path: Path) -> None:
+    """Of documents that grow from 2 to 5, the three new ones are loaded; at first, two."""
     documents = tmp_path / "documents.ndjson"
-    documents.write_bytes(b"".join(b"%d\n" % number for number in range(9)))
+    lines = [json.dumps({"id": str(number), "text": f"text {number}"}) for number in range(9)]
+    documents.write_text("\n".join(lines), encoding="utf-8")
     task = serving.Task(tmp_path, documents, 2, [], 0, [])
-    assert b"".join([piece async for piece in _pieces(task, 2, 5)]) == b"2\n3\n4\n"
-    assert b"".join([piece async for piece in _pieces(task, 0, 2)]) == b"0\n1\n"
+    assert list(task.read(2, 5)) == [(str(number), f"text {number}") for number in (2, 3, 4)]
+    assert [one for one, _ in task.read()] == ["0", "1"]
 
 
 def test_load_passes_over_all_queries_alike() -> None:

@@ -7,32 +7,25 @@ Options: SHARDS, WORKERS. Ways: `http` is the benchmark's own bare exchange, `cl
 import asyncio
 import json
 import os
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import lru_cache, partial
 from importlib import metadata
-from itertools import islice
 from typing import Any
 
-from bench.harness.cluster import Cluster, run_cluster
-from bench.harness.cluster import connect as connect_gateway
+from bench.harness.cluster import Cluster, open_gateway, run_cluster
 from bench.harness.http_load import HttpGateway, run_gateway
 from bench.harness.pipe import Setting
+from bench.harness.up import load_into
 from bench.search.inside.callers import Ask, Command, Verdict, serve_callers
 from bench.search.inside.serving import Hits, Ready, Task, disk_bytes
 from bench.search.queries import Query
 from gateway.client import AsyncClient
 from gateway.client.answers import SearchAnswer
-from gateway.service import Gateway
 
 COLLECTION = "texts"
 _DEADLINE_MS = 60_000.0  # none is reached: what is compared answers when it is done
 # So long that a worker which the driver has stopped meanwhile still counts as live.
 _HEARTBEAT_EXPIRY_S = 3600.0
 _HEARTBEAT_EXPIRY = "HEDGEROW_WORKER__HEARTBEAT_EXPIRY_S"
-_PIECE_LINES = 500
-_SPREAD_TIMEOUT_S = 60.0
-_OPTIMISE_TIMEOUT_S = 300.0
 
 
 def layout_of(num_shards: int, num_workers: int) -> list[list[int]]:
@@ -123,80 +116,31 @@ def _body(text: str, k: int, profile: str) -> bytes:
     return json.dumps(asked).encode()
 
 
-async def load(gateway: Gateway, task: Task, have: int, limit: int) -> float:
-    """Load documents until they can be found, have the indexes optimised, and spread statistics.
-
-    Returns:
-        How long loading and optimising took, in s; statistics follow within some seconds.
-    """
-    started = time.perf_counter()
-    report = await gateway.documents.load(COLLECTION, _pieces(task, have, limit), wait="applied")
-    if report.accepted != limit - have:
-        raise RuntimeError(f"{report.accepted} of {limit - have} documents were accepted")
-    wanted_at_ms = (await gateway.optimiser.ask(COLLECTION))["wanted_at_ms"]
-    optimised = partial(_is_optimised, gateway, wanted_at_ms)
-    await _wait_until("the indexes are optimised", optimised, _OPTIMISE_TIMEOUT_S)
-    took_s = time.perf_counter() - started
-    spread = partial(_is_spread, gateway, limit)
-    await _wait_until("the term statistics are spread", spread, _SPREAD_TIMEOUT_S)
-    return took_s
-
-
-async def _wait_until(what: str, is_true: Callable[[], Awaitable[bool]], timeout_s: float) -> None:
-    give_up_at = time.monotonic() + timeout_s
-    while not await is_true():
-        if time.monotonic() > give_up_at:
-            raise TimeoutError(f"not within {timeout_s:g} s: {what}")
-        await asyncio.sleep(0.1)
-
-
-async def _pieces(task: Task, have: int, limit: int) -> AsyncIterator[bytes]:
-    with task.documents.open("rb") as file:
-        lines = islice(file, have, limit)
-        while piece := b"".join(islice(lines, _PIECE_LINES)):
-            yield piece
-
-
-async def _is_spread(gateway: Gateway, num_documents: int) -> bool:
-    one = await _status(gateway)
-    statistics = one["statistics"]
-    # Before the workers have told of the documents, nothing is lacking.
-    is_told = one["documents"] == num_documents
-    return bool(is_told and statistics["is_current"] and statistics["is_spread"])
-
-
-async def _is_optimised(gateway: Gateway, wanted_at_ms: int) -> bool:
-    index = (await _status(gateway))["index"]
-    return bool(index["wanted_at_ms"] == wanted_at_ms and index["waiting"] == 0)
-
-
-async def _status(gateway: Gateway) -> dict[str, Any]:
-    collections = (await gateway.status())["collections"]
-    return next(dict(one) for one in collections if one["name"] == COLLECTION)
+async def load(client: AsyncClient, task: Task, have: int, limit: int) -> float:
+    """Load the documents from number `have` up to `limit`, as `load_into` does."""
+    documents = ({"id": one, "text": text} for one, text in task.read(have, limit))
+    definition = {"fields": {"text": "text"}, "language": "none"}
+    return await load_into(client, COLLECTION, documents, limit - have, have, **definition)
 
 
 async def serve(task: Task, cluster: Cluster, settings: tuple[Setting, ...]) -> None:
     """Load the documents, and answer the driver."""
-    async with connect_gateway(cluster) as gateway:
-        definition = {"fields": {"text": "text"}, "language": "none"}
-        await gateway.collections.put(COLLECTION, definition)
-        build_s = await load(gateway, task, 0, task.limit)
-    have = task.limit
-
-    def make_ready() -> Ready:
-        versions = {"hedgerow": metadata.version("hedgerow")}
-        return Ready(build_s, disk_bytes(cluster.folder), versions, settings)
-
+    async with open_gateway(cluster):
+        pass  # every shard has its worker now
     async with run_gateway(cluster) as http, AsyncClient(http.url) as client:
-        asking = Asking(http, client)
+        asking, have = Asking(http, client), task.limit
+        build_s = await load(client, task, 0, have)
+
+        def make_ready() -> Ready:
+            versions = {"hedgerow": metadata.version("hedgerow")}
+            return Ready(build_s, disk_bytes(cluster.folder), versions, settings)
 
         async def find(k: str, way: str) -> dict[str, Any]:
             return {"found": [await asking.find(query, int(k), way) for query in task.queries]}
 
         async def grow(limit: str) -> dict[str, Any]:
             nonlocal have
-            async with connect_gateway(cluster) as gateway:
-                took_s = await load(gateway, task, have, int(limit))
+            took_s = await load(client, task, have, int(limit))
             have = int(limit)
             return {"build_s": took_s, "disk_bytes": disk_bytes(cluster.folder)}
 
