@@ -59,6 +59,7 @@ def body_of(text: str, k: int, has_fields: bool, deadline_ms: float | None = Non
 
 
 async def serve_callers(
+    pipe: Pipe,
     task: Task,
     make_ready: Callable[[], Ready],
     ways: Mapping[str, Ask],
@@ -68,13 +69,13 @@ async def serve_callers(
     """Ask every query once, and then what the driver wants, until it hangs up.
 
     Args:
+        pipe: to the driver; made before anything that prints or logs is started.
         task: the queries are its.
         make_ready: makes what is said first.
         ways: of asking, by name; the first is asked at the start.
         parts: tells of which processes CPU is counted.
         others: commands beside `run`, by name.
     """
-    pipe = Pipe()
     await run_callers(next(iter(ways.values())), task.queries, parts(), 1, 10, 0.0)
     calm_collector()  # as `gateway serve` does
     pipe.say(make_ready().to_json())

@@ -13,7 +13,7 @@ from typing import Any
 
 from bench.harness.cluster import Cluster, open_gateway, run_cluster
 from bench.harness.http_load import HttpGateway, run_gateway
-from bench.harness.pipe import Setting
+from bench.harness.pipe import Pipe, Setting
 from bench.harness.up import load_into
 from bench.search.inside.callers import Ask, Command, Verdict, serve_callers
 from bench.search.inside.serving import Hits, Ready, Task, disk_bytes
@@ -125,6 +125,7 @@ async def load(client: AsyncClient, task: Task, have: int, limit: int) -> float:
 
 async def serve(task: Task, cluster: Cluster, settings: tuple[Setting, ...]) -> None:
     """Load the documents, and answer the driver."""
+    pipe = Pipe()  # what is logged from here on is not taken for an answer
     async with open_gateway(cluster):
         pass  # every shard has its worker now
     async with run_gateway(cluster) as http, AsyncClient(http.url) as client:
@@ -148,7 +149,7 @@ async def serve(task: Task, cluster: Cluster, settings: tuple[Setting, ...]) -> 
             return {"client": [os.getpid()], "gateway": [http.pid], **cluster.parts()}
 
         others: dict[str, Command] = {"find": find, "grow": grow}
-        await serve_callers(task, make_ready, asking.ways, parts, others)
+        await serve_callers(pipe, task, make_ready, asking.ways, parts, others)
 
 
 def main() -> None:

@@ -15,7 +15,7 @@ from itertools import islice
 from typing import Any
 
 from bench.harness.http_load import HttpGateway
-from bench.harness.pipe import Setting
+from bench.harness.pipe import Pipe, Setting
 from bench.harness.up import PATIENT_S, Up, load_into, run_up
 from bench.search.inside.callers import Ask, Verdict, body_of, judge, serve_callers
 from bench.search.inside.serving import Ready, Task, disk_bytes
@@ -75,6 +75,7 @@ def _documents(task: Task) -> Iterator[dict[str, Any]]:
 
 async def serve(task: Task) -> None:
     """Start a cluster, load the documents, and answer the driver."""
+    pipe = Pipe()
     async with run_up(task.folder / "data", *task.options) as up, AsyncClient(up.url) as client:
         build_s = await load(client, task)
         versions = {"hedgerow": metadata.version("hedgerow")}
@@ -83,7 +84,7 @@ async def serve(task: Task) -> None:
             return Ready(build_s, disk_bytes(task.folder), versions, _settings(task, up))
 
         with up.http() as http:
-            await serve_callers(task, make_ready, ways_of(http, client), up.parts)
+            await serve_callers(pipe, task, make_ready, ways_of(http, client), up.parts)
 
 
 def _settings(task: Task, up: Up) -> tuple[Setting, ...]:
