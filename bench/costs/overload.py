@@ -203,7 +203,7 @@ def _plot(points: dict[tuple[str, int], Point], rate: float) -> str:
         for mode, color in zip(_MODES, (BLUE, RED), strict=True):
             goodput = [median(points[mode, times].goodput) for times in _TIMES]
             axes.plot(_TIMES, goodput, "o-", color=color, label=f"admission {mode}")
-        axes.set_xlim(0, max(_TIMES))
+        axes.set_xlim(0, 1.05 * max(_TIMES))
         axes.set_ylim(0, 1.2 * rate)
         load = f"load, in times of {rate:.0f} queries a second"
         tidy(axes, load, "answers a second, in time and in full")
