@@ -9,7 +9,7 @@ import json
 import os
 import signal
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from bench.harness.processes import Family, send
 
@@ -35,27 +35,26 @@ class Apart:
         self._family = Family(process.pid)
 
     @classmethod
-    async def launch(
-        cls, *command: str, errors: Path, log: IO[bytes], failure: type[Exception]
-    ) -> "Apart":
+    async def launch(cls, *command: str, errors: Path, failure: type[Exception]) -> "Apart":
         """Start what is to be measured.
 
         Args:
             command: the program and its arguments.
-            errors: the file of its standard error, whose last line is told when it does not answer.
-            log: the same, opened.
+            errors: the file to which its standard error is added; when it does not answer, the
+                last line there is told.
             failure: what is raised when it does not answer.
         """
-        process = await asyncio.create_subprocess_exec(
-            *command,
-            cwd=_ROOT,
-            env={**os.environ, "PYTHONPATH": str(_ROOT)},
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=log,
-            limit=_MOST_LINE_BYTES,
-            start_new_session=True,  # an interrupt at the keyboard is the driver's to deal with
-        )
+        with errors.open("ab") as log:
+            process = await asyncio.create_subprocess_exec(
+                *command,
+                cwd=_ROOT,
+                env={**os.environ, "PYTHONPATH": str(_ROOT)},
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=log,
+                limit=_MOST_LINE_BYTES,
+                start_new_session=True,  # an interrupt at the keyboard is the driver's to deal with
+            )
         return cls(process, errors, failure)
 
     def pids(self) -> list[int]:

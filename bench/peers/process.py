@@ -98,7 +98,6 @@ async def run_peer(peer: Peer) -> AsyncIterator[PeerProcess]:
             *(str(python), "-m", f"bench.peers.inside.{peer.module}"),
             *(server.socket, *peer.arguments),
             errors=Path(errors.name),
-            log=errors.file,
             failure=PeerError,
         )
         running = PeerProcess(client, server)

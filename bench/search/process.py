@@ -186,15 +186,14 @@ async def run_engine(engine: Engine, work: Work) -> AsyncIterator[EngineProcess]
     errors = work.folder / f"{engine.name}.log"
     running = EngineProcess(engine)
     try:
-        with errors.open("wb") as log:
-            for number in range(engine.num_processes):
-                arguments = [home, work.documents, work.limit, work.queries, number, *options]
-                running.add(
-                    await Apart.launch(
-                        *command, *map(str, arguments), errors=errors, log=log, failure=EngineError
-                    )
+        for number in range(engine.num_processes):
+            arguments = [home, work.documents, work.limit, work.queries, number, *options]
+            running.add(
+                await Apart.launch(
+                    *command, *map(str, arguments), errors=errors, failure=EngineError
                 )
-                await running.wait_until_ready()
+            )
+            await running.wait_until_ready()
         yield running
     finally:
         await running.stop()
