@@ -56,6 +56,7 @@ DRAWN_LANE = "drawn"  # holds it for a time that a simulator's script says
 DEADLINE_MS = 2_000.0  # so long that no query of a throughput measurement ends early
 _NUM_DOCUMENTS = 400
 _START_TIMEOUT_S = 180.0  # of sixteen workers on a machine that does much else
+_PATIENCE_S = 15.0  # with workers that are to end
 _ROOT = Path(__file__).parents[2]
 _SECOND_PHASES = {
     **{
@@ -193,9 +194,11 @@ def _stop(workers: list[subprocess.Popen[bytes]]) -> None:
     for worker in workers:
         worker.send_signal(signal.SIGCONT)  # one may have been stopped
         worker.terminate()
+    # Together: where the server has gone first, each of them waits for it as long as it may.
+    give_up_at = time.monotonic() + _PATIENCE_S
     for worker in workers:
         try:
-            worker.wait(20)
+            worker.wait(max(0.0, give_up_at - time.monotonic()))
         except subprocess.TimeoutExpired:
             worker.kill()
             worker.wait(10)
