@@ -4,11 +4,13 @@ import contextlib
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.embedded_redis import find_binary
+
+_START_TIMEOUT_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,10 @@ def run_server(*, is_durable: bool = False) -> Iterator[Server]:
 
     Args:
         is_durable: keep an append-only file, as the embedded cluster does, instead of nothing.
+
+    Raises:
+        RuntimeError: it has ended at its start.
+        TimeoutError: it is not ready in time.
     """
     with tempfile.TemporaryDirectory(prefix="hedgerow-bench-") as folder:
         socket = Path(folder) / "valkey.sock"
@@ -48,21 +54,14 @@ def run_server(*, is_durable: bool = False) -> Iterator[Server]:
             stdout=subprocess.DEVNULL,
         ) as process:
             try:
-                wait_for(socket.exists, "the server's socket")
+                give_up_at = time.monotonic() + _START_TIMEOUT_S
+                while not socket.exists():
+                    if process.poll() is not None:
+                        raise RuntimeError(f"the server has ended with status {process.returncode}")
+                    if time.monotonic() > give_up_at:
+                        raise TimeoutError("the server did not get ready")
+                    time.sleep(0.01)
                 yield Server(str(socket), process.pid)
             finally:
                 process.terminate()
                 process.wait(10)
-
-
-def wait_for(is_there: Callable[[], bool], what: str, timeout_s: float = 30.0) -> None:
-    """Block until it is there.
-
-    Raises:
-        TimeoutError: it is not within `timeout_s`; names it.
-    """
-    give_up_at = time.monotonic() + timeout_s
-    while not is_there():
-        if time.monotonic() > give_up_at:
-            raise TimeoutError(f"waited {timeout_s:g} s for {what}")
-        time.sleep(0.01)
