@@ -5,6 +5,7 @@
 It pops up to 64 requests, and sends the replies and the next pop in one write.
 """
 
+import contextlib
 import signal
 import socket
 import sys
@@ -35,7 +36,8 @@ def serve(path: str, shards: list[int], *, is_batched: bool) -> None:
     """
     reader = hiredis.Reader()
     queues = [queue_of(shard) for shard in shards]
-    with socket.socket(socket.AF_UNIX) as server:
+    # The server may end amid a write, and with it what there is to do.
+    with socket.socket(socket.AF_UNIX) as server, contextlib.suppress(ConnectionError):
         server.connect(path)
         replies = b""
         while True:
