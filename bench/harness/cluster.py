@@ -26,7 +26,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from bench.harness.processes import descendants
+from bench.harness.processes import descendants, start_tied
 from bench.harness.profiles import to_toml
 from bench.harness.second_phases import with_stall
 from bench.harness.server import Server, run_server
@@ -177,7 +177,7 @@ def run_cluster(
                     "HEDGEROW_BENCH_STALLS": str(int(number in stalls)),
                     "HEDGEROW_BENCH_WORKER": str(number),
                 }
-                workers.append(subprocess.Popen(command, cwd=_ROOT, env={**variables, **own}))
+                workers.append(start_tied(command, cwd=_ROOT, env={**variables, **own}))
             yield Cluster(
                 server=server,
                 workers=workers,

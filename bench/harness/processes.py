@@ -4,12 +4,16 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import Iterable, Mapping
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 
+from gateway import tether
 from shard_worker.lanes.cpu_time import process_cpu_s
 
 
@@ -26,6 +30,15 @@ def send(number: signal.Signals, pids: Iterable[int]) -> None:
     for pid in pids:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, number)
+
+
+def start_tied(command: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
+    """Start a process that ends with this one, however this one ends (`gateway.tether`)."""
+    with Path(os.devnull).open("rb") as nothing:  # in the place of a pipe, which Linux needs not
+        tied = (sys.executable, "-I", "-S", str(tether.__file__), str(os.getpid()))
+        return subprocess.Popen(
+            [*tied, str(nothing.fileno()), *command], pass_fds=(nothing.fileno(),), **options
+        )
 
 
 class Family:

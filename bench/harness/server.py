@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.harness.processes import start_tied
 from gateway.embedded_redis import find_binary
 
 _START_TIMEOUT_S = 30.0
@@ -44,7 +45,7 @@ def run_server(*, is_durable: bool = False) -> Iterator[Server]:
     """
     with tempfile.TemporaryDirectory(prefix="hedgerow-bench-") as folder:
         socket = Path(folder) / "valkey.sock"
-        with subprocess.Popen(
+        with start_tied(
             [
                 *(str(find_binary()), "--port", "0", "--unixsocket", str(socket), "--dir", folder),
                 *("--save", "", "--appendonly", "yes" if is_durable else "no"),
