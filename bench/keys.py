@@ -26,12 +26,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from bench.cores import Cores
-from bench.cpu import CpuMeter
 from bench.crowd.cluster import openings
-from bench.http_load import HttpGateway
-from bench.load import Load, closed_loop, open_loop, quantile
-from bench.report import machine, median
+from bench.harness.http_load import HttpGateway
+from bench.harness.load import Load, closed_loop, open_loop, quantile
+from bench.harness.processes import Cores, CpuMeter
+from bench.harness.report import machine, median
 from hedgerow.common.observability.telemetry import configure_logging
 from hedgerow.common.settings.settings import load_settings
 from hedgerow.gateway.access.caller import Right
@@ -131,7 +130,8 @@ async def _cluster(cores: Cores) -> AsyncIterator[tuple[LocalCluster, dict[str, 
             for name, text in secrets.items()
         )
         change_keys(Path(folder) / FILE_NAME, lambda _: keys)
-        profile = {f"HEDGEROW_RANK_PROFILES__{_HELD.upper()}__SECOND_PHASE": "bench.held:score"}
+        held = "bench.harness.second_phases:held"
+        profile = {f"HEDGEROW_RANK_PROFILES__{_HELD.upper()}__SECOND_PHASE": held}
         options = ClusterOptions(data=Path(folder), port=0, environment=profile)
         cluster = LocalCluster(options, load_settings(), lambda _: None)
         try:
