@@ -9,12 +9,11 @@ import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from bench import (
+from bench.costs import (
     abandoned,
     agreement,
     breaker,
     cancelling,
-    corpus,
     deadline,
     durability,
     indexing,
@@ -22,8 +21,10 @@ from bench import (
     tail,
     throughput,
 )
-from bench.options import Options
-from bench.report import Section, machine, to_markdown
+from bench.costs.page import to_markdown
+from bench.harness import corpus
+from bench.harness.options import Options
+from bench.harness.report import Section, machine
 from hedgerow.common.observability.telemetry import configure_logging
 
 _PARTS: dict[str, Callable[[Options], Awaitable[Section | list[Section]]]] = {

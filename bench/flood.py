@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final, cast
 
-from bench.load import arrivals, quantile
+from bench.harness.load import arrivals, quantile
 from bench.search.inside.callers import Verdict, judge
 
 _LAST_S: Final = 0.5  # in which the last searches are answered: longer than their deadline

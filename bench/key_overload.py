@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.flood import flood
+from bench.harness.load import closed_loop
 from bench.key_queries import COLLECTION, DEADLINE_MS, Asker, address_of, body_of
-from bench.load import closed_loop
 
 ADDRESS = "127.0.0.2"  # that it comes from
 GRACE_MS = 5.0

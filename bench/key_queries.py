@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Final
 from urllib.parse import urlsplit
 
-from bench.http_load import HttpGateway
+from bench.harness.http_load import HttpGateway
 
 COLLECTION: Final = "documents"
 DEADLINE_MS: Final = 300.0

@@ -28,13 +28,12 @@ from pathlib import Path
 from typing import Any
 
 from bench import key_overload
-from bench.cores import Cores
-from bench.cpu import CpuMeter
 from bench.crowd.cluster import openings
+from bench.harness.load import Load, closed_loop, open_loop, quantile
+from bench.harness.processes import Cores, CpuMeter
+from bench.harness.report import machine, median
 from bench.key_overload import GRACE_MS, Overload
 from bench.key_queries import COLLECTION, DEADLINE_MS, Asker, documents
-from bench.load import Load, closed_loop, open_loop, quantile
-from bench.report import machine, median
 from hedgerow.common.observability.telemetry import configure_logging
 from hedgerow.common.settings.settings import load_settings
 from hedgerow.gateway.access.caller import Right
@@ -94,7 +93,8 @@ async def _cluster(
             for name, text in secrets.items()
         )
         change_keys(Path(folder) / FILE_NAME, lambda _: keys)
-        profile = {f"HEDGEROW_RANK_PROFILES__{_HELD.upper()}__SECOND_PHASE": "bench.held:score"}
+        second_phase = f"HEDGEROW_RANK_PROFILES__{_HELD.upper()}__SECOND_PHASE"
+        profile = {second_phase: "bench.harness.second_phases:held"}
         options = ClusterOptions(
             data=Path(folder),
             num_shards=num_shards,

@@ -21,11 +21,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench.cpu import CpuMeter
-from bench.http_load import HttpGateway
-from bench.report import machine, median
+from bench.harness.http_load import HttpGateway
+from bench.harness.processes import CpuMeter
+from bench.harness.report import machine, median
+from bench.harness.up import Up, load_into, run_up
 from bench.search.inside.callers import Verdict, judge
-from bench.search.inside.hedgerow_up import Up, load_into, run_up
 from bench.search.used.corpus import read_summaries, two_words
 from bench.ties import FIELDS as TITLE_FIELDS
 from bench.ties import SHARES, titles
@@ -142,14 +142,9 @@ async def _ask(http: HttpGateway, question: Question, number: int) -> None:
 
 @asynccontextmanager
 async def _cluster(folder: Path) -> AsyncIterator[tuple[Up, HttpGateway, AsyncClient]]:
-    async with run_up(folder) as up:
-        assert up.address is not None
-        http = HttpGateway(*up.address, up.pids["gateway"])
-        try:
-            async with AsyncClient(http.url) as client:
-                yield up, http, client
-        finally:
-            http.close()
+    async with run_up(folder) as up, AsyncClient(up.url) as client:
+        with up.http() as http:
+            yield up, http, client
 
 
 async def measure_all(arguments: argparse.Namespace, folder: Path) -> tuple[list[Comparison], str]:
@@ -159,7 +154,8 @@ async def measure_all(arguments: argparse.Namespace, folder: Path) -> tuple[list
         The comparisons, and what was searched, in words.
     """
     async with _cluster(folder) as (up, http, client):
-        num, options = arguments.documents, {"language": "none"}
+        num = arguments.documents
+        options: dict[str, Any] = {"language": "none"}
         await load_into(client, _TITLES, _made_up(num), num, fields=TITLE_FIELDS, **options)
         queries: list[str] = []
         sizes = f"{num:,} titles"

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from bench.report import machine, median
+from bench.harness.report import machine, median
 from hedgerow.common.collection import define
 from hedgerow.common.query.syntax import parse, parse_filter
 from hedgerow.common.settings.settings import BUILT_IN_PROFILES

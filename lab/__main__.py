@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
-from bench.report import machine
+from bench.harness.report import machine
 from hedgerow.common.lifecycle import stop_on_signals
 from hedgerow.common.observability.telemetry import configure_logging
 from hedgerow.gateway.simulate.plot import check_can_draw
@@ -105,7 +105,11 @@ async def _until_stopped(experiments: Coroutine[Any, Any, list[Finding]]) -> lis
         told.cancel()
         running.cancel()  # nothing, where it has ended
         with contextlib.suppress(asyncio.CancelledError):
-            return await running
+            findings = await running
+            # A signal to the whole group also ends what a cluster needs, and so its experiment,
+            # perhaps before the loop has had its turn to hear of the signal.
+            await asyncio.sleep(0)
+            return None if is_stopped.is_set() else findings
     return None
 
 

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from hedgerow.common.errors import InsufficientCoverageError
+from bench.harness.cluster import search
 from hedgerow.gateway.gateway import Gateway
 from hedgerow.gateway.local.processes.child import is_running
-from hedgerow.gateway.search.result import SearchQuery, SearchResult
+from hedgerow.gateway.search.result import SearchResult
 from lab.cluster import COLLECTION, LabCluster
 from lab.journal import Stint
 from lab.script import script
@@ -82,16 +82,6 @@ async def ask(
 ) -> Asked:
     """Ask for hits without fields, with a time for each shard; every shard is detailed."""
     sent_at = time.monotonic()
-    query = SearchQuery(
-        collection=COLLECTION,
-        query=script(times_ms),
-        deadline_ms=deadline_ms,
-        rank_profile=profile,
-        fields=False,
-        explain=True,
-    )
-    try:
-        result = await gateway.search(query)
-    except InsufficientCoverageError as error:  # no shard has answered, and that is told in full
-        result = error.result
+    text = script(times_ms)
+    result = await search(gateway, text, profile, deadline_ms, COLLECTION, explain=True)
     return Asked(result, sent_at, cluster.stints(sent_at))

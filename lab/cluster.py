@@ -1,32 +1,19 @@
-"""The embedded cluster that experiments run on, which also knows rank profiles that misbehave."""
+"""The cluster that experiments run on, which also knows rank profiles that misbehave."""
 
 import asyncio
-import contextlib
-import json
-import tempfile
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.even_ids import even_ids
-from bench.profiles import to_toml
-from hedgerow.common.settings.settings import (
-    BreakerSettings,
-    RankProfile,
-    RedisSettings,
-    Settings,
-    WorkerSettings,
-)
-from hedgerow.common.settings.tail import (
-    AdmissionSettings,
-    CoverageSettings,
-    HedgingSettings,
-    ProbationSettings,
-)
+from pydantic import BaseModel
+
+from bench.harness.cluster import Cluster, even_ids, fill, open_gateway
+from bench.harness.cluster import run_cluster as run_workers
+from hedgerow.common.settings.settings import RankProfile, WorkerSettings
+from hedgerow.common.settings.tail import CoverageSettings, HedgingSettings, ProbationSettings
 from hedgerow.gateway.gateway import Gateway
-from hedgerow.gateway.local.cluster import ClusterOptions, LocalCluster
 from lab.journal import VARIABLE, Stint, read_stints
 from lab.work import CRASHED, DEGRADED
 
@@ -59,46 +46,30 @@ PROFILES = {
 }
 
 
+# An experiment turns on what it is about, and nothing else then explains what it sees.
+_OFF = {
+    "hedging": HedgingSettings(max_extra_load=0.0),
+    "coverage": CoverageSettings(max_late_load=0.0),
+    "probation": ProbationSettings(max_ejection_percent=0.0),
+}
+
+
 @dataclass(frozen=True, slots=True)
 class LabCluster:
-    """A running cluster.
+    """A running cluster, and what its scorers have noted."""
 
-    Attributes:
-        num_shards: of it.
-        redis_url: its server.
-        folder: where it keeps everything.
-    """
-
-    num_shards: int
-    redis_url: str
-    folder: Path
-
-    @property
-    def settings(self) -> Settings:
-        """Settings of a gateway to it, by which it does no more than it must.
-
-        Admission control, hedging, probation and late replies are off: an experiment turns on what
-        it is about, and nothing else then explains what it sees.
-        """
-        return Settings(
-            redis=RedisSettings(url=self.redis_url),
-            admission=AdmissionSettings(enabled=False),
-            hedging=HedgingSettings(max_extra_load=0.0),
-            coverage=CoverageSettings(max_late_load=0.0),
-            probation=ProbationSettings(max_ejection_percent=0.0),
-            rank_profiles=PROFILES,
-        )
+    cluster: Cluster
 
     def degrade(self, *, is_degraded: bool) -> None:
         """Let `lab.work.dependency` take long from now on, or be well again."""
         if is_degraded:
-            (self.folder / "degraded").touch()
+            (self.cluster.folder / "degraded").touch()
         else:
-            (self.folder / "degraded").unlink()
+            (self.cluster.folder / "degraded").unlink()
 
     def stints(self, since: float = 0.0) -> list[Stint]:
         """The works that its scorers have started since then, an instant of `time.monotonic()`."""
-        return read_stints(self.folder / "journal", since)
+        return read_stints(self.cluster.folder / "journal", since)
 
 
 @asynccontextmanager
@@ -110,7 +81,7 @@ async def run_cluster(
     scorers: int = 2,
     environment: Mapping[str, str] | None = None,
 ) -> AsyncIterator[LabCluster]:
-    """Start the cluster that `gateway up` starts; no process of it is left after the block.
+    """Start a server and workers; no process of them is left after the block.
 
     Args:
         num_shards: shards.
@@ -119,56 +90,31 @@ async def run_cluster(
         scorers: scorer processes of each worker.
         environment: settings of its processes beside those.
     """
-    with tempfile.TemporaryDirectory(prefix="hedgerow-lab-") as name:
-        folder = Path(name)
-        configuration = folder / "hedgerow.toml"
-        configuration.write_text(to_toml(PROFILES), encoding="utf-8")
-        options = ClusterOptions(
-            data=folder / "data",
-            num_shards=num_shards,
-            num_workers=num_workers,
-            num_replicas=num_replicas,
-            port=0,
-            environment={
-                "HEDGEROW_CONFIG": str(configuration),
-                "HEDGEROW_LOG_LEVEL": "error",
-                "HEDGEROW_WORKER__SCORERS": str(scorers),
-                VARIABLE: str(folder / "journal"),
-                DEGRADED: str(folder / "degraded"),
-                CRASHED: str(folder / "crashed"),
-                **(environment or {}),
-            },
-        )
-        cluster = LocalCluster(options, Settings(), lambda _event: None)
-        async with contextlib.AsyncExitStack() as started:
-            started.push_async_callback(cluster.stop)
-            await cluster.start()
-            yield LabCluster(num_shards, cluster.redis_url, folder)
+    num_groups = num_workers // num_replicas
+    layout = [range(number % num_groups, num_shards, num_groups) for number in range(num_workers)]
+
+    def variables(folder: Path) -> dict[str, str]:
+        return {
+            "HEDGEROW_WORKER__SCORERS": str(scorers),
+            VARIABLE: str(folder / "journal"),
+            DEGRADED: str(folder / "degraded"),
+            CRASHED: str(folder / "crashed"),
+            **(environment or {}),
+        }
+
+    with run_workers(layout, profiles=PROFILES, environment=variables) as cluster:
+        yield LabCluster(cluster)
 
 
 @asynccontextmanager
-async def connect(
-    cluster: LabCluster,
-    *,
-    admission: AdmissionSettings | None = None,
-    breaker: BreakerSettings | None = None,
-    coverage: CoverageSettings | None = None,
-    hedging: HedgingSettings | None = None,
-) -> AsyncIterator[Gateway]:
-    """A gateway in this process to a cluster whose shards hold as many documents each."""
-    chosen = {
-        "admission": admission,
-        "breaker": breaker,
-        "coverage": coverage,
-        "hedging": hedging,
-    }
-    settings = cluster.settings.model_copy(
-        update={name: group for name, group in chosen.items() if group is not None}
-    )
-    async with Gateway.connect(settings, cluster.num_shards) as gateway:
-        fields = {"fields": {"title": "text"}, "rank_profile": "noop"}
-        await gateway.collections.put(COLLECTION, fields)
-        await gateway.documents.load(COLLECTION, _documents(cluster.num_shards), wait="applied")
+async def connect(lab: LabCluster, **groups: BaseModel) -> AsyncIterator[Gateway]:
+    """A gateway in this process to a cluster whose shards hold as many documents each.
+
+    Admission control, hedging, probation and late replies are off unless `groups` has settings of
+    them.
+    """
+    async with open_gateway(lab.cluster, **{**_OFF, **groups}) as gateway:
+        await fill(gateway, COLLECTION, even_ids(gateway.num_shards, DOCUMENTS_A_SHARD))
         async with asyncio.timeout(_TOLD_TIMEOUT_S):
             await _told(gateway)
         yield gateway
@@ -188,8 +134,3 @@ async def workers_now(gateway: Gateway) -> list[dict[str, Any]]:
     await asyncio.sleep(2 * gateway.settings.worker.heartbeat_interval_s)
     workers: list[dict[str, Any]] = (await gateway.status())["workers"]
     return workers
-
-
-async def _documents(num_shards: int) -> AsyncIterator[bytes]:
-    for document_id in even_ids(num_shards, DOCUMENTS_A_SHARD):
-        yield json.dumps({"id": document_id, "title": "a document"}).encode() + b"\n"

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bench.harness.plots import paint_svg
+
 _ROOT = Path(__file__).parent.parent
 
 
@@ -89,30 +91,41 @@ class Plot:
     svg: str
 
 
+def draw(
+    name: str, alt: str, paint: Callable[[Any], None], *, columns: int = 1, height_in: float = 3.6
+) -> Plot:
+    """Draw a picture of an experiment; see `bench.harness.plots.paint_svg`."""
+    svg = paint_svg(name, paint, "make lab", columns=columns, size_in=(8.0, height_in))
+    return Plot(f"lab-{name}.svg", alt, svg)
+
+
 @dataclass(frozen=True, slots=True)
 class Snippet:
-    """Code as it runs, with where it stands; or what it printed, with who printed it."""
+    """Code as it runs, or what it printed.
+
+    Attributes:
+        where: its file and name, in words; or who printed it.
+        text: as it is.
+        path: of its file, in the repository; empty of what was printed.
+        name: of the function or class in it.
+    """
 
     where: str
     text: str
-    language: str = "python"
+    path: str = ""
+    name: str = ""
 
 
 def code_of(thing: Callable[..., Any] | type) -> Snippet:
-    """A function or class as its source has it, without its documentation.
+    """A function or class as its source has it.
 
     Args:
         thing: of this repository.
     """
-    lines, _ = inspect.getsourcelines(thing)
-    path = Path(inspect.getsourcefile(thing) or "").resolve().relative_to(_ROOT)
-    text = textwrap.dedent("".join(lines)).rstrip()
-    documentation = thing.__doc__
-    if documentation:
-        start = text.index('"""')
-        end = text.index('"""', start + 3) + 3
-        text = text[:start].rstrip() + text[end:]
-    return Snippet(f"{path.as_posix()}, `{thing.__qualname__}`", text)
+    source = Path(inspect.getsourcefile(thing) or "").resolve()
+    path, name = source.relative_to(_ROOT).as_posix(), thing.__qualname__
+    text = textwrap.dedent(inspect.getsource(thing)).rstrip()
+    return Snippet(f"{path}, `{name}`", text, path, name)
 
 
 @dataclass(slots=True)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from bench.harness.report import table
 from lab.finding import Check, Finding, Plot, Snippet
 
 _CHECK_COLUMNS = ("", "by arithmetic", "asked for", "measured", "verdict")
@@ -83,24 +84,29 @@ def _section(finding: Finding) -> str:
         f"`make lab ONLY={finding.name}`",
         f"**Claim.** {finding.claim}",
         finding.set_up,
-        *(f"{one.where}:\n\n```{one.language}\n{one.text}\n```" for one in finding.code),
-        _table(_CHECK_COLUMNS, [_cells(check) for check in finding.checks]),
+        *(f"{one.where}:\n\n{_quote(one)}" for one in finding.code),
+        table(_CHECK_COLUMNS, [_cells(check) for check in finding.checks]),
         *(f"![{plot.alt}]({plot.name})" for plot in finding.plots),
     ]
     if finding.columns:
-        parts.append(_table(finding.columns, finding.rows))
+        parts.append(table(finding.columns, finding.rows))
     if finding.reading:
         parts.append(finding.reading)
     return "\n\n".join(parts)
 
 
+def _quote(snippet: Snippet) -> str:
+    """Code by reference, which is read when the docs are built; what was printed as it was."""
+    if not snippet.path:
+        return f"```text\n{snippet.text}\n```"
+    return (
+        f"```{{literalinclude}} ../{snippet.path}\n:pyobject: {snippet.name}\n"
+        ":language: python\n:dedent:\n```"
+    )
+
+
 def _cells(check: Check) -> Sequence[str]:
     return (check.what, check.expected, check.limit, check.measured, verdict(check.is_met))
-
-
-def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    table = [columns, ["---"] * len(columns), *rows]
-    return "\n".join(f"| {' | '.join(row)} |" for row in table)
 
 
 # ---- HTML
@@ -176,8 +182,8 @@ def _figure(plot: Plot) -> str:
 def _html_table(kind: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     head = "".join(f"<th>{rich(column)}</th>" for column in columns)
     body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
-    table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-    return f'<div class="wide {kind}">{table}</div>'
+    shown = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    return f'<div class="wide {kind}">{shown}</div>'
 
 
 def _badge(is_met: bool) -> str:

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bench.client.asking import WAYS
-from bench.peers.environment import interpreter_of
-from bench.report import machine, median
+from bench.harness.environment import interpreter_of
+from bench.harness.report import machine, median, table
+from bench.harness.rounds import turns
 
 _ROOT = Path(__file__).parents[2]
 _REQUIREMENTS = Path(__file__).parent / "requirements"
@@ -45,12 +46,8 @@ def main() -> int:
     }
     found: Measurements = {(name, count): [] for name in ways for count in _IN_FLIGHT}
     with _server(arguments.url) as url:
-        for number in range(arguments.rounds):
-            sys.stderr.write(f"bench: round {number + 1} of {arguments.rounds} …\n")
-            for name, count in found:
-                found[name, count].append(
-                    _measure(pythons[name], name, url, count, arguments.seconds)
-                )
+        for _, (name, count) in turns(found, arguments.rounds, "bench"):
+            found[name, count].append(_measure(pythons[name], name, url, count, arguments.seconds))
     sys.stdout.write(_table(ways, found))
     sys.stdout.write(
         f"\nMedians of {arguments.rounds} rounds of {arguments.seconds:g} s; {machine()}; "
@@ -95,16 +92,18 @@ def _measure(python: Path, name: str, url: str, in_flight: int, seconds: float) 
 
 
 def _table(ways: list[str], found: Measurements) -> str:
-    heads = [f"CPU µs, {count} in flight | answers/s" for count in _IN_FLIGHT]
-    lines = [f"|  | {' | '.join(heads)} |", "| --- |" + " --- | --- |" * len(_IN_FLIGHT)]
+    columns = [""]
+    for count in _IN_FLIGHT:
+        columns += [f"CPU µs, {count} in flight", "answers/s"]
+    rows = []
     for name in ways:
-        cells = []
+        cells = [name]
         for count in _IN_FLIGHT:
             measured = found[name, count]
             cells.append(f"{median(one.cpu_us for one in measured):,.0f}")
             cells.append(f"{median(one.per_s for one in measured):,.0f}")
-        lines.append(f"| {name} | {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+        rows.append(cells)
+    return table(columns, rows) + "\n"
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -10,8 +10,12 @@ import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
+
+from bench.harness.load import Run, closed_loop
+from bench.harness.threads import asking_in_threads
 
 QUERY = "image viewer"
 COLLECTION = "packages"
@@ -143,7 +147,7 @@ async def hedgerow_exchange_async(url: str) -> AskAsync:
 
 async def bare(url: str) -> AskAsync:
     """The benchmark's own exchange of bytes, which looks for the end of an answer alone."""
-    from bench.http_load import HttpGateway  # noqa: PLC0415 - as above
+    from bench.harness.http_load import HttpGateway  # noqa: PLC0415 - as above
 
     address = urlsplit(url)
     gateway = HttpGateway(address.hostname or "", address.port or 80, 0)
@@ -254,73 +258,33 @@ WAYS = {
 _WARM_UP_S = 0.2
 
 
-def _blocking(ask: Ask, in_flight: int, seconds: float) -> int:
-    """Ask from as many threads as there are requests in flight; returns the answers."""
-    end = time.perf_counter() + seconds
-    counts = [0] * in_flight
+async def measure(way: Way, url: str, in_flight: int, seconds: float) -> dict[str, float]:
+    """Ask in a way; returns how many answers came, and the time and the CPU that they took, in s.
 
-    def work(number: int) -> None:
-        while time.perf_counter() < end:
-            ask()
-            counts[number] += 1
-
-    if in_flight == 1:
-        work(0)
+    Raises:
+        RuntimeError: a request has failed.
+    """
+    opened = way.open(url)
+    run: Run
+    if way.is_async:
+        run = partial(closed_loop, await opened)
     else:
-        threads = [threading.Thread(target=work, args=(number,)) for number in range(in_flight)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    return sum(counts)
-
-
-async def _async(ask: AskAsync, in_flight: int, seconds: float) -> int:
-    """Ask from as many tasks as there are requests in flight; returns the answers."""
-    end = time.perf_counter() + seconds
-
-    async def work() -> int:
-        count = 0
-        while time.perf_counter() < end:
-            await ask()
-            count += 1
-        return count
-
-    return sum(await asyncio.gather(*(work() for _ in range(in_flight))))
-
-
-def _say(num_answers: int, since: tuple[float, float]) -> None:
-    figures = {
-        "answers": num_answers,
-        "wall_s": time.perf_counter() - since[0],
-        "cpu_s": time.process_time() - since[1],
-    }
-    sys.stdout.write(json.dumps(figures) + "\n")
-    sys.stdout.flush()
-
-
-def _now() -> tuple[float, float]:
-    return time.perf_counter(), time.process_time()
-
-
-async def _measure_async(way: Way, url: str, in_flight: int, seconds: float) -> None:
-    ask = await way.open(url)
-    await _async(ask, in_flight, _WARM_UP_S)
-    since = _now()
-    _say(await _async(ask, in_flight, seconds), since)
+        run = asking_in_threads(opened, in_flight)
+    await run(in_flight, _WARM_UP_S)
+    before_s = time.process_time()
+    load = await run(in_flight, seconds)
+    cpu_s = time.process_time() - before_s
+    if load.num_failed:
+        raise RuntimeError(f"{load.num_failed} requests failed: {load.failure}")
+    return {"answers": len(load.latencies_s), "wall_s": load.seconds, "cpu_s": cpu_s}
 
 
 def main() -> None:
     """Measure once."""
     name, url, in_flight, seconds = sys.argv[1:]
-    way = WAYS[name]
-    if way.is_async:
-        asyncio.run(_measure_async(way, url, int(in_flight), float(seconds)))
-    else:
-        ask = way.open(url)
-        _blocking(ask, int(in_flight), _WARM_UP_S)
-        since = _now()
-        _say(_blocking(ask, int(in_flight), float(seconds)), since)
+    figures = asyncio.run(measure(WAYS[name], url, int(in_flight), float(seconds)))
+    sys.stdout.write(json.dumps(figures) + "\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":

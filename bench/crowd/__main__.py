@@ -20,12 +20,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from bench.cores import Cores
-from bench.cpu import CpuMeter
 from bench.crowd.cluster import Running, openings, run_cluster, write_queries
 from bench.crowd.corpus import read_documents
 from bench.crowd.figures import COLUMNS, Load, Round, rows_of, verdicts
-from bench.report import machine
+from bench.harness.processes import Cores, CpuMeter
+from bench.harness.report import machine, table
 from hedgerow.common.observability.telemetry import configure_logging
 from hedgerow.gateway.client import AsyncClient
 
@@ -117,8 +116,7 @@ def _print(
     say(f"{machine()}; load average {os.getloadavg()[0]:.1f}; cores {arguments.cores}\n")
     say(f"{size}; {limit:,} documents; {arguments.callers} callers are what it bears; ")
     say(f"{arguments.rounds} rounds of {arguments.seconds:g} s\n\n")
-    for row in (COLUMNS, ["---"] * len(COLUMNS), *rows_of(measured)):
-        say(f"| {' | '.join(row)} |\n")
+    say(f"{table(COLUMNS, rows_of(measured))}\n")
     say("\n" + "".join(f"- {verdict}\n" for verdict in verdicts(measured)))
 
 

@@ -18,8 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from bench.http_load import HttpGateway
-from bench.load import quantile
+from bench.harness.http_load import HttpGateway
+from bench.harness.load import quantile
 from bench.search.inside.callers import Verdict, body_of, judge
 from hedgerow.common.lifecycle import calm_collector
 

@@ -1,20 +1,18 @@
 """The cluster as `gateway up` makes it, on its cores, with documents that are kept."""
 
-import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.cores import Cores
-from bench.cpu import descendants
+from bench.crowd.figures import PARTS
+from bench.harness.processes import Cores
+from bench.harness.up import run_up
 from bench.search.documents import Documents
 from bench.search.inside.hedgerow_up import load
 from bench.search.inside.serving import Task
 from bench.search.used.corpus import two_words
-from hedgerow.common.settings.settings import load_settings
 from hedgerow.gateway.client import AsyncClient
-from hedgerow.gateway.local.cluster import GATEWAY, ClusterOptions, LocalCluster
 from hedgerow.gateway.shapes.status import StatusAnswer
 
 _NUM_QUERIES = 1_000
@@ -44,33 +42,14 @@ async def run_cluster(
 
     In the block, this process and what it starts have the clients' cores.
     """
-    os.sched_setaffinity(0, cores.cluster)  # which its processes inherit
-    cluster = LocalCluster(
-        ClusterOptions(data=folder / "data", port=0), load_settings(), lambda _: None
-    )
-    try:
-        await cluster.start()
-        os.sched_setaffinity(0, cores.clients)
+    async with run_up(folder / "data", environment={}, cores=cores) as up:
         loaded = folder / _LOADED
         if not (loaded.exists() and loaded.read_text() == str(limit)):
-            async with AsyncClient(cluster.url) as client:
+            async with AsyncClient(up.url) as client:
                 await load(client, Task(folder, documents.path, limit, [], 0, []))
             loaded.write_text(str(limit))
-        yield Running(cluster.url, str(cluster.sizing), _parts(cluster))
-    finally:
-        os.sched_setaffinity(0, cores.cluster | cores.clients)
-        await cluster.stop()
-
-
-def _parts(cluster: LocalCluster) -> dict[str, list[int]]:
-    pids = {line.name: line.pid for line in cluster.processes() if line.pid}
-    workers = [pid for name, pid in pids.items() if name.startswith("worker-")]
-    return {
-        "gateway": [pids[GATEWAY]],
-        "Redis": [pid for name, pid in pids.items() if name == "redis"],
-        "workers": workers,
-        "scorers": [pid for worker in workers for pid in descendants(worker)],
-    }
+        parts = {name: pids for name, pids in up.parts().items() if name in PARTS}
+        yield Running(up.url, up.size, parts)
 
 
 def write_queries(documents: Documents, path: Path) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from bench.report import median, target
+from bench.harness.report import median, target
 
 LEAST_KEPT = 0.9  # of the peak of goodput
 MOST_PARTIAL = 0.01  # of the answers
@@ -132,7 +132,7 @@ def _cells(rounds: Sequence[Round], peak: float, best_by_cpu: float) -> list[str
     goodput = _of(rounds, "goodput")
     num_refused = sum(one.count("refused") for one in rounds)
     share_refused = num_refused / max(1, sum(sum(map(one.count, _KINDS)) for one in rounds))
-    cores = ", ".join(f"{of('cores', name):.2f}" for name in _PARTS)
+    cores = ", ".join(f"{of('cores', name):.2f}" for name in PARTS)
     return [
         f"{goodput:,.0f}",
         f"{goodput / peak:.0%}",
@@ -148,7 +148,7 @@ def _cells(rounds: Sequence[Round], peak: float, best_by_cpu: float) -> list[str
 
 
 _KINDS = ("whole", "partial", "refused", "failed")
-_PARTS = ("gateway", "workers", "scorers", "Redis")
+PARTS = ("gateway", "workers", "scorers", "Redis")
 
 
 def _ms(value: float) -> str:

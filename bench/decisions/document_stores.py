@@ -18,7 +18,7 @@ from pathlib import Path
 
 import tantivy
 
-from bench.report import machine, median
+from bench.harness.report import machine, median
 from hedgerow.shard_worker.storage.leading_documents import read_leading
 from hedgerow.shard_worker.storage.store import Store
 

@@ -19,8 +19,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 
-from bench.cpu import CpuMeter, descendants
-from bench.report import machine, median
+from bench.harness.processes import CpuMeter, descendants
+from bench.harness.report import machine, median
 from hedgerow.shard_worker.executors.process_pool.pool import ProcessLane, Task
 
 _PAYLOAD = b"x" * 200

@@ -23,11 +23,11 @@ import msgpack
 import redis
 import redis.asyncio
 
-from bench.cpu import CpuMeter
-from bench.floor_worker import CHANNEL, IDS, MAX_BATCH, SCORES, queue_of
-from bench.report import machine, median
-from bench.server import Server, run_server
-from bench.subject import Subject
+from bench.harness.floor_worker import CHANNEL, IDS, MAX_BATCH, SCORES, queue_of
+from bench.harness.processes import CpuMeter
+from bench.harness.report import machine, median
+from bench.harness.server import Server, run_server
+from bench.harness.subject import Subject
 from hedgerow.common.lifecycle import calm_collector
 from hedgerow.common.redis.connection import RedisConnection, pack
 from hedgerow.common.redis.endpoint import Endpoint

@@ -12,8 +12,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from bench.cpu import descendants
-from bench.report import machine, median
+from bench.harness.processes import descendants
+from bench.harness.report import machine, median
 
 _WITHOUT = (
     "from hedgerow.gateway.local.processes.template import Template\n"

@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.report import machine, median
+from bench.harness.report import machine, median
 from hedgerow.shard_worker.executors.thread_pool.batched_threads import BatchedThreads
 from hedgerow.shard_worker.executors.thread_pool.threads import Spent, ThreadLane
 from hedgerow.shard_worker.storage.store import Store

@@ -25,11 +25,11 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.cpu import CpuMeter, descendants
 from bench.crowd.cluster import write_queries
 from bench.crowd.corpus import read_documents
-from bench.http_load import HttpGateway, follow
-from bench.report import machine, median
+from bench.harness.http_load import HttpGateway, follow
+from bench.harness.processes import CpuMeter, descendants
+from bench.harness.report import machine, median
 from bench.search.inside.callers import Verdict, body_of, judge
 from bench.search.inside.hedgerow_up import COLLECTION, load
 from bench.search.inside.serving import Task

@@ -8,11 +8,11 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
+from bench.harness.report import machine
 from bench.peers.catalogue import PEERS, choose
 from bench.peers.page import PLOT, summaries, to_markdown
 from bench.peers.plot import draw
 from bench.peers.rounds import Comparison
-from bench.report import machine
 from hedgerow.common.errors import ConfigurationError
 from hedgerow.common.observability.telemetry import configure_logging
 from hedgerow.gateway.simulate.plot import check_can_draw

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from bench.harness.report import table
 from bench.peers.catalogue import GRAPHS, Kind, Peer
 from bench.peers.figures import Row
 
@@ -39,10 +40,8 @@ def tell_bounds(rows: Mapping[Peer, Row], num_cores: int) -> str:
     if not ours:
         return ""
     graphs = [peer for peer in rows if peer.name == GRAPHS]
-    lines = [_COLUMNS, ("---",) * len(_COLUMNS)]
-    lines += [(peer.title, *_cells(rows[peer], num_cores)) for peer in ours + graphs]
-    table = "".join(f"| {' | '.join(line)} |\n" for line in lines)
-    parts = [_HEADING.format(num_cores=num_cores), table]
+    lines = [(peer.title, *_cells(rows[peer], num_cores)) for peer in ours + graphs]
+    parts = [_HEADING.format(num_cores=num_cores), table(_COLUMNS, lines) + "\n"]
     in_loop = [peer for peer in ours if peer.arguments[0] == "loop"]
     apart = [peer for peer in ours if peer.arguments[0] == "process"]
     if in_loop and apart:

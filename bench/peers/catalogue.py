@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import Enum
 
-from bench import options
+from bench.harness import options
 
 
 class Kind(Enum):

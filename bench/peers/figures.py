@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from bench.load import Load
+from bench.harness.load import Load
+from bench.harness.report import Verdict, median_of
 from bench.peers.catalogue import GRAPHS, Kind, Peer
-from bench.report import median
 
 # Times the throughput of the best task queue, and of Ray's compiled graphs, that are to be reached.
 TIMES_QUEUE, TIMES_GRAPHS = 10.0, 4.0
@@ -69,19 +69,6 @@ class Row:
     wakeups: float
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """One of ours against one target.
-
-    Attributes:
-        text: a sentence with the figures.
-        is_met: whether the target is reached.
-    """
-
-    text: str
-    is_met: bool
-
-
 def summarise(rounds: Sequence[Round]) -> Row:
     """The medians of the rounds.
 
@@ -90,16 +77,17 @@ def summarise(rounds: Sequence[Round]) -> Row:
     """
     if not any(one.together.latencies_s and one.alone.latencies_s for one in rounds):
         raise ValueError("no query was answered")
+    together, alone = [one.together for one in rounds], [one.alone for one in rounds]
     return Row(
-        queries_per_s=median(one.together.throughput for one in rounds),
-        p50_ms=median(one.together.quantile_ms(0.5) for one in rounds),
-        p99_ms=median(one.together.quantile_ms(0.99) for one in rounds),
-        alone_p50_ms=median(one.alone.quantile_ms(0.5) for one in rounds),
-        alone_p99_ms=median(one.alone.quantile_ms(0.99) for one in rounds),
-        cpu_s_per_1000=median(1000 * one.usage.cpu_s / one.num_answered for one in rounds),
+        queries_per_s=median_of(together, lambda load: load.throughput),
+        p50_ms=median_of(together, lambda load: load.quantile_ms(0.5)),
+        p99_ms=median_of(together, lambda load: load.quantile_ms(0.99)),
+        alone_p50_ms=median_of(alone, lambda load: load.quantile_ms(0.5)),
+        alone_p99_ms=median_of(alone, lambda load: load.quantile_ms(0.99)),
+        cpu_s_per_1000=median_of(rounds, lambda one: 1000 * one.usage.cpu_s / one.num_answered),
         num_failed=sum(one.num_failed for one in rounds),
-        cores_used=median(one.usage.cpu_s / one.together.seconds for one in rounds),
-        wakeups=median(one.usage.num_wakeups / one.num_answered for one in rounds),
+        cores_used=median_of(rounds, lambda one: one.usage.cpu_s / one.together.seconds),
+        wakeups=median_of(rounds, lambda one: one.usage.num_wakeups / one.num_answered),
     )
 
 

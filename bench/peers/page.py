@@ -4,11 +4,18 @@ import datetime as dt
 import os
 from collections.abc import Mapping, Sequence
 
+from bench.harness.report import (
+    loads_of,
+    machine,
+    plain,
+    table,
+    tell_settings,
+    tell_verdicts,
+)
 from bench.peers.bounds import tell_bounds
 from bench.peers.catalogue import Peer
-from bench.peers.figures import Row, Verdict, judge, summarise
+from bench.peers.figures import Row, judge, summarise
 from bench.peers.rounds import Measured
-from bench.report import machine, plain
 
 PLOT = "peers.svg"
 
@@ -69,11 +76,11 @@ def to_markdown(
         command=command,
         date=dt.datetime.now(dt.UTC).date().isoformat(),
         machine=machine(),
-        loads=", ".join(f"{one:.1f}" for one in loads),
+        loads=loads_of(loads),
         rounds=len(loads),
         seconds=seconds,
     )
-    parts = [introduction, _table(results, rows), _verdicts(judge(rows))]
+    parts = [introduction, _table(results, rows), tell_verdicts(judge(rows))]
     if rows:
         parts.append(f"\n![Queries a second, and the median alone, of every peer]({PLOT})\n")
     parts += [tell_bounds(rows, len(os.sched_getaffinity(0))), _settings(results)]
@@ -81,7 +88,7 @@ def to_markdown(
 
 
 def _table(results: Sequence[Measured], rows: Mapping[Peer, Row]) -> str:
-    lines = [_COLUMNS, ("---",) * len(_COLUMNS)]
+    lines: list[Sequence[str]] = []
     notes = []
     for result in results:
         if row := rows.get(result.peer):
@@ -100,8 +107,8 @@ def _table(results: Sequence[Measured], rows: Mapping[Peer, Row]) -> str:
         else:
             lines.append((result.peer.title, *("—",) * (len(_COLUMNS) - 1)))
         notes += _notes(result)
-    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    return "\n".join([table, "", *notes, "", ""] if notes else [table, "", ""])
+    shown = table(_COLUMNS, lines)
+    return "\n".join([shown, "", *notes, "", ""] if notes else [shown, "", ""])
 
 
 def _notes(result: Measured) -> list[str]:
@@ -119,13 +126,6 @@ def _notes(result: Measured) -> list[str]:
     return notes
 
 
-def _verdicts(verdicts: Sequence[Verdict]) -> str:
-    return "".join(
-        f"- {verdict.text}: {'reached' if verdict.is_met else '**not reached**'}.\n"
-        for verdict in verdicts
-    )
-
-
 def _settings(results: Sequence[Measured]) -> str:
     lines = ["\n## Versions and settings\n"]
     told: set[tuple[str, str]] = set()  # two ways of one environment share their settings
@@ -139,14 +139,5 @@ def _settings(results: Sequence[Measured]) -> str:
             for other in results
             if (other.peer.module, other.peer.environment) == key
         ]
-        versions = ", ".join(f"{name} {version}" for name, version in result.versions.items())
-        lines.append(f"**{'; '.join(titles)}** — {versions}\n")
-        lines += [
-            f"- {name}: {value}. {_sentence(reason)}" for name, value, reason in result.settings
-        ]
-        lines.append("")
+        lines += tell_settings(titles, result.versions, result.settings)
     return "\n".join(lines)
-
-
-def _sentence(text: str) -> str:
-    return f"{text[:1].upper()}{text[1:]}."

@@ -3,16 +3,15 @@
 from collections.abc import Mapping
 from typing import Any
 
-from bench.bars import paint_bars, tidy
+from bench.harness.plots import BLUE, BROWN, GREEN, GREY, bars, paint_svg
 from bench.peers.catalogue import Kind, Peer
 from bench.peers.figures import Row
-from hedgerow.gateway.simulate.plot import render
 
 _COLOURS = {
-    Kind.FLOOR: "#8a8f98",
-    Kind.OURS: "#2f8f5b",
-    Kind.QUEUE: "#c2703d",
-    Kind.CLUSTER: "#4269d0",
+    Kind.FLOOR: GREY,
+    Kind.OURS: GREEN,
+    Kind.QUEUE: BROWN,
+    Kind.CLUSTER: BLUE,
 }
 
 
@@ -27,14 +26,14 @@ def draw(rows: Mapping[Peer, Row]) -> str:
 
     def paint(pair: Any) -> None:
         throughput, latency = pair
-        paint_bars(
+        bars(
             throughput,
             titles,
             [row.queries_per_s for row in rows.values()],
             colours,
             "queries a second, 32 in flight (more is better)",
         )
-        paint_bars(
+        bars(
             latency,
             titles,
             [row.alone_p50_ms for row in rows.values()],
@@ -53,5 +52,4 @@ def draw(rows: Mapping[Peer, Row]) -> str:
         )
 
     size_in = (10.0, 1.3 + 0.3 * len(rows))
-    svg = render(paint, columns=2, size_in=size_in, salt="peers", creator="make bench-peers")
-    return tidy(svg)
+    return paint_svg("peers", paint, "make bench-peers", columns=2, size_in=size_in)

@@ -2,16 +2,15 @@
 
 import asyncio
 import contextlib
-import os
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from bench.harness.environment import InstallError
+from bench.harness.rounds import say, turns
+from bench.harness.subject import IN_FLIGHT
 from bench.peers.catalogue import Peer
-from bench.peers.environment import InstallError
 from bench.peers.figures import Round
 from bench.peers.process import PeerError, PeerProcess, run_peer
-from bench.subject import IN_FLIGHT
 
 _SETTLE_S = 0.2  # after a pause, timers that fell due meanwhile fire first
 _WARM_UP_S = 0.3
@@ -58,22 +57,19 @@ class Comparison:
         """
         async with contextlib.AsyncExitStack() as started:
             running = [(result, await _start(started, result)) for result in self.results]
-            for number in range(num_rounds):
-                load = os.getloadavg()[0]
-                self.load_averages.append(load)
-                _say(f"round {number + 1} of {num_rounds}, load average {load:.2f}")
-                for result, process in running:
-                    if process and not result.reason:
-                        await _measure_one(result, process, seconds)
+            loads = self.load_averages
+            for _, (result, process) in turns(running, num_rounds, "peers", loads):
+                if process and not result.reason:
+                    await _measure_one(result, process, seconds)
 
 
 async def _start(started: contextlib.AsyncExitStack, result: Measured) -> PeerProcess | None:
-    _say(f"starting {result.peer.name}")
+    say("peers", f"starting {result.peer.name}")
     try:
         process = await started.enter_async_context(run_peer(result.peer))
     except (InstallError, PeerError) as error:
         result.reason = str(error)
-        _say(f"{result.peer.name}: {error}")
+        say("peers", f"{result.peer.name}: {error}")
         return None
     result.versions, result.settings = process.versions, process.settings
     process.pause()
@@ -90,10 +86,6 @@ async def _measure_one(result: Measured, process: PeerProcess, seconds: float) -
         result.rounds.append(Round(alone, together, usage))
     except PeerError as error:
         result.reason = f"{error} (in round {len(result.rounds) + 1})"
-        _say(f"{result.peer.name}: {result.reason}")
+        say("peers", f"{result.peer.name}: {result.reason}")
     finally:
         process.pause()
-
-
-def _say(text: str) -> None:
-    sys.stderr.write(f"peers: {text}\n")

@@ -14,7 +14,8 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from bench.report import machine
+from bench.harness.report import machine
+from bench.harness.rounds import say
 from bench.search.catalogue import choose, engines
 from bench.search.debian import SourceError
 from bench.search.documents import Documents, read_documents
@@ -25,7 +26,7 @@ from bench.search.page import PLOT, plot_of, to_markdown
 from bench.search.plot import draw_comparison, draw_curve
 from bench.search.process import EngineError, Work
 from bench.search.queries import Query, read_queries, shuffled, write_plainly
-from bench.search.rounds import IN_FLIGHT, compare_engines, say
+from bench.search.rounds import compare_engines
 from bench.search.used.driver import PAGE, SIZED, USED, is_whole, measure_used, page_of
 from hedgerow.common.observability.telemetry import configure_logging
 
@@ -96,9 +97,7 @@ async def _run(
     where = partial(_where, _command(options))
     known = kept.comparison()
     if not options.growth_only and not (options.resume and known and known.is_whole):
-        comparison = Comparison(
-            where(), limit, documents.versions, documents.counts, len(queries), IN_FLIGHT
-        )
+        comparison = Comparison(where(), limit, documents.versions, documents.counts, len(queries))
         chosen = choose(options.only, _num_cores())
         try:
             await compare_engines(chosen, work, comparison, options.rounds, options.seconds)
@@ -149,10 +148,13 @@ def _show(options: argparse.Namespace, kept: Kept) -> None:
     if folder is None and _is_whole(comparison) and len(curves) == len(NAMES) and not options.dry:
         folder = _DOCUMENT.parent if all(curve.is_whole for curve in curves) else None
     if folder is None:
-        say(f"docs/{_DOCUMENT.name} is left as it is; figures are in {options.cache / 'results'}")
+        say(
+            "search",
+            f"docs/{_DOCUMENT.name} is left as it is; figures are in {options.cache / 'results'}",
+        )
         return
     (folder / _DOCUMENT.name).write_text(page, encoding="utf-8")
-    if comparison and (measured := [one for one in comparison.subjects.values() if one.together]):
+    if comparison and (measured := [one for one in comparison.rows.values() if one.together]):
         (folder / PLOT).write_text(draw_comparison(measured), encoding="utf-8")
     for curve in curves:
         (folder / plot_of(curve)).write_text(draw_curve(curve), encoding="utf-8")
@@ -163,7 +165,7 @@ def _is_whole(comparison: Comparison | None) -> bool:
     if comparison is None or not comparison.is_whole:
         return False
     named = {engine.name for engine in engines(_num_cores())}
-    measured = {one.engine for one in comparison.subjects.values() if one.together}
+    measured = {one.engine for one in comparison.rows.values() if one.together}
     unavailable = {name for name, index in comparison.indexes.items() if index.reason}
     return named == measured | unavailable
 

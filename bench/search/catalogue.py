@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import Enum
 
-from bench import options
+from bench.harness import options
 
 NO_SEARCH = "noop"  # the way of asking that costs everything but a search
 SCORERS = "hedgerow-scorers"  # the engine that costs nothing but that

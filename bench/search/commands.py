@@ -4,7 +4,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from bench.peers.environment import InstallError, interpreter_of
+from bench.harness.environment import InstallError, interpreter_of
 from bench.search.catalogue import Engine
 from bench.search.debian import SourceError, fetch
 

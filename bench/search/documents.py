@@ -8,15 +8,17 @@ import hashlib
 import itertools
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
-from bench import dictd
-from bench.corpus import PARTS, glosses
+from bench.harness import dictd
+from bench.harness.corpus import PARTS, glosses
 from bench.search.debian import SourceError, descriptions, fetch, stanzas
 
 _WORDNET = "wordnet-base"
+_PACKAGES = "package descriptions"
 # Package → its dictionary. The last two are there for their number: a million needs them.
 _DICTIONARIES = {
     "dict-gcide": "gcide",
@@ -53,6 +55,15 @@ class Documents:
             yield from itertools.islice(file, limit)
 
 
+class Entry(NamedTuple):
+    """A text of a source: a package's description, words and what they mean, or an entry."""
+
+    source: str
+    id: str
+    name: str
+    text: str
+
+
 class KeptCorpus:
     """Documents that were made before, in a file with another one that tells of them."""
 
@@ -67,6 +78,31 @@ class KeptCorpus:
             return None
         told = json.loads(self._about.read_text(encoding="utf-8"))
         return Documents(self._path, **told) if told.pop("format", None) == self._form else None
+
+    def make(
+        self,
+        cache: Path,
+        dictionaries: Mapping[str, str],
+        describe: Callable[[str], Iterator[tuple[str, str]]],
+        document: Callable[[Entry], dict[str, str]],
+    ) -> Documents:
+        """Make them of Debian's texts, and keep them.
+
+        Args:
+            cache: for packages.
+            dictionaries: package → its dictionary, as well as WordNet.
+            describe: package and text of each stanza of a list of descriptions.
+            document: of a text.
+
+        Raises:
+            SourceError: a source cannot be had.
+        """
+        versions: dict[str, str] = {}
+        found = sorted(_entries(cache, dictionaries, describe, versions), key=_key)
+        counts = Counter(one.source for one in found)
+        if len({one.id for one in found}) != len(found):
+            raise SourceError("two documents have the same id")
+        return self.write(map(document, found), versions, counts)
 
     def write(
         self,
@@ -90,33 +126,35 @@ def read_documents(cache: Path) -> Documents:
     Raises:
         SourceError: a source cannot be had.
     """
+
+    def document(entry: Entry) -> dict[str, str]:
+        is_whole = entry.source in _DICTIONARIES  # whose entries begin with their headword
+        return {"id": entry.id, "text": entry.text if is_whole else f"{entry.name}: {entry.text}"}
+
     corpus = KeptCorpus(cache, "documents", _FORMAT)
-    if (kept := corpus.read()) is not None:
-        return kept
-    versions: dict[str, str] = {}
-    found = sorted(_all(cache, versions), key=lambda one: _key(one[1]))
-    counts = Counter(source for source, _, _ in found)
-    if len({one for _, one, _ in found}) != len(found):
-        raise SourceError("two documents have the same id")
-    return corpus.write(({"id": one, "text": text} for _, one, text in found), versions, counts)
+    return corpus.read() or corpus.make(cache, _DICTIONARIES, stanzas, document)
 
 
-def _key(document_id: str) -> bytes:
-    return hashlib.blake2b(document_id.encode(), digest_size=16).digest()
-
-
-def _all(cache: Path, versions: dict[str, str]) -> Iterator[tuple[str, str, str]]:
-    """Source, id and text of each document; tells the sources' versions too."""
+def _entries(
+    cache: Path,
+    dictionaries: Mapping[str, str],
+    describe: Callable[[str], Iterator[tuple[str, str]]],
+    versions: dict[str, str],
+) -> Iterator[Entry]:
+    """Each text; tells the sources' versions too."""
     files, versions[_WORDNET] = fetch(_WORDNET, cache)
     for part in PARTS:
         data = (files / "usr/share/wordnet" / f"data.{part}").read_text(encoding="utf-8")
         for gloss in glosses(part, data):
-            yield _WORDNET, gloss["id"], f"{gloss['title']}: {gloss['text']}"
-    for package, name in _DICTIONARIES.items():
+            yield Entry(_WORDNET, gloss["id"], gloss["title"], gloss["text"])
+    for package, name in dictionaries.items():
         files, versions[package] = fetch(package, cache)
-        for start, _, text in dictd.entries_of(files / "usr/share/dictd", name):
-            yield package, f"{name}-{start}", text
-    source = "package descriptions"
-    text, versions[source] = descriptions(cache)
-    for package, description in stanzas(text):
-        yield source, f"package-{package}", f"{package}: {description}"
+        for start, word, text in dictd.entries_of(files / "usr/share/dictd", name):
+            yield Entry(package, f"{name}-{start}", word, text)
+    listed, versions[_PACKAGES] = descriptions(cache)
+    for package, text in describe(listed):
+        yield Entry(_PACKAGES, f"package-{package}", package, text)
+
+
+def _key(entry: Entry) -> bytes:
+    return hashlib.blake2b(entry.id.encode(), digest_size=16).digest()

@@ -4,10 +4,12 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from bench.load import Load
-from bench.report import median
+from bench.harness.load import Load
+from bench.harness.report import Verdict, median
 from bench.search.catalogue import Kind
 
+TOGETHER = 32  # in flight, where one figure stands for a row
+LOST = ("refused", "partial", "failed")  # what became of queries without a whole answer
 SHARE_OF_LIMIT = 0.5  # of the throughput of tantivy in one process, that is to be reached
 
 
@@ -18,9 +20,15 @@ class Measure:
     Attributes:
         in_flight: how many queries were kept in flight.
         k: how many hits were wanted.
+        queries_per_s: answers a second that count: whole ones.
+        p50_ms: median latency of those; 0 where there was none.
+        p99_ms: their 99th percentile.
         num_failed: queries that raised, of all.
         failure: what the last of them raised.
         cpu_us: what an answer has cost each part of an engine that has some, and its client.
+        num_answers: answers that count.
+        num_refused: queries that were refused before any shard was asked.
+        num_partial: answers that lack documents, or hits that lack their fields.
     """
 
     in_flight: int
@@ -28,29 +36,51 @@ class Measure:
     queries_per_s: float
     p50_ms: float
     p99_ms: float
-    num_failed: int
+    num_failed: int = 0
     failure: str = ""
     cpu_us: dict[str, float] = field(default_factory=dict)
+    num_answers: int = 0
+    num_refused: int = 0
+    num_partial: int = 0
 
     @classmethod
-    def of(cls, load: Load, in_flight: int, k: int = 10) -> "Measure":
+    def of(
+        cls, load: Load, in_flight: int, k: int = 10, *, may_be_empty: bool = False
+    ) -> "Measure":
         """What a load comes to.
 
         Raises:
-            ValueError: no query was answered.
+            ValueError: no query was answered, and that may not be.
         """
-        if not load.latencies_s:
+        num_answers = len(load.latencies_s)
+        if not num_answers and not may_be_empty:
             raise ValueError(f"no query was answered: {load.failure}")
         return cls(
-            in_flight,
-            k,
-            load.throughput,
-            load.quantile_ms(0.5),
-            load.quantile_ms(0.99),
-            load.num_failed,
-            load.failure,
-            {part: cpu_s / len(load.latencies_s) * 1e6 for part, cpu_s in load.cpu_s.items()},
+            in_flight=in_flight,
+            k=k,
+            queries_per_s=load.throughput,
+            p50_ms=load.quantile_ms(0.5) if num_answers else 0.0,
+            p99_ms=load.quantile_ms(0.99) if num_answers else 0.0,
+            num_failed=load.num_failed,
+            failure=load.failure,
+            cpu_us={part: used / max(1, num_answers) * 1e6 for part, used in load.cpu_s.items()},
+            num_answers=num_answers,
+            num_refused=load.counts.get("refused", 0),
+            num_partial=load.counts.get("partial", 0),
         )
+
+    @property
+    def num_asked(self) -> int:
+        """Queries of all kinds."""
+        return self.num_answers + self.num_refused + self.num_partial + self.num_failed
+
+    def count(self, kind: str) -> int:
+        """How many were `refused`, `partial` or `failed`."""
+        return {
+            "refused": self.num_refused,
+            "partial": self.num_partial,
+            "failed": self.num_failed,
+        }[kind]
 
 
 @dataclass(slots=True)
@@ -58,6 +88,7 @@ class Index:
     """An engine's index, and what was set.
 
     Attributes:
+        num_processes: how many processes the engine is, a client that stands apart left out.
         reason: why there are no figures of it, or no more of them; empty when all went well.
     """
 
@@ -68,33 +99,61 @@ class Index:
     versions: dict[str, str] = field(default_factory=dict)
     settings: list[tuple[str, str, str]] = field(default_factory=list)
     reason: str = ""
+    num_processes: int = 0
 
 
 @dataclass(slots=True)
-class Rounds:
-    """What the rounds of one subject were: with 32 in flight, and alone."""
+class Row:
+    """One engine asked in one way: number of callers → what each round has met."""
 
     title: str
-    kind: Kind
     engine: str
-    together: list[Measure] = field(default_factory=list)
-    alone: list[Measure] = field(default_factory=list)
+    kind: Kind = Kind.OTHER
+    points: dict[int, list[Measure]] = field(default_factory=dict)
 
     @property
-    def queries_per_s(self) -> float:
-        """The median of the rounds, together; nan of none."""
-        return median(one.queries_per_s for one in self.together)
+    def together(self) -> list[Measure]:
+        """The rounds with 32 in flight."""
+        return self.points.get(TOGETHER, [])
 
     @property
-    def cpu_us(self) -> dict[str, float]:
-        """Part → the median of what an answer has cost it, together; empty where none has parts."""
-        parts = self.together[0].cpu_us if self.together else {}
-        return {part: median(one.cpu_us[part] for one in self.together) for part in parts}
+    def alone(self) -> list[Measure]:
+        """The rounds with one query in flight."""
+        return self.points.get(1, [])
 
     @property
     def num_failed(self) -> int:
         """Over all rounds."""
-        return sum(one.num_failed for one in (*self.together, *self.alone))
+        return sum(one.num_failed for points in self.points.values() for one in points)
+
+    @property
+    def failure(self) -> str:
+        """One of them; empty without any."""
+        failures = (one.failure for points in self.points.values() for one in points)
+        return next(filter(None, failures), "")
+
+    def add(self, measure: Measure) -> None:
+        """Add a round."""
+        self.points.setdefault(measure.in_flight, []).append(measure)
+
+    def per_s(self, in_flight: int = TOGETHER) -> float:
+        """Answers a second, the median of the rounds; nan of none."""
+        return median(one.queries_per_s for one in self.points.get(in_flight, []))
+
+    def cpu_us(self, in_flight: int = TOGETHER) -> dict[str, float]:
+        """Part → the median of what an answer has cost it; empty where none has parts."""
+        found = self.points.get(in_flight, [])
+        parts = found[0].cpu_us if found else {}
+        return {part: median(one.cpu_us[part] for one in found) for part in parts}
+
+    def share(self, kind: str, in_flight: int = TOGETHER) -> float:
+        """The share of queries, of all rounds, that are `refused`, `partial` or `failed`."""
+        found = self.points.get(in_flight, [])
+        return sum(one.count(kind) for one in found) / max(1, sum(one.num_asked for one in found))
+
+    def share_lost(self, in_flight: int = TOGETHER) -> float:
+        """The share of queries, of all rounds, that got no whole answer."""
+        return sum(self.share(kind, in_flight) for kind in LOST)
 
 
 @dataclass(slots=True)
@@ -113,7 +172,7 @@ class Where:
 
 @dataclass(slots=True)
 class Comparison:
-    """All engines over the same documents and queries.
+    """Engines over the same documents and queries, measured in turns.
 
     Attributes:
         documents: how many were indexed.
@@ -121,7 +180,7 @@ class Comparison:
         counts: source → how many of all documents come from it.
         num_queries: how many different ones.
         indexes: engine → its index.
-        subjects: name → its rounds, in the order of the table.
+        rows: name → row, in the order of the table.
         agreement: sentences on what the engines find.
         is_whole: whether it was measured to its end.
     """
@@ -131,11 +190,15 @@ class Comparison:
     versions: dict[str, str]
     counts: dict[str, int]
     num_queries: int
-    in_flight: int
     indexes: dict[str, Index] = field(default_factory=dict)
-    subjects: dict[str, Rounds] = field(default_factory=dict)
+    rows: dict[str, Row] = field(default_factory=dict)
     agreement: list[str] = field(default_factory=list)
     is_whole: bool = False
+
+    @property
+    def cores(self) -> int:
+        """Those of the machine."""
+        return int(self.where.machine.split()[0])
 
 
 @dataclass(slots=True)
@@ -163,44 +226,31 @@ class Curve:
     is_whole: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """A target: a sentence with the figures, and whether it is reached."""
-
-    text: str
-    is_met: bool
-
-
-def judge(subjects: Mapping[str, Rounds]) -> list[Verdict]:
+def judge(rows: Mapping[str, Row]) -> list[Verdict]:
     """Hedgerow's best against the targets; nothing where what it takes was not measured."""
-    measured = [one for one in subjects.values() if one.together]
+    measured = [one for one in rows.values() if one.together]
     ours = [one for one in measured if one.kind is Kind.OURS]
     if not ours:
         return []
-    best = max(ours, key=lambda one: one.queries_per_s)
-    limits = [one for one in measured if one.kind is Kind.LIMIT]
-    rivals = [one for one in measured if one.kind is Kind.RIVAL]
+    best = max(ours, key=Row.per_s)
     verdicts = []
-    if limits:
-        limit = max(limits, key=lambda one: one.queries_per_s)
-        share = best.queries_per_s / limit.queries_per_s
-        verdicts.append(
-            Verdict(
-                f"{best.title}: {share:.0%} of the throughput of {limit.title} "
-                f"(target: at least {SHARE_OF_LIMIT:.0%})",
-                share >= SHARE_OF_LIMIT,
-            )
+    if limits := [one for one in measured if one.kind is Kind.LIMIT]:
+        limit = max(limits, key=Row.per_s)
+        share = best.per_s() / limit.per_s()
+        text = (
+            f"{best.title}: {share:.0%} of the throughput of {limit.title} "
+            f"(target: at least {SHARE_OF_LIMIT:.0%})"
         )
-    for rival in rivals:
-        times = best.queries_per_s / rival.queries_per_s
-        verdicts.append(
-            Verdict(
-                f"{best.title}: {times:.1f} times the throughput of {rival.title} "
-                "(target: more than once)",
-                times > 1,
-            )
-        )
+        verdicts.append(Verdict(text, share >= SHARE_OF_LIMIT))
+    verdicts += [beats(best, one) for one in measured if one.kind is Kind.RIVAL]
     return verdicts
+
+
+def beats(ours: Row, rival: Row) -> Verdict:
+    """Whether ours answers more than a rival."""
+    times = ours.per_s() / rival.per_s()
+    text = f"{ours.title}: {times:.1f} times the throughput of {rival.title}"
+    return Verdict(f"{text} (target: more than once)", times > 1)
 
 
 def exponent(points: Sequence[tuple[int, Measure]]) -> float:

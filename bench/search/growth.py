@@ -5,10 +5,10 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from bench.harness.rounds import say
 from bench.search.catalogue import Engine, Kind, engines, hedgerow
-from bench.search.figures import Curve, Measure, Series, Where
+from bench.search.figures import TOGETHER, Curve, Measure, Series, Where
 from bench.search.process import EngineProcess, Work, run_engine
-from bench.search.rounds import IN_FLIGHT, say
 
 NUM_SHARDS = 4  # where shards are held fast
 DOCUMENTS = (10_000, 30_000, 100_000, 300_000, 1_000_000)
@@ -44,7 +44,7 @@ async def measure_growing(
     async with contextlib.AsyncExitStack() as started:
         running: list[tuple[Engine, EngineProcess]] = []
         for engine in subjects:
-            say(f"{engine.name}: starting with {steps[0]:,} documents")
+            say("search", f"{engine.name}: starting with {steps[0]:,} documents")
             process = await started.enter_async_context(
                 run_engine(engine, replace(work, limit=steps[0]))
             )
@@ -54,12 +54,12 @@ async def measure_growing(
         for count in steps:
             if count != steps[0]:
                 for engine, process in running:
-                    say(f"{engine.name}: growing to {count:,} documents")
+                    say("search", f"{engine.name}: growing to {count:,} documents")
                     await process.resume()
                     await process.grow(count)
                     process.pause()
             if "documents" in names:
-                await _point(documents, running, count, IN_FLIGHT, 10)
+                await _point(documents, running, count, TOGETHER, 10)
                 documents.is_whole = count == steps[-1]
                 keep(documents)
         for name, values in (("k", HITS), ("in-flight", FLIGHTS)):
@@ -67,7 +67,7 @@ async def measure_growing(
                 continue
             curve = _curve(name, where(), subjects, steps[-1])
             for value in values:
-                in_flight, k = (IN_FLIGHT, value) if name == "k" else (value, 10)
+                in_flight, k = (TOGETHER, value) if name == "k" else (value, 10)
                 await _point(curve, running, value, in_flight, k)
                 curve.is_whole = value == values[-1]
                 keep(curve)
@@ -78,10 +78,10 @@ async def measure_shards(work: Work, where: Callable[[], Where], keep: Keep) -> 
     limit = min(work.limit, DOCUMENTS_OF_SHARDS)
     curve = _curve("shards", where(), [hedgerow(NUM_SHARDS)], limit)
     for count in SHARDS:
-        say(f"{count} shards: starting with {limit:,} documents")
+        say("search", f"{count} shards: starting with {limit:,} documents")
         engine = hedgerow(count)
         async with run_engine(engine, replace(work, limit=limit)) as process:
-            await _point(curve, [(engine, process)], count, IN_FLIGHT, 10)
+            await _point(curve, [(engine, process)], count, TOGETHER, 10)
         curve.is_whole = count == SHARDS[-1]
         keep(curve)
 
@@ -89,10 +89,10 @@ async def measure_shards(work: Work, where: Callable[[], Where], keep: Keep) -> 
 def _curve(name: str, where: Where, subjects: Sequence[Engine], documents: int = 0) -> Curve:
     shards = f"{NUM_SHARDS} shards"
     setups = {
-        "documents": f"{shards}, {IN_FLIGHT} in flight, k 10",
-        "k": f"{shards}, {documents:,} documents, {IN_FLIGHT} in flight",
+        "documents": f"{shards}, {TOGETHER} in flight, k 10",
+        "k": f"{shards}, {documents:,} documents, {TOGETHER} in flight",
         "in-flight": f"{shards}, {documents:,} documents, k 10",
-        "shards": f"{documents:,} documents, {IN_FLIGHT} in flight, k 10",
+        "shards": f"{documents:,} documents, {TOGETHER} in flight, k 10",
     }
     return Curve(name, setups[name], where, [Series(_TITLES[one.kind]) for one in subjects])
 
@@ -119,4 +119,4 @@ async def _point(
     for series, (engine, _) in zip(curve.series, running, strict=True):
         series.points.append((x, best[engine.name]))
     said = ", ".join(f"{one.queries_per_s:,.0f}/s" for one in best.values())
-    say(f"{curve.name} {x:,}: {said}")
+    say("search", f"{curve.name} {x:,}: {said}")

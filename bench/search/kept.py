@@ -7,7 +7,6 @@ import msgspec
 
 from bench.search.figures import Comparison, Curve
 from bench.search.growth import NAMES
-from bench.search.used.figures import Part
 
 T = TypeVar("T")
 _COMPARISON = "comparison"
@@ -26,39 +25,36 @@ class Kept:
         for name in names or (_COMPARISON, *NAMES):
             self._path(name).unlink(missing_ok=True)
 
-    def write_comparison(self, comparison: Comparison) -> None:
-        """Keep the comparison as it stands."""
-        self._write(_COMPARISON, comparison)
+    def write_comparison(self, comparison: Comparison, name: str = _COMPARISON) -> None:
+        """Keep a comparison as it stands."""
+        self._write(name, comparison)
 
     def write_curve(self, curve: Curve) -> None:
         """Keep a curve as it stands."""
         self._write(curve.name, curve)
 
-    def write_part(self, name: str, part: Part) -> None:
-        """Keep a part of search as it is used, as it stands."""
-        self._write(name, part)
-
-    def part(self, name: str) -> Part | None:
-        """The part of that name, if there is one."""
-        return self._read(name, Part)
-
-    def comparison(self) -> Comparison | None:
-        """The comparison, if there is one."""
-        return self._read(_COMPARISON, Comparison)
+    def comparison(self, name: str = _COMPARISON) -> Comparison | None:
+        """The comparison of that name, if there is one."""
+        return self._read(name, Comparison)
 
     def curves(self) -> list[Curve]:
         """The curves that there are."""
         found = [self._read(name, Curve) for name in NAMES]
         return [curve for curve in found if curve]
 
-    def _write(self, name: str, part: Comparison | Curve | Part) -> None:
+    def _write(self, name: str, part: Comparison | Curve) -> None:
         written = self._path(name).with_suffix(".new")
         written.write_bytes(msgspec.json.format(msgspec.json.encode(part)))
         written.replace(self._path(name))
 
     def _read(self, name: str, kind: type[T]) -> T | None:
         path = self._path(name)
-        return msgspec.json.decode(path.read_bytes(), type=kind) if path.exists() else None
+        if not path.exists():
+            return None
+        try:
+            return msgspec.json.decode(path.read_bytes(), type=kind)
+        except msgspec.ValidationError:  # of an earlier form
+            return None
 
     def _path(self, name: str) -> Path:
         return self._folder / f"{name}.json"

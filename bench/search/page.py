@@ -2,14 +2,21 @@
 
 from collections.abc import Mapping, Sequence
 
-from bench.report import median, plain
+from bench.harness.report import (
+    loads_of,
+    median,
+    ms,
+    plain,
+    table,
+    tell_settings,
+    tell_verdicts,
+)
 from bench.search.catalogue import NO_SEARCH, SCORERS
 from bench.search.figures import (
     Comparison,
     Curve,
-    Index,
     Measure,
-    Rounds,
+    Row,
     Series,
     exponent,
     judge,
@@ -60,14 +67,18 @@ def to_markdown(comparison: Comparison | None, curves: Sequence[Curve]) -> str:
     """The whole page, of what was measured."""
     parts: list[str] = []
     if comparison:
-        parts += [_introduction(comparison), _table(comparison), _verdicts(comparison)]
-        if any(one.together for one in comparison.subjects.values()):
+        parts += [
+            _introduction(comparison),
+            _table(comparison),
+            tell_verdicts(judge(comparison.rows)),
+        ]
+        if any(one.together for one in comparison.rows.values()):
             parts.append(f"\n![Queries a second of every engine]({PLOT})\n")
         parts += [_reading(comparison), _indexes(comparison), _agreement(comparison)]
     if curves:
         parts.append(_growth(curves))
     if comparison:
-        parts += [_documents(comparison), _settings(comparison)]
+        parts += [_documents(comparison), tell_engines(comparison)]
     return "\n".join(part.strip("\n") + "\n" for part in parts if part)
 
 
@@ -84,63 +95,57 @@ def _introduction(comparison: Comparison) -> str:
         command=where.command,
         date=where.date,
         machine=where.machine,
-        loads=", ".join(f"{one:.1f}" for one in where.loads),
+        loads=loads_of(where.loads),
     )
 
 
 def _table(comparison: Comparison) -> str:
-    rows = [_row(one) for one in comparison.subjects.values()]
+    shown = table(_COLUMNS, [_row(one) for one in comparison.rows.values()])
+    return f"{shown}\n\n{tell_failures(comparison)}"
+
+
+def tell_failures(comparison: Comparison) -> str:
+    """What could not be measured, what has failed, and whether it was interrupted."""
     notes = [
         f"- {index.title}: {plain(index.reason)}"
         for index in comparison.indexes.values()
         if index.reason
     ]
     notes += [
-        f"- {one.title}, a failure: `{plain(_failure(one))}`"
-        for one in comparison.subjects.values()
-        if one.num_failed
+        f"- {row.title}, a failure: `{plain(row.failure)}`"
+        for row in comparison.rows.values()
+        if row.failure
     ]
     if not comparison.is_whole:
         notes.append("- Interrupted before its end.")
-    return "\n".join([_markdown(_COLUMNS, rows), "", *notes])
+    return "\n".join(notes)
 
 
-def _row(rounds: Rounds) -> Sequence[str]:
+def _row(rounds: Row) -> Sequence[str]:
     if not rounds.together:
         return (rounds.title, *("—",) * (len(_COLUMNS) - 1))
     together, alone = rounds.together, rounds.alone
     return (
         rounds.title,
-        f"{rounds.queries_per_s:,.0f}",
-        _ms(median(one.p50_ms for one in together)),
-        _ms(median(one.p99_ms for one in together)),
-        _ms(median(one.p50_ms for one in alone)),
-        _ms(median(one.p99_ms for one in alone)),
+        f"{rounds.per_s():,.0f}",
+        ms(median(one.p50_ms for one in together)),
+        ms(median(one.p99_ms for one in together)),
+        ms(median(one.p50_ms for one in alone)),
+        ms(median(one.p99_ms for one in alone)),
         f"{len(together)}",
         f"{rounds.num_failed}",
     )
 
 
-def _failure(rounds: Rounds) -> str:
-    return next(one.failure for one in (*rounds.together, *rounds.alone) if one.failure)
-
-
-def _verdicts(comparison: Comparison) -> str:
-    return "".join(
-        f"- {verdict.text}: {'reached' if verdict.is_met else '**not reached**'}.\n"
-        for verdict in judge(comparison.subjects)
-    )
-
-
 def _reading(comparison: Comparison) -> str:
     """Where the time of a query goes, from what is there: what one query costs the machine."""
-    measured = {name: one for name, one in comparison.subjects.items() if one.together}
+    measured = {name: one for name, one in comparison.rows.items() if one.together}
     limit, ours = measured.get("tantivy best"), measured.get("hedgerow-1 http")
-    if not limit or not ours or not ours.cpu_us:
+    if not limit or not ours or not ours.cpu_us():
         return ""
-    cores = int(comparison.where.machine.split()[0])
+    cores = comparison.cores
     least_us = _core_us(limit, cores)
-    spent_us, has_us = sum(ours.cpu_us.values()), _core_us(ours, cores)
+    spent_us, has_us = sum(ours.cpu_us().values()), _core_us(ours, cores)
     return (
         f"A query takes tantivy {least_us:,.0f} µs of a core, all {cores} of them counted as busy. "
         f"Hedgerow with one shard takes {has_us:,.0f}: {spent_us:,.0f} µs of CPU (below), and "
@@ -151,12 +156,12 @@ def _reading(comparison: Comparison) -> str:
     )
 
 
-def _bound(measured: Mapping[str, Rounds], limit: Rounds, ours: Rounds, cores: int) -> str:
+def _bound(measured: Mapping[str, Row], limit: Row, ours: Row, cores: int) -> str:
     """What the parts, each alone on the machine, come to: the most that their sum could reach."""
     around, scorers = measured.get(f"hedgerow-1 {NO_SEARCH}"), measured.get(f"{SCORERS} score")
-    if not around or not around.cpu_us or not scorers:
+    if not around or not around.cpu_us() or not scorers:
         return ""
-    around_us, scorers_us = sum(around.cpu_us.values()), _core_us(scorers, cores)
+    around_us, scorers_us = sum(around.cpu_us().values()), _core_us(scorers, cores)
     sum_us = around_us + scorers_us
     return (
         f"\nEach part by itself, with the {cores} cores for it alone: everything around a search "
@@ -170,27 +175,34 @@ def _bound(measured: Mapping[str, Rounds], limit: Rounds, ours: Rounds, cores: i
     )
 
 
-def _core_us(rounds: Rounds, cores: int) -> float:
+def _core_us(rounds: Row, cores: int) -> float:
     """What an answer takes of the machine, in µs of a core, busy or idle."""
-    return cores / rounds.queries_per_s * 1e6
+    return cores / rounds.per_s() * 1e6
 
 
 def _costs(comparison: Comparison) -> str:
     """Which part of an engine takes which share of that."""
-    costs = {one.title: one.cpu_us for one in comparison.subjects.values() if one.cpu_us}
-    if not costs:
-        return ""
-    parts = tuple(next(iter(costs.values())))
+    costs = tell_costs("CPU of a query, µs", comparison)
+    return costs and (
+        f"\n{costs}\n\nScorers are where tantivy searches; what workers write with (the indexer) "
+        "counts among them. A part takes less of each query where more queries come together: it "
+        "is woken once for all of them.\n"
+    )
+
+
+def tell_costs(heading: str, comparison: Comparison) -> str:
+    """A table of the CPU that an answer has cost each part; empty where none has parts."""
+    costs = {one.title: cost for one in comparison.rows.values() if (cost := one.cpu_us())}
+    parts = list(dict.fromkeys(part for cost in costs.values() for part in cost))
     rows = [
-        (title, *(f"{cost[part]:,.0f}" for part in parts), f"{sum(cost.values()):,.0f}")
+        (title, *(_us(cost.get(part)) for part in parts), _us(sum(cost.values())))
         for title, cost in costs.items()
     ]
-    columns = ("CPU of a query, µs", *parts, "sum")
-    return (
-        f"\n{_markdown(columns, rows)}\n\nScorers are where tantivy searches; what workers write "
-        "with (the indexer) counts among them. A part takes less of each query where more queries "
-        "come together: it is woken once for all of them.\n"
-    )
+    return table((heading, *parts, "sum"), rows) if rows else ""
+
+
+def _us(value: float | None) -> str:
+    return "—" if value is None else f"{value:,.0f}"
 
 
 def _indexes(comparison: Comparison) -> str:
@@ -208,7 +220,7 @@ def _indexes(comparison: Comparison) -> str:
     columns = ("", "build, s", "documents/s", "on disk, MB", "memory, MB")
     return (
         "## Build, disk, memory\n\n"
-        + _markdown(columns, rows)
+        + table(columns, rows)
         + "\n\nHedgerow's build is a load through the gateway until all documents can be found, "
         "and the optimising of its indexes; its disk has the documents themselves too (a SQLite "
         "store, from which hits get their "
@@ -236,12 +248,12 @@ def _growth(curves: Sequence[Curve]) -> str:
     for curve in curves:
         if not any(series.points for series in curve.series):
             continue
-        loads = ", ".join(f"{one:.1f}" for one in curve.where.loads)
+        loads = loads_of(curve.where.loads)
         title = _TITLES[curve.name]
         parts.append(f"### {title}\n")
         parts.append(f"Held fast: {curve.setup}. Load averages: {loads}. {_growing(curve)}\n")
         parts.append(f"![{title}]({plot_of(curve)})\n")
-        parts.append(_markdown(*_points(curve)) + "\n")
+        parts.append(table(*_points(curve)) + "\n")
         if not curve.is_whole:
             parts.append("Interrupted before its end.\n")
     return "\n".join(parts)
@@ -262,8 +274,8 @@ def _sentence(name: str, series: Series) -> str:
         return (
             f"{series.title}: {first.queries_per_s:,.0f} queries a second with {first_x} in "
             f"flight; with {full_x} it is within {1 - _NEARLY:.0%} of the most, {most:,.0f}. From "
-            f"there on hardly more than the wait grows, from {_ms(full.p50_ms)} to "
-            f"{_ms(last.p50_ms)} ms at the median with {last_x}."
+            f"there on hardly more than the wait grows, from {ms(full.p50_ms)} to "
+            f"{ms(last.p50_ms)} ms at the median with {last_x}."
         )
     times = first.queries_per_s / last.queries_per_s
     return (
@@ -294,47 +306,32 @@ def _points(curve: Curve) -> tuple[Sequence[str], list[Sequence[str]]]:
 
 
 def _point(one: Measure) -> str:
-    return f"{one.queries_per_s:,.0f}; {_ms(one.p50_ms)}, {_ms(one.p99_ms)}"
+    return f"{one.queries_per_s:,.0f}; {ms(one.p50_ms)}, {ms(one.p99_ms)}"
 
 
 def _documents(comparison: Comparison) -> str:
-    rows = [
-        (source, comparison.versions[source], f"{count:,}")
-        for source, count in comparison.counts.items()
-    ]
     total = sum(comparison.counts.values())
     return (
         "## The documents\n\nTexts of Debian packages: glosses, dictionary entries and package "
         f"descriptions, {total:,} in all, in the order of a hash of their ids, so that the first "
-        "of them are a sample of all. Nothing of them is in the repository.\n\n"
-        + _markdown(("source", "version", "documents"), rows)
+        f"of them are a sample of all. Nothing of them is in the repository.\n\n"
+        f"{tell_sources(comparison)}"
     )
 
 
-def _settings(comparison: Comparison) -> str:
+def tell_sources(comparison: Comparison) -> str:
+    """A table of where the documents come from."""
+    rows = [
+        (source, comparison.versions[source], f"{count:,}")
+        for source, count in comparison.counts.items()
+    ]
+    return table(("source", "version", "documents"), rows)
+
+
+def tell_engines(comparison: Comparison) -> str:
+    """Versions and settings of each engine that has some."""
     lines = ["## Versions and settings\n"]
     for index in comparison.indexes.values():
         if index.versions:
-            lines += _settings_of(index)
+            lines += tell_settings([index.title], index.versions, index.settings)
     return "\n".join(lines)
-
-
-def _settings_of(index: Index) -> list[str]:
-    versions = ", ".join(f"{name} {version}" for name, version in index.versions.items())
-    return [
-        f"**{index.title}** — {versions}\n",
-        *(
-            f"- {name}: {value}. {reason[:1].upper()}{reason[1:]}."
-            for name, value, reason in index.settings
-        ),
-        "",
-    ]
-
-
-def _markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [columns, ["---"] * len(columns), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def _ms(value: float) -> str:
-    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"

@@ -3,18 +3,17 @@
 from collections.abc import Sequence
 from typing import Any
 
-from bench.bars import paint_bars, tidy
+from bench.harness.plots import BLUE, BROWN, GREEN, GREY, bars, logarithmic, paint_svg, tidy
 from bench.search.catalogue import Kind
-from bench.search.figures import Curve, Rounds
-from hedgerow.gateway.simulate.plot import render
+from bench.search.figures import Curve, Row
 
 _COLOURS = {
-    Kind.LIMIT: "#8a8f98",
-    Kind.OURS: "#2f8f5b",
-    Kind.RIVAL: "#c2703d",
-    Kind.OTHER: "#4269d0",
+    Kind.LIMIT: GREY,
+    Kind.OURS: GREEN,
+    Kind.RIVAL: BROWN,
+    Kind.OTHER: BLUE,
 }
-_LINES = ("#2f8f5b", "#8a8f98")
+_LINES = (GREEN, GREY)
 _AXES = {
     "documents": "documents",
     "k": "hits wanted (k)",
@@ -23,7 +22,7 @@ _AXES = {
 }
 
 
-def draw_comparison(subjects: Sequence[Rounds]) -> str:
+def draw_comparison(subjects: Sequence[Row]) -> str:
     """A bar a subject: queries a second with 32 in flight, on a logarithmic scale.
 
     Args:
@@ -31,16 +30,16 @@ def draw_comparison(subjects: Sequence[Rounds]) -> str:
     """
 
     def paint(axes: Any) -> None:
-        paint_bars(
+        bars(
             axes,
             [one.title for one in subjects],
-            [one.queries_per_s for one in subjects],
+            [one.per_s() for one in subjects],
             [_COLOURS[one.kind] for one in subjects],
             "queries a second, 32 in flight (more is better)",
         )
 
     size_in = (8.0, 0.9 + 0.3 * len(subjects))
-    return tidy(render(paint, size_in=size_in, salt="search", creator="make bench-search"))
+    return paint_svg("search", paint, "make bench-search", size_in=size_in)
 
 
 def draw_curve(curve: Curve) -> str:
@@ -57,19 +56,11 @@ def draw_curve(curve: Curve) -> str:
             latency.plot(xs, [one.p50_ms for one in found], "o-", color=colour, label="median")
             latency.plot(xs, [one.p99_ms for one in found], "o:", color=colour, label="99th")
         for axes, title in ((throughput, "queries a second"), (latency, "latency, ms")):
-            axes.set_xscale("log")
-            axes.set_yscale("log")
-            axes.xaxis.set_major_formatter("{x:,g}")
-            axes.yaxis.set_major_formatter("{x:,g}")
-            axes.yaxis.set_minor_formatter("")
-            axes.xaxis.set_minor_formatter("")
-            axes.set_xlabel(_AXES[curve.name])
-            axes.set_title(title, fontsize="medium")
-            axes.grid(visible=True, which="major", alpha=0.25)
-            axes.spines[["top", "right"]].set_visible(False)
+            logarithmic(axes.xaxis)
+            logarithmic(axes.yaxis)
+            tidy(axes, _AXES[curve.name], "", title)
         throughput.legend(fontsize="small")
         latency.legend(fontsize="small", ncols=max(1, len(curve.series)))
 
     name = f"search-{curve.name}"
-    svg = render(paint, columns=2, size_in=(8.0, 3.4), salt=name, creator="make bench-search")
-    return tidy(svg)
+    return paint_svg(name, paint, "make bench-search", columns=2, size_in=(8.0, 3.4))

@@ -1,19 +1,15 @@
 """An engine as the driver sees it: processes that are started, paused, loaded and ended."""
 
 import asyncio
-import contextlib
-import os
 import shutil
-import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from bench.load import Load
-from bench.peers.family import Family
-from bench.pipe import launch, receive
+from bench.harness.apart import Apart
+from bench.harness.load import Load
+from bench.harness.processes import shared_bytes
 from bench.search.catalogue import Engine
 from bench.search.commands import command_of, options_of
 from bench.search.inside.serving import Hits
@@ -22,7 +18,6 @@ _BUILD_TIMEOUT_S = 600.0
 _ANSWER_TIMEOUT_S = 300.0  # of a pass over all queries by the slowest
 _END_TIMEOUT_S = 30.0
 _SETTLE_S = 0.3
-_MOST_LINE_BYTES = 2**28  # of a load's latencies
 
 
 class EngineError(Exception):
@@ -72,15 +67,12 @@ class EngineProcess:
     """
 
     _engine: Engine
-    _errors: Path
-    _processes: list[asyncio.subprocess.Process] = field(default_factory=list)
-    _families: list[Family] = field(default_factory=list)
+    _processes: list[Apart] = field(default_factory=list)
     built: Built = field(init=False)
 
-    def add(self, process: asyncio.subprocess.Process) -> None:
+    def add(self, process: Apart) -> None:
         """Take a process up."""
         self._processes.append(process)
-        self._families.append(Family(process.pid))
 
     async def wait_until_ready(self) -> None:
         """Wait for what the last process says first.
@@ -88,7 +80,7 @@ class EngineProcess:
         Raises:
             EngineError: it has not come.
         """
-        told = await self._receive(self._processes[-1], _BUILD_TIMEOUT_S)
+        told = await self._processes[-1].receive(_BUILD_TIMEOUT_S)
         if len(self._processes) == 1:  # the others have built nothing
             settings = [(name, value, reason) for name, value, reason in told["settings"]]
             self.built = Built(told["build_s"], told["disk_bytes"], told["versions"], settings)
@@ -114,21 +106,20 @@ class EngineProcess:
         ]
         told = await asyncio.gather(
             *(
-                self._ask(process, f"run {share} {k} {seconds} {num_queries} {way}")
+                process.ask(f"run {share} {k} {seconds} {num_queries} {way}", _ANSWER_TIMEOUT_S)
                 for process, share in zip(self._processes, shares, strict=True)
                 if share
             )
         )
-        return Load(
+        first, *others = map(Load.from_json, told)  # what tells of parts is one process to us
+        for other in others:
             # Of several processes the first to end leaves the others its core: the mean of what
             # each has done in its own time would flatter, the longest time does not.
-            seconds=max(one["seconds"] for one in told),
-            latencies_s=[us / 1e6 for one in told for us in one["latencies_us"]],
-            num_failed=sum(one["num_failed"] for one in told),
-            failure=next((one["failure"] for one in told if one["failure"]), ""),
-            counts=told[0].get("counts", {}),
-            cpu_s=told[0].get("cpu_s", {}),  # whoever tells of parts is one process to us
-        )
+            first.seconds = max(first.seconds, other.seconds)
+            first.latencies_s += other.latencies_s
+            first.num_failed += other.num_failed
+            first.failure = first.failure or other.failure
+        return first
 
     async def find(self, way: str, k: int = 10) -> list[tuple[int | None, Hits]]:
         """How many documents each query matches, where the engine tells; and the best of them.
@@ -136,7 +127,7 @@ class EngineProcess:
         Raises:
             EngineError: it has ended.
         """
-        told = await self._ask(self._processes[0], f"find {k} {way}")
+        told = await self._processes[0].ask(f"find {k} {way}", _ANSWER_TIMEOUT_S)
         return [(total, [(one, score) for one, score in hits]) for total, hits in told["found"]]
 
     async def grow(self, limit: int) -> tuple[float, int]:
@@ -145,66 +136,41 @@ class EngineProcess:
         Raises:
             EngineError: it has ended.
         """
-        told = await self._ask(self._processes[0], f"grow {limit}")
+        told = await self._processes[0].ask(f"grow {limit}", _ANSWER_TIMEOUT_S)
         return told["build_s"], told["disk_bytes"]
 
     def memory_bytes(self) -> int:
         """Of all processes, each page that several share counted once (PSS, proc(5))."""
-        return sum(map(_pss_bytes, self._pids(with_client=not self._engine.is_client_apart)))
+        return shared_bytes(self._pids())
 
     def num_processes(self) -> int:
         """How many processes the engine is; a client that stands apart is left out."""
-        return len(self._pids(with_client=not self._engine.is_client_apart))
+        return len(self._pids())
 
     def pause(self) -> None:
         """Stop every process, so that the engine costs the others nothing."""
-        self._signal(signal.SIGSTOP)
+        for process in self._processes:
+            process.pause()
 
     async def resume(self) -> None:
         """Let every process run again, and settle: timers that fell due meanwhile fire first."""
-        self._signal(signal.SIGCONT)
+        for process in self._processes:
+            process.resume()
         await asyncio.sleep(_SETTLE_S)
 
     async def stop(self) -> None:
         """End every process: those that do not end by themselves are killed."""
-        self._signal(signal.SIGCONT)
         for process in self._processes:
-            assert process.stdin is not None
-            with contextlib.suppress(ConnectionError):
-                process.stdin.close()
-        for process, family in zip(self._processes, self._families, strict=True):
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(process.wait(), _END_TIMEOUT_S)
-            await family.kill()
-            await process.wait()
+            process.resume()
+            process.hang_up()
+        for process in self._processes:
+            await process.end(_END_TIMEOUT_S)
 
-    def _pids(self, *, with_client: bool = True) -> list[int]:
-        leaders = {process.pid for process in self._processes}
-        found = [pid for family in self._families for pid in family.pids()]
-        return [pid for pid in found if with_client or pid not in leaders]
-
-    def _signal(self, number: signal.Signals) -> None:
-        for pid in self._pids():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, number)
-
-    async def _ask(self, process: asyncio.subprocess.Process, command: str) -> dict[str, Any]:
-        assert process.stdin is not None
-        process.stdin.write(command.encode() + b"\n")
-        return await self._receive(process, _ANSWER_TIMEOUT_S)
-
-    async def _receive(
-        self, process: asyncio.subprocess.Process, timeout_s: float
-    ) -> dict[str, Any]:
-        return await receive(process, self._errors, timeout_s, EngineError)
-
-
-def _pss_bytes(pid: int) -> int:
-    try:
-        text = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii")
-    except OSError:
-        return 0  # ended meanwhile
-    return sum(int(line.split()[1]) * 1024 for line in text.splitlines() if line.startswith("Pss:"))
+    def _pids(self) -> list[int]:
+        """Those of the engine; a client that stands apart is none."""
+        found = [pid for process in self._processes for pid in process.pids()]
+        clients = {process.pid for process in self._processes if self._engine.is_client_apart}
+        return [pid for pid in found if pid not in clients]
 
 
 @asynccontextmanager
@@ -218,20 +184,16 @@ async def run_engine(engine: Engine, work: Work) -> AsyncIterator[EngineProcess]
     options, command = options_of(engine), command_of(engine, work.cache)
     home = work.folder / engine.name
     errors = work.folder / f"{engine.name}.log"
-    running = EngineProcess(engine, errors)
+    running = EngineProcess(engine)
     try:
-        with errors.open("wb") as log:
-            for number in range(engine.num_processes):
-                arguments = [home, work.documents, work.limit, work.queries, number, *options]
-                running.add(
-                    await launch(
-                        *command,
-                        *map(str, arguments),
-                        errors=log,
-                        most_line_bytes=_MOST_LINE_BYTES,
-                    )
+        for number in range(engine.num_processes):
+            arguments = [home, work.documents, work.limit, work.queries, number, *options]
+            running.add(
+                await Apart.launch(
+                    *command, *map(str, arguments), errors=errors, failure=EngineError
                 )
-                await running.wait_until_ready()
+            )
+            await running.wait_until_ready()
         yield running
     finally:
         await running.stop()

@@ -1,24 +1,51 @@
 """All engines at once, measured in turns: while one is, the others are stopped."""
 
 import contextlib
-import os
-import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
+from bench.harness.rounds import say, turns
 from bench.search.agreement import K1, Found, compare, matches_sentence, sentence
 from bench.search.catalogue import Engine, Kind, Subject
 from bench.search.commands import MissingError
-from bench.search.figures import Comparison, Index, Measure, Rounds
+from bench.search.figures import TOGETHER, Comparison, Index, Measure, Row
 from bench.search.process import EngineError, EngineProcess, Work, run_engine
 from bench.search.queries import Query, read_plainly
 
-IN_FLIGHT = 32
 PART_ALONE = 4  # every fourth query is asked alone; the queries are in no order
-_WARM_UP_S = 0.1  # a pass at least
 _MOST_S = 60.0  # a subject that has taken so long has its rounds: a slow one has fewer
 _WAYS_OF_FINDING = {Kind.LIMIT: "count", Kind.RIVAL: "matches"}  # of others, their first
 LUCENE = "lucene"
+
+Keep = Callable[[Comparison], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is measured.
+
+    Attributes:
+        engines: in this order in each round.
+        flights: with how many queries in flight each is asked.
+        num_rounds: how often.
+        seconds: how long each load is at least.
+        alone_s: how long the one with one query in flight is at least; a quarter of the queries.
+        warm_up_s: before the first round of each; a pass at least.
+        are_compared: whether what they find is compared first.
+        may_be_empty: whether a load without an answer is a figure too.
+        most_s: for a subject in all rounds, after which it has no more of them.
+    """
+
+    engines: Sequence[Engine]
+    flights: Sequence[int]
+    num_rounds: int
+    seconds: float
+    alone_s: float
+    warm_up_s: float
+    are_compared: bool = False
+    may_be_empty: bool = False
+    most_s: float = float("inf")
 
 
 async def compare_engines(
@@ -28,42 +55,54 @@ async def compare_engines(
     num_rounds: int,
     seconds: float,
 ) -> None:
-    """Start all, compare what they find, run the rounds, end all.
+    """Compare what engines find, and run the rounds with 32 in flight and alone, as `measure`.
 
-    What is measured stands in `comparison` at once, also when this is interrupted.
+    Alone is one pass over a quarter of the queries.
+    """
+    plan = Plan(
+        engines,
+        (TOGETHER, 1),
+        num_rounds,
+        seconds,
+        alone_s=0.0,
+        warm_up_s=0.1,
+        are_compared=True,
+        most_s=_MOST_S,
+    )
+    await measure(plan, work, comparison, lambda _: None)
+
+
+async def measure(plan: Plan, work: Work, comparison: Comparison, keep: Keep) -> None:
+    """Start all, run the rounds, end all.
 
     Args:
-        engines: who is measured, in this order in each round.
+        plan: who is measured, and how.
         work: the documents and the queries.
-        comparison: filled.
-        num_rounds: how often.
-        seconds: how long together at least; alone, one pass over a quarter of the queries.
+        comparison: filled; what is measured stands in it at once, also when this is interrupted.
+        keep: is given it after each round.
     """
-    subjects = [Subject(engine, way) for engine in engines for way, _ in engine.ways]
-    for subject in subjects:
-        rounds = Rounds(subject.title, subject.kind, subject.engine.name)
-        comparison.subjects[subject.name] = rounds
-    queries = read_plainly(work.queries)
-    num_alone = max(1, len(queries) // PART_ALONE)
+    subjects = [Subject(engine, way) for engine in plan.engines for way, _ in engine.ways]
+    comparison.rows = {one.name: Row(one.title, one.engine.name, one.kind) for one in subjects}
     async with contextlib.AsyncExitStack() as started:
         running: dict[str, EngineProcess] = {}
-        for engine in engines:
+        for engine in plan.engines:
             if process := await start_engine(started, engine, work, comparison.indexes):
                 running[engine.name] = process
-        comparison.agreement = await _agreement(engines, running, queries)
-        spent_s = dict.fromkeys(comparison.subjects, 0.0)
-        for number in range(num_rounds):
-            comparison.where.loads.append(os.getloadavg()[0])
-            say(f"round {number + 1} of {num_rounds}, load average {os.getloadavg()[0]:.2f}")
-            for subject in subjects:
-                process = running.get(subject.engine.name)
-                index = comparison.indexes[subject.engine.name]
-                if process and not index.reason and spent_s[subject.name] < _MOST_S:
-                    began = time.monotonic()
-                    rounds = comparison.subjects[subject.name]
-                    await _measure(subject, process, rounds, index, seconds, num_alone)
-                    spent_s[subject.name] += time.monotonic() - began
+        if plan.are_compared:
+            queries = read_plainly(work.queries)
+            comparison.agreement = await _agreement(plan.engines, running, queries)
+        spent_s = dict.fromkeys(comparison.rows, 0.0)
+        loads = comparison.where.loads
+        for _, subject in turns(subjects, plan.num_rounds, "search", loads):
+            process = running.get(subject.engine.name)
+            if process and spent_s[subject.name] < plan.most_s:
+                began = time.monotonic()
+                await _measure(subject, process, comparison, plan)
+                spent_s[subject.name] += time.monotonic() - began
+            if subject is subjects[-1]:
+                keep(comparison)
     comparison.is_whole = True
+    keep(comparison)
 
 
 async def start_engine(
@@ -80,13 +119,13 @@ async def start_engine(
     Returns:
         The process; None if the engine cannot be had here.
     """
-    say(f"{engine.name}: starting, building")
+    say("search", f"{engine.name}: starting, building")
     index = indexes[engine.name] = Index(engine.title)
     try:
         process = await started.enter_async_context(run_engine(engine, work))
     except (MissingError, EngineError) as error:
         index.reason = str(error)
-        say(f"{engine.name}: {error}")
+        say("search", f"{engine.name}: {error}")
         return None
     built = process.built
     index.build_s, index.disk_bytes = built.build_s, built.disk_bytes
@@ -96,25 +135,29 @@ async def start_engine(
 
 
 async def _measure(
-    subject: Subject,
-    process: EngineProcess,
-    rounds: Rounds,
-    index: Index,
-    seconds: float,
-    num_alone: int,
+    subject: Subject, process: EngineProcess, comparison: Comparison, plan: Plan
 ) -> None:
+    index, row = comparison.indexes[subject.engine.name], comparison.rows[subject.name]
+    if index.reason:
+        return
     await process.resume()
     try:
-        if not rounds.together:
-            await process.run(IN_FLIGHT, _WARM_UP_S, subject.way)  # what fails here does not count
-        together = await process.run(IN_FLIGHT, seconds, subject.way)
-        alone = await process.run(1, 0.0, subject.way, num_queries=num_alone)
-        rounds.together.append(Measure.of(together, IN_FLIGHT))
-        rounds.alone.append(Measure.of(alone, 1))
+        if not row.points:  # what fails here does not count
+            await process.run(max(plan.flights), plan.warm_up_s, subject.way)
+        for in_flight in plan.flights:
+            is_alone = in_flight == 1
+            load = await process.run(
+                in_flight,
+                plan.alone_s if is_alone else plan.seconds,
+                subject.way,
+                num_queries=max(1, comparison.num_queries // (PART_ALONE if is_alone else 1)),
+            )
+            row.add(Measure.of(load, in_flight, may_be_empty=plan.may_be_empty))
         index.memory_bytes = max(index.memory_bytes, process.memory_bytes())
+        index.num_processes = process.num_processes()
     except (EngineError, ValueError) as error:
-        index.reason = f"{error} (in round {len(rounds.together) + 1})"
-        say(f"{subject.name}: {index.reason}")
+        index.reason = f"{error} (in round {len(row.together) + 1})"
+        say("search", f"{subject.name}: {index.reason}")
     finally:
         process.pause()
 
@@ -131,7 +174,7 @@ async def _agreement(
     sentences = []
     for engine in engines:
         if engine.name in running:
-            say(f"{engine.name}: asking all queries once")
+            say("search", f"{engine.name}: asking all queries once")
             way = _WAYS_OF_FINDING.get(engine.kind, engine.ways[0][0])
             told = matches if engine.kind is Kind.RIVAL else found
             try:
@@ -161,8 +204,3 @@ async def _find(process: EngineProcess, way: str) -> Found:
         return await process.find(way)
     finally:
         process.pause()
-
-
-def say(text: str) -> None:
-    """Tell how far it is."""
-    sys.stderr.write(f"search: {text}\n")

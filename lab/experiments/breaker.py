@@ -3,7 +3,8 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from bench.load import quantile
+from bench.harness.load import quantile
+from bench.harness.plots import BLUE, GREEN, GREY, RED, legend, logarithmic, tidy
 from hedgerow.gateway.policies.breaker import Breaker, State, Transition
 from lab.cluster import connect, run_cluster
 from lab.experiments.breaker_trial import (
@@ -18,8 +19,7 @@ from lab.experiments.breaker_trial import (
     Trial,
     guarded,
 )
-from lab.finding import Finding, Options, at_least, at_most, code_of, exactly
-from lab.plots import BLUE, GREEN, GREY, RED, draw, legend, logarithmic, tidy
+from lab.finding import Finding, Options, at_least, at_most, code_of, draw, exactly
 from lab.shards import Shards
 
 NUM_SCORERS = 8

@@ -4,6 +4,7 @@ import asyncio
 import statistics
 from typing import Any
 
+from bench.harness.plots import BLUE, GREEN, ORANGE, RED, Span, legend, timeline
 from hedgerow.common.outcome import Outcome
 from hedgerow.gateway.gateway import Gateway
 from hedgerow.gateway.search.gather import Gather
@@ -17,8 +18,7 @@ from lab.cluster import (
     run_cluster,
     workers_now,
 )
-from lab.finding import Finding, Options, at_least, at_most, code_of, exactly
-from lab.plots import BLUE, GREEN, ORANGE, RED, Span, draw, legend, timeline
+from lab.finding import Finding, Options, at_least, at_most, code_of, draw, exactly
 from lab.work import block, sleep, wait
 
 TIMES_MS = (50, 100, 150, 200, 250, 300, 350, 400)

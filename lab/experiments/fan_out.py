@@ -5,10 +5,10 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from bench.harness.plots import BLUE, GREEN, GREY, ORANGE, Span, legend, logarithmic, tidy, timeline
 from lab.cluster import SLEEP, connect, run_cluster
-from lab.finding import Finding, Options, at_least, at_most, code_of
+from lab.finding import Finding, Options, at_least, at_most, code_of, draw
 from lab.journal import Stint
-from lab.plots import BLUE, GREEN, GREY, ORANGE, Span, draw, legend, logarithmic, tidy, timeline
 from lab.script import script
 from lab.shards import Shards
 

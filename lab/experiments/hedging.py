@@ -6,15 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from bench.load import open_loop, quantile
-from hedgerow.common.errors import InsufficientCoverageError
+from bench.harness.cluster import search
+from bench.harness.load import open_loop, quantile
+from bench.harness.plots import BLUE, GREY, RED, legend, logarithmic, longer, tidy
 from hedgerow.common.settings.tail import CoverageSettings, HedgingSettings
 from hedgerow.gateway.gateway import Gateway
 from hedgerow.gateway.policies.hedging import HedgeSchedule
-from hedgerow.gateway.search.result import SearchQuery
 from lab.cluster import COLLECTION, STALL, connect, run_cluster
-from lab.finding import Finding, Options, at_least, at_most, code_of
-from lab.plots import BLUE, GREY, RED, draw, legend, logarithmic, tidy
+from lab.finding import Finding, Options, at_least, at_most, code_of, draw
 from lab.work import STALL_S, STALL_SHARE, USUAL_S, stall
 
 NUM_SHARDS = 8
@@ -86,17 +85,9 @@ async def _load(
     gateway: Gateway, deadline_ms: float, seconds: float, seed: int, seen: Seen
 ) -> None:
     async def ask() -> None:
-        try:
-            result = await gateway.search(
-                SearchQuery(
-                    COLLECTION, "", deadline_ms=deadline_ms, rank_profile=STALL, fields=False
-                )
-            )
-            covered = result.coverage.fraction
-        except InsufficientCoverageError:
-            covered = 0.0
+        result = await search(gateway, "", STALL, deadline_ms, COLLECTION)
         if deadline_ms == SHORT_MS:
-            seen.covered.append(covered)
+            seen.covered.append(result.coverage.fraction)
 
     load = await open_loop(ask, _RATE, seconds, seed=seed)
     if deadline_ms == LONG_MS:
@@ -201,9 +192,7 @@ def _finding(seen: Mapping[str, Seen], num_rounds: int, seconds: float) -> Findi
 def _paint(axes: Any, seen: Mapping[str, Seen], mean: Mapping[str, float]) -> None:
     times, shares = axes
     for (mode, one), color in zip(seen.items(), (RED, BLUE), strict=True):
-        took = sorted(one.took_s)
-        longer = [1 - at / len(took) for at in range(len(took))]
-        times.plot([took_s * 1000 for took_s in took], longer, color=color, label=mode)
+        longer(times, [took_s * 1000 for took_s in one.took_s], mode, color)
         points = [point for point in one.curve if point[0] <= 250]
         shares.plot([at for at, _ in points], [100 * one for _, one in points], color=color)
         shares.plot(

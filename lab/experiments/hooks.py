@@ -5,13 +5,13 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from bench.harness.plots import BLUE, GREY, ORANGE, RED, legend, tidy
 from hedgerow.common.settings.settings import WorkerSettings
 from hedgerow.gateway.gateway import Gateway
 from hedgerow.gateway.search.result import SearchQuery, SearchResult
 from hedgerow.shard_worker.executors.bulkhead import Bulkhead
 from lab.cluster import COLLECTION, HOOK_BLOCKS, HOOK_FAILS, PROFILES, connect, run_cluster
-from lab.finding import Finding, Options, at_most, code_of, exactly
-from lab.plots import BLUE, GREY, ORANGE, RED, draw, legend, tidy
+from lab.finding import Finding, Options, at_most, code_of, draw, exactly
 from lab.work import HOOK_S, hook_blocks, hook_fails
 
 NUM_SHARDS, NUM_WORKERS, NUM_THREADS = 4, 2, 4

@@ -7,13 +7,13 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, NamedTuple
 
-from bench.load import closed_loop
+from bench.harness.load import closed_loop
+from bench.harness.plots import BLUE, GREEN, ORANGE, legend, logarithmic, tidy
 from hedgerow.shard_worker.executors.process_pool.pool import Task
 from lab.compute import STEPS, compute
-from lab.finding import Finding, Options, at_least, code_of, number
+from lab.finding import Finding, Options, at_least, code_of, draw, number
 from lab.kinds import IO_S, wait_async, wait_blocking
 from lab.lanes import NUM_PROCESSES, Lanes, open_lanes, watched_loop
-from lab.plots import BLUE, GREEN, ORANGE, draw, legend, logarithmic, tidy
 from lab.yardstick import gains, two_of_one
 
 LANES = ("loop", "thread", "process")

@@ -6,17 +6,17 @@ import signal
 import time
 from typing import Any, NamedTuple
 
-from bench.cpu import descendants
+from bench.harness.cluster import search
+from bench.harness.plots import BLUE, RED, legend, tidy
+from bench.harness.processes import descendants, first_to_go, resident_mib
 from hedgerow.common.outcome import Outcome
 from hedgerow.gateway.gateway import Gateway
-from hedgerow.gateway.search.result import SearchQuery, SearchResult
+from hedgerow.gateway.search.result import SearchResult
 from hedgerow.shard_worker.executors.process_pool.scorer_process import (
     _volunteer_for_the_oom_killer,
 )
 from lab.cluster import COLLECTION, LEAK, SLEEP, LabCluster, connect, run_cluster, workers_now
-from lab.finding import Finding, Options, at_least, at_most, code_of, exactly
-from lab.memory import first_to_go, resident_mib
-from lab.plots import BLUE, RED, draw, legend, tidy
+from lab.finding import Finding, Options, at_least, at_most, code_of, draw, exactly
 from lab.script import script
 from lab.work import LEAK_BYTES, leak
 
@@ -97,9 +97,7 @@ async def _take_one(cluster: LabCluster, gateway: Gateway) -> SearchResult:
 
 async def _ask(gateway: Gateway, profile: str, ms: float) -> SearchResult:
     query = script([ms] * NUM_SHARDS)
-    return await gateway.search(
-        SearchQuery(COLLECTION, query, deadline_ms=_DEADLINE_MS, rank_profile=profile, fields=False)
-    )
+    return await search(gateway, query, profile, _DEADLINE_MS, COLLECTION)
 
 
 async def _scorers(gateway: Gateway) -> dict[str, Any]:
@@ -138,7 +136,7 @@ def _finding(seen: Seen) -> Finding:
             f"One worker with {NUM_SHARDS} shards and {NUM_SCORERS} scorers; "
             f"{full.num_queries} queries, one after another, of each of which each shard keeps "
             f"{LEAK_BYTES // 2**20} MiB for ever. Memory is resident memory, of the scorers and of "
-            "all other processes (worker, launcher, Redis, both gateways). Memory does not really "
+            "all other processes (worker, launcher, Redis, the gateway). Memory does not really "
             "run out: the kernel is asked which of the processes it would take (`oom_score`), and "
             "the largest scorer is killed as the kernel would, with SIGKILL, in the midst of a "
             f"query of {_NAP_MS:g} ms."

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from bench.harness.plots import BLUE, GREEN, ORANGE, RED, Span, legend, timeline
 from hedgerow.common.outcome import Outcome
 from hedgerow.common.settings.settings import WorkerSettings
 from hedgerow.gateway.gateway import Gateway
@@ -21,8 +22,7 @@ from lab.cluster import (
     run_cluster,
     workers_now,
 )
-from lab.finding import Check, Finding, Options, at_most, code_of, exactly
-from lab.plots import BLUE, GREEN, ORANGE, RED, Span, draw, legend, timeline
+from lab.finding import Check, Finding, Options, at_most, code_of, draw, exactly
 from lab.work import burn, crash, hang
 
 NUM_SHARDS = 8

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from bench.harness.plots import BLUE, RED, legend, tidy
 from hedgerow.common.errors import HedgerowError
 from hedgerow.shard_worker.executors.thread_pool.threads import ThreadLane
-from lab.finding import Finding, Options, Snippet, at_least, at_most, code_of, exactly
+from lab.finding import Finding, Options, Snippet, at_least, at_most, code_of, draw, exactly
 from lab.locks import DeadlockError, Locks, Watchdog, find_circle
-from lab.plots import BLUE, RED, draw, legend, tidy
 
 NUM_THREADS = 4
 NUM_ACCOUNTS = 4
@@ -140,7 +140,7 @@ def _finding(as_they_come: Outcome, in_order: Outcome, num_transfers: int) -> Fi
     if as_they_come.report:
         finding.code = [
             *finding.code,
-            Snippet("what the watchdog printed", "\n".join(as_they_come.report), "text"),
+            Snippet("what the watchdog printed", "\n".join(as_they_come.report)),
         ]
     return finding
 

@@ -5,15 +5,15 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 
-from bench.load import Load, open_loop
+from bench.harness.cluster import LOOP_LANE, search
+from bench.harness.load import Load, open_loop
+from bench.harness.plots import BLUE, RED, legend, logarithmic, longer, tidy
 from hedgerow.common.settings.settings import WorkerSettings
-from hedgerow.gateway.search.result import SearchQuery
 from hedgerow.shard_worker.executors.process_pool.pool import Task
 from lab.cluster import COLLECTION, connect, run_cluster
 from lab.compute import compute
-from lab.finding import Finding, Options, at_least, at_most, code_of, number
+from lab.finding import Finding, Options, at_least, at_most, code_of, draw, number
 from lab.lanes import Lag, Lanes, open_lanes, watched_loop
-from lab.plots import BLUE, RED, draw, legend, logarithmic, tidy
 
 STEPS = 2_000_000  # some 120 ms
 _EVERY_S = 0.4
@@ -47,7 +47,7 @@ async def run(options: Options) -> Finding:
     async with run_cluster() as cluster, connect(cluster) as gateway, open_lanes(1) as lanes:
 
         async def ask() -> None:
-            await gateway.search(SearchQuery(COLLECTION, "", deadline_ms=2_000, fields=False))
+            await search(gateway, "", LOOP_LANE, collection=COLLECTION)
 
         await open_loop(ask, _RATE, 0.5)
         for mode, work in zip(_MODES, (on_the_loop, in_the_process_lane), strict=True):
@@ -141,9 +141,7 @@ def _finding(seen: dict[str, Seen], seconds: float, cpu_ms: float) -> Finding:
 
 def _paint(axes: Any, seen: dict[str, Seen]) -> None:
     for (mode, one), color in zip(seen.items(), (RED, BLUE), strict=True):
-        times = sorted(one.load.latencies_s)
-        shares = [1 - at / len(times) for at in range(len(times))]
-        axes.plot([time * 1000 for time in times], shares, color=color, label=mode)
+        longer(axes, [took_s * 1000 for took_s in one.load.latencies_s], mode, color)
     logarithmic(axes.xaxis)
     logarithmic(axes.yaxis, lambda share, _: f"{100 * share:g} %")
     tidy(axes, "time to the answer, ms", "queries that took longer")

@@ -6,12 +6,12 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from bench.load import quantile
+from bench.harness.cluster import search
+from bench.harness.load import quantile
+from bench.harness.plots import BLUE, RED, legend, logarithmic, tidy
 from hedgerow.gateway.gateway import Gateway
-from hedgerow.gateway.search.result import SearchQuery
 from lab.cluster import COLLECTION, SLEEP, connect, run_cluster
-from lab.finding import Finding, Options, at_least, at_most, code_of, number
-from lab.plots import BLUE, RED, draw, legend, logarithmic, tidy
+from lab.finding import Finding, Options, at_least, at_most, code_of, draw, number
 from lab.script import script
 
 NUM_SHARDS = 8
@@ -68,9 +68,7 @@ def _queries(count: int) -> list[str]:
 
 
 async def _ask(gateway: Gateway, query: str, deadline_ms: float) -> float:
-    result = await gateway.search(
-        SearchQuery(COLLECTION, query, deadline_ms=deadline_ms, rank_profile=SLEEP, fields=False)
-    )
+    result = await search(gateway, query, SLEEP, deadline_ms, COLLECTION)
     return result.coverage.fraction
 
 

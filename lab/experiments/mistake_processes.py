@@ -8,13 +8,13 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, NamedTuple
 
-from bench.cpu import CpuMeter
-from bench.load import closed_loop
+from bench.harness.load import closed_loop
+from bench.harness.plots import BLUE, RED, logarithmic, tidy
+from bench.harness.processes import CpuMeter
 from hedgerow.shard_worker.executors.process_pool.pool import Task
-from lab.finding import Finding, Options, at_least, code_of, number
+from lab.finding import Finding, Options, at_least, code_of, draw, number
 from lab.kinds import IO_S, wait_async
 from lab.lanes import NUM_PROCESSES, Lanes, open_lanes
-from lab.plots import BLUE, RED, draw, logarithmic, tidy
 
 IN_FLIGHT = 64
 _SECONDS, _NUM_ROUNDS = 0.5, 3

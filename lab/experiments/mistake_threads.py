@@ -9,13 +9,13 @@ import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from bench.cpu import CpuMeter
-from bench.load import closed_loop
+from bench.harness.load import closed_loop
+from bench.harness.plots import BLUE, GREEN, GREY, RED, tidy
+from bench.harness.processes import CpuMeter
 from hedgerow.shard_worker.executors.process_pool.pool import Task
 from lab.compute import STEPS, Threads, compute
-from lab.finding import Finding, Options, at_least, at_most, code_of, number
+from lab.finding import Finding, Options, at_least, at_most, code_of, draw, number
 from lab.lanes import NUM_PROCESSES, Lanes, open_lanes
-from lab.plots import BLUE, GREEN, GREY, RED, draw, tidy
 from lab.yardstick import SHARE, gains, measure_in, two_of_one
 
 NUM_THREADS = 4

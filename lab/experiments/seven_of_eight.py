@@ -6,13 +6,12 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from hedgerow.common.errors import InsufficientCoverageError
+from bench.harness.cluster import search
+from bench.harness.plots import BLUE, GREEN, GREY, logarithmic, tidy
 from hedgerow.gateway.gateway import Gateway
 from hedgerow.gateway.search.coverage import measure_coverage
-from hedgerow.gateway.search.result import SearchQuery
 from lab.cluster import COLLECTION, SLEEP, connect, run_cluster
-from lab.finding import Finding, Options, at_least, at_most, code_of
-from lab.plots import BLUE, GREEN, GREY, draw, logarithmic, tidy
+from lab.finding import Finding, Options, at_least, at_most, code_of, draw
 from lab.script import script
 
 NUM_SHARDS = 8
@@ -61,17 +60,9 @@ def _query(seed: int) -> str:
 
 async def _ask(gateway: Gateway, query: str, deadline_ms: float, point: Point) -> None:
     started = time.perf_counter()
-    try:
-        result = await gateway.search(
-            SearchQuery(
-                COLLECTION, query, deadline_ms=deadline_ms, rank_profile=SLEEP, fields=False
-            )
-        )
-        covered = result.coverage.fraction
-    except InsufficientCoverageError:  # no shard has answered
-        covered = 0.0
+    result = await search(gateway, query, SLEEP, deadline_ms, COLLECTION)
     point.took_ms.append((time.perf_counter() - started) * 1000)
-    point.covered.append(covered)
+    point.covered.append(result.coverage.fraction)
 
 
 def _finding(points: dict[int, Point], num_queries: int) -> Finding:

@@ -6,10 +6,10 @@ import statistics
 import time
 from typing import Any, NamedTuple
 
+from bench.harness.plots import BLUE, GREEN, ORANGE, Span, legend, timeline
 from hedgerow.shard_worker.executors.process_pool.pool import Task
-from lab.finding import Finding, Options, at_least, at_most, code_of
+from lab.finding import Finding, Options, at_least, at_most, code_of, draw
 from lab.lanes import Lanes, open_lanes, watched_loop
-from lab.plots import BLUE, GREEN, ORANGE, Span, draw, legend, timeline
 
 NUM_REQUESTS = 8
 LEGACY_S = 0.15

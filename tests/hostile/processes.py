@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from bench.cpu import descendants
+from bench.harness.processes import descendants
 from tests.hostile.verdict import MB
 
 _KB = 1024

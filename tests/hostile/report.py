@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from bench.report import machine
+from bench.harness.report import machine
 from tests.hostile.attack import Attack
 from tests.hostile.verdict import Verdict
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench.profiles import to_toml
+from bench.harness.profiles import to_toml
 from hedgerow.common.settings.settings import GatewaySettings, RankProfile, RedisSettings, Settings
 from hedgerow.gateway.gateway import Gateway
 from hedgerow.gateway.search.result import SearchQuery, SearchResult

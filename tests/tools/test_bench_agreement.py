@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.agreement import NUM_CHANCES, Pair, Seen, curve_distance, simulate_pair
-from bench.drawn import SCENARIO, Draws, text_of
-from bench.real_run import Overhead, arrivals_of
+from bench.costs.agreement import NUM_CHANCES, Pair, Seen, curve_distance, simulate_pair
+from bench.costs.drawn import SCENARIO, Draws, text_of
+from bench.costs.real_run import Overhead, arrivals_of
 from hedgerow.gateway.simulate.event_loop import VirtualLoop
 from hedgerow.gateway.simulate.jobs import Totals
 from hedgerow.gateway.simulate.run import make_shards, observe
@@ -19,7 +19,7 @@ NAMES = [run.name for run in SCENARIO.runs]
 
 
 def run_of(name: str) -> Run:
-    """A run of bench/agreement.toml."""
+    """A run of bench/costs/agreement.toml."""
     return next(run for run in SCENARIO.runs if run.name == name)
 
 
@@ -72,7 +72,7 @@ def test_arrivals_are_the_simulators() -> None:
     rate, seconds = arrivals_of(run, 7)
     gaps = random.Random("7/arrivals")
     due, num_due = gaps.expovariate(rate), 0
-    while due < seconds:  # as bench.load.open_loop counts
+    while due < seconds:  # as bench.harness.load.open_loop counts
         num_due += 1
         last = due
         due += gaps.expovariate(rate)

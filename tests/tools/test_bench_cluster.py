@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.cluster import connect, run_cluster
+from bench.harness.cluster import connect, run_cluster
 from tests.integration.processes import eventually, processes_mentioning
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(60)]

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from bench.cores import Cores
 from bench.crowd import corpus
 from bench.crowd.callers import Met
 from bench.crowd.figures import COLUMNS, Load, Round, rows_of, verdicts
+from bench.harness.processes import Cores
 from bench.search.debian import SourceError
 from bench.search.inside.callers import Verdict
 

@@ -1,21 +1,24 @@
 """The benchmark's own arithmetic."""
 
+import json
 import math
 import tomllib
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench import deadline
-from bench.cancelling import read_notes
-from bench.even_ids import even_ids
-from bench.load import Load, quantile, share_within
-from bench.profiles import to_toml
-from bench.report import Section, median, target
-from bench.watching import NOTE
+from bench.costs import deadline
+from bench.costs.cancelling import read_notes
+from bench.harness.cluster import even_ids
+from bench.harness.load import Load, quantile, share_within
+from bench.harness.profiles import to_toml
+from bench.harness.report import Section, median, target
+from bench.harness.rounds import turns
+from bench.harness.second_phases import NOTE
 from hedgerow.common.partition import shard_of
 from hedgerow.common.settings.settings import RankProfile, Settings
 
@@ -88,6 +91,37 @@ def test_section_is_a_table() -> None:
         "| 1 | 2 |",
         "",
         "The reading.",
+    ]
+
+
+def test_a_row_shows_the_first_figures_and_keeps_all() -> None:
+    """Figures beyond the columns are for JSON alone, and a row may have another title there."""
+    section = Section("Title", "The load.", ("", "a", "b"), formats=(",.0f", ".1%"))
+    section.add("row", {"a": 1234.4, "b": 0.25, "c": 7.0})
+    section.add("other", {"a": 1.0, "b": 1.0}, "shown")
+    assert section.rows == [["row", "1,234", "25.0%"], ["shown", "1", "100.0%"]]
+    assert section.figures == {"row": {"a": 1234.4, "b": 0.25, "c": 7.0}, "other": {"a": 1, "b": 1}}
+
+
+def test_a_load_comes_through_the_pipe() -> None:
+    """What was measured apart is read as it was, in whole µs; how late it asked is not told."""
+    load = Load(2.0, [0.001, 0.25], [0.5], 3, "why", {"refused": 4}, {"gateway": 0.5})
+    told = json.loads(json.dumps(load.to_json()))
+    assert Load.from_json(told) == replace(load, late_s=[])
+    assert load.latencies_s == [0.001, 0.25]
+    bare = {"seconds": 1.0, "latencies_us": [7], "num_failed": 0, "failure": ""}  # Lucene's
+    assert Load.from_json(bare) == Load(1.0, [7e-6])
+
+
+def test_subjects_take_turns(capsys: pytest.CaptureFixture[str]) -> None:
+    """Each is measured once in each round, in order, and the load before each round is kept."""
+    loads: list[float] = []
+    taken = list(turns(["a", "b"], 2, "trial", loads))
+    assert taken == [(0, "a"), (0, "b"), (1, "a"), (1, "b")]
+    assert len(loads) == 2
+    assert [line.partition(",")[0] for line in capsys.readouterr().err.splitlines()] == [
+        "trial: round 1 of 2",
+        "trial: round 2 of 2",
     ]
 
 

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from bench.http_load import follow
+from bench.harness.http_load import follow
 
 pytestmark = pytest.mark.integration
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from bench.cpu import CpuMeter, num_wakeups
-from bench.load import closed_loop, open_loop
-from bench.peers.inside.threads import asking_in_threads
+from bench.harness.load import closed_loop, open_loop
+from bench.harness.processes import CpuMeter, num_wakeups
+from bench.harness.threads import asking_in_threads
 from tests.waiting import until
 
 # Alone: the loads are counted in real time.

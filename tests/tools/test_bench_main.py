@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from bench import __main__ as command
-from bench.options import Options
-from bench.report import Section, to_markdown
+from bench.costs.page import to_markdown
+from bench.harness.options import Options
+from bench.harness.report import Section
 
 ROOT = Path(__file__).parents[2]
 
@@ -67,7 +68,7 @@ def test_texts_that_are_missing_are_told_before_anything_is_measured(
 ) -> None:
     """The last part's need ends the run at its start, with the command that meets it."""
     use(monkeypatch, first=ends, indexing=ends)
-    monkeypatch.setattr("bench.corpus.missing_packages", lambda: ["dict-something"])
+    monkeypatch.setattr("bench.harness.corpus.missing_packages", lambda: ["dict-something"])
     assert command.main() == 2
     captured = capsys.readouterr()
     assert "apt-get install dict-something" in captured.err

@@ -10,11 +10,11 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from bench.load import Load
-from bench.peers import environment
+from bench.harness import environment
+from bench.harness.load import Load
+from bench.harness.processes import Family
 from bench.peers.bounds import tell_bounds
 from bench.peers.catalogue import GRAPHS, PEERS, Kind, choose
-from bench.peers.family import Family
 from bench.peers.figures import Round, Row, Usage, judge, summarise
 from bench.peers.inside import work
 from bench.peers.page import to_markdown
@@ -194,13 +194,12 @@ def test_environment_is_made_anew_when_its_requirements_change(
         folder.mkdir(parents=True)  # fails when what was there has not been removed
         made.append(folder)
 
-    monkeypatch.setattr(environment, "_REQUIREMENTS", tmp_path)
-    monkeypatch.setattr(environment, "_FOLDER", tmp_path / "made")
-    monkeypatch.setattr("bench.peers.environment.venv.create", create)
-    monkeypatch.setattr("bench.peers.environment.subprocess.run", lambda *_, **__: None)
+    monkeypatch.setattr("bench.harness.environment.venv.create", create)
+    monkeypatch.setattr("bench.harness.environment.subprocess.run", lambda *_, **__: None)
     for version, num_made in (("1", 1), ("1", 1), ("2", 2), ("2", 2)):
         (tmp_path / "saq.txt").write_text(f"saq=={version}\n", encoding="utf-8")
-        assert environment.interpreter_of("saq") == tmp_path / "made" / "saq" / "bin" / "python"
+        python = environment.interpreter_of("saq", tmp_path, tmp_path / "made")
+        assert python == tmp_path / "made" / "saq" / "bin" / "python"
         assert len(made) == num_made
 
 
@@ -240,7 +239,7 @@ def test_family_does_not_adopt_whoever_gets_a_number_next(monkeypatch: pytest.Mo
     """A child that was seen is followed when its parent has died, until its number is another's."""
     leader, child, started = 10, 11, "500"
     living = {leader: (1, leader, "400"), child: (leader, 99, started)}
-    monkeypatch.setattr("bench.peers.family._living", lambda: living)
+    monkeypatch.setattr("bench.harness.processes._living", lambda: living)
     family = Family(leader)
     assert family.pids() == [leader, child]
     living = {child: (1, 99, started)}

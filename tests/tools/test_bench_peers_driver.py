@@ -9,15 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from bench.cpu import descendants
+from bench.harness.environment import InstallError, interpreter_of
+from bench.harness.processes import Family, descendants
+from bench.harness.server import run_server
 from bench.peers import process
 from bench.peers.catalogue import Kind, Peer, choose
-from bench.peers.environment import InstallError, interpreter_of
-from bench.peers.family import Family
 from bench.peers.figures import summarise
 from bench.peers.process import PeerError, run_peer
 from bench.peers.rounds import Comparison
-from bench.server import run_server
 from tests.waiting import until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
@@ -150,24 +149,20 @@ async def test_floor_worker_ends_with_its_server() -> None:
     """A worker whose server is gone does not spin."""
     async with AsyncExitStack() as left:
         with run_server() as server:
-            command = (sys.executable, "-m", "bench.floor_worker", server.socket, "0", "0")
+            command = (sys.executable, "-m", "bench.harness.floor_worker", server.socket, "0", "0")
             worker = await asyncio.create_subprocess_exec(*command)
             left.push_async_callback(_end, worker)
             await until(lambda: _is_connected(worker.pid))
         assert await asyncio.wait_for(worker.wait(), 10) == 0
 
 
-def test_environment_that_cannot_be_made_says_why(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_environment_that_cannot_be_made_says_why(tmp_path: Path) -> None:
     """What pip says last is the reason, and what is half made does not count as made."""
     (tmp_path / "broken.txt").write_text("./no-such-package-here\n", encoding="utf-8")
-    monkeypatch.setattr("bench.peers.environment._REQUIREMENTS", tmp_path)
-    monkeypatch.setattr("bench.peers.environment._FOLDER", tmp_path / "environments")
     with pytest.raises(InstallError, match="could not be installed"):
-        interpreter_of("broken")
+        interpreter_of("broken", tmp_path, tmp_path / "environments")
     assert not (tmp_path / "environments" / "broken" / ".made").exists()
-    assert interpreter_of("") == Path(sys.executable)
+    assert interpreter_of("", tmp_path, tmp_path) == Path(sys.executable)
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:

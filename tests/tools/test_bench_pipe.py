@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.options import choose
+from bench.harness.options import choose
 
 ROOT = Path(__file__).parents[2]
 
@@ -14,9 +14,9 @@ ROOT = Path(__file__).parents[2]
 @pytest.mark.parametrize(
     "name",
     [
-        "bench.pipe",
+        "bench.harness.pipe",
         "bench.peers.inside.serving",
-        "bench.peers.inside.threads",
+        "bench.harness.threads",
         "bench.peers.inside.work",
         "bench.peers.inside.workers",
         "bench.search.inside.serving",

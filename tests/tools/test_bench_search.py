@@ -1,5 +1,6 @@
 """What the rounds of the search engines come to, and the page that tells it."""
 
+import json
 import math
 import re
 from pathlib import Path
@@ -7,7 +8,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from bench.load import Load
+from bench.harness.load import Load
 from bench.search.agreement import compare, matches_sentence, sentence
 from bench.search.catalogue import Kind, Subject, choose, engines
 from bench.search.figures import (
@@ -15,14 +16,14 @@ from bench.search.figures import (
     Curve,
     Index,
     Measure,
-    Rounds,
+    Row,
     Series,
     Where,
     exponent,
     judge,
 )
 from bench.search.inside import serving
-from bench.search.inside.hedgerow import _pieces, layout_of
+from bench.search.inside.hedgerow import layout_of
 from bench.search.kept import Kept
 from bench.search.page import to_markdown
 from bench.search.plot import draw_comparison, draw_curve
@@ -35,9 +36,9 @@ def _measure(queries_per_s: float, in_flight: int = 32, k: int = 10) -> Measure:
     return Measure(in_flight, k, queries_per_s, 1.0, 2.0, 0)
 
 
-def _rounds(title: str, kind: Kind, *throughputs: float) -> Rounds:
+def _rounds(title: str, kind: Kind, *throughputs: float) -> Row:
     together = [_measure(one) for one in throughputs]
-    return Rounds(title, kind, title, together, [_measure(1.0, 1) for _ in throughputs])
+    return Row(title, title, kind, {32: together, 1: [_measure(1.0, 1) for _ in throughputs]})
 
 
 def _where() -> Where:
@@ -45,21 +46,19 @@ def _where() -> Where:
 
 
 def _comparison() -> Comparison:
-    comparison = Comparison(
-        _where(), 1000, {"wordnet-base": "3.0"}, {"wordnet-base": 1200}, 962, 32
-    )
+    comparison = Comparison(_where(), 1000, {"wordnet-base": "3.0"}, {"wordnet-base": 1200}, 962)
     comparison.indexes = {
         "tantivy": Index(
             "tantivy", 2.0, 5_000_000, 7_000_000, {"tantivy": "0.1"}, [("a", "b", "c")]
         ),
         "lucene": Index("Lucene", reason="no Java is installed"),
     }
-    comparison.subjects = {
+    comparison.rows = {
         "tantivy best": _rounds("tantivy, top 10", Kind.LIMIT, 900, 1000, 5000),
         "hedgerow-1 http": _rounds("Hedgerow, 1 shard, HTTP", Kind.OURS, 400, 600, 500),
         "hedgerow-1 noop": _rounds("Hedgerow, HTTP, no search", Kind.OTHER, 700),
         "sqlite sql": _rounds("SQLite FTS5", Kind.RIVAL, 250),
-        "lucene best": Rounds("Lucene", Kind.OTHER, "lucene"),
+        "lucene best": Row("Lucene", "lucene"),
     }
     return comparison
 
@@ -67,22 +66,22 @@ def _comparison() -> Comparison:
 def test_best_of_ours_is_judged_by_the_medians() -> None:
     """500 of 1000 queries a second reach half, 499 do not; and SQLite is beaten twice over."""
     comparison = _comparison()
-    verdicts = judge(comparison.subjects)
+    verdicts = judge(comparison.rows)
     assert [one.is_met for one in verdicts] == [True, True]
     assert "50% of the throughput of tantivy, top 10" in verdicts[0].text
     assert "2.0 times the throughput of SQLite FTS5" in verdicts[1].text
-    comparison.subjects["hedgerow-1 http"] = _rounds("Hedgerow", Kind.OURS, 499)
-    comparison.subjects["sqlite sql"] = _rounds("SQLite FTS5", Kind.RIVAL, 600)
-    assert [one.is_met for one in judge(comparison.subjects)] == [False, False]
+    comparison.rows["hedgerow-1 http"] = _rounds("Hedgerow", Kind.OURS, 499)
+    comparison.rows["sqlite sql"] = _rounds("SQLite FTS5", Kind.RIVAL, 600)
+    assert [one.is_met for one in judge(comparison.rows)] == [False, False]
 
 
 def test_nothing_is_judged_that_was_not_measured() -> None:
     """Without a figure of Hedgerow's, or of another's, there is no verdict on it."""
     comparison = _comparison()
-    del comparison.subjects["tantivy best"]
-    assert len(judge(comparison.subjects)) == 1
-    del comparison.subjects["hedgerow-1 http"]
-    assert judge(comparison.subjects) == []
+    del comparison.rows["tantivy best"]
+    assert len(judge(comparison.rows)) == 1
+    del comparison.rows["hedgerow-1 http"]
+    assert judge(comparison.rows) == []
 
 
 def test_measure_is_of_what_was_answered() -> None:
@@ -125,7 +124,7 @@ def test_page_tells_what_each_part_takes_of_a_query() -> None:
         Load(1.0, [0.001] * 100, cpu_s={"gateway": gateway_s, "scorers": 0.03})
         for gateway_s in (0.01, 0.05, 0.02)
     ]
-    comparison.subjects["hedgerow-1 http"].together = [Measure.of(load, 32) for load in loads]
+    comparison.rows["hedgerow-1 http"].points[32] = [Measure.of(load, 32) for load in loads]
     page = to_markdown(comparison, [])
     assert "| CPU of a query, µs | gateway | scorers | sum |" in page
     assert "| Hedgerow, 1 shard, HTTP | 200 | 300 | 500 |" in page
@@ -139,14 +138,14 @@ def test_page_tells_what_a_query_takes_and_what_its_parts_would() -> None:
     """
     comparison = _comparison()
     load = Load(1.0, [0.001] * 500, cpu_s={"gateway": 0.5, "scorers": 1.0})  # 3,000 µs an answer
-    comparison.subjects["hedgerow-1 http"].together = [Measure.of(load, 32)]
+    comparison.rows["hedgerow-1 http"].points[32] = [Measure.of(load, 32)]
     around = Load(1.0, [0.001] * 500, cpu_s={"gateway": 0.3, "scorers": 0.2})
-    comparison.subjects["hedgerow-1 noop"].together = [Measure.of(around, 32)]
+    comparison.rows["hedgerow-1 noop"].points[32] = [Measure.of(around, 32)]
     page = to_markdown(comparison, [])
     assert "A query takes tantivy 2,000 µs of a core" in page
     assert "Hedgerow with one shard takes 4,000: 3,000 µs of CPU (below), and 25% of" in page
     assert "Each part by itself" not in page  # the scorers' has not been measured
-    comparison.subjects["hedgerow-scorers score"] = _rounds("scorers", Kind.OTHER, 4000 / 3)
+    comparison.rows["hedgerow-scorers score"] = _rounds("scorers", Kind.OTHER, 4000 / 3)
     page = to_markdown(comparison, [])
     assert "1,000 µs of CPU a query, the scorers 1,500" in page
     assert "2,500 µs, with which Hedgerow would reach 80% of tantivy's" in page
@@ -176,7 +175,7 @@ def test_page_has_a_sentence_and_a_picture_for_each_curve() -> None:
 
 def test_pictures_are_svg_with_every_subject() -> None:
     """The bars name who was measured, the curves what they are of, and the same gives the same."""
-    measured = [one for one in _comparison().subjects.values() if one.together]
+    measured = [one for one in _comparison().rows.values() if one.together]
     bars = draw_comparison(measured)
     curve = Curve(
         "k", "held", _where(), [Series("Hedgerow, HTTP", [(1, _measure(9)), (10, _measure(5))])]
@@ -265,13 +264,14 @@ def test_shards_are_spread_over_workers() -> None:
     assert sorted(map(len, layout)) == [2, 2, 3]
 
 
-async def test_load_goes_on_where_the_last_has_ended(tmp_path: Path) -> None:
-    """Of documents that grow from 2 to 5, the three new lines are loaded, in pieces."""
+def test_load_goes_on_where_the_last_has_ended(tmp_path: Path) -> None:
+    """Of documents that grow from 2 to 5, the three new ones are loaded; at first, two."""
     documents = tmp_path / "documents.ndjson"
-    documents.write_bytes(b"".join(b"%d\n" % number for number in range(9)))
+    lines = [json.dumps({"id": str(number), "text": f"text {number}"}) for number in range(9)]
+    documents.write_text("\n".join(lines), encoding="utf-8")
     task = serving.Task(tmp_path, documents, 2, [], 0, [])
-    assert b"".join([piece async for piece in _pieces(task, 2, 5)]) == b"2\n3\n4\n"
-    assert b"".join([piece async for piece in _pieces(task, 0, 2)]) == b"0\n1\n"
+    assert list(task.read(2, 5)) == [(str(number), f"text {number}") for number in (2, 3, 4)]
+    assert [one for one, _ in task.read()] == ["0", "1"]
 
 
 def test_load_passes_over_all_queries_alike() -> None:
@@ -287,9 +287,9 @@ def test_load_passes_over_all_queries_alike() -> None:
 
     loaded = serving.run([find, find], queries, in_flight=5, k=10, seconds=0.0)
     assert sorted(asked) == [one.text for one in queries]
-    assert len(loaded.latencies_us) == 6
+    assert len(loaded.latencies_s) == 6
     assert (loaded.num_failed, loaded.failure) == (1, "RuntimeError('three')")
-    assert all(us >= 0 and math.isfinite(us) for us in loaded.latencies_us)
+    assert all(one >= 0 and math.isfinite(one) for one in loaded.latencies_s)
 
 
 def test_environment_is_pinned_and_names_no_index() -> None:

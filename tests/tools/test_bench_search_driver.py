@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.cpu import descendants
-from bench.search import rounds
+from bench.harness.processes import descendants
 from bench.search.catalogue import choose
 from bench.search.commands import MissingError
 from bench.search.figures import Comparison, Where
@@ -46,7 +45,7 @@ async def test_engines_agree_and_leave_nothing_behind(work: Work) -> None:
     """All answer in every round, Hedgerow's scores are tantivy's, and all processes are gone."""
     before = set(descendants(os.getpid()))
     where = Where("this machine", "today", "none")
-    comparison = Comparison(where, 300, {}, {}, len(QUERIES), rounds.IN_FLIGHT)
+    comparison = Comparison(where, 300, {}, {}, len(QUERIES))
     names = "tantivy,hedgerow-2,hedgerow-scorers,sqlite"
     await compare_engines(choose(names, 2), work, comparison, 2, 0.05)
     assert {name: one.reason for name, one in comparison.indexes.items()} == dict.fromkeys(
@@ -58,12 +57,12 @@ async def test_engines_agree_and_leave_nothing_behind(work: Work) -> None:
         assert index.memory_bytes > 1_000_000
         assert index.versions
         assert index.settings
-    for subject in comparison.subjects.values():
+    for subject in comparison.rows.values():
         assert len(subject.together) == len(subject.alone) == 2, subject.title
         assert subject.num_failed == 0
-        assert subject.queries_per_s > 0
+        assert subject.per_s() > 0
         parts = {"client", "gateway", "Redis", "workers", "scorers"}
-        assert set(subject.cpu_us) == (parts if subject.engine == "hedgerow-2" else set())
+        assert set(subject.cpu_us()) == (parts if subject.engine == "hedgerow-2" else set())
     assert len(comparison.where.loads) == 2
     assert comparison.is_whole
     *agreements, matches = comparison.agreement
@@ -110,11 +109,11 @@ async def test_engine_that_is_missing_costs_only_its_own_row(
         raise MissingError("no server is installed")
 
     monkeypatch.setattr("bench.search.commands._postgresql", missing)
-    comparison = Comparison(Where("", "", ""), 300, {}, {}, len(QUERIES), rounds.IN_FLIGHT)
+    comparison = Comparison(Where("", "", ""), 300, {}, {}, len(QUERIES))
     await compare_engines(choose("sqlite,postgresql", 1), work, comparison, 1, 0.01)
     assert comparison.indexes["postgresql"].reason == "no server is installed"
-    assert comparison.subjects["postgresql sql"].together == []
-    assert len(comparison.subjects["sqlite sql"].together) == 1
+    assert comparison.rows["postgresql sql"].together == []
+    assert len(comparison.rows["sqlite sql"].together) == 1
 
 
 async def test_what_is_measured_when_it_is_interrupted_is_shown_and_kept(work: Work) -> None:
@@ -159,7 +158,7 @@ async def test_what_is_measured_when_it_is_interrupted_is_shown_and_kept(work: W
     kept = Kept(work.cache / "results").comparison()
     assert kept is not None
     assert not kept.is_whole
-    assert all(len(one.together) >= 2 for one in kept.subjects.values())
+    assert all(len(one.together) >= 2 for one in kept.rows.values())
     assert set(descendants(os.getpid())) <= before
 
 

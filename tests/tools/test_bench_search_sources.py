@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from bench import dictd
-from bench.corpus import glosses
+from bench.harness import dictd
+from bench.harness.corpus import glosses
 from bench.search.debian import stanzas
 from bench.search.documents import Documents
 from bench.search.queries import (

@@ -9,35 +9,34 @@ from pathlib import Path
 
 import pytest
 
-from bench.load import Load
+from bench.harness.load import Load
+from bench.harness.up import Up
 from bench.search.debian import synopses
-from bench.search.figures import Index, Where
+from bench.search.figures import Comparison, Index, Measure, Row, Where
 from bench.search.inside.callers import Verdict, body_of, judge, run_callers
-from bench.search.inside.hedgerow_up import Up
 from bench.search.kept import Kept
 from bench.search.queries import Query
 from bench.search.used import driver
 from bench.search.used.catalogue import ENGINES, SIZES
 from bench.search.used.corpus import shortened, two_words
-from bench.search.used.figures import Part, Point, Row
 from bench.search.used.figures import judge as judge_rows
 from bench.search.used.page import to_markdown
 
 
-def _point(whole_per_s: float, in_flight: int = 32, cpu_us: float = 1000.0) -> Point:
+def _point(whole_per_s: float, in_flight: int = 32, cpu_us: float = 1000.0) -> Measure:
     cpu = {"client": cpu_us / 4, "gateway": cpu_us * 3 / 4}
-    return Point(in_flight, whole_per_s, 2.0, 9.0, 100, 0, 0, 0, cpu_us=cpu)
+    return Measure(in_flight, 10, whole_per_s, 2.0, 9.0, cpu_us=cpu, num_answers=100)
 
 
-def _row(title: str, *points: Point) -> Row:
+def _row(title: str, *points: Measure) -> Row:
     row = Row(title, title)
     for point in points:
         row.add(point)
     return row
 
 
-def _part() -> Part:
-    part = Part(
+def _part() -> Comparison:
+    part = Comparison(
         Where("2 cores (made up)", "2026-01-01", "python -m bench.search --used-only", [0.5]),
         documents=1000,
         versions={"wordnet-base": "3.0"},
@@ -140,7 +139,7 @@ async def test_callers_count_what_they_get() -> None:
 
     queries = [Query(text, "") for text in "abcde"]
     loaded = await run_callers(ask, queries, {}, in_flight=3, k=10, seconds=0.0)
-    assert len(loaded.latencies_us) == 2
+    assert len(loaded.latencies_s) == 2
     assert loaded.counts == {"partial": 1, "refused": 1}
     assert loaded.num_failed == 1
     assert loaded.failure == "KeyError('d')"
@@ -172,21 +171,23 @@ def test_a_point_counts_whole_answers_alone() -> None:
     """Throughput, latency and CPU are those of whole answers; the rest has its shares."""
     load = Load(2.0, [0.001, 0.003, 0.002, 0.004], num_failed=1, failure="no")
     load.counts, load.cpu_s = {"refused": 10, "partial": 5}, {"gateway": 0.02}
-    point = Point.of(load, 64)
-    assert (point.whole_per_s, point.num_asked) == (2.0, 20)
+    point = Measure.of(load, 64)
+    assert (point.queries_per_s, point.num_asked) == (2.0, 20)
     assert (point.p50_ms, point.p99_ms) == (2.0, 4.0)
     assert point.cpu_us == {"gateway": pytest.approx(5000.0)}
     row = _row("a row", point, _point(1.0, in_flight=64))
     assert row.share("refused", 64) == 10 / 120
     assert row.share("partial", 64) == 5 / 120
     assert row.share("failed", 64) == 1 / 120
-    assert math.isnan(row.whole_per_s(32))
+    assert math.isnan(row.per_s(32))
 
 
 def test_a_load_without_an_answer_is_a_point_too() -> None:
     """Where all are refused, throughput is 0 and the shares say why."""
-    point = Point.of(Load(1.0, counts={"refused": 7}, cpu_s={"gateway": 0.1}), 64)
-    assert (point.whole_per_s, point.p50_ms, point.num_refused) == (0.0, 0.0, 7)
+    point = Measure.of(
+        Load(1.0, counts={"refused": 7}, cpu_s={"gateway": 0.1}), 64, may_be_empty=True
+    )
+    assert (point.queries_per_s, point.p50_ms, point.num_refused) == (0.0, 0.0, 7)
 
 
 def test_the_default_is_judged_by_the_medians() -> None:
@@ -206,8 +207,8 @@ def test_the_page_has_what_was_measured() -> None:
     """Every row with its shares, the CPU of each part, the targets, the sizes and the settings."""
     part, sizes = _part(), _part()
     part.indexes["yourself"] = Index("yourself", reason="no `fastapi`\nis installed")
-    sizes.rows = {"2x1 http": Row("2 on 1", "up", {1: [_point(9, 1)], 32: [_point(1234)]})}
-    sizes.num_processes, sizes.is_whole = {"up": 11}, True
+    sizes.rows = {"2x1 http": Row("2 on 1", "up", points={1: [_point(9, 1)], 32: [_point(1234)]})}
+    sizes.indexes["up"].num_processes, sizes.is_whole = 11, True
     page = to_markdown(part, sizes)
     assert "| up, HTTP | 32 | 2,000 | 2 | 9 | 0.0% | 0.0% | 0.0% |" in page
     assert "| up, HTTP | 250 | 750 | 1,000 |" in page
@@ -222,12 +223,12 @@ def test_the_page_has_what_was_measured() -> None:
 def test_parts_are_read_as_they_were_kept(tmp_path: Path) -> None:
     """What is written comes back the same, callers as numbers too; the rest can be cleared."""
     kept, part = Kept(tmp_path), _part()
-    kept.write_part(driver.USED, part)
-    assert Kept(tmp_path).part(driver.USED) == part
+    kept.write_comparison(part, driver.USED)
+    assert Kept(tmp_path).comparison(driver.USED) == part
     assert not driver.is_whole(kept)
     part.is_whole = True
-    kept.write_part(driver.USED, part)
-    kept.write_part(driver.SIZED, part)
+    kept.write_comparison(part, driver.USED)
+    kept.write_comparison(part, driver.SIZED)
     assert driver.is_whole(kept)
     kept.clear()
     assert driver.page_of(kept)

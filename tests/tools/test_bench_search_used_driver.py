@@ -6,13 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from bench.cpu import descendants
-from bench.search.figures import Where
+from bench.harness.processes import descendants
+from bench.search.figures import Comparison, Where
 from bench.search.process import Work
 from bench.search.queries import Query, write_plainly
+from bench.search.rounds import Plan, measure
 from bench.search.used.catalogue import ENGINES, sized
-from bench.search.used.figures import Part
-from bench.search.used.rounds import Plan, measure
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
 
@@ -39,14 +38,19 @@ def work(tmp_path: Path) -> Work:
 async def test_all_are_asked_in_every_way_and_leave_nothing_behind(work: Work) -> None:
     """Each row has whole answers and the CPU of its parts, and all processes are gone."""
     before = set(descendants(os.getpid()))
-    part = Part(Where("2 cores", "today", "none"), 200, {}, {}, 4)
+    part = Comparison(Where("2 cores", "today", "none"), 200, {}, {}, 4)
     kept: list[bool] = []
 
-    def keep(part: Part) -> None:
+    def keep(part: Comparison) -> None:
         kept.append(part.is_whole)
 
     engines = (*ENGINES, sized(3, 1))
-    await measure(Plan(engines, (1, 4), 1, 0.05), work, part, keep)
+    await measure(
+        Plan(engines, (1, 4), 1, 0.05, alone_s=0.05, warm_up_s=0.1, may_be_empty=True),
+        work,
+        part,
+        keep,
+    )
     assert {name: index.reason for name, index in part.indexes.items()} == {
         "up": "",
         "yourself": "",
@@ -58,13 +62,13 @@ async def test_all_are_asked_in_every_way_and_leave_nothing_behind(work: Work) -
         for points in row.points.values():
             (point,) = points
             assert point.num_failed == 0, point.failure
-            assert point.whole_per_s > 0, row.title
+            assert point.queries_per_s > 0, row.title
         parts = {"client", "gateway"}
         if row.engine != "yourself":
             parts |= {"Redis", "workers", "scorers", "supervisor"}
         assert set(row.cpu_us(4)) == parts
-    assert part.num_processes["yourself"] == 1
-    assert part.num_processes["up"] > 5
+    assert part.indexes["yourself"].num_processes == 1
+    assert part.indexes["up"].num_processes > 5
     (_, options, size), *_ = part.indexes["up"].settings
     assert options == "without options"
     assert size.endswith("; --shards and --workers change it")

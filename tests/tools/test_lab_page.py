@@ -1,4 +1,4 @@
-"""docs/lab.md as it is committed: whole, with its pictures, and with the code of today."""
+"""docs/lab.md as it is committed: whole, with its pictures, and with references to its code."""
 
 import ast
 import inspect
@@ -25,11 +25,11 @@ def test_the_page_shows_every_experiment_with_its_pictures() -> None:
 
 
 def _quoted(name: str) -> list[tuple[str, str]]:
-    """What docs/lab.md quotes for an experiment: where it stands, and its text."""
+    """What docs/lab.md quotes for an experiment: the file and the name in it."""
     page = (_DOCS / "lab.md").read_text(encoding="utf-8")
     _, _, section = page.partition(f"\n`make lab ONLY={name}`\n")
     section = section.partition("\n`make lab ONLY=")[0]
-    quote = re.compile(r"^(\S+\.py, `\S+`):\n\n```python\n(.+?)\n```$", re.MULTILINE | re.DOTALL)
+    quote = re.compile(r"^```{literalinclude} \.\./(\S+)\n:pyobject: (\S+)$", re.MULTILINE)
     return quote.findall(section)
 
 
@@ -41,12 +41,12 @@ def _to_be_quoted(name: str) -> list[tuple[str, str]]:
         for call in ast.walk(ast.parse(inspect.getsource(module)))
         if isinstance(call, ast.Call) and ast.unparse(call.func) == "code_of"
     ]
-    return [(one.where, one.text) for one in quotes]
+    return [(one.path, one.name) for one in quotes]
 
 
 @pytest.mark.parametrize("name", command.EXPERIMENTS)
-def test_the_page_quotes_the_code_as_it_is(name: str) -> None:
-    """Code that docs/lab.md shows is the code of today: who changes it runs the lab again."""
+def test_the_page_quotes_the_code_where_it_is(name: str) -> None:
+    """docs/lab.md quotes what the experiment names, by reference: no edit of it asks for a run."""
     quotes = _to_be_quoted(name)
     assert quotes
     assert _quoted(name) == quotes

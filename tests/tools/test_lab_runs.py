@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from bench.harness.processes import first_to_go, resident_mib
 from lab.__main__ import STOPPED
 from lab.experiments import mistake_threads
 from lab.locks import DeadlockError, Locks, Watchdog
-from lab.memory import first_to_go, resident_mib
 from lab.yardstick import measure_in
 from tests.integration.processes import eventually, processes_mentioning
 
@@ -124,9 +124,9 @@ def _names_in(folder: Path) -> list[str]:
 @pytest.mark.parametrize(
     ("number", "sign"),
     [
-        (signal.SIGTERM, "hedgerow-lab-*/journal"),
-        (signal.SIGINT, "hedgerow-lab-*/journal"),
-        (signal.SIGTERM, "hedgerow-lab-*"),
+        (signal.SIGTERM, "hedgerow-bench-*/journal"),
+        (signal.SIGINT, "hedgerow-bench-*/journal"),
+        (signal.SIGTERM, "hedgerow-bench-*"),
     ],
     ids=["SIGTERM", "Ctrl-C", "SIGTERM at the start"],
 )

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bench.agreement import compare
+from bench.costs.agreement import compare
 
 # Alone: what real workers miss by the deadline is compared with what was simulated.
 pytestmark = [pytest.mark.integration, pytest.mark.alone, pytest.mark.timeout(400)]

@@ -1,8 +1,6 @@
 """arq: a queue a shard, an asyncio worker each."""
 
-import asyncio
 import logging
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, cast
@@ -11,10 +9,11 @@ from arq import create_pool
 from arq.connections import RedisSettings
 from arq.worker import Worker, func
 
+from bench.harness.load import Run
+from bench.harness.pipe import Setting
 from bench.peers.inside import work
-from bench.peers.inside.serving import Run, asking, serve
-from bench.peers.inside.workers import run_workers
-from bench.pipe import Setting
+from bench.peers.inside.serving import asking_shards, serve
+from bench.peers.inside.workers import of_module, run_workers
 
 if TYPE_CHECKING:
     from arq.typing import WorkerCoroutine
@@ -49,12 +48,8 @@ async def connect(socket: str) -> AsyncIterator[Run]:
         assert job is not None
         return await job.result(poll_delay=_POLL_S)
 
-    async def ask() -> None:
-        query = work.next_query()
-        work.check(await asyncio.gather(*(one(shard, query) for shard in range(work.NUM_SHARDS))))
-
-    with run_workers(lambda shard: ("-m", __spec__.name, socket, str(shard))):
-        yield asking(ask)
+    with run_workers(of_module(__spec__.name, socket)):
+        yield asking_shards(one)
     await pool.aclose()
 
 
@@ -72,7 +67,4 @@ def run_worker(socket: str, shard: int) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 2:
-        run_worker(sys.argv[1], int(sys.argv[2]))
-    else:
-        serve(connect, ("arq", "redis", "hiredis"), SETTINGS)
+    serve(connect, ("arq", "redis", "hiredis"), SETTINGS, run_worker)

@@ -3,18 +3,18 @@
 Any child serves any shard here: a worker for each shard would have doubled the processes.
 """
 
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 from celery import Celery
 
+from bench.harness.load import Run
+from bench.harness.pipe import Setting
+from bench.harness.threads import asking_in_threads
 from bench.peers.inside import work
-from bench.peers.inside.serving import Run, serve
-from bench.peers.inside.threads import asking_in_threads
-from bench.peers.inside.workers import run_workers
-from bench.pipe import Setting
+from bench.peers.inside.serving import serve
+from bench.peers.inside.workers import of_module, run_workers
 
 _PREFETCH = 64
 _POOL_LIMIT = 32
@@ -75,19 +75,16 @@ async def connect(socket: str) -> AsyncIterator[Run]:
         asked = [task.apply_async((shard, query)) for shard in range(work.NUM_SHARDS)]
         work.check(one.get(timeout=10.0) for one in asked)
 
-    with run_workers(lambda _: ("-m", __spec__.name, socket, "worker"), count=1):
+    with run_workers(of_module(__spec__.name, socket), count=1):
         yield asking_in_threads(ask)
 
 
-def run_worker(socket: str) -> None:
-    """Work until told to stop."""
+def run_worker(socket: str, _shard: int) -> None:
+    """Work for all shards until told to stop."""
     arguments: list[Any] = ["worker", "--pool", "prefork", "--concurrency", str(work.NUM_SHARDS)]
     arguments += ["--without-gossip", "--without-mingle", "--without-heartbeat"]
     make_app(socket).worker_main([*arguments, "--loglevel", "ERROR"])
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 2:
-        run_worker(sys.argv[1])
-    else:
-        serve(connect, ("celery", "kombu", "redis", "hiredis"), SETTINGS)
+    serve(connect, ("celery", "kombu", "redis", "hiredis"), SETTINGS, run_worker)

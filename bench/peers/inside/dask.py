@@ -9,9 +9,10 @@ from typing import Any
 import dask
 from distributed import Client, LocalCluster
 
+from bench.harness.load import Run
+from bench.harness.pipe import Setting
 from bench.peers.inside import work
-from bench.peers.inside.serving import Run, asking, serve
-from bench.pipe import Setting
+from bench.peers.inside.serving import asking, serve
 
 SETTINGS = (
     Setting(

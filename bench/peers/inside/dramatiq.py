@@ -1,7 +1,6 @@
 """dramatiq: a queue a shard, a worker process each; the client asks from threads."""
 
 import signal
-import sys
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,11 +11,12 @@ from dramatiq.brokers.redis import RedisBroker
 from dramatiq.results import Results
 from dramatiq.results.backends import RedisBackend
 
+from bench.harness.load import Run
+from bench.harness.pipe import Setting
+from bench.harness.threads import asking_in_threads
 from bench.peers.inside import work
-from bench.peers.inside.serving import Run, serve
-from bench.peers.inside.threads import asking_in_threads
-from bench.peers.inside.workers import run_workers
-from bench.pipe import Setting
+from bench.peers.inside.serving import serve
+from bench.peers.inside.workers import of_module, run_workers
 
 _WORKER_THREADS = 8
 _WORKER_TIMEOUT_MS = 5
@@ -68,7 +68,7 @@ async def connect(socket: str) -> AsyncIterator[Run]:
         ).run()
         work.check(asked.get_results(block=True))
 
-    with run_workers(lambda shard: ("-m", __spec__.name, socket, str(shard))):
+    with run_workers(of_module(__spec__.name, socket)):
         yield asking_in_threads(ask)
 
 
@@ -88,7 +88,4 @@ def run_worker(socket: str, shard: int) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 2:
-        run_worker(sys.argv[1], int(sys.argv[2]))
-    else:
-        serve(connect, ("dramatiq", "redis", "hiredis"), SETTINGS)
+    serve(connect, ("dramatiq", "redis", "hiredis"), SETTINGS, run_worker)

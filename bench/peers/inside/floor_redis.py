@@ -4,17 +4,18 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from bench.floor import run_floor
-from bench.peers.inside.serving import Run, asking, serve
+from bench.harness.floor import run_floor
+from bench.harness.load import Run
+from bench.harness.pipe import Setting
+from bench.harness.server import Server
+from bench.peers.inside.serving import asking, serve
 from bench.peers.inside.work import next_query
-from bench.pipe import Setting
-from bench.server import Server
 
 SETTINGS = (
     Setting(
         "shape",
         "one list a shard, all requests of a loop turn in one write, BLMPOP up to 64, Pub/Sub",
-        "as in bench/floor.py; no deadline, outcomes, breaker or merge",
+        "as in bench/harness/floor.py; no deadline, outcomes, breaker or merge",
     ),
 )
 

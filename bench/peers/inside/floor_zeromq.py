@@ -2,7 +2,6 @@
 
 import asyncio
 import pickle
-import sys
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,10 +10,11 @@ from typing import Any
 
 import zmq
 
-from bench.peers.inside.serving import Run, asking, serve
+from bench.harness.load import Run
+from bench.harness.pipe import Setting
+from bench.peers.inside.serving import asking, serve
 from bench.peers.inside.work import NUM_SHARDS, answer, check, next_query
-from bench.peers.inside.workers import run_workers
-from bench.pipe import Setting
+from bench.peers.inside.workers import of_module, run_workers
 
 _ENVELOPE = [b"shard-%d" % shard for shard in range(NUM_SHARDS)]
 SETTINGS = (
@@ -79,7 +79,7 @@ async def connect(_: str) -> AsyncIterator[Run]:
             socket.setsockopt(zmq.LINGER, 0)
             socket.setsockopt(zmq.ROUTER_MANDATORY, 1)  # raises while a worker is not there yet
             socket.bind(address)
-            with run_workers(lambda shard: ("-m", __spec__.name, address, str(shard))):
+            with run_workers(of_module(__spec__.name, address)):
                 yield asking(Client(socket).ask)
 
 
@@ -95,7 +95,4 @@ def work(address: str, shard: int) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 2:
-        work(sys.argv[1], int(sys.argv[2]))
-    else:
-        serve(connect, ("pyzmq",), SETTINGS)
+    serve(connect, ("pyzmq",), SETTINGS, work)

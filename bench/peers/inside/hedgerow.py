@@ -4,11 +4,12 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from bench.cluster import DEADLINE_MS, LOOP_LANE, PROCESS_LANE, Asker, run_cluster
-from bench.cluster import connect as connect_gateway
-from bench.peers.inside.serving import Run, asking, serve
+from bench.harness.cluster import DEADLINE_MS, LOOP_LANE, PROCESS_LANE, Asker, run_cluster
+from bench.harness.cluster import connect as connect_gateway
+from bench.harness.load import Run
+from bench.harness.pipe import Setting
+from bench.peers.inside.serving import asking, serve
 from bench.peers.inside.work import NUM_SHARDS, next_query
-from bench.pipe import Setting
 from hedgerow.common.lifecycle import calm_collector
 
 _PROFILES = {"loop": LOOP_LANE, "process": PROCESS_LANE}

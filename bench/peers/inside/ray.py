@@ -12,10 +12,10 @@ from typing import Any
 import ray
 from ray.dag import InputNode, MultiOutputNode
 
-from bench.load import Load
+from bench.harness.load import Load, Run
+from bench.harness.pipe import Setting
 from bench.peers.inside import work
-from bench.peers.inside.serving import Run, serve
-from bench.pipe import Setting
+from bench.peers.inside.serving import serve
 
 _IN_FLIGHT = 32
 _STORE_MIB = 200

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import sys
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,10 +12,11 @@ from saq import Worker
 from saq.job import TERMINAL_STATUSES, Status
 from saq.queue.redis import RedisQueue
 
+from bench.harness.load import Run
+from bench.harness.pipe import Setting
 from bench.peers.inside import work
-from bench.peers.inside.serving import Run, asking, serve
-from bench.peers.inside.workers import run_workers
-from bench.pipe import Setting
+from bench.peers.inside.serving import asking_shards, serve
+from bench.peers.inside.workers import of_module, run_workers
 
 _CONCURRENCY = 32
 SETTINGS = (
@@ -63,17 +63,13 @@ async def connect(socket: str) -> AsyncIterator[Run]:
         assert job is not None
         return job.result
 
-    async def ask() -> None:
-        query = work.next_query()
-        work.check(await asyncio.gather(*(one(shard, query) for shard in range(work.NUM_SHARDS))))
-
     # A queue that nobody listens to unsubscribes; this keeps each one's subscription.
     kept = [
         asyncio.create_task(queue.listen(["nobody's"], _is_terminal, timeout=None))
         for queue in queues
     ]
-    with run_workers(lambda shard: ("-m", __spec__.name, socket, str(shard))):
-        yield asking(ask)
+    with run_workers(of_module(__spec__.name, socket)):
+        yield asking_shards(one)
     for task in kept:
         task.cancel()
     for queue in queues:
@@ -88,7 +84,4 @@ def run_worker(socket: str, shard: int) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 2:
-        run_worker(sys.argv[1], int(sys.argv[2]))
-    else:
-        serve(connect, ("saq", "redis", "hiredis"), SETTINGS)
+    serve(connect, ("saq", "redis", "hiredis"), SETTINGS, run_worker)

@@ -1,26 +1,24 @@
-"""The peer's end of the pipe to the driver: a JSON object a line, both ways.
+"""The peer's end of the pipe to the driver: words out of it, a JSON object a line into it.
 
-    → {"in_flight": 32, "seconds": 1.0}
-    ← {"seconds": 1.002, "latencies_us": [410, …], "num_failed": 0, "failure": ""}
+    → 32 1.0                   in flight, seconds
+    ← {"seconds": 1.002, "latencies_us": [410, …], "num_failed": 0, "failure": "", …}
 
 The first line that goes out says that the peer has answered a query, its versions and its settings.
 The end of the commands is the end of the peer.
 """
 
 import asyncio
-import json
 import sys
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from importlib import metadata
+from typing import Any
 
-from bench.load import Ask, Load, closed_loop
-from bench.pipe import Pipe, Setting
-
-# Keeps so many queries in flight, for so many seconds.
-Run = Callable[[int, float], Awaitable[Load]]
+from bench.harness.load import Ask, Run, closed_loop
+from bench.harness.pipe import Pipe, Setting
+from bench.peers.inside.work import NUM_SHARDS, check, next_query
 
 _START_TIMEOUT_S = 90.0
 
@@ -30,19 +28,36 @@ def asking(ask: Ask) -> Run:
     return partial(closed_loop, ask)
 
 
+def asking_shards(one: Callable[[int, str], Awaitable[Any]]) -> Run:
+    """Load from a coroutine function that asks one shard, and returns its reply."""
+
+    async def ask() -> None:
+        query = next_query()
+        check(await asyncio.gather(*(one(shard, query) for shard in range(NUM_SHARDS))))
+
+    return asking(ask)
+
+
 def serve(
     connect: Callable[[str], AbstractAsyncContextManager[Run]],
     packages: tuple[str, ...],
     settings: tuple[Setting, ...],
+    run_worker: Callable[[str, int], None] | None = None,
 ) -> None:
     """Start the peer, and do what the driver says until it hangs up.
+
+    Where the command line names a shard beside the socket, be that shard's worker.
 
     Args:
         connect: starts the peer's workers and its client, given the path of a Redis server's
             Unix socket; stops both in the end.
         packages: whose versions are reported.
         settings: what was tuned, and why.
+        run_worker: works for a shard until told to stop; of a peer whose workers are this module.
     """
+    if run_worker is not None and len(sys.argv) > 2:
+        run_worker(sys.argv[1], int(sys.argv[2]))
+        return
     pipe = Pipe()
 
     async def main() -> None:
@@ -56,16 +71,8 @@ def serve(
             )
             loop, lines = asyncio.get_running_loop(), pipe.lines()
             while line := await loop.run_in_executor(None, next, lines, None):
-                command = json.loads(line)
-                load = await run(command["in_flight"], command["seconds"])
-                pipe.say(
-                    {
-                        "seconds": load.seconds,
-                        "latencies_us": [round(one * 1e6) for one in load.latencies_s],
-                        "num_failed": load.num_failed,
-                        "failure": load.failure,
-                    }
-                )
+                in_flight, seconds = line.split()
+                pipe.say((await run(int(in_flight), float(seconds))).to_json())
 
     asyncio.run(main())
 

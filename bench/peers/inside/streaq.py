@@ -1,18 +1,17 @@
 """streaq: a queue a shard on Redis streams, an asyncio worker each."""
 
-import asyncio
 import logging
-import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from streaq import Worker
 
+from bench.harness.load import Run
+from bench.harness.pipe import Setting
 from bench.peers.inside import work
-from bench.peers.inside.serving import Run, asking, serve
-from bench.peers.inside.workers import run_workers
-from bench.pipe import Setting
+from bench.peers.inside.serving import asking_shards, serve
+from bench.peers.inside.workers import of_module, run_workers
 
 _CONCURRENCY = 16
 SETTINGS = (
@@ -55,19 +54,15 @@ async def connect(socket: str) -> AsyncIterator[Run]:
             asked = await tasks[shard].enqueue(shard, query)
             return (await asked.result(10)).result
 
-        async def ask() -> None:
-            query = work.next_query()
-            work.check(
-                await asyncio.gather(*(one(shard, query) for shard in range(work.NUM_SHARDS)))
-            )
+        with run_workers(of_module(__spec__.name, socket)):
+            yield asking_shards(one)
 
-        with run_workers(lambda shard: ("-m", __spec__.name, socket, str(shard))):
-            yield asking(ask)
+
+def run_worker(socket: str, shard: int) -> None:
+    """Work until told to stop."""
+    logging.disable()
+    _worker(socket, shard)[0].run_sync()
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 2:
-        logging.disable()
-        _worker(sys.argv[1], int(sys.argv[2]))[0].run_sync()
-    else:
-        serve(connect, ("streaq", "coredis"), SETTINGS)
+    serve(connect, ("streaq", "coredis"), SETTINGS, run_worker)

@@ -1,6 +1,5 @@
 """taskiq: a queue a shard, a worker process each, by its own command."""
 
-import asyncio
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -8,10 +7,11 @@ from contextlib import asynccontextmanager
 from taskiq.serializers import ORJSONSerializer
 from taskiq_redis import ListQueueBroker, RedisAsyncResultBackend
 
+from bench.harness.load import Run
+from bench.harness.pipe import Setting
 from bench.peers.inside import work
-from bench.peers.inside.serving import Run, asking, serve
+from bench.peers.inside.serving import asking_shards, serve
 from bench.peers.inside.workers import run_workers
-from bench.pipe import Setting
 
 _MODULE = "bench.peers.inside.taskiq"
 _SOCKET, _SHARD = "PEER_SOCKET", "PEER_SHARD"
@@ -63,12 +63,6 @@ async def connect(socket: str) -> AsyncIterator[Run]:
         result.raise_for_error()
         return result.return_value
 
-    async def ask() -> None:
-        query = work.next_query()
-        work.check(
-            await asyncio.gather(*(one_shard(shard, query) for shard in range(work.NUM_SHARDS)))
-        )
-
     def command(_: int) -> list[str]:
         return [
             "-m",
@@ -83,7 +77,7 @@ async def connect(socket: str) -> AsyncIterator[Run]:
         ]
 
     with run_workers(command, lambda shard: {_SOCKET: socket, _SHARD: str(shard)}):
-        yield asking(ask)
+        yield asking_shards(one_shard)
     for one in brokers:
         await one.shutdown()
 

@@ -11,6 +11,11 @@ from bench.peers.inside.work import NUM_SHARDS
 _PATIENCE_S = 5.0
 
 
+def of_module(name: str, address: str) -> Callable[[int], Sequence[str]]:
+    """The command of a worker that is the module itself, given an address and its shard."""
+    return lambda shard: ("-m", name, address, str(shard))
+
+
 @contextlib.contextmanager
 def run_workers(
     command: Callable[[int], Sequence[str]],

@@ -2,16 +2,15 @@
 
 import asyncio
 import json
-import time
-from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from enum import Enum
 from functools import lru_cache
 from typing import Any
 
-from bench.cpu import CpuMeter
-from bench.pipe import Pipe
-from bench.search.inside.serving import Loaded, Ready, Task
+from bench.harness.load import Load, passes
+from bench.harness.pipe import Pipe
+from bench.harness.processes import CpuMeter
+from bench.search.inside.serving import Ready, Task
 from bench.search.queries import Query
 from hedgerow.common.lifecycle import calm_collector
 
@@ -25,6 +24,7 @@ class Verdict(Enum):
 
 
 Ask = Callable[[Query, int], Awaitable[Verdict]]
+Command = Callable[..., Awaitable[dict[str, Any]]]  # of the driver, given its words
 Parts = Callable[[], Mapping[str, list[int]]]  # name → the processes whose CPU is counted
 
 
@@ -59,28 +59,37 @@ def body_of(text: str, k: int, has_fields: bool, deadline_ms: float | None = Non
 
 
 async def serve_callers(
-    task: Task, make_ready: Callable[[], Ready], ways: Mapping[str, Ask], parts: Parts
+    pipe: Pipe,
+    task: Task,
+    make_ready: Callable[[], Ready],
+    ways: Mapping[str, Ask],
+    parts: Parts,
+    others: Mapping[str, Command] | None = None,
 ) -> None:
     """Ask every query once, and then what the driver wants, until it hangs up.
 
     Args:
+        pipe: to the driver; made before anything that prints or logs is started.
         task: the queries are its.
         make_ready: makes what is said first.
         ways: of asking, by name; the first is asked at the start.
         parts: tells of which processes CPU is counted.
+        others: commands beside `run`, by name.
     """
-    pipe = Pipe()
     await run_callers(next(iter(ways.values())), task.queries, parts(), 1, 10, 0.0)
     calm_collector()  # as `gateway serve` does
     pipe.say(make_ready().to_json())
-    loop, commands = asyncio.get_running_loop(), map(str.split, pipe.lines())
-    while words := await loop.run_in_executor(None, next, commands, None):
-        command, in_flight, k, seconds, num_queries, way = words
-        if command != "run":
-            raise ValueError(f"no command: {words}")
-        queries = task.queries[: int(num_queries)]
-        numbers = int(in_flight), int(k), float(seconds)
-        pipe.say((await run_callers(ways[way], queries, parts(), *numbers)).to_json())
+
+    async def run(
+        in_flight: str, k: str, seconds: str, num_queries: str, way: str
+    ) -> dict[str, Any]:
+        queries, numbers = task.queries[: int(num_queries)], (int(in_flight), int(k))
+        return (await run_callers(ways[way], queries, parts(), *numbers, float(seconds))).to_json()
+
+    commands: dict[str, Command] = {"run": run, **(others or {})}
+    loop, lines = asyncio.get_running_loop(), map(str.split, pipe.lines())
+    while words := await loop.run_in_executor(None, next, lines, None):
+        pipe.say(await commands[words[0]](*words[1:]))
 
 
 async def run_callers(
@@ -90,7 +99,7 @@ async def run_callers(
     in_flight: int,
     k: int,
     seconds: float,
-) -> Loaded:
+) -> Load:
     """As `serving.run`, with a task for each caller; latencies are those of whole answers.
 
     A caller that is refused asks its next query at once.
@@ -103,31 +112,12 @@ async def run_callers(
         k: how many hits are wanted.
         seconds: how long at least.
     """
-    loaded, counts = Loaded(), Counter[str]()
-    clock, record = time.perf_counter, loaded.latencies_us.append
+
+    async def call(query: Query) -> str:
+        verdict = await ask(query, k)
+        return "" if verdict is Verdict.WHOLE else verdict.value
+
     meter = CpuMeter(parts)
-    started = clock()
-    waiting = deque(queries)
-
-    async def call() -> None:
-        while waiting or clock() < started + seconds:
-            if not waiting:
-                waiting.extend(queries)
-            query = waiting.popleft()
-            asked_at = clock()
-            try:
-                verdict = await ask(query, k)
-            except Exception as error:  # noqa: BLE001 - counted; the page shows them
-                loaded.num_failed += 1
-                loaded.failure = repr(error)
-                continue
-            if verdict is Verdict.WHOLE:
-                record(round((clock() - asked_at) * 1e6))
-            else:
-                counts[verdict.value] += 1
-
-    await asyncio.gather(*(call() for _ in range(in_flight)))
-    loaded.seconds = clock() - started
-    loaded.cpu_s = meter.used_s()
-    loaded.counts = dict(counts)
-    return loaded
+    load = await passes(call, queries, in_flight, seconds)
+    load.cpu_s = meter.used_s()
+    return load

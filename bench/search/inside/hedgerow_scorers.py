@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
-from bench.pipe import Setting
+from bench.harness.pipe import Setting
 from bench.search.inside.serving import Find, Hits, Ready, Task, disk_bytes, serve
 from bench.search.queries import Query
 from hedgerow.common.collection import define

@@ -20,7 +20,7 @@ from typing import Any, TypeAlias
 
 import psycopg
 
-from bench.pipe import Setting
+from bench.harness.pipe import Setting
 from bench.search.inside.serving import Find, Hits, Ready, Task, serve
 from bench.search.queries import Query, to_tsquery, words_of
 

@@ -20,12 +20,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from bench.pipe import Pipe, Setting
+from bench.harness.load import Load
+from bench.harness.pipe import Pipe, Setting
 from bench.search.queries import Query, read_plainly
 
 Hits = list[tuple[str, float]]  # id and score, best first
@@ -92,27 +93,6 @@ class Task:
                 yield one["id"], one["text"]
 
 
-@dataclass(slots=True)
-class Loaded:
-    """What a load has met.
-
-    Attributes:
-        counts: answers that do not count, by what they were; of engines that give such.
-        cpu_s: of each part of an engine that has some, each in processes of its own.
-    """
-
-    seconds: float = 0.0
-    latencies_us: list[int] = field(default_factory=list)
-    num_failed: int = 0
-    failure: str = ""
-    counts: dict[str, int] = field(default_factory=dict)
-    cpu_s: dict[str, float] = field(default_factory=dict)
-
-    def to_json(self) -> dict[str, Any]:
-        """As the driver reads it."""
-        return {name: getattr(self, name) for name in self.__slots__}
-
-
 def disk_bytes(folder: Path) -> int:
     """Bytes of all files below a folder."""
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
@@ -153,21 +133,21 @@ def serve(
 
 def run(
     finders: Sequence[Find], queries: Sequence[Query], in_flight: int, k: int, seconds: float
-) -> Loaded:
+) -> Load:
     """A closed loop of `in_flight` callers, served in the order in which they ask.
 
     The callers are no threads, of which there are as many as finders: each that gets its answer
     asks again at once, at the end of the line. So nothing but the engine's own work costs time, and
     a latency has the wait for one's turn in it.
     """
-    loaded = Loaded()
+    load = Load()
     started = time.perf_counter()
     waiting = deque([started] * in_flight)
     works = _passes(queries, started + seconds)
     lock = threading.Lock()
 
     def answer(find: Find) -> None:
-        record, clock = loaded.latencies_us.append, time.perf_counter
+        record, clock = load.latencies_s.append, time.perf_counter
         while True:
             with lock:  # of a generator, which threads may not share
                 query = next(works, None)
@@ -178,12 +158,12 @@ def run(
                 find(query, k)
             except Exception as error:  # noqa: BLE001 - counted; the page shows them
                 with lock:
-                    loaded.num_failed += 1
-                    loaded.failure = repr(error)
+                    load.num_failed += 1
+                    load.failure = repr(error)
                 now = clock()
             else:
                 now = clock()
-                record(round((now - asked_at) * 1e6))
+                record(now - asked_at)
             waiting.append(now)
 
     # The first stays in this thread, where it was made: some may not leave theirs.
@@ -194,8 +174,8 @@ def run(
     answer(first)
     for thread in threads:
         thread.join()
-    loaded.seconds = time.perf_counter() - started
-    return loaded
+    load.seconds = time.perf_counter() - started
+    return load
 
 
 def _passes(queries: Sequence[Query], until: float) -> Iterator[Query]:

@@ -7,7 +7,7 @@ import sqlite3
 import time
 from pathlib import Path
 
-from bench.pipe import Setting
+from bench.harness.pipe import Setting
 from bench.search.inside.serving import Find, Hits, Ready, Task, disk_bytes, serve
 from bench.search.queries import Query, to_fts5
 

@@ -12,7 +12,7 @@ from importlib import metadata
 
 import tantivy
 
-from bench.pipe import Setting
+from bench.harness.pipe import Setting
 from bench.search.inside.serving import Find, Hits, Ready, Task, disk_bytes, serve
 from bench.search.queries import Query
 from hedgerow.common.collection import define

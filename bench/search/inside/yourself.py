@@ -24,8 +24,8 @@ import uvicorn
 from fastapi import FastAPI
 from pydantic import BaseModel
 
-from bench.http_load import HttpGateway
-from bench.pipe import Setting
+from bench.harness.http_load import HttpGateway
+from bench.harness.pipe import Pipe, Setting
 from bench.search.inside.callers import Ask, Verdict, body_of, serve_callers
 from bench.search.inside.serving import Ready, Task, disk_bytes
 from bench.search.queries import Query
@@ -148,9 +148,10 @@ async def serve(task: Task, build_s: float) -> None:
     )
     versions = {name: metadata.version(name) for name in ("fastapi", "tantivy")}
     ready = Ready(build_s, disk_bytes(task.folder), versions, settings)
+    pipe = Pipe()
     async with run_apart(task.folder) as http:
         parts = {"client": [os.getpid()], "gateway": [http.pid]}
-        await serve_callers(task, lambda: ready, ways_of(http), lambda: parts)
+        await serve_callers(pipe, task, lambda: ready, ways_of(http), lambda: parts)
 
 
 def main() -> None:

@@ -1,18 +1,18 @@
 """Measures search as it is used, and makes its page."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from bench.search.figures import Where
+from bench.search.catalogue import Engine
+from bench.search.figures import TOGETHER, Comparison, Where
 from bench.search.kept import Kept
 from bench.search.process import Work
 from bench.search.queries import write_plainly
+from bench.search.rounds import Plan, measure
 from bench.search.used.catalogue import ENGINES, SIZES
 from bench.search.used.corpus import read_summaries, two_words
-from bench.search.used.figures import TOGETHER, Part
 from bench.search.used.page import to_markdown
-from bench.search.used.rounds import Plan, measure
 
 PAGE = "search-used.md"
 USED, SIZED = "used", "sized"
@@ -50,28 +50,33 @@ async def measure_used(
     path = folder / "two-words.tsv"
     write_plainly(path, queries)
     limit = min(documents.total, most_documents)
+
+    def plan(engines: Sequence[Engine], flights: Sequence[int]) -> Plan:
+        rounds = (num_rounds, seconds)
+        return Plan(engines, flights, *rounds, alone_s=seconds, warm_up_s=0.5, may_be_empty=True)
+
     plans = (
-        (USED, limit, Plan(ENGINES, _FLIGHTS, num_rounds, seconds)),
-        (SIZED, min(limit, _DOCUMENTS_OF_SIZES), Plan(SIZES, _FLIGHTS[:2], num_rounds, seconds)),
+        (USED, limit, plan(ENGINES, _FLIGHTS)),
+        (SIZED, min(limit, _DOCUMENTS_OF_SIZES), plan(SIZES, _FLIGHTS[:2])),
     )
-    for name, number, plan in plans:
-        known = kept.part(name)
+    for name, number, one in plans:
+        known = kept.comparison(name)
         if known and known.is_whole:
             continue
         work = Work(cache, folder, documents.path, number, path)
-        part = Part(where(), number, documents.versions, documents.counts, len(queries))
-        await measure(plan, work, part, partial(kept.write_part, name))
+        comparison = Comparison(where(), number, documents.versions, documents.counts, len(queries))
+        await measure(one, work, comparison, partial(kept.write_comparison, name=name))
 
 
 def page_of(kept: Kept) -> str:
     """The page of what is kept; empty where nothing is."""
-    part = kept.part(USED)
-    return to_markdown(part, kept.part(SIZED)) if part else ""
+    part = kept.comparison(USED)
+    return to_markdown(part, kept.comparison(SIZED)) if part else ""
 
 
 def is_whole(kept: Kept) -> bool:
     """Whether all of it was measured, and every engine could be had."""
-    parts = [kept.part(name) for name in (USED, SIZED)]
+    parts = [kept.comparison(name) for name in (USED, SIZED)]
     return all(
         part and part.is_whole and not any(index.reason for index in part.indexes.values())
         for part in parts

@@ -1,10 +1,11 @@
 """The page that docs/search-used.md is; pure."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
-from bench.report import median, plain
-from bench.search.figures import Index
-from bench.search.used.figures import TOGETHER, Part, Row, judge
+from bench.harness.report import loads_of, median, ms, table, tell_verdicts
+from bench.search.figures import LOST, TOGETHER, Comparison, Row
+from bench.search.page import tell_costs, tell_engines, tell_failures, tell_sources
+from bench.search.used.figures import judge
 
 _INTRODUCTION = """# Search, as it is used
 
@@ -36,29 +37,27 @@ cluster. Load averages: {loads}. [Sizing](operations.md#sizing) says what follow
 """
 
 
-def to_markdown(part: Part, sizes: Part | None) -> str:
+def to_markdown(used: Comparison, sizes: Comparison | None) -> str:
     """The whole page, of what was measured."""
     parts = [
         _INTRODUCTION.format(
-            documents=part.documents,
-            num_queries=part.num_queries,
-            command=part.where.command,
-            date=part.where.date,
-            machine=part.where.machine,
-            loads=_loads(part),
+            documents=used.documents,
+            num_queries=used.num_queries,
+            command=used.where.command,
+            date=used.where.date,
+            machine=used.where.machine,
+            loads=loads_of(used.where.loads),
         ),
-        _answers(part.rows.values()),
-        _notes(part),
-        "".join(
-            f"- {verdict.text}: {'reached' if verdict.is_met else '**not reached**'}.\n"
-            for verdict in judge(part.rows, _cores(part))
-        ),
-        _costs(part.rows.values()),
+        _answers(used.rows.values()),
+        tell_failures(used),
+        tell_verdicts(judge(used.rows, used.cores)),
+        _costs(used),
     ]
     if sizes:
-        introduction = _SIZES.format(documents=sizes.documents, loads=_loads(sizes))
-        parts += [introduction, _sizes(sizes), _notes(sizes)]
-    parts += [_documents(part), _settings(part.indexes.values())]
+        loads = loads_of(sizes.where.loads)
+        introduction = _SIZES.format(documents=sizes.documents, loads=loads)
+        parts += [introduction, _sizes(sizes), tell_failures(sizes)]
+    parts += [_documents(used), tell_engines(used)]
     return "\n".join(text.strip("\n") + "\n" for text in parts if text.strip())
 
 
@@ -76,39 +75,30 @@ def _answers(rows: Iterable[Row]) -> str:
     lines = []
     for row in rows:
         for in_flight, points in row.points.items():
-            shares = (row.share(kind, in_flight) for kind in ("refused", "partial", "failed"))
+            shares = (row.share(kind, in_flight) for kind in LOST)
             lines.append(
                 (
                     row.title,
                     str(in_flight),
-                    f"{row.whole_per_s(in_flight):,.0f}",
-                    _ms(median(one.p50_ms for one in points)),
-                    _ms(median(one.p99_ms for one in points)),
+                    f"{row.per_s(in_flight):,.0f}",
+                    ms(median(one.p50_ms for one in points)),
+                    ms(median(one.p99_ms for one in points)),
                     *(f"{share:.1%}" for share in shares),
                 )
             )
-    return _markdown(columns, lines)
+    return table(columns, lines)
 
 
-def _costs(rows: Iterable[Row]) -> str:
-    costs = {row.title: row.cpu_us() for row in rows if row.cpu_us()}
-    if not costs:
-        return ""
-    parts = list(dict.fromkeys(part for cost in costs.values() for part in cost))
-    lines = [
-        (title, *(_us(cost.get(part)) for part in parts), f"{sum(cost.values()):,.0f}")
-        for title, cost in costs.items()
-    ]
-    return (
-        "## What each part takes\n\n"
-        + _markdown((f"CPU of a whole answer, µs, {TOGETHER} in flight", *parts, "sum"), lines)
-        + "\n\nThe gateway is the process that speaks HTTP. Workers read the documents; scorers "
-        "are where tantivy searches, and the indexer counts among them. What refused and partial "
-        "answers cost is in it, too.\n"
+def _costs(comparison: Comparison) -> str:
+    costs = tell_costs(f"CPU of a whole answer, µs, {TOGETHER} in flight", comparison)
+    return costs and (
+        f"## What each part takes\n\n{costs}\n\nThe gateway is the process that speaks HTTP. "
+        "Workers read the documents; scorers are where tantivy searches, and the indexer counts "
+        "among them. What refused and partial answers cost is in it, too.\n"
     )
 
 
-def _sizes(part: Part) -> str:
+def _sizes(comparison: Comparison) -> str:
     columns = (
         "shards, on workers",
         "alone: p50, ms",
@@ -122,80 +112,31 @@ def _sizes(part: Part) -> str:
         "memory, MB",
     )
     lines = []
-    for row in part.rows.values():
-        alone, together = row.points.get(1, []), row.points.get(TOGETHER, [])
+    for row in comparison.rows.values():
+        alone, together = row.alone, row.together
         if not alone or not together:
             continue
-        memory_bytes = part.indexes[row.engine].memory_bytes
+        index = comparison.indexes[row.engine]
         lines.append(
             (
                 row.title,
-                _ms(median(one.p50_ms for one in alone)),
-                f"{row.whole_per_s():,.0f}",
-                _ms(median(one.p50_ms for one in together)),
-                _ms(median(one.p99_ms for one in together)),
+                ms(median(one.p50_ms for one in alone)),
+                f"{row.per_s():,.0f}",
+                ms(median(one.p50_ms for one in together)),
+                ms(median(one.p99_ms for one in together)),
                 *(f"{row.share(kind, TOGETHER):.1%}" for kind in ("refused", "partial")),
                 f"{sum(row.cpu_us().values()):,.0f}",
-                str(part.num_processes.get(row.engine, 0)),
-                f"{memory_bytes / 1e6:,.0f}",
+                str(index.num_processes),
+                f"{index.memory_bytes / 1e6:,.0f}",
             )
         )
-    return _markdown(columns, lines)
+    return table(columns, lines)
 
 
-def _notes(part: Part) -> str:
-    notes = [
-        f"- {index.title}: {plain(index.reason)}" for index in part.indexes.values() if index.reason
-    ]
-    for row in part.rows.values():
-        failures = (one.failure for points in row.points.values() for one in points)
-        if failure := next(filter(None, failures), ""):
-            notes.append(f"- {row.title}, a failure: `{plain(failure)}`")
-    if not part.is_whole:
-        notes.append("- Interrupted before its end.")
-    return "\n".join(notes)
-
-
-def _documents(part: Part) -> str:
-    lines = [(source, part.versions[source], f"{count:,}") for source, count in part.counts.items()]
+def _documents(comparison: Comparison) -> str:
     return (
         "## The documents\n\nPackages with their synopses, and entries of dictionaries, cut after "
-        f"200 characters, all from Debian's archive: {sum(part.counts.values()):,} in the order of "
-        "a hash of their ids. Nothing of them is in the repository.\n\n"
-        + _markdown(("source", "version", "documents"), lines)
+        f"200 characters, all from Debian's archive: {sum(comparison.counts.values()):,} in the "
+        "order of a hash of their ids. Nothing of them is in the repository.\n\n"
+        f"{tell_sources(comparison)}"
     )
-
-
-def _settings(indexes: Iterable[Index]) -> str:
-    lines = ["## Versions and settings\n"]
-    for index in indexes:
-        if index.versions:
-            versions = ", ".join(f"{name} {version}" for name, version in index.versions.items())
-            lines.append(f"**{index.title}** — {versions}\n")
-            lines += [
-                f"- {name}: {value}. {why[:1].upper()}{why[1:]}."
-                for name, value, why in index.settings
-            ]
-            lines.append("")
-    return "\n".join(lines)
-
-
-def _cores(part: Part) -> int:
-    return int(part.where.machine.split()[0])
-
-
-def _loads(part: Part) -> str:
-    return ", ".join(f"{one:.1f}" for one in part.where.loads)
-
-
-def _markdown(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [columns, ["---"] * len(columns), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def _ms(value: float) -> str:
-    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
-
-
-def _us(value: float | None) -> str:
-    return "—" if value is None else f"{value:,.0f}"

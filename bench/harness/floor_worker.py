@@ -1,0 +1,71 @@
+"""The floor's worker: pops from its lists and echoes a small reply; blocking, nothing else.
+
+    python -m bench.harness.floor_worker SOCKET SHARDS BATCHED
+
+It pops up to 64 requests, and sends the replies and the next pop in one write.
+"""
+
+import contextlib
+import signal
+import socket
+import sys
+
+import hiredis
+import msgpack
+
+from hedgerow.common.redis.connection import pack
+
+CHANNEL = b"floor:replies"
+IDS = [f"document-{number}" for number in range(10)]
+SCORES = [12.5 - number / 7 for number in range(10)]
+MAX_BATCH = 64
+
+
+def queue_of(shard: int) -> bytes:
+    """The list of a shard's requests."""
+    return b"floor:queue:%d" % shard
+
+
+def serve(path: str, shards: list[int], *, is_batched: bool) -> None:
+    """Echo until killed.
+
+    Args:
+        path: the server's Unix socket.
+        shards: whose lists to pop from.
+        is_batched: one PUBLISH for all replies of a pull, or one for each request.
+    """
+    reader = hiredis.Reader()
+    queues = [queue_of(shard) for shard in shards]
+    # The server may end amid a write, and with it what there is to do.
+    with socket.socket(socket.AF_UNIX) as server, contextlib.suppress(ConnectionError):
+        server.connect(path)
+        replies = b""
+        while True:
+            # BLMPOP serves the first list that has something: the one just served goes last.
+            pop = pack(b"BLMPOP", 0, len(queues), *queues, b"LEFT", b"COUNT", MAX_BATCH)
+            server.sendall(replies + pop)
+            key, requests = _next_pop(server, reader)
+            queues.remove(key)
+            queues.append(key)
+            answers = [(msgpack.unpackb(request)[0], IDS, SCORES) for request in requests]
+            messages = [answers] if is_batched else [[answer] for answer in answers]
+            replies = b"".join(
+                pack(b"PUBLISH", CHANNEL, msgpack.packb(message)) for message in messages
+            )
+
+
+def _next_pop(server: socket.socket, reader: hiredis.Reader) -> tuple[bytes, list[bytes]]:
+    while True:
+        while (reply := reader.gets()) is not False:
+            if isinstance(reply, list):  # else how many were subscribed to what was published
+                return reply[0], reply[1]
+        received = server.recv(65536)
+        if not received:
+            raise SystemExit  # the server has ended, and with it what there was to do
+        reader.feed(received)
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    path, shards, is_batched = sys.argv[1:]
+    serve(path, [int(shard) for shard in shards.split(",")], is_batched=is_batched == "1")

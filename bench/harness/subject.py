@@ -1,0 +1,62 @@
+"""Something that is measured in turns with others."""
+
+import gc
+from dataclasses import dataclass, field
+
+from bench.harness.load import Ask, Load, closed_loop
+from bench.harness.processes import CpuMeter
+from bench.harness.report import median
+
+IN_FLIGHT = 32
+
+
+@dataclass(slots=True)
+class Subject:
+    """What is measured.
+
+    Attributes:
+        ask: one query.
+        parts: the processes whose CPU is counted, by part.
+        alone: one query in flight, a load for each round.
+        together: so many in flight.
+        opened: Poisson arrivals.
+        cpu_us: CPU a query of each part, of each round, at `IN_FLIGHT`.
+    """
+
+    name: str
+    ask: Ask
+    parts: dict[str, list[int]]
+    alone: list[Load] = field(default_factory=list)
+    together: list[Load] = field(default_factory=list)
+    opened: list[Load] = field(default_factory=list)
+    cpu_us: list[dict[str, float]] = field(default_factory=list)
+
+    @property
+    def throughput(self) -> float:
+        """Median of the rounds, together."""
+        return median(load.throughput for load in self.together)
+
+    @property
+    def alone_ms(self) -> float:
+        """Median of the rounds' medians, alone."""
+        return median(load.quantile_ms(0.5) for load in self.alone)
+
+    async def measure_alone(self, seconds: float) -> None:
+        """One round with one query in flight."""
+        gc.collect()
+        self.alone.append(await closed_loop(self.ask, 1, seconds))
+
+    async def measure_together(self, seconds: float) -> None:
+        """One round with `IN_FLIGHT` queries in flight."""
+        gc.collect()
+        meter = CpuMeter(self.parts)
+        load = await closed_loop(self.ask, IN_FLIGHT, seconds)
+        num_answers = max(1, len(load.latencies_s))
+        self.together.append(load)
+        self.cpu_us.append(
+            {part: used_s / num_answers * 1e6 for part, used_s in meter.used_s().items()}
+        )
+
+    def cpu_of(self, part: str) -> float:
+        """CPU a query of one part, in µs, median of the rounds."""
+        return median(used[part] for used in self.cpu_us if part in used)
