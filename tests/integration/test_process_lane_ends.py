@@ -235,7 +235,7 @@ ORPHANING = """
 import asyncio, sys
 from tests.integration.misbehaving import Config
 from hedgerow.shard_worker.executors.process_pool.forkserver_start import WaitingLaunchers
-from hedgerow.shard_worker.executors.process_pool.pool import ProcessLane, Work
+from hedgerow.shard_worker.executors.process_pool.pool import ProcessLane, Task
 
 async def main(launchers):
     lane = ProcessLane(
@@ -244,8 +244,8 @@ async def main(launchers):
         start_launcher=launchers,
     )
     await lane.start()
-    lane.submit(Work(b"spinning spin"), print)
-    lane.submit(Work(b"sleeping sleep 600"), print)
+    lane.submit(Task(b"spinning spin"), print)
+    lane.submit(Task(b"sleeping sleep 600"), print)
     print(*lane.load()["pids"], flush=True)
     await asyncio.sleep(600)
 
