@@ -4,7 +4,10 @@ import asyncio
 import concurrent.futures
 import inspect
 import os
+import re
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -186,3 +189,20 @@ def test_a_factory_that_fails_is_told_where_the_pool_is_made() -> None:
     while threading.active_count() > num_threads:
         assert time.monotonic() < deadline
         time.sleep(0.002)
+
+
+def test_the_documented_example_runs(tmp_path: Path) -> None:
+    """The program of docs/lanes.md, in a folder of its own, prints what it should."""
+    page = (Path(__file__).parents[2] / "docs" / "lanes.md").read_text(encoding="utf-8")
+    section = page.partition("## The supervised pool by itself")[2].partition("\n## ")[0]
+    words, program = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    (tmp_path / "words.py").write_text(words, encoding="utf-8")
+    (tmp_path / "program.py").write_text(program, encoding="utf-8")
+    told = subprocess.run(
+        [sys.executable, "program.py"], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert told.stdout.splitlines() == [
+        "[('and', 2), ('hedge', 1), ('hedgehog', 1)]",
+        "[('gate', 1)]",
+        "[('hedge', 1)]",
+    ]

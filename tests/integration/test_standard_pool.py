@@ -13,6 +13,7 @@ import time
 from ast import literal_eval
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,13 +27,17 @@ from hedgerow.common.errors import (
     ScorerCrashedError,
     WorkError,
 )
+from hedgerow.common.settings.settings import Settings, WorkerSettings
 from hedgerow.common.state.quarantine import Quarantine
 from hedgerow.shard_worker.executors.bulkhead import Bulkhead
 from hedgerow.shard_worker.executors.process_pool.dispatcher import DispatchLimits
+from hedgerow.shard_worker.executors.process_pool.pool import ProcessLane
 from hedgerow.shard_worker.executors.process_pool.quarantine_gate import Suspects
+from hedgerow.shard_worker.executors.process_pool.scorer_pool import ScorerPool
 from hedgerow.shard_worker.executors.process_pool.scorer_process import ScorerSpec
 from hedgerow.shard_worker.executors.process_pool.task import Done, Work
 from hedgerow.shard_worker.executors.standard_pool.pool import StandardPool
+from hedgerow.shard_worker.wiring import indexer_lane, scorer_lane
 from tests.integration.lanes import KILL_GRACE_S, Bench, count_fds, eventually, is_running
 from tests.integration.misbehaving import Config
 
@@ -88,6 +93,24 @@ async def running(
     finally:
         await pool.close(0.0)
     assert [pid for pid in pids if is_running(pid)] == []
+
+
+@pytest.mark.parametrize(
+    ("chosen", "kind"),
+    [({}, ProcessLane), ({"process_pool": "executor"}, StandardPool)],
+)
+def test_the_setting_chooses_the_pool(
+    tmp_path: Path, chosen: dict[str, Any], kind: type[ScorerPool]
+) -> None:
+    """Supervised by default; either tells the same figures of itself."""
+    settings = Settings(data=tmp_path, worker=WorkerSettings(scorers=2, **chosen))
+    suspects = Suspects(Quarantine(2, 300.0), lambda _: 0, "w")
+    pool = scorer_lane(settings, (0,), (), suspects)
+    assert type(pool) is kind
+    supervised = indexer_lane(settings, (0,))
+    assert type(supervised) is ProcessLane
+    assert pool.load().keys() == supervised.load().keys()
+    assert pool.load()["capacity"] == 2
 
 
 async def test_every_task_gets_its_own_answer_once() -> None:

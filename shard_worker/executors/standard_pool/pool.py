@@ -388,11 +388,11 @@ class StandardPool(ScorerPool):
     def load(self) -> dict[str, Any]:
         """See ScorerPool.load; of `restarts`, each replacement of the pool counts all processes."""
         processes, suspects = self._succession.current, self._suspects
-        is_whole = processes is not None and not processes.is_broken
+        children = [] if processes is None or processes.is_broken else processes.children
         batches = self._batches()
         return {
             "capacity": self._num_processes,
-            "alive": self._num_processes if is_whole else 0,
+            "alive": len(children),
             "busy": len(batches),
             "waiting": len(self._waiting),
             "in_flight": sum(len(batch.open_tickets()) for batch in batches),
@@ -403,7 +403,7 @@ class StandardPool(ScorerPool):
             "service_us": round(self._service.estimate_us, 1),
             "quarantined": 0 if suspects is None else suspects.load(time.monotonic()),
             "profiles": self._bulkhead.load(),
-            "pids": [] if processes is None else [child.pid for child in processes.children],
+            "pids": [child.pid for child in children],
         }
 
     def _batches(self) -> list[Batch]:
