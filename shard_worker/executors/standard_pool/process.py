@@ -51,14 +51,17 @@ def initialise(spec: ScorerSpec, memory_name: str, num_regions: int, max_batch: 
     _this_process.append(_Scorer(spec, memory, regions_of(memory.buf, num_regions, max_batch)))
 
 
-def start_scorer(index: int) -> str:
+def start_scorer(index: int, timeout_s: float) -> str:
     """Make this process's handler; returns the error in a line, or "".
 
     It first waits until every process has such a call, so that none is given two.
     """
     (this,) = _this_process
+    deadline = time.monotonic() + timeout_s
     this.regions[index].current[0] = os.getpid()
     while not all(region.current[0] for region in this.regions):
+        if time.monotonic() >= deadline:
+            return f"not all processes came within {timeout_s:g} s"
         time.sleep(_LOOK_S)
     handler = make_handler(this.spec)
     if isinstance(handler, str):

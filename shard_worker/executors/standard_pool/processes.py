@@ -66,14 +66,8 @@ class ScorerProcesses:
             initializer=process.initialise,
             initargs=(self._spec, self._memory.name, num, max_batch),
         )
-        starts = [self._executor.submit(process.start_scorer, index) for index in range(num)]
-        deadline = time.monotonic() + _START_TIMEOUT_S
-        while wait(starts, _LOOK_S).not_done:
-            if self._is_given_up or time.monotonic() >= deadline:
-                self.kill()
-        self.children = self._find_children()
         try:
-            errors = [start.result() for start in starts]
+            errors = self._start_scorers(self._executor)
         except BrokenExecutor:
             errors = ["a scorer process ended at its start"]
         if self._is_given_up:
@@ -83,6 +77,18 @@ class ScorerProcesses:
         for region in self.regions:
             region.current[0] = 0
         self.ready_at = time.monotonic()
+
+    def _start_scorers(self, executor: ProcessPoolExecutor) -> list[str]:
+        starts = [
+            executor.submit(process.start_scorer, index, _START_TIMEOUT_S)
+            for index in range(self._num_processes)
+        ]
+        deadline = time.monotonic() + _START_TIMEOUT_S
+        while wait(starts, _LOOK_S).not_done:
+            if self._is_given_up or time.monotonic() >= deadline:
+                self.kill()
+        self.children = self._find_children()
+        return [start.result() for start in starts]
 
     def free_places(self) -> list[int]:
         """The regions that no batch has: as many as processes without one."""

@@ -136,7 +136,8 @@ class Succession:
             try:
                 others = await self._open()
                 break
-            except (ConfigurationError, OSError) as error:
+            except (ConfigurationError, OSError, EOFError, RuntimeError) as error:
+                # Also what the library raises: no more threads, or a forkserver that has died.
                 self._num_failures += 1
                 _log.error("process_pool_start_failed", lane=self._name, error=str(error))
         assert self.current is not None  # noqa: S101 - `close` cancels this first
