@@ -152,10 +152,11 @@ async def _harm(pool: ScorerPool) -> dict[str, float]:
     await asyncio.sleep(0.01)
     before, started = set(pool.load()["pids"]), time.monotonic()
     crash = asyncio.ensure_future(pool.run(_work("exit")))
-    ends = await asyncio.gather(other, crash, return_exceptions=True)
-    num_lost = isinstance(ends[0], WorkError)
+    await asyncio.gather(crash, return_exceptions=True)
     await _whole(pool, before)
     crash_ms = (time.monotonic() - started) * 1000
+    (end,) = await asyncio.gather(other, return_exceptions=True)
+    num_lost = isinstance(end, WorkError)
 
     before, timeout_s = set(pool.load()["pids"]), 0.1
     started = time.monotonic()
@@ -176,11 +177,10 @@ def _work(what: str, amount: float = 0.0, timeout_s: float = math.inf) -> Work:
 
 
 async def _whole(pool: ScorerPool, before: set[int]) -> None:
-    """Wait until the pool has another process than before, all that it should have, and no task."""
+    """Wait until the pool has another process than before, and all that it should have."""
     while True:
         load: dict[str, Any] = pool.load()
-        is_whole = load["alive"] == load["capacity"] and not load["busy"]
-        if is_whole and set(load["pids"]) - before - {0}:
+        if load["alive"] == load["capacity"] and set(load["pids"]) - before - {0}:
             return
         await asyncio.sleep(0.001)
 

@@ -38,7 +38,7 @@ from hedgerow.shard_worker.executors.process_pool.scorer_process import ScorerSp
 from hedgerow.shard_worker.executors.process_pool.task import Done, Work
 from hedgerow.shard_worker.executors.standard_pool.pool import StandardPool
 from hedgerow.shard_worker.wiring import indexer_lane, scorer_lane
-from tests.integration.lanes import KILL_GRACE_S, Bench, count_fds, eventually, is_running
+from tests.integration.lanes import KILL_GRACE_S, Bench, Call, count_fds, eventually, is_running
 from tests.integration.misbehaving import Config
 
 pytestmark = pytest.mark.integration
@@ -230,6 +230,49 @@ async def test_cancelling_what_waits_drops_it(tmp_path: Path) -> None:
         await bench.ended(busy)
         assert type(waiting.error) is ExpiredError
         assert set(bench.config.starts()) == {"busy"}
+
+
+@pytest.mark.parametrize("timeout_s", [-1.0, 0.1, 30.0])
+async def test_callbacks_may_cancel_and_submit(tmp_path: Path, timeout_s: float) -> None:
+    """Whatever an on_done does to tasks beside it, late or answered, each ends once."""
+    async with running(tmp_path, num_processes=1, batch_window_ms=1000.0) as bench:
+        for _ in range(50):
+            await bench.lane.run(Work(b"warm echo", time.monotonic() + 30))
+        busy = bench.submit("busy sleep 0.3")
+        await bench.started("busy")
+        others: list[Call] = []
+        more: list[Call] = []
+
+        def on_done(_done: Done) -> None:
+            more.append(bench.submit("more echo"))
+            for other in others:
+                assert other.ticket is not None
+                bench.lane.cancel(other.ticket)
+
+        bench.lane.submit(Work(b"first echo", time.monotonic() + timeout_s), on_done)
+        others += [bench.submit(f"w{at} echo", timeout_s) for at in range(5)]
+        await eventually(lambda: len(more) == 1)
+        await bench.ended(busy, *others, *more)
+        assert {type(other.error) for other in others} == {ExpiredError}
+        assert more[0].body == b"more"
+
+
+async def test_a_callback_that_raises_harms_nobody_else(tmp_path: Path) -> None:
+    """A bug in one on_done reaches the loop's exception handler, and the others are answered."""
+    async with running(tmp_path, num_processes=1) as bench:
+        seen: list[str] = []
+        asyncio.get_running_loop().set_exception_handler(
+            lambda _, context: seen.append(repr(context["exception"]))
+        )
+
+        def broken(_done: Done) -> None:
+            raise KeyError("bug")
+
+        bench.lane.submit(Work(b"a echo", time.monotonic() + 30), broken)
+        good = bench.submit("b echo")
+        await bench.ended(good)
+        assert good.body == b"b"
+        assert seen == ["KeyError('bug')"]
 
 
 @pytest.mark.parametrize("command", ["exit", "segfault", "kill"])

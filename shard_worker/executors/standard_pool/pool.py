@@ -71,6 +71,7 @@ _LONG_WINDOWS = 2.0
 _SOON_US = 500.0
 # Looking again at once would find nothing new.
 _SHORTEST_PAUSE_S = 0.001
+_TOO_LATE = "expired before a process was free"
 
 
 class StandardPool(ScorerPool):
@@ -130,7 +131,7 @@ class StandardPool(ScorerPool):
         await self._drain(drain_s)
         error = LaneUnavailableError(f"{self._name}: shut down before its end")
         for ticket in self._open_tickets():
-            self._end(ticket, failed(ticket, error))
+            self._drop(ticket, error)
         self._waiting.take_all()
         if self._timer is not None:
             self._timer.cancel()
@@ -222,8 +223,7 @@ class StandardPool(ScorerPool):
             if ticket.generation == ENDED:
                 continue
             if now >= ticket.expires_at:
-                error = ExpiredError("expired before a process was free", ExpiredEnd.DROPPED)
-                self._refuse(ticket, error)
+                self._refuse(ticket, ExpiredError(_TOO_LATE, ExpiredEnd.DROPPED))
             elif suspects is not None and (refusal := suspects.refusal(ticket, now)):
                 self._refuse(ticket, refusal)
             else:
@@ -287,14 +287,12 @@ class StandardPool(ScorerPool):
         """End what is late, and find the processes that a late task holds."""
         self._timer, self._look_at = None, math.inf
         now = time.monotonic()
-        late = ExpiredError("expired before a process was free", ExpiredEnd.DROPPED)
-        kept = []
-        for ticket in self._waiting:
-            if now < ticket.expires_at:
-                kept.append(ticket)
-            elif ticket.generation != ENDED:
-                self._end(ticket, failed(ticket, late))
+        kept = [ticket for ticket in self._waiting if now < ticket.expires_at]
+        late = [ticket for ticket in self._waiting if now >= ticket.expires_at]
+        # Before any `on_done` is called, which may submit and cancel.
         self._waiting.replace((ticket.work.profile, ticket) for ticket in kept)
+        for ticket in late:
+            self._drop(ticket, ExpiredError(_TOO_LATE, ExpiredEnd.DROPPED))
         due = [ticket.expires_at for ticket in kept]
         for batch in self._batches():
             if now >= batch.check_at:
@@ -313,8 +311,7 @@ class StandardPool(ScorerPool):
             if now < self._due(batch, ticket):
                 continue
             if ticket is not batch.running():
-                error = ExpiredError("expired behind other work", ExpiredEnd.DROPPED)
-                self._end(ticket, failed(ticket, error))
+                self._drop(ticket, ExpiredError("expired behind other work", ExpiredEnd.DROPPED))
                 continue
             batch.is_hung = True
             self._num_killed += 1
@@ -329,6 +326,11 @@ class StandardPool(ScorerPool):
 
     def _fail(self, batch: Batch, error: WorkError) -> None:
         for ticket in batch.open_tickets():
+            self._drop(ticket, error)
+
+    def _drop(self, ticket: Ticket, error: WorkError) -> None:
+        """End a task without a result, unless it has ended."""
+        if ticket.generation != ENDED:
             self._end(ticket, failed(ticket, error))
 
     def _refuse(self, ticket: Ticket, error: WorkError) -> None:
