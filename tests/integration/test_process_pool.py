@@ -39,9 +39,12 @@ def config(tmp_path: Path) -> Config:
 
 @pytest.fixture
 def pool(config: Config) -> Iterator[ProcessPool]:
-    """Two processes of the misbehaving handler."""
-    with ProcessPool(MAKE, config, num_processes=2, kill_grace_ms=100.0) as pool:
-        yield pool
+    """Two processes of the misbehaving handler; nothing that they ran is left to run."""
+    pool = ProcessPool(MAKE, config, num_processes=2, kill_grace_ms=100.0)
+    yield pool
+    pool.shutdown(wait=False)  # and not by `with`, which would wait for what never ends
+    pool._thread.join(10)
+    assert not pool._thread.is_alive()
 
 
 def wait_for(config: Config, name: str) -> int:
@@ -159,12 +162,14 @@ def test_shutdown_waits_for_what_was_submitted(config: Config) -> None:
     num_fds = count_fds()
     pool = ProcessPool(MAKE, config, num_processes=1)
     calls = [pool.submit(f"w{at} sleep 0.05".encode()) for at in range(4)]
+    pool.shutdown(wait=False)
+    with pytest.raises(RuntimeError, match="was shut down"):
+        pool.submit(b"late echo")
     pool.shutdown()
     assert [call.result(0) for call in calls] == [b"w0", b"w1", b"w2", b"w3"]
     assert not is_running(config.pids("w3")[0])
-    with pytest.raises(RuntimeError):
+    with pytest.raises(RuntimeError, match="was shut down"):
         pool.submit(b"late echo")
-    pool.shutdown()
     assert count_fds() == num_fds
 
 

@@ -399,6 +399,8 @@ async def test_room_is_what_would_start_soon(tmp_path: Path) -> None:
         assert bench.lane.room() == 2
         calls = [bench.submit(f"w{at} sleep 0.2") for at in range(2)]
         assert bench.lane.room() == 0
+        await asyncio.sleep(0)
+        assert (bench.lane.load()["busy"], bench.lane.room()) == (2, 0)
         await bench.lane.wait_for_room()
         assert any(call.dones for call in calls)
         await bench.ended(*calls)
