@@ -12,8 +12,10 @@ import sys
 import time
 from ast import literal_eval
 from collections.abc import AsyncIterator
+from multiprocessing.shared_memory import SharedMemory
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
@@ -36,6 +38,7 @@ from hedgerow.shard_worker.executors.process_pool.quarantine_gate import Suspect
 from hedgerow.shard_worker.executors.process_pool.scorer_pool import ScorerPool
 from hedgerow.shard_worker.executors.process_pool.scorer_process import ScorerSpec
 from hedgerow.shard_worker.executors.process_pool.task import Done, Work
+from hedgerow.shard_worker.executors.standard_pool import processes
 from hedgerow.shard_worker.executors.standard_pool.pool import StandardPool
 from hedgerow.shard_worker.wiring import indexer_lane, scorer_lane
 from tests.integration.lanes import KILL_GRACE_S, Bench, Call, count_fds, eventually, is_running
@@ -242,6 +245,8 @@ async def test_callbacks_may_cancel_and_submit(tmp_path: Path, timeout_s: float)
         await bench.started("busy")
         others: list[Call] = []
         more: list[Call] = []
+        bugs: list[object] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: bugs.append(context))
 
         def on_done(_done: Done) -> None:
             more.append(bench.submit("more echo"))
@@ -255,6 +260,7 @@ async def test_callbacks_may_cancel_and_submit(tmp_path: Path, timeout_s: float)
         await bench.ended(busy, *others, *more)
         assert {type(other.error) for other in others} == {ExpiredError}
         assert more[0].body == b"more"
+        assert bugs == []
 
 
 async def test_a_callback_that_raises_harms_nobody_else(tmp_path: Path) -> None:
@@ -494,13 +500,23 @@ async def test_pools_that_come_and_go_leave_nothing_behind(tmp_path: Path) -> No
         pass
     gc.collect()
     num_fds = count_fds()
-    names = set(Path("/dev/shm").iterdir())  # noqa: ASYNC240 - a folder in memory
-    async with running(tmp_path) as bench:
-        await bench.ended(bench.submit("bad exit"), bench.submit("hung spin", timeout_s=0.1))
-        await bench.whole()
+    names: list[str] = []
+
+    def share(*, create: bool, size: int) -> SharedMemory:
+        memory = SharedMemory(create=create, size=size)
+        names.append(memory.name)
+        return memory
+
+    with patch.object(processes, "SharedMemory", share):
+        async with running(tmp_path) as bench:
+            await bench.ended(bench.submit("bad exit"), bench.submit("hung spin", timeout_s=0.1))
+            await bench.whole()
     gc.collect()
     assert count_fds() == num_fds
-    assert set(Path("/dev/shm").iterdir()) == names  # noqa: ASYNC240
+    assert len(names) >= 2
+    for name in names:
+        with pytest.raises(FileNotFoundError):
+            SharedMemory(name)
 
 
 ORPHANING = """
