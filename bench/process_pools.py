@@ -30,13 +30,13 @@ _IN_FLIGHT = (1, 32)
 _TEXT = b"x" * 200  # as large as a search
 _WARM_S = 0.3
 
-Task = tuple[str, float, bytes]
+Job = tuple[str, float, bytes]
 
 
-def make_handler(_config: object) -> Callable[[Task, Budget], bytes]:
+def make_handler(_config: object) -> Callable[[Job, Budget], bytes]:
     """A handler that spends CPU time, sleeps, crashes or hangs, as its payload says."""
 
-    def handle(task: Task, _budget: Budget) -> bytes:
+    def handle(task: Job, _budget: Budget) -> bytes:
         what, amount, text = task
         if what == "sleep":
             time.sleep(amount)

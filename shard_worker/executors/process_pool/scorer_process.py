@@ -33,7 +33,7 @@ import msgspec
 from hedgerow.common.errors import WorkError
 from hedgerow.shard_worker.executors.error_text import error_line
 from hedgerow.shard_worker.executors.process_pool.budget import Budget, Region
-from hedgerow.shard_worker.executors.process_pool.task import FailureCode, Frame, TaskResult
+from hedgerow.shard_worker.executors.process_pool.task import FailureCode, Frame, ResultRow
 
 _RECEIVE_BYTES = 262_144
 _FLUSH_S = 0.001
@@ -131,7 +131,7 @@ def run_batch(
     clock, cpu_clock = time.monotonic, time.process_time
     current, generations, expiries = region.current, region.generations, region.expiries
     lates, began = region.lates, region.began
-    results: list[TaskResult] = []
+    results: list[ResultRow] = []
     flushed_at = started_at = counted_at = clock()
     counted_cpu_s = cpu_clock()
     num_run, last = 0, len(payloads) - 1

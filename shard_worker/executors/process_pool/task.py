@@ -124,9 +124,9 @@ def failed(ticket: Ticket, error: WorkError) -> Done:
 
 # Of one task: its index in the batch, failure code, instant of its start (monotonic, s), time and
 # CPU time (µs), and its body, or its error's message.
-TaskResult = tuple[int, str, float, int, int, Any]
+ResultRow = tuple[int, str, float, int, int, Any]
 # Whether it is the batch's last, tasks that were run, the time that they took (µs), and results.
-Frame = tuple[bool, int, float, Sequence[TaskResult]]
+Frame = tuple[bool, int, float, Sequence[ResultRow]]
 
 
 class FailureCode(StrEnum):
