@@ -19,6 +19,7 @@ from bench import (
     durability,
     indexing,
     overload,
+    process_pools,
     tail,
     throughput,
 )
@@ -35,6 +36,7 @@ _PARTS: dict[str, Callable[[Options], Awaitable[Section | list[Section]]]] = {
     "tail": tail.measure,
     "abandoned": abandoned.measure,
     "cancelling": cancelling.measure,
+    "process-pools": process_pools.measure,
     "agreement": agreement.measure,
     "agreement-replicas": agreement.measure_replicas,
     "indexing": indexing.measure,
