@@ -18,6 +18,7 @@ from bench.costs import (
     durability,
     indexing,
     overload,
+    process_pools,
     tail,
     throughput,
 )
@@ -36,6 +37,7 @@ _PARTS: dict[str, Callable[[Options], Awaitable[Section | list[Section]]]] = {
     "tail": tail.measure,
     "abandoned": abandoned.measure,
     "cancelling": cancelling.measure,
+    "process-pools": process_pools.measure,
     "agreement": agreement.measure,
     "agreement-replicas": agreement.measure_replicas,
     "indexing": indexing.measure,

@@ -29,6 +29,7 @@ HedgerowError
     └── BadQueryError        the query is at fault, which the gateway has not noticed
 """
 
+from enum import StrEnum
 from typing import Any
 
 
@@ -202,17 +203,25 @@ class WorkError(HedgerowError):
     code = "failed"
 
 
+class ExpiredEnd(StrEnum):
+    """How a task ended whose deadline had passed, or that was cancelled."""
+
+    DROPPED = "dropped"  # before its start
+    STOPPED = "stopped"  # by its budget
+    KILLED = "killed"  # with its process
+    UNUSED = "unused"  # it ran to its end
+
+
 class ExpiredError(WorkError):
     """The work's deadline passed, or it was cancelled.
 
     Attributes:
-        end: how the work ended: "dropped" before its start, "stopped" by its budget, "killed" with
-            its scorer, or "unused": it ran to its end.
+        end: how the work ended.
     """
 
     code = "expired"
 
-    def __init__(self, message: str, end: str = "stopped") -> None:
+    def __init__(self, message: str, end: ExpiredEnd = ExpiredEnd.STOPPED) -> None:
         """Say why, and how the work ended."""
         super().__init__(message)
         self.end = end

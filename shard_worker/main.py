@@ -26,8 +26,6 @@ from hedgerow.common.user_function import import_path
 from hedgerow.shard_worker.executors.process_pool.forkserver_start import WaitingLaunchers
 from hedgerow.shard_worker.worker import Worker
 
-_NUM_LANES = 2  # of processes: scorers and the indexer
-
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
@@ -70,7 +68,9 @@ def serve(
     sys.path[:0] = [folder for folder in folders if folder not in sys.path]
     gc.collect()
     gc.freeze()  # pages that no collector writes to stay shared with the launchers
-    with WaitingLaunchers.forked(_NUM_LANES) as launchers:
+    # For the indexer, and for scorers that are supervised.
+    num_launchers = 2 if settings.worker.process_pool == "supervised" else 1
+    with WaitingLaunchers.forked(num_launchers) as launchers:
         connect = partial(Worker.connect, settings, name, served, folders, num_shards, launchers)
         asyncio.run(_serve(connect, parent_pipe))
 

@@ -1,5 +1,6 @@
 """The lanes of a worker, as its settings size them."""
 
+import pickle
 from collections.abc import Mapping
 from functools import partial
 from typing import Literal
@@ -8,10 +9,13 @@ from hedgerow.common.observability.telemetry import configure_logging, keep_outp
 from hedgerow.common.settings.cores import num_cores, num_scorers, num_spare_scorers
 from hedgerow.common.settings.settings import RankProfile, Settings
 from hedgerow.shard_worker.executors.bulkhead import Bulkhead
+from hedgerow.shard_worker.executors.process_pool.dispatcher import DispatchLimits
 from hedgerow.shard_worker.executors.process_pool.forkserver_start import Start, start_interpreter
 from hedgerow.shard_worker.executors.process_pool.pool import ProcessLane
 from hedgerow.shard_worker.executors.process_pool.quarantine_gate import QuarantineGate
 from hedgerow.shard_worker.executors.process_pool.recycler import MemoryLimit
+from hedgerow.shard_worker.executors.process_pool.scorer_pool import ScorerPool
+from hedgerow.shard_worker.executors.process_pool.scorer_process import ScorerSpec
 from hedgerow.shard_worker.executors.thread_pool.batched_threads import BatchedThreads
 from hedgerow.shard_worker.executors.thread_pool.threads import ThreadLane
 from hedgerow.shard_worker.indexing.indexer import IndexerConfig
@@ -38,8 +42,8 @@ def scorer_lane(
     import_path: tuple[str, ...],
     suspects: QuarantineGate,
     start_launcher: Start = start_interpreter,
-) -> ProcessLane:
-    """The process lane that retrieves and ranks.
+) -> ScorerPool:
+    """The process lane that retrieves and ranks, in the pool that `worker.process_pool` names.
 
     A profile with a second phase may hold all scorers but one. So that this takes nothing from it,
     there are as many more as `worker.spare_scorers` if there is such a profile.
@@ -48,17 +52,41 @@ def scorer_lane(
     num_processes = num_scorers(tuning, num_cores(), tuning.workers_on_host)
     num_processes += num_spare_scorers(settings)
     max_mb = tuning.scorer_max_memory_mb
+    factory = "hedgerow.shard_worker.scoring.scorer:make_scorer"
+    config = ScorerConfig(
+        str(settings.data),
+        shards,
+        dict(profiles),
+        import_path,
+        max_candidate_bytes=settings.limits.max_candidate_bytes,
+    )
+    bulkhead = Bulkhead(num_processes, 1.0, shares_of(profiles))
+    prepare = partial(prepare_process, settings.log_level, settings.log_format)
+    if tuning.process_pool == "executor":
+        # Imported here: it takes 20 ms, which most workers need not spend.
+        from hedgerow.shard_worker.executors.standard_pool import pool  # noqa: PLC0415
+
+        return pool.StandardPool(
+            ScorerSpec(
+                name="scorer",
+                factory=factory,
+                config=pickle.dumps(config),
+                import_path=import_path,
+                prepare=prepare,
+                nice=tuning.process_nice,
+            ),
+            num_processes,
+            DispatchLimits.of(
+                num_processes, tuning.max_batch, tuning.batch_window_ms, tuning.kill_grace_ms
+            ),
+            bulkhead,
+            suspects,
+        )
     return ProcessLane(
-        factory="hedgerow.shard_worker.scoring.scorer:make_scorer",
-        config=ScorerConfig(
-            str(settings.data),
-            shards,
-            dict(profiles),
-            import_path,
-            max_candidate_bytes=settings.limits.max_candidate_bytes,
-        ),
+        factory=factory,
+        config=config,
         num_processes=num_processes,
-        bulkhead=Bulkhead(num_processes, 1.0, shares_of(profiles)),
+        bulkhead=bulkhead,
         max_batch=tuning.max_batch,
         batch_window_ms=tuning.batch_window_ms,
         kill_grace_ms=tuning.kill_grace_ms,
@@ -67,7 +95,7 @@ def scorer_lane(
         nice=tuning.process_nice,
         memory_limit=MemoryLimit(max_mb) if max_mb else None,
         import_path=import_path,
-        prepare=partial(prepare_process, settings.log_level, settings.log_format),
+        prepare=prepare,
         start_launcher=start_launcher,
     )
 

@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import (
     BaseSettings,
@@ -200,6 +200,12 @@ class WorkerSettings(_Group):
     workers_on_host: PositiveInt = Field(
         1, description="Workers that share this machine's cores (gateway up and compose set it)."
     )
+    process_pool: Literal["supervised", "executor"] = Field(
+        "supervised",
+        description="How scorers run: supervised replaces a single one, moves what waits behind a "
+        "long search and finds the query that kills; executor is the standard library's "
+        "ProcessPoolExecutor, which breaks as a whole. The indexer is always supervised.",
+    )
     process_nice: Annotated[int, Field(ge=0, le=19)] = Field(
         5,
         description="By how much scorers and the indexer are nicer than their worker (nice(2)): on "
@@ -260,6 +266,13 @@ class WorkerSettings(_Group):
     statistics_interval_s: PositiveFloat = Field(
         60.0, description="How often changed term statistics are summed over the shards, in s."
     )
+
+    @field_validator("scorer_max_memory_mb")
+    @classmethod
+    def _can_be_kept(cls, value: int, info: ValidationInfo) -> int:
+        if value and info.data.get("process_pool") == "executor":
+            raise ValueError("needs process_pool = supervised: executor replaces no single scorer")
+        return value
 
 
 class LimitSettings(_Group):

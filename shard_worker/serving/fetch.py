@@ -9,6 +9,7 @@ from typing import NamedTuple
 import structlog
 
 from hedgerow.common.errors import (
+    ExpiredEnd,
     ExpiredError,
     LaneUnavailableError,
     ProfileBusyError,
@@ -178,7 +179,7 @@ class FetchService:
             status = Status.OK
         except ExpiredError as error:
             self._counters.add("expired_in_lane")
-            if error.end == End.DROPPED:  # else its thread tells, once the call has returned
+            if error.end is ExpiredEnd.DROPPED:  # else its thread tells, once the call has returned
                 self._ledger.add(End.DROPPED.value, 0, 0)
             return
         except WorkError as error:
@@ -246,7 +247,7 @@ class FetchService:
             self._counters.add("enrich_late")
             is_late = True
             problem = "enrich did not return in time"
-            if error.end == End.DROPPED:
+            if error.end is ExpiredEnd.DROPPED:
                 problem = "enrich was not started in time, for other calls of it"
         except (LaneUnavailableError, ProfileBusyError) as error:
             self._counters.add("enrich_refused")

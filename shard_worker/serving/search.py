@@ -27,7 +27,8 @@ from hedgerow.common.wire.messages import (
 )
 from hedgerow.shard_worker.executors.bulkhead import OURS
 from hedgerow.shard_worker.executors.error_text import error_line
-from hedgerow.shard_worker.executors.process_pool.pool import ProcessLane, Task, TaskResult
+from hedgerow.shard_worker.executors.process_pool.scorer_pool import ScorerPool
+from hedgerow.shard_worker.executors.process_pool.task import Task, TaskResult
 from hedgerow.shard_worker.serving.consumer import OWN_QUEUE
 from hedgerow.shard_worker.serving.in_flight import InFlight
 from hedgerow.shard_worker.serving.replier import Replier
@@ -59,7 +60,7 @@ class SearchService:
 
     def __init__(
         self,
-        lane: ProcessLane,
+        lane: ScorerPool,
         replier: Replier,
         clock: ServerClock,
         states: ShardStates,

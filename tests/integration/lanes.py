@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Generic, TypeVar
 
 from hedgerow.common.errors import WorkError
 from hedgerow.shard_worker.executors.bulkhead import Bulkhead
@@ -21,6 +22,7 @@ from hedgerow.shard_worker.executors.process_pool.pool import (
 )
 from hedgerow.shard_worker.executors.process_pool.quarantine_gate import QuarantineGate
 from hedgerow.shard_worker.executors.process_pool.recycler import MemoryLimit
+from hedgerow.shard_worker.executors.process_pool.scorer_pool import ScorerPool
 from hedgerow.shard_worker.executors.process_pool.scorer_slot import SlotState
 from tests.integration.misbehaving import Config
 
@@ -49,11 +51,14 @@ class Call:
         return done.body
 
 
-@dataclass
-class Bench:
-    """A lane that is being tried."""
+Pool = TypeVar("Pool", bound=ScorerPool)
 
-    lane: ProcessLane
+
+@dataclass
+class Bench(Generic[Pool]):
+    """A pool that is being tried."""
+
+    lane: Pool
     config: Config
 
     def submit(
@@ -103,7 +108,7 @@ class Bench:
         """The scorers' pids."""
         return [pid for pid in self.lane.load()["pids"] if pid]
 
-    def ready_pids(self) -> list[int]:
+    def ready_pids(self: "Bench[ProcessLane]") -> list[int]:
         """Those whose factory has returned: one that is stopped before is waited for, long."""
         slots = self.lane._crew.slots
         return [slot.pid for slot in slots if slot.state is SlotState.READY]
@@ -147,7 +152,7 @@ async def running(
     suspects: QuarantineGate | None = None,
     memory_limit: MemoryLimit | None = None,
     bulkhead: Bulkhead | None = None,
-) -> AsyncIterator[Bench]:
+) -> AsyncIterator[Bench[ProcessLane]]:
     """A lane over the misbehaving handler; at its end no process and no descriptor is left."""
     config = Config(str(folder))
     num_fds = count_fds()

@@ -10,7 +10,7 @@ from unittest.mock import patch
 
 import pytest
 
-from hedgerow.common.errors import ExpiredError, LaneUnavailableError, WorkError
+from hedgerow.common.errors import ExpiredEnd, ExpiredError, LaneUnavailableError, WorkError
 from hedgerow.shard_worker.executors.thread_pool import batched_threads
 from hedgerow.shard_worker.executors.thread_pool.batched_threads import BatchedThreads
 from hedgerow.shard_worker.executors.thread_pool.threads import Spent, ThreadLane
@@ -129,7 +129,7 @@ async def test_a_call_that_waits_too_long_never_starts(gate: threading.Event) ->
     hung = await hang(batched, gate)
     with pytest.raises(ExpiredError, match="no thread was free") as expired:
         await run(batched, lambda: ran.append(1), 0.01)
-    assert expired.value.end == "dropped"
+    assert expired.value.end is ExpiredEnd.DROPPED
     given_up = asyncio.ensure_future(run(batched, lambda: ran.append(2)))
     await asyncio.sleep(0)
     given_up.cancel()

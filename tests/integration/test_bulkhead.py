@@ -14,6 +14,7 @@ from hedgerow.common.errors import (
     ProfileBusyError,
 )
 from hedgerow.shard_worker.executors.bulkhead import Bulkhead
+from hedgerow.shard_worker.executors.process_pool.pool import ProcessLane
 from hedgerow.shard_worker.executors.thread_pool.threads import ThreadLane
 from tests.integration.lanes import Bench, Call, eventually, running
 
@@ -100,7 +101,7 @@ async def test_a_thread_goes_to_each_profile_in_turn(gate: threading.Event) -> N
     await lane.close(1.0)
 
 
-async def hog(bench: Bench, count: int, timeout_s: float = 30.0) -> list[Call]:
+async def hog(bench: Bench[ProcessLane], count: int, timeout_s: float = 30.0) -> list[Call]:
     """Works of one profile that hold what they may; returns when they have begun."""
     calls = [bench.submit(f"hog{at} {HANG}", timeout_s, profile="slow") for at in range(count)]
     for at in range(count):

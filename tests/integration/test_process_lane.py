@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from hedgerow.common.errors import (
+    ExpiredEnd,
     ExpiredError,
     LaneUnavailableError,
     RankingError,
@@ -264,7 +265,7 @@ async def test_a_work_that_was_killed_has_the_cpu_time_that_it_used(tmp_path: Pa
         await bench.ended(spinner)
         (done,) = spinner.dones
         assert isinstance(done.error, ExpiredError)
-        assert done.error.end == "killed"
+        assert done.error.end is ExpiredEnd.KILLED
         counted_us = float((tmp_path / "cpu").read_text()) * 1e6
         assert done.cpu_us == pytest.approx(counted_us, abs=30_000)
         assert done.work_us >= 200_000

@@ -4,7 +4,7 @@ import asyncio
 import json
 import tempfile
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -23,6 +23,13 @@ IN_FLIGHT = 4
 @pytest.fixture(scope="module")
 def clusters() -> Iterator[dict[int, Cluster]]:
     """Number of shards → a cluster of so many."""
+    with running_clusters() as clusters:
+        yield clusters
+
+
+@contextmanager
+def running_clusters(**environment: str) -> Iterator[dict[int, Cluster]]:
+    """Number of shards → a cluster of so many, whose workers have these variables."""
     with ExitStack() as stack:
         started = {}
         for num_shards, num_workers in ((1, 1), (8, 2)):
@@ -34,6 +41,7 @@ def clusters() -> Iterator[dict[int, Cluster]]:
                     folder,
                     num_shards=num_shards,
                     num_workers=num_workers,
+                    environment=environment,
                 )
             )
         yield started

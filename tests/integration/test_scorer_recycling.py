@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 from hedgerow.common.settings.settings import Settings, WorkerSettings
 from hedgerow.common.state.quarantine import Quarantine
 from hedgerow.shard_worker.executors.process_pool import supervisor as crew
+from hedgerow.shard_worker.executors.process_pool.pool import ProcessLane
 from hedgerow.shard_worker.executors.process_pool.process_memory import own_memory_mb
 from hedgerow.shard_worker.executors.process_pool.quarantine_gate import QuarantineGate
 from hedgerow.shard_worker.executors.process_pool.recycler import MemoryLimit, Recycler
@@ -33,14 +34,14 @@ ALWAYS = MemoryLimit(0.0, look_every_s=0.0)
 UNHURRIED_MS = 5_000.0
 
 
-def recycler_of(bench: Bench) -> Recycler:
+def recycler_of(bench: Bench[ProcessLane]) -> Recycler:
     """The part of the lane that is under test."""
     recycler = bench.lane._crew.recycler
     assert recycler is not None
     return recycler
 
 
-async def begin_to_replace(bench: Bench) -> None:
+async def begin_to_replace(bench: Bench[ProcessLane]) -> None:
     """A scorer is over the limit `ALWAYS`, and its successor is held in its factory."""
     bench.config.held.touch()
     await bench.ended(bench.submit("first echo"))
@@ -249,7 +250,9 @@ async def test_the_setting_is_the_scorers_limit(
     """The scorers have it, by default none; the indexer, which runs nobody's function, never."""
     settings = Settings(data=tmp_path, worker=WorkerSettings(scorer_max_memory_mb=max_mb))
     suspects = QuarantineGate(Quarantine(2, 300.0), lambda _: 0, "w")
-    recycler = scorer_lane(settings, (0,), (), suspects)._crew.recycler
+    scorers = scorer_lane(settings, (0,), (), suspects)
+    assert isinstance(scorers, ProcessLane)
+    recycler = scorers._crew.recycler
     assert (None if recycler is None else recycler._limit) == limit
     assert indexer_lane(settings, (0,))._crew.recycler is None
 

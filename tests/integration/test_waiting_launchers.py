@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from hedgerow.shard_worker.executors.process_pool.forkserver_start import Start, WaitingLaunchers
+from hedgerow.shard_worker.executors.process_pool.pool import ProcessLane
 from tests.integration.lanes import Bench, eventually, is_alive, make_lane, parent_of
 from tests.integration.misbehaving import Config
 from tests.integration.processes import children_of
@@ -18,7 +19,11 @@ pytestmark = pytest.mark.integration
 
 
 def _run(
-    folder: Path, start: Start, test: Callable[[Bench], Awaitable[None]], *, num_lanes: int = 1
+    folder: Path,
+    start: Start,
+    test: Callable[[Bench[ProcessLane]], Awaitable[None]],
+    *,
+    num_lanes: int = 1,
 ) -> None:
     """Run a test with lanes over the misbehaving handler, in a loop that begins now."""
     config = Config(str(folder))
@@ -52,7 +57,7 @@ def test_each_lane_takes_one(tmp_path: Path) -> None:
         assert len(waiting) == 2
         used = set()
 
-        async def test(bench: Bench) -> None:
+        async def test(bench: Bench[ProcessLane]) -> None:
             used.add(parent_of(bench.pids()[0]))
             call = bench.submit("a echo")
             await bench.ended(call)
@@ -69,11 +74,13 @@ def test_one_that_is_lost_is_replaced_by_an_interpreter(tmp_path: Path) -> None:
     with WaitingLaunchers.forked(1) as launchers:
         (waiting,) = _forked() - before
 
-        async def test(bench: Bench) -> None:
+        async def test(bench: Bench[ProcessLane]) -> None:
+            first = set(bench.pids())
             os.kill(waiting, signal.SIGKILL)
             call = bench.submit("a echo")
             await bench.ended(call)
             assert call.body == b"a"
+            await eventually(lambda: not first & set(bench.pids()))  # that may have answered it
             await bench.whole()
             assert "run_launcher" in _command_line(parent_of(bench.pids()[0]))
 
@@ -87,7 +94,7 @@ def test_one_that_died_before_its_turn_is_replaced(tmp_path: Path) -> None:
         (waiting,) = _forked() - before
         os.kill(waiting, signal.SIGKILL)
 
-        async def test(bench: Bench) -> None:
+        async def test(bench: Bench[ProcessLane]) -> None:
             raise AssertionError(bench)
 
         with pytest.raises(Exception, match="the launcher of the scorer processes died"):

@@ -101,6 +101,15 @@ class Region:
             view.release()
 
 
+def regions_of(memory: memoryview, num_regions: int, max_batch: int) -> list[Region]:
+    """So many regions, one after the other in a memory of at least `SharedBudgets.size` bytes."""
+    region_bytes = SharedBudgets.size(1, max_batch)
+    return [
+        Region(memory[at * region_bytes : (at + 1) * region_bytes], max_batch)
+        for at in range(num_regions)
+    ]
+
+
 class SharedBudgets:
     """The mapping that holds every scorer's region."""
 
@@ -108,11 +117,7 @@ class SharedBudgets:
         """Map the file `fd`, which the caller keeps; it must have `size` bytes."""
         self._memory = mmap.mmap(fd, self.size(num_scorers, max_batch))
         self._view = memoryview(self._memory)
-        region_bytes = self.size(1, max_batch)
-        self.regions = [
-            Region(self._view[at * region_bytes : (at + 1) * region_bytes], max_batch)
-            for at in range(num_scorers)
-        ]
+        self.regions = regions_of(self._view, num_scorers, max_batch)
 
     @staticmethod
     def size(num_scorers: int, max_batch: int) -> int:

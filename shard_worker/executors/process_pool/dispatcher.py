@@ -7,10 +7,12 @@ import asyncio
 import time
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
+from typing import Self
 
 import structlog
 
 from hedgerow.common.errors import (
+    ExpiredEnd,
     ExpiredError,
     LaneUnavailableError,
     NotStartedError,
@@ -20,13 +22,15 @@ from hedgerow.common.errors import (
 )
 from hedgerow.shard_worker.executors.bulkhead import OURS, Bulkhead
 from hedgerow.shard_worker.executors.fair_queue import FairQueue
+from hedgerow.shard_worker.executors.process_pool.arrivals import Arrivals
 from hedgerow.shard_worker.executors.process_pool.batching import ServiceTime, share, startable
 from hedgerow.shard_worker.executors.process_pool.held_tasks import HeldTasks
 from hedgerow.shard_worker.executors.process_pool.quarantine_gate import QuarantineGate
-from hedgerow.shard_worker.executors.process_pool.scorer_slot import Frame, ScorerSlot, SlotState
+from hedgerow.shard_worker.executors.process_pool.scorer_slot import ScorerSlot, SlotState
 from hedgerow.shard_worker.executors.process_pool.task import (
     ENDED,
     WAITING,
+    Frame,
     TaskHandle,
     TaskResult,
     error_of,
@@ -46,8 +50,11 @@ _MOST_MOVES = 8
 # Beside other work, a profile's work is refused whose turn would come after this share of the time
 # that it has left; as admission control, which takes longer waits for an overload of all.
 _MOST_WAIT_SHARE = 0.33
-# A profile is alone in a lane when no other's work has come for so long.
-_ALONE_S = 10.0
+# Beyond so many batches a scorer the lane refuses work; a caller that asks `room` is far below. The
+# floor is for lanes of one process and small batches whose callers do not ask: the indexer has a
+# caller a shard.
+_MOST_WAITING_BATCHES = 16
+_LEAST_WAITING_BOUND = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +72,20 @@ class DispatchLimits:
     max_waiting: int
     window_us: float
     grace_s: float
+
+    @classmethod
+    def of(
+        cls, num_processes: int, max_batch: int, batch_window_ms: float, kill_grace_ms: float
+    ) -> Self:
+        """The bounds of a pool of so many processes."""
+        return cls(
+            max_batch=max_batch,
+            max_waiting=max(
+                _LEAST_WAITING_BOUND, _MOST_WAITING_BATCHES * max_batch * num_processes
+            ),
+            window_us=batch_window_ms * 1000.0,
+            grace_s=kill_grace_ms / 1000.0,
+        )
 
 
 class Dispatcher:
@@ -94,7 +115,7 @@ class Dispatcher:
         self._limits = limits
         self._bulkhead = bulkhead
         self._services: dict[str, ServiceTime] = {}  # by profile
-        self._came_at: dict[str, float] = {}  # profile → when its last work came
+        self._arrivals = Arrivals()
         self._suspects = suspects
         self._kill = kill
         self._on_free = on_free
@@ -119,7 +140,7 @@ class Dispatcher:
     def put(self, ticket: TaskHandle) -> None:
         """Queue a work; it is sent in this turn of the loop if it may have a free scorer."""
         waiting, profile = self.waiting, ticket.work.profile
-        self._came_at[profile] = ticket.submitted_at
+        self._arrivals.note(profile, ticket.submitted_at)
         if len(waiting) + self._holds.num_held >= self._limits.max_waiting:
             self.refuse(ticket, LaneUnavailableError(f"{self._name}: too much work waits"))
             return
@@ -164,23 +185,23 @@ class Dispatcher:
         self._dispatch()
 
     def cork(self) -> None:
-        """See ProcessLane.cork."""
+        """See ScorerPool.cork."""
         self._is_corked = True
 
     def uncork(self) -> None:
-        """See ProcessLane.uncork."""
+        """See ScorerPool.uncork."""
         self._is_corked = False
         self._dispatch()
 
     def cancel(self, ticket: TaskHandle) -> None:
-        """See ProcessLane.cancel."""
+        """See ScorerPool.cancel."""
         if ticket.generation == ENDED or ticket.is_cancelled:
             return
         ticket.is_cancelled = True
         ticket.expires_at = min(ticket.expires_at, time.monotonic())
         slot = ticket.slot
         if slot is None:
-            self.refuse(ticket, ExpiredError("cancelled", "dropped"))
+            self.refuse(ticket, ExpiredError("cancelled", ExpiredEnd.DROPPED))
         else:
             slot.trip(ticket)
             slot.check_at = min(slot.check_at, ticket.expires_at + self._limits.grace_s)
@@ -189,11 +210,11 @@ class Dispatcher:
     # ---- dispatch
 
     def room(self) -> int:
-        """See ProcessLane.room."""
+        """See ScorerPool.room."""
         limits, bulkhead = self._limits, self._bulkhead
         most = limits.max_batch * _BATCHES_AHEAD
         a_scorer = startable(self.service.estimate_us, limits.window_us, most)
-        alone = self._alone()
+        alone = self._arrivals.alone()
         num_idle = len(self.slots)
         if alone != OURS:  # what comes is of this profile, for all that is known
             num_idle = bulkhead.most(alone) - bulkhead.held(alone)
@@ -211,18 +232,9 @@ class Dispatcher:
                     room += self.waiting.count(profile)
         return max(0, room)
 
-    def _alone(self) -> str:
-        """The profile, with functions of a user, of all works that have come lately; else ""."""
-        came_at = self._came_at
-        if len(came_at) > 1:
-            # Whatever has come last, it has come lately.
-            since = max(came_at.values()) - _ALONE_S
-            came_at = self._came_at = {name: at for name, at in came_at.items() if at > since}
-        return next(iter(came_at)) if len(came_at) == 1 else OURS
-
     def is_alone(self, profile: str) -> bool:
         """Whether no other profile's works have come lately."""
-        return self._alone() == profile
+        return self._arrivals.alone() == profile
 
     def slots_for(self, profile: str) -> list[ScorerSlot]:
         """The scorers that are ready, one of which the next work of a profile gets."""
@@ -232,7 +244,7 @@ class Dispatcher:
         return [slot for slot in ready if slot.batch and slot.profile == profile]
 
     def ends_soon(self) -> bool:
-        """See ProcessLane.ends_soon."""
+        """See ScorerPool.ends_soon."""
         num_open = sum([slot.num_open for slot in self.slots])
         takes_us = num_open * self.service.estimate_us
         return num_open > 0 and not self.waiting and takes_us <= _SOON_US
@@ -282,7 +294,9 @@ class Dispatcher:
             if ticket.generation == ENDED:
                 continue
             if now >= ticket.expires_at:
-                self.refuse(ticket, ExpiredError("expired before a scorer was free", "dropped"))
+                self.refuse(
+                    ticket, ExpiredError("expired before a scorer was free", ExpiredEnd.DROPPED)
+                )
             elif suspects is not None and (refusal := suspects.refusal(ticket, now)):
                 self.refuse(ticket, refusal)
             elif suspects is not None and (until := suspects.wait_until(ticket, now)):
@@ -338,7 +352,7 @@ class Dispatcher:
                 continue
             lane_us = int((started_at - ticket.submitted_at) * 1e6)
             if ticket.is_cancelled:
-                end = "stopped" if code else "unused"
+                end = ExpiredEnd.STOPPED if code else ExpiredEnd.UNUSED
                 done = TaskResult(b"", lane_us, work_us, cpu_us, ExpiredError("cancelled", end))
             elif code:
                 done = TaskResult(b"", lane_us, work_us, cpu_us, error_of(code, body))

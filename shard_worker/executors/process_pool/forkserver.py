@@ -27,6 +27,7 @@ import struct
 import sys
 import time
 from dataclasses import dataclass
+from enum import IntEnum
 
 from hedgerow.shard_worker.executors.process_pool.budget import SharedBudgets
 from hedgerow.shard_worker.executors.process_pool.scorer_process import ScorerSpec, run_scorer
@@ -34,13 +35,26 @@ from hedgerow.shard_worker.executors.process_pool.scorer_process import ScorerSp
 # worker → launcher, first: this byte, with the descriptors of a file that has the pickled
 # LauncherSpec, and of the file of the shared memory.
 LANE = b"L"
-# worker → launcher: order, scorer's number, slot; a START carries the scorer's socket.
+# worker → launcher: an `Order`, scorer's number, slot; a START carries the scorer's socket.
 ORDER = struct.Struct("!BII")
-START, KILL = 1, 2
-# launcher → worker: event, scorer's number, its pid or its status as waitpid gives it (-1 when it
-# could not be forked).
+# launcher → worker: an `Event`, scorer's number, its pid or its status as waitpid gives it (-1 when
+# it could not be forked).
 EVENT = struct.Struct("!BIi")
-STARTED, ENDED = 1, 2
+
+
+class Order(IntEnum):
+    """What the launcher is to do with a scorer."""
+
+    START = 1
+    KILL = 2
+
+
+class Event(IntEnum):
+    """What has happened to a scorer."""
+
+    STARTED = 1
+    ENDED = 2
+
 
 # What a new interpreter runs: find the worker's modules, then this one, which has a socket open.
 BOOTSTRAP = (
@@ -130,7 +144,7 @@ class _Launcher:
         if len(order) < ORDER.size:
             return False
         what, number, slot = ORDER.unpack(order)
-        if what == START:
+        if what == Order.START:
             self._start(number, slot, fds[0])
         elif number in self._pids:
             os.kill(self._pids[number], signal.SIGKILL)
@@ -143,13 +157,13 @@ class _Launcher:
         except OSError as error:
             sys.stderr.write(f"{self._spec.scorer.name}: cannot fork: {error}\n")
             os.close(channel_fd)
-            self._tell(ENDED, number, -1)
+            self._tell(Event.ENDED, number, -1)
             return
         if pid == 0:
             self._be_scorer(launcher_pid, slot, channel_fd)
         os.close(channel_fd)
         self._pids[number] = pid
-        self._tell(STARTED, number, pid)
+        self._tell(Event.STARTED, number, pid)
 
     def _be_scorer(self, launcher_pid: int, slot: int, channel_fd: int) -> None:
         status = 1
@@ -179,9 +193,9 @@ class _Launcher:
             reaped, status = os.waitpid(pid, os.WNOHANG)
             if reaped:
                 del self._pids[number]
-                self._tell(ENDED, number, status)
+                self._tell(Event.ENDED, number, status)
 
-    def _tell(self, event: int, number: int, value: int) -> None:
+    def _tell(self, event: Event, number: int, value: int) -> None:
         with contextlib.suppress(OSError):  # the worker is gone; its EOF comes next
             self._control.sendall(EVENT.pack(event, number, value))
 

@@ -12,14 +12,12 @@ import structlog
 
 from hedgerow.shard_worker.executors.process_pool.budget import open_shared_file
 from hedgerow.shard_worker.executors.process_pool.forkserver import (
-    ENDED,
     EVENT,
-    KILL,
     LANE,
     ORDER,
-    START,
-    STARTED,
+    Event,
     LauncherSpec,
+    Order,
 )
 from hedgerow.shard_worker.executors.process_pool.forkserver_start import LauncherProcess, Start
 
@@ -78,14 +76,14 @@ class LauncherLink:
         """Have a scorer forked that serves `channel`, of which the caller closes its copy."""
         if self._control is not None:
             with contextlib.suppress(OSError):  # the launcher is gone; its EOF says so
-                order = ORDER.pack(START, number, slot)
+                order = ORDER.pack(Order.START, number, slot)
                 socket.send_fds(self._control, [order], [channel.fileno()])
 
     def kill_scorer(self, number: int) -> None:
         """SIGKILL a scorer, if it still lives."""
         if self._control is not None:
             with contextlib.suppress(OSError):
-                self._control.send(ORDER.pack(KILL, number, 0))
+                self._control.send(ORDER.pack(Order.KILL, number, 0))
 
     def kill(self) -> None:
         """SIGKILL the launcher, which has stopped obeying; `on_launcher_lost` follows."""
@@ -125,9 +123,9 @@ class LauncherLink:
         whole = len(data) - len(data) % EVENT.size
         self._received = data[whole:]
         for event, number, value in EVENT.iter_unpack(data[:whole]):
-            if event == STARTED:
+            if event == Event.STARTED:
                 self._listener.on_started(number, value)
-            elif event == ENDED:
+            elif event == Event.ENDED:
                 self._listener.on_ended(number, None if value == -1 else value)
 
     def _lose(self) -> None:

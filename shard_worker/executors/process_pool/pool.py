@@ -24,7 +24,6 @@ What happens to work:
   (ProfileBusyError) if its turn would come too late (`bulkhead`).
 """
 
-import asyncio
 import pickle
 import time
 from collections.abc import Callable, Sequence
@@ -36,6 +35,7 @@ from hedgerow.shard_worker.executors.process_pool.dispatcher import Dispatcher, 
 from hedgerow.shard_worker.executors.process_pool.forkserver_start import Start, start_interpreter
 from hedgerow.shard_worker.executors.process_pool.quarantine_gate import QuarantineGate
 from hedgerow.shard_worker.executors.process_pool.recycler import MemoryLimit
+from hedgerow.shard_worker.executors.process_pool.scorer_pool import ScorerPool
 from hedgerow.shard_worker.executors.process_pool.scorer_process import ScorerSpec
 from hedgerow.shard_worker.executors.process_pool.scorer_slot import SlotState
 from hedgerow.shard_worker.executors.process_pool.supervisor import Supervisor
@@ -50,19 +50,9 @@ from hedgerow.shard_worker.executors.process_pool.task import (
 
 __all__ = ["Identity", "Named", "ProcessLane", "Task", "TaskHandle", "TaskResult"]
 
-# Beyond so many batches a scorer the lane refuses work; a caller that asks `room` is far below. The
-# floor is for lanes of one process and small batches whose callers do not ask: the indexer has a
-# caller a shard.
-_MOST_WAITING_BATCHES = 16
-_LEAST_WAITING_BOUND = 1024
 
-
-def _nothing() -> None:
-    """Who has asked for nothing is told nothing."""
-
-
-class ProcessLane:
-    """Runs `factory(config)`'s handler over works in `num_processes` scorer processes."""
+class ProcessLane(ScorerPool):
+    """The supervised pool: `factory(config)`'s handler over tasks, in `num_processes` scorers."""
 
     def __init__(
         self,
@@ -103,17 +93,10 @@ class ProcessLane:
             bulkhead: which profile may hold how many of the scorers; None for any.
             start_launcher: starts the process that forks the scorers.
         """
+        super().__init__(name)
         self._bulkhead = Bulkhead(num_processes, 1.0, {}) if bulkhead is None else bulkhead
-        self._name = name
         self._num_processes = num_processes
-        self._limits = DispatchLimits(
-            max_batch=max_batch,
-            max_waiting=max(
-                _LEAST_WAITING_BOUND, _MOST_WAITING_BATCHES * max_batch * num_processes
-            ),
-            window_us=batch_window_ms * 1000.0,
-            grace_s=kill_grace_ms / 1000.0,
-        )
+        self._limits = DispatchLimits.of(num_processes, max_batch, batch_window_ms, kill_grace_ms)
         self._suspects = suspects
         self._crew = Supervisor(
             ScorerSpec(name, factory, pickle.dumps(config), tuple(import_path), prepare, nice),
@@ -123,18 +106,11 @@ class ProcessLane:
             start_launcher,
         )
         self._dispatcher: Dispatcher | None = None
-        self._is_open = False
-        self._waiters: list[asyncio.Future[None]] = []  # for room, or for the end of everything
-        self._after_ends = _nothing
 
     # ---- life
 
     async def start(self) -> None:
-        """Start the scorers; returns when all are ready.
-
-        Raises:
-            ConfigurationError: the factory failed, with its error.
-        """
+        """See ScorerPool.start."""
         recycler = self._crew.recycler
         self._dispatcher = Dispatcher(
             self._name,
@@ -165,9 +141,7 @@ class ProcessLane:
             return
         self._is_open = False
         self._on_change()
-        deadline = time.monotonic() + drain_s
-        while self._num_unfinished() and (left_s := deadline - time.monotonic()) > 0:
-            await asyncio.wait([self._change()], timeout=left_s)
+        await self._drain(drain_s)
         self._dispatcher.close(LaneUnavailableError(f"{self._name}: shut down before its end"))
         await self._crew.close()
         self._dispatcher = None
@@ -175,112 +149,48 @@ class ProcessLane:
     # ---- work
 
     def submit(self, work: Task, on_done: Callable[[TaskResult], None]) -> TaskHandle:
-        """Take a task; `on_done` is called exactly once, on the loop, never from within `submit`.
-
-        `TaskResult.error` is an ExpiredError (late, or cancelled), QuarantinedError,
-        ScorerCrashedError, RankingError or WorkError (the handler raised), NotStartedError (if it
-        is movable), ProfileBusyError (its profile holds all that it may), or LaneUnavailableError
-        (not running, or far beyond `room`).
-        """
+        """See ScorerPool.submit."""
         ticket = TaskHandle(work, on_done, time.monotonic(), work.expires_at)
         dispatcher = self._dispatcher
         if dispatcher is not None and self._is_open:
             dispatcher.put(ticket)
         else:
             ticket.generation = ENDED
-            error = LaneUnavailableError(f"{self._name}: not running")
-            asyncio.get_running_loop().call_soon(self._refuse, on_done, error)
+            self._refuse_closed(on_done)
         return ticket
 
     def cork(self) -> None:
-        """Hold back what is submitted from now on until `uncork`, which is to follow in this turn.
-
-        Who submits several works in one callback spares the lane a turn of the loop, which it
-        would take to see which works came together; it costs as much as sending one of them.
-        """
+        """See ScorerPool.cork."""
         if self._dispatcher is not None:
             self._dispatcher.cork()
 
     def uncork(self) -> None:
-        """Send to the scorers what was held back."""
+        """See ScorerPool.uncork."""
         if self._dispatcher is not None:
             self._dispatcher.uncork()
 
-    def call_after_ends(self, then: Callable[[], None]) -> None:
-        """Call `then` after the `on_done` of works that have ended together; it replaces another.
-
-        For who answers several works with one message.
-        """
-        self._after_ends = then
-
-    async def run(self, work: Task) -> TaskResult:
-        """Submit and wait; cancelling the wait cancels the work.
-
-        Raises:
-            WorkError: any of those that `submit` names.
-        """
-        future: asyncio.Future[TaskResult] = asyncio.get_running_loop().create_future()
-
-        def on_done(done: TaskResult) -> None:
-            if not future.done():
-                future.set_result(done)
-
-        ticket = self.submit(work, on_done)
-        try:
-            done = await future
-        except asyncio.CancelledError:
-            self.cancel(ticket)
-            raise
-        if done.error is not None:
-            raise done.error
-        return done
-
     def cancel(self, ticket: TaskHandle) -> None:
-        """Nobody waits for this work any more; it ends with an ExpiredError.
-
-        One that has not been sent ends at once. One that a scorer has finds its budget expired,
-        and its scorer is killed if it runs on for the grace period.
-        """
+        """See ScorerPool.cancel; what runs on for the grace period is killed with its scorer."""
         if self._dispatcher is not None:
             self._dispatcher.cancel(ticket)
 
     # ---- room
 
     def room(self) -> int:
-        """How many more works would start within the batch window.
-
-        Counts the scorers that are ready and not stuck in a long batch, at the measured service
-        time, less what waits and what they have.
-        """
+        """See ScorerPool.room."""
         return self._dispatcher.room() if self._dispatcher is not None and self._is_open else 0
 
     def ends_soon(self) -> bool:
-        """Whether scorers have work, and all works together are expected to take 0.5 ms at most."""
+        """See ScorerPool.ends_soon."""
         return self._dispatcher is not None and self._dispatcher.ends_soon()
 
     def observe_elsewhere(self, num_works: int) -> None:
-        """Count works that were pulled for this lane's room and took nothing of it.
-
-        Without it, requests that run in another lane would be pulled as if each took a scorer as
-        long as the last that did.
-        """
+        """See ScorerPool.observe_elsewhere."""
         if self._dispatcher is not None:
             self._dispatcher.service.observe(num_works, 0.0)
 
-    async def wait_for_room(self) -> int:
-        """Wait until there is room; returns it.
-
-        Raises:
-            LaneUnavailableError: the lane is not running, or closes meanwhile.
-        """
-        while (room := self.room()) == 0:
-            if not self._is_open:
-                raise LaneUnavailableError(f"{self._name}: not running")
-            await self._change()
-        return room
-
     def load(self) -> dict[str, Any]:
-        """Figures for heartbeat and status; `service_us` is the moving average of one work."""
+        """See ScorerPool.load."""
         slots, dispatcher, suspects = self._crew.slots, self._dispatcher, self._suspects
         recycler = self._crew.recycler
         return {
@@ -303,25 +213,3 @@ class ProcessLane:
         if self._dispatcher is None:
             return 0
         return self._dispatcher.num_waiting + sum(slot.num_open for slot in self._crew.slots)
-
-    def _change(self) -> asyncio.Future[None]:
-        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiters.append(waiter)
-        return waiter
-
-    def _refuse(self, on_done: Callable[[TaskResult], None], error: LaneUnavailableError) -> None:
-        on_done(TaskResult(b"", 0, 0, 0, error))
-        self._on_change()
-
-    def _on_change(self) -> None:
-        try:
-            self._after_ends()
-        except Exception as error:  # noqa: BLE001 - its bug must not cost a scorer its channel
-            asyncio.get_running_loop().call_exception_handler(
-                {"message": f"{self._name}: what follows on ends failed", "exception": error}
-            )
-        if self._waiters:
-            waiters, self._waiters = self._waiters, []
-            for waiter in waiters:
-                if not waiter.done():
-                    waiter.set_result(None)

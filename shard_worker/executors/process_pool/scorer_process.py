@@ -22,17 +22,18 @@ import socket
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgpack
 import msgspec
 
-from hedgerow.common.errors import ExpiredError, WorkError
+from hedgerow.common.errors import WorkError
 from hedgerow.shard_worker.executors.error_text import error_line
 from hedgerow.shard_worker.executors.process_pool.budget import Budget, Region
+from hedgerow.shard_worker.executors.process_pool.task import FailureCode, Frame, ResultRow
 
 _RECEIVE_BYTES = 262_144
 _FLUSH_S = 0.001
@@ -44,6 +45,9 @@ _COUNT_CPU_S = 20e-6
 Handler = Callable[[Any, Budget], bytes]
 
 _pack = msgspec.msgpack.Encoder().encode
+
+# An enum's member is looked up through a descriptor in Python 3.11: five times a global's price.
+_NO_FAILURE: Final = FailureCode.NONE.value
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,45 +79,59 @@ def run_scorer(spec: ScorerSpec, channel: socket.socket, region: Region) -> None
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     faulthandler.enable()
-    _stand_back(spec.nice)
-    _volunteer_for_the_oom_killer()
-    try:
-        if spec.prepare is not None:
-            spec.prepare()
-        handler = _make_handler(spec)
-    except Exception as error:  # noqa: BLE001 - whatever the factory raises is the start's outcome
-        traceback.print_exception(error)
-        channel.sendall(_pack((os.getpid(), error_line(error))))
+    handler = make_handler(spec)
+    if isinstance(handler, str):
+        channel.sendall(_pack((os.getpid(), handler)))
         return
-    # What exists now lives as long as the process: the collector need not look at it again.
-    gc.collect()
-    gc.freeze()
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):
         channel.sendall(_pack((os.getpid(), "")))
         serve(channel, region, handler)
 
 
+def make_handler(spec: ScorerSpec) -> Handler | str:
+    """Settle this process as a scorer and make its handler; the error, in a line, if that fails."""
+    _stand_back(spec.nice)
+    _volunteer_for_the_oom_killer()
+    try:
+        if spec.prepare is not None:
+            spec.prepare()
+        handler = _call_factory(spec)
+    except Exception as error:  # noqa: BLE001 - whatever the factory raises is the start's outcome
+        traceback.print_exception(error)
+        return error_line(error)
+    # What exists now lives as long as the process: the collector need not look at it again.
+    gc.collect()
+    gc.freeze()
+    return handler
+
+
 def serve(channel: socket.socket, region: Region, handler: Handler) -> None:
     """Answer batches until the other end closes the channel."""
     unpacker = msgpack.Unpacker(use_list=False, max_buffer_size=0)
+
+    def send(frame: Frame) -> None:
+        channel.sendall(_pack(frame))
+
     while data := channel.recv(_RECEIVE_BYTES):
         unpacker.feed(data)
         for first_generation, payloads in unpacker:
-            _run_batch(channel, region, handler, first_generation, payloads)
+            run_batch(region, handler, first_generation, payloads, send)
 
 
-def _run_batch(
-    channel: socket.socket,
+def run_batch(
     region: Region,
     handler: Handler,
     first_generation: int,
-    payloads: tuple[Any, ...],
+    payloads: Sequence[Any],
+    send: Callable[[Frame], None],
+    flush_s: float = _FLUSH_S,
 ) -> None:
+    """Run one task after the other; `send` their results, at the end or after `flush_s`."""
     # The CPU time of the process, and not of this thread: a work may have threads of its own.
     clock, cpu_clock = time.monotonic, time.process_time
     current, generations, expiries = region.current, region.generations, region.expiries
     lates, began = region.lates, region.began
-    results: list[tuple[int, str, float, int, int, bytes | str]] = []
+    results: list[ResultRow] = []
     flushed_at = started_at = counted_at = clock()
     counted_cpu_s = cpu_clock()
     num_run, last = 0, len(payloads) - 1
@@ -122,23 +140,24 @@ def _run_batch(
         if generations[index] != generation:
             continue  # the worker has taken it back
         if started_at >= expiries[index]:
-            results.append((index, ExpiredError.code, started_at, 0, 0, "expired before its turn"))
+            late = FailureCode.EXPIRED
+            results.append((index, late, started_at, 0, 0, "expired before its turn"))
             continue
         # Written before the work starts: if this process dies, the worker reads who killed it, and
         # if it has to be killed, what that work has cost.
         began[0], began[1] = started_at, counted_cpu_s
         current[0] = generation
-        code = ""
+        code: str = _NO_FAILURE
         body: bytes | str
         try:
             body = handler(payload, Budget(generations, expiries, lates, index, generation))
             if type(body) is not bytes:
-                code, body = WorkError.code, f"the handler returned {type(body).__name__}"
+                code, body = FailureCode.FAILED, f"the handler returned {type(body).__name__}"
         except WorkError as error:
-            code, body = error.code, error_line(error)
+            code, body = FailureCode.of(error), error_line(error)
         except Exception as error:  # noqa: BLE001 - a handler's bug ends its work, not the scorer
             traceback.print_exception(error)
-            code, body = WorkError.code, error_line(error)
+            code, body = FailureCode.FAILED, error_line(error)
         ended_at = clock()
         current[0] = 0
         num_run += 1
@@ -148,17 +167,16 @@ def _run_batch(
             cpu_us = int((cpu_s - counted_cpu_s) * 1e6)
             counted_cpu_s = cpu_s
         results.append((index, code, started_at, int((ended_at - started_at) * 1e6), cpu_us, body))
-        if ended_at - flushed_at > _FLUSH_S and index != last:
-            elapsed_us = (ended_at - flushed_at) * 1e6
-            channel.sendall(_pack((False, num_run, elapsed_us, results)))
+        if ended_at - flushed_at > flush_s and index != last:
+            send((False, num_run, (ended_at - flushed_at) * 1e6, results))
             results.clear()
             num_run = 0
             flushed_at = ended_at
         started_at = ended_at
-    channel.sendall(_pack((True, num_run, (started_at - flushed_at) * 1e6, results)))
+    send((True, num_run, (started_at - flushed_at) * 1e6, results))
 
 
-def _make_handler(spec: ScorerSpec) -> Handler:
+def _call_factory(spec: ScorerSpec) -> Handler:
     sys.path[:0] = [folder for folder in spec.import_path if folder not in sys.path]
     module, _, name = spec.factory.partition(":")
     factory = getattr(importlib.import_module(module), name)

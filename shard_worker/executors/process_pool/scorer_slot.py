@@ -4,24 +4,22 @@ import asyncio
 import math
 from collections.abc import Sequence
 from enum import Enum, auto
-from typing import Any, Protocol, cast
+from typing import Protocol, cast
 
 import msgpack
 import msgspec
 
-from hedgerow.common.errors import ExpiredError
+from hedgerow.common.errors import ExpiredEnd, ExpiredError
 from hedgerow.shard_worker.executors.bulkhead import OURS
 from hedgerow.shard_worker.executors.process_pool.budget import Region
 from hedgerow.shard_worker.executors.process_pool.cpu_time import process_cpu_s
 from hedgerow.shard_worker.executors.process_pool.task import (
     WAITING,
+    Frame,
     TaskHandle,
     TaskResult,
     failed,
 )
-
-# As scorer_process.py describes it; the last of each result is its body, or its error's message.
-Frame = tuple[bool, int, float, tuple[tuple[int, str, float, int, int, Any], ...]]
 
 _pack = msgspec.msgpack.Encoder().encode
 
@@ -209,7 +207,7 @@ class ScorerSlot:
         """
         began_at, began_cpu_s = self._began
         cpu_s = process_cpu_s(self.pid)
-        error = ExpiredError("ran on past its deadline and was killed", "killed")
+        error = ExpiredError("ran on past its deadline and was killed", ExpiredEnd.KILLED)
         # Asked last: as long as this work runs, what was read before is of its own beginning.
         if self.running() is not ticket:
             return failed(ticket, error)

@@ -26,10 +26,10 @@ from hedgerow.shard_worker.executors.process_pool.recycler import MemoryLimit, R
 from hedgerow.shard_worker.executors.process_pool.scorer_process import ScorerSpec
 from hedgerow.shard_worker.executors.process_pool.scorer_slot import (
     Channel,
-    Frame,
     ScorerSlot,
     SlotState,
 )
+from hedgerow.shard_worker.executors.process_pool.task import Frame
 
 _log = structlog.get_logger()
 

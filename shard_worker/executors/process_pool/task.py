@@ -2,25 +2,15 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from enum import StrEnum
+from typing import Any, Protocol
 
 import msgspec
 
-from hedgerow.common.errors import (
-    BadQueryError,
-    ExpiredError,
-    LaneUnavailableError,
-    QuarantinedError,
-    RankingError,
-    ScorerCrashedError,
-    WorkError,
-)
+from hedgerow.common.errors import BadQueryError, ExpiredError, RankingError, WorkError
 from hedgerow.shard_worker.executors.bulkhead import OURS
-
-if TYPE_CHECKING:
-    from hedgerow.shard_worker.executors.process_pool.scorer_slot import ScorerSlot
 
 WAITING = 0  # a ticket's generation while no scorer has it
 ENDED = -1  # ... and once its `on_done` was called or is about to be
@@ -90,6 +80,19 @@ class TaskResult(msgspec.Struct, frozen=True):
     error: WorkError | None
 
 
+class Holder(Protocol):
+    """What a task was given to: a scorer, or a batch on its way through one.
+
+    Attributes:
+        check_at: when the pool looks after it, s.
+    """
+
+    check_at: float
+
+    def trip(self, ticket: "TaskHandle") -> None:
+        """Let the budget of one of its tasks expire now."""
+
+
 class TaskHandle(msgspec.Struct, eq=False):
     """A submitted work on its way; opaque to callers, who may only hand it to `cancel`.
 
@@ -107,7 +110,7 @@ class TaskHandle(msgspec.Struct, eq=False):
     submitted_at: float
     expires_at: float
     generation: int = WAITING
-    slot: "ScorerSlot | None" = None
+    slot: Holder | None = None
     is_cancelled: bool = False
     is_stopped: bool = False
     num_crashes: int = 0
@@ -119,20 +122,36 @@ def failed(ticket: TaskHandle, error: WorkError) -> TaskResult:
     return TaskResult(b"", int((time.monotonic() - ticket.submitted_at) * 1e6), 0, 0, error)
 
 
-_BY_CODE: dict[str, type[WorkError]] = {
-    error.code: error
-    for error in (
-        WorkError,
-        BadQueryError,
-        ExpiredError,
-        LaneUnavailableError,
-        QuarantinedError,
-        RankingError,
-        ScorerCrashedError,
-    )
+# Of one task: its index in the batch, failure code, instant of its start (monotonic, s), time and
+# CPU time (µs), and its body, or its error's message.
+ResultRow = tuple[int, str, float, int, int, Any]
+# Whether it is the batch's last, tasks that were run, the time that they took (µs), and results.
+Frame = tuple[bool, int, float, Sequence[ResultRow]]
+
+
+class FailureCode(StrEnum):
+    """Why a task failed, as its scorer reports it."""
+
+    NONE = ""  # it has not
+    FAILED = WorkError.code
+    EXPIRED = ExpiredError.code
+    RANKING = RankingError.code
+    BAD_QUERY = BadQueryError.code
+
+    @classmethod
+    def of(cls, error: WorkError) -> "FailureCode":
+        """The code of an error that a handler raised; FAILED for one of another kind."""
+        return cls(error.code) if error.code in _ERRORS else cls.FAILED
+
+
+_ERRORS: dict[str, type[WorkError]] = {
+    FailureCode.FAILED: WorkError,
+    FailureCode.EXPIRED: ExpiredError,
+    FailureCode.RANKING: RankingError,
+    FailureCode.BAD_QUERY: BadQueryError,
 }
 
 
 def error_of(code: str, message: str) -> WorkError:
     """The error that a scorer reported as a code and a message."""
-    return _BY_CODE.get(code, WorkError)(message)
+    return _ERRORS[code](message)

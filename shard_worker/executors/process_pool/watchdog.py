@@ -9,7 +9,7 @@ import math
 import time
 from typing import Protocol
 
-from hedgerow.common.errors import ExpiredError, NotStartedError, WorkError
+from hedgerow.common.errors import ExpiredEnd, ExpiredError, NotStartedError, WorkError
 from hedgerow.shard_worker.executors.bulkhead import OURS
 from hedgerow.shard_worker.executors.fair_queue import FairQueue
 from hedgerow.shard_worker.executors.process_pool.scorer_slot import ScorerSlot
@@ -136,7 +136,9 @@ class Watchdog:
         late = [ticket for ticket in others if now >= ticket.expires_at]
         for ticket in late:
             slot.take_back(ticket)
-            self._queue.end_with(ticket, ExpiredError("expired behind other work", "dropped"))
+            self._queue.end_with(
+                ticket, ExpiredError("expired behind other work", ExpiredEnd.DROPPED)
+            )
         profile, queue = slot.profile, self._queue
         has_other = any(not other.is_long for other in queue.slots_for(profile))
         # Beside others they wait here for their profile's turn: in the shard's queue they would be
@@ -177,7 +179,7 @@ class Watchdog:
         for ticket in late:
             if ticket.generation != ENDED:
                 self._queue.end_with(
-                    ticket, ExpiredError("expired before a scorer was free", "dropped")
+                    ticket, ExpiredError("expired before a scorer was free", ExpiredEnd.DROPPED)
                 )
 
 

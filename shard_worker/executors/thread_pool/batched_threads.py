@@ -18,7 +18,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Final, Generic, TypeVar
 
-from hedgerow.common.errors import ExpiredError, LaneUnavailableError, WorkError
+from hedgerow.common.errors import ExpiredEnd, ExpiredError, LaneUnavailableError, WorkError
 from hedgerow.shard_worker.executors.bulkhead import OURS
 from hedgerow.shard_worker.executors.thread_pool.threads import Spent, ThreadLane
 
@@ -265,7 +265,7 @@ class BatchedThreads:
             return
         if one.began_at == math.inf:
             reason = f"no thread was free within {timeout_s:.3f} s"
-            one.outcome.set_exception(ExpiredError(reason, "dropped"))
+            one.outcome.set_exception(ExpiredError(reason, ExpiredEnd.DROPPED))
         else:
             self._num_late += 1
             reason = f"the call took longer than {timeout_s:.3f} s"

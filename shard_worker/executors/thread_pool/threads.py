@@ -22,7 +22,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from hedgerow.common.errors import ExpiredError, LaneUnavailableError, ProfileBusyError, WorkError
+from hedgerow.common.errors import (
+    ExpiredEnd,
+    ExpiredError,
+    LaneUnavailableError,
+    ProfileBusyError,
+    WorkError,
+)
 from hedgerow.shard_worker.executors.bulkhead import OURS, Bulkhead
 from hedgerow.shard_worker.executors.fair_queue import FairQueue
 
@@ -303,7 +309,9 @@ class ThreadLane:
         if waiter.done():
             return waiter.result()
         self._give_up(profile, waiter)
-        raise ExpiredError(f"{self._name}: no thread was free within {timeout_s:.3f} s", "dropped")
+        raise ExpiredError(
+            f"{self._name}: no thread was free within {timeout_s:.3f} s", ExpiredEnd.DROPPED
+        )
 
     def _give_up(self, profile: str, waiter: asyncio.Future[_Thread]) -> None:
         if not waiter.done():

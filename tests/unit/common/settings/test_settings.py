@@ -96,6 +96,10 @@ def test_settings_are_frozen() -> None:
             "rank_profiles.x.second_phase: is written module:function",
         ),
         ('[rank_profiles.x]\nlane = "loop"\n', "rank_profiles: x: lane loop is for noop"),
+        (
+            '[worker]\nprocess_pool = "executor"\nscorer_max_memory_mb = 700\n',
+            "worker.scorer_max_memory_mb: needs process_pool = supervised",
+        ),
         ("[gateway\n", "hedgerow.toml: "),
     ],
 )

@@ -1,0 +1,94 @@
+"""Inside a process of the standard pool: one handler, and the functions that the executor calls.
+
+What a task gets and returns is pickled by the executor; these functions are pickled by name.
+"""
+
+import faulthandler
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from multiprocessing.shared_memory import SharedMemory
+from typing import Any, Final
+
+from hedgerow.shard_worker.executors.process_pool.budget import Region, regions_of
+from hedgerow.shard_worker.executors.process_pool.scorer_process import (
+    Handler,
+    ScorerSpec,
+    make_handler,
+    run_batch,
+)
+from hedgerow.shard_worker.executors.process_pool.task import Frame
+
+_LOOK_S = 0.001
+
+
+@dataclass(slots=True)
+class _Scorer:
+    """What this process was started with, and the handler once it is made."""
+
+    spec: ScorerSpec
+    memory: SharedMemory
+    regions: list[Region]
+    handler: Handler | None = None
+
+
+_this_process: Final[list[_Scorer]] = []  # of one, from `initialise` on
+
+
+def initialise(spec: ScorerSpec, memory_name: str, num_regions: int, max_batch: int) -> None:
+    """Settle a new process; its handler is made by `start_scorer`, which can say why it failed."""
+    # Ctrl-C reaches the whole group; the worker alone decides when a process ends. SIGTERM cannot
+    # be ignored as well: it is how the executor ends the processes of a pool that has broken.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    faulthandler.enable()
+    threading.Thread(target=_end_with_parent, name="parent watch", daemon=True).start()
+    memory = SharedMemory(memory_name)
+    assert memory.buf is not None  # noqa: S101 - only a closed one has none
+    _this_process.append(_Scorer(spec, memory, regions_of(memory.buf, num_regions, max_batch)))
+
+
+def start_scorer(index: int, timeout_s: float) -> str:
+    """Make this process's handler; returns the error in a line, or "".
+
+    It first waits until every process has such a call, so that none is given two.
+    """
+    (this,) = _this_process
+    deadline = time.monotonic() + timeout_s
+    this.regions[index].current[0] = os.getpid()
+    while not all(region.current[0] for region in this.regions):
+        if time.monotonic() >= deadline:
+            return f"not all processes came within {timeout_s:g} s"
+        time.sleep(_LOOK_S)
+    handler = make_handler(this.spec)
+    if isinstance(handler, str):
+        return handler
+    this.handler = handler
+    return ""
+
+
+def run(index: int, first_generation: int, payloads: Sequence[Any]) -> Frame:
+    """Run a batch; `index` is the region of shared memory that has its budgets."""
+    (this,) = _this_process
+    assert this.handler is not None  # noqa: S101 - no batch comes before each process has one
+    frames: list[Frame] = []
+    run_batch(
+        this.regions[index],
+        this.handler,
+        first_generation,
+        payloads,
+        send=frames.append,
+        flush_s=float("inf"),  # a call has one result, so the batch is answered as a whole
+    )
+    return frames[0]
+
+
+def _end_with_parent() -> None:
+    """End when the worker does, however it ends: the executor's queues do not tell."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

@@ -1,0 +1,163 @@
+"""The processes that get batches, those that follow on them, and those that leave."""
+
+import asyncio
+import random
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import Protocol
+
+import structlog
+
+from hedgerow.common.errors import ConfigurationError
+from hedgerow.shard_worker.executors.process_pool.batching import restart_delay_s
+from hedgerow.shard_worker.executors.standard_pool.batch import Batch
+from hedgerow.shard_worker.executors.standard_pool.processes import ScorerProcesses
+
+_log = structlog.get_logger()
+
+# Processes that break sooner than this after their start have failed to start.
+_YOUNG_S = 1.0
+# Processes that are replaced may end what they have for so long.
+_LEAVE_S = 1.0
+
+
+class SuccessionListener(Protocol):
+    """What works with the processes; always called on the event loop."""
+
+    def on_ready(self) -> None:
+        """Other processes get batches from now on."""
+
+    def on_lost(self, batch: Batch) -> None:
+        """A batch will have no results: its processes are about to be killed."""
+
+    def next_end(self) -> asyncio.Future[None]:
+        """A future that is done when batches have ended."""
+
+
+class Succession:
+    """Keeps one executor at work: starts another when it breaks, or has lost a process.
+
+    Attributes:
+        current: the processes that get batches; None before the start and after the end.
+        num_restarts: processes that were started in place of others.
+        num_crashes: executors that broke while they had batches.
+    """
+
+    def __init__(
+        self, name: str, make: Callable[[], ScorerProcesses], listener: SuccessionListener
+    ) -> None:
+        self.current: ScorerProcesses | None = None
+        self.num_restarts = 0
+        self.num_crashes = 0
+        self._name = name
+        self._make = make
+        self._listener = listener
+        self._opening: ScorerProcesses | None = None
+        self._replacing: asyncio.Task[None] | None = None
+        self._leaving: dict[asyncio.Task[None], ScorerProcesses] = {}
+        self._num_failures = 0  # starts in a row that came to nothing
+
+    def everyone(self) -> Iterator[ScorerProcesses]:
+        """All processes that may have batches."""
+        if self.current is not None:
+            yield self.current
+        yield from self._leaving.values()
+
+    async def start(self) -> None:
+        """Start the first processes; see `ScorerProcesses.open` for its errors."""
+        self._take_over(await self._open())
+
+    def replace(self) -> None:
+        """Start other processes; the present ones leave once those are ready."""
+        if self._replacing is None:
+            self._replacing = asyncio.ensure_future(self._start_others())
+
+    def on_broken(self, processes: ScorerProcesses) -> None:
+        """A process has died, and the executor with it."""
+        if processes is not self.current or processes.is_broken:
+            return
+        processes.is_broken = True
+        self._unwatch(processes)
+        is_young = time.monotonic() - processes.ready_at < _YOUNG_S
+        self._num_failures = self._num_failures + 1 if is_young else 0
+        self.num_crashes += bool(processes.batches)
+        _log.warning("process_pool_broken", lane=self._name)
+        self.replace()
+
+    def give_up_start(self) -> None:
+        """End a start that is under way, which raises a ConfigurationError."""
+        if self._opening is not None:
+            self._opening.give_up()
+
+    async def close(self) -> None:
+        """Kill what has batches and end everything."""
+        if self._replacing is not None:
+            self._replacing.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._replacing
+        leaving = [*self._leaving]
+        if self.current is not None:
+            leaving.append(asyncio.ensure_future(self._leave(self.current, 0.0)))
+        await asyncio.gather(*leaving)
+        self.current = None
+
+    async def _open(self) -> ScorerProcesses:
+        """Start processes, in a thread; those of a start that fails or is cancelled are ended."""
+        processes = self._opening = self._make()
+        opening = asyncio.ensure_future(asyncio.to_thread(processes.open))
+        try:
+            await asyncio.shield(opening)
+        except BaseException:
+            processes.give_up()
+            await asyncio.wait([opening])
+            processes.kill()
+            await asyncio.to_thread(processes.shut_down)
+            raise
+        finally:
+            self._opening = None
+        return processes
+
+    def _take_over(self, processes: ScorerProcesses) -> None:
+        self.current = processes
+        # An executor without a call does not tell that it has broken.
+        loop = asyncio.get_running_loop()
+        for child in processes.children:
+            loop.add_reader(child.sentinel, self.on_broken, processes)
+
+    def _unwatch(self, processes: ScorerProcesses) -> None:
+        loop = asyncio.get_running_loop()
+        for child in processes.children:
+            loop.remove_reader(child.sentinel)
+
+    async def _start_others(self) -> None:
+        while True:
+            await asyncio.sleep(restart_delay_s(self._num_failures, random.random))
+            try:
+                others = await self._open()
+                break
+            except (ConfigurationError, OSError, EOFError, RuntimeError) as error:
+                # Also what the library raises: no more threads, or a forkserver that has died.
+                self._num_failures += 1
+                _log.error("process_pool_start_failed", lane=self._name, error=str(error))
+        assert self.current is not None  # noqa: S101 - `close` cancels this first
+        leaving = asyncio.ensure_future(self._leave(self.current, _LEAVE_S))
+        self._leaving[leaving] = self.current
+        leaving.add_done_callback(self._leaving.pop)
+        self._unwatch(self.current)
+        self._take_over(others)
+        self._replacing = None
+        self.num_restarts += len(others.children)
+        self._listener.on_ready()
+
+    async def _leave(self, processes: ScorerProcesses, within_s: float) -> None:
+        """Let processes end what they have; then kill those that are left."""
+        deadline = time.monotonic() + within_s
+        while processes.num_busy and (left_s := deadline - time.monotonic()) > 0:
+            await asyncio.wait([self._listener.next_end()], timeout=left_s)
+        self._unwatch(processes)
+        if processes.batches:
+            for batch in list(processes.batches.values()):
+                self._listener.on_lost(batch)
+            processes.kill()
+        await asyncio.to_thread(processes.shut_down)
