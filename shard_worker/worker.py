@@ -29,6 +29,7 @@ from hedgerow.shard_worker.control.jobs import Jobs
 from hedgerow.shard_worker.executors.process_pool.forkserver_start import Start, start_interpreter
 from hedgerow.shard_worker.executors.process_pool.quarantine_gate import QuarantineGate
 from hedgerow.shard_worker.indexing.applier import Applier
+from hedgerow.shard_worker.indexing.indexer_client import IndexerClient
 from hedgerow.shard_worker.indexing.optimiser import Optimiser
 from hedgerow.shard_worker.indexing.storage_watch import StorageWatch
 from hedgerow.shard_worker.scoring.ranking import enrich_hooks
@@ -110,11 +111,12 @@ class Worker:
             on_change=self._on_shortage,
             owed_bytes=self._owed_bytes,
         )
+        indexer = IndexerClient(self._indexer)
         self._applier = Applier(
             control,
             keys,
             self._registry,
-            self._indexer,
+            indexer,
             shards,
             settings,
             on_state=self._states.take,
@@ -123,12 +125,12 @@ class Worker:
             snapshot_position=self._snapshot_position,
             storage=self._storage,
         )
-        self._snapshots = Snapshots(control, keys, self._applier, self._indexer, shards, settings)
+        self._snapshots = Snapshots(control, keys, self._applier, indexer, shards, settings)
         self._jobs = Jobs(
             control=control,
             keys=keys,
             applier=self._applier,
-            indexer=self._indexer,
+            indexer=indexer,
             shards=shards,
             settings=settings,
             snapshots=self._snapshots,

@@ -6,7 +6,6 @@ the time that a shard has its turn its next batch is there, read while the other
 """
 
 import asyncio
-import math
 from collections.abc import Callable, Collection
 from typing import Any
 
@@ -29,10 +28,8 @@ from hedgerow.common.shard_log.log import (
 )
 from hedgerow.common.state.registry import Registry
 from hedgerow.common.tasks import run_together
-from hedgerow.shard_worker.executors.process_pool.pool import ProcessLane
-from hedgerow.shard_worker.executors.process_pool.task import Named, Task
 from hedgerow.shard_worker.indexing.batches import Batches
-from hedgerow.shard_worker.indexing.indexer import pack_work
+from hedgerow.shard_worker.indexing.indexer_client import IndexerClient
 from hedgerow.shard_worker.indexing.log_retention import LogRetention, trim_position
 from hedgerow.shard_worker.indexing.set_aside import SetAside
 from hedgerow.shard_worker.indexing.set_aside_files import SetAsideFiles
@@ -64,7 +61,7 @@ class Applier:
         control: RedisClient,
         keys: Keys,
         registry: Registry,
-        indexer: ProcessLane,
+        indexer: IndexerClient,
         shards: tuple[int, ...],
         settings: Settings,
         on_state: Callable[[ShardState], None],
@@ -79,7 +76,7 @@ class Applier:
             control: Redis.
             keys: the names under which everything lies.
             registry: where the document counts go.
-            indexer: a lane that runs `shard_worker.indexing.indexer:make_indexer` in one process.
+            indexer: writes to the shards.
             shards: those that this worker serves.
             settings: limits.apply_batch_bytes and redis.reconnect_max_s count.
             on_state: told what a shard holds, each time that it changes and before anybody waiting
@@ -115,7 +112,7 @@ class Applier:
         self._set_aside = SetAsideFiles(
             settings.data, settings.storage.max_set_aside_mb * MB, counters
         )
-        self._batches = Batches(self._ask, SetAside(self._set_aside, counters), storage)
+        self._batches = Batches(indexer, SetAside(self._set_aside, counters), storage)
         self._trimmed_by: dict[int, str | None] = {}
         self._kept = {shard: LogRetention() for shard in shards}
         self._others: dict[int, str] = {}  # shard → how far any replica was, when last asked
@@ -128,7 +125,7 @@ class Applier:
             RedisUnavailableError: there is no answer about a log.
         """
         for shard in self._shards:
-            state = await self._ask(shard, pack_work("open", shard))
+            state = await self._indexer.open(shard)
             self._take(state)
             # Before anybody hears that this worker lives: the log keeps what a replica lacks only
             # from when it knows of it, and whoever sees all workers may begin to load.
@@ -197,10 +194,10 @@ class Applier:
         Raises:
             WorkError: the indexer could not.
         """
-        self._take(await self._ask(shard, pack_work("balance", shard, uid)))
+        self._take(await self._indexer.balance(shard, uid))
 
     async def optimise(self, shard: int, uid: str) -> bool:
-        """Have a collection's index on a shard written anew, in few segments.
+        """Have a collection's index on a shard rewritten in few segments.
 
         Batches of the log are applied between its steps; one that changes the collection ends it.
 
@@ -211,11 +208,11 @@ class Applier:
             WorkError: the indexer could not, or a write has put an end to it. The index is as it
                 was.
         """
-        packed = await self._run(shard, pack_work("begin_optimising", shard, uid))
-        is_needed = not packed
-        while not packed:
-            packed = await self._run(shard, pack_work("optimise", shard, uid))
-        self._take(ShardState.unpack(packed))
+        finished = await self._indexer.begin_optimising(shard, uid)
+        is_needed = finished is None
+        while finished is None:
+            finished = await self._indexer.optimise(shard, uid)
+        self._take(finished)
         return is_needed
 
     async def _follow(self, shard: int) -> None:
@@ -311,7 +308,7 @@ class Applier:
         held = {report.uid for report in self.states[shard].collections}
         found = (await self._registry.collections()).values()
         if new := [one.to_json() for one in found if one.uid not in held]:
-            self._take(await self._ask(shard, pack_work("define", shard, new)))
+            self._take(await self._indexer.define(shard, new))
 
     async def _report_skipped(self, state: ShardState) -> None:
         if not state.skipped:
@@ -321,13 +318,6 @@ class Applier:
             if uid in existing:
                 self._counters.add("writes_skipped", count)
                 _log.error("writes_skipped", shard=state.shard, uid=uid, writes=count)
-
-    async def _ask(self, shard: int, payload: bytes) -> ShardState:
-        return ShardState.unpack(await self._run(shard, payload))
-
-    async def _run(self, shard: int, payload: bytes) -> bytes:
-        done = await self._indexer.run(Task(payload, math.inf, Named(f"write to shard {shard}")))
-        return done.body
 
     def _take(self, state: ShardState) -> None:
         self.states[state.shard] = state

@@ -26,6 +26,7 @@ from hedgerow.gateway.writes.documents import Documents
 from hedgerow.gateway.writes.ranked_loads import RankedLoads
 from hedgerow.shard_worker.control.jobs import JOB_TIMEOUT_S, Jobs
 from hedgerow.shard_worker.indexing.applier import Applier
+from hedgerow.shard_worker.indexing.indexer_client import IndexerClient
 from hedgerow.shard_worker.storage.term_statistics import TermStatistics
 from hedgerow.shard_worker.storage.text_index import TextIndex
 from hedgerow.shard_worker.wiring import indexer_lane
@@ -99,14 +100,14 @@ class Town:
                 self.control,
                 self.keys,
                 Registry(self.control, self.keys),
-                lane,
+                IndexerClient(lane),
                 shards,
                 settings,
                 lambda _state: None,
                 Counters(),
             )
             await applier.open()
-            jobs = Jobs(self.control, self.keys, applier, lane, shards, settings)
+            jobs = Jobs(self.control, self.keys, applier, IndexerClient(lane), shards, settings)
             running = [asyncio.create_task(applier.run()), asyncio.create_task(jobs.run())]
             try:
                 yield Member(settings, applier, jobs)
