@@ -10,13 +10,13 @@ import structlog
 
 from hedgerow.common.errors import (
     ExpiredError,
+    FailureCode,
     LaneUnavailableError,
     ProfileBusyError,
     WireError,
     WorkError,
 )
-from hedgerow.common.observability.telemetry import Counters, Throttle
-from hedgerow.common.redis.server_clock import ServerClock
+from hedgerow.common.observability.telemetry import Throttle
 from hedgerow.common.settings.settings import LimitSettings
 from hedgerow.common.wire.messages import (
     Failure,
@@ -34,10 +34,12 @@ from hedgerow.common.wire.messages import (
 from hedgerow.shard_worker.executors.error_text import error_line
 from hedgerow.shard_worker.executors.thread_pool.batched_threads import BatchedThreads
 from hedgerow.shard_worker.executors.thread_pool.threads import Spent, ThreadLane
+from hedgerow.shard_worker.serving.consumer import OWN_QUEUE
 from hedgerow.shard_worker.serving.enriching import Enrich, Enriching, Stored
-from hedgerow.shard_worker.serving.in_flight import InFlight, Key
-from hedgerow.shard_worker.serving.replier import Replier
-from hedgerow.shard_worker.serving.work_accounting import End, WorkAccounting
+from hedgerow.shard_worker.serving.in_flight import Key
+from hedgerow.shard_worker.serving.intake import Intake, Records
+from hedgerow.shard_worker.serving.turn import Turn
+from hedgerow.shard_worker.serving.work_accounting import End
 from hedgerow.shard_worker.storage.picking import Pick, pick_of
 
 log = structlog.get_logger()
@@ -57,6 +59,13 @@ class FetchLanes(NamedTuple):
     enriching: ThreadLane
 
 
+class FetchRequest(NamedTuple):
+    """A fetch as it was read."""
+
+    request: Request
+    payload: FetchPayload
+
+
 class FetchService:
     """Answers the fetch requests of this worker's shards.
 
@@ -70,69 +79,61 @@ class FetchService:
     def __init__(
         self,
         lanes: FetchLanes,
-        replier: Replier,
-        clock: ServerClock,
-        read: ReadDocuments,
+        turn: Turn,
+        read_documents: ReadDocuments,
         enrichers: Mapping[str, Enrich],
-        counters: Counters,
-        in_flight: InFlight,
-        ledger: WorkAccounting,
-        hand_over: Callable[[Request], None],
+        records: Records,
+        intake: Intake,
         limits: LimitSettings,
     ) -> None:
-        """Read with `read`, as `ShardStores.read`; enrich by the profile's hook in `enrichers`."""
+        """Answer fetches.
+
+        Args:
+            lanes: where documents are read, and where `enrich` runs.
+            turn: sends the replies.
+            read_documents: reads, as `ShardStores.read`.
+            enrichers: the profiles' hooks by profile.
+            records: where requests are noted.
+            intake: sorts out what was pulled.
+            limits: max_message_bytes, max_fetch_bytes, max_document_bytes and max_enrich_bytes
+                count.
+        """
         self._lanes = lanes
-        self._replier = replier
-        self._clock = clock
-        self._read = read
+        self._turn = turn
+        self._read_documents = read_documents
         self._enrichers = enrichers
-        self._counters = counters
-        self._in_flight = in_flight
-        self._hand_over = hand_over
-        self._ledger = ledger
+        self._clock, self._in_flight, self._accounting, self._counters = records
+        self._intake = intake
         self._max_bytes = limits.max_message_bytes
         # Whatever could be stored can be read.
         self._max_fetch_bytes = max(limits.max_fetch_bytes, limits.max_document_bytes)
         self._max_enrich_bytes = limits.max_enrich_bytes
         self._held_bytes = 0
         self._throttle = Throttle(60.0)
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()  # the requests in flight
 
     def handle(self, shard: int, messages: list[bytes]) -> None:
-        """Start the work of one pull."""
-        now = time.monotonic()
-        now_us = self._clock.server_us(now)
-        for message in messages:
-            try:
-                request = unpack_request(message, self._max_bytes)
-                if request.kind != Kind.FETCH:
-                    raise WireError(f"kind {request.kind} does not belong in a fetch queue")  # noqa: TRY301
-                payload = unpack_fetch_payload(request.payload)
-            except WireError as error:
-                self._counters.add("requests_malformed")
-                if self._throttle.allows("malformed", now):
-                    log.warning("request_malformed", error=str(error))
-                continue
-            if request.hedge is not None:
-                shard = request.hedge.shard
-            if request.expires_at_ms * 1000 <= now_us:
-                self._counters.add("expired_at_pull")
-                self._ledger.add(End.DROPPED.value, 0, 0)
-                continue
-            if self._in_flight.is_unwanted(shard, request):
-                self._counters.add("cancelled_at_pull")
-                self._ledger.add(End.DROPPED.value, 0, 0)
-                continue
-            if request.hedge is not None and self._in_flight.has(shard, request):
-                self._hand_over(request)
-                continue
-            key = (request.reply_to, request.query_id, shard)
-            task = asyncio.create_task(
-                self._answer(shard, request, payload, max(0, now_us - request.sent_at_us))
-            )
-            self._in_flight.begin(key, task.cancel)
-            self._tasks.add(task)
-            task.add_done_callback(partial(self._end, key))
+        """Start the work of one pop."""
+        self._intake.take(self, shard, messages, is_shared=shard != OWN_QUEUE)
+
+    def read(self, message: bytes) -> FetchRequest:
+        """See `Service.read`."""
+        request = unpack_request(message, self._max_bytes)
+        if request.kind != Kind.FETCH:
+            raise WireError(f"kind {request.kind} does not belong in a fetch queue")
+        return FetchRequest(request, unpack_fetch_payload(request.payload))
+
+    def start(
+        self, shard: int, read: FetchRequest, _now: float, queue_us: int, *, is_shared: bool
+    ) -> None:
+        """See `Service.start`; a fetch is answered here in any case."""
+        del is_shared
+        request, payload = read
+        task = asyncio.create_task(self._answer(shard, request, payload, queue_us))
+        key = (request.reply_to, request.query_id, shard)
+        self._in_flight.begin(key, task.cancel)
+        self._tasks.add(task)
+        task.add_done_callback(partial(self._end, key))
 
     def _end(self, key: Key, task: asyncio.Task[None]) -> None:
         self._in_flight.end(key)
@@ -158,7 +159,7 @@ class FetchService:
         def read() -> tuple[Enriching | None, bytes]:
             started_at.append(time.monotonic())
             pick = pick_of(payload.fields)
-            stored = self._read(
+            stored = self._read_documents(
                 shard,
                 payload.uid,
                 payload.ids,
@@ -178,28 +179,28 @@ class FetchService:
             status = Status.OK
         except ExpiredError as error:
             self._counters.add("expired_in_lane")
-            if error.end == End.DROPPED:  # else its thread tells, once the call has returned
-                self._ledger.add(End.DROPPED.value, 0, 0)
+            if error.end == End.DROPPED:  # else its thread notes it, once the call has returned
+                self._accounting.add(End.DROPPED.value, 0, 0)
             return
         except WorkError as error:
             status, body = Status.FAILED, pack_body(Failure(error.code, error_line(error)))
             self._counters.add(f"failed_{error.code}")
         except Exception as error:
-            # Whatever it is, from SQLite or for want of a thread: who asked must hear of it.
+            # Whatever it is, from SQLite or for want of a thread, the caller has to know.
             log.exception("fetch_failed", shard=shard)
             reason = f"reading failed: {error_line(error)}"
-            status, body = Status.FAILED, pack_body(Failure("failed", reason))
+            status, body = Status.FAILED, pack_body(Failure(FailureCode.FAILED, reason))
         now = time.monotonic()
         start = started_at[0] if started_at else now
         work_us = int((now - start) * 1e6)
-        # Without an `enrich` that is late: its thread tells, once it has returned.
+        # Without an `enrich` that is late: its thread notes it, once it has returned.
         costs_us = (int(spent.ran_s * 1e6), int(spent.cpu_s * 1e6))
         if now >= deadline:
             self._counters.add("expired_at_reply")
-            self._ledger.add(End.UNUSED.value, *costs_us)
+            self._accounting.add(End.UNUSED.value, *costs_us)
             return
-        self._ledger.add(End.ANSWERED.value, *costs_us)
-        self._replier.reply(
+        self._accounting.add(End.ANSWERED.value, *costs_us)
+        self._turn.reply(
             request.reply_to,
             Reply(
                 request.query_id,
