@@ -96,7 +96,8 @@ class Answering:
             replier,
         )
         records = Records(context.clock, in_flight, accounting, counters)
-        intake = Intake(records, Forwarding(self._connection, keys, worker_id, expiry_s, counters))
+        forwarding = Forwarding(self._connection, keys, worker_id, expiry_s, counters)
+        intake = Intake(records, forwarding, max_bytes)
         self._search_service = SearchService(
             scorers,
             replier,
@@ -105,7 +106,6 @@ class Answering:
             records,
             intake,
             GiveBack(self._connection, keys, expiry_s, counters, self._searches),
-            max_bytes,
         )
         self._fetch_service = FetchService(
             fetch_lanes,

@@ -194,9 +194,10 @@ class Consumer:
 
     def call_waiting(self) -> None:
         """Call what waits for `between_pulls`."""
-        waiting, self._waiting = self._waiting, []
-        for then in waiting:
-            then()
+        if self._waiting:
+            waiting, self._waiting = self._waiting, []
+            for then in waiting:
+                then()
 
     def _end_pop(self) -> None:
         if self._is_pulling and self._client_id is not None:

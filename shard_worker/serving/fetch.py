@@ -95,8 +95,7 @@ class FetchService:
             enrichers: the profiles' hooks by profile.
             records: where requests are noted.
             intake: sorts out what was pulled.
-            limits: max_message_bytes, max_fetch_bytes, max_document_bytes and max_enrich_bytes
-                count.
+            limits: max_fetch_bytes, max_document_bytes and max_enrich_bytes count.
         """
         self._lanes = lanes
         self._turn = turn
@@ -104,7 +103,6 @@ class FetchService:
         self._enrichers = enrichers
         self._clock, self._in_flight, self._accounting, self._counters = records
         self._intake = intake
-        self._max_bytes = limits.max_message_bytes
         # Whatever could be stored can be read.
         self._max_fetch_bytes = max(limits.max_fetch_bytes, limits.max_document_bytes)
         self._max_enrich_bytes = limits.max_enrich_bytes
@@ -116,18 +114,23 @@ class FetchService:
         """Start the work of one pop."""
         self._intake.take(self, shard, messages, is_shared=shard != OWN_QUEUE)
 
-    def read(self, message: bytes) -> FetchRequest:
+    @staticmethod
+    def read(message: bytes, max_bytes: int) -> FetchRequest:
         """See `Service.read`."""
-        request = unpack_request(message, self._max_bytes)
+        request = unpack_request(message, max_bytes)
         if request.kind != Kind.FETCH:
             raise WireError(f"kind {request.kind} does not belong in a fetch queue")
         return FetchRequest(request, unpack_fetch_payload(request.payload))
 
     def start(
-        self, shard: int, read: FetchRequest, _now: float, queue_us: int, *, is_shared: bool
+        self,
+        shard: int,
+        read: FetchRequest,
+        _now: float,
+        queue_us: int,
+        _is_shared: bool,
     ) -> None:
-        """See `Service.start`; a fetch is answered here in any case."""
-        del is_shared
+        """See `Service.start`."""
         request, payload = read
         task = asyncio.create_task(self._answer(shard, request, payload, queue_us))
         key = (request.reply_to, request.query_id, shard)

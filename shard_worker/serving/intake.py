@@ -49,14 +49,14 @@ Read = TypeVar("Read", bound=HasRequest)
 class Service(Protocol[Read]):
     """Answers requests of one kind."""
 
-    def read(self, message: bytes) -> Read:
+    def read(self, message: bytes, max_bytes: int, /) -> Read:
         """Read a packed request.
 
         Raises:
-            WireError: it is malformed, or of another kind.
+            WireError: it is malformed, over `max_bytes`, or of another kind.
         """
 
-    def start(self, shard: int, read: Read, now: float, queue_us: int, *, is_shared: bool) -> None:
+    def start(self, shard: int, read: Read, now: float, queue_us: int, is_shared: bool) -> None:
         """Start to answer a request.
 
         Args:
@@ -71,8 +71,9 @@ class Service(Protocol[Read]):
 class Intake:
     """Drops what nobody waits for, forwards second copies, and starts the rest."""
 
-    def __init__(self, records: Records, forwarding: Forwarding) -> None:
+    def __init__(self, records: Records, forwarding: Forwarding, max_message_bytes: int) -> None:
         """Forward by `forwarding` the second copies of what runs here already."""
+        self._max_bytes = max_message_bytes
         self._clock, self._in_flight, self._accounting, self._counters = records
         self._forwarding = forwarding
         self._throttle = Throttle(60.0)
@@ -90,10 +91,11 @@ class Intake:
         """
         now = time.monotonic()
         now_us = self._clock.server_us(now)
-        in_flight, read, start = self._in_flight, service.read, service.start
+        in_flight, max_bytes = self._in_flight, self._max_bytes
+        read, start = service.read, service.start
         for message in messages:
             try:
-                one = read(message)
+                one = read(message, max_bytes)
             except WireError as error:
                 self.count_malformed(error)
                 continue
@@ -107,8 +109,7 @@ class Intake:
             elif hedge is not None and in_flight.has(target, request):
                 self._forwarding.forward(request)
             else:
-                queue_us = max(0, now_us - request.sent_at_us)
-                start(target, one, now, queue_us, is_shared=is_shared)
+                start(target, one, now, max(0, now_us - request.sent_at_us), is_shared)
         return now
 
     def count_malformed(self, error: WireError | None) -> None:

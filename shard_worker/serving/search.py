@@ -46,7 +46,6 @@ class SearchService:
         records: Records,
         intake: Intake,
         give_back: GiveBack,
-        max_message_bytes: int,
     ) -> None:
         """Search through `lane`, but noop in the loop where its profile says so.
 
@@ -58,7 +57,6 @@ class SearchService:
             records: where requests are noted.
             intake: sorts out what was pulled.
             give_back: takes what was pulled and cannot start soon, for any other worker.
-            max_message_bytes: a request may have.
         """
         self._lane = lane
         self._replier = replier
@@ -67,7 +65,6 @@ class SearchService:
         self._clock, self._in_flight, self._accounting, self._counters = records
         self._intake = intake
         self._give_back = give_back
-        self._max_bytes = max_message_bytes
         self._num_in_loop = 0
 
     def handle(self, shard: int, messages: list[bytes]) -> None:
@@ -80,12 +77,15 @@ class SearchService:
             took_us = int((time.monotonic() - now) * 1e6)
             self._accounting.add(_ANSWERED, took_us, took_us, num)
 
-    def read(self, message: bytes) -> SearchRequest:
-        """See `Service.read`."""
-        return read_search(message, self._max_bytes)
+    read = staticmethod(read_search)
 
     def start(
-        self, shard: int, read: SearchRequest, now: float, queue_us: int, *, is_shared: bool
+        self,
+        shard: int,
+        read: SearchRequest,
+        now: float,
+        queue_us: int,
+        is_shared: bool,
     ) -> None:
         """See `Service.start`."""
         request, payload = read.request, read.payload

@@ -208,8 +208,9 @@ class Town:
 @pytest.fixture(autouse=True)
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the jobs do each second, or after a second, they do five times as often here."""
-    for period in ("jobs.POLL_S", "jobs.SUM_AFTER_S", "jobs.QUIET_S", "keep_looking.TICK_S"):
-        monkeypatch.setattr(f"shard_worker.{period}", 0.2)
+    for period in ("POLL_S", "SUM_AFTER_S", "QUIET_S"):
+        monkeypatch.setattr(f"hedgerow.shard_worker.control.jobs.{period}", 0.2)
+    monkeypatch.setattr("hedgerow.common.redis.reconcile.TICK_S", 0.2)
 
 
 @pytest.fixture

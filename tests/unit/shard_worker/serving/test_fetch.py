@@ -175,7 +175,9 @@ def serving(monkeypatch: pytest.MonkeyPatch) -> Serving:
         read,
         enrichers,
         records,
-        intake.Intake(records, Mock(spec=Forwarding, forward=handed_over.append)),
+        intake.Intake(
+            records, Mock(spec=Forwarding, forward=handed_over.append), LIMITS.max_message_bytes
+        ),
         LIMITS,
     )
     return Serving(clock, lane, replies, counters, ledger, service, asked, broken, enrichers)

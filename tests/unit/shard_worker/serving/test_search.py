@@ -139,9 +139,8 @@ def serving(monkeypatch: pytest.MonkeyPatch) -> Serving:
         states,
         {**BUILT_IN_PROFILES, "own": RankProfile(second_phase="my:function")},
         records,
-        intake.Intake(records, forwarding),
+        intake.Intake(records, forwarding, MAX_BYTES),
         give_back,
-        MAX_BYTES,
     )
     return Serving(
         clock, lane, replies, counters, in_flight, ledger, handed_over, given_back, service
