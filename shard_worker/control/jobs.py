@@ -73,8 +73,8 @@ POLL_S = 1.0
 SNAPSHOT_AGAIN_S = 120.0
 SUM_AFTER_S = 1.0
 CHECKS = 3  # of the indexes' fit to a new table, since fitting them starts merges
-SERVED_S = 5.0  # for so long what was read of the heartbeats is taken to hold
-QUIET_S = 1.0  # a shard that has had nothing to apply for so long has seen the end of a bulk load
+SERVED_S = 5.0  # how long what was read of the heartbeats is taken to hold
+QUIET_S = 1.0  # a shard with nothing to apply for this time has seen the end of a bulk load
 
 _log = structlog.get_logger()
 

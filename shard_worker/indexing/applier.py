@@ -52,8 +52,8 @@ class Applier:
         backlog: shard → log entries that some replica had yet to apply when last asked.
         busy: shards of which log entries have been read and are not applied yet.
         gaps: shards that have missed a part of their log, so that they must not be searched.
-        behind: shards that have yet to apply what other replicas of them have applied, and been
-            heard to: whoever has waited for that must find it, so they are not searched either.
+        behind: shards that have yet to apply what other replicas of them have announced as
+            applied: a caller that has waited for it must find it, so they are not searched.
     """
 
     def __init__(
@@ -127,8 +127,8 @@ class Applier:
         for shard in self._shards:
             state = await self._indexer.open(shard)
             self._take(state)
-            # Before anybody hears that this worker lives: the log keeps what a replica lacks only
-            # from when it knows of it, and whoever sees all workers may begin to load.
+            # Before the first heartbeat: the log keeps what a replica lacks only from when it knows
+            # of the replica, and a caller that sees all workers may begin to load.
             await self._log.record_applied(shard, state.replica_id, state.position)
             await self._check_gap(shard)
             await self._check_others(shard)
@@ -332,9 +332,9 @@ class Applier:
             return
         counts = {report.uid: report.documents for report in state.collections}
         dropped = {report.uid for report in before.collections} - counts.keys() if before else ()
-        # Counts first: whoever hears that the batch is applied shall find it counted. Those of a
-        # shard with a gap would hide what is missing, and those of a replica that others have
-        # passed are old; the last to get to the log's end counts what all have there.
+        # Counts first: a caller that learns that the batch is applied must find it counted. The
+        # counts of a shard with a gap would hide what is missing, and those of a replica that
+        # others have passed are old; the last to reach the log's end counts what all have there.
         if shard not in self.gaps and not self._is_before(
             shard, furthest(await self._log.applied(shard))
         ):
@@ -343,7 +343,7 @@ class Applier:
                 await self._registry.forget_counts(shard, counts)
         applied = await self._log.record_applied(shard, state.replica_id, state.position)
         await self._trim(shard, applied.values(), snapshot)
-        # Reached what the others had a batch ago: under a load somebody is always a little ahead.
+        # Reached what the others had a batch ago: under load some replica is always a little ahead.
         if shard in self.behind and not self._is_before(shard, self._others[shard]):
             self._set_behind(shard, is_behind=False)
         self._others[shard] = furthest(applied)

@@ -69,7 +69,7 @@ class Service(Protocol[Read]):
 
 
 class Intake:
-    """Drops what nobody waits for, forwards second copies, and starts the rest."""
+    """Drops requests without a waiting caller, forwards second copies, and starts the rest."""
 
     def __init__(self, records: Records, forwarding: Forwarding, max_message_bytes: int) -> None:
         """Forward by `forwarding` the second copies of what runs here already."""

@@ -4,8 +4,8 @@
       ► the copy ends beside the writing ► upload in a thread ► is the lease still ours?
         ► manifest ► Redis hears of it ► older snapshots go
 
-A kill at any moment leaves a folder without a manifest, which nobody takes for a snapshot, and
-which the next one sweeps away; and a folder here, which the next attempt empties.
+A kill at any moment leaves a folder without a manifest at the target, which is never taken for a
+snapshot and which the next one removes; and a folder here, which the next attempt empties.
 """
 
 import asyncio
@@ -67,7 +67,7 @@ class SnapshotMaker:
         self._threads = threads
 
     async def make(self, shard: int, begun: int, num_shards: int) -> SnapshotFacts | None:
-        """Make a snapshot, unless somebody else does.
+        """Make a snapshot, unless another replica does.
 
         Args:
             shard: of which shard.
