@@ -140,8 +140,6 @@ def test_the_next_pull_waits_for_replies_that_come_soon_and_takes_them_along() -
         assert worker.pulled(b"a", b"b") == STARTED
         assert worker.results() == ["pull with 1"]
         assert worker.results() == ["replies alone, 1"]
-        await asyncio.sleep(2 * HOLD_S)
-        assert worker.done == ["replies alone, 1"]  # the timer of that pull has ended with it
 
     serving(scenario, ends_soon_=True)
 
@@ -155,6 +153,20 @@ def test_the_next_pull_waits_for_late_replies_no_longer_than_it_may() -> None:
         assert worker.done == STARTED
         await asyncio.sleep(0.2 * HOLD_S)
         assert worker.done == [*STARTED, "pull with 0"]
+
+    serving(scenario, ends_soon_=True)
+
+
+def test_each_pull_waits_its_own_time_for_late_replies() -> None:
+    """One that waits is not cut short by the timer of one before, which got its replies."""
+
+    async def scenario(worker: Worker) -> None:
+        worker.pulled(b"a", b"b")
+        await asyncio.sleep(0.5 * HOLD_S)
+        worker.results()
+        worker.pulled(b"a", b"b")
+        await asyncio.sleep(0.9 * HOLD_S)
+        assert worker.done == STARTED
 
     serving(scenario, ends_soon_=True)
 
