@@ -192,12 +192,10 @@ class Consumer:
         self._waiting.append(then)
         self._end_pop()
 
-    def call_waiting(self) -> None:
-        """Call what waits for `between_pulls`."""
-        if self._waiting:
-            waiting, self._waiting = self._waiting, []
-            for then in waiting:
-                then()
+    def _call_waiting(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for then in waiting:
+            then()
 
     def _end_pop(self) -> None:
         if self._is_pulling and self._client_id is not None:
@@ -268,7 +266,10 @@ class Consumer:
             self._paused.set_result(error)
 
     def deliver(self, answers: list[Any], handle: Callable[[int, list[bytes]], None]) -> int:
-        """Pass what the pops have brought to `handle`; returns how many requests that is."""
+        """Pass what the pops have brought to `handle`; returns how many requests that is.
+
+        Then calls what waits for `between_pulls`.
+        """
         keys, num_taken = self._keys, 0
         for at, answer in enumerate(answers):
             if answer is None or isinstance(answer, Exception):
@@ -290,6 +291,8 @@ class Consumer:
             and not self._is_standing(answers, num_taken)
         ):
             self._order.on_short()
+        if self._waiting:
+            self._call_waiting()
         return num_taken
 
     def _is_standing(self, answers: list[Any], num_taken: int) -> bool:

@@ -34,7 +34,6 @@ from hedgerow.common.wire.messages import (
 from hedgerow.shard_worker.executors.error_text import error_line
 from hedgerow.shard_worker.executors.thread_pool.batched_threads import BatchedThreads
 from hedgerow.shard_worker.executors.thread_pool.threads import Spent, ThreadLane
-from hedgerow.shard_worker.serving.consumer import OWN_QUEUE
 from hedgerow.shard_worker.serving.enriching import Enrich, Enriching, Stored
 from hedgerow.shard_worker.serving.in_flight import Key
 from hedgerow.shard_worker.serving.intake import Intake, Records
@@ -112,7 +111,7 @@ class FetchService:
 
     def handle(self, shard: int, messages: list[bytes]) -> None:
         """Start the work of one pop."""
-        self._intake.take(self, shard, messages, is_shared=shard != OWN_QUEUE)
+        self._intake.take(self, shard, messages)
 
     @staticmethod
     def read(message: bytes, max_bytes: int) -> FetchRequest:

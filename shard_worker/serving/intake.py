@@ -9,6 +9,7 @@ from hedgerow.common.errors import WireError
 from hedgerow.common.observability.telemetry import Counters, Throttle
 from hedgerow.common.redis.server_clock import ServerClock
 from hedgerow.common.wire.messages import Request
+from hedgerow.shard_worker.serving.consumer import OWN_QUEUE
 from hedgerow.shard_worker.serving.forwarding import Forwarding
 from hedgerow.shard_worker.serving.in_flight import InFlight
 from hedgerow.shard_worker.serving.work_accounting import End, WorkAccounting
@@ -78,20 +79,17 @@ class Intake:
         self._forwarding = forwarding
         self._throttle = Throttle(60.0)
 
-    def take(
-        self, service: Service[Read], shard: int, messages: list[bytes], *, is_shared: bool
-    ) -> float:
+    def take(self, service: Service[Read], shard: int, messages: list[bytes]) -> float:
         """Start the requests of one pop, in arrival order; returns when that began.
 
         Args:
             service: answers them.
-            shard: of the queue; where a request says its shard itself, that counts.
+            shard: of the queue, or `OWN_QUEUE`; where a request says its shard, that counts.
             messages: the packed requests.
-            is_shared: whether other workers pull from that queue.
         """
         now = time.monotonic()
         now_us = self._clock.server_us(now)
-        in_flight, max_bytes = self._in_flight, self._max_bytes
+        in_flight, max_bytes, is_shared = self._in_flight, self._max_bytes, shard != OWN_QUEUE
         read, start = service.read, service.start
         for message in messages:
             try:

@@ -11,7 +11,6 @@ from hedgerow.common.wire.messages import Failure, Lane, Reply, Request, Status,
 from hedgerow.shard_worker.executors.bulkhead import OURS
 from hedgerow.shard_worker.executors.error_text import error_line
 from hedgerow.shard_worker.executors.process_pool.pool import ProcessLane, Task, TaskResult
-from hedgerow.shard_worker.serving.consumer import OWN_QUEUE
 from hedgerow.shard_worker.serving.forwarding import GiveBack
 from hedgerow.shard_worker.serving.intake import Intake, Records
 from hedgerow.shard_worker.serving.replier import Replier
@@ -70,7 +69,7 @@ class SearchService:
     def handle(self, shard: int, messages: list[bytes]) -> None:
         """Start the work of one pop; adds to the replier what is answered now."""
         self._num_in_loop = 0
-        now = self._intake.take(self, shard, messages, is_shared=shard != OWN_QUEUE)
+        now = self._intake.take(self, shard, messages)
         if num := self._num_in_loop:
             self._lane.observe_elsewhere(num)
             # The loop waits for nothing here: all of the time is CPU.

@@ -74,7 +74,6 @@ class Turn:
             num_taken = consumer.deliver(answers, handle)
         finally:
             lane.uncork()
-        consumer.call_waiting()
         if num_taken and not self._replier.has_ready and lane.ends_soon():
             self._held = consumer
             self._timer = self._loop.call_later(HOLD_S, self.end)

@@ -58,10 +58,6 @@ class Worker:
         handle(4, answers)
         return len(answers)
 
-    def call_waiting(self) -> None:
-        """Note it."""
-        self.done.append("what waited for no pop")
-
     def pull_next(self) -> None:
         """Note it, with the number of messages that it takes along."""
         self.done.append(f"pull with {len(self.replier.take())}")
@@ -111,7 +107,7 @@ def serving(scenario: Callable[[Worker], Any], **how: Any) -> None:
     run_virtually(run())
 
 
-STARTED = ["cork", "start 2", "uncork", "what waited for no pop"]
+STARTED = ["cork", "start 2", "uncork"]
 
 
 def test_what_was_pulled_together_starts_together_and_the_next_pull_follows() -> None:
