@@ -4,8 +4,9 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
+import msgspec
 import structlog
 
 from hedgerow.common.errors import (
@@ -45,6 +46,14 @@ log = structlog.get_logger()
 
 ReadDocuments = Callable[[int, str, list[str], int, Pick | None, Callable[[], bool]], list[Stored]]
 
+# An enum's member is looked up through a descriptor in Python 3.11: five times a global's price.
+_FETCH: Final = Kind.FETCH.value
+_OK: Final = Status.OK.value
+_FAILED: Final = Status.FAILED.value
+_THREAD: Final = Lane.THREAD.value
+_ANSWERED: Final = End.ANSWERED.value
+_UNUSED: Final = End.UNUSED.value
+
 # Documents that are with an `enrich` or wait for it, in bytes of JSON; a fetch that would pass this
 # is answered with what is stored.
 MOST_HELD_BYTES = 67_108_864
@@ -58,8 +67,8 @@ class FetchLanes(NamedTuple):
     enriching: ThreadLane
 
 
-class FetchRequest(NamedTuple):
-    """A fetch as it was read."""
+class FetchRequest(msgspec.Struct, frozen=True):
+    """A fetch as it was read; a struct, which takes a third of a named tuple's time to make."""
 
     request: Request
     payload: FetchPayload
@@ -117,7 +126,7 @@ class FetchService:
     def read(message: bytes, max_bytes: int) -> FetchRequest:
         """See `Service.read`."""
         request = unpack_request(message, max_bytes)
-        if request.kind != Kind.FETCH:
+        if request.kind != _FETCH:
             raise WireError(f"kind {request.kind} does not belong in a fetch queue")
         return FetchRequest(request, unpack_fetch_payload(request.payload))
 
@@ -130,8 +139,8 @@ class FetchService:
         _is_shared: bool,
     ) -> None:
         """See `Service.start`."""
-        request, payload = read
-        task = asyncio.create_task(self._answer(shard, request, payload, queue_us))
+        request = read.request
+        task = asyncio.create_task(self._answer(shard, request, read.payload, queue_us))
         key = (request.reply_to, request.query_id, shard)
         self._in_flight.begin(key, task.cancel)
         self._tasks.add(task)
@@ -178,20 +187,20 @@ class FetchService:
             enriching, body = await self._lanes.reading.run(read, deadline - pulled_at, spent)
             if enriching is not None:
                 body = await self._enrich(payload.profile, enriching, deadline, spent)
-            status = Status.OK
+            status = _OK
         except ExpiredError as error:
             self._counters.add("expired_in_lane")
             if error.end == End.DROPPED:  # else its thread notes it, once the call has returned
                 self._accounting.add(End.DROPPED.value, 0, 0)
             return
         except WorkError as error:
-            status, body = Status.FAILED, pack_body(Failure(error.code, error_line(error)))
+            status, body = _FAILED, pack_body(Failure(error.code, error_line(error)))
             self._counters.add(f"failed_{error.code}")
         except Exception as error:
             # Whatever it is, from SQLite or for want of a thread, the caller has to know.
             log.exception("fetch_failed", shard=shard)
             reason = f"reading failed: {error_line(error)}"
-            status, body = Status.FAILED, pack_body(Failure(FailureCode.FAILED, reason))
+            status, body = _FAILED, pack_body(Failure(FailureCode.FAILED, reason))
         now = time.monotonic()
         start = started_at[0] if started_at else now
         work_us = int((now - start) * 1e6)
@@ -199,16 +208,16 @@ class FetchService:
         costs_us = (int(spent.ran_s * 1e6), int(spent.cpu_s * 1e6))
         if now >= deadline:
             self._counters.add("expired_at_reply")
-            self._accounting.add(End.UNUSED.value, *costs_us)
+            self._accounting.add(_UNUSED, *costs_us)
             return
-        self._accounting.add(End.ANSWERED.value, *costs_us)
+        self._accounting.add(_ANSWERED, *costs_us)
         self._turn.reply(
             request.reply_to,
             Reply(
                 request.query_id,
                 shard,
                 status,
-                Lane.THREAD,
+                _THREAD,
                 queue_us,
                 int((start - pulled_at) * 1e6),
                 work_us,

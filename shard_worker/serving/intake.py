@@ -101,9 +101,11 @@ class Intake:
             hedge = request.hedge
             target = shard if hedge is None else hedge.shard
             if request.expires_at_ms * 1000 <= now_us:
-                self._drop("expired_at_pull")
+                self._counters.add("expired_at_pull")
+                self._accounting.add(_DROPPED, 0, 0)
             elif in_flight.is_unwanted(target, request):
-                self._drop("cancelled_at_pull")
+                self._counters.add("cancelled_at_pull")
+                self._accounting.add(_DROPPED, 0, 0)
             elif hedge is not None and in_flight.has(target, request):
                 self._forwarding.forward(request)
             else:
@@ -115,7 +117,3 @@ class Intake:
         self._counters.add("requests_malformed")
         if self._throttle.allows("malformed", time.monotonic()):
             log.warning("request_malformed", error=str(error))
-
-    def _drop(self, why: str) -> None:
-        self._counters.add(why)
-        self._accounting.add(_DROPPED, 0, 0)
