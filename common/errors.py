@@ -33,6 +33,26 @@ from enum import StrEnum
 from typing import Any
 
 
+class FailureCode(StrEnum):
+    """Why a request failed, as it travels in a `Failure`: most are those of a `WorkError`.
+
+    A gateway may meet a code that only a newer worker knows, and treats it as `FAILED`.
+    """
+
+    FAILED = "failed"
+    EXPIRED = "expired"
+    QUARANTINED = "quarantined"
+    CRASHED = "crashed"
+    LANE_UNAVAILABLE = "lane_unavailable"
+    PROFILE_BUSY = "profile_busy"
+    NOT_STARTED = "not_started"
+    RANKING = "ranking"
+    BAD_REQUEST = "bad_request"
+    CONFIGURATION = "configuration"  # the worker has no such rank profile
+    MALFORMED = "malformed"  # the request's payload, or the reply, cannot be read
+    TOO_LARGE = "too_large"  # the reply is over limits.max_message_bytes
+
+
 class HedgerowError(Exception):
     """Root of every error that Hedgerow raises on purpose."""
 
@@ -200,7 +220,7 @@ class InsufficientCoverageError(HedgerowError):
 class WorkError(HedgerowError):
     """One piece of work in a lane did not end well."""
 
-    code = "failed"
+    code: FailureCode = FailureCode.FAILED
 
 
 class ExpiredEnd(StrEnum):
@@ -219,7 +239,7 @@ class ExpiredError(WorkError):
         end: how the work ended.
     """
 
-    code = "expired"
+    code = FailureCode.EXPIRED
 
     def __init__(self, message: str, end: ExpiredEnd = ExpiredEnd.STOPPED) -> None:
         """Say why, and how the work ended."""
@@ -230,40 +250,40 @@ class ExpiredError(WorkError):
 class QuarantinedError(WorkError):
     """The work's fingerprint has killed scorers before."""
 
-    code = "quarantined"
+    code = FailureCode.QUARANTINED
 
 
 class ScorerCrashedError(WorkError):
     """The process that ran the work died, and so did the one that tried it again."""
 
-    code = "crashed"
+    code = FailureCode.CRASHED
 
 
 class LaneUnavailableError(WorkError):
     """Every slot of the lane is lost."""
 
-    code = "lane_unavailable"
+    code = FailureCode.LANE_UNAVAILABLE
 
 
 class ProfileBusyError(WorkError):
     """The rank profile's other calls hold all of the lane that they may, for too long."""
 
-    code = "profile_busy"
+    code = FailureCode.PROFILE_BUSY
 
 
 class NotStartedError(WorkError):
     """Every scorer was held up by other work, so this one was not started."""
 
-    code = "not_started"
+    code = FailureCode.NOT_STARTED
 
 
 class RankingError(WorkError):
     """The user's ranking function raised."""
 
-    code = "ranking"
+    code = FailureCode.RANKING
 
 
 class BadQueryError(WorkError):
     """The query is at fault, which the gateway has not noticed: other queries go well here."""
 
-    code = "bad_request"
+    code = FailureCode.BAD_REQUEST

@@ -125,12 +125,12 @@ def indexer_lane(
     )
 
 
-def fetch_lanes(settings: Settings, ledger: WorkAccounting) -> FetchLanes:
+def fetch_lanes(settings: Settings, accounting: WorkAccounting) -> FetchLanes:
     """The thread lanes: for reading documents, and for users' `enrich`."""
     tuning = settings.worker
 
     def on_untaken(ran_s: float, cpu_s: float) -> None:
-        ledger.add(End.UNSTOPPABLE.value, int(ran_s * 1e6), int(cpu_s * 1e6))
+        accounting.add(End.UNSTOPPABLE.value, int(ran_s * 1e6), int(cpu_s * 1e6))
 
     readers = ThreadLane(
         num_threads=tuning.read_threads, lost_after_s=tuning.thread_timeout_s, name="readers"

@@ -226,7 +226,8 @@ class Failure(_Array, frozen=True):
     """Why a request failed.
 
     Attributes:
-        code: a `WorkError.code`.
+        code: a `FailureCode`; a string here, since a newer worker may send one that this version
+            does not know.
         message: one line for the caller.
     """
 

@@ -57,10 +57,8 @@ from hedgerow.common.state.statistics import (
     replica_of,
 )
 from hedgerow.common.tasks import run_together
-from hedgerow.shard_worker.executors.process_pool.pool import ProcessLane
-from hedgerow.shard_worker.executors.process_pool.task import Named, Task
 from hedgerow.shard_worker.indexing.applier import Applier
-from hedgerow.shard_worker.indexing.indexer import pack_work
+from hedgerow.shard_worker.indexing.indexer_client import IndexerClient
 from hedgerow.shard_worker.indexing.load_statistics import LoadStatistics
 from hedgerow.shard_worker.indexing.shard_report import CollectionReport
 from hedgerow.shard_worker.snapshots.shard_snapshots import Snapshots
@@ -75,8 +73,8 @@ POLL_S = 1.0
 SNAPSHOT_AGAIN_S = 120.0
 SUM_AFTER_S = 1.0
 CHECKS = 3  # of the indexes' fit to a new table, since fitting them starts merges
-SERVED_S = 5.0  # for so long what was read of the heartbeats is taken to hold
-QUIET_S = 1.0  # a shard that has had nothing to apply for so long has seen the end of a bulk load
+SERVED_S = 5.0  # how long what was read of the heartbeats is taken to hold
+QUIET_S = 1.0  # a shard with nothing to apply for this time has seen the end of a bulk load
 
 _log = structlog.get_logger()
 
@@ -113,7 +111,7 @@ class Jobs:
         control: RedisClient,
         keys: Keys,
         applier: Applier,
-        indexer: ProcessLane,
+        indexer: IndexerClient,
         shards: tuple[int, ...],
         settings: Settings,
         snapshots: Snapshots | None = None,
@@ -125,7 +123,7 @@ class Jobs:
             control: Redis, for all but arq itself.
             keys: the names under which everything lies.
             applier: knows what the shards hold and when they were last written.
-            indexer: the lane in which statistics are collected, summed and written.
+            indexer: collects, sums and writes the statistics.
             shards: those that this worker serves.
             settings: redis, worker.statistics_interval_s and snapshots.timeout_s count.
             snapshots: makes snapshots, as jobs; None for none.
@@ -204,7 +202,7 @@ class Jobs:
         if report is None or report.generation == 0:
             return  # dropped meanwhile
         state = self._applier.states[shard]
-        packed = await self._ask("statistics", shard, uid)
+        packed = await self._indexer.statistics(shard, uid)
         if packed:
             label = label_of(state.replica_id, report.changes)
             await self._board.put_shard(uid, shard, label, packed, state.position)
@@ -217,7 +215,7 @@ class Jobs:
     async def _sum_now(self, uid: str) -> None:
         labels, parts = await self._board.shards(uid)
         if parts:
-            await self._board.put_sum(uid, labels, await self._ask("sum", parts))
+            await self._board.put_sum(uid, labels, await self._indexer.sum(parts))
 
     async def _make_snapshot(self, _context: dict[str, Any], shard: int, begun: int) -> None:
         if self._snapshots is None:
@@ -315,7 +313,7 @@ class Jobs:
         await self._loads.answer(uids, self._tables, self._num_shards)
         self._asked_at = {key: at for key, at in self._asked_at.items() if key[1] in uids}
         for uid in self._tables.keys() - uids:
-            await self._ask("table", uid, b"")
+            await self._indexer.remove_table(uid)
             del self._tables[uid]
             self._checks.pop(uid, None)
 
@@ -340,7 +338,7 @@ class Jobs:
     async def _write_table(self, uid: str) -> None:
         version, statistics = await self._board.sum_of(uid)
         if statistics:
-            await self._ask("table", uid, statistics)
+            await self._indexer.write_table(uid, statistics)
             await self._balance(uid)
             self._checks[uid] = CHECKS
             self._tables[uid] = version
@@ -406,10 +404,6 @@ class Jobs:
             if report.uid == uid:
                 return report
         return None
-
-    async def _ask(self, *work: Any) -> bytes:
-        done = await self._indexer.run(Task(pack_work(*work), identity=Named(str(work[0]))))
-        return done.body
 
 
 async def _end(worker: Worker) -> None:

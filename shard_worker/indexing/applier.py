@@ -6,7 +6,6 @@ the time that a shard has its turn its next batch is there, read while the other
 """
 
 import asyncio
-import math
 from collections.abc import Callable, Collection
 from typing import Any
 
@@ -29,10 +28,8 @@ from hedgerow.common.shard_log.log import (
 )
 from hedgerow.common.state.registry import Registry
 from hedgerow.common.tasks import run_together
-from hedgerow.shard_worker.executors.process_pool.pool import ProcessLane
-from hedgerow.shard_worker.executors.process_pool.task import Named, Task
 from hedgerow.shard_worker.indexing.batches import Batches
-from hedgerow.shard_worker.indexing.indexer import pack_work
+from hedgerow.shard_worker.indexing.indexer_client import IndexerClient
 from hedgerow.shard_worker.indexing.log_retention import LogRetention, trim_position
 from hedgerow.shard_worker.indexing.set_aside import SetAside
 from hedgerow.shard_worker.indexing.set_aside_files import SetAsideFiles
@@ -55,8 +52,8 @@ class Applier:
         backlog: shard → log entries that some replica had yet to apply when last asked.
         busy: shards of which log entries have been read and are not applied yet.
         gaps: shards that have missed a part of their log, so that they must not be searched.
-        behind: shards that have yet to apply what other replicas of them have applied, and been
-            heard to: whoever has waited for that must find it, so they are not searched either.
+        behind: shards that have yet to apply what other replicas of them have announced as
+            applied: a caller that has waited for it must find it, so they are not searched.
     """
 
     def __init__(
@@ -64,7 +61,7 @@ class Applier:
         control: RedisClient,
         keys: Keys,
         registry: Registry,
-        indexer: ProcessLane,
+        indexer: IndexerClient,
         shards: tuple[int, ...],
         settings: Settings,
         on_state: Callable[[ShardState], None],
@@ -79,7 +76,7 @@ class Applier:
             control: Redis.
             keys: the names under which everything lies.
             registry: where the document counts go.
-            indexer: a lane that runs `shard_worker.indexing.indexer:make_indexer` in one process.
+            indexer: writes to the shards.
             shards: those that this worker serves.
             settings: limits.apply_batch_bytes and redis.reconnect_max_s count.
             on_state: told what a shard holds, each time that it changes and before anybody waiting
@@ -115,7 +112,7 @@ class Applier:
         self._set_aside = SetAsideFiles(
             settings.data, settings.storage.max_set_aside_mb * MB, counters
         )
-        self._batches = Batches(self._ask, SetAside(self._set_aside, counters), storage)
+        self._batches = Batches(indexer, SetAside(self._set_aside, counters), storage)
         self._trimmed_by: dict[int, str | None] = {}
         self._kept = {shard: LogRetention() for shard in shards}
         self._others: dict[int, str] = {}  # shard → how far any replica was, when last asked
@@ -128,10 +125,10 @@ class Applier:
             RedisUnavailableError: there is no answer about a log.
         """
         for shard in self._shards:
-            state = await self._ask(shard, pack_work("open", shard))
+            state = await self._indexer.open(shard)
             self._take(state)
-            # Before anybody hears that this worker lives: the log keeps what a replica lacks only
-            # from when it knows of it, and whoever sees all workers may begin to load.
+            # Before the first heartbeat: the log keeps what a replica lacks only from when it knows
+            # of the replica, and a caller that sees all workers may begin to load.
             await self._log.record_applied(shard, state.replica_id, state.position)
             await self._check_gap(shard)
             await self._check_others(shard)
@@ -197,10 +194,10 @@ class Applier:
         Raises:
             WorkError: the indexer could not.
         """
-        self._take(await self._ask(shard, pack_work("balance", shard, uid)))
+        self._take(await self._indexer.balance(shard, uid))
 
     async def optimise(self, shard: int, uid: str) -> bool:
-        """Have a collection's index on a shard written anew, in few segments.
+        """Have a collection's index on a shard rewritten in few segments.
 
         Batches of the log are applied between its steps; one that changes the collection ends it.
 
@@ -211,11 +208,11 @@ class Applier:
             WorkError: the indexer could not, or a write has put an end to it. The index is as it
                 was.
         """
-        packed = await self._run(shard, pack_work("begin_optimising", shard, uid))
-        is_needed = not packed
-        while not packed:
-            packed = await self._run(shard, pack_work("optimise", shard, uid))
-        self._take(ShardState.unpack(packed))
+        finished = await self._indexer.begin_optimising(shard, uid)
+        is_needed = finished is None
+        while finished is None:
+            finished = await self._indexer.optimise(shard, uid)
+        self._take(finished)
         return is_needed
 
     async def _follow(self, shard: int) -> None:
@@ -311,7 +308,7 @@ class Applier:
         held = {report.uid for report in self.states[shard].collections}
         found = (await self._registry.collections()).values()
         if new := [one.to_json() for one in found if one.uid not in held]:
-            self._take(await self._ask(shard, pack_work("define", shard, new)))
+            self._take(await self._indexer.define(shard, new))
 
     async def _report_skipped(self, state: ShardState) -> None:
         if not state.skipped:
@@ -321,13 +318,6 @@ class Applier:
             if uid in existing:
                 self._counters.add("writes_skipped", count)
                 _log.error("writes_skipped", shard=state.shard, uid=uid, writes=count)
-
-    async def _ask(self, shard: int, payload: bytes) -> ShardState:
-        return ShardState.unpack(await self._run(shard, payload))
-
-    async def _run(self, shard: int, payload: bytes) -> bytes:
-        done = await self._indexer.run(Task(payload, math.inf, Named(f"write to shard {shard}")))
-        return done.body
 
     def _take(self, state: ShardState) -> None:
         self.states[state.shard] = state
@@ -342,9 +332,9 @@ class Applier:
             return
         counts = {report.uid: report.documents for report in state.collections}
         dropped = {report.uid for report in before.collections} - counts.keys() if before else ()
-        # Counts first: whoever hears that the batch is applied shall find it counted. Those of a
-        # shard with a gap would hide what is missing, and those of a replica that others have
-        # passed are old; the last to get to the log's end counts what all have there.
+        # Counts first: a caller that learns that the batch is applied must find it counted. The
+        # counts of a shard with a gap would hide what is missing, and those of a replica that
+        # others have passed are old; the last to reach the log's end counts what all have there.
         if shard not in self.gaps and not self._is_before(
             shard, furthest(await self._log.applied(shard))
         ):
@@ -353,7 +343,7 @@ class Applier:
                 await self._registry.forget_counts(shard, counts)
         applied = await self._log.record_applied(shard, state.replica_id, state.position)
         await self._trim(shard, applied.values(), snapshot)
-        # Reached what the others had a batch ago: under a load somebody is always a little ahead.
+        # Reached what the others had a batch ago: under load some replica is always a little ahead.
         if shard in self.behind and not self._is_before(shard, self._others[shard]):
             self._set_behind(shard, is_behind=False)
         self._others[shard] = furthest(applied)

@@ -1,14 +1,14 @@
 """Passes batches of a shard's log to the indexer, and handles those that crash it."""
 
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 import structlog
 
 from hedgerow.common.errors import WorkError
 from hedgerow.common.shard_log.log import Entry
-from hedgerow.shard_worker.indexing.indexer import pack_work
+from hedgerow.shard_worker.indexing.indexer_client import IndexerClient
 from hedgerow.shard_worker.indexing.set_aside import SetAside, ends_the_indexer
 from hedgerow.shard_worker.indexing.shard_report import ShardState
 from hedgerow.shard_worker.indexing.storage_watch import StorageWatch
@@ -17,21 +17,21 @@ _SUSPECT_AFTER: Final = 2  # a batch that has ended the indexer so often is appl
 
 _log = structlog.get_logger()
 
-Ask = Callable[[int, bytes], Awaitable[ShardState]]
-
 
 class Batches:
     """Has the indexer apply batches; a batch that crashes it repeatedly is applied in parts."""
 
-    def __init__(self, ask: Ask, set_aside: SetAside, storage: StorageWatch | None) -> None:
-        """Apply by `ask`.
+    def __init__(
+        self, indexer: IndexerClient, set_aside: SetAside, storage: StorageWatch | None
+    ) -> None:
+        """Apply by `indexer`.
 
         Args:
-            ask: has the indexer do a packed work for a shard.
+            indexer: applies a batch, or parts of one.
             set_aside: applies the entries of a suspect batch, and passes over what cannot be.
             storage: knows whether the disk has room; on a full one nothing is suspect.
         """
-        self._ask = ask
+        self._indexer = indexer
         self._set_aside = set_aside
         self._storage = storage
         self._deaths: dict[int, int] = {}  # shard → times in a row that its batch ended the indexer
@@ -44,7 +44,7 @@ class Batches:
         """
         last, ops = entries[-1].id, [entry.op for entry in entries]
         try:
-            state = await self._ask(shard, pack_work("apply", shard, last, ops))
+            state = await self._indexer.apply(shard, last, ops)
         except WorkError as error:
             if not ends_the_indexer(error) or not await self._has_disk():
                 raise
@@ -57,9 +57,9 @@ class Batches:
         return state
 
     async def _apply_pieces(self, shard: int, entries: Sequence[Entry]) -> ShardState:
-        pieces = _Pieces(self._ask, shard)
+        pieces = _Pieces(self._indexer, shard)
         await self._set_aside.apply(shard, entries, pieces)
-        return (await self._ask(shard, pack_work("open", shard)))._replace(skipped=pieces.skipped)
+        return (await self._indexer.open(shard))._replace(skipped=pieces.skipped)
 
     async def _has_disk(self) -> bool:
         if self._storage is None:
@@ -75,14 +75,14 @@ class _Pieces:
         skipped: as that of `ShardState`, of all parts together.
     """
 
-    def __init__(self, ask: Ask, shard: int) -> None:
+    def __init__(self, indexer: IndexerClient, shard: int) -> None:
         self.skipped: Counter[str] = Counter()
-        self._ask = ask
+        self._indexer = indexer
         self._shard = shard
 
     async def apply(self, entry_id: str | None, ops: Sequence[bytes]) -> None:
-        payload = pack_work("apply", self._shard, entry_id, list(ops))
-        self.skipped.update((await self._ask(self._shard, payload)).skipped)
+        state = await self._indexer.apply(self._shard, entry_id, ops)
+        self.skipped.update(state.skipped)
 
     async def reindex(self, uid: str, ids: Sequence[str]) -> None:
-        await self._ask(self._shard, pack_work("reindex", self._shard, uid, list(ids)))
+        await self._indexer.reindex(self._shard, uid, ids)

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import msgpack
 
@@ -20,6 +19,7 @@ from hedgerow.common.machine.shortage import lacking
 from hedgerow.common.settings.storage import StorageSettings
 from hedgerow.shard_worker.executors.error_text import error_line
 from hedgerow.shard_worker.executors.process_pool.budget import Budget
+from hedgerow.shard_worker.indexing.commands import Command, unpack_command
 from hedgerow.shard_worker.indexing.shard_indexer import OPTIMISE_MEMORY_BYTES, ShardIndexer
 from hedgerow.shard_worker.indexing.shard_report import ShardState
 from hedgerow.shard_worker.storage.store_copy import StoreCopy
@@ -63,24 +63,16 @@ class Indexer:
         self._copies: dict[int, StoreCopy] = {}
 
     def __call__(self, payload: bytes, _budget: Budget) -> bytes:
-        """Do what a packed array says.
+        """Carry out a command that `IndexerClient` has packed.
 
-        `["open", shard]`, `["define", shard, [definition_json, …]]`,
-        `["apply", shard, last_entry_id, [op, …]]` and `["reindex", shard, uid, [id, …]]` return a
-        packed `ShardState`;
-        `["statistics", shard, uid]` returns packed statistics, or b"" for none;
-        `["sum", [statistics, …]]` returns their sum, packed; `["table", uid, statistics]` writes
-        the scorers' table (b"": removes it) and returns b""; `["balance", shard, uid]` fits a
-        shard's index to that table and returns a packed `ShardState`;
-        `["freeze", shard, folder]` begins a copy of a shard in a folder and returns its position
-        and `[[uid, definition, documents], …]`, packed; `["frozen", shard]` returns whether it is
-        whole (b"": not yet); `["thaw", shard]` ends it and returns b"";
-        `["begin_optimising", shard, uid]` and then `["optimise", shard, uid]`, again and again,
-        return b"" and at last a packed `ShardState`.
+        Most return a packed `ShardState`. Those that do not: `statistics` and `sum` return packed
+        statistics (b"" for none), `table` and `thaw` b"", `freeze` a position and
+        `[[uid, definition, documents], …]`, packed; `frozen` b"" until the copy is whole, and
+        `begin_optimising` and `optimise` b"" until nothing is left to do.
         """
-        what, *rest = msgpack.unpackb(payload)
+        command, arguments = unpack_command(payload)
         try:
-            return _ACTIONS[what](self, *rest)
+            return _ACTIONS[command](self, *arguments)
         except (OSError, sqlite3.Error) as error:
             # A state of the machine, which the worker reports; tracebacks would say it each time.
             if self._lacks_something(error):
@@ -133,7 +125,7 @@ class Indexer:
             table.close()
 
     def begin_optimising(self, shard: int, uid: str) -> bytes:
-        """Begin to write an index anew, in few segments."""
+        """Begin to rewrite an index in few segments."""
         indexer = self._shard(shard)
         return b"" if indexer.begin_optimising(uid) else indexer.state().pack()
 
@@ -206,29 +198,23 @@ class Indexer:
         return self._shards[shard]
 
 
-_ACTIONS: dict[str, Callable[..., bytes]] = {
-    "open": Indexer.open,
-    "define": Indexer.define,
-    "apply": Indexer.apply,
-    "reindex": Indexer.reindex,
-    "statistics": Indexer.statistics,
-    "sum": Indexer.sum,
-    "table": Indexer.table,
-    "balance": Indexer.balance,
-    "begin_optimising": Indexer.begin_optimising,
-    "optimise": Indexer.optimise,
-    "freeze": Indexer.freeze,
-    "frozen": Indexer.frozen,
-    "thaw": Indexer.thaw,
+_ACTIONS: dict[Command, Callable[..., bytes]] = {
+    Command.OPEN: Indexer.open,
+    Command.DEFINE: Indexer.define,
+    Command.APPLY: Indexer.apply,
+    Command.REINDEX: Indexer.reindex,
+    Command.STATISTICS: Indexer.statistics,
+    Command.SUM: Indexer.sum,
+    Command.TABLE: Indexer.table,
+    Command.BALANCE: Indexer.balance,
+    Command.BEGIN_OPTIMISING: Indexer.begin_optimising,
+    Command.OPTIMISE: Indexer.optimise,
+    Command.FREEZE: Indexer.freeze,
+    Command.FROZEN: Indexer.frozen,
+    Command.THAW: Indexer.thaw,
 }
 
 
 def make_indexer(config: IndexerConfig) -> Indexer:
     """The factory that an indexer lane names."""
     return Indexer(config)
-
-
-def pack_work(*parts: Any) -> bytes:
-    """A payload for `Indexer`."""
-    packed: bytes = msgpack.packb(parts)
-    return packed

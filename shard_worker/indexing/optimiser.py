@@ -1,8 +1,8 @@
-"""Optimises this worker's text indexes when somebody has asked for it.
+"""Optimises this worker's text indexes when a caller has asked for it.
 
-This is no job of arq's: each replica of a shard has an index of its own, so that it is nothing to
-be done once by whoever comes first. What is asked for is compared with what is done, as jobs are
-decided on, so that it outlives a kill of the worker, of its indexer or of Redis.
+This is not one of arq's jobs: each replica of a shard has an index of its own, so it is not a task
+that one of them can do for all. What is asked for is compared with what is done, as with jobs, so
+that a request outlives a kill of the worker, of its indexer or of Redis.
 """
 
 import asyncio
@@ -100,7 +100,7 @@ class Optimiser:
                     continue
                 if self._done.get(key) != wanted.wanted_at_ms and self._may(*key):
                     await self._optimise(*key, wanted.wanted_at_ms)
-                # Here, so that a Redis which does not take it is told again, and no more is done.
+                # Here, so that it is tried again if Redis did not take it, with no more optimising.
                 if self._done.get(key) == wanted.wanted_at_ms:
                     await self._board.set_done(report.uid, state.replica_id, wanted.wanted_at_ms)
 
@@ -131,7 +131,7 @@ class Optimiser:
             return
         self._attempts.pop(key, None)
         if has_changed:
-            # Whoever hears that nobody is waited for shall find the index as it is now.
+            # A caller that hears that all replicas are done shall find the index as it is now.
             await self._tell()
             took_s = round(time.monotonic() - started, 1)
             _log.info("optimised", shard=shard, uid=uid, took_s=took_s)

@@ -1,4 +1,4 @@
-"""Hears which queries nobody waits for any more, on a connection of its own."""
+"""Receives cancellations of queries, on a connection of its own."""
 
 import time
 from collections.abc import Iterable
@@ -20,7 +20,8 @@ log = structlog.get_logger()
 class CancelListener:
     """Listens on the cancel channels of this worker's shards.
 
-    What is said while the connection is away is lost, and then that work is done in vain.
+    A cancellation that is published while the connection is away is lost; its query is then
+    answered in vain.
     """
 
     def __init__(
@@ -54,7 +55,7 @@ class CancelListener:
         await self._link.start(timeout_s)
 
     async def close(self) -> None:
-        """Hear no more."""
+        """Stop listening."""
         await self._link.close()
 
     async def _subscribe(self, link: Handshake) -> None:

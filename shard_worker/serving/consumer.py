@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import structlog
 
@@ -17,6 +17,7 @@ from hedgerow.common.redis.connection import (
     unanswered,
 )
 from hedgerow.common.redis.endpoint import Endpoint
+from hedgerow.common.settings.settings import RedisSettings
 from hedgerow.common.wire.pull_order import PullOrder
 from hedgerow.shard_worker.serving.replier import Replier
 
@@ -24,12 +25,11 @@ log = structlog.get_logger()
 
 LONGEST_BLOCK_S = 1.0
 PAUSE_AFTER_ERROR_S = 0.2
-# A pull that waits to leave with replies waits no longer, should they be late.
-HOLD_S = 0.002
 MAX_POPS = 8  # in one pull; each that finds nothing costs the server half a microsecond
 
-# What is so fresh at the far end of a queue that is served newest first is not the oldest, but
-# was put ahead: what stands there has spent more of its time. So many are taken at once, at most.
+# When the newest are served first, a request at the far end of a queue that has spent less than
+# `FRESH_SHARE` of its time is not the oldest: a gateway has put it ahead. At most `MAX_AHEAD` of
+# those are taken at once.
 FRESH_SHARE = 0.5
 MAX_AHEAD = 4
 
@@ -37,11 +37,11 @@ _OLDEST, _NEWEST = b"LEFT", b"RIGHT"  # gateways push to the right
 
 OWN_QUEUE = -1  # stands for the shard of what lies in a worker's own queue
 
-Handle = Callable[[int, list[bytes]], None]
+OnPulled = Callable[[list[Any]], None]
 
 
-class Room(Protocol):
-    """What a consumer asks of a lane."""
+class Lane(Protocol):
+    """What pulling needs of a pool of processes or threads."""
 
     def room(self) -> int:
         """How many more requests would start within a few milliseconds."""
@@ -50,104 +50,116 @@ class Room(Protocol):
         """Wait until there is room; returns it."""
 
     def ends_soon(self) -> bool:
-        """Whether there is work in hand, and all of it is expected to end within 0.5 ms."""
+        """Whether it has tasks, and all of them are expected to end within 0.5 ms."""
 
     def cork(self) -> None:
-        """What is submitted from now on belongs together."""
+        """Hold back what is submitted until `uncork`, so that it starts together."""
 
     def uncork(self) -> None:
-        """There is no more of it."""
+        """Start what was held back."""
+
+
+class PullPolicy(NamedTuple):
+    """From which end of the queues to pull.
+
+    Attributes:
+        order: decides it.
+        spent_share: of a packed request, the share of its time that it has spent at an instant of
+            `time.monotonic()`, in s; over 1 when it has expired.
+    """
+
+    order: PullOrder
+    spent_share: Callable[[bytes, float], float]
 
 
 class Consumer:
-    """One loop: wait for room, pull at most that much, hand it over.
+    """Pulls from some queues: wait for room, then pull at most that much.
 
     A request waits in Redis, where another replica can take it, and not in here: a pull takes what
     the lane will start within a few milliseconds, and nothing while the lane is full.
 
     One pull is one write of several pops, since a pop empties one queue at most: the first blocks,
     and the others find what came with what it found. A query that asks all shards then wakes this
-    worker once, and not once a shard. Replies that are ready by then leave in the same write; and
-    when what was pulled is so cheap that its replies will be ready in a moment, the next pull waits
-    for them, which spares this worker a write and the server a wakeup. Else, while there is room, a
-    pull follows from the callback of the one before: waking a task would cost as much as several
-    requests.
+    worker once, and not once a shard. Replies that are ready by then leave in the same write.
+
+    What follows on a pull, and in which order, is `Turn`'s: it has the requests delivered, and
+    makes the next pull.
+
+    Attributes:
+        lane: where the requests run.
     """
 
     def __init__(
         self,
-        endpoint: Endpoint,
+        redis: RedisSettings,
         name: str,
-        silence_s: float,
         control: RedisConnection,
         queues: Mapping[str, int],
-        lane: Room,
-        handle: Handle,
-        replier: Replier | None = None,
-        own_queue: str | None = None,
-        order: PullOrder | None = None,
-        spent_share: Callable[[bytes, float], float] | None = None,
+        lane: Lane,
+        replier: Replier,
+        policy: PullPolicy | None = None,
     ) -> None:
-        """Describe the loop; `run` runs it.
+        """Describe what is pulled; `run` pulls.
 
         Args:
-            endpoint: where Redis is; a blocking pop has a connection of its own.
+            redis: where Redis is; a blocking pop has a connection of its own.
             name: shown by CLIENT LIST.
-            silence_s: longest wait for an answer that is due, in s.
-            control: another link, to end a blocking pop at once when draining.
-            queues: queue key → shard.
+            control: another connection, to end a blocking pop at once when draining.
+            queues: queue key → shard; `OWN_QUEUE` stands for the shard of a queue for this worker
+                alone, in which each request says its shard.
             lane: says how many requests may be pulled.
-            handle: given the shard, or `OWN_QUEUE`, and the packed requests of one pop.
-            replier: to which `handle` adds what it can answer at once. What it sends of later
-                answers leaves with a pull that waits for it.
-            own_queue: key of a queue for this worker alone, in which each request says its shard.
-            order: from which end to pull; None for always the oldest first.
-            spent_share: of a packed request, the share of its time that it has spent at an
-                instant of `time.monotonic()`, in s; over 1 when it has expired. Goes with `order`.
+            replier: has the replies that leave with a pull.
+            policy: from which end to pull; None for always the oldest first.
         """
-        self._link = RedisConnection(
-            endpoint, name=name, silence_s=silence_s, on_connect=self._learn_id
+        silence_s = redis.command_timeout_s
+        self._connection = RedisConnection(
+            Endpoint.of(redis), name=name, silence_s=silence_s, on_connect=self._learn_id
         )
         self._control = control
         self._shards = {key.encode(): shard for key, shard in queues.items()}
-        self._max_pops = min(len(self._shards), MAX_POPS)
-        if own_queue is not None:  # hardly ever is there something in it
-            self._shards[own_queue.encode()] = OWN_QUEUE
+        # Without the worker's own queue, which is nearly always empty.
+        num_shared = sum(shard != OWN_QUEUE for shard in queues.values())
+        self._max_pops = min(num_shared, MAX_POPS)
         self._keys = list(self._shards)
-        self._lane = lane
-        self._handle = handle
+        self.lane = lane
         self._replier = replier
-        if replier is not None:
-            replier.call_before_flush(self._pull_held)
-        self._held: asyncio.TimerHandle | None = None  # of a pull that waits for replies
-        self._order = order
-        self._spent_share = spent_share
+        self._order = None if policy is None else policy.order
+        self._spent_share = None if policy is None else policy.spent_share
         self._room = 0  # that the pull under way was made for
         self._num_asked = 0  # requests that its pops for work may bring, at most
         self._num_work = 0  # those pops; the others look for what has expired
-        # Well before the link calls it silence, or what is popped then could be lost.
+        # Well before the connection calls it silence, or what is popped then could be lost.
         self._block_s = min(LONGEST_BLOCK_S, silence_s / 3)
         self._withheld: frozenset[int] = frozenset()
         self._has_queues = asyncio.Event()
         self._has_queues.set()
         self._num_pops = 0
         self._answers: list[Any] = []  # to the pops of the pull under way
-        self._after_pull: list[Callable[[], None]] = []
-        # Done when no pull is under way.
+        self._error: Exception | None = None  # of that pull
+        self._waiting: list[Callable[[], None]] = []  # for that no pop waits
+        self._on_pulled: OnPulled = _ignore
+        self._is_pulling = False
+        # Done when the next pull is `run`'s to make.
         self._paused: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
         self._paused.set_result(None)
         self._is_draining = False
         self._client_id: int | None = None
         self._task: asyncio.Task[None] | None = None
 
-    async def run(self) -> None:
-        """Pull until `drain` is called."""
+    async def run(self, on_pulled: OnPulled) -> None:
+        """Pull until `drain` is called.
+
+        Args:
+            on_pulled: called with the answers to a pull's pops, which it passes to `deliver`; it
+                makes the next pull by `pull_next`, at once or later.
+        """
         self._task = asyncio.current_task()
-        await self._link.start()
+        self._on_pulled = on_pulled
+        await self._connection.start()
         try:
             while not self._is_draining:
                 await self._has_queues.wait()
-                room = await self._lane.wait_for_room()
+                room = await self.lane.wait_for_room()
                 if not self._has_queues.is_set():
                     continue
                 self._paused = asyncio.get_running_loop().create_future()
@@ -157,10 +169,7 @@ class Consumer:
                         log.warning("pull_refused", error=str(error))
                     await asyncio.sleep(PAUSE_AFTER_ERROR_S)
         finally:
-            if self._held is not None:
-                self._held.cancel()
-                self._held = None
-            await self._link.close()
+            await self._connection.close()
 
     def withhold(self, shards: frozenset[int]) -> None:
         """Pull nothing for these shards, and for all others again; a pop under way ends.
@@ -175,24 +184,29 @@ class Consumer:
         else:
             self._has_queues.set()
 
-    def after_pull(self, then: Callable[[], None]) -> None:
-        """Call `then` when no pop waits, and what the last has taken is handed over; soon."""
-        if not self.is_pulling:
+    def between_pulls(self, then: Callable[[], None]) -> None:
+        """Call `then` when no pop waits, and what the last has taken is delivered; soon."""
+        if not self._is_pulling:
             then()
             return
-        self._after_pull.append(then)
+        self._waiting.append(then)
         self._end_pop()
 
+    def _call_waiting(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for then in waiting:
+            then()
+
     def _end_pop(self) -> None:
-        if self.is_pulling and self._client_id is not None:
+        if self._is_pulling and self._client_id is not None:
             self._control.send(pack("CLIENT", "UNBLOCK", self._client_id))
 
     async def drain(self) -> None:
-        """Pull no more. What a pop under way has taken is still handed over."""
+        """Pull no more. What a pop under way has taken is still delivered."""
         self._is_draining = True
         if self._task is None:
             return
-        if not self.is_pulling:
+        if not self._is_pulling:
             self._task.cancel()  # it waits for room or replies, and holds nothing
         elif self._client_id is not None:
             try:
@@ -203,18 +217,16 @@ class Consumer:
 
     @property
     def is_pulling(self) -> bool:
-        """Whether a pop waits for requests, or has taken some that are not handed over."""
-        return not self._paused.done() and self._held is None
+        """Whether a pop waits for requests, or has taken some that are yet to arrive."""
+        return self._is_pulling
 
     def _pull(self, room: int) -> None:
         keys = tuple(self._keys)
         if self._withheld:
             keys = tuple(key for key in keys if self._shards[key] not in self._withheld)
         num_pops = min(len(keys), room, self._max_pops)
-        commands = []
         # Without this connection they are left to the replier's own.
-        if self._replier is not None and self._link.is_connected:
-            commands = self._replier.take()
+        commands = self._replier.take() if self._connection.is_connected else []
         self._room, self._num_work = room, num_pops
         self._num_asked = num_pops * (room // num_pops)
         end, drops = _OLDEST, 0
@@ -227,71 +239,60 @@ class Consumer:
             commands += [_pop((key,), drops, _OLDEST) for key in keys]
             num_pops += len(keys)
         self._num_pops = num_pops
-        self._link.send_now(commands, [self._on_answer] * num_pops)
+        self._is_pulling = True
+        self._connection.send_now(commands, [self._on_answer] * num_pops)
 
     def _on_answer(self, answer: Any) -> None:
         self._answers.append(answer)
-        if len(self._answers) == self._num_pops:
-            answers, self._answers = self._answers, []
-            try:
-                self._on_pulled(answers)
-            except Exception as error:  # noqa: BLE001 - the task's failure, not the connection's
-                if self.is_pulling:
-                    self._paused.set_exception(error)
-
-    def _on_pulled(self, answers: list[Any]) -> None:
-        error = next((answer for answer in answers if isinstance(answer, Exception)), None)
-        self._lane.cork()
-        try:
-            num_taken = self._hand_over(answers)
-        finally:
-            self._lane.uncork()
-        if error is None and self._order is not None and not self._is_standing(answers, num_taken):
-            self._order.on_short()
-        self._call_waiting()
-        replier = self._replier
-        is_held = error is None and num_taken and replier is not None and not replier.has_ready
-        if is_held and self._lane.ends_soon():
-            self._held = asyncio.get_running_loop().call_later(HOLD_S, self._pull_held)
+        if len(self._answers) < self._num_pops:
             return
-        self._go_on(error)
+        answers, self._answers = self._answers, []
+        self._is_pulling = False
+        self._error = next((answer for answer in answers if isinstance(answer, Exception)), None)
+        try:
+            self._on_pulled(answers)
+        except Exception as error:  # noqa: BLE001 - the task's failure, not the connection's
+            if not self._paused.done():
+                self._paused.set_exception(error)
 
-    def _pull_held(self) -> None:
-        """Replies leave now, or none have come in time: so does the pull that waits for them."""
-        if self._held is not None:
-            self._held.cancel()
-            self._held = None
-            self._go_on(None)
-
-    def _go_on(self, error: Exception | None) -> None:
+    def pull_next(self) -> None:
         """Pull again if there is room, else let `run` wait for it."""
+        error, self._error = self._error, None
         is_ending = error is not None or self._is_draining or not self._has_queues.is_set()
-        room = 0 if is_ending else self._lane.room()
+        room = 0 if is_ending else self.lane.room()
         if room:
             self._pull(room)
-            return
-        if self._replier is not None:
-            self._replier.flush()
-        if self.is_pulling:
+        elif not self._paused.done():
             self._paused.set_result(error)
 
-    def _hand_over(self, answers: list[Any]) -> int:
-        """Hand over what the pops have brought; returns how many requests that is."""
+    def deliver(self, answers: list[Any], handle: Callable[[int, list[bytes]], None]) -> int:
+        """Pass what the pops have brought to `handle`; returns how many requests that is.
+
+        Then calls what waits for `between_pulls`.
+        """
         keys, num_taken = self._keys, 0
         for at, answer in enumerate(answers):
             if answer is None or isinstance(answer, Exception):
                 continue
             key, messages = answer
             if at >= self._num_work:
-                num_taken += self._sift(key, messages, self._room - num_taken)
+                num_taken += self._sift(key, messages, self._room - num_taken, handle)
                 continue
             num_taken += len(messages)
             if self._order is not None and not self._order.is_newest_first:
-                self._tell(messages, 0)
-            self._handle(self._shards[key], messages)
+                self._note_oldest(messages, 0)
+            handle(self._shards[key], messages)
             # A pop serves the first queue that has something: the one just served goes last.
             keys.remove(key)
             keys.append(key)
+        if (
+            self._order is not None
+            and self._error is None
+            and not self._is_standing(answers, num_taken)
+        ):
+            self._order.on_short()
+        if self._waiting:
+            self._call_waiting()
         return num_taken
 
     def _is_standing(self, answers: list[Any], num_taken: int) -> bool:
@@ -300,12 +301,13 @@ class Consumer:
             return any(answer is not None for answer in answers[self._num_work :])
         return num_taken >= self._num_asked
 
-    def _call_waiting(self) -> None:
-        waiting, self._after_pull = self._after_pull, []
-        for then in waiting:
-            then()
-
-    def _sift(self, key: bytes, messages: list[bytes], room: int) -> int:
+    def _sift(
+        self,
+        key: bytes,
+        messages: list[bytes],
+        room: int,
+        handle: Callable[[int, list[bytes]], None],
+    ) -> int:
         """Of the oldest in a queue, drop what has expired and take what there is room for.
 
         What a gateway has put ahead of them is found here, and is taken in any case: it is fresh,
@@ -315,19 +317,19 @@ class Consumer:
         now, share = time.monotonic(), self._share
         expired = [message for message in messages if share(message, now) >= 1]
         alive = [message for message in messages if share(message, now) < 1]
-        self._tell(messages, len(expired))
+        self._note_oldest(messages, len(expired))
         num_ahead = 0
         while num_ahead < min(len(alive), MAX_AHEAD) and share(alive[num_ahead], now) < FRESH_SHARE:
             num_ahead += 1
         room = max(room, num_ahead)
         taken, left = alive[:room], alive[room:]
         # What has expired is dropped there too, and counted.
-        self._handle(self._shards[key], expired + taken)
+        handle(self._shards[key], expired + taken)
         if left:
             self._control.send_now([unanswered("LPUSH", key, *reversed(left))], [])
         return len(taken)
 
-    def _tell(self, oldest: list[bytes], num_expired: int) -> None:
+    def _note_oldest(self, oldest: list[bytes], num_expired: int) -> None:
         if self._order is not None:
             now = time.monotonic()
             self._order.on_oldest(self._share(oldest[0], now), len(oldest), num_expired, now)
@@ -335,8 +337,12 @@ class Consumer:
     def _share(self, message: bytes, now: float) -> float:
         return 0.0 if self._spent_share is None else self._spent_share(message, now)
 
-    async def _learn_id(self, link: Handshake) -> None:
-        self._client_id = await link.call("CLIENT", "ID")
+    async def _learn_id(self, handshake: Handshake) -> None:
+        self._client_id = await handshake.call("CLIENT", "ID")
+
+
+def _ignore(_answers: list[Any]) -> None:
+    """What follows on a pull before `run` has been called."""
 
 
 # Put into wire form once: a pull's pops are mostly those of one before, and take 1.4 µs each.

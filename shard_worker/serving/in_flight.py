@@ -1,9 +1,10 @@
-"""The requests that a worker has pulled, and those that nobody waits for any more.
+"""The requests that a worker has pulled, and those that were cancelled before it pulled them.
 
 A gateway says on a shard's cancel channel which queries need that shard no longer: the caller has
-left, enough was there, or another copy has won. What runs then is stopped through its budget. What
-this worker has not pulled yet is remembered until it expires, and dropped when it is pulled: to
-look for it in the queue would cost Redis time that grows with the queue, just when that is long.
+left, enough was there, or another copy has won. A request that runs is stopped through its budget.
+One that this worker has not pulled yet is remembered until it expires, and dropped when it is
+pulled: looking for it in the queue would cost Redis time that grows with the queue, just when that
+is long.
 """
 
 from collections.abc import Callable
@@ -19,7 +20,7 @@ MOST_REMEMBERED = 20_000  # some MB; the oldest are forgotten, and at worst answ
 
 
 class InFlight:
-    """Knows what runs here, and what need not."""
+    """Knows which requests run here, and which need not run."""
 
     def __init__(self, clock: ServerClock, counters: Counters, max_message_bytes: int) -> None:
         """Nothing is known yet."""
@@ -38,11 +39,11 @@ class InFlight:
         return key in self._running
 
     def begin(self, key: Key, stop: Callable[[], object]) -> None:
-        """A request has been given to a lane; `stop` tells that nobody waits for it."""
+        """A request has been given to a lane; `stop` cancels it there."""
         self._running[key] = stop
 
     def end(self, key: Key) -> bool:
-        """It has ended; returns whether somebody has waited for it until then."""
+        """A request has ended; returns whether it was still wanted then."""
         return self._running.pop(key, None) is not None
 
     def is_unwanted(self, shard: int, request: Request) -> bool:

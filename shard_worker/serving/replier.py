@@ -1,10 +1,8 @@
 """Sends replies: those that are ready together leave as one message for each gateway."""
 
-import asyncio
-from collections.abc import Callable
-
 from msgspec.structs import replace
 
+from hedgerow.common.errors import FailureCode
 from hedgerow.common.observability.telemetry import Counters
 from hedgerow.common.redis.connection import RedisConnection, unanswered
 from hedgerow.common.wire.messages import Failure, Reply, Status, pack_body, pack_replies
@@ -16,7 +14,7 @@ _MESSAGE_BYTES = 16
 
 
 class Replier:
-    """Collects the replies of one turn of the loop and publishes them.
+    """Collects replies and publishes them, when `Turn` says so.
 
     Pub/Sub stores nothing: a reply to a gateway that has died costs nothing, and one that is lost
     with the connection costs its shard's share of one query.
@@ -26,36 +24,22 @@ class Replier:
     """
 
     def __init__(
-        self, link: RedisConnection, worker: str, counters: Counters, max_message_bytes: int
+        self, connection: RedisConnection, worker: str, counters: Counters, max_message_bytes: int
     ) -> None:
-        """Reply over `link` in the name of `worker`, in messages of at most `max_message_bytes`."""
-        self._link = link
+        """Reply in the name of `worker`, in messages of at most `max_message_bytes`."""
+        self._connection = connection
         self._worker = worker
         self._counters = counters
         self._max_bytes = max_message_bytes - _MESSAGE_BYTES - len(worker.encode())
-        self._loop = asyncio.get_running_loop()
         self._ready: dict[str, list[Reply]] = {}
-        self._is_flushing = False
-        self._before_flush: Callable[[], None] | None = None
 
     @property
     def has_ready(self) -> bool:
         """Whether there is something to send."""
         return bool(self._ready)
 
-    def call_before_flush(self, then: Callable[[], None]) -> None:
-        """Call `then` at each `flush`, for who has waited for it to `take` what is ready along."""
-        self._before_flush = then
-
-    def reply(self, reply_to: str, reply: Reply) -> None:
-        """Send one reply at the end of this turn of the loop."""
-        if not self._is_flushing:
-            self._is_flushing = True
-            self._loop.call_soon(self.flush)
-        self.add(reply_to, reply)
-
     def add(self, reply_to: str, reply: Reply) -> None:
-        """Add a reply that leaves with the next `flush` or `take`, which the caller sees to."""
+        """Add a reply, which leaves with the next `flush` or `take`."""
         ready = self._ready
         if reply_to in ready:
             ready[reply_to].append(reply)
@@ -64,14 +48,11 @@ class Replier:
 
     def flush(self) -> None:
         """Send what is ready now."""
-        self._is_flushing = False
-        if self._before_flush is not None:
-            self._before_flush()
         if self._ready:
-            self._link.send_now(self.take(), [])
+            self._connection.send_now(self.take(), [])
 
     def take(self) -> list[bytes]:
-        """Hand over the packed commands that send what is ready, to whoever writes next anyway."""
+        """Take the packed commands that send what is ready, for a caller that writes anyway."""
         ready, self._ready = self._ready, {}
         commands: list[bytes] = []
         for reply_to, replies in ready.items():
@@ -105,5 +86,5 @@ class Replier:
             return reply
         self._counters.add("failed_too_large")
         reason = f"the reply has {size} bytes, over limits.max_message_bytes"
-        body = pack_body(Failure("too_large", reason))
+        body = pack_body(Failure(FailureCode.TOO_LARGE, reason))
         return replace(reply, status=Status.FAILED.value, body=body)

@@ -1,4 +1,4 @@
-"""What a worker's work was for: answers that were sent, and work on answers that nobody took."""
+"""What a worker's time went into: answers that were sent, and answers that were not wanted."""
 
 from enum import StrEnum
 from typing import Final
@@ -9,22 +9,25 @@ class End(StrEnum):
 
     ANSWERED = "answered"
     DROPPED = "dropped"  # before it started: expired, cancelled, or refused
-    STOPPED = "stopped"  # its budget told it that nobody waits any more
+    STOPPED = "stopped"  # its budget said that it was no longer wanted
     KILLED = "killed"  # it ran on regardless, and its scorer was killed
     LATE = "late"  # a reply was sent after its deadline, for the gateway to learn from
-    UNUSED = "unused"  # it ran to its end, and nobody wanted a reply any more
-    UNSTOPPABLE = "unstoppable"  # a blocking call, which nothing can stop, ran on without a taker
+    UNUSED = "unused"  # it ran to its end, and no reply was wanted any more
+    UNSTOPPABLE = (
+        "unstoppable"  # a blocking call, which nothing can stop, ran on though no reply was wanted
+    )
 
 
 class WorkAccounting:
     """Adds up the work of one worker since its start.
 
-    Of each, two times in µs, because they tell of different losses. *Work* is how long a lane was
-    occupied, which others could have had. *CPU* is what its process, thread or loop computed
-    meanwhile: less where scorers share a core, and next to nothing for a call that waits.
+    For each end there are two times in µs, because they tell of different losses. *Work* is how
+    long a lane was occupied, time which other requests could have had. *CPU* is what its process,
+    thread or loop computed meanwhile: less where scorers share a core, and next to nothing for a
+    call that waits.
 
-    What a scorer that crashed had done by then is in no row, nor is what was stopped to be tried
-    again (`shard_worker.executors.process_pool.quarantine_gate`).
+    The time of a scorer that crashed is in no row, nor is that of a task which was stopped to be
+    tried again (`shard_worker.executors.process_pool.quarantine_gate`).
     """
 
     def __init__(self) -> None:

@@ -4,12 +4,11 @@
       ► the copy ends beside the writing ► upload in a thread ► is the lease still ours?
         ► manifest ► Redis hears of it ► older snapshots go
 
-A kill at any moment leaves a folder without a manifest, which nobody takes for a snapshot, and
-which the next one sweeps away; and a folder here, which the next attempt empties.
+A kill at any moment leaves a folder without a manifest at the target, which is never taken for a
+snapshot and which the next one removes; and a folder here, which the next attempt empties.
 """
 
 import asyncio
-import math
 import secrets
 import shutil
 import threading
@@ -17,7 +16,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-import msgpack
 import structlog
 
 from hedgerow.common import __version__
@@ -28,10 +26,8 @@ from hedgerow.common.snapshots.manifest import STORE, CollectionFacts, Manifest,
 from hedgerow.common.snapshots.status import SnapshotFacts, SnapshotRecords
 from hedgerow.common.snapshots.store import SnapshotStore
 from hedgerow.common.tasks import end
-from hedgerow.shard_worker.executors.process_pool.pool import ProcessLane
-from hedgerow.shard_worker.executors.process_pool.task import Named, Task
 from hedgerow.shard_worker.executors.thread_pool.threads import ThreadLane
-from hedgerow.shard_worker.indexing.indexer import pack_work
+from hedgerow.shard_worker.indexing.indexer_client import IndexerClient
 
 LEASE_S = 30.0
 RENEW_S = 5.0
@@ -50,7 +46,7 @@ class SnapshotMaker:
         settings: Settings,
         store: SnapshotStore,
         board: SnapshotRecords,
-        indexer: ProcessLane,
+        indexer: IndexerClient,
         threads: ThreadLane,
     ) -> None:
         """Copy with `indexer`, upload to `store` with `threads`, say so on `board`.
@@ -59,7 +55,7 @@ class SnapshotMaker:
             settings: data and snapshots count.
             store: where snapshots go.
             board: what Redis knows of them.
-            indexer: the lane that has the shards.
+            indexer: copies a shard while it writes to it.
             threads: a lane for calls that take minutes.
         """
         self._folder = settings.data / "snapshots"
@@ -71,7 +67,7 @@ class SnapshotMaker:
         self._threads = threads
 
     async def make(self, shard: int, begun: int, num_shards: int) -> SnapshotFacts | None:
-        """Make a snapshot, unless somebody else does.
+        """Make a snapshot, unless another replica does.
 
         Args:
             shard: of which shard.
@@ -107,10 +103,8 @@ class SnapshotMaker:
         folder = self._folder / str(shard) / snapshot
         await self._call(lambda: shutil.rmtree(folder.parent, ignore_errors=True))
         try:
-            position, held = msgpack.unpackb(
-                await self._ask("freeze", shard, str(folder.absolute()))
-            )
-            while not await self._ask("frozen", shard):  # noqa: ASYNC110 - in another process
+            frozen = await self._indexer.freeze(shard, str(folder.absolute()))
+            while not await self._indexer.is_frozen(shard):  # noqa: ASYNC110 - in another process
                 await asyncio.sleep(POLL_S)
             files = await self._call(
                 lambda: self._store.upload(shard, snapshot, _files(folder), lease.check)
@@ -119,10 +113,13 @@ class SnapshotMaker:
                 snapshot,
                 shard,
                 num_shards,
-                position,
+                frozen.position,
                 made_at_ms,
                 __version__,
-                tuple(CollectionFacts(uid, _name(raw), count) for uid, raw, count in held),
+                tuple(
+                    CollectionFacts(one.uid, _name(one.definition), one.documents)
+                    for one in frozen.collections
+                ),
                 tuple(files),
             )
             if not await self._board.renew(shard, lease.holder, LEASE_S):
@@ -136,7 +133,7 @@ class SnapshotMaker:
             return facts
         finally:
             lease.end()  # a thread that still uploads stops at the next piece
-            await self._ask("thaw", shard)
+            await self._indexer.thaw(shard)
             await self._call(lambda: shutil.rmtree(folder.parent, ignore_errors=True))
 
     async def _prune(self, shard: int, newest: str) -> None:
@@ -161,10 +158,6 @@ class SnapshotMaker:
                     lease.end()
             except HedgerowError as error:  # it may come back before the lease runs out
                 _log.debug("lease_not_renewed", shard=shard, error=str(error))
-
-    async def _ask(self, *work: object) -> bytes:
-        done = await self._indexer.run(Task(pack_work(*work), math.inf, Named(str(work[0]))))
-        return done.body
 
     async def _call(self, call: Callable[[], T]) -> T:
         try:

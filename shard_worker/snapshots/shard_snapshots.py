@@ -24,10 +24,10 @@ from hedgerow.common.snapshots.manifest import Manifest
 from hedgerow.common.snapshots.status import EVENT, SnapshotFacts, SnapshotRecords, SnapshotStanding
 from hedgerow.common.snapshots.store import SnapshotStore
 from hedgerow.common.state.registry import Registry
-from hedgerow.shard_worker.executors.process_pool.pool import ProcessLane
 from hedgerow.shard_worker.executors.thread_pool.threads import ThreadLane
 from hedgerow.shard_worker.indexing.absent_replicas import AbsentReplicas
 from hedgerow.shard_worker.indexing.applier import Applier
+from hedgerow.shard_worker.indexing.indexer_client import IndexerClient
 from hedgerow.shard_worker.snapshots.maker import SnapshotMaker
 from hedgerow.shard_worker.snapshots.policy import ShardNow, is_due, is_overdue
 
@@ -52,7 +52,7 @@ class Snapshots:
         control: RedisClient,
         keys: Keys,
         applier: Applier,
-        indexer: ProcessLane,
+        indexer: IndexerClient,
         shards: tuple[int, ...],
         settings: Settings,
     ) -> None:
@@ -62,7 +62,7 @@ class Snapshots:
             control: Redis.
             keys: the names under which everything lies.
             applier: knows how far the shards are; it asks in turn for `position`.
-            indexer: the lane that has the shards.
+            indexer: copies a shard while it writes to it.
             shards: those that this worker serves.
             settings: data, redis and snapshots count.
 

@@ -13,6 +13,7 @@ from hedgerow.common.redis.keys import Keys
 from hedgerow.common.settings.settings import LimitSettings, RedisSettings, Settings
 from hedgerow.common.state.registry import Registry
 from hedgerow.shard_worker.indexing.applier import Applier
+from hedgerow.shard_worker.indexing.indexer_client import IndexerClient
 from hedgerow.shard_worker.wiring import indexer_lane
 from tests.integration.write_path import NUM_SHARDS
 
@@ -32,7 +33,7 @@ async def apply(url: str, prefix: str, data: str, batch_bytes: str) -> None:
         control,
         keys,
         Registry(control, keys),
-        lane,
+        IndexerClient(lane),
         shards,
         settings,
         lambda _state: None,

@@ -2,9 +2,8 @@
 
 import os
 
-import msgpack
-
 from hedgerow.shard_worker.executors.process_pool.budget import Budget
+from hedgerow.shard_worker.indexing.commands import Command, unpack_command
 from hedgerow.shard_worker.indexing.indexer import Indexer, IndexerConfig
 
 POISON = b"poison"
@@ -14,9 +13,9 @@ class DyingIndexer(Indexer):
     """Ends its process, without a word, before it applies a document that says so."""
 
     def __call__(self, payload: bytes, budget: Budget) -> bytes:
-        """Do what a packed array says, unless it is to apply such a document."""
-        what, *rest = msgpack.unpackb(payload)
-        if what == "apply" and any(POISON in op for op in rest[-1]):
+        """Carry out a command, unless it is to apply such a document."""
+        command, arguments = unpack_command(payload)
+        if command is Command.APPLY and any(POISON in op for op in arguments[-1]):
             os._exit(9)
         return super().__call__(payload, budget)
 

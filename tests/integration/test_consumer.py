@@ -1,7 +1,7 @@
 """Pulling, against a real server: only into free slots, nothing lost when draining."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -15,10 +15,11 @@ from hedgerow.common.redis.keys import Keys
 from hedgerow.common.settings.settings import RedisSettings
 from hedgerow.common.wire.messages import Reply
 from hedgerow.common.wire.pull_order import PullOrder
-from hedgerow.shard_worker.serving import consumer
-from hedgerow.shard_worker.serving.consumer import OWN_QUEUE, Consumer
+from hedgerow.shard_worker.serving import turn
+from hedgerow.shard_worker.serving.consumer import OWN_QUEUE, Consumer, PullPolicy
 from hedgerow.shard_worker.serving.forwarding import GiveBack
 from hedgerow.shard_worker.serving.replier import Replier
+from hedgerow.shard_worker.serving.turn import Turn
 from tests.servers import RedisServer
 from tests.waiting import until
 
@@ -74,6 +75,8 @@ class Pulling:
     """A consumer at work, and a link to look at its queues."""
 
     consumer: Consumer
+    turn: Turn
+    replier: Replier
     link: RedisConnection
     task: asyncio.Task[None]
     prefix: str
@@ -104,33 +107,34 @@ async def pulling(
     silence_s: float = 5.0,
     order: PullOrder | None = None,
     own_queue: str | None = None,
-    replier: Callable[[RedisConnection], Replier] | None = None,
 ) -> AsyncIterator[Pulling]:
     """A consumer of shards 4 and 7 for the block."""
-    endpoint = Endpoint.of(RedisSettings(url=server.url))
-    link = RedisConnection(endpoint, name="test", silence_s=5)
+    redis = RedisSettings(url=server.url, command_timeout_s=silence_s)
+    link = RedisConnection(Endpoint.of(redis), name="test", silence_s=5)
     await link.start(5)
+    replier = Replier(link, "w1", Counters(), 10_000)
+    its_turn = Turn(replier)
+    queues = {f"{prefix}:{shard}": shard for shard in (4, 7)}
+    policy = None if order is None else PullPolicy(order, _spent_share)
     consumer = Consumer(
-        endpoint=endpoint,
-        name="test-consumer",
-        silence_s=silence_s,
-        control=link,
-        queues={f"{prefix}:{shard}": shard for shard in (4, 7)},
-        lane=slots,
-        handle=slots.handle,
-        order=order,
-        spent_share=lambda message, _: {b"expired": 2.0, b"fresh": 0.1}.get(
-            message.partition(b"-")[0], 0.5
-        ),
-        own_queue=own_queue,
-        replier=None if replier is None else replier(link),
+        redis,
+        "test-consumer",
+        link,
+        queues if own_queue is None else {**queues, own_queue: OWN_QUEUE},
+        slots,
+        replier,
+        policy,
     )
-    task = asyncio.create_task(consumer.run())
+    task = asyncio.create_task(its_turn.serve(consumer, slots.handle))
     try:
-        yield Pulling(consumer, link, task, prefix)
+        yield Pulling(consumer, its_turn, replier, link, task, prefix)
     finally:
         await consumer.drain()
         await link.close()
+
+
+def _spent_share(message: bytes, _now: float) -> float:
+    return {b"expired": 2.0, b"fresh": 0.1}.get(message.partition(b"-")[0], 0.5)
 
 
 async def test_it_pulls_no_more_than_it_has_slots(
@@ -302,15 +306,13 @@ async def test_what_is_given_back_is_left_to_others(
     slots = Slots(free=4)
     async with pulling(redis_server, f"{key_prefix}:search", slots) as at_work:
         counters = Counters()
-        give_back = GiveBack(
-            at_work.link, Keys(key_prefix), 60, counters, at_work.consumer.after_pull
-        )
+        give_back = GiveBack(at_work.link, Keys(key_prefix), 60, counters, at_work.consumer)
         await at_work.push(4, "a", "b")
         await until(lambda: len(slots.pulled) == 2)
         await until(at_work.is_blocked)  # a pop waits, for which there was room
         slots.free = 0
         for message in (b"a", b"b"):
-            give_back(4, message)
+            give_back.give_back(4, message)
         await until(lambda: not at_work.consumer.is_pulling)
         await at_work.push(4, "c")
         assert await at_work.link.call("LRANGE", at_work.queue(4), 0, -1) == [b"a", b"b", b"c"]
@@ -391,10 +393,6 @@ async def test_waiting_for_requests_is_not_taken_for_silence(own_server: RedisSe
         assert await connections() == before
 
 
-def _replier(link: RedisConnection) -> Replier:
-    return Replier(link, "w1", Counters(), 10_000)
-
-
 async def each_is_pulled_at_once(at_work: Pulling, slots: Slots) -> None:
     """Requests that come one by one are pulled, though none of them ends."""
 
@@ -410,23 +408,18 @@ async def test_the_next_pull_leaves_with_the_replies_of_quick_works(
     redis_server: RedisServer, key_prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Until they are there, no pop waits; then it takes them along."""
-    monkeypatch.setattr(consumer, "HOLD_S", 60.0)
+    monkeypatch.setattr(turn, "HOLD_S", 60.0)
     slots = Slots(free=8, is_quick=True)
-    repliers: list[Replier] = []
-
-    def replier(link: RedisConnection) -> Replier:
-        repliers.append(_replier(link))
-        return repliers[0]
-
-    async with pulling(redis_server, key_prefix, slots, replier=replier) as at_work:
+    async with pulling(redis_server, key_prefix, slots) as at_work:
         await at_work.push(4, "a")
         await until(lambda: len(slots.pulled) == 1)
         assert not at_work.consumer.is_pulling
         assert not await at_work.is_blocked()
         await at_work.push(7, "b")
         assert await at_work.waiting(7) == 1
-        repliers[0].add("g1", Reply(1, 4, 0, 3, 0, 0, 0, b""))
-        repliers[0].flush()
+        at_work.replier.add("g1", Reply(1, 4, 0, 3, 0, 0, 0, b""))
+        at_work.turn.end()
+        assert not at_work.replier.has_ready
         assert at_work.consumer.is_pulling
         await until(lambda: len(slots.pulled) == 2)
 
@@ -435,9 +428,9 @@ async def test_a_pull_does_not_wait_for_the_replies_of_works_that_take_longer(
     redis_server: RedisServer, key_prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While there is room, the next request starts beside them."""
-    monkeypatch.setattr(consumer, "HOLD_S", 60.0)
+    monkeypatch.setattr(turn, "HOLD_S", 60.0)
     slots = Slots(free=8, is_quick=False)
-    async with pulling(redis_server, key_prefix, slots, replier=_replier) as at_work:
+    async with pulling(redis_server, key_prefix, slots) as at_work:
         await each_is_pulled_at_once(at_work, slots)
 
 
@@ -446,7 +439,7 @@ async def test_a_pull_does_not_wait_for_long_for_replies(
 ) -> None:
     """Works that should have ended soon and hang keep nobody from pulling."""
     slots = Slots(free=8, is_quick=True)
-    async with pulling(redis_server, key_prefix, slots, replier=_replier) as at_work:
+    async with pulling(redis_server, key_prefix, slots) as at_work:
         await each_is_pulled_at_once(at_work, slots)
 
 
@@ -454,14 +447,14 @@ async def test_draining_does_not_wait_for_replies(
     redis_server: RedisServer, key_prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A pull that waits for them has taken nothing: it is dropped, and what is queued stays."""
-    monkeypatch.setattr(consumer, "HOLD_S", 60.0)
+    monkeypatch.setattr(turn, "HOLD_S", 60.0)
     slots = Slots(free=8, is_quick=True)
-    async with pulling(redis_server, key_prefix, slots, replier=_replier) as at_work:
+    async with pulling(redis_server, key_prefix, slots) as at_work:
         await at_work.push(4, "a")
         await until(lambda: len(slots.pulled) == 1)
         await at_work.push(4, "b")
         called: list[str] = []
-        at_work.consumer.after_pull(lambda: called.append("at once"))
+        at_work.consumer.between_pulls(lambda: called.append("at once"))
         assert called == ["at once"]
         async with asyncio.timeout(5):
             await at_work.consumer.drain()

@@ -26,6 +26,7 @@ from hedgerow.gateway.writes.documents import Documents
 from hedgerow.gateway.writes.ranked_loads import RankedLoads
 from hedgerow.shard_worker.control.jobs import JOB_TIMEOUT_S, Jobs
 from hedgerow.shard_worker.indexing.applier import Applier
+from hedgerow.shard_worker.indexing.indexer_client import IndexerClient
 from hedgerow.shard_worker.storage.term_statistics import TermStatistics
 from hedgerow.shard_worker.storage.text_index import TextIndex
 from hedgerow.shard_worker.wiring import indexer_lane
@@ -99,14 +100,14 @@ class Town:
                 self.control,
                 self.keys,
                 Registry(self.control, self.keys),
-                lane,
+                IndexerClient(lane),
                 shards,
                 settings,
                 lambda _state: None,
                 Counters(),
             )
             await applier.open()
-            jobs = Jobs(self.control, self.keys, applier, lane, shards, settings)
+            jobs = Jobs(self.control, self.keys, applier, IndexerClient(lane), shards, settings)
             running = [asyncio.create_task(applier.run()), asyncio.create_task(jobs.run())]
             try:
                 yield Member(settings, applier, jobs)
@@ -207,9 +208,8 @@ class Town:
 @pytest.fixture(autouse=True)
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the jobs do each second, or after a second, they do five times as often here."""
-    jobs = "hedgerow.shard_worker.control.jobs"
-    for period in (f"{jobs}.POLL_S", f"{jobs}.SUM_AFTER_S", f"{jobs}.QUIET_S"):
-        monkeypatch.setattr(period, 0.2)
+    for period in ("POLL_S", "SUM_AFTER_S", "QUIET_S"):
+        monkeypatch.setattr(f"hedgerow.shard_worker.control.jobs.{period}", 0.2)
     monkeypatch.setattr("hedgerow.common.redis.reconcile.TICK_S", 0.2)
 
 

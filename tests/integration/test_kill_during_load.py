@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -141,13 +142,16 @@ async def test_an_indexer_killed_under_a_batch_is_replaced(
             if number % 50 == 0:
                 await asyncio.sleep(0.002)
 
-    async with writing(redis_server, key_prefix, tmp_path) as path, path.applying() as applier:
+    async with AsyncExitStack() as stack:
+        path = await stack.enter_async_context(writing(redis_server, key_prefix, tmp_path))
+        lane = path.indexer_lane()
+        await stack.enter_async_context(path.applying(lane))
         uid = (await path.collections.put("books", {"fields": {"title": "text"}})).uid
         loading = asyncio.create_task(path.documents.load("books", stream()))
         killed: set[int] = set()
         while len(killed) < 5 and not loading.done():
             await asyncio.sleep(0.15)
-            for pid in applier._indexer.load()["pids"]:
+            for pid in lane.load()["pids"]:
                 if pid and pid not in killed:
                     os.kill(pid, signal.SIGKILL)
                     killed.add(pid)

@@ -135,7 +135,8 @@ async def test_a_dropped_collection_leaves_no_trace_of_it(cluster: Cluster) -> N
 @asynccontextmanager
 async def optimising(path: WritePath) -> AsyncIterator[int]:
     """A worker that applies and optimises, in this process; yields its indexer's pid."""
-    async with path.applying() as applier:
+    lane = path.indexer_lane()
+    async with path.applying(lane) as applier:
 
         async def tell() -> None:
             """There is nobody to tell."""
@@ -143,7 +144,7 @@ async def optimising(path: WritePath) -> AsyncIterator[int]:
         optimiser = Optimiser(path.control, path.keys, applier, path.settings, tell)
         running = asyncio.create_task(optimiser.run())
         try:
-            yield applier._indexer.load()["pids"][0]
+            yield lane.load()["pids"][0]
         finally:
             running.cancel()
             await asyncio.wait([running])

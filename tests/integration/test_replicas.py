@@ -11,6 +11,7 @@ import pytest
 
 from hedgerow.common.shard_log.log import Upsert, pack_op
 from hedgerow.shard_worker.indexing.applier import Applier
+from hedgerow.shard_worker.indexing.indexer_client import IndexerClient
 from hedgerow.shard_worker.wiring import indexer_lane
 from tests.integration.write_path import NUM_SHARDS, WritePath, ndjson, writing
 from tests.servers import RedisServer
@@ -43,7 +44,7 @@ async def opened(path: WritePath, name: str) -> AsyncIterator[tuple[Applier, lis
             path.control,
             path.keys,
             path.registry,
-            lane,
+            IndexerClient(lane),
             SHARDS,
             settings,
             on_state=lambda _state: None,

@@ -18,6 +18,7 @@ from hedgerow.gateway.writes.collections import Collections
 from hedgerow.gateway.writes.documents import Documents
 from hedgerow.shard_worker.executors.process_pool.pool import ProcessLane
 from hedgerow.shard_worker.indexing.applier import Applier
+from hedgerow.shard_worker.indexing.indexer_client import IndexerClient
 from hedgerow.shard_worker.indexing.shard_report import ShardState
 from hedgerow.shard_worker.storage.store import Store
 from hedgerow.shard_worker.storage.text_index import TextIndex
@@ -46,18 +47,22 @@ class WritePath:
     states: dict[int, ShardState] = field(default_factory=dict)
     counters: Counters = field(default_factory=Counters)
 
+    def indexer_lane(self) -> ProcessLane:
+        """A lane of one indexer of all shards, for `applying` to start and close."""
+        return indexer_lane(self.settings, tuple(range(NUM_SHARDS)))
+
     @asynccontextmanager
     async def applying(self, lane: ProcessLane | None = None) -> AsyncIterator[Applier]:
         """One worker that applies all shards, for the block; by its own indexer, or by `lane`."""
         shards = tuple(range(NUM_SHARDS))
-        lane = lane or indexer_lane(self.settings, shards)
+        lane = lane or self.indexer_lane()
         await lane.start()
         try:
             applier = Applier(
                 self.control,
                 self.keys,
                 self.registry,
-                lane,
+                IndexerClient(lane),
                 shards,
                 self.settings,
                 on_state=lambda state: self.states.__setitem__(state.shard, state),

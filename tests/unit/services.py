@@ -9,6 +9,7 @@ import pytest
 from hedgerow.common.redis.server_clock import ServerClock
 from hedgerow.common.wire.messages import Failure, Reply, unpack_failure
 from hedgerow.shard_worker.serving.replier import Replier
+from hedgerow.shard_worker.serving.turn import Turn
 
 REPLY_TO = "hedgerow:reply:g1"
 SERVER_AHEAD_S = 1000.0  # of the worker's clock
@@ -33,9 +34,10 @@ class Clock:
         """An instant on the server's clock, so long after now."""
         return round((self.now + SERVER_AHEAD_S + after_s) * 1e3)
 
-    def drive(self, monkeypatch: pytest.MonkeyPatch, module: ModuleType) -> ServerClock:
-        """Be the time of a module; returns the server's clock as its worker would know it."""
-        monkeypatch.setattr(module, "time", self)
+    def drive(self, monkeypatch: pytest.MonkeyPatch, *modules: ModuleType) -> ServerClock:
+        """Be the time of some modules; returns the server's clock as their worker would know it."""
+        for module in modules:
+            monkeypatch.setattr(module, "time", self)
         known = ServerClock()
         known.record(self.now, self.now, self.server_us)
         return known
@@ -49,7 +51,7 @@ class Sent(NamedTuple):
 
 
 @dataclass
-class Replies(Replier):
+class Replies(Replier, Turn):
     """Notes replies instead of sending them."""
 
     sent: list[Sent] = field(default_factory=list)

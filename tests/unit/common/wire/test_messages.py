@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from hedgerow.common.errors import WireError
+from hedgerow.common.errors import FailureCode, WireError
 from hedgerow.common.wire.messages import (
     MAX_ATTACHED_BYTES,
     VERSION,
@@ -320,3 +320,17 @@ def test_scores_keep_every_bit() -> None:
     scores = [0.1 + 0.2, math.pi, 5e-324, 1.7976931348623157e308]
     body = SearchBody(4, 4, True, ["a", "b", "c", "d"], scores)
     assert unpack_search_body(pack_body(body)).scores == scores
+
+
+def test_failure_codes_travel_as_the_strings_that_other_versions_know() -> None:
+    """Gateways and workers of version 0.1 compare with these; a code of a later one passes, too."""
+    known = (
+        "failed expired quarantined crashed lane_unavailable profile_busy not_started ranking "
+        "bad_request configuration malformed too_large"
+    )
+    assert [code.value for code in FailureCode] == known.split()
+    for code in FailureCode:
+        packed = pack_body(Failure(code, "why"))
+        assert packed == msgpack.packb([str(code.value), "why"])
+        assert unpack_failure(packed).code == code
+    assert unpack_failure(msgpack.packb(["of_tomorrow", "why"])).code == "of_tomorrow"

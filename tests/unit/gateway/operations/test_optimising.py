@@ -15,8 +15,9 @@ from hedgerow.common.collection import define
 from hedgerow.common.errors import WorkError
 from hedgerow.common.shard_log.log import Create, Delete, Drop, Op, Upsert, pack_op
 from hedgerow.shard_worker.indexing import index_rewrite
+from hedgerow.shard_worker.indexing.commands import Command, pack_command
 from hedgerow.shard_worker.indexing.index_rewrite import IndexRewrite
-from hedgerow.shard_worker.indexing.indexer import Indexer, IndexerConfig, make_indexer, pack_work
+from hedgerow.shard_worker.indexing.indexer import Indexer, IndexerConfig, make_indexer
 from hedgerow.shard_worker.indexing.shard_indexer import ShardIndexer
 from hedgerow.shard_worker.indexing.shard_report import ShardState
 from hedgerow.shard_worker.storage.store import Store
@@ -303,10 +304,10 @@ def handler_of(folder: Path) -> Indexer:
     """An indexer whose shard 0 has a collection in some segments, of texts of unequal lengths."""
     handler = make_indexer(IndexerConfig(str(folder), (0,), MEMORY))
     ops = [pack_op(Create(BOOKS.to_json()))]
-    handler(pack_work("apply", 0, "1-0", ops), BUDGET)
+    handler(pack_command(Command.APPLY, 0, "1-0", ops), BUDGET)
     for batch in range(2, 5):
         upsert = pack_op(Upsert("u0", documents(range(batch * 10, batch * 10 + 10))))
-        handler(pack_work("apply", 0, f"{batch}-0", [upsert]), BUDGET)
+        handler(pack_command(Command.APPLY, 0, f"{batch}-0", [upsert]), BUDGET)
     return handler
 
 
@@ -314,16 +315,18 @@ def test_an_optimised_index_is_balanced_as_the_one_before_was(tmp_path: Path) ->
     """To the averages of all shards, by the table that is there then, in the last step."""
     other = OneShard.of(tmp_path / "o", {"title": "text"}, [{"id": "x", "title": "a " * 99}])
     handler = handler_of(tmp_path / "w")
-    own = handler(pack_work("statistics", 0, "u0"), BUDGET)
-    table = handler(pack_work("sum", [own, pack(collect(other.open()))]), BUDGET)
-    handler(pack_work("table", "u0", table), BUDGET)
-    handler(pack_work("balance", 0, "u0"), BUDGET)
+    own = handler(pack_command(Command.STATISTICS, 0, "u0"), BUDGET)
+    table = handler(pack_command(Command.SUM, [own, pack(collect(other.open()))]), BUDGET)
+    handler(pack_command(Command.TABLE, "u0", table), BUDGET)
+    handler(pack_command(Command.BALANCE, 0, "u0"), BUDGET)
     folder = tmp_path / "w" / "shards" / "0" / "u0"
     balanced = TextIndex.open(folder)
     assert balanced.num_ballast
-    assert handler(pack_work("begin_optimising", 0, "u0"), BUDGET) == b""
-    handler(pack_work("balance", 0, "u0"), BUDGET)  # jobs ask for it amid; that ends nothing
-    while not (packed := handler(pack_work("optimise", 0, "u0"), BUDGET)):
+    assert handler(pack_command(Command.BEGIN_OPTIMISING, 0, "u0"), BUDGET) == b""
+    handler(
+        pack_command(Command.BALANCE, 0, "u0"), BUDGET
+    )  # jobs ask for it amid; that ends nothing
+    while not (packed := handler(pack_command(Command.OPTIMISE, 0, "u0"), BUDGET)):
         pass
     index = TextIndex.open(folder)
     (report,) = ShardState.unpack(packed).collections
@@ -338,6 +341,6 @@ def test_an_optimised_index_is_balanced_as_the_one_before_was(tmp_path: Path) ->
 def test_an_indexer_that_has_nothing_to_optimise_says_what_it_holds(tmp_path: Path) -> None:
     """At once, so that nobody waits for it."""
     handler = handler_of(tmp_path)
-    packed = handler(pack_work("begin_optimising", 0, "u1"), BUDGET)
+    packed = handler(pack_command(Command.BEGIN_OPTIMISING, 0, "u1"), BUDGET)
     assert [one.documents for one in ShardState.unpack(packed).collections] == [30]
     handler.close()

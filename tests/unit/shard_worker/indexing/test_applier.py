@@ -13,8 +13,8 @@ from hedgerow.common.redis.keys import Keys
 from hedgerow.common.settings.settings import Settings
 from hedgerow.common.shard_log.log import START, ShardLog
 from hedgerow.common.state.registry import Registry
-from hedgerow.shard_worker.executors.process_pool.pool import ProcessLane
 from hedgerow.shard_worker.indexing.applier import Applier
+from hedgerow.shard_worker.indexing.indexer_client import IndexerClient
 from hedgerow.shard_worker.indexing.shard_report import ShardState
 from tests.unit.virtual_time import run_virtually
 
@@ -34,7 +34,7 @@ def test_a_worker_that_redis_refuses_follows_on(monkeypatch: pytest.MonkeyPatch)
             Mock(spec=RedisClient),
             Keys(),
             registry,
-            Mock(spec=ProcessLane),
+            Mock(spec=IndexerClient),
             (0,),
             Settings(),
             lambda _state: None,

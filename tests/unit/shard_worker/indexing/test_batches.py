@@ -16,11 +16,12 @@ from hedgerow.common.collection import define
 from hedgerow.common.errors import WorkError
 from hedgerow.common.observability.telemetry import Counters
 from hedgerow.common.shard_log.log import Create, Delete, Entry, Upsert, pack_op
+from hedgerow.shard_worker.executors.process_pool.task import Task, TaskResult
 from hedgerow.shard_worker.indexing.batches import Batches
 from hedgerow.shard_worker.indexing.indexer import Indexer, IndexerConfig, make_indexer
+from hedgerow.shard_worker.indexing.indexer_client import IndexerClient
 from hedgerow.shard_worker.indexing.set_aside import SetAside
 from hedgerow.shard_worker.indexing.set_aside_files import SetAsideFiles
-from hedgerow.shard_worker.indexing.shard_report import ShardState
 from hedgerow.shard_worker.storage.store import Store
 from hedgerow.shard_worker.storage.text_index import TextIndex
 
@@ -42,14 +43,15 @@ class FailingShard:
         self._budget: Any = None  # nothing asks for it
         files = SetAsideFiles(data, 1_000_000, Counters())
         aside = SetAside(files, Counters(), self._no_pause, lambda: True)
-        self.batches = Batches(self._ask, aside, None)
+        self.batches = Batches(IndexerClient(self), aside, None)
 
     async def _no_pause(self, _seconds: float) -> None:
         pass
 
-    async def _ask(self, _shard: int, payload: bytes) -> ShardState:
+    async def run(self, work: Task) -> TaskResult:
+        """Carry out a command in this process."""
         try:
-            return ShardState.unpack(self._indexer(payload, self._budget))
+            return TaskResult(self._indexer(work.payload, self._budget), 0, 0, 0, None)
         except MemoryError as error:
             raise WorkError(f"MemoryError: {error}") from error
 

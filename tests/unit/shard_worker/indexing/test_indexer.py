@@ -29,7 +29,8 @@ from hedgerow.common.shard_log.log import (
     pack_op,
     position,
 )
-from hedgerow.shard_worker.indexing.indexer import IndexerConfig, make_indexer, pack_work
+from hedgerow.shard_worker.indexing.commands import Command, pack_command
+from hedgerow.shard_worker.indexing.indexer import IndexerConfig, make_indexer
 from hedgerow.shard_worker.indexing.shard_indexer import ShardIndexer
 from hedgerow.shard_worker.indexing.shard_report import (
     MAX_FIRST_BYTES,
@@ -243,10 +244,10 @@ def test_an_error_leaves_the_shard_open_for_the_next_try(tmp_path: Path) -> None
     """After a batch that failed (a full disk, say) the same batch applies once it can."""
     handler = make_indexer(IndexerConfig(str(tmp_path), (0,), MEMORY))
     budget: Any = None
-    opened = ShardState.unpack(handler(pack_work("open", 0), budget))
+    opened = ShardState.unpack(handler(pack_command(Command.OPEN, 0), budget))
     assert opened.position == START
-    batch = pack_work(
-        "apply",
+    batch = pack_command(
+        Command.APPLY,
         0,
         "1-0",
         [pack_op(Create(BOOKS.to_json())), pack_op(Upsert("u0", [("a", body("a", 1))]))],

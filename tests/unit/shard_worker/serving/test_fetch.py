@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, TypeVar, cast
+from unittest.mock import Mock
 
 import msgpack
 import pytest
@@ -32,8 +33,10 @@ from hedgerow.common.wire.messages import (
 from hedgerow.shard_worker.executors.thread_pool.batched_threads import BatchedThreads
 from hedgerow.shard_worker.executors.thread_pool.threads import Spent, ThreadLane
 from hedgerow.shard_worker.serving import fetch as fetch_service
+from hedgerow.shard_worker.serving import intake
 from hedgerow.shard_worker.serving.enriching import Enrich
 from hedgerow.shard_worker.serving.fetch import FetchLanes, FetchService
+from hedgerow.shard_worker.serving.forwarding import Forwarding
 from hedgerow.shard_worker.serving.in_flight import InFlight
 from hedgerow.shard_worker.serving.work_accounting import WorkAccounting
 from hedgerow.shard_worker.storage.picking import Pick
@@ -162,19 +165,19 @@ def serving(monkeypatch: pytest.MonkeyPatch) -> Serving:
         ]
 
     enrichers: dict[str, Enrich] = {"loud": shout}
-    server_clock = clock.drive(monkeypatch, fetch_service)
+    server_clock = clock.drive(monkeypatch, fetch_service, intake)
     handed_over: list[Request] = []
     in_flight, ledger = InFlight(server_clock, counters, MAX_BYTES), WorkAccounting()
+    records = intake.Records(server_clock, in_flight, ledger, counters)
     service = FetchService(
         FetchLanes(cast("BatchedThreads", lane), cast("ThreadLane", lane)),
         replies,
-        server_clock,
         read,
         enrichers,
-        counters,
-        in_flight,
-        ledger,
-        handed_over.append,
+        records,
+        intake.Intake(
+            records, Mock(spec=Forwarding, forward=handed_over.append), LIMITS.max_message_bytes
+        ),
         LIMITS,
     )
     return Serving(clock, lane, replies, counters, ledger, service, asked, broken, enrichers)

@@ -12,6 +12,7 @@ from hedgerow.common.observability.telemetry import Counters
 from hedgerow.common.redis.connection import RedisConnection
 from hedgerow.common.wire.messages import Reply, Status, unpack_failure, unpack_replies
 from hedgerow.shard_worker.serving.replier import Replier
+from hedgerow.shard_worker.serving.turn import Turn
 
 MAX_BYTES = 1_000_000
 WORKER = "worker-ü"
@@ -47,17 +48,18 @@ class Wire:
 
 @dataclass
 class Replying:
-    """A replier, and where its messages go."""
+    """A replier, the turn that has it send, and where its messages go."""
 
     wire: Wire
     counters: Counters
     replier: Replier
+    turn: Turn
 
     async def send(self, *sizes: int, reply_to: str = "g1") -> list[Reply]:
         """Reply with bodies of these sizes, in one turn of the loop."""
         sent = [replace(LONGEST, shard=at, body=b"x" * size) for at, size in enumerate(sizes)]
         for reply in sent:
-            self.replier.reply(reply_to, reply)
+            self.turn.reply(reply_to, reply)
         await asyncio.sleep(0)
         return sent
 
@@ -67,7 +69,7 @@ async def replying() -> Replying:
     """A replier of a worker under a limit of 1 MB."""
     wire, counters = Wire(), Counters()
     replier = Replier(cast("RedisConnection", cast("Any", wire)), WORKER, counters, MAX_BYTES)
-    return Replying(wire, counters, replier)
+    return Replying(wire, counters, replier, Turn(replier))
 
 
 async def test_replies_of_one_turn_leave_as_one_message_a_gateway(replying: Replying) -> None:
@@ -123,11 +125,10 @@ async def test_a_reply_that_is_too_large_alone_is_a_failure(replying: Replying) 
     assert replying.counters.as_dict() == {"failed_too_large": 1, "replies": 3}
 
 
-async def test_who_writes_anyway_takes_the_replies_along(replying: Replying) -> None:
-    """It is told before each flush, with replies or without; what it takes is not sent again."""
-    taken: list[list[bytes]] = []
-    replying.replier.call_before_flush(lambda: taken.append(replying.replier.take()))
-    replying.replier.flush()
-    await replying.send(3)
-    assert [len(commands) for commands in taken] == [0, 1]
+async def test_a_write_that_leaves_anyway_takes_the_replies_along(replying: Replying) -> None:
+    """What it takes is not sent again."""
+    replying.replier.add("g1", LONGEST)
+    assert len(replying.replier.take()) == 1
+    replying.turn.end()
     assert replying.wire.writes == 0
+    assert not replying.replier.has_ready

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, cast
+from unittest.mock import Mock
 
 import msgpack
 import pytest
@@ -36,8 +37,10 @@ from hedgerow.common.wire.messages import (
 )
 from hedgerow.shard_worker.executors.process_pool.pool import ProcessLane, Task, TaskResult
 from hedgerow.shard_worker.indexing.shard_report import CollectionReport, ShardState, pack_ids
+from hedgerow.shard_worker.serving import intake
 from hedgerow.shard_worker.serving import search as search_service
 from hedgerow.shard_worker.serving.consumer import OWN_QUEUE
+from hedgerow.shard_worker.serving.forwarding import Forwarding, GiveBack
 from hedgerow.shard_worker.serving.in_flight import MOST_REMEMBERED, InFlight
 from hedgerow.shard_worker.serving.search import SearchService
 from hedgerow.shard_worker.serving.shard_state import CollectionState, ShardStates
@@ -56,7 +59,6 @@ class ScriptedLane:
     works: list[Task] = field(default_factory=list)
     on_dones: list[Callable[[TaskResult], None]] = field(default_factory=list)
     elsewhere: int = 0
-    after_ends: Callable[[], None] | None = None
 
     cancelled: list[int] = field(default_factory=list)
 
@@ -69,10 +71,6 @@ class ScriptedLane:
     def cancel(self, ticket: int) -> None:
         """Note which is cancelled."""
         self.cancelled.append(ticket)
-
-    def call_after_ends(self, then: Callable[[], None]) -> None:
-        """Note who is to be called after works have ended."""
-        self.after_ends = then
 
     def observe_elsewhere(self, num_works: int) -> None:
         """Count what took nothing of this lane."""
@@ -122,7 +120,7 @@ def serving(monkeypatch: pytest.MonkeyPatch) -> Serving:
     ledger = WorkAccounting()
     handed_over: list[Request] = []
     given_back: list[tuple[int, bytes]] = []
-    server_clock = clock.drive(monkeypatch, search_service)
+    server_clock = clock.drive(monkeypatch, search_service, intake)
     in_flight = InFlight(server_clock, counters, MAX_BYTES)
     states = ShardStates((SHARD,))
     states.take(
@@ -130,18 +128,19 @@ def serving(monkeypatch: pytest.MonkeyPatch) -> Serving:
             SHARD, "r", "1-0", [CollectionReport("u1", "{}", len(IDS), 9, 20, pack_ids(IDS))]
         )
     )
+    records = intake.Records(server_clock, in_flight, ledger, counters)
+    forwarding = Mock(spec=Forwarding, forward=handed_over.append)
+    give_back = Mock(
+        spec=GiveBack, give_back=lambda shard, message: given_back.append((shard, message))
+    )
     service = SearchService(
         cast("ProcessLane", lane),
         replies,
-        server_clock,
         states,
         {**BUILT_IN_PROFILES, "own": RankProfile(second_phase="my:function")},
-        counters,
-        in_flight,
-        ledger,
-        handed_over.append,
-        lambda shard, message: given_back.append((shard, message)),
-        MAX_BYTES,
+        records,
+        intake.Intake(records, forwarding, MAX_BYTES),
+        give_back,
     )
     return Serving(
         clock, lane, replies, counters, in_flight, ledger, handed_over, given_back, service
@@ -162,7 +161,6 @@ def test_a_search_goes_to_the_lane_and_its_result_home(serving: Serving) -> None
     assert reply.lane == Lane.PROCESS
     assert (reply.queue_us, reply.lane_us, reply.work_us) == (5000, 30, 400)
     assert serving.counters.as_dict() == {}
-    assert serving.lane.after_ends == serving.replies.flush
 
 
 def test_clocks_that_disagree_give_no_negative_wait(serving: Serving) -> None:

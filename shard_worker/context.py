@@ -1,0 +1,39 @@
+"""What each part of a worker knows of it."""
+
+import time
+from dataclasses import dataclass, field
+
+from hedgerow.common.observability.telemetry import Counters
+from hedgerow.common.redis.client import RedisClient
+from hedgerow.common.redis.keys import Keys
+from hedgerow.common.redis.server_clock import ServerClock
+from hedgerow.common.settings.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """One worker, and the cluster that it is a member of.
+
+    Attributes:
+        settings: all settings.
+        worker_id: the worker's name in the cluster.
+        shards: which shards it serves.
+        num_shards: shards in the cluster.
+        control: the connection for all that is not on the hot path.
+        keys: the names under which everything lies in Redis.
+        clock: the Redis server's.
+        counters: the worker's.
+    """
+
+    settings: Settings
+    worker_id: str
+    shards: tuple[int, ...]
+    num_shards: int
+    control: RedisClient
+    keys: Keys
+    clock: ServerClock = field(default_factory=ServerClock)
+    counters: Counters = field(default_factory=Counters)
+
+    def server_ms(self) -> int:
+        """Now, in ms on the server's clock."""
+        return self.clock.server_us(time.monotonic()) // 1000

@@ -1,0 +1,43 @@
+"""What the indexer process can be asked for, and how a command travels to it."""
+
+from enum import StrEnum
+from typing import Any
+
+import msgpack
+
+
+class Command(StrEnum):
+    """A command to the indexer; `IndexerClient` has a method for each, with arguments and answer.
+
+    The value is the name of the method of `Indexer` that carries it out.
+    """
+
+    OPEN = "open"
+    DEFINE = "define"
+    APPLY = "apply"
+    REINDEX = "reindex"
+    STATISTICS = "statistics"
+    SUM = "sum"
+    TABLE = "table"
+    BALANCE = "balance"
+    BEGIN_OPTIMISING = "begin_optimising"
+    OPTIMISE = "optimise"
+    FREEZE = "freeze"
+    FROZEN = "frozen"
+    THAW = "thaw"
+
+
+def pack_command(command: Command, *arguments: Any) -> bytes:
+    """Pack a command for the indexer process."""
+    packed: bytes = msgpack.packb((command.value, *arguments))
+    return packed
+
+
+def unpack_command(payload: bytes) -> tuple[Command, list[Any]]:
+    """Read what `pack_command` made.
+
+    Raises:
+        ValueError: there is no such command.
+    """
+    name, *arguments = msgpack.unpackb(payload)
+    return Command(name), arguments

@@ -1,0 +1,135 @@
+"""The worker's side of the indexer process: a method for each command, with a typed answer."""
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol
+
+import msgpack
+
+from hedgerow.shard_worker.executors.process_pool.task import Named, Task, TaskResult
+from hedgerow.shard_worker.indexing.commands import Command, pack_command
+from hedgerow.shard_worker.indexing.shard_report import ShardState
+
+
+class Executor(Protocol):
+    """What runs the commands: a `ProcessLane` of one process."""
+
+    async def run(self, work: Task) -> TaskResult:
+        """Run a command; returns its result.
+
+        Raises:
+            WorkError: it failed, or could not be run.
+        """
+
+
+class FrozenCollection(NamedTuple):
+    """A collection in a frozen shard.
+
+    Attributes:
+        uid: the collection's.
+        definition: as JSON.
+        documents: how many the shard holds.
+    """
+
+    uid: str
+    definition: str
+    documents: int
+
+
+class FrozenShard(NamedTuple):
+    """A shard as it was when its copy began.
+
+    Attributes:
+        position: id of the last log entry that is applied.
+        collections: what it held.
+    """
+
+    position: str
+    collections: tuple[FrozenCollection, ...]
+
+
+class IndexerClient:
+    """Has the indexer process carry out commands, one after another.
+
+    Every method raises a `WorkError` when the indexer could not do what it was asked for. None has
+    a deadline: a write that was begun is finished, however long the machine takes.
+    """
+
+    def __init__(self, executor: Executor) -> None:
+        """Run the commands by `executor`, whose handler is `indexer:make_indexer`'s."""
+        self._executor = executor
+
+    async def open(self, shard: int) -> ShardState:
+        """Open a shard; returns what it holds."""
+        return await self._state(Command.OPEN, shard)
+
+    async def define(self, shard: int, definitions: Sequence[str]) -> ShardState:
+        """Give a shard collections, as JSON, that its log may no longer define."""
+        return await self._state(Command.DEFINE, shard, list(definitions))
+
+    async def apply(
+        self, shard: int, last_entry_id: str | None, ops: Sequence[bytes]
+    ) -> ShardState:
+        """Apply packed operations; the id moves the shard's position there, None does not."""
+        return await self._state(Command.APPLY, shard, last_entry_id, list(ops))
+
+    async def reindex(self, shard: int, uid: str, ids: Sequence[str]) -> ShardState:
+        """Have the text index say of some documents what the store says."""
+        return await self._state(Command.REINDEX, shard, uid, list(ids))
+
+    async def statistics(self, shard: int, uid: str) -> bytes:
+        """Collect a shard's term statistics, packed; b"" where it has none."""
+        return await self._run(Command.STATISTICS, shard, uid)
+
+    async def sum(self, parts: Sequence[bytes]) -> bytes:
+        """Add up packed statistics of shards."""
+        return await self._run(Command.SUM, list(parts))
+
+    async def write_table(self, uid: str, statistics: bytes) -> None:
+        """Write the sum of all shards' statistics where the scorers look for it."""
+        await self._run(Command.TABLE, uid, statistics)
+
+    async def remove_table(self, uid: str) -> None:
+        """Remove what `write_table` has written, if it has."""
+        await self._run(Command.TABLE, uid, b"")
+
+    async def balance(self, shard: int, uid: str) -> ShardState:
+        """Fit a shard's index to the table."""
+        return await self._state(Command.BALANCE, shard, uid)
+
+    async def begin_optimising(self, shard: int, uid: str) -> ShardState | None:
+        """Begin to rewrite an index in few segments.
+
+        Returns:
+            None when `optimise` is to follow; the shard's state when there is nothing to do.
+        """
+        return _finished(await self._run(Command.BEGIN_OPTIMISING, shard, uid))
+
+    async def optimise(self, shard: int, uid: str) -> ShardState | None:
+        """Take the next step of it; returns None while more are to follow."""
+        return _finished(await self._run(Command.OPTIMISE, shard, uid))
+
+    async def freeze(self, shard: int, folder: str) -> FrozenShard:
+        """Begin a copy of a shard in a folder, which is not there yet."""
+        position, collections = msgpack.unpackb(await self._run(Command.FREEZE, shard, folder))
+        return FrozenShard(position, tuple(FrozenCollection(*one) for one in collections))
+
+    async def is_frozen(self, shard: int) -> bool:
+        """Whether the copy is whole."""
+        return bool(await self._run(Command.FROZEN, shard))
+
+    async def thaw(self, shard: int) -> None:
+        """End a copy, if there is one."""
+        await self._run(Command.THAW, shard)
+
+    async def _state(self, command: Command, shard: int, *arguments: Any) -> ShardState:
+        return ShardState.unpack(await self._run(command, shard, *arguments))
+
+    async def _run(self, command: Command, *arguments: Any) -> bytes:
+        label = f"{command} {arguments[0]}" if isinstance(arguments[0], int) else str(command)
+        task = Task(pack_command(command, *arguments), math.inf, Named(label))
+        return (await self._executor.run(task)).body
+
+
+def _finished(packed: bytes) -> ShardState | None:
+    return ShardState.unpack(packed) if packed else None

@@ -1,0 +1,161 @@
+"""The part of a worker that answers: what it pulls by, and the services that answer."""
+
+import asyncio
+from contextlib import AsyncExitStack
+from functools import partial
+from typing import Final
+
+from hedgerow.common.redis.connection import Handshake, RedisConnection
+from hedgerow.common.redis.endpoint import Endpoint
+from hedgerow.common.redis.server_clock import keep_clock, read_clock
+from hedgerow.common.wire.pull_order import PullOrder
+from hedgerow.shard_worker.context import Context
+from hedgerow.shard_worker.executors.process_pool.scorer_pool import ScorerPool
+from hedgerow.shard_worker.scoring.ranking import enrich_hooks
+from hedgerow.shard_worker.serving.cancel_listener import CancelListener
+from hedgerow.shard_worker.serving.consumer import OWN_QUEUE, Consumer, PullPolicy
+from hedgerow.shard_worker.serving.fetch import FetchLanes, FetchService
+from hedgerow.shard_worker.serving.forwarding import Forwarding, GiveBack
+from hedgerow.shard_worker.serving.in_flight import InFlight
+from hedgerow.shard_worker.serving.intake import Intake, Records
+from hedgerow.shard_worker.serving.replier import Replier
+from hedgerow.shard_worker.serving.search import SearchService
+from hedgerow.shard_worker.serving.search_request import spent_share
+from hedgerow.shard_worker.serving.shard_state import ShardStates
+from hedgerow.shard_worker.serving.shard_stores import ShardStores
+from hedgerow.shard_worker.serving.turn import Turn
+from hedgerow.shard_worker.serving.work_accounting import WorkAccounting
+
+START_TIMEOUT_S: Final = 30.0
+
+
+class Answering:
+    """Pulls the requests of a worker's shards and answers them, in one `Turn`."""
+
+    def __init__(
+        self,
+        context: Context,
+        scorers: ScorerPool,
+        fetch_lanes: FetchLanes,
+        states: ShardStates,
+        stores: ShardStores,
+        accounting: WorkAccounting,
+    ) -> None:
+        """Wire the parts; `start` connects them.
+
+        Args:
+            context: the worker.
+            scorers: retrieve and rank.
+            fetch_lanes: read documents and enrich them.
+            states: what the shards hold.
+            stores: the shards' documents.
+            accounting: adds up what the work was for.
+
+        Raises:
+            ConfigurationError: a rank profile names a function that cannot be used.
+        """
+        settings, worker_id, keys = context.settings, context.worker_id, context.keys
+        counters, expiry_s = context.counters, settings.redis.queue_expiry_s
+        max_bytes = settings.limits.max_message_bytes
+        self._context = context
+        self._connection = RedisConnection(
+            Endpoint.of(settings.redis),
+            name=f"hedgerow-worker-reply-{worker_id}",
+            silence_s=settings.redis.command_timeout_s,
+            on_connect=self._read_clock,
+        )
+        in_flight = InFlight(context.clock, counters, max_bytes)
+        self._cancel_listener = CancelListener(
+            settings.redis, keys, worker_id, context.shards, in_flight, counters
+        )
+        replier = Replier(self._connection, worker_id, counters, max_bytes)
+        self._turn = Turn(replier)
+        # The one callback of the turn: a pool knows best when results have come together.
+        scorers.call_after_ends(self._turn.end)
+        self._searches = Consumer(
+            settings.redis,
+            f"hedgerow-worker-search-{worker_id}",
+            self._connection,
+            {
+                **{keys.search_queue(shard): shard for shard in context.shards},
+                keys.worker_search_queue(worker_id): OWN_QUEUE,
+            },
+            scorers,
+            replier,
+            PullPolicy(PullOrder(), partial(spent_share, context.clock, max_bytes)),
+        )
+        self._fetches = Consumer(
+            settings.redis,
+            f"hedgerow-worker-fetch-{worker_id}",
+            self._connection,
+            {
+                **{keys.fetch_queue(shard): shard for shard in context.shards},
+                keys.worker_fetch_queue(worker_id): OWN_QUEUE,
+            },
+            fetch_lanes.reading,
+            replier,
+        )
+        records = Records(context.clock, in_flight, accounting, counters)
+        forwarding = Forwarding(self._connection, keys, worker_id, expiry_s, counters)
+        intake = Intake(records, forwarding, max_bytes)
+        self._search_service = SearchService(
+            scorers,
+            replier,
+            states,
+            settings.rank_profiles,
+            records,
+            intake,
+            GiveBack(self._connection, keys, expiry_s, counters, self._searches),
+        )
+        self._fetch_service = FetchService(
+            fetch_lanes,
+            self._turn,
+            stores.read,
+            enrich_hooks(settings.rank_profiles),
+            records,
+            intake,
+            settings.limits,
+        )
+
+    async def start(self, started: AsyncExitStack) -> None:
+        """Connect to Redis; the connections are closed by `started`.
+
+        Raises:
+            RedisUnavailableError: there is no server.
+        """
+        started.push_async_callback(self._connection.close)
+        await self._connection.start(START_TIMEOUT_S)
+        started.push_async_callback(self._cancel_listener.close)
+        await self._cancel_listener.start(START_TIMEOUT_S)
+
+    async def serve(self) -> None:
+        """Pull and answer until `stop_pulling`."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(
+                self._turn.serve(self._searches, self._search_service.handle),
+                name="search consumer",
+            )
+            group.create_task(
+                self._turn.serve(self._fetches, self._fetch_service.handle),
+                name="fetch consumer",
+            )
+
+    async def keep_clock(self) -> None:
+        """Keep the server's clock known until cancelled."""
+        await keep_clock(self._connection, self._context.clock)
+
+    def withhold(self, shards: frozenset[int]) -> None:
+        """Pull nothing for these shards, and for all others again; see `Consumer.withhold`."""
+        self._searches.withhold(shards)
+        self._fetches.withhold(shards)
+
+    async def stop_pulling(self) -> None:
+        """Pull no more; what waits in Redis is left to a replica."""
+        await asyncio.gather(self._searches.drain(), self._fetches.drain())
+
+    async def finish_fetches(self, timeout_s: float) -> None:
+        """Wait for the fetches in flight, then cancel the rest; searches end with their lane."""
+        await self._fetch_service.drain(timeout_s)
+
+    async def _read_clock(self, handshake: Handshake) -> None:
+        await read_clock(handshake, self._context.clock)

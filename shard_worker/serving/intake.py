@@ -1,0 +1,119 @@
+"""What a worker does with a pulled request before any executor is asked for it."""
+
+import time
+from typing import Final, NamedTuple, Protocol, TypeVar
+
+import structlog
+
+from hedgerow.common.errors import WireError
+from hedgerow.common.observability.telemetry import Counters, Throttle
+from hedgerow.common.redis.server_clock import ServerClock
+from hedgerow.common.wire.messages import Request
+from hedgerow.shard_worker.serving.consumer import OWN_QUEUE
+from hedgerow.shard_worker.serving.forwarding import Forwarding
+from hedgerow.shard_worker.serving.in_flight import InFlight
+from hedgerow.shard_worker.serving.work_accounting import End, WorkAccounting
+
+log = structlog.get_logger()
+
+# An enum's member is looked up through a descriptor in Python 3.11: five times a global's price.
+_DROPPED: Final = End.DROPPED.value
+
+
+class Records(NamedTuple):
+    """What searches and fetches of a worker are noted in.
+
+    Attributes:
+        clock: the server's, by which requests expire.
+        in_flight: what runs here, and what was cancelled before it was pulled.
+        accounting: what the work was for.
+        counters: the worker's.
+    """
+
+    clock: ServerClock
+    in_flight: InFlight
+    accounting: WorkAccounting
+    counters: Counters
+
+
+class HasRequest(Protocol):
+    """A request that was read, with what its service has read of it beside."""
+
+    @property
+    def request(self) -> Request:
+        """The request."""
+
+
+Read = TypeVar("Read", bound=HasRequest)
+
+
+class Service(Protocol[Read]):
+    """Answers requests of one kind."""
+
+    def read(self, message: bytes, max_bytes: int, /) -> Read:
+        """Read a packed request.
+
+        Raises:
+            WireError: it is malformed, over `max_bytes`, or of another kind.
+        """
+
+    def start(self, shard: int, read: Read, now: float, queue_us: int, is_shared: bool) -> None:
+        """Start to answer a request.
+
+        Args:
+            shard: which shard is asked.
+            read: the request.
+            now: when it was pulled, an instant of `time.monotonic()`, in s.
+            queue_us: how long it has waited in its queue, in µs.
+            is_shared: whether another worker could have pulled it.
+        """
+
+
+class Intake:
+    """Drops requests without a waiting caller, forwards second copies, and starts the rest."""
+
+    def __init__(self, records: Records, forwarding: Forwarding, max_message_bytes: int) -> None:
+        """Forward by `forwarding` the second copies of what runs here already."""
+        self._max_bytes = max_message_bytes
+        self._clock, self._in_flight, self._accounting, self._counters = records
+        self._forwarding = forwarding
+        self._throttle = Throttle(60.0)
+
+    def take(self, service: Service[Read], shard: int, messages: list[bytes]) -> float:
+        """Start the requests of one pop, in arrival order; returns when that began.
+
+        Args:
+            service: answers them.
+            shard: of the queue, or `OWN_QUEUE`; where a request says its shard, that counts.
+            messages: the packed requests.
+        """
+        now = time.monotonic()
+        now_us = self._clock.server_us(now)
+        in_flight, max_bytes, is_shared = self._in_flight, self._max_bytes, shard != OWN_QUEUE
+        read, start = service.read, service.start
+        for message in messages:
+            try:
+                one = read(message, max_bytes)
+            except WireError as error:
+                self.count_malformed(error)
+                continue
+            request = one.request
+            hedge = request.hedge
+            target = shard if hedge is None else hedge.shard
+            if request.expires_at_ms * 1000 <= now_us:
+                self._counters.add("expired_at_pull")
+                self._accounting.add(_DROPPED, 0, 0)
+            elif in_flight.is_unwanted(target, request):
+                self._counters.add("cancelled_at_pull")
+                self._accounting.add(_DROPPED, 0, 0)
+            elif hedge is not None and in_flight.has(target, request):
+                self._forwarding.forward(request)
+            else:
+                start(target, one, now, max(0, now_us - request.sent_at_us), is_shared)
+        return now
+
+    def count_malformed(self, error: WireError | None) -> None:
+        """Count a request that cannot be read, and say so in the log once a minute."""
+        self._counters.add("requests_malformed")
+        if self._throttle.allows("malformed", time.monotonic()):
+            log.warning("request_malformed", error=str(error))

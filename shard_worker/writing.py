@@ -1,0 +1,132 @@
+"""The part of a worker that writes: it applies the logs, and keeps what it has written in shape."""
+
+from collections.abc import Awaitable, Callable, Coroutine
+
+from hedgerow.common.shard_log.log import ShardLog
+from hedgerow.common.state.registry import Registry
+from hedgerow.shard_worker.context import Context
+from hedgerow.shard_worker.control.jobs import Jobs
+from hedgerow.shard_worker.executors.process_pool.pool import ProcessLane
+from hedgerow.shard_worker.indexing.applier import Applier
+from hedgerow.shard_worker.indexing.indexer_client import IndexerClient
+from hedgerow.shard_worker.indexing.optimiser import Optimiser
+from hedgerow.shard_worker.indexing.shard_report import ShardState
+from hedgerow.shard_worker.indexing.storage_watch import StorageWatch
+from hedgerow.shard_worker.snapshots.recovery import lost_shards, restore_shards, revive_definitions
+from hedgerow.shard_worker.snapshots.shard_snapshots import Snapshots
+
+
+class Writing:
+    """Applies the logs of a worker's shards, and runs its jobs, snapshots and optimising.
+
+    Attributes:
+        storage: whether disk and memory suffice.
+        applier: has the logs applied.
+        snapshots: those of the worker's shards.
+        jobs: its share of the control plane's.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        indexer_lane: ProcessLane,
+        on_state: Callable[[ShardState], None],
+        on_withheld: Callable[[], None],
+        beat_soon: Callable[[], None],
+        beat: Callable[[], Awaitable[None]],
+    ) -> None:
+        """Wire the parts; `open` opens the shards.
+
+        Args:
+            context: the worker.
+            indexer_lane: the one process that writes.
+            on_state: called with what a shard holds, each time that it changes.
+            on_withheld: called each time that other shards must not be searched than before.
+            beat_soon: has a heartbeat say what has changed.
+            beat: sends one, and returns when others can know of it.
+
+        Raises:
+            ConfigurationError: no driver is there for `snapshots.url`.
+        """
+        settings, shards = context.settings, context.shards
+        control, keys = context.control, context.keys
+        self._context = context
+        self._registry = Registry(control, keys)
+        indexer = IndexerClient(indexer_lane)
+        self.storage = StorageWatch(
+            settings.data,
+            settings.storage,
+            now_ms=context.server_ms,
+            on_change=beat_soon,
+            owed_bytes=self._owed_bytes,
+        )
+        self.applier = Applier(
+            control,
+            keys,
+            self._registry,
+            indexer,
+            shards,
+            settings,
+            on_state=on_state,
+            counters=context.counters,
+            on_withheld=lambda _shards: on_withheld(),
+            snapshot_position=self._snapshot_position,
+            storage=self.storage,
+        )
+        self.snapshots = Snapshots(control, keys, self.applier, indexer, shards, settings)
+        self.jobs = Jobs(
+            control=control,
+            keys=keys,
+            applier=self.applier,
+            indexer=indexer,
+            shards=shards,
+            settings=settings,
+            snapshots=self.snapshots,
+            has_disk=self.storage.has_disk,
+        )
+        self._optimiser = Optimiser(
+            control=control,
+            keys=keys,
+            applier=self.applier,
+            settings=settings,
+            tell=beat,
+            has_disk=self.storage.has_disk,
+        )
+
+    async def open(self) -> None:
+        """Open the shards, those first restored that start with nothing.
+
+        Raises:
+            WorkError: a store cannot be opened.
+            SnapshotError: a snapshot cannot be read.
+            RedisUnavailableError: there is no answer about a log.
+        """
+        context, log = self._context, ShardLog(self._context.control, self._context.keys)
+        if self.snapshots.store is not None:
+            await self.snapshots.open()
+            await restore_shards(
+                log,
+                self.snapshots.store,
+                self.snapshots.threads,
+                context.shards,
+                context.num_shards,
+                context.settings,
+            )
+        lost = await lost_shards(log, context.shards)
+        await self.applier.open()
+        states = [self.applier.states[shard] for shard in sorted(lost)]
+        await revive_definitions(self._registry, states, context.num_shards)
+
+    def parts(self) -> dict[str, Coroutine[None, None, None]]:
+        """What runs until it is cancelled, by the name of its task."""
+        return {
+            "applier": self.applier.run(),
+            "jobs": self.jobs.run(),
+            "optimiser": self._optimiser.run(),
+        }
+
+    def _owed_bytes(self) -> int:
+        return self.applier.owed_bytes()
+
+    def _snapshot_position(self, shard: int) -> str | None:
+        return self.snapshots.position(shard)

@@ -1,0 +1,71 @@
+"""Each command to the indexer: what is asked for, and what the answer is read as."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hedgerow.common.collection import define
+from hedgerow.common.shard_log.log import START, Create, Upsert, pack_op
+from hedgerow.shard_worker.executors.process_pool.task import Task, TaskResult
+from hedgerow.shard_worker.indexing.commands import Command, unpack_command
+from hedgerow.shard_worker.indexing.indexer import Indexer, IndexerConfig, make_indexer
+from hedgerow.shard_worker.indexing.indexer_client import FrozenCollection, IndexerClient
+
+BOOKS = define("books", {"fields": {"title": "text"}}, "u0")
+OPS = [pack_op(Create(BOOKS.to_json())), pack_op(Upsert("u0", [("a", b'{"id":"a","title":"x"}')]))]
+
+
+class InProcess:
+    """Runs commands in this process; notes which."""
+
+    def __init__(self, data: Path) -> None:
+        self.indexer: Indexer = make_indexer(IndexerConfig(str(data), (0,)))
+        self.commands: list[Command] = []
+        self.labels: list[str] = []
+
+    async def run(self, work: Task) -> TaskResult:
+        """Run one."""
+        budget: Any = None  # nothing asks for it
+        self.commands.append(unpack_command(work.payload)[0])
+        self.labels.append(work.identity.label)
+        return TaskResult(self.indexer(work.payload, budget), 0, 0, 0, None)
+
+
+async def test_a_shard_is_written_to_copied_and_optimised_by_every_command(tmp_path: Path) -> None:
+    """The indexer process knows each command, and each answer has the type that is promised."""
+    process = InProcess(tmp_path)
+    client = IndexerClient(process)
+    assert (await client.open(0)).position == START
+    assert [one.uid for one in (await client.define(0, [BOOKS.to_json()])).collections] == ["u0"]
+    assert (await client.apply(0, "1-0", OPS)).position == "1-0"
+    assert (await client.reindex(0, "u0", ["a"])).collections[0].documents == 1
+    assert await client.statistics(0, "gone") == b""
+    total = await client.sum([await client.statistics(0, "u0")])
+    await client.write_table("u0", total)
+    assert (tmp_path / "statistics" / "u0.sqlite").exists()
+    assert (await client.balance(0, "u0")).position == "1-0"
+    assert await client.begin_optimising(0, "u0") is None
+    while (finished := await client.optimise(0, "u0")) is None:
+        pass
+    assert finished.position == "1-0"
+    assert (await client.begin_optimising(0, "gone")) is not None
+    frozen = await client.freeze(0, str(tmp_path / "copy"))
+    assert frozen.position == "1-0"
+    assert frozen.collections == (FrozenCollection("u0", BOOKS.to_json(), 1),)
+    while not await client.is_frozen(0):
+        pass
+    await client.thaw(0)
+    await client.remove_table("u0")
+    assert not (tmp_path / "statistics" / "u0.sqlite").exists()
+    process.indexer.close()
+    assert set(process.commands) == set(Command)
+    assert process.labels[0] == "open 0"
+
+
+def test_an_unknown_command_is_refused(tmp_path: Path) -> None:
+    """It names the command, and no shard is opened for it."""
+    budget: Any = None
+    with pytest.raises(ValueError, match="burn"):
+        make_indexer(IndexerConfig(str(tmp_path), (0,)))(b"\x92\xa4burn\x00", budget)
+    assert list(tmp_path.iterdir()) == []
