@@ -47,6 +47,15 @@ class DocumentsPort(Protocol):
         """Remove one document."""
 
 
+class ReaderPort(Protocol):
+    """The reading of one document."""
+
+    async def stored(
+        self, collection: str, document_id: str, deadline_ms: float, *, party: str
+    ) -> StoredDocument:
+        """One document as it is stored."""
+
+
 class SnapshotsPort(Protocol):
     """Snapshots of the shards."""
 
@@ -83,6 +92,10 @@ class GatewayPort(Protocol):
         """The write path."""
 
     @property
+    def reader(self) -> ReaderPort:
+        """The reading of one document."""
+
+    @property
     def snapshots(self) -> SnapshotsPort:
         """Snapshots of the shards."""
 
@@ -113,11 +126,6 @@ class GatewayPort(Protocol):
 
     def callers(self) -> Mapping[str, Mapping[str, int]]:
         """Name of each key that was used → `in_flight`, and `refused` for its share."""
-
-    async def stored_document(
-        self, collection: str, document_id: str, deadline_ms: float, *, party: str
-    ) -> StoredDocument:
-        """One document as it is stored."""
 
     def coverage_curve(self, collection: str, deadline_ms: float) -> dict[str, Any]:
         """What coverage has been reached by which deadline."""

@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from hedgerow.common.collection import MAX_FIELDS, Collection
@@ -34,7 +35,7 @@ def admit(
     collection: Collection,
     settings: GatewaySettings,
     limits: QuerySettings,
-    profiles: dict[str, RankProfile],
+    profiles: Mapping[str, RankProfile],
 ) -> Admitted:
     """Check a search against the limits, the configured profiles and the collection's fields.
 

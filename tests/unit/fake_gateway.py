@@ -163,6 +163,22 @@ class FakeDocuments:
         self.deleted.append((collection, document_id, wait))
 
 
+class FakeReader:
+    """Has one document, which may be an error to raise."""
+
+    def __init__(self) -> None:
+        self.document: dict[str, Any] | Exception = {"id": "a/b", "title": "t"}
+
+    async def stored(
+        self, collection: str, document_id: str, deadline_ms: float, *, party: str
+    ) -> StoredDocument:
+        """Return the document with what was asked."""
+        if isinstance(self.document, Exception):
+            raise self.document
+        asked = {**self.document, "asked": [collection, document_id, deadline_ms]}
+        return StoredDocument(json.dumps(asked).encode(), AnswerMemory(0).lease(party))
+
+
 class FakeSnapshots:
     """Takes requests for snapshots, which the status then shows as the script says."""
 
@@ -238,13 +254,13 @@ class FakeGateway:
     def __init__(self) -> None:
         self.collections = FakeCollections()
         self.documents = FakeDocuments()
+        self.reader = FakeReader()
         self.snapshots = FakeSnapshots()
         self.optimiser = FakeOptimiser()
         self.quarantine = FakeQuarantine()
         self.requests = RequestAdmission(128)
         self.is_ready = True
         self.answer: SearchResult | Exception = make_result()
-        self.document: dict[str, Any] | Exception = {"id": "a/b", "title": "t"}
         self.searches: list[SearchQuery] = []
         self.breakers: dict[int, str] = {}
         self.refusal: OverloadedError | None = None
@@ -274,15 +290,6 @@ class FakeGateway:
     def callers(self) -> dict[str, dict[str, int]]:
         """Say that no searches are under way."""
         return {}
-
-    async def stored_document(
-        self, collection: str, document_id: str, deadline_ms: float, *, party: str
-    ) -> StoredDocument:
-        """Return the document with what was asked."""
-        if isinstance(self.document, Exception):
-            raise self.document
-        asked = {**self.document, "asked": [collection, document_id, deadline_ms]}
-        return StoredDocument(json.dumps(asked).encode(), AnswerMemory(0).lease(party))
 
     def coverage_curve(self, collection: str, deadline_ms: float) -> dict[str, Any]:
         """Tell the curve of a shard of eight that is always a little late, or raise."""

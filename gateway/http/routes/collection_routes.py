@@ -143,7 +143,7 @@ def document_routes(gateway: GatewayPort, settings: GatewaySettings) -> APIRoute
         ] = min(settings.default_deadline_ms, settings.max_deadline_ms),
     ) -> Response:
         with in_progress(gateway.requests, request.scope):
-            document = await gateway.stored_document(
+            document = await gateway.reader.stored(
                 name, document_id, deadline_ms, party=party_of(request.scope)
             )
         return HeldResponse(document)

@@ -357,7 +357,7 @@ async def test_a_document_that_is_not_there_is_not_found(
     client: httpx.AsyncClient, gateway: FakeGateway
 ) -> None:
     """Reading an unknown document is a 404."""
-    gateway.document = NotFoundError("there is no document 'x'")
+    gateway.reader.document = NotFoundError("there is no document 'x'")
     assert (await client.get(f"{FILMS}/documents/x")).status_code == 404
 
 
@@ -534,8 +534,8 @@ async def test_a_request_that_ends_gives_its_place_back(
 ) -> None:
     """However it ends, with an answer, an error, or its client gone."""
     gateway.requests = RequestAdmission(1)
-    for outcome in (gateway.document, NotFoundError("no"), RuntimeError("no")):
-        gateway.document = outcome
+    for outcome in (gateway.reader.document, NotFoundError("no"), RuntimeError("no")):
+        gateway.reader.document = outcome
         await client.get(f"{FILMS}/documents/1")
         assert gateway.requests.num_in_flight == 0
 
@@ -545,7 +545,7 @@ async def test_a_request_that_ends_gives_its_place_back(
         begun.set()
         await asyncio.Event().wait()
 
-    monkeypatch.setattr(gateway, "stored_document", forever)
+    monkeypatch.setattr(gateway.reader, "stored", forever)
     asked = asyncio.create_task(client.get(f"{FILMS}/documents/1"))
     await begun.wait()
     assert gateway.requests.num_in_flight == 1

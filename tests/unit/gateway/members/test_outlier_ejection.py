@@ -363,7 +363,7 @@ def test_a_query_that_is_at_fault_is_no_mark_against_a_worker() -> None:
                 if worker == "w1":
                     reply = replace(reply, status=Status.FAILED, body=body)
                 gather.on_reply(reply, worker)
-                assert gather.settled[0].outcome in (Outcome.OK, Outcome.FAILED)
+                assert gather.results[0].outcome in (Outcome.OK, Outcome.FAILED)
                 request = Request(Kind.SEARCH, number, 0, 0, "here", b"")
                 scene.sick_replicas.learn(gather, request, asyncio.get_running_loop().time())
         task.cancel()
@@ -380,7 +380,9 @@ def test_only_a_sample_of_many_queries_is_learnt_from() -> None:
     async def num_told(num_queries: int) -> int:
         told: list[float] = []
         transport = ScriptedTransport({0: Script()})
-        searcher = searcher_over(transport, [10], learn=lambda _, __, now: told.append(now))
+        searcher = searcher_over(
+            transport, [10], observers=[lambda ended: told.append(ended.ended_at)]
+        )
         query = SearchQuery("things", "x", fields=False)
         for _ in range(num_queries // 100):
             await asyncio.gather(*(searcher.search(query, COLLECTION) for _ in range(100)))
