@@ -1,7 +1,7 @@
 """Reads what lies in Redis of the state of the cluster, for the status."""
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -55,7 +55,7 @@ class SharedStateReader:
     num_shards: int
     timeout_s: float
 
-    async def read(self, uids: Collection[str]) -> SharedState:
+    async def read(self, uids: Iterable[str]) -> SharedState:
         """Read it, of the collections with these uids; empty when Redis does not answer."""
         try:
             async with asyncio.timeout(self.timeout_s):
