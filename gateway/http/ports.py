@@ -43,6 +43,17 @@ class DocumentsPort(Protocol):
     ) -> Report:
         """Take NDJSON in, cut anywhere; a line that cannot be used does not stop the others."""
 
+    async def put(
+        self,
+        collection: str,
+        document_id: str,
+        body: AsyncIterator[bytes],
+        wait: Wait,
+        *,
+        party: str,
+    ) -> Report:
+        """Load one document, whose body is cut anywhere."""
+
     async def delete(self, collection: str, document_id: str, wait: Wait) -> object:
         """Remove one document."""
 

@@ -142,6 +142,7 @@ class FakeDocuments:
 
     def __init__(self) -> None:
         self.loads: list[tuple[str, str, list[bytes]]] = []
+        self.puts: list[tuple[str, str, Any, Any]] = []
         self.deleted: list[tuple[str, str, str]] = []
         self.error: Exception | None = None
         self.report = LoadReport(accepted=2, is_applied=True)
@@ -155,6 +156,22 @@ class FakeDocuments:
             raise self.error
         self.loads.append((collection, wait, chunks))
         return self.report
+
+    async def put(
+        self,
+        collection: str,
+        document_id: str,
+        body: AsyncIterator[bytes],
+        wait: Any,
+        *,
+        party: str,
+    ) -> LoadReport:
+        """Keep the document, or raise `error`."""
+        document = b"".join([chunk async for chunk in body])
+        if self.error is not None:
+            raise self.error
+        self.puts.append((collection, document_id, wait, json.loads(document)))
+        return LoadReport(1, is_applied=wait == "applied")
 
     async def delete(self, collection: str, document_id: str, wait: Any) -> None:
         """Keep what was deleted, or raise `error`."""
