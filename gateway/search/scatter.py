@@ -30,7 +30,7 @@ class Scatter:
         "_kind",
         "_late_ms",
         "_messenger",
-        "_started",
+        "_sent_at_us",
         "deadline",
         "expires_at_ms",
         "gather",
@@ -62,7 +62,7 @@ class Scatter:
         self.expires_at_ms = messenger.clock.server_us(deadline) // 1000 + late_ms
         self._kind = kind
         self._messenger = messenger
-        self._started = started
+        self._sent_at_us = messenger.clock.server_us(started)
         self._late_ms = late_ms
         if deadline <= started:  # a request that has expired is not worth sending
             gather.end(Outcome.TIMED_OUT, "the deadline left no time", NO_TIME)
@@ -74,9 +74,10 @@ class Scatter:
         """
         transport, gather = self._messenger.transport, self.gather
         transport.release(self.query_id)
-        gather.end(_CANCELLED, "the caller has left")
-        if unwanted := gather.cancelled():
-            transport.cancel(self.query_id, unwanted, self.expires_at_ms)
+        if gather.num_ok < len(gather.asked):
+            gather.end(_CANCELLED, "the caller has left")
+            if unwanted := gather.cancelled():
+                transport.cancel(self.query_id, unwanted, self.expires_at_ms)
 
     def request(self, payload: bytes, attach: Attach | None = None) -> Request:
         """Make a request of this query.
@@ -85,16 +86,16 @@ class Scatter:
             payload: packed.
             attach: the documents that replies to a search are to bring along.
         """
-        messenger = self._messenger
         return Request(
             self._kind,
             self.query_id,
             self.expires_at_ms,
-            messenger.clock.server_us(self._started),
-            messenger.reply_to,
+            self._sent_at_us,
+            self._messenger.reply_to,
             payload,
-            late_ms=self._late_ms,
-            attach=attach,
+            None,  # a first copy
+            self._late_ms,
+            attach,
         )
 
     def send(self, request: Request, shards: tuple[int, ...], goes_ahead: bool = False) -> Watched:

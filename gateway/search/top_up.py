@@ -69,12 +69,11 @@ def may_have_more(
     """
     if asked >= k:
         return ()
+    cut_off = [(shard, body) for shard, body in bodies if asked <= len(body.ids) < body.total]
+    if not cut_off:
+        return ()
     won = Counter([hit.shard for hit in hits])
-    return tuple(
-        shard
-        for shard, body in bodies
-        if asked <= len(body.ids) < body.total and won[shard] >= len(body.ids)
-    )
+    return tuple(shard for shard, body in cut_off if won[shard] >= len(body.ids))
 
 
 class TopUp:

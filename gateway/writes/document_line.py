@@ -72,9 +72,11 @@ def parse_steps(
     has_number = type(document.get("id")) is int  # and not a bool
     if has_number:
         document["id"] = str(document["id"])
-    if own_id is not None and document.setdefault("id", own_id) != own_id:
-        reason = f"is {document['id']!r} in the body and {own_id!r} in the address"
-        raise BadRequestError("id", reason)
+    if own_id is not None:
+        document = {"id": own_id} | document
+        if document["id"] != own_id:
+            reason = f"is {document['id']!r} in the body and {own_id!r} in the address"
+            raise BadRequestError("id", reason)
     body = line.strip()
     try:
         compact = _encode(document)
