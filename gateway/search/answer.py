@@ -33,13 +33,13 @@ class Found(msgspec.Struct, frozen=True, gc=False):
         hits: the best of all shards, with what documents there are.
         bodies: shard and its reply, of each part that is ok.
         fetch: how the documents were read; None when none were asked for.
-        lease: what the documents take of the gateway's memory.
+        lease: what the documents take of the gateway's memory; None when none were asked for.
     """
 
     hits: list[Hit]
     bodies: Bodies
     fetch: FetchReport | None
-    lease: Lease
+    lease: Lease | None
 
 
 def bodies_of(gather: Gather) -> Bodies:

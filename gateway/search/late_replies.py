@@ -83,7 +83,7 @@ class CoverageCurves:
             self._tokens -= len(missing)
         self._late.on_end(
             ended.request.query_id,
-            self._curve_of(ended.search.uid),
+            self._curve_of(ended.search.payload.uid),
             [(part.took_s, documents[at]) for at, part in parts.items() if part.outcome is _OK],
             missing,
             num_never,

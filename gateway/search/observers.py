@@ -67,7 +67,7 @@ class Observers:
 
     def _teach_curves(self, ended: EndedSearch) -> None:
         # The counts as they are known by now: of a new collection, none was when it was sent.
-        self._curves.on_end(ended, self._counts_of(ended.search.uid))
+        self._curves.on_end(ended, self._counts_of(ended.search.payload.uid))
 
 
 def _end_trial(ended: EndedSearch) -> None:

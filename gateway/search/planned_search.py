@@ -32,8 +32,3 @@ class PlannedSearch(msgspec.Struct, frozen=True, gc=False):
     is_heavy: bool
     started: float
     deadline: float
-
-    @property
-    def uid(self) -> str:
-        """The collection's unique id."""
-        return self.payload.uid

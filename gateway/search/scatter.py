@@ -29,8 +29,9 @@ class Scatter:
     __slots__ = (
         "_kind",
         "_late_ms",
-        "_messenger",
+        "_reply_to",
         "_sent_at_us",
+        "_transport",
         "deadline",
         "expires_at_ms",
         "gather",
@@ -61,7 +62,8 @@ class Scatter:
         self.query_id = messenger.next_id()
         self.expires_at_ms = messenger.clock.server_us(deadline) // 1000 + late_ms
         self._kind = kind
-        self._messenger = messenger
+        self._transport = messenger.transport
+        self._reply_to = messenger.reply_to
         self._sent_at_us = messenger.clock.server_us(started)
         self._late_ms = late_ms
         if deadline <= started:  # a request that has expired is not worth sending
@@ -72,7 +74,7 @@ class Scatter:
 
         Workers learn which parts are not waited for.
         """
-        transport, gather = self._messenger.transport, self.gather
+        transport, gather = self._transport, self.gather
         transport.release(self.query_id)
         if gather.num_ok < len(gather.asked):
             gather.end(_CANCELLED, "the caller has left")
@@ -91,7 +93,7 @@ class Scatter:
             self.query_id,
             self.expires_at_ms,
             self._sent_at_us,
-            self._messenger.reply_to,
+            self._reply_to,
             payload,
             None,  # a first copy
             self._late_ms,
@@ -112,7 +114,7 @@ class Scatter:
         message = pack_request(request)
         gather = self.gather
         gather.sent(
-            self._messenger.transport.scatter(
+            self._transport.scatter(
                 self._kind, self.query_id, shards, message, gather, goes_ahead=goes_ahead
             )
         )

@@ -220,7 +220,7 @@ class Searcher:
         k = query.k
         if not is_heavy:  # to run a heavy one twice would cost more than all the hits
             profile = self._settings.profiles[admitted.profile]
-            k = num_asked(k, len(breakers), len(plan.shards), profile)
+            k = num_asked(k, len(breakers.shards), len(plan.shards), profile)
         payload = SearchPayload(
             uid=collection.uid,
             query=query.query,
@@ -276,7 +276,7 @@ class Searcher:
     def _until(self, search: PlannedSearch, gather: Gather, deadline: float) -> Callable[[], float]:
         """Tells, after each reply, until when the rest is waited for."""
         timeout = AdaptiveTimeout(search.query.wait_for, self._settings.coverage)
-        counts = self._view.counts_of(search.uid)
+        counts = self._view.counts_of(search.payload.uid)
         known = [count for count in counts if count is not None]
         total = round(sum(known) * len(counts) / len(known)) if known else 0
 
@@ -307,12 +307,11 @@ class Searcher:
     async def _fetch(self, search: PlannedSearch, hits: list[Hit], bodies: Bodies) -> Found:
         """The documents: as they came with the replies, or else read from their shards."""
         query = search.query
+        if query.fields is False:
+            return Found(hits, bodies, None, None)
         take_attached(hits, bodies)
         lease = self.fetcher.memory.lease(query.caller.party(query.peer))
-        report = None
-        if query.fields is not False:
-            report = await self._fill(search, hits, lease)
-        return Found(hits, bodies, report, lease)
+        return Found(hits, bodies, await self._fill(search, hits, lease), lease)
 
     async def _fill(self, search: PlannedSearch, hits: list[Hit], lease: Lease) -> FetchReport:
         if not hits:
@@ -320,7 +319,7 @@ class Searcher:
         query = search.query
         fields = None if isinstance(query.fields, bool) else list(query.fields)
         return await self.fetcher.fill(
-            hits, search.uid, fields, search.payload.profile, search.deadline, lease
+            hits, search.payload.uid, fields, search.payload.profile, search.deadline, lease
         )
 
     def _respond(
@@ -328,4 +327,4 @@ class Searcher:
     ) -> SearchResult:
         if now > search.deadline:
             self._answer_reserve.record(now - search.deadline, now)
-        return make_answer(search, gather, found, self._view.counts_of(search.uid), now)
+        return make_answer(search, gather, found, self._view.counts_of(search.payload.uid), now)
