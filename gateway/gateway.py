@@ -2,76 +2,59 @@
 
 import asyncio
 import itertools
-import random
 import secrets
 from collections.abc import AsyncIterator, Collection, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
 
-import structlog
-from pydantic_core import from_json, to_json
-
 from hedgerow.common import __version__
-from hedgerow.common.document_ids import check_address_id
-from hedgerow.common.errors import (
-    BadRequestError,
-    ConfigurationError,
-    NotFoundError,
-    OverloadedError,
-    RedisUnavailableError,
-    UnavailableError,
-)
+from hedgerow.common.errors import BadRequestError, OverloadedError
 from hedgerow.common.observability.telemetry import Counters, LagWatch
-from hedgerow.common.outcome import Outcome
-from hedgerow.common.partition import shard_of
 from hedgerow.common.redis.client import RedisClient, connect
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.settings.settings import Settings
-from hedgerow.common.shard_log.log import ShardLog
 from hedgerow.common.snapshots.status import SnapshotRecords
 from hedgerow.common.state import probation as probation_board
 from hedgerow.common.state.optimising import OptimisingStore
-from hedgerow.common.state.probation import ProbationStore
 from hedgerow.common.state.registry import Registry
 from hedgerow.common.state.statistics import StatisticsStore
 from hedgerow.common.wire.heartbeat import Heartbeat
 from hedgerow.gateway.access.fair_share import FairShare
 from hedgerow.gateway.access.request_admission import RequestAdmission
 from hedgerow.gateway.access.usage_report import keys_in_use, refused_addresses
-from hedgerow.gateway.members.membership import Membership
-from hedgerow.gateway.members.outlier_ejection import OutlierEjection
 from hedgerow.gateway.operations.optimising import Optimiser
 from hedgerow.gateway.operations.own_shortages import OwnShortages
 from hedgerow.gateway.operations.quarantine import QuarantineAdmin
 from hedgerow.gateway.operations.server_watch import ServerWatch
+from hedgerow.gateway.operations.shared_state import SharedStateReader
 from hedgerow.gateway.operations.snapshots import Snapshots
-from hedgerow.gateway.operations.status import cluster_status
-from hedgerow.gateway.policies.breaker import Transition
+from hedgerow.gateway.operations.status_report import StatusReport
 from hedgerow.gateway.policies.hedging import HedgeCounts
-from hedgerow.gateway.search.attaching import AttachPolicy
 from hedgerow.gateway.search.coverage_report import coverage_report
-from hedgerow.gateway.search.fetch import Refused, StoredDocument
-from hedgerow.gateway.search.guards import ProfileGuards
 from hedgerow.gateway.search.late_replies import CoverageCurves
+from hedgerow.gateway.search.learning import Learning
 from hedgerow.gateway.search.result import SearchQuery, SearchResult
 from hedgerow.gateway.search.search_body import check_members, search_body
-from hedgerow.gateway.search.searcher import Searcher
-from hedgerow.gateway.search.validation import check_deadline
-from hedgerow.gateway.transport.redis import RedisTransport
+from hedgerow.gateway.transport.messenger import Messenger
 from hedgerow.gateway.transport.wake_up_coalescing import lull_for
-from hedgerow.gateway.writes.collections import Collections
-from hedgerow.gateway.writes.documents import Documents
-from hedgerow.gateway.writes.load_slots import LoadSlots
+from hedgerow.gateway.wiring import (
+    ClusterAccess,
+    make_collections,
+    make_documents,
+    make_ejection,
+    make_guards,
+    make_membership,
+    make_searcher,
+    make_transport,
+)
+from hedgerow.gateway.writes.document_reader import DocumentReader
 from hedgerow.gateway.writes.ranked_loads import RankedLoads
 from hedgerow.gateway.writes.storage_gate import StorageGate
-
-log = structlog.get_logger()
 
 START_TIMEOUT_S = 30.0
 # A view of the workers that is so old, in polls and in s, says that Redis does not answer.
 _STALE_POLLS = 4
 _STALE_S = 1.0
-_REPORTED_AT_ONCE = 16  # curves, of 0.1 ms each, between two turns of the loop
 
 
 class Gateway:
@@ -82,6 +65,7 @@ class Gateway:
         num_shards: shards in the cluster.
         collections: defines, describes and drops collections.
         documents: loads and deletes documents.
+        reader: reads documents one by one.
         snapshots: asks for snapshots.
         optimiser: asks for the optimising of text indexes.
         quarantine: lists the queries that have killed scorers, and lets them run again.
@@ -91,80 +75,56 @@ class Gateway:
 
     def __init__(self, settings: Settings, control: RedisClient, num_shards: int) -> None:
         """Wire the parts; use `Gateway.connect`, which also starts them."""
-        keys = Keys(settings.redis.key_prefix)
         self.id = secrets.token_hex(4)
         self.settings = settings
         self.num_shards = num_shards
+        keys = Keys(settings.redis.key_prefix)
         self._control = control
         self._keys = keys
         self._registry = Registry(control, keys)
-        self._board = StatisticsStore(control, keys)
+        access = ClusterAccess(settings, control, keys, self._registry, num_shards, self.id)
         self._loop = asyncio.get_running_loop()
-        # A random start keeps replies to a namesake's queries from being taken for ours.
-        self._ids = itertools.count(secrets.randbits(32))
         self._lag = LagWatch(settings.worker.loop_lag_threshold_ms)
-        self._guards = ProfileGuards.make(
-            num_shards=num_shards,
-            settings=settings,
-            rng=random.random,
-            on_transition=self._on_transition,
-            now=self._loop.time(),
-        )
         self._search_body = search_body(settings.gateway)
         self.requests = RequestAdmission(settings.gateway.max_requests)
         self.shortages = OwnShortages(
             settings.storage.poll_s, now=self._loop.time, now_ms=self._server_ms
         )
         self._storage = StorageGate(
-            self._heartbeats,
-            now=self._loop.time,
-            now_ms=self._server_ms,
-            own=self.shortages.list,
-        )
-        self.collections = Collections(
-            self._registry,
-            num_shards,
-            settings.rank_profiles,
-            max_collections=settings.limits.max_collections,
-            gate=self._storage,
-        )
-        self._curves = CoverageCurves(settings.coverage, self.collections.uids)
-        self._transport = RedisTransport(
-            settings.redis,
-            settings.limits,
-            keys,
-            self.id,
-            self._guards.shared.admission.on_backlog,
-            self._curves.on_late,
-        )
-        self._membership = Membership(
-            self._registry,
-            num_shards,
-            settings.worker.heartbeat_expiry_s,
-            settings.gateway.membership_poll_s,
-            self._server_ms,
-            self.collections.uids,
+            self._heartbeats, now=self._loop.time, now_ms=self._server_ms, own=self.shortages.list
         )
         self._server_watch = ServerWatch(
             control, keys, settings.storage, self._storage, self._server_ms
         )
+        self.collections = make_collections(access, self._storage)
+
+        self._guards = make_guards(access, self._loop.time())
+        self._curves = CoverageCurves(settings.coverage, self.collections.uids)
+        self._transport = make_transport(access, self._guards, self._curves)
+        self._membership = make_membership(access, self.collections, self._server_ms)
+        # A random start keeps replies to a namesake's queries from being taken for ours.
+        next_id = itertools.count(secrets.randbits(32)).__next__
+        self._ejection = make_ejection(access, self._transport, next_id, self._membership)
+        self._searcher = make_searcher(
+            access,
+            Messenger(self._transport, self._transport.clock, self._transport.reply_to, next_id),
+            self._membership,
+            self._guards,
+            Learning(self._curves, [self._ejection.on_end]),
+        )
+        self.reader = DocumentReader(
+            self._searcher.fetcher, self.collections, self._membership, settings
+        )
+
+        statistics = StatisticsStore(control, keys)
         self._ranked_loads = RankedLoads(
-            board=self._board,
+            board=statistics,
             registry=self._registry,
             live_replicas=self._membership.replicas_of,
             timeout_s=settings.gateway.statistics_timeout_s,
         )
-        self._stale_after_s = max(_STALE_POLLS * settings.gateway.membership_poll_s, _STALE_S)
-        self.documents = Documents(
-            ShardLog(control, keys),
-            self.collections,
-            num_shards,
-            settings.limits,
-            write_timeout_s=settings.gateway.write_timeout_s,
-            slots=LoadSlots(settings.gateway.max_loads, settings.gateway.load_idle_s),
-            live_replicas=self._membership.replicas_of,
-            gate=self._storage,
-            ranked=self._ranked_loads,
+        self.documents = make_documents(
+            access, self.collections, self._membership, self._storage, self._ranked_loads
         )
         self.optimiser = Optimiser(
             OptimisingStore(control, keys), self.collections, self._storage.check
@@ -173,40 +133,28 @@ class Gateway:
             SnapshotRecords(control, keys), num_shards, settings.snapshots, self._storage.check
         )
         self.quarantine = QuarantineAdmin(control, keys, settings.worker, self._server_ms)
-        self._sick_replicas = OutlierEjection(
-            settings=settings.probation,
-            board=ProbationStore(control, keys),
-            members=self._membership,
-            num_shards=num_shards,
-            transport=self._transport,
-            next_id=self._ids.__next__,
-            server_us=self._transport.clock.server_us,
-            rng=random.random,
-            gateway_id=self.id,
-        )
-        self._searcher = Searcher(
-            transport=self._transport,
-            clock=self._transport.clock,
-            reply_to=self._transport.reply_to,
-            next_id=self._ids.__next__,
-            view=self._membership,
-            breakers=self._guards.shared.breakers,
-            admission=self._guards.shared.admission,
-            settings=settings.gateway,
-            limits=settings.query,
-            heavy=self._guards.heavy,
-            profiles=settings.rank_profiles,
-            hedging=settings.hedging,
-            coverage=settings.coverage,
-            curves=self._curves,
-            learn=self._sick_replicas.learn,
-            own_guards=self._guards.own,
-            attaching=AttachPolicy(
-                settings.rank_profiles,
-                min(settings.limits.max_attached_bytes, settings.limits.max_fetch_bytes),
-                lambda: self._membership.attaches,
+        self._status = StatusReport(
+            shared=SharedStateReader(
+                client=control,
+                registry=self._registry,
+                statistics=statistics,
+                snapshots=self.snapshots,
+                optimiser=self.optimiser,
+                quarantine=self.quarantine,
+                num_shards=num_shards,
+                timeout_s=settings.redis.command_timeout_s,
             ),
+            collections=self.collections,
+            membership=self._membership,
+            ejection=self._ejection,
+            storage=self._storage,
+            guards=self._guards,
+            curves=self._curves,
+            own=self._own_status,
+            deadline_ms=settings.gateway.default_deadline_ms,
+            server_ms=self._server_ms,
         )
+        self._stale_after_s = max(_STALE_POLLS * settings.gateway.membership_poll_s, _STALE_S)
 
     @classmethod
     @asynccontextmanager
@@ -243,7 +191,7 @@ class Gateway:
                 tasks = [
                     group.create_task(self._membership.run(), name="membership"),
                     group.create_task(self.collections.run(), name="collections"),
-                    group.create_task(self._sick_replicas.run(), name="probation"),
+                    group.create_task(self._ejection.run(), name="probation"),
                     group.create_task(self._listen(), name="events"),
                     group.create_task(self._lag.run(), name="loop lag"),
                     group.create_task(self._server_watch.run(), name="server watch"),
@@ -274,7 +222,7 @@ class Gateway:
             if kind in ("workers", "reconnected"):
                 self._membership.wake()
             if kind in (probation_board.EVENT, "reconnected"):
-                self._sick_replicas.wake()
+                self._ejection.wake()
             if kind in ("collections", "reconnected"):
                 self.collections.wake()
 
@@ -367,48 +315,7 @@ class Gateway:
             NotFoundError: there is no such collection or document.
             UnavailableError: its shard did not answer by the deadline.
         """
-        stored = await self.stored_document(collection, document_id, deadline_ms)
-        document: dict[str, Any] = from_json(stored.body)
-        return document
-
-    async def stored_document(
-        self,
-        collection: str,
-        document_id: str,
-        deadline_ms: float | None = None,
-        party: str = "",
-    ) -> StoredDocument:
-        """Read one document, as JSON, on behalf of a party (`Caller.party`).
-
-        The other arguments and the errors are those of `get_document`.
-        """
-        check_address_id(document_id, self.settings.limits.max_id_bytes)
-        uid = self.collections.get(collection).uid
-        shard = shard_of(document_id, self.num_shards)
-        if deadline_ms is None:
-            deadline_ms = self.settings.gateway.default_deadline_ms
-        check_deadline(deadline_ms, self.settings.gateway)
-        deadline = self._loop.time() + deadline_ms / 1000
-        if not self._membership.live[shard]:
-            raise UnavailableError(f"shard {shard} has no live worker")
-        fetcher = self._searcher.fetcher
-        lease = fetcher.memory.lease(party)
-        settled = await fetcher.read(uid, {shard: [document_id]}, None, "", deadline, lease)
-        part = settled[shard]
-        if part.outcome is not Outcome.OK:
-            raise UnavailableError(f"shard {shard}: {part.reason}")
-        if isinstance(part.body, Refused):
-            raise UnavailableError(part.body.reason)
-        match part.body.documents:
-            case [bytes() as body]:
-                return StoredDocument(body, lease)
-            case [dict() as decoded]:  # from a worker of an earlier version
-                return StoredDocument(to_json(decoded), lease)
-            case [int(size)]:
-                raise UnavailableError(
-                    f"the document has {size} bytes, more than its worker's limits.max_fetch_bytes"
-                )
-        raise NotFoundError(f"there is no document {document_id!r} in {collection!r}")
+        return await self.reader.get(collection, document_id, deadline_ms)
 
     def coverage_curve(self, collection: str, deadline_ms: float) -> dict[str, Any]:
         """What coverage this gateway's queries have reached by which deadline, as JSON.
@@ -450,58 +357,27 @@ class Gateway:
 
     async def status(self) -> dict[str, Any]:
         """The state of the cluster, as `gateway status --json` prints it."""
-        try:
-            async with asyncio.timeout(self.settings.redis.command_timeout_s):
-                server = await self._control.server_info()
-                backlog = await self._registry.backlog(range(self.num_shards))
-                standing = await self._board.standing(self.collections.uids(), self.num_shards)
-                snapshots = await self.snapshots.standing()
-                optimising = await self.optimiser.standing(self.collections.uids())
-                quarantine = await self.quarantine.list()
-        except (RedisUnavailableError, ConfigurationError, TimeoutError):
-            server, backlog, standing, snapshots, quarantine = None, {}, {}, {}, []
-            optimising = {}
-        names = self.collections.names()
-        curves = {}
-        for number, uid in enumerate(names, start=1):
-            curves[uid] = coverage_report(
-                self._curves.curve(uid), self.settings.gateway.default_deadline_ms, is_brief=True
-            )
-            if number % _REPORTED_AT_ONCE == 0:
-                await asyncio.sleep(0)
-        return cluster_status(
-            server=server,
-            backlog=backlog,
-            standing=standing,
-            snapshots=snapshots,
-            optimising=optimising,
-            quarantine=quarantine,
-            shortages=self._storage.list(),
-            membership=self._membership,
-            probation=self._sick_replicas.words(self._server_ms()),
-            breakers=self._guards.shared.breakers,
-            profile_breakers=self._guards.states(self._loop.time()),
-            now=self._loop.time(),
-            now_ms=self._server_ms(),
-            names=names,
-            curves=curves,
-            gateway={
-                "id": self.id,
-                "version": __version__,
-                "in_flight": self._searcher.num_in_flight,
-                "counters": self._transport.counters.as_dict(),
-                "answers": self._searcher.fetcher.memory.as_dict(),
-                "loop": self._lag.as_dict(),
-                "admission": self._guards.admission_json(self._loop.time()),
-                "requests": self.requests.to_json(),
-                "addresses": refused_addresses(self._shares()),
-                "hedges": {
-                    "search": self._searcher.hedger.as_dict(),
-                    "fetch": self._searcher.fetcher.hedger.as_dict(),
-                },
-                "clock_error_us": round(self._transport.clock.error_us, 1),
+        return await self._status.make()
+
+    def _own_status(self) -> dict[str, Any]:
+        """What the status says of this gateway."""
+        searcher, now = self._searcher, self._loop.time()
+        return {
+            "id": self.id,
+            "version": __version__,
+            "in_flight": searcher.num_in_flight,
+            "counters": self._transport.counters.as_dict(),
+            "answers": searcher.fetcher.memory.as_dict(),
+            "loop": self._lag.as_dict(),
+            "admission": self._guards.admission_json(now),
+            "requests": self.requests.to_json(),
+            "addresses": refused_addresses(self._shares()),
+            "hedges": {
+                "search": searcher.hedger.as_dict(),
+                "fetch": searcher.fetcher.hedger.as_dict(),
             },
-        )
+            "clock_error_us": round(self._transport.clock.error_us, 1),
+        }
 
     def _shares(self) -> list[FairShare]:
         return [*self._guards.shares(), self.requests.shares]
@@ -511,13 +387,3 @@ class Gateway:
 
     def _server_ms(self) -> int:
         return self._transport.clock.server_us(self._loop.time()) // 1000
-
-    def _on_transition(self, shard: int, profile: str, transition: Transition) -> None:
-        log.info(
-            "breaker",
-            shard=shard,
-            **({"profile": profile} if profile else {}),
-            before=transition.before.value,
-            after=transition.after.value,
-            reason=transition.reason,
-        )

@@ -127,6 +127,12 @@ class AsyncClient:
         """As `Client.get_document`."""
         return await self._ask(calls.get_document(collection, document_id, deadline_ms))
 
+    async def put_document(
+        self, collection: str, document_id: str, document: Document, *, wait: Wait = "applied"
+    ) -> LoadAnswer:
+        """As `Client.put_document`."""
+        return await self._ask(calls.put_document(collection, document_id, document, wait))
+
     async def delete_document(
         self, collection: str, document_id: str, *, wait: Wait = "applied"
     ) -> None:

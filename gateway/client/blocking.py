@@ -185,6 +185,23 @@ class Client:
         """
         return self._ask(calls.get_document(collection, document_id, deadline_ms))
 
+    def put_document(
+        self, collection: str, document_id: str, document: Document, *, wait: Wait = "applied"
+    ) -> LoadAnswer:
+        """Add a document, or replace the one of the same id.
+
+        Args:
+            collection: its name; there must be one.
+            document_id: the document's id.
+            document: as for `index`; it may lack its `id`.
+            wait: "applied" returns when the document can be found, "logged" when it is safe.
+
+        Raises:
+            BadRequestError: the document cannot be used, or has another `id`.
+            LoadInterruptedError: it could not be logged, or was not applied in time.
+        """
+        return self._ask(calls.put_document(collection, document_id, document, wait))
+
     def delete_document(self, collection: str, document_id: str, *, wait: Wait = "applied") -> None:
         """Remove a document; it is no error when there is none."""
         self._ask(calls.delete_document(collection, document_id, wait))

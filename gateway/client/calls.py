@@ -12,6 +12,7 @@ from urllib.parse import quote
 import msgspec
 
 from hedgerow.common.document_ids import check_address_id
+from hedgerow.gateway.client.ndjson import Document, document_body
 from hedgerow.gateway.client.reply import Reply
 from hedgerow.gateway.shapes.answer import SearchAnswer
 from hedgerow.gateway.shapes.collection import (
@@ -136,6 +137,20 @@ def get_document(
         Reply.json,
         _deadline_s(deadline_ms),
         _deadline(deadline_ms),
+    )
+
+
+def put_document(
+    collection: str, document_id: str, document: Document, wait: Wait
+) -> Call[LoadAnswer]:
+    """Add or replace a document."""
+    return Call(
+        "PUT",
+        _document(collection, document_id),
+        _answer(LoadAnswer),
+        WRITE_TIMEOUT_S,
+        {"wait": wait},
+        body=document_body(document),
     )
 
 

@@ -26,6 +26,15 @@ def chunks(documents: Iterable[Document]) -> Iterator[bytes]:
     yield chunk.take()
 
 
+def document_body(document: Document) -> bytes:
+    """Write one document as JSON.
+
+    Raises:
+        BadRequestError: it cannot be written so.
+    """
+    return b"".join(chunks([document]))
+
+
 async def chunks_of(
     documents: AsyncIterable[Document] | Iterable[Document],
 ) -> AsyncGenerator[bytes, None]:

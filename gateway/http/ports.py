@@ -42,8 +42,28 @@ class DocumentsPort(Protocol):
     ) -> Report:
         """Take NDJSON in, cut anywhere; a line that cannot be used does not stop the others."""
 
+    async def put(
+        self,
+        collection: str,
+        document_id: str,
+        body: AsyncIterator[bytes],
+        wait: Wait,
+        *,
+        party: str,
+    ) -> Report:
+        """Load one document, whose body is cut anywhere."""
+
     async def delete(self, collection: str, document_id: str, wait: Wait) -> object:
         """Remove one document."""
+
+
+class ReaderPort(Protocol):
+    """The reading of one document."""
+
+    async def stored(
+        self, collection: str, document_id: str, deadline_ms: float, *, party: str
+    ) -> StoredDocument:
+        """One document as it is stored."""
 
 
 class SnapshotsPort(Protocol):
@@ -82,6 +102,10 @@ class GatewayPort(Protocol):
         """The write path."""
 
     @property
+    def reader(self) -> ReaderPort:
+        """The reading of one document."""
+
+    @property
     def snapshots(self) -> SnapshotsPort:
         """Snapshots of the shards."""
 
@@ -112,11 +136,6 @@ class GatewayPort(Protocol):
 
     def callers(self) -> Mapping[str, Mapping[str, int]]:
         """Name of each key that was used → `in_flight`, and `refused` for its share."""
-
-    async def stored_document(
-        self, collection: str, document_id: str, deadline_ms: float, *, party: str
-    ) -> StoredDocument:
-        """One document as it is stored."""
 
     def coverage_curve(self, collection: str, deadline_ms: float) -> dict[str, Any]:
         """What coverage has been reached by which deadline."""

@@ -28,6 +28,7 @@ from hedgerow.gateway.members.shadow_request import ShadowRequest
 from hedgerow.gateway.policies.outlier_detection import SHARDS_AT_ONCE, Probation
 from hedgerow.gateway.policies.shard_result import ShardResult
 from hedgerow.gateway.search.breakers import QUERY_FAULT_CODES
+from hedgerow.gateway.search.ended_search import EndedSearch
 from hedgerow.gateway.search.gather import Gather
 from hedgerow.gateway.transport.protocol import ReplySink
 from hedgerow.gateway.views.freshness import keep_fresh
@@ -130,7 +131,7 @@ class OutlierEjection:
             now: the event loop's time, in s.
         """
         record = self._policy.record
-        for shard, part in gather.settled.items():
+        for shard, part in gather.results.items():
             reply = part.reply
             if reply is None:
                 continue
@@ -142,6 +143,10 @@ class OutlierEjection:
                 record(part.worker, shard, part.took_s, False, now)
         if self._written:
             self._try(gather, request, now)
+
+    def on_end(self, ended: EndedSearch) -> None:
+        """A search has ended that is one to learn from."""
+        self.learn(ended.gather, ended.request, ended.ended_at)
 
     def words(self, now_ms: int) -> dict[str, Word]:
         """Worker id → what some gateway says of it, at `now_ms` on the server's clock."""
@@ -238,7 +243,7 @@ class OutlierEjection:
 
     def _try(self, gather: Gather, request: Request, now: float) -> None:
         # By lot, or the first shard would get all of them. What has failed may be poisonous.
-        shards = [shard for shard, part in gather.settled.items() if part.outcome is _OK]
+        shards = [shard for shard, part in gather.results.items() if part.outcome is _OK]
         first = int(self._rng() * len(shards))
         for shard in shards[first:] + shards[:first]:
             worker = self._policy.take(shard, now)

@@ -129,17 +129,17 @@ class AdmissionPermit:
                 self._count_late(tally, waited_until)
 
     def learn(
-        self, backlogs: Mapping[int, int], settled: Mapping[int, ShardResult], sent_at: float
+        self, backlogs: Mapping[int, int], results: Mapping[int, ShardResult], sent_at: float
     ) -> None:
         """What became of the query's parts, told at its end: of all queries, or of a fair sample.
 
         Args:
             backlogs: shard → length of its queue with the request, as `Transport.scatter` tells.
-            settled: shard → how its part ended.
+            results: shard → how its part ended.
             sent_at: when the first copies were sent, on the event loop's clock.
         """
         self._queued.update(backlogs)
-        for shard, part in settled.items():
+        for shard, part in results.items():
             reply = part.reply
             if reply is not None and not reply.is_hedge:
                 self.on_reply(shard, reply.queue_us, reply.work_us, sent_at + part.took_s)

@@ -151,7 +151,7 @@ class Breakers:
         self,
         shards: Sequence[int],
         permits: Iterable[Permit],
-        settled: Mapping[int, ShardResult],
+        results: Mapping[int, ShardResult],
         now: float,
     ) -> None:
         """A query's parts have ended; tells their breakers, and learns how long shards need.
@@ -159,32 +159,32 @@ class Breakers:
         Args:
             shards: those that were asked.
             permits: their breakers', in the same order.
-            settled: shard → how its part ended.
+            results: shard → how its part ended.
             now: the event loop's time, in s.
         """
         latency = excused = None
         if now - self._sampled_at >= SAMPLE_INTERVAL_S:
             self._sampled_at, latency = now, self.latency
-        elif type(permits) is PassingPermits and self._is_steady(settled):
+        elif type(permits) is PassingPermits and self._is_steady(results):
             return
         for shard, permit in zip(shards, permits, strict=True):
-            part = settled[shard]
+            part = results[shard]
             if part.outcome is _OK:
                 if latency is not None:
                     latency.record(shard, part.took_s)
                 permit.done(_SUCCESS, now, part.took_s)
             else:
                 if excused is None:
-                    excused = self._overloaded(settled, now)
+                    excused = self._overloaded(results, now)
                 outcome = _IGNORED if shard in excused else self._blame(shard, part, now)
                 permit.done(outcome, now, part.took_s)
 
-    def _overloaded(self, settled: Mapping[int, ShardResult], now: float) -> Collection[int]:
+    def _overloaded(self, results: Mapping[int, ShardResult], now: float) -> Collection[int]:
         """The shards that a query misses for overload."""
         replied_at = self._replied_at
         if replied_at is None:
             return ()
-        late = {shard: part.took_s for shard, part in settled.items() if part.outcome is _TIMED_OUT}
+        late = {shard: part.took_s for shard, part in results.items() if part.outcome is _TIMED_OUT}
         refused_at = -math.inf if self._pressure is None else self._pressure.refused_at
         if late and refused_at >= now - max(CROWDED_S, *late.values()):
             return [
@@ -194,13 +194,13 @@ class Breakers:
             ]
         behind = [shard for shard, took_s in late.items() if replied_at[shard] > now - took_s]
         # As many as make admission control cut its limit; of two or three, one is not many.
-        least = max(LATE_SHARE * len(settled), min(1, len(settled) - 1))
+        least = max(LATE_SHARE * len(results), min(1, len(results) - 1))
         return behind if len(behind) > least else ()
 
-    def _is_steady(self, settled: Mapping[int, ShardResult]) -> bool:
+    def _is_steady(self, results: Mapping[int, ShardResult]) -> bool:
         """Whether these parts would change nothing: all is well, and has been for a while."""
         slow_s = self._slow_s
-        for part in settled.values():
+        for part in results.values():
             if part.outcome is not _OK or part.took_s > slow_s:
                 return False
         return False not in [breaker.is_steady for breaker in self._breakers]

@@ -11,13 +11,12 @@ from typing import Final
 from msgspec.structs import replace
 
 from hedgerow.common.outcome import Outcome
-from hedgerow.common.redis.server_clock import ServerClock
 from hedgerow.common.settings.settings import RankProfile
 from hedgerow.common.state.quarantine import fingerprint_of
 from hedgerow.common.wire.messages import Kind, Reply, Request, pack_request
 from hedgerow.gateway.policies.shard_result import NO_TIME, ShardResult
 from hedgerow.gateway.search.gather import Gather
-from hedgerow.gateway.transport.protocol import Transport
+from hedgerow.gateway.transport.messenger import Messenger
 
 MOST_SEEN: Final = 20_000  # kinds of queries that are remembered to be harmless; some MB
 # `Failure.code`s by which a shard says that the query has killed scorers, and those by which it
@@ -33,20 +32,17 @@ class Canary:
     the same shard, so that the few scorers there are all that it can kill.
 
     Attributes:
-        transport: the way to the shards.
-        clock: the Redis server's.
+        messenger: the way to the shards.
     """
 
     def __init__(
         self,
         profiles: Mapping[str, RankProfile],
-        transport: Transport,
-        clock: ServerClock,
+        messenger: Messenger,
         most_seen: int = MOST_SEEN,
     ) -> None:
-        """Care for those of `profiles` that are marked, and remember so many kinds of queries."""
-        self.transport = transport
-        self.clock = clock
+        """Try the queries of `profiles` that are marked, and remember `most_seen` kinds of them."""
+        self.messenger = messenger
         self._profiles = frozenset(name for name, profile in profiles.items() if profile.canary)
         self._most_seen = most_seen
         self._seen: dict[bytes, None] = {}  # the last asked at the end
@@ -146,12 +142,12 @@ class Trial:
             return (), request
         if shards:
             gather.restart()  # the time of the trial is not theirs
-        now_us = self._canary.clock.server_us(asyncio.get_running_loop().time())
+        now_us = self._canary.messenger.clock.server_us(asyncio.get_running_loop().time())
         return shards, replace(request, sent_at_us=now_us)
 
-    def close(self, settled: Mapping[int, ShardResult]) -> None:
+    def close(self, results: Mapping[int, ShardResult]) -> None:
         """The query has ended so; one that has killed must be tried again the next time."""
-        if any(part.code in _KILLED for part in settled.values()):
+        if any(part.code in _KILLED for part in results.values()):
             self._canary.forget(self._fingerprint)
 
     def _first_of(self, shards: tuple[int, ...]) -> int:
@@ -162,7 +158,7 @@ class Trial:
     ) -> tuple[tuple[int, ...], str]:
         """Ask one; returns the shards that may be asked now, or why none may."""
         sink, message = _Watch(gather), pack_request(request)
-        scatter = self._canary.transport.scatter
+        scatter = self._canary.messenger.transport.scatter
         while shards:
             shard = self._first_of(shards)
             self._asked.add(shard)
@@ -186,10 +182,10 @@ class _Watch:
 
     async def end_of(self, shard: int) -> ShardResult:
         """Wait for the end of a shard's part."""
-        while shard not in self._gather.settled:
+        while shard not in self._gather.results:
             self._changed.clear()
             await self._changed.wait()
-        return self._gather.settled[shard]
+        return self._gather.results[shard]
 
     def on_reply(self, reply: Reply, worker: str) -> None:
         """A shard has answered."""

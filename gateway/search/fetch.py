@@ -6,7 +6,7 @@ not.
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -14,24 +14,22 @@ import msgspec
 from pydantic_core import to_json
 
 from hedgerow.common.outcome import Outcome
-from hedgerow.common.redis.server_clock import ServerClock
 from hedgerow.common.wire.messages import (
     FetchBody,
     FetchPayload,
     Kind,
-    Request,
     pack_body,
-    pack_request,
     unpack_fetch_body,
 )
 from hedgerow.gateway.policies.latency import FetchReserve
-from hedgerow.gateway.policies.shard_result import NO_TIME, ShardResult
+from hedgerow.gateway.policies.shard_result import ShardResult
 from hedgerow.gateway.search.answer_memory import AnswerMemory, Lease
 from hedgerow.gateway.search.gather import Gather
-from hedgerow.gateway.search.hedger import Hedger, Watched
+from hedgerow.gateway.search.hedger import Hedger
 from hedgerow.gateway.search.result import Hit
+from hedgerow.gateway.search.scatter import Scatter
 from hedgerow.gateway.shapes.answer import Fetch, FetchProblem
-from hedgerow.gateway.transport.protocol import Transport
+from hedgerow.gateway.transport.messenger import Messenger
 
 Document = bytes | int | dict[str, Any] | None  # as `FetchBody` has it
 
@@ -57,32 +55,23 @@ class Fetcher:
 
     Attributes:
         hedger: sends second copies of what is late.
+        memory: what the documents of all answers take.
         reserve: how much of a deadline to keep for it, learnt from the recent past.
     """
 
     def __init__(
-        self,
-        transport: Transport,
-        clock: ServerClock,
-        reply_to: str,
-        next_id: Callable[[], int],
-        hedger: Hedger,
-        memory: AnswerMemory,
-        max_answer_bytes: int,
+        self, messenger: Messenger, hedger: Hedger, memory: AnswerMemory, max_answer_bytes: int
     ) -> None:
-        """Fetch over `transport`, and have the replies sent to `reply_to`.
+        """Fetch over `messenger`, with second copies by `hedger`.
 
         An answer has documents of at most `max_answer_bytes`; what all answers hold is counted in
         `memory`.
         """
         self.hedger = hedger
         self.memory = memory
-        self._max_answer_bytes = max_answer_bytes
         self.reserve = FetchReserve()
-        self._transport = transport
-        self._clock = clock
-        self._reply_to = reply_to
-        self._next_id = next_id
+        self._max_answer_bytes = max_answer_bytes
+        self._messenger = messenger
         self._loop = asyncio.get_running_loop()
 
     async def fill(
@@ -118,16 +107,16 @@ class Fetcher:
             return answer.report(len(hits))
         started = self._loop.time()
         wanted = {shard: [hit.id for hit in group] for shard, group in by_shard.items()}
-        settled = await self.read(uid, wanted, fields, profile, deadline, lease)
+        results = await self.read(uid, wanted, fields, profile, deadline, lease)
         for shard, group in sorted(by_shard.items()):
-            answer.add_part(shard, group, settled[shard])
+            answer.add_part(shard, group, results[shard])
         answer.trim(hits)
         is_late = any(
             part.outcome is Outcome.TIMED_OUT
             or (part.outcome is Outcome.OK and part.body.is_enrich_late)
-            for part in settled.values()
+            for part in results.values()
         )
-        if is_late or all(part.outcome is Outcome.OK for part in settled.values()):
+        if is_late or all(part.outcome is Outcome.OK for part in results.values()):
             self.reserve.record(self._loop.time() - started, is_late=is_late)
         return answer.report(len(hits))
 
@@ -153,46 +142,20 @@ class Fetcher:
         Returns:
             How each shard's part ended; the bodies are `FetchBody`s, or `Refused`.
         """
-        now = self._loop.time()
-        sent_at_us = self._clock.server_us(now)
-        expires_at_ms = self._clock.server_us(deadline) // 1000
-        query_id = self._next_id()
         gather = Gather(wanted, partial(_unpack, lease))
+        scatter = Scatter(Kind.FETCH, self._messenger, gather, self._loop.time(), deadline)
         try:
-            if deadline <= now:  # a request that has expired is not worth sending
-                gather.end(Outcome.TIMED_OUT, "the deadline left no time", NO_TIME)
-            else:
-                sent: list[Watched] = []
+            if gather.num_open:
+                sent = []
                 for shard, ids in wanted.items():
                     payload = pack_body(FetchPayload(uid, ids, fields, profile))
-                    request = Request(
-                        Kind.FETCH,
-                        query_id,
-                        expires_at_ms,
-                        sent_at_us,
-                        self._reply_to,
-                        payload,
-                    )
-                    message, asked = pack_request(request), (shard,)
-                    gather.sent(
-                        self._transport.scatter(Kind.FETCH, query_id, asked, message, gather)
-                    )
-                    sent.append(Watched(gather, asked, request, message, now, deadline))
-                gather.look_when(
-                    self.hedger.first_look(len(sent), now, deadline), partial(self._look, sent)
-                )
+                    sent.append(scatter.send(scatter.request(payload), (shard,)))
+                self.hedger.watch(sent)
                 await gather.wait(deadline)
         finally:
-            self._transport.release(query_id)
-            gather.end(Outcome.CANCELLED, "the caller has left")
-            if unwanted := gather.cancelled():
-                self._transport.cancel(query_id, unwanted, expires_at_ms)
+            scatter.close()
             self.hedger.learn(gather, self._loop.time())
-        return gather.settled
-
-    def _look(self, sent: list[Watched]) -> None:
-        for query in sent:
-            self.hedger.look(query)
+        return gather.results
 
 
 class _Answer:

@@ -28,10 +28,11 @@ class Gather:
 
     Attributes:
         asked: the shards that were asked.
-        settled: shard → how its part ended, of those that have.
+        results: shard → how its part ended, of those that have.
         num_ok: parts that are ok.
         num_open: parts that have not ended.
         hedged: shard → time from the scatter to its second copy, in s.
+        started: when the shards were asked, or those of them that are still open.
     """
 
     __slots__ = (
@@ -44,14 +45,14 @@ class Gather:
         "_loop",
         "_on_hedge_ends",
         "_sent",
-        "_started",
         "_unpack",
         "_until",
         "asked",
         "hedged",
         "num_ok",
         "num_open",
-        "settled",
+        "results",
+        "started",
     )
 
     def __init__(
@@ -66,7 +67,7 @@ class Gather:
             unpack: reads a reply's body; raises WireError.
         """
         self._loop = asyncio.get_running_loop()
-        self._started = self._loop.time()
+        self.started = self._loop.time()
         self.asked = frozenset(shards)
         self.num_open = len(self.asked)
         self._on_hedge_ends: dict[int, OnHedgeEnd] = {}
@@ -79,7 +80,7 @@ class Gather:
         self._look_at = math.inf
         self._look: Callable[[], None] | None = None
         self._until: Callable[[], float] | None = None
-        self.settled: dict[int, ShardResult] = {}
+        self.results: dict[int, ShardResult] = {}
         self.hedged: dict[int, float] = {}
         self.num_ok = 0
 
@@ -94,7 +95,7 @@ class Gather:
 
     def restart(self) -> None:
         """What is open is asked only now: its times count from here."""
-        self._started = self._loop.time()
+        self.started = self._loop.time()
 
     async def wait(self, deadline: float) -> None:
         """Return when every shard has ended, at the latest at `deadline` on the loop's clock.
@@ -130,18 +131,18 @@ class Gather:
     @property
     def open(self) -> frozenset[int]:
         """Shards whose part has not ended."""
-        return self.asked.difference(self.settled)
+        return self.asked.difference(self.results)
 
     def amend(self, shard: int, part: ShardResult) -> None:
         """Put `part` in the place of one that was ok, after the end of all."""
         self.num_ok -= part.outcome is not _OK
-        self.settled[shard] = part
+        self.results[shard] = part
 
     def cancelled(self) -> list[int]:
         """Shards that nobody has waited for to their end."""
-        if self.num_ok == len(self.settled):
+        if self.num_ok == len(self.results):
             return []
-        return [shard for shard, part in self.settled.items() if part.outcome is Outcome.CANCELLED]
+        return [shard for shard, part in self.results.items() if part.outcome is Outcome.CANCELLED]
 
     def end(
         self, outcome: Outcome, reason: str, code: str = "", shards: Iterable[int] | None = None
@@ -154,16 +155,16 @@ class Gather:
     def on_reply(self, reply: Reply, worker: str) -> None:
         """A shard has answered."""
         shard = reply.shard
-        if shard in self.settled or shard not in self.asked:
+        if shard in self.results or shard not in self.asked:
             return
         try:
             if reply.status == _STATUS_OK:
                 body = self._unpack(reply.body)
                 part = ShardResult(
-                    _OK, "", "", body, reply, worker, self._loop.time() - self._started
+                    _OK, "", "", body, reply, worker, self._loop.time() - self.started
                 )
                 self.num_ok += 1
-                self._settle(shard, part)
+                self._record(shard, part)
                 return
             failure = unpack_failure(reply.body)
             reason, code = failure.message, failure.code
@@ -175,7 +176,7 @@ class Gather:
 
     def on_unsent(self, shard: int, reason: str) -> None:
         """Redis did not take the request."""
-        if shard in self.asked and shard not in self.settled:
+        if shard in self.asked and shard not in self.results:
             self._end(shard, Outcome.UNAVAILABLE, reason)
 
     def on_lost(self, reason: str) -> None:
@@ -183,7 +184,7 @@ class Gather:
         self.end(Outcome.UNAVAILABLE, reason)
 
     def _expire(self) -> None:
-        waited_s = self._loop.time() - self._started
+        waited_s = self._loop.time() - self.started
         for shard in sorted(self.open):
             if any(shard in backlogs for backlogs in self._sent):
                 self._end(shard, Outcome.TIMED_OUT, "no reply by the deadline")
@@ -201,11 +202,11 @@ class Gather:
         reply: Reply | None = None,
         worker: str = "",
     ) -> None:
-        took_s = self._loop.time() - self._started
-        self._settle(shard, ShardResult(outcome, reason, code, None, reply, worker, took_s))
+        took_s = self._loop.time() - self.started
+        self._record(shard, ShardResult(outcome, reason, code, None, reply, worker, took_s))
 
-    def _settle(self, shard: int, part: ShardResult) -> None:
-        self.settled[shard] = part
+    def _record(self, shard: int, part: ShardResult) -> None:
+        self.results[shard] = part
         self.num_open -= 1
         if self._until is not None and self.num_open and part.outcome is _OK:
             self._consider(self._until())

@@ -39,36 +39,34 @@ class HeavyWork:
         self._num_running = [0] * len(replied_at)
         self._held_until = [0.0] * len(replied_at)
 
-    def begin(
-        self, cost: Cost, counts: Sequence[int | None], shards: Sequence[int]
-    ) -> "HeavyQuery":
+    def begin(self, shards: Sequence[int], *, is_heavy: bool) -> "HeavyQuery":
         """A query is sent to these shards.
 
-        Args:
-            cost: what it costs.
-            counts: for each shard of the cluster, how many documents it is to look through.
-            shards: those that it is sent to.
-
         Returns:
-            What is to be told of its end; of one that is not heavy nothing is remembered.
+            What takes note of its end; of a query that is not heavy, nothing is remembered.
         """
-        if not self.is_heavy(cost, counts):
+        if not is_heavy:
             return _LIGHT
         for shard in shards:
             self._num_running[shard] += 1
         return HeavyQuery(self, shards)
 
     def is_heavy(self, cost: Cost, counts: Sequence[int | None]) -> bool:
-        """Whether a query is heavy, of which `cost` and `counts` are as for `begin`."""
+        """Whether a query is heavy.
+
+        Args:
+            cost: what it costs.
+            counts: for each shard of the cluster, how many documents it is to look through.
+        """
         if cost.cpu_s(_MANY_DOCUMENTS) <= self._heavy_s:
             return False
         return cost.cpu_s(max((count or 0 for count in counts), default=0)) > self._heavy_s
 
-    def end(self, shards: Iterable[int], settled: Mapping[int, ShardResult], now: float) -> None:
+    def end(self, shards: Iterable[int], results: Mapping[int, ShardResult], now: float) -> None:
         """A heavy query has ended on these shards; see `HeavyQuery.end`."""
         for shard in shards:
             self._num_running[shard] -= 1
-            if shard not in settled or settled[shard].reply is None:
+            if shard not in results or results[shard].reply is None:
                 self._held_until[shard] = now + self._grace_s
 
     def holds(self, shard: int, since: float, now: float) -> bool:
@@ -87,10 +85,10 @@ class HeavyQuery:
         self._work = work
         self._shards = shards
 
-    def end(self, settled: Mapping[int, ShardResult], now: float) -> None:
-        """The query has ended, on each shard as `settled` says."""
+    def end(self, results: Mapping[int, ShardResult], now: float) -> None:
+        """The query has ended, on each shard as `results` says."""
         if self._work is not None:
-            self._work.end(self._shards, settled, now)
+            self._work.end(self._shards, results, now)
 
 
 _LIGHT = HeavyQuery(None, ())

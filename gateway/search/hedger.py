@@ -9,9 +9,11 @@ so that the next free worker takes it; should that be the one that has the first
 
 import asyncio
 import math
+from collections.abc import Sequence
 from functools import partial
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
+import msgspec
 from msgspec.structs import replace
 
 from hedgerow.common.outcome import Outcome
@@ -43,7 +45,7 @@ class Replicas(KnownReplicas, Protocol):
         """The live workers that take a shard's requests."""
 
 
-class Watched(NamedTuple):
+class Watched(msgspec.Struct, frozen=True):
     """Shards that have been asked for their part of a query.
 
     Attributes:
@@ -87,8 +89,8 @@ class _Watch:
 class Hedger:
     """Sends the second copies of one gateway's searches, or of its fetches.
 
-    Whoever sends first copies asks `first_look` when to look at them, and calls `look` then; nearly
-    all have been answered before.
+    It is given the first copies by `watch`, and looks at them when they are late; nearly all have
+    been answered by then.
 
     Attributes:
         policy: decides, and learns.
@@ -107,26 +109,23 @@ class Hedger:
         self._loop = asyncio.get_running_loop()
         self._is_closed = False
 
-    def first_look(self, num_asked: int, started: float, deadline: float) -> float:
-        """When to look at first copies that have just been sent; inf: never.
+    def watch(self, sent: Sequence[Watched]) -> None:
+        """First copies of a query have just been sent: look at them once they are late.
 
         Args:
-            num_asked: to how many shards.
-            started: when, on the event loop's clock.
-            deadline: until when replies are waited for.
+            sent: all of one gather; not empty.
         """
         if self._replicas.most_live < MIN_REPLICAS:
-            return math.inf  # nobody could take a second copy
-        return self.policy.first_look(num_asked, started, deadline)
-
-    def look(self, query: Watched) -> None:
-        """The first look at a query is due."""
-        self._look_at(_Watch(query, self.policy))
+            return  # no worker could take a second copy
+        first = sent[0]
+        gather = first.gather
+        look_at = self.policy.first_look(gather.num_open, first.started, first.deadline)
+        gather.look_when(look_at, partial(self._look, sent))
 
     def learn(self, gather: Gather, now: float) -> None:
         """A query has ended that is one to learn from."""
         policy = self.policy
-        for shard, part in gather.settled.items():
+        for shard, part in gather.results.items():
             if part.reply is not None and not part.reply.is_hedge:
                 if part.outcome is Outcome.OK:
                     policy.record(shard, part.took_s, now)
@@ -140,6 +139,10 @@ class Hedger:
     def close(self) -> None:
         """Send no more."""
         self._is_closed = True
+
+    def _look(self, sent: Sequence[Watched]) -> None:
+        for query in sent:
+            self._look_at(_Watch(query, self.policy))
 
     def _look_at(self, watch: _Watch) -> None:
         query, watch.look_at = watch.query, math.inf

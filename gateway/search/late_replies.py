@@ -15,7 +15,7 @@ once and is known to have taken longer than it ran, no more.
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
 from hedgerow.common.outcome import Outcome
 from hedgerow.common.settings.tail import CoverageSettings
@@ -23,7 +23,7 @@ from hedgerow.common.wire.messages import Reply, Status
 from hedgerow.gateway.policies.shard_result import NO_TIME, ShardResult
 from hedgerow.gateway.search.breakers import QUERY_FAULT_CODES
 from hedgerow.gateway.search.coverage_curve import CoverageCurve, LateReplies
-from hedgerow.gateway.search.gather import Gather
+from hedgerow.gateway.search.ended_search import EndedSearch
 
 BURST: Final = 100  # late parts that are waited for after a time without any
 
@@ -31,30 +31,6 @@ _OK: Final = Outcome.OK
 _STATUS_OK: Final = Status.OK.value
 _STATUS_FAILED: Final = Status.FAILED.value
 _MORE_TIME_HELPS: Final = (Outcome.TIMED_OUT, Outcome.CANCELLED)
-
-
-class Ended(NamedTuple):
-    """A query whose parts have all ended.
-
-    Attributes:
-        query_id: the query's.
-        uid: its collection's.
-        gather: how the parts of the shards that were asked have ended.
-        counts: of each shard, the documents that it last reported; None if it never did.
-        started: instant of the scatter, on the event loop's clock.
-        overhead_s: what the query's deadline held beside the wait for the shards, in s.
-        deadline: until when replies were waited for.
-        late_s: for how long after it replies may come, in s.
-    """
-
-    query_id: int
-    uid: str
-    gather: Gather
-    counts: Sequence[int | None]
-    started: float
-    overhead_s: float
-    deadline: float
-    late_s: float
 
 
 class CoverageCurves:
@@ -82,14 +58,18 @@ class CoverageCurves:
         """
         return int(deadline_ms * self._factor) if self._max_load and self._tokens > 0 else 0
 
-    def on_end(self, query: Ended, now: float) -> None:
-        """A query has ended that is one to learn from."""
-        gather = query.gather
-        self._tokens = min(self._tokens + self._max_load * len(gather.asked), BURST)
-        parts = gather.settled
+    def on_end(self, ended: EndedSearch, counts: Sequence[int | None]) -> None:
+        """A query has ended that is one to learn from.
+
+        Args:
+            ended: the query.
+            counts: of each shard, the documents that it last reported; None if it never did.
+        """
+        parts, now = ended.results, ended.ended_at
+        self._tokens = min(self._tokens + self._max_load * len(ended.gather.asked), BURST)
         if any(_says_nothing(part) for part in parts.values()):
             return
-        documents = _documents(query.counts, parts)
+        documents = _documents(counts, parts)
         missing, num_never, is_cancelled = {}, 0, False
         for shard, number in enumerate(documents):
             part = parts.get(shard)
@@ -98,18 +78,18 @@ class CoverageCurves:
             elif part.outcome is not _OK:
                 missing[shard] = number
                 is_cancelled = is_cancelled or part.outcome is Outcome.CANCELLED
-        is_late = query.late_s > 0 and not is_cancelled
+        is_late = ended.late_s > 0 and not is_cancelled
         if is_late:
             self._tokens -= len(missing)
         self._late.on_end(
-            query.query_id,
-            self._curve_of(query.uid),
+            ended.request.query_id,
+            self._curve_of(ended.search.payload.uid),
             [(part.took_s, documents[at]) for at, part in parts.items() if part.outcome is _OK],
             missing,
             num_never,
-            started=query.started,
-            overhead_s=query.overhead_s,
-            until=query.deadline + query.late_s if is_late else now,
+            started=ended.sent_at,
+            overhead_s=ended.overhead_s,
+            until=ended.deadline + ended.late_s if is_late else now,
             now=now,
         )
 

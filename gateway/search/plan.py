@@ -12,18 +12,18 @@ _UNAVAILABLE = (Outcome.UNAVAILABLE, "no live worker")
 
 
 class Plan(NamedTuple):
-    """Every shard is either asked or settled.
+    """Every shard is either asked, or its part has ended before.
 
     Attributes:
         shards: those to ask, ascending.
         permits: their breakers', in the same order, to be given back by `Breakers.finish`.
-        settled: shard → outcome and reason, of those that are not asked.
+        not_asked: shard → outcome and reason, of those that are not asked.
         breakers: those that the query was planned by.
     """
 
     shards: tuple[int, ...]
     permits: Iterable[Permit]
-    settled: dict[int, tuple[Outcome, str]]
+    not_asked: dict[int, tuple[Outcome, str]]
     breakers: Breakers
 
 
@@ -38,17 +38,17 @@ def make_plan(live: Sequence[bool], breakers: Breakers, now: float) -> Plan:
     if False not in live and (passing := breakers.passing()) is not None:
         return Plan(breakers.shards, passing, {}, breakers)
     permits: list[Permit] = []
-    settled: dict[int, tuple[Outcome, str]] = {}
+    not_asked: dict[int, tuple[Outcome, str]] = {}
     for shard, breaker in enumerate(breakers):
         # A shard without a worker is told first: its breaker has no probe to waste.
         if not live[shard]:
-            settled[shard] = _UNAVAILABLE
+            not_asked[shard] = _UNAVAILABLE
         elif (permit := breaker.allow(now)) is None:
-            settled[shard] = (Outcome.BREAKER_OPEN, refusal(breaker, now))
+            not_asked[shard] = (Outcome.BREAKER_OPEN, refusal(breaker, now))
         else:
             permits.append(permit)
-    shards = tuple(shard for shard in breakers.shards if shard not in settled)
-    return Plan(shards, permits, settled, breakers)
+    shards = tuple(shard for shard in breakers.shards if shard not in not_asked)
+    return Plan(shards, permits, not_asked, breakers)
 
 
 def refusal(breaker: Breaker, now: float) -> str:

@@ -1,70 +1,45 @@
 """The walk of one query: admit, plan, scatter, gather, merge, fetch, respond."""
 
 import asyncio
-import random
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
-from types import MappingProxyType
+from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 from msgspec.structs import replace
 
 from hedgerow.common.collection import Collection
-from hedgerow.common.errors import (
-    BadQueryError,
-    BadRequestError,
-    InsufficientCoverageError,
-    OverloadedError,
-)
+from hedgerow.common.errors import OverloadedError
 from hedgerow.common.outcome import Outcome
-from hedgerow.common.redis.server_clock import ServerClock
-from hedgerow.common.settings.query_limits import QuerySettings
-from hedgerow.common.settings.settings import GatewaySettings, RankProfile
-from hedgerow.common.settings.tail import CoverageSettings, HedgingSettings
-from hedgerow.common.wire.messages import (
-    Kind,
-    Lane,
-    Request,
-    SearchBody,
-    SearchPayload,
-    pack_body,
-    pack_request,
-    unpack_search_body,
-)
+from hedgerow.common.wire.messages import Kind, SearchPayload, pack_body, unpack_search_body
 from hedgerow.gateway.policies.adaptive_timeout import AdaptiveTimeout
 from hedgerow.gateway.policies.admission import Admission, AdmissionPermit
 from hedgerow.gateway.policies.hedging import HedgePolicy
 from hedgerow.gateway.policies.latency import AnswerReserve
-from hedgerow.gateway.policies.shard_result import NO_TIME
+from hedgerow.gateway.search.answer import Bodies, Found, bodies_of, make_answer
 from hedgerow.gateway.search.answer_memory import AnswerMemory, Lease
 from hedgerow.gateway.search.attaching import NO_ATTACHING, AttachPolicy, take_attached
-from hedgerow.gateway.search.breakers import Breakers
 from hedgerow.gateway.search.canary import Canary
-from hedgerow.gateway.search.coverage import count_outcomes, measure_coverage
+from hedgerow.gateway.search.ended_search import EndedSearch
 from hedgerow.gateway.search.fetch import Fetcher
 from hedgerow.gateway.search.gather import Gather
-from hedgerow.gateway.search.guards import Guards
-from hedgerow.gateway.search.heavy_work import HeavyWork
-from hedgerow.gateway.search.hedger import Hedger, Watched
-from hedgerow.gateway.search.late_replies import CoverageCurves, Ended
+from hedgerow.gateway.search.guards import Guards, ProfileGuards
+from hedgerow.gateway.search.hedger import Hedger
+from hedgerow.gateway.search.in_flight import InFlight
+from hedgerow.gateway.search.learning import Learning
 from hedgerow.gateway.search.merge import merge
-from hedgerow.gateway.search.plan import Plan, make_plan
+from hedgerow.gateway.search.observers import Observers
+from hedgerow.gateway.search.plan import make_plan
+from hedgerow.gateway.search.planned_search import PlannedSearch
 from hedgerow.gateway.search.result import Hit, SearchQuery, SearchResult
-from hedgerow.gateway.search.sampling import Sampler
+from hedgerow.gateway.search.scatter import Scatter
+from hedgerow.gateway.search.search_settings import SearchSettings
 from hedgerow.gateway.search.top_up import TopUp, may_have_more, num_asked, topped_up
 from hedgerow.gateway.search.validation import Admitted, admit
-from hedgerow.gateway.shapes.answer import Fetch, ShardDetail, TotalHits
-from hedgerow.gateway.transport.protocol import Transport
+from hedgerow.gateway.shapes.answer import Fetch
+from hedgerow.gateway.transport.messenger import Messenger
 
 # An enum's member is looked up through a descriptor in Python 3.11: five times a global's price.
 _OK: Final = Outcome.OK
 _SEARCH: Final = Kind.SEARCH
-_UNRANKED = (
-    "{} candidates were not ranked: the documents for a shard's second phase exceed "
-    "limits.max_candidate_bytes"
-)
-SAMPLES_PER_S = 200.0  # queries that are learnt from; more say no more
-_LANE_NAMES = {lane.value: "" if lane is Lane.NONE else lane.name.lower() for lane in Lane}
 
 
 class View(Protocol):
@@ -94,69 +69,62 @@ class View(Protocol):
 
 
 class Searcher:
-    """Answers searches by their deadline with what has arrived."""
+    """Answers searches by their deadline with what has arrived.
+
+    Attributes:
+        hedger: sends second copies of searches.
+        fetcher: reads documents.
+    """
 
     def __init__(
         self,
-        transport: Transport,
-        clock: ServerClock,
-        reply_to: str,
-        next_id: Callable[[], int],
+        messenger: Messenger,
         view: View,
-        breakers: Breakers,
-        admission: Admission,
-        settings: GatewaySettings,
-        limits: QuerySettings,
-        heavy: HeavyWork,
-        profiles: dict[str, RankProfile],
-        hedging: HedgingSettings,
-        coverage: CoverageSettings,
-        curves: CoverageCurves,
-        rng: Callable[[], float] = random.random,
-        learn: Callable[[Gather, Request, float], None] = lambda *_: None,
-        own_guards: Mapping[str, Guards] = MappingProxyType({}),
+        guards: ProfileGuards,
+        settings: SearchSettings,
+        learning: Learning,
         attaching: AttachPolicy = NO_ATTACHING,
     ) -> None:
-        """Search over `transport`, asking the shards that `view` and `breakers` let through.
+        """Search over `messenger`, asking the shards that `view` and `guards` let through.
 
-        Profiles in `own_guards` have breakers and admission control of their own. `attaching` says
-        which documents the replies bring along.
+        Args:
+            messenger: the way to the shards.
+            view: of the cluster.
+            guards: admission control and the breakers.
+            settings: what a search may ask for, and how it is run.
+            learning: what learns from a sample of the searches.
+            attaching: says which documents the replies bring along.
         """
-        num_shards = len(breakers)
-        self.hedger = Hedger(_SEARCH, transport, HedgePolicy(hedging, num_shards), view)
-        self._guards = Guards(breakers, admission)
-        self._own_guards = own_guards
-        self._attaching = attaching
-        self._coverage = coverage
-        self._curves = curves
-        self._sampler = Sampler(SAMPLES_PER_S, rng)
-        self._learn = learn
-        self.num_in_flight = 0
-        self._coming: dict[Admission, int] = {}  # what `refusal_of` has let pass in this turn
-        self._is_idle = asyncio.Event()
-        self._is_idle.set()
-        self._answer_reserve = AnswerReserve()
-        self.fetcher = Fetcher(
-            transport,
-            clock,
-            reply_to,
-            next_id,
-            Hedger(Kind.FETCH, transport, HedgePolicy(hedging, num_shards), view),
-            memory=AnswerMemory(settings.max_held_bytes),
-            max_answer_bytes=settings.max_answer_bytes,
+        num_shards = len(guards.shared.breakers)
+        self.hedger = Hedger(
+            _SEARCH, messenger.transport, HedgePolicy(settings.hedging, num_shards), view
         )
-        self._transport = transport
-        self._clock = clock
-        self._reply_to = reply_to
-        self._next_id = next_id
+        self.fetcher = Fetcher(
+            messenger,
+            Hedger(
+                Kind.FETCH, messenger.transport, HedgePolicy(settings.hedging, num_shards), view
+            ),
+            memory=AnswerMemory(settings.gateway.max_held_bytes),
+            max_answer_bytes=settings.gateway.max_answer_bytes,
+        )
+        self._messenger = messenger
         self._view = view
-        self._shards = breakers.shards
-        self._limits = limits
-        self._heavy = heavy
-        self._profiles = profiles
-        self._canary = Canary(profiles, transport, clock)
-        self._top_up = TopUp(transport, clock, reply_to, next_id, self.hedger)
+        self._guards = guards
+        self._settings = settings
+        self._learning = learning
+        self._attaching = attaching
+        self._canary = Canary(settings.profiles, messenger)
+        self._top_up = TopUp(messenger, self.hedger)
+        self._observers = Observers(self.hedger, learning, view.counts_of)
+        self._answer_reserve = AnswerReserve()
+        self._in_flight = InFlight()
+        self._coming: dict[Admission, int] = {}  # what `refusal_of` has let pass in this turn
         self._loop = asyncio.get_running_loop()
+
+    @property
+    def num_in_flight(self) -> int:
+        """How many searches have been admitted and are not answered."""
+        return self._in_flight.num
 
     async def search(self, query: SearchQuery, collection: Collection) -> SearchResult:
         """Answer one query.
@@ -168,65 +136,26 @@ class Searcher:
                 at all; it carries the result.
         """
         started = self._loop.time()
+        guards = self._guards_of(query, collection)
         # Ahead of the query's analysis, which costs more than a refusal.
-        admission = self._admission_of(query, collection)
-        refusal = admission.refusal_of(query.priority, query.caller, query.peer, started)
+        refusal = guards.admission.refusal_of(query.priority, query.caller, query.peer, started)
         if refusal is not None:
             raise refusal
-        admitted = admit(query, collection, self._limits, self._profiles)
-        deadline_s = query.deadline_ms / 1000
-        deadline = started + deadline_s - self._answer_reserve.reserve_s(deadline_s)
-        guards = self._own_guards.get(admitted.profile, self._guards)
-        permit = admission.admit(
-            query.priority,
-            deadline_s,
-            query.minimum_coverage,
-            self._view.live,
-            self._view.counts_of(collection.uid),
-            started,
-            caller=query.caller,
-            peer=query.peer,
-        )
-        self.num_in_flight += 1
-        self._is_idle.clear()
+        admitted = self._check(query, collection)
+        permit = self._admit(query, collection, guards.admission, started)
+        self._in_flight.begin()
         try:
-            plan = make_plan(self._view.live, guards.breakers, started)
-            profile = self._profiles[admitted.profile]
-            k = num_asked(query.k, len(self._shards), len(plan.shards), profile)
-            if k < query.k and self._heavy.is_heavy(
-                admitted.cost, self._view.counts_of(collection.uid)
-            ):
-                k = query.k  # to run it twice would cost more than all the hits
-            payload = SearchPayload(
-                uid=collection.uid,
-                query=query.query,
-                k=k,
-                profile=admitted.profile,
-                filter=query.filter,
-                strict=query.syntax == "strict",
-            )
-            gather = await self._scatter_gather(
-                query, collection, admitted, payload, plan, permit, deadline
-            )
-            bodies = _bodies_of(gather)
-            hits = merge(bodies, query.k)
-            if k < query.k and (shards := may_have_more(hits, bodies, k)):
-                await self._ask_again(query, payload, shards, gather, deadline)
-                bodies = _bodies_of(gather)
-                hits = merge(bodies, query.k)
-            take_attached(hits, bodies)
-            lease = self.fetcher.memory.lease(query.caller.party(query.peer))
-            fetch = await self._fetch(query, collection, admitted.profile, hits, deadline, lease)
+            search = self._plan(query, collection, admitted, permit, started)
+            gather = await self._scatter_gather(search)
+            hits, bodies = self._merge(search, gather)
+            if shards := may_have_more(hits, bodies, search.payload.k, query.k):
+                await self._ask_again(search, shards, gather)
+                hits, bodies = self._merge(search, gather)
+            found = await self._fetch(search, hits, bodies)
         finally:
-            permit.done(self._loop.time())
-            self.num_in_flight -= 1
-            if not self.num_in_flight:
-                self._is_idle.set()
-        if (now := self._loop.time()) > deadline:
-            self._answer_reserve.record(now - deadline, now)
-        return self._respond(
-            query, collection, plan, gather, bodies, hits, fetch, admitted.warnings, started, lease
-        )
+            permit.done(ended_at := self._loop.time())
+            self._in_flight.end()
+        return self._respond(search, gather, found, ended_at)
 
     def refusal_of(self, query: SearchQuery, collection: Collection) -> OverloadedError | None:
         """Refuse a query for which there is no room, before it is looked at; else return None.
@@ -234,7 +163,7 @@ class Searcher:
         If it is not refused, `search` is to be called for it in the next turn of the loop: hundreds
         may arrive in one, and those before it have taken no place yet.
         """
-        admission = self._admission_of(query, collection)
+        admission = self._guards_of(query, collection).admission
         num_coming = self._coming.get(admission, 0)
         now = self._loop.time()
         refusal = admission.refusal_of(query.priority, query.caller, query.peer, now, num_coming)
@@ -244,272 +173,157 @@ class Searcher:
             self._coming[admission] = num_coming + 1
         return refusal
 
-    def _admission_of(self, query: SearchQuery, collection: Collection) -> Admission:
-        profile = query.rank_profile or collection.rank_profile
-        return self._own_guards.get(profile, self._guards).admission
-
     async def drain(self, timeout_s: float) -> None:
         """Wait until no query is in flight, for at most `timeout_s`."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(timeout_s):
-                await self._is_idle.wait()
+        await self._in_flight.drain(timeout_s)
 
     def close(self) -> None:
         """Send no more second copies."""
         self.hedger.close()
         self.fetcher.hedger.close()
 
-    async def _scatter_gather(
+    def _guards_of(self, query: SearchQuery, collection: Collection) -> Guards:
+        return self._guards.of(query.rank_profile or collection.rank_profile)
+
+    def _check(self, query: SearchQuery, collection: Collection) -> Admitted:
+        settings = self._settings
+        return admit(query, collection, settings.limits, settings.profiles)
+
+    def _admit(
+        self, query: SearchQuery, collection: Collection, admission: Admission, now: float
+    ) -> AdmissionPermit:
+        return admission.admit(
+            query.priority,
+            query.deadline_ms / 1000,
+            query.minimum_coverage,
+            self._view.live,
+            self._view.counts_of(collection.uid),
+            now,
+            caller=query.caller,
+            peer=query.peer,
+        )
+
+    def _plan(
         self,
         query: SearchQuery,
         collection: Collection,
         admitted: Admitted,
-        payload: SearchPayload,
-        plan: Plan,
         permit: AdmissionPermit,
-        deadline: float,
-    ) -> Gather:
-        now = sent_at = self._loop.time()
-        if query.fields is not False:
-            deadline -= self.fetcher.reserve.reserve_s(deadline - now)
-        query_id = self._next_id()
-        is_sampled = self._sampler.takes(now)
-        late_ms = self._curves.late_ms(query.deadline_ms) if is_sampled else 0
-        expires_at_ms = self._clock.server_us(deadline) // 1000 + late_ms
-        request = Request(
-            _SEARCH,
-            query_id,
-            expires_at_ms,
-            self._clock.server_us(now),
-            self._reply_to,
-            pack_body(payload),
-            late_ms=late_ms,
-            attach=self._attaching.wish(query, admitted.profile, len(plan.shards)),
-        )
-        gather = Gather(plan.shards, unpack_search_body)
-        trial = self._canary.trial(admitted.profile, request.payload)
+        started: float,
+    ) -> PlannedSearch:
+        """Choose the shards to ask, and for how many hits."""
+        breakers = self._guards.of(admitted.profile).breakers
+        plan = make_plan(self._view.live, breakers, started)
         counts = self._view.counts_of(collection.uid)
-        heavy = self._heavy.begin(admitted.cost, counts, plan.shards)
+        is_heavy = self._guards.heavy.is_heavy(admitted.cost, counts)
+        k = query.k
+        if not is_heavy:  # to run a heavy one twice would cost more than all the hits
+            profile = self._settings.profiles[admitted.profile]
+            k = num_asked(k, len(breakers.shards), len(plan.shards), profile)
+        payload = SearchPayload(
+            uid=collection.uid,
+            query=query.query,
+            k=k,
+            profile=admitted.profile,
+            filter=query.filter,
+            strict=query.syntax == "strict",
+        )
+        deadline_s = query.deadline_ms / 1000
+        deadline = started + deadline_s - self._answer_reserve.reserve_s(deadline_s)
+        return PlannedSearch(query, admitted, permit, plan, payload, is_heavy, started, deadline)
+
+    async def _scatter_gather(self, search: PlannedSearch) -> Gather:
+        """Ask the shards of the plan; whatever comes of it, the observers are given the record."""
+        query, plan, now = search.query, search.plan, self._loop.time()
+        deadline = self._shards_deadline(search, now)
+        is_sampled = self._learning.sampler.takes(now)
+        late_ms = self._learning.curves.late_ms(query.deadline_ms) if is_sampled else 0
+        gather = Gather(plan.shards, unpack_search_body)
+        scatter = Scatter(_SEARCH, self._messenger, gather, now, deadline, late_ms)
+        request = scatter.request(
+            pack_body(search.payload),
+            self._attaching.wish(query, search.payload.profile, len(plan.shards)),
+        )
+        trial = self._canary.trial(search.payload.profile, request.payload)
+        heavy = self._guards.heavy.begin(plan.shards, is_heavy=search.is_heavy)
         try:
-            if deadline <= now:  # a request that has expired is not worth sending
-                gather.end(Outcome.TIMED_OUT, "the deadline left no time", NO_TIME)
-            elif shards := plan.shards:
-                if trial is not None:
-                    shards, request = await trial.first(request, shards, gather, deadline)
-                if shards:
-                    self._send(request, shards, gather, deadline, permit.goes_ahead)
-                    if query.wait_for < 1:
-                        gather.stop_when(self._until(query, collection, gather, deadline))
-                await gather.wait(deadline)
+            shards = plan.shards
+            if trial is not None and gather.num_open:
+                shards, request = await trial.first(request, shards, gather, deadline)
+            if shards and gather.num_open:
+                sent = scatter.send(request, shards, search.permit.goes_ahead)
+                self.hedger.watch((sent,))
+                if query.wait_for < 1:
+                    gather.stop_when(self._until(search, gather, deadline))
+            await gather.wait(deadline)
         finally:
-            self._transport.release(query_id)
-            gather.end(Outcome.CANCELLED, "the caller has left")
-            if unwanted := gather.cancelled():
-                self._transport.cancel(query_id, unwanted, expires_at_ms)
-            if trial is not None:
-                trial.close(gather.settled)
-            now = self._loop.time()
-            plan.breakers.finish(plan.shards, plan.permits, gather.settled, now)
-            heavy.end(gather.settled, now)
-            if is_sampled:
-                self.hedger.learn(gather, now)
-                permit.learn(gather.backlogs, gather.settled, sent_at)
-                overhead_s = query.deadline_ms / 1000 - (deadline - sent_at)
-                counts = self._view.counts_of(collection.uid)  # as they are known by now
-                self._curves.on_end(
-                    Ended(
-                        query_id,
-                        collection.uid,
-                        gather,
-                        counts,
-                        sent_at,
-                        overhead_s,
-                        deadline,
-                        late_ms / 1000,
-                    ),
-                    now,
+            scatter.close()
+            ended_at = self._loop.time()
+            self._observers.on_end(
+                EndedSearch(
+                    search, request, gather, trial, heavy, now, deadline, ended_at, is_sampled
                 )
-                self._learn(gather, request, now)
+            )
         return gather
 
-    async def _ask_again(
-        self,
-        query: SearchQuery,
-        payload: SearchPayload,
-        shards: tuple[int, ...],
-        gather: Gather,
-        deadline: float,
-    ) -> None:
-        """Have the parts of `shards` with all their hits."""
-        if query.fields is not False:
-            deadline -= self.fetcher.reserve.reserve_s(deadline - self._loop.time())
-        attach = self._attaching.wish(query, payload.profile, 1)
-        asked = replace(payload, k=query.k)
-        for shard, part in (await self._top_up.ask(asked, attach, shards, deadline)).items():
-            gather.amend(shard, topped_up(gather.settled[shard], part))
+    def _shards_deadline(self, search: PlannedSearch, now: float) -> float:
+        """Until when to wait for the shards, so that time is left for the documents."""
+        if search.query.fields is False:
+            return search.deadline
+        return search.deadline - self.fetcher.reserve.reserve_s(search.deadline - now)
 
-    def _send(
-        self,
-        request: Request,
-        shards: tuple[int, ...],
-        gather: Gather,
-        deadline: float,
-        goes_ahead: bool,
-    ) -> None:
-        message = pack_request(request)
-        gather.sent(
-            self._transport.scatter(
-                _SEARCH, request.query_id, shards, message, gather, goes_ahead=goes_ahead
-            )
-        )
-        now = self._loop.time()
-        gather.look_when(
-            self.hedger.first_look(len(shards), now, deadline),
-            lambda: self.hedger.look(Watched(gather, shards, request, message, now, deadline)),
-        )
-
-    def _until(
-        self, query: SearchQuery, collection: Collection, gather: Gather, deadline: float
-    ) -> Callable[[], float]:
+    def _until(self, search: PlannedSearch, gather: Gather, deadline: float) -> Callable[[], float]:
         """Tells, after each reply, until when the rest is waited for."""
-        enough = AdaptiveTimeout(query.wait_for, self._coverage)
-        counts = self._view.counts_of(collection.uid)
+        timeout = AdaptiveTimeout(search.query.wait_for, self._settings.coverage)
+        counts = self._view.counts_of(search.payload.uid)
         known = [count for count in counts if count is not None]
         total = round(sum(known) * len(counts) / len(known)) if known else 0
 
         def until() -> float:
             covered = sum(
-                part.body.documents for part in gather.settled.values() if part.outcome is _OK
+                part.body.documents for part in gather.results.values() if part.outcome is _OK
             )
             num_open, now = gather.num_open, self._loop.time()
-            return enough.until(covered, total, num_open, len(gather.asked), now, deadline)
+            return timeout.until(covered, total, num_open, len(gather.asked), now, deadline)
 
         return until
 
-    async def _fetch(
-        self,
-        query: SearchQuery,
-        collection: Collection,
-        profile: str,
-        hits: list[Hit],
-        deadline: float,
-        lease: Lease,
-    ) -> Fetch | None:
+    def _merge(self, search: PlannedSearch, gather: Gather) -> tuple[list[Hit], Bodies]:
+        """The best hits of all shards, and what the shards have sent."""
+        bodies = bodies_of(gather)
+        return merge(bodies, search.query.k), bodies
+
+    async def _ask_again(
+        self, search: PlannedSearch, shards: tuple[int, ...], gather: Gather
+    ) -> None:
+        """Have the parts of `shards` with all their hits."""
+        deadline = self._shards_deadline(search, self._loop.time())
+        attach = self._attaching.wish(search.query, search.payload.profile, 1)
+        payload = replace(search.payload, k=search.query.k)
+        for shard, part in (await self._top_up.ask(payload, attach, shards, deadline)).items():
+            gather.amend(shard, topped_up(gather.results[shard], part))
+
+    async def _fetch(self, search: PlannedSearch, hits: list[Hit], bodies: Bodies) -> Found:
+        """The documents: as they came with the replies, or else read from their shards."""
+        query = search.query
         if query.fields is False:
-            return None
+            return Found(hits, bodies, None, None)
+        take_attached(hits, bodies)
+        lease = self.fetcher.memory.lease(query.caller.party(query.peer))
+        return Found(hits, bodies, await self._fill(search, hits, lease), lease)
+
+    async def _fill(self, search: PlannedSearch, hits: list[Hit], lease: Lease) -> Fetch:
         if not hits:
             return Fetch(0, 0)
-        fields = None if query.fields is True else list(query.fields)
-        return await self.fetcher.fill(hits, collection.uid, fields, profile, deadline, lease)
+        query = search.query
+        fields = None if isinstance(query.fields, bool) else list(query.fields)
+        return await self.fetcher.fill(
+            hits, search.payload.uid, fields, search.payload.profile, search.deadline, lease
+        )
 
     def _respond(
-        self,
-        query: SearchQuery,
-        collection: Collection,
-        plan: Plan,
-        gather: Gather,
-        bodies: list[tuple[int, SearchBody]],
-        hits: list[Hit],
-        fetch: Fetch | None,
-        warnings: tuple[str, ...],
-        started: float,
-        lease: Lease,
+        self, search: PlannedSearch, gather: Gather, found: Found, now: float
     ) -> SearchResult:
-        documents = value = unranked = 0
-        is_exact = len(bodies) == len(self._shards)
-        for _, body in bodies:
-            documents += body.documents
-            value += body.total
-            is_exact = is_exact and body.is_exact
-            unranked += body.unranked
-        if unranked:
-            warnings = (*warnings, _UNRANKED.format(unranked))
-        outcomes = self._outcomes(plan, gather)
-        coverage = measure_coverage(outcomes, documents, self._view.counts_of(collection.uid))
-        result = SearchResult(
-            hits=hits,
-            total_hits=TotalHits(value, "eq" if is_exact else "gte"),
-            coverage=coverage,
-            outcomes=count_outcomes(outcomes),
-            detail=[]
-            if coverage.is_full and not query.explain
-            else self._detail(query, plan, gather, outcomes),
-            took_ms=(self._loop.time() - started) * 1000,
-            deadline_ms=query.deadline_ms,
-            fetch=fetch,
-            warnings=warnings,
-            lease=lease,
-        )
-        if not bodies:
-            _check_fault(gather)
-            raise InsufficientCoverageError("no shard has answered", result)
-        if coverage.fraction < query.minimum_coverage:
-            raise InsufficientCoverageError(
-                f"coverage is {coverage.fraction:.3f}; at least {query.minimum_coverage:g} is "
-                "demanded",
-                result,
-            )
-        return result
-
-    def _outcomes(self, plan: Plan, gather: Gather) -> list[Outcome]:
-        """How each shard's part ended."""
-        settled, shards = gather.settled, self._shards
-        if gather.num_ok == len(shards):
-            return [_OK] * len(shards)
-        return [
-            settled[shard].outcome if shard in settled else plan.settled[shard][0]
-            for shard in shards
-        ]
-
-    def _detail(
-        self,
-        query: SearchQuery,
-        plan: Plan,
-        gather: Gather,
-        outcomes: list[Outcome],
-    ) -> list[ShardDetail]:
-        now = self._loop.time()
-        details = []
-        for shard, outcome in enumerate(outcomes):
-            if outcome is _OK and not query.explain:
-                continue
-            breaker = plan.breakers[shard].state(now).value
-            part = gather.settled.get(shard)
-            if part is None:
-                reason = plan.settled[shard][1]
-                details.append(ShardDetail(shard, outcome, reason, breaker=breaker))
-                continue
-            reply = part.reply
-            details.append(
-                ShardDetail(
-                    shard=shard,
-                    outcome=outcome,
-                    reason=part.reason,
-                    worker=part.worker,
-                    lane=_LANE_NAMES.get(reply.lane, "") if reply else "",
-                    queue_us=reply.queue_us if reply else 0,
-                    lane_us=reply.lane_us if reply else 0,
-                    work_us=reply.work_us if reply else 0,
-                    took_us=int(part.took_s * 1e6),
-                    breaker=breaker,
-                    hedged_us=int(gather.hedged.get(shard, 0.0) * 1e6),
-                    is_hedge=reply is not None and reply.is_hedge,
-                )
-            )
-        return details
-
-
-def _bodies_of(gather: Gather) -> list[tuple[int, SearchBody]]:
-    """Shard and its reply, of each part that is ok."""
-    return [(shard, part.body) for shard, part in gather.settled.items() if part.outcome is _OK]
-
-
-def _check_fault(gather: Gather) -> None:
-    """Check whether the query is at fault that no shard has answered.
-
-    Raises:
-        BadRequestError: every shard that was asked says so.
-    """
-    parts = list(gather.settled.values())
-    if parts and all(part.code == BadQueryError.code for part in parts):
-        raise BadRequestError("query", parts[0].reason)
+        if now > search.deadline:
+            self._answer_reserve.record(now - search.deadline, now)
+        return make_answer(search, gather, found, self._view.counts_of(search.payload.uid), now)

@@ -12,32 +12,29 @@ documents match, the shard may have more, and is asked again, for k hits.
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from msgspec.structs import replace
 
 from hedgerow.common.outcome import Outcome
-from hedgerow.common.redis.server_clock import ServerClock
 from hedgerow.common.settings.settings import RankProfile
 from hedgerow.common.wire.messages import (
     Attach,
     Kind,
-    Request,
     SearchBody,
     SearchPayload,
     pack_body,
-    pack_request,
     unpack_search_body,
 )
-from hedgerow.gateway.policies.shard_result import NO_TIME, ShardResult
+from hedgerow.gateway.policies.shard_result import ShardResult
 from hedgerow.gateway.search.attaching import num_wanted
 from hedgerow.gateway.search.gather import Gather
-from hedgerow.gateway.search.hedger import Hedger, Watched
+from hedgerow.gateway.search.hedger import Hedger
 from hedgerow.gateway.search.result import Hit
-from hedgerow.gateway.transport.protocol import Transport
+from hedgerow.gateway.search.scatter import Scatter
+from hedgerow.gateway.transport.messenger import Messenger
 
-_SEARCH: Final = Kind.SEARCH
 _LEAST_OPEN: Final = 0.75  # share of the shards; where fewer are asked, each is asked for k
 
 
@@ -60,7 +57,7 @@ def num_asked(k: int, num_shards: int, num_open: int, profile: RankProfile) -> i
 
 
 def may_have_more(
-    hits: Iterable[Hit], bodies: Iterable[tuple[int, SearchBody]], asked: int
+    hits: Iterable[Hit], bodies: Iterable[tuple[int, SearchBody]], asked: int, k: int
 ) -> tuple[int, ...]:
     """The shards of which every hit is among the winners, and that have not sent all they have.
 
@@ -68,31 +65,23 @@ def may_have_more(
         hits: the winners, as merged.
         bodies: shard and its reply, of each shard that has answered.
         asked: how many hits each was asked for.
+        k: how many are wanted.
     """
+    if asked >= k:
+        return ()
+    cut_off = [(shard, body) for shard, body in bodies if asked <= len(body.ids) < body.total]
+    if not cut_off:
+        return ()
     won = Counter([hit.shard for hit in hits])
-    return tuple(
-        shard
-        for shard, body in bodies
-        if asked <= len(body.ids) < body.total and won[shard] >= len(body.ids)
-    )
+    return tuple(shard for shard, body in cut_off if won[shard] >= len(body.ids))
 
 
 class TopUp:
     """The second question of a search, to few shards."""
 
-    def __init__(
-        self,
-        transport: Transport,
-        clock: ServerClock,
-        reply_to: str,
-        next_id: Callable[[], int],
-        hedger: Hedger,
-    ) -> None:
-        """Ask over `transport`, and have the replies sent to `reply_to`."""
-        self._transport = transport
-        self._clock = clock
-        self._reply_to = reply_to
-        self._next_id = next_id
+    def __init__(self, messenger: Messenger, hedger: Hedger) -> None:
+        """Ask over `messenger`, with second copies by `hedger`."""
+        self._messenger = messenger
         self._hedger = hedger
         self._loop = asyncio.get_running_loop()
 
@@ -111,41 +100,16 @@ class TopUp:
             shards: those that may have more.
             deadline: on the loop's clock.
         """
-        now = self._loop.time()
-        query_id = self._next_id()
-        expires_at_ms = self._clock.server_us(deadline) // 1000
         gather = Gather(shards, unpack_search_body)
+        scatter = Scatter(Kind.SEARCH, self._messenger, gather, self._loop.time(), deadline)
         try:
-            if deadline <= now:  # a request that has expired is not worth sending
-                gather.end(Outcome.TIMED_OUT, "the deadline left no time", NO_TIME)
-            else:
-                request = Request(
-                    kind=_SEARCH,
-                    query_id=query_id,
-                    expires_at_ms=expires_at_ms,
-                    sent_at_us=self._clock.server_us(now),
-                    reply_to=self._reply_to,
-                    payload=pack_body(payload),
-                    attach=attach,
-                )
-                message = pack_request(request)
-                gather.sent(
-                    self._transport.scatter(
-                        _SEARCH, query_id, shards, message, gather, goes_ahead=True
-                    )
-                )
-                watched = Watched(gather, shards, request, message, now, deadline)
-                gather.look_when(
-                    self._hedger.first_look(len(shards), now, deadline),
-                    lambda: self._hedger.look(watched),
-                )
+            if gather.num_open:
+                request = scatter.request(pack_body(payload), attach)
+                self._hedger.watch([scatter.send(request, shards, goes_ahead=True)])
                 await gather.wait(deadline)
         finally:
-            self._transport.release(query_id)
-            gather.end(Outcome.CANCELLED, "the caller has left")
-            if unwanted := gather.cancelled():
-                self._transport.cancel(query_id, unwanted, expires_at_ms)
-        return gather.settled
+            scatter.close()
+        return gather.results
 
 
 def topped_up(first: ShardResult, second: ShardResult) -> ShardResult:

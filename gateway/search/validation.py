@@ -1,6 +1,7 @@
 """Refuses what cannot be answered before anything is sent."""
 
 import math
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from hedgerow.common.collection import MAX_FIELDS, Collection
@@ -30,7 +31,7 @@ def admit(
     query: SearchQuery,
     collection: Collection,
     limits: QuerySettings,
-    profiles: dict[str, RankProfile],
+    profiles: Mapping[str, RankProfile],
 ) -> Admitted:
     """Check a search against the configured profiles and the collection's fields.
 

@@ -17,9 +17,12 @@ from hedgerow.common.settings.settings import RankProfile
 from hedgerow.gateway.policies.admission import Admission
 from hedgerow.gateway.policies.breaker import State, Transition
 from hedgerow.gateway.search.breakers import Breakers
+from hedgerow.gateway.search.guards import Guards, ProfileGuards
 from hedgerow.gateway.search.heavy_work import HeavyWork
 from hedgerow.gateway.search.late_replies import CoverageCurves
+from hedgerow.gateway.search.learning import Learning
 from hedgerow.gateway.search.result import SearchQuery, SearchResult
+from hedgerow.gateway.search.search_settings import SearchSettings
 from hedgerow.gateway.search.searcher import Searcher
 from hedgerow.gateway.simulate.distributions import Constant
 from hedgerow.gateway.simulate.event_loop import VirtualLoop
@@ -28,6 +31,7 @@ from hedgerow.gateway.simulate.jobs import Totals
 from hedgerow.gateway.simulate.scenario import Closed, Run
 from hedgerow.gateway.simulate.shards import SeparateShard, Shard, TiedShard
 from hedgerow.gateway.simulate.transport import ScriptedTransport
+from hedgerow.gateway.transport.messenger import Messenger
 
 _COLLECTION = Collection(name="simulated", uid="simulated", fields={}, rank_profile="noop")
 _PROFILES = {"noop": RankProfile(first_phase="noop", lane="loop")}
@@ -104,22 +108,27 @@ class _Asker:
             for breaker in breakers:
                 breaker.disable(loop.time())
         self._searcher = Searcher(
-            transport=self._transport,
-            clock=ServerClock(),
-            reply_to="simulated",
-            next_id=iter(range(1, 1 << 62)).__next__,
-            view=view,
-            breakers=breakers,
-            admission=admission,
-            settings=run.gateway,
-            limits=QuerySettings(),
-            heavy=HeavyWork(admission.replied_at, heavy_s=math.inf, grace_s=0.0, now=0.0),
-            profiles=_PROFILES,
-            hedging=run.hedging,
-            coverage=run.coverage,
-            # Work that runs on after its deadline, to learn from, is no part of a scenario.
-            curves=CoverageCurves(run.coverage.model_copy(update={"max_late_load": 0.0}), tuple),
-            rng=rng("searcher").random,
+            Messenger(
+                self._transport, ServerClock(), "simulated", iter(range(1, 1 << 62)).__next__
+            ),
+            view,
+            ProfileGuards(
+                Guards(breakers, admission),
+                own={},
+                heavy=HeavyWork(admission.replied_at, heavy_s=math.inf, grace_s=0.0, now=0.0),
+            ),
+            SearchSettings(
+                gateway=run.gateway,
+                limits=QuerySettings(),
+                profiles=_PROFILES,
+                hedging=run.hedging,
+                coverage=run.coverage,
+            ),
+            Learning(
+                # Work that runs on after its deadline, to learn from, is no part of a scenario.
+                CoverageCurves(run.coverage.model_copy(update={"max_late_load": 0.0}), tuple),
+                rng=rng("searcher").random,
+            ),
         )
         self._arrivals = rng("arrivals")
         self._leaving = rng("query/hang_up")

@@ -1,4 +1,4 @@
-"""A document's walk, as far as the shards' logs; and the collections that documents go to.
+"""A document's walk, as far as the shards' logs, the reading of one, and collections.
 
-Imports `gateway.shapes`, `gateway.views` and `common`. Open `documents` first.
+Imports `gateway.search`, to read, `gateway.views` and `common`. Open `documents` first.
 """

@@ -52,8 +52,14 @@ def parse_document(line: bytes, limits: LimitSettings) -> Parsed:
             return parsed
 
 
-def parse_steps(line: bytes, limits: LimitSettings) -> Generator[None, None, Parsed]:
-    """As `parse_document`, in steps of some milliseconds at most, for a line that is long."""
+def parse_steps(
+    line: bytes, limits: LimitSettings, own_id: str | None = None
+) -> Generator[None, None, Parsed]:
+    """As `parse_document`, in steps of some milliseconds at most, for a line that is long.
+
+    A document that `own_id` is given for may lack an `id`, and must not have another; its JSON is
+    then on one line, whatever it was on before.
+    """
     if _seems_over(line, limits.max_document_values):
         yield
         _check_values(line, limits.max_document_values)
@@ -66,12 +72,17 @@ def parse_steps(line: bytes, limits: LimitSettings) -> Generator[None, None, Par
     has_number = type(document.get("id")) is int  # and not a bool
     if has_number:
         document["id"] = str(document["id"])
+    if own_id is not None:
+        document = {"id": own_id} | document
+        if document["id"] != own_id:
+            reason = f"is {document['id']!r} in the body and {own_id!r} in the address"
+            raise BadRequestError("id", reason)
     body = line.strip()
     try:
         compact = _encode(document)
     except UnicodeEncodeError as error:
         raise BadRequestError("the document", "contains half of a surrogate pair") from error
-    if has_number or len(compact) < len(body):
+    if has_number or own_id is not None or len(compact) < len(body):
         body = compact
     if len(body) > limits.max_document_bytes:
         raise TooLargeError(

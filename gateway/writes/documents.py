@@ -10,7 +10,6 @@ a thread's hold on the interpreter lock would. What one line may cost is bounded
 import asyncio
 import time
 from collections.abc import (
-    AsyncGenerator,
     AsyncIterator,
     Awaitable,
     Callable,
@@ -26,6 +25,7 @@ import structlog
 
 from hedgerow.common.document_ids import check_address_id
 from hedgerow.common.errors import (
+    BadRequestError,
     InsufficientStorageError,
     LoadInterruptedError,
     RedisUnavailableError,
@@ -38,14 +38,15 @@ from hedgerow.common.shard_log.log import START, Delete, ShardLog, pack_op, posi
 from hedgerow.gateway.shapes.collection import Wait
 from hedgerow.gateway.writes.backlog import Backlog
 from hedgerow.gateway.writes.collections import Collections
+from hedgerow.gateway.writes.document_body import line_of
 from hedgerow.gateway.writes.load import BATCH_BYTES, Intake, LoadReport
 from hedgerow.gateway.writes.load_slots import LoadSlots
+from hedgerow.gateway.writes.load_stream import has_line, with_pauses
 from hedgerow.gateway.writes.ndjson import Line, LineSplitter
 from hedgerow.gateway.writes.ranked_loads import RankedLoads
 from hedgerow.gateway.writes.storage_gate import StorageGate
 
 SLICE_S = 0.002
-PAUSE_S = 0.05  # a stream that gives nothing for so long has its documents logged
 POLL_S = 0.05  # of a wait for the replicas, at its start
 MAX_POLL_S = 0.5  # and in the end, since many may wait; events tell of progress sooner
 MAX_APPENDS = 4  # of all loads at once: each holds its batches packed, and again in a buffer
@@ -135,13 +136,13 @@ class Documents:
             intake = Intake(definition, self._num_shards, self._limits)
             self._check_room(intake.report)  # before a body is read in vain
             flush = partial(self._flush, intake, last_ids, on_progress)
-            async with aclosing(_with_pauses(lines)) as chunks:
+            async with aclosing(with_pauses(lines)) as chunks:
                 async for chunk in chunks:
                     if slot.has_lost:
                         raise _gave_way(intake.report)
                     # Bytes that end no line are no work, nor are empty lines: they may come one by
                     # one for ever.
-                    if (not intake.is_empty) if chunk is None else _has_line(chunk):
+                    if (not intake.is_empty) if chunk is None else has_line(chunk):
                         slot.work()
                     if chunk is None:
                         await flush()
@@ -187,6 +188,36 @@ class Documents:
             if on_progress is not None:
                 on_progress(intake.report)
             await self._wait_for_room({batch.shard for batch in batches}, intake.report)
+
+    async def put(
+        self,
+        collection: str,
+        document_id: str,
+        body: AsyncIterator[bytes],
+        wait: Wait = "applied",
+        *,
+        party: str = "",
+    ) -> LoadReport:
+        """Load one document, as `load` does; it replaces one of the same id.
+
+        Args:
+            collection: the collection's name.
+            document_id: the document's id.
+            body: the document as a JSON object, cut anywhere; it may lack its `id`.
+            wait: as for `load`.
+            party: as for `load`.
+
+        Raises:
+            BadRequestError: no document can have that id, or this document cannot be used.
+            TooLargeError: the document is over a limit.
+            Others: as `load`.
+        """
+        check_address_id(document_id, self._limits.max_id_bytes)
+        async with aclosing(line_of(body, document_id, self._limits)) as lines:
+            report = await self.load(collection, lines, wait, party=party)
+        if report.rejected:
+            raise BadRequestError("the document", f"is rejected: {report.rejected[0].reason}")
+        return report
 
     async def delete(self, collection: str, document_id: str, wait: Wait = "applied") -> None:
         """Remove one document; it is no error when there is none of that id.
@@ -343,26 +374,6 @@ class Documents:
             del self._waiting[woken]
 
 
-async def _with_pauses(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes | None]:
-    """The chunks, and None each time that the next one takes longer than `PAUSE_S`."""
-    while True:
-        chunk = asyncio.ensure_future(anext(chunks, None))
-        try:
-            if not (await asyncio.wait({chunk}, timeout=PAUSE_S))[0]:
-                yield None
-            got = await chunk
-        finally:
-            if not chunk.done():
-                chunk.cancel()
-                await asyncio.wait({chunk})
-            # Its error's traceback holds this frame, which therefore must not hold it, nor a set of
-            # it: the circle would keep the load until the garbage collector comes, which is seldom.
-            del chunk
-        if got is None:
-            return
-        yield got
-
-
 @contextmanager
 def _with_report(report: LoadReport) -> Iterator[None]:
     """Have a refusal say what had become of the load until then."""
@@ -379,10 +390,6 @@ def _gave_way(report: LoadReport) -> LoadInterruptedError:
         f"{report.accepted} documents had been accepted",
         report,
     )
-
-
-def _has_line(chunk: bytes) -> bool:
-    return b"\n" in chunk and not chunk.isspace()
 
 
 def _is_past(instant: float) -> bool:

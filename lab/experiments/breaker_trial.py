@@ -109,7 +109,7 @@ async def guarded(breakers: Breakers, call: Callable[[], Awaitable[Gather]]) -> 
     if permit is None:
         return "refused"
     gather = await call()
-    breakers.finish([SICK], [permit], gather.settled, loop.time())
+    breakers.finish([SICK], [permit], gather.results, loop.time())
     return "answered" if gather.num_ok else "in vain"
 
 
@@ -191,7 +191,7 @@ class Trial:
         at_s, started = self._now(), time.perf_counter()
         query = script([HEALTHY_MS] * 2)
         gather = await self._shards.ask([HEALTHY], query, SLEEP, HEALTHY_TIMEOUT_S)
-        is_ok = gather.settled[HEALTHY].outcome is Outcome.OK
+        is_ok = gather.results[HEALTHY].outcome is Outcome.OK
         took_s = time.perf_counter() - started if is_ok else float("inf")
         self._record.healthy.append((at_s, took_s))
 

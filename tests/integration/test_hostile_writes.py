@@ -121,7 +121,7 @@ def random_ids(count: int) -> list[str]:
 
 
 async def test_what_loads_can_be_read_and_deleted(up: Up) -> None:
-    """Each id that a load takes is found, read and removed under that id and no other."""
+    """Each id that a load takes is found, read, replaced and removed under that id alone."""
     ids = list(dict.fromkeys([*ODD_IDS, *random_ids(100)]))
     async with AsyncClient(up.url) as client:
         await client.put_collection("c", fields={"title": "text"})
@@ -134,6 +134,14 @@ async def test_what_loads_can_be_read_and_deleted(up: Up) -> None:
         for number, one in enumerate(ids):
             found = await client.get_document("c", one)
             assert (found["id"], found["title"]) == (one, f"wing {number}")
+        for one in ids:
+            await client.put_document("c", one, {"title": "tail"}, wait="logged")
+        await client.put_document("c", ids[-1], {"id": ids[-1], "title": "tail feather"})
+        for one in ids[:-1]:
+            assert await client.get_document("c", one) == {"id": one, "title": "tail"}
+        answer = await client.search("c", "tail", k=1000, fields=False)
+        assert {hit.id for hit in answer.hits} == set(ids)
+        assert (await client.search("c", "wing", fields=False)).hits == []
         for one in ids:
             await client.delete_document("c", one, wait="logged")
         await client.index("c", [{"id": "last", "title": "wing"}])

@@ -36,6 +36,7 @@ from hedgerow.gateway.policies.hedging import HedgePolicy
 from hedgerow.gateway.search.answer_memory import AnswerMemory
 from hedgerow.gateway.search.fetch import Fetcher
 from hedgerow.gateway.search.hedger import Hedger
+from hedgerow.gateway.transport.messenger import Messenger
 from hedgerow.gateway.transport.redis import RedisTransport
 from tests.servers import RedisServer
 from tests.waiting import until
@@ -365,10 +366,7 @@ async def test_queries_that_are_never_answered_leave_nothing_behind(
         policy = HedgePolicy(HedgingSettings(), len(SHARDS))
         hedger = Hedger(Kind.FETCH, transport, policy, NoReplicas())
         fetcher = Fetcher(
-            transport,
-            transport.clock,
-            transport.reply_to,
-            ids.__next__,
+            Messenger(transport, transport.clock, transport.reply_to, ids.__next__),
             hedger,
             memory=AnswerMemory(0),
             max_answer_bytes=1000,

@@ -136,6 +136,7 @@ class FakeDocuments:
 
     def __init__(self) -> None:
         self.loads: list[tuple[str, str, list[bytes]]] = []
+        self.puts: list[tuple[str, str, Any, Any]] = []
         self.deleted: list[tuple[str, str, str]] = []
         self.error: Exception | None = None
         self.report = LoadReport(accepted=2, is_applied=True)
@@ -150,11 +151,43 @@ class FakeDocuments:
         self.loads.append((collection, wait, chunks))
         return self.report
 
+    async def put(
+        self,
+        collection: str,
+        document_id: str,
+        body: AsyncIterator[bytes],
+        wait: Any,
+        *,
+        party: str,
+    ) -> LoadReport:
+        """Keep the document, or raise `error`."""
+        document = b"".join([chunk async for chunk in body])
+        if self.error is not None:
+            raise self.error
+        self.puts.append((collection, document_id, wait, json.loads(document)))
+        return LoadReport(1, is_applied=wait == "applied")
+
     async def delete(self, collection: str, document_id: str, wait: Any) -> None:
         """Keep what was deleted, or raise `error`."""
         if self.error is not None:
             raise self.error
         self.deleted.append((collection, document_id, wait))
+
+
+class FakeReader:
+    """Has one document, which may be an error to raise."""
+
+    def __init__(self) -> None:
+        self.document: dict[str, Any] | Exception = {"id": "a/b", "title": "t"}
+
+    async def stored(
+        self, collection: str, document_id: str, deadline_ms: float, *, party: str
+    ) -> StoredDocument:
+        """Return the document with what was asked."""
+        if isinstance(self.document, Exception):
+            raise self.document
+        asked = {**self.document, "asked": [collection, document_id, deadline_ms]}
+        return StoredDocument(json.dumps(asked).encode(), AnswerMemory(0).lease(party))
 
 
 class FakeSnapshots:
@@ -232,13 +265,13 @@ class FakeGateway:
     def __init__(self) -> None:
         self.collections = FakeCollections()
         self.documents = FakeDocuments()
+        self.reader = FakeReader()
         self.snapshots = FakeSnapshots()
         self.optimiser = FakeOptimiser()
         self.quarantine = FakeQuarantine()
         self.requests = RequestAdmission(128)
         self.is_ready = True
         self.answer: SearchResult | Exception = make_result()
-        self.document: dict[str, Any] | Exception = {"id": "a/b", "title": "t"}
         self.searches: list[SearchQuery] = []
         self.breakers: dict[int, str] = {}
         self.refusal: OverloadedError | None = None
@@ -268,15 +301,6 @@ class FakeGateway:
     def callers(self) -> dict[str, dict[str, int]]:
         """Say that no searches are under way."""
         return {}
-
-    async def stored_document(
-        self, collection: str, document_id: str, deadline_ms: float, *, party: str
-    ) -> StoredDocument:
-        """Return the document with what was asked."""
-        if isinstance(self.document, Exception):
-            raise self.document
-        asked = {**self.document, "asked": [collection, document_id, deadline_ms]}
-        return StoredDocument(json.dumps(asked).encode(), AnswerMemory(0).lease(party))
 
     def coverage_curve(self, collection: str, deadline_ms: float) -> dict[str, Any]:
         """Tell the curve of a shard of eight that is always a little late, or raise."""

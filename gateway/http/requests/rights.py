@@ -23,6 +23,7 @@ RIGHTS: Final[Mapping[tuple[str, str], Right | None]] = {
     ("GET", "/v1/collections/{name}/coverage-curve"): _SEARCH,
     ("POST", "/v1/collections/{name}/documents"): _WRITE,
     ("GET", "/v1/collections/{name}/documents/{document_id:path}"): _SEARCH,
+    ("PUT", "/v1/collections/{name}/documents/{document_id:path}"): _WRITE,
     ("DELETE", "/v1/collections/{name}/documents/{document_id:path}"): _WRITE,
     ("GET", "/healthz"): None,
     ("GET", "/readyz"): None,

@@ -31,6 +31,13 @@ _NDJSON: Final = {
     }
 }
 
+_DOCUMENT: Final = {
+    "requestBody": {
+        "required": True,
+        "content": {"application/json": {"schema": {"type": "object"}}},
+    }
+}
+
 
 def collection_routes(gateway: GatewayPort, settings: GatewaySettings) -> APIRouter:
     """Make the routes that define and list collections."""
@@ -143,10 +150,24 @@ def document_routes(gateway: GatewayPort, settings: GatewaySettings) -> APIRoute
         ] = min(settings.default_deadline_ms, settings.max_deadline_ms),
     ) -> Response:
         with in_progress(gateway.requests, request.scope):
-            document = await gateway.stored_document(
+            document = await gateway.reader.stored(
                 name, document_id, deadline_ms, party=party_of(request.scope)
             )
         return HeldResponse(document)
+
+    @router.put(
+        "/v1/collections/{name}/documents/{document_id:path}",
+        summary="Add or replace a document",
+        responses=answers(200, LoadAnswer, 400, 404, 413, 429, 503, 507),
+        openapi_extra=_DOCUMENT,
+        response_class=Response,
+    )
+    async def put_document(
+        name: str, document_id: str, request: Request, wait: Wait = "applied"
+    ) -> Response:
+        party = party_of(request.scope)
+        report = await gateway.documents.put(name, document_id, request.stream(), wait, party=party)
+        return json_response(report.answer())
 
     @router.delete(
         "/v1/collections/{name}/documents/{document_id:path}",

@@ -95,6 +95,11 @@ METHODS: dict[str, tuple[tuple[Any, ...], dict[str, Any], str]] = {
     "search": (("films", "wing"), {}, "POST /v1/collections/{name}/search"),
     "index": (("films", [{"id": "1"}]), {}, "POST /v1/collections/{name}/documents"),
     "get_document": (("films", "a/b"), {}, "GET /v1/collections/{name}/documents/{document_id}"),
+    "put_document": (
+        ("films", "a/b", {"title": "wing"}),
+        {},
+        "PUT /v1/collections/{name}/documents/{document_id}",
+    ),
     "delete_document": (
         ("films", "a/b"),
         {},
@@ -164,6 +169,10 @@ def test_answers_are_those_of_the_gateway(ask: EitherClient) -> None:
     assert ask("optimise", "books").wanted_at_ms == 1000
     assert ask("list_quarantine") == []
     assert ask("index", "films", []) == LoadAnswer(2, [], 0, applied=True)
+    for document in ({"id": "a/b"}, b'{"id": "a/b"}\n', '{"id": "a/b"}'):
+        put = ask("put_document", "films", "a/b", document, wait="logged")
+        assert put == LoadAnswer(1, [], 0, applied=False)
+        assert ask.gateway.documents.puts.pop() == ("films", "a/b", "logged", {"id": "a/b"})
     ask("delete_document", "films", "a/b", wait="logged")
     assert ask.gateway.documents.deleted == [("films", "a/b", "logged")]
     ask("set_breaker", 3, "disabled")
@@ -180,6 +189,14 @@ def test_an_id_that_no_document_has_is_not_sent(
     """What might be resolved on the way to another path never leaves the client."""
     with pytest.raises(BadRequestError, match="id"):
         ask(method, "films", document_id)
+    assert ask.requests == []
+
+
+def test_an_id_that_no_document_has_is_not_put(ask: EitherClient) -> None:
+    """Nor is a document that cannot be written as JSON."""
+    for document_id, document in (("..", {"title": "wing"}), ("a", {"title": object()})):
+        with pytest.raises(BadRequestError):
+            ask("put_document", "films", document_id, document)
     assert ask.requests == []
 
 

@@ -23,6 +23,7 @@ WRITES = [
     ("PUT", FILMS),
     ("DELETE", FILMS),
     ("POST", f"{FILMS}/documents"),
+    ("PUT", f"{FILMS}/documents/1"),
     ("DELETE", f"{FILMS}/documents/1"),
     ("POST", "/v1/shards/0/breaker"),
     ("POST", "/v1/snapshots"),

@@ -20,6 +20,7 @@ from hedgerow.common.errors import (
     LoadInterruptedError,
     NotFoundError,
     OverloadedError,
+    TooLargeError,
     UnavailableError,
     WriteRefusedError,
 )
@@ -236,6 +237,7 @@ async def test_the_deadline_of_a_read_is_within_the_gateway_s(gateway: FakeGatew
         ("POST", f"{FILMS}/search"),
         ("POST", f"{FILMS}/documents"),
         ("GET", f"{FILMS}/documents/a"),
+        ("PUT", f"{FILMS}/documents/a"),
         ("DELETE", f"{FILMS}/documents/a"),
         ("GET", "/healthz"),
         ("GET", "/readyz"),
@@ -257,7 +259,7 @@ async def test_a_parameter_that_nobody_knows_is_refused(
     assert (gateway.documents.loads, gateway.documents.deleted, gateway.searches) == ([], [], [])
 
 
-@pytest.mark.parametrize("method", ["GET", "DELETE"])
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
 async def test_an_id_that_is_not_utf_8_is_refused(
     client: httpx.AsyncClient, gateway: FakeGateway, method: str
 ) -> None:
@@ -331,9 +333,35 @@ async def test_a_document_is_addressed_by_its_id(
     escaped = "".join(f"%{byte:02X}" for byte in document_id.encode())
     got = await client.get(f"{FILMS}/documents/{escaped}")
     assert got.json()["asked"][:2] == ["films", document_id]
+    put = await client.put(f"{FILMS}/documents/{escaped}", content=b"{}")
+    assert put.status_code == 200
+    assert gateway.documents.puts[-1][:2] == ("films", document_id)
     removed = await client.delete(f"{FILMS}/documents/{escaped}")
     assert removed.status_code == 204
     assert gateway.documents.deleted[-1][:2] == ("films", document_id)
+
+
+async def test_a_document_is_put_by_its_address(
+    client: httpx.AsyncClient, gateway: FakeGateway
+) -> None:
+    """The answer is that of a load of one line; `wait` and errors are passed on."""
+    content = b'{\n "title": "wing"\n}'
+    response = await client.put(f"{FILMS}/documents/a%2Fb?wait=logged", content=content)
+    assert response.status_code == 200
+    assert response.json() == {
+        "accepted": 1,
+        "rejected": [],
+        "rejected_total": 0,
+        "applied": False,
+    }
+    assert gateway.documents.puts == [("films", "a/b", "logged", {"title": "wing"})]
+    gateway.documents.error = BadRequestError("id", "is 'x' in the body and 'a' in the address")
+    response = await client.put(f"{FILMS}/documents/a", content=content)
+    assert (response.status_code, response.json()["field"]) == (400, "id")
+    gateway.documents.error = TooLargeError("the document", "has more than 5 bytes")
+    assert (await client.put(f"{FILMS}/documents/a", content=content)).status_code == 413
+    response = await client.put(f"{FILMS}/documents/a?wait=never", content=content)
+    assert (response.status_code, response.json()["field"]) == (400, "wait")
 
 
 async def test_too_many_loads_are_told_to_come_back(
@@ -359,7 +387,7 @@ async def test_a_document_that_is_not_there_is_not_found(
     client: httpx.AsyncClient, gateway: FakeGateway
 ) -> None:
     """Reading an unknown document is a 404."""
-    gateway.document = NotFoundError("there is no document 'x'")
+    gateway.reader.document = NotFoundError("there is no document 'x'")
     assert (await client.get(f"{FILMS}/documents/x")).status_code == 404
 
 
@@ -432,7 +460,7 @@ async def test_the_framework_s_own_refusals_are_problems(client: httpx.AsyncClie
     [
         (FILMS, "GET, PUT, DELETE"),
         (f"{FILMS}/documents", "POST"),
-        (f"{FILMS}/documents/a/b", "GET, DELETE"),
+        (f"{FILMS}/documents/a/b", "GET, PUT, DELETE"),
         ("/v1/status", "GET"),
     ],
 )
@@ -501,6 +529,7 @@ IN_PROGRESS = [
 NOT_COUNTED = {
     ("POST", "/v1/collections/{name}/search"),
     ("POST", "/v1/collections/{name}/documents"),
+    ("PUT", "/v1/collections/{name}/documents/{document_id:path}"),
     ("GET", "/v1/collections/{name}/coverage-curve"),
     ("POST", "/v1/shards/{shard}/breaker"),
     ("GET", "/healthz"),
@@ -537,8 +566,8 @@ async def test_a_request_that_ends_gives_its_place_back(
 ) -> None:
     """However it ends, with an answer, an error, or its client gone."""
     gateway.requests = RequestAdmission(1)
-    for outcome in (gateway.document, NotFoundError("no"), RuntimeError("no")):
-        gateway.document = outcome
+    for outcome in (gateway.reader.document, NotFoundError("no"), RuntimeError("no")):
+        gateway.reader.document = outcome
         await client.get(f"{FILMS}/documents/1")
         assert gateway.requests.num_in_flight == 0
 
@@ -548,7 +577,7 @@ async def test_a_request_that_ends_gives_its_place_back(
         begun.set()
         await asyncio.Event().wait()
 
-    monkeypatch.setattr(gateway, "stored_document", forever)
+    monkeypatch.setattr(gateway.reader, "stored", forever)
     asked = asyncio.create_task(client.get(f"{FILMS}/documents/1"))
     await begun.wait()
     assert gateway.requests.num_in_flight == 1

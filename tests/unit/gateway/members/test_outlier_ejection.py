@@ -104,7 +104,7 @@ class Scene:
     def __post_init__(self) -> None:
         self._ids = itertools.count(1)
         self._rng = random.Random(1)
-        self.sick_replicas = OutlierEjection(
+        self.ejection = OutlierEjection(
             settings=self.settings,
             board=self.board,
             members=self.members,
@@ -141,7 +141,7 @@ class Scene:
             b"payload",
             late_ms=LATE_MS,
         )
-        self.sick_replicas.learn(gather, request, loop.time())
+        self.ejection.learn(gather, request, loop.time())
         return query_id
 
     def _reply(self, query_id: int, shard: int, worker: str, is_failed: bool) -> Reply:
@@ -153,7 +153,7 @@ class Scene:
 
 async def run(seconds: float, *scenes: Scene, asked: Iterable[Scene] = ()) -> None:
     """Let gateways judge, while queries come to `asked` of them, or to all."""
-    tasks = [asyncio.ensure_future(scene.sick_replicas.run()) for scene in scenes]
+    tasks = [asyncio.ensure_future(scene.ejection.run()) for scene in scenes]
     for _ in range(round(seconds / ASKED_EVERY_S)):
         for scene in asked or scenes:
             scene.ask()
@@ -178,8 +178,8 @@ def test_a_slow_worker_rests_is_tried_and_comes_back() -> None:
         word = scene.board.stored["w1"]
         assert word.gateway == "g"
         assert word.until_ms > asyncio.get_running_loop().time() * 1000 > word.since_ms
-        assert scene.sick_replicas.words(word.until_ms - 1) == {"w1": word}
-        assert scene.sick_replicas.words(word.until_ms) == {}
+        assert scene.ejection.words(word.until_ms - 1) == {"w1": word}
+        assert scene.ejection.words(word.until_ms) == {}
         num_trials = len(scene.transport.sent_to)
         await run(30, scene)
         assert scene.members.resting == {"w1"}
@@ -330,7 +330,7 @@ def test_who_lost_to_a_second_copy_is_slow_if_it_is_known(
 
     async def scenario() -> None:
         scene = Scene("g", Board(), Members(workers(num_workers)))
-        task = asyncio.ensure_future(scene.sick_replicas.run())
+        task = asyncio.ensure_future(scene.ejection.run())
         for number in range(400):
             await asyncio.sleep(ASKED_EVERY_S)
             gather = Gather([0], unpack_search_body)
@@ -340,7 +340,7 @@ def test_who_lost_to_a_second_copy_is_slow_if_it_is_known(
                 reply = replace(reply, is_hedge=True)
             gather.on_reply(reply, "w0")
             request = Request(Kind.SEARCH, number, 0, 0, "here", b"")
-            scene.sick_replicas.learn(gather, request, asyncio.get_running_loop().time())
+            scene.ejection.learn(gather, request, asyncio.get_running_loop().time())
         assert scene.members.resting == expected
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
@@ -353,7 +353,7 @@ def test_a_query_that_is_at_fault_is_no_mark_against_a_worker() -> None:
 
     async def rests(code: str) -> bool:
         scene = Scene("g", Board(), Members(workers(2)))
-        task = asyncio.ensure_future(scene.sick_replicas.run())
+        task = asyncio.ensure_future(scene.ejection.run())
         body = pack_body(Failure(code, "why"))
         for number in range(200):
             await asyncio.sleep(ASKED_EVERY_S)
@@ -363,9 +363,9 @@ def test_a_query_that_is_at_fault_is_no_mark_against_a_worker() -> None:
                 if worker == "w1":
                     reply = replace(reply, status=Status.FAILED, body=body)
                 gather.on_reply(reply, worker)
-                assert gather.settled[0].outcome in (Outcome.OK, Outcome.FAILED)
+                assert gather.results[0].outcome in (Outcome.OK, Outcome.FAILED)
                 request = Request(Kind.SEARCH, number, 0, 0, "here", b"")
-                scene.sick_replicas.learn(gather, request, asyncio.get_running_loop().time())
+                scene.ejection.learn(gather, request, asyncio.get_running_loop().time())
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         return bool(scene.members.resting)
@@ -380,7 +380,9 @@ def test_only_a_sample_of_many_queries_is_learnt_from() -> None:
     async def num_told(num_queries: int) -> int:
         told: list[float] = []
         transport = ScriptedTransport({0: Script()})
-        searcher = searcher_over(transport, [10], learn=lambda _, __, now: told.append(now))
+        searcher = searcher_over(
+            transport, [10], observers=[lambda ended: told.append(ended.ended_at)]
+        )
         query = SearchQuery("things", "x", fields=False)
         for _ in range(num_queries // 100):
             await asyncio.gather(*(searcher.search(query, COLLECTION) for _ in range(100)))

@@ -1,6 +1,7 @@
 """Who is asked first, who waits for whom, and what is remembered; in virtual time."""
 
 import asyncio
+import itertools
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from functools import wraps
@@ -28,6 +29,7 @@ from hedgerow.common.wire.messages import unpack_search_body as unpack
 from hedgerow.gateway.search.breakers import QUERY_FAULT_CODES
 from hedgerow.gateway.search.canary import Canary
 from hedgerow.gateway.search.gather import Gather
+from hedgerow.gateway.transport.messenger import Messenger
 from hedgerow.gateway.transport.protocol import ReplySink, Transport
 from tests.unit.virtual_time import run_virtually
 
@@ -86,9 +88,14 @@ def reply(shard: int, code: str) -> Reply:
     return Reply(1, shard, status, Lane.PROCESS, 0, 0, 0, body)
 
 
+def messenger_to(shards: Shards) -> Messenger:
+    """The way to them."""
+    return Messenger(cast("Transport", shards), ServerClock(), "", itertools.count().__next__)
+
+
 def canary_of(most_seen: int = 100) -> Canary:
     """One that knows nothing yet; `ask` gives it its shards."""
-    return Canary(PROFILES, cast("Transport", Shards()), ServerClock(), most_seen)
+    return Canary(PROFILES, messenger_to(Shards()), most_seen)
 
 
 async def ask(
@@ -97,7 +104,7 @@ async def ask(
     """Ask as the gateway does."""
     deadline = asyncio.get_running_loop().time() + deadline_s
     gather = Gather(SHARDS, unpack)
-    canary.transport = cast("Transport", shards)
+    canary.messenger = messenger_to(shards)
     trial = canary.trial("careful", payload)
     assert trial is not None
     request = Request(Kind.SEARCH, 1, 0, 0, "", payload)
@@ -108,13 +115,13 @@ async def ask(
         await gather.wait(deadline)
     finally:
         gather.end(Outcome.CANCELLED, "left")
-        trial.close(gather.settled)
+        trial.close(gather.results)
     return gather
 
 
 def outcomes(gather: Gather) -> list[Outcome]:
     """Each shard's."""
-    return [gather.settled[shard].outcome for shard in SHARDS]
+    return [gather.results[shard].outcome for shard in SHARDS]
 
 
 @virtually
@@ -124,7 +131,7 @@ async def test_an_unseen_query_is_tried_on_one_shard_and_then_on_the_rest() -> N
     gather = await ask(canary, shards)
     assert outcomes(gather) == [Outcome.OK] * 4
     # What a shard is judged by starts when it is asked, not when the first one is.
-    assert [part.took_s for part in gather.settled.values()] == pytest.approx([DELAY_S] * 4)
+    assert [part.took_s for part in gather.results.values()] == pytest.approx([DELAY_S] * 4)
     first, rest = shards.asked
     assert len(first) == 1
     assert shards.sent_at_us[1] == pytest.approx(DELAY_S * 1e6)
@@ -160,7 +167,7 @@ async def test_what_kills_is_asked_of_nobody_else(code: str) -> None:
     gather = await ask(canary, shards)
     ((first,),) = shards.asked
     assert outcomes(gather) == [Outcome.FAILED] * 4
-    for shard, part in gather.settled.items():
+    for shard, part in gather.results.items():
         assert part.code == (code if shard == first else "quarantined")
         assert shard == first or (part.code in QUERY_FAULT_CODES and "it says so" in part.reason)
     await ask(canary, shards)
@@ -196,7 +203,7 @@ async def test_a_silent_first_shard_costs_the_deadline_and_no_breaker_but_its_ow
     assert asyncio.get_running_loop().time() - started == pytest.approx(1.0)
     ((first,),) = shards.asked
     assert outcomes(gather) == [Outcome.TIMED_OUT] * 4
-    assert {shard for shard in SHARDS if gather.settled[shard].code != "no_time"} == {first}
+    assert {shard for shard in SHARDS if gather.results[shard].code != "no_time"} == {first}
 
 
 @virtually

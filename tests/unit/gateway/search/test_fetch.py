@@ -218,7 +218,7 @@ def test_the_reserve_is_learnt(need_s: float) -> None:
             {0: owner("d9", fetch_delay_s=need_s), 1: Script(delays_s=())}
         )
         searcher = searcher_over(transport, [10, 10])
-        searcher._guards.breakers[1].disable(0.0)
+        searcher._guards.shared.breakers[1].disable(0.0)
         query = SearchQuery("things", "x", deadline_ms=DEADLINE_S * 1000)
         missing = []
         for _ in range(60):

@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import Callable
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -16,15 +16,20 @@ from hedgerow.common.redis.server_clock import ServerClock
 from hedgerow.common.settings.query_limits import QuerySettings
 from hedgerow.common.settings.settings import BreakerSettings, GatewaySettings, RankProfile
 from hedgerow.common.settings.tail import AdmissionSettings, CoverageSettings, HedgingSettings
-from hedgerow.common.wire.messages import Kind, Request, unpack_search_body
+from hedgerow.common.wire.messages import Kind, unpack_search_body
 from hedgerow.gateway.policies.admission import Admission
 from hedgerow.gateway.search.attaching import NO_ATTACHING, AttachPolicy
 from hedgerow.gateway.search.breakers import Breakers
+from hedgerow.gateway.search.ended_search import Observer
 from hedgerow.gateway.search.gather import Gather
+from hedgerow.gateway.search.guards import Guards, ProfileGuards
 from hedgerow.gateway.search.heavy_work import HeavyWork
 from hedgerow.gateway.search.late_replies import CoverageCurves
+from hedgerow.gateway.search.learning import Learning
 from hedgerow.gateway.search.result import SearchQuery, SearchResult
+from hedgerow.gateway.search.search_settings import SearchSettings
 from hedgerow.gateway.search.searcher import Searcher
+from hedgerow.gateway.transport.messenger import Messenger
 from tests.unit.scripted import Script, ScriptedTransport, reply_of
 from tests.unit.virtual_time import run_virtually
 
@@ -61,7 +66,7 @@ def searcher_over(
     num_live: int = 1,
     hedging: HedgingSettings | None = None,
     coverage: CoverageSettings | None = None,
-    learn: Callable[[Gather, Request, float], None] = lambda *_: None,
+    observers: Iterable[Observer] = (),
     settings: GatewaySettings | None = None,
     attaching: AttachPolicy = NO_ATTACHING,
     admission: AdmissionSettings | None = None,
@@ -71,26 +76,29 @@ def searcher_over(
     curves = CoverageCurves(coverage, lambda: [COLLECTION.uid])
     transport.on_late = curves.on_late
     return Searcher(
-        transport=transport,
-        clock=ServerClock(),
-        reply_to="here",
-        next_id=iter(range(1, 10_000)).__next__,
-        view=FixedView(counts, num_live),
-        breakers=Breakers(len(counts), BreakerSettings(), lambda: 0.5),
-        admission=Admission(len(counts), admission or AdmissionSettings()),
-        settings=settings or GatewaySettings(),
-        limits=QuerySettings(),
-        heavy=HeavyWork([0.0] * len(counts), heavy_s=0.02, grace_s=0.25, now=0.0),
-        profiles={
-            "noop": RankProfile(first_phase="noop", lane="loop"),
-            "bm25": RankProfile(),
-            "ranked": RankProfile(second_phase="some:function"),
-        },
-        hedging=hedging or HedgingSettings(),
-        coverage=coverage,
-        curves=curves,
-        learn=learn,
-        attaching=attaching,
+        Messenger(transport, ServerClock(), "here", iter(range(1, 10_000)).__next__),
+        FixedView(counts, num_live),
+        ProfileGuards(
+            Guards(
+                Breakers(len(counts), BreakerSettings(), lambda: 0.5),
+                Admission(len(counts), admission or AdmissionSettings()),
+            ),
+            own={},
+            heavy=HeavyWork([0.0] * len(counts), heavy_s=0.02, grace_s=0.25, now=0.0),
+        ),
+        SearchSettings(
+            gateway=settings or GatewaySettings(),
+            limits=QuerySettings(),
+            profiles={
+                "noop": RankProfile(first_phase="noop", lane="loop"),
+                "bm25": RankProfile(),
+                "ranked": RankProfile(second_phase="some:function"),
+            },
+            hedging=hedging or HedgingSettings(),
+            coverage=coverage,
+        ),
+        Learning(curves, observers),
+        attaching,
     )
 
 
@@ -282,8 +290,8 @@ def test_a_look_is_due_once_and_changes_no_end(
     assert looked == pytest.approx(looked_s)
     assert took_s == pytest.approx(end_s)
     ended = Outcome.TIMED_OUT if until_s is None else Outcome.CANCELLED
-    assert gather.settled[0].outcome is Outcome.OK
-    assert gather.settled[1].outcome is ended
+    assert gather.results[0].outcome is Outcome.OK
+    assert gather.results[1].outcome is ended
 
 
 def test_a_lost_connection_ends_the_wait() -> None:
@@ -300,7 +308,7 @@ def test_a_lost_connection_ends_the_wait() -> None:
 
     gather, took_s = run_virtually(scenario())
     assert took_s == pytest.approx(0.05, abs=1e-6)
-    assert [gather.settled[shard].outcome for shard in (0, 1)] == [Outcome.OK, Outcome.UNAVAILABLE]
+    assert [gather.results[shard].outcome for shard in (0, 1)] == [Outcome.OK, Outcome.UNAVAILABLE]
 
 
 def test_a_caller_who_leaves_gives_everything_back() -> None:

@@ -32,7 +32,7 @@ class OneShard:
 
     def begin(self, cost: Cost = HEAVY) -> HeavyQuery:
         """Send a query."""
-        return self.heavy.begin(cost, COUNTS, (0,))
+        return self.heavy.begin((0,), is_heavy=self.heavy.is_heavy(cost, COUNTS))
 
     def miss(self, now: float) -> None:
         """A query misses its deadline at `now`."""
@@ -122,5 +122,4 @@ def test_whether_a_query_is_heavy_depends_on_the_documents() -> None:
     """The same query is heavy on a large shard and light on a small one; of no count, light."""
     for counts, is_heavy in (([1_000], False), ([None], False), ([], False), ([None, 10**6], True)):
         work = HeavyWork([1.0], heavy_s=0.02, grace_s=0.25, now=0.0)
-        work.begin(HEAVY, counts, (0,))
-        assert work.holds(0, since=0.0, now=1.0) is is_heavy
+        assert work.is_heavy(HEAVY, counts) is is_heavy

@@ -8,11 +8,14 @@ import pytest
 
 from hedgerow.common.outcome import Outcome
 from hedgerow.common.settings.tail import CoverageSettings, HedgingSettings
-from hedgerow.common.wire.messages import Kind, Request, Status, unpack_request
+from hedgerow.common.wire.messages import Kind, Request, SearchPayload, Status, unpack_request
 from hedgerow.gateway.search.coverage_curve import MAX_TRACKED, CoverageCurve
 from hedgerow.gateway.search.coverage_report import FARTHEST, gain_of
+from hedgerow.gateway.search.ended_search import EndedSearch
 from hedgerow.gateway.search.gather import Gather
-from hedgerow.gateway.search.late_replies import BURST, CoverageCurves, Ended
+from hedgerow.gateway.search.heavy_work import HeavyQuery
+from hedgerow.gateway.search.late_replies import BURST, CoverageCurves
+from hedgerow.gateway.search.planned_search import PlannedSearch
 from hedgerow.gateway.search.result import SearchQuery, SearchResult
 from hedgerow.gateway.search.searcher import Searcher
 from tests.unit.gateway.search.test_gather import COLLECTION, searcher_over
@@ -23,6 +26,7 @@ NUM_SHARDS = 4
 DEADLINE_MS = 300.0
 USUAL_S = 0.010
 STEP = 1.02  # the curve's points lie so far apart
+COUNTS = (10, None)  # of two shards
 OVERHEAD_MS = 1.0  # what is kept for the answer
 
 
@@ -53,7 +57,7 @@ class Scene:
     @property
     def curve(self) -> CoverageCurve:
         """The collection's."""
-        return self.searcher._curves.curve(COLLECTION.uid)
+        return self.searcher._learning.curves.curve(COLLECTION.uid)
 
 
 def scene_of(*delays_s: float, num_live: int = 1, **settings: Any) -> Scene:
@@ -106,7 +110,7 @@ def test_later_than_anybody_listens_is_only_known_to_be_later() -> None:
 
     scene = run_virtually(scenario())
     assert gain_of(scene.curve, DEADLINE_MS) is None
-    assert len(scene.searcher._curves._late) == 0
+    assert len(scene.searcher._learning.curves._late) == 0
 
 
 def test_patient_queries_change_nothing_but_the_curve() -> None:
@@ -117,7 +121,7 @@ def test_patient_queries_change_nothing_but_the_curve() -> None:
         seen: list[Any] = [(await scene.search()).outcomes for _ in range(60)]
         await asyncio.sleep(1)
         now = asyncio.get_running_loop().time()
-        breakers, policy = scene.searcher._guards.breakers, scene.searcher.hedger.policy
+        breakers, policy = scene.searcher._guards.shared.breakers, scene.searcher.hedger.policy
         seen += [breakers[shard].snapshot(now) for shard in range(NUM_SHARDS)]
         seen += [policy.delay_s(shard, now) for shard in range(NUM_SHARDS)]
         seen += [scene.transport.hedged, scene.transport.cancelled]
@@ -136,8 +140,8 @@ def test_only_queries_that_are_learnt_from_run_on(*, is_sampled: bool) -> None:
 
     async def scenario() -> tuple[Request, int]:
         scene = scene_of(USUAL_S, late_reply_factor=0.5)
-        scene.searcher._sampler = Fixed()  # type: ignore[assignment] # decides as the test has it
-        before_us = scene.searcher._clock.server_us(asyncio.get_running_loop().time())
+        scene.searcher._learning.sampler = Fixed()  # type: ignore[assignment] # decides as the test has it
+        before_us = scene.searcher._messenger.clock.server_us(asyncio.get_running_loop().time())
         await scene.search()
         return scene.transport.requests[0], before_us
 
@@ -160,7 +164,7 @@ def test_what_runs_on_is_a_set_share_however_late_everything_is() -> None:
             transport, [10] * NUM_SHARDS, coverage=CoverageSettings(max_late_load=0.1)
         )
         for shard in range(NUM_SHARDS):
-            searcher._guards.breakers[shard].disable(0.0)
+            searcher._guards.shared.breakers[shard].disable(0.0)
         scene = Scene(transport, searcher)
         for _ in range(num_queries):
             with pytest.raises(Exception, match="no shard has answered"):
@@ -269,13 +273,27 @@ def test_no_time_helps_a_shard_that_fails() -> None:
     assert run_virtually(scenario(0.32)) == pytest.approx(1 - 3 / 16)
 
 
-def ended(uid: str, query_id: int, late_s: float = 0.0, code: str = "") -> Ended:
+def ended(uid: str, query_id: int, late_s: float = 0.0, code: str = "") -> EndedSearch:
     """A query over two shards, now; the second has timed out, or failed with a code."""
     now = asyncio.get_running_loop().time()
     gather = Gather(range(2), lambda _body: reply_body())
     gather.on_reply(reply_of(query_id, 0, Script()), "w")
     gather.end(Outcome.FAILED if code else Outcome.TIMED_OUT, "scripted", code)
-    return Ended(query_id, uid, gather, [10, None], now, 0.0, now, late_s)
+    unused: Any = None
+    search = PlannedSearch(
+        query=SearchQuery("things", "x", deadline_ms=0),
+        admitted=unused,
+        permit=unused,
+        plan=unused,
+        payload=SearchPayload(uid, "x", 10, "noop", "", strict=False),
+        is_heavy=False,
+        started=now,
+        deadline=now,
+    )
+    late_ms = round(late_s * 1000)
+    request = Request(Kind.SEARCH, query_id, 0, 0, "here", b"", late_ms=late_ms)
+    heavy = HeavyQuery(None, ())
+    return EndedSearch(search, request, gather, None, heavy, now, now, now, is_sampled=True)
 
 
 def reply_body() -> Any:
@@ -288,7 +306,7 @@ def test_a_query_that_is_itself_at_fault_says_nothing() -> None:
 
     async def scenario() -> list[tuple[float, float]]:
         curves = CoverageCurves(CoverageSettings(), lambda: ["u"])
-        curves.on_end(ended("u", 1, code="bad_request"), 0.0)
+        curves.on_end(ended("u", 1, code="bad_request"), COUNTS)
         return curves.curve("u").curve()
 
     assert run_virtually(scenario()) == []
@@ -304,7 +322,7 @@ def test_collections_that_are_dropped_take_their_curves_with_them() -> None:
             there.clear()
             there.update({f"u{number}", "stays"})
             for uid in sorted(there):
-                curves.on_end(ended(uid, number), 0.0)
+                curves.on_end(ended(uid, number), COUNTS)
             assert len(curves) == len(there) or number == 0
         assert curves.curve("stays").curve()
         assert curves.curve("u0").curve() == []
@@ -318,7 +336,7 @@ def test_memory_is_bounded_while_nothing_answers() -> None:
     async def scenario() -> None:
         curves = CoverageCurves(CoverageSettings(max_late_load=1.0), lambda: ["u"])
         for query_id in range(2 * MAX_TRACKED):
-            curves.on_end(ended("u", query_id, late_s=1.0), 0.0)
+            curves.on_end(ended("u", query_id, late_s=1.0), COUNTS)
         assert len(curves._late) == MAX_TRACKED
         await asyncio.sleep(1)
         curves.curve("u")

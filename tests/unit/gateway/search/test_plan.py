@@ -49,7 +49,7 @@ def test_asks_the_live_shards() -> None:
     """A shard without a live worker is unavailable at once, and the others are asked."""
     plan = make_plan([True, False, True], make_breakers(), now=0.0)
     assert plan.shards == (0, 2)
-    assert plan.settled == {1: (Outcome.UNAVAILABLE, "no live worker")}
+    assert plan.not_asked == {1: (Outcome.UNAVAILABLE, "no live worker")}
 
 
 def test_says_when_the_next_probe_is_due() -> None:
@@ -58,7 +58,7 @@ def test_says_when_the_next_probe_is_due() -> None:
     open_breaker(breakers, 1)
     plan = make_plan([True] * 3, breakers, now=0.2)
     assert plan.shards == (0, 2)
-    assert plan.settled == {1: (Outcome.BREAKER_OPEN, "breaker open, next probe in 0.8 s")}
+    assert plan.not_asked == {1: (Outcome.BREAKER_OPEN, "breaker open, next probe in 0.8 s")}
 
 
 def test_one_query_probes_and_the_next_is_refused() -> None:
@@ -67,7 +67,9 @@ def test_one_query_probes_and_the_next_is_refused() -> None:
     open_breaker(breakers, 1)
     assert len(make_plan([True] * 3, breakers, now=1.0).shards) == 3
     refused = make_plan([True] * 3, breakers, now=1.0)
-    assert refused.settled == {1: (Outcome.BREAKER_OPEN, "breaker half-open, a probe is under way")}
+    assert refused.not_asked == {
+        1: (Outcome.BREAKER_OPEN, "breaker half-open, a probe is under way")
+    }
 
 
 def test_forced_open_says_so() -> None:
@@ -75,7 +77,7 @@ def test_forced_open_says_so() -> None:
     breakers = make_breakers()
     breakers[0].force_open(0)
     plan = make_plan([True] * 3, breakers, now=9.0)
-    assert plan.settled == {0: (Outcome.BREAKER_OPEN, "breaker forced open")}
+    assert plan.not_asked == {0: (Outcome.BREAKER_OPEN, "breaker forced open")}
 
 
 def test_dead_shard_wastes_no_probe() -> None:
@@ -88,13 +90,13 @@ def test_dead_shard_wastes_no_probe() -> None:
 
 @given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=64))
 def test_every_shard_is_in_one_place(shards: list[tuple[bool, bool]]) -> None:
-    """Each shard is either asked or settled, never both, and asked only if live and closed."""
+    """Each shard is either asked or has ended, never both, and asked only if live and closed."""
     breakers = make_breakers(len(shards), consecutive_failures=1)
     for shard, (_, is_open) in enumerate(shards):
         if is_open:
             open_breaker(breakers, shard)
     plan = make_plan([is_live for is_live, _ in shards], breakers, now=0.0)
-    assert sorted([*plan.shards, *plan.settled]) == list(range(len(shards)))
+    assert sorted([*plan.shards, *plan.not_asked]) == list(range(len(shards)))
     wanted = [shard for shard, (live, is_open) in enumerate(shards) if live and not is_open]
     assert list(plan.shards) == wanted
 

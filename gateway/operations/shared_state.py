@@ -1,0 +1,71 @@
+"""Reads what lies in Redis of the state of the cluster, for the status."""
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from hedgerow.common.errors import ConfigurationError, RedisUnavailableError
+from hedgerow.common.redis.client import RedisClient, ServerInfo
+from hedgerow.common.snapshots.status import SnapshotStanding
+from hedgerow.common.state.optimising import Optimising
+from hedgerow.common.state.registry import Registry
+from hedgerow.common.state.statistics import Standing, StatisticsStore
+from hedgerow.gateway.operations.optimising import Optimiser
+from hedgerow.gateway.operations.quarantine import QuarantineAdmin
+from hedgerow.gateway.operations.snapshots import Snapshots
+
+
+@dataclass(frozen=True, slots=True)
+class SharedState:
+    """What all gateways share; all of it empty when Redis does not answer.
+
+    Attributes:
+        server: None when Redis does not answer.
+        backlog: shard → search requests that wait.
+        statistics: collection uid → how its term statistics stand.
+        snapshots: shard → how its snapshots stand.
+        optimising: collection uid → how that of its indexes stands.
+        quarantine: the queries that have killed scorers, as JSON.
+    """
+
+    server: ServerInfo | None = None
+    backlog: Mapping[int, int] = field(default_factory=dict)
+    statistics: Mapping[str, Standing] = field(default_factory=dict)
+    snapshots: Mapping[int, SnapshotStanding] = field(default_factory=dict)
+    optimising: Mapping[str, Optimising] = field(default_factory=dict)
+    quarantine: Sequence[Mapping[str, Any]] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SharedStateReader:
+    """Where the parts of the shared state are read.
+
+    Attributes:
+        num_shards: shards in the cluster.
+        timeout_s: longest wait for all of them together, in s.
+    """
+
+    client: RedisClient
+    registry: Registry
+    statistics: StatisticsStore
+    snapshots: Snapshots
+    optimiser: Optimiser
+    quarantine: QuarantineAdmin
+    num_shards: int
+    timeout_s: float
+
+    async def read(self, uids: Iterable[str]) -> SharedState:
+        """Read it, of the collections with these uids; empty when Redis does not answer."""
+        try:
+            async with asyncio.timeout(self.timeout_s):
+                return SharedState(
+                    server=await self.client.server_info(),
+                    backlog=await self.registry.backlog(range(self.num_shards)),
+                    statistics=await self.statistics.standing(uids, self.num_shards),
+                    snapshots=await self.snapshots.standing(),
+                    optimising=await self.optimiser.standing(uids),
+                    quarantine=await self.quarantine.list(),
+                )
+        except (RedisUnavailableError, ConfigurationError, TimeoutError):
+            return SharedState()

@@ -1,0 +1,163 @@
+"""Makes a search's answer of what its shards have sent, with the reasons for what is missing."""
+
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+
+from hedgerow.common.errors import BadQueryError, BadRequestError, InsufficientCoverageError
+from hedgerow.common.outcome import Outcome
+from hedgerow.common.wire.messages import Lane, SearchBody
+from hedgerow.gateway.search.answer_memory import Lease
+from hedgerow.gateway.search.coverage import count_outcomes, measure_coverage
+from hedgerow.gateway.search.gather import Gather
+from hedgerow.gateway.search.plan import Plan
+from hedgerow.gateway.search.planned_search import PlannedSearch
+from hedgerow.gateway.search.result import Hit, SearchResult
+from hedgerow.gateway.shapes.answer import Fetch, ShardDetail, TotalHits
+
+# An enum's member is looked up through a descriptor in Python 3.11: five times a global's price.
+_OK: Final = Outcome.OK
+_UNRANKED: Final = (
+    "{} candidates were not ranked: the documents for a shard's second phase exceed "
+    "limits.max_candidate_bytes"
+)
+_LANE_NAMES: Final = {lane.value: "" if lane is Lane.NONE else lane.name.lower() for lane in Lane}
+
+Bodies = list[tuple[int, SearchBody]]
+
+
+class Found(msgspec.Struct, frozen=True, gc=False):
+    """What a search has found.
+
+    Attributes:
+        hits: the best of all shards, with what documents there are.
+        bodies: shard and its reply, of each part that is ok.
+        fetch: how the documents were read; None when none were asked for.
+        lease: what the documents take of the gateway's memory; None when none were asked for.
+    """
+
+    hits: list[Hit]
+    bodies: Bodies
+    fetch: Fetch | None
+    lease: Lease | None
+
+
+def bodies_of(gather: Gather) -> Bodies:
+    """Shard and its reply, of each part that is ok."""
+    return [(shard, part.body) for shard, part in gather.results.items() if part.outcome is _OK]
+
+
+def make_answer(
+    search: PlannedSearch,
+    gather: Gather,
+    found: Found,
+    counts: Sequence[int | None],
+    now: float,
+) -> SearchResult:
+    """Put together what is answered.
+
+    Args:
+        search: what was asked.
+        gather: how the parts of the shards that were asked have ended.
+        found: the hits.
+        counts: for each shard, how many documents of the collection it last reported.
+        now: the event loop's time, in s.
+
+    Raises:
+        BadRequestError: every shard that was asked says that the query is at fault.
+        InsufficientCoverageError: the answer reflects less than the caller demands, or nothing at
+            all; it carries the result.
+    """
+    query, plan, bodies = search.query, search.plan, found.bodies
+    num_shards = len(plan.breakers.shards)
+    documents = value = unranked = 0
+    is_exact = len(bodies) == num_shards
+    for _, body in bodies:
+        documents += body.documents
+        value += body.total
+        is_exact = is_exact and body.is_exact
+        unranked += body.unranked
+    warnings = search.admitted.warnings
+    if unranked:
+        warnings = (*warnings, _UNRANKED.format(unranked))
+    outcomes = _outcomes(plan, gather)
+    coverage = measure_coverage(outcomes, documents, counts)
+    result = SearchResult(
+        hits=found.hits,
+        total_hits=TotalHits(value, "eq" if is_exact else "gte"),
+        coverage=coverage,
+        outcomes=count_outcomes(outcomes),
+        detail=[]
+        if coverage.is_full and not query.explain
+        else _detail(plan, gather, outcomes, now, is_whole=query.explain),
+        took_ms=(now - search.started) * 1000,
+        deadline_ms=query.deadline_ms,
+        fetch=found.fetch,
+        warnings=warnings,
+        lease=found.lease,
+    )
+    if not bodies:
+        _check_fault(gather)
+        raise InsufficientCoverageError("no shard has answered", result)
+    if coverage.fraction < query.minimum_coverage:
+        raise InsufficientCoverageError(
+            f"coverage is {coverage.fraction:.3f}; at least {query.minimum_coverage:g} is demanded",
+            result,
+        )
+    return result
+
+
+def _outcomes(plan: Plan, gather: Gather) -> list[Outcome]:
+    """How each shard's part ended."""
+    results, shards = gather.results, plan.breakers.shards
+    if gather.num_ok == len(shards):
+        return [_OK] * len(shards)
+    return [
+        results[shard].outcome if shard in results else plan.not_asked[shard][0] for shard in shards
+    ]
+
+
+def _detail(
+    plan: Plan, gather: Gather, outcomes: Sequence[Outcome], now: float, *, is_whole: bool
+) -> list[ShardDetail]:
+    """The shards that are not ok, or all."""
+    details = []
+    for shard, outcome in enumerate(outcomes):
+        if outcome is _OK and not is_whole:
+            continue
+        breaker = plan.breakers[shard].state(now).value
+        part = gather.results.get(shard)
+        if part is None:
+            reason = plan.not_asked[shard][1]
+            details.append(ShardDetail(shard, outcome, reason, breaker=breaker))
+            continue
+        reply = part.reply
+        details.append(
+            ShardDetail(
+                shard=shard,
+                outcome=outcome,
+                reason=part.reason,
+                worker=part.worker,
+                lane=_LANE_NAMES.get(reply.lane, "") if reply else "",
+                queue_us=reply.queue_us if reply else 0,
+                lane_us=reply.lane_us if reply else 0,
+                work_us=reply.work_us if reply else 0,
+                took_us=int(part.took_s * 1e6),
+                breaker=breaker,
+                hedged_us=int(gather.hedged.get(shard, 0.0) * 1e6),
+                is_hedge=reply is not None and reply.is_hedge,
+            )
+        )
+    return details
+
+
+def _check_fault(gather: Gather) -> None:
+    """Check whether it is the query's fault that no shard has answered.
+
+    Raises:
+        BadRequestError: every shard that was asked says so.
+    """
+    parts = list(gather.results.values())
+    if parts and all(part.code == BadQueryError.code for part in parts):
+        raise BadRequestError("query", parts[0].reason)

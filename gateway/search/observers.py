@@ -1,0 +1,88 @@
+"""What happens when a search's shards have ended: who is given the record, and in which order.
+
+It happens to every search that was sent, also to one that was cancelled, after the transport has
+forgotten the query. Each observer is a function of an `EndedSearch`; none waits for anything.
+"""
+
+from collections.abc import Callable, Sequence
+
+from hedgerow.gateway.search.ended_search import EndedSearch, Observer
+from hedgerow.gateway.search.hedger import Hedger
+from hedgerow.gateway.search.learning import Learning
+
+
+class Observers:
+    """The observers of one gateway's searches.
+
+    Of every search:
+
+    1. the canary: what has killed a scorer is tried on one shard the next time;
+    2. the breakers, which get their permits back with each shard's outcome. The account of heavy
+       queries still holds this one then, so that its own timeouts are excused;
+    3. the account of heavy queries.
+
+    Of a search that is sampled, since what these keep costs more than it is worth for each of
+    thousands a second:
+
+    4. the hedger: how long shards take;
+    5. admission control: how long their queues are, and how long requests waited in them;
+    6. the curve of coverage;
+    7. those that the gateway adds (`Learning.observers`).
+    """
+
+    def __init__(
+        self,
+        hedger: Hedger,
+        learning: Learning,
+        counts_of: Callable[[str], Sequence[int | None]],
+    ) -> None:
+        """Observe the searches of one `Searcher`.
+
+        Args:
+            hedger: of its searches.
+            learning: what else learns.
+            counts_of: a collection's uid → for each shard, how many documents it last reported.
+        """
+        self._hedger = hedger
+        self._curves = learning.curves
+        self._counts_of = counts_of
+        self._of_all: tuple[Observer, ...] = (_end_trial, _finish_breakers, _end_heavy)
+        self._of_sampled: tuple[Observer, ...] = (
+            self._teach_hedger,
+            _teach_admission,
+            self._teach_curves,
+            *learning.observers,
+        )
+
+    def on_end(self, ended: EndedSearch) -> None:
+        """Give each observer the search."""
+        for observe in self._of_all:
+            observe(ended)
+        if ended.is_sampled:
+            for observe in self._of_sampled:
+                observe(ended)
+
+    def _teach_hedger(self, ended: EndedSearch) -> None:
+        self._hedger.learn(ended.gather, ended.ended_at)
+
+    def _teach_curves(self, ended: EndedSearch) -> None:
+        # The counts as they are known by now: of a new collection, none was when it was sent.
+        self._curves.on_end(ended, self._counts_of(ended.search.payload.uid))
+
+
+def _end_trial(ended: EndedSearch) -> None:
+    if ended.trial is not None:
+        ended.trial.close(ended.gather.results)
+
+
+def _finish_breakers(ended: EndedSearch) -> None:
+    plan = ended.search.plan
+    plan.breakers.finish(plan.shards, plan.permits, ended.gather.results, ended.ended_at)
+
+
+def _end_heavy(ended: EndedSearch) -> None:
+    ended.heavy.end(ended.gather.results, ended.ended_at)
+
+
+def _teach_admission(ended: EndedSearch) -> None:
+    ended.search.permit.learn(ended.gather.backlogs, ended.gather.results, ended.sent_at)

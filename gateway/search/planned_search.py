@@ -1,0 +1,34 @@
+"""A search that has been admitted and planned, as the steps after that hand it on."""
+
+import msgspec
+
+from hedgerow.common.wire.messages import SearchPayload
+from hedgerow.gateway.policies.admission import AdmissionPermit
+from hedgerow.gateway.search.plan import Plan
+from hedgerow.gateway.search.result import SearchQuery
+from hedgerow.gateway.search.validation import Admitted
+
+
+class PlannedSearch(msgspec.Struct, frozen=True, gc=False):
+    """What is asked, of whom, and by when.
+
+    Attributes:
+        query: as the caller asks it.
+        admitted: what its check has found: rank profile, cost, warnings.
+        permit: admission control's.
+        plan: which shards are asked.
+        payload: what each of them is asked; for `payload.k` hits, which may be fewer than the
+            query's.
+        is_heavy: whether a scorer may take long for it (`HeavyWork`).
+        started: when the search began, on the event loop's clock.
+        deadline: when the merged answer must be ready, on the same clock.
+    """
+
+    query: SearchQuery
+    admitted: Admitted
+    permit: AdmissionPermit
+    plan: Plan
+    payload: SearchPayload
+    is_heavy: bool
+    started: float
+    deadline: float

@@ -1,0 +1,121 @@
+"""One query's requests to its shards, from the first that leaves until no reply is waited for."""
+
+from typing import Final
+
+from hedgerow.common.outcome import Outcome
+from hedgerow.common.wire.messages import Attach, Kind, Request, pack_request
+from hedgerow.gateway.policies.shard_result import NO_TIME
+from hedgerow.gateway.search.gather import Gather
+from hedgerow.gateway.search.hedger import Watched
+from hedgerow.gateway.transport.messenger import Messenger
+
+_CANCELLED: Final = Outcome.CANCELLED
+
+
+class Scatter:
+    """Sends a query's requests; `close` ends the wait for their replies.
+
+    Call `close` in a `finally`: it must also run when the wait is cancelled, or the transport would
+    remember the query for ever. Where the deadline leaves no time, every part has ended from the
+    start, and there is nothing to send.
+
+    Attributes:
+        gather: collects the replies.
+        deadline: until when replies are waited for, on the event loop's clock.
+        query_id: unique in this gateway.
+        expires_at_ms: when the requests expire, on the Redis server's clock.
+    """
+
+    __slots__ = (
+        "_kind",
+        "_late_ms",
+        "_reply_to",
+        "_sent_at_us",
+        "_transport",
+        "deadline",
+        "expires_at_ms",
+        "gather",
+        "query_id",
+    )
+
+    def __init__(
+        self,
+        kind: Kind,
+        messenger: Messenger,
+        gather: Gather,
+        started: float,
+        deadline: float,
+        late_ms: int = 0,
+    ) -> None:
+        """Send over `messenger`, and have the replies collected by `gather`.
+
+        Args:
+            kind: what is asked for.
+            messenger: of this gateway.
+            gather: expects the replies.
+            started: now, on the event loop's clock, in s.
+            deadline: until when replies are waited for, on the same clock.
+            late_ms: for how long after the deadline shards may go on, to learn from, in ms.
+        """
+        self.gather = gather
+        self.deadline = deadline
+        self.query_id = messenger.next_id()
+        self.expires_at_ms = messenger.clock.server_us(deadline) // 1000 + late_ms
+        self._kind = kind
+        self._transport = messenger.transport
+        self._reply_to = messenger.reply_to
+        self._sent_at_us = messenger.clock.server_us(started)
+        self._late_ms = late_ms
+        if deadline <= started:  # a request that has expired is not worth sending
+            gather.end(Outcome.TIMED_OUT, "the deadline left no time", NO_TIME)
+
+    def close(self) -> None:
+        """Cancel the parts that have not ended; the transport forgets the query.
+
+        Workers learn which parts are not waited for.
+        """
+        transport, gather = self._transport, self.gather
+        transport.release(self.query_id)
+        if gather.num_ok < len(gather.asked):
+            gather.end(_CANCELLED, "the caller has left")
+            if unwanted := gather.cancelled():
+                transport.cancel(self.query_id, unwanted, self.expires_at_ms)
+
+    def request(self, payload: bytes, attach: Attach | None = None) -> Request:
+        """Make a request of this query.
+
+        Args:
+            payload: packed.
+            attach: the documents that replies to a search are to bring along.
+        """
+        return Request(
+            self._kind,
+            self.query_id,
+            self.expires_at_ms,
+            self._sent_at_us,
+            self._reply_to,
+            payload,
+            None,  # a first copy
+            self._late_ms,
+            attach,
+        )
+
+    def send(self, request: Request, shards: tuple[int, ...], goes_ahead: bool = False) -> Watched:
+        """Send a request to `shards`.
+
+        Args:
+            request: made by `request`.
+            shards: those that are asked for it.
+            goes_ahead: whether it goes ahead of all that waits in the shards' queues.
+
+        Returns:
+            What a `Hedger` needs to know in order to send second copies.
+        """
+        message = pack_request(request)
+        gather = self.gather
+        gather.sent(
+            self._transport.scatter(
+                self._kind, self.query_id, shards, message, gather, goes_ahead=goes_ahead
+            )
+        )
+        return Watched(gather, shards, request, message, gather.started, self.deadline)

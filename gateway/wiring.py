@@ -1,0 +1,178 @@
+"""Makes the parts of a gateway that take more than a line, out of the settings; starts none."""
+
+import random
+from collections.abc import Callable
+from typing import NamedTuple
+
+import structlog
+
+from hedgerow.common.redis.client import RedisClient
+from hedgerow.common.redis.keys import Keys
+from hedgerow.common.settings.settings import Settings
+from hedgerow.common.shard_log.log import ShardLog
+from hedgerow.common.state.probation import ProbationStore
+from hedgerow.common.state.registry import Registry
+from hedgerow.gateway.members.membership import Membership
+from hedgerow.gateway.members.outlier_ejection import OutlierEjection
+from hedgerow.gateway.policies.breaker import Transition
+from hedgerow.gateway.search.attaching import AttachPolicy
+from hedgerow.gateway.search.guards import ProfileGuards
+from hedgerow.gateway.search.late_replies import CoverageCurves
+from hedgerow.gateway.search.learning import Learning
+from hedgerow.gateway.search.search_settings import SearchSettings
+from hedgerow.gateway.search.searcher import Searcher
+from hedgerow.gateway.transport.messenger import Messenger
+from hedgerow.gateway.transport.redis import RedisTransport
+from hedgerow.gateway.writes.collections import Collections
+from hedgerow.gateway.writes.documents import Documents
+from hedgerow.gateway.writes.load_slots import LoadSlots
+from hedgerow.gateway.writes.ranked_loads import RankedLoads
+from hedgerow.gateway.writes.storage_gate import StorageGate
+
+log = structlog.get_logger()
+
+
+class ClusterAccess(NamedTuple):
+    """What every part needs that has to do with the cluster.
+
+    Attributes:
+        settings: all of them.
+        client: of Redis, for what is not on a query's path.
+        keys: the names under which everything lies in Redis.
+        registry: what the cluster says of itself.
+        num_shards: shards in the cluster.
+        gateway_id: unique to this process.
+    """
+
+    settings: Settings
+    client: RedisClient
+    keys: Keys
+    registry: Registry
+    num_shards: int
+    gateway_id: str
+
+
+def make_guards(access: ClusterAccess, now: float) -> ProfileGuards:
+    """Make admission control and the breakers; `now` is the event loop's time, in s."""
+    return ProfileGuards.make(
+        num_shards=access.num_shards,
+        settings=access.settings,
+        rng=random.random,
+        on_transition=_log_transition,
+        now=now,
+    )
+
+
+def make_collections(access: ClusterAccess, gate: StorageGate) -> Collections:
+    """Make what defines and drops collections."""
+    settings = access.settings
+    return Collections(
+        access.registry,
+        access.num_shards,
+        settings.rank_profiles,
+        max_collections=settings.limits.max_collections,
+        gate=gate,
+    )
+
+
+def make_transport(
+    access: ClusterAccess, guards: ProfileGuards, curves: CoverageCurves
+) -> RedisTransport:
+    """Make the way to the shards, on which queues are heard of, and late replies."""
+    settings = access.settings
+    return RedisTransport(
+        settings.redis,
+        settings.limits,
+        access.keys,
+        access.gateway_id,
+        guards.shared.admission.on_backlog,
+        curves.on_late,
+    )
+
+
+def make_membership(
+    access: ClusterAccess, collections: Collections, server_ms: Callable[[], int]
+) -> Membership:
+    """Make the view of the workers; `server_ms` is the Redis server's clock."""
+    settings = access.settings
+    return Membership(
+        access.registry,
+        access.num_shards,
+        settings.worker.heartbeat_expiry_s,
+        settings.gateway.membership_poll_s,
+        server_ms,
+        collections.uids,
+    )
+
+
+def make_documents(
+    access: ClusterAccess,
+    collections: Collections,
+    membership: Membership,
+    gate: StorageGate,
+    ranked: RankedLoads,
+) -> Documents:
+    """Make what loads and deletes documents."""
+    settings = access.settings
+    return Documents(
+        ShardLog(access.client, access.keys),
+        collections,
+        access.num_shards,
+        settings.limits,
+        write_timeout_s=settings.gateway.write_timeout_s,
+        slots=LoadSlots(settings.gateway.max_loads, settings.gateway.load_idle_s),
+        live_replicas=membership.replicas_of,
+        gate=gate,
+        ranked=ranked,
+    )
+
+
+def make_ejection(
+    access: ClusterAccess,
+    transport: RedisTransport,
+    next_id: Callable[[], int],
+    membership: Membership,
+) -> OutlierEjection:
+    """Make what keeps outliers among the workers from live requests."""
+    return OutlierEjection(
+        settings=access.settings.probation,
+        board=ProbationStore(access.client, access.keys),
+        members=membership,
+        num_shards=access.num_shards,
+        transport=transport,
+        next_id=next_id,
+        server_us=transport.clock.server_us,
+        rng=random.random,
+        gateway_id=access.gateway_id,
+    )
+
+
+def make_searcher(
+    access: ClusterAccess,
+    messenger: Messenger,
+    membership: Membership,
+    guards: ProfileGuards,
+    learning: Learning,
+) -> Searcher:
+    """Make what answers searches."""
+    settings = access.settings
+    max_attached_bytes = min(settings.limits.max_attached_bytes, settings.limits.max_fetch_bytes)
+    return Searcher(
+        messenger,
+        membership,
+        guards,
+        SearchSettings.of(settings),
+        learning,
+        AttachPolicy(settings.rank_profiles, max_attached_bytes, lambda: membership.attaches),
+    )
+
+
+def _log_transition(shard: int, profile: str, transition: Transition) -> None:
+    log.info(
+        "breaker",
+        shard=shard,
+        **({"profile": profile} if profile else {}),
+        before=transition.before.value,
+        after=transition.after.value,
+        reason=transition.reason,
+    )
