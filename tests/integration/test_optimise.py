@@ -87,7 +87,7 @@ async def test_every_replica_optimises_and_answers_as_before(cluster: Cluster) -
         assert len(folders) == NUM_REPLICAS
         assert all(TextIndex.open(folder).num_segments > 2 for folder in folders)
         index = await optimise(gateway, "all")
-        assert 1 <= index["segments"] <= 2  # of documents, and perhaps of ballast
+        assert 1 <= index["segments"] <= 2  # of documents, and perhaps of padding
         assert all(TextIndex.open(folder).num_segments <= 2 for folder in folders)
         after = await ask(gateway, "all", "hedge number 77", k=50)
         assert (after.hits, after.total_hits) == (before.hits, before.total_hits)

@@ -156,7 +156,7 @@ class Story:
             store.close()
 
     def indexed(self, replica: int) -> list[str]:
-        """The ids that a replica's text index finds, sorted; ballast has none."""
+        """The ids that a replica's text index finds, sorted; padding has none."""
         index = TextIndex.open(self._folder(replica) / self.uid)
         every = index.parse_native("*")
         hits = index.searcher.search(every, max(index.searcher.num_docs, 1)).hits
@@ -181,7 +181,7 @@ class Story:
         return [found[worker] for worker in sorted(found)]
 
     async def do_score_alike(self, queries: tuple[str, ...]) -> bool:
-        """Whether both give each hit the same score, to what whole words of ballast can do."""
+        """Whether both give each hit the same score, to what whole words of padding can do."""
         for query in queries:
             one, other = [{hit.id: hit.score for hit in hits} for hits in await self.answers(query)]
             assert one.keys() == other.keys()

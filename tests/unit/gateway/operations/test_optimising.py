@@ -320,7 +320,7 @@ def test_an_optimised_index_is_balanced_as_the_one_before_was(tmp_path: Path) ->
     handler(pack_work("balance", 0, "u0"), BUDGET)
     folder = tmp_path / "w" / "shards" / "0" / "u0"
     balanced = TextIndex.open(folder)
-    assert balanced.num_ballast
+    assert balanced.num_padding
     assert handler(pack_work("begin_optimising", 0, "u0"), BUDGET) == b""
     handler(pack_work("balance", 0, "u0"), BUDGET)  # jobs ask for it amid; that ends nothing
     while not (packed := handler(pack_work("optimise", 0, "u0"), BUDGET)):
@@ -328,8 +328,8 @@ def test_an_optimised_index_is_balanced_as_the_one_before_was(tmp_path: Path) ->
     index = TextIndex.open(folder)
     (report,) = ShardState.unpack(packed).collections
     assert report.generation == index.generation
-    assert index.num_segments == 2  # the documents, and the ballast
-    assert index.num_ballast
+    assert index.num_segments == 2  # the documents, and the padding
+    assert index.num_padding
     averages = [one.average_length("title", ["common"]) for one in (balanced, index)]
     assert averages[0] == pytest.approx(averages[1], rel=1e-4)
     handler.close()

@@ -222,7 +222,7 @@ def test_a_reader_lets_go_of_removed_files(tmp_path: Path) -> None:
     writer.sync()
     assert old is not None
     assert reader.read(old) == b"old"
-    writer.begin_anew()
+    writer.start_new_file()
     new = writer.add(b"new")
     writer.sync()
     writer.remove_outdated()
