@@ -12,7 +12,7 @@ import pytest
 import structlog
 from hypothesis import settings
 
-from tests.servers import RedisServer, running_server
+from tests.support.servers import RedisServer, running_server
 
 # The time of one example says nothing on a shared machine; each test has its timeout.
 settings.register_profile("hedgerow", deadline=None)

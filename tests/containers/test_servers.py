@@ -20,7 +20,7 @@ from hedgerow.common.settings.settings import RedisSettings
 from hedgerow.common.shard_log.log import START, Delete, ShardLog, pack_op
 from hedgerow.common.state.registry import Registry
 from hedgerow.common.wire.heartbeat import Heartbeat
-from tests.containers.servers import Server, running_server
+from tests.containers.container_servers import Server, running_server
 
 pytestmark = pytest.mark.containers
 

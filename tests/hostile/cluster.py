@@ -22,7 +22,7 @@ from typing import Any
 import trustme
 
 from hedgerow.gateway.cli.loading import python_docs
-from tests.integration.processes import is_alive, kill_all_of
+from tests.support.processes import is_alive, kill_all_of
 
 COLLECTION = "normal"
 NUM_DOCUMENTS = 20_000

@@ -15,11 +15,11 @@ from typing import Any
 
 import pytest
 
-from tests.integration.processes import eventually, processes_mentioning
+from tests.support.processes import eventually, processes_mentioning
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
 
-MODULE = "tests.integration.advised"
+MODULE = "tests.integration.support.advised"
 ROOT = Path(__file__).parents[2]
 SHOP = ROOT / "examples" / "shop.jsonl"
 CONNECTION = """

@@ -12,8 +12,8 @@ import pytest
 from hedgerow.common.settings.settings import LimitSettings
 from hedgerow.gateway.gateway import Gateway
 from hedgerow.gateway.search.result import SearchResult
-from tests.integration.cluster import Cluster, all_live, ask, load, running_cluster
-from tests.servers import running_server
+from tests.support.clusters import Cluster, all_live, ask, load, running_cluster
+from tests.support.servers import running_server
 
 pytestmark = pytest.mark.integration
 

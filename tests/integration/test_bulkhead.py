@@ -15,7 +15,7 @@ from hedgerow.common.errors import (
 )
 from hedgerow.shard_worker.executors.bulkhead import Bulkhead
 from hedgerow.shard_worker.executors.thread_pool.threads import ThreadLane
-from tests.integration.lanes import Bench, Call, eventually, running
+from tests.integration.support.lanes import Bench, Call, eventually, running
 
 pytestmark = pytest.mark.integration
 

@@ -17,10 +17,10 @@ from hedgerow.gateway.gateway import Gateway
 from hedgerow.gateway.http.app import create_app
 from hedgerow.gateway.http.server.connection_table import ConnectionTable
 from hedgerow.gateway.http.server.server import HttpServer
-from tests.integration.cluster import Cluster, ask, gateway_to, load, running_cluster
-from tests.servers import running_server
-from tests.unit.connections import Way, by_asgi, plain
-from tests.waiting import until
+from tests.support.clusters import Cluster, ask, gateway_to, load, running_cluster
+from tests.support.connections import Way, by_asgi, plain
+from tests.support.servers import running_server
+from tests.support.waiting import until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 

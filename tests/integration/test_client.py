@@ -14,10 +14,10 @@ import pytest
 
 from hedgerow.common.errors import UnavailableError
 from hedgerow.gateway.client import AsyncClient, Client
-from tests.integration.pages import blocks_of
-from tests.integration.up_process import Up
-from tests.unit.fake_gateway import make_result
-from tests.waiting import until
+from tests.support.fake_gateway import make_result
+from tests.support.pages import blocks_of
+from tests.support.up import Up
+from tests.support.waiting import until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 

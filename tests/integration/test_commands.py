@@ -17,8 +17,8 @@ import pytest
 import pytest_asyncio
 
 from hedgerow.gateway.cli.loading import loader
-from tests.integration.processes import eventually
-from tests.integration.up_process import Caller, Up
+from tests.support.processes import eventually
+from tests.support.up import Caller, Up
 
 pytestmark = [
     pytest.mark.integration,

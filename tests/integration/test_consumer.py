@@ -19,8 +19,8 @@ from hedgerow.shard_worker.serving import consumer
 from hedgerow.shard_worker.serving.consumer import OWN_QUEUE, Consumer
 from hedgerow.shard_worker.serving.forwarding import GiveBack
 from hedgerow.shard_worker.serving.replier import Replier
-from tests.servers import RedisServer
-from tests.waiting import until
+from tests.support.servers import RedisServer
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.integration
 

@@ -25,8 +25,8 @@ from hedgerow.common.redis.client import (
 )
 from hedgerow.common.settings.settings import RedisSettings
 from tests.conftest import missing
-from tests.servers import RedisServer, running_server
-from tests.waiting import until
+from tests.support.servers import RedisServer, running_server
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.integration
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.processes import eventually
-from tests.integration.up_process import Caller, session_members
+from tests.support.processes import eventually
+from tests.support.up import Caller, session_members
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 

@@ -20,7 +20,7 @@ from hedgerow.common.settings.settings import RedisSettings
 from hedgerow.gateway.local.processes.restart_policy import RestartPolicy
 from hedgerow.gateway.local.processes.supervisor import Event, Supervisor
 from hedgerow.gateway.local.redis.server import NAME, EmbeddedRedis
-from tests.integration.processes import eventually, is_alive
+from tests.support.processes import eventually, is_alive
 
 pytestmark = pytest.mark.integration
 

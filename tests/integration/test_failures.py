@@ -21,11 +21,11 @@ from hedgerow.gateway.access.control import AccessControl
 from hedgerow.gateway.gateway import Gateway
 from hedgerow.gateway.search.result import SearchResult
 from hedgerow.gateway.shapes.status import StatusAnswer
-from tests.integration import hooks
-from tests.integration.cluster import Cluster, all_live, ask, gateway_to, load, running_cluster
-from tests.servers import DURABLE, running_server
-from tests.shapes import check_shape
-from tests.waiting import until
+from tests.integration.support import hooks
+from tests.support.clusters import Cluster, all_live, ask, gateway_to, load, running_cluster
+from tests.support.servers import DURABLE, running_server
+from tests.support.shapes import check_shape
+from tests.support.waiting import until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 

@@ -12,9 +12,9 @@ import pytest
 from hedgerow.common.errors import InsufficientCoverageError
 from hedgerow.common.settings.tail import HedgingSettings, ProbationSettings
 from hedgerow.gateway.gateway import Gateway
-from tests.integration.cluster import Cluster, all_live, ask, load
-from tests.servers import running_server
-from tests.waiting import until
+from tests.support.clusters import Cluster, all_live, ask, load
+from tests.support.servers import running_server
+from tests.support.waiting import until
 
 # Alone: slow and usual replies differ by milliseconds.
 pytestmark = [pytest.mark.integration, pytest.mark.alone, pytest.mark.timeout(120)]

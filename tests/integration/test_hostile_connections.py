@@ -17,7 +17,7 @@ from hedgerow.common.errors import BadRequestError
 from hedgerow.gateway.client import Client
 from hedgerow.gateway.http.protocol.connection_policy import RESERVED_DESCRIPTORS
 from tests.conftest import missing
-from tests.integration.hostile import (
+from tests.integration.support.hostile import (
     HEALTH,
     GatewayProcess,
     gateway_process,
@@ -25,7 +25,7 @@ from tests.integration.hostile import (
     read_response,
     send_all,
 )
-from tests.servers import RedisServer
+from tests.support.servers import RedisServer
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 

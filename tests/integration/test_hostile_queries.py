@@ -16,9 +16,9 @@ from hedgerow.common.query.cost import Cost
 from hedgerow.common.settings.query_limits import QuerySettings
 from hedgerow.gateway.gateway import Gateway
 from hedgerow.gateway.policies.breaker import State
-from tests.integration.cluster import Cluster, all_live, ask, load, running_cluster
-from tests.servers import DURABLE, running_server
-from tests.waiting import until
+from tests.support.clusters import Cluster, all_live, ask, load, running_cluster
+from tests.support.servers import DURABLE, running_server
+from tests.support.waiting import until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 

@@ -13,8 +13,8 @@ import pytest_asyncio
 
 from hedgerow.common.errors import OverloadedError
 from hedgerow.gateway.client import AsyncClient
-from tests.integration.processes import eventually
-from tests.integration.up_process import Caller, Up
+from tests.support.processes import eventually
+from tests.support.up import Caller, Up
 
 pytestmark = [pytest.mark.integration, pytest.mark.asyncio(loop_scope="module")]
 

@@ -13,10 +13,10 @@ import pytest
 
 from hedgerow.gateway.gateway import Gateway
 from hedgerow.shard_worker.storage.store import Store
-from tests.integration.cluster import Cluster, all_live, ask, gateway_to, running_cluster
-from tests.integration.processes import kill_all_of
-from tests.servers import running_server
-from tests.waiting import until
+from tests.support.clusters import Cluster, all_live, ask, gateway_to, running_cluster
+from tests.support.processes import kill_all_of
+from tests.support.servers import running_server
+from tests.support.waiting import until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from hedgerow.gateway.gateway import Gateway
-from tests.integration.cluster import Cluster, ask, gateway_to, load
-from tests.servers import running_server
-from tests.waiting import until
+from tests.support.clusters import Cluster, ask, gateway_to, load
+from tests.support.servers import running_server
+from tests.support.waiting import until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 

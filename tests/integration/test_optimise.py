@@ -16,10 +16,10 @@ from hedgerow.common.state.optimising import OptimisingStore
 from hedgerow.gateway.gateway import Gateway
 from hedgerow.shard_worker.indexing.optimiser import Optimiser
 from hedgerow.shard_worker.storage.text_index import TextIndex
-from tests.integration.cluster import Cluster, ask, gateway_to, load, running_cluster
-from tests.integration.write_path import NUM_SHARDS, WritePath, ndjson, writing
-from tests.servers import RedisServer, running_server
-from tests.waiting import until
+from tests.integration.support.write_path import NUM_SHARDS, WritePath, ndjson, writing
+from tests.support.clusters import Cluster, ask, gateway_to, load, running_cluster
+from tests.support.servers import RedisServer, running_server
+from tests.support.waiting import until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 

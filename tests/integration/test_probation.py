@@ -13,9 +13,9 @@ import pytest
 from hedgerow.common.settings.tail import HedgingSettings, ProbationSettings
 from hedgerow.gateway.gateway import Gateway
 from hedgerow.gateway.search.result import SearchResult
-from tests.integration.cluster import Cluster, all_live, ask, load
-from tests.servers import running_server
-from tests.waiting import until
+from tests.support.clusters import Cluster, all_live, ask, load
+from tests.support.servers import running_server
+from tests.support.waiting import until
 
 # Alone: the slow replica differs from the other by milliseconds.
 pytestmark = [pytest.mark.integration, pytest.mark.alone, pytest.mark.timeout(180)]

@@ -20,15 +20,15 @@ from hedgerow.common.state.quarantine import Quarantine
 from hedgerow.shard_worker.executors.process_pool.pool import ProcessLane, Task, TaskResult
 from hedgerow.shard_worker.executors.process_pool.quarantine_gate import QuarantineGate
 from hedgerow.shard_worker.wiring import indexer_lane, scorer_lane
-from tests.integration.lanes import Bench, Call, eventually, make_lane, running
-from tests.integration.misbehaving import Config
+from tests.integration.support.lanes import Bench, Call, eventually, make_lane, running
+from tests.integration.support.misbehaving import Config
 
 pytestmark = pytest.mark.integration
 
 
 @contextlib.asynccontextmanager
 async def _echoing(num_processes: int = 2, how: str = "echo") -> AsyncIterator[ProcessLane]:
-    lane = make_lane(f"tests.integration.misbehaving:{how}", num_processes=num_processes)
+    lane = make_lane(f"tests.integration.support.misbehaving:{how}", num_processes=num_processes)
     await lane.start()
     try:
         yield lane

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from hedgerow.gateway.gateway import Gateway
-from tests.corpora import Document, large_corpus, queries_over
-from tests.integration.cluster import Cluster, all_live, ask, running_cluster
-from tests.judged import LUCENE_NDCG10, Judged, K, mean, overlap
-from tests.servers import running_server
+from tests.support.clusters import Cluster, all_live, ask, running_cluster
+from tests.support.corpora import Document, large_corpus, queries_over
+from tests.support.judged import LUCENE_NDCG10, Judged, K, mean, overlap
+from tests.support.servers import running_server
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 

@@ -20,10 +20,10 @@ from hedgerow.gateway.gateway import Gateway
 from hedgerow.gateway.search.result import Hit
 from hedgerow.shard_worker.storage.store import Store
 from hedgerow.shard_worker.storage.text_index import TextIndex
-from tests.integration.cluster import Cluster, all_live, ask, gateway_to
-from tests.integration.processes import kill_all_of
-from tests.servers import RedisServer
-from tests.waiting import until
+from tests.support.clusters import Cluster, all_live, ask, gateway_to
+from tests.support.processes import kill_all_of
+from tests.support.servers import RedisServer
+from tests.support.waiting import until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
 

@@ -14,7 +14,7 @@ from hedgerow.common.errors import ExpiredError, QuarantinedError, ScorerCrashed
 from hedgerow.common.state.quarantine import Quarantine, Record, What
 from hedgerow.shard_worker.executors.process_pool.pool import Task
 from hedgerow.shard_worker.executors.process_pool.quarantine_gate import CONFIRM_S, QuarantineGate
-from tests.integration.lanes import (
+from tests.integration.support.lanes import (
     KILL_GRACE_S,
     eventually,
     is_alive,

@@ -18,7 +18,7 @@ from hedgerow.shard_worker.executors.process_pool.quarantine_gate import Quarant
 from hedgerow.shard_worker.executors.process_pool.recycler import MemoryLimit, Recycler
 from hedgerow.shard_worker.executors.process_pool.scorer_slot import SlotState
 from hedgerow.shard_worker.wiring import indexer_lane, scorer_lane
-from tests.integration.lanes import Bench, Call, eventually, is_alive, parent_of, running
+from tests.integration.support.lanes import Bench, Call, eventually, is_alive, parent_of, running
 
 pytestmark = [
     pytest.mark.integration,

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from hedgerow.common.errors import ConfigurationError
-from tests.integration.lanes import count_fds, eventually, parent_of, running
+from tests.integration.support.lanes import count_fds, eventually, parent_of, running
 
 pytestmark = pytest.mark.integration
 

@@ -22,7 +22,7 @@ from hedgerow.common.settings.connections import ConnectionSettings
 from hedgerow.gateway.cli.serve import listen, run_server
 from hedgerow.gateway.http.server.connection_table import ConnectionTable
 from hedgerow.gateway.http.server.server import HttpServer
-from tests.servers import RedisServer
+from tests.support.servers import RedisServer
 
 pytestmark = pytest.mark.integration
 

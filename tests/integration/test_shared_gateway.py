@@ -16,9 +16,9 @@ from hedgerow.common.redis.client import connect
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.settings.settings import RedisSettings
 from hedgerow.common.state.registry import Registry
-from tests.integration.hostile import GatewayProcess, gateway_process, normal_client
-from tests.servers import RedisServer
-from tests.waiting import until
+from tests.integration.support.hostile import GatewayProcess, gateway_process, normal_client
+from tests.support.servers import RedisServer
+from tests.support.waiting import until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 

@@ -27,10 +27,10 @@ from hedgerow.gateway.shapes.status import StatusAnswer
 from hedgerow.shard_worker.executors.process_pool.quarantine_gate import QuarantineGate
 from hedgerow.shard_worker.executors.process_pool.task import Named, Task, TaskHandle
 from hedgerow.shard_worker.serving.quarantine_exchange import QuarantineExchange
-from tests.integration.cluster import Cluster, ask, gateway_to, load, running_cluster
-from tests.servers import RedisServer, running_server
-from tests.shapes import check_shape
-from tests.waiting import until
+from tests.support.clusters import Cluster, ask, gateway_to, load, running_cluster
+from tests.support.servers import RedisServer, running_server
+from tests.support.shapes import check_shape
+from tests.support.waiting import until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 

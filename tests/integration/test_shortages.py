@@ -17,11 +17,11 @@ from hedgerow.common.redis.client import connect
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.settings.settings import RedisSettings
 from hedgerow.common.shard_log.log import ShardLog, Upsert, pack_op
-from tests.integration.disks import Disk, small_disk
-from tests.integration.processes import eventually, is_alive
-from tests.integration.up_process import Caller, Up, session_members
-from tests.servers import DURABLE, RedisServer
-from tests.waiting import until
+from tests.integration.support.disks import Disk, small_disk
+from tests.support.processes import eventually, is_alive
+from tests.support.servers import DURABLE, RedisServer
+from tests.support.up import Caller, Up, session_members
+from tests.support.waiting import until
 
 # Alone: every search is to be answered in full by its deadline, also right after a restart.
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180), pytest.mark.alone]

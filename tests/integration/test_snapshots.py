@@ -20,9 +20,9 @@ from hedgerow.common.shard_log.log import ShardLog
 from hedgerow.common.snapshots.status import SnapshotFacts, SnapshotRecords
 from hedgerow.common.snapshots.store import SnapshotStore
 from hedgerow.gateway.gateway import Gateway
-from tests.integration.cluster import Cluster, ask, gateway_to, load, running_cluster
-from tests.servers import RedisServer, running_server
-from tests.waiting import until
+from tests.support.clusters import Cluster, ask, gateway_to, load, running_cluster
+from tests.support.servers import RedisServer, running_server
+from tests.support.waiting import until
 
 # Alone: what copies and restores gives way to all else, and would take minutes on a busy machine.
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120), pytest.mark.alone]

@@ -13,7 +13,6 @@ import httpx
 import pytest
 
 from tests.conftest import missing
-from tests.integration.cluster import Cluster, ask, gateway_to, load, running_cluster
 from tests.integration.test_snapshots import (
     NUM_SHARDS,
     PREFIX,
@@ -25,8 +24,9 @@ from tests.integration.test_snapshots import (
     make_snapshots,
     restart,
 )
-from tests.servers import running_server
-from tests.waiting import until
+from tests.support.clusters import Cluster, ask, gateway_to, load, running_cluster
+from tests.support.servers import running_server
+from tests.support.waiting import until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 

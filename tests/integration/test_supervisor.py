@@ -25,7 +25,7 @@ from hedgerow.gateway.local.processes.supervisor import (
     Supervisor,
 )
 from hedgerow.gateway.local.processes.template_process import PARENT_PIPE
-from tests.integration.processes import eventually, is_alive
+from tests.support.processes import eventually, is_alive
 
 pytestmark = pytest.mark.integration
 

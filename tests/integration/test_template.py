@@ -22,8 +22,8 @@ from hedgerow.gateway.local.processes.restart_policy import RestartPolicy
 from hedgerow.gateway.local.processes.supervisor import Died, Event, Started, Supervisor
 from hedgerow.gateway.local.processes.template import ForkRequest, Template, TemplateLostError
 from hedgerow.gateway.local.processes.template_process import PARENT_PIPE
-from tests.integration.forked import MODULE
-from tests.integration.processes import children_of, eventually, is_alive
+from tests.integration.support.forked import MODULE
+from tests.support.processes import children_of, eventually, is_alive
 
 pytestmark = [
     pytest.mark.integration,

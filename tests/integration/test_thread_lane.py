@@ -13,7 +13,7 @@ import pytest
 
 from hedgerow.common.errors import ExpiredError, LaneUnavailableError, WorkError
 from hedgerow.shard_worker.executors.thread_pool.threads import Spent, ThreadLane
-from tests.integration.lanes import eventually
+from tests.integration.support.lanes import eventually
 
 pytestmark = pytest.mark.integration
 

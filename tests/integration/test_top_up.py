@@ -8,8 +8,8 @@ import pytest
 
 from hedgerow.common.partition import shard_of
 from hedgerow.gateway.gateway import Gateway
-from tests.integration.cluster import all_live, ask, load, running_cluster
-from tests.servers import running_server
+from tests.support.clusters import all_live, ask, load, running_cluster
+from tests.support.servers import running_server
 
 pytestmark = pytest.mark.integration
 

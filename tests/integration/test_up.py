@@ -12,9 +12,9 @@ import pytest
 from hedgerow.common.settings.cores import num_cores
 from hedgerow.gateway.cli.serve import listen
 from hedgerow.gateway.local.sizing import plan_for
-from tests.integration.processes import eventually, is_alive, processes_mentioning
-from tests.integration.trees import loaded
-from tests.integration.up_process import Caller, Up
+from tests.integration.support.trees import loaded
+from tests.support.processes import eventually, is_alive, processes_mentioning
+from tests.support.up import Caller, Up
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from tests.integration.trees import answer, loaded
-from tests.integration.up_process import Caller, Up
+from tests.integration.support.trees import answer, loaded
+from tests.support.up import Caller, Up
 
 pytestmark = [
     pytest.mark.integration,

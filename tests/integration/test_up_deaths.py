@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from tests.integration.trees import answer, loaded
-from tests.integration.up_process import Caller, Up
+from tests.integration.support.trees import answer, loaded
+from tests.support.up import Caller, Up
 
 pytestmark = [
     pytest.mark.integration,

@@ -11,9 +11,9 @@ import pytest
 from hedgerow.common.settings.settings import GatewaySettings, WorkerSettings
 from hedgerow.common.wire.heartbeat import Heartbeat
 from hedgerow.gateway.gateway import Gateway
-from tests.integration.cluster import load, running_cluster
-from tests.servers import running_server
-from tests.waiting import until
+from tests.support.clusters import load, running_cluster
+from tests.support.servers import running_server
+from tests.support.waiting import until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 

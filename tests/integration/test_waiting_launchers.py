@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from hedgerow.shard_worker.executors.process_pool.forkserver_start import Start, WaitingLaunchers
-from tests.integration.lanes import Bench, eventually, is_alive, make_lane, parent_of
-from tests.integration.misbehaving import Config
-from tests.integration.processes import children_of
+from tests.integration.support.lanes import Bench, eventually, is_alive, make_lane, parent_of
+from tests.integration.support.misbehaving import Config
+from tests.support.processes import children_of
 
 pytestmark = pytest.mark.integration
 
@@ -25,7 +25,7 @@ def _run(
 
     async def run() -> None:
         lanes = [
-            make_lane("tests.integration.misbehaving:make", config, start_launcher=start)
+            make_lane("tests.integration.support.misbehaving:make", config, start_launcher=start)
             for _ in range(num_lanes)
         ]
         try:

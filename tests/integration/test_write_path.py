@@ -22,9 +22,9 @@ from hedgerow.common.errors import (
 from hedgerow.common.shard_log.log import Delete, Upsert, pack_op
 from hedgerow.shard_worker.executors.process_pool.pool import ProcessLane
 from hedgerow.shard_worker.indexing.indexer import IndexerConfig
-from tests.integration.write_path import NUM_SHARDS, ndjson, pieces, writing
-from tests.servers import DURABLE, RedisServer, running_server
-from tests.waiting import until
+from tests.integration.support.write_path import NUM_SHARDS, ndjson, pieces, writing
+from tests.support.servers import DURABLE, RedisServer, running_server
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.integration
 
@@ -87,7 +87,7 @@ async def test_a_document_that_ends_the_indexer_holds_nothing_up(
     async with writing(redis_server, key_prefix, tmp_path) as path:
         shards = tuple(range(NUM_SHARDS))
         lane = ProcessLane(
-            factory="tests.integration.dying_indexer:make_indexer",
+            factory="tests.integration.support.dying_indexer:make_indexer",
             config=IndexerConfig(str(tmp_path), shards),
             num_processes=1,
             max_batch=1,

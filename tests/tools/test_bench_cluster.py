@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bench.cluster import connect, run_cluster
-from tests.integration.processes import eventually, processes_mentioning
+from tests.support.processes import eventually, processes_mentioning
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(60)]
 

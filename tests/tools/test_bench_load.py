@@ -11,7 +11,7 @@ import pytest
 from bench.cpu import CpuMeter, num_wakeups
 from bench.load import closed_loop, open_loop
 from bench.peers.inside.threads import asking_in_threads
-from tests.waiting import until
+from tests.support.waiting import until
 
 # Alone: the loads are counted in real time.
 pytestmark = [pytest.mark.integration, pytest.mark.alone]

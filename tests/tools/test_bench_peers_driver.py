@@ -18,7 +18,7 @@ from bench.peers.figures import summarise
 from bench.peers.process import PeerError, run_peer
 from bench.peers.rounds import Comparison
 from bench.server import run_server
-from tests.waiting import until
+from tests.support.waiting import until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
 

@@ -15,7 +15,7 @@ from lab.experiments import mistake_threads
 from lab.locks import DeadlockError, Locks, Watchdog
 from lab.memory import first_to_go, resident_mib
 from lab.yardstick import measure_in
-from tests.integration.processes import eventually, processes_mentioning
+from tests.support.processes import eventually, processes_mentioning
 
 pytestmark = pytest.mark.integration
 _ROOT = Path(__file__).parents[2]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.up_process import Up
+from tests.support.up import Up
 
 ROOT = Path(__file__).parents[2]
 URL = "http://127.0.0.1:8080"

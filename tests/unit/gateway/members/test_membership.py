@@ -12,7 +12,7 @@ from hedgerow.common.errors import RedisUnavailableError
 from hedgerow.common.state.registry import Registry
 from hedgerow.common.wire.heartbeat import Heartbeat
 from hedgerow.gateway.members.membership import Membership
-from tests.unit.virtual_time import run_virtually
+from tests.support.virtual_time import run_virtually
 
 EXPIRY_S = 2.0
 NUM_SHARDS = 6

@@ -22,7 +22,7 @@ from hedgerow.shard_worker.indexing.shard_report import ShardState
 from hedgerow.shard_worker.storage.store import Store
 from hedgerow.shard_worker.storage.term_statistics import collect, pack
 from hedgerow.shard_worker.storage.text_index import TextIndex, TextIndexWriter
-from tests.unit.shards import OneShard
+from tests.unit.support.shards import OneShard
 
 MEMORY = 15_000_000
 BOOKS = define("books", {"fields": {"title": "text"}}, "u0")

@@ -25,8 +25,8 @@ from hedgerow.gateway.search.heavy_work import HeavyWork
 from hedgerow.gateway.search.late_replies import CoverageCurves
 from hedgerow.gateway.search.result import SearchQuery, SearchResult
 from hedgerow.gateway.search.searcher import Searcher
-from tests.unit.scripted import Script, ScriptedTransport, reply_of
-from tests.unit.virtual_time import run_virtually
+from tests.support.virtual_time import run_virtually
+from tests.unit.support.scripted import Script, ScriptedTransport, reply_of
 
 COLLECTION = Collection(name="things", uid="u1", fields={}, rank_profile="noop")
 DEADLINE_S = 0.3

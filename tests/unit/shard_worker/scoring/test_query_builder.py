@@ -23,7 +23,7 @@ from hedgerow.shard_worker.storage.term_statistics import (
     write_table,
 )
 from hedgerow.shard_worker.storage.text_index import TextIndex, TextIndexWriter
-from tests.unit.shards import OneShard
+from tests.unit.support.shards import OneShard
 
 COLLECTION = define("c", {"fields": {"title": "text", "body": "text", "year": "integer"}}, uid="u")
 WORDS = [f"w{number}" for number in range(40)]

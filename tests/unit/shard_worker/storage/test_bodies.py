@@ -17,7 +17,7 @@ from hedgerow.shard_worker.scoring.scorer import Scorer, ScorerConfig
 from hedgerow.shard_worker.storage import schema
 from hedgerow.shard_worker.storage.bodies import MAX_BODY_BYTES, BodyReader, BodyWriter
 from hedgerow.shard_worker.storage.store import Store
-from tests.unit.shards import EndlessBudget, OneShard
+from tests.unit.support.shards import EndlessBudget, OneShard
 
 LONG = " ".join(["word"] * 600)
 DOCUMENTS: list[dict[str, object]] = [

@@ -15,8 +15,8 @@ from hedgerow.common.settings.connections import ConnectionSettings
 from hedgerow.gateway.http.protocol.connection_policy import Phase
 from hedgerow.gateway.http.server.connection_table import ConnectionTable
 from hedgerow.gateway.http.server.server_state import ServerState
-from tests.unit.connections import RecordingTransport, connect, turn
-from tests.unit.virtual_time import run_virtually
+from tests.support.connections import RecordingTransport, connect, turn
+from tests.support.virtual_time import run_virtually
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
 LOAD = b"POST /v1/collections/films/documents HTTP/1.1\r\nHost: h\r\n"

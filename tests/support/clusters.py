@@ -18,12 +18,12 @@ from bench.profiles import to_toml
 from hedgerow.common.settings.settings import GatewaySettings, RankProfile, RedisSettings, Settings
 from hedgerow.gateway.gateway import Gateway
 from hedgerow.gateway.search.result import SearchQuery, SearchResult
-from tests.integration.processes import descendants_of, is_alive
-from tests.servers import RedisServer
-from tests.waiting import until
+from tests.support.processes import descendants_of, is_alive
+from tests.support.servers import RedisServer
+from tests.support.waiting import until
 
 ROOT = Path(__file__).parent.parent.parent
-HOOKS = "tests.integration.hooks"
+HOOKS = "tests.integration.support.hooks"
 PROFILES = {
     "numbers": RankProfile(second_phase=f"{HOOKS}:by_number"),
     "polite": RankProfile(second_phase=f"{HOOKS}:polite"),

@@ -22,7 +22,7 @@ from hedgerow.shard_worker.executors.process_pool.pool import (
 from hedgerow.shard_worker.executors.process_pool.quarantine_gate import QuarantineGate
 from hedgerow.shard_worker.executors.process_pool.recycler import MemoryLimit
 from hedgerow.shard_worker.executors.process_pool.scorer_slot import SlotState
-from tests.integration.misbehaving import Config
+from tests.integration.support.misbehaving import Config
 
 KILL_GRACE_S = 0.1
 
@@ -152,7 +152,7 @@ async def running(
     config = Config(str(folder))
     num_fds = count_fds()
     lane = make_lane(
-        "tests.integration.misbehaving:make",
+        "tests.integration.support.misbehaving:make",
         config,
         num_processes=num_processes,
         max_batch=max_batch,

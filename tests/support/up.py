@@ -13,7 +13,7 @@ from typing import Any, Self
 
 import httpx
 
-from tests.integration.processes import eventually, is_alive
+from tests.support.processes import eventually, is_alive
 
 
 def session_members(leaders: set[int]) -> set[int]:
