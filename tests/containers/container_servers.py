@@ -46,8 +46,8 @@ class Server:
 
 
 @contextmanager
-def running_server(image: str, password: str, key_prefix: str) -> Iterator[Server]:
-    """Run a server with two users: nobody may do anything but `hedgerow`, by its password."""
+def running_container(image: str, password: str, key_prefix: str) -> Iterator[Server]:
+    """Run a server on which only the user `hedgerow` may do anything, by its password."""
     program = "redis-server" if image.startswith("redis:") else "valkey-server"
     port = free_port()
     acl = documented_acl("hedgerow", password).replace("hedgerow:*", f"{key_prefix}:*")

@@ -17,8 +17,8 @@ import pytest
 import pytest_asyncio
 
 from hedgerow.gateway.cli.loading import loader
-from tests.support.processes import eventually
 from tests.support.up import Caller, Up
+from tests.support.waiting import until
 
 pytestmark = [
     pytest.mark.integration,
@@ -185,7 +185,7 @@ async def test_a_load_outlives_the_gateway(tmp_path: Path) -> None:
             folder = tmp_path / "data"
             return any(path.stat().st_size > 100_000 for path in folder.rglob("*.sqlite*"))
 
-        await eventually(lambda: has_documents() or load.done(), "the load is under way", 60.0)
+        await until(lambda: has_documents() or load.done(), 60.0, what="the load is under way")
         assert not load.done()
         os.kill(gateway, signal.SIGKILL)
         ended = await load

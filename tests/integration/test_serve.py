@@ -23,6 +23,7 @@ from hedgerow.gateway.cli.serve import listen, run_server
 from hedgerow.gateway.http.server.connection_table import ConnectionTable
 from hedgerow.gateway.http.server.server import HttpServer
 from tests.support.servers import RedisServer
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.integration
 
@@ -179,13 +180,15 @@ async def test_what_is_in_flight_is_finished(key_prefix: str) -> None:
     """A drain takes no new connection, and the request in flight is still answered."""
     app = SlowApp()
     async with draining(app, 20.0) as (port, server, request):
-        async with asyncio.timeout(10):
-            while True:  # until the listener is closed
-                try:
-                    socket.create_connection(("127.0.0.1", port), timeout=1).close()
-                except OSError:
-                    break
-                await asyncio.sleep(0.02)
+
+        def is_closed() -> bool:
+            try:
+                socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            except OSError:
+                return True
+            return False
+
+        await until(is_closed, what="the listener is closed")
         assert not request.done()
         assert not server.done()
         app.may_answer.set()

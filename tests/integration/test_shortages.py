@@ -18,9 +18,9 @@ from hedgerow.common.redis.keys import Keys
 from hedgerow.common.settings.settings import RedisSettings
 from hedgerow.common.shard_log.log import ShardLog, Upsert, pack_op
 from tests.integration.support.disks import Disk, small_disk
-from tests.support.processes import eventually, is_alive
+from tests.support.processes import is_alive, session_members
 from tests.support.servers import DURABLE, RedisServer
-from tests.support.up import Caller, Up, session_members
+from tests.support.up import Caller, Up
 from tests.support.waiting import until
 
 # Alone: every search is to be answered in full by its deadline, also right after a restart.
@@ -348,7 +348,7 @@ async def test_a_start_on_a_full_disk_says_why(disk: Disk) -> None:
     disk.fill()
     one = await Up.start(disk.path / "data", "--shards", "2", "--workers", "1")
     try:
-        await eventually(lambda: one.has_ended, "it has ended", 90.0)
+        await until(lambda: one.has_ended, 90.0, what="it has ended")
         assert "No space left on device" in one.output, one.output
         assert await one.process.wait() == 1
         assert not one.living()

@@ -13,8 +13,9 @@ from hedgerow.common.settings.cores import num_cores
 from hedgerow.gateway.cli.serve import listen
 from hedgerow.gateway.local.sizing import plan_for
 from tests.integration.support.trees import loaded
-from tests.support.processes import eventually, is_alive, processes_mentioning
+from tests.support.processes import is_alive, processes_mentioning
 from tests.support.up import Caller, Up
+from tests.support.waiting import until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 
@@ -47,7 +48,7 @@ async def test_a_killed_supervisor_leaves_nothing(up: Up) -> None:
     before = up.living()
     assert len(before) > 4, "scorers are processes too"
     await up.stop(signal.SIGKILL)
-    await eventually(lambda: not any(map(is_alive, before)), "everything is gone", 10.0)
+    await until(lambda: not any(map(is_alive, before)), 10.0, what="everything is gone")
     assert up.living() == set()
 
 
@@ -94,8 +95,8 @@ async def test_what_is_stored_is_this_user_s_alone(tmp_path: Path) -> None:
         async with Caller(one.url) as caller:
             await loaded(caller)
             assert (await caller.http.post("/v1/snapshots")).is_success
-        await eventually(lambda: len([*target.rglob("manifest.json")]) == 2, "snapshots", 30.0)
-        await eventually(lambda: any((tmp_path / "data").rglob("statistics/*")), "statistics", 30.0)
+        await until(lambda: len([*target.rglob("manifest.json")]) == 2, 30.0, what="snapshots")
+        await until(lambda: any((tmp_path / "data").rglob("statistics/*")), 30.0, what="statistics")
         for folder in (tmp_path / "data", target):
             found = [folder, *folder.rglob("*")]
             assert len(found) > 10

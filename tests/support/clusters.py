@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -20,7 +19,7 @@ from hedgerow.gateway.gateway import Gateway
 from hedgerow.gateway.search.result import SearchQuery, SearchResult
 from tests.support.processes import descendants_of, is_alive
 from tests.support.servers import RedisServer
-from tests.support.waiting import until
+from tests.support.waiting import block_until, until
 
 ROOT = Path(__file__).parent.parent.parent
 HOOKS = "tests.integration.support.hooks"
@@ -129,10 +128,7 @@ class Cluster:
         started = descendants_of(self.workers[worker].pid)
         self.kill(worker)
         # Its indexer notices that it is gone, and may write until then.
-        deadline = time.monotonic() + 10
-        while any(map(is_alive, started)):
-            assert time.monotonic() < deadline, f"what worker {worker} had started lives on"
-            time.sleep(0.005)
+        block_until(lambda: not any(map(is_alive, started)), what=f"worker {worker} is gone")
         shutil.rmtree(self.data(worker))
 
     def stop(self) -> None:

