@@ -3,16 +3,14 @@
 import gc
 import os
 import secrets
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 import structlog
 from hypothesis import settings
 
-from tests.support.servers import RedisServer, running_server
+from tests.support.servers import RedisServer, temporary_server
 
 # The time of one example says nothing on a shared machine; each test has its timeout.
 settings.register_profile("hedgerow", deadline=None)
@@ -60,8 +58,7 @@ def redis_server() -> Iterator[RedisServer]:
     """One server for all tests; each test keeps to its own `key_prefix`."""
     # Not tmp_path: the path of a Unix socket may have about 100 characters.
     with (
-        tempfile.TemporaryDirectory(prefix="hedgerow-test-") as folder,
-        running_server(Path(folder)) as server,
+        temporary_server() as server,
     ):
         yield server
 
@@ -70,8 +67,7 @@ def redis_server() -> Iterator[RedisServer]:
 def own_server() -> Iterator[RedisServer]:
     """A server that the test may kill, stop and start again."""
     with (
-        tempfile.TemporaryDirectory(prefix="hedgerow-test-") as folder,
-        running_server(Path(folder)) as server,
+        temporary_server() as server,
     ):
         yield server
 

@@ -17,7 +17,7 @@ import pytest
 import pytest_asyncio
 
 from hedgerow.gateway.cli.loading import loader
-from tests.support.up import Caller, Up
+from tests.support.up import Caller, Up, running_up
 from tests.support.waiting import until
 
 pytestmark = [
@@ -71,12 +71,8 @@ class Commands:
 @asynccontextmanager
 async def running(data: Path) -> AsyncIterator[Commands]:
     """A ready cluster of 2 workers with 2 shards each, for the block."""
-    up = await Up.start(data, "--shards", "4", "--workers", "2")
-    try:
-        assert up.url, up.output
+    async with running_up(data, "--shards", "4", "--workers", "2") as up:
         yield Commands(up)
-    finally:
-        await up.destroy()
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

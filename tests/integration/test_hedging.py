@@ -1,10 +1,8 @@
 """Second copies over real workers: a stopped or slow replica costs no query its coverage."""
 
 import signal
-import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +11,7 @@ from hedgerow.common.errors import InsufficientCoverageError
 from hedgerow.common.settings.tail import HedgingSettings, ProbationSettings
 from hedgerow.gateway.gateway import Gateway
 from tests.support.clusters import Cluster, all_live, ask, load
-from tests.support.servers import running_server
+from tests.support.servers import temporary_server
 from tests.support.waiting import until
 
 # Alone: slow and usual replies differ by milliseconds.
@@ -30,11 +28,10 @@ NUM_SHARDS = 2
 def two_workers(num_scorers: int) -> Iterator[Cluster]:
     """Two workers that both serve every shard; the first is slow when a query says so."""
     with (
-        tempfile.TemporaryDirectory(prefix="hedgerow-test-") as folder,
-        running_server(Path(folder)) as server,
+        temporary_server() as server,
     ):
         cluster = Cluster(
-            server, Path(folder), num_shards=NUM_SHARDS, num_workers=2, num_replicas=2
+            server, server.folder, num_shards=NUM_SHARDS, num_workers=2, num_replicas=2
         )
         try:
             cluster.environment["HEDGEROW_WORKER__SCORERS"] = str(num_scorers)

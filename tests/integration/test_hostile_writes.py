@@ -13,7 +13,7 @@ import pytest_asyncio
 
 from hedgerow.common.errors import OverloadedError
 from hedgerow.gateway.client import AsyncClient
-from tests.support.up import Caller, Up
+from tests.support.up import Caller, Up, running_up
 from tests.support.waiting import until
 
 pytestmark = [pytest.mark.integration, pytest.mark.asyncio(loop_scope="module")]
@@ -81,7 +81,7 @@ UNUSABLE = [
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def cluster(data: Path) -> AsyncIterator[Up]:
     """A cluster of two shards with one scorer, and room for few collections and loads."""
-    cluster = await Up.start(
+    async with running_up(
         data,
         "--shards",
         "2",
@@ -91,11 +91,8 @@ async def cluster(data: Path) -> AsyncIterator[Up]:
         HEDGEROW_LIMITS__MAX_COLLECTIONS="3",
         HEDGEROW_GATEWAY__MAX_LOADS="4",
         HEDGEROW_GATEWAY__LOAD_IDLE_S="1.0",
-    )
-    try:
+    ) as cluster:
         yield cluster
-    finally:
-        await cluster.destroy()
 
 
 @pytest.fixture(scope="module")

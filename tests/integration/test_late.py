@@ -1,15 +1,13 @@
 """Late replies over real workers: one that is always a little late is told by how much."""
 
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from hedgerow.gateway.gateway import Gateway
 from tests.support.clusters import Cluster, ask, gateway_to, load
-from tests.support.servers import running_server
+from tests.support.servers import temporary_server
 from tests.support.waiting import until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
@@ -29,10 +27,9 @@ PROFILE: dict[str, Any] = {"rank_profile": "tardy_here", "deadline_ms": DEADLINE
 def cluster() -> Iterator[Cluster]:
     """Two workers with a shard each; the first is slow when a query says so."""
     with (
-        tempfile.TemporaryDirectory(prefix="hedgerow-test-") as folder,
-        running_server(Path(folder)) as server,
+        temporary_server() as server,
     ):
-        cluster = Cluster(server, Path(folder), num_shards=NUM_SHARDS, num_workers=2)
+        cluster = Cluster(server, server.folder, num_shards=NUM_SHARDS, num_workers=2)
         try:
             cluster.environment["HEDGEROW_TEST_SLOW"] = "1"
             cluster.start(0)

@@ -2,7 +2,6 @@
 
 import asyncio
 import signal
-import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -14,7 +13,7 @@ from hedgerow.common.settings.tail import HedgingSettings, ProbationSettings
 from hedgerow.gateway.gateway import Gateway
 from hedgerow.gateway.search.result import SearchResult
 from tests.support.clusters import Cluster, all_live, ask, load
-from tests.support.servers import running_server
+from tests.support.servers import temporary_server
 from tests.support.waiting import until
 
 # Alone: the slow replica differs from the other by milliseconds.
@@ -40,12 +39,11 @@ def cluster() -> Iterator[Cluster]:
 def two_workers(**environment: str) -> Iterator[Cluster]:
     """The same, with further settings."""
     with (
-        tempfile.TemporaryDirectory(prefix="hedgerow-test-") as folder,
-        running_server(Path(folder)) as server,
+        temporary_server() as server,
     ):
         cluster = Cluster(
             server,
-            Path(folder),
+            server.folder,
             num_shards=NUM_SHARDS,
             num_workers=2,
             num_replicas=2,

@@ -2,10 +2,8 @@
 
 import asyncio
 import json
-import tempfile
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
-from pathlib import Path
 
 import pytest
 
@@ -13,7 +11,7 @@ from hedgerow.gateway.gateway import Gateway
 from tests.support.clusters import Cluster, all_live, ask, running_cluster
 from tests.support.corpora import Document, large_corpus, queries_over
 from tests.support.judged import LUCENE_NDCG10, Judged, K, mean, overlap
-from tests.support.servers import running_server
+from tests.support.servers import temporary_server
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
@@ -26,12 +24,11 @@ def clusters() -> Iterator[dict[int, Cluster]]:
     with ExitStack() as stack:
         started = {}
         for num_shards, num_workers in ((1, 1), (8, 2)):
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hedgerow-test-")))
-            server = stack.enter_context(running_server(folder))
+            server = stack.enter_context(temporary_server())
             started[num_shards] = stack.enter_context(
                 running_cluster(
                     server,
-                    folder,
+                    server.folder,
                     num_shards=num_shards,
                     num_workers=num_workers,
                 )

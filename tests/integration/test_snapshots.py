@@ -4,7 +4,6 @@ import asyncio
 import json
 import shutil
 import signal
-import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from hedgerow.common.snapshots.status import SnapshotFacts, SnapshotRecords
 from hedgerow.common.snapshots.store import SnapshotStore
 from hedgerow.gateway.gateway import Gateway
 from tests.support.clusters import Cluster, ask, gateway_to, load, running_cluster
-from tests.support.servers import RedisServer, running_server
+from tests.support.servers import RedisServer, temporary_server
 from tests.support.waiting import until
 
 # Alone: what copies and restores gives way to all else, and would take minutes on a busy machine.
@@ -34,7 +33,7 @@ PREFIX = "hedgerow"
 @pytest.fixture
 def server() -> Iterator[RedisServer]:
     """A server of this test's own, which forgets everything when it is stopped."""
-    with tempfile.TemporaryDirectory() as folder, running_server(Path(folder)) as started:
+    with temporary_server() as started:
         yield started
 
 

@@ -3,7 +3,6 @@
 The server (moto) is another implementation than the client's, and keeps what it is given in memory.
 """
 
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +24,7 @@ from tests.integration.test_snapshots import (
     restart,
 )
 from tests.support.clusters import Cluster, ask, gateway_to, load, running_cluster
-from tests.support.servers import running_server
+from tests.support.servers import temporary_server
 from tests.support.waiting import until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
@@ -94,8 +93,7 @@ def s3() -> Iterator[S3]:
 def cluster(s3: S3, tmp_path: Path) -> Iterator[Cluster]:
     """Two workers with a shard each, which keep the newest snapshot alone."""
     with (
-        tempfile.TemporaryDirectory(prefix="hedgerow-test-") as folder,
-        running_server(Path(folder)) as server,
+        temporary_server() as server,
         running_cluster(
             server,
             tmp_path,

@@ -3,6 +3,7 @@
 import contextlib
 import signal
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,3 +97,14 @@ def running_server(folder: Path, *options: str) -> Iterator[RedisServer]:
         yield server
     finally:
         server.stop(kill=True)
+
+
+@contextlib.contextmanager
+def temporary_server(*options: str) -> Iterator[RedisServer]:
+    """The same, in a temporary folder."""
+    # Not tmp_path: the path of a Unix socket may have about 100 characters.
+    with (
+        tempfile.TemporaryDirectory(prefix="hedgerow-test-") as folder,
+        running_server(Path(folder), *options) as server,
+    ):
+        yield server

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -144,6 +145,19 @@ class Up:
         assert is_alive(pid)
         self.pids[name] = pid
         return pid
+
+
+@contextlib.asynccontextmanager
+async def running_up(
+    data: Path, *arguments: str, folder: Path | None = None, **environment: str
+) -> AsyncIterator[Up]:
+    """A `gateway up` that is ready, for the block; nothing of it is left afterwards."""
+    one = await Up.start(data, *arguments, folder=folder, **environment)
+    try:
+        assert one.url, one.output
+        yield one
+    finally:
+        await one.destroy()
 
 
 class Caller:
