@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from tests.conftest import missing
-from tests.integration.test_snapshots import (
+from tests.integration.support.snapshots import (
     NUM_SHARDS,
     PREFIX,
     boarding,

@@ -6,7 +6,6 @@ import re
 import resource
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from typing import Any
 
 import httpx
 
+from tests.integration.support.serve import serve_command
 from tests.support.waiting import block_until
 
 HEALTH = b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
@@ -94,18 +94,7 @@ def gateway_process(
 
     with log.open("wb") as written:
         process = subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "hedgerow.gateway.cli.main",
-                "serve",
-                "--port",
-                "0",
-                "--redis",
-                redis,
-                "--num-shards",
-                "1",
-            ],
+            serve_command(redis, 1),
             stderr=written,
             env=environment,
             preexec_fn=limit,  # noqa: PLW1509 # no thread of this process holds a lock for it

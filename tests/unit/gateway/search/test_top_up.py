@@ -13,8 +13,8 @@ from hedgerow.common.settings.settings import RankProfile
 from hedgerow.gateway.search.result import SearchQuery, SearchResult
 from hedgerow.gateway.search.top_up import num_asked
 from tests.support.virtual_time import run_virtually
-from tests.unit.gateway.search.test_gather import COLLECTION, searcher_over
 from tests.unit.support.scripted import Script, ScriptedTransport
+from tests.unit.support.searchers import COLLECTION, searcher_over
 
 BM25 = RankProfile()
 DEADLINE_MS = 300

@@ -17,7 +17,7 @@ from hedgerow.gateway.http.server.server_state import ServerState
 from hedgerow.gateway.http.server.tls_transport import TlsConnection
 from tests.support.connections import RecordingTransport, turn
 from tests.support.virtual_time import run_virtually
-from tests.unit.gateway.http.server.test_connection import REQUEST, SWEEP_S, App, gone_at, post
+from tests.unit.support.asgi_app import REQUEST, SWEEP_S, App, gone_at, post
 
 
 @pytest.fixture(scope="module")
