@@ -1,7 +1,6 @@
 """Fixtures that every ring shares; a ring that lacks its need skips loudly, and fails in CI."""
 
 import gc
-import os
 import secrets
 from collections.abc import Iterator
 from typing import Any
@@ -44,13 +43,6 @@ def uncached_loggers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(structlog, "configure", configure_uncached)
     yield
     structlog.reset_defaults()
-
-
-def missing(what: str) -> None:
-    """Skip loudly at the desk; fail where CI=true."""
-    if os.environ.get("CI") == "true":
-        pytest.fail(f"CI needs {what}")
-    pytest.skip(f"NEEDS {what.upper()}")
 
 
 @pytest.fixture(scope="session")

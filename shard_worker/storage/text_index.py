@@ -224,7 +224,7 @@ class TextIndexWriter:
             return cls(path, collection, _open_index(path, collection), memory_bytes)
         except TextIndexError as error:
             if path.exists():
-                _log.warning("text_index_made_anew", path=str(path), reason=str(error))
+                _log.warning("text_index_replaced", path=str(path), reason=str(error))
                 shutil.rmtree(path)
         path.mkdir(parents=True)
         index = make_index(path, collection)

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 
 from hedgerow.gateway.local.placement import place
-from tests.containers.conftest import docker, free_port
+from tests.containers.engine import docker, free_port
 from tests.support.waiting import block_until
 
 ROOT = Path(__file__).parents[2]

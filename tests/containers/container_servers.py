@@ -10,7 +10,7 @@ from pydantic import SecretStr
 from testcontainers.core.container import DockerContainer
 
 from hedgerow.common.settings.settings import RedisSettings
-from tests.containers.conftest import docker, free_port
+from tests.containers.engine import docker, free_port
 
 OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
 

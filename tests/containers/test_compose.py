@@ -22,7 +22,7 @@ from tests.containers.compose_cluster import (
     ComposeCluster,
     running_cluster,
 )
-from tests.containers.conftest import docker
+from tests.containers.engine import docker
 
 # The first use of the cluster builds the image and starts six containers on two busy cores.
 pytestmark = [pytest.mark.containers, pytest.mark.timeout(600)]

@@ -13,8 +13,8 @@ import pytest
 
 from hedgerow.common.redis.client import RedisClient, connect
 from hedgerow.common.redis.keys import Keys
-from tests.containers.conftest import free_port
 from tests.containers.container_servers import Server, running_container
+from tests.containers.engine import free_port
 from tests.support.waiting import until
 
 pytestmark = [pytest.mark.containers, pytest.mark.timeout(180)]

@@ -23,7 +23,7 @@ from hedgerow.common.redis.client import (
     connect,
 )
 from hedgerow.common.settings.settings import RedisSettings
-from tests.conftest import missing
+from tests.support.needs import missing
 from tests.support.servers import RedisServer, temporary_server
 from tests.support.waiting import until
 

@@ -6,7 +6,6 @@ import resource
 import secrets
 import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +15,6 @@ import pytest
 from hedgerow.common.errors import BadRequestError
 from hedgerow.gateway.client import Client
 from hedgerow.gateway.http.protocol.connection_policy import RESERVED_DESCRIPTORS
-from tests.conftest import missing
 from tests.integration.support.hostile import (
     HEALTH,
     GatewayProcess,
@@ -25,6 +23,7 @@ from tests.integration.support.hostile import (
     read_response,
     send_all,
 )
+from tests.support.needs import missing
 from tests.support.servers import RedisServer
 from tests.support.waiting import block_until
 
@@ -109,7 +108,10 @@ def test_idle_connections_make_room(
     ):
         for _ in range(1100):
             connections.enter_context(gateway.connect())
-        time.sleep(0.5)
+        block_until(
+            lambda: gateway.counters().get("connections_closed_for_room", 0) >= 1100 - 256,
+            what="all connections were accepted",
+        )
         assert gateway.num_descriptors <= 256
         assert "too_few_descriptors" in gateway.log.read_text()
         assert "Too many open files" not in gateway.log.read_text()

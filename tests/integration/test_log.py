@@ -31,6 +31,7 @@ from hedgerow.common.state.registry import Registry
 from hedgerow.common.wire.heartbeat import Heartbeat
 from hedgerow.shard_worker.serving.heartbeat_sender import HeartbeatSender
 from tests.support.servers import RedisServer
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.integration
 
@@ -90,11 +91,16 @@ async def test_the_furthest_position_is_by_number_not_by_letters() -> None:
     assert furthest({}) == START
 
 
+async def _is_blocked(redis: Redis) -> bool:
+    info: bytes = await redis.control.execute("INFO", "clients")
+    return b"blocked_clients:1\r\n" in info
+
+
 async def test_a_read_waits_for_the_next_entry(redis: Redis) -> None:
     """A blocking read ends when something is appended, and gives nothing after its time."""
     assert await redis.log.read(0, START, 1000, block_ms=30) == []
     reading = asyncio.create_task(redis.log.read(0, START, 1000, block_ms=5000))
-    await asyncio.sleep(0.05)
+    await until(partial(_is_blocked, redis), what="the read waits")
     appended = await redis.log.append(0, b"op")
     assert [entry.id for entry in await reading] == [appended.id]
 

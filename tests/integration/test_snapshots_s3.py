@@ -11,7 +11,6 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.conftest import missing
 from tests.integration.support.snapshots import (
     NUM_SHARDS,
     PREFIX,
@@ -24,6 +23,7 @@ from tests.integration.support.snapshots import (
     restart,
 )
 from tests.support.clusters import Cluster, ask, gateway_to, load, running_cluster
+from tests.support.needs import missing
 from tests.support.servers import temporary_server
 from tests.support.waiting import until
 

@@ -17,7 +17,7 @@ import ir_measures
 import pytest
 from ir_measures import Qrel, ScoredDoc, nDCG
 
-from tests.conftest import missing
+from tests.support.needs import missing
 
 VARIABLE = "JUDGED_COLLECTIONS"
 OURS = Path(__file__).parents[1] / "data"
