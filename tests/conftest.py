@@ -49,18 +49,14 @@ def uncached_loggers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def redis_server() -> Iterator[RedisServer]:
     """One server for all tests; each test keeps to its own `key_prefix`."""
     # Not tmp_path: the path of a Unix socket may have about 100 characters.
-    with (
-        temporary_server() as server,
-    ):
+    with temporary_server() as server:
         yield server
 
 
 @pytest.fixture
 def own_server() -> Iterator[RedisServer]:
     """A server that the test may kill, stop and start again."""
-    with (
-        temporary_server() as server,
-    ):
+    with temporary_server() as server:
         yield server
 
 

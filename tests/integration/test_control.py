@@ -292,9 +292,7 @@ async def test_users_and_passwords(redis_server: RedisServer, key_prefix: str) -
 
 async def test_a_full_server_is_unavailable() -> None:
     """A server that is out of memory cannot take writes now, which is not a wrong command."""
-    with (
-        temporary_server("--maxmemory", "1") as server,
-    ):
+    with temporary_server("--maxmemory", "1") as server:
         async with connected(server) as control:
             with pytest.raises(RedisUnavailableError, match="memory"):
                 await control.execute("SET", "x", "y", retry=False)

@@ -10,7 +10,7 @@ import pytest
 from hedgerow.common.errors import InsufficientCoverageError
 from hedgerow.common.settings.tail import HedgingSettings, ProbationSettings
 from hedgerow.gateway.gateway import Gateway
-from tests.support.clusters import Cluster, all_live, ask, load
+from tests.support.clusters import Cluster, all_live, ask, load, running_cluster
 from tests.support.servers import temporary_server
 from tests.support.waiting import until
 
@@ -29,19 +29,16 @@ def two_workers(num_scorers: int) -> Iterator[Cluster]:
     """Two workers that both serve every shard; the first is slow when a query says so."""
     with (
         temporary_server() as server,
+        running_cluster(
+            server,
+            server.folder,
+            num_shards=NUM_SHARDS,
+            num_replicas=2,
+            environment={"HEDGEROW_WORKER__SCORERS": str(num_scorers)},
+            first_has={"HEDGEROW_TEST_SLOW": "1"},
+        ) as cluster,
     ):
-        cluster = Cluster(
-            server, server.folder, num_shards=NUM_SHARDS, num_workers=2, num_replicas=2
-        )
-        try:
-            cluster.environment["HEDGEROW_WORKER__SCORERS"] = str(num_scorers)
-            cluster.environment["HEDGEROW_TEST_SLOW"] = "1"
-            cluster.start(0)
-            del cluster.environment["HEDGEROW_TEST_SLOW"]
-            cluster.start(1)
-            yield cluster
-        finally:
-            cluster.stop()
+        yield cluster
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from hedgerow.gateway.gateway import Gateway
-from tests.support.clusters import Cluster, ask, gateway_to, load
+from tests.support.clusters import Cluster, ask, gateway_to, load, running_cluster
 from tests.support.servers import temporary_server
 from tests.support.waiting import until
 
@@ -28,16 +28,14 @@ def cluster() -> Iterator[Cluster]:
     """Two workers with a shard each; the first is slow when a query says so."""
     with (
         temporary_server() as server,
+        running_cluster(
+            server,
+            server.folder,
+            num_shards=NUM_SHARDS,
+            first_has={"HEDGEROW_TEST_SLOW": "1"},
+        ) as cluster,
     ):
-        cluster = Cluster(server, server.folder, num_shards=NUM_SHARDS, num_workers=2)
-        try:
-            cluster.environment["HEDGEROW_TEST_SLOW"] = "1"
-            cluster.start(0)
-            del cluster.environment["HEDGEROW_TEST_SLOW"]
-            cluster.start(1)
-            yield cluster
-        finally:
-            cluster.stop()
+        yield cluster
 
 
 async def num_late(gateway: Gateway) -> int:

@@ -421,9 +421,7 @@ async def test_a_stream_that_fails_leaves_what_was_logged(
 
 async def test_a_server_killed_in_the_middle(key_prefix: str, tmp_path: Path) -> None:
     """A load outlives a server that is killed and comes back; what it accepted is there once."""
-    with (
-        temporary_server(*DURABLE) as server,
-    ):
+    with temporary_server(*DURABLE) as server:
         documents = books(6000)
 
         async def stream() -> AsyncIterator[bytes]:
@@ -443,9 +441,7 @@ async def test_a_server_killed_in_the_middle(key_prefix: str, tmp_path: Path) ->
 
 async def test_a_server_that_stays_away(key_prefix: str, tmp_path: Path) -> None:
     """Without a server a load ends in time with an error, and works when the server is back."""
-    with (
-        temporary_server(*DURABLE) as server,
-    ):
+    with temporary_server(*DURABLE) as server:
         async with writing(server, key_prefix, tmp_path) as path, path.applying():
             path.documents._outage_timeout_s = 0.5
             uid = (await path.collections.put("books", BOOKS)).uid

@@ -7,10 +7,11 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from bench.profiles import to_toml
@@ -77,8 +78,8 @@ class Cluster:
         """The data folder of a worker."""
         return self.folder / f"data-{worker}"
 
-    def start(self, worker: int) -> None:
-        """Start one worker's process."""
+    def start(self, worker: int, environment: Mapping[str, str] = MappingProxyType({})) -> None:
+        """Start one worker's process, with an `environment` that it alone has."""
         profiles = self.folder / "hedgerow.toml"
         profiles.write_text(to_toml(PROFILES), encoding="utf-8")
         with contextlib.ExitStack() as opened:
@@ -110,6 +111,7 @@ class Cluster:
                     "HEDGEROW_WORKER__QUARANTINE_EXPIRY_S": "60",
                     "HEDGEROW_REDIS__RECONNECT_MAX_S": "0.3",
                     **self.environment,
+                    **environment,
                 },
                 stderr=opened.enter_context(self.log.open("ab")) if self.log else None,
             )
@@ -145,11 +147,25 @@ class Cluster:
 
 
 @contextlib.contextmanager
-def running_cluster(server: RedisServer, folder: Path, **options: Any) -> Iterator[Cluster]:
-    """A cluster for the block; its processes are gone afterwards."""
+def running_cluster(
+    server: RedisServer,
+    folder: Path,
+    *,
+    first_has: Mapping[str, str] = MappingProxyType({}),
+    **options: Any,
+) -> Iterator[Cluster]:
+    """A cluster for the block; its processes are gone afterwards.
+
+    Args:
+        server: its Redis.
+        folder: where it keeps everything.
+        first_has: environment that worker 0 alone has, until it is started again.
+        options: fields of `Cluster`.
+    """
     cluster = Cluster(server, folder, **options)
     try:
-        for worker in range(cluster.num_workers):
+        cluster.start(0, first_has)
+        for worker in range(1, cluster.num_workers):
             cluster.start(worker)
         yield cluster
     finally:
