@@ -101,6 +101,6 @@ def test_where_all_addresses_are_bound_the_loopback_interface_is_asked(
 
 def test_the_containers_use_it() -> None:
     """No health check of the gateway in compose.yaml speaks one of the two alone."""
-    text = (Path(__file__).parents[2] / "compose.yaml").read_text(encoding="utf-8")
+    text = (Path(__file__).parents[3] / "compose.yaml").read_text(encoding="utf-8")
     assert "test: [CMD, python, -m, hedgerow.gateway.health]" in text
     assert "http://127.0.0.1" not in text
