@@ -1,7 +1,7 @@
 # One image for both programs: `gateway serve` (the default) and `shard-worker`.
 #
-# All that is installed is pinned and hashed (requirements*.lock), compiled to byte code that does
-# not depend on file times, and copied into the final stage, which holds neither build tools nor
+# All packages are pinned and hashed (requirements*.lock) and compiled to byte code that does not
+# depend on file times. They are copied into the final stage, which contains neither build tools nor
 # package caches.
 
 FROM python:3.13-slim AS build
@@ -25,14 +25,14 @@ COPY hedgerow/__init__.py hedgerow/__main__.py hedgerow/py.typed hedgerow/
 COPY common common
 COPY gateway gateway
 COPY shard_worker shard_worker
-# Times inside the wheel are fixed, so that the same sources make the same bytes.
+# File times in the wheel are fixed, so that the same sources give the same bytes.
 RUN export SOURCE_DATE_EPOCH=1577836800 \
  && /opt/backend/bin/python -m hatchling build --target wheel --directory dist \
  && python -m pip --python /opt/hedgerow install --no-compile --no-index --no-deps dist/*.whl \
  && /opt/hedgerow/bin/python -m compileall -q --invalidation-mode unchecked-hash \
         /opt/hedgerow/lib/python3*/site-packages/hedgerow
 
-# The bill of materials: what is installed, as it is found there. Reproducible: without the time.
+# The bill of materials, from the installed packages; without a time, so that it is reproducible.
 RUN mkdir -p /opt/hedgerow/share/hedgerow \
  && /opt/audit/bin/cyclonedx-py environment --pyproject pyproject.toml --mc-type application \
         --output-reproducible --output-format JSON \
@@ -45,7 +45,7 @@ LABEL org.opencontainers.image.title="Hedgerow" \
       org.opencontainers.image.description="Scatter-gather serving: gateway and shard worker" \
       org.opencontainers.image.licenses="Apache-2.0"
 
-# A volume that is mounted at /data for the first time takes over this folder's owner.
+# A new volume that is mounted at /data takes over the owner of this folder.
 RUN groupadd --gid 10001 hedgerow \
  && useradd --uid 10001 --gid hedgerow --no-create-home --home-dir /app --shell /usr/sbin/nologin \
         hedgerow \
@@ -62,7 +62,7 @@ ENV PATH=/opt/hedgerow/bin:$PATH \
     HEDGEROW_GATEWAY__HOST=0.0.0.0 \
     HEDGEROW_LOG_FORMAT=json
 
-# /app is where users mount hedgerow.toml and ranking code; nothing of ours is in it.
+# /app is empty: users mount hedgerow.toml and their ranking code there.
 USER 10001:10001
 WORKDIR /app
 EXPOSE 8080

@@ -3,35 +3,35 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-# The redirection makes every make, 3.81 included, ask a shell, which alone knows `command`.
+# `command` is built into the shell. The redirection makes make, also 3.81, start one.
 UV     := $(shell command -v uv 2>/dev/null)
 
 ifdef UV
   MAKE_VENV := $(UV) venv --quiet --allow-existing --python $(PYTHON) $(VENV)
-  # Compiled now, or the first processes would all do so at once, each for itself.
+  # Compiled now; otherwise the first processes would all compile the same modules at once.
   INSTALL   := $(UV) pip install --quiet --compile-bytecode --python $(BIN)/python
 else
   MAKE_VENV := $(PYTHON) -m venv $(VENV)
   INSTALL   := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 endif
 
-# These reach their recipes by the environment, so that quotes in them are nobody's business.
+# Recipes read these from the environment, so that they may contain quotes.
 export Q
 export JSON
 export ONLY
 export SEED
-# The rings start Python some thousand times, with the same modules: each is compiled once.
+# The tests start Python some thousand times; byte code is cached between those processes.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo up down query test test-unit test-integration test-containers test-tools \
         test-hostile attack check audit docs bench bench-client bench-crowd bench-keys bench-peers bench-search lab dist clean
-# The rings of tests are meant to run one after the other, even under `make -j`. Within a ring tests
-# run side by side, but for those that measure time or load the machine (marked `alone`). The tests
-# of the rings with real processes mostly wait for these.
+# The rings of tests run one after the other, even under `make -j`. Within a ring, tests run in
+# parallel, except for those that measure time or load the machine (marked `alone`). In the rings with
+# real processes, tests spend most of their time waiting for them.
 .NOTPARALLEL:
 SIDE_BY_SIDE := -m "not alone" --numprocesses
-# No test of a selection may be one that runs alone: pytest's exit status is 5 then.
+# A selection may contain no test that is marked `alone`; pytest then exits with status 5.
 ALONE        := -m alone $(PYTEST_FLAGS) || test $$? -eq 5
 
 help:
@@ -39,88 +39,88 @@ help:
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | \
 	  while IFS='|' read -r target text; do printf '  %-17s %s\n' "$$target" "$$text"; done
 
-setup: $(VENV)/.development  ## make .venv with everything that is needed to develop
+setup: $(VENV)/.development  ## create .venv with everything needed for development
 
-demo: $(VENV)/.runtime  ## show a cluster at work here, and a worker killed (KEEP=1 leaves it up)
+demo: $(VENV)/.runtime  ## run a cluster here, and kill one of its workers (KEEP=1 leaves the cluster running)
 	@$(BIN)/gateway demo $(if $(KEEP),--keep)
 
 up: .env  ## build and start the containers, and wait until all are healthy
 	docker compose up --build --detach --wait
 	@echo "ready at http://$$(docker compose port gateway 8080)"
 	@docker compose exec -T gateway sh -c 'if test -n "$$HEDGEROW_GATEWAY__TOKEN"; \
-	  then echo "every request needs the token that .env or your shell sets (HEDGEROW_GATEWAY__TOKEN)"; \
-	  else echo "no token is set (HEDGEROW_GATEWAY__TOKEN in .env): who reaches that address may read and write"; fi'
+	  then echo "every request needs the token that is set in .env or your shell (HEDGEROW_GATEWAY__TOKEN)"; \
+	  else echo "no token is set (HEDGEROW_GATEWAY__TOKEN in .env): anyone who can reach that address may read and write"; fi'
 
-down: .env  ## stop the containers; their volumes stay
+down: .env  ## stop the containers, and keep their volumes
 	docker compose down
 
-query: $(VENV)/.runtime  ## ask a running cluster: make query Q="parse dates" (C=collection, URL=…)
+query: $(VENV)/.runtime  ## query a running cluster: make query Q="parse dates" (C=collection, URL=…)
 	@test -n "$$Q" || { echo 'usage: make query Q="your question" [C=collection] [URL=http://…]' >&2; exit 2; }
 	@$(BIN)/gateway query "$$Q" --collection $(or $(C),python-docs) $(if $(URL),--url $(URL))
 
 test: test-unit test-integration test-containers  ## run the three rings of tests
 
-test-unit: $(VENV)/.development  ## tests without a server, in virtual time
+test-unit: $(VENV)/.development  ## tests without servers, in virtual time
 	$(BIN)/pytest tests/unit --dist worksteal --numprocesses auto --maxprocesses 4 $(PYTEST_FLAGS)
 
 test-integration: $(VENV)/.development  ## tests with a real Valkey, real processes, real signals
 	$(BIN)/pytest tests/integration --dist worksteal $(SIDE_BY_SIDE) 3 $(PYTEST_FLAGS)
 	$(BIN)/pytest tests/integration $(ALONE)
 
-test-containers: $(VENV)/.development  ## tests of the image and of compose; need a Docker engine
+test-containers: $(VENV)/.development  ## tests of the image and compose.yaml; need a Docker engine
 	$(BIN)/pytest tests/containers $(PYTEST_FLAGS)
 
 test-tools: $(VENV)/.development $(VENV)/.docs  ## tests of bench/, lab/, the Makefile and the docs
 	$(BIN)/pytest tests/tools --dist loadfile $(SIDE_BY_SIDE) 2 $(PYTEST_FLAGS)
 	$(BIN)/pytest tests/tools $(ALONE)
 
-test-hostile: $(VENV)/.development  ## attack a real cluster beside a normal client (SEED=n)
+test-hostile: $(VENV)/.development  ## attack a real cluster while a normal client uses it (SEED=n)
 	$(BIN)/pytest tests/hostile $(PYTEST_FLAGS)
 
-attack: $(VENV)/.development  ## the same, at full strength and for MINUTES=10 (SEED=1 ONLY=name WRITE=1)
+attack: $(VENV)/.development  ## the same at full strength, for MINUTES=10 (SEED=1 ONLY=name WRITE=1)
 	$(BIN)/python -m tests.hostile --minutes $(or $(MINUTES),10) --seed $(or $(SEED),1) \
 	  $(if $(ONLY),--only $(ONLY)) $(if $(JSON),--json "$$JSON") $(if $(WRITE),--write --keep-going)
 
-check: $(VENV)/.development docs  ## lint, format, types, who imports whom, and the docs (make docs)
+check: $(VENV)/.development docs  ## check lint, format, types, imports and the docs (make docs)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-docs: $(VENV)/.docs  ## make a site of docs/ in build/docs, and check the links between its pages
+docs: $(VENV)/.docs  ## build a site from docs/ in build/docs, and check the links between its pages
 	$(BIN)/python -m sphinx -q --fresh-env --write-all --fail-on-warning --keep-going docs build/docs
 	@echo "built build/docs/index.html"
 
-audit: .audit/.made  ## look the locked packages up among known vulnerabilities (OFFLINE=1: pass what cannot be)
+audit: .audit/.made  ## look up the locked packages in a database of vulnerabilities (OFFLINE=1: pass without it)
 	@.audit/bin/python deploy/audit.py $(if $(OFFLINE),--offline) $(wildcard requirements*.lock)
 
-bench: $(VENV)/.development  ## measure, and write docs/benchmarks.md (JSON=FILE: every figure too)
+bench: $(VENV)/.development  ## run the benchmarks, and write docs/benchmarks.md (JSON=FILE: all figures, too)
 	$(BIN)/python -m bench $(if $(JSON),--json "$$JSON")
 
 lab: $(VENV)/.development  ## run the experiments, and write docs/lab.md and build/lab/lab.html (ONLY=name)
 	$(BIN)/python -m lab $(if $(ONLY),--only $(ONLY))
 
-bench-client: $(VENV)/.development  ## what a search costs the Python client, and other HTTP clients, in CPU
+bench-client: $(VENV)/.development  ## CPU time per search in the Python client and in other HTTP clients
 	$(BIN)/python -m bench.client
 
-bench-crowd: $(VENV)/.development  ## `gateway up` with 1 to 16 times the callers that it bears: docs/operations.md (CORES=shared)
+bench-crowd: $(VENV)/.development  ## `gateway up` with 1 to 16 times the callers that it can serve: docs/operations.md (CORES=shared)
 	$(BIN)/python -m bench.crowd --cores $(or $(CORES),apart)
 
-bench-keys: $(VENV)/.development  ## what a key's tenfold overload costs another key: docs/operations.md (CORES=shared SHARDS=n WORKERS=n)
+bench-keys: $(VENV)/.development  ## effect of one key's tenfold overload on another key: docs/operations.md (CORES=shared SHARDS=n WORKERS=n)
 	$(BIN)/python -m bench.keys --cores $(or $(CORES),apart) \
 	  $(if $(SHARDS),--shards $(SHARDS)) $(if $(WORKERS),--workers $(WORKERS))
 
 bench-peers: $(VENV)/.development  ## the same scatter-gather in task queues, dask and Ray: docs/peers.md (ONLY=a,b)
 	$(BIN)/python -m bench.peers --only "$$ONLY" $(if $(JSON),--json "$$JSON")
 
-bench-search: $(VENV)/.development  ## the same search in tantivy, Lucene, SQLite, PostgreSQL: docs/search-bench.md (ONLY=a,b); and as it is used: docs/search-used.md (USED=1: that alone)
+bench-search: $(VENV)/.development  ## the same search in tantivy, Lucene, SQLite, PostgreSQL: docs/search-bench.md (ONLY=a,b); and in normal use: docs/search-used.md (USED=1: only that)
 	$(BIN)/python -m bench.search --only "$$ONLY" $(if $(RESUME),--resume) $(if $(USED),--used-only)
 
 dist: $(VENV)/.runtime  ## build the packages hedgerow and hedgerow-client into dist/
 	$(BIN)/python -m hatchling build --directory dist
 	cd deploy/client && ../../$(BIN)/python -m hatchling build --target wheel --directory ../../dist
 
-clean:  ## remove .venv, caches and what was built; data stays
+clean:  ## remove .venv, caches and build output, and keep data
 	rm -rf $(VENV) .audit .bench-client .bench-peers .bench-search .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -130,7 +130,7 @@ $(VENV)/.made:
 	$(MAKE_VENV)
 	@touch $@
 
-# The package itself is built by the locked backend, in place, so that an edit needs no new install.
+# The package itself is installed in place by the locked backend, so that edits take effect at once.
 $(VENV)/.runtime: $(VENV)/.made requirements.lock requirements-build.lock pyproject.toml
 	@echo "installing the locked dependencies into $(VENV) …"
 	$(INSTALL) --require-hashes -r requirements.lock
@@ -146,7 +146,7 @@ $(VENV)/.docs: $(VENV)/.made requirements-docs.lock
 	$(INSTALL) --require-hashes -r requirements-docs.lock
 	@touch $@
 
-# An environment of its own: what audits the packages is none of them.
+# The auditor has an environment of its own, since it is not one of the audited packages.
 .audit/.made: requirements-audit.lock
 ifdef UV
 	$(UV) venv --quiet --allow-existing --python $(PYTHON) .audit
@@ -157,7 +157,7 @@ else
 endif
 	@touch $@
 
-# The containers' Redis wants a password; this one is nobody else's.
+# The containers' Redis needs a password; this one is random.
 .env:
 	@umask 077; printf 'HEDGEROW_REDIS_PASSWORD=%s\n' "$$(od -An -N24 -tx1 /dev/urandom | tr -d ' \n')" > $@
-	@echo "wrote .env with a password of its own"
+	@echo "wrote .env with a random password for Redis"

@@ -1,13 +1,14 @@
-"""Looks every locked package up among known vulnerabilities, by pip-audit.
+"""Looks up every locked package in a database of known vulnerabilities, using pip-audit.
 
     audit.py [--offline] [--osv-url URL] LOCK...
 
-pip-audit asks the package index, which passes on the advisories of the Python Packaging Authority
-(https://github.com/pypa/advisory-database). It passes what the index does not answer about, and
-ends with 0. Here that is no pass: a package that was not looked up is named, and fails the audit
-unless --offline was given. With --osv-url a server that speaks OSV's interface is asked instead.
+pip-audit asks the package index, which publishes the advisories of the Python Packaging Authority
+(https://github.com/pypa/advisory-database). If the index has no answer about a package, pip-audit
+skips it and exits with 0. This program names such packages and fails, unless --offline was given.
+With --osv-url it asks a server with OSV's interface instead.
 
-Exit codes: 0 nothing is known against any package, 1 something is, 3 not all could be looked up.
+Exit codes: 0 no package has a known vulnerability, 1 at least one has, 3 some could not be looked
+up.
 """
 
 import argparse
@@ -18,18 +19,18 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 VULNERABLE, UNCHECKED = 1, 3
-# What is asked is bounded in time by pip-audit, a request at a time; this bounds all of them.
+# pip-audit limits the time of each request; this limits the time of all of them.
 _TIMEOUT_S = 600.0
 
 
 class Report(NamedTuple):
-    """What is known of the packages of some locks.
+    """The results for the packages of some locks.
 
     Attributes:
-        checked: `name version` of those that were looked up.
-        unchecked: those that were not.
-        vulnerable: those that something is known against, with what it is.
-        reason: why all or some of them were not looked up, or "".
+        checked: `name version` of the packages that were looked up.
+        unchecked: the packages that were not.
+        vulnerable: the packages with a known vulnerability, and its id.
+        reason: why some packages were not looked up, or "".
     """
 
     checked: frozenset[str] = frozenset()
@@ -38,7 +39,7 @@ class Report(NamedTuple):
     reason: str = ""
 
     def with_(self, other: "Report") -> "Report":
-        """Both reports in one."""
+        """Merge two reports."""
         return Report(
             self.checked | other.checked,
             self.unchecked | other.unchecked,
@@ -48,12 +49,12 @@ class Report(NamedTuple):
 
 
 def read(lock: str, output: str, error: str) -> Report:
-    """Read what pip-audit has said of one lock (its form `json`), on both of its outputs."""
+    """Parse what pip-audit printed about one lock (with `--format json`), on both its outputs."""
     try:
         return _reported(json.loads(output)["dependencies"])
     except (ValueError, KeyError, TypeError):
         last = error.strip().splitlines()[-1:]
-        reason = last[0] if last else "pip-audit said nothing"
+        reason = last[0] if last else "pip-audit printed nothing"
         return Report(unchecked=frozenset({f"all of {lock}"}), reason=reason)
 
 
@@ -67,34 +68,32 @@ def _reported(found: Iterable[dict[str, Any]]) -> Report:
         package = f"{one['name']} {one['version']}"
         checked.add(package)
         for known in one["vulns"]:
-            mended = ", ".join(known["fix_versions"])
-            vulnerable.add(
-                f"{package}: {known['id']}" + (f", mended in {mended}" if mended else "")
-            )
+            fixed = ", ".join(known["fix_versions"])
+            vulnerable.add(f"{package}: {known['id']}" + (f", fixed in {fixed}" if fixed else ""))
     return Report(frozenset(checked), frozenset(unchecked), frozenset(vulnerable), reason)
 
 
 def judge(report: Report, *, may_be_offline: bool) -> tuple[int, list[str]]:
-    """The exit code, and what to tell."""
+    """The exit code, and the lines to print."""
     lines = [f"audit: {one}" for one in sorted(report.vulnerable)]
     num_checked = len(report.checked)
     if report.unchecked:
         lines += [
             f"audit: NOT CHECKED, {len(report.unchecked)} packages: "
             + ", ".join(sorted(report.unchecked)),
-            f"audit: the advisory database did not answer about them: {report.reason}",
+            f"audit: the advisory database did not answer for them: {report.reason}",
         ]
         if may_be_offline and not report.vulnerable:
-            lines.append("audit: passed all the same, as OFFLINE=1 says; run it where it answers")
+            lines.append("audit: passed all the same (OFFLINE=1); run it again with the database")
     if report.vulnerable:
         return VULNERABLE, lines
     if report.unchecked:
         return (0 if may_be_offline else UNCHECKED), lines
-    return 0, [*lines, f"audit: nothing is known against any of {num_checked} packages"]
+    return 0, [*lines, f"audit: no known vulnerabilities; packages checked: {num_checked}"]
 
 
 def ask(lock: str, osv_url: str | None) -> Report:
-    """Have pip-audit look up what one lock holds."""
+    """Have pip-audit look up the packages of one lock."""
     service = ("--vulnerability-service", "osv", "--osv-url", osv_url) if osv_url else ()
     command = [
         sys.executable,
@@ -122,9 +121,9 @@ def ask(lock: str, osv_url: str | None) -> Report:
 
 def main(arguments: Iterable[str]) -> int:
     """Run the program; returns its exit code."""
-    parser = argparse.ArgumentParser(description="Look locked packages up among vulnerabilities.")
+    parser = argparse.ArgumentParser(description="Look up locked packages among vulnerabilities.")
     parser.add_argument("--offline", action="store_true", help="pass what cannot be looked up")
-    parser.add_argument("--osv-url", metavar="URL", help="ask a server that speaks OSV's interface")
+    parser.add_argument("--osv-url", metavar="URL", help="ask a server with OSV's interface")
     parser.add_argument("locks", nargs="+", metavar="LOCK")
     given = parser.parse_args([*arguments])
     report = Report()

@@ -1,20 +1,19 @@
 #!/usr/bin/env bash
-# Makes stand-ins for the images that Dockerfile, compose.yaml and tests/containers start from, out
-# of Debian's packages, for a machine that reaches a Debian mirror but no container registry. Where
-# a registry is reached there is nothing to do: `docker pull` brings the real ones.
+# Builds replacements for the base images of Dockerfile, compose.yaml and tests/containers from
+# Debian's packages, for a machine that can reach a Debian mirror but no container registry. With a
+# registry this is not needed: `docker pull` gets the real images.
 #
-# A stand-in does what Hedgerow needs of the original: the same name, programs at the same paths,
-# the same user ids, the same entry point. It trusts the authorities that this machine trusts and
-# asks the package index that this machine asks, so that builds from it work wherever this machine
-# does.
+# A replacement has what Hedgerow needs of the original: the same name, programs at the same paths,
+# the same user ids, the same entry point. It trusts the same certificate authorities and uses the
+# same package index as this machine, so that builds from it work in the same network.
 #
-# Needs root, debootstrap and a running engine. When all images exist they are left alone; --force
-# remakes them, --list prints their names. Environment: DEBIAN_MIRROR.
+# Needs root, debootstrap and a running engine. If all images exist, nothing is done; --force rebuilds
+# them, --list prints their names. Environment: DEBIAN_MIRROR.
 set -euo pipefail
 
 PYTHON_IMAGE=python:3.13-slim
 VALKEY_IMAGE=valkey/valkey:8.1
-REDIS_IMAGE=redis:8.0     # tests/containers alone
+REDIS_IMAGE=redis:8.0     # only for tests/containers
 SUITE=trixie
 MIRROR=${DEBIAN_MIRROR:-http://deb.debian.org/debian}
 
@@ -28,7 +27,7 @@ fi
 has() { docker image inspect "$@" >/dev/null 2>&1; }
 
 if [[ ${1:-} != --force ]] && has "${IMAGES[@]}"; then
-    echo "base images are here: ${IMAGES[*]}"
+    echo "base images exist: ${IMAGES[*]}"
     exit 0
 fi
 
@@ -73,7 +72,7 @@ DOCKERFILE
 server_image() {
     local image=$1 name=$2
     echo "build $image"
-    # The entry point of the official images: a server that was started as root gives that up.
+    # Like the entry point of the official images: a server that is started as root drops privileges.
     cat >"$work/context/docker-entrypoint.sh" <<SCRIPT
 #!/bin/sh
 set -e

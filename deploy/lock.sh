@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
-# Renews the lock files from pyproject.toml. Versions that still fit are kept; `deploy/lock.sh
-# --upgrade` takes the newest of everything, `deploy/lock.sh --upgrade-package NAME` of one.
+# Updates the lock files from pyproject.toml. Versions that still fit are kept. `deploy/lock.sh
+# --upgrade` upgrades all packages, `deploy/lock.sh --upgrade-package NAME` upgrades one.
 #
 #   requirements.lock        what Hedgerow needs to run
-#   requirements-dev.lock    that, every extra, the tools of its checks and tests, and the build
+#   requirements-dev.lock    the same, all extras, the tools for checks and tests, and the build
 #   requirements-build.lock  the build backend alone, for the image
-#   requirements-docs.lock   what makes a site of docs/, at versions that fit beside those
-#   requirements-audit.lock  what `make audit` and the image's bill of materials are made with,
-#                            at versions that fit beside those too
+#   requirements-docs.lock   tools for building the site of docs/, compatible with the above
+#   requirements-audit.lock  tools for `make audit` and the image's bill of materials, compatible
+#                            with the above
 #
-# The locks hold for every platform and Python that pyproject.toml admits, and name no index:
-# where packages come from is the business of the machine that installs them.
+# The locks are valid for every platform and Python that pyproject.toml supports. They name no index:
+# each machine installs packages from the index that it is configured for.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

@@ -1,1 +1,1 @@
-"""Worked examples of what users bring: second-phase scores and enrich hooks."""
+"""Worked examples of users' functions: second-phase scores and enrich hooks."""

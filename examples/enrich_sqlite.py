@@ -1,10 +1,10 @@
-"""An `enrich` hook: prices and stock from a database, over its synchronous driver.
+"""An `enrich` hook: adds prices and stock from a database, using its synchronous driver.
 
-They change too often to be indexed, so they are looked up for the winners alone, once the ranking
-is done. The driver blocks; `enrich` runs in the worker's thread lane, where that costs nobody else
-anything. When it fails or is late, the hits keep their stored fields and the answer says so.
+They change too often to be indexed, so they are looked up for the winners alone, after the ranking.
+The driver blocks, but `enrich` runs in the worker's thread pool, where it holds up nothing else. If
+it fails or is late, the hits keep their stored fields, and the answer says so.
 
-`python examples/enrich_sqlite.py DATABASE` makes a database to try it with.
+`python examples/enrich_sqlite.py DATABASE` creates a database to try it with.
 """
 
 import json
@@ -17,19 +17,19 @@ from pathlib import Path
 from typing import Any
 
 DATABASE_VARIABLE = "STOCK_DATABASE"
-BUSY_TIMEOUT_S = 0.1  # rather no price than a late one
+BUSY_TIMEOUT_S = 0.1  # no price is better than a late one
 
 _local = threading.local()
 
 
 def enrich(documents: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Add `price` and `in_stock` to the winners; the function that the setting `enrich` names.
+    """Add `price` and `in_stock` to the winners; to be named by the setting `enrich`.
 
     Args:
         documents: the winners of one shard, with all their stored fields.
 
     Returns:
-        The same documents in the same order. One that the database does not know stays as it is.
+        The same documents in the same order; those that the database does not know are unchanged.
 
     Raises:
         sqlite3.Error: the database cannot be read.
@@ -37,7 +37,7 @@ def enrich(documents: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """
     ids = json.dumps([document["id"] for document in documents])
     rows = _connection(os.environ[DATABASE_VARIABLE]).execute(
-        # One question for all of them, not one for each.
+        # One query for all documents, not one for each.
         "SELECT id, price, in_stock FROM stock WHERE id IN (SELECT value FROM json_each(?))",
         (ids,),
     )
@@ -46,7 +46,7 @@ def enrich(documents: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _connection(path: str) -> sqlite3.Connection:
-    """This thread's connection: the lane's threads live long, so it is opened once in each."""
+    """This thread's connection; the pool's threads are reused, so each opens it once."""
     known: tuple[str, sqlite3.Connection] | None = getattr(_local, "connection", None)
     if known is None or known[0] != path:
         if known is not None:
@@ -58,7 +58,7 @@ def _connection(path: str) -> sqlite3.Connection:
 
 
 def make_database(path: Path, stock: Iterable[tuple[str, float, bool]]) -> None:
-    """Make a database of (id, price, in stock) rows, or add to it."""
+    """Create a database of (id, price, in stock) rows, or add to it."""
     connection = sqlite3.connect(path)
     with connection:
         connection.execute(

@@ -1,7 +1,8 @@
-"""A second phase that lifts what is new and what is popular, without burying what is relevant.
+"""A second phase that ranks new and popular documents higher, but not above far better matches.
 
-The first phase's score is multiplied, never replaced: a document that matches twice as well stays
-ahead of one that is new or read a thousand times. Documents without the fields keep their score.
+It multiplies the first phase's score and never replaces it: a document that matches twice as well
+stays ahead of one that is new, or was read a thousand times. Documents without the fields keep
+their score.
 
     score = BM25 x (1 + 0.5 x 2 ** (-age in days / 180)) x (1 + 0.1 x log10(1 + popularity))
 """
@@ -17,24 +18,24 @@ POPULARITY_WEIGHT = 0.1
 
 
 def score(_query: str, documents: Sequence[dict[str, Any]]) -> list[float]:
-    """Score the candidates; the function that `second_phase` names.
+    """Score the candidates; to be named by the setting `second_phase`.
 
     Args:
-        _query: the query's text, which has done its work in the first phase.
-        documents: `published` (a date of RFC 3339) and `popularity` (a number, 0 or more) count;
-            `_score` is the first phase's score.
+        _query: the query's text; the first phase has already used it.
+        documents: with the first phase's score as `_score` and, optionally, `published` (a date of
+            RFC 3339) and `popularity` (a number, 0 or more).
 
     Returns:
         A score for each document.
     """
-    # Whole days, so that shards which run the same query at midnight's two sides differ by a day's
-    # decay at most, and all others not at all.
+    # Whole days, so that the shards of a query agree; around midnight, they may differ by one day's
+    # decay.
     today = datetime.now(UTC).date()
     return [document["_score"] * boost(document, today) for document in documents]
 
 
 def boost(document: dict[str, Any], today: date) -> float:
-    """What a document's age and popularity multiply its score with; 1 when it has neither."""
+    """The factor for a document's age and popularity; 1 if it has neither field."""
     return _recency(document.get("published"), today) * _popularity(document.get("popularity"))
 
 

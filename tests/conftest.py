@@ -1,18 +1,15 @@
 """Fixtures that every ring shares; a ring that lacks its need skips loudly, and fails in CI."""
 
 import gc
-import os
 import secrets
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 import structlog
 from hypothesis import settings
 
-from tests.servers import RedisServer, running_server
+from tests.support.servers import RedisServer, temporary_server
 
 # The time of one example says nothing on a shared machine; each test has its timeout.
 settings.register_profile("hedgerow", deadline=None)
@@ -48,31 +45,18 @@ def uncached_loggers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     structlog.reset_defaults()
 
 
-def missing(what: str) -> None:
-    """Skip loudly at the desk; fail where CI=true."""
-    if os.environ.get("CI") == "true":
-        pytest.fail(f"CI needs {what}")
-    pytest.skip(f"NEEDS {what.upper()}")
-
-
 @pytest.fixture(scope="session")
 def redis_server() -> Iterator[RedisServer]:
     """One server for all tests; each test keeps to its own `key_prefix`."""
     # Not tmp_path: the path of a Unix socket may have about 100 characters.
-    with (
-        tempfile.TemporaryDirectory(prefix="hedgerow-test-") as folder,
-        running_server(Path(folder)) as server,
-    ):
+    with temporary_server() as server:
         yield server
 
 
 @pytest.fixture
 def own_server() -> Iterator[RedisServer]:
     """A server that the test may kill, stop and start again."""
-    with (
-        tempfile.TemporaryDirectory(prefix="hedgerow-test-") as folder,
-        running_server(Path(folder)) as server,
-    ):
+    with temporary_server() as server:
         yield server
 
 

@@ -27,7 +27,7 @@ their returns the limit is not reached. If the waits of such a time were taken f
 limit, it would grow each time, to a multiple of what the cluster bears.
 
 docs/operations.md, "Overload", compares it in a model with those that go by the answer time
-(`python -m tests.unit.limit_rivals`).
+(`python -m tests.unit.support.limit_rivals`).
 """
 
 import math

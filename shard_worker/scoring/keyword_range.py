@@ -1,9 +1,9 @@
-"""Exact ranges of keywords, with any characters in the bounds, and also for lists of keywords.
+"""Exact ranges of keywords. The bounds may contain any characters, and fields may hold lists.
 
-tantivy's Python interface builds ranges only of numbers and dates. A range of keywords has to be
-written in the query language, in which a bound cannot be empty, `*` means no bound, and some
+tantivy's Python interface builds ranges of numbers and dates only. A range of keywords has to be
+written in the query language, where a bound cannot be empty, `*` means no bound, and some
 characters need a backslash while others must not have one. A range is therefore composed of parts
-that can be written safely, and the result of the parser is compared with the intended range.
+that can be written safely, and the parser's result is compared with the intended range.
 
 Keywords are ordered by code points, which is also the order of their bytes in UTF-8.
 """
@@ -16,7 +16,7 @@ import tantivy
 from hedgerow.common.query.text import WHITE
 
 _LAST = "\U0010ffff"
-# tantivy's grammar takes a backslash before these away, and keeps it before all others.
+# tantivy's grammar removes a backslash before these characters and keeps it before all others.
 _ESCAPED = re.compile(rf"[{WHITE}^`:{{}}\"'\[\]()\\-]")
 
 
@@ -45,11 +45,11 @@ Part: TypeAlias = Span | Single | Beginning
 def parts_of(
     lower: str | None, upper: str | None, *, include_lower: bool, include_upper: bool
 ) -> list[Part]:
-    """The parts whose union is a range; none when it is empty.
+    """Split a range into parts whose union it is; an empty range has no parts.
 
-    No bound of a part is empty or `*`.
+    No part has an empty bound or the bound `*`.
     """
-    # The next keyword after any other is the same with a NUL behind it.
+    # The keyword that follows `x` immediately is `x` with a NUL appended.
     first = lower + "\0" if lower is not None and not include_lower else lower
     end = upper + "\0" if upper is not None and include_upper else upper
     if end is not None and end <= (first or ""):
@@ -57,11 +57,11 @@ def parts_of(
     if end == first + "\0" if first is not None else end == "\0":
         return [Single(first or "")]
     parts: list[Part] = []
-    if first == "*":  # which is no bound in the language
+    if first == "*":  # the query language would read it as no bound
         parts.append(Single(first))
         first = "*\0"
     if end == "*":
-        # Just below `*` lies what begins with `)` and goes on with the last of all characters.
+        # The keywords just below `*` begin with `)`, followed by the last of all characters.
         start = ")" + _LAST * (_num_leading(_LAST, first[1:]) + 1 if first else 1)
         parts.append(Beginning(start))
         end = start
@@ -73,28 +73,28 @@ def _num_leading(character: str, text: str) -> int:
 
 
 def prefix_span(prefix: str) -> Span | None:
-    """The range of what begins so; None where that has no end, or no beginning."""
+    """The range of the keywords with this prefix; None if it cannot be written as a span."""
     rest = prefix.rstrip(_LAST)
     if not rest:
         return None
     code = ord(rest[-1]) + 1
-    end = rest[:-1] + chr(0xE000 if code == 0xD800 else code)  # surrogates are no characters
+    end = rest[:-1] + chr(0xE000 if code == 0xD800 else code)  # surrogates are not characters
     return None if "*" in (prefix, end) else Span(prefix, end)
 
 
 def native(field: str, span: Span) -> str:
-    """A span in tantivy's query language.
+    """Write a span in tantivy's query language.
 
     Raises:
-        ValueError: the parser would read something else.
+        ValueError: the parser would read it as something else.
     """
     text = f"{field}:[{_bound(span.lower)} TO {_bound(span.upper)}}}"
     tree, errors = tantivy.parse_query_lenient(text)
-    # What is reported of a colon within a word changes nothing.
+    # The parser warns about a colon within a word, but still reads the word correctly.
     if tree != _tree(field, span) or any(
         not error["message"].startswith("parsed possible invalid field") for error in errors
     ):
-        raise ValueError(f"the range {span} of {field} cannot be said in the query language")
+        raise ValueError(f"the range {span} of {field} cannot be written in the query language")
     return text
 
 

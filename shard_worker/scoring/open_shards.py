@@ -1,9 +1,9 @@
-"""The stores and indexes that a scorer process has open, and when it closes them.
+"""The stores and indexes that a scorer process keeps open, and when it closes them.
 
-An index that is searched stays open, since opening it takes 0.4 ms; it is mapped into memory. The
-files of an index that was dropped, merged or rewritten occupy the disk until no process has them
-mapped, and a process can have a limited number of maps (65,530 on Linux). An index is therefore
-closed soon after its collection was dropped, some time after its last search, and when too many are
+An index stays open after a search, since opening it takes 0.4 ms; it is mapped into memory. The
+files of an index that was dropped, merged or rewritten occupy the disk until no process maps them,
+and a process can have only a limited number of maps (65,530 on Linux). An index is therefore closed
+soon after its collection was dropped, when it has been idle for `IDLE_S`, and when too many are
 open.
 """
 
@@ -32,13 +32,13 @@ from hedgerow.shard_worker.storage.store import Store
 from hedgerow.shard_worker.storage.term_statistics import StatisticsFile, TermStatistics
 from hedgerow.shard_worker.storage.text_index import TextIndex, TextIndexError
 
-IDLE_S = 60.0  # an index that was not searched for so long is closed
-MAX_OPEN_SEGMENTS = 2000  # of all open indexes, which count as one more each
+IDLE_S = 60.0  # an index that has not been searched for this long is closed
+MAX_OPEN_SEGMENTS = 2000  # over all open indexes; each index counts as one more
 MAX_OPEN_STATISTICS = 256  # each is a file descriptor
-MAX_OPEN_BODIES = 256  # the same, or two
-MAX_UNDERSTANDINGS = 64  # each keeps the last 256 queries as read
-MAPPED_BYTES = 1 << 30  # of each store, at most; what is mapped is the system's page cache
-MAX_FIRST = 256  # answers of noop, of up to a thousand ids each
+MAX_OPEN_BODIES = 256  # each is one or two file descriptors
+MAX_ANALYSES = 64  # each caches the last 64 queries and filters that it has parsed
+MAPPED_BYTES = 1 << 30  # of each store, at most; the memory is the system's page cache
+MAX_FIRST = 256  # cached results of `noop`, of up to a thousand ids each
 
 
 class Snapshot:
@@ -53,7 +53,7 @@ class Snapshot:
 class OpenShards:
     """The stores and indexes of some shards, opened when they are first needed.
 
-    Used by one thread at a time.
+    Not thread-safe: only one thread may use it at a time.
     """
 
     def __init__(self, data: Path, shards: Sequence[int]) -> None:
@@ -63,7 +63,7 @@ class OpenShards:
         self._statistics = RecentValues[str, StatisticsFile](
             MAX_OPEN_STATISTICS, StatisticsFile.close
         )
-        self._understandings = RecentValues[str, QueryAnalysis](MAX_UNDERSTANDINGS)
+        self._analyses = RecentValues[str, QueryAnalysis](MAX_ANALYSES)
         self._first = RecentValues[tuple[int, str], _First](MAX_FIRST)
         self._bodies = RecentValues[tuple[int, str], BodyReader](MAX_OPEN_BODIES, BodyReader.close)
 
@@ -81,21 +81,25 @@ class OpenShards:
         for key in self._bodies:
             self._bodies.drop(key)
 
-    def let_go(self, now: float) -> None:
-        """Close what belongs to a collection that is gone, and what was not used for long."""
-        for kept in (
+    def close_unused(self, now: float) -> None:
+        """Close the files of dropped collections, and those that were not used for `IDLE_S`.
+
+        Args:
+            now: seconds on the clock of `time.monotonic`.
+        """
+        for cache in (
             self._snapshots,
             self._statistics,
-            self._understandings,
+            self._analyses,
             self._first,
             self._bodies,
         ):
-            kept.drop_unused(now - IDLE_S)
+            cache.drop_unused(now - IDLE_S)
         gone = {
             uid for shard, uid in self._snapshots if not self._index_folder(shard, uid).is_dir()
         }
         for uid in gone:
-            self._understandings.drop(uid)
+            self._analyses.drop(uid)
             self._statistics.drop(uid)
             for shard in self._stores:
                 self._snapshots.drop((shard, uid))
@@ -105,7 +109,7 @@ class OpenShards:
                 self._statistics.drop(uid)
 
     def snapshot(self, shard: int, uid: str, generation: int, now: float) -> Snapshot | None:
-        """The index as of `generation` or later; None when the shard has nothing of it yet."""
+        """The index as of `generation` or later; None if the shard has no index of it yet."""
         statistics = self._current_statistics(uid, now)
         known = self._snapshots.get((shard, uid), now)
         if known is None or known.index.generation < generation:
@@ -122,17 +126,17 @@ class OpenShards:
         self._snapshots.put((shard, uid), known, now, 1 + known.index.num_segments)
         return known
 
-    def understanding(self, collection: Collection, now: float) -> QueryAnalysis:
-        """What reads queries on a definition."""
-        known = self._understandings.get(collection.uid, now)
-        # Each index tells its own copy of the definition; they differ while a new one spreads.
+    def query_analysis(self, collection: Collection, now: float) -> QueryAnalysis:
+        """The analysis of queries for this definition of a collection."""
+        known = self._analyses.get(collection.uid, now)
+        # Each index holds its own copy of the definition; they differ while a new one spreads.
         if known is None or (known.collection is not collection and known.collection != collection):
             known = QueryAnalysis(collection)
-            self._understandings.put(collection.uid, known, now)
+            self._analyses.put(collection.uid, known, now)
         return known
 
     def first(self, shard: int, uid: str, generation: int, k: int, now: float) -> tuple[int, Found]:
-        """The first `k` ids, each with score 0; how many documents there are comes first."""
+        """The number of documents, and the first `k` ids, each with score 0."""
         known = self._first.get((shard, uid), now)
         if known is None or known.generation != generation or known.k < k:
             store = self._store(shard)
@@ -143,7 +147,7 @@ class OpenShards:
         return known.documents, Found(known.documents, [(0.0, one) for one in known.ids[:k]])
 
     def noop_body(self, shard: int, uid: str, generation: int, k: int, now: float) -> bytes:
-        """The packed answer of noop alone; kept, since noop is to measure everything else."""
+        """The packed result of `noop`; cached, since `noop` serves to measure all other costs."""
         known = self._first.get((shard, uid), now)
         if known is not None and known.generation == generation and known.body_k == k:
             return known.body
@@ -165,9 +169,9 @@ class OpenShards:
         max_bytes: int,
         is_late: Callable[[], bool],
     ) -> tuple[list[dict[str, Any]], int]:
-        """The hits' documents, the best first, of `max_bytes` as JSON; how many are left out.
+        """The documents of the hits, best first, and how many did not fit into `max_bytes` of JSON.
 
-        A document that was deleted since its commit is left out too, and not counted.
+        A document that has been deleted since the index was committed is skipped and not counted.
         """
         store = self._store(shard)
         if store is None:
@@ -194,14 +198,14 @@ class OpenShards:
     ) -> list[bytes]:
         """The documents of the first ids, as `attach` asks for them.
 
-        They are those that the index was made of, where they lie beside it; all others are read
-        from the store. If that cannot be read, they end with the first that is missing: the fetch
-        reads it then, or says why it cannot.
+        A document is read from the files beside the index if it is there (`bodies`), else from the
+        store. The list ends before the first document that cannot be read: the fetch then reads it,
+        or reports why it cannot.
         """
         wanted = ids[: attach.num]
         bodies: list[bytes | None] = [None] * len(wanted)
         if located is not None:
-            bodies = self._beside(shard, uid, wanted, located, is_late)
+            bodies = self._beside_index(shard, uid, wanted, located, is_late)
         if None in bodies:
             absent = [one for one, body in zip(wanted, bodies, strict=True) if body is None]
             read = iter(self._read_leading(shard, uid, absent, attach.max_bytes, is_late))
@@ -213,7 +217,7 @@ class OpenShards:
         except msgspec.MsgspecError:
             return []
 
-    def _beside(
+    def _beside_index(
         self,
         shard: int,
         uid: str,
@@ -228,7 +232,7 @@ class OpenShards:
             self._bodies.put((shard, uid), reader, now)
         try:
             places = located.places(ids)
-        except ValueError:  # what tantivy raises for a damaged index
+        except ValueError:  # tantivy raises it for a damaged index
             return [None] * len(ids)
         read = reader.read
         return [None if place is None or is_late() else read(place) for place in places]
@@ -269,7 +273,7 @@ class OpenShards:
 
 
 class _First:
-    """The first ids of a collection in a shard, and the answer of noop for one k."""
+    """The first ids of a collection in a shard, and the packed result of `noop` for one k."""
 
     __slots__ = ("body", "body_k", "documents", "generation", "ids", "k")
 

@@ -1,4 +1,4 @@
-"""Queries as all shards of a collection understand them: read once, whichever shard is searched."""
+"""Parses and analyses queries, once for all shards of a collection that a scorer searches."""
 
 from functools import lru_cache, partial
 
@@ -7,19 +7,19 @@ from hedgerow.common.query.syntax import parse, parse_filter
 from hedgerow.common.query.tree import Boosted, Clause, Clauses, Node, Words
 from hedgerow.shard_worker.storage.schema import analyser_of, searched_field
 
-# Only short ones are kept: a query of 4,096 characters takes 300 KB once it is read, and its words
-# 180 KB once they are analysed.
-_KEPT_QUERIES = 64
-_KEPT_QUERY_CHARS = 256
-_KEPT_TEXTS = 4096
-_KEPT_TEXT_CHARS = 64
+# Only short queries are cached: one of 4,096 characters takes 300 KB when it is parsed, and its
+# words 180 KB when they are analysed.
+_CACHED_QUERIES = 64
+_CACHED_QUERY_CHARS = 256
+_CACHED_TEXTS = 4096
+_CACHED_TEXT_CHARS = 64
 
 
 class QueryAnalysis:
-    """Reads queries on one definition of a collection, and keeps the last ones.
+    """Parses queries for one definition of a collection, and caches the last ones.
 
-    A scorer has the shards of a query one after the other, so all but the first find it read.
-    Reading takes 8 µs of CPU, 25 where the parser is needed: a search of some ten thousand short
+    A scorer searches the shards of a query one after the other, so that only the first has to parse
+    it. Parsing takes 8 µs of CPU, or 25 if the query has operators; searching ten thousand short
     documents takes 10.
 
     Attributes:
@@ -28,25 +28,28 @@ class QueryAnalysis:
 
     def __init__(self, collection: Collection) -> None:
         self.collection = collection
-        # Not of methods: an object that refers to itself outlives its collection for a while.
-        self._kept = lru_cache(maxsize=_KEPT_QUERIES)(partial(_read, collection))
-        self._kept_filters = lru_cache(maxsize=_KEPT_QUERIES)(partial(_read_filter, collection))
+        # Caches of functions, not of methods: an object that refers to itself stays in memory until
+        # the garbage collector runs.
+        self._cached_read = lru_cache(maxsize=_CACHED_QUERIES)(partial(_read, collection))
+        self._cached_read_filter = lru_cache(maxsize=_CACHED_QUERIES)(
+            partial(_read_filter, collection)
+        )
 
     def read(self, query: str, strict: bool) -> Node:
-        """The query's tree, without what analysis leaves nothing of."""
-        if len(query) > _KEPT_QUERY_CHARS:
+        """The query's tree, without the words that analysis removes."""
+        if len(query) > _CACHED_QUERY_CHARS:
             return _read(self.collection, query, strict)
-        return self._kept(query, strict)
+        return self._cached_read(query, strict)
 
     def read_filter(self, text: str) -> Node | None:
-        """The filter, read; None where there is none."""
-        if len(text) > _KEPT_QUERY_CHARS:
+        """The filter's tree; None if there is no filter."""
+        if len(text) > _CACHED_QUERY_CHARS:
             return _read_filter(self.collection, text)
-        return self._kept_filters(text)
+        return self._cached_read_filter(text)
 
 
 def _read(collection: Collection, query: str, strict: bool) -> Node:
-    # What is lenient for the gateway's warnings was said there.
+    # The gateway has already reported the parser's warnings.
     return pruned(parse(query, collection, strict=strict)[0], collection)
 
 
@@ -55,10 +58,10 @@ def _read_filter(collection: Collection, text: str) -> Node | None:
 
 
 def tokens_of(language: str, text: str) -> tuple[tuple[int, str], ...]:
-    """What analysis makes of a text: the position and the word of each token."""
-    if len(text) > _KEPT_TEXT_CHARS:
+    """The position and the word of each token that analysis makes of a text."""
+    if len(text) > _CACHED_TEXT_CHARS:
         return _tokens_of(language, text)
-    return _kept_tokens_of(language, text)
+    return _cached_tokens_of(language, text)
 
 
 def _tokens_of(language: str, text: str) -> tuple[tuple[int, str], ...]:
@@ -66,11 +69,11 @@ def _tokens_of(language: str, text: str) -> tuple[tuple[int, str], ...]:
     return tuple((token.position, token.text) for token in tokens)
 
 
-_kept_tokens_of = lru_cache(maxsize=_KEPT_TEXTS)(_tokens_of)
+_cached_tokens_of = lru_cache(maxsize=_CACHED_TEXTS)(_tokens_of)
 
 
 def pruned(node: Node, collection: Collection) -> Node:
-    """The query without what analysis leaves nothing of, such as stop words; alike in matches."""
+    """The query without the words that analysis removes, such as stop words; matches the same."""
     return _pruned(node, collection) or Clauses(())
 
 

@@ -1,4 +1,4 @@
-"""From a query's tree to tantivy's query, weighted by the statistics of the whole collection."""
+"""Builds tantivy's query from a query's tree, weighted by the whole collection's statistics."""
 
 import math
 from collections.abc import Sequence
@@ -40,9 +40,9 @@ from hedgerow.shard_worker.storage.schema import (
 from hedgerow.shard_worker.storage.term_statistics import TermStatistics
 from hedgerow.shard_worker.storage.text_index import TextIndex
 
-K1, B = 1.2, 0.75  # tantivy's, which are Lucene's; they cannot be set
-_LOOKED_UP = 32  # values; of more, a set is as fast
-_KEPT_WEIGHTS = 10_000  # of a snapshot; about 1 MB
+K1, B = 1.2, 0.75  # tantivy's constants, the same as Lucene's; they cannot be set
+_MAX_LOOKED_UP = 32  # values; for more, a set is as fast
+_CACHED_WEIGHTS = 10_000  # for each snapshot; about 1 MB
 
 _OCCURS = {
     Occur.SHOULD: tantivy.Occur.Should,
@@ -57,15 +57,15 @@ _TYPES = {
 
 
 def inverse_document_frequency(documents: int, frequency: int) -> float:
-    """BM25's weight of a term, as tantivy and Lucene have it (never negative)."""
+    """BM25's weight of a term, in the form that tantivy and Lucene use (never negative)."""
     return math.log(1.0 + (documents - frequency + 0.5) / (frequency + 0.5))
 
 
 class QueryBuilder:
     """Builds queries for one snapshot of an index.
 
-    Words and phrases score by BM25. Everything else (values, ranges, beginnings, fuzzy words) adds
-    1, times its boost: a constant is the same on every shard.
+    Words and phrases score by BM25. Everything else (values, ranges, prefixes, fuzzy words) adds 1,
+    times its boost, since a constant is the same on every shard.
     """
 
     def __init__(self, index: TextIndex, statistics: TermStatistics | None) -> None:
@@ -75,11 +75,11 @@ class QueryBuilder:
         self._language = index.collection.language
         self._searched = searched_field(index.collection)
         self._average_lengths: dict[str, float] = {}
-        # Neither the snapshot nor the table ever changes, so a weight holds as long as they do.
+        # Neither the snapshot nor the statistics ever change, so a weight stays valid.
         self._weights: dict[tuple[str, tuple[str, ...]], float] = {}
 
     def build(self, node: Node, filter_node: Node | None = None) -> tantivy.Query:
-        """The query whose matches are those of `node`, among those of `filter_node`."""
+        """The query that matches what both `node` and `filter_node` match; `node` alone scores."""
         query = self._build(node) or tantivy.Query.empty_query()
         if filter_node is None:
             return query
@@ -92,7 +92,7 @@ class QueryBuilder:
         )
 
     def _build(self, node: Node, occur: Occur = Occur.SHOULD) -> tantivy.Query | None:
-        """None is for what analysis leaves nothing of, such as a stop word: as if not written."""
+        """Build a node; None if analysis removes all its words, as if they had not been written."""
         match node:
             case Words():
                 return self._words(node, occur)
@@ -134,8 +134,8 @@ class QueryBuilder:
         terms = [self._term(name, word) for _, word in words]
         if len(terms) == 1:
             return terms[0]
-        # One written word of several, such as "high-speed": any of them, as in a list of words,
-        # unless the whole is demanded.
+        # One written word with several tokens, such as "high-speed": any of them matches, as in a
+        # list of words, unless the word is required or excluded.
         each = tantivy.Occur.Should if occur is Occur.SHOULD else tantivy.Occur.Must
         return tantivy.Query.boolean_query([(each, term) for term in terms])
 
@@ -154,8 +154,8 @@ class QueryBuilder:
             query = self._weighted(query, name, tuple(word for _, word in words))
         if name != ALL_TEXT or not (node.slop or _has_hole(words)):
             return query
-        # Where all texts are joined, one place is left free between two of them, which keeps a
-        # phrase within one text. But a stop word of the phrase takes a place, and so does slop.
+        # In the joined field, a gap of one position separates two texts, which keeps a phrase
+        # within one text. A stop word in the phrase, or slop, could bridge that gap.
         fields = self._index.collection.searched_fields
         within = [(tantivy.Occur.Should, self._bare_phrase(one, words, node)) for one in fields]
         keep = tantivy.Query.const_score_query(tantivy.Query.boolean_query(within), 0.0)
@@ -172,12 +172,12 @@ class QueryBuilder:
         return tantivy.Query.phrase_query(self._schema, name, listed, node.slop)
 
     def _weighted(self, query: tantivy.Query, name: str, words: tuple[str, ...]) -> tantivy.Query:
-        """Exchange the shard's weight of these words for the collection's."""
+        """Replace the shard's weight of these words by the collection's."""
         if self._statistics is None:
             return query
         weight = self._weights.get((name, words))
         if weight is None:
-            if len(self._weights) >= _KEPT_WEIGHTS:
+            if len(self._weights) >= _CACHED_WEIGHTS:
                 self._weights.clear()
             weight = self._weights[name, words] = self._weight(self._statistics, name, words)
         return tantivy.Query.boost_query(query, weight)
@@ -185,15 +185,16 @@ class QueryBuilder:
     def _weight(self, statistics: TermStatistics, name: str, words: tuple[str, ...]) -> float:
         """The collection's weight of these words, as a multiple of the shard's.
 
-        The weight of a phrase is the sum of its words'. What the table lists is taken as it is: the
-        shard's own counts have deleted documents, and each replica's others of them.
+        The weight of a phrase is the sum of its words' weights. A word that the statistics list
+        gets that frequency: the shard's own count includes deleted documents, which differ between
+        replicas.
         """
         local_documents = self._index.max_doc
         local_weight = weight = 0.0
         for word in words:
             local = self._index.document_frequency(name, word)
             listed = statistics.document_frequency(name, word)
-            # A word that has come since the statistics were summed, or one too rare to be listed.
+            # The word is newer than the statistics, or too rare to be listed.
             frequency = local if listed is None else listed
             documents = max(statistics.documents, frequency)
             local_weight += inverse_document_frequency(local_documents, local)
@@ -203,10 +204,10 @@ class QueryBuilder:
         return weight / local_weight * factor
 
     def _length_factor(self, average: float, name: str, words: Sequence[str]) -> float:
-        """Makes up for the shard's average length while its ballast does not, to the first order.
+        """Correct for the shard's average length, to first order, while the padding does not.
 
-        BM25 divides tf by tf + k1 (1 - b + b length / average). For a document of average length in
-        which the word occurs once, the factor is exact; for others the rest is second order.
+        BM25 divides tf by tf + k1 (1 - b + b length / average). The factor is exact for a document
+        of average length in which the word occurs once; for others a second-order error remains.
         """
         local = self._average_lengths.get(name, 0.0)
         if not local:
@@ -245,12 +246,12 @@ class QueryBuilder:
             case Everything():
                 query = tantivy.Query.term_query(self._schema, PRESENT, EVERY)
             case _:
-                raise TypeError(f"{node!r} is no part of a query")
+                raise TypeError(f"{node!r} is not part of a query")
         return tantivy.Query.const_score_query(query, 1.0)
 
     def _one_of(self, node: OneOf) -> tantivy.Query:
-        # A set is an automaton that walks the dictionary: 0.2 ms. A look-up takes 5 µs.
-        if len(node.values) > _LOOKED_UP:
+        # A set is an automaton that walks the dictionary, which takes 0.2 ms; a look-up takes 5 µs.
+        if len(node.values) > _MAX_LOOKED_UP:
             return tantivy.Query.term_set_query(self._schema, node.field, list(node.values))
         terms = [
             tantivy.Query.term_query(self._schema, node.field, value, "basic")
@@ -285,8 +286,8 @@ class QueryBuilder:
     def _prefix(self, node: Prefix) -> tantivy.Query:
         if node.field is None or self._index.collection.type_of(node.field) is FieldType.TEXT:
             return self._expanded(node, 0, is_prefix=True)
-        # Of 300,000 keywords that begin alike, a range takes 2 ms and a prefix 180; of some ten,
-        # 0.2 ms and 0.01.
+        # If 300,000 keywords have the prefix, a range takes 2 ms and a prefix query 180 ms; if ten
+        # have it, 0.2 ms and 0.01 ms.
         span = prefix_span(node.text)
         if span is None:
             query = self._beginning(node.field, node.text)

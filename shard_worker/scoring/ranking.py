@@ -1,4 +1,4 @@
-"""The user's functions: second-phase scores in the process lane, `enrich` in the thread lane."""
+"""The user's functions: `second_phase` runs in the process pool, `enrich` in the thread pool."""
 
 import inspect
 import math
@@ -19,13 +19,13 @@ Document = dict[str, Any]
 
 
 class Budget(Protocol):
-    """What is left of a query's time; what a second-phase function may ask."""
+    """What is left of a query's time, for second-phase functions."""
 
     def expired(self) -> bool:
-        """Whether nobody waits for the result any more; costs under 1 µs."""
+        """Whether the result is no longer wanted; takes less than 1 µs."""
 
     def remaining_s(self) -> float:
-        """Seconds until nobody does."""
+        """Seconds until the deadline."""
 
 
 class SecondPhase:
@@ -41,12 +41,12 @@ class SecondPhase:
 
         Args:
             query: the query's text.
-            documents: the wanted fields of each candidate, its id, and its first-phase score as
-                `_score`, best first.
-            budget: handed on to a function of three parameters.
+            documents: the candidates, best first: the fields that the profile names, the id, and
+                the first-phase score as `_score`.
+            budget: passed to a function of three parameters.
 
         Returns:
-            A score for each, in their order.
+            A score for each document, in their order.
 
         Raises:
             RankingError: the function raised, or returned something else.
@@ -70,7 +70,7 @@ class SecondPhase:
 
 
 class Enrich:
-    """A profile's `enrich` function, resolved. It blocks, so it runs in the thread lane."""
+    """A profile's `enrich` function, resolved. It blocks, so it runs in the thread pool."""
 
     def __init__(self, profile: str, reference: str) -> None:
         self._reference = reference
@@ -80,7 +80,7 @@ class Enrich:
     def __call__(self, documents: list[Document]) -> list[Document]:
         """Enrich the winners' documents.
 
-        The function may change what it is given: hand it copies.
+        The function may change the documents that it is given, so pass copies.
 
         Returns:
             As many documents, in the same order.
@@ -145,7 +145,7 @@ def _takes(
     """The largest of `counts` arguments with which a function can be called."""
     try:
         signature = inspect.signature(function)
-    except (TypeError, ValueError):  # some functions written in C do not tell
+    except (TypeError, ValueError):  # some functions written in C have no signature
         return counts[0]
     for count in reversed(counts):
         try:
@@ -163,6 +163,6 @@ def _call(reference: str, call: Callable[[], Any]) -> Any:
     try:
         return call()
     except Exception as error:
-        # Whatever the user's code raises ends this one piece of work, and is theirs to read.
+        # Whatever the user's code raises fails this search alone; the log has the traceback.
         _log.exception("ranking_function_raised", function=reference)
         raise RankingError(f"{reference} raised {last_line(error)}") from error

@@ -1,4 +1,4 @@
-"""Keeps recently used values, up to a limit. Pure; `now` is a time in s."""
+"""A cache of recently used values. Pure; `now` is a time in seconds, on any clock."""
 
 from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
@@ -8,14 +8,14 @@ V = TypeVar("V")
 
 
 class RecentValues(Generic[K, V]):
-    """Values by key; the least recently used is dropped first."""
+    """Values by key, up to a total weight; the least recently used is dropped first."""
 
-    def __init__(self, max_weight: int, let_go: Callable[[V], None] | None = None) -> None:
-        """Keep values of `max_weight` together; `let_go` is called with each that goes."""
+    def __init__(self, max_weight: int, on_drop: Callable[[V], None] | None = None) -> None:
+        """Keep values of at most `max_weight` in total; call `on_drop` with each dropped value."""
         self._max_weight = max_weight
-        self._let_go = let_go
+        self._on_drop = on_drop
         self._weight = 0
-        self._entries: dict[K, _Entry[V]] = {}  # the last used is last
+        self._entries: dict[K, _Entry[V]] = {}  # least recently used first
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -24,7 +24,7 @@ class RecentValues(Generic[K, V]):
         return iter(list(self._entries))
 
     def get(self, key: K, now: float) -> V | None:
-        """The value of a key, which counts as used; None where there is none."""
+        """The value of a key, which counts as a use; None if there is none."""
         entry = self._entries.pop(key, None)
         if entry is None:
             return None
@@ -33,7 +33,7 @@ class RecentValues(Generic[K, V]):
         return entry.value
 
     def put(self, key: K, value: V, now: float, weight: int = 1) -> None:
-        """Keep a value in place of the key's last one; one that is too heavy is kept alone."""
+        """Set a key's value; one heavier than the limit is kept, alone."""
         self.drop(key)
         while self._entries and self._weight + weight > self._max_weight:
             self.drop(next(iter(self._entries)))
@@ -45,11 +45,11 @@ class RecentValues(Generic[K, V]):
         entry = self._entries.pop(key, None)
         if entry is not None:
             self._weight -= entry.weight
-            if self._let_go is not None:
-                self._let_go(entry.value)
+            if self._on_drop is not None:
+                self._on_drop(entry.value)
 
     def drop_unused(self, since: float) -> None:
-        """Drop the values that have not been used since a time."""
+        """Drop the values that were last used before `since`."""
         while self._entries:
             key, entry = next(iter(self._entries.items()))
             if entry.used_at >= since:

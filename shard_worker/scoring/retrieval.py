@@ -1,4 +1,4 @@
-"""The best documents of one shard for one query: by score, ties by id, alike on every replica."""
+"""Finds the best documents of one shard: by score, then by id, the same on every replica."""
 
 from collections.abc import Iterable, Sequence
 from operator import itemgetter
@@ -10,12 +10,12 @@ from hedgerow.shard_worker.scoring.rounding import rounded, tie_of
 from hedgerow.shard_worker.scoring.ties import first_tied
 from hedgerow.shard_worker.storage.text_index import TextIndex, count_of
 
-# How many are read beyond k at first, to see where the last one's ties end. A search that has to be
-# made again costs as much as the first, one more to read 0.2 µs. Reading but one beyond the 10 best
-# of a million documents, 14 % of real queries had to search again; so, 1 %. Further down scores lie
-# closer, and ties are longer: for the 1000 best it was 19 %, and is 2 %.
+# How many hits are read beyond k, to see where the ties of the last one end. A second search costs
+# as much as the first, a further hit 0.2 µs. With one hit beyond the 10 best of a million
+# documents, 14 % of real queries needed a second search; with this many, 1 %. Further down scores
+# lie closer, and more documents tie: for the 1000 best it was 19 %, and is 2 %.
 _SPARE = 8
-_SPARE_SHARE = 16  # and one more for each so many of the k
+_SPARE_SHARE = 16  # one more for every 16 of k
 
 _Hit: TypeAlias = tuple[float, tantivy.DocAddress]
 
@@ -25,14 +25,15 @@ class Located(NamedTuple):
 
     Attributes:
         snapshot: the index that was searched.
-        named: ids, and as many addresses in it, of all hits and perhaps more.
+        named: lists of ids, with the addresses of the same documents in `snapshot`; they contain
+            all hits, and perhaps more.
     """
 
     snapshot: TextIndex
     named: list[tuple[Sequence[str], Sequence[tantivy.DocAddress]]]
 
     def places(self, ids: Iterable[str]) -> Sequence[int | None]:
-        """Where the documents of some of the hits are in `bodies`; None of those that are not."""
+        """The places of some hits' documents in `bodies`; None for a document that is not there."""
         addresses: dict[str, tantivy.DocAddress] = {}
         for part in self.named:
             addresses.update(zip(*part, strict=True))
@@ -45,7 +46,7 @@ class Found(NamedTuple):
     Attributes:
         total: how many documents match, exactly.
         hits: score and id, best first, ties by id.
-        located: where they lie; None where no index was searched.
+        located: where they lie; None if no index was searched.
     """
 
     total: int
@@ -54,26 +55,26 @@ class Found(NamedTuple):
 
 
 def retrieve(index: TextIndex, query: tantivy.Query, k: int) -> Found:
-    """Find the `k` best.
+    """Find the `k` best documents.
 
-    tantivy breaks ties by where a document lies, which differs between replicas; so whatever ties
-    with the last of the `k` is looked at too, and ordered by id.
+    tantivy breaks ties by a document's address, which differs between replicas. All documents that
+    tie with the last of the `k` are therefore considered, and ordered by id.
 
     Args:
-        index: where.
-        query: what.
-        k: how many; at least 1.
+        index: the index to search.
+        query: what to search for.
+        k: at least 1.
     """
     limit = k + _SPARE + k // _SPARE_SHARE
     result = index.searcher.search(query, limit)
-    total, hits = count_of(result), result.hits  # which is made anew whenever it is asked for
+    total, hits = count_of(result), result.hits  # each access builds the list
     wanted = _count_wanted(hits, k)
     located = Located(index, [])
     if wanted < len(hits) or len(hits) == total:
         ranked = _named(located, hits[:wanted])
     else:
         ranked = _with_first_tied(located, query, k, total, hits)
-    # Two sorts by a part each, the second of which keeps ties in order: no key is made in Python.
+    # Two stable sorts, by id and then by score, need no key function in Python.
     ranked.sort(key=itemgetter(1))
     ranked.sort(key=itemgetter(0), reverse=True)
     return Found(total, ranked[:k], located)
@@ -82,7 +83,7 @@ def retrieve(index: TextIndex, query: tantivy.Query, k: int) -> Found:
 def _with_first_tied(
     located: Located, query: tantivy.Query, k: int, total: int, hits: Sequence[_Hit]
 ) -> list[tuple[float, str]]:
-    """The hits that are better than the `k`th, and the first by id of those that tie with it."""
+    """The hits better than the `k`th, and the first by id of those that tie with it."""
     score = hits[k - 1][0]
     tie = tie_of(score)
     better = [hit for hit in hits[:k] if hit[0] > tie.most]
@@ -104,7 +105,7 @@ def _ids(located: Located, addresses: Sequence[tantivy.DocAddress]) -> list[str]
 
 
 def _count_wanted(hits: Sequence[_Hit], k: int) -> int:
-    """How many of the hits may be among the `k` best: those that tie with the last of them, too."""
+    """How many hits may be among the `k` best, those that tie with the `k`th included."""
     if len(hits) <= k:
         return len(hits)
     if hits[-1][0] == hits[k - 1][0]:

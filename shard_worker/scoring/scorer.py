@@ -1,4 +1,4 @@
-"""What runs in a scorer process: retrieval and ranking on the shards of one worker."""
+"""Runs in a scorer process: retrieves and ranks documents on the shards of one worker."""
 
 import sys
 import threading
@@ -31,19 +31,19 @@ from hedgerow.shard_worker.scoring.open_shards import OpenShards, Snapshot
 from hedgerow.shard_worker.scoring.ranking import Budget, SecondPhase, second_phases
 from hedgerow.shard_worker.scoring.retrieval import Found, Located, retrieve
 
-LET_GO_S = 1.0  # how often a scorer looks for what it can close
+CLOSE_UNUSED_S = 1.0  # interval at which a scorer closes files that it no longer needs
 
 
 @dataclass(frozen=True)
 class ScorerConfig:
-    """What a scorer process is started with.
+    """The configuration of a scorer process.
 
     Attributes:
         data: the worker's data folder.
         shards: the shards that it serves.
         profiles: name → rank profile.
         import_path: folders from which the users' functions are imported.
-        max_candidate_bytes: what the candidates of one second phase may weigh, as JSON.
+        max_candidate_bytes: limit of the candidates of one second phase together, as JSON.
     """
 
     data: str
@@ -56,9 +56,9 @@ class ScorerConfig:
 def make_scorer(config: ScorerConfig) -> "Scorer":
     """Make the function that a scorer process runs for each search.
 
-    It takes `(shard, generation, packed SearchPayload)`, followed by the parts of an `Attach` if
-    documents are wanted, and returns a packed `SearchBody`.
-    Shards are opened when they are first searched, and again when a newer generation is asked for.
+    It takes `(shard, generation, packed SearchPayload)`, followed by the fields of an `Attach` if
+    documents are wanted, and returns a packed `SearchBody`. A shard is opened when it is first
+    searched, and reopened when a search asks for a newer generation.
 
     Raises:
         ConfigurationError: a profile's second phase cannot be used.
@@ -67,11 +67,11 @@ def make_scorer(config: ScorerConfig) -> "Scorer":
         if folder not in sys.path:
             sys.path.insert(0, folder)
     scorer = Scorer(config)
-    scorer.start_letting_go()
+    scorer.start_closing_unused()
     return scorer
 
 
-# A query's shards get the same payload, one after the other where they are of one worker.
+# All shards of a query get the same payload, and a worker searches its shards one after the other.
 _read = lru_cache(maxsize=256)(unpack_search_payload)
 
 
@@ -83,17 +83,17 @@ class Scorer:
         self._second_phases = second_phases(config.profiles)
         self._shards = OpenShards(Path(config.data), config.shards)
         self._max_candidate_bytes = config.max_candidate_bytes
-        self._turn = threading.Lock()  # of the searches, and of what lets go beside them
+        self._turn = threading.Lock()  # held by a search, or by the thread that closes files
         self._has_ended = threading.Event()
 
-    def start_letting_go(self) -> None:
-        """Close, from now on, what no search needs any more, also when no search comes."""
-        threading.Thread(target=self._let_go, name="let-go", daemon=True).start()
+    def start_closing_unused(self) -> None:
+        """Start a thread that closes files which searches no longer need."""
+        threading.Thread(target=self._close_unused, name="close-unused", daemon=True).start()
 
-    def _let_go(self) -> None:
-        while not self._has_ended.wait(LET_GO_S):
+    def _close_unused(self) -> None:
+        while not self._has_ended.wait(CLOSE_UNUSED_S):
             with self._turn:
-                self._shards.let_go(time.monotonic())
+                self._shards.close_unused(time.monotonic())
 
     def __call__(self, payload: tuple[Any, ...], budget: Budget) -> bytes:
         """Score one search on one shard.
@@ -119,7 +119,7 @@ class Scorer:
             now = time.monotonic()
             return self._shards.noop_body(shard, search.uid, generation, search.k, now)
         body, located = self._search(shard, generation, search, profile, budget)
-        # What an `enrich` is to see first is left to the fetch, in whose threads it runs.
+        # An `enrich` function needs the documents first; it runs in the threads of the fetch.
         if wanted and body.ids and profile.enrich is None:
             attach = Attach(*wanted)
             attached = self._shards.attached(
@@ -129,7 +129,7 @@ class Scorer:
         return pack_body(body)
 
     def close(self) -> None:
-        """Close the files; a scorer process ends without, and loses nothing."""
+        """Close the files. A scorer process may end without this call, and loses nothing."""
         self._has_ended.set()
         self._shards.close()
 
@@ -142,7 +142,7 @@ class Scorer:
         budget: Budget,
     ) -> tuple[SearchBody, Located | None]:
         second_phase = self._second_phases.get(search.profile)
-        # A client that wants more than the candidates gets them, all scored alike.
+        # If a client wants more hits than there are candidates, the second phase scores that many.
         wanted = max(search.k, profile.candidates) if second_phase else search.k
         if profile.first_phase == "noop":
             now = time.monotonic()
@@ -165,7 +165,7 @@ class Scorer:
             try:
                 found = _rank(second_phase, search, found.total, candidates, budget)
             except RankingError:
-                _check(budget)  # a function that gave up in time has not failed
+                _check(budget)  # a function that gave up at the deadline has not failed
                 raise
             _check(budget)
         hits = found.hits[: search.k]
@@ -182,18 +182,18 @@ class Scorer:
         query = self._build(snapshot, search, now)
         try:
             found = retrieve(snapshot.index, query, wanted)
-        except ValueError as error:  # what tantivy raises for a damaged index, too
+        except ValueError as error:  # tantivy raises it for a damaged index, too
             raise WorkError(f"the index cannot be searched: {error}") from error
         return snapshot.index.num_documents, found
 
     def _build(self, snapshot: Snapshot, search: SearchPayload, now: float) -> tantivy.Query:
-        understanding = self._shards.understanding(snapshot.index.collection, now)
+        analysis = self._shards.query_analysis(snapshot.index.collection, now)
         try:
-            node = understanding.read(search.query, search.strict)
-            filter_node = understanding.read_filter(search.filter)
+            node = analysis.read(search.query, search.strict)
+            filter_node = analysis.read_filter(search.filter)
             return snapshot.builder.build(node, filter_node)
         except (BadRequestError, ValueError, OverflowError, RecursionError) as error:
-            # The gateway has checked the query, perhaps against a newer definition than the index.
+            # The gateway has checked the query, but perhaps against a newer definition.
             raise BadQueryError(f"the query does not fit the index: {error}") from error
 
 

@@ -1,13 +1,13 @@
-"""Finds the documents with the least ids among many that tie, without reading the ids of all.
+"""Finds the documents with the lowest ids among many that tie, without reading all their ids.
 
-A search is restricted to the documents below one of the index's boundaries (`id_levels`), such that
-a few more than are wanted should be left. If too few are left, a higher boundary is taken; if there
-are too many to read, a lower one. What is found in the end is certain: the search has found all
-that tie below the boundary.
+A search is restricted to the documents below one of the index's boundaries (`id_levels`), chosen so
+that slightly more documents tie there than are wanted. If there are too few, a higher boundary is
+taken; if there are too many to read, a lower one. The result is exact, since the last search has
+found all documents that tie below its boundary.
 
-Where no boundary fits, the ids of some documents that tie show which id is high enough, and the
-search is restricted to the range below it. This is slower, but just as certain. Indexes that were
-written before there were boundaries are searched so until they are optimised.
+If no boundary fits, the ids of some documents that tie show which id is high enough, and the search
+is restricted to the range below it. This is slower, but just as exact. An index that was written by
+a version without boundaries is searched in this way until it is optimised.
 """
 
 import math
@@ -24,23 +24,25 @@ from hedgerow.shard_worker.storage.id_levels import Level
 from hedgerow.shard_worker.storage.schema import PRESENT
 from hedgerow.shard_worker.storage.text_index import TextIndex
 
-# How many a boundary should leave beyond those that are wanted, in square roots of these: with
-# fewer, the search has to be made once more too often; with more, too many ids are read.
-_BESIDE: Final = 1.3
-# The fewer are found below a boundary, the less they tell, and the farther up is the next one.
+# How many more documents than wanted a boundary should leave, in multiples of the square root of
+# the wanted number. With a smaller margin too many searches are repeated; with a larger one too
+# many ids are read.
+_MARGIN: Final = 1.3
+# The fewer documents are found below a boundary, the less certain is the estimate, and the farther
+# up the next boundary is chosen.
 _DOUBT: Final = 3.0
-_NEARLY_ALL: Final = 0.25  # of the documents: to look among all then saves a third attempt
-_STEP_DOWN: Final = 2  # boundaries, with half as many documents below
-_ROOM: Final = 64  # for hits beyond twice as many as are expected
-_MOST_EXPECTED: Final = 512  # as many can be read in the time of another search
+_NEARLY_ALL: Final = 0.25  # share of the documents; above it, searching all saves a third attempt
+_STEP_DOWN: Final = 2  # boundaries; half as many documents lie below
+_ROOM: Final = 64  # for hits beyond twice the expected number
+_MOST_EXPECTED: Final = 512  # reading this many takes as long as another search
 
 
 class _Ties(NamedTuple):
-    """What a search found of documents that tie.
+    """Documents that tie, as a search found them.
 
     Attributes:
-        addresses: where they are.
-        is_all: whether the search had room for all of its hits that tie.
+        addresses: where they are in the index.
+        is_all: whether these are all that tie; False if the search's limit cut some off.
     """
 
     addresses: list[tantivy.DocAddress]
@@ -50,18 +52,18 @@ class _Ties(NamedTuple):
 def first_tied(
     index: TextIndex, query: tantivy.Query, tie: Tie, *, num_better: int, num: int, total: int
 ) -> list[tantivy.DocAddress]:
-    """Some documents that tie, among which are the `num` with the least ids.
+    """Find documents that tie; the `num` with the lowest ids are among them.
 
     Args:
-        index: where.
-        query: what.
+        index: the index to search.
+        query: what to search for.
         tie: the scores that count as equal.
         num_better: how many documents have a higher score.
-        num: how many are wanted; no more than there are.
+        num: how many documents are wanted; at least this many tie.
         total: how many documents match.
     """
-    expected = num + _BESIDE * math.sqrt(num)
-    density = total / index.num_counted  # the share of documents that tie: no more than match
+    expected = num + _MARGIN * math.sqrt(num)
+    density = total / index.num_counted  # upper bound of the share of documents that tie
     levels = [*index.levels, Level(index.num_counted, None)]
     lowest, place = 0, _place_of(levels, expected / density)
     while True:
@@ -87,16 +89,16 @@ def first_tied(
 
 
 def _place_of(levels: Sequence[Level], num_documents: float) -> int:
-    """The first of the levels that has so many documents, or the last of them."""
+    """The first level with at least `num_documents`, or the last level."""
     return min(bisect_left(levels, num_documents, key=_num_documents), len(levels) - 1)
 
 
 def _first_by_range(
     index: TextIndex, query: tantivy.Query, tie: Tie, found: _Ties, num: int, limit: int
 ) -> list[tantivy.DocAddress]:
-    """As `first_tied`, by ranges of ids, each of which takes some 30 µs a segment.
+    """The same as `first_tied`, by ranges of ids; each takes some 30 µs a segment.
 
-    Each range ends with the id of a document that was found in the last one, so they end.
+    Each range ends with the id of a document found in the previous one, so the loop terminates.
     """
     while not found.is_all:
         last = sorted(index.ids(found.addresses))[num - 1]
@@ -129,7 +131,7 @@ def _below(index: TextIndex, query: tantivy.Query, level: Level) -> tantivy.Quer
 
 
 def _restricted(query: tantivy.Query, to: tantivy.Query) -> tantivy.Query:
-    """The query, with the same scores, among the documents that match `to`."""
+    """The same query and scores, restricted to documents that match `to`."""
     must = tantivy.Occur.Must
     return tantivy.Query.boolean_query(
         [(must, query), (must, tantivy.Query.const_score_query(to, 0.0))]

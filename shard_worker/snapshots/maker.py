@@ -1,8 +1,8 @@
 """Makes one snapshot of one shard.
 
-    the indexer's turn: link the indexes, begin the copy of the store (milliseconds)
-      ► the copy ends beside the writing ► upload in a thread ► is the lease still ours?
-        ► manifest ► Redis hears of it ► older snapshots go
+    indexer: link the indexes and begin to copy the store (milliseconds)
+      ► the copy completes while writes go on ► upload in a thread ► is the lease still ours?
+        ► write the manifest ► record the snapshot in Redis ► remove older snapshots
 
 A kill at any moment leaves a folder without a manifest at the target, which is never taken for a
 snapshot and which the next one removes; and a folder here, which the next attempt empties.
@@ -49,7 +49,7 @@ class SnapshotMaker:
         indexer: IndexerClient,
         threads: ThreadLane,
     ) -> None:
-        """Copy with `indexer`, upload to `store` with `threads`, say so on `board`.
+        """Create a maker; `make` does the work.
 
         Args:
             settings: data and snapshots count.
@@ -70,15 +70,15 @@ class SnapshotMaker:
         """Make a snapshot, unless another replica does.
 
         Args:
-            shard: of which shard.
-            begun: how many attempts there have been before this one.
+            shard: the shard to copy.
+            begun: the number of earlier attempts.
             num_shards: of the cluster.
 
         Returns:
-            What was made; None when another replica was first, or took over.
+            The snapshot; None if another replica was first, or took over.
 
         Raises:
-            HedgerowError: it could not be made; the board knows why.
+            HedgerowError: the snapshot could not be made; the reason is recorded in Redis.
         """
         lease = _Lease(secrets.token_hex(8))
         if not await self._board.begin(shard, begun, lease.holder, LEASE_S):
@@ -123,7 +123,7 @@ class SnapshotMaker:
                 tuple(files),
             )
             if not await self._board.renew(shard, lease.holder, LEASE_S):
-                _log.warning("snapshot_given_up", shard=shard, reason="somebody else took over")
+                _log.warning("snapshot_given_up", shard=shard, reason="another replica took over")
                 return None
             await self._call(lambda: self._store.commit(manifest))
             facts = SnapshotFacts.of(manifest)
@@ -139,7 +139,7 @@ class SnapshotMaker:
     async def _prune(self, shard: int, newest: str) -> None:
         try:
             gone = await self._call(lambda: self._store.prune(shard, self._keep, newest))
-        except SnapshotError as error:  # the next one tries again
+        except SnapshotError as error:  # the next snapshot tries again
             _log.warning("snapshots_not_pruned", shard=shard, error=str(error))
         else:
             if gone:
@@ -156,7 +156,7 @@ class SnapshotMaker:
             try:
                 if not await self._board.renew(shard, lease.holder, LEASE_S):
                     lease.end()
-            except HedgerowError as error:  # it may come back before the lease runs out
+            except HedgerowError as error:  # Redis may come back before the lease runs out
                 _log.debug("lease_not_renewed", shard=shard, error=str(error))
 
     async def _call(self, call: Callable[[], T]) -> T:
@@ -167,34 +167,34 @@ class SnapshotMaker:
 
 
 class _Lease:
-    """The right to make a snapshot, as the thread that uploads sees it."""
+    """The right to make a snapshot, which the uploading thread checks."""
 
     def __init__(self, holder: str) -> None:
         self.holder = holder
         self._ended = threading.Event()
 
     def end(self) -> None:
-        """It is over, for whatever reason."""
+        """End the lease."""
         self._ended.set()
 
     def check(self) -> None:
-        """Stop what must not go on.
+        """Raise an error if the lease has ended.
 
         Raises:
-            SnapshotError: it is over.
+            SnapshotError: the lease has ended.
         """
         if self._ended.is_set():
-            raise SnapshotError("stopped before its end")
+            raise SnapshotError("stopped before it was complete")
 
 
 def _files(folder: Path) -> dict[str, Path]:
-    """Path in the snapshot → file, the largest, the store, last."""
+    """Path in the snapshot → file; the largest file, the store, comes last."""
     found = {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()}
     return dict(sorted(found.items(), key=lambda item: (item[0] == STORE, item[0])))
 
 
 def _name(definition: str) -> str:
-    """A collection's name; "" where a newer version's definition does not tell it to this one."""
+    """A collection's name; "" if this version cannot read the definition."""
     try:
         return Collection.from_json(definition).name
     except WireError:

@@ -1,4 +1,4 @@
-"""When a shard is copied again. Pure: the instants are on the Redis server's clock, in ms."""
+"""Decides when a snapshot of a shard is due. Pure; times are in ms on the Redis server's clock."""
 
 from typing import NamedTuple
 
@@ -6,19 +6,19 @@ from hedgerow.common.settings.settings import SnapshotSettings
 from hedgerow.common.shard_log.log import START
 from hedgerow.common.snapshots.status import SnapshotStanding
 
-RETRY_S = 30.0  # after an attempt that failed
-FIRST_AFTER_S = 60.0  # a shard without any snapshot does not wait for the whole interval
+RETRY_S = 30.0  # after a failed attempt
+FIRST_AFTER_S = 60.0  # a shard without a snapshot does not wait for the whole interval
 OVERDUE_INTERVALS = 3
-OVERDUE_ENTRIES = 2  # times the most that a log should keep
+OVERDUE_ENTRIES = 2  # in multiples of `snapshots.max_log_entries`
 
 
 class ShardNow(NamedTuple):
-    """How a shard is.
+    """The current state of a shard.
 
     Attributes:
-        position: id of the last log entry that is applied.
-        kept: entries that its log keeps for the next snapshot.
-        seen_at_ms: since when this worker has looked after it.
+        position: id of the last log entry that was applied.
+        kept: number of entries that its log retains for the next snapshot.
+        seen_at_ms: when this worker began to watch the shard.
     """
 
     position: str
@@ -29,7 +29,7 @@ class ShardNow(NamedTuple):
 def is_due(
     shard: ShardNow, standing: SnapshotStanding, now_ms: int, settings: SnapshotSettings
 ) -> bool:
-    """Whether a snapshot is to be made now."""
+    """Whether a snapshot should be made now."""
     if standing.is_running or now_ms - standing.failed_at_ms < RETRY_S * 1000:
         return False
     newest = standing.newest
@@ -48,12 +48,12 @@ def is_due(
 def is_overdue(
     shard: ShardNow, standing: SnapshotStanding, now_ms: int, settings: SnapshotSettings
 ) -> bool:
-    """Whether a snapshot should long have been there, while the log grows for want of it."""
+    """Whether a snapshot is long overdue, so that the log cannot be trimmed."""
     if not _has_changed(shard, standing):
         return False
     if shard.kept >= OVERDUE_ENTRIES * settings.max_log_entries:
         return True
-    # By command alone, nobody but the operator knows when the next is due.
+    # With an interval of 0, snapshots are made on command, and none is ever overdue by age.
     allowed_s = OVERDUE_INTERVALS * max(settings.interval_s, FIRST_AFTER_S)
     return settings.interval_s > 0 and _age_s(shard, standing, now_ms) >= allowed_s
 

@@ -1,9 +1,9 @@
-"""How a replica starts that has not all it should: from the newest snapshot, then from the log.
+"""Brings a replica that is empty or out of date up to date: from a snapshot, then from the log.
 
-    empty folder          ► newest snapshot that is whole
-    missed a part of the log (`ShardLog.gap`) ► the same, if it has what is missing
+    empty folder                              ► newest complete snapshot
+    missed a part of the log (`ShardLog.gap`) ► the same, if it contains the missing part
 
-A cluster whose Redis is lost has lost the collections' definitions as well; the stores have them.
+If Redis has lost its data, the collections' definitions are gone, too; the stores still have them.
 """
 
 import sqlite3
@@ -45,23 +45,24 @@ async def restore_shards(
     num_shards: int,
     settings: Settings,
 ) -> None:
-    """Restore those shards that start with nothing, or have missed what a snapshot has.
+    """Restore the shards that are empty, or that lack log entries which a snapshot contains.
 
-    Before any of them is opened.
+    To be called before any shard is opened.
 
     Args:
         log: the logs of all shards.
-        store: where snapshots lie.
-        threads: where they are fetched.
+        store: where the snapshots are.
+        threads: the pool that downloads them.
         shards: those that this worker serves.
         num_shards: of the cluster.
-        settings: data and snapshots.timeout_s count.
+        settings: of which `data` and `snapshots.timeout_s` are used.
 
     Raises:
-        SnapshotError: the target does not answer, or there are snapshots and none can be used. A
-            worker that started empty instead would pass for one that has everything.
-        ConfigurationError: somebody else has a folder, or the snapshots are another cluster's.
-        RedisUnavailableError: there is no answer about a log.
+        SnapshotError: the target does not answer, or there are snapshots but none is usable. If the
+            worker started empty instead, it would seem to have all documents.
+        ConfigurationError: another process uses a shard's folder, or the snapshots belong to
+            another cluster.
+        RedisUnavailableError: Redis does not answer.
     """
     timeout_s = settings.snapshots.timeout_s
     for shard in shards:
@@ -76,7 +77,7 @@ async def restore_shards(
         )
         if restored is None:
             continue
-        if held is not None:  # that copy is no more, and the log need not wait for it
+        if held is not None:  # this replica is gone, and the log need not wait for it
             await log.forget_replica(shard, held.replica_id)
         _log.info(
             "shard_restored",
@@ -90,17 +91,17 @@ async def restore_shards(
 def restore_shard(
     store: SnapshotStore, data: Path, shard: int, num_shards: int, needed: str
 ) -> Manifest | None:
-    """Restore one shard from the newest snapshot that is whole; blocks.
+    """Restore one shard from the newest complete snapshot; blocks.
 
     Args:
-        store: where snapshots lie.
+        store: where the snapshots are.
         data: the data folder.
-        shard: which.
+        shard: the shard to restore.
         num_shards: of the cluster.
-        needed: only one that is as far as this is worth it; `START` for any.
+        needed: the log position that the snapshot must at least have; `START` for any.
 
     Returns:
-        The snapshot that the shard now is; None where there is none.
+        The snapshot that was restored; None if there is no suitable one.
 
     Raises:
         SnapshotError: see `restore_shards`.
@@ -125,27 +126,27 @@ def restore_shard(
             return manifest
     if complete and needed == START:
         raise SnapshotError(
-            f"shard {shard} is empty here, and of its {len(complete)} snapshots in {store.place} "
+            f"shard {shard} is empty here; of its {len(complete)} snapshots in {store.place}, "
             f"none can be used{reason}"
         )
     return None
 
 
 class _Held(NamedTuple):
-    """What a data folder has of a shard."""
+    """The replica of a shard in a data folder."""
 
     replica_id: str
     position: str
 
 
 def _held(data: Path, shard: int) -> _Held | None:
-    """What is there; None where there is no store, or nothing was ever applied to it."""
+    """The replica in the folder; None if there is no store, or it has never applied an entry."""
     if not has_store(data, shard):
         return None
     try:
         store = Store.open(shard_folder(data, shard) / STORE, read_only=True)
     except sqlite3.OperationalError as error:
-        if "no such table" in str(error):  # killed as it was made
+        if "no such table" in str(error):  # the process was killed while creating it
             return None
         raise
     try:
@@ -155,13 +156,13 @@ def _held(data: Path, shard: int) -> _Held | None:
 
 
 async def lost_shards(log: ShardLog, shards: Iterable[int]) -> set[int]:
-    """The shards that Redis knows nothing of: it is new, or has been emptied.
+    """The shards that Redis does not know, because it is new or has lost its data.
 
-    A Redis that knows a shard may have dropped a collection since the shard's last batch, so its
-    word on definitions stands. To be asked before the shards are opened, which makes them known.
+    For a shard that Redis knows, its definitions are right: a collection that it lacks was dropped
+    after the shard's last batch. To be called before the shards are opened, which makes them known.
 
     Raises:
-        RedisUnavailableError: there is no answer.
+        RedisUnavailableError: Redis does not answer.
     """
     return {shard for shard in shards if not await log.is_known(shard)}
 
@@ -169,10 +170,10 @@ async def lost_shards(log: ShardLog, shards: Iterable[int]) -> set[int]:
 async def revive_definitions(
     registry: Registry, states: Iterable[ShardState], num_shards: int
 ) -> None:
-    """Give Redis the collections that shards have of which it knew nothing (`lost_shards`).
+    """Register the collections of shards that Redis did not know (`lost_shards`).
 
     Raises:
-        RedisUnavailableError: there is no answer.
+        RedisUnavailableError: Redis does not answer.
     """
     for state in states:
         for report in state.collections:

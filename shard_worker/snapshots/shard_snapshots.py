@@ -1,9 +1,9 @@
-"""The snapshots of this worker's shards: which there are, and which are due.
+"""Keeps track of the snapshots of this worker's shards, and requests those that are due.
 
-What is to be done is decided by comparing what is with what was done, as for term statistics. All
-replicas of a shard compare; the job that they ask for has one id (it names how many attempts there
-were before), so that one of them runs it. A maker that is killed loses its lease, and the attempt
-after it is another job, so that nobody waits for arq to give the first one back.
+As for term statistics, the current state is compared with what was done, to decide what to do. All
+replicas of a shard do this. The job that they request has the same id, which contains the number of
+earlier attempts, so that only one of them runs it. If the maker is killed, its lease expires, and
+the next attempt is another job, which need not wait until arq releases the first one.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ from hedgerow.shard_worker.snapshots.maker import SnapshotMaker
 from hedgerow.shard_worker.snapshots.policy import ShardNow, is_due, is_overdue
 
 TELL_OVERDUE_S = 60.0
-NUM_THREADS = 2  # one uploads; what is to be cleaned up does not wait for it
+NUM_THREADS = 2  # one uploads, and the other can clean up meanwhile
 
 Enqueue = Callable[[int, int], Awaitable[None]]
 
@@ -40,11 +40,11 @@ _log = structlog.get_logger()
 
 
 class Snapshots:
-    """Keeps the snapshots of a worker's shards current, where they are switched on.
+    """Keeps the snapshots of a worker's shards up to date, if snapshots are switched on.
 
     Attributes:
-        store: where they lie; None when they are off.
-        threads: the lane for calls that take minutes.
+        store: where the snapshots are; None if they are switched off.
+        threads: the thread pool for calls that take minutes.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class Snapshots:
         shards: tuple[int, ...],
         settings: Settings,
     ) -> None:
-        """Look after `shards`; `run` does it.
+        """Create the parts; `run` does the work.
 
         Args:
             control: Redis.
@@ -64,10 +64,10 @@ class Snapshots:
             applier: knows how far the shards are; it asks in turn for `position`.
             indexer: copies a shard while it writes to it.
             shards: those that this worker serves.
-            settings: data, redis and snapshots count.
+            settings: of which `data`, `redis`, `worker` and `snapshots` are used.
 
         Raises:
-            ConfigurationError: no driver is there for `snapshots.url`.
+            ConfigurationError: there is no driver for `snapshots.url`.
         """
         self._keys = keys
         self._control = control
@@ -100,18 +100,18 @@ class Snapshots:
         return self.store is not None
 
     def position(self, shard: int) -> str | None:
-        """How much of its log a shard's newest snapshot has; None when none are made."""
+        """The log position of a shard's newest snapshot; None if snapshots are switched off."""
         if self.store is None:
             return None
         newest = self._newest.get(shard)
         return newest.position if newest else START
 
     async def open(self) -> None:
-        """Learn which snapshots there are, and tell a Redis that does not know.
+        """Read which snapshots exist, and correct the records in Redis.
 
         Raises:
-            SnapshotError: their target does not answer.
-            RedisUnavailableError: Redis does not.
+            SnapshotError: the snapshots' target does not answer.
+            RedisUnavailableError: Redis does not answer.
         """
         standing = await self._board.standing(self._shards) if self.store else {}
         for shard, one in standing.items():
@@ -132,10 +132,10 @@ class Snapshots:
         )
 
     async def run(self, enqueue: Enqueue) -> None:
-        """Ask for what is due until cancelled.
+        """Request snapshots that are due, until cancelled.
 
         Args:
-            enqueue: asks for the job that calls `make` with the same arguments.
+            enqueue: requests the job that calls `make` with the same arguments.
         """
         await keep_looking(
             "snapshots_wait",
@@ -145,16 +145,16 @@ class Snapshots:
         )
 
     async def listen(self) -> None:
-        """Look at once when somebody says that there is something to see."""
+        """Have `run` check at once when an event announces a change; runs until cancelled."""
         await wake_at(self._control, self._keys.events, EVENT, self._woken)
 
     async def make(self, shard: int, begun: int) -> bool:
-        """Make the snapshot that follows so many attempts; the job that `run` asks for.
+        """Make a snapshot after `begun` earlier attempts; the job that `run` requests.
 
-        A failure is told on the board and in the log, and tried again later, as another job.
+        A failure is recorded in Redis and logged, and a later job tries again.
 
         Returns:
-            False when this replica must not make it, and another may.
+            False if this replica must not make the snapshot, but another may.
         """
         if self._maker is None:
             return True
@@ -181,10 +181,10 @@ class Snapshots:
             await sleep_to_tick(TICK_S)
 
     async def _is_fit(self, shard: int) -> bool:
-        """Whether this replica has all that the shard should have, as far as it has got.
+        """Whether this replica is consistent and has at least what the newest snapshot has.
 
-        At a worker's start its indexes may be ahead of its store, by a batch that a kill cut short,
-        until it has applied all that was in the log then.
+        When a worker starts after a kill, its indexes may be ahead of its store by one batch, until
+        it has applied all entries that the log had at that time.
         """
         if shard in self._applier.withheld:
             return False
@@ -214,7 +214,7 @@ class Snapshots:
                 self._tell_overdue(shard, now, one, now_ms)
 
     async def _forget_absent(self, standing: Mapping[int, SnapshotStanding], now_ms: int) -> None:
-        """Have the logs no longer wait for replicas that are gone and that a snapshot replaces."""
+        """Let the logs forget replicas that are gone, once a snapshot covers what they had."""
         expiry_ms = self._settings.worker.heartbeat_expiry_s * 1000
         heartbeats = (await self._registry.heartbeats()).values()
         live = [beat.replicas for beat in heartbeats if now_ms - beat.beat_at_ms < expiry_ms]

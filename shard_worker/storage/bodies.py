@@ -1,18 +1,18 @@
-"""Short documents beside a text index: files that are appended to, and mapped into memory to read.
+"""Short documents beside a text index, in append-only files that are mapped into memory to read.
 
-The store has every document, and finds one in two trees, in 3 to 4 µs. A search that brings its
-documents along reads them by the dozen, so that this was most of what they cost. Here a document is
-read from its place, which the index has as a number of each document: 0.4 µs.
+The store holds every document, but has to look one up in two trees, which takes 3 to 4 µs. A search
+that attaches its documents reads dozens of them, and this was most of their cost. Here a document
+is read directly from its place in a file, which the index stores as a number: 0.4 µs.
 
-- A document is appended and synced before the commit that makes its place visible. What a kill
-  leaves behind the last commit is no document's.
-- A document that is replaced or deleted leaves a hole. An index that is written anew (optimised)
-  begins another file, and the others are removed with its commit.
-- What is not here is read from the store: documents that are too large, those of an index from a
-  snapshot, and those of an index that an earlier version made.
+- A document is appended and synced before the commit that makes its place visible. Bytes that a
+  killed process leaves behind the last commit belong to no document.
+- A document that is replaced or deleted leaves a hole. When an index is rewritten (optimised), it
+  begins a new file, and its commit removes the old ones.
+- Other documents are read from the store: those that are too large, those of an index that was
+  restored from a snapshot, and those of an index that an earlier version wrote.
 
-A file's number is drawn, so that the place in one index never means a file of another that was made
-in its stead.
+A file's number is random, so that a place in an old index never refers to a file of the index that
+replaced it.
 """
 
 import mmap
@@ -23,21 +23,21 @@ from pathlib import Path
 from struct import Struct
 from typing import Final
 
-MAX_BODY_BYTES: Final = 2048  # of a document that is kept here; larger ones are on disk once
+MAX_BODY_BYTES: Final = 2048  # larger documents are in the store alone, not twice on disk
 
-_OFFSET_BITS: Final = 40  # the shard indexer lets no file become that large
+_OFFSET_BITS: Final = 40  # the shard indexer does not let a file become this large
 _NUMBER_BITS: Final = 24
 _OFFSETS: Final = (1 << _OFFSET_BITS) - 1
 _SUFFIX: Final = ".bodies"
 _BUFFER_BYTES: Final = 262_144
-_SIZE: Final = Struct("<H")  # stands before each document
+_SIZE: Final = Struct("<H")  # precedes each document
 
 
 class BodyWriter:
-    """Appends to the files of one index; the index's writer has it."""
+    """Appends documents to the files of one index; owned by the index's writer."""
 
     def __init__(self, folder: Path) -> None:
-        """Go on where a file in the index's folder ends, or in a new one."""
+        """Append to the file in the index's folder, or to a new one if there is none."""
         self._folder = folder
         self._number = next(_numbers(folder), None)
         self._file: _File | None = None
@@ -45,14 +45,14 @@ class BodyWriter:
 
     @property
     def num_bytes(self) -> int:
-        """Of all files, as they are on disk."""
+        """Size of all files on disk."""
         return sum(_path(self._folder, one).stat().st_size for one in _numbers(self._folder))
 
     def add(self, body: bytes) -> int | None:
         """Append a document.
 
         Returns:
-            Its place; None if it is too large to be kept here.
+            Its place; None if it is larger than `MAX_BODY_BYTES`.
 
         Raises:
             OSError: it cannot be written.
@@ -64,7 +64,7 @@ class BodyWriter:
         return self._file.add(body)
 
     def sync(self) -> None:
-        """Make durable what was appended; to be called before the index commits.
+        """Make the appended documents durable; to be called before the index commits.
 
         Raises:
             OSError: it cannot be written.
@@ -72,20 +72,20 @@ class BodyWriter:
         if self._file is not None:
             self._file.sync()
 
-    def begin_anew(self) -> None:
-        """Nothing that was appended so far will be in the index after its next commit."""
+    def start_new_file(self) -> None:
+        """Begin a new file: the next commit will drop all documents that were appended so far."""
         self.close()
         self._outdated = [_path(self._folder, one) for one in _numbers(self._folder)]
         self._number = None
 
     def remove_outdated(self) -> None:
-        """The index has committed what it was to have after `begin_anew`."""
+        """Remove the old files; to be called after the first commit since `start_new_file`."""
         for path in self._outdated:
             path.unlink(missing_ok=True)
         self._outdated = []
 
     def close(self) -> None:
-        """Close the file; one of which nothing was committed is removed."""
+        """Close the file, and remove it if none of its documents was committed."""
         file, self._file = self._file, None
         if file is not None:
             file.close()
@@ -107,7 +107,7 @@ class _File:
         self._path = _path(folder, number)
         self._file = self._path.open("ab", buffering=_BUFFER_BYTES)
         self._next_place = (number << _OFFSET_BITS) + self._path.stat().st_size
-        self._is_new = is_new  # so that no commit has a place in it
+        self._is_new = is_new  # then no commit refers to it
         self._is_synced = True
 
     def add(self, body: bytes) -> int:
@@ -135,15 +135,15 @@ class _File:
 
 
 class BodyReader:
-    """Reads from the files of one index, whichever commits it has had."""
+    """Reads documents from the files of one index, as of any of its commits."""
 
     def __init__(self, folder: Path) -> None:
-        """Open nothing yet."""
+        """Prepare to read; files are opened when they are first needed."""
         self._folder = folder
-        self._maps: dict[int, mmap.mmap | None] = {}  # None of a file that is not there
+        self._maps: dict[int, mmap.mmap | None] = {}  # None: the file does not exist
 
     def read(self, place: int) -> bytes | None:
-        """The document at a place that an index has committed; None if it cannot be read here."""
+        """The document at a committed place; None if it cannot be read from these files."""
         number, start = place >> _OFFSET_BITS, (place & _OFFSETS) + _SIZE.size
         mapped = self._maps.get(number)
         if mapped is None or start > len(mapped):
@@ -151,21 +151,21 @@ class BodyReader:
             if mapped is None:
                 return None
         end = start + _SIZE.unpack_from(mapped, start - _SIZE.size)[0]
-        if end > len(mapped):  # its beginning was in the page that ended the map
+        if end > len(mapped):  # the file has grown since it was mapped
             mapped = self._map(number, end)
             if mapped is None:
                 return None
         return mapped[start:end]
 
     def close(self) -> None:
-        """Close all."""
+        """Close all files."""
         for mapped in self._maps.values():
             if mapped is not None:
                 mapped.close()
         self._maps.clear()
 
     def _map(self, number: int, least_bytes: int) -> mmap.mmap | None:
-        """A file as it is now, if it has as many bytes."""
+        """Map a file as it is now; None if it has fewer than `least_bytes`."""
         if number in self._maps and self._maps[number] is None:
             return None
         self._close_removed()
@@ -173,9 +173,12 @@ class BodyReader:
             with _path(self._folder, number).open("rb") as file:
                 mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         except FileNotFoundError:
-            self._maps[number] = None  # nor will it ever be: it is older than its places
+            self._maps[number] = None  # and never will: files precede their places
             return None
-        except (OSError, ValueError):  # no descriptor is left, say; or the file is empty
+        except (
+            OSError,
+            ValueError,
+        ):  # an empty file, or no file descriptor is left
             return None
         before, self._maps[number] = self._maps.get(number), mapped
         if before is not None:
@@ -183,7 +186,7 @@ class BodyReader:
         return mapped if len(mapped) >= least_bytes else None
 
     def _close_removed(self) -> None:
-        # A file that is mapped occupies the disk, also when it has been removed.
+        # A removed file occupies the disk for as long as it is mapped.
         for number, mapped in list(self._maps.items()):
             if mapped is not None and not _path(self._folder, number).exists():
                 mapped.close()

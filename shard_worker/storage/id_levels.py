@@ -1,32 +1,32 @@
-"""Marks that let tantivy restrict a search to the documents with the least ids of an index.
+"""Marks that let tantivy restrict a search to the documents with the lowest ids of an index.
 
-Many documents may get the same score, and are then in the order of their ids. tantivy cannot order
-by score and then by id, and to read every id would take many times as long as the search.
+Documents with the same score are ordered by id, and there may be many. tantivy cannot order by
+score and then by id, and reading every id would take many times as long as the search.
 
-Some ids of a collection are therefore taken as boundaries, such that half of the ids are below the
-last but one of them, a quarter below the last but three, and so on. A document has a mark for each
-boundary that is above its id, two or three on the average. A search for documents with a mark as
-well takes little time, however many match, and finds all that match below the boundary.
+Some ids of a collection therefore serve as boundaries: half of the ids are below the last but one
+of them, a quarter below the last but three, and so on. A document has a mark for each boundary
+above its id, two or three on average. A search that also requires a mark takes little time, however
+many documents match, and finds all matches below the boundary.
 
-The boundaries are chosen when an index is written as a whole, and hold for what is added to it. How
-many documents have each mark, which says how far a boundary reaches by now, is known to the index.
+The boundaries are chosen when an index is written as a whole, and stay for documents that are added
+later. The index knows how many documents have each mark, and so how far a boundary reaches by now.
 """
 
 from bisect import bisect_right
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-MARK: Final = "<"  # alone, that a document has its marks; with an id behind it, that of a boundary
-_FEWEST: Final = 2  # below the lowest boundary
-_RATIO: Final = 0.5**0.5  # of what is below a boundary to what is below the next
+MARK: Final = "<"  # alone: the document has its marks; followed by an id: the mark of that boundary
+_FEWEST: Final = 2  # ids below the lowest boundary
+_RATIO: Final = 0.5**0.5  # of the number of ids below a boundary to that below the next
 
 
 class Level(NamedTuple):
     """The documents of an index whose ids are below a boundary.
 
     Attributes:
-        num_documents: how many there are, deleted ones included.
-        mark: what they have, and no others; None for all documents.
+        num_documents: their number, deleted ones included.
+        mark: the mark that exactly these documents have; None for the level of all documents.
     """
 
     num_documents: int
@@ -34,7 +34,7 @@ class Level(NamedTuple):
 
 
 def boundary_ranks(num_documents: int) -> list[int]:
-    """The ranks of the ids that are boundaries, in ascending order; the least id has rank 0."""
+    """The ranks of the ids that are boundaries, in ascending order; the lowest id has rank 0."""
     ranks, rank = set[int](), num_documents * _RATIO
     while rank >= _FEWEST:
         ranks.add(int(rank))

@@ -1,15 +1,15 @@
-"""Takes the first documents of a list of ids, until one is absent or there is no room for it.
+"""Reads the first documents of a list of ids, up to one that is absent or does not fit.
 
-A scorer does so, since a search that brings its documents along needs no fetch. It stops at the
-first document that it cannot take: the fetch reads that one and all after it. Short documents lie
-beside the text index (`bodies`); the others are read from the store.
+A scorer does this because a search that attaches its documents needs no fetch. It stops at the
+first document that it cannot take; the fetch then reads that one and all after it. Short documents
+lie beside the text index (`bodies`); the others are read from the store.
 """
 
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 
 _NUMBER = "SELECT number FROM collections WHERE uid = ?"
-# Of a row that is too large, SQLite does not read the pages that its body lies in.
+# If a body is too large, SQLite does not read the pages that hold it.
 _BODY = "SELECT body FROM documents WHERE collection = ? AND id = ? AND length(body) <= ?"
 
 
@@ -20,20 +20,20 @@ def read_leading(
     max_bytes: int,
     is_late: Callable[[], bool],
 ) -> list[bytes]:
-    """The documents of the first of `ids`, as stored, of `max_bytes` together.
+    """The documents of the first of `ids`, as stored, up to `max_bytes` in total.
 
     Args:
         connection: to the store; no transaction may be open.
         uid: the collection's.
-        ids: those that are wanted, the most wanted first.
-        max_bytes: where the next document would go beyond it, there are no more.
-        is_late: asked before each document; when true, there are no more.
+        ids: the documents to read, in order of importance.
+        max_bytes: reading stops before the document that would exceed it.
+        is_late: called before each document; reading stops when it returns True.
 
     Raises:
         sqlite3.Error: the store cannot be read.
     """
     bodies: list[bytes] = []
-    # One cursor and one transaction: without, finding a row takes twice as long.
+    # Without one cursor and one transaction for all, finding a row takes twice as long.
     execute = connection.cursor().execute
     execute("BEGIN")
     try:
@@ -52,7 +52,7 @@ def read_leading(
 
 
 def leading_of(bodies: Iterable[bytes | None], max_bytes: int) -> list[bytes]:
-    """The first of the documents, up to one that is not there, of `max_bytes` together."""
+    """The first of the documents, up to one that is None or exceeds `max_bytes` in total."""
     taken: list[bytes] = []
     for body in bodies:
         if body is None or len(body) > max_bytes:

@@ -1,7 +1,7 @@
 """Opens a text index on a read-only disk.
 
-Before tantivy reads an index, it creates a lock file in the index's folder, which a read-only disk
-refuses. The index is therefore opened through another, writable folder with links to its files.
+tantivy creates a lock file in an index's folder before it reads the index, and fails on a read-only
+disk. The index is therefore opened through a writable folder with links to its files.
 """
 
 import shutil
@@ -17,16 +17,16 @@ _LOCK_SUFFIX: Final = ".lock"
 
 @contextmanager
 def linked(path: Path) -> Iterator[Path]:
-    """A folder for temporary files in which the files of an index can be opened.
+    """A temporary folder through which an index can be opened.
 
-    tantivy maps them all as it opens the index, so that the folder is needed no longer than that.
+    tantivy maps all files when it opens an index, so the folder is not needed afterwards.
 
     Raises:
-        OSError: there is no such folder, or no folder for temporary files can be written to either.
+        OSError: the index's folder does not exist, or no temporary folder can be written to.
     """
     with tempfile.TemporaryDirectory(prefix="hedgerow-index-") as name:
         folder = Path(name)
-        # What the meta file names is there from before it is written; so it is read first.
+        # Read first: the files that it names are created before it is written.
         shutil.copyfile(path / _META, folder / _META)
         for file in path.iterdir():
             if file.name != _META and file.suffix != _LOCK_SUFFIX:

@@ -1,4 +1,4 @@
-"""From a collection's definition to tantivy's schema, analysis, documents and new index."""
+"""Makes tantivy's schema, analyser, documents and new indexes from a collection's definition."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -11,29 +11,30 @@ import tantivy
 from hedgerow.common.collection import Collection, FieldType, parse_date
 from hedgerow.common.document_ids import ID_FIELD
 
-# Internal fields start with "_", which no declared field does.
-ALL_TEXT = "_text"  # every text field's text, by weight: what a query without a field name searches
-PRESENT = "_present"  # EVERY or BALLAST for each document; its text fields' names; `id_levels`
-PLACE = "_place"  # where the document is in `bodies`, if it is there
+# Names of internal fields begin with "_", unlike those of declared fields.
+ALL_TEXT = "_text"  # the texts of all fields, by weight, for queries that name no field
+PRESENT = "_present"  # EVERY or PADDING, names of its text fields, marks of `id_levels`
+PLACE = "_place"  # the document's place in `bodies`, if it has one
 EVERY = "*"
-BALLAST = "+"
+PADDING = "+"
 
 ANALYSER = "hedgerow"
-# Ids are read from blocks, each of which is decompressed as a whole. tantivy's are of 16 KB, meant
-# for documents that are stored in full; an id takes 4 µs where a segment has more of them than the
-# hundred that tantivy keeps (50,000 documents), else 0.8. From blocks of 512 it takes 1.2 µs, of
-# 1024 1.4 and of 2048 1.7, whatever the size; they take 4, 3 and 2 MB more of disk for a million.
+# Ids are read from blocks, and a block is decompressed as a whole. tantivy's default of 16 KB is
+# meant for documents that are stored in full. With it, reading an id takes 0.8 µs while a segment
+# has no more blocks than tantivy caches (100, or 50,000 documents), and 4 µs beyond. With blocks of
+# 512 bytes it takes 1.2 µs for any size, with 1024 1.4 and with 2048 1.7; a million documents then
+# take 4, 3 and 2 MB more on disk.
 BLOCK_BYTES = 512
 _BLOCK_SETTING = "docstore_blocksize"
 
-MAX_TOKEN_BYTES = 255  # longer ones are no words (Lucene's StandardAnalyzer has the same limit)
+MAX_TOKEN_BYTES = 255  # longer tokens are dropped (Lucene's StandardAnalyzer has the same limit)
 
 
 def make_analyser(language: str) -> tantivy.TextAnalyzer:
-    """The analysis of texts and of queries on them.
+    """Make the analyser for texts and for queries on them.
 
-    Words are runs of letters and digits; they are lowercased, the language's stop words dropped and
-    the rest stemmed by Snowball, except for the language "none".
+    Words are runs of letters and digits. They are lowercased; then stop words of the language are
+    dropped and the other words stemmed by Snowball, unless the language is "none".
     """
     builder = (
         tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.simple())
@@ -49,16 +50,16 @@ def make_analyser(language: str) -> tantivy.TextAnalyzer:
 
 @lru_cache(maxsize=64)
 def analyser_of(language: str) -> tantivy.TextAnalyzer:
-    """The analyser of a language, made once in a process."""
+    """The analyser of a language, made once per process."""
     return make_analyser(language)
 
 
 def searched_field(collection: Collection) -> str | None:
-    """The field that a query without a field name searches; None when there is no text."""
+    """The field that a query without a field name searches; None if no text field is searched."""
     texts = collection.searched_fields
     if len(texts) > 1:
         return ALL_TEXT
-    # A second copy of the only field that is searched would double the index for nothing.
+    # With a single searched field, a joined field would be a second copy of it.
     return texts[0] if texts else None
 
 
@@ -96,9 +97,9 @@ def make_schema(collection: Collection) -> tantivy.Schema:
 
 
 def make_index(folder: Path, collection: Collection) -> tantivy.Index:
-    """A new index of a collection, in a folder that is there and empty."""
+    """Make a new index of a collection, in an existing, empty folder."""
     tantivy.Index(make_schema(collection), path=str(folder))
-    # tantivy's Python interface has no other way to the settings, which an index keeps for good.
+    # tantivy's Python interface gives no access to the settings, which an index keeps for good.
     meta = folder / "meta.json"
     content = json.loads(meta.read_bytes())
     if _BLOCK_SETTING in content.get("index_settings", {}):
@@ -116,14 +117,14 @@ def make_document(
     marks: Iterable[str] = (),
     place: int | None = None,
 ) -> tantivy.Document:
-    """A document as tantivy indexes it.
+    """Make a document as tantivy indexes it.
 
     Args:
         collection: its definition.
         document_id: the document's id.
         fields: the document's fields, which have passed `check_document`.
-        marks: the document's, of `id_levels`.
-        place: the document's, as `bodies.BodyWriter` gives it; None if it has none.
+        marks: the document's marks (`id_levels`).
+        place: the document's place, from `bodies.BodyWriter`; None if it has none.
     """
     document = tantivy.Document()
     document.add_text(ID_FIELD, document_id)
@@ -143,8 +144,9 @@ def make_document(
                 document.add_text(name, text)
             if kind is FieldType.TEXT:
                 document.add_text(PRESENT, name)
-                # BM25F's simple form (Robertson, Zaragoza and Taylor, 2004): a field of weight 3
-                # counts as if its text were there three times, in its words and in the length.
+                # The simple form of BM25F (Robertson, Zaragoza and Taylor, 2004): a field of weight
+                # 3 counts as if its text occurred three times, both in term frequency and in
+                # length.
                 for text in (*texts,) * collection.weight_of(name) if has_all_text else ():
                     document.add_text(ALL_TEXT, text)
         else:

@@ -18,8 +18,8 @@ FORMAT = "1"
 BUSY_TIMEOUT_S = 30.0
 MAX_WAL_BYTES = 1_048_576
 
-# A row holds a whole document, so ids are looked up in a tree of their own, not among the bodies
-# (https://sqlite.org/withoutrowid.html: WITHOUT ROWID pays when rows are small).
+# Rows hold whole documents, so ids have a tree of their own, without the bodies
+# (https://sqlite.org/withoutrowid.html: WITHOUT ROWID is for small rows).
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS collections (
@@ -42,9 +42,9 @@ _MEASURE = f"SELECT id, length(body){_OF_IDS}"
 
 
 class Store:
-    """One shard's store. Any number of threads and processes read, one process writes.
+    """One shard's store. Any number of threads and processes may read; one process writes.
 
-    Every thread gets a connection of its own. Reads see the last `apply` that ended before them.
+    Each thread gets a connection of its own. A read sees the last `apply` that ended before it.
     """
 
     def __init__(self, path: Path, *, read_only: bool, mapped_bytes: int) -> None:
@@ -57,16 +57,16 @@ class Store:
 
     @classmethod
     def open(cls, path: Path, *, read_only: bool = False, mapped_bytes: int = 0) -> "Store":
-        """Open a store; unless read-only, make it when it is not there.
+        """Open a store; create it if it does not exist, unless read-only.
 
         Args:
-            path: its file.
-            read_only: whether nothing will be written.
-            mapped_bytes: how much of the file to map into memory: reading is a third faster, but a
-                disk that fails ends the process (https://sqlite.org/mmap.html).
+            path: the store's file.
+            read_only: open for reading alone.
+            mapped_bytes: how much of the file to map into memory. Mapped reads are a third faster,
+                but an I/O error of the disk kills the process (https://sqlite.org/mmap.html).
 
         Raises:
-            ConfigurationError: it is of another format, or read-only and absent.
+            ConfigurationError: it has another format, or is read-only and does not exist.
         """
         store = cls(path, read_only=read_only, mapped_bytes=mapped_bytes)
         if read_only:
@@ -103,7 +103,7 @@ class Store:
             )
             if not self._read_only:
                 connection.execute("PRAGMA journal_mode=WAL")
-                # The log is trimmed by what is recorded here, so a power cut must not undo it.
+                # The log is trimmed up to the position stored here: power loss must not undo it.
                 connection.execute("PRAGMA synchronous=FULL")
             if self._mapped_bytes:
                 connection.execute(f"PRAGMA mmap_size = {self._mapped_bytes}").fetchall()
@@ -126,12 +126,12 @@ class Store:
 
     @property
     def replica_id(self) -> str:
-        """Drawn when the store was made; names this copy of the shard."""
+        """Identifies this copy of the shard; random, drawn when the store was created."""
         return self._meta("replica_id")
 
     @property
     def position(self) -> str:
-        """Id of the last log entry that is applied; "0-0" before the first."""
+        """Id of the last log entry that was applied; "0-0" before the first."""
         return self._meta("position")
 
     def collections(self) -> dict[str, str]:
@@ -139,7 +139,7 @@ class Store:
         return dict(self._connection().execute("SELECT uid, definition FROM collections"))
 
     def definition(self, uid: str) -> str | None:
-        """The definition (JSON) of one collection."""
+        """The definition (JSON) of one collection; None if it is unknown."""
         row = (
             self._connection()
             .execute("SELECT definition FROM collections WHERE uid = ?", (uid,))
@@ -148,7 +148,7 @@ class Store:
         return row[0] if row else None
 
     def count(self, uid: str) -> int:
-        """How many documents of a collection there are; 0 for an unknown one."""
+        """The number of documents of a collection; 0 if it is unknown."""
         row = (
             self._connection()
             .execute("SELECT documents FROM collections WHERE uid = ?", (uid,))
@@ -157,7 +157,7 @@ class Store:
         return int(row[0]) if row else 0
 
     def changes(self, uid: str) -> int:
-        """How many documents of a collection were ever put in, replaced or deleted here."""
+        """How many documents of a collection were ever added, replaced or deleted here."""
         row = (
             self._connection()
             .execute("SELECT changes FROM collections WHERE uid = ?", (uid,))
@@ -175,13 +175,13 @@ class Store:
         return [row[0] for row in rows]
 
     def ids_at(self, uid: str, ranks: Iterable[int]) -> list[str]:
-        """Some ids of a collection, by rank; the least id has rank 0.
+        """The ids of a collection at some ranks; the lowest id has rank 0.
 
-        It takes a walk over the ids up to the last of these: 15 ms for a million.
+        This walks over all ids up to the last rank: 15 ms for a million.
 
         Args:
             uid: the collection's.
-            ranks: in ascending order, each once; one that is too high has no id.
+            ranks: in ascending order, without duplicates; ranks beyond the last id are ignored.
         """
         found: list[str] = []
         passed, last = 0, ""
@@ -203,7 +203,7 @@ class Store:
         return found
 
     def get(self, uid: str, ids: Sequence[str]) -> list[bytes | None]:
-        """Documents as stored (JSON), in the order asked for; None where there is none."""
+        """Documents as stored (JSON), in the order of `ids`; None if there is none."""
         rows = self._connection().execute(_READ, (uid, json.dumps(list(ids))))
         found: dict[str, bytes] = dict(rows)
         return [found.get(one) for one in ids]
@@ -216,18 +216,18 @@ class Store:
         pick: Callable[[bytes], bytes] | None = None,
         is_late: Callable[[], bool] = lambda: False,
     ) -> list[bytes | int | None]:
-        """Documents as stored (JSON), or what `pick` makes of them, of `max_bytes` together.
+        """Documents as stored (JSON), or what `pick` makes of them, up to `max_bytes` in total.
 
         Args:
             uid: the collection's.
-            ids: those that are wanted, the most wanted first.
-            max_bytes: what would go beyond it is left out, from the most wanted to the least.
-            pick: takes a part of a document; what it returns counts.
-            is_late: asked before each document; when true, the rest is left out.
+            ids: the documents to read, in order of importance.
+            max_bytes: documents that would exceed it are left out.
+            pick: extracts a part of a document; the size of that part counts.
+            is_late: called before each document; when it returns True, the rest is left out.
 
         Returns:
-            In the order asked for: a document; the size in bytes of one that is left out; None
-            where there is none.
+            For each id, in order: the document; its size in bytes if it was left out; None if
+            there is none.
         """
         rows = self._connection().execute(_READ, (uid, json.dumps(list(ids))))
         found: dict[str, bytes] = {}
@@ -259,7 +259,7 @@ class Store:
         is_late: Callable[[], bool],
     ) -> list[bytes | int | None]:
         connection = self._connection()
-        # Of a row that is not wanted whole, SQLite does not read the pages that its body lies in.
+        # If only the length of a body is selected, SQLite does not read the pages that hold it.
         sizes: dict[str, int] = dict(connection.execute(_MEASURE, (uid, json.dumps(list(ids)))))
         taken: list[bytes | int | None] = []
         left, is_full = max_bytes, False
@@ -270,8 +270,8 @@ class Store:
                 continue
             row = connection.execute(_READ, (uid, json.dumps([one]))).fetchone()
             body = None if row is None else row[1] if pick is None else pick(row[1])
-            if body is not None and len(body) > left:  # it may have been replaced meanwhile
-                # The parts of what follows would have to be read to be measured.
+            if body is not None and len(body) > left:  # replaced since it was measured
+                # Measuring the parts of later documents would take reading them.
                 taken.append(len(body))
                 is_full = pick is not None
                 continue
@@ -281,7 +281,7 @@ class Store:
         return taken
 
     def scan(self, uid: str, page: int = 500) -> Iterator[tuple[str, bytes]]:
-        """All documents of a collection (id, JSON), ascending by id, read in pages."""
+        """All documents of a collection (id, JSON), in ascending order of ids, read in pages."""
         after = ""
         while True:
             rows = (
@@ -307,14 +307,14 @@ class Store:
         documents: Mapping[str, Mapping[str, bytes | None]] | None = None,
         dropped: AbstractCollection[str] = (),
     ) -> None:
-        """Write a batch of the log in one transaction; applying it again changes nothing.
+        """Write a batch of log entries in one transaction; applying it again changes nothing.
 
         Args:
             position: id of the last log entry in the batch.
             definitions: uid → definition (JSON) of collections that are new or changed.
-            documents: uid → id → JSON of the document, or None to delete it: what holds after the
-                batch. Documents of a collection that is not there are passed over.
-            dropped: uids of collections to remove with their documents, after all else.
+            documents: uid → id → JSON of the document, or None to delete it, as of the end of the
+                batch. Documents of unknown collections are ignored.
+            dropped: uids of collections to remove with their documents, after all other changes.
         """
         connection = self._connection()
         with connection:
@@ -337,11 +337,11 @@ class Store:
         self._trim()
 
     def _trim(self) -> None:
-        """Give back the room that a large batch has taken in the write-ahead log."""
+        """Give back the disk space that a large batch has taken in the write-ahead log."""
         wal = self._path.with_name(f"{self._path.name}-wal")
         if wal.is_file() and wal.stat().st_size > MAX_WAL_BYTES:
             connection = self._connection()
-            # A reader in the middle of a query keeps it: then the next large batch gives it back.
+            # While a reader is in a query, this fails, and the next large batch tries again.
             connection.execute("PRAGMA busy_timeout = 50")
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
             connection.execute(f"PRAGMA busy_timeout = {int(BUSY_TIMEOUT_S * 1000)}")
@@ -350,7 +350,7 @@ class Store:
 def _apply_changes(
     connection: sqlite3.Connection, number: int, changes: Mapping[str, bytes | None]
 ) -> None:
-    # The count is kept, not taken: counting reads the whole index of ids.
+    # The number of documents is maintained, since counting them reads the whole index of ids.
     existing = connection.execute(
         "SELECT COUNT(*) FROM documents WHERE collection = ?"
         " AND id IN (SELECT value FROM json_each(?))",

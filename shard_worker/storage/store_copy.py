@@ -1,11 +1,11 @@
-"""Copies of what a shard has on disk at one moment, made while its writer goes on.
+"""Copies a shard's files as of one moment, while the writer continues.
 
-- A text index: its segments never change, so the files that its `meta.json` names are linked, which
-  takes microseconds a file, whatever their size. Merges run in threads of their own and may replace
-  `meta.json` and remove files meanwhile; then the links are made again by the new one.
-- The store: a read transaction, which holds on to what was committed when it began
+- A text index: segments never change, so the files that `meta.json` names are hard-linked, which
+  takes microseconds a file, whatever its size. Merges run in threads of their own and may replace
+  `meta.json` and remove files at the same time; then the links are made again from the new one.
+- The store: a read transaction, which sees what was committed when it began
   (https://sqlite.org/isolation.html), and SQLite's backup (https://sqlite.org/backup.html) in a
-  thread. Until that ends the write-ahead log grows by what is written.
+  thread. Until the backup ends, the write-ahead log grows with each write.
 """
 
 import json
@@ -21,20 +21,20 @@ from hedgerow.common.errors import SnapshotError
 _META, _MANAGED = "meta.json", ".managed.json"
 _ABOUT = "hedgerow.json"
 _MAX_TRIES = 50
-_PAGES = 2000  # copied between two looks at whether to stop
+_PAGES = 2000  # copied between two checks of whether to stop
 _DELETES = re.compile(r"\.(\d+)\.del$")
 
 
 def link_index(index: Path, target: Path) -> None:
-    """Give a text index a second folder, which later commits leave alone.
+    """Link a text index's files into a second folder, which later commits do not change.
 
     Args:
-        index: the index's folder; nothing but merges may run in it.
-        target: a folder on the same file system, which is made.
+        index: the index's folder; nothing but merges may change it at the same time.
+        target: the folder to create, on the same file system.
 
     Raises:
-        SnapshotError: files vanish faster than they are linked.
-        OSError: the file system does not take it.
+        SnapshotError: merges remove files faster than they can be linked.
+        OSError: the file system refuses.
     """
     for _ in range(_MAX_TRIES):
         target.mkdir(parents=True)
@@ -47,18 +47,18 @@ def link_index(index: Path, target: Path) -> None:
             shutil.rmtree(target)
             continue
         (target / _META).write_bytes(meta)
-        # By this list tantivy finds later which files nothing refers to any more.
+        # From this list tantivy tells later which files are no longer referred to.
         (target / _MANAGED).write_text(json.dumps([*names, _META]))
         return
     raise SnapshotError(f"{index}: merges outran {_MAX_TRIES} attempts to link its files")
 
 
 def _segment_files(index: Path, meta: dict[str, object]) -> list[str]:
-    """The files that a `meta.json` names: segment.part, and segment.opstamp.del for its deletes."""
+    """The files that a `meta.json` refers to: segment.part, and segment.opstamp.del for deletes."""
     deletes: dict[str, int | None] = {}
     segments = meta["segments"]
     if not isinstance(segments, list):
-        raise SnapshotError(f"{index}: a meta.json of an unknown form")
+        raise SnapshotError(f"{index}: meta.json has an unknown form")
     for one in segments:
         opstamp = one["deletes"]["opstamp"] if one["deletes"] else None
         deletes[one["segment_id"].replace("-", "")] = opstamp
@@ -83,19 +83,19 @@ def _link(source: Path, target: Path) -> None:
         os.link(source, target)
     except FileNotFoundError:
         raise
-    except OSError:  # a file system without links
+    except OSError:  # the file system has no hard links
         shutil.copyfile(source, target)
 
 
 class StoreCopy:
-    """A copy of a store as it is when this is made; without the replica's id, which is its own."""
+    """A copy of a store as of the moment when this object is made, without the replica's id."""
 
     def __init__(self, source: Path, target: Path) -> None:
         """Begin to copy, in a thread.
 
         Args:
             source: the store's file.
-            target: the copy's file, which is there, whole, once `is_done`.
+            target: the copy's file; it appears when the copy is complete.
 
         Raises:
             OSError: the store cannot be read.
@@ -117,10 +117,10 @@ class StoreCopy:
         self._thread.start()
 
     def is_done(self) -> bool:
-        """Whether the copy is whole.
+        """Whether the copy is complete.
 
         Raises:
-            SnapshotError: it could not be made.
+            SnapshotError: the copy failed.
         """
         if self._thread.is_alive():
             return False
@@ -129,7 +129,7 @@ class StoreCopy:
         return True
 
     def stop(self) -> None:
-        """End the copying, if it still runs; returns when it has."""
+        """Stop copying, if it still runs, and wait until it has stopped."""
         self._stopped.set()
         self._thread.join()
 
@@ -145,7 +145,7 @@ class StoreCopy:
         partial = self._target.with_name(f"{self._target.name}.partial")
         copy = sqlite3.connect(partial)
         try:
-            copy.execute("PRAGMA synchronous=OFF")  # the files that are made of it are synced
+            copy.execute("PRAGMA synchronous=OFF")  # files restored from it are synced
             self._source.backup(copy, pages=_PAGES, progress=self._look)
             copy.execute("PRAGMA journal_mode=DELETE").fetchall()  # one file, not three
             copy.execute("DELETE FROM meta WHERE key = 'replica_id'")

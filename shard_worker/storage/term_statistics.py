@@ -1,9 +1,9 @@
-"""Term statistics of a whole collection, so that each of its shards ranks as one index would.
+"""Term statistics of a whole collection, so that its shards rank as a single index would.
 
 BM25 (Robertson and Zaragoza, "The Probabilistic Relevance Framework: BM25 and Beyond", 2009) weighs
 a term by its inverse document frequency, and a document's length against the average. Both differ
-from shard to shard. Every shard's numbers are collected, summed and written as a table beside each
-worker's shards, from which its scorers read the terms of a query.
+between shards. The statistics of all shards are therefore collected, summed, and written as a table
+in each worker's data folder, where its scorers look up the terms of a query.
 """
 
 import os
@@ -18,22 +18,22 @@ from pathlib import Path
 import msgpack
 
 from hedgerow.common.errors import WireError
-from hedgerow.shard_worker.storage.length_padding import ballast_words, is_ballast
+from hedgerow.shard_worker.storage.length_padding import is_padding, padding_words
 from hedgerow.shard_worker.storage.schema import text_fields
 from hedgerow.shard_worker.storage.text_index import TextIndex
 
-MAX_TERMS = 1_000_000  # of a field; the most frequent are kept, a rare one's local count will do
+MAX_TERMS = 1_000_000  # of a field; for rarer terms the shard's own count will do
 _CACHED_TERMS = 50_000  # in each scorer, about 5 MB
 _FORMAT = 1
 
 
 @dataclass(frozen=True)
 class FieldStatistics:
-    """Of one text field.
+    """Statistics of one text field.
 
     Attributes:
-        words: how many words the field has in all documents (what analysis leaves of them).
-        frequencies: term → in how many documents it occurs.
+        words: the number of words in all documents, after analysis.
+        frequencies: term → the number of documents in which it occurs.
     """
 
     words: int
@@ -42,11 +42,11 @@ class FieldStatistics:
 
 @dataclass(frozen=True)
 class Statistics:
-    """Of one shard, or of many.
+    """Statistics of one shard, or of several.
 
     Attributes:
-        documents: how many there are, as BM25 counts: deleted ones too until a merge drops them.
-        fields: of each text field that queries search.
+        documents: their number as BM25 counts, with deleted ones until a merge drops them.
+        fields: field → statistics, for each text field of the index.
     """
 
     documents: int
@@ -54,18 +54,18 @@ class Statistics:
 
 
 def collect(index: TextIndex, max_terms: int = MAX_TERMS) -> Statistics:
-    """Read one shard's statistics off its index; about 1 µs a term."""
+    """Read one shard's statistics from its index; takes about 1 µs a term."""
     fields = {}
     for name in text_fields(index.collection):
         terms = index.searcher.terms_with_prefix(name, "", None, None)
-        words = index.total_words(name) - ballast_words(index, name)
-        frequencies = {term: count for term, count in terms if not is_ballast(term)}
+        words = index.total_words(name) - padding_words(index, name)
+        frequencies = {term: count for term, count in terms if not is_padding(term)}
         fields[name] = FieldStatistics(words, _most_frequent(frequencies, max_terms))
     return Statistics(index.num_counted, fields)
 
 
 def merge(parts: Iterable[Statistics], max_terms: int = MAX_TERMS) -> Statistics:
-    """The statistics of all parts together; documents are in one part each."""
+    """Sum statistics; no document may be in two parts."""
     documents = 0
     words: dict[str, int] = {}
     frequencies: dict[str, dict[str, int]] = {}
@@ -93,7 +93,7 @@ def _most_frequent(frequencies: dict[str, int], max_terms: int) -> dict[str, int
 
 
 def pack(statistics: Statistics) -> bytes:
-    """As bytes for Redis: MessagePack, deflated (about 5 bytes a term)."""
+    """Encode statistics for Redis: MessagePack, deflated (about 5 bytes a term)."""
     packed: bytes = msgpack.packb(
         [
             _FORMAT,
@@ -112,10 +112,10 @@ def _values(frequencies: Mapping[str, int]) -> list[int]:
 
 
 def unpack(data: bytes) -> Statistics:
-    """Read what `pack` made.
+    """Decode what `pack` encoded.
 
     Raises:
-        WireError: it is malformed or of an unknown version.
+        WireError: the data are malformed, or of an unknown version.
     """
     try:
         version, documents, fields = msgpack.unpackb(zlib.decompress(data))
@@ -133,7 +133,7 @@ def unpack(data: bytes) -> Statistics:
 
 
 def write_table(path: Path, statistics: Statistics) -> None:
-    """Write a collection's statistics where scorers read them, replacing the file in one step."""
+    """Write a collection's statistics for the scorers, replacing the file atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
     written = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}.new")
     written.unlink(missing_ok=True)
@@ -174,14 +174,14 @@ class TermStatistics:
 
     @classmethod
     def open(cls, path: Path) -> "TermStatistics":
-        """Open a table for one thread's reading.
+        """Open a table, to be read by one thread.
 
         Raises:
-            OSError: there is none that can be read.
+            OSError: the table does not exist or cannot be read.
         """
         connection: sqlite3.Connection | None = None
         try:
-            # The file is replaced as a whole and never changed, so it needs no locks.
+            # The file is only ever replaced as a whole, so it needs no locks.
             connection = sqlite3.connect(
                 f"{path.absolute().as_uri()}?immutable=1",
                 uri=True,
@@ -194,7 +194,7 @@ class TermStatistics:
             raise OSError(f"{path}: {error}") from error
 
     def document_frequency(self, name: str, term: str) -> int | None:
-        """In how many documents of the collection a term occurs; None for one not listed."""
+        """The number of documents in which a term occurs; None if the term is not listed."""
         key = (name, term)
         if key not in self._cache:
             if len(self._cache) >= _CACHED_TERMS:
@@ -220,16 +220,16 @@ class TermStatistics:
 
 
 class StatisticsFile:
-    """The statistics that a path holds now; a replaced file is noticed at the next question."""
+    """The current statistics at a path; `current` notices when the file has been replaced."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._name = str(path)  # of which pathlib would make one anew at each question
+        self._name = str(path)  # cached; os.stat would convert a Path at each call
         self._seen: tuple[int, int] | None = None
         self._open: TermStatistics | None = None
 
     def current(self) -> TermStatistics | None:
-        """What the file holds (one `stat`, about 2 µs); None when there is none yet."""
+        """The statistics in the file (one `stat`, about 2 µs); None if there is no file yet."""
         try:
             found = os.stat(self._name)  # noqa: PTH116 - half the price of pathlib's
             seen = (found.st_ino, found.st_mtime_ns)
@@ -242,7 +242,7 @@ class StatisticsFile:
         return self._open
 
     def close(self) -> None:
-        """Close what is open."""
+        """Close the file."""
         if self._open is not None:
             self._open.close()
             self._open = None

@@ -1,4 +1,4 @@
-"""One collection's text index on one shard: a folder with a tantivy index and what made it."""
+"""One collection's text index on one shard: a tantivy index, and the definition it was made by."""
 
 import json
 import shutil
@@ -23,8 +23,8 @@ from hedgerow.shard_worker.storage.id_levels import MARK, Level, marks_of
 from hedgerow.shard_worker.storage.read_only_index import linked
 from hedgerow.shard_worker.storage.schema import (
     ANALYSER,
-    BALLAST,
     EVERY,
+    PADDING,
     PLACE,
     PRESENT,
     make_analyser,
@@ -35,32 +35,32 @@ from hedgerow.shard_worker.storage.schema import (
 FORMAT = 1
 _ABOUT = "hedgerow.json"
 _ABSENT = (FileNotFoundError, NotADirectoryError)
-_NO_ID = ""  # no document has it
-_REBUILD_COMMIT = 20_000  # documents; bounds what one rebuild holds in memory beside the writer
+_NO_ID = ""  # the id of no document
+_REBUILD_COMMIT = 20_000  # documents; bounds the memory of a rebuild
 
 _log = structlog.get_logger()
 
 
 class TextIndexError(Exception):
-    """The folder holds no index that this version can read; it is to be made anew."""
+    """The folder holds no index that this version can read; it has to be rebuilt."""
 
 
 class TextIndex:
-    """A snapshot of an index, for reading; opening another costs about 0.4 ms.
+    """A snapshot of an index, for reading; opening one takes about 0.4 ms.
 
     Attributes:
         path: the index's folder.
         collection: the definition that the index was made with.
         schema: tantivy's schema.
         searcher: tantivy's view of the snapshot.
-        generation: that of the commit it shows, as `TextIndexWriter.generation`.
+        generation: of the commit that it shows; see `TextIndexWriter.generation`.
     """
 
     def __init__(self, path: Path) -> None:
         about = _read_about(path)
         self.path = path
         self.collection = _collection_of(about)
-        # Read before the snapshot is taken: the label may be too old, never too new.
+        # Read before the snapshot is taken, so that it may be too old, but never too new.
         self.generation = int(about["epoch"]) + _read_opstamp(path)
         self._has_places = PLACE in _read_fields(path)
         self._index = _open_for_reading(path, self.collection)
@@ -73,71 +73,71 @@ class TextIndex:
 
         Raises:
             TextIndexError: there is no index, it is damaged, or it is being rebuilt.
-            OSError: the system does not let it be read now.
+            OSError: the operating system refuses to read it for now.
         """
         return cls(path)
 
     @cached_property
     def max_doc(self) -> int:
-        """Documents as BM25 counts: with ballast, and those deleted until a merge drops them."""
-        return self.num_counted + self.searcher.doc_freq(PRESENT, BALLAST)
+        """Documents as BM25 counts: with padding, and deleted ones until a merge drops them."""
+        return self.num_counted + self.searcher.doc_freq(PRESENT, PADDING)
 
     @cached_property
     def num_counted(self) -> int:
-        """The same without ballast."""
+        """The same without padding."""
         return self.searcher.doc_freq(PRESENT, EVERY)
 
     @property
     def num_segments(self) -> int:
-        """Parts that a search looks into one after the other; at most one for each commit."""
+        """Segments, which a search reads one after the other; a commit adds at most one."""
         return self.searcher.num_segments
 
     @cached_property
     def num_documents(self) -> int:
         """Documents that can be found."""
-        return self.searcher.num_docs - self.num_ballast
+        return self.searcher.num_docs - self.num_padding
 
     @cached_property
-    def num_ballast(self) -> int:
-        """Documents of `length_padding`, which are there for their length alone."""
-        query = tantivy.Query.term_query(self.schema, PRESENT, BALLAST)
+    def num_padding(self) -> int:
+        """Padding documents (`length_padding`) that are not deleted."""
+        query = tantivy.Query.term_query(self.schema, PRESENT, PADDING)
         return count_of(self.searcher.search(query, 1))
 
     @cached_property
     def levels(self) -> list[Level]:
-        """The levels of ids, the lowest first; none where a document lacks its marks."""
+        """The levels of ids, the lowest first; empty if any document lacks its marks."""
         counts = dict(self.searcher.terms_with_prefix(PRESENT, MARK))
         if counts.pop(MARK, 0) != self.num_counted:
             return []
         return [Level(count, mark) for mark, count in sorted(counts.items(), key=itemgetter(1))]
 
     def document_frequency(self, field: str, term: str) -> int:
-        """In how many documents a term occurs, deleted ones included, as BM25 counts them."""
+        """The number of documents in which a term occurs, deleted ones included, as BM25 counts."""
         return self.searcher.doc_freq(field, term)
 
     def parse_native(self, query: str) -> tantivy.Query:
-        """Parse by tantivy itself, for the few queries that its Python interface cannot build.
+        """Parse tantivy's query language, for queries that its Python interface cannot build.
 
         Raises:
             ValueError: it does not parse.
         """
-        # The strict grammar of ranges has no escapes.
+        # In the strict grammar, bounds of ranges cannot be escaped.
         parsed, errors = self._index.parse_query_lenient(query, [ID_FIELD])
         if errors:
             raise ValueError(f"{query}: {errors[0]}")
         return parsed
 
     def average_length(self, name: str, terms: Iterable[str]) -> float:
-        """The average number of words of a text field that tantivy's BM25 works with.
+        """The average number of words of a text field, as tantivy's BM25 uses it.
 
-        tantivy tells it in the explanation of a score, and nowhere else.
+        tantivy shows it only in the explanation of a score.
 
         Args:
             name: the field.
-            terms: the first of them that the index has serves to get a score explained.
+            terms: candidates for the term whose score is explained; the first that occurs is used.
 
         Returns:
-            0 when none of the terms occurs.
+            The average; 0 if none of the terms occurs.
         """
         for term in terms:
             query = tantivy.Query.term_query(self.schema, name, term)
@@ -147,37 +147,37 @@ class TextIndex:
         return 0.0
 
     def total_words(self, name: str) -> int:
-        """Words of a text field over all documents that BM25 counts, ballast included."""
+        """Words of a text field in all documents that BM25 counts, padding included."""
         terms = self.searcher.terms_with_prefix(name, "", None, 1)
         return round(self.average_length(name, [term for term, _ in terms]) * self.max_doc)
 
     def ids(self, addresses: Sequence[tantivy.DocAddress]) -> list[str]:
-        """The ids of found documents; 1.2 µs each, since nothing but the id is stored."""
+        """The ids of found documents; 1.2 µs each, since only the id is stored."""
         document = self.searcher.doc
         return [document(address).get_first(ID_FIELD) for address in addresses]  # type: ignore[misc]  # the field is in every document
 
     def places(self, addresses: Sequence[tantivy.DocAddress]) -> Sequence[int | None]:
-        """Where found documents are in `bodies`; None of one that is not there.
+        """The places of found documents in `bodies`; None for a document that is not there.
 
-        It takes 5 µs, and 0.1 for each.
+        Takes 5 µs, and 0.1 µs for each document.
         """
         if not self._has_places:
             return [None] * len(addresses)
-        return self.searcher.fast_field_values(PLACE, list(addresses))  # type: ignore[return-value]  # the field has no others
+        return self.searcher.fast_field_values(PLACE, list(addresses))  # type: ignore[return-value]  # the field holds nothing but integers
 
 
 def count_of(result: tantivy.SearchResult) -> int:
     """How many documents a search matched."""
-    return int(result.count)  # type: ignore[attr-defined]  # it is there; the stubs leave it out
+    return int(result.count)  # type: ignore[attr-defined]  # the stubs lack it
 
 
 class TextIndexWriter:
-    """The one writer of an index. What is not committed when the process dies is as if not done.
+    """The only writer of an index. Changes that are not committed when the process dies are lost.
 
     Attributes:
-        collection: the definition that documents are indexed by.
-        is_new: the folder held no index that could be used (none, a damaged one, or one of other
-            fields), so this one starts empty: `rebuild` it from the store before all else.
+        collection: the definition by which documents are indexed.
+        is_new: the folder held no usable index (none, a damaged one, or one with other fields), so
+            this one starts empty: first `rebuild` it from the store.
     """
 
     def __init__(
@@ -192,39 +192,39 @@ class TextIndexWriter:
             self._writer = index.writer(memory_bytes, num_threads=1)
         except ValueError as error:
             raise _refusal(path, error) from error
-        # A kill in the middle of a commit leaves files that the next commit, which counts its
-        # operations from the same number, would fail to create.
+        # A process killed during a commit leaves files that the next commit would fail to create,
+        # since it numbers its operations from the same start.
         self._writer.garbage_collect_files()
         # tantivy gives a new writer's first operation the number of the last commit. A merge that
-        # starts before the next commit (an earlier one was killed, say) takes a segment with
-        # deletes of that number to be up to date, and so loses the operation if it is a deletion.
-        # This one deletes nothing: the real ones have numbers of their own.
+        # starts before the next commit (after an earlier one was killed, for example) considers a
+        # segment with deletes of that number up to date, and would lose that operation if it were a
+        # deletion. This operation deletes nothing, so that real ones get later numbers.
         self._writer.delete_documents_by_term(ID_FIELD, _NO_ID)
         self._has_changes = False
         # Indexes of earlier versions have no field for places.
         self._bodies = BodyWriter(path) if PLACE in _read_fields(path) else None
-        # None where documents get no marks.
+        # None if documents get no marks.
         self._boundaries: Sequence[str] | None = _boundaries_of(index)
 
     @classmethod
     def open(cls, path: Path, collection: Collection, memory_bytes: int = 32_000_000) -> Self:
-        """Open for writing; make the index anew when there is none that fits.
+        """Open for writing; replace an index that does not fit the definition by an empty one.
 
         Args:
             path: the index's folder.
             collection: its definition, with fields.
-            memory_bytes: what the writer may use before it flushes a segment.
+            memory_bytes: how much the writer may use before it flushes a segment.
 
         Raises:
-            OSError: another writer has it, or the system does not let it be opened now; what is
-                there stays as it is.
+            OSError: another writer has the index open, or the operating system refuses to open it
+                for now; the files stay as they are.
         """
         try:
             _check_analysis(_read_about(path), collection)
             return cls(path, collection, _open_index(path, collection), memory_bytes)
         except TextIndexError as error:
             if path.exists():
-                _log.warning("text_index_made_anew", path=str(path), reason=str(error))
+                _log.warning("text_index_replaced", path=str(path), reason=str(error))
                 shutil.rmtree(path)
         path.mkdir(parents=True)
         index = make_index(path, collection)
@@ -235,14 +235,14 @@ class TextIndexWriter:
 
     @property
     def body_bytes(self) -> int:
-        """What `bodies` takes of the disk, holes included."""
+        """Disk space of the files of `bodies`, holes included."""
         return 0 if self._bodies is None else self._bodies.num_bytes
 
     @property
     def generation(self) -> int:
-        """Grows with each commit, also when the index is made anew."""
-        # Operations are stamped 1, 2, …; far fewer than a million a second, so that an index made
-        # anew, whose epoch is the µs of that moment, never repeats a generation.
+        """A number that grows with each commit, also when the index is replaced."""
+        # Operations are stamped 1, 2, …, far fewer than a million a second. A new index takes the
+        # current time in µs for its epoch, and so never repeats a generation.
         return self._epoch + self._opstamp
 
     def apply(
@@ -251,17 +251,18 @@ class TextIndexWriter:
         upserts: Iterable[tuple[str, Mapping[str, Any]]],
         bodies: Mapping[str, bytes | None] = MappingProxyType({}),
     ) -> None:
-        """Take up deletions, then documents that replace those of the same id; commits nothing.
+        """Apply deletions, then documents that replace those of the same id; does not commit.
 
         Args:
             deletes: ids.
-            upserts: id and fields of each.
-            bodies: id → JSON of those that are to be kept in `bodies`, as they are stored; the
-                others are read from the store.
+            upserts: id and fields of each document.
+            bodies: id → stored JSON of the documents to add to `bodies`; the others are read from
+                the store.
 
         Raises:
             TypeError, ValueError, OverflowError: a document cannot be indexed.
-            OSError: the writer is dead, and takes no document any more: a full disk, say.
+            OSError: the writer is dead and accepts no more documents; the disk is full, for
+                example.
         """
         for one in deletes:
             self._writer.delete_documents_by_term(ID_FIELD, one)
@@ -272,7 +273,7 @@ class TextIndexWriter:
             try:
                 self._writer.add_document(document)
             except ValueError as error:
-                # Any later document would fail alike: its fault it is not.
+                # Any later document would fail, too, so this one is not at fault.
                 raise OSError(f"{self.path}: {error}") from error
             self._has_changes = True
 
@@ -283,22 +284,22 @@ class TextIndexWriter:
         place = None if body is None or self._bodies is None else self._bodies.add(body)
         return make_document(self.collection, document_id, fields, marks, place)
 
-    def remove_ballast(self) -> None:
-        """Take up the deletion of all ballast."""
-        self._writer.delete_documents_by_term(PRESENT, BALLAST)
+    def remove_padding(self) -> None:
+        """Delete all padding; does not commit."""
+        self._writer.delete_documents_by_term(PRESENT, PADDING)
         self._has_changes = True
 
-    def add_ballast(self, words: Mapping[str, tantivy.PreTokenizedString]) -> None:
-        """Take up a document of ballast, of these words in each field."""
+    def add_padding(self, words: Mapping[str, tantivy.PreTokenizedString]) -> None:
+        """Add a padding document with these words in each field; does not commit."""
         document = tantivy.Document()
-        document.add_text(PRESENT, BALLAST)
+        document.add_text(PRESENT, PADDING)
         for name, text in words.items():
             document.add_pre_tokenized_text(name, text)
         self._writer.add_document(document)
         self._has_changes = True
 
     def commit(self) -> int:
-        """Make what was applied durable and visible; returns the generation."""
+        """Make all changes durable and visible; returns the generation."""
         if self._has_changes:
             self._commit()
             self._has_changes = False
@@ -309,37 +310,37 @@ class TextIndexWriter:
 
     def _commit(self) -> None:
         if self._bodies is not None:
-            self._bodies.sync()  # first: what the index refers to must be there
+            self._bodies.sync()  # before the index refers to them
         self._opstamp = self._writer.commit()
 
     def clear(self, boundaries: Sequence[str] = ()) -> None:
-        """Take up that everything goes, ballast included, but for what is added from now on.
+        """Delete all documents, padding included; does not commit.
 
         Args:
-            boundaries: of the levels that documents are marked with from now on (`id_levels`), in
-                ascending order; none for no marks.
+            boundaries: the ids, in ascending order, for whose levels documents are marked from now
+                on (`id_levels`); without any, documents get no marks.
         """
         self._writer.delete_all_documents()
         if self._bodies is not None:
-            self._bodies.begin_anew()
+            self._bodies.start_new_file()
         self._boundaries = boundaries or None
         self._has_changes = True
 
     def add(self, documents: Iterable[tuple[str, bytes]]) -> int:
-        """Take up documents of the store, none of which the index has; commits nothing.
+        """Add documents of the store that the index does not have; does not commit.
 
         Args:
             documents: id and JSON of each, as `Store.scan` yields them.
 
         Returns:
-            How many those were.
+            The number of documents.
         """
         done = 0
         for one, body in documents:
             try:
                 document = self._document(one, json.loads(body), body)
             except (TypeError, ValueError, OverflowError):
-                # The gateway has checked each against the fields, so this should not be.
+                # Should not happen: the gateway checks each document against the fields.
                 _log.exception("document_not_indexed", path=str(self.path), id=one)
             else:
                 self._writer.add_document(document)
@@ -350,14 +351,14 @@ class TextIndexWriter:
     def rebuild(
         self, documents: Iterable[tuple[str, bytes]], boundaries: Sequence[str] = ()
     ) -> int:
-        """Replace everything by the store's documents, and commit.
+        """Replace all documents by the store's, and commit.
 
         Args:
             documents: as for `add`.
             boundaries: as for `clear`.
 
         Returns:
-            How many documents there are.
+            The number of documents.
         """
         self.clear(boundaries)
         rest, total = iter(documents), 0
@@ -373,15 +374,15 @@ class TextIndexWriter:
             self.is_new = False
 
     def close(self) -> None:
-        """Close, when the merges that are under way have ended; drops what is not committed."""
+        """Wait for running merges, then close; changes that are not committed are lost."""
         if self._has_changes:
             self._writer.rollback()
         self._writer.wait_merging_threads()
         self._close_bodies()
 
     def abandon(self) -> None:
-        """Close at once: merges that are under way are dropped, and what is not committed."""
-        self._writer.rollback()  # ends them, where waiting would let them end
+        """Close at once; running merges and changes that are not committed are lost."""
+        self._writer.rollback()  # cancels the merges, so that there is nothing to wait for
         self._writer.wait_merging_threads()
         self._close_bodies()
 
@@ -416,7 +417,7 @@ def _open_index(path: Path, collection: Collection) -> tantivy.Index:
     try:
         index = tantivy.Index.open(str(path))
         index.register_tokenizer(ANALYSER, make_analyser(collection.language))
-        # Readers are replaced when the indexer says so; watching the folder would cost a thread.
+        # The indexer announces new generations; watching the folder would take a thread.
         index.config_reader("manual")
         index.searcher()
     except ValueError as error:
@@ -425,10 +426,10 @@ def _open_index(path: Path, collection: Collection) -> tantivy.Index:
 
 
 def _refusal(path: Path, error: ValueError) -> TextIndexError | OSError:
-    """What tantivy's one kind of error means: damage, or that the index cannot be had now."""
+    """Tell whether a ValueError of tantivy means damage, or that the index cannot be opened now."""
     text = f"{path}: {error}"
-    # Its text alone tells them apart: a lock that another writer holds, or a call that the system
-    # refused ("Os { code: 24, …"). An index must not be deleted for either.
+    # Only the message tells. A lock that another writer holds, or a refused system call
+    # ("Os { code: 24, …"), is no reason to delete the index.
     is_refused = "LockBusy" in text or "Os { code" in text or "(os error" in text
     return OSError(text) if is_refused else TextIndexError(text)
 
@@ -439,7 +440,7 @@ def _read_about(path: Path, *, is_complete: bool = True) -> dict[str, Any]:
         if about["format"] != FORMAT:
             raise TextIndexError(f"{path} has format {about['format']}; this version has {FORMAT}")
         if is_complete and not about["is_complete"]:
-            raise TextIndexError(f"{path}: its rebuild has not ended")
+            raise TextIndexError(f"{path}: its rebuild is incomplete")
     except (*_ABSENT, ValueError, KeyError, TypeError) as error:
         raise TextIndexError(f"{path}: {error}") from error
     return about
@@ -449,11 +450,11 @@ def _collection_of(about: Mapping[str, Any]) -> Collection:
     try:
         return Collection.from_json(about["collection"])
     except (WireError, KeyError) as error:
-        raise TextIndexError(f"what the index was made with cannot be read: {error}") from error
+        raise TextIndexError(f"the definition of the index cannot be read: {error}") from error
 
 
 def _check_analysis(about: Mapping[str, Any], collection: Collection) -> None:
-    """Refuse an index whose documents were analysed in another way than `collection` says."""
+    """Raise TextIndexError if the documents were analysed by another definition."""
     if _collection_of(about).analysis != collection.analysis:
         raise TextIndexError("the collection's fields, weights or language have changed")
 

@@ -4,7 +4,6 @@ import json
 import os
 import secrets
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +12,8 @@ from typing import Any
 import httpx
 
 from hedgerow.gateway.local.placement import place
-from tests.containers.conftest import docker, free_port
+from tests.containers.engine import docker, free_port
+from tests.support.waiting import block_until
 
 ROOT = Path(__file__).parents[2]
 WORKERS = {f"worker-{number}": tuple(shards) for number, shards in enumerate(place(8, 4, 2))}
@@ -137,19 +137,18 @@ class ComposeCluster:
             found.append(self.search(query, deadline_ms=5000, **body))
             return found[-1].status_code == 200 and found[-1].json()["coverage"]["is_full"]
 
-        self.eventually(is_whole, "a whole answer")
+        self.until(is_whole, "a whole answer")
         answer: dict[str, Any] = found[-1].json()
         return answer
 
-    def eventually(self, holds: Callable[[], bool], what: str, timeout_s: float = 90.0) -> None:
-        """Wait until `holds()`; fail, naming `what`, when it does not within `timeout_s`."""
-        deadline = time.monotonic() + timeout_s
-        while not holds():
-            if time.monotonic() > deadline:
-                logs = self.compose("logs", "--no-color", "--tail", "12")
-                status = self.http.get("/v1/status").text
-                raise AssertionError(f"within {timeout_s} s: {what}\n{status}\n{logs}")
-            time.sleep(0.1)
+    def until(self, is_true: Callable[[], bool], what: str, timeout_s: float = 90.0) -> None:
+        """Wait until `is_true` says so; fail, with status and logs, if that takes too long."""
+        try:
+            block_until(is_true, timeout_s, what=what, every_s=0.1)
+        except TimeoutError as error:
+            logs = self.compose("logs", "--no-color", "--tail", "12")
+            status = self.http.get("/v1/status").text
+            raise AssertionError(f"{error}\n{status}\n{logs}") from None
 
     def is_whole(self) -> bool:
         """Whether every shard answers a query in time."""

@@ -3,42 +3,16 @@
 import os
 import secrets
 import shutil
-import socket
 import subprocess
 
 import pytest
 
-from tests.conftest import missing
+from tests.containers.engine import IMAGES, docker
+from tests.support.needs import missing
 
 # The reaper removes what a killed test run leaves behind, at the price of one more image to pull
 # and a container with access to the engine. Everything here is removed by its own fixture instead.
 os.environ.setdefault("TESTCONTAINERS_RYUK_DISABLED", "true")
-
-IMAGES = ("valkey/valkey:8.1", "redis:8.0")  # the first is that of compose.yaml
-
-
-def docker(*args: str, timeout_s: float = 60.0) -> str:
-    """Run a command of Docker's and return what it prints.
-
-    Raises:
-        CalledProcessError: it failed; its error output is in `stderr`.
-    """
-    done = subprocess.run(
-        ["docker", *args], capture_output=True, text=True, timeout=timeout_s, check=False
-    )
-    if done.returncode:
-        raise subprocess.CalledProcessError(
-            done.returncode, " ".join(done.args), done.stdout, done.stderr[-4000:]
-        )
-    return done.stdout.strip()
-
-
-def free_port() -> int:
-    """A port of this machine that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @pytest.fixture(scope="session")

@@ -22,7 +22,7 @@ from tests.containers.compose_cluster import (
     ComposeCluster,
     running_cluster,
 )
-from tests.containers.conftest import docker
+from tests.containers.engine import docker
 
 # The first use of the cluster builds the image and starts six containers on two busy cores.
 pytestmark = [pytest.mark.containers, pytest.mark.timeout(600)]
@@ -47,10 +47,8 @@ def cluster(engine: None, password: str) -> Iterator[ComposeCluster]:
         )
         report = running.http.post("/v1/collections/fruit/documents", content=lines.encode())
         assert report.json()["accepted"] == NUM_DOCUMENTS
-        running.eventually(running.is_whole, "all shards answer")
-        running.eventually(
-            lambda: rank_as_one(running), "the shards have the collection's statistics"
-        )
+        running.until(running.is_whole, "all shards answer")
+        running.until(lambda: rank_as_one(running), "the shards have the collection's statistics")
         yield running
 
 
@@ -205,14 +203,12 @@ def test_a_token_and_mounted_keys_reach_the_gateway(
         assert cluster.inspect("gateway")["State"]["Health"]["Status"] == "healthy"
         assert cluster.search("fruit").status_code == 401
         with bearing(cluster, key):
-            cluster.eventually(cluster.is_whole, "all shards answer to the key")
+            cluster.until(cluster.is_whole, "all shards answer to the key")
             gateway_key(file, "revoke", "web")
-            cluster.eventually(
-                lambda: cluster.search("fruit").status_code == 401, "the key is revoked"
-            )
+            cluster.until(lambda: cluster.search("fruit").status_code == 401, "the key is revoked")
         with bearing(cluster, variables[TOKEN]):
-            cluster.eventually(cluster.is_whole, "all shards answer to the token")
-    cluster.eventually(cluster.is_whole, "all shards answer")
+            cluster.until(cluster.is_whole, "all shards answer to the token")
+    cluster.until(cluster.is_whole, "all shards answer")
 
 
 @contextmanager
@@ -308,7 +304,7 @@ def test_a_worker_that_dies_costs_what_it_had_in_hand_at_most(cluster: ComposeCl
         assert answer["coverage"]["documents"] == searched
         assert answer["coverage"]["fraction"] == pytest.approx(searched / NUM_DOCUMENTS)
 
-    cluster.eventually(cluster.is_whole, "the worker is back")
+    cluster.until(cluster.is_whole, "the worker is back")
     after = cluster.starts()
     assert {service for service in SERVICES if after[service] != before[service]} == {victim}
 
@@ -333,7 +329,7 @@ def test_without_redis_the_answer_is_503_in_time_and_no_restart_is_needed(
     assert cluster.http.get("/healthz").status_code == 200
 
     docker("start", cluster.container("redis"))
-    cluster.eventually(cluster.is_whole, "all works again")
+    cluster.until(cluster.is_whole, "all works again")
     assert cluster.whole_answer("yellow", k=50)["hits"] == expected
     after = cluster.starts()
     assert {service for service in SERVICES if after[service] != before[service]} == {"redis"}
@@ -363,7 +359,7 @@ def test_stopping_drains_and_what_was_stored_stays(cluster: ComposeCluster, tmp_
     assert len(volumes.split()) == 1 + len(WORKERS)
 
     cluster.up(str(documented_override(tmp_path)))
-    cluster.eventually(cluster.is_whole, "all shards answer")
+    cluster.until(cluster.is_whole, "all shards answer")
     again = cluster.whole_answer("blue", k=50)
     assert again["hits"] == expected["hits"]
     assert again["coverage"] == expected["coverage"]
@@ -379,9 +375,9 @@ def test_redis_that_crashes_is_restarted_with_what_it_held(cluster: ComposeClust
     loaded = cluster.http.post("/v1/collections/fruit/documents?wait=logged", content=line.encode())
     assert loaded.json()["accepted"] == 1
     cluster.crash("redis")
-    cluster.eventually(lambda: cluster.inspect("redis")["RestartCount"] > before, "it is restarted")
-    cluster.eventually(cluster.is_whole, "all works again")
-    cluster.eventually(
+    cluster.until(lambda: cluster.inspect("redis")["RestartCount"] > before, "it is restarted")
+    cluster.until(cluster.is_whole, "all works again")
+    cluster.until(
         lambda: [hit["id"] for hit in cluster.search("quince").json()["hits"]] == ["late"],
         "the document is there",
     )

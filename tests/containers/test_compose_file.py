@@ -11,7 +11,7 @@ import pytest
 from hedgerow.common.partition import parse_shards
 from hedgerow.common.settings.settings import Settings
 from tests.containers.compose_cluster import ROOT, SERVICES, WORKERS
-from tests.containers.conftest import IMAGES
+from tests.containers.engine import IMAGES
 
 pytestmark = pytest.mark.containers
 

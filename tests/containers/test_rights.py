@@ -13,9 +13,9 @@ import pytest
 
 from hedgerow.common.redis.client import RedisClient, connect
 from hedgerow.common.redis.keys import Keys
-from tests.containers.conftest import free_port
-from tests.containers.servers import Server, running_server
-from tests.waiting import until
+from tests.containers.container_servers import Server, running_container
+from tests.containers.engine import free_port
+from tests.support.waiting import until
 
 pytestmark = [pytest.mark.containers, pytest.mark.timeout(180)]
 
@@ -48,7 +48,7 @@ async def test_a_cluster_needs_no_rights_beyond_the_documented(
     server_image: str, password: str, key_prefix: str, tmp_path: Path
 ) -> None:
     """Documents are loaded, found and read, and the jobs that arq runs bring statistics about."""
-    with running_server(server_image, password, key_prefix) as server, ExitStack() as stack:
+    with running_container(server_image, password, key_prefix) as server, ExitStack() as stack:
         await (await connect(server.settings, wait_s=20)).close()
         port = free_port()
         environment = environment_of(server, password, tmp_path)

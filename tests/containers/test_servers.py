@@ -20,7 +20,7 @@ from hedgerow.common.settings.settings import RedisSettings
 from hedgerow.common.shard_log.log import START, Delete, ShardLog, pack_op
 from hedgerow.common.state.registry import Registry
 from hedgerow.common.wire.heartbeat import Heartbeat
-from tests.containers.servers import Server, running_server
+from tests.containers.container_servers import Server, running_container
 
 pytestmark = pytest.mark.containers
 
@@ -30,7 +30,7 @@ PATIENCE_S = 20.0
 @pytest.fixture
 def server(server_image: str, password: str, key_prefix: str) -> Iterator[Server]:
     """A server of its own for each test, since the tests kill it."""
-    with running_server(server_image, password, key_prefix) as running:
+    with running_container(server_image, password, key_prefix) as running:
         yield running
 
 

@@ -6,23 +6,23 @@ import http.client
 import itertools
 import json
 import os
-import re
 import resource
 import signal
 import ssl
 import subprocess
-import sys
 import tempfile
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import trustme
 
 from hedgerow.gateway.cli.loading import python_docs
-from tests.integration.processes import is_alive, kill_all_of
+from tests.support.processes import is_alive, kill_all_of
+from tests.support.up import Announcement, up_command
+from tests.support.waiting import block_until
 
 COLLECTION = "normal"
 NUM_DOCUMENTS = 20_000
@@ -131,20 +131,7 @@ class Cluster:
             environment["HEDGEROW_CONFIG"] = str(config)
         with (self.folder / "output").open("wb") as output:
             self.process = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-m",
-                    "hedgerow.gateway.cli.main",
-                    "up",
-                    "--data",
-                    str(self.data),
-                    "--shards",
-                    "2",
-                    "--workers",
-                    "1",
-                    "--port",
-                    "0",
-                ],
+                up_command(self.data, "--shards", "2", "--workers", "1"),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -154,13 +141,15 @@ class Cluster:
         if self.ground.max_files is not None:  # in time: its children start much later
             limits = (self.ground.max_files, self.ground.max_files)
             resource.prlimit(self.process.pid, resource.RLIMIT_NOFILE, limits)
-        deadline = time.monotonic() + _START_TIMEOUT_S
-        while not self._read_output():
-            if self.process.poll() is not None or time.monotonic() > deadline:
-                said = self.output.decode(errors="replace")[-2000:]
-                self.stop()
-                raise ClusterError(f"gateway up is not ready: {said}")
-            time.sleep(0.02)
+        process = self.process
+        with contextlib.suppress(TimeoutError):
+            block_until(
+                lambda: self._is_announced() or process.poll() is not None, _START_TIMEOUT_S
+            )
+        if not self.port:
+            said = self.output.decode(errors="replace")[-2000:]
+            self.stop()
+            raise ClusterError(f"gateway up is not ready: {said}")
 
     def _make_certificate(self) -> dict[str, str]:
         """Issue a certificate with an RSA key, whose handshakes cost most; the settings of both."""
@@ -172,12 +161,14 @@ class Cluster:
         issued.private_key_pem.write_to_path(key)
         return {"HEDGEROW_GATEWAY__TLS_CERT": str(cert), "HEDGEROW_GATEWAY__TLS_KEY": str(key)}
 
-    def _read_output(self) -> bool:
+    def _is_announced(self) -> bool:
+        announced = Announcement()
         for line in self.output.decode(errors="replace").splitlines():
-            if row := re.match(r"(redis|gateway|worker-\d+) +(\d+) ", line):
-                self.pids[row[1]] = int(row[2])
-            if ready := re.match(r"ready at https?://(\S+):(\d+),", line):
-                self.host, self.port = ready[1], int(ready[2])
+            announced.read(line)
+        self.pids.update(announced.pids)
+        if announced.url:
+            url = urlsplit(announced.url)
+            self.host, self.port = url.hostname or "", url.port or 0
         return self.port != 0
 
     def stop(self) -> None:

@@ -4,15 +4,15 @@ import contextlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from bench.harness.processes import descendants
 from tests.hostile.verdict import MB
+from tests.support.processes import descendants_of
 
 _KB = 1024
 
 
 def tree(pid: int) -> list[int]:
     """A process and all that it has started."""
-    return [pid, *descendants(pid)]
+    return [pid, *descendants_of(pid)]
 
 
 def memory_mb(pids: Iterable[int]) -> float:

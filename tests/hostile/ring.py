@@ -22,7 +22,7 @@ from tests.hostile.normal_client import NormalClient
 from tests.hostile.processes import memory_mb, parts_of
 from tests.hostile.target import Target
 from tests.hostile.verdict import Bounds, Memory, Observation, Verdict, judge
-from tests.integration.processes import is_alive
+from tests.support.processes import is_alive
 
 _WARM_UP_SEARCHES = 10
 _WARM_LOADS = 5

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.conftest import missing as skip_or_fail
 from tests.hostile.attack import Attack
 from tests.hostile.everything import EVERYTHING, missing
 from tests.hostile.report import line_of
 from tests.hostile.ring import Grounds
+from tests.support.needs import missing as skip_or_fail
 
 # A start of a cluster and its documents may be before it.
 pytestmark = [pytest.mark.hostile, pytest.mark.timeout(240)]

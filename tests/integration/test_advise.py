@@ -15,11 +15,12 @@ from typing import Any
 
 import pytest
 
-from tests.integration.processes import eventually, processes_mentioning
+from tests.support.processes import processes_mentioning
+from tests.support.waiting import until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
 
-MODULE = "tests.integration.advised"
+MODULE = "tests.integration.support.advised"
 ROOT = Path(__file__).parents[2]
 SHOP = ROOT / "examples" / "shop.jsonl"
 CONNECTION = """
@@ -285,11 +286,11 @@ async def test_whoever_ends_the_command_ends_the_function(desk: Desk, number: in
     mark = desk.folder / "mark"
     process = desk.start("waits_for_ever", json.dumps([str(mark)]), "--limit", "200s")
     try:
-        await eventually(mark.exists, "the function was called", 60)
+        await until(mark.exists, 60, what="the function was called")
         assert len(desk.runners()) == 1
         process.send_signal(number)
         await asyncio.to_thread(process.wait, 20)
-        await eventually(lambda: not desk.runners(), "its runner is gone")
+        await until(lambda: not desk.runners(), what="its runner is gone")
     finally:
         process.kill()
         process.communicate()

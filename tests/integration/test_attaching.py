@@ -1,9 +1,7 @@
 """Documents that come with the replies to a search, through a real cluster."""
 
-import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
@@ -12,8 +10,8 @@ import pytest
 from hedgerow.common.settings.settings import LimitSettings
 from hedgerow.gateway.gateway import Gateway
 from hedgerow.gateway.search.result import SearchResult
-from tests.integration.cluster import Cluster, all_live, ask, load, running_cluster
-from tests.servers import running_server
+from tests.support.clusters import Cluster, all_live, ask, load, running_cluster
+from tests.support.servers import temporary_server
 
 pytestmark = pytest.mark.integration
 
@@ -29,9 +27,8 @@ DOCUMENTS = [
 def cluster() -> Iterator[Cluster]:
     """Three shards on one worker, for the module; each test has a collection of its own."""
     with (
-        tempfile.TemporaryDirectory(prefix="hedgerow-test-") as folder,
-        running_server(Path(folder)) as server,
-        running_cluster(server, Path(folder), num_shards=3, num_workers=1) as cluster,
+        temporary_server() as server,
+        running_cluster(server, server.folder, num_shards=3, num_workers=1) as cluster,
     ):
         yield cluster
 

@@ -14,7 +14,7 @@ from hedgerow.common.errors import ExpiredEnd, ExpiredError, LaneUnavailableErro
 from hedgerow.shard_worker.executors.thread_pool import batched_threads
 from hedgerow.shard_worker.executors.thread_pool.batched_threads import BatchedThreads
 from hedgerow.shard_worker.executors.thread_pool.threads import Spent, ThreadLane
-from tests.waiting import until
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.integration
 

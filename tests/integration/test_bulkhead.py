@@ -16,7 +16,8 @@ from hedgerow.common.errors import (
 from hedgerow.shard_worker.executors.bulkhead import Bulkhead
 from hedgerow.shard_worker.executors.process_pool.pool import ProcessLane
 from hedgerow.shard_worker.executors.thread_pool.threads import ThreadLane
-from tests.integration.lanes import Bench, Call, eventually, running
+from tests.integration.support.lanes import Bench, Call, running
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.integration
 
@@ -47,7 +48,7 @@ async def test_hanging_calls_of_a_profile_leave_threads_to_others(gate: threadin
     """It holds its share, its other calls wait, and another profile's run at once."""
     lane = thread_lane()
     hanging = asyncio.create_task(hold(lane, "slow", gate, 5))
-    await eventually(lambda: lane.load()["waiting"] == 3)
+    await until(lambda: lane.load()["waiting"] == 3)
     assert lane.load()["busy"] == 2
     assert await lane.run(lambda: 42, 30.0, None, "fast") == 42
     assert await lane.run(lambda: 43, 30.0) == 43
@@ -62,10 +63,10 @@ async def test_a_profile_whose_threads_are_lost_is_refused_alone(gate: threading
     """Its calls that wait and those to come fail at once; another profile's do not."""
     lane = thread_lane(lost_after_s=0.05)
     hanging = asyncio.create_task(hold(lane, "slow", gate, 2))
-    await eventually(lambda: lane.load()["busy"] == 2)
+    await until(lambda: lane.load()["busy"] == 2)
     with pytest.raises(LaneUnavailableError, match="the 2 threads that slow may hold are lost"):
         await lane.run(lambda: 1, 30.0, None, "slow")
-    await eventually(lambda: lane.load()["lost"] == 2)
+    await until(lambda: lane.load()["lost"] == 2)
     with pytest.raises(LaneUnavailableError, match="the 2 threads that slow may hold are lost"):
         await lane.run(lambda: 1, 30.0, None, "slow")
     assert await lane.run(lambda: 42, 30.0, None, "fast") == 42
@@ -89,9 +90,9 @@ async def test_a_thread_goes_to_each_profile_in_turn(gate: threading.Event) -> N
     # One thread is held throughout: two would note what they do in any order.
     held = asyncio.create_task(hold(lane, "held", own_gate, 1))
     hanging = asyncio.create_task(hold(lane, "a", gate, 1))
-    await eventually(lambda: lane.load()["busy"] == 2)
+    await until(lambda: lane.load()["busy"] == 2)
     tasks = [asyncio.create_task(call(profile)) for profile in ("a", "a", "a", "c", "b")]
-    await eventually(lambda: lane.load()["waiting"] == 5)
+    await until(lambda: lane.load()["waiting"] == 5)
     gate.set()
     await asyncio.gather(*tasks, hanging)
     assert sorted(order) == ["a", "a", "a", "b", "c"]
@@ -149,9 +150,9 @@ async def test_a_profile_alone_waits_as_in_a_lane_without_bulkhead(tmp_path: Pat
         await hog(bench, 1)
         assert bench.lane._dispatcher is not None
         guard = bench.lane._dispatcher._guard
-        await eventually(lambda: bench.lane.room() == 0)
+        await until(lambda: bench.lane.room() == 0)
         waiting = bench.submit("waiting echo x", profile="slow")
-        await eventually(lambda: guard.is_held_up("slow", float("inf")))
+        await until(lambda: guard.is_held_up("slow", float("inf")))
         moved = bench.submit("moved echo x", profile="slow", is_movable=True)
         await bench.ended(moved)
         assert isinstance(moved.error, NotStartedError)
@@ -167,7 +168,7 @@ async def test_a_profile_that_lost_its_scorer_does_not_take_the_last(tmp_path: P
         again = bench.submit(f"again {HANG}", profile="slow")
         await bench.ended(killed)
         assert isinstance(killed.error, ExpiredError)
-        await eventually(lambda: bench.lane.load()["alive"] == 1)
+        await until(lambda: bench.lane.load()["alive"] == 1)
         other = bench.submit("other echo x")
         await bench.ended(other)
         assert other.body == b"other"

@@ -2,10 +2,8 @@
 
 import asyncio
 import json
-import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,10 +15,10 @@ from hedgerow.gateway.gateway import Gateway
 from hedgerow.gateway.http.app import create_app
 from hedgerow.gateway.http.server.connection_table import ConnectionTable
 from hedgerow.gateway.http.server.server import HttpServer
-from tests.integration.cluster import Cluster, ask, gateway_to, load, running_cluster
-from tests.servers import running_server
-from tests.unit.connections import Way, by_asgi, plain
-from tests.waiting import until
+from tests.support.clusters import Cluster, ask, gateway_to, load, running_cluster
+from tests.support.connections import Way, by_asgi, plain
+from tests.support.servers import temporary_server
+from tests.support.waiting import until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 
@@ -36,9 +34,8 @@ DEADLINE_MS = 30_000.0  # nothing ends by itself while a test runs
 def cluster() -> Iterator[Cluster]:
     """One cluster for the module."""
     with (
-        tempfile.TemporaryDirectory(prefix="hedgerow-test-") as folder,
-        running_server(Path(folder)) as server,
-        running_cluster(server, Path(folder), num_shards=NUM_SHARDS) as cluster,
+        temporary_server() as server,
+        running_cluster(server, server.folder, num_shards=NUM_SHARDS) as cluster,
     ):
         yield cluster
 

@@ -14,10 +14,10 @@ import pytest
 
 from hedgerow.common.errors import UnavailableError
 from hedgerow.gateway.client import AsyncClient, Client
-from tests.integration.pages import blocks_of
-from tests.integration.up_process import Up
-from tests.unit.fake_gateway import make_result
-from tests.waiting import until
+from tests.support.fake_gateway import make_result
+from tests.support.pages import blocks_of
+from tests.support.up import running_up
+from tests.support.waiting import until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 
@@ -186,9 +186,7 @@ async def test_the_page_s_examples_do_what_it_says(tmp_path: Path) -> None:
     examples = [block.text for block in blocks if block.language == "python"]
     expected = "".join(block.text for block in blocks if block.language == "text")
     assert len(examples) >= 4
-    up = await Up.start(tmp_path / "data", "--shards", "8")
-    try:
-        assert up.url, up.output
+    async with running_up(tmp_path / "data", "--shards", "8") as up:
         script = tmp_path / "examples.py"
         script.write_text("\n\n".join(examples).replace("http://127.0.0.1:8080", up.url))
         process = await asyncio.create_subprocess_exec(
@@ -202,5 +200,3 @@ async def test_the_page_s_examples_do_what_it_says(tmp_path: Path) -> None:
         out, err = await process.communicate()
         assert err.decode() == ""
         assert out.decode() == expected
-    finally:
-        await up.destroy()

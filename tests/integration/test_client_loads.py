@@ -6,9 +6,15 @@ from collections.abc import Iterator
 import pytest
 
 from hedgerow.common.errors import TooLargeError, UnavailableError
-from tests.integration import either_kind
-from tests.integration.either_kind import DOCUMENT, LOADED, EitherKind, endless, refuse_early
-from tests.integration.raw_server import Connection, RawServer
+from tests.integration.support import either_kind
+from tests.integration.support.either_kind import (
+    DOCUMENT,
+    LOADED,
+    EitherKind,
+    endless,
+    refuse_early,
+)
+from tests.integration.support.raw_server import Connection, RawServer
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(60)]
 

@@ -10,9 +10,9 @@ import pytest
 
 from hedgerow.common.errors import HedgerowError, UnavailableError
 from hedgerow.gateway.client import AsyncClient
-from tests.integration import either_kind
-from tests.integration.either_kind import EitherKind, answer_all, answer_to, query_of
-from tests.integration.raw_server import Connection, RawServer
+from tests.integration.support import either_kind
+from tests.integration.support.either_kind import EitherKind, answer_all, answer_to, query_of
+from tests.integration.support.raw_server import Connection, RawServer
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(60)]
 

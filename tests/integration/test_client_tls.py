@@ -7,8 +7,8 @@ import pytest
 import trustme
 
 from hedgerow.common.errors import TooLargeError, UnavailableError
-from tests.integration import either_kind
-from tests.integration.either_kind import (
+from tests.integration.support import either_kind
+from tests.integration.support.either_kind import (
     DOCUMENT,
     LOADED,
     EitherKind,
@@ -18,7 +18,7 @@ from tests.integration.either_kind import (
     query_of,
     refuse_early,
 )
-from tests.integration.raw_server import Connection, RawServer
+from tests.integration.support.raw_server import Connection, RawServer
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(60)]
 

@@ -17,8 +17,8 @@ import pytest
 import pytest_asyncio
 
 from hedgerow.gateway.cli.loading import loader
-from tests.integration.processes import eventually
-from tests.integration.up_process import Caller, Up
+from tests.support.up import Caller, Up, running_up
+from tests.support.waiting import until
 
 pytestmark = [
     pytest.mark.integration,
@@ -71,12 +71,8 @@ class Commands:
 @asynccontextmanager
 async def running(data: Path) -> AsyncIterator[Commands]:
     """A ready cluster of 2 workers with 2 shards each, for the block."""
-    up = await Up.start(data, "--shards", "4", "--workers", "2")
-    try:
-        assert up.url, up.output
+    async with running_up(data, "--shards", "4", "--workers", "2") as up:
         yield Commands(up)
-    finally:
-        await up.destroy()
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -185,7 +181,7 @@ async def test_a_load_outlives_the_gateway(tmp_path: Path) -> None:
             folder = tmp_path / "data"
             return any(path.stat().st_size > 100_000 for path in folder.rglob("*.sqlite*"))
 
-        await eventually(lambda: has_documents() or load.done(), "the load is under way", 60.0)
+        await until(lambda: has_documents() or load.done(), 60.0, what="the load is under way")
         assert not load.done()
         os.kill(gateway, signal.SIGKILL)
         ended = await load

@@ -20,8 +20,8 @@ from hedgerow.shard_worker.serving.consumer import OWN_QUEUE, Consumer, PullPoli
 from hedgerow.shard_worker.serving.forwarding import GiveBack
 from hedgerow.shard_worker.serving.replier import Replier
 from hedgerow.shard_worker.serving.turn import Turn
-from tests.servers import RedisServer
-from tests.waiting import until
+from tests.support.servers import RedisServer
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.integration
 

@@ -5,7 +5,6 @@ import random
 import shutil
 import signal
 import ssl
-import tempfile
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
@@ -24,9 +23,9 @@ from hedgerow.common.redis.client import (
     connect,
 )
 from hedgerow.common.settings.settings import RedisSettings
-from tests.conftest import missing
-from tests.servers import RedisServer, running_server
-from tests.waiting import until
+from tests.support.needs import missing
+from tests.support.servers import RedisServer, temporary_server
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.integration
 
@@ -293,10 +292,7 @@ async def test_users_and_passwords(redis_server: RedisServer, key_prefix: str) -
 
 async def test_a_full_server_is_unavailable() -> None:
     """A server that is out of memory cannot take writes now, which is not a wrong command."""
-    with (
-        tempfile.TemporaryDirectory(prefix="hedgerow-test-") as folder,
-        running_server(Path(folder), "--maxmemory", "1") as server,
-    ):
+    with temporary_server("--maxmemory", "1") as server:
         async with connected(server) as control:
             with pytest.raises(RedisUnavailableError, match="memory"):
                 await control.execute("SET", "x", "y", retry=False)

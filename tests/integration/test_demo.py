@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.processes import eventually
-from tests.integration.up_process import Caller, session_members
+from tests.support.processes import session_members
+from tests.support.up import Caller
+from tests.support.waiting import until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
@@ -43,8 +44,8 @@ class Demo:
 
     async def shows(self, text: str, timeout_s: float) -> None:
         """Wait until it has printed `text`."""
-        await eventually(
-            lambda: text in self.shown or self._reader.done(), f"{text!r} is shown", timeout_s
+        await until(
+            lambda: text in self.shown or self._reader.done(), timeout_s, what=f"{text!r} is shown"
         )
         assert text in self.shown, self.shown
 
@@ -96,7 +97,7 @@ async def demo(python: Path, tmp_path: Path) -> AsyncIterator[Demo]:
     yield one
     if process.returncode is None:
         await one.end(signal.SIGKILL)
-    await eventually(lambda: not session_members(one.pids), "everything is gone")
+    await until(lambda: not session_members(one.pids), what="everything is gone")
 
 
 async def test_the_demo_shows_what_it_claims_and_leaves_nothing(demo: Demo, tmp_path: Path) -> None:

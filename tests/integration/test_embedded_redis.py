@@ -20,7 +20,8 @@ from hedgerow.common.settings.settings import RedisSettings
 from hedgerow.gateway.local.processes.restart_policy import RestartPolicy
 from hedgerow.gateway.local.processes.supervisor import Event, Supervisor
 from hedgerow.gateway.local.redis.server import NAME, EmbeddedRedis
-from tests.integration.processes import eventually, is_alive
+from tests.support.processes import is_alive
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.integration
 
@@ -105,16 +106,16 @@ async def test_what_was_acknowledged_survives_a_kill_at_any_moment(running: Runn
         control = await running.connect()
         victim, enough = running.pid, acknowledged + 100
         writer = asyncio.create_task(write(control))
-        await eventually(lambda enough=enough: acknowledged >= enough, "many writes")  # type: ignore[misc]
+        await until(lambda enough=enough: acknowledged >= enough, what="many writes")  # type: ignore[misc]
         os.kill(victim, signal.SIGKILL)
         await writer
         await control.close()
-        await eventually(
+        await until(
             lambda victim=victim: (
                 running.supervisor.child(NAME) is not None  # type: ignore[misc]
                 and running.pid != victim
             ),
-            "another server",
+            what="another server",
         )
         await running.redis.wait_until_ready(10.0)
         again = await running.connect()
@@ -179,7 +180,7 @@ async def test_a_disk_that_fails_does_not_end_the_syncing(
     monkeypatch.setattr(redis, "sync", fail)
     with structlog.testing.capture_logs() as logs:
         syncing = asyncio.create_task(redis.keep_synced())
-        await eventually(lambda: tries > 5 or syncing.done(), "some tries")
+        await until(lambda: tries > 5 or syncing.done(), what="some tries")
         assert not syncing.done()
         syncing.cancel()
         await asyncio.wait([syncing])
@@ -236,8 +237,10 @@ async def test_the_server_dies_with_its_parent(
     assert len(children) == (1 if guardian or sys.platform != "linux" else 0)
     parent.send_signal(number)
     await parent.wait()
-    await eventually(
-        lambda: not any(map(is_alive, [server, *children])), "server and guardian are gone", 5.0
+    await until(
+        lambda: not any(map(is_alive, [server, *children])),
+        5.0,
+        what="server and guardian are gone",
     )
     again = Running(tmp_path)
     await again.start()
@@ -254,14 +257,14 @@ async def test_a_guardian_does_not_outlive_its_server(tmp_path: Path) -> None:
     first = one.pid
     (guardian,) = _children(first)
     os.kill(first, signal.SIGKILL)
-    await eventually(lambda: not is_alive(guardian), "the guardian is gone")
-    await eventually(
-        lambda: one.supervisor.child(NAME) is not None and one.pid != first, "another server"
+    await until(lambda: not is_alive(guardian), what="the guardian is gone")
+    await until(
+        lambda: one.supervisor.child(NAME) is not None and one.pid != first, what="another server"
     )
     await one.redis.wait_until_ready(10.0)
     (its_own,) = _children(one.pid)
     await one.stop()
-    await eventually(lambda: not is_alive(its_own), "its guardian is gone too")
+    await until(lambda: not is_alive(its_own), what="its guardian is gone too")
 
 
 def _children(pid: int) -> list[int]:

@@ -4,9 +4,7 @@ import asyncio
 import inspect
 import signal
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,11 +19,11 @@ from hedgerow.gateway.access.control import AccessControl
 from hedgerow.gateway.gateway import Gateway
 from hedgerow.gateway.search.result import SearchResult
 from hedgerow.gateway.shapes.status import StatusAnswer
-from tests.integration import hooks
-from tests.integration.cluster import Cluster, all_live, ask, gateway_to, load, running_cluster
-from tests.servers import DURABLE, running_server
-from tests.shapes import check_shape
-from tests.waiting import until
+from tests.integration.support import hooks
+from tests.support.clusters import Cluster, all_live, ask, gateway_to, load, running_cluster
+from tests.support.servers import DURABLE, temporary_server
+from tests.support.shapes import check_shape
+from tests.support.waiting import until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 
@@ -40,12 +38,11 @@ NUM_SHARDS = 4
 def cluster() -> Iterator[Cluster]:
     """One cluster for the module; each test leaves it whole."""
     with (
-        tempfile.TemporaryDirectory(prefix="hedgerow-test-") as folder,
-        running_server(Path(folder), *DURABLE) as server,
+        temporary_server(*DURABLE) as server,
         running_cluster(
             server,
-            Path(folder),
-            log=Path(folder) / "workers.log",
+            server.folder,
+            log=server.folder / "workers.log",
             # On a busy machine too, five answers come before a stopped worker counts as dead.
             environment={"HEDGEROW_WORKER__HEARTBEAT_EXPIRY_S": "3.0"},
         ) as cluster,

@@ -1,10 +1,8 @@
 """Second copies over real workers: a stopped or slow replica costs no query its coverage."""
 
 import signal
-import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,9 +10,9 @@ import pytest
 from hedgerow.common.errors import InsufficientCoverageError
 from hedgerow.common.settings.tail import HedgingSettings, ProbationSettings
 from hedgerow.gateway.gateway import Gateway
-from tests.integration.cluster import Cluster, all_live, ask, load
-from tests.servers import running_server
-from tests.waiting import until
+from tests.support.clusters import Cluster, all_live, ask, load, running_cluster
+from tests.support.servers import temporary_server
+from tests.support.waiting import until
 
 # Alone: slow and usual replies differ by milliseconds.
 pytestmark = [pytest.mark.integration, pytest.mark.alone, pytest.mark.timeout(120)]
@@ -30,21 +28,17 @@ NUM_SHARDS = 2
 def two_workers(num_scorers: int) -> Iterator[Cluster]:
     """Two workers that both serve every shard; the first is slow when a query says so."""
     with (
-        tempfile.TemporaryDirectory(prefix="hedgerow-test-") as folder,
-        running_server(Path(folder)) as server,
+        temporary_server() as server,
+        running_cluster(
+            server,
+            server.folder,
+            num_shards=NUM_SHARDS,
+            num_replicas=2,
+            environment={"HEDGEROW_WORKER__SCORERS": str(num_scorers)},
+            first_has={"HEDGEROW_TEST_SLOW": "1"},
+        ) as cluster,
     ):
-        cluster = Cluster(
-            server, Path(folder), num_shards=NUM_SHARDS, num_workers=2, num_replicas=2
-        )
-        try:
-            cluster.environment["HEDGEROW_WORKER__SCORERS"] = str(num_scorers)
-            cluster.environment["HEDGEROW_TEST_SLOW"] = "1"
-            cluster.start(0)
-            del cluster.environment["HEDGEROW_TEST_SLOW"]
-            cluster.start(1)
-            yield cluster
-        finally:
-            cluster.stop()
+        yield cluster
 
 
 @pytest.fixture(scope="module")

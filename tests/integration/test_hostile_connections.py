@@ -6,7 +6,6 @@ import resource
 import secrets
 import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,8 +15,7 @@ import pytest
 from hedgerow.common.errors import BadRequestError
 from hedgerow.gateway.client import Client
 from hedgerow.gateway.http.protocol.connection_policy import RESERVED_DESCRIPTORS
-from tests.conftest import missing
-from tests.integration.hostile import (
+from tests.integration.support.hostile import (
     HEALTH,
     GatewayProcess,
     gateway_process,
@@ -25,7 +23,9 @@ from tests.integration.hostile import (
     read_response,
     send_all,
 )
-from tests.servers import RedisServer
+from tests.support.needs import missing
+from tests.support.servers import RedisServer
+from tests.support.waiting import block_until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 
@@ -108,7 +108,10 @@ def test_idle_connections_make_room(
     ):
         for _ in range(1100):
             connections.enter_context(gateway.connect())
-        time.sleep(0.5)
+        block_until(
+            lambda: gateway.counters().get("connections_closed_for_room", 0) >= 1100 - 256,
+            what="all connections were accepted",
+        )
         assert gateway.num_descriptors <= 256
         assert "too_few_descriptors" in gateway.log.read_text()
         assert "Too many open files" not in gateway.log.read_text()
@@ -178,10 +181,7 @@ def test_a_client_that_reads_nothing_is_disconnected(
     ):
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         send_all(connection, b"GET /openapi.json HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n" * 2000, 5)
-        deadline = time.monotonic() + 20
-        while "answers_not_taken" not in gateway.counters():
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
+        block_until(lambda: "answers_not_taken" in gateway.counters(), what="the reset is counted")
 
 
 @pytest.mark.parametrize("headers", [b"", b"Connection: close\r\n"])

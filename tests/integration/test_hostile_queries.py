@@ -2,10 +2,8 @@
 
 import asyncio
 import contextlib
-import tempfile
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
@@ -16,9 +14,9 @@ from hedgerow.common.query.cost import Cost
 from hedgerow.common.settings.query_limits import QuerySettings
 from hedgerow.gateway.gateway import Gateway
 from hedgerow.gateway.policies.breaker import State
-from tests.integration.cluster import Cluster, all_live, ask, load, running_cluster
-from tests.servers import DURABLE, running_server
-from tests.waiting import until
+from tests.support.clusters import Cluster, all_live, ask, load, running_cluster
+from tests.support.servers import DURABLE, temporary_server
+from tests.support.waiting import until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 
@@ -36,9 +34,8 @@ AWKWARD = ["id:<\\", "id:>\\", "tag:[\\* TO \\\\]", "tag:{\\ a TO *}", "id:<\\]"
 def cluster() -> Iterator[Cluster]:
     """Two shards on one worker with one scorer: what holds that holds everything."""
     with (
-        tempfile.TemporaryDirectory(prefix="hedgerow-test-") as folder,
-        running_server(Path(folder), *DURABLE) as server,
-        running_cluster(server, Path(folder), num_shards=NUM_SHARDS, num_workers=1) as cluster,
+        temporary_server(*DURABLE) as server,
+        running_cluster(server, server.folder, num_shards=NUM_SHARDS, num_workers=1) as cluster,
     ):
         yield cluster
 

@@ -13,8 +13,8 @@ import pytest_asyncio
 
 from hedgerow.common.errors import OverloadedError
 from hedgerow.gateway.client import AsyncClient
-from tests.integration.processes import eventually
-from tests.integration.up_process import Caller, Up
+from tests.support.up import Caller, Up, running_up
+from tests.support.waiting import until
 
 pytestmark = [pytest.mark.integration, pytest.mark.asyncio(loop_scope="module")]
 
@@ -81,7 +81,7 @@ UNUSABLE = [
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def cluster(data: Path) -> AsyncIterator[Up]:
     """A cluster of two shards with one scorer, and room for few collections and loads."""
-    cluster = await Up.start(
+    async with running_up(
         data,
         "--shards",
         "2",
@@ -91,11 +91,8 @@ async def cluster(data: Path) -> AsyncIterator[Up]:
         HEDGEROW_LIMITS__MAX_COLLECTIONS="3",
         HEDGEROW_GATEWAY__MAX_LOADS="4",
         HEDGEROW_GATEWAY__LOAD_IDLE_S="1.0",
-    )
-    try:
+    ) as cluster:
         yield cluster
-    finally:
-        await cluster.destroy()
 
 
 @pytest.fixture(scope="module")
@@ -202,7 +199,7 @@ async def test_scorers_let_go_of_collections_that_are_dropped(up: Up, data: Path
             (worker,) = (await client.status()).workers
             most = max(most, len(maps_of(worker.lanes.process.pids, data)))
         pids = worker.lanes.process.pids
-        await eventually(lambda: not maps_of(pids, data), "nothing is mapped", 15.0)
+        await until(lambda: not maps_of(pids, data), 15.0, what="nothing is mapped")
         (again,) = (await client.status()).workers
         assert again.lanes.process.pids == pids
         assert most > 0
@@ -233,11 +230,9 @@ async def test_loads_that_send_nothing_give_way(up: Up) -> None:
         await client.put_collection("c", fields={"title": "text"})
         halves = [await Half.send(up.url) for _ in range(12)]
         try:
-            await eventually(lambda: sum(one.is_answered for one in halves) >= 8, "refused")
+            await until(lambda: sum(one.is_answered for one in halves) >= 8, what="refused")
             assert all(one.status in (429, 503) for one in halves if one.is_answered)
-            async with asyncio.timeout(20.0):
-                while not await loads(client):  # noqa: ASYNC110 - the gateway is to be asked
-                    await asyncio.sleep(0.1)
+            await until(lambda: loads(client), 20.0, what="a load is taken")
         finally:
             for one in halves:
                 one.close()

@@ -30,9 +30,9 @@ from hedgerow.shard_worker.indexing.indexer_client import IndexerClient
 from hedgerow.shard_worker.storage.term_statistics import TermStatistics
 from hedgerow.shard_worker.storage.text_index import TextIndex
 from hedgerow.shard_worker.wiring import indexer_lane
-from tests.integration.write_path import ndjson
-from tests.servers import RedisServer
-from tests.waiting import until
+from tests.integration.support.write_path import ndjson
+from tests.support.servers import RedisServer
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.integration
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.integration.up_process import Caller, Up
-from tests.waiting import until
+from tests.support.up import Caller, Up, running_up
+from tests.support.waiting import until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 
@@ -25,12 +25,8 @@ EVIL = {"Origin": "https://evil.example", "Content-Type": "text/plain"}
 @pytest.fixture
 async def up(tmp_path: Path) -> AsyncIterator[Up]:
     """A ready cluster of one worker, open to this machine."""
-    one = await Up.start(tmp_path / "data", "--shards", "2", "--workers", "1")
-    try:
-        assert one.url, one.output
+    async with running_up(tmp_path / "data", "--shards", "2", "--workers", "1") as one:
         yield one
-    finally:
-        await one.destroy()
 
 
 async def gateway(*arguments: str) -> str:
@@ -112,16 +108,12 @@ async def test_with_keys_alone_it_gets_ready(tmp_path: Path) -> None:
     """The start needs no stored secret, and from the first request on a key is demanded."""
     data = tmp_path / "data"
     key = await gateway("key", "create", "web", "--data", str(data))
-    one = await Up.start(data, "--shards", "1", "--workers", "1", "--host", "0.0.0.0")
-    try:
-        assert one.url, one.output
+    async with running_up(data, "--shards", "1", "--workers", "1", "--host", "0.0.0.0") as one:
         assert "here is neither a token nor a key" not in one.output
         async with Caller(one.url) as caller:
             assert (await caller.http.get("/v1/collections")).status_code == 401
             assert (await caller.http.get("/v1/collections", headers=bearer(key))).is_success
         assert not [line for line in map(command_line, one.pids.values()) if "token" in line]
-    finally:
-        await one.destroy()
 
 
 async def test_a_page_of_another_site_gets_nothing(up: Up) -> None:
@@ -160,13 +152,11 @@ async def test_a_page_of_another_site_gets_nothing(up: Up) -> None:
 
 async def test_an_open_gateway_on_the_network_says_so(tmp_path: Path) -> None:
     """It tells what --host 0.0.0.0 means without token and keys, and what to do."""
-    one = await Up.start(tmp_path / "data", "--shards", "1", "--workers", "1", "--host", "0.0.0.0")
-    try:
-        assert one.url, one.output
+    async with running_up(
+        tmp_path / "data", "--shards", "1", "--workers", "1", "--host", "0.0.0.0"
+    ) as one:
         await until(lambda: "here is neither a token nor a key" in one.output)
         assert "gateway key create" in one.output
-    finally:
-        await one.destroy()
 
 
 @pytest.mark.parametrize("token", ["", "  "])

@@ -4,19 +4,17 @@ import asyncio
 import json
 import random
 import sys
-import tempfile
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from hedgerow.gateway.gateway import Gateway
 from hedgerow.shard_worker.storage.store import Store
-from tests.integration.cluster import Cluster, all_live, ask, gateway_to, running_cluster
-from tests.integration.processes import kill_all_of
-from tests.servers import running_server
-from tests.waiting import until
+from tests.support.clusters import Cluster, all_live, ask, gateway_to, running_cluster
+from tests.support.processes import kill_all_of
+from tests.support.servers import temporary_server
+from tests.support.waiting import until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
 
@@ -77,9 +75,8 @@ async def test_workers_killed_during_a_load_lose_and_double_nothing() -> None:
     rng = random.Random(seed)
     sys.stdout.write(f"seed {seed}\n")  # pytest shows it when the test fails
     with (
-        tempfile.TemporaryDirectory(prefix="hedgerow-test-") as folder,
-        running_server(Path(folder)) as server,
-        running_cluster(server, Path(folder)) as cluster,
+        temporary_server() as server,
+        running_cluster(server, server.folder) as cluster,
     ):
         async with gateway_to(cluster) as gateway:
             definition = {"fields": {"title": "text", "number": "integer"}}

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from tests.integration.write_path import NUM_SHARDS, WritePath, ndjson, writing
-from tests.servers import RedisServer
-from tests.waiting import until
+from tests.integration.support.write_path import NUM_SHARDS, WritePath, ndjson, writing
+from tests.support.servers import RedisServer
+from tests.support.waiting import until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
@@ -39,7 +39,7 @@ class Victim:
 
     def _start(self) -> int:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.integration.apply_process", *self._arguments],
+            [sys.executable, "-m", "tests.integration.support.apply_process", *self._arguments],
             cwd=ROOT,
             stdout=subprocess.PIPE,
         )

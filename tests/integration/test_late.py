@@ -1,16 +1,14 @@
 """Late replies over real workers: one that is always a little late is told by how much."""
 
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from hedgerow.gateway.gateway import Gateway
-from tests.integration.cluster import Cluster, ask, gateway_to, load
-from tests.servers import running_server
-from tests.waiting import until
+from tests.support.clusters import Cluster, ask, gateway_to, load, running_cluster
+from tests.support.servers import temporary_server
+from tests.support.waiting import until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 
@@ -29,18 +27,15 @@ PROFILE: dict[str, Any] = {"rank_profile": "tardy_here", "deadline_ms": DEADLINE
 def cluster() -> Iterator[Cluster]:
     """Two workers with a shard each; the first is slow when a query says so."""
     with (
-        tempfile.TemporaryDirectory(prefix="hedgerow-test-") as folder,
-        running_server(Path(folder)) as server,
+        temporary_server() as server,
+        running_cluster(
+            server,
+            server.folder,
+            num_shards=NUM_SHARDS,
+            first_has={"HEDGEROW_TEST_SLOW": "1"},
+        ) as cluster,
     ):
-        cluster = Cluster(server, Path(folder), num_shards=NUM_SHARDS, num_workers=2)
-        try:
-            cluster.environment["HEDGEROW_TEST_SLOW"] = "1"
-            cluster.start(0)
-            del cluster.environment["HEDGEROW_TEST_SLOW"]
-            cluster.start(1)
-            yield cluster
-        finally:
-            cluster.stop()
+        yield cluster
 
 
 async def num_late(gateway: Gateway) -> int:

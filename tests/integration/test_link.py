@@ -13,8 +13,8 @@ from hedgerow.common.errors import RedisUnavailableError
 from hedgerow.common.redis.connection import CommandError, Handshake, RedisConnection, pack
 from hedgerow.common.redis.endpoint import Endpoint
 from hedgerow.common.settings.settings import RedisSettings
-from tests.servers import RedisServer
-from tests.waiting import until
+from tests.support.servers import RedisServer
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.integration
 

@@ -30,7 +30,8 @@ from hedgerow.common.shard_log.log import (
 from hedgerow.common.state.registry import Registry
 from hedgerow.common.wire.heartbeat import Heartbeat
 from hedgerow.shard_worker.serving.heartbeat_sender import HeartbeatSender
-from tests.servers import RedisServer
+from tests.support.servers import RedisServer
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.integration
 
@@ -90,11 +91,16 @@ async def test_the_furthest_position_is_by_number_not_by_letters() -> None:
     assert furthest({}) == START
 
 
+async def _is_blocked(redis: Redis) -> bool:
+    info: dict[str, Any] = await redis.control.execute("INFO", "clients")
+    return bool(info["blocked_clients"])
+
+
 async def test_a_read_waits_for_the_next_entry(redis: Redis) -> None:
     """A blocking read ends when something is appended, and gives nothing after its time."""
     assert await redis.log.read(0, START, 1000, block_ms=30) == []
     reading = asyncio.create_task(redis.log.read(0, START, 1000, block_ms=5000))
-    await asyncio.sleep(0.05)
+    await until(partial(_is_blocked, redis), what="the read waits")
     appended = await redis.log.append(0, b"op")
     assert [entry.id for entry in await reading] == [appended.id]
 

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,10 +15,10 @@ from hedgerow.common.state.optimising import OptimisingStore
 from hedgerow.gateway.gateway import Gateway
 from hedgerow.shard_worker.indexing.optimiser import Optimiser
 from hedgerow.shard_worker.storage.text_index import TextIndex
-from tests.integration.cluster import Cluster, ask, gateway_to, load, running_cluster
-from tests.integration.write_path import NUM_SHARDS, WritePath, ndjson, writing
-from tests.servers import RedisServer, running_server
-from tests.waiting import until
+from tests.integration.support.write_path import NUM_SHARDS, WritePath, ndjson, writing
+from tests.support.clusters import Cluster, ask, gateway_to, load, running_cluster
+from tests.support.servers import RedisServer, temporary_server
+from tests.support.waiting import until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 
@@ -35,9 +34,8 @@ def rows(first: int, count: int = 40) -> list[dict[str, Any]]:
 def cluster() -> Iterator[Cluster]:
     """One cluster for the module; each test leaves it whole, and has a collection of its own."""
     with (
-        tempfile.TemporaryDirectory(prefix="hedgerow-test-") as folder,
-        running_server(Path(folder)) as server,
-        running_cluster(server, Path(folder), num_shards=2, num_replicas=2) as cluster,
+        temporary_server() as server,
+        running_cluster(server, server.folder, num_shards=2, num_replicas=2) as cluster,
     ):
         yield cluster
 
@@ -87,7 +85,7 @@ async def test_every_replica_optimises_and_answers_as_before(cluster: Cluster) -
         assert len(folders) == NUM_REPLICAS
         assert all(TextIndex.open(folder).num_segments > 2 for folder in folders)
         index = await optimise(gateway, "all")
-        assert 1 <= index["segments"] <= 2  # of documents, and perhaps of ballast
+        assert 1 <= index["segments"] <= 2  # of documents, and perhaps of padding
         assert all(TextIndex.open(folder).num_segments <= 2 for folder in folders)
         after = await ask(gateway, "all", "hedge number 77", k=50)
         assert (after.hits, after.total_hits) == (before.hits, before.total_hits)

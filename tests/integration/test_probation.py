@@ -2,7 +2,6 @@
 
 import asyncio
 import signal
-import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -13,9 +12,9 @@ import pytest
 from hedgerow.common.settings.tail import HedgingSettings, ProbationSettings
 from hedgerow.gateway.gateway import Gateway
 from hedgerow.gateway.search.result import SearchResult
-from tests.integration.cluster import Cluster, all_live, ask, load
-from tests.servers import running_server
-from tests.waiting import until
+from tests.support.clusters import Cluster, all_live, ask, load, running_cluster
+from tests.support.servers import temporary_server
+from tests.support.waiting import until
 
 # Alone: the slow replica differs from the other by milliseconds.
 pytestmark = [pytest.mark.integration, pytest.mark.alone, pytest.mark.timeout(180)]
@@ -24,6 +23,7 @@ DOCUMENTS: list[dict[str, Any]] = [
     {"id": f"d{number}", "title": f"probation number {number}", "number": number}
     for number in range(20)
 ]
+SLOW = "slow"  # a file of the cluster's folder
 NUM_SHARDS = 2
 SICK = "w0"
 SLOW_MS = 60.0  # of `slow_while`
@@ -40,30 +40,22 @@ def cluster() -> Iterator[Cluster]:
 def two_workers(**environment: str) -> Iterator[Cluster]:
     """The same, with further settings."""
     with (
-        tempfile.TemporaryDirectory(prefix="hedgerow-test-") as folder,
-        running_server(Path(folder)) as server,
-    ):
-        cluster = Cluster(
+        temporary_server() as server,
+        running_cluster(
             server,
-            Path(folder),
+            server.folder,
             num_shards=NUM_SHARDS,
-            num_workers=2,
             num_replicas=2,
             environment=environment,
-        )
-        try:
-            cluster.environment["HEDGEROW_TEST_SLOW_WHILE"] = str(mark_of(cluster))
-            cluster.start(0)
-            del cluster.environment["HEDGEROW_TEST_SLOW_WHILE"]
-            cluster.start(1)
-            yield cluster
-        finally:
-            cluster.stop()
+            first_has={"HEDGEROW_TEST_SLOW_WHILE": str(server.folder / SLOW)},
+        ) as cluster,
+    ):
+        yield cluster
 
 
 def mark_of(cluster: Cluster) -> Path:
     """The file that makes the first worker slow."""
-    return cluster.folder / "slow"
+    return cluster.folder / SLOW
 
 
 @asynccontextmanager

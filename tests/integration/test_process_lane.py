@@ -21,15 +21,16 @@ from hedgerow.common.state.quarantine import Quarantine
 from hedgerow.shard_worker.executors.process_pool.pool import ProcessLane, Task, TaskResult
 from hedgerow.shard_worker.executors.process_pool.quarantine_gate import QuarantineGate
 from hedgerow.shard_worker.wiring import indexer_lane, scorer_lane
-from tests.integration.lanes import Bench, Call, eventually, make_lane, running
-from tests.integration.misbehaving import Config
+from tests.integration.support.lanes import Bench, Call, make_lane, running
+from tests.integration.support.misbehaving import Config
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.integration
 
 
 @contextlib.asynccontextmanager
 async def _echoing(num_processes: int = 2, how: str = "echo") -> AsyncIterator[ProcessLane]:
-    lane = make_lane(f"tests.integration.misbehaving:{how}", num_processes=num_processes)
+    lane = make_lane(f"tests.integration.support.misbehaving:{how}", num_processes=num_processes)
     await lane.start()
     try:
         yield lane
@@ -61,7 +62,7 @@ async def test_every_work_gets_its_own_answer_once() -> None:
         for number, dones in answers.items():
             payload = b"%d" % number + bytes(number % 700)
             lane.submit(Task(payload, time.monotonic() + 30), dones.append)
-        await eventually(lambda: all(answers.values()))
+        await until(lambda: all(answers.values()))
     for number, dones in answers.items():
         assert [done.error for done in dones] == [None]
         assert dones[0].body == b"%d" % number + bytes(number % 700)
@@ -81,7 +82,7 @@ async def test_what_is_submitted_under_a_cork_leaves_together_when_it_is_drawn()
         lane.uncork()
         assert (lane.load()["waiting"], lane.load()["in_flight"]) == (0, 5)
         assert lane.load()["busy"] == 1
-        await eventually(lambda: len(dones) == 5)
+        await until(lambda: len(dones) == 5)
 
 
 async def test_who_answers_several_works_at_once_hears_when_they_have_ended() -> None:
@@ -90,15 +91,15 @@ async def test_who_answers_several_works_at_once_hears_when_they_have_ended() ->
     async with _echoing(num_processes=1) as lane:
         lane.call_after_ends(lambda: seen.append("after"))
         lane.submit(Task(b"a", time.monotonic() + 30), lambda _: seen.append("answered"))
-        await eventually(lambda: "after" in seen[-1:])
+        await until(lambda: "after" in seen[-1:])
         assert seen == ["answered", "after"]
         seen.clear()
         lane.submit(Task(b"late", time.monotonic() - 1), lambda _: seen.append("refused"))
-        await eventually(lambda: "after" in seen)
+        await until(lambda: "after" in seen)
     assert seen[:2] == ["refused", "after"]
     seen.clear()
     lane.submit(Task(b"closed", time.monotonic() + 30), lambda _: seen.append("closed"))
-    await eventually(lambda: "after" in seen)
+    await until(lambda: "after" in seen)
     assert seen == ["closed", "after"]
 
 
@@ -225,7 +226,7 @@ async def test_callbacks_may_cancel_and_submit(tmp_path: Path) -> None:
         bench.lane.submit(late, on_done)
         others += [bench.submit(f"w{at} echo") for at in range(5)]
         bench.lane.submit(Task(b"b echo", time.monotonic() + 30), on_done)
-        await eventually(lambda: len(more) == 2)
+        await until(lambda: len(more) == 2)
         await bench.ended(*others, *more)
         assert {type(other.error) for other in others} <= {type(None), ExpiredError}
         assert [one.body for one in more] == [b"more", b"more"]

@@ -19,16 +19,10 @@ from hedgerow.common.errors import (
     NotStartedError,
 )
 from hedgerow.shard_worker.executors.process_pool.pool import Task
-from tests.integration.lanes import (
-    count_fds,
-    eventually,
-    is_running,
-    make_lane,
-    parent_of,
-    running,
-)
-from tests.integration.misbehaving import Config
-from tests.integration.processes import children_of
+from tests.integration.support.lanes import make_lane, running
+from tests.integration.support.misbehaving import Config
+from tests.support.processes import children_of, count_fds, is_alive, parent_of
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.integration
 
@@ -153,10 +147,10 @@ async def test_cancelling_the_wait_cancels_the_work(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("factory", "reason"),
     [
-        ("tests.integration.misbehaving:raise_at_start", "RuntimeError: no such index"),
-        ("tests.integration.misbehaving:unspeakable_at_start", r"no index \\udcff"),
-        ("tests.integration.misbehaving:exit_at_start", "exited with status 7"),
-        ("tests.integration.misbehaving:nothing", "AttributeError"),
+        ("tests.integration.support.misbehaving:raise_at_start", "RuntimeError: no such index"),
+        ("tests.integration.support.misbehaving:unspeakable_at_start", r"no index \\udcff"),
+        ("tests.integration.support.misbehaving:exit_at_start", "exited with status 7"),
+        ("tests.integration.support.misbehaving:nothing", "AttributeError"),
         ("tests.integration.absent:make", "ModuleNotFoundError"),
     ],
 )
@@ -192,16 +186,16 @@ async def test_closing_while_it_starts_ends_the_start(tmp_path: Path) -> None:
     num_fds = count_fds()
     config = Config(str(tmp_path))
     config.held.touch()
-    lane = make_lane("tests.integration.misbehaving:make", config)
+    lane = make_lane("tests.integration.support.misbehaving:make", config)
     starting = asyncio.create_task(lane.start())
-    await eventually(lambda: config.starts()["held-start"] >= 1)
+    await until(lambda: config.starts()["held-start"] >= 1)
     await lane.close(1.0)
     with pytest.raises(ConfigurationError, match="closed while it started"):
         await starting
     noted = config.starts()["held-start"]
-    other = make_lane("tests.integration.misbehaving:make", config)
+    other = make_lane("tests.integration.support.misbehaving:make", config)
     cancelled = asyncio.create_task(other.start())
-    await eventually(lambda: config.starts()["held-start"] > noted)
+    await until(lambda: config.starts()["held-start"] > noted)
     cancelled.cancel()
     with pytest.raises(asyncio.CancelledError):
         await cancelled
@@ -233,14 +227,15 @@ async def test_signals_to_the_whole_group_do_not_cut_the_drain_short(tmp_path: P
 
 ORPHANING = """
 import asyncio, sys
-from tests.integration.misbehaving import Config
+from tests.integration.support.misbehaving import Config
 from hedgerow.shard_worker.executors.process_pool.forkserver_start import WaitingLaunchers
 from hedgerow.shard_worker.executors.process_pool.pool import ProcessLane, Task
 
 async def main(launchers):
     lane = ProcessLane(
-        factory="tests.integration.misbehaving:make", config=Config(sys.argv[1]), num_processes=3,
-        max_batch=1, batch_window_ms=4.0, kill_grace_ms=1000.0, suspects=None, name="orphans",
+        factory="tests.integration.support.misbehaving:make", config=Config(sys.argv[1]),
+        num_processes=3, max_batch=1, batch_window_ms=4.0, kill_grace_ms=1000.0,
+        suspects=None, name="orphans",
         start_launcher=launchers,
     )
     await lane.start()
@@ -269,10 +264,10 @@ async def test_a_worker_that_is_killed_leaves_no_scorer(tmp_path: Path, num_fork
     with process.stdout:
         pids = [int(pid) for pid in process.stdout.readline().split()]
         config = Config(str(tmp_path))
-        await eventually(lambda: set(config.starts()) == {"spinning", "sleeping"})
+        await until(lambda: set(config.starts()) == {"spinning", "sleeping"})
         launchers = {parent_of(pids[0]), *children_of(process.pid)}
         assert len(launchers) == max(1, num_forked)
         assert len(pids) == 3
         process.kill()
         process.wait()
-        await eventually(lambda: not any(is_running(pid) for pid in [*pids, *launchers]))
+        await until(lambda: not any(is_alive(pid) for pid in [*pids, *launchers]))

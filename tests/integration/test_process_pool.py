@@ -23,13 +23,13 @@ from hedgerow.common.errors import (
     ScorerCrashedError,
 )
 from hedgerow.shard_worker.executors.process_pool.executor import ProcessPool
-from tests.integration.lanes import count_fds, is_running
-from tests.integration.misbehaving import Config
+from tests.integration.support.misbehaving import Config
+from tests.support.processes import count_fds, is_alive
 
 pytestmark = pytest.mark.integration
 
-ECHO = "tests.integration.misbehaving:echo"
-MAKE = "tests.integration.misbehaving:make"
+ECHO = "tests.integration.support.misbehaving:echo"
+MAKE = "tests.integration.support.misbehaving:make"
 
 
 @pytest.fixture
@@ -135,7 +135,7 @@ def test_a_task_that_takes_too_long_expires_and_is_killed_alone(
     with pytest.raises(ExpiredError, match="killed"):
         hung.result(10)
     assert other.result(10) == b"other"
-    assert not is_running(pid)
+    assert not is_alive(pid)
 
 
 def test_what_a_dead_process_ran_is_tried_again_and_what_kills_twice_fails(
@@ -173,7 +173,7 @@ def test_shutdown_waits_for_what_was_submitted(config: Config) -> None:
         pool.submit(b"late echo")
     pool.shutdown()
     assert [call.result(0) for call in calls] == [b"w0", b"w1", b"w2", b"w3"]
-    assert not is_running(config.pids("w3")[0])
+    assert not is_alive(config.pids("w3")[0])
     with pytest.raises(RuntimeError, match="was shut down"):
         pool.submit(b"late echo")
     assert count_fds() == num_fds
@@ -195,7 +195,7 @@ def test_a_factory_that_fails_is_told_where_the_pool_is_made() -> None:
     """As a ConfigurationError with its reason; no thread is left."""
     num_threads = threading.active_count()
     with pytest.raises(ConfigurationError, match="no such index"):
-        ProcessPool("tests.integration.misbehaving:raise_at_start", num_processes=1)
+        ProcessPool("tests.integration.support.misbehaving:raise_at_start", num_processes=1)
     deadline = time.monotonic() + 5
     while threading.active_count() > num_threads:
         assert time.monotonic() < deadline

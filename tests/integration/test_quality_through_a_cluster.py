@@ -2,18 +2,16 @@
 
 import asyncio
 import json
-import tempfile
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
-from pathlib import Path
 
 import pytest
 
 from hedgerow.gateway.gateway import Gateway
-from tests.corpora import Document, large_corpus, queries_over
-from tests.integration.cluster import Cluster, all_live, ask, running_cluster
-from tests.judged import LUCENE_NDCG10, Judged, K, mean, overlap
-from tests.servers import running_server
+from tests.support.clusters import Cluster, all_live, ask, running_cluster
+from tests.support.corpora import Document, large_corpus, queries_over
+from tests.support.judged import LUCENE_NDCG10, Judged, K, mean, overlap
+from tests.support.servers import temporary_server
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
@@ -33,12 +31,11 @@ def running_clusters(**environment: str) -> Iterator[dict[int, Cluster]]:
     with ExitStack() as stack:
         started = {}
         for num_shards, num_workers in ((1, 1), (8, 2)):
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hedgerow-test-")))
-            server = stack.enter_context(running_server(folder))
+            server = stack.enter_context(temporary_server())
             started[num_shards] = stack.enter_context(
                 running_cluster(
                     server,
-                    folder,
+                    server.folder,
                     num_shards=num_shards,
                     num_workers=num_workers,
                     environment=environment,

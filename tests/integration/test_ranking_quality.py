@@ -1,6 +1,6 @@
 """Eight indexes rank as one does, and one as Lucene does, on judged collections and a large one.
 
-The large corpus is that of tests/corpora.py.
+The large corpus is that of tests/support/corpora.py.
 """
 
 from collections.abc import Iterator, Sequence
@@ -24,9 +24,9 @@ from hedgerow.shard_worker.storage.term_statistics import (
     write_table,
 )
 from hedgerow.shard_worker.storage.text_index import TextIndex, TextIndexWriter
-from tests.corpora import Document, large_corpus, queries_over
-from tests.judged import LUCENE_NDCG10, Judged, K, mean
-from tests.judged import overlap as overlap_of_ids
+from tests.support.corpora import Document, large_corpus, queries_over
+from tests.support.judged import LUCENE_NDCG10, Judged, K, mean
+from tests.support.judged import overlap as overlap_of_ids
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 

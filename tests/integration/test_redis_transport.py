@@ -38,8 +38,8 @@ from hedgerow.gateway.search.fetch import Fetcher
 from hedgerow.gateway.search.hedger import Hedger
 from hedgerow.gateway.transport.messenger import Messenger
 from hedgerow.gateway.transport.redis import RedisTransport
-from tests.servers import RedisServer
-from tests.waiting import until
+from tests.support.servers import RedisServer
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.integration
 

@@ -13,9 +13,9 @@ from hedgerow.common.shard_log.log import Upsert, pack_op
 from hedgerow.shard_worker.indexing.applier import Applier
 from hedgerow.shard_worker.indexing.indexer_client import IndexerClient
 from hedgerow.shard_worker.wiring import indexer_lane
-from tests.integration.write_path import NUM_SHARDS, WritePath, ndjson, writing
-from tests.servers import RedisServer
-from tests.waiting import until
+from tests.integration.support.write_path import NUM_SHARDS, WritePath, ndjson, writing
+from tests.support.servers import RedisServer
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.integration
 

@@ -20,10 +20,10 @@ from hedgerow.gateway.gateway import Gateway
 from hedgerow.gateway.search.result import Hit
 from hedgerow.shard_worker.storage.store import Store
 from hedgerow.shard_worker.storage.text_index import TextIndex
-from tests.integration.cluster import Cluster, all_live, ask, gateway_to
-from tests.integration.processes import kill_all_of
-from tests.servers import RedisServer
-from tests.waiting import until
+from tests.support.clusters import Cluster, all_live, ask, gateway_to
+from tests.support.processes import kill_all_of
+from tests.support.servers import RedisServer
+from tests.support.waiting import until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
 
@@ -156,7 +156,7 @@ class Story:
             store.close()
 
     def indexed(self, replica: int) -> list[str]:
-        """The ids that a replica's text index finds, sorted; ballast has none."""
+        """The ids that a replica's text index finds, sorted; padding has none."""
         index = TextIndex.open(self._folder(replica) / self.uid)
         every = index.parse_native("*")
         hits = index.searcher.search(every, max(index.searcher.num_docs, 1)).hits
@@ -181,7 +181,7 @@ class Story:
         return [found[worker] for worker in sorted(found)]
 
     async def do_score_alike(self, queries: tuple[str, ...]) -> bool:
-        """Whether both give each hit the same score, to what whole words of ballast can do."""
+        """Whether both give each hit the same score, to what whole words of padding can do."""
         for query in queries:
             one, other = [{hit.id: hit.score for hit in hits} for hits in await self.answers(query)]
             assert one.keys() == other.keys()

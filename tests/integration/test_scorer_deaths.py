@@ -14,14 +14,9 @@ from hedgerow.common.errors import ExpiredError, QuarantinedError, ScorerCrashed
 from hedgerow.common.state.quarantine import Quarantine, Record, What
 from hedgerow.shard_worker.executors.process_pool.pool import Task
 from hedgerow.shard_worker.executors.process_pool.quarantine_gate import CONFIRM_S, QuarantineGate
-from tests.integration.lanes import (
-    KILL_GRACE_S,
-    eventually,
-    is_alive,
-    is_running,
-    parent_of,
-    running,
-)
+from tests.integration.support.lanes import KILL_GRACE_S, running
+from tests.support.processes import exists, is_alive, parent_of
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.integration
 
@@ -163,7 +158,7 @@ async def test_work_that_ignores_its_budget_is_killed(tmp_path: Path, command: s
         assert bench.config.starts()["bad"] == 1
         await bench.whole()
         assert bench.lane.load()["killed"] == 1
-        assert not is_alive(hung)
+        assert not exists(hung)
 
 
 async def test_a_budget_cancelled_and_ignored_is_killed_too(tmp_path: Path) -> None:
@@ -233,7 +228,7 @@ async def test_a_stopped_scorer_costs_nobody_anything(tmp_path: Path, command: s
         calls = [bench.submit(f"w{at} {command}", timeout_s=5.0) for at in range(8)]
         await bench.ended(*calls)
         assert [call.body for call in calls] == [b"w%d" % at for at in range(8)]
-        await eventually(lambda: stopped not in bench.pids())
+        await until(lambda: stopped not in bench.pids())
         await bench.whole()
         assert bench.lane.load()["crashes"] == 0
 
@@ -265,7 +260,7 @@ async def test_a_work_that_kills_twice_is_quarantined(tmp_path: Path) -> None:
         assert bench.lane.load()["quarantined"] == 1
         (entry,) = quarantine.entries(int(time.monotonic() * 1000))
         assert (entry.fingerprint, entry.label) == (b"f", "bad exit")
-        await eventually(lambda: bench.lane.load()["quarantined"] == 0)
+        await until(lambda: bench.lane.load()["quarantined"] == 0)
         later = bench.submit("later echo", fingerprint=b"f")
         await bench.ended(later)
         assert later.body == b"later"
@@ -384,7 +379,7 @@ async def test_a_launcher_that_is_killed_is_replaced_with_its_scorers(tmp_path: 
         assert call.body == b"a"
         await bench.whole()
         assert not set(before) & set(bench.pids())
-        assert not any(is_running(pid) for pid in before)
+        assert not any(is_alive(pid) for pid in before)
         assert quarantine.entries(int(time.monotonic() * 1000)) == []
 
 
@@ -450,6 +445,6 @@ async def test_a_signal_without_a_name_costs_no_slot(tmp_path: Path) -> None:
     async with running(tmp_path, num_processes=2) as bench:
         pid = bench.pids()[0]
         os.kill(pid, signal.SIGRTMIN + 3)
-        await eventually(lambda: pid not in bench.pids())
+        await until(lambda: pid not in bench.pids())
         await bench.whole()
         assert bench.lane.load()["restarts"] == 1

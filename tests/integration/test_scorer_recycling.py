@@ -19,7 +19,9 @@ from hedgerow.shard_worker.executors.process_pool.quarantine_gate import Quarant
 from hedgerow.shard_worker.executors.process_pool.recycler import MemoryLimit, Recycler
 from hedgerow.shard_worker.executors.process_pool.scorer_slot import SlotState
 from hedgerow.shard_worker.wiring import indexer_lane, scorer_lane
-from tests.integration.lanes import Bench, Call, eventually, is_alive, parent_of, running
+from tests.integration.support.lanes import Bench, Call, running
+from tests.support.processes import exists, parent_of
+from tests.support.waiting import until
 
 pytestmark = [
     pytest.mark.integration,
@@ -64,14 +66,14 @@ async def test_a_scorer_that_leaks_is_replaced_and_no_work_notices(
                 await bench.ended(*calls)
                 assert [call.body.decode() for call in calls] == names[at : at + 6]
                 assert bench.lane.load()["alive"] == 2
-                await eventually(lambda: recycler_of(bench).successor is None)
+                await until(lambda: recycler_of(bench).successor is None)
             load = bench.lane.load()
             # 1,200 MB are leaked; what is taken away at a time is 150 MB, and what came meanwhile.
             assert 2 <= load["recycled"] <= 1200 // 100
             assert (load["restarts"], load["crashes"], load["killed"]) == (0, 0, 0)
             assert not set(before) & set(bench.pids())
             assert dict(bench.config.starts()) == dict.fromkeys(names, 1)
-            await eventually(lambda: not any(map(is_alive, before)))
+            await until(lambda: not any(map(exists, before)))
     told = [log for log in logs if log["event"] == "scorer_recycled"]
     assert len(told) == load["recycled"]
     assert set(before) <= {log["pid"] for log in told}
@@ -140,16 +142,16 @@ async def test_a_work_that_runs_ends_before_its_scorer_is_replaced(tmp_path: Pat
         successor = recycler_of(bench).successor
         assert successor is not None
         bench.config.held.unlink()
-        await eventually(lambda: successor.state is SlotState.READY)
+        await until(lambda: successor.state is SlotState.READY)
         assert bench.pids() == [before]
-        assert is_alive(before)
+        assert exists(before)
         (tmp_path / "go").touch()
         await bench.ended(long, behind)
         assert long.body == b"long"
         assert bench.config.pids("long") == [before]
         assert bench.config.starts()["behind"] == 1
         assert bench.config.pids("behind") in ([before], [successor.pid])
-        await eventually(lambda: not is_alive(before))
+        await until(lambda: not exists(before))
 
 
 async def test_a_successor_that_cannot_start_leaves_the_scorer_in_its_place(tmp_path: Path) -> None:
@@ -177,14 +179,14 @@ async def test_a_scorer_that_dies_before_its_successor_is_ready_is_restarted(
     async with running(tmp_path, num_processes=1, memory_limit=ALWAYS) as bench:
         await begin_to_replace(bench)
         call = bench.submit("a crash-first")
-        await eventually(lambda: bench.lane.load()["restarts"] == 1)
+        await until(lambda: bench.lane.load()["restarts"] == 1)
         assert recycler_of(bench).successor is None
         bench.config.held.unlink()
         await bench.ended(call)
         assert call.body == b"a"
         assert bench.lane.load()["crashes"] == 1
         (successor, *_) = bench.config.pids("held-start")
-        await eventually(lambda: not is_alive(successor))
+        await until(lambda: not exists(successor))
 
 
 async def test_a_launcher_that_dies_takes_the_successor_with_it(tmp_path: Path) -> None:
@@ -193,7 +195,7 @@ async def test_a_launcher_that_dies_takes_the_successor_with_it(tmp_path: Path) 
         await begin_to_replace(bench)
         (successor,) = bench.config.pids("held-start")
         os.kill(parent_of(bench.pids()[0]), signal.SIGKILL)
-        await eventually(lambda: not is_alive(successor))
+        await until(lambda: not exists(successor))
         bench.config.held.unlink()
         await bench.whole()
         before = bench.pids()
@@ -207,7 +209,7 @@ async def test_closing_ends_a_successor_that_starts(tmp_path: Path) -> None:
         await begin_to_replace(bench)
         config = bench.config
     (successor,) = config.pids("held-start")
-    assert not is_alive(successor)
+    assert not exists(successor)
 
 
 async def test_a_scorer_that_does_not_go_is_killed(
@@ -220,8 +222,8 @@ async def test_a_scorer_that_does_not_go_is_killed(
         await begin_to_replace(bench)
         os.kill(before, signal.SIGSTOP)
         bench.config.held.unlink()
-        await eventually(lambda: bench.lane.load()["recycled"] == 1)
-        await eventually(lambda: not is_alive(before))
+        await until(lambda: bench.lane.load()["recycled"] == 1)
+        await until(lambda: not exists(before))
         call = bench.submit("a echo")
         await bench.ended(call)
         assert call.body == b"a"
@@ -235,7 +237,7 @@ async def test_works_under_load_end_once_while_scorers_come_and_go(tmp_path: Pat
         calls: list[Call] = []
         while bench.lane.load()["recycled"] < 10:
             calls += [bench.submit(f"w{len(calls) + at} echo") for at in range(50)]
-            await eventually(partial(bool, calls[-25].dones))  # so that some always wait
+            await until(partial(bool, calls[-25].dones))  # so that some always wait
         await bench.ended(*calls)
         assert [call.body.decode() for call in calls] == [f"w{at}" for at in range(len(calls))]
         assert set(bench.config.starts().values()) == {1}

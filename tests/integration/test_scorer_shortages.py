@@ -14,7 +14,9 @@ from typing import Any
 import pytest
 
 from hedgerow.common.errors import ConfigurationError
-from tests.integration.lanes import count_fds, eventually, parent_of, running
+from tests.integration.support.lanes import running
+from tests.support.processes import count_fds, parent_of
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.integration
 
@@ -44,7 +46,7 @@ async def test_a_slot_comes_back_when_descriptors_had_run_out(
         shortage = Shortage(socket.socketpair, errno.EMFILE)
         monkeypatch.setattr(socket, "socketpair", shortage)
         os.kill(bench.pids()[0], signal.SIGKILL)
-        await eventually(lambda: shortage.num_refused >= 2)
+        await until(lambda: shortage.num_refused >= 2)
         call = bench.submit("a echo")
         await bench.ended(call)
         assert call.body == b"a"
@@ -61,7 +63,7 @@ async def test_the_lane_comes_back_when_memory_had_run_out(
         shortage = Shortage(subprocess.Popen, errno.ENOMEM)
         monkeypatch.setattr(subprocess, "Popen", shortage)
         os.kill(parent_of(bench.pids()[0]), signal.SIGKILL)
-        await eventually(lambda: shortage.num_refused >= 2)
+        await until(lambda: shortage.num_refused >= 2)
         call = bench.submit("a echo")
         shortage.is_over = True
         await bench.ended(call)

@@ -3,13 +3,10 @@
 import asyncio
 import contextlib
 import os
-import re
 import signal
 import socket
-import subprocess
-import sys
 from asyncio import selector_events
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
@@ -22,49 +19,11 @@ from hedgerow.common.settings.connections import ConnectionSettings
 from hedgerow.gateway.cli.serve import listen, run_server
 from hedgerow.gateway.http.server.connection_table import ConnectionTable
 from hedgerow.gateway.http.server.server import HttpServer
-from tests.servers import RedisServer
+from tests.integration.support.serve import serving, url_of
+from tests.support.servers import RedisServer
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.integration
-
-Process = subprocess.Popen[str]
-
-
-@contextlib.contextmanager
-def serving(redis: str, prefix: str, *arguments: str, **popen: Any) -> Iterator[Process]:
-    """Run `gateway serve` on any free port."""
-    command = [
-        sys.executable,
-        "-m",
-        "hedgerow.gateway.cli.main",
-        "serve",
-        "--port",
-        "0",
-        *arguments,
-    ]
-    environment = {**os.environ, "HEDGEROW_REDIS__KEY_PREFIX": prefix}
-    process = subprocess.Popen(
-        [*command, "--redis", redis, "--num-shards", "2"],
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment,
-        **popen,
-    )
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.communicate()
-
-
-def url_of(process: Process) -> str:
-    """Read the log up to the line that says that the gateway is ready, and where."""
-    assert process.stderr is not None
-    seen = []
-    for line in process.stderr:
-        seen.append(line)
-        if found := re.search(r"ready\s.*url=(\S+)", line):
-            return found[1]
-    pytest.fail(f"it ended before it was ready: {seen}")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -179,13 +138,15 @@ async def test_what_is_in_flight_is_finished(key_prefix: str) -> None:
     """A drain takes no new connection, and the request in flight is still answered."""
     app = SlowApp()
     async with draining(app, 20.0) as (port, server, request):
-        async with asyncio.timeout(10):
-            while True:  # until the listener is closed
-                try:
-                    socket.create_connection(("127.0.0.1", port), timeout=1).close()
-                except OSError:
-                    break
-                await asyncio.sleep(0.02)
+
+        def is_closed() -> bool:
+            try:
+                socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            except OSError:
+                return True
+            return False
+
+        await until(is_closed, what="the listener is closed")
         assert not request.done()
         assert not server.done()
         app.may_answer.set()

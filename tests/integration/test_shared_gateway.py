@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import resource
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,9 @@ from hedgerow.common.redis.client import connect
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.settings.settings import RedisSettings
 from hedgerow.common.state.registry import Registry
-from tests.integration.hostile import GatewayProcess, gateway_process, normal_client
-from tests.servers import RedisServer
-from tests.waiting import until
+from tests.integration.support.hostile import GatewayProcess, gateway_process, normal_client
+from tests.support.servers import RedisServer
+from tests.support.waiting import block_until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 
@@ -84,14 +84,14 @@ def test_requests_of_one_address_keep_no_other_out(
         with client_at("127.0.0.2", gateway) as other:
             for number in range(MAX_REQUESTS):  # no worker applies them
                 connections.enter_context(gateway.connect()).sendall(DELETE % number)
-            wait_until(lambda: status(other)["requests"]["in_flight"] == MAX_REQUESTS + 1)
+            block_until(lambda: status(other)["requests"]["in_flight"] == MAX_REQUESTS + 1)
 
             def has_used_up_its_share() -> bool:
                 assert other.get("/v1/collections").status_code == 200
                 return cause_of_refusal(gateway) == "share"
 
             # What counts is the mean number in progress, which takes some tenths of a second.
-            wait_until(has_used_up_its_share)
+            block_until(has_used_up_its_share)
             found = status(other)
     assert found["requests"]["refused"]["share"] == 1
     assert found["addresses"] == {
@@ -116,18 +116,13 @@ def test_a_gateway_without_descriptors_says_so_until_it_has_some(
         resource.prlimit(pid, resource.RLIMIT_NOFILE, (lowest_free, before[1]))
         with gateway.connect() as waiting:
             waiting.sendall(b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
-            wait_until(lambda: shortages(client) == [("gateway", "descriptors", "low")])
+            block_until(lambda: shortages(client) == [("gateway", "descriptors", "low")])
             resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
             assert waiting.recv(65_536).startswith(b"HTTP/1.1 200")
-        wait_until(lambda: shortages(client) == [], timeout_s=30)
+        block_until(lambda: shortages(client) == [], timeout_s=30)
         log = gateway.log.read_text()
     assert log.count("shortage_ended") == 1
     assert "Traceback" not in log
-
-
-def wait_until(is_true: Callable[[], bool], timeout_s: float = 10.0) -> None:
-    """Look again and again; the test fails if it takes too long."""
-    asyncio.run(until(is_true, timeout_s))
 
 
 def cause_of_refusal(gateway: GatewayProcess) -> str:

@@ -3,12 +3,10 @@
 import asyncio
 import os
 import signal
-import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
-from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
@@ -27,10 +25,10 @@ from hedgerow.gateway.shapes.status import StatusAnswer
 from hedgerow.shard_worker.executors.process_pool.quarantine_gate import QuarantineGate
 from hedgerow.shard_worker.executors.process_pool.task import Named, Task, TaskHandle
 from hedgerow.shard_worker.serving.quarantine_exchange import QuarantineExchange
-from tests.integration.cluster import Cluster, ask, gateway_to, load, running_cluster
-from tests.servers import RedisServer, running_server
-from tests.shapes import check_shape
-from tests.waiting import until
+from tests.support.clusters import Cluster, ask, gateway_to, load, running_cluster
+from tests.support.servers import RedisServer, temporary_server
+from tests.support.shapes import check_shape
+from tests.support.waiting import until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 
@@ -45,11 +43,10 @@ NUM_SHARDS = 4
 def cluster_of(expiry_s: float) -> Iterator[Cluster]:
     """Two workers of two shards and two scorers each: four scorers get a query at once."""
     with (
-        tempfile.TemporaryDirectory(prefix="hedgerow-test-") as folder,
-        running_server(Path(folder)) as server,
+        temporary_server() as server,
         running_cluster(
             server,
-            Path(folder),
+            server.folder,
             num_shards=NUM_SHARDS,
             environment={
                 "HEDGEROW_WORKER__SCORERS": "2",

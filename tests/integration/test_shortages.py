@@ -17,11 +17,11 @@ from hedgerow.common.redis.client import connect
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.settings.settings import RedisSettings
 from hedgerow.common.shard_log.log import ShardLog, Upsert, pack_op
-from tests.integration.disks import Disk, small_disk
-from tests.integration.processes import eventually, is_alive
-from tests.integration.up_process import Caller, Up, session_members
-from tests.servers import DURABLE, RedisServer
-from tests.waiting import until
+from tests.integration.support.disks import Disk, small_disk
+from tests.support.processes import is_alive, session_members
+from tests.support.servers import DURABLE, RedisServer
+from tests.support.up import Caller, Up, running_up
+from tests.support.waiting import until
 
 # Alone: every search is to be answered in full by its deadline, also right after a restart.
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180), pytest.mark.alone]
@@ -40,12 +40,8 @@ def disk() -> Iterator[Disk]:
 @pytest.fixture
 async def up(disk: Disk) -> AsyncIterator[Up]:
     """A ready cluster on that disk."""
-    one = await Up.start(disk.path / "data", "--shards", "2", "--workers", "1")
-    try:
-        assert one.url, one.output
+    async with running_up(disk.path / "data", "--shards", "2", "--workers", "1") as one:
         yield one
-    finally:
-        await one.destroy()
 
 
 @pytest.fixture
@@ -266,29 +262,28 @@ async def _append_until_refused(server: RedisServer, key_prefix: str) -> set[str
 
 async def test_memory_that_runs_out_costs_writes_alone(tmp_path: Path) -> None:
     """From 80 % of maxmemory on documents get 507, and searches go on; freed, all is taken."""
-    one = await Up.start(
-        tmp_path / "data",
-        "--shards",
-        "2",
-        "--workers",
-        "1",
-        HEDGEROW_STORAGE__EMBEDDED_MAX_MEMORY_MB="20",
-    )
-    try:
-        async with Caller(one.url) as caller:
-            await caller.make("trees", {"title": "text"})
-            await caller.load("trees", lines(range(100)))
-            socket = tmp_path / "data" / "redis" / "valkey.sock"
-            async with Redis(unix_socket_path=str(socket)) as redis:
-                for number in range(7):
-                    await redis.set(f"filler-{number}", b"x" * 2_000_000)
-                await until(lambda: _is_refused(caller, "memory"), 20.0)
-                await check_searches(caller)
-                await redis.delete(*(f"filler-{number}" for number in range(7)))
-            await until(lambda: _is_taken(caller), 20.0)
-            check_no_restart(one)
-    finally:
-        await one.destroy()
+    async with (
+        running_up(
+            tmp_path / "data",
+            "--shards",
+            "2",
+            "--workers",
+            "1",
+            HEDGEROW_STORAGE__EMBEDDED_MAX_MEMORY_MB="20",
+        ) as one,
+        Caller(one.url) as caller,
+    ):
+        await caller.make("trees", {"title": "text"})
+        await caller.load("trees", lines(range(100)))
+        socket = tmp_path / "data" / "redis" / "valkey.sock"
+        async with Redis(unix_socket_path=str(socket)) as redis:
+            for number in range(7):
+                await redis.set(f"filler-{number}", b"x" * 2_000_000)
+            await until(lambda: _is_refused(caller, "memory"), 20.0)
+            await check_searches(caller)
+            await redis.delete(*(f"filler-{number}" for number in range(7)))
+        await until(lambda: _is_taken(caller), 20.0)
+        check_no_restart(one)
 
 
 async def _is_refused(caller: Caller, what: str) -> bool:
@@ -306,25 +301,24 @@ async def _is_taken(caller: Caller) -> bool:
 
 async def test_a_worker_without_descriptors_waits_for_them(tmp_path: Path) -> None:
     """It says so, goes on with what it has open, and applies what was logged when it has more."""
-    one = await Up.start(tmp_path / "data", "--shards", "2", "--workers", "1")
-    try:
-        async with Caller(one.url) as caller:
-            await caller.make("trees", {"title": "text"})
-            await caller.load("trees", lines(range(100)))
-            await check_searches(caller, 50)  # every scorer and thread has opened what it reads
-            pids = session_members({one.pids["worker-0"]})
-            before = {pid: _limit_descriptors(pid, 3) for pid in pids}
-            logged = await caller.load("trees", lines([100]), wait="logged")
-            assert logged["accepted"] == 1
-            await until(lambda: _lacks(caller, "descriptors"), 20.0)
-            for pid, limit in before.items():
-                resource.prlimit(pid, resource.RLIMIT_NOFILE, limit)
-            await check_all_found(caller, {"t100"})
-            await until(lambda: _lacks_nothing(caller), 30.0)
-            await check_searches(caller)
-            check_no_restart(one)
-    finally:
-        await one.destroy()
+    async with (
+        running_up(tmp_path / "data", "--shards", "2", "--workers", "1") as one,
+        Caller(one.url) as caller,
+    ):
+        await caller.make("trees", {"title": "text"})
+        await caller.load("trees", lines(range(100)))
+        await check_searches(caller, 50)  # every scorer and thread has opened what it reads
+        pids = session_members({one.pids["worker-0"]})
+        before = {pid: _limit_descriptors(pid, 3) for pid in pids}
+        logged = await caller.load("trees", lines([100]), wait="logged")
+        assert logged["accepted"] == 1
+        await until(lambda: _lacks(caller, "descriptors"), 20.0)
+        for pid, limit in before.items():
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, limit)
+        await check_all_found(caller, {"t100"})
+        await until(lambda: _lacks_nothing(caller), 30.0)
+        await check_searches(caller)
+        check_no_restart(one)
 
 
 def _limit_descriptors(pid: int, soft: int) -> tuple[int, int]:
@@ -348,7 +342,7 @@ async def test_a_start_on_a_full_disk_says_why(disk: Disk) -> None:
     disk.fill()
     one = await Up.start(disk.path / "data", "--shards", "2", "--workers", "1")
     try:
-        await eventually(lambda: one.has_ended, "it has ended", 90.0)
+        await until(lambda: one.has_ended, 90.0, what="it has ended")
         assert "No space left on device" in one.output, one.output
         assert await one.process.wait() == 1
         assert not one.living()

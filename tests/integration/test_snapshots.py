@@ -4,37 +4,39 @@ import asyncio
 import json
 import shutil
 import signal
-import tempfile
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from hedgerow.common.errors import HedgerowError
-from hedgerow.common.redis.client import connect
 from hedgerow.common.redis.keys import Keys
-from hedgerow.common.shard_log.log import ShardLog
-from hedgerow.common.snapshots.status import SnapshotFacts, SnapshotRecords
 from hedgerow.common.snapshots.store import SnapshotStore
 from hedgerow.gateway.gateway import Gateway
-from tests.integration.cluster import Cluster, ask, gateway_to, load, running_cluster
-from tests.servers import RedisServer, running_server
-from tests.waiting import until
+from tests.integration.support.snapshots import (
+    NUM_SHARDS,
+    PREFIX,
+    boarding,
+    documents,
+    ids,
+    is_found,
+    lose_disks,
+    make_snapshots,
+    restart,
+)
+from tests.support.clusters import Cluster, gateway_to, load, running_cluster
+from tests.support.servers import RedisServer, temporary_server
+from tests.support.waiting import until
 
 # Alone: what copies and restores gives way to all else, and would take minutes on a busy machine.
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120), pytest.mark.alone]
-
-NUM_SHARDS = 2
-PREFIX = "hedgerow"
 
 
 @pytest.fixture
 def server() -> Iterator[RedisServer]:
     """A server of this test's own, which forgets everything when it is stopped."""
-    with tempfile.TemporaryDirectory() as folder, running_server(Path(folder)) as started:
+    with temporary_server() as started:
         yield started
 
 
@@ -50,60 +52,6 @@ def cluster(server: RedisServer, tmp_path: Path) -> Iterator[Cluster]:
         server, tmp_path, num_shards=NUM_SHARDS, environment=environment
     ) as running:
         yield running
-
-
-@asynccontextmanager
-async def boarding(server: RedisServer) -> AsyncIterator[tuple[SnapshotRecords, ShardLog]]:
-    """What Redis knows of the snapshots and logs."""
-    settings = Cluster(server, Path()).settings.redis
-    control = await connect(settings)
-    try:
-        yield SnapshotRecords(control, Keys(PREFIX)), ShardLog(control, Keys(PREFIX))
-    finally:
-        await control.close()
-
-
-async def make_snapshots(server: RedisServer, num_shards: int) -> dict[int, SnapshotFacts]:
-    """Ask for a snapshot of every shard, and wait until each is complete."""
-    async with boarding(server) as (board, _):
-        asked_at_ms = await board.want(range(num_shards))
-
-        made: dict[int, SnapshotFacts] = {}
-
-        async def are_made() -> bool:
-            standing = await board.standing(range(num_shards))
-            # Kept as it was found: the next one may replace it while this one is looked for again.
-            made.update(
-                (shard, one.newest)
-                for shard, one in standing.items()
-                if one.newest and one.newest.made_at_ms >= asked_at_ms
-            )
-            return len(made) == num_shards
-
-        await until(are_made, 30)
-        return made
-
-
-def documents(first: int, last: int) -> list[dict[str, Any]]:
-    """Documents with a word that all have and one of their own."""
-    return [{"id": f"d{n}", "text": f"common word{n}"} for n in range(first, last)]
-
-
-def ids(first: int, last: int) -> set[str]:
-    """The ids of `documents`."""
-    return {one["id"] for one in documents(first, last)}
-
-
-def lose_disks(cluster: Cluster) -> None:
-    """Kill every worker, and remove its data folder."""
-    for worker in list(cluster.workers):
-        cluster.lose(worker)
-
-
-def restart(cluster: Cluster) -> None:
-    """Start every worker anew."""
-    for worker in range(cluster.num_workers):
-        cluster.start(worker)
 
 
 async def test_lost_disks_come_back_with_every_document(cluster: Cluster) -> None:
@@ -141,18 +89,6 @@ async def test_an_empty_worker_takes_no_snapshot_of_another_key(
     restart(cluster)
     async with gateway_to(cluster) as gateway:
         await until(lambda: is_found(gateway, ids(0, 10)), 20)
-
-
-async def is_found(gateway: Gateway, expected: set[str]) -> bool:
-    """Whether exactly these are found.
-
-    Workers that were just killed may still count as live, and those just started not yet.
-    """
-    try:
-        result = await ask(gateway, "books", "common", k=1000)
-    except (HedgerowError, TimeoutError):
-        return False
-    return result.coverage.fraction == 1.0 and {hit.id for hit in result.hits} == expected
 
 
 async def test_a_lost_redis_as_well_leaves_what_the_snapshot_has(cluster: Cluster) -> None:

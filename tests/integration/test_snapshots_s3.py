@@ -3,7 +3,6 @@
 The server (moto) is another implementation than the client's, and keeps what it is given in memory.
 """
 
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.conftest import missing
-from tests.integration.cluster import Cluster, ask, gateway_to, load, running_cluster
-from tests.integration.test_snapshots import (
+from tests.integration.support.snapshots import (
     NUM_SHARDS,
     PREFIX,
     boarding,
@@ -25,8 +22,10 @@ from tests.integration.test_snapshots import (
     make_snapshots,
     restart,
 )
-from tests.servers import running_server
-from tests.waiting import until
+from tests.support.clusters import Cluster, ask, gateway_to, load, running_cluster
+from tests.support.needs import missing
+from tests.support.servers import temporary_server
+from tests.support.waiting import until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 
@@ -94,8 +93,7 @@ def s3() -> Iterator[S3]:
 def cluster(s3: S3, tmp_path: Path) -> Iterator[Cluster]:
     """Two workers with a shard each, which keep the newest snapshot alone."""
     with (
-        tempfile.TemporaryDirectory(prefix="hedgerow-test-") as folder,
-        running_server(Path(folder)) as server,
+        temporary_server() as server,
         running_cluster(
             server,
             tmp_path,

@@ -41,12 +41,14 @@ from hedgerow.shard_worker.executors.process_pool.task import Task, TaskResult
 from hedgerow.shard_worker.executors.standard_pool import processes
 from hedgerow.shard_worker.executors.standard_pool.pool import StandardPool
 from hedgerow.shard_worker.wiring import indexer_lane, scorer_lane
-from tests.integration.lanes import KILL_GRACE_S, Bench, Call, count_fds, eventually, is_running
-from tests.integration.misbehaving import Config
+from tests.integration.support.lanes import KILL_GRACE_S, Bench, Call
+from tests.integration.support.misbehaving import Config
+from tests.support.processes import count_fds, is_alive
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.integration
 
-MAKE = "tests.integration.misbehaving:make"
+MAKE = "tests.integration.support.misbehaving:make"
 
 
 def make_pool(
@@ -97,7 +99,7 @@ async def running(
         pids |= set(bench.pids())
     finally:
         await pool.close(0.0)
-    assert [pid for pid in pids if is_running(pid)] == []
+    assert [pid for pid in pids if is_alive(pid)] == []
 
 
 @pytest.mark.parametrize(
@@ -124,7 +126,7 @@ async def test_every_task_gets_its_own_answer_once() -> None:
     The processes are as much nicer than the worker as they were to be.
     """
     answers: dict[int, list[TaskResult]] = {number: [] for number in range(3000)}
-    pool = make_pool("tests.integration.misbehaving:echo", num_processes=3, nice=3)
+    pool = make_pool("tests.integration.support.misbehaving:echo", num_processes=3, nice=3)
     await pool.start()
     own = os.getpriority(os.PRIO_PROCESS, 0)
     priorities = [os.getpriority(os.PRIO_PROCESS, pid) for pid in pool.load()["pids"]]
@@ -132,7 +134,7 @@ async def test_every_task_gets_its_own_answer_once() -> None:
     for number, dones in answers.items():
         payload = b"%d" % number + bytes(number % 700)
         pool.submit(Task(payload, time.monotonic() + 30), dones.append)
-    await eventually(lambda: all(answers.values()))
+    await until(lambda: all(answers.values()))
     await pool.close(1.0)
     for number, dones in answers.items():
         assert [done.error for done in dones] == [None]
@@ -257,7 +259,7 @@ async def test_callbacks_may_cancel_and_submit(tmp_path: Path, timeout_s: float)
 
         bench.lane.submit(Task(b"first echo", time.monotonic() + timeout_s), on_done)
         others += [bench.submit(f"w{at} echo", timeout_s) for at in range(5)]
-        await eventually(lambda: len(more) == 1)
+        await until(lambda: len(more) == 1)
         await bench.ended(busy, *others, *more)
         assert {type(other.error) for other in others} == {ExpiredError}
         assert more[0].body == b"more"
@@ -322,7 +324,7 @@ async def test_an_idle_process_that_dies_is_replaced_before_a_task_comes(tmp_pat
     async with running(tmp_path) as bench:
         pids = bench.pids()
         os.kill(pids[0], signal.SIGKILL)
-        await eventually(lambda: len(bench.pids()) == 2 and not set(bench.pids()) & set(pids))
+        await until(lambda: len(bench.pids()) == 2 and not set(bench.pids()) & set(pids))
         call = bench.submit("a echo")
         await bench.ended(call)
         assert call.body == b"a"
@@ -334,7 +336,7 @@ async def test_a_pool_that_cannot_be_replaced_is_tried_again(tmp_path: Path) -> 
     async with running(tmp_path) as bench:
         bench.config.broken.touch()
         os.kill(bench.pids()[0], signal.SIGKILL)
-        await eventually(lambda: bench.config.starts()["broken-start"] >= 3)
+        await until(lambda: bench.config.starts()["broken-start"] >= 3)
         assert bench.lane.room() == 0
         assert bench.lane.load()["alive"] == 0
         call = bench.submit("a echo")
@@ -363,7 +365,7 @@ async def test_a_task_that_ignores_its_budget_loses_its_process(
         other = bench.submit("other sleep 0.6")
         await bench.ended(other)
         assert other.body == b"other"
-        await eventually(lambda: not any(is_running(pid) for pid in pids))
+        await until(lambda: not any(is_alive(pid) for pid in pids))
         await bench.whole()
         load = bench.lane.load()
         assert (load["killed"], load["crashes"]) == (1, 0)
@@ -433,8 +435,8 @@ async def test_what_is_submitted_under_a_cork_leaves_together(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("factory", "reason"),
     [
-        ("tests.integration.misbehaving:raise_at_start", "RuntimeError: no such index"),
-        ("tests.integration.misbehaving:exit_at_start", "ended at its start"),
+        ("tests.integration.support.misbehaving:raise_at_start", "RuntimeError: no such index"),
+        ("tests.integration.support.misbehaving:exit_at_start", "ended at its start"),
         ("tests.integration.absent:make", "ModuleNotFoundError"),
     ],
 )
@@ -454,13 +456,13 @@ async def test_closing_while_it_starts_ends_the_start(tmp_path: Path) -> None:
     config.held.touch()
     pool = make_pool(MAKE, config)
     starting = asyncio.create_task(pool.start())
-    await eventually(lambda: config.starts()["held-start"] >= 2)
+    await until(lambda: config.starts()["held-start"] >= 2)
     await pool.close(1.0)
     with pytest.raises(ConfigurationError, match="closed while it started"):
         await starting
     other = make_pool(MAKE, config)
     cancelled = asyncio.create_task(other.start())
-    await eventually(lambda: config.starts()["held-start"] >= 4)
+    await until(lambda: config.starts()["held-start"] >= 4)
     cancelled.cancel()
     with pytest.raises(asyncio.CancelledError):
         await cancelled
@@ -523,7 +525,7 @@ async def test_pools_that_come_and_go_leave_nothing_behind(tmp_path: Path) -> No
 ORPHANING = """
 import asyncio, pickle, sys
 from hedgerow.shard_worker.executors.process_pool.task import Work
-from tests.integration.misbehaving import Config
+from tests.integration.support.misbehaving import Config
 from tests.integration.test_standard_pool import MAKE, make_pool
 
 async def main():
@@ -550,8 +552,8 @@ async def test_a_worker_that_is_killed_leaves_no_process(tmp_path: Path) -> None
     with process.stdout:
         pids = [int(pid) for pid in process.stdout.readline().split()]
         config = Config(str(tmp_path))
-        await eventually(lambda: set(config.starts()) == {"spinning", "sleeping"})
+        await until(lambda: set(config.starts()) == {"spinning", "sleeping"})
         assert len(pids) == 3
         process.kill()
         process.wait()
-        await eventually(lambda: not any(is_running(pid) for pid in pids))
+        await until(lambda: not any(is_alive(pid) for pid in pids))

@@ -12,7 +12,6 @@ import pytest
 
 from hedgerow.common.errors import InsufficientCoverageError
 from hedgerow.common.outcome import Outcome
-from tests.integration.cluster import Cluster, ask, gateway_to, running_cluster
 from tests.integration.test_failures import (  # noqa: F401 - a test that is imported is a test here
     logged,
     outcomes_of,
@@ -30,8 +29,9 @@ from tests.integration.test_quality_through_a_cluster import (
     running_clusters,
     test_eight_shards_rank_as_one_and_as_lucene,  # noqa: F401 - as above
 )
-from tests.servers import DURABLE, running_server
-from tests.waiting import until
+from tests.support.clusters import Cluster, ask, gateway_to, running_cluster
+from tests.support.servers import DURABLE, running_server
+from tests.support.waiting import until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 

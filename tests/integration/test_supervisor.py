@@ -25,7 +25,8 @@ from hedgerow.gateway.local.processes.supervisor import (
     Supervisor,
 )
 from hedgerow.gateway.local.processes.template_process import PARENT_PIPE
-from tests.integration.processes import eventually, is_alive
+from tests.support.processes import is_alive
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.integration
 
@@ -78,7 +79,7 @@ class Watched:
 
     async def says(self, holds: Callable[[Event], bool], what: str) -> None:
         """Wait for an event."""
-        await eventually(lambda: any(holds(event) for event in self.events), what)
+        await until(lambda: any(holds(event) for event in self.events), what=what)
 
 
 @pytest.fixture
@@ -105,7 +106,7 @@ async def test_a_child_that_dies_is_started_again(watched: Watched) -> None:
 async def test_a_child_that_keeps_dying_backs_off(watched: Watched) -> None:
     """Each restart of a child that dies at once waits longer, as the policy says."""
     await watched.supervisor.start(_program("broken", "raise SystemExit(3)"))
-    await eventually(lambda: len(watched.deaths) >= 4, "four deaths")
+    await until(lambda: len(watched.deaths) >= 4, what="four deaths")
     died = [event for event in watched.events if isinstance(event, Died)]
     assert [event.restart_in_s for event in died[:4]] == [0.05, 0.1, 0.2, 0.2]
     assert died[0].how == "ended with exit code 3"
@@ -144,7 +145,7 @@ async def test_a_start_that_fails_halfway_leaves_no_process(
         full_disk.setattr(ChildLog, "open", fail)
         with pytest.raises(OSError, match="No space"):
             await Child.start(program, tmp_path, ChildLog(tmp_path / "worker.log"))
-    await eventually(lambda: not any(map(is_alive, spawned)), "nothing that was spawned lives")
+    await until(lambda: not any(map(is_alive, spawned)), what="nothing that was spawned lives")
     assert len(spawned) == 1
     assert _num_descriptors() <= descriptors
     child = await Child.start(program, tmp_path, ChildLog(tmp_path / "worker.log"))
@@ -167,8 +168,8 @@ async def test_children_are_kept_when_the_terminal_is_gone(tmp_path: Path) -> No
         first = supervisor.child("worker")
         assert first is not None
         first.kill()
-        await eventually(
-            lambda: supervisor.child("worker") not in (None, first), "another in its place"
+        await until(
+            lambda: supervisor.child("worker") not in (None, first), what="another in its place"
         )
     finally:
         await supervisor.close()
@@ -203,7 +204,7 @@ async def test_stopping_drains_and_does_not_restart(watched: Watched) -> None:
     """A stopped child gets SIGTERM, ends by itself, and nobody starts it again."""
     await watched.supervisor.start(_program("worker", POLITE))
     pid = watched.pid("worker")
-    await eventually(lambda: "ready" in "".join(watched.supervisor.log_tail("worker")), "ready")
+    await until(lambda: "ready" in "".join(watched.supervisor.log_tail("worker")), what="ready")
     await watched.supervisor.stop(["worker"])
     assert not is_alive(pid)
     assert watched.events[-1] == Stopped("worker", pid, "ended with exit code 0")
@@ -215,7 +216,7 @@ async def test_a_child_that_will_not_end_is_killed(watched: Watched) -> None:
     """A child that ignores SIGTERM is gone when its time to drain is over."""
     await watched.supervisor.start(_program("worker", STUBBORN, drain_s=0.3))
     pid = watched.pid("worker")
-    await eventually(lambda: watched.supervisor.log_tail("worker") != [], "its first line")
+    await until(lambda: watched.supervisor.log_tail("worker") != [], what="its first line")
     await watched.supervisor.stop(["worker"])
     assert not is_alive(pid)
     assert watched.events[-1] == Stopped("worker", pid, "was killed by SIGKILL", is_overdue=True)
@@ -225,7 +226,7 @@ async def test_who_will_not_wait_for_a_drain_need_not(watched: Watched) -> None:
     """`kill_all` ends a child in the middle of its drain, long before its time is up."""
     await watched.supervisor.start(_program("worker", STUBBORN, drain_s=600))
     pid = watched.pid("worker")
-    await eventually(lambda: watched.supervisor.log_tail("worker") != [], "its first line")
+    await until(lambda: watched.supervisor.log_tail("worker") != [], what="its first line")
     async with asyncio.timeout(20), asyncio.TaskGroup() as tasks:
         tasks.create_task(watched.supervisor.stop(["worker"]))
         await asyncio.sleep(0)
@@ -239,7 +240,7 @@ async def test_how_a_child_ended_is_known_though_it_is_killed_again(watched: Wat
     names = [f"worker-{number}" for number in range(8)]
     await watched.supervisor.start(*(_program(name, STUBBORN, drain_s=600) for name in names))
     # Until then the signal that asks them to drain would end them.
-    await eventually(lambda: all(map(watched.supervisor.log_tail, names)), "their first lines")
+    await until(lambda: all(map(watched.supervisor.log_tail, names)), what="their first lines")
     async with asyncio.timeout(20), asyncio.TaskGroup() as tasks:
         tasks.create_task(watched.supervisor.stop(names))
         await asyncio.sleep(0)
@@ -252,7 +253,7 @@ async def test_how_a_child_ended_is_known_though_it_is_killed_again(watched: Wat
 async def test_a_stopped_process_drains_too(watched: Watched) -> None:
     """A child under SIGSTOP is woken so that it can drain."""
     await watched.supervisor.start(_program("worker", POLITE))
-    await eventually(lambda: "ready" in "".join(watched.supervisor.log_tail("worker")), "ready")
+    await until(lambda: "ready" in "".join(watched.supervisor.log_tail("worker")), what="ready")
     os.kill(watched.pid("worker"), signal.SIGSTOP)
     await watched.supervisor.stop(["worker"])
     stopped = watched.events[-1]
@@ -269,11 +270,11 @@ print(other.pid, flush=True)
 time.sleep(60)
 """
     await watched.supervisor.start(_program("worker", code))
-    await eventually(lambda: watched.supervisor.log_tail("worker") != [], "the grandchild's id")
+    await until(lambda: watched.supervisor.log_tail("worker") != [], what="the grandchild's id")
     grandchild = int(watched.supervisor.log_tail("worker")[0])
     assert is_alive(grandchild)
     os.kill(watched.pid("worker"), signal.SIGKILL)
-    await eventually(lambda: not is_alive(grandchild), "the grandchild is gone")
+    await until(lambda: not is_alive(grandchild), what="the grandchild is gone")
 
 
 async def test_warnings_reach_the_terminal_and_chatter_does_not(watched: Watched) -> None:
@@ -320,7 +321,7 @@ async def test_children_notice_that_the_supervisor_was_killed(tmp_path: Path) ->
     assert len(pids) == 2
     supervisor.kill()
     await supervisor.wait()
-    await eventually(lambda: not any(map(is_alive, pids)), "both children are gone", 5.0)
+    await until(lambda: not any(map(is_alive, pids)), 5.0, what="both children are gone")
 
 
 async def test_a_child_of_a_killed_supervisor_makes_way(tmp_path: Path) -> None:
@@ -332,7 +333,7 @@ async def test_a_child_of_a_killed_supervisor_makes_way(tmp_path: Path) -> None:
     try:
         await later.supervisor.start(_program("worker", POLITE, drain_s=0.3))
         assert any(isinstance(event, Started) for event in later.events)
-        await eventually(lambda: not is_alive(left_behind), "the earlier child is gone")
+        await until(lambda: not is_alive(left_behind), what="the earlier child is gone")
     finally:
         for one in (earlier, later):
             one.supervisor.kill_all()

@@ -22,8 +22,9 @@ from hedgerow.gateway.local.processes.restart_policy import RestartPolicy
 from hedgerow.gateway.local.processes.supervisor import Died, Event, Started, Supervisor
 from hedgerow.gateway.local.processes.template import ForkRequest, Template, TemplateLostError
 from hedgerow.gateway.local.processes.template_process import PARENT_PIPE
-from tests.integration.forked import MODULE
-from tests.integration.processes import children_of, eventually, is_alive
+from tests.integration.support.forked import MODULE
+from tests.support.processes import children_of, is_alive
+from tests.support.waiting import until
 
 pytestmark = [
     pytest.mark.integration,
@@ -63,7 +64,7 @@ class Forked:
 
     async def line(self) -> str:
         """Its first line."""
-        await eventually(lambda: "\n" in self.text, "a line")
+        await until(lambda: "\n" in self.text, what="a line")
         return self.text.splitlines()[0]
 
 
@@ -117,7 +118,7 @@ def test_variables_are_those_of_the_request_alone(tmp_path: Path) -> None:
         process = await template.fork(request, (read, lock, output))
         for descriptor in (read, output, lock):
             os.close(descriptor)
-        await eventually(lambda: log.read_text().endswith("\n"), "its facts")
+        await until(lambda: log.read_text().endswith("\n"), what="its facts")
         assert json.loads(log.read_text())["environment"] == ENVIRONMENT
         os.close(write)
         assert await process.wait() == 0
@@ -222,7 +223,7 @@ def test_a_request_that_is_given_up_is_not_answered_twice(tmp_path: Path) -> Non
         start = asyncio.create_task(
             Child.start(_program("wait"), tmp_path, ChildLog(tmp_path / "a"), template)
         )
-        await eventually(template._turn.locked, "a request is under way")
+        await until(template._turn.locked, what="a request is under way")
         start.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await start
@@ -298,10 +299,10 @@ def test_a_supervisor_s_children_come_back_by_fork(tmp_path: Path) -> None:
             first = supervisor.child("forked")
             assert first is not None
             os.kill(first.pid, signal.SIGKILL)
-            await eventually(lambda: len(_pids(events)) == 2, "another start")
+            await until(lambda: len(_pids(events)) == 2, what="another start")
             assert Died("forked", first.pid, "was killed by SIGKILL", 0.01) in events
             again = _pids(events)[1]
-            await eventually(lambda: _name_of(again) == "forked", "the name of a fork")
+            await until(lambda: _name_of(again) == "forked", what="the name of a fork")
         finally:
             await supervisor.close()
 

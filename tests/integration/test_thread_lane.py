@@ -13,7 +13,7 @@ import pytest
 
 from hedgerow.common.errors import ExpiredError, LaneUnavailableError, WorkError
 from hedgerow.shard_worker.executors.thread_pool.threads import Spent, ThreadLane
-from tests.integration.lanes import eventually
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.integration
 
@@ -116,7 +116,7 @@ async def test_a_call_that_nobody_waits_for_tells_its_cost_elsewhere(
         await lane.run(call, 0.02, spent)
     assert not untaken
     gate.set()
-    await eventually(lambda: bool(untaken))
+    await until(lambda: bool(untaken))
     ((ran_s, cpu_s),) = untaken
     assert ran_s >= 0.1
     assert cpu_s == 0.25
@@ -159,7 +159,7 @@ async def test_a_late_call_keeps_its_thread_until_it_returns(gate: threading.Eve
     with pytest.raises(ExpiredError):
         await lane.run(gate.wait, 0.02)
     assert (lane.load()["busy"], lane.load()["late"], lane.room()) == (1, 1, 0)
-    await eventually(lambda: lane.load()["lost"] == 1)
+    await until(lambda: lane.load()["lost"] == 1)
     gate.set()
     assert await lane.wait_for_room() == 1
     assert (lane.load()["busy"], lane.load()["lost"]) == (0, 0)
@@ -196,7 +196,7 @@ async def test_when_every_thread_is_lost_calls_fail_at_once(gate: threading.Even
             await lane.run(gate.wait, 60.0)
     assert lane.load()["lost"] == 2
     gate.set()
-    await eventually(lambda: lane.load()["lost"] == 0)
+    await until(lambda: lane.load()["lost"] == 0)
     assert await lane.run(lambda: 1, 5.0) == 1
     await asyncio.gather(*hung, return_exceptions=True)
     await lane.close(1.0)

@@ -23,10 +23,10 @@ from hedgerow.gateway.client import AsyncClient, Client
 from hedgerow.gateway.http.server.certificate import Certificate
 from hedgerow.gateway.http.server.connection_table import ConnectionTable
 from hedgerow.gateway.http.server.server import HttpServer
-from tests.integration.test_serve import serving, url_of
-from tests.integration.up_process import Up
-from tests.servers import RedisServer
-from tests.waiting import until
+from tests.integration.support.serve import serving, url_of
+from tests.support.servers import RedisServer
+from tests.support.up import Up
+from tests.support.waiting import until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 

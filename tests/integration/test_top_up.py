@@ -1,15 +1,13 @@
 """Winners that all lie in one shard, through a real cluster."""
 
-import tempfile
-from pathlib import Path
 from unittest.mock import patch
 
 import pytest
 
 from hedgerow.common.partition import shard_of
 from hedgerow.gateway.gateway import Gateway
-from tests.integration.cluster import all_live, ask, load, running_cluster
-from tests.servers import running_server
+from tests.support.clusters import all_live, ask, load, running_cluster
+from tests.support.servers import temporary_server
 
 pytestmark = pytest.mark.integration
 
@@ -27,9 +25,8 @@ def documents() -> list[dict[str, str]]:
 async def test_one_shard_that_has_all_winners_is_asked_for_all_of_them() -> None:
     """The answer, with its fields, is the same as if each shard had been asked for k hits."""
     with (
-        tempfile.TemporaryDirectory(prefix="hedgerow-test-") as folder,
-        running_server(Path(folder)) as server,
-        running_cluster(server, Path(folder), num_shards=NUM_SHARDS, num_workers=2) as cluster,
+        temporary_server() as server,
+        running_cluster(server, server.folder, num_shards=NUM_SHARDS, num_workers=2) as cluster,
     ):
         async with Gateway.connect(cluster.settings, num_shards=NUM_SHARDS) as gateway:
             await all_live(gateway)

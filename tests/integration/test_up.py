@@ -12,9 +12,10 @@ import pytest
 from hedgerow.common.settings.cores import num_cores
 from hedgerow.gateway.cli.serve import listen
 from hedgerow.gateway.local.sizing import plan_for
-from tests.integration.processes import eventually, is_alive, processes_mentioning
-from tests.integration.trees import loaded
-from tests.integration.up_process import Caller, Up
+from tests.integration.support.trees import loaded
+from tests.support.processes import is_alive, processes_mentioning
+from tests.support.up import Caller, Up, running_up
+from tests.support.waiting import until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 
@@ -22,12 +23,8 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 @pytest.fixture
 async def up(tmp_path: Path) -> AsyncIterator[Up]:
     """A ready cluster of 4 shards and 2 workers."""
-    one = await Up.start(tmp_path / "data", "--shards", "4", "--workers", "2")
-    try:
-        assert one.url, one.output
+    async with running_up(tmp_path / "data", "--shards", "4", "--workers", "2") as one:
         yield one
-    finally:
-        await one.destroy()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
@@ -47,7 +44,7 @@ async def test_a_killed_supervisor_leaves_nothing(up: Up) -> None:
     before = up.living()
     assert len(before) > 4, "scorers are processes too"
     await up.stop(signal.SIGKILL)
-    await eventually(lambda: not any(map(is_alive, before)), "everything is gone", 10.0)
+    await until(lambda: not any(map(is_alive, before)), 10.0, what="everything is gone")
     assert up.living() == set()
 
 
@@ -55,9 +52,7 @@ async def test_it_sizes_itself_by_the_machine(tmp_path: Path) -> None:
     """Without options a new cluster has what fits the cores, and a line says so."""
     cores = num_cores()
     plan = plan_for(cores)
-    one = await Up.start(tmp_path / "data")
-    try:
-        assert one.url, one.output
+    async with running_up(tmp_path / "data") as one:
         workers = {name for name in one.pids if name.startswith("worker-")}
         assert len(workers) == plan.num_workers
         told = re.search(r"^(\d+) cores?: .* for (\d+) shards?; (.*)$", one.output, re.MULTILINE)
@@ -69,8 +64,6 @@ async def test_it_sizes_itself_by_the_machine(tmp_path: Path) -> None:
         assert len(status["shards"]) == plan.num_shards
         lanes = [worker["lanes"]["process"]["capacity"] for worker in status["workers"]]
         assert sum(lanes) <= max(cores, plan.num_workers)
-    finally:
-        await one.destroy()
 
 
 async def test_what_is_stored_is_this_user_s_alone(tmp_path: Path) -> None:
@@ -94,8 +87,8 @@ async def test_what_is_stored_is_this_user_s_alone(tmp_path: Path) -> None:
         async with Caller(one.url) as caller:
             await loaded(caller)
             assert (await caller.http.post("/v1/snapshots")).is_success
-        await eventually(lambda: len([*target.rglob("manifest.json")]) == 2, "snapshots", 30.0)
-        await eventually(lambda: any((tmp_path / "data").rglob("statistics/*")), "statistics", 30.0)
+        await until(lambda: len([*target.rglob("manifest.json")]) == 2, 30.0, what="snapshots")
+        await until(lambda: any((tmp_path / "data").rglob("statistics/*")), 30.0, what="statistics")
         for folder in (tmp_path / "data", target):
             found = [folder, *folder.rglob("*")]
             assert len(found) > 10
@@ -144,21 +137,19 @@ async def test_a_password_is_refused_where_there_is_none(tmp_path: Path) -> None
 
 async def test_a_gateway_that_wants_a_token_gets_ready(tmp_path: Path) -> None:
     """The start asks with the token of the settings; who has none is refused."""
-    one = await Up.start(
-        tmp_path / "data", "--shards", "1", "--workers", "1", HEDGEROW_GATEWAY__TOKEN="secret"
-    )
-    try:
-        assert one.url, one.output
-        async with Caller(one.url) as caller:
-            assert (await caller.http.get("/v1/status")).status_code == 401
-    finally:
-        await one.destroy()
+    async with (
+        running_up(
+            tmp_path / "data", "--shards", "1", "--workers", "1", HEDGEROW_GATEWAY__TOKEN="secret"
+        ) as one,
+        Caller(one.url) as caller,
+    ):
+        assert (await caller.http.get("/v1/status")).status_code == 401
 
 
 async def test_a_server_of_our_own_choice(tmp_path: Path, redis_server: object) -> None:
     """--redis uses that server, starts none, and leaves it running."""
     url = str(redis_server.url)  # type: ignore[attr-defined]  # tests.conftest.RedisServer
-    one = await Up.start(
+    async with running_up(
         tmp_path / "data",
         "--redis",
         url,
@@ -167,15 +158,11 @@ async def test_a_server_of_our_own_choice(tmp_path: Path, redis_server: object) 
         "--workers",
         "1",
         HEDGEROW_REDIS__KEY_PREFIX=f"test-up-{os.getpid()}",
-    )
-    try:
-        assert one.url, one.output
+    ) as one:
         assert "redis" not in one.pids
         async with Caller(one.url) as caller:
             await loaded(caller)
         assert await one.stop() == 0
-    finally:
-        await one.destroy()
     assert is_alive(redis_server.pid)  # type: ignore[attr-defined]  # as above
 
 

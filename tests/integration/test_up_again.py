@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from tests.integration.trees import answer, loaded
-from tests.integration.up_process import Caller, Up
+from tests.integration.support.trees import answer, loaded
+from tests.support.up import Caller, Up, running_up
 
 pytestmark = [
     pytest.mark.integration,
@@ -31,14 +31,10 @@ class Drained:
 async def drained(tmp_path_factory: pytest.TempPathFactory) -> Drained:
     """A cluster with documents that has been told to end; its folder is there to be copied."""
     data = tmp_path_factory.mktemp("cluster") / "data"
-    up = await Up.start(data, "--shards", "4", "--workers", "2")
-    try:
-        assert up.url, up.output
+    async with running_up(data, "--shards", "4", "--workers", "2") as up:
         async with Caller(up.url) as caller:
             found = await loaded(caller)
         assert await up.stop() == 0
-    finally:
-        await up.destroy()
     return Drained(data, found)
 
 
@@ -66,25 +62,17 @@ async def test_the_drain_has_one_order(drained: Drained) -> None:
 
 async def test_state_survives_a_restart(drained: Drained, data: Path) -> None:
     """The same documents give the same answers, without --shards and without indexing again."""
-    again = await Up.start(data)
-    try:
-        assert again.url, again.output
+    async with running_up(data) as again:
         assert "for the 4 shards that the cluster has; --workers changes it" in again.output
         async with Caller(again.url) as caller:
             assert await answer(caller) == drained.answer
-    finally:
-        await again.destroy()
 
 
 async def test_a_folder_keeps_its_shards_when_redis_is_lost(data: Path) -> None:
     """A folder of 4 shards is not read as a new cluster of as many as fit the machine."""
     shutil.rmtree(data / "redis")
-    again = await Up.start(data)
-    try:
-        assert again.url, again.output
+    async with running_up(data) as again:
         assert "for the 4 shards that the cluster has" in again.output
-    finally:
-        await again.destroy()
 
 
 async def test_another_number_of_shards_is_refused(data: Path) -> None:
@@ -100,17 +88,12 @@ async def test_another_number_of_shards_is_refused(data: Path) -> None:
 
 async def test_state_survives_a_kill_of_everything(tmp_path: Path) -> None:
     """A start right after SIGKILL of the supervisor waits for what drains, and loses nothing."""
-    up = await Up.start(tmp_path / "data", "--shards", "4", "--workers", "2")
-    try:
+    async with running_up(tmp_path / "data", "--shards", "4", "--workers", "2") as up:
         async with Caller(up.url) as caller:
             before = await loaded(caller)
         await up.stop(signal.SIGKILL)
-        again = await Up.start(tmp_path / "data", "--workers", "2")
-        try:
-            assert again.url, again.output
-            async with Caller(again.url) as caller:
-                assert await answer(caller) == before
-        finally:
-            await again.destroy()
-    finally:
-        await up.destroy()
+        async with (
+            running_up(tmp_path / "data", "--workers", "2") as again,
+            Caller(again.url) as caller,
+        ):
+            assert await answer(caller) == before

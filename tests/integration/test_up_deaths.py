@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from tests.integration.trees import answer, loaded
-from tests.integration.up_process import Caller, Up
+from tests.integration.support.trees import answer, loaded
+from tests.support.up import Caller, Up, running_up
 
 pytestmark = [
     pytest.mark.integration,
@@ -30,14 +30,10 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def up(data: Path) -> AsyncIterator[Up]:
     """One cluster of 4 shards and 2 workers for the module; each test leaves it whole."""
-    one = await Up.start(
+    async with running_up(
         data, "--shards", "4", "--workers", "2", HEDGEROW_WORKER__HEARTBEAT_EXPIRY_S="300"
-    )
-    try:
-        assert one.url, one.output
+    ) as one:
         yield one
-    finally:
-        await one.destroy()
 
 
 async def test_a_killed_worker_is_unavailable_at_once_and_comes_back(up: Up) -> None:

@@ -17,9 +17,9 @@ from hedgerow.common.redis.client import connect
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.settings.settings import RedisSettings
 from hedgerow.common.shard_log.log import ShardLog
-from tests.integration.up_process import Caller, Up
-from tests.servers import RedisServer
-from tests.waiting import until
+from tests.support.servers import RedisServer
+from tests.support.up import Caller, Up, running_up
+from tests.support.waiting import until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
 
@@ -32,14 +32,10 @@ async def running(
     data: Path, *options: str, prefix: str = "hedgerow"
 ) -> AsyncIterator[tuple[Up, Caller]]:
     """A cluster of 4 shards on this folder for the block; then it is drained."""
-    up = await Up.start(data, "--shards=4", *options, HEDGEROW_REDIS__KEY_PREFIX=prefix)
-    try:
-        assert up.url, up.output
+    async with running_up(data, "--shards=4", *options, HEDGEROW_REDIS__KEY_PREFIX=prefix) as up:
         async with Caller(up.url) as caller:
             yield up, caller
         assert await up.stop() == 0, up.output
-    finally:
-        await up.destroy()
 
 
 async def shards(caller: Caller) -> list[dict[str, Any]]:

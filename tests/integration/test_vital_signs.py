@@ -2,18 +2,16 @@
 
 import asyncio
 import json
-import tempfile
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
 from hedgerow.common.settings.settings import GatewaySettings, WorkerSettings
 from hedgerow.common.wire.heartbeat import Heartbeat
 from hedgerow.gateway.gateway import Gateway
-from tests.integration.cluster import load, running_cluster
-from tests.servers import running_server
-from tests.waiting import until
+from tests.support.clusters import load, running_cluster
+from tests.support.servers import temporary_server
+from tests.support.waiting import until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 
@@ -38,10 +36,9 @@ async def beat_of(gateway: Gateway, worker: str) -> Heartbeat | None:
 async def test_a_worker_that_has_caught_up_counts_at_once() -> None:
     """With a heartbeat every 40 s, it serves what it has caught up with long before the next."""
     with (
-        tempfile.TemporaryDirectory(prefix="hedgerow-test-") as folder,
-        running_server(Path(folder)) as server,
+        temporary_server() as server,
         running_cluster(
-            server, Path(folder), num_shards=2, num_replicas=2, environment=RARELY
+            server, server.folder, num_shards=2, num_replicas=2, environment=RARELY
         ) as cluster,
     ):
         settings = cluster.settings.model_copy(

@@ -11,9 +11,10 @@ import pytest
 
 from hedgerow.shard_worker.executors.process_pool.forkserver_start import Start, WaitingLaunchers
 from hedgerow.shard_worker.executors.process_pool.pool import ProcessLane
-from tests.integration.lanes import Bench, eventually, is_alive, make_lane, parent_of
-from tests.integration.misbehaving import Config
-from tests.integration.processes import children_of
+from tests.integration.support.lanes import Bench, make_lane
+from tests.integration.support.misbehaving import Config
+from tests.support.processes import children_of, exists, parent_of
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.integration
 
@@ -30,7 +31,7 @@ def _run(
 
     async def run() -> None:
         lanes = [
-            make_lane("tests.integration.misbehaving:make", config, start_launcher=start)
+            make_lane("tests.integration.support.misbehaving:make", config, start_launcher=start)
             for _ in range(num_lanes)
         ]
         try:
@@ -65,7 +66,7 @@ def test_each_lane_takes_one(tmp_path: Path) -> None:
 
         _run(tmp_path, launchers, test, num_lanes=2)
         assert used == waiting
-    assert not any(map(is_alive, waiting))
+    assert not any(map(exists, waiting))
 
 
 def test_one_that_is_lost_is_replaced_by_an_interpreter(tmp_path: Path) -> None:
@@ -80,7 +81,7 @@ def test_one_that_is_lost_is_replaced_by_an_interpreter(tmp_path: Path) -> None:
             call = bench.submit("a echo")
             await bench.ended(call)
             assert call.body == b"a"
-            await eventually(lambda: not first & set(bench.pids()))  # that may have answered it
+            await until(lambda: not first & set(bench.pids()))  # that may have answered it
             await bench.whole()
             assert "run_launcher" in _command_line(parent_of(bench.pids()[0]))
 
@@ -107,7 +108,7 @@ def test_those_that_no_lane_takes_end_with_the_block() -> None:
     with WaitingLaunchers.forked(2):
         waiting = _forked() - before
     assert len(waiting) == 2
-    assert not any(map(is_alive, waiting))
+    assert not any(map(exists, waiting))
 
 
 async def test_one_holds_nothing_of_the_worker_s() -> None:
@@ -117,7 +118,7 @@ async def test_one_holds_nothing_of_the_worker_s() -> None:
     with WaitingLaunchers.forked(1):
         (waiting,) = _forked() - before
         theirs.close()
-        await eventually(lambda: _num_descriptors(waiting) == 4)  # the standard ones, its socket
+        await until(lambda: _num_descriptors(waiting) == 4)  # the standard ones, its socket
         assert ours.recv(1) == b"", "closed everywhere"
     ours.close()
 

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import shutil
-import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -22,9 +21,9 @@ from hedgerow.common.errors import (
 from hedgerow.common.shard_log.log import Delete, Upsert, pack_op
 from hedgerow.shard_worker.executors.process_pool.pool import ProcessLane
 from hedgerow.shard_worker.indexing.indexer import IndexerConfig
-from tests.integration.write_path import NUM_SHARDS, ndjson, pieces, writing
-from tests.servers import DURABLE, RedisServer, running_server
-from tests.waiting import until
+from tests.integration.support.write_path import NUM_SHARDS, ndjson, pieces, writing
+from tests.support.servers import DURABLE, RedisServer, temporary_server
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.integration
 
@@ -87,7 +86,7 @@ async def test_a_document_that_ends_the_indexer_holds_nothing_up(
     async with writing(redis_server, key_prefix, tmp_path) as path:
         shards = tuple(range(NUM_SHARDS))
         lane = ProcessLane(
-            factory="tests.integration.dying_indexer:make_indexer",
+            factory="tests.integration.support.dying_indexer:make_indexer",
             config=IndexerConfig(str(tmp_path), shards),
             num_processes=1,
             max_batch=1,
@@ -422,10 +421,7 @@ async def test_a_stream_that_fails_leaves_what_was_logged(
 
 async def test_a_server_killed_in_the_middle(key_prefix: str, tmp_path: Path) -> None:
     """A load outlives a server that is killed and comes back; what it accepted is there once."""
-    with (
-        tempfile.TemporaryDirectory(prefix="hedgerow-test-") as folder,
-        running_server(Path(folder), *DURABLE) as server,
-    ):
+    with temporary_server(*DURABLE) as server:
         documents = books(6000)
 
         async def stream() -> AsyncIterator[bytes]:
@@ -445,10 +441,7 @@ async def test_a_server_killed_in_the_middle(key_prefix: str, tmp_path: Path) ->
 
 async def test_a_server_that_stays_away(key_prefix: str, tmp_path: Path) -> None:
     """Without a server a load ends in time with an error, and works when the server is back."""
-    with (
-        tempfile.TemporaryDirectory(prefix="hedgerow-test-") as folder,
-        running_server(Path(folder), *DURABLE) as server,
-    ):
+    with temporary_server(*DURABLE) as server:
         async with writing(server, key_prefix, tmp_path) as path, path.applying():
             path.documents._outage_timeout_s = 0.5
             uid = (await path.collections.put("books", BOOKS)).uid

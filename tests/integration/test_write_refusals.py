@@ -14,7 +14,7 @@ from hedgerow.common.settings.settings import RedisSettings
 from hedgerow.common.shard_log.log import Drop, ShardLog, pack_op
 from hedgerow.common.state.registry import Registry
 from hedgerow.common.state.storage import ShortageStore, read_told
-from tests.servers import RedisServer
+from tests.support.servers import RedisServer
 
 pytestmark = pytest.mark.integration
 

@@ -35,7 +35,7 @@ def test_a_known_vulnerability_fails(may_be_offline: bool) -> None:
     """It is named with its id and what mends it; OFFLINE=1 passes it no more than otherwise."""
     code, lines = judge(said(GOOD, BAD, SKIPPED), may_be_offline=may_be_offline)
     assert code == VULNERABLE
-    assert lines[0] == "audit: jinja2 2.4.1: PYSEC-2014-8, mended in 2.7.2"
+    assert lines[0] == "audit: jinja2 2.4.1: PYSEC-2014-8, fixed in 2.7.2"
 
 
 def test_what_was_not_looked_up_is_no_pass() -> None:
@@ -59,7 +59,7 @@ def test_nothing_known_passes() -> None:
     both = said(GOOD).with_(read("y.lock", json.dumps({"dependencies": [GOOD]}), ""))
     assert judge(both, may_be_offline=False) == (
         0,
-        ["audit: nothing is known against any of 1 packages"],
+        ["audit: no known vulnerabilities; packages checked: 1"],
     )
 
 

@@ -11,7 +11,7 @@ import pytest
 from bench.harness.load import closed_loop, open_loop
 from bench.harness.processes import CpuMeter, num_wakeups
 from bench.harness.threads import asking_in_threads
-from tests.waiting import until
+from tests.support.waiting import until
 
 # Alone: the loads are counted in real time.
 pytestmark = [pytest.mark.integration, pytest.mark.alone]

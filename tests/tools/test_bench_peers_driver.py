@@ -17,7 +17,7 @@ from bench.peers.catalogue import Kind, Peer, choose
 from bench.peers.figures import summarise
 from bench.peers.process import PeerError, run_peer
 from bench.peers.rounds import Comparison
-from tests.waiting import until
+from tests.support.waiting import until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
 

@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperArgument
 
 from hedgerow.gateway.cli.main import COMMANDS, app
-from tests.tools import doc_blocks
+from tests.support import doc_blocks
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "cli.md"
 GROUP: Any = typer.main.get_command(app)

@@ -10,7 +10,7 @@ from pathlib import Path
 from hedgerow.common import errors
 from hedgerow.gateway.client import Client
 from hedgerow.gateway.client.calls import SearchOptions
-from tests.tools import doc_blocks
+from tests.support import doc_blocks
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "client.md"
 

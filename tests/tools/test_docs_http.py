@@ -23,9 +23,9 @@ from hedgerow.gateway.search.search_body import search_body
 from hedgerow.gateway.shapes.answer import SearchAnswer
 from hedgerow.gateway.shapes.collection import CollectionBody, CurveAnswer, LoadAnswer
 from hedgerow.gateway.shapes.problem import Cause, Problem
-from tests.shapes import check_shape
-from tests.tools import doc_blocks
-from tests.unit.openapi import OPENAPI
+from tests.support import doc_blocks
+from tests.support.openapi import OPENAPI
+from tests.support.shapes import check_shape
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "http.md"
 BY_GUARD = {str(status) for status in openapi.BY_GUARD}  # of every route, and said once

@@ -15,7 +15,8 @@ from lab.__main__ import STOPPED
 from lab.experiments import mistake_threads
 from lab.locks import DeadlockError, Locks, Watchdog
 from lab.yardstick import measure_in
-from tests.integration.processes import eventually, processes_mentioning
+from tests.support.processes import processes_mentioning
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.integration
 _ROOT = Path(__file__).parents[2]
@@ -137,7 +138,7 @@ async def test_a_lab_that_is_stopped_leaves_nothing(
     pytest.importorskip("matplotlib")
     lab = _start(tmp_path)
     try:
-        await eventually(lambda: bool(list(tmp_path.glob(sign))), f"there is {sign}", 30.0)
+        await until(lambda: bool(list(tmp_path.glob(sign))), 30.0, what=f"there is {sign}")
         os.killpg(lab.pid, number)  # as a terminal and timeout(1) do
         assert lab.wait(30) == STOPPED
         assert processes_mentioning(str(tmp_path)) == {}

@@ -13,6 +13,7 @@ LISTED = {
     "setup",
     "demo",
     "up",
+    "dist",
     "down",
     "query",
     "check",

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.up_process import Up
+from tests.support.up import running_up
 
 ROOT = Path(__file__).parents[2]
 URL = "http://127.0.0.1:8080"
@@ -55,9 +55,7 @@ async def test_its_commands_work(tmp_path: Path) -> None:
     commands = [line for line in lines if line.startswith("gateway ") and line != "gateway up"]
     assert len(commands) >= 5
     (curl,) = (line for line in lines if line.startswith("curl "))
-    up = await Up.start(tmp_path / "data", folder=tmp_path)
-    try:
-        assert up.url, up.output
+    async with running_up(tmp_path / "data", folder=tmp_path) as up:
         environment = {**os.environ, "HEDGEROW_URL": up.url}
         answers = {}
         for command in commands:
@@ -87,8 +85,6 @@ async def test_its_commands_work(tmp_path: Path) -> None:
             code, shown = await _run(*shlex.split(url), "--silent", **environment)
             assert code == 0
             assert '"hits":[{' in shown.replace(" ", "")
-    finally:
-        await up.destroy()
 
 
 async def _run(*command: str, **environment: str) -> tuple[int, str]:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.pages import Block, blocks_of
-from tests.integration.up_process import Up
+from tests.support.pages import Block, blocks_of
+from tests.support.up import Up
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
 

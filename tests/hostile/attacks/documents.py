@@ -10,7 +10,7 @@ from tests.hostile.attack import FEW_SEARCHES, attack
 from tests.hostile.attacks.queries import unexpected
 from tests.hostile.processes import num_deleted_files, num_mappings
 from tests.hostile.target import Target
-from tests.hostile.waiting import comes_true
+from tests.support.waiting import comes_true
 
 _LOADED = {200, 413}
 _MOST_REFUSALS = 10

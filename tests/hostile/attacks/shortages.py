@@ -13,7 +13,7 @@ from tests.hostile.cluster import Ground
 from tests.hostile.sockets import Answer
 from tests.hostile.target import Target
 from tests.hostile.verdict import MB
-from tests.hostile.waiting import comes_true
+from tests.support.waiting import comes_true
 
 _FULL_S = 4.0
 _PROFILES = """
@@ -107,7 +107,7 @@ async def _is_writable_again(target: Target, collection: str) -> list[str]:
         answer = await target.load(collection, _LINES[:1], timeout_s=5.0)
         return answer.status == 200
 
-    if await comes_true(is_taken, within_s=10.0, pause_s=0.25):
+    if await comes_true(is_taken, within_s=10.0, every_s=0.25):
         return []
     return [f"10 s after there was room again, a write is refused with {answer.status}"]
 

@@ -18,7 +18,7 @@ from hedgerow.common.collection import (
 from hedgerow.common.document_ids import document_id
 from hedgerow.common.errors import BadRequestError, TooLargeError
 from hedgerow.gateway.writes.field_inference import MAX_NAMES, FieldInference
-from tests.unit.shards import fields_of
+from tests.unit.support.shards import fields_of
 
 EVERY_TYPE = define("c", {"fields": {str(kind): str(kind) for kind in FieldType}})
 

@@ -7,7 +7,7 @@ import pytest
 import structlog
 
 from hedgerow.common.tasks import end, run_together
-from tests.unit.virtual_time import run_virtually
+from tests.support.virtual_time import run_virtually
 
 
 async def deaf(num_swallowed: int) -> None:

@@ -19,7 +19,7 @@ from hedgerow.common.machine.private_folder import (
 from hedgerow.gateway.local.locks import lock_folder
 from hedgerow.gateway.local.processes.child_log import ChildLog
 from hedgerow.shard_worker.storage.store import Store
-from tests.unit.snapshots import indexer, write
+from tests.unit.support.snapshots import indexer, write
 
 
 @pytest.fixture(autouse=True)

@@ -4,7 +4,7 @@ import asyncio
 import time
 
 from hedgerow.common.observability.telemetry import Counters, LagWatch, Throttle
-from tests.unit.virtual_time import run_virtually
+from tests.support.virtual_time import run_virtually
 
 
 def test_a_throttle_passes_one_of_a_kind_an_interval() -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from hedgerow.common.redis.connection import CommandError, RedisConnection
 from hedgerow.common.redis.server_clock import ServerClock, keep_clock
-from tests.unit.virtual_time import run_virtually
+from tests.support.virtual_time import run_virtually
 
 
 @given(

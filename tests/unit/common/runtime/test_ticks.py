@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from hedgerow.common.runtime.ticks import next_tick, sleep_to_tick, tick_after
-from tests.unit.virtual_time import run_virtually
+from tests.support.virtual_time import run_virtually
 
 
 @pytest.mark.parametrize(

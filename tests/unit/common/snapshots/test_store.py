@@ -19,7 +19,7 @@ from hedgerow.common.snapshots.manifest import MANIFEST, MAX_MANIFEST_BYTES, STO
 from hedgerow.common.snapshots.restore import has_store, restore, shard_folder
 from hedgerow.common.snapshots.store import SnapshotStore
 from hedgerow.shard_worker.snapshots.recovery import restore_shard
-from tests.unit.snapshots import BOOKS, held, indexer, upload, wait, write
+from tests.unit.support.snapshots import BOOKS, held, indexer, upload, wait, write
 
 
 @pytest.fixture(params=["folder", "memory"])

@@ -27,8 +27,8 @@ from hedgerow.gateway.access.fair_share import (
     Usage,
 )
 from hedgerow.gateway.policies.admission import Admission, AdmissionPermit
-from tests.unit.limit_rivals import CAPACITY, DEADLINE_S, NUM_SHARDS, noisy, steady
-from tests.unit.overload_model import Model, Query, Shard, poisson
+from tests.unit.support.limit_rivals import CAPACITY, DEADLINE_S, NUM_SHARDS, noisy, steady
+from tests.unit.support.overload_model import Model, Query, Shard, poisson
 
 LIMIT = 20
 LET_IN = (Decision.ADMITTED, Decision.OVER_LIMIT)

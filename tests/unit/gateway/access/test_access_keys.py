@@ -22,7 +22,7 @@ from hedgerow.gateway.access.key import Key, name_in, names_of, new_secret
 from hedgerow.gateway.access.key_file import change_keys, read_keys
 from hedgerow.gateway.access.key_ring import KeyRing
 from hedgerow.gateway.access.key_watch import KeyWatch
-from tests.unit.access import CREATED, access_by, make_key
+from tests.unit.support.access import CREATED, access_by, make_key
 
 
 def bearer(secret: str) -> bytes:

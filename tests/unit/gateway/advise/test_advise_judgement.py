@@ -18,7 +18,7 @@ from hedgerow.gateway.advise.figures import (
     OnLoop,
 )
 from hedgerow.gateway.advise.judgement import Stop, Work, judge
-from tests.unit.advice import (
+from tests.unit.support.advice import (
     FIGURES,
     MACHINE,
     MACHINES,

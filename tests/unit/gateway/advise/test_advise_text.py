@@ -23,7 +23,16 @@ from hedgerow.gateway.advise.figures import (
 from hedgerow.gateway.advise.judgement import judge
 from hedgerow.gateway.advise.settings_text import language, settings_text
 from hedgerow.gateway.cli.advise import report
-from tests.unit.advice import FIGURES, MACHINE, MACHINES, alone, awaiting, figures, subject, waiting
+from tests.unit.support.advice import (
+    FIGURES,
+    MACHINE,
+    MACHINES,
+    alone,
+    awaiting,
+    figures,
+    subject,
+    waiting,
+)
 
 SECOND_PHASE = figures(
     subject=subject(kind=Kind.SECOND_PHASE, takes_budget=True, num_documents=50),

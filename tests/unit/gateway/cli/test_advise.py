@@ -10,8 +10,8 @@ import pytest
 from hedgerow.gateway.advise.bench import Plan
 from hedgerow.gateway.advise.figures import Figures, Kind
 from hedgerow.gateway.cli import advise
-from tests.unit.advice import figures, waiting
-from tests.unit.command_line import CommandLine
+from tests.unit.support.advice import figures, waiting
+from tests.unit.support.command_line import CommandLine
 
 
 class Measured:

@@ -18,7 +18,7 @@ from hedgerow.gateway.client import Client, LoadAnswer, SearchAnswer
 from hedgerow.gateway.search.coverage import coverage_of
 from hedgerow.gateway.search.result import Hit, SearchResult
 from hedgerow.gateway.shapes.answer import ShardDetail, TotalHits
-from tests.unit.fake_gateway import as_answer
+from tests.support.fake_gateway import as_answer
 
 SHARDS = range(8)
 VICTIM_SHARDS = [4, 5]

@@ -15,7 +15,7 @@ from hedgerow.gateway.cli.loading import loader
 from hedgerow.gateway.cli.loading.lines import Line
 from hedgerow.gateway.cli.loading.loader import Loader, Rejected, pieces
 from hedgerow.gateway.client import Client
-from tests.unit.command_line import CommandLine
+from tests.unit.support.command_line import CommandLine
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 from hedgerow.gateway.access.caller import Right
 from hedgerow.gateway.access.key import hash_of
 from hedgerow.gateway.access.key_file import read_keys
-from tests.unit.command_line import CommandLine
+from tests.unit.support.command_line import CommandLine
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from importlib import import_module
 import pytest
 
 from hedgerow.gateway.cli.main import COMMANDS
-from tests.unit.command_line import CommandLine
+from tests.unit.support.command_line import CommandLine
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import pytest
 
 from hedgerow.common.errors import NotFoundError
 from hedgerow.gateway.cli import optimise
-from tests.unit.command_line import CommandLine
+from tests.unit.support.command_line import CommandLine
 
 
 @pytest.fixture

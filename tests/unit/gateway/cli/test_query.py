@@ -17,8 +17,8 @@ from hedgerow.gateway.cli.options import parse_duration_ms
 from hedgerow.gateway.search.coverage import coverage_of
 from hedgerow.gateway.search.result import Hit, SearchQuery
 from hedgerow.gateway.shapes.answer import Fetch, FetchProblem, ShardDetail, TotalHits
-from tests.unit.command_line import CommandLine
-from tests.unit.fake_gateway import make_result
+from tests.support.fake_gateway import make_result
+from tests.unit.support.command_line import CommandLine
 
 WHOLE = make_result(
     coverage=coverage_of(22_400, 22_400), outcomes={Outcome.OK: 8}, detail=[], took_ms=3.21

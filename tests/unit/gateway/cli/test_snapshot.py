@@ -11,8 +11,8 @@ from hedgerow.common.snapshots.manifest import STORE, Manifest, snapshot_id
 from hedgerow.common.snapshots.restore import shard_folder
 from hedgerow.common.snapshots.store import SnapshotStore
 from hedgerow.gateway.cli import snapshot
-from tests.unit.command_line import CommandLine
-from tests.unit.snapshots import held, indexer, upload, wait, write
+from tests.unit.support.command_line import CommandLine
+from tests.unit.support.snapshots import held, indexer, upload, wait, write
 
 
 @pytest.fixture

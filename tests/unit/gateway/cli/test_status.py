@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from hedgerow.common.errors import NotFoundError
-from tests.unit.command_line import CommandLine
+from tests.unit.support.command_line import CommandLine
 
 UNTIL = datetime(2026, 1, 2, 12, 34, 56).astimezone()  # local time, as it is shown
 

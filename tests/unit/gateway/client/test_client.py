@@ -46,9 +46,9 @@ from hedgerow.gateway.search.coverage import coverage_of
 from hedgerow.gateway.search.result import SearchQuery
 from hedgerow.gateway.shapes.search import Search
 from hedgerow.gateway.writes.load import LoadReport
-from tests.unit.either_client import URL, EitherClient
-from tests.unit.fake_gateway import EMPTY_STATUS, make_result
-from tests.unit.openapi import OPENAPI
+from tests.support.fake_gateway import EMPTY_STATUS, make_result
+from tests.support.openapi import OPENAPI
+from tests.unit.support.either_client import URL, EitherClient
 
 KINDS = [Client, AsyncClient]
 

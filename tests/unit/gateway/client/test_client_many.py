@@ -13,8 +13,8 @@ import pytest
 from hedgerow.common.errors import BadRequestError, HedgerowError, OverloadedError
 from hedgerow.gateway.client import AsyncClient, Client
 from hedgerow.gateway.client.many import ask_many, ask_many_async
-from tests.unit.either_client import URL, EitherClient
-from tests.unit.fake_gateway import make_result
+from tests.support.fake_gateway import make_result
+from tests.unit.support.either_client import URL, EitherClient
 
 QUERIES = [f"q{number}" for number in range(20)]
 

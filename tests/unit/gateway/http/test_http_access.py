@@ -13,9 +13,9 @@ from hedgerow.gateway.access.key_ring import KeyRing
 from hedgerow.gateway.http.app import create_app, create_framework_app
 from hedgerow.gateway.http.requests.guard import Guard
 from hedgerow.gateway.http.requests.rights import RIGHTS
-from tests.unit.access import access_by, make_key
-from tests.unit.connections import Way, by_asgi, connect, plain, turn
-from tests.unit.fake_gateway import FakeGateway
+from tests.support.connections import Way, by_asgi, connect, plain, turn
+from tests.support.fake_gateway import FakeGateway
+from tests.unit.support.access import access_by, make_key
 
 FILMS = "/v1/collections/films"
 WRITES = [

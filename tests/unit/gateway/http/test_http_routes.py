@@ -32,8 +32,8 @@ from hedgerow.gateway.http.requests.rights import RIGHTS
 from hedgerow.gateway.shapes.collection import CollectionsAnswer, CurveAnswer, LoadAnswer
 from hedgerow.gateway.shapes.problem import Problem
 from hedgerow.gateway.writes.load import LoadReport
-from tests.shapes import check_shape
-from tests.unit.fake_gateway import FakeGateway
+from tests.support.fake_gateway import FakeGateway
+from tests.support.shapes import check_shape
 
 FILMS = "/v1/collections/films"
 

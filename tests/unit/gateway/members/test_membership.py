@@ -10,26 +10,12 @@ from hypothesis import strategies as st
 
 from hedgerow.common.errors import RedisUnavailableError
 from hedgerow.common.state.registry import Registry
-from hedgerow.common.wire.heartbeat import Heartbeat
 from hedgerow.gateway.members.membership import Membership
-from tests.unit.virtual_time import run_virtually
+from tests.support.virtual_time import run_virtually
+from tests.unit.support.heartbeats import beat
 
 EXPIRY_S = 2.0
 NUM_SHARDS = 6
-
-
-def beat(worker: str, shards: list[int], at_ms: int) -> Heartbeat:
-    """A heartbeat."""
-    return Heartbeat(
-        id=worker,
-        pid=1,
-        host="here",
-        shards=shards,
-        version="1",
-        beat_at_ms=at_ms,
-        started_at_ms=0,
-        replicas={shard: f"replica of {shard} at {worker}" for shard in shards},
-    )
 
 
 def view() -> Membership:

@@ -27,10 +27,10 @@ from hedgerow.common.wire.messages import (
 from hedgerow.gateway.members.outlier_ejection import OutlierEjection
 from hedgerow.gateway.search.gather import Gather
 from hedgerow.gateway.search.result import SearchQuery
-from tests.unit.gateway.members.test_membership import beat
-from tests.unit.gateway.search.test_gather import COLLECTION, searcher_over
-from tests.unit.scripted import Script, ScriptedTransport
-from tests.unit.virtual_time import run_virtually
+from tests.support.virtual_time import run_virtually
+from tests.unit.support.heartbeats import beat
+from tests.unit.support.scripted import Script, ScriptedTransport
+from tests.unit.support.searchers import COLLECTION, searcher_over
 
 BODY = pack_body(SearchBody(1, 1, True, ["a"], [1.0]))
 EVIL = pack_body(Failure("crashed", "the process died"))

@@ -6,7 +6,7 @@ import pytest
 
 from hedgerow.common.wire.messages import Failure, Lane, Reply, Status, pack_body
 from hedgerow.gateway.members.shadow_request import ShadowRequest
-from tests.unit.virtual_time import run_virtually
+from tests.support.virtual_time import run_virtually
 
 TIMEOUT_S = 0.3
 

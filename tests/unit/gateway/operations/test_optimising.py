@@ -23,7 +23,7 @@ from hedgerow.shard_worker.indexing.shard_report import ShardState
 from hedgerow.shard_worker.storage.store import Store
 from hedgerow.shard_worker.storage.term_statistics import collect, pack
 from hedgerow.shard_worker.storage.text_index import TextIndex, TextIndexWriter
-from tests.unit.shards import OneShard
+from tests.unit.support.shards import OneShard
 
 MEMORY = 15_000_000
 BOOKS = define("books", {"fields": {"title": "text"}}, "u0")
@@ -321,7 +321,7 @@ def test_an_optimised_index_is_balanced_as_the_one_before_was(tmp_path: Path) ->
     handler(pack_command(Command.BALANCE, 0, "u0"), BUDGET)
     folder = tmp_path / "w" / "shards" / "0" / "u0"
     balanced = TextIndex.open(folder)
-    assert balanced.num_ballast
+    assert balanced.num_padding
     assert handler(pack_command(Command.BEGIN_OPTIMISING, 0, "u0"), BUDGET) == b""
     handler(
         pack_command(Command.BALANCE, 0, "u0"), BUDGET
@@ -331,8 +331,8 @@ def test_an_optimised_index_is_balanced_as_the_one_before_was(tmp_path: Path) ->
     index = TextIndex.open(folder)
     (report,) = ShardState.unpack(packed).collections
     assert report.generation == index.generation
-    assert index.num_segments == 2  # the documents, and the ballast
-    assert index.num_ballast
+    assert index.num_segments == 2  # the documents, and the padding
+    assert index.num_padding
     averages = [one.average_length("title", ["common"]) for one in (balanced, index)]
     assert averages[0] == pytest.approx(averages[1], rel=1e-4)
     handler.close()

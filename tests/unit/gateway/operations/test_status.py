@@ -37,9 +37,9 @@ from hedgerow.gateway.shapes.status import StatusAnswer
 from hedgerow.shard_worker.executors.process_pool.pool import ProcessLane
 from hedgerow.shard_worker.executors.thread_pool.threads import ThreadLane
 from hedgerow.shard_worker.serving.work_accounting import WorkAccounting
-from tests.shapes import check_shape
-from tests.unit.access import make_key
-from tests.unit.fake_gateway import make_curve
+from tests.support.fake_gateway import make_curve
+from tests.support.shapes import check_shape
+from tests.unit.support.access import make_key
 
 LABELS = {0: label_of("r0", 5), 1: label_of("r1", 4)}
 CHANGES = {0: {"u": 5}, 1: {"u": 4}}
@@ -48,7 +48,7 @@ CHANGES = {0: {"u": 5}, 1: {"u": 4}}
 def process_lane(name: str) -> ProcessLane:
     """A lane that is not started."""
     return ProcessLane(
-        factory="tests.integration.lanes:make_echo",
+        factory="tests.integration.support.lanes:make_echo",
         config=None,
         num_processes=2,
         max_batch=1,

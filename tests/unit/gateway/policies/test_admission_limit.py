@@ -11,7 +11,7 @@ from hedgerow.common.settings.tail import AdmissionSettings
 from hedgerow.common.wire.pull_order import PullOrder
 from hedgerow.gateway.access.caller import ANONYMOUS
 from hedgerow.gateway.policies.admission import PRIORITIES, Admission, AdmissionPermit
-from tests.unit.limit_rivals import (
+from tests.unit.support.limit_rivals import (
     CAPACITY,
     DEADLINE_S,
     NUM_SHARDS,
@@ -24,7 +24,7 @@ from tests.unit.limit_rivals import (
     run,
     steady,
 )
-from tests.unit.overload_model import Model, Query, Shard, poisson
+from tests.unit.support.overload_model import Model, Query, Shard, poisson
 
 
 @pytest.mark.parametrize("scenario", ["2 times the capacity", "5 times the capacity"])

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.unit.closed_callers import CAPACITY, DEADLINE_S, ClosedModel
+from tests.unit.support.closed_callers import CAPACITY, DEADLINE_S, ClosedModel
 
 _NUM_SEEDS = 2
 _SINCE, _UNTIL = 1.0, 4.0

@@ -19,7 +19,7 @@ from hedgerow.common.wire.messages import SearchPayload, pack_body, unpack_searc
 from hedgerow.gateway.search.result import SearchQuery
 from hedgerow.gateway.search.validation import Admitted, admit
 from hedgerow.shard_worker.scoring.scorer import Scorer, ScorerConfig, make_scorer
-from tests.unit.shards import EndlessBudget, OneShard
+from tests.unit.support.shards import EndlessBudget, OneShard
 
 FIELDS = {
     "title": "text",

@@ -31,7 +31,7 @@ from hedgerow.gateway.search.canary import Canary
 from hedgerow.gateway.search.gather import Gather
 from hedgerow.gateway.transport.messenger import Messenger
 from hedgerow.gateway.transport.protocol import ReplySink, Transport
-from tests.unit.virtual_time import run_virtually
+from tests.support.virtual_time import run_virtually
 
 SHARDS = (0, 1, 2, 3)
 PROFILES = {"careful": RankProfile(canary=True), "quick": RankProfile()}

@@ -13,9 +13,9 @@ from hedgerow.gateway.search.answer_memory import SMALL_BYTES
 from hedgerow.gateway.search.attaching import NO_ATTACHING, AttachPolicy
 from hedgerow.gateway.search.result import SearchQuery, SearchResult
 from hedgerow.gateway.shapes.answer import Fetch, FetchProblem
-from tests.unit.gateway.search.test_gather import COLLECTION, searcher_over
-from tests.unit.scripted import Script, ScriptedTransport
-from tests.unit.virtual_time import run_virtually
+from tests.support.virtual_time import run_virtually
+from tests.unit.support.scripted import Script, ScriptedTransport
+from tests.unit.support.searchers import COLLECTION, searcher_over
 
 DEADLINE_S = 0.3
 

@@ -1,105 +1,24 @@
 """The gather core, in virtual time, against scripted shards."""
 
 import asyncio
-import math
-from collections.abc import Iterable
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hedgerow.common.collection import Collection
 from hedgerow.common.errors import BadRequestError, InsufficientCoverageError
 from hedgerow.common.outcome import Outcome
-from hedgerow.common.redis.server_clock import ServerClock
-from hedgerow.common.settings.query_limits import QuerySettings
-from hedgerow.common.settings.settings import BreakerSettings, GatewaySettings, RankProfile
-from hedgerow.common.settings.tail import AdmissionSettings, CoverageSettings, HedgingSettings
+from hedgerow.common.settings.tail import AdmissionSettings
 from hedgerow.common.wire.messages import Kind, unpack_search_body
-from hedgerow.gateway.policies.admission import Admission
-from hedgerow.gateway.search.attaching import NO_ATTACHING, AttachPolicy
-from hedgerow.gateway.search.breakers import Breakers
-from hedgerow.gateway.search.ended_search import Observer
 from hedgerow.gateway.search.gather import Gather
-from hedgerow.gateway.search.guards import Guards, ProfileGuards
-from hedgerow.gateway.search.heavy_work import HeavyWork
-from hedgerow.gateway.search.late_replies import CoverageCurves
-from hedgerow.gateway.search.learning import Learning
 from hedgerow.gateway.search.result import SearchQuery, SearchResult
-from hedgerow.gateway.search.search_settings import SearchSettings
 from hedgerow.gateway.search.searcher import Searcher
-from hedgerow.gateway.transport.messenger import Messenger
-from tests.unit.scripted import Script, ScriptedTransport, reply_of
-from tests.unit.virtual_time import run_virtually
+from tests.support.virtual_time import run_virtually
+from tests.unit.support.scripted import Script, ScriptedTransport, reply_of
+from tests.unit.support.searchers import COLLECTION, searcher_over
 
-COLLECTION = Collection(name="things", uid="u1", fields={}, rank_profile="noop")
 DEADLINE_S = 0.3
-
-
-class FixedView:
-    """Every shard is live, and last reported the documents given."""
-
-    def __init__(self, counts: list[int], num_live: int = 1) -> None:
-        self.live = [True] * len(counts)
-        self.num_live = [num_live] * len(counts)
-        self.died_at = [-math.inf] * len(counts)
-        self._counts = counts
-
-    @property
-    def most_live(self) -> int:
-        """Of all shards."""
-        return max(self.num_live)
-
-    def workers_of(self, shard: int) -> list[str]:
-        """As many as are live."""
-        return [f"w{number}" for number in range(self.num_live[shard])]
-
-    def counts_of(self, uid: str) -> list[int | None]:
-        """The same for every collection."""
-        return list(self._counts)
-
-
-def searcher_over(
-    transport: ScriptedTransport,
-    counts: list[int],
-    num_live: int = 1,
-    hedging: HedgingSettings | None = None,
-    coverage: CoverageSettings | None = None,
-    observers: Iterable[Observer] = (),
-    settings: GatewaySettings | None = None,
-    attaching: AttachPolicy = NO_ATTACHING,
-    admission: AdmissionSettings | None = None,
-) -> Searcher:
-    """A real searcher over scripted shards, which hears of late replies."""
-    coverage = coverage or CoverageSettings()
-    curves = CoverageCurves(coverage, lambda: [COLLECTION.uid])
-    transport.on_late = curves.on_late
-    return Searcher(
-        Messenger(transport, ServerClock(), "here", iter(range(1, 10_000)).__next__),
-        FixedView(counts, num_live),
-        ProfileGuards(
-            Guards(
-                Breakers(len(counts), BreakerSettings(), lambda: 0.5),
-                Admission(len(counts), admission or AdmissionSettings()),
-            ),
-            own={},
-            heavy=HeavyWork([0.0] * len(counts), heavy_s=0.02, grace_s=0.25, now=0.0),
-        ),
-        SearchSettings(
-            gateway=settings or GatewaySettings(),
-            limits=QuerySettings(),
-            profiles={
-                "noop": RankProfile(first_phase="noop", lane="loop"),
-                "bm25": RankProfile(),
-                "ranked": RankProfile(second_phase="some:function"),
-            },
-            hedging=hedging or HedgingSettings(),
-            coverage=coverage,
-        ),
-        Learning(curves, observers),
-        attaching,
-    )
 
 
 async def ask(

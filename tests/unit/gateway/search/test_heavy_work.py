@@ -10,7 +10,7 @@ from hedgerow.gateway.policies.shard_result import ShardResult
 from hedgerow.gateway.search.breakers import Breakers
 from hedgerow.gateway.search.heavy_work import LONGEST_SILENCE_S, HeavyQuery, HeavyWork
 from hedgerow.gateway.search.plan import make_plan
-from tests.unit.scripted import Script, reply_of
+from tests.unit.support.scripted import Script, reply_of
 
 HEAVY = Cost(fuzzy_edits=16)
 LIGHT = Cost(clauses=2)

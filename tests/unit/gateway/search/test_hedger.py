@@ -17,9 +17,9 @@ from hedgerow.gateway.policies.hedging import HedgeCounts
 from hedgerow.gateway.search.hedger import Hedger
 from hedgerow.gateway.search.result import SearchQuery, SearchResult
 from hedgerow.gateway.search.searcher import Searcher
-from tests.unit.gateway.search.test_gather import COLLECTION, FixedView, searcher_over
-from tests.unit.scripted import Script, ScriptedTransport
-from tests.unit.virtual_time import run_virtually
+from tests.support.virtual_time import run_virtually
+from tests.unit.support.scripted import Script, ScriptedTransport
+from tests.unit.support.searchers import COLLECTION, FixedView, searcher_over
 
 USUAL_S = 0.010
 NUM_SHARDS = 4

@@ -18,9 +18,9 @@ from hedgerow.gateway.search.late_replies import BURST, CoverageCurves
 from hedgerow.gateway.search.planned_search import PlannedSearch
 from hedgerow.gateway.search.result import SearchQuery, SearchResult
 from hedgerow.gateway.search.searcher import Searcher
-from tests.unit.gateway.search.test_gather import COLLECTION, searcher_over
-from tests.unit.scripted import Script, ScriptedTransport, reply_of
-from tests.unit.virtual_time import run_virtually
+from tests.support.virtual_time import run_virtually
+from tests.unit.support.scripted import Script, ScriptedTransport, reply_of
+from tests.unit.support.searchers import COLLECTION, searcher_over
 
 NUM_SHARDS = 4
 DEADLINE_MS = 300.0

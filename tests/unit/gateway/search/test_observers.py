@@ -8,9 +8,9 @@ from hedgerow.common.errors import InsufficientCoverageError
 from hedgerow.common.outcome import Outcome
 from hedgerow.gateway.search.ended_search import EndedSearch
 from hedgerow.gateway.search.result import SearchQuery
-from tests.unit.gateway.search.test_gather import COLLECTION, searcher_over
-from tests.unit.scripted import Script, ScriptedTransport
-from tests.unit.virtual_time import run_virtually
+from tests.support.virtual_time import run_virtually
+from tests.unit.support.scripted import Script, ScriptedTransport
+from tests.unit.support.searchers import COLLECTION, searcher_over
 
 DEADLINE_S = 0.3
 QUERY = SearchQuery("things", "x", fields=False, deadline_ms=DEADLINE_S * 1000)

@@ -5,9 +5,9 @@ import asyncio
 from hedgerow.common.settings.tail import AdmissionSettings
 from hedgerow.gateway.access.caller import Caller
 from hedgerow.gateway.search.result import SearchQuery
-from tests.unit.gateway.search.test_gather import COLLECTION, searcher_over
-from tests.unit.scripted import Script, ScriptedTransport
-from tests.unit.virtual_time import run_virtually
+from tests.support.virtual_time import run_virtually
+from tests.unit.support.scripted import Script, ScriptedTransport
+from tests.unit.support.searchers import COLLECTION, searcher_over
 
 LIMIT = AdmissionSettings().initial_limit
 

@@ -12,9 +12,9 @@ from hedgerow.common.outcome import Outcome
 from hedgerow.common.settings.settings import RankProfile
 from hedgerow.gateway.search.result import SearchQuery, SearchResult
 from hedgerow.gateway.search.top_up import num_asked
-from tests.unit.gateway.search.test_gather import COLLECTION, searcher_over
-from tests.unit.scripted import Script, ScriptedTransport
-from tests.unit.virtual_time import run_virtually
+from tests.support.virtual_time import run_virtually
+from tests.unit.support.scripted import Script, ScriptedTransport
+from tests.unit.support.searchers import COLLECTION, searcher_over
 
 BM25 = RankProfile()
 DEADLINE_MS = 300

@@ -12,7 +12,7 @@ from hedgerow.gateway.search.search_body import search_body
 from hedgerow.gateway.shapes import collection
 from hedgerow.gateway.shapes.answer import Shards
 from hedgerow.gateway.shapes.operations import BreakerBody
-from tests.unit.openapi import OPENAPI
+from tests.support.openapi import OPENAPI
 
 SCHEMAS = OPENAPI["components"]["schemas"]
 # Name of a request's shape → the shape, and a body of no more than it must have.

@@ -9,7 +9,7 @@ import pytest
 
 from hedgerow.gateway.simulate.report import figure, percentile, simulate
 from hedgerow.gateway.simulate.scenario import parse
-from tests.unit.command_line import CommandLine
+from tests.unit.support.command_line import CommandLine
 
 SMALL = """
 title = "Four shards"

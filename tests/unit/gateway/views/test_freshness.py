@@ -7,7 +7,7 @@ import structlog
 
 from hedgerow.common.errors import ConfigurationError, HedgerowError, RedisUnavailableError
 from hedgerow.gateway.views.freshness import keep_fresh
-from tests.unit.virtual_time import run_virtually
+from tests.support.virtual_time import run_virtually
 
 
 @pytest.mark.parametrize(

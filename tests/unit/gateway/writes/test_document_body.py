@@ -15,7 +15,7 @@ from hedgerow.gateway.writes.collections import Collections
 from hedgerow.gateway.writes.document_body import line_of
 from hedgerow.gateway.writes.documents import Documents
 from hedgerow.gateway.writes.load_slots import LoadSlots
-from tests.unit.fake_log import CountingLog, OneCollection
+from tests.unit.support.fake_log import CountingLog, OneCollection
 
 LIMITS = LimitSettings(max_document_bytes=100_000, max_document_values=50)
 

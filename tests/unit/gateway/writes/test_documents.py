@@ -19,8 +19,8 @@ from hedgerow.common.shard_log.log import ShardLog
 from hedgerow.gateway.writes.collections import Collections
 from hedgerow.gateway.writes.documents import Documents
 from hedgerow.gateway.writes.load_slots import LoadSlots
-from tests.unit.fake_log import CountingLog, OneCollection
-from tests.unit.virtual_time import run_virtually
+from tests.support.virtual_time import run_virtually
+from tests.unit.support.fake_log import CountingLog, OneCollection
 
 
 @pytest.mark.parametrize("document_id", ["", "a" * 513, "é" * 257, "a\0b", "a\n", "..", "\ud800"])

@@ -13,7 +13,7 @@ from hedgerow.common.settings.settings import LimitSettings
 from hedgerow.common.shard_log.log import ShardLog
 from hedgerow.gateway.writes.collections import Collections
 from hedgerow.gateway.writes.documents import Documents
-from tests.unit.fake_log import CountingLog, OneCollection
+from tests.unit.support.fake_log import CountingLog, OneCollection
 
 NUM_SHARDS = 8
 CHUNK_BYTES = 64 * 1024

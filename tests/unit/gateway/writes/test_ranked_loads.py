@@ -12,7 +12,7 @@ from hedgerow.common.shard_log.events import Loaded, Ranked
 from hedgerow.common.state.registry import Registry
 from hedgerow.common.state.statistics import Standing, StatisticsStore
 from hedgerow.gateway.writes.ranked_loads import RankedLoads
-from tests.unit.virtual_time import run_virtually
+from tests.support.virtual_time import run_virtually
 
 ENDS = {0: "5-0", 1: "7-1"}
 TIMEOUT_S = 10.0

@@ -16,7 +16,7 @@ from hedgerow.common.state.registry import Registry
 from hedgerow.shard_worker.indexing.applier import Applier
 from hedgerow.shard_worker.indexing.indexer_client import IndexerClient
 from hedgerow.shard_worker.indexing.shard_report import ShardState
-from tests.unit.virtual_time import run_virtually
+from tests.support.virtual_time import run_virtually
 
 
 def test_a_worker_that_redis_refuses_follows_on(monkeypatch: pytest.MonkeyPatch) -> None:

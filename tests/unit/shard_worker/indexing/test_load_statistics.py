@@ -16,7 +16,7 @@ from hedgerow.common.state.statistics import Standing, StatisticsStore, label_of
 from hedgerow.shard_worker.indexing.applier import Applier
 from hedgerow.shard_worker.indexing.load_statistics import GIVE_UP_S, LoadStatistics
 from hedgerow.shard_worker.indexing.shard_report import CollectionReport, ShardState, pack_ids
-from tests.unit.virtual_time import run_virtually
+from tests.support.virtual_time import run_virtually
 
 NUM_SHARDS = 4
 END = "9-0"

@@ -20,7 +20,7 @@ from hedgerow.shard_worker.indexing.optimiser import (
     Optimiser,
 )
 from hedgerow.shard_worker.indexing.shard_report import CollectionReport, ShardState, pack_ids
-from tests.unit.virtual_time import run_virtually
+from tests.support.virtual_time import run_virtually
 
 
 @given(st.integers(1, 40), st.integers(0, 10**6))

@@ -14,7 +14,7 @@ from examples import enrich_sqlite, name_matching, recency_popularity
 from hedgerow.common.settings.settings import BUILT_IN_PROFILES, RankProfile
 from hedgerow.common.wire.messages import SearchBody
 from hedgerow.shard_worker.scoring.ranking import enrich_hooks
-from tests.unit.shards import EndlessBudget, OneShard
+from tests.unit.support.shards import EndlessBudget, OneShard
 
 EXAMPLES = Path(__file__).parents[4] / "examples"
 PROFILES = {

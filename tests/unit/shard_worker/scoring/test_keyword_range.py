@@ -185,7 +185,7 @@ def test_the_beginning_of_a_keyword_is_taken_as_it_is(index: TextIndex, prefix: 
 def test_a_range_that_would_be_misread_is_refused() -> None:
     """A bound that the language has no word for raises, instead of meaning something else."""
     for lower, upper in (("*", None), ("", None), (None, "*"), (None, "")):
-        with pytest.raises(ValueError, match="cannot be said"):
+        with pytest.raises(ValueError, match="cannot be written"):
             native("tag", Span(lower, upper))
 
 

@@ -34,27 +34,27 @@ def shards(tmp_path: Path) -> OpenShards:
     return OpenShards(tmp_path, (0,))
 
 
-def test_an_index_that_was_dropped_is_let_go(shards: OpenShards, tmp_path: Path) -> None:
+def test_an_index_that_was_dropped_is_closed(shards: OpenShards, tmp_path: Path) -> None:
     """Its files are unmapped at the next look, so that the disk has their space again."""
     kept, dropped = make_index(tmp_path, "kept"), make_index(tmp_path, "dropped")
     for uid in ("kept", "dropped"):
         assert shards.snapshot(0, uid, 1, now=0.0) is not None
     shutil.rmtree(dropped)
     assert mapped(dropped) > 0
-    shards.let_go(now=1.0)
+    shards.close_unused(now=1.0)
     assert mapped(dropped) == 0
     assert mapped(kept) > 0
     assert shards.snapshot(0, "dropped", 0, now=1.0) is None
 
 
-def test_an_index_that_is_not_searched_is_let_go(shards: OpenShards, tmp_path: Path) -> None:
+def test_an_index_that_is_not_searched_is_closed(shards: OpenShards, tmp_path: Path) -> None:
     """It is closed some time after its last search, and opened again by the next one."""
     folder = make_index(tmp_path, "u")
     shards.snapshot(0, "u", 1, now=0.0)
     shards.snapshot(0, "u", 1, now=10.0)
-    shards.let_go(now=10.0 + IDLE_S)
+    shards.close_unused(now=10.0 + IDLE_S)
     assert mapped(folder) > 0
-    shards.let_go(now=11.0 + IDLE_S)
+    shards.close_unused(now=11.0 + IDLE_S)
     assert mapped(folder) == 0
     snapshot = shards.snapshot(0, "u", 1, now=100.0)
     assert snapshot is not None
@@ -75,15 +75,15 @@ def test_open_indexes_are_bounded(
     shards.close()
 
 
-def test_everything_of_a_dropped_collection_is_let_go(shards: OpenShards, tmp_path: Path) -> None:
+def test_everything_of_a_dropped_collection_is_closed(shards: OpenShards, tmp_path: Path) -> None:
     """Nothing is kept by the name of a collection that is gone, whatever was asked of it."""
     folder = make_index(tmp_path, "u")
     snapshot = shards.snapshot(0, "u", 1, now=0.0)
     assert snapshot is not None
-    shards.understanding(snapshot.index.collection, now=0.0)
+    shards.query_analysis(snapshot.index.collection, now=0.0)
     shards.noop_body(0, "u", 1, 10, now=0.0)
     shutil.rmtree(folder)
-    shards.let_go(now=1.0)
-    shards.let_go(now=1.0 + 2 * IDLE_S)
-    kept = (shards._snapshots, shards._statistics, shards._understandings, shards._first)
+    shards.close_unused(now=1.0)
+    shards.close_unused(now=1.0 + 2 * IDLE_S)
+    kept = (shards._snapshots, shards._statistics, shards._analyses, shards._first)
     assert [len(one) for one in kept] == [0, 0, 0, 0]

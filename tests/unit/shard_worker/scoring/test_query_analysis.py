@@ -60,10 +60,10 @@ def test_tokens_are_those_of_the_language() -> None:
 
 def test_long_queries_are_read_and_not_kept() -> None:
     """A long query, which takes hundreds of KB once it is read, is gone with its search."""
-    understanding = QueryAnalysis(ENGLISH)
+    analysis = QueryAnalysis(ENGLISH)
     long = "lamp " * 500
-    assert understanding.read(long, False) is not understanding.read(long, False)
-    assert understanding.read(long, False) == understanding.read(long, False)
+    assert analysis.read(long, False) is not analysis.read(long, False)
+    assert analysis.read(long, False) == analysis.read(long, False)
     phrase = " ".join("abcdefgh" * 20)
     assert tokens_of("none", phrase) is not tokens_of("none", phrase)
     assert tokens_of("none", "lamp") is tokens_of("none", "lamp")
@@ -71,8 +71,8 @@ def test_long_queries_are_read_and_not_kept() -> None:
 
 def test_what_was_read_goes_with_its_collection() -> None:
     """An object that nothing refers to is freed at once, and not when garbage is collected."""
-    understanding = QueryAnalysis(ENGLISH)
-    understanding.read("lamp", False)
-    gone = weakref.ref(understanding)
-    del understanding
+    analysis = QueryAnalysis(ENGLISH)
+    analysis.read("lamp", False)
+    gone = weakref.ref(analysis)
+    del analysis
     assert gone() is None

@@ -23,7 +23,7 @@ from hedgerow.shard_worker.storage.term_statistics import (
     write_table,
 )
 from hedgerow.shard_worker.storage.text_index import TextIndex, TextIndexWriter
-from tests.unit.shards import OneShard
+from tests.unit.support.shards import OneShard
 
 COLLECTION = define("c", {"fields": {"title": "text", "body": "text", "year": "integer"}}, uid="u")
 WORDS = [f"w{number}" for number in range(40)]
@@ -158,7 +158,7 @@ def test_shards_score_as_one_index_would(
 
 
 def test_a_handful_of_documents_on_more_shards_than_that_rank_as_one(tmp_path: Path) -> None:
-    """Shards of one document, or none, that hold more ballast than documents, score alike too."""
+    """Shards of one document, or none, that hold more padding than documents, score alike too."""
     documents = corpus(6, seed=6)
     whole = index_of(tmp_path / "whole", documents)
     parts = [index_of(tmp_path / one["id"], [one]) for one in documents]
@@ -315,10 +315,10 @@ def test_fuzzy_words_and_beginnings_work_on_texts_and_keywords(tmp_path: Path) -
     assert shard.search("tag:new*").ids == []
 
 
-def test_ballast_is_found_by_no_query(split: tuple[TextIndex, list[TextIndex], Path]) -> None:
+def test_padding_is_found_by_no_query(split: tuple[TextIndex, list[TextIndex], Path]) -> None:
     """Documents that are there for their length match nothing, and are not counted."""
     whole, parts, _ = split
-    assert sum(part.num_ballast for part in parts) > 0
+    assert sum(part.num_padding for part in parts) > 0
     assert sum(part.num_documents for part in parts) == whole.num_documents
     for query in ("*", "-w1", "NOT title:*", "********3", "a~2", "a*", "**"):
         tree = parse(query, COLLECTION, strict=False)[0]

@@ -24,7 +24,7 @@ from hedgerow.shard_worker.scoring.ranking import Enrich, SecondPhase, enrich_ho
 from hedgerow.shard_worker.scoring.scorer import ScorerConfig, make_scorer
 from hedgerow.shard_worker.storage.store import Store
 from hedgerow.shard_worker.storage.term_statistics import collect, merge, write_table
-from tests.unit.shards import EndlessBudget, OneShard
+from tests.unit.support.shards import EndlessBudget, OneShard
 
 HOOKS = '''
 """Functions of a user."""

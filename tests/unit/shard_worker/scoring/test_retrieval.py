@@ -12,7 +12,7 @@ from hedgerow.common.query.syntax import parse
 from hedgerow.shard_worker.scoring.query_builder import QueryBuilder
 from hedgerow.shard_worker.scoring.retrieval import Found, retrieve
 from hedgerow.shard_worker.storage.text_index import TextIndex
-from tests.unit.shards import OneShard
+from tests.unit.support.shards import OneShard
 
 COUNT = 300
 

@@ -13,7 +13,7 @@ from hedgerow.common.wire.messages import SearchPayload, pack_body, unpack_searc
 from hedgerow.shard_worker.scoring.ranking import Budget
 from hedgerow.shard_worker.scoring.scorer import ScorerConfig, make_scorer
 from hedgerow.shard_worker.storage.store import Store
-from tests.unit.shards import EndlessBudget, OneShard
+from tests.unit.support.shards import EndlessBudget, OneShard
 
 DOCUMENTS: list[dict[str, object]] = [
     {"id": "a", "title": "wing wing wing", "year": 1990},

@@ -122,7 +122,7 @@ def test_they_are_found_with_hardly_any_room(
     """When a boundary leaves too many to read, lower ones and ranges of ids lead to the same."""
     monkeypatch.setattr(ties, "_ROOM", 1)
     monkeypatch.setattr(ties, "_MOST_EXPECTED", 0)
-    monkeypatch.setattr(ties, "_BESIDE", 0.0)
+    monkeypatch.setattr(ties, "_MARGIN", 0.0)
     index = indexes[kind]
     expected = brute_force(index, query)
     for k in (1, 2, 10, 40):

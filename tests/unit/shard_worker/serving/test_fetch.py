@@ -40,7 +40,7 @@ from hedgerow.shard_worker.serving.forwarding import Forwarding
 from hedgerow.shard_worker.serving.in_flight import InFlight
 from hedgerow.shard_worker.serving.work_accounting import WorkAccounting
 from hedgerow.shard_worker.storage.picking import Pick
-from tests.unit.services import REPLY_TO, Clock, Replies
+from tests.unit.support.services import REPLY_TO, Clock, Replies
 
 T = TypeVar("T")
 

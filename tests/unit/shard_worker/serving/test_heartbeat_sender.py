@@ -9,7 +9,7 @@ from hedgerow.common.errors import ConfigurationError
 from hedgerow.common.state.registry import Registry
 from hedgerow.common.wire.heartbeat import Heartbeat
 from hedgerow.shard_worker.serving.heartbeat_sender import SHORTEST_PAUSE_S, HeartbeatSender
-from tests.unit.virtual_time import run_virtually
+from tests.support.virtual_time import run_virtually
 
 
 def test_a_worker_that_redis_refuses_beats_on() -> None:

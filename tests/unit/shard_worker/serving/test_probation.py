@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from hedgerow.common.state.probation import Word
 from hedgerow.common.wire.heartbeat import Heartbeat
 from hedgerow.shard_worker.serving.probation import shards_to_leave
-from tests.unit.gateway.members.test_membership import beat
+from tests.unit.support.heartbeats import beat
 
 EXPIRY_MS = 2000.0
 NOW_MS = 10_000

@@ -45,7 +45,7 @@ from hedgerow.shard_worker.serving.in_flight import MOST_REMEMBERED, InFlight
 from hedgerow.shard_worker.serving.search import SearchService
 from hedgerow.shard_worker.serving.shard_state import CollectionState, ShardStates
 from hedgerow.shard_worker.serving.work_accounting import WorkAccounting
-from tests.unit.services import REPLY_TO, Clock, Replies
+from tests.unit.support.services import REPLY_TO, Clock, Replies
 
 SHARD = 2
 MAX_BYTES = 10_000

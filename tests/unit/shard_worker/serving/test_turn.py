@@ -11,7 +11,7 @@ from hedgerow.common.wire.messages import Reply
 from hedgerow.shard_worker.serving.consumer import Consumer
 from hedgerow.shard_worker.serving.replier import Replier
 from hedgerow.shard_worker.serving.turn import HOLD_S, Turn
-from tests.unit.virtual_time import run_virtually
+from tests.support.virtual_time import run_virtually
 
 REPLY = Reply(1, 4, 0, 3, 0, 0, 0, b"")
 

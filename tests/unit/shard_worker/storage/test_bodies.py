@@ -17,7 +17,7 @@ from hedgerow.shard_worker.scoring.scorer import Scorer, ScorerConfig
 from hedgerow.shard_worker.storage import schema
 from hedgerow.shard_worker.storage.bodies import MAX_BODY_BYTES, BodyReader, BodyWriter
 from hedgerow.shard_worker.storage.store import Store
-from tests.unit.shards import EndlessBudget, OneShard
+from tests.unit.support.shards import EndlessBudget, OneShard
 
 LONG = " ".join(["word"] * 600)
 DOCUMENTS: list[dict[str, object]] = [
@@ -222,7 +222,7 @@ def test_a_reader_lets_go_of_removed_files(tmp_path: Path) -> None:
     writer.sync()
     assert old is not None
     assert reader.read(old) == b"old"
-    writer.begin_anew()
+    writer.start_new_file()
     new = writer.add(b"new")
     writer.sync()
     writer.remove_outdated()

@@ -10,7 +10,7 @@ import pytest
 from hedgerow.common.collection import define
 from hedgerow.shard_worker.storage.schema import ALL_TEXT, text_fields
 from hedgerow.shard_worker.storage.text_index import TextIndex, TextIndexWriter
-from tests.unit.shards import OneShard
+from tests.unit.support.shards import OneShard
 
 K1, B = 1.2, 0.75
 WORDS = ("lamp", "desk", "reading", "light")

@@ -14,7 +14,7 @@ from hedgerow.shard_worker.storage import store_copy
 from hedgerow.shard_worker.storage.store import Store
 from hedgerow.shard_worker.storage.store_copy import StoreCopy, link_index
 from hedgerow.shard_worker.storage.text_index import TextIndexWriter
-from tests.unit.snapshots import BOOKS, held, indexer, wait, write
+from tests.unit.support.snapshots import BOOKS, held, indexer, wait, write
 
 
 def test_a_copy_is_the_shard_of_one_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,7 +23,7 @@ from hedgerow.shard_worker.storage.term_statistics import (
     unpack,
     write_table,
 )
-from tests.unit.shards import OneShard
+from tests.unit.support.shards import OneShard
 
 DOCUMENTS: list[dict[str, Any]] = [
     {"id": "1", "title": "red lamp", "body": "a red lamp and a lamp"},

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hedgerow.common.collection import Collection, define
 from hedgerow.shard_worker.storage.schema import make_analyser, searched_field
 from hedgerow.shard_worker.storage.text_index import TextIndex, TextIndexError, TextIndexWriter
-from tests.unit.shards import OneShard
+from tests.unit.support.shards import OneShard
 
 FIELDS = {"title": "text", "body": "text", "tag": "keyword", "year": "integer"}
 COLLECTION = define("c", {"fields": FIELDS}, uid="u1")

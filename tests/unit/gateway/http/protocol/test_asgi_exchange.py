@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import structlog
 
-from tests.unit.connections import DATE, RecordingTransport, connect, turn
+from tests.support.connections import DATE, RecordingTransport, connect, turn
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
 HEAD = REQUEST.replace(b"GET", b"HEAD")

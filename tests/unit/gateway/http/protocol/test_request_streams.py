@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 
 from hedgerow.common.settings.settings import GatewaySettings
 from hedgerow.gateway.http.app import create_app
-from tests.unit.connections import by_asgi as through_asgi
-from tests.unit.connections import connect, plain, turn
-from tests.unit.fake_gateway import FakeGateway
-from tests.unit.gateway.http.server.test_connection import MALFORMED
+from tests.support.connections import by_asgi as through_asgi
+from tests.support.connections import connect, plain, turn
+from tests.support.fake_gateway import FakeGateway
+from tests.unit.support.asgi_app import MALFORMED
 
 # Methods, fields and bodies as they are sent, with line ends and other requests in the bodies.
 METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE")

@@ -22,9 +22,9 @@ from hedgerow.common.settings.settings import GatewaySettings
 from hedgerow.gateway.http.app import create_app
 from hedgerow.gateway.search.result import Hit, SearchQuery, SearchResult
 from hedgerow.gateway.shapes.answer import SearchAnswer
-from tests.shapes import check_shape
-from tests.unit.fake_gateway import FakeGateway, make_result
-from tests.unit.virtual_time import run_virtually
+from tests.support.fake_gateway import FakeGateway, make_result
+from tests.support.shapes import check_shape
+from tests.support.virtual_time import run_virtually
 
 PATH = "/v1/collections/films/search"
 SETTINGS = GatewaySettings(

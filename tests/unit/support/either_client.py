@@ -10,8 +10,8 @@ import httpx
 from hedgerow.common.settings.settings import GatewaySettings
 from hedgerow.gateway.client import AsyncClient, Client
 from hedgerow.gateway.http.app import create_app
-from tests.unit.command_line import answer_by
-from tests.unit.fake_gateway import FakeGateway
+from tests.support.fake_gateway import FakeGateway
+from tests.unit.support.command_line import answer_by
 
 URL = "http://localhost"
 

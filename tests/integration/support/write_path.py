@@ -23,7 +23,7 @@ from hedgerow.shard_worker.indexing.shard_report import ShardState
 from hedgerow.shard_worker.storage.store import Store
 from hedgerow.shard_worker.storage.text_index import TextIndex
 from hedgerow.shard_worker.wiring import indexer_lane
-from tests.servers import RedisServer
+from tests.support.servers import RedisServer
 
 NUM_SHARDS = 2
 

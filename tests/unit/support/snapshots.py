@@ -1,7 +1,6 @@
 """Shards on disk, to make snapshots of without a worker."""
 
 import json
-import time
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from hedgerow.shard_worker.indexing.shard_indexer import ShardIndexer
 from hedgerow.shard_worker.storage.store import Store
 from hedgerow.shard_worker.storage.store_copy import StoreCopy
 from hedgerow.shard_worker.storage.text_index import TextIndex
+from tests.support.waiting import block_until
 
 BOOKS = define("books", {"fields": {"t": "text"}}, "books-uid")
 
@@ -42,8 +42,7 @@ def write(shard: ShardIndexer, number: int, count: int = 10) -> None:
 
 def wait(copy: StoreCopy) -> None:
     """Wait for a copy's thread."""
-    while not copy.is_done():
-        time.sleep(0.001)
+    block_until(copy.is_done, what="the copy is made")
 
 
 def held(folder: Path) -> tuple[str, list[str], list[str]]:

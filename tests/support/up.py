@@ -8,39 +8,61 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
 import httpx
 
-from tests.integration.processes import eventually, is_alive
+from tests.support.processes import is_alive, session_members
+from tests.support.waiting import until
 
 
-def session_members(leaders: set[int]) -> set[int]:
-    """Every live process in the sessions that these processes lead (or led)."""
-    members = set()
-    for folder in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError, IndexError):
-            fields = (folder / "stat").read_text().rpartition(")")[2].split()
-            if int(fields[3]) in leaders and fields[0] != "Z":
-                members.add(int(folder.name))
-    return members
+def up_command(data: Path, *arguments: str) -> list[str]:
+    """The command line of `gateway up` on `data`, at any free port unless `arguments` name one."""
+    return [
+        sys.executable,
+        "-m",
+        "hedgerow.gateway.cli.main",
+        "up",
+        "--data",
+        str(data),
+        *(arguments if "--port" in arguments else ("--port", "0", *arguments)),
+    ]
+
+
+@dataclass
+class Announcement:
+    """What `gateway up` has printed about itself.
+
+    Attributes:
+        url: where its gateway answers; "" until it is ready.
+        pids: process name → process id, as they were when it got ready.
+    """
+
+    url: str = ""
+    pids: dict[str, int] = field(default_factory=dict)
+
+    def read(self, line: str) -> None:
+        """Take up a line of the output."""
+        if row := re.match(r"(redis|gateway|\S*worker-\d+) +(\d+) ", line):
+            self.pids[row[1]] = int(row[2])
+        if ready := re.match(r"ready at (\S+),", line):
+            self.url = ready[1]
 
 
 class Up:
     """A running `gateway up`.
 
     Attributes:
-        url: where its gateway answers.
-        pids: process name → process id, as they were when it got ready.
         lines: what it has printed.
     """
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         """Watch `process`; `start` makes one."""
         self.process = process
-        self.url = ""
-        self.pids: dict[str, int] = {}
+        self._announced = Announcement()
         self.lines: list[str] = []
         self._reader: asyncio.Task[None] | None = None
 
@@ -50,13 +72,7 @@ class Up:
     ) -> Self:
         """Start one on `data` and any free port; returns when it is ready or has ended."""
         process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "hedgerow.gateway.cli.main",
-            "up",
-            "--data",
-            str(data),
-            *(arguments if "--port" in arguments else ("--port", "0", *arguments)),
+            *up_command(data, *arguments),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             env={**os.environ, **environment},
@@ -65,7 +81,7 @@ class Up:
         )
         one = cls(process)
         one._reader = asyncio.create_task(one._read())
-        await eventually(lambda: one.url != "" or one.has_ended, "ready, or ended", 40.0)
+        await until(lambda: one.url != "" or one.has_ended, 40.0, what="ready, or ended")
         return one
 
     async def _read(self) -> None:
@@ -73,10 +89,17 @@ class Up:
         async for raw in self.process.stdout:
             line = raw.decode().rstrip()
             self.lines.append(line)
-            if row := re.match(r"(redis|gateway|\S*worker-\d+) +(\d+) ", line):
-                self.pids[row[1]] = int(row[2])
-            if ready := re.match(r"ready at (\S+),", line):
-                self.url = ready[1]
+            self._announced.read(line)
+
+    @property
+    def url(self) -> str:
+        """Where its gateway answers; "" until it is ready."""
+        return self._announced.url
+
+    @property
+    def pids(self) -> dict[str, int]:
+        """Process name → process id."""
+        return self._announced.pids
 
     @property
     def has_ended(self) -> bool:
@@ -108,7 +131,7 @@ class Up:
         for pid in self.living():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        await eventually(lambda: not self.living(), "everything is gone")
+        await until(lambda: not self.living(), what="everything is gone")
 
     async def pid_of(self, name: str, old: int) -> int:
         """Wait for the process that took the place of `old`."""
@@ -117,11 +140,24 @@ class Up:
             back = (re.match(rf"{name} is back \(pid (\d+)", line) for line in self.lines)
             return ([old] + [int(one[1]) for one in back if one])[-1]
 
-        await eventually(lambda: newest() != old, f"{name} is back")
+        await until(lambda: newest() != old, what=f"{name} is back")
         pid = newest()
         assert is_alive(pid)
         self.pids[name] = pid
         return pid
+
+
+@contextlib.asynccontextmanager
+async def running_up(
+    data: Path, *arguments: str, folder: Path | None = None, **environment: str
+) -> AsyncIterator[Up]:
+    """A `gateway up` that is ready, for the block; nothing of it is left afterwards."""
+    one = await Up.start(data, *arguments, folder=folder, **environment)
+    try:
+        assert one.url, one.output
+        yield one
+    finally:
+        await one.destroy()
 
 
 class Caller:
@@ -177,19 +213,15 @@ class Caller:
 
     async def until_heard(self, worker: str, since: float, timeout_s: float = 20.0) -> None:
         """Wait for a heartbeat of a worker since an instant of the monotonic clock."""
-        deadline = time.monotonic() + timeout_s
-        while True:
+
+        async def is_heard() -> bool:
             status = (await self.http.get("/v1/status")).json()
             asked_s = time.monotonic() - since
             ages = [one["age_ms"] for one in status["workers"] if one["id"] == worker]
-            if ages and ages[0] < asked_s * 1000 - 1:
-                return
-            assert time.monotonic() < deadline, f"{worker} stays silent"
-            await asyncio.sleep(0.05)
+            return bool(ages) and ages[0] < asked_s * 1000 - 1
+
+        await until(is_heard, timeout_s, what=f"a heartbeat of {worker}")
 
     async def until_whole(self, collection: str, query: str, timeout_s: float = 20.0) -> None:
         """Wait until answers reflect every document."""
-        deadline = asyncio.get_running_loop().time() + timeout_s
-        while not await self.is_whole(collection, query):
-            assert asyncio.get_running_loop().time() < deadline, "answers stay partial"
-            await asyncio.sleep(0.05)
+        await until(lambda: self.is_whole(collection, query), timeout_s, what="whole answers")

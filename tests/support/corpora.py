@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.judged import lines_of
+from tests.support.judged import lines_of
 
 WORDNET = Path("/usr/share/wordnet")
 

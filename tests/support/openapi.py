@@ -4,6 +4,6 @@ from typing import Any
 
 from hedgerow.common.settings.settings import GatewaySettings
 from hedgerow.gateway.http.app import create_framework_app
-from tests.unit.fake_gateway import FakeGateway
+from tests.support.fake_gateway import FakeGateway
 
 OPENAPI: dict[str, Any] = create_framework_app(FakeGateway(), GatewaySettings()).openapi()

@@ -7,7 +7,7 @@ from functools import partial
 from hedgerow.common.settings.tail import AdmissionSettings
 from hedgerow.common.wire.pull_order import PullOrder
 from hedgerow.gateway.policies.admission import Admission
-from tests.unit.overload_model import Model, Permit, Query, Shard
+from tests.unit.support.overload_model import Model, Permit, Query, Shard
 
 NUM_SHARDS = 2
 DEADLINE_S = 0.3

@@ -1,33 +1,52 @@
-"""Waiting for real processes, with a bound."""
+"""What the system knows of processes (Linux): which run, who started whom, what they hold."""
 
-import asyncio
 import contextlib
 import os
 import signal
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 
-async def eventually(holds: Callable[[], bool], what: str, timeout_s: float = 15.0) -> None:
-    """Wait until `holds()`; fail, naming `what`, when it does not within `timeout_s`."""
-    deadline = time.monotonic() + timeout_s
-    while not holds():
-        assert time.monotonic() < deadline, f"within {timeout_s} s: {what}"
-        await asyncio.sleep(0.02)
+def exists(pid: int) -> bool:
+    """Whether there is such a process; one that has ended exists until it is reaped."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def is_alive(pid: int) -> bool:
     """Whether the process runs; one that has ended and is not yet reaped does not."""
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except (FileNotFoundError, ProcessLookupError, IndexError):
-        return not Path("/proc/self").exists()
-    return state != "Z"
+        return _stat(pid)[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return exists(pid) and not Path("/proc/self").exists()
+
+
+def parent_of(pid: int) -> int:
+    """The process that has started this one, or has taken it over."""
+    return int(_stat(pid)[1])
+
+
+def _stat(pid: int) -> list[str]:
+    """State, parent, process group, session and more."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+
+
+def session_members(leaders: set[int]) -> set[int]:
+    """Every live process in the sessions that these processes lead (or led)."""
+    members = set()
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            fields = _stat(int(folder.name))
+            if int(fields[3]) in leaders and fields[0] != "Z":
+                members.add(int(folder.name))
+    return members
+
+
+def count_fds() -> int:
+    """Open descriptors of this process."""
+    return len(list(Path("/dev/fd").iterdir()))
 
 
 def processes_mentioning(text: str) -> dict[int, str]:

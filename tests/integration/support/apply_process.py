@@ -1,6 +1,6 @@
 """A process that does nothing but apply the logs of a test's shards, to be killed.
 
-python -m tests.integration.apply_process URL PREFIX DATA BATCH_BYTES
+python -m tests.integration.support.apply_process URL PREFIX DATA BATCH_BYTES
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from hedgerow.common.state.registry import Registry
 from hedgerow.shard_worker.indexing.applier import Applier
 from hedgerow.shard_worker.indexing.indexer_client import IndexerClient
 from hedgerow.shard_worker.wiring import indexer_lane
-from tests.integration.write_path import NUM_SHARDS
+from tests.integration.support.write_path import NUM_SHARDS
 
 
 async def apply(url: str, prefix: str, data: str, batch_bytes: str) -> None:

@@ -7,23 +7,23 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from bench.harness.profiles import to_toml
 from hedgerow.common.settings.settings import GatewaySettings, RankProfile, RedisSettings, Settings
 from hedgerow.gateway.gateway import Gateway
 from hedgerow.gateway.search.result import SearchQuery, SearchResult
-from tests.integration.processes import descendants_of, is_alive
-from tests.servers import RedisServer
-from tests.waiting import until
+from tests.support.processes import descendants_of, is_alive
+from tests.support.servers import RedisServer
+from tests.support.waiting import block_until, until
 
 ROOT = Path(__file__).parent.parent.parent
-HOOKS = "tests.integration.hooks"
+HOOKS = "tests.integration.support.hooks"
 PROFILES = {
     "numbers": RankProfile(second_phase=f"{HOOKS}:by_number"),
     "polite": RankProfile(second_phase=f"{HOOKS}:polite"),
@@ -78,8 +78,8 @@ class Cluster:
         """The data folder of a worker."""
         return self.folder / f"data-{worker}"
 
-    def start(self, worker: int) -> None:
-        """Start one worker's process."""
+    def start(self, worker: int, environment: Mapping[str, str] = MappingProxyType({})) -> None:
+        """Start one worker's process, with an `environment` that it alone has."""
         profiles = self.folder / "hedgerow.toml"
         profiles.write_text(to_toml(PROFILES), encoding="utf-8")
         with contextlib.ExitStack() as opened:
@@ -111,6 +111,7 @@ class Cluster:
                     "HEDGEROW_WORKER__QUARANTINE_EXPIRY_S": "60",
                     "HEDGEROW_REDIS__RECONNECT_MAX_S": "0.3",
                     **self.environment,
+                    **environment,
                 },
                 stderr=opened.enter_context(self.log.open("ab")) if self.log else None,
             )
@@ -129,10 +130,7 @@ class Cluster:
         started = descendants_of(self.workers[worker].pid)
         self.kill(worker)
         # Its indexer notices that it is gone, and may write until then.
-        deadline = time.monotonic() + 10
-        while any(map(is_alive, started)):
-            assert time.monotonic() < deadline, f"what worker {worker} had started lives on"
-            time.sleep(0.005)
+        block_until(lambda: not any(map(is_alive, started)), what=f"worker {worker} is gone")
         shutil.rmtree(self.data(worker))
 
     def stop(self) -> None:
@@ -149,11 +147,25 @@ class Cluster:
 
 
 @contextlib.contextmanager
-def running_cluster(server: RedisServer, folder: Path, **options: Any) -> Iterator[Cluster]:
-    """A cluster for the block; its processes are gone afterwards."""
+def running_cluster(
+    server: RedisServer,
+    folder: Path,
+    *,
+    first_has: Mapping[str, str] = MappingProxyType({}),
+    **options: Any,
+) -> Iterator[Cluster]:
+    """A cluster for the block; its processes are gone afterwards.
+
+    Args:
+        server: its Redis.
+        folder: where it keeps everything.
+        first_has: environment that worker 0 alone has, until it is started again.
+        options: fields of `Cluster`.
+    """
     cluster = Cluster(server, folder, **options)
     try:
-        for worker in range(cluster.num_workers):
+        cluster.start(0, first_has)
+        for worker in range(1, cluster.num_workers):
             cluster.start(worker)
         yield cluster
     finally:

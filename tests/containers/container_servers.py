@@ -10,7 +10,7 @@ from pydantic import SecretStr
 from testcontainers.core.container import DockerContainer
 
 from hedgerow.common.settings.settings import RedisSettings
-from tests.containers.conftest import docker, free_port
+from tests.containers.engine import docker, free_port
 
 OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
 
@@ -46,8 +46,8 @@ class Server:
 
 
 @contextmanager
-def running_server(image: str, password: str, key_prefix: str) -> Iterator[Server]:
-    """Run a server with two users: nobody may do anything but `hedgerow`, by its password."""
+def running_container(image: str, password: str, key_prefix: str) -> Iterator[Server]:
+    """Run a server on which only the user `hedgerow` may do anything, by its password."""
     program = "redis-server" if image.startswith("redis:") else "valkey-server"
     port = free_port()
     acl = documented_acl("hedgerow", password).replace("hedgerow:*", f"{key_prefix}:*")

@@ -6,7 +6,6 @@ import re
 import resource
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -15,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import pytest
+
+from tests.integration.support.serve import serve_command
+from tests.support.waiting import block_until
 
 HEALTH = b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
 
@@ -93,18 +94,7 @@ def gateway_process(
 
     with log.open("wb") as written:
         process = subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "hedgerow.gateway.cli.main",
-                "serve",
-                "--port",
-                "0",
-                "--redis",
-                redis,
-                "--num-shards",
-                "1",
-            ],
+            serve_command(redis, 1),
             stderr=written,
             env=environment,
             preexec_fn=limit,  # noqa: PLW1509 # no thread of this process holds a lock for it
@@ -117,12 +107,15 @@ def gateway_process(
 
 
 def _port(process: subprocess.Popen[bytes], log: Path) -> int:
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline and process.poll() is None:
-        if found := re.search(rb"ready\s.*url=http://127\.0\.0\.1:(\d+)", log.read_bytes()):
-            return int(found[1])
-        time.sleep(0.02)
-    pytest.fail(f"it was not ready: {log.read_text()}")
+    found: list[bytes] = []
+
+    def is_ready() -> bool:
+        assert process.poll() is None, f"it has ended: {log.read_text()}"
+        found[:] = re.findall(rb"ready\s.*url=http://127\.0\.0\.1:(\d+)", log.read_bytes())
+        return bool(found)
+
+    block_until(is_ready, 30.0, what="the gateway is ready")
+    return int(found[0])
 
 
 @dataclass

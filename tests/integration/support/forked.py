@@ -8,7 +8,7 @@ import sys
 import threading
 from pathlib import Path
 
-MODULE = "tests.integration.forked"
+MODULE = "tests.integration.support.forked"
 _MANY_THREADS = 32
 
 

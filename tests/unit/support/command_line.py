@@ -14,7 +14,7 @@ from hedgerow.gateway.cli import main, options
 from hedgerow.gateway.client import Client
 from hedgerow.gateway.client.link import Verify
 from hedgerow.gateway.http.app import create_app
-from tests.unit.fake_gateway import FakeGateway
+from tests.support.fake_gateway import FakeGateway
 
 Answerer = Callable[[httpx.Request], httpx.Response]
 

@@ -2,7 +2,7 @@
 
 import json
 
-from tests.integration.up_process import Caller
+from tests.support.up import Caller
 
 _WORDS = ("amber", "birch", "cedar", "dogwood", "elder", "fir", "gorse", "hazel")
 _TITLES = [f"{_WORDS[number % 8]} {_WORDS[number // 8 % 8]}" for number in range(400)]

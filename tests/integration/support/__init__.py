@@ -1,0 +1,1 @@
+"""Helpers of the integration tests alone; some modules run in the processes under test."""

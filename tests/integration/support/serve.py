@@ -1,0 +1,59 @@
+"""`gateway serve` as a process of its own."""
+
+import contextlib
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+Process = subprocess.Popen[str]
+
+
+def serve_command(redis: str, num_shards: int, *arguments: str) -> list[str]:
+    """The command line of `gateway serve`, at any free port unless `arguments` name one."""
+    return [
+        sys.executable,
+        "-m",
+        "hedgerow.gateway.cli.main",
+        "serve",
+        "--port",
+        "0",
+        *arguments,
+        "--redis",
+        redis,
+        "--num-shards",
+        str(num_shards),
+    ]
+
+
+@contextlib.contextmanager
+def serving(redis: str, prefix: str, *arguments: str, **popen: Any) -> Iterator[Process]:
+    """Run `gateway serve` on any free port."""
+    environment = {**os.environ, "HEDGEROW_REDIS__KEY_PREFIX": prefix}
+    process = subprocess.Popen(
+        serve_command(redis, 2, *arguments),
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        **popen,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def url_of(process: Process) -> str:
+    """Read the log up to the line that says that the gateway is ready, and where."""
+    assert process.stderr is not None
+    seen = []
+    for line in process.stderr:
+        seen.append(line)
+        if found := re.search(r"ready\s.*url=(\S+)", line):
+            return found[1]
+    pytest.fail(f"it ended before it was ready: {seen}")

@@ -1,0 +1,72 @@
+"""Waiting, within a time limit, for what other processes and threads do.
+
+They give no event to wait for, so these functions look again every few milliseconds.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+
+_EVERY_S = 0.005
+
+
+async def until(
+    is_true: Callable[[], bool | Awaitable[bool]],
+    timeout_s: float = 15.0,
+    *,
+    what: str = "what the test waits for",
+) -> None:
+    """Return when `is_true` says so.
+
+    Raises:
+        TimeoutError: it is not so within `timeout_s`; says `what`.
+    """
+    try:
+        async with asyncio.timeout(timeout_s) as limit:
+            while True:
+                answer = is_true()
+                if answer if isinstance(answer, bool) else await answer:
+                    return
+                await asyncio.sleep(_EVERY_S)
+    except TimeoutError:
+        if limit.expired():
+            raise _too_late(timeout_s, what) from None
+        raise
+
+
+def block_until(
+    is_true: Callable[[], bool],
+    timeout_s: float = 15.0,
+    *,
+    what: str = "what the test waits for",
+    every_s: float = _EVERY_S,
+) -> None:
+    """The same for code without an event loop.
+
+    Raises:
+        TimeoutError: as of `until`.
+    """
+    ends_at = time.monotonic() + timeout_s
+    while not is_true():
+        if time.monotonic() >= ends_at:
+            raise _too_late(timeout_s, what)
+        time.sleep(every_s)
+
+
+async def comes_true(
+    is_true: Callable[[], Awaitable[bool]], within_s: float, every_s: float = 0.1
+) -> bool:
+    """Whether `is_true` says so within the time; it is asked at least once.
+
+    Unlike with `until`, its answer counts however long it takes.
+    """
+    ends_at = asyncio.get_running_loop().time() + within_s
+    while not await is_true():
+        if asyncio.get_running_loop().time() >= ends_at:
+            return False
+        await asyncio.sleep(every_s)
+    return True
+
+
+def _too_late(timeout_s: float, what: str) -> TimeoutError:
+    return TimeoutError(f"not within {timeout_s:g} s: {what}")
