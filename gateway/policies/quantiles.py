@@ -38,7 +38,7 @@ _ROUNDING: Final = 1e-9  # bound on the error of sums of products of floats
 
 
 class _Window:
-    """Counts of buckets over the last parts: one dense list for the current part, one for the rest."""
+    """Counts of buckets: a dense list for the current part, and one for the earlier parts."""
 
     __slots__ = ("_parts", "current", "settled")
 
