@@ -15,9 +15,9 @@ from hedgerow.common.document_ids import ID_FIELD, MAX_ID_BYTES, document_id
 from hedgerow.common.errors import BadRequestError, WireError
 
 MAX_FIELDS = 256
-MAX_WEIGHT = 10  # of a text field: the field that joins all texts grows by as many times its words
+MAX_WEIGHT = 10  # of a text field, whose words the joined field holds as many times
 
-# The stemmers that tantivy carries (Snowball); "none" splits and lowercases and no more.
+# The stemmers in tantivy (Snowball); "none" only splits and lowercases.
 LANGUAGES = frozenset(
     (  # noqa: SIM905 - one name a line would be a page
         "arabic armenian basque catalan danish dutch english estonian finnish french german greek "
@@ -38,7 +38,7 @@ _MIN_INTEGER, _MAX_INTEGER = -(2**63), 2**63 - 1
 
 
 class FieldType(StrEnum):
-    """What a declared field holds, and so how it can be asked for.
+    """What a declared field holds, and therefore how it can be searched.
 
     A text is analysed (split, lowercased, stemmed) and counts in the score; a keyword is matched
     whole; the others by equality and range. Texts and keywords may be lists of strings.
@@ -58,16 +58,15 @@ class Collection:
 
     Attributes:
         name: what callers call it.
-        uid: unique for ever; a collection that is dropped and made again has another.
-        fields: declared fields; None until they are inferred from the first documents. The field
-            `id` is always there, a keyword, and not among them.
+        uid: unique for ever; a collection that is dropped and created again has another.
+        fields: declared fields; None until they are inferred from the first documents. Every
+            collection also has the field `id`, a keyword, which is not among them.
         rank_profile: the profile of a query that names none.
-        language: whose stop words and stemming texts get; "none" for neither.
-        weights: text field → how often its words count beside those of the other text fields, for
-            the fields whose weight is not 1.
+        language: the language of stop words and stemming; "none" for neither.
+        weights: text field → how many times its words count, for the fields whose weight is not 1.
         text_fields: the fields of type text.
-        searched_fields: the text fields that words without a field name are looked for in, which
-            are those whose weight is not 0.
+        searched_fields: the text fields in which words without a field name are searched: those
+            whose weight is not 0.
     """
 
     name: str
@@ -90,7 +89,7 @@ class Collection:
         object.__setattr__(self, "searched_fields", tuple(searched))
 
     def type_of(self, name: str) -> FieldType | None:
-        """The type of a field that can be asked for; None for one that is not declared."""
+        """The type of a field that can be searched; None for one that is not declared."""
         if name == ID_FIELD:
             return FieldType.KEYWORD
         return None if self.fields is None else self.fields.get(name)
@@ -111,7 +110,7 @@ class Collection:
 
     @property
     def analysis(self) -> object:
-        """All that decides how documents are indexed; an index serves definitions that equal it."""
+        """Everything that decides how documents are indexed: if it differs, the index does too."""
         return self.fields, self.language, self.weights
 
     def with_fields(
@@ -129,13 +128,13 @@ class Collection:
             "rank_profile": self.rank_profile,
             "language": self.language,
         }
-        if self.weights:  # most collections have none, and read as those of earlier versions
+        if self.weights:  # without them, the definition is as in earlier versions
             definition["weights"] = dict(sorted(self.weights.items()))
         return json.dumps(definition, separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: str | bytes) -> "Collection":
-        """Read what `to_json` wrote; what a newer version added is ignored.
+        """Read what `to_json` wrote; members that a newer version added are ignored.
 
         Raises:
             WireError: it is malformed, or has a field of a type that this version does not know.
@@ -161,7 +160,7 @@ def define(name: str, body: Mapping[str, Any], uid: str | None = None) -> Collec
     Args:
         name: the collection's name.
         body: keys `fields`, `rank_profile`, `language`, all optional.
-        uid: that of the collection as it exists; a new one is drawn if None.
+        uid: that of the existing collection; None for a new one.
 
     Raises:
         BadRequestError: names the offending key and the reason.
@@ -194,7 +193,7 @@ def define(name: str, body: Mapping[str, Any], uid: str | None = None) -> Collec
 
 
 def _define_fields(fields: Any) -> tuple[dict[str, FieldType], dict[str, int]]:
-    """The types of fields, and the weights of those that have one."""
+    """The types of fields, and the weights that are given."""
     if not isinstance(fields, Mapping):
         raise BadRequestError("fields", "is an object of field names and types")
     if len(fields) > MAX_FIELDS:
@@ -219,7 +218,7 @@ def _define_fields(fields: Any) -> tuple[dict[str, FieldType], dict[str, int]]:
 
 
 def _type_and_weight(name: str, one: Any) -> tuple[Any, Any]:
-    """What a field is defined by: its type, or an object of type and weight."""
+    """A field's type and weight; it is defined by its type, or an object of both."""
     if not isinstance(one, Mapping):
         return one, None
     for key in one:
@@ -231,7 +230,7 @@ def _type_and_weight(name: str, one: Any) -> tuple[Any, Any]:
 def _checked_weight(name: str, kind: FieldType, weight: Any) -> int:
     if kind is not FieldType.TEXT:
         raise BadRequestError(f"fields.{name}.weight", f"is for text fields; this is a {kind}")
-    if type(weight) is not int or not 0 <= weight <= MAX_WEIGHT:  # True is an int, too
+    if type(weight) is not int or not 0 <= weight <= MAX_WEIGHT:  # True is an int too
         raise BadRequestError(f"fields.{name}.weight", f"is a whole number from 0 to {MAX_WEIGHT}")
     return weight
 
@@ -244,7 +243,7 @@ def check_document(
 ) -> None:
     """Refuse a document that does not fit its collection.
 
-    Fields that are not declared may hold anything: they are stored, and not indexed. A declared
+    Fields that are not declared may hold any value: they are stored, but not indexed. A declared
     field may be absent or null.
 
     Raises:
@@ -262,7 +261,7 @@ def check_document(
 
 
 def mismatch(kind: FieldType, value: Any) -> str:
-    """Why a value cannot be indexed as its field's type, as a clause; "" if it can."""
+    """Return why a value cannot be indexed as its field's type, as a clause; "" if it can."""
     if kind in (FieldType.TEXT, FieldType.KEYWORD):
         try:
             # One pass in C over all strings, however many there are.
@@ -303,10 +302,10 @@ _CHECKS: dict[FieldType, tuple[Callable[[Any], bool], str]] = {
 
 
 def parse_date(text: str) -> datetime | None:
-    """The instant that a date-time of RFC 3339 names, or the first of a full-date (in UTC).
+    """The instant of an RFC 3339 date-time, or the first instant (in UTC) of a full-date.
 
     Returns:
-        None when the text is neither, or lies outside of the years 1678 to 2261.
+        None if the text is neither, or outside of the years 1678 to 2261.
     """
     if not _RFC3339.match(text):
         return None

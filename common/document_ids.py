@@ -1,4 +1,4 @@
-"""Which ids a document may have, in loads, URLs, the client and `gateway index`.
+"""The ids that a document may have, in loads, URLs, the client and `gateway index`.
 
 An id is part of URLs, log lines and terminal output. It cannot contain characters that end a line,
 control a device, or have no form in UTF-8. Everything else is allowed: slashes, spaces, quotes, any
@@ -18,8 +18,8 @@ MAX_ID_BYTES = 512  # the setting limits.max_id_bytes narrows it
 _NONCHARACTERS = "\ufdd0-\ufdef" + "".join(
     chr(plane << 16 | last) for plane in range(17) for last in (0xFFFE, 0xFFFF)
 )
-# C0, DEL and C1 controls, the line and paragraph separators, halves of surrogate pairs, and what
-# Unicode reserves as noncharacters.
+# C0, DEL and C1 controls, the line and paragraph separators, halves of surrogate pairs, and
+# Unicode's noncharacters.
 _find_unusable = re.compile(f"[\0-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff{_NONCHARACTERS}]").search
 
 
@@ -33,9 +33,9 @@ def check_id(value: object, field: str = ID_FIELD, max_bytes: int = MAX_ID_BYTES
     """Return an id as it is stored; a whole number counts as its decimal digits.
 
     Args:
-        value: what a document or an address says.
+        value: the id in a document or an address.
         field: its name, for the error.
-        max_bytes: the limit of its length in UTF-8.
+        max_bytes: the limit on its length in UTF-8.
 
     Raises:
         BadRequestError: there is none, or it cannot be an id.
@@ -47,7 +47,7 @@ def check_id(value: object, field: str = ID_FIELD, max_bytes: int = MAX_ID_BYTES
         raise BadRequestError(field, "is missing; every document needs an id")
     if not isinstance(value, str) or not value:
         raise BadRequestError(field, "should be a string of at least one character")
-    if len(value) > max_bytes:  # before its characters are looked at
+    if len(value) > max_bytes:  # before its characters are checked
         raise TooLargeError(field, f"has more than {max_bytes} bytes, which is the limit")
     unusable = unusable_character(value)
     if unusable is not None:
@@ -75,7 +75,7 @@ def check_address_id(document_id: str, max_bytes: int) -> None:
     """Refuse an id in an address that no document can have.
 
     Raises:
-        BadRequestError: it cannot be an id. An address is wrong, where a body would be too large.
+        BadRequestError: it cannot be an id. Too long an address is a 400, too large a body a 413.
     """
     try:
         check_id(document_id, max_bytes=max_bytes)

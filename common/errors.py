@@ -1,32 +1,32 @@
 """The one error tree.
 
 HedgerowError
-├── BadRequestError          the caller's input is at fault; names the field and the reason
-│   ├── BadBodyError         several things in it are
-│   └── TooLargeError        an explicit limit was passed
-├── UnauthorizedError        the gateway wants a bearer token, and not the one it was given
-├── ForbiddenError           this key may not do it, nor this web page, nor under this Host name
+├── BadRequestError          the caller's input is invalid; names the field and the reason
+│   ├── BadBodyError         it has several faults
+│   └── TooLargeError        it exceeds an explicit limit
+├── UnauthorizedError        the gateway needs a bearer token, and got none or a wrong one
+├── ForbiddenError           not allowed for this key, this web page's origin or this Host name
 ├── NotFoundError            no such collection or document
 ├── ConflictError            the collection exists with another definition, or is one too many
-├── ConfigurationError       a setting, profile or hook cannot be used, or Redis refuses us
-├── WireError                a message that is malformed, oversized or of an unknown version
+├── ConfigurationError       a setting, profile or hook cannot be used, or Redis refuses access
+├── WireError                a message is malformed, oversized or of an unknown version
 ├── SnapshotError            a snapshot cannot be made, read or trusted, or its target is away
-├── UnavailableError         nobody can answer now; carries when to try again
+├── UnavailableError         the request cannot be answered now; says when to try again
 │   ├── RedisUnavailableError
-│   │   └── WriteRefusedError   it answers, but refuses writes: no memory, no disk, read-only
+│   │   └── WriteRefusedError   Redis answers, but refuses writes: no memory, no disk, read-only
 │   ├── InsufficientStorageError a write is refused, since a disk or memory runs out
-│   ├── OverloadedError      more is asked than can be answered in time; no shard was asked
+│   ├── OverloadedError      there is too much to answer in time; no shard was asked
 │   └── LoadInterruptedError a bulk load stopped, or waits to be applied; says how far it got
-├── InsufficientCoverageError  fewer documents were searched than the caller demands
-└── WorkError                one piece of work in a lane did not end well
+├── InsufficientCoverageError  fewer documents were searched than the caller requires
+└── WorkError                a task in a lane failed
     ├── ExpiredError         its deadline passed, or it was cancelled
     ├── QuarantinedError     its fingerprint has killed scorers before
     ├── ScorerCrashedError   the process that ran it died, twice
     ├── LaneUnavailableError every slot of the lane is lost
-    ├── ProfileBusyError     its rank profile holds all of the lane that it may, for too long
-    ├── NotStartedError      what runs before it takes long, and another worker may start it sooner
+    ├── ProfileBusyError     its rank profile has held its whole share of the lane for too long
+    ├── NotStartedError      the tasks before it take long, and another worker may start it sooner
     ├── RankingError         the user's function raised
-    └── BadQueryError        the query is at fault, which the gateway has not noticed
+    └── BadQueryError        the query is at fault in a way that the gateway did not notice
 """
 
 from enum import StrEnum
@@ -58,12 +58,12 @@ class HedgerowError(Exception):
 
 
 class BadRequestError(HedgerowError):
-    """The caller's input is at fault.
+    """The caller's input is invalid.
 
     Attributes:
         field: the name of the offending field, as the caller wrote it.
         reason: what is wrong with it, as a clause that follows the field's name.
-        position: character offset into the field's value, where one is known.
+        position: character offset into the field's value, if it is known.
     """
 
     def __init__(self, field: str, reason: str, position: int | None = None) -> None:
@@ -74,7 +74,7 @@ class BadRequestError(HedgerowError):
 
 
 class BadBodyError(BadRequestError):
-    """Several things in a request's body or parameters are at fault.
+    """A request's body or parameters have several faults.
 
     Attributes:
         errors: (field, reason) of each; the first one is the error's own.
@@ -86,17 +86,17 @@ class BadBodyError(BadRequestError):
 
 
 class TooLargeError(BadRequestError):
-    """An explicit limit was passed."""
+    """The input exceeds an explicit limit."""
 
 
 class UnauthorizedError(HedgerowError):
-    """The gateway wants a bearer token, and not the one that it was given, if any."""
+    """The gateway needs a bearer token, and got none or a wrong one."""
 
 
 class ForbiddenError(HedgerowError):
     """The key lacks a right or a collection, or the Host name or the page's origin is not allowed.
 
-    Another key may do it; asking again with the same one is of no use.
+    A key with more rights may be allowed; trying again with the same one does not help.
     """
 
 
@@ -105,30 +105,30 @@ class NotFoundError(HedgerowError):
 
 
 class ConflictError(HedgerowError):
-    """The collection exists with another definition, or there are as many as may be."""
+    """The collection exists with another definition, or there are as many as allowed."""
 
 
 class ConfigurationError(HedgerowError):
-    """A setting, profile or hook cannot be used, or Redis refuses what they make us ask.
+    """A setting, profile or hook cannot be used, or Redis refuses the user or a command.
 
-    It ends a process that starts. One that runs says so and tries again, since permissions and
-    passwords are changed, and put right, under running processes.
+    A process that is starting exits. A running one logs it and tries again, since permissions and
+    passwords may be changed, and repaired, while it runs.
     """
 
 
 class WireError(HedgerowError):
-    """A message that is malformed, oversized or of an unknown version."""
+    """A message is malformed, oversized or of an unknown version."""
 
 
 class SnapshotError(HedgerowError):
-    """A snapshot cannot be made, read or trusted, or what keeps them does not answer."""
+    """A snapshot cannot be made, read or trusted, or the snapshots' target does not answer."""
 
 
 class UnavailableError(HedgerowError):
-    """Nobody can answer now.
+    """The request cannot be answered now.
 
     Attributes:
-        retry_after_s: when a new attempt is sensible, in seconds.
+        retry_after_s: how long to wait before trying again, in s.
     """
 
     def __init__(self, message: str, retry_after_s: float = 1.0) -> None:
@@ -154,11 +154,11 @@ class WriteRefusedError(RedisUnavailableError):
 
 
 class InsufficientStorageError(UnavailableError):
-    """A write is refused, since a disk or the server's memory runs out; searches go on.
+    """A write is refused, since a disk or the server's memory runs out; searches continue.
 
     Attributes:
-        shortages: what runs out, each as the status has it: `where`, `resource`, `state`, `detail`.
-        report: of a bulk load, what had become of the lines until then; None for other writes.
+        shortages: what runs out, as in the status: `where`, `resource`, `state`, `detail` of each.
+        report: what happened to the lines of a bulk load so far; None for other writes.
     """
 
     def __init__(
@@ -174,15 +174,14 @@ class InsufficientStorageError(UnavailableError):
 
 
 class OverloadedError(UnavailableError):
-    """More is asked than can be answered in time, so no shard was asked.
+    """There is too much to answer in time, so no shard was asked.
 
     Attributes:
-        cause: "limit" or "batch_share": as many queries are in flight as may be, of all or before
-            one of priority batch is taken; "share": as many of this key, or of this address
-            without one; "rate": the key has sent as many requests a second as it may; "backlog":
-            the shards are behind, and would not have answered enough of it by its deadline;
-            "loads": as many bulk loads are under way as may be; "requests": as many requests are
-            that are neither searches nor loads.
+        cause: which limit was reached. "limit": queries in flight; "batch_share": queries in flight
+            before one of priority batch is admitted; "share": queries in flight of this key, or of
+            this address without a key; "rate": requests a second of this key; "backlog": the shards
+            are behind, and too few would have answered by the deadline; "loads": bulk loads in
+            progress; "requests": requests in progress that are neither searches nor loads.
     """
 
     def __init__(self, message: str, cause: str, retry_after_s: float = 1.0) -> None:
@@ -194,8 +193,8 @@ class LoadInterruptedError(UnavailableError):
     """A bulk load could not go on, or what it logged is not applied yet.
 
     Attributes:
-        report: what had become of the lines until then; what it calls accepted is logged and will
-            be applied.
+        report: what happened to the lines so far; those that it counts as accepted are in the log
+            and will be applied.
     """
 
     def __init__(self, message: str, report: Any, retry_after_s: float = 1.0) -> None:
@@ -204,11 +203,11 @@ class LoadInterruptedError(UnavailableError):
 
 
 class InsufficientCoverageError(HedgerowError):
-    """Fewer documents were searched than the caller demands.
+    """Fewer documents were searched than the caller requires.
 
     Attributes:
         result: the whole (partial) search result, with coverage and outcomes.
-        retry_after_s: when a new attempt is sensible, in seconds, if no shard could be asked.
+        retry_after_s: how long to wait before trying again, in s, if no shard could be asked.
     """
 
     def __init__(self, message: str, result: Any, retry_after_s: float | None = None) -> None:
@@ -218,7 +217,7 @@ class InsufficientCoverageError(HedgerowError):
 
 
 class WorkError(HedgerowError):
-    """One piece of work in a lane did not end well."""
+    """A task in a lane failed."""
 
     code: FailureCode = FailureCode.FAILED
 
@@ -233,28 +232,28 @@ class ExpiredEnd(StrEnum):
 
 
 class ExpiredError(WorkError):
-    """The work's deadline passed, or it was cancelled.
+    """The task's deadline passed, or it was cancelled.
 
     Attributes:
-        end: how the work ended.
+        end: how the task ended.
     """
 
     code = FailureCode.EXPIRED
 
     def __init__(self, message: str, end: ExpiredEnd = ExpiredEnd.STOPPED) -> None:
-        """Say why, and how the work ended."""
+        """Say why, and how the task ended."""
         super().__init__(message)
         self.end = end
 
 
 class QuarantinedError(WorkError):
-    """The work's fingerprint has killed scorers before."""
+    """The task's fingerprint has killed scorers before."""
 
     code = FailureCode.QUARANTINED
 
 
 class ScorerCrashedError(WorkError):
-    """The process that ran the work died, and so did the one that tried it again."""
+    """The process that ran the task died, and so did the one that tried it again."""
 
     code = FailureCode.CRASHED
 
@@ -266,13 +265,13 @@ class LaneUnavailableError(WorkError):
 
 
 class ProfileBusyError(WorkError):
-    """The rank profile's other calls hold all of the lane that they may, for too long."""
+    """The rank profile's other calls have held its whole share of the lane for too long."""
 
     code = FailureCode.PROFILE_BUSY
 
 
 class NotStartedError(WorkError):
-    """Every scorer was held up by other work, so this one was not started."""
+    """Every scorer was held up by other tasks, so this one was not started."""
 
     code = FailureCode.NOT_STARTED
 
@@ -284,6 +283,6 @@ class RankingError(WorkError):
 
 
 class BadQueryError(WorkError):
-    """The query is at fault, which the gateway has not noticed: other queries go well here."""
+    """The query is at fault in a way that the gateway did not notice; other queries succeed."""
 
     code = FailureCode.BAD_REQUEST

@@ -1,4 +1,4 @@
-"""A process's life: when it has to stop, and how it lives with the garbage collector."""
+"""A process's life: when it has to stop, and how often its garbage collector runs."""
 
 import asyncio
 import contextlib
@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 @contextlib.contextmanager
 def stop_on_signals(stop: Callable[[], None]) -> Iterator[None]:
-    """Call `stop` on SIGTERM and SIGINT while in the block; entry points alone use this."""
+    """Call `stop` on SIGTERM and SIGINT while in the block; only entry points use this."""
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
@@ -23,10 +23,10 @@ def stop_on_signals(stop: Callable[[], None]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def stop_with_parent(descriptor: int | None, stop: Callable[[], None]) -> Iterator[None]:
-    """Call `stop` when nobody holds the other end of the pipe any more.
+    """Call `stop` when the other end of the pipe is closed.
 
     Args:
-        descriptor: the read end of a pipe whose write end the parent alone holds; None for no
+        descriptor: the read end of a pipe whose write end only the parent holds; None for no
             parent.
         stop: called once, on the loop.
     """
@@ -48,14 +48,14 @@ def stop_with_parent(descriptor: int | None, stop: Callable[[], None]) -> Iterat
 
 
 def calm_collector() -> None:
-    """Let the garbage collector look rarely, and only at what was made from now on.
+    """Make the garbage collector run rarely, and only over objects that are created from now on.
 
-    It finds cycles alone, and a search, in process or over HTTP, leaves none; but by default each
-    700 more objects start a collection, and the larger ones walk through every module: 5 % of a
-    gateway's CPU. What a look costs is what is young: the 25,000 objects of some 250 queries in
-    flight took 8 ms, too much for a deadline. So it looks when there are 200,000 more objects, and
-    cycles that rarer events leave are found in the end. Entry points alone call this, once they
-    have loaded what stays.
+    It only finds cycles, and a search, in process or over HTTP, leaves none. But by default, every
+    700 more objects start a collection, and the larger collections walk through every module: 5 %
+    of a gateway's CPU. A collection's cost depends on the young objects: the 25,000 of some 250
+    queries in flight took 8 ms, too much for a deadline. It therefore runs when there are 200,000
+    more objects, and still finds the cycles of rarer events in the end. Only entry points call
+    this, once they have loaded the modules that stay.
     """
     gc.collect()
     gc.freeze()

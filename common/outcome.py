@@ -12,4 +12,4 @@ class Outcome(StrEnum):
     UNAVAILABLE = "unavailable"  # no live worker, or Redis did not take the request
     BREAKER_OPEN = "breaker_open"
     SHED = "shed"
-    CANCELLED = "cancelled"  # enough was already there
+    CANCELLED = "cancelled"  # the answer was complete enough without it

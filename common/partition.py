@@ -10,7 +10,7 @@ def shard_of(document_id: str, num_shards: int) -> int:
 
     Args:
         document_id: the document's id.
-        num_shards: shards in the cluster; fixed when the cluster is made.
+        num_shards: shards in the cluster; fixed when the cluster is created.
 
     Returns:
         A shard number in `range(num_shards)`.
@@ -23,7 +23,7 @@ def parse_shards(text: str) -> tuple[int, ...]:
     """Read `0,1` or `0-3,6`.
 
     Raises:
-        ConfigurationError: it is not written so, or names a shard twice.
+        ConfigurationError: it is not written like this, or names a shard twice.
     """
     shards: list[int] = []
     for part in text.split(","):

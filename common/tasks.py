@@ -1,8 +1,8 @@
-"""Groups of tasks that end, whatever becomes of a cancellation on its way.
+"""Groups of tasks that end even if a cancellation is lost.
 
-Before Python 3.12 `asyncio.wait_for` may swallow a cancellation that falls together with the end of
+Before Python 3.12, `asyncio.wait_for` may swallow a cancellation that coincides with the end of
 what it waits for (https://github.com/python/cpython/issues/86296), and client libraries use it.
-`asyncio.TaskGroup` cancels its tasks once; a task that loops for ever must be cancelled again.
+`asyncio.TaskGroup` cancels its tasks only once; a task that loops for ever must be cancelled again.
 """
 
 import asyncio
@@ -18,10 +18,10 @@ AGAIN_S = 1.0
 async def run_together(*coroutines: Coroutine[None, None, None]) -> None:
     """Run until all have ended, or one has failed, or the caller is cancelled.
 
-    Whatever the reason, all of them have ended when this returns.
+    In each case, all of them have ended when this returns.
 
     Raises:
-        BaseException: what the first to fail raised.
+        BaseException: the error of the first to fail.
     """
     tasks = [asyncio.ensure_future(one) for one in coroutines]
     try:
@@ -33,12 +33,14 @@ async def run_together(*coroutines: Coroutine[None, None, None]) -> None:
 
 
 async def end(tasks: Iterable[asyncio.Task[None]], patience_s: float | None = None) -> None:
-    """Cancel tasks, again each second, until they have ended.
+    """Cancel tasks, again every second, until they have ended.
+
+    If the caller is cancelled meanwhile, `CancelledError` is raised only once they have ended.
 
     Args:
-        tasks: what is to end.
-        patience_s: after so long, in s, those that still run are named in the log and left; None
-            for no limit. A cancellation of the caller counts only once they have ended.
+        tasks: the tasks to end.
+        patience_s: after this time, in s, those that still run are logged and left; None for no
+            limit.
     """
     loop = asyncio.get_running_loop()
     give_up_at = None if patience_s is None else loop.time() + patience_s

@@ -1,4 +1,4 @@
-"""Users' functions: where they are looked for, and how `module:function` becomes one."""
+"""Users' functions: where they are searched for, and how `module:function` is imported."""
 
 import importlib
 import os
@@ -13,7 +13,7 @@ from hedgerow.common.errors import ConfigurationError
 def import_path() -> tuple[str, ...]:
     """Folders that come first on the import path: this one, and that of HEDGEROW_CONFIG.
 
-    Entry points alone call this.
+    Only entry points call this.
     """
     folders = [Path.cwd()]
     if named := os.environ.get("HEDGEROW_CONFIG"):
@@ -22,11 +22,11 @@ def import_path() -> tuple[str, ...]:
 
 
 def find_function(reference: str) -> Callable[..., Any]:
-    """Import what `module:function` names; the function may be an attribute of an attribute.
+    """Import the function named by `module:function`; it may be an attribute of an attribute.
 
     Raises:
-        ConfigurationError: there is no such thing, or it cannot be called; says why, as a clause
-            that follows the reference.
+        ConfigurationError: it does not exist, or cannot be called; says why, as a clause that
+            follows the reference.
     """
     module_name, _, path = reference.partition(":")
     try:
@@ -46,5 +46,5 @@ def find_function(reference: str) -> Callable[..., Any]:
 
 
 def last_line(error: BaseException) -> str:
-    """Say in one line what was raised, as the last line of a traceback does."""
+    """Describe an exception in one line, as the last line of a traceback does."""
     return " ".join(traceback.format_exception_only(error)[-1].split())

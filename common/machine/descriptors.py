@@ -9,16 +9,16 @@ _TEXTS = ("Too many open files",)
 
 
 def raise_descriptor_limit() -> float:
-    """Raise the process's limit to the most that it may set itself, and return the limit.
+    """Raise the process's soft limit to its hard limit, and return the limit.
 
-    The default of 1024 on many systems is for programs that use select(2), as this one does not.
-    Entry points alone call this; children inherit it.
+    The default of 1024 on many systems is for programs that use select(2), which this one does not.
+    Only entry points call this; children inherit it.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     except (OSError, ValueError):
-        return _number(soft)  # macOS refuses to set no limit
+        return _number(soft)  # macOS refuses an unlimited number
     return _number(hard)
 
 
@@ -27,9 +27,9 @@ def _number(limit: int) -> float:
 
 
 def probe_descriptors() -> OSError | None:
-    """Open a file that is always there; returns why that failed, None when it did not.
+    """Open a file that always exists; return why that failed, or None if it did not.
 
-    Libraries that have run out of descriptors do not always say so: SQLite says that it cannot open
+    Libraries that run out of descriptors do not always say so: SQLite says that it cannot open
     the database.
     """
     try:

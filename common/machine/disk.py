@@ -16,13 +16,13 @@ MB = 1_000_000
 _MAX_RESERVE_BYTES = 256 * MB
 _RESERVE_SHARE = 0.05
 _FULL_SHARE = 0.25  # of the reserve
-_RECOVERY = 1.5  # of a bound, before the state that it began ends
+_RECOVERY = 1.5  # multiple of a bound that must be free before the state ends
 _FEW_FILES = 100
-# A write that failed says more than the figures (a quota, say): it is believed for this time.
+# A failed write says more than the figures (with a quota, for instance): it counts for this time.
 HOLD_S = 5.0
 PROBE_S = 2.0  # how often to write to a disk in order to see that it can be written to
 
-# What a library that has no error numbers says of them. SQLite has texts of its own.
+# The texts of errors from libraries without error numbers. SQLite has texts of its own.
 _FULL_TEXTS = ("No space left on device", "Disk quota exceeded", "database or disk is full")
 _READ_ONLY_TEXTS = ("Read-only file system", "attempt to write a readonly database")
 _FULL_NUMBERS = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -33,7 +33,7 @@ class DiskState(StrEnum):
 
     OK = "ok"
     LOW = "low"  # less than the reserve is free
-    FULL = "full"  # hardly anything is free, or a write has failed for want of room
+    FULL = "full"  # hardly anything is free, or a write has failed because there was no room
     READ_ONLY = "read_only"
 
 
@@ -55,7 +55,7 @@ class DiskReading:
 
 
 def read_disk(path: Path) -> DiskReading:
-    """Look at the file system of a folder; blocks for as long as the disk does.
+    """Read the state of a folder's file system; blocks for as long as the disk does.
 
     Raises:
         OSError: there is no such folder, or the disk does not answer.
@@ -70,12 +70,12 @@ def read_disk(path: Path) -> DiskReading:
 
 
 def probe_disk(folder: Path) -> None:
-    """Write the least that can be written, the time of a folder; blocks as `read_disk` does.
+    """Write as little as possible, the time of a folder; blocks as `read_disk` does.
 
     A file system that became read-only after an error may not report it.
 
     Raises:
-        OSError: it was not taken.
+        OSError: the write failed.
     """
     os.utime(folder)
 
@@ -104,7 +104,7 @@ class DiskJudge:
     Attributes:
         state: the last judgement.
         reading: the last reading; None before the first.
-        reserve_bytes: how much is to stay free.
+        reserve_bytes: how much must stay free.
     """
 
     def __init__(self, settings: StorageSettings) -> None:
@@ -116,17 +116,17 @@ class DiskJudge:
         self._failed_at = 0.0
 
     def fail(self, state: DiskState, now: float) -> None:
-        """A write has failed since the disk is in `state`; it is believed for `HOLD_S`."""
+        """Note that a write failed because the disk is in `state`; this counts for `HOLD_S`."""
         self._failure, self._failed_at = state, now
         self.state = state
 
     def judge(self, reading: DiskReading, now: float, owed_bytes: int = 0) -> DiskState:
-        """Take a reading into account; returns the new state.
+        """Judge a reading; return the new state.
 
         Args:
-            reading: what the disk says.
+            reading: the disk's state.
             now: in s.
-            owed_bytes: what is accepted and has yet to be written here; it is kept free as well.
+            owed_bytes: accepted data that has yet to be written here; it must stay free as well.
         """
         self.reading = reading
         reserve = reserve_bytes(self._settings, reading.total_bytes)

@@ -24,13 +24,13 @@ class DiskLook:
     """
 
     def __init__(self, folder: Path, settings: StorageSettings) -> None:
-        """Look at the disk of `folder`."""
+        """Read the disk of `folder`, when `look` is called."""
         self.judge = DiskJudge(settings)
         self._folder = folder.absolute()
         self._probed_at = -math.inf
 
     async def look(self, now: float, owed_bytes: int = 0) -> DiskState:
-        """Look once, in a thread; `now` is in s.
+        """Read the disk once, in a thread, and judge it; `now` is in s.
 
         Raises:
             OSError: the disk does not answer.
@@ -41,7 +41,7 @@ class DiskLook:
         return self.judge.judge(reading, now, owed_bytes)
 
     def _look(self, now: float) -> tuple[DiskReading, DiskState | None]:
-        # Before a worker's first start its folder is yet to be made.
+        # Before a worker's first start, its folder does not exist yet.
         folder = next(one for one in (self._folder, *self._folder.parents) if one.exists())
         reading, failure = read_disk(folder), None
         if now - self._probed_at >= PROBE_S:

@@ -1,6 +1,6 @@
 """A shard's folder belongs to one indexer at a time.
 
-Source: flock(2); the system gives a lock back when its holder dies, however that happens.
+Source: flock(2); the system releases a lock when its holder dies, in any way.
 """
 
 import fcntl
@@ -16,17 +16,17 @@ _POLL_S = 0.05
 
 
 class FolderLock:
-    """Holds a folder from its making until `release`."""
+    """Holds a folder from the creation of this object until `release`."""
 
     def __init__(self, folder: Path, wait_s: float) -> None:
-        """Take `folder`, which is made if need be.
+        """Lock `folder`, and create it if it does not exist.
 
         Args:
-            folder: what is locked.
-            wait_s: how long to wait for a holder that ends, in s. Blocks.
+            folder: the folder to lock.
+            wait_s: how long to wait for another holder to end, in s. Blocks.
 
         Raises:
-            ConfigurationError: somebody else has it still.
+            ConfigurationError: another process still holds it.
         """
         folder.mkdir(parents=True, exist_ok=True)
         self._file = os.open(folder / LOCK_FILE, os.O_RDWR | os.O_CREAT, FILE_MODE)
@@ -48,5 +48,5 @@ class FolderLock:
         return True
 
     def release(self) -> None:
-        """Give the folder back."""
+        """Release the folder."""
         os.close(self._file)

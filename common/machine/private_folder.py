@@ -17,7 +17,7 @@ from hedgerow.common.errors import ConfigurationError
 UMASK = 0o077
 FOLDER_MODE = 0o700
 FILE_MODE = 0o600
-# What a data folder holds of ours. The folder may be one that holds other things too.
+# Our files and folders in a data folder, which may also hold others.
 PARTS = (
     "shards",
     "statistics",
@@ -38,22 +38,22 @@ _log = structlog.get_logger()
 
 
 def write_privately() -> None:
-    """Have what this process and its children create be its user's alone.
+    """Make files that this process and its children create accessible only to its user.
 
-    For entry points: the umask is the whole process's.
+    For entry points: the umask applies to the whole process.
     """
     os.umask(UMASK)
 
 
 def make_private(folder: Path) -> None:
-    """Create a data folder, or take away other users' rights to an existing one.
+    """Create a data folder, or remove other users' rights to an existing one.
 
-    Only what belongs to this user is changed, and links are not followed. The folder itself is left
-    as it is where it serves for more than our data: the current folder or one above it, the home
-    folder, and one that all users may write to, as /tmp.
+    Only files and folders of this user are changed, and links are not followed. The folder itself
+    stays as it is if it is used for more than our data: the current folder or one above it, the
+    home folder, and one that all users may write to, such as /tmp.
 
     Raises:
-        ConfigurationError: it cannot be made.
+        ConfigurationError: it cannot be created.
     """
     try:
         folder.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
@@ -74,10 +74,10 @@ def make_private(folder: Path) -> None:
 
 
 def make_folders(path: Path) -> None:
-    """Make a folder in a data folder, and those above it that are missing.
+    """Create a folder in a data folder, and missing folders above it.
 
     Raises:
-        OSError: one cannot be made.
+        OSError: one cannot be created.
     """
     if not path.parent.is_dir():
         make_folders(path.parent)
@@ -92,23 +92,23 @@ def _parts(folder: Path) -> Iterator[Path]:
 
 
 def _within(part: Path) -> Iterator[Path]:
-    """A file or a folder with all that is in it, from the outside inwards."""
+    """A file, or a folder with everything in it, from the outside inwards."""
     yield part
-    # Nobody else can change what is in it by now, so that no link is put where a file was.
+    # By now no other user can change the folder, so no file in it can be replaced by a link.
     for parent, folders, files in os.walk(part):
         for name in (*folders, *files):
             yield Path(parent, name)
 
 
 def _is_open(path: Path) -> bool:
-    """Whether it is ours, no link, and other users may do something with it."""
+    """Whether it belongs to this user, is not a link, and other users have any right to it."""
     found = path.lstat()
     is_ours = found.st_uid == os.geteuid() and not stat.S_ISLNK(found.st_mode)
     return is_ours and bool(found.st_mode & _OTHERS)
 
 
 def _is_shared(folder: Path) -> bool:
-    """Whether the folder serves for more than our data."""
+    """Whether the folder is used for more than our data."""
     here = Path.cwd().resolve()
     home = Path(os.path.expanduser("~")).resolve()  # noqa: PTH111 - Path.home raises without one
     is_sticky = bool(folder.stat().st_mode & stat.S_ISVTX)
@@ -116,7 +116,7 @@ def _is_shared(folder: Path) -> bool:
 
 
 def _tighten(path: Path) -> int:
-    """Take others' rights away; how many files were changed by it."""
+    """Remove other users' rights; return how many files were changed."""
     try:
         if not _is_open(path):
             return 0

@@ -1,4 +1,4 @@
-"""What a process runs out of, as its heartbeat and the status report it."""
+"""The resources that a process runs out of, as its heartbeat and the status report them."""
 
 import errno
 from collections.abc import Callable, Mapping
@@ -27,7 +27,7 @@ _MEMORY_TEXTS = ("MemoryError", "Cannot allocate memory", "out of memory")
 
 @dataclass(frozen=True, slots=True)
 class Shortage:
-    """Something that runs out.
+    """A resource that runs out.
 
     Attributes:
         resource: disk, memory, descriptors or processes.
@@ -44,7 +44,7 @@ class Shortage:
     free_bytes: int | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """As heartbeat and status have it."""
+        """The form in heartbeats and in the status."""
         return asdict(self)
 
     def for_log(self) -> dict[str, Any]:
@@ -53,7 +53,7 @@ class Shortage:
 
     @classmethod
     def from_json(cls, found: Mapping[str, Any]) -> "Shortage | None":
-        """Read what another version may have written; None for what this one does not know."""
+        """Read the form of `to_json`; None for a resource or state of an unknown version."""
         resource, state = found.get("resource"), found.get("state")
         if resource not in _RESOURCES or state not in _STATES:
             return None
@@ -77,12 +77,12 @@ def lacking(error: BaseException | str) -> str | None:
     if any(one in text for one in _MEMORY_TEXTS):
         return MEMORY
     if number == errno.EAGAIN or "Resource temporarily unavailable" in text:
-        return PROCESSES  # what fork(2) and thread creation say at their limit
+        return PROCESSES  # the error of fork(2) and of thread creation at their limit
     return None
 
 
 def disk_shortage(judge: DiskJudge, path: object, since_ms: int) -> Shortage | None:
-    """What a judged disk lacks; None when it has room."""
+    """The shortage of a judged disk; None if it has room."""
     if judge.state is DiskState.OK:
         return None
     reading = judge.reading
@@ -100,29 +100,29 @@ def disk_shortage(judge: DiskJudge, path: object, since_ms: int) -> Shortage | N
 
 
 class ShortageBook:
-    """What one process runs out of now; logs when a shortage begins or ends.
+    """One process's current shortages; logs when one begins or ends.
 
-    Failures that cannot be foreseen (no descriptor, no memory, no process) count as a shortage
+    Failures that cannot be predicted (no descriptor, no memory, no process) count as a shortage
     until `HOLD_S` after the last of them.
     """
 
     def __init__(self, now_ms: Callable[[], int]) -> None:
-        """Know of nothing yet; `now_ms` is the time that `since_ms` is in."""
+        """Begin without shortages; `now_ms` returns the time for `since_ms`."""
         self._now_ms = now_ms
         self._current: dict[str, Shortage] = {}
         self._failed_at: dict[str, float] = {}
 
     def list(self) -> list[Shortage]:
-        """What runs out, by resource."""
+        """The current shortages, ordered by resource."""
         return [self._current[resource] for resource in sorted(self._current)]
 
     def since_ms(self, resource: str) -> int:
-        """Since when it has been running out; now, if it has not."""
+        """When its shortage began; now, if it has none."""
         before = self._current.get(resource)
         return self._now_ms() if before is None else before.since_ms
 
     def put(self, resource: str, shortage: Shortage | None) -> bool:
-        """Take down how a resource stands; returns whether its state has changed."""
+        """Record a resource's shortage, or None; return whether its state has changed."""
         before = self._current.get(resource)
         if shortage is None:
             if before is None:
@@ -137,12 +137,12 @@ class ShortageBook:
         return True
 
     def fail(self, resource: str, detail: str, now: float) -> bool:
-        """A call has failed because a resource ran out; returns whether that is new."""
+        """Record that a call failed because a resource ran out; return whether that is new."""
         self._failed_at[resource] = now
         return self.put(resource, Shortage(resource, LOW, detail, self.since_ms(resource)))
 
     def forget_old(self, now: float) -> bool:
-        """End what has not failed for `HOLD_S`; returns whether anything has ended."""
+        """End shortages without a failure for `HOLD_S`; return whether any has ended."""
         old = [one for one, at in self._failed_at.items() if now - at >= HOLD_S]
         for resource in old:
             del self._failed_at[resource]

@@ -1,4 +1,4 @@
-"""What a shard's store says of itself to those who do not open it as a store."""
+"""Reads which replica a shard's store is, without opening it as a store."""
 
 import sqlite3
 from contextlib import closing
@@ -16,7 +16,7 @@ class Stamp(NamedTuple):
 
 
 def read_stamp(folder: Path) -> Stamp | None:
-    """Read the stamp of the store in a shard's folder; None where there is none to read.
+    """Read the stamp of the store in a shard's folder; None if there is none.
 
     Blocks.
     """

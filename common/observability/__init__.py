@@ -1,4 +1,4 @@
-"""Logs, counters and the watch over the event loop.
+"""Logs, counters, and the monitor of the event loop.
 
-Imports nothing of the rest. Open `telemetry` first.
+Imports only `common.runtime`. Open `telemetry` first.
 """

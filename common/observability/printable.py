@@ -7,15 +7,15 @@ escapes instead. Every line for a terminal or a console log goes through this mo
 
 import re
 
-# C0 and DEL, C1, the marks, embeddings, overrides and isolates of direction, what some terminals
-# take for a line break, and halves of surrogate pairs, which no terminal can be sent.
+# C0 and DEL, C1, the marks, embeddings, overrides and isolates of direction, characters that some
+# terminals treat as a line break, and halves of surrogate pairs, which cannot be encoded.
 _DIRECTION = "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"
 _UNPRINTABLE = re.compile(rf"[\0-\x1f\x7f-\x9f\u2028\u2029\ufeff\ud800-\udfff{_DIRECTION}]")
 _SPACES = str.maketrans(dict.fromkeys("\t\n\v\f\r\x1c\x1d\x1e\x85\u2028\u2029", " "))
 
 
 def printable(text: str) -> str:
-    r"""The text on one line, with `\x1b`, `\u202e` and the like for what is not to be shown."""
+    r"""The text on one line, with escapes such as `\x1b` and `\u202e` for unsafe characters."""
     return text if text.isprintable() else _UNPRINTABLE.sub(_escaped, text.translate(_SPACES))
 
 
@@ -25,7 +25,7 @@ def printable_lines(text: str) -> str:
 
 
 def printable_json(text: str) -> str:
-    r"""JSON that means the same, with `\u` escapes for what is not to be shown."""
+    r"""Equivalent JSON, with `\u` escapes for unsafe characters."""
     return _UNPRINTABLE.sub(lambda match: _in_json(match[0]), text)
 
 

@@ -27,7 +27,7 @@ class SteadyStream(TextIOBase):
 
     @property
     def encoding(self) -> str:  # type: ignore[override] # typeshed has an attribute
-        """What text becomes bytes by."""
+        """The encoding of text."""
         return "utf-8"
 
     @property
@@ -36,21 +36,21 @@ class SteadyStream(TextIOBase):
         return _Bytes(self)
 
     def write(self, text: str) -> int:
-        """Write, or count what could not be written."""
+        """Write text; lines that cannot be written are counted."""
         self.write_bytes(text.encode(errors="backslashreplace"))
         return len(text)
 
     def write_bytes(self, data: bytes) -> None:
-        """Write, or count what could not be written."""
+        """Write bytes; lines that cannot be written are counted."""
         with self._lock:
             lines = max(1, data.count(b"\n"))
             if self.num_lost:
-                # On a line of its own: what was written last may have been cut off.
+                # On a line of its own: the last line written may have been cut off.
                 data = f"\n{self._note(self.num_lost)}\n".encode() + data
             self.num_lost = 0 if self._write_all(data) else self.num_lost + lines
 
     def isatty(self) -> bool:
-        """Whether a person reads it."""
+        """Whether the descriptor is a terminal."""
         return os.isatty(self._descriptor)
 
     def fileno(self) -> int:
@@ -58,7 +58,7 @@ class SteadyStream(TextIOBase):
         return self._descriptor
 
     def writable(self) -> bool:
-        """Whether it takes writes; always."""
+        """Whether it can be written to: always."""
         return True
 
     def _write_all(self, data: bytes) -> bool:
@@ -79,9 +79,9 @@ class _Bytes:
         self._stream = stream
 
     def write(self, data: bytes) -> int:
-        """Write, or count what could not be written."""
+        """Write bytes; lines that cannot be written are counted."""
         self._stream.write_bytes(bytes(data))
         return len(data)
 
     def flush(self) -> None:
-        """Do nothing: nothing is held back."""
+        """Do nothing: there is no buffer."""

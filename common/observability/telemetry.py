@@ -1,4 +1,4 @@
-"""Logs, counters, and the watch over the event loop."""
+"""Logs, counters, and the monitor of the event loop."""
 
 import asyncio
 import io
@@ -19,9 +19,9 @@ from hedgerow.common.runtime.ticks import tick_after
 log = structlog.get_logger()
 
 LAG_INTERVAL_S = 0.05
-# A loop that uses less of a core than this is looked at less often: each look wakes the process.
+# A loop that uses less of a core than this is checked less often: each check wakes the process.
 IDLE_SHARE = 0.05
-IDLE_LAG_INTERVAL_S = 0.25  # as often as other things are looked at
+IDLE_LAG_INTERVAL_S = 0.25  # as often as other periodic work
 _OF_LINES = frozenset({"exception", "stack"})
 
 
@@ -46,7 +46,7 @@ class Counters:
 
 
 class Throttle:
-    """Lets each kind of event through once an interval, for logs that must not flood."""
+    """Allows each kind of event once per interval, so that it does not flood the log."""
 
     __slots__ = ("_interval_s", "_last")
 
@@ -64,10 +64,10 @@ class Throttle:
 
 
 class LagWatch:
-    """Measures how late the loop runs what is due: lag means that work is in the wrong lane.
+    """Measures how late the event loop runs its timers: lag means that work is in the wrong lane.
 
-    While the loop is idle it looks at longer intervals, so a first lag of less than 0.3 s that
-    follows may be missed; the next ones are not.
+    While the loop is idle, it checks at longer intervals. A first lag of less than 0.3 s after that
+    may be missed; later ones are not.
     """
 
     def __init__(self, threshold_ms: float, cpu_s: Callable[[], float] = time.thread_time) -> None:
@@ -89,7 +89,7 @@ class LagWatch:
             is_idle = self._cpu_s() - used_s < IDLE_SHARE * (due - began)
 
     def record(self, lag_ms: float, now: float) -> None:
-        """Take one measurement into account; `now` in s."""
+        """Record one measurement; `now` in s."""
         self.max_lag_ms = max(self.max_lag_ms, lag_ms)
         if lag_ms > self._threshold_ms:
             self.num_lags += 1
@@ -102,14 +102,14 @@ class LagWatch:
                 )
 
     def as_dict(self) -> dict[str, float]:
-        """The counts, for status."""
+        """The figures for the status."""
         return {"lags": self.num_lags, "max_lag_ms": round(self.max_lag_ms, 1)}
 
 
 def configure_logging(
     level: Literal["debug", "info", "warning", "error"], form: Literal["console", "json"]
 ) -> None:
-    """Send structured log lines to stderr; entry points alone call this.
+    """Send structured log lines to stderr; only entry points call this.
 
     Args:
         level: least severe level that is logged.
@@ -141,7 +141,7 @@ def configure_logging(
 def make_printable(
     _logger: object, _method: str, fields: structlog.typing.EventDict
 ) -> structlog.typing.EventDict:
-    """Escape what callers may have put into the values of a log line for people."""
+    """Escape unsafe characters in the values of a log line, which may come from callers."""
     for name, value in fields.items():
         if isinstance(value, str):
             shown = printable_lines if name in _OF_LINES else printable
@@ -152,16 +152,16 @@ def make_printable(
 
 
 def keep_output_steady(form: Literal["console", "json"]) -> None:
-    """Have standard output and error never raise: both are files on a disk that may be full.
+    """Make standard output and error never raise: both are files on a disk that may be full.
 
     A traceback that cannot be printed would end a scorer, and a `print` in a user's hook a query.
-    Entry points of processes that run on alone call this.
+    Only the entry points of long-running processes call this.
     """
     sys.stdout, sys.stderr = _steady(sys.stdout, form), _steady(sys.stderr, form)
 
 
 def _steady(stream: TextIO, form: Literal["console", "json"]) -> TextIO:
-    """A stream without the exceptions of a full disk."""
+    """A stream that does not raise if the disk is full."""
 
     def note(num_lost: int) -> str:
         if form == "json":
@@ -170,6 +170,6 @@ def _steady(stream: TextIO, form: Literal["console", "json"]) -> TextIO:
 
     try:
         descriptor = stream.fileno()
-    except (AttributeError, io.UnsupportedOperation, ValueError):  # a stand-in without a file
+    except (AttributeError, io.UnsupportedOperation, ValueError):  # a replacement without a file
         return stream
     return SteadyStream(descriptor, note)  # type: ignore[return-value] # it has all that is used

@@ -1,4 +1,4 @@
-"""What a query will cost a scorer, counted on its tree before the query is sent.
+"""The cost of a query for a scorer, estimated from its tree before the query is sent.
 
 A plain word is looked up; its cost grows with the number of documents that contain it. A fuzzy word
 walks through the whole dictionary, a prefix opens every word that begins with it, and a range looks
@@ -28,13 +28,13 @@ from hedgerow.common.query.tree import (
 )
 from hedgerow.common.settings.query_limits import QuerySettings
 
-# A longer one takes a scorer up to 50 ms, since an automaton is built of it.
+# A longer one takes a scorer up to 50 ms, since an automaton is built from it.
 MAX_FUZZY_CHARS = 64
-# Seconds of a scorer's CPU for one of a kind and one document, measured on 20,000 and on 300,000
-# descriptions of Debian packages: the worst of each kind.
+# Seconds of a scorer's CPU for one part of a kind and one document, measured on 20,000 and on
+# 300,000 descriptions of Debian packages: the worst of each kind.
 _WORD_S, _EDIT_S, _PREFIX_S, _SCAN_S, _SLOPPY_S = 1.5e-10, 6e-8, 1.25e-7, 4.5e-8, 2e-8
 _words = re.compile(r"[0-9A-Za-z]+").findall
-# As the analysis of texts splits them (`shard_worker.storage.schema`); of ASCII it is the same.
+# Splits as the analysis of texts does (`shard_worker.storage.schema`); so does `_words` for ASCII.
 _split = tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.simple()).build().analyze
 
 
@@ -63,7 +63,7 @@ class Cost(NamedTuple):
         return sums._replace(longest_fuzzy=max(self.longest_fuzzy, other.longest_fuzzy))
 
     def cpu_s(self, documents: int) -> float:
-        """About how long a scorer takes at worst for one shard of `documents`, in s."""
+        """Roughly the longest that a scorer takes for one shard of `documents`, in s."""
         return documents * (
             self.clauses * _WORD_S
             + self.fuzzy_edits * _EDIT_S
@@ -84,7 +84,7 @@ def plain_cost(query: str, collection: Collection) -> Cost:
         clauses += sum(
             _num_more(collection, one.count(" ") + one.count("_") + 1) for one in phrases
         )
-    # What only excludes is taken from all documents.
+    # A query that only excludes is subtracted from all documents.
     return Cost(clauses, scans=1) if query.lstrip(" ").startswith("-") else Cost(clauses)
 
 
@@ -108,7 +108,7 @@ def check_cost(cost: Cost, limits: QuerySettings, field: str) -> None:
     Args:
         cost: of a query, or of a query with its filter.
         limits: the settings.
-        field: the caller's name for what makes it too much.
+        field: the caller's name for the part that exceeds the limit.
 
     Raises:
         BadRequestError: names the limit, its setting and the number found.
@@ -134,7 +134,7 @@ def check_cost(cost: Cost, limits: QuerySettings, field: str) -> None:
 
 
 class _Counts:
-    """Counts over a tree; as `Cost`."""
+    """Counts the parts of a tree, as in `Cost`."""
 
     def __init__(self, collection: Collection) -> None:
         self.clauses = self.fuzzy_edits = self.prefix_terms = 0
@@ -148,7 +148,7 @@ class _Counts:
             case Clauses():
                 for _, part in node.clauses:
                     self.add(part)
-                # What only excludes is taken from all documents.
+                # Clauses that only exclude are subtracted from all documents.
                 if all(occur is Occur.MUST_NOT for occur, _ in node.clauses):
                     self.scans += 1
             case Boosted():
@@ -175,17 +175,17 @@ class _Counts:
             self.sloppy_words += count
 
     def _fuzzy(self, node: Fuzzy) -> None:
-        # In a text each of the words that analysis makes of it is fuzzy.
+        # In a text field, each word that the analysis makes of it is fuzzy.
         num_words = _words_in(node.text) if self._is_text(node.field) else 1
         self.fuzzy_edits += num_words * node.distance
         self.longest_fuzzy = max(self.longest_fuzzy, len(node.text))
 
 
 def _num_more(collection: Collection, num_words: int, slop: int = 0) -> int:
-    """In how many fields a phrase without a field name is looked for again.
+    """The number of fields in which a phrase without a field name is also looked for.
 
-    It is to be found within one of them: a gap, which slop allows or a stop word leaves, might join
-    the end of one field to the beginning of the next.
+    It must match within one field: with a gap, which slop allows or a stop word leaves, it might
+    join the end of one field to the beginning of the next.
     """
     may_have_gap = num_words > 2 or (slop > 0 and num_words > 1)
     fields = collection.searched_fields

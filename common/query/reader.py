@@ -1,4 +1,4 @@
-"""From the tree that tantivy's parser gives to ours: fields looked up, values converted."""
+"""Converts the tree of tantivy's parser to ours: looks up fields and converts values."""
 
 import math
 import re
@@ -26,13 +26,13 @@ from hedgerow.common.query.tree import (
 )
 
 MAX_BOOST = 1_000_000.0
-# Of the tree: a bracket makes up to three levels. What counts brackets in the text can be misled by
-# quotes, so this is what keeps recursion in bounds.
+# Of the tree: a bracket makes up to three levels. Quotes can mislead the count of brackets in the
+# text, so this is what bounds recursion.
 _MAX_LEVELS = 4 * MAX_DEPTH
 _MAX_WARNINGS = 16
 _REASON_CHARS = 200
-# A repeated word bears a mark, so that the parser keeps it. These are code points that Unicode
-# leaves to such inner uses (its chapter 23.7, "Noncharacters").
+# A repeated word gets a mark, so that the parser keeps it. These are code points that Unicode
+# reserves for internal use (chapter 23.7, "Noncharacters").
 FIRST_MARK = 0xFDD0
 _MARKS = dict.fromkeys(range(FIRST_MARK, FIRST_MARK + 10))
 _OCCURS: dict[str | None, Occur] = {occur.value: occur for occur in Occur}
@@ -46,7 +46,7 @@ class _MisreadError(Exception):
     """A part of the query does not fit the collection; carries the field's name and the reason."""
 
     def __init__(self, name: str | None, reason: str) -> None:
-        # It may quote thousands of characters of the query.
+        # The reason may quote thousands of characters of the query.
         brief = reason if len(reason) <= _REASON_CHARS else f"{reason[:_REASON_CHARS]}…"
         super().__init__(brief)
         self.name = name
@@ -71,10 +71,10 @@ class QueryReader:
     warnings: list[str]
 
     def read(self, tree: dict[str, Any], level: int = 0) -> Node:
-        """Understand a part of the query; in lenient syntax, read it as text when it cannot be.
+        """Convert a part of the query; in lenient syntax, read an invalid part as text.
 
         Raises:
-            BadRequestError: strict, and it cannot be understood.
+            BadRequestError: the syntax is strict and the part is invalid.
             TooDeepError: it has too many levels.
         """
         try:
@@ -148,7 +148,7 @@ class QueryReader:
         name, text = tree["field_name"], _unmarked(tree["phrase"])
         is_word = tree["delimiter"] == "none"
         if name is None and is_word and "~" not in text and "*" not in text:
-            return Words(None, text)  # at once, as most of a long query is
+            return Words(None, text)  # the short way for most parts of a long query
         kind = self._type(name)
         if kind in (None, FieldType.TEXT, FieldType.KEYWORD) and is_word:
             if match := _FUZZY.match(text):
@@ -206,7 +206,7 @@ class QueryReader:
             case FieldType.DATE:
                 value = parse_date(text)
         if value is None:
-            raise _MisreadError(name, f"{text!r} is no value of the {kind} field {name}")
+            raise _MisreadError(name, f"{text!r} is not a value of the {kind} field {name}")
         return value
 
     def _position(self, name: str | None) -> int | None:
@@ -229,7 +229,7 @@ def _finite(text: str) -> float | None:
 
 
 def _texts(tree: dict[str, Any]) -> list[str]:
-    """The words of a part that is to be searched as text, its field's name among them."""
+    """The words of a part that is searched as text, including its field's name."""
     texts = [tree.get("field_name") or tree.get("field") or ""]
     texts += [tree.get("phrase", ""), tree.get("pattern", ""), *tree.get("elements", [])]
     texts += [tree[end].get("value", "") for end in ("lower", "upper") if end in tree]

@@ -1,17 +1,17 @@
 """The query language: tantivy's, checked against a collection's fields.
 
-tantivy's parser (https://docs.rs/tantivy/latest/tantivy/query/struct.QueryParser.html) gives the
+tantivy's parser (https://docs.rs/tantivy/latest/tantivy/query/struct.QueryParser.html) defines the
 syntax: words, "phrases"~slop, field:value, ranges, IN sets, +must, -not, AND, OR, NOT, boosts.
-Beyond it, `word~1` and `word~2` match within so many edits and `word*` matches beginnings. Regular
-expressions are refused, since one pattern can take a scorer as long as it likes.
+In addition, `word~1` and `word~2` match within one or two edits, and `word*` matches prefixes.
+Regular expressions are refused, since there is no bound on the time that one takes.
 
-Strict syntax refuses what it does not understand and says where. Lenient syntax, meant for plain
-text, never refuses: a character that is no syntax where it stands counts as a space, and a field
-that does not exist counts as a word.
+Strict syntax refuses an invalid query, and says where it is at fault. Lenient syntax, meant for
+plain text, never refuses: a syntax character that has no meaning in its place counts as a space,
+and a field that does not exist counts as a word.
 
-All this happens on the gateway's loop, so it is bounded: what is given to the parser
-(`common.query.text`), how often it is repaired, and how deep the tree may be. Past a bound, strict
-syntax refuses, and lenient syntax searches the words alone.
+All this happens on the gateway's event loop, so it is bounded: the text for the parser
+(`common.query.text`), the number of repairs, and the depth of the tree. Beyond a bound, strict
+syntax refuses, and lenient syntax searches only the words.
 """
 
 import re
@@ -35,9 +35,9 @@ from hedgerow.common.query.text import (
 from hedgerow.common.query.tree import Clause, Clauses, Node, Occur, Words
 
 _MAX_REPAIRS = 16
-_MAX_REPAIR_CHARS = 4096  # that the parser reads for repairs: it takes 1 ms for them
+_MAX_REPAIR_CHARS = 4096  # that the parser reads for repairs, which takes 1 ms
 
-# What tantivy's lenient parser reports though nothing of the query is lost or misread.
+# Reports of tantivy's lenient parser when no part of the query is lost or misread.
 _HARMLESS = ("parsed possible invalid field as term", "expected ')'", "parsed keyword")
 _DANGLING = frozenset({"AND", "OR", "NOT"})
 _SIGN = re.compile(r"(?<!\S)[-+]+(?!\S)")
@@ -53,15 +53,15 @@ def check_query(
 
     Args:
         query: the text, at most a few thousand characters.
-        collection: whose fields it may name.
-        strict: whether to refuse what cannot be understood, or to repair it.
+        collection: the collection that it searches.
+        strict: whether to refuse an invalid query, or to repair it.
         field: the caller's name for the query, for the error.
 
     Returns:
-        What it costs, and what was repaired, a sentence each; nothing when strict.
+        Its cost, and a sentence for each repair; no repairs if strict.
 
     Raises:
-        BadRequestError: strict, and the query is at fault; with the position where one is known.
+        BadRequestError: strict, and the query is invalid; with the position if it is known.
     """
     if is_plain(query):
         return plain_cost(query, collection), []
@@ -70,10 +70,10 @@ def check_query(
 
 
 def check_filter(text: str, collection: Collection, field: str = "filter") -> Cost:
-    """Check a filter, strictly; "" is no filter.
+    """Check a filter, in strict syntax; "" is no filter.
 
     Raises:
-        BadRequestError: it cannot be understood, or names a field that does not exist.
+        BadRequestError: it is invalid, or names a field that does not exist.
     """
     if not text:
         return Cost()
@@ -83,7 +83,7 @@ def check_filter(text: str, collection: Collection, field: str = "filter") -> Co
 
 
 def parse_filter(text: str, collection: Collection, field: str = "filter") -> Node:
-    """Understand a filter; as `check_filter`. What does not score has no word twice."""
+    """Parse a filter; as `check_filter`. Repeated words are dropped, since it does not score."""
     plain = read_plain(text)
     if plain is not None:
         return plain
@@ -94,10 +94,10 @@ def parse_filter(text: str, collection: Collection, field: str = "filter") -> No
 def parse(
     query: str, collection: Collection, strict: bool, field: str = "query"
 ) -> tuple[Node, list[str]]:
-    """Understand a query; as `check_query`.
+    """Parse a query; as `check_query`.
 
     Returns:
-        The query's tree, and what was repaired.
+        The query's tree, and a sentence for each repair.
     """
     plain = read_plain(query)
     if plain is not None:
@@ -125,11 +125,11 @@ def _parse_strict(query: str, field: str, *, keep_repeats: bool = True) -> dict[
     text = with_spaces(query)
     if (too_much := excess(text)) is not None:
         raise _refusal(field, *too_much)
-    # The lenient grammar is the fuller one (escapes in ranges) and the only one that says where.
+    # The lenient grammar is the larger one (escapes in ranges), and the only one with positions.
     tree, errors = tantivy.parse_query_lenient(text)
     problems = [(match.start(), "a sign needs a word") for match in _SIGN.finditer(text)]
     problems += [(where, "an operator needs two sides") for where in _dangling(text, tree)]
-    # A colon within a value, as in a date, is clear once the field is known.
+    # A colon within a value, as in a date, is resolved once the field is known.
     harm = [
         (error["pos"], error["message"])
         for error in errors
@@ -150,7 +150,7 @@ def _refusal(field: str, message: str, position: int) -> BadRequestError:
 
 
 def _dangling(text: str, tree: dict[str, Any]) -> list[int]:
-    """Where an operator stands that the parser took for a word."""
+    """The positions of operators that the parser took for words."""
     words = set()
     parts = [tree]
     while parts:
@@ -161,7 +161,7 @@ def _dangling(text: str, tree: dict[str, Any]) -> list[int]:
             parts.append(part["underlying"])
         elif part.get("delimiter") == "none":
             words.add(part["phrase"])
-    # What follows a boost at once, as in `a^2OR`, is no word to find; the parser reports it itself.
+    # Text directly after a boost, as in `a^2OR`, is not found here; the parser reports it itself.
     return [
         match.start()
         for word in words & _DANGLING
@@ -170,7 +170,7 @@ def _dangling(text: str, tree: dict[str, Any]) -> list[int]:
 
 
 def _parse_lenient(query: str, warnings: list[str]) -> dict[str, Any] | None:
-    """The parser's tree of a query that is repaired where it must be; None to read its words."""
+    """The parser's tree of a query, repaired if necessary; None to search its words instead."""
     text = _SIGN.sub(" ", with_spaces(query))
     if (too_much := excess(text)) is not None:
         warnings.append(_read_as_plain(too_much[0]))
@@ -184,7 +184,7 @@ def _parse_lenient(query: str, warnings: list[str]) -> dict[str, Any] | None:
         culprit = _culprit(text, harm)
         if culprit is None:
             break
-        warnings.append(f"Character {culprit} ({text[culprit]}) is no syntax there: ignored.")
+        warnings.append(f"Character {culprit} ({text[culprit]}) has no meaning there: ignored.")
         text = f"{text[:culprit]} {text[culprit + 1 :]}"
     warnings.append("The syntax could not be repaired: read as plain text.")
     return None
@@ -195,21 +195,20 @@ def _read_as_plain(reason: str) -> str:
 
 
 def _plain_tree(text: str) -> Node:
-    """The tree of a text's words: what the parser gives where nothing is left that is syntax."""
+    """The tree of a text's words: what the parser returns for a text without syntax."""
     clauses = tuple(Clause(Occur.SHOULD, Words(None, word)) for word in plain_words(text))
     return clauses[0].node if len(clauses) == 1 else Clauses(clauses)
 
 
 def _with_repeats(text: str, tree: dict[str, Any]) -> dict[str, Any]:
-    """The tree of a text that is in order, with every word as often as it is written.
+    """The tree of a valid text, with every word as often as it is written.
 
-    tantivy's parser drops a clause that it has seen, but a word that a query repeats counts again
-    in BM25. So repeated words are marked, which makes them differ, and the reader of the tree
-    takes the marks off.
+    tantivy's parser drops a repeated clause, but a repeated word counts again in BM25. So repeated
+    words get marks, which make them differ, and the reader of the tree removes the marks.
 
     Args:
         text: the text.
-        tree: what the parser made of it.
+        tree: the parser's tree of it.
     """
     seen: dict[str, int] = {}
 
@@ -225,7 +224,7 @@ def _with_repeats(text: str, tree: dict[str, Any]) -> dict[str, Any]:
 
 
 def _culprit(text: str, error: dict[str, Any]) -> int | None:
-    """The character that made the parser stumble: syntax at or before where it noticed."""
+    """The character that the parser could not handle: syntax at or before its reported position."""
     position = character_at(text, error["pos"])
     if "missing delimiter" in error["message"]:
         return max(text.rfind(quote) for quote in "\"'") if re.search("[\"']", text) else None

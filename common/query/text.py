@@ -10,7 +10,7 @@ import re
 from itertools import islice
 
 MAX_DEPTH = 24  # of brackets and NOTs: the parser's time grows with their square
-MAX_WORDS = 512  # between white space; each takes parser and reader 5 µs
+MAX_WORDS = 512  # separated by white space; parser and reader take 5 µs for each
 MAX_SYNTAX = 1536  # characters; each may be an error, which takes the parser 1 µs to report
 # Slashes that may open a regular expression, times the length of the text. Each costs the parser
 # up to 11 ns a character: 3 ms at the bound. A text of 4,096 characters may have 64 of them.
@@ -19,7 +19,7 @@ MAX_SLASH_WORK = 64 * 4096
 _MAX_BREAK_WORK = 8 * 4096
 
 SYNTAX = "+-(){}[]^\"'~*:\\/<>=`"
-# White space as tantivy has it, which is Unicode's; Python's `\s` has U+001C to U+001F too.
+# White space as in tantivy, which is Unicode's; Python's `\s` also has U+001C to U+001F.
 _BREAKS = "\t-\r\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
 WHITE = f" {_BREAKS}"  # for a class in a regular expression
 _OPERATOR = re.compile(r"\b(AND|OR|NOT|IN|TO)\b")
@@ -28,18 +28,18 @@ _QUOTED_OR_BREAK = re.compile(
     rf'\\.|"(?:[^"\\]|\\.)*+"|\'(?:[^\'\\]|\\.)*+\'|[{_BREAKS}]', re.DOTALL
 )
 _BREAK = re.compile(f"[{_BREAKS}]")
-# Where no word goes on. A number ends a boost, which a slash may follow.
+# A slash that does not continue a word. A number ends a boost, which a slash may follow.
 _SLASH = re.compile(r"(?<![^\s()\[\"':+\-\]}`/])/|\^[\d.]+/")
 _NESTING = re.compile(r"\\.|[()]|\bNOT\b", re.DOTALL)
 
 
 def with_spaces(text: str) -> str:
-    """The text with spaces for line breaks, tabs and the like, except in quotes.
+    """The text with spaces instead of line breaks, tabs and the like, except in quotes.
 
-    It is as long as before. In quotes they stay, since a keyword may hold them, unless they are
+    Its length does not change. In quotes they stay, since a keyword may hold them, unless there are
     too many for the parser.
     """
-    if text.isprintable() or not _BREAK.search(text):  # of all spaces, " " is printable
+    if text.isprintable() or not _BREAK.search(text):  # of all white space, only " " is printable
         return text
 
     def spaced(match: re.Match[str]) -> str:
@@ -52,7 +52,7 @@ def with_spaces(text: str) -> str:
 
 
 def excess(text: str) -> tuple[str, int] | None:
-    """What a text has too much of for the parser, as a clause, and where it passes the limit."""
+    """What a text has too much of for the parser, as a clause, and where it exceeds the limit."""
     if ("(" in text or "NOT" in text) and (where := _too_deep(text)) is not None:
         return f"is nested more than {MAX_DEPTH} deep", where
     if len(text) > MAX_WORDS and len(text.split(maxsplit=MAX_WORDS)) > MAX_WORDS:
@@ -70,12 +70,12 @@ def excess(text: str) -> tuple[str, int] | None:
 
 
 def parser_work(text: str) -> int:
-    """What the parser takes for a text, in characters of a text without slashes."""
+    """The parser's work for a text, as the number of characters of a text without slashes."""
     return len(text) + (_num_slashes(text) * len(text) // 64 if "/" in text else 0)
 
 
 def plain_words(text: str) -> list[str]:
-    """The words of a text, with nothing left that is syntax."""
+    """The words of a text, without any syntax."""
     words = _OPERATOR.sub(lambda match: match[0].lower(), _SYNTAX.sub(" ", text))
     return words.split()
 

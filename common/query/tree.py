@@ -1,4 +1,4 @@
-"""A query, understood: its fields exist and its values have their fields' types."""
+"""The tree of a query whose fields exist and whose values have their fields' types."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,7 +9,7 @@ Value: TypeAlias = str | int | float | bool | datetime
 
 
 class Occur(Enum):
-    """What a clause demands of a document."""
+    """What a clause requires of a document."""
 
     SHOULD = "should"
     MUST = "must"
@@ -23,8 +23,8 @@ class Words:
     Attributes:
         field: the field; None for all text.
         text: not yet analysed.
-        is_phrase: whether they must stand in this order, at most `slop` places off.
-        is_prefix: whether the last word is only the beginning of one.
+        is_phrase: whether they must occur in this order, at most `slop` places off.
+        is_prefix: whether the last word is a prefix.
     """
 
     field: str | None
@@ -45,7 +45,7 @@ class Fuzzy:
 
 @dataclass(frozen=True, slots=True)
 class Prefix:
-    """Words that begin so; in a text field or a keyword."""
+    """Words that begin with `text`; in a text field or a keyword."""
 
     field: str | None
     text: str
@@ -91,7 +91,7 @@ class Boosted:
 
 
 class Clause(NamedTuple):
-    """A part of a `Clauses` and what is demanded of it."""
+    """A part of `Clauses`, and what is required of it."""
 
     occur: Occur
     node: "Node"
@@ -99,7 +99,7 @@ class Clause(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Clauses:
-    """Parts that must, should or must not match; none at all match nothing."""
+    """Parts that must, should or must not match; without parts, nothing matches."""
 
     clauses: tuple[Clause, ...]
 

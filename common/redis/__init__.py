@@ -1,6 +1,6 @@
-"""Everything that is said to Redis passes through this room.
+"""All access to Redis.
 
-`connection` carries the data plane (queries and replies), `client` the control plane (all the
-rest); `keys` names every key and channel. Imports `common.settings` and `common.errors`. Open
+`connection` is for the data plane (queries and replies), `client` for the control plane (everything
+else); `keys` names every key and channel. Imports `common.settings` and `common.errors`. Open
 `keys` first.
 """

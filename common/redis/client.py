@@ -1,16 +1,16 @@
-"""Everything that is said to Redis off the hot path; the one user of redis-py.
+"""The client for all access to Redis off the hot path; the only user of redis-py.
 
-The data plane has a link of its own (common/redis/connection.py). redis-py stays below 6, since arq
-pins it.
+The data plane has its own connection (common/redis/connection.py). redis-py stays below 6, since
+arq pins it.
 
-**Cancelling** never leaves a connection with a reply that nobody has read, the fault of redis-py
-issues 2624 and 2665: since 4.5.5 a send or read that ends by any exception drops its connection.
-`socket_timeout` stays unset all the same, because with it redis-py sends through
-`asyncio.wait_for`, which on Python 3.11 can swallow a cancellation (cpython issue 86296); the
-bound on a command is one `asyncio.timeout` around all of its attempts here.
+**Cancelling** never leaves a connection with an unread reply, as in redis-py issues 2624 and 2665:
+since 4.5.5, a send or read that ends by any exception drops its connection. `socket_timeout` stays
+unset all the same, because with it redis-py sends through `asyncio.wait_for`, which on Python 3.11
+can swallow a cancellation (cpython issue 86296). The bound on a command is one `asyncio.timeout`
+here, around all of its attempts.
 
-**Retrying** is for commands that may run twice. An XADD that timed out may have been taken, so it
-is not sent again from here; its caller decides, knowing what a second copy would do.
+**Retrying** is for commands that may run twice. An XADD that timed out may have been executed, so
+it is not sent again here; its caller decides, knowing the effect of a second copy.
 """
 
 import asyncio
@@ -40,12 +40,12 @@ from hedgerow.common.settings.settings import RedisSettings
 
 MAX_ATTEMPTS = 4
 FIRST_PAUSE_S = 0.05
-EVENTS_IDLE_S = 10.0  # a subscription that is silent for so long is asked whether it lives
+EVENTS_IDLE_S = 10.0  # after this time without a message, a subscription is checked by a PING
 RECONNECTED = b"reconnected"
-# What closing a connection may raise, redis-py's own errors included; it is gone all the same.
+# Errors that closing a connection may raise, including redis-py's own; it is closed all the same.
 _CLOSE_ERRORS = (exceptions.RedisError, OSError)
-# What a server answers that cannot take a command now, though it could later; what says why it
-# takes no writes is in common.redis.refusals.
+# Errors of a server that cannot execute a command now, but may later; the errors of a server that
+# refuses writes are in common.redis.refusals.
 # UNBLOCKED is for a blocked read whose server becomes a replica: a failover.
 _NOT_NOW = (
     "CLUSTERDOWN",
@@ -83,7 +83,7 @@ def connection_pool(
 
     Args:
         settings: where the server is, and how long a connection attempt may take.
-        socket_timeout_s: bound on each read and write, for a user (arq) that sets none itself.
+        socket_timeout_s: bound on each read and write, for a library (arq) that sets none itself.
 
     Raises:
         ConfigurationError: the URL or the file of authorities cannot be used.
@@ -119,17 +119,17 @@ def connection_pool(
 
 
 async def close_pool(pool: ConnectionPool) -> None:
-    """Close every connection of a pool, those in use included, whatever becomes of them."""
+    """Close every connection of a pool, including those in use; errors are ignored."""
     with suppress(*_CLOSE_ERRORS):
         await pool.disconnect()
 
 
 async def connect(settings: RedisSettings, wait_s: float = 0.0) -> "RedisClient":
-    """Connect and check that the server is one that Hedgerow runs on.
+    """Connect, and check that Hedgerow supports the server.
 
     Args:
         settings: where the server is.
-        wait_s: how long a server that is not there yet (or is loading its data) is waited for.
+        wait_s: how long to wait for a server that is not up yet, or is loading its data, in s.
 
     Raises:
         ConfigurationError: the server is too old, or refuses the user, or the URL is wrong.
@@ -156,9 +156,9 @@ async def connect(settings: RedisSettings, wait_s: float = 0.0) -> "RedisClient"
 
 
 def pause_s(failures: int, cap_s: float) -> float:
-    """How long to wait before the next attempt, after so many failures in a row, in s.
+    """How long to wait before the next attempt, after a number of failures in a row, in s.
 
-    Full jitter over a doubling bound, so that many clients do not come back at once:
+    Full jitter over a doubling bound, so that many clients do not return at once:
     https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
     """
     return random.uniform(0, min(cap_s, FIRST_PAUSE_S * 2 ** min(failures, 16)))
@@ -168,7 +168,7 @@ def check_version(server: ServerInfo) -> None:
     """Refuse a server that lacks what Hedgerow uses (BLMPOP, XTRIM MINID).
 
     Raises:
-        ConfigurationError: it is older than Redis 7.0 or Valkey 8; says what was found.
+        ConfigurationError: it is older than Redis 7.0 or Valkey 8; names the version.
     """
     major = server.version.partition(".")[0]
     oldest = 8 if server.name == "valkey" else 7
@@ -180,16 +180,16 @@ def check_version(server: ServerInfo) -> None:
 
 
 class RedisClient:
-    """A client for everything off the hot path: bounded in time, with one kind of error.
+    """A client for everything off the hot path: bounded in time, with Hedgerow's own errors.
 
-    Each command ends within `settings.command_timeout_s`, its retries included, in its answer, in
-    `RedisUnavailableError` (no answer; for a write: it may have been done all the same),
-    `WriteRefusedError`, a kind of it (the server takes no writes now), or in
-    `ConfigurationError` (the server refuses the command itself, so another attempt is no use).
+    Each command ends within `settings.command_timeout_s`, including retries: with its answer, with
+    `RedisUnavailableError` (no answer; a write may have been done all the same), with its subclass
+    `WriteRefusedError` (the server accepts no writes now), or with `ConfigurationError` (the server
+    refuses the command itself, so another attempt does not help).
 
     Attributes:
         settings: where the server is, and the timeouts.
-        server: what answered at the last `server_info`.
+        server: the server at the last `server_info`.
     """
 
     def __init__(self, settings: RedisSettings) -> None:
@@ -199,7 +199,7 @@ class RedisClient:
         self._client: Redis = Redis(connection_pool=self._pool)
 
     async def close(self) -> None:
-        """Close every connection, those in use included."""
+        """Close every connection, including those in use."""
         await close_pool(self._pool)
 
     async def execute(
@@ -209,8 +209,8 @@ class RedisClient:
 
         Args:
             command: its name and arguments.
-            retry: whether it may be sent again when its answer is missing.
-            block_s: how long the server itself may block on it, over the usual bound.
+            retry: whether it may be sent again if its answer is missing.
+            block_s: how long the server itself may block on it, in addition to the usual bound.
 
         Returns:
             The reply as redis-py parses it: bytes undecoded, a hash as a dict.
@@ -234,14 +234,14 @@ class RedisClient:
 
         Args:
             commands: each with its name and arguments.
-            retry: whether they may all be sent again when the answer is missing.
+            retry: whether they may all be sent again if the answer is missing.
             atomic: whether they run as one transaction (MULTI).
 
         Returns:
             Their replies, in order.
 
         Raises:
-            RedisUnavailableError: there was no answer in time, or not to each of them.
+            RedisUnavailableError: at least one of them had no answer in time.
             ConfigurationError: the server refuses one of them; the others may have been done.
         """
         if not commands:
@@ -266,12 +266,12 @@ class RedisClient:
         return int(seconds) * 1000 + int(us) // 1000
 
     async def publish(self, channel: str, message: bytes) -> int:
-        """Publish; returns how many listened."""
+        """Publish a message; return the number of subscribers."""
         heard: int = await self.execute("PUBLISH", channel, message)
         return heard
 
     async def server_info(self) -> ServerInfo:
-        """Ask the server what it is; `server` keeps the answer."""
+        """Ask the server for its name and version, and keep them in `server`."""
         info: dict[str, Any] = await self.execute("INFO", "server")
         name = "valkey" if "valkey_version" in info else "redis"
         version = str(info.get(f"{name}_version", "unknown"))
@@ -279,11 +279,11 @@ class RedisClient:
         return self.server
 
     async def events(self, channel: str) -> AsyncGenerator[bytes]:
-        """Listen to a channel on a connection of its own, for as long as the caller does.
+        """Yield the messages of a channel, on a connection of its own.
 
-        Pub/Sub forgets what is sent while nobody listens, so each time that the subscription
-        starts, the first time included, `b"reconnected"` is yielded: read everything again then.
-        Wrap it in `contextlib.aclosing` where the loop over it is left by `break`.
+        Pub/Sub drops messages that have no subscriber. Therefore `b"reconnected"` is yielded each
+        time that the subscription starts, including the first time: then read everything again.
+        If the loop over this generator is left by `break`, wrap it in `contextlib.aclosing`.
         """
         failures = 0
         while True:
@@ -303,7 +303,7 @@ class RedisClient:
                 tell = _log.warning if failures == 1 else _log.debug
                 tell("events_lost", channel=channel, error=str(error))
             finally:
-                # Over TLS a server that hangs does not say goodbye, which redis-py takes ill.
+                # Over TLS, a server that hangs sends no close_notify, and redis-py raises.
                 with suppress(*_CLOSE_ERRORS):
                     await pubsub.aclose()  # type: ignore[no-untyped-call]  # redis-py leaves it bare
             await asyncio.sleep(pause_s(failures, self.settings.reconnect_max_s))
@@ -311,7 +311,7 @@ class RedisClient:
     async def _next_message(self, pubsub: Any) -> dict[str, Any]:
         message = await pubsub.get_message(timeout=EVENTS_IDLE_S)
         while message is None:
-            # A peer that vanished without a word (power, cable) looks like a silent one: ask.
+            # A peer that has vanished (power, cable) looks like one with no messages: ping it.
             async with asyncio.timeout(self.settings.command_timeout_s):
                 await pubsub.ping()
             message = await pubsub.get_message(timeout=self.settings.command_timeout_s)
@@ -347,7 +347,7 @@ class RedisClient:
 
 @contextmanager
 def translated(command: str) -> Iterator[None]:
-    """Turn what a bare redis-py client (arq's) raises in the block into this module's errors."""
+    """Translate errors that a plain redis-py client (arq's) raises in the block into ours."""
     try:
         yield
     except (exceptions.RedisError, OSError) as error:

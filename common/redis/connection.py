@@ -34,11 +34,11 @@ class CommandError(HedgerowError):
 
 
 def _ignore(_reply: Any) -> None:
-    """The callback of a command whose reply nobody needs."""
+    """The callback of a command whose reply is not needed."""
 
 
 class _Connection(asyncio.Protocol):
-    """One connection while it lasts: feeds the parser, hands out replies in order."""
+    """One connection while it lasts: feeds the parser, and passes on replies in order."""
 
     def __init__(self, on_message: OnReply | None, on_lost: Callable[[], None]) -> None:
         self.pending: deque[OnReply] = deque()
@@ -50,7 +50,7 @@ class _Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by inheritance
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's does not inherit from it
 
     def data_received(self, data: bytes) -> None:
         self.last_received = time.monotonic()
@@ -69,7 +69,7 @@ class _Connection(asyncio.Protocol):
             self.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._on_lost()  # first: whoever is told of a loss must find the link disconnected
+        self._on_lost()  # first: the callbacks of lost commands must find it disconnected
         lost = RedisUnavailableError(f"the connection to Redis was lost ({exc or 'closed'})")
         while self.pending:
             self.pending.popleft()(lost)
@@ -87,16 +87,16 @@ class _Connection(asyncio.Protocol):
     async def close(self) -> None:
         if self._transport is not None:
             self._transport.close()
-            # A server that reads nothing more must not hold us up: what it has not taken is lost.
+            # Do not wait for a server that no longer reads: what it has not read is lost.
             await asyncio.wait([self.closed], timeout=CLOSE_TIMEOUT_S)
             self._transport.abort()
         await self.closed
 
 
 class Handshake:
-    """A connection that is being set up, for those alone who set it up.
+    """A connection that is being set up, for the code that sets it up.
 
-    Everybody else's commands wait for `RedisConnection.is_connected`.
+    All other commands wait for `RedisConnection.is_connected`.
     """
 
     def __init__(self, connection: _Connection) -> None:
@@ -112,7 +112,7 @@ class Handshake:
         return await _answer(self._send, pack(*parts))
 
     def subscribe(self, channel: str) -> None:
-        """Ask for a channel's messages; its confirmation comes as a message too."""
+        """Subscribe to a channel; the confirmation also comes as a message."""
         self._connection.write(pack("SUBSCRIBE", channel))
 
     def _send(self, command: bytes, on_reply: OnReply) -> None:
@@ -140,12 +140,12 @@ async def _answer(send: Callable[[bytes, OnReply], None], command: bytes) -> Any
 
 
 class RedisConnection:
-    """A connection that comes back by itself, with jittered backoff.
+    """A connection that is restored automatically, with jittered backoff.
 
-    A command that is sent while there is no connection, or one that is still being set up, fails
+    A command that is sent while there is no connection, or while it is still being set up, fails
     at once with RedisUnavailableError: between AUTH and SELECT it would go to another database.
-    A connection on which an answer is overdue by `silence_s` is given up: the server hangs, or the
-    network has swallowed it.
+    If an answer is overdue by `silence_s`, the connection is dropped: the server hangs, or the
+    network has lost the answer.
     """
 
     def __init__(
@@ -158,16 +158,16 @@ class RedisConnection:
         on_disconnect: Callable[[], None] | None = None,
         on_message: OnReply | None = None,
     ) -> None:
-        """Describe the connection; `start` makes it.
+        """Describe the connection; `start` opens it.
 
         Args:
             endpoint: where to connect.
             name: shown by CLIENT LIST.
             silence_s: longest wait for an answer that is due, in s.
-            on_connect: awaited on each new connection before it counts as connected, with which it
-                may speak already.
+            on_connect: awaited on each new connection before it counts as connected; it may already
+                send commands over the handshake that it is given.
             on_disconnect: called each time a connection is lost.
-            on_message: given what arrives unasked: Pub/Sub messages.
+            on_message: called with Pub/Sub messages.
         """
         self.name = name
         self._endpoint = endpoint
@@ -187,11 +187,11 @@ class RedisConnection:
         return self._is_connected.is_set()
 
     async def start(self, timeout_s: float | None = None) -> None:
-        """Connect, and from then on keep connected.
+        """Connect, and stay connected from then on.
 
         Raises:
-            RedisUnavailableError: there was no connection within `timeout_s` (the link keeps
-                trying all the same).
+            RedisUnavailableError: there was no connection within `timeout_s` (it keeps trying all
+                the same).
         """
         self._task = self._loop.create_task(self._keep_connected(), name=f"link {self.name}")
         try:
@@ -201,7 +201,7 @@ class RedisConnection:
             raise RedisUnavailableError(f"no connection to Redis within {timeout_s} s") from None
 
     async def close(self) -> None:
-        """Write what is waiting, close, and stop reconnecting."""
+        """Write the waiting commands, close, and stop reconnecting."""
         if self._task is None:
             return
         if self._connection is not None and self._is_connected.is_set():
@@ -211,32 +211,34 @@ class RedisConnection:
         self._task = None
 
     def send(self, command: bytes, on_reply: OnReply = _ignore) -> None:
-        """Send a packed command; what is sent in the same turn of the loop leaves in one write.
+        """Send a packed command; those of one turn of the event loop leave in one write.
 
         Args:
             command: from `pack`.
-            on_reply: given the reply; a `hiredis.ReplyError`, or RedisUnavailableError when the
-                connection is lost first. Never called from within `send` while connected.
+            on_reply: called with the reply, with a `hiredis.ReplyError`, or with
+                RedisUnavailableError if the connection is lost first. It is never called from
+                within `send` while connected.
         """
         connection = self._connection
         if connection is None or not self._is_connected.is_set():
             on_reply(RedisUnavailableError("there is no connection to Redis"))
             return
         if not connection.pending:
-            connection.last_received = time.monotonic()  # silence counts from the first question
+            connection.last_received = time.monotonic()  # silence counts from the first command
         connection.pending.append(on_reply)
         if not self._outbox:
             self._loop.call_soon(self._flush)
         self._outbox.append(command)
 
     def send_now(self, commands: list[bytes], on_replies: list[OnReply]) -> None:
-        """Send commands at once, in one write; for callers that coalesce by themselves.
+        """Send commands at once, in one write; for callers that batch commands themselves.
 
-        A turn of the loop less than with `send`, which costs as much as several commands.
+        It saves the turn of the event loop that `send` takes, which costs as much as several
+        commands.
 
         Args:
             commands: from `pack`, or from `unanswered`.
-            on_replies: given the replies, in order; one for each command that is answered.
+            on_replies: called with the replies, in order; one for each command that is answered.
         """
         connection = self._connection
         if connection is None or not self._is_connected.is_set():
@@ -259,7 +261,7 @@ class RedisConnection:
         return await _answer(self.send, pack(*parts))
 
     def ping_subscribed(self) -> None:
-        """Ask a subscribed connection for a sign of life, which comes as a message."""
+        """Ping a subscribed connection; the answer comes as a message."""
         if self._connection is not None:
             self._write_unanswered(pack("PING"))
 
@@ -352,23 +354,23 @@ class RedisConnection:
 
 
 def unanswered(*parts: bytes | str | float) -> bytes:
-    """A command that Redis does not answer, not even with an error.
+    """Pack a command that Redis does not answer, not even with an error.
 
-    For commands whose answer nobody needs and would wake a sleeping process to read.
+    For commands whose answer is not needed, and would wake a sleeping process.
     """
     return _SKIP + pack(*parts)
 
 
 def pack(*parts: bytes | str | float) -> bytes:
-    """A command in the wire form that Redis reads."""
+    """Pack a command in Redis's wire format."""
     packed: bytes = hiredis.pack_command(parts)  # type: ignore[arg-type] # its stub forgets "..."
     return packed
 
 
 def pack_for_each(name: str, keys: Iterable[str], values: Sequence[bytes]) -> list[bytes]:
-    """A command for each key, with the same values, which are put into wire form once.
+    """Pack a command for each key with the same values, which are encoded only once.
 
-    The form is the Redis serialization protocol's (https://valkey.io/topics/protocol/).
+    The format is the Redis serialization protocol (https://valkey.io/topics/protocol/).
     """
     head = b"*%d\r\n$%d\r\n%b\r\n" % (2 + len(values), len(name), name.encode())
     tail = b"".join([b"$%d\r\n%b\r\n" % (len(value), value) for value in values])

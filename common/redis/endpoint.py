@@ -13,7 +13,7 @@ class Endpoint:
     """Where and how to connect, from the settings.
 
     Attributes:
-        path: a Unix socket; else None, and `host` and `port` count.
+        path: a Unix socket; None if `host` and `port` are used.
         tls: None for a plain connection.
     """
 
@@ -29,7 +29,7 @@ class Endpoint:
 
     @classmethod
     def of(cls, settings: RedisSettings) -> "Endpoint":
-        """Read the URL and what overrides its parts.
+        """Read the URL, and the settings that override its parts.
 
         Raises:
             ConfigurationError: the URL has another scheme or a database that is not a number.

@@ -18,11 +18,11 @@ class Keys:
         return f"{self.prefix}:search:{shard}"
 
     def worker_search_queue(self, worker: str) -> str:
-        """List: second copies of searches for one worker alone: handed on by another, or trials."""
+        """List: searches for one worker only: second copies from another, or shadow requests."""
         return f"{self.prefix}:search@{worker}"
 
     def worker_fetch_queue(self, worker: str) -> str:
-        """List: second copies of fetches that one worker has been handed by another."""
+        """List: second copies of fetches that another worker has handed to this one."""
         return f"{self.prefix}:fetch@{worker}"
 
     def fetch_queue(self, shard: int) -> str:
@@ -34,7 +34,7 @@ class Keys:
         return f"{self.prefix}:reply:{gateway_id}"
 
     def cancel_channel(self, shard: int) -> str:
-        """Channel: queries that nobody waits for any more in `shard`."""
+        """Channel: queries whose answer from `shard` is no longer needed."""
         return f"{self.prefix}:cancel:{shard}"
 
     def log(self, shard: int) -> str:
@@ -48,21 +48,21 @@ class Keys:
     def trimmed(self, shard: int) -> str:
         """Hash: how far the log was trimmed, and the replicas that have missed some of it.
 
-        `position` is the last entry removed; `documents` is there once the shard has had any;
-        `kept` counts the entries that all have applied and that wait for a snapshot, up to the one
-        that `kept_to` names; a replica's id stands beside where the log began when it was found to
-        have a gap.
+        `position` is the last entry removed; `documents` exists once the shard has had any;
+        `kept` counts the entries, up to `kept_to`, that all replicas have applied and that wait for
+        a snapshot; a replica's id maps to where the log began when the replica was found to have a
+        gap.
         """
         return f"{self.prefix}:trimmed:{shard}"
 
     @property
     def confirm(self) -> str:
-        """Stream: there never is one; appending to it says whether logs can be appended to."""
+        """Stream: never created; a command on it shows whether logs can be appended to."""
         return f"{self.prefix}:log:confirm"
 
     @property
     def storage(self) -> str:
-        """String: what the embedded server's disk lacks; expires with who says so."""
+        """String: shortages of the embedded server's disk; expires if it is not renewed."""
         return f"{self.prefix}:storage"
 
     @property
@@ -86,7 +86,7 @@ class Keys:
 
     @property
     def probation(self) -> str:
-        """Hash: worker id → why and until when it takes no live requests, and who says so."""
+        """Hash: worker id → which gateway put it on probation, why and until when."""
         return f"{self.prefix}:probation"
 
     @property
@@ -108,19 +108,19 @@ class Keys:
         return f"{self.prefix}:statistics-of:{uid}"
 
     def statistics_claim(self, uid: str) -> str:
-        """String: version of the sum that a worker makes now; expires soon."""
+        """String: version of the sum that a worker is computing; expires soon."""
         return f"{self.prefix}:statistics-claim:{uid}"
 
     def optimising(self, uid: str) -> str:
-        """Hash: when one collection's indexes were last to be optimised, and who has done so."""
+        """Hash: when optimising a collection was last requested, and which replicas did it."""
         return f"{self.prefix}:optimise:{uid}"
 
     def snapshots(self, shard: int) -> str:
-        """Hash: the newest snapshot of a shard, when one was last asked for, what failed last."""
+        """Hash: the newest snapshot of a shard, when one was last requested, the last failure."""
         return f"{self.prefix}:snapshots:{shard}"
 
     def snapshot_lease(self, shard: int) -> str:
-        """String: who makes a snapshot of a shard now; expires with its maker."""
+        """String: which worker is making a snapshot of a shard; expires if it is not renewed."""
         return f"{self.prefix}:snapshot-lease:{shard}"
 
     @property

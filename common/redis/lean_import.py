@@ -1,4 +1,4 @@
-"""Imports a library without an optional dependency of it that this program has no use for."""
+"""Imports a library without an optional dependency that this program does not need."""
 
 import sys
 from collections.abc import Iterator
@@ -7,20 +7,21 @@ from contextlib import contextmanager
 
 @contextmanager
 def without(optional: str, remembered_by: str) -> Iterator[None]:
-    """Within the block, an import finds no package named `optional`, as if it were not installed.
+    """Within the block, imports behave as if the package `optional` were not installed.
 
-    Does nothing if either package is loaded already. After the block both can be imported whole.
+    It has no effect if either package is already loaded. After the block, both can be imported as
+    usual.
 
     Args:
         optional: the package that is not to be loaded.
         remembered_by: the package that is loaded in the block and finds that the other is missing.
-            It is taken from `sys.modules`, so that who imports it later, such as a user's hook,
-            gets another that looks again.
+            It is removed from `sys.modules`, so that a later import of it, by a user's hook for
+            instance, looks for the optional package again.
     """
     if optional in sys.modules or remembered_by in sys.modules:
         yield
         return
-    # That None makes an import fail is in the language's reference, under `sys.modules`.
+    # None makes the import fail: see the import system in Python's language reference.
     sys.modules[optional] = None  # type: ignore[assignment]
     try:
         yield

@@ -1,4 +1,4 @@
-"""Does again and again what is to be done, in spite of a Redis that comes and goes."""
+"""Runs a reconciling step again and again, even while Redis is unavailable now and then."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -16,7 +16,7 @@ _log = structlog.get_logger()
 
 
 async def wake_at(control: RedisClient, channel: str, event: str, woken: asyncio.Event) -> None:
-    """Wake who keeps looking, until cancelled: at each `event` on a channel, and after a gap."""
+    """Set `woken` at each `event` on a channel and after a reconnect, until cancelled."""
     async for told in control.events(channel):
         if told in (event.encode(), RECONNECTED):
             woken.set()
@@ -25,11 +25,11 @@ async def wake_at(control: RedisClient, channel: str, event: str, woken: asyncio
 async def keep_looking(
     event: str, look: Callable[[], Awaitable[None]], woken: asyncio.Event, max_pause_s: float
 ) -> None:
-    """Look until cancelled: each second, and at once when woken.
+    """Call `look` every second, and at once when woken, until cancelled.
 
     Args:
-        event: what is logged when a look fails; the next ones then wait for longer.
-        look: does what it finds to do.
+        event: the event to log when `look` fails; the next calls then wait for longer.
+        look: finds what has to be done, and does it.
         woken: set when something has changed.
         max_pause_s: longest wait after a failure, in s.
     """

@@ -1,8 +1,8 @@
-"""The names of redis-py that are used here, imported without what it loads for others.
+"""The names of redis-py that are used here, imported without libraries that are not needed.
 
-It loads PyJWT, for logins that are not offered here, and both load cryptography where that is
-installed: 4 MB in every process and 0.1 s of every start. What redis-py itself would use it for is
-the option `ssl_validate_ocsp`, which no setting sets.
+redis-py loads PyJWT, for logins that Hedgerow does not offer, and both load cryptography if it is
+installed: 4 MB in every process and 0.1 s at every start. redis-py itself uses it only for the
+option `ssl_validate_ocsp`, which no setting sets.
 """
 
 from hedgerow.common.redis.lean_import import without

@@ -1,7 +1,7 @@
 """The Redis server's clock, as seen from this process.
 
-Deadlines travel as instants on that clock, so hosts need not agree on the time. The offset is
-estimated as NTP does (RFC 5905, section 8): of recent round trips the fastest has the least error.
+Deadlines are sent as instants on that clock, so hosts need not agree on the time. The offset is
+estimated as in NTP (RFC 5905, section 8): of recent round trips, the fastest has the least error.
 """
 
 import time
@@ -13,7 +13,7 @@ from hedgerow.common.runtime.ticks import sleep_to_tick
 
 INTERVAL_S = 5.0
 FIRST_SAMPLES = 4  # round trips at each connection, before the first deadline is sent
-WINDOW = 8  # round trips kept: old ones must age out, since clocks drift and servers change
+WINDOW = 8  # round trips kept; old ones are dropped, since clocks drift and servers change
 
 
 class ServerClock:
@@ -39,7 +39,7 @@ class ServerClock:
         """Take one round trip into account.
 
         Args:
-            sent_at: when TIME was asked, on the monotonic clock, in s.
+            sent_at: when TIME was sent, on the monotonic clock, in s.
             received_at: when the answer came, in s.
             server_us: the answer, in µs.
         """
@@ -61,7 +61,7 @@ class ServerClock:
 
 
 async def read_clock(link: Handshake, clock: ServerClock) -> None:
-    """Start the estimate anew over a connection just made: another server may answer now.
+    """Restart the estimate over a new connection: another server may answer now.
 
     Raises:
         RedisUnavailableError: the connection was lost.
@@ -79,7 +79,7 @@ async def keep_clock(link: RedisConnection, clock: ServerClock) -> None:
             try:
                 await _sample(link, clock)
             except (RedisUnavailableError, CommandError):
-                continue  # the next connection starts anew; one that is busy is asked again
+                continue  # the next connection restarts the estimate; a busy server is asked again
 
 
 async def _sample(link: Handshake | RedisConnection, clock: ServerClock) -> None:

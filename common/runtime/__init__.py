@@ -1,4 +1,4 @@
-"""How a process lives: when its periodic work is done.
+"""The common instants of a process's periodic work.
 
-Imports nothing of the rest. Open `ticks` first.
+Imports nothing else of Hedgerow. Open `ticks` first.
 """

@@ -1,5 +1,5 @@
 """Settings: every option of every program, with its default, unit and limits.
 
-Imports `common.errors` and `common.wire` alone. Open `settings` first: it joins the groups, and
+Imports only `common.errors` and `common.wire`. Open `settings` first: it combines the groups, and
 reads environment variables, `hedgerow.toml` and the defaults.
 """

@@ -14,8 +14,8 @@ _MEMBERSHIP = Path("/proc/self/cgroup")
 def num_cores() -> int:
     """The cores that this process may use, at least 1.
 
-    A machine's cores, less those that the process's affinity excludes; or a control group's CPU
-    quota, rounded up, where that is less: `docker run --cpus 2` leaves all cores visible.
+    These are the machine's cores without those that the process's affinity excludes, or a control
+    group's CPU quota, rounded up, if that is less: `docker run --cpus 2` leaves all cores visible.
     """
     affinity = getattr(os, "sched_getaffinity", None)
     cores = len(affinity(0)) if affinity else os.cpu_count() or 1
@@ -28,18 +28,18 @@ def num_cores() -> int:
 
 
 def num_scorers(settings: WorkerSettings, cores: int, num_workers: int) -> int:
-    """How many scorer processes each of the workers on a machine starts, spare ones not counted.
+    """How many scorer processes each worker on a machine starts, without spare ones.
 
     Args:
-        settings: `scorers` wins over what the cores allow.
-        cores: those of the machine.
+        settings: `scorers` overrides the number that follows from the cores.
+        cores: the cores of the machine.
         num_workers: how many workers share them.
     """
     return settings.scorers or max(1, cores // num_workers)
 
 
 def num_spare_scorers(settings: Settings) -> int:
-    """How many more a worker starts, which is none unless a rank profile has a second phase."""
+    """How many spare scorers a worker starts: none unless a rank profile has a second phase."""
     has_functions = any(profile.second_phase for profile in settings.rank_profiles.values())
     return settings.worker.spare_scorers if has_functions else 0
 
@@ -66,7 +66,7 @@ def _quotas(root: Path, membership: str) -> Iterator[float]:
             continue
         group = mount / path.lstrip("/")
         # A quota bounds all groups below it. In a container, the path may be the host's, and only
-        # the mount itself is there.
+        # the mount itself exists.
         for folder in (group, *group.parents):
             if folder.is_relative_to(mount):
                 yield from _version_2(folder)

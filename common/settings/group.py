@@ -1,4 +1,4 @@
-"""What the groups of settings share: the form of a group, and the types of its values."""
+"""The base class of the groups of settings, and the types of their values."""
 
 from typing import Annotated
 
@@ -11,6 +11,6 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Group(BaseModel):
-    """A section of the settings file: frozen, and without room for what it does not name."""
+    """A section of the settings file: frozen, and without members that it does not name."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -51,15 +51,18 @@ class RedisSettings(_Group):
         None,
         description="PEM file of the authorities trusted for rediss://; the system's if unset.",
     )
-    connect_timeout_s: PositiveFloat = Field(2.0, description="Bound on one connection attempt.")
+    connect_timeout_s: PositiveFloat = Field(
+        2.0, description="Longest time of one connection attempt, in s."
+    )
     command_timeout_s: PositiveFloat = Field(
-        5.0, description="Bound on one command off the hot path."
+        5.0, description="Longest time of one command off the hot path, in s."
     )
     reconnect_max_s: PositiveFloat = Field(
-        2.0, description="Cap of the jittered, doubling pause between connection attempts."
+        2.0,
+        description="Longest pause between connection attempts, in s; pauses double, with jitter.",
     )
     queue_expiry_s: PositiveInt = Field(
-        60, description="A shard's queue vanishes after so long without a push."
+        60, description="A shard's queue is removed after this time without a push, in s."
     )
 
 
@@ -67,13 +70,13 @@ class BreakerSettings(_Group):
     """One circuit breaker per shard in each gateway; names as in resilience4j."""
 
     consecutive_failures: PositiveInt = Field(
-        5, description="Open after so many failures in a row."
+        5, description="Open after this many failures in a row."
     )
     sliding_window_size: PositiveInt = Field(
-        100, description="Calls over which the rates are taken."
+        100, description="Number of recent calls from which the rates are computed."
     )
     minimum_number_of_calls: PositiveInt = Field(
-        20, description="No rate opens the breaker before so many calls are in the window."
+        20, description="No rate opens the breaker until the window has this many calls."
     )
     failure_rate_threshold: Percent = Field(
         50.0, description="Open at this share of failures in the window, in percent."
@@ -85,16 +88,17 @@ class BreakerSettings(_Group):
         60_000.0, description="A call that takes longer is slow, in ms."
     )
     wait_duration_in_open_state_s: PositiveFloat = Field(
-        1.0, description="Time from opening to the first probe; doubles each time a probe fails."
+        1.0,
+        description="Time from opening to the first probe, in s; doubles each time a probe fails.",
     )
     max_wait_duration_in_open_state_s: PositiveFloat = Field(
-        30.0, description="Cap of the doubled wait."
+        30.0, description="Longest such wait, in s."
     )
     wait_jitter: Annotated[float, Field(ge=0, lt=1)] = Field(
-        0.1, description="The wait is spread by up to this share of itself, each way."
+        0.1, description="The wait is varied at random by up to this share of it, up or down."
     )
     permitted_number_of_calls_in_half_open_state: PositiveInt = Field(
-        1, description="Probes that may be under way at once in half-open."
+        1, description="Most probes at once in the half-open state."
     )
 
 
@@ -208,8 +212,8 @@ class WorkerSettings(_Group):
     )
     process_nice: Annotated[int, Field(ge=0, le=19)] = Field(
         5,
-        description="By how much scorers and the indexer are nicer than their worker (nice(2)): on "
-        "a busy core, the event loops that carry replies and cancellations go first.",
+        description="Nice value of scorers and the indexer above their worker's (nice(2)): on a "
+        "busy core, the event loops that carry replies and cancellations run first.",
     )
     threads: PositiveInt = Field(8, description="Threads of the thread lane (enrich).")
     read_threads: PositiveInt = Field(
@@ -224,8 +228,8 @@ class WorkerSettings(_Group):
     max_batch: PositiveInt = Field(64, description="Most requests in one pull or micro-batch.")
     batch_window_ms: PositiveFloat = Field(
         4.0,
-        description="A pull takes what the lanes will start within this time at the service time "
-        "that they measure, in ms.",
+        description="A pull takes as many requests as the lanes should start within this time, by "
+        "the service times that they measure, in ms.",
     )
     kill_grace_ms: PositiveFloat = Field(
         250.0,
@@ -251,14 +255,14 @@ class WorkerSettings(_Group):
     )
     heartbeat_interval_s: PositiveFloat = Field(
         0.5,
-        description="How often a worker says that it lives, in s; and at once when it begins or "
-        "ends to serve a shard.",
+        description="Time between a worker's heartbeats, in s; it also sends one when it starts or "
+        "stops serving a shard.",
     )
     heartbeat_expiry_s: PositiveFloat = Field(
-        2.0, description="A worker unheard of for so long is not live, in s."
+        2.0, description="A worker without a heartbeat for this long is not live, in s."
     )
     loop_lag_threshold_ms: PositiveFloat = Field(
-        100.0, description="A loop that lags by more is logged and counted, in ms."
+        100.0, description="A delay of an event loop above this is logged and counted, in ms."
     )
     drain_timeout_s: PositiveFloat = Field(
         10.0, description="Longest wait for work in flight at shutdown, in s."
@@ -307,9 +311,8 @@ class LimitSettings(_Group):
     )
     max_attached_bytes: Annotated[int, Field(ge=0, le=MAX_ATTACHED_BYTES)] = Field(
         MAX_ATTACHED_BYTES,
-        description="Most bytes of documents, as JSON, that all shards' replies to a search bring "
-        "along, so that they need not be fetched after it. The other documents are fetched; 0 has "
-        "all of them fetched.",
+        description="Most bytes of documents, as JSON, in all shards' replies to a search, so that "
+        "these documents need not be fetched. The others are fetched; with 0, all are.",
     )
     max_enrich_bytes: PositiveInt = Field(
         1_048_576,
@@ -345,15 +348,14 @@ class SnapshotSettings(_Group):
     )
     interval_s: Annotated[float, Field(ge=0)] = Field(
         3600.0,
-        description="A shard that has changed is copied so long after the last time, in s; 0 for "
-        "no schedule.",
+        description="Time between the snapshots of a shard that has changed, in s; 0 for no "
+        "schedule.",
     )
     max_log_entries: PositiveInt = Field(
         10_000,
-        description="A shard is copied earlier when its log keeps so many entries for the next "
-        "snapshot.",
+        description="A snapshot is made earlier if the shard's log keeps this many entries for it.",
     )
-    keep: PositiveInt = Field(3, description="Newest snapshots of each shard that are kept.")
+    keep: PositiveInt = Field(3, description="Number of snapshots of each shard that are kept.")
     timeout_s: PositiveFloat = Field(1800.0, description="Longest time of one snapshot, in s.")
     key: SecretStr | None = Field(
         None,
@@ -369,7 +371,7 @@ class SnapshotSettings(_Group):
     forget_replica_s: PositiveFloat = Field(
         600.0,
         description="The log does not wait for a replica that is behind the newest snapshot and "
-        "has been away for so long, in s.",
+        "has been away for this long, in s.",
     )
 
     @field_validator("key")
@@ -393,10 +395,10 @@ class RankProfile(_Group):
         100, description="Best documents of each shard that the second phase scores."
     )
     fields: list[str] | None = Field(
-        None, description="Fields that the second phase is given; all if unset."
+        None, description="Fields that the second phase receives; all if unset."
     )
     enrich: str | None = Field(
-        None, description="module:function, blocking, over the winners' documents in the fetch."
+        None, description="module:function, may block; runs on the winners' documents."
     )
     share: float | None = Field(
         None,
@@ -410,7 +412,7 @@ class RankProfile(_Group):
         description="Whether a query that no scorer has survived yet is tried on one shard first.",
     )
     lane: Literal["process", "loop"] = Field(
-        "process", description="Where the search runs; loop is for noop alone."
+        "process", description="Where the search runs; loop is only for noop."
     )
 
     @field_validator("second_phase", "enrich")
@@ -440,7 +442,7 @@ class Settings(BaseSettings):
         hide_input_in_errors=True,  # a traceback must not show a password
     )
 
-    data: Path = Field(Path("hedgerow-data"), description="Folder of everything that is stored.")
+    data: Path = Field(Path("hedgerow-data"), description="Folder of all stored data.")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least severe level that is logged."
     )
@@ -458,7 +460,7 @@ class Settings(BaseSettings):
     storage: StorageSettings = StorageSettings()
     snapshots: SnapshotSettings = SnapshotSettings()
     rank_profiles: dict[str, RankProfile] = Field(
-        default_factory=dict, description="Profiles beside the built-in bm25 and noop."
+        default_factory=dict, description="Profiles in addition to the built-in bm25 and noop."
     )
 
     @field_validator("rank_profiles")
@@ -478,7 +480,7 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Arguments, then the environment, then the file that HEDGEROW_CONFIG names."""
+        """The order: arguments, the environment, the file that HEDGEROW_CONFIG names."""
         path = _file()
         return (
             init_settings,
@@ -488,10 +490,10 @@ class Settings(BaseSettings):
 
 
 def load_settings(**overrides: object) -> Settings:
-    """Read the settings; entry points alone call this.
+    """Read the settings; only entry points call this.
 
     Raises:
-        ConfigurationError: a value cannot be used; names the setting and the reason.
+        ConfigurationError: a value is invalid; names the setting and the reason.
     """
     if os.environ.get("HEDGEROW_CONFIG") and not _file().is_file():
         raise ConfigurationError(f"HEDGEROW_CONFIG: there is no file {_file()}")
@@ -501,7 +503,7 @@ def load_settings(**overrides: object) -> Settings:
         raise ConfigurationError("; ".join(map(_describe, error.errors()))) from error
     except SettingsError as error:  # a whole group as one variable, which is not JSON
         raise ConfigurationError(f"environment: {error}") from error
-    except (ValueError, OSError) as error:  # the file is not TOML, or not to be read
+    except (ValueError, OSError) as error:  # the file is not TOML, or cannot be read
         raise ConfigurationError(f"{_file()}: {error}") from error
 
 

@@ -8,7 +8,7 @@ from hedgerow.common.settings.group import Group, PositiveFloat
 
 
 class StorageSettings(Group):
-    """What may be used of a disk and of the server's memory; beyond it, writes are refused."""
+    """Limits on the use of disks and of the server's memory; beyond them, writes are refused."""
 
     min_free_disk_mb: Annotated[float, Field(ge=0)] = Field(
         0.0,

@@ -1,4 +1,4 @@
-"""Settings of the policies that shorten the tail: hedging, enough, probation, admission."""
+"""Settings of the policies that shorten the tail: hedging, coverage, probation, admission."""
 
 from typing import Annotated
 
@@ -12,13 +12,13 @@ class HedgingSettings(Group):
 
     max_extra_load: Share = Field(
         0.05,
-        description="Hedges for each first copy that was sent, as a share; 0 switches hedging off, "
-        "and copies of what a worker died with too.",
+        description="Most hedges, as a share of the first copies sent; 0 turns hedging off, and "
+        "also second copies of requests that a dead worker had.",
     )
     burst: PositiveInt = Field(
         10,
-        description="Hedges that may be sent at once after a time without any; or "
-        "`max_extra_load` times the cluster's shards, if that is more: what one query earns.",
+        description="Most hedges that can be saved up and sent at once; or what one query over "
+        "all shards earns (`max_extra_load` times the cluster's shards), if that is more.",
     )
     percentile: Annotated[float, Field(gt=0, lt=100)] = Field(
         95.0,
@@ -26,39 +26,39 @@ class HedgingSettings(Group):
         "before twice their median.",
     )
     min_delay_ms: PositiveFloat = Field(
-        5.0, description="No hedge is sent sooner after the first copy, in ms."
+        5.0, description="Shortest time from the first copy to a hedge, in ms."
     )
     window_s: PositiveFloat = Field(
         10.0, description="Time over which a shard's reply times are remembered, in s."
     )
     minimum_number_of_calls: PositiveInt = Field(
-        50, description="A shard is not hedged before so many replies are in its window."
+        50, description="A shard is not hedged until its window has this many replies."
     )
 
 
 class CoverageSettings(Group):
-    """How long to wait for what is missing: while the caller waits, and to learn from it.
+    """How long to wait for missing replies, and for late ones to learn from.
 
     The names of the first two are Vespa's.
     """
 
     min_wait_after_coverage_factor: Share = Field(
-        0.0, description="Least wait for the rest, as a share of the time that was left."
+        0.0, description="Shortest wait for the rest, as a share of the remaining time."
     )
     max_wait_after_coverage_factor: Share = Field(
         1.0,
-        description="Longest wait for the rest, as a share of the time that was left; the more "
-        "shards are missing, the nearer the wait is to it.",
+        description="Longest wait for the rest, as a share of the remaining time; the more "
+        "shards are missing, the closer the wait is to it.",
     )
     late_reply_factor: Share = Field(
         0.25,
-        description="For how long after the deadline workers may still answer a query that is "
-        "learnt from, as a share of the deadline; no caller waits for it.",
+        description="How long after the deadline workers may still reply to a query from which "
+        "the gateway learns, as a share of the deadline; no caller waits for these replies.",
     )
     max_late_load: Share = Field(
         0.1,
-        description="Requests that may run on so, as a share of those of all queries that are "
-        "learnt from; 0 switches it off.",
+        description="Most requests that may run past the deadline in this way, as a share of all "
+        "requests of the queries from which the gateway learns; 0 turns this off.",
     )
 
     @model_validator(mode="after")
@@ -73,48 +73,51 @@ class ProbationSettings(Group):
 
     interval_s: PositiveFloat = Field(1.0, description="How often the replicas are compared, in s.")
     window_s: PositiveFloat = Field(
-        30.0, description="Time over which what a replica did is remembered, in s."
+        30.0, description="Time over which a replica's calls are remembered, in s."
     )
     minimum_number_of_calls: PositiveInt = Field(
-        50, description="A replica is not judged before so many of its calls are in the window."
+        50, description="A replica is not judged until its window has this many calls."
     )
     latency_percentile: Annotated[float, Field(gt=0, lt=100)] = Field(
         90.0, description="The percentile of their times by which replicas are compared."
     )
     latency_factor: Annotated[float, Field(gt=1)] = Field(
-        3.0, description="An outlier is slower than the median of the other replicas by it."
+        3.0,
+        description="An outlier takes at least this many times the median of the other replicas.",
     )
     min_excess_ms: PositiveFloat = Field(
-        5.0, description="An outlier is also slower than the others by at least so much, in ms."
+        5.0, description="An outlier also takes at least this much longer than the others, in ms."
     )
     failure_rate_threshold: Percent = Field(
         50.0,
-        description="Share of failures that makes an outlier where the others fail less than half "
-        "as often, in percent.",
+        description="A replica with at least this share of failures is an outlier if the others "
+        "fail less than half as often, in percent.",
     )
     base_ejection_time_s: PositiveFloat = Field(
         10.0,
-        description="Shortest probation, in s; times the number of probations in a row.",
+        description="Shortest probation, in s; it is multiplied by the number of probations in a "
+        "row.",
     )
     max_ejection_time_s: PositiveFloat = Field(
         300.0,
-        description="Cap of that time; and a worker that did well for so long has a clean "
-        "sheet, in s.",
+        description="Limit on that product, in s; a worker that performs well for this long starts "
+        "at one again.",
     )
     max_ejection_percent: Annotated[float, Field(ge=0, le=100)] = Field(
         50.0, description="Most live workers that may be on probation at once, in percent."
     )
     trial_interval_ms: PositiveFloat = Field(
-        50.0, description="A worker on probation gets at most one copy in this time, in ms."
+        50.0,
+        description="Shortest time between shadow requests to a worker on probation, in ms.",
     )
 
 
 class AdmissionSettings(Group):
-    """What a gateway refuses before it asks a shard, so that what it asks is answered in time."""
+    """When a gateway refuses queries, so that those it admits are answered in time."""
 
     enabled: bool = Field(True, description="Whether queries are ever refused for overload.")
     initial_limit: PositiveInt = Field(
-        128, description="Queries that may be in flight until the limit has been learnt."
+        128, description="Most queries in flight until the limit has been learnt."
     )
     min_limit: PositiveInt = Field(4, description="The limit never falls below this.")
     max_limit: PositiveInt = Field(4096, description="The limit never grows beyond this.")
@@ -125,8 +128,8 @@ class AdmissionSettings(Group):
     )
     wait_share: Annotated[float, Field(gt=0, le=1)] = Field(
         0.33,
-        description="A shard's part that waited for more than this share of its query's deadline "
-        "speaks for a lower limit.",
+        description="If a shard's part waits for more than this share of its query's deadline, it "
+        "counts towards a lower limit.",
     )
     predict: bool = Field(
         True,

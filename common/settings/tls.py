@@ -1,4 +1,4 @@
-"""How a gateway encrypts: the certificate that it shows to its clients."""
+"""Settings for HTTPS: the gateway's certificate and its key."""
 
 from pathlib import Path
 

@@ -1,7 +1,7 @@
-"""What gateway and workers tell each other at the end of a load, on the channel of events.
+"""The events by which gateway and workers agree, at the end of a load, that it counts in ranking.
 
-The gateway names the last entry that the load wrote to each shard's log. Each worker answers with
-the replicas whose searches rank by statistics that count those entries.
+The gateway announces the last entry that the load wrote to each shard's log. Each worker answers
+with the replicas whose searches rank by statistics that count these entries.
 """
 
 from collections.abc import Collection, Mapping
@@ -19,7 +19,7 @@ class Loaded:
     """A load has been applied by every live replica.
 
     Attributes:
-        token: of the gateway that waits; its answers carry it.
+        token: identifies the gateway that waits; the answers carry it.
         uid: the collection's.
         ends: shard → id of the last log entry of the load.
     """
@@ -35,7 +35,7 @@ class Loaded:
 
     @classmethod
     def unpack(cls, event: bytes) -> "Loaded | None":
-        """Read an event; None for another one, or one that is malformed."""
+        """Read an event; None if it is another one, or malformed."""
         match event.decode(errors="replace").split(":"):
             case [kind, token, uid, ends] if kind == LOADED:
                 try:
@@ -50,7 +50,7 @@ class Ranked:
     """A worker ranks by statistics that count a load.
 
     Attributes:
-        token: that of the load.
+        token: the load's.
         replicas: ids of the replicas that the worker serves.
     """
 
@@ -63,7 +63,7 @@ class Ranked:
 
     @classmethod
     def unpack(cls, event: bytes) -> "Ranked | None":
-        """Read an event; None for another one."""
+        """Read an event; None if it is another one."""
         match event.decode(errors="replace").split(":"):
             case [kind, token, replicas] if kind == RANKED:
                 return cls(token, replicas.split(","))

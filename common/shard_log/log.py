@@ -1,8 +1,8 @@
-"""A shard's log: the writes that its replicas have yet to apply, in a Redis stream.
+"""A shard's log: the writes that its replicas have not applied yet, in a Redis stream.
 
-Appending is at least once. An append whose answer is lost may have been taken, and whoever sends
-it again puts the same writes into the log twice; every operation here replaces or removes by id,
-so that a second copy changes nothing.
+Appending is at least once. If the answer to an append is lost, it may have been executed, and
+sending it again puts the same writes into the log twice. Every operation here replaces or removes
+by id, so a second copy changes nothing.
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,7 +30,7 @@ class Create(NamedTuple):
 
 
 class Drop(NamedTuple):
-    """Everything of one collection goes."""
+    """Removes everything of one collection."""
 
     uid: str
 
@@ -43,7 +43,7 @@ class Upsert(NamedTuple):
 
 
 class Delete(NamedTuple):
-    """Documents that go, by id."""
+    """Ids of documents to remove."""
 
     uid: str
     ids: list[str]
@@ -73,14 +73,14 @@ class Entry(NamedTuple):
 
 
 class Appended(NamedTuple):
-    """Where an operation went: its entry's id, and how many wait to be applied, with it."""
+    """An appended operation: its entry's id, and how many entries then wait to be applied."""
 
     id: str
     length: int
 
 
 def pack_op(op: Op) -> bytes:
-    """Pack an operation as it lies in the log."""
+    """Pack an operation for the log."""
     packed: bytes = _packb((_CODES[type(op)], *op))
     return packed
 
@@ -89,8 +89,8 @@ def unpack_op(data: bytes) -> Op:
     """Unpack an operation.
 
     Raises:
-        WireError: it is malformed, or of a kind that this version does not know, or defines a
-            collection in a way that it does not know.
+        WireError: it is malformed, or of a kind, or a definition of a collection, that this version
+            does not know.
     """
     try:
         code, *parts = msgpack.unpackb(data)
@@ -118,26 +118,26 @@ def unpack_op(data: bytes) -> Op:
 
 
 def position(entry_id: str) -> tuple[int, int]:
-    """An entry's id as something that can be compared: (milliseconds, sequence)."""
+    """An entry's id in a form that can be compared: (milliseconds, sequence)."""
     milliseconds, _, sequence = entry_id.partition("-")
     return int(milliseconds), int(sequence or 0)
 
 
 def furthest(applied: Mapping[str, str]) -> str:
-    """The position of the replica that has got furthest; `START` where there is none."""
+    """The position of the replica that has applied the most; `START` if there is none."""
     return max(applied.values(), key=position, default=START)
 
 
 async def confirm(control: RedisClient, keys: Keys) -> None:
-    """Make sure that what was appended before is in the server's append-only file.
+    """Make sure that earlier appends are in the server's append-only file.
 
-    A server answers a write before it knows that its file has taken it: those of the turn in which
-    the disk fills are acknowledged, and lost if the server is then killed. From the next turn on it
-    refuses writes until its file is whole again. So a write that comes after the answer, and is
-    taken, says that the earlier ones are safe. This one changes nothing.
+    A server answers a write before it knows whether its file was written: the writes of the turn in
+    which the disk fills are acknowledged, and lost if the server is then killed. From the next turn
+    on, it refuses writes until its file is complete again. So if a write that is sent after the
+    answer is accepted, the earlier ones are safe. The write here changes nothing.
 
     Raises:
-        WriteRefusedError: they may be lost, if the server dies.
+        WriteRefusedError: the appends may be lost if the server dies.
         RedisUnavailableError: there was no answer.
     """
     await control.execute("XADD", keys.confirm, "NOMKSTREAM", "*", FIELD, b"")
@@ -152,26 +152,26 @@ def _is_position(text: str) -> bool:
 
 
 def _positions(shard: int, stored: dict[bytes, bytes]) -> dict[str, str]:
-    """Replica → position, without what cannot be one."""
+    """Replica → position, without values that are not positions."""
     found = {}
     for replica, value in stored.items():
         text = value.decode(errors="replace")
         if _is_position(text):
             found[replica.decode(errors="replace")] = text
-        else:  # somebody has edited the hash; the replica's next batch overwrites it
+        else:  # the hash was edited by hand; the replica's next batch overwrites it
             _log.error("position_unreadable", shard=shard, replica=replica, value=value)
     return found
 
 
 def _waiting(length: int, kept: bytes | None) -> int:
-    """How many of a log's entries wait to be applied, of so many with so many applied by all."""
+    """How many of a log's `length` entries wait to be applied; all replicas applied `kept`."""
     return max(0, length - int(kept or 0))
 
 
 class ShardLog:
     """Appends to, reads and trims the logs of all shards.
 
-    Every method raises RedisUnavailableError when there is no answer in time.
+    Every method raises RedisUnavailableError if there is no answer in time.
     """
 
     def __init__(self, control: RedisClient, keys: Keys) -> None:
@@ -185,11 +185,11 @@ class ShardLog:
     async def append_many(self, ops: Sequence[tuple[int, bytes]]) -> list[Appended]:
         """Append packed operations, each to its shard's log.
 
-        When this returns, what was appended survives the death of the server; see `confirm`.
-        Not retried: after RedisUnavailableError any of them may be in the log.
+        When this returns, the operations survive the death of the server; see `confirm`.
+        It does not retry: after RedisUnavailableError, any of them may be in the log.
 
         Raises:
-            WriteRefusedError: the server takes no writes now.
+            WriteRefusedError: the server accepts no writes now.
         """
         commands: list[Command] = []
         for shard, op in ops:
@@ -203,9 +203,9 @@ class ShardLog:
         ]
 
     async def length(self, shard: int) -> int:
-        """How many entries of a shard's log not every replica has applied.
+        """How many entries of a shard's log some replica has yet to apply.
 
-        Those that all have, and that stay in the log until a snapshot has them, do not count.
+        Entries that all have applied, and that stay in the log for a snapshot, do not count.
         """
         return (await self.lengths([shard]))[shard]
 
@@ -234,16 +234,16 @@ class ShardLog:
             after = f"({found[-1]}"
 
     async def read(self, shard: int, after: str, max_bytes: int, block_ms: int = 0) -> list[Entry]:
-        """Read what follows a position, oldest first.
+        """Read the entries after a position, oldest first.
 
         Args:
-            shard: whose log.
-            after: id of the last entry that is not wanted; `START` to read all.
-            max_bytes: stop after the entry that reaches so many bytes of operations.
-            block_ms: how long to wait for an entry when there is none, in ms; 0 does not wait.
+            shard: the log's shard.
+            after: id of the entry before the first one to read; `START` to read all.
+            max_bytes: stop after the entry that reaches this many bytes of operations.
+            block_ms: how long to wait if there is no entry, in ms; 0 not to wait.
 
         Returns:
-            The entries; none where none came in time.
+            The entries; an empty list if none came in time.
         """
         entries: list[Entry] = []
         size, count = 0, READ_COUNT
@@ -267,7 +267,7 @@ class ShardLog:
             if len(found) < count:
                 break
             after = entries[-1].id
-            # XREAD counts entries, not bytes: ask for as many more as should fit by their mean.
+            # XREAD counts entries, not bytes: ask for as many as should fit by their mean size.
             count = max(1, min(4096, (max_bytes - size) * len(entries) // max(size, 1)))
         return entries
 
@@ -296,10 +296,10 @@ class ShardLog:
         }
 
     async def record_applied(self, shard: int, replica: str, entry_id: str) -> dict[str, str]:
-        """Say how far a replica has got, and announce it as `applied:<shard>`.
+        """Record a replica's position, and announce it as `applied:<shard>`.
 
         Returns:
-            What `applied` gives now.
+            The positions as `applied` returns them.
         """
         key = self._keys.applied(shard)
         _, _, reply = await self._control.pipeline(
@@ -314,9 +314,9 @@ class ShardLog:
     async def forget_replica(self, shard: int, replica: str) -> None:
         """Stop waiting for a replica that is gone for good, or no longer wanted.
 
-        Until then the log keeps all that the replica has not applied, and loads come to wait. Where
-        snapshots are made, workers decide it (`shard_worker.indexing.absent_replicas`), else an
-        operator.
+        Until then, the log keeps everything that the replica has not applied, and loads may have to
+        wait. If snapshots are made, workers decide this (`shard_worker.indexing.absent_replicas`),
+        otherwise an operator.
         """
         await self._control.execute("HDEL", self._keys.applied(shard), replica)
 
@@ -328,21 +328,21 @@ class ShardLog:
         has_documents: bool = True,
         kept: tuple[int, str] | None = None,
     ) -> int:
-        """Remove the entries up to and including one that nobody needs any more.
+        """Remove the entries up to and including `upto`, which are no longer needed.
 
         Args:
-            shard: whose log.
-            upto: the last entry to go.
-            has_documents: whether any of what was ever removed may have been a document.
+            shard: the log's shard.
+            upto: the last entry to remove.
+            has_documents: whether any entry that was ever removed may have held a document.
             kept: how many entries after `upto` every replica has applied, and the last of them;
-                None where no snapshots are made, so that none is kept.
+                None if no snapshots are made, so that none is kept.
 
         Returns:
             How many were removed.
         """
         milliseconds, sequence = position(upto)
         num_kept, kept_to = kept if kept is not None else ("", "")
-        # In one step, so that whoever misses an entry can see why: XTRIM itself leaves no trace.
+        # In one step, so that a replica that misses an entry can see why: XTRIM leaves no trace.
         removed = await self._control.execute(
             "EVAL",
             TRIM,
@@ -358,18 +358,18 @@ class ShardLog:
         return int(removed)
 
     async def gap(self, shard: int, replica: str, applied: str) -> str | None:
-        """Whether entries were removed before a replica had applied them; it is then noted.
+        """Find out whether entries were removed before a replica had applied them, and record it.
 
         Args:
-            shard: whose log.
-            replica: its id.
-            applied: its position. Ask after what follows that was read: the gap is then before
-                what was read, or there is none.
+            shard: the log's shard.
+            replica: the replica's id.
+            applied: its position. Call this after the entries that follow it were read: a gap is
+                then before those entries, or there is none.
 
         Returns:
-            The last entry that is missing; None when there is no gap. One that is noted stays,
-            however far the replica gets, until the key is deleted: an operator's word that the
-            documents have been loaded again.
+            The last entry that is missing; None if there is no gap. A recorded gap stays, however
+            far the replica gets, until an operator deletes the key to state that the documents
+            have been loaded again.
         """
         key = self._keys.trimmed(shard)
         stored: dict[bytes, bytes] = await self._control.execute("HGETALL", key)
@@ -377,7 +377,7 @@ class ShardLog:
         if replica in facts:
             return facts[replica]
         trimmed = facts.get("position", START)
-        # A new store is given the collections in another way, so it misses documents at most.
+        # A new store gets the collections in another way, so it can only miss documents.
         needs_it = applied != START or "documents" in facts
         if not needs_it or not _is_position(trimmed) or position(trimmed) <= position(applied):
             return None
@@ -385,7 +385,7 @@ class ShardLog:
         return trimmed
 
     async def trimmed(self, shard: int) -> str:
-        """Id of the last entry that was removed from a log; `START` when none was."""
+        """Id of the last entry that was removed from a log; `START` if none was."""
         stored = await self._control.execute("HGET", self._keys.trimmed(shard), "position")
         text = (stored or b"").decode(errors="replace")
         return text if _is_position(text) else START
@@ -396,20 +396,20 @@ class ShardLog:
         return bool(await self._control.execute("EXISTS", *keys))
 
     async def continue_after(self, shard: int, entry_id: str) -> bool:
-        """Have every entry from now on come after a position that a replica is at.
+        """Make every future entry come after a replica's position.
 
-        A log that Redis has lost starts anew, and one whose clock is behind would number entries
-        below what the shard has applied, so that they were never read. A replica that is not as far
-        has then a gap, since nobody can give it what is lost.
+        If Redis has lost the log, or its clock is behind, it would number new entries below what
+        the shard has applied, and they would never be read. A replica that has applied less then
+        has a gap, since the lost entries cannot be restored.
 
         Returns:
-            False where that is so already.
+            False if future entries come after it anyway.
         """
         keys = (self._keys.log(shard), self._keys.trimmed(shard))
         return bool(await self._control.execute("EVAL", CONTINUE, 2, *keys, entry_id, FIELD))
 
     async def missed(self, shards: Sequence[int]) -> dict[int, set[str]]:
-        """Shard → the replicas of which a gap is noted."""
+        """Shard → the replicas with a recorded gap."""
         replies = await self._control.pipeline(
             [("HKEYS", self._keys.trimmed(shard)) for shard in shards]
         )

@@ -1,6 +1,6 @@
-"""What is done to a log in one step, so that nobody sees half of it: Lua, run by the server.
+"""The atomic operations on a log: Lua scripts that the server runs.
 
-Keys are the log and the hash that says how far it is trimmed (`Keys.trimmed`).
+Their keys are the log and the hash that says how far it is trimmed (`Keys.trimmed`).
 """
 
 _IS_BEFORE = """
@@ -14,8 +14,8 @@ end
 """
 
 # Remove entries, unless a replica that knew of a newer snapshot has removed more, and count those
-# that all have applied and that stay for the next snapshot. A replica that was not told yet how far
-# the others are counts too few; then what is stored stands, less what has gone.
+# that all have applied and that stay for the next snapshot. A replica that does not know the newest
+# positions of the others counts too few; then the stored count stays, minus the removed entries.
 TRIM = (
     _IS_BEFORE
     + """
@@ -37,7 +37,7 @@ return removed
 """
 )
 
-# The ids alone of what a log holds between two positions: bodies need not leave the server.
+# Only the ids of the entries between two positions: their bodies need not leave the server.
 IDS = """
 local ids = {}
 for i, entry in ipairs(redis.call('XRANGE', KEYS[1], ARGV[1], ARGV[2], 'COUNT', ARGV[3])) do
@@ -46,9 +46,9 @@ end
 return ids
 """
 
-# Have a log go on after a replica's position. If it has lost what came before (it is then neither
-# in the log nor said to be trimmed), that counts as trimmed: others that have less cannot get it.
-# What is added at a position and taken away again leaves its id behind; ids only grow.
+# Make a log continue after a replica's position. If it has lost the entries before (they are then
+# neither in the log nor recorded as trimmed), these count as trimmed: replicas that have applied
+# less cannot get them. An entry that is added and removed again leaves its id; ids only grow.
 CONTINUE = (
     _IS_BEFORE
     + """

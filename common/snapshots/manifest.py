@@ -1,8 +1,8 @@
-"""What a snapshot of a shard is: its manifest, its names, and which ones are kept. No I/O.
+"""A snapshot of a shard: its manifest, its name, and which snapshots are kept. No I/O.
 
 A snapshot is a folder with a shard's document store, its text indexes, and a manifest. The manifest
-is written last and names every other file with its size and checksum, so that a snapshot without a
-whole manifest is none, and one with a missing, short or changed file is found out.
+is written last and lists every other file with its size and checksum. A folder without a complete
+manifest is therefore not a snapshot, and a missing, short or changed file is detected.
 """
 
 import json
@@ -20,17 +20,17 @@ from hedgerow.common.machine.folder_lock import LOCK_FILE
 FORMAT = 1
 MANIFEST = "manifest.json"
 STORE = "store.sqlite"
-# Some 100,000 files. It is read before anything of it is known to be ours.
+# Enough for some 100,000 files. It is read before its signature can be checked.
 MAX_MANIFEST_BYTES = 16 * 1024 * 1024
 
 _ID = re.compile(r"\d{8}T\d{9}Z-[0-9a-f]{6}")
-# A file of the store, or one in a text index's folder; nothing that leads out of the snapshot.
+# A file of the store, or one in a text index's folder; no path that leads out of the snapshot.
 _PATH = re.compile(r"(?:\w[\w.-]*/)?(?!\.+$)[\w.][\w.-]*")
 _POSITION = re.compile(r"\d+-\d+")
 
 
 class FileFacts(NamedTuple):
-    """One file of a snapshot: where it lies in it, how long it is, and its SHA-256 (hex)."""
+    """One file of a snapshot: its path in the snapshot, its size, and its SHA-256 (hex)."""
 
     path: str
     num_bytes: int
@@ -38,7 +38,7 @@ class FileFacts(NamedTuple):
 
 
 class CollectionFacts(NamedTuple):
-    """What a snapshot holds of one collection."""
+    """One collection in a snapshot."""
 
     uid: str
     name: str
@@ -47,18 +47,18 @@ class CollectionFacts(NamedTuple):
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a snapshot holds, as its `manifest.json` says.
+    """A snapshot's contents, as in its `manifest.json`.
 
     Attributes:
-        id: when it was made, and a random end; ids sort by age.
-        shard: which shard.
-        num_shards: of the cluster; documents are spread by it, so no other cluster can use it.
-        position: id of the last log entry that is in it.
-        made_at_ms: when, an instant on the Redis server's clock.
+        id: when it was made, and a random suffix; ids sort by age.
+        shard: the shard.
+        num_shards: of the cluster; a cluster with another number spreads documents in another way.
+        position: id of the last log entry in it.
+        made_at_ms: when it was made, an instant on the Redis server's clock.
         version: Hedgerow's version.
-        collections: what it holds of each.
-        files: all files but the manifest.
-        signature: of all the rest, by `common.snapshots.signature`; "" when it is not signed.
+        collections: its collections.
+        files: all files except the manifest.
+        signature: of everything else, by `common.snapshots.signature`; "" if it is not signed.
     """
 
     id: str
@@ -73,7 +73,7 @@ class Manifest:
 
     @property
     def documents(self) -> int:
-        """How many documents there are, of all collections."""
+        """The number of documents, of all collections."""
         return sum(one.documents for one in self.collections)
 
     @property
@@ -82,7 +82,7 @@ class Manifest:
         return sum(one.num_bytes for one in self.files)
 
     def to_json(self) -> bytes:
-        """As the file `manifest.json` holds it."""
+        """The content of the file `manifest.json`."""
         facts = {
             "format": FORMAT,
             **asdict(self),
@@ -95,10 +95,10 @@ class Manifest:
 
     @classmethod
     def from_json(cls, data: bytes) -> "Manifest":
-        """Read what `to_json` made.
+        """Read what `to_json` wrote.
 
         Raises:
-            SnapshotError: it is too long, cut off, of another format, or names files outside of
+            SnapshotError: it is too long, truncated, of another format, or names files outside of
                 the snapshot.
         """
         if len(data) > MAX_MANIFEST_BYTES:
@@ -120,7 +120,7 @@ class Manifest:
             or not all(map(_PATH.fullmatch, paths))
             or len(set(paths)) != len(paths)
             or STORE not in paths
-            # The folder that it is restored into holds a lock of this name.
+            # The folder into which it is restored has a lock of this name.
             or any(path.partition("/")[0] == LOCK_FILE for path in paths)
         ):
             raise SnapshotError("a manifest that contradicts itself")
@@ -147,7 +147,7 @@ class _Collection(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class _ManifestFile(_Format, forbid_unknown_fields=True):
-    """What stands in the file; each member is of its type, or it is not read."""
+    """The file's content; a member of another type is an error."""
 
     id: str
     shard: _Count
@@ -164,8 +164,8 @@ def snapshot_id(made_at_ms: int, end: str) -> str:
     """Name a snapshot made at an instant (on the Redis server's clock).
 
     Args:
-        made_at_ms: when.
-        end: six hexadecimal digits, which tell apart what two makers begin at the same time.
+        made_at_ms: the instant.
+        end: six hexadecimal digits, which distinguish snapshots that two workers begin at once.
     """
     made_at = datetime.fromtimestamp(made_at_ms / 1000, UTC)
     return f"{made_at:%Y%m%dT%H%M%S}{made_at_ms % 1000:03d}Z-{end}"
@@ -179,16 +179,16 @@ def is_snapshot_id(name: str) -> bool:
 def superfluous(
     present: Iterable[str], complete: Iterable[str], keep: int, newest: str
 ) -> set[str]:
-    """Which snapshots of a shard are to be deleted once `newest` is complete.
+    """Which snapshots of a shard to delete once `newest` is complete.
 
     Args:
-        present: ids of all that there are, complete or not.
+        present: ids of all snapshots, complete or not.
         complete: ids of those with a manifest.
         keep: how many complete ones stay, at least 1.
-        newest: the one just made. What is younger is being made by somebody else, and stays.
+        newest: the one just made. Younger ones are being made by another worker, and stay.
 
     Returns:
-        Complete ones but for the newest `keep`, and what was begun before `newest` and never ended.
+        Complete ones except the newest `keep`, and unfinished ones that were begun before `newest`.
     """
     older = {one for one in present if one < newest}
     whole = sorted({*complete, newest} - {one for one in complete if one > newest}, reverse=True)

@@ -1,11 +1,11 @@
-"""Puts a snapshot into the place of a shard's folder, so that a kill at any moment leaves no half.
+"""Replaces a shard's folder by a snapshot, so that a kill at any moment leaves no half state.
 
-    fetch into a folder aside, compare every file ► under the folder's lock: remove the old store,
-    move the indexes, and the new store last ► whoever opens the shard finds a store, or none
+    fetch into a separate folder, compare every file ► under the folder's lock: remove the old
+    store, move the indexes, and the new store last ► the folder has a complete store, or none
 
-A store that is there is whole; indexes without a store count as an empty folder, which is restored
-anew. What is fetched has no replica id (`shard_worker.storage.store_copy` leaves it out), so that
-the copy draws one of its own when it is opened.
+A store that exists is complete; indexes without a store count as an empty folder, which is restored
+again. The fetched store has no replica id (`shard_worker.storage.store_copy` leaves it out), so
+the copy gets its own when it is opened.
 """
 
 import os
@@ -20,12 +20,12 @@ from hedgerow.common.snapshots.store import SnapshotStore
 
 
 def shard_folder(data: Path, shard: int) -> Path:
-    """Where a shard lies in a data folder."""
+    """The folder of a shard in a data folder."""
     return data / "shards" / str(shard)
 
 
 def has_store(data: Path, shard: int) -> bool:
-    """Whether a data folder holds documents of a shard, or has held some."""
+    """Whether a data folder has, or has had, documents of a shard."""
     return (shard_folder(data, shard) / STORE).exists()
 
 
@@ -36,19 +36,19 @@ def restore(
     lock_wait_s: float,
     check: Callable[[], None] = lambda: None,
 ) -> None:
-    """Make a data folder's shard what a snapshot holds, whatever was there.
+    """Replace a shard in a data folder by a snapshot, whatever the folder held.
 
     Args:
         store: where the snapshot is.
         manifest: its manifest.
         data: the data folder.
-        lock_wait_s: how long to wait while somebody else has the shard's folder, in s.
-        check: called between pieces; what it raises ends the restoring.
+        lock_wait_s: how long to wait while another process has the shard's folder, in s.
+        check: called between pieces; an error that it raises ends the restoring.
 
     Raises:
-        SnapshotError: the target does not answer, a file is not what the manifest says, or this
-            disk cannot take it. The shard's folder is then as it was, or empty.
-        ConfigurationError: somebody else has the folder still.
+        SnapshotError: the target does not answer, a file does not match the manifest, or this
+            disk has no room for it. The shard's folder is then unchanged, or empty.
+        ConfigurationError: another process still has the folder.
     """
     folder = shard_folder(data, manifest.shard)
     aside = data / "restoring" / str(manifest.shard)
@@ -68,7 +68,7 @@ def restore(
 
 
 def _replace(folder: Path, fetched: Path) -> None:
-    # The store with its write-ahead log first: without them, what is left counts for nothing.
+    # The store with its write-ahead log first: without them, the rest counts as an empty folder.
     for name in (STORE, f"{STORE}-wal", f"{STORE}-shm"):
         (folder / name).unlink(missing_ok=True)
     for old in folder.iterdir():

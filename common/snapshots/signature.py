@@ -13,7 +13,7 @@ from dataclasses import replace
 from hedgerow.common.errors import SnapshotError
 from hedgerow.common.snapshots.manifest import Manifest
 
-# Names what is signed, so that a signature of something else under the same key is none of this.
+# Part of the signed message, so that signatures with this key for other purposes are invalid.
 _PURPOSE = b"hedgerow snapshot manifest"
 
 
@@ -30,16 +30,16 @@ class ManifestSigner:
         self._key_prefix = key_prefix.encode()
 
     def signed(self, manifest: Manifest) -> Manifest:
-        """Return the manifest with its signature, where there is a key."""
+        """Return the manifest with its signature, if there is a key."""
         if self._key is None:
             return manifest
         return replace(manifest, signature=self._signature(self._key, manifest))
 
     def check(self, manifest: Manifest) -> None:
-        """Compare a manifest's signature, where there is a key.
+        """Check a manifest's signature, if there is a key.
 
         Raises:
-            SnapshotError: it has none, or that of another content, key or cluster.
+            SnapshotError: it has none, or one of another content, key or cluster.
         """
         if self._key is None:
             return
@@ -54,7 +54,7 @@ class ManifestSigner:
             )
 
     def _signature(self, key: bytes, manifest: Manifest) -> str:
-        # What is signed is what was read, in the form that we write: nothing else is used of it.
+        # Sign the content as we would write it: nothing else of the file is used.
         content = replace(manifest, signature="").to_json()
         message = b"\0".join((_PURPOSE, self._key_prefix, content))
         return hmac.new(key, message, hashlib.sha256).hexdigest()

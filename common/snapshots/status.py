@@ -1,8 +1,8 @@
-"""What Redis knows of the shards' snapshots, so that all replicas and gateways see the same.
+"""The state of the shards' snapshots in Redis, shared by all replicas and gateways.
 
-Who is to make the next one is decided by comparing what is with what was done, never by an event:
-the newest snapshot, when one was last asked for, which attempt was last begun, and whether that one
-still lives (its lease).
+Which replica makes the next snapshot is decided by comparing this state, never by an event: the
+newest snapshot, when one was last requested, which attempt was last begun, and whether that attempt
+is still alive (its lease).
 """
 
 import json
@@ -21,7 +21,7 @@ _log = structlog.get_logger()
 
 _NEWEST, _WANTED, _BEGUN, _FAILED = b"newest", b"wanted_at_ms", b"begun", b"failed"
 
-# Begin an attempt if it is the next one and none is under way. Returns whether it was begun.
+# Begin an attempt if it is the next one and none is running. Returns whether it was begun.
 _BEGIN = """
 if redis.call('EXISTS', KEYS[2]) == 1 then return 0 end
 if (redis.call('HGET', KEYS[1], 'begun') or '0') ~= ARGV[1] then return 0 end
@@ -30,7 +30,7 @@ redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3])
 return 1
 """
 
-# Hold or give back a lease, if it is still ours.
+# Renew or release a lease, if it is still ours.
 _RENEW = """
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 return redis.call('PEXPIRE', KEYS[1], ARGV[2])
@@ -45,7 +45,7 @@ class SnapshotFacts(NamedTuple):
         id: its name on the target.
         position: id of the last log entry in it.
         made_at_ms: when it was begun, on the Redis server's clock.
-        documents: how many it holds.
+        documents: the number of documents in it.
         num_bytes: its size.
     """
 
@@ -57,7 +57,7 @@ class SnapshotFacts(NamedTuple):
 
     @classmethod
     def of(cls, manifest: Manifest) -> "SnapshotFacts":
-        """What a manifest says."""
+        """The facts of a manifest."""
         return cls(
             manifest.id,
             manifest.position,
@@ -68,15 +68,15 @@ class SnapshotFacts(NamedTuple):
 
 
 class SnapshotStanding(NamedTuple):
-    """How the snapshots of a shard stand.
+    """The state of a shard's snapshots.
 
     Attributes:
-        newest: the newest complete one; None when there is none.
-        wanted_at_ms: when somebody last asked for one; 0 when nobody has.
+        newest: the newest complete one; None if there is none.
+        wanted_at_ms: when one was last requested; 0 for never.
         begun: how many attempts were ever begun.
-        is_running: whether one is under way.
-        error: why the last attempt failed; "" when it did not.
-        failed_at_ms: when; 0 when it did not.
+        is_running: whether one is being made.
+        error: why the last attempt failed; "" if it did not.
+        failed_at_ms: when it failed; 0 if it did not.
         num_kept: entries of the shard's log that every replica has applied, kept for the next one.
     """
 
@@ -90,9 +90,9 @@ class SnapshotStanding(NamedTuple):
 
 
 class SnapshotRecords:
-    """Reads and writes of how snapshots stand.
+    """Reads and writes the state of snapshots.
 
-    Every method raises RedisUnavailableError when there is no answer in time.
+    Every method raises RedisUnavailableError if there is no answer in time.
     """
 
     def __init__(self, control: RedisClient, keys: Keys) -> None:
@@ -104,7 +104,7 @@ class SnapshotRecords:
         return await self._control.now_ms()
 
     async def standing(self, shards: Iterable[int]) -> dict[int, SnapshotStanding]:
-        """How the snapshots of these shards stand, in one round trip."""
+        """The state of these shards' snapshots, in one round trip."""
         asked = list(shards)
         commands: list[Command] = []
         for shard in asked:
@@ -122,7 +122,7 @@ class SnapshotRecords:
         }
 
     async def want(self, shards: Iterable[int]) -> int:
-        """Ask for a snapshot of each of these shards; returns when that was, in ms."""
+        """Request a snapshot of each of these shards; return when that was, in ms."""
         now_ms = await self.now_ms()
         await self._control.pipeline(
             [
@@ -133,14 +133,14 @@ class SnapshotRecords:
         return now_ms
 
     async def begin(self, shard: int, begun: int, holder: str, lease_s: float) -> bool:
-        """Take the lease for the attempt that follows the `begun` first ones.
+        """Take the lease for the attempt after the first `begun` ones.
 
         Returns:
-            False when somebody else has begun it, or one is under way.
+            False if another worker has begun it, or one is being made.
         """
         keys = (self._keys.snapshots(shard), self._keys.snapshot_lease(shard))
         lease_ms = int(lease_s * 1000)
-        # Not sent twice: it would find its own lease, and say no.
+        # Not sent twice: the second would find the lease of the first, and fail.
         return bool(
             await self._control.execute(
                 "EVAL", _BEGIN, 2, *keys, begun, holder, lease_ms, retry=False
@@ -148,19 +148,19 @@ class SnapshotRecords:
         )
 
     async def renew(self, shard: int, holder: str, lease_s: float) -> bool:
-        """Hold the lease for longer; False when it has expired."""
+        """Renew the lease; return False if it has expired."""
         key = self._keys.snapshot_lease(shard)
         return bool(
             await self._control.execute("EVAL", _RENEW, 1, key, holder, int(lease_s * 1000))
         )
 
     async def release(self, shard: int, holder: str) -> None:
-        """Give the lease back, if it is still ours."""
+        """Release the lease, if it is still ours."""
         key = self._keys.snapshot_lease(shard)
         await self._control.execute("EVAL", _RELEASE, 1, key, holder)
 
     async def set_newest(self, shard: int, facts: SnapshotFacts | None) -> None:
-        """Say which snapshot is the newest complete one; nothing failed since."""
+        """Record the newest complete snapshot, and clear the last failure."""
         key = self._keys.snapshots(shard)
         newest: Command = ("HSET", key, _NEWEST, json.dumps(facts))
         await self._control.pipeline(
@@ -172,7 +172,7 @@ class SnapshotRecords:
         )
 
     async def fail(self, shard: int, error: str) -> None:
-        """Say why an attempt failed."""
+        """Record why an attempt failed."""
         failed = json.dumps([await self.now_ms(), error])
         await self._control.pipeline(
             [
@@ -203,6 +203,6 @@ def _standing(
             num_kept,
         )
     except (ValueError, TypeError) as error:
-        # Somebody has edited it; the next snapshot sets it right.
+        # It was edited by hand; the next snapshot overwrites it.
         _log.error("snapshot_standing_unreadable", reason=str(error))
         return SnapshotStanding(is_running=is_running, num_kept=num_kept)

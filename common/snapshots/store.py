@@ -1,4 +1,4 @@
-"""Where snapshots lie: a folder, or whatever fsspec has a driver for.
+"""The target of snapshots: a folder, or any storage with an fsspec driver.
 
     URL / KEY_PREFIX / shard-N / ID / store.sqlite
                                     / UID / files of a text index
@@ -30,8 +30,8 @@ from hedgerow.common.snapshots.manifest import (
 from hedgerow.common.snapshots.signature import ManifestSigner
 
 CHUNK_BYTES = 1_048_576
-# They have no folders. To make one there is to make the bucket, so that a mistyped name would get a
-# bucket of its own instead of an error.
+# They have no folders. Creating one would create the bucket, so a mistyped name would get a new
+# bucket instead of an error.
 _OBJECT_STORES = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "oss"})
 
 _log = structlog.get_logger()
@@ -40,7 +40,7 @@ _log = structlog.get_logger()
 class SnapshotStore:
     """Reads and writes the snapshots of one cluster.
 
-    Every method raises SnapshotError when the target does not do what it is asked.
+    Every method raises SnapshotError if the target fails or does not answer.
 
     Attributes:
         place: the cluster's folder on the target, for people.
@@ -50,14 +50,14 @@ class SnapshotStore:
         """Use the target at `url`; nothing is read or written yet.
 
         Args:
-            url: a folder, or a URL with a protocol that fsspec knows.
+            url: a folder, or a URL with a protocol that fsspec supports.
             key_prefix: the cluster's, so that clusters can share a target.
-            settings: `key` and `max_bytes` count; the defaults if None.
+            settings: `key` and `max_bytes` are used; the defaults if None.
 
         Raises:
-            ConfigurationError: no driver is there for such a URL.
+            ConfigurationError: there is no driver for this URL.
         """
-        # Here, since most processes have no use for snapshots, and no need of what it takes.
+        # Imported here, since most processes do not use snapshots, and it takes memory.
         import fsspec  # noqa: PLC0415
         from fsspec.implementations.local import LocalFileSystem  # noqa: PLC0415
 
@@ -77,7 +77,7 @@ class SnapshotStore:
         self._max_bytes = settings.max_bytes
 
     def manifests(self, shard: int) -> Iterator[Manifest]:
-        """The complete snapshots of a shard, newest first; one that cannot be read is passed over.
+        """The complete snapshots of a shard, newest first; those that cannot be read are skipped.
 
         Raises:
             SnapshotError: the target does not answer.
@@ -89,11 +89,11 @@ class SnapshotStore:
                 _log.error("snapshot_unusable", shard=shard, id=one, reason=str(error))
 
     def manifest(self, shard: int, snapshot: str) -> Manifest:
-        """What one snapshot holds.
+        """The manifest of one snapshot.
 
         Raises:
-            SnapshotError: there is no such snapshot, it is incomplete, or its signature is not that
-                of `snapshots.key`.
+            SnapshotError: there is no such snapshot, it is incomplete, or it is not signed with
+                `snapshots.key`.
         """
         with (
             self._said(f"no complete snapshot {snapshot} of shard {shard} can be read"),
@@ -125,7 +125,7 @@ class SnapshotStore:
         return {name for name in names if is_snapshot_id(name)}
 
     def shards(self) -> list[int]:
-        """The shards that there is something of."""
+        """The shards that have snapshots, complete or not."""
         with self._said("the snapshots cannot be listed"):
             self._fs.invalidate_cache()
             try:
@@ -142,16 +142,16 @@ class SnapshotStore:
         files: Mapping[str, Path],
         check: Callable[[], None] = lambda: None,
     ) -> list[FileFacts]:
-        """Copy files into a snapshot that is not complete before `commit`.
+        """Copy files into a snapshot, which is complete only after `commit`.
 
         Args:
-            shard: whose.
+            shard: the snapshot's shard.
             snapshot: its id.
-            files: path in the snapshot → the file here.
-            check: called between pieces; what it raises ends the upload.
+            files: path in the snapshot → the local file.
+            check: called between pieces; an error that it raises ends the upload.
 
         Returns:
-            What the manifest is to say of each.
+            The manifest's facts about each file.
         """
         facts = []
         for path, source in files.items():
@@ -171,7 +171,7 @@ class SnapshotStore:
         return facts
 
     def commit(self, manifest: Manifest) -> None:
-        """Make a snapshot complete, by the last of its files, which is signed."""
+        """Complete a snapshot by writing its signed manifest, the last of its files."""
         target = self._path(manifest.shard, manifest.id, MANIFEST)
         content = self._signer.signed(manifest).to_json()
         if len(content) > MAX_MANIFEST_BYTES:
@@ -189,7 +189,7 @@ class SnapshotStore:
             Path(f"{target}.new").replace(target)
 
     def delete(self, shard: int, snapshot: str) -> None:
-        """Remove a snapshot; cut off in the middle it is no snapshot any more."""
+        """Remove a snapshot; if this is interrupted, the rest no longer counts as a snapshot."""
         with self._said(f"the snapshot {snapshot} of shard {shard} cannot be deleted"):
             manifest = self._path(shard, snapshot, MANIFEST)
             if self._fs.exists(manifest):
@@ -199,7 +199,7 @@ class SnapshotStore:
                 self._fs.rm(folder, recursive=True)
 
     def prune(self, shard: int, keep: int, newest: str) -> list[str]:
-        """Delete what `superfluous` names; returns the ids."""
+        """Delete the snapshots that `superfluous` returns; return their ids."""
         gone = superfluous(self.present(shard), self.complete(shard), keep, newest)
         for one in sorted(gone):
             self.delete(shard, one)
@@ -208,13 +208,14 @@ class SnapshotStore:
     def fetch(
         self, manifest: Manifest, folder: Path, check: Callable[[], None] = lambda: None
     ) -> None:
-        """Copy a snapshot's files into an empty folder, durably, each compared to the manifest.
+        """Copy a snapshot's files durably into an empty folder, and compare each with the manifest.
 
         No more is fetched than the manifest says.
 
         Raises:
-            SnapshotError: a file is missing or not what the manifest says, and the folder is
-                useless; or it is larger than `snapshots.max_bytes` or what the disk has free.
+            SnapshotError: a file is missing or does not match the manifest, and the folder is
+                useless; or the snapshot is larger than `snapshots.max_bytes` or the free disk
+                space.
         """
         self._check_room(manifest, folder)
         for path, piece in self._pieces(manifest):
@@ -241,10 +242,10 @@ class SnapshotStore:
             raise SnapshotError(f"{what}, but {folder} has room for {free}")
 
     def verify(self, manifest: Manifest) -> None:
-        """Read a snapshot's files, and compare each to the manifest.
+        """Read a snapshot's files, and compare each with the manifest.
 
         Raises:
-            SnapshotError: one is missing or not what the manifest says.
+            SnapshotError: one is missing or does not match the manifest.
         """
         for _ in self._pieces(manifest):
             pass
@@ -259,7 +260,7 @@ class SnapshotStore:
                 self._said(f"{one.path} of the snapshot {manifest.id} cannot be read"),
                 self._open(path) as reader,
             ):
-                # A byte more than there should be tells a file that is longer.
+                # One byte more than expected shows that the file is longer.
                 while piece := reader.read(min(CHUNK_BYTES, left + 1)):
                     left -= len(piece)
                     if left < 0:
@@ -273,7 +274,7 @@ class SnapshotStore:
                 )
 
     def _open(self, path: str) -> Any:
-        """Open a file of the target to read; a FIFO in a folder would keep us waiting."""
+        """Open a file of the target for reading; a FIFO is refused, since it would block."""
         if self._is_local and not Path(path).is_file():
             raise FileNotFoundError(f"{path} is not a regular file")
         return self._fs.open(path, "rb")
@@ -291,7 +292,7 @@ class SnapshotStore:
 
     @contextmanager
     def _said(self, what: str) -> Iterator[None]:
-        """Turn what a driver raises, which may be anything, into a SnapshotError."""
+        """Turn a driver's errors, which may be of any type, into a SnapshotError."""
         try:
             yield
         except (SnapshotError, ConfigurationError):

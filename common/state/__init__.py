@@ -1,4 +1,4 @@
-"""What the cluster agrees on in Redis: collections, workers, statistics, quarantine.
+"""The cluster's shared state in Redis: collections, workers, statistics, quarantine.
 
 Imports `common.redis`, `common.shard_log`, `common.wire` and `common.machine`. Open `registry`
 first.

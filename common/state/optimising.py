@@ -1,7 +1,7 @@
-"""When collections' text indexes were last to be optimised, and which replicas have done so.
+"""When optimising a collection's text indexes was last requested, and which replicas have done it.
 
-Each replica of a shard has an index of its own, and sees by comparing the two whether it is to
-optimise it: an event that is lost, or a worker that is killed amid it, changes nothing of that.
+Each replica of a shard has its own index, and compares the two to see whether it must optimise it.
+A lost event, or a worker that is killed meanwhile, therefore makes no difference.
 """
 
 from collections.abc import Iterable, Mapping
@@ -15,18 +15,18 @@ EVENT = "optimise"
 
 _WANTED = b"wanted_at_ms"
 
-# Of a collection that was dropped meanwhile nothing shall stay.
+# Nothing must remain of a collection that was dropped meanwhile.
 _SET_DONE = """
 if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('HSET', KEYS[1], ARGV[1], ARGV[2]) end
 """
 
 
 class Optimising(NamedTuple):
-    """How the optimising of a collection's indexes stands.
+    """The state of optimising a collection's indexes.
 
     Attributes:
-        wanted_at_ms: when somebody last asked for it, on the Redis server's clock; 0: nobody has.
-        done: replica id → which time of asking it has complied with.
+        wanted_at_ms: when it was last requested, on the Redis server's clock; 0 for never.
+        done: replica id → `wanted_at_ms` of the latest request that it has carried out.
     """
 
     wanted_at_ms: int = 0
@@ -38,9 +38,9 @@ class Optimising(NamedTuple):
 
 
 class OptimisingStore:
-    """Reads and writes of how it stands.
+    """Reads and writes the state of optimising.
 
-    Every method raises RedisUnavailableError when there is no answer in time.
+    Every method raises RedisUnavailableError if there is no answer in time.
     """
 
     def __init__(self, control: RedisClient, keys: Keys) -> None:
@@ -48,7 +48,7 @@ class OptimisingStore:
         self._keys = keys
 
     async def standing(self, uids: Iterable[str]) -> dict[str, Optimising]:
-        """How it stands with these collections, in one round trip."""
+        """The state of these collections, in one round trip."""
         asked = list(uids)
         replies = await self._control.pipeline(
             [("HGETALL", self._keys.optimising(uid)) for uid in asked]
@@ -56,11 +56,11 @@ class OptimisingStore:
         return {uid: _standing(stored) for uid, stored in zip(asked, replies, strict=True)}
 
     async def want(self, uid: str) -> int:
-        """Ask for it; returns when that was, in ms."""
+        """Request it; return when that was, in ms."""
         now_ms = await self._control.now_ms()
         key = self._keys.optimising(uid)
         commands: list[Command] = [
-            ("DEL", key),  # replicas that are no more are not kept for ever
+            ("DEL", key),  # so that replicas that no longer exist are not kept for ever
             ("HSET", key, _WANTED, now_ms),
             ("PUBLISH", self._keys.events, EVENT),
         ]
@@ -68,7 +68,7 @@ class OptimisingStore:
         return now_ms
 
     async def set_done(self, uid: str, replica_id: str, wanted_at_ms: int) -> None:
-        """Say that a replica has complied with one time of asking."""
+        """Record that a replica has carried out a request."""
         key = self._keys.optimising(uid)
         await self._control.execute("EVAL", _SET_DONE, 1, key, replica_id, wanted_at_ms)
 

@@ -1,9 +1,9 @@
-"""Which workers are on probation, by which gateway's word, as the cluster sees it.
+"""Which workers are on probation in the cluster, and which gateway put them there.
 
-One hash in Redis: worker id → the word of the gateway that was first to say so. A word holds until
-an instant on the server's clock and is renewed before; so that of a gateway that has died ends by
-itself. Gateways judge each on its own, and what they say together is bounded: a gateway adds to the
-hash only while that is as it has read it.
+This is a hash in Redis: worker id → the entry (`Word`) of the first gateway that put the worker on
+probation. An entry is valid until an instant on the server's clock, and its gateway renews it
+before that, so the entries of a dead gateway expire. Each gateway judges on its own, but together
+they respect a bound: a gateway adds to the hash only if it still is as the gateway has read it.
 """
 
 from collections.abc import Iterable, Mapping
@@ -19,7 +19,7 @@ EVENT: Final = "probation"
 
 _log = structlog.get_logger()
 
-# Change the hash if it has the fields that were read, whatever they hold: words are renewed often.
+# Change the hash if it has the fields that were read, whatever their values, which change often.
 _SWAP = """
 local num_read, num_removed = tonumber(ARGV[1]), tonumber(ARGV[2])
 if redis.call('HLEN', KEYS[1]) ~= num_read then return 0 end
@@ -35,13 +35,13 @@ return 1
 
 
 class Word(msgspec.Struct, frozen=True, gc=False):
-    """What a gateway says of a worker that it has on probation; a MessagePack map.
+    """A gateway's entry for a worker that it has put on probation; a MessagePack map.
 
     Attributes:
-        gateway: whose word it is.
+        gateway: the gateway.
         reason: why, for people.
         since_ms: when it began, an instant on the Redis server's clock.
-        until_ms: when the word ends if it is not renewed, on the same clock.
+        until_ms: when the entry expires if it is not renewed, on the same clock.
     """
 
     gateway: str
@@ -52,13 +52,13 @@ class Word(msgspec.Struct, frozen=True, gc=False):
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Word).decode
-_UNREADABLE: Final = Word("", "", 0, 0)  # has ended, so that the next gateway removes it
+_UNREADABLE: Final = Word("", "", 0, 0)  # has expired, so the next gateway removes it
 
 
 class ProbationStore:
-    """Reads and writes of the hash.
+    """Reads and writes the hash.
 
-    Every method raises RedisUnavailableError when there is no answer in time.
+    Every method raises RedisUnavailableError if there is no answer in time.
     """
 
     def __init__(self, control: RedisClient, keys: Keys) -> None:
@@ -66,7 +66,7 @@ class ProbationStore:
         self._keys = keys
 
     async def words(self) -> dict[str, Word]:
-        """Worker id → what is said of it, those words included that have ended."""
+        """Worker id → its entry, including entries that have expired."""
         stored: dict[bytes, bytes] = await self._control.execute("HGETALL", self._keys.probation)
         words = {}
         for worker, packed in stored.items():
@@ -85,8 +85,8 @@ class ProbationStore:
 
         Args:
             read: the workers that were in it.
-            removed: those that go.
-            put: those that come, or whose word is renewed.
+            removed: the workers to remove.
+            put: the entries to add or renew.
 
         Returns:
             Whether it was changed.
@@ -107,5 +107,5 @@ class ProbationStore:
         return bool(is_done)
 
     async def announce(self) -> None:
-        """Tell workers and gateways that other workers are on probation than before."""
+        """Announce to workers and gateways that the workers on probation have changed."""
         await self._control.publish(self._keys.events, EVENT.encode())

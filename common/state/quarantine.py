@@ -1,10 +1,10 @@
-"""Which works are refused because they have killed scorers: a pure policy, `now_ms` passed in.
+"""Which tasks are refused because they have killed scorers: a pure policy, `now_ms` passed in.
 
-What is known is a set of records, and what is refused is a function of that set and of the time
-alone. So all who have heard the same records refuse the same works, in whatever order they heard
-them and however often: a grow-only set, the simplest of the conflict-free replicated data types
-(Shapiro et al., INRIA RR-7687, 2011, section 3.3.1). Of a flood the latest records are kept, which
-is again a function of the set.
+Its state is a set of records, and whether a task is refused depends only on that set and on the
+time. So all processes with the same records refuse the same tasks, in whatever order and however
+often the records arrived: a grow-only set, the simplest conflict-free replicated data type (Shapiro
+et al., INRIA RR-7687, 2011, section 3.3.1). If there are too many, the latest records are kept,
+which again depends only on the set.
 
 All instants are ms on the Redis server's clock.
 """
@@ -23,37 +23,37 @@ MAX_RECORDS = 1024
 
 
 def fingerprint_of(payload: bytes, allowed_ms: int = 0) -> bytes:
-    """What makes two searches the same: their packed `SearchPayload`, without the shard.
+    """The fingerprint by which two searches count as the same, on any shard.
 
     Args:
-        payload: it.
-        allowed_ms: how long the search may take, where two are the same only if that is alike to a
-            factor of four; else 0.
+        payload: the packed `SearchPayload`.
+        allowed_ms: how long the search may take, if searches are the same only when this is similar
+            within a factor of four; otherwise 0.
     """
     alike = (allowed_ms.bit_length() + 1) // 2
     return blake2b(payload + bytes((alike,)) if alike else payload, digest_size=8).digest()
 
 
 class What(IntEnum):
-    """What a record tells of a fingerprint."""
+    """The kind of a record."""
 
-    KILL = 1  # a scorer died, or had to be killed, while it ran this
-    TRIED = 2  # the second try that kills until then have announced is over
-    LIFTED = 3  # an operator lets it run again: kills until then do not count
+    KILL = 1  # a scorer died, or had to be killed, while it ran this task
+    TRIED = 2  # the second try that earlier kills have announced is over
+    LIFTED = 3  # an operator lets the task run again: earlier kills do not count
 
 
 class Record(NamedTuple):
-    """One thing that happened; ordered by time.
+    """One event in the life of a fingerprint; records are ordered by time.
 
     Attributes:
-        at_ms: when.
-        fingerprint: of which work.
+        at_ms: when it happened.
+        fingerprint: the task's fingerprint.
         what: what happened.
-        id: tells apart what happened to one work at one time.
-        worker: where; "" for what an operator did.
-        label: an excerpt of the work, for people.
-        trial_until_ms: of a kill: until then the same work is tried once more where it has
-            killed, and nowhere else; 0 when it is not tried again.
+        id: distinguishes records of one task at one time.
+        worker: where it happened; "" for an operator's action.
+        label: an excerpt of the task, for people.
+        trial_until_ms: of a kill, until when the same task is tried once more by the worker where
+            it has killed, and by no other; 0 if it is not tried again.
     """
 
     at_ms: int
@@ -65,7 +65,7 @@ class Record(NamedTuple):
     trial_until_ms: int = 0
 
     def pack(self) -> bytes:
-        """Pack for the wire: a MessagePack array that a version precedes."""
+        """Pack for the wire: a MessagePack array that begins with a version."""
         packed: bytes = msgpack.packb([_VERSION, *self])
         return packed
 
@@ -74,7 +74,7 @@ class Record(NamedTuple):
         """Unpack.
 
         Raises:
-            WireError: it is malformed, or of a version or kind that is not known here.
+            WireError: it is malformed, or of an unknown version or kind.
         """
         try:
             version, at_ms, fingerprint, what, *rest = msgpack.unpackb(data)
@@ -92,14 +92,14 @@ class QuarantineEntry(NamedTuple):
     """One fingerprint that has killed scorers.
 
     Attributes:
-        fingerprint: what counts as the same work.
-        label: an excerpt of it, for people.
-        num_kills: scorers that died under it.
-        last_kill_at_ms: when the last did.
-        expires_at_ms: when it is forgotten.
-        is_refused: whether it has killed enough to be refused until then.
-        trial_until_ms: until then it is being tried once more by one scorer; 0 when it is not.
-        workers: whose scorers died.
+        fingerprint: identifies the task.
+        label: an excerpt of the task, for people.
+        num_kills: scorers that it has killed.
+        last_kill_at_ms: when the last of them died.
+        expires_at_ms: when the entry expires.
+        is_refused: whether it has killed enough scorers to be refused until then.
+        trial_until_ms: until when one scorer tries it once more; 0 if none does.
+        workers: the workers whose scorers died.
     """
 
     fingerprint: bytes
@@ -113,10 +113,10 @@ class QuarantineEntry(NamedTuple):
 
 
 class Quarantine:
-    """Counts kills by fingerprint; refuses what has killed `after` times, until it expires.
+    """Counts kills by fingerprint, and refuses tasks that have killed `after` scorers.
 
-    Each kill renews the expiry, so a work is forgotten `expiry_s` after its last kill, and kills
-    count together when each comes within `expiry_s` of the one before.
+    Each kill renews the expiry: a task is forgotten `expiry_s` after its last kill, and kills
+    count together if each comes within `expiry_s` of the one before.
     """
 
     def __init__(self, after: int, expiry_s: float, max_records: int = MAX_RECORDS) -> None:
@@ -127,16 +127,16 @@ class Quarantine:
         self._entries: dict[bytes, QuarantineEntry] = {}
 
     def __bool__(self) -> bool:
-        """Whether any work is under suspicion; the first and cheapest question."""
+        """Whether there is any suspect; the first and cheapest check."""
         return bool(self._entries)
 
     @property
     def retention_ms(self) -> int:
-        """How long a record can matter: so long may the last `after` kills lie apart."""
+        """How long a record can matter: the longest time that the last `after` kills can span."""
         return self._after * self._expiry_ms
 
     def take(self, records: Iterable[Record]) -> set[bytes]:
-        """Take records into account; returns the fingerprints of those that were not known."""
+        """Add records; return the fingerprints of those that are new."""
         fresh = set(records) - self._records
         self._records |= fresh
         if (surplus := len(self._records) - self._max_records) > 0:
@@ -146,31 +146,31 @@ class Quarantine:
         return changed
 
     def refused(self, fingerprint: bytes, now_ms: int) -> QuarantineEntry | None:
-        """The entry by which this work is refused, or None when it may run."""
+        """The entry because of which this task is refused; None if it may run."""
         entry = self._entries.get(fingerprint)
         if entry is None or not entry.is_refused or now_ms >= entry.expires_at_ms:
             return None
         return entry
 
     def trial_until_ms(self, fingerprint: bytes, now_ms: int) -> int:
-        """Until when this work must not run but where it has killed; 0 when it may."""
+        """Until when this task may run only where it has killed; 0 if it may run anywhere."""
         entry = self._entries.get(fingerprint)
         if entry is None or now_ms >= min(entry.trial_until_ms, entry.expires_at_ms):
             return 0
         return entry.trial_until_ms
 
     def entries(self, now_ms: int) -> list[QuarantineEntry]:
-        """What is remembered, latest kill last; those not yet refused included."""
+        """All current entries, latest kill last, including those that are not refused yet."""
         self._forget(now_ms)
         current = [entry for entry in self._entries.values() if now_ms < entry.expires_at_ms]
         return sorted(current, key=lambda entry: (entry.last_kill_at_ms, entry.fingerprint))
 
     def count(self, now_ms: int) -> int:
-        """How many works are refused."""
+        """How many tasks are refused."""
         return sum(entry.is_refused for entry in self.entries(now_ms))
 
     def _forget(self, now_ms: int) -> None:
-        """Let go of records that cannot matter any more."""
+        """Drop records that can no longer matter."""
         oldest_ms = now_ms - self.retention_ms
         self._drop([record for record in self._records if record.at_ms <= oldest_ms])
 
@@ -193,7 +193,7 @@ class Quarantine:
                 self._entries[fingerprint] = entry
 
     def _entry(self, fingerprint: bytes, records: list[Record]) -> QuarantineEntry | None:
-        """What ascending records of one fingerprint come to; None when no kill counts."""
+        """The entry that follows from a fingerprint's records, oldest first; None without kills."""
         lifted_at_ms = _last(What.LIFTED, records)
         kills = [one for one in records if one.what is What.KILL and one.at_ms > lifted_at_ms]
         if not kills:
@@ -219,7 +219,7 @@ def _last(what: What, records: list[Record]) -> int:
 
 
 def _within(expiry_ms: int, kills: list[Record]) -> Iterator[Record]:
-    """The latest kills, latest first, until one that had expired before the next."""
+    """The latest kills, latest first, up to the first one that expired before the next came."""
     last = kills[-1]
     for kill in reversed(kills):
         if last.at_ms - kill.at_ms >= expiry_ms:

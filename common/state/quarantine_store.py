@@ -1,4 +1,4 @@
-"""Where the cluster's quarantine lies in Redis: one sorted set of records, by their time."""
+"""The cluster's quarantine in Redis: a sorted set of records, ordered by time."""
 
 import time
 from collections.abc import Iterable
@@ -17,24 +17,24 @@ _log = structlog.get_logger()
 
 
 class QuarantineStore:
-    """Reads and writes of quarantine records; each that is written is announced with its content.
+    """Reads and writes quarantine records; each record written is announced with its content.
 
-    Every method raises RedisUnavailableError when there is no answer in time.
+    Every method raises RedisUnavailableError if there is no answer in time.
     """
 
     def __init__(self, control: RedisClient, keys: Keys, retention_ms: int) -> None:
-        """Keep records for so long (`Quarantine.retention_ms`)."""
+        """Keep records for `retention_ms` (`Quarantine.retention_ms`)."""
         self._control = control
         self._keys = keys
         self._retention_ms = retention_ms
         self._throttle = Throttle(60.0)
 
     async def add(self, records: Iterable[Record]) -> list[Record]:
-        """Store records, those included that are there already, and announce them.
+        """Store records, including any that are already stored, and announce them.
 
         Returns:
-            All that is stored now, by time: what others have told before is in it, also where
-            their announcement has not arrived.
+            All stored records, by time, including those of other workers whose announcement has not
+            arrived yet.
         """
         packed = {record.pack(): record.at_ms for record in records}
         key = self._keys.quarantine
@@ -50,11 +50,11 @@ class QuarantineStore:
         return self._read(stored)
 
     async def records(self) -> list[Record]:
-        """All that is stored, by time."""
+        """All stored records, by time."""
         return self._read(await self._control.execute("ZRANGE", self._keys.quarantine, 0, -1))
 
     def announced(self, event: bytes) -> list[Record]:
-        """The record that an event tells of; none for other events, or when it cannot be read."""
+        """The record that an event announces; none for other events, or if it cannot be read."""
         return self._read([event.removeprefix(_EVENT)]) if event.startswith(_EVENT) else []
 
     def _read(self, stored: Iterable[bytes]) -> list[Record]:
@@ -62,7 +62,7 @@ class QuarantineStore:
         for packed in stored:
             try:
                 found.append(Record.unpack(packed))
-            except WireError as error:  # a newer version's
+            except WireError as error:  # of a newer version
                 if self._throttle.allows("unreadable", time.monotonic()):
                     _log.warning("quarantine_unreadable", reason=str(error))
         return found

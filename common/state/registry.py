@@ -1,7 +1,7 @@
-"""Typed reads and writes of what the cluster knows of itself: collections, workers, counts.
+"""Typed reads and writes of the cluster's collections, workers and counts.
 
-All of it lies in Redis under `common.redis.keys`; whoever changes a thing that others keep a copy
-of says so on the events channel.
+They are stored in Redis under the keys of `common.redis.keys`. A change of anything that other
+processes keep a copy of is announced on the events channel.
 """
 
 import asyncio
@@ -32,19 +32,19 @@ from hedgerow.common.wire.heartbeat import Heartbeat
 FORMAT = "1"  # of everything that is stored in Redis
 LOG_INTERVAL_S = 60.0
 _MAX_SHARDS = 10_000
-_READ_AT_ONCE = 8  # definitions, of up to 0.2 ms each, between two turns of the loop
+_READ_AT_ONCE = 8  # definitions, of up to 0.2 ms each, in one turn of the event loop
 _COUNTED_AT_ONCE = 64  # collections
 
 _log = structlog.get_logger()
 
 
 class Registry:
-    """The cluster's facts, over one `RedisClient`.
+    """The cluster's collections, workers and counts, over one `RedisClient`.
 
-    Every method raises RedisUnavailableError when there is no answer in time.
+    Every method raises RedisUnavailableError if there is no answer in time.
 
     Attributes:
-        keys: the names under which everything lies.
+        keys: the names of the keys and channels.
     """
 
     def __init__(self, control: RedisClient, keys: Keys) -> None:
@@ -54,17 +54,17 @@ class Registry:
         self.keys = keys
 
     async def cluster(self, num_shards: int | None = None) -> int:
-        """Claim or read the number of shards, which is fixed when the cluster is made.
+        """Set or read the number of shards, which is fixed when the cluster is created.
 
         Args:
-            num_shards: what this process was told; None to take what the cluster has.
+            num_shards: the number given to this process; None to use the cluster's.
 
         Returns:
             The cluster's number of shards.
 
         Raises:
             ConfigurationError: the cluster has another number or another format, or has no number
-                yet and none was named.
+                yet and none is given.
         """
         key = self.keys.cluster
         if num_shards is not None:
@@ -72,7 +72,7 @@ class Registry:
                 raise ConfigurationError(
                     f"num_shards: {num_shards} is not between 1 and {_MAX_SHARDS}"
                 )
-            # What a server that takes no writes knows already can be read all the same.
+            # A server that accepts no writes can still be read.
             with suppress(WriteRefusedError):
                 await self._control.pipeline(
                     [("HSETNX", key, "shards", num_shards), ("HSETNX", key, "format", FORMAT)]
@@ -98,7 +98,7 @@ class Registry:
     # Collections
 
     async def collections(self) -> dict[str, Collection]:
-        """All collections by name, but for those whose definition cannot be read."""
+        """All collections by name, except those whose definition cannot be read."""
         stored: dict[bytes, bytes] = await self._control.execute("HGETALL", self.keys.collections)
         before, read = self._read, {}
         num_new = 0
@@ -107,7 +107,7 @@ class Registry:
             if known is None or known[0] != raw:
                 try:
                     known = raw, Collection.from_json(raw)
-                except WireError as error:  # a newer version's, perhaps; the others serve on
+                except WireError as error:  # perhaps of a newer version; the others are served
                     if self._throttle.allows(f"definition {name!r}", time.monotonic()):
                         _log.error("definition_unreadable", collection=name, reason=str(error))
                     continue
@@ -119,15 +119,15 @@ class Registry:
         return {name.decode(errors="replace"): one for name, (_, one) in read.items()}
 
     async def uids(self) -> set[str]:
-        """The uids of all collections, those included whose definition cannot be read."""
+        """The uids of all collections, including those whose definition cannot be read."""
         stored: list[bytes] = await self._control.execute("HVALS", self.keys.collections)
         return {uid for raw in stored if (uid := _uid_of(raw)) is not None}
 
     async def collection(self, name: str) -> Collection | None:
-        """One collection as stored now; None where there is none of that name.
+        """One collection as stored now; None if there is none of that name.
 
         Raises:
-            ConflictError: there is one that this version cannot read.
+            ConflictError: this version cannot read its definition.
         """
         raw: bytes | None = await self._control.execute("HGET", self.keys.collections, name)
         return None if raw is None else _read(name, raw)
@@ -140,17 +140,17 @@ class Registry:
         Args:
             collection: the new one.
             num_shards: shards in the cluster.
-            max_collections: how many there may be with it; 0 for no limit.
+            max_collections: how many there may be, including the new one; 0 for no limit.
 
         Returns:
-            What is stored under that name now: `collection`, or the one that was there.
+            The collection stored under that name now: `collection`, or an earlier one.
 
         Raises:
-            ConflictError: there are as many collections as may be.
+            ConflictError: there are as many collections as allowed.
         """
         while True:
             stored = await self.collection(collection.name)
-            # An earlier attempt whose answer was lost may have stored it: then it is ours.
+            # If the answer to an earlier attempt was lost, this may be our own.
             if stored is not None:
                 return stored
             done = await self._change(collection.name, b"", collection, num_shards, max_collections)
@@ -163,7 +163,7 @@ class Registry:
     async def compare_and_set_fields(
         self, collection: Collection, fields: Mapping[str, FieldType], num_shards: int
     ) -> Collection:
-        """Give a collection its inferred fields, unless somebody else has been faster.
+        """Give a collection its inferred fields, unless another process was faster.
 
         Returns:
             The collection as stored now; its fields are never None.
@@ -183,7 +183,7 @@ class Registry:
         """Remove a collection and log that to every shard; one re-created meanwhile stays.
 
         Raises:
-            NotFoundError: it is gone already.
+            NotFoundError: it no longer exists.
         """
         raw = await self._raw(collection)
         while not await self._change(collection.name, raw, Drop(collection.uid), num_shards):
@@ -237,7 +237,7 @@ class Registry:
         return heartbeats
 
     async def live_heartbeats(self, expiry_s: float) -> dict[str, Heartbeat]:
-        """The last heartbeats of the workers that were heard of within `expiry_s`, by their ids."""
+        """Worker id → last heartbeat, of the workers with one within `expiry_s`."""
         heartbeats = await self.heartbeats()
         oldest_ms = await self._control.now_ms() - expiry_s * 1000
         return {
@@ -247,7 +247,7 @@ class Registry:
         }
 
     async def beat(self, heartbeat: Heartbeat, *, is_changed: bool = False) -> None:
-        """Store a heartbeat; announced is the first one of a worker, and one that `is_changed`."""
+        """Store a heartbeat; announce a worker's first one, and one that `is_changed`."""
         is_new = await self._control.execute(
             "HSET", self.keys.workers, heartbeat.id, heartbeat.pack()
         )
@@ -255,12 +255,12 @@ class Registry:
             await self.announce("workers")
 
     async def forget_worker(self, worker_id: str, sent: Sequence[Heartbeat] | None = None) -> None:
-        """Remove a worker's heartbeat: it drains, or has long been gone.
+        """Remove a worker's heartbeat: it drains, or has been gone for a long time.
 
         Args:
             worker_id: the worker's name.
-            sent: remove it only if it is one of these; a worker that was started again under the
-                same name while the earlier one drained has stored another. None: whatever it is.
+            sent: remove the heartbeat only if it is one of these: if a worker was started under the
+                same name while the earlier one drained, it has stored another. None for any.
         """
         if sent is None:
             await self._control.execute("HDEL", self.keys.workers, worker_id)
@@ -289,7 +289,7 @@ class Registry:
     async def set_document_counts(
         self, shard: int, counts: Mapping[str, int], dropped: Iterable[str] = ()
     ) -> None:
-        """Say how many documents of each collection a shard holds, and forget those dropped."""
+        """Store how many documents of each collection a shard has; remove dropped collections."""
         await self._control.pipeline(
             [
                 *(("HSET", self.keys.documents(uid), shard, n) for uid, n in counts.items()),
@@ -298,7 +298,7 @@ class Registry:
         )
 
     async def forget_counts(self, shard: int, held: Iterable[str]) -> None:
-        """Remove what a shard is said to hold of collections that neither it nor anybody has."""
+        """Remove a shard's counts of collections that it does not hold and that do not exist."""
         kept = {*held, *await self.uids()}
         start = self.keys.documents("")
         pattern = re.sub(r"([*?\[\]\\])", r"\\\1", start) + "*"
@@ -322,7 +322,7 @@ class Registry:
         return dict(zip(asked, (int(length) for length in lengths), strict=True))
 
     async def announce(self, event: str) -> None:
-        """Say on the events channel that `workers`, `collections` or the like has changed."""
+        """Announce on the events channel that `workers`, `collections` or the like has changed."""
         await self._control.publish(self.keys.events, event.encode())
 
 
@@ -334,7 +334,7 @@ def _read(name: str, raw: bytes) -> Collection:
 
 
 def _uid_of(definition: bytes) -> str | None:
-    """The uid in a definition that may be otherwise unreadable; None when it has none."""
+    """The uid in a definition that may be otherwise unreadable; None if it has none."""
     try:
         uid = json.loads(definition)["uid"]
     except (ValueError, TypeError, LookupError):

@@ -1,12 +1,12 @@
 """The scripts of `common.state.registry`, which Redis runs atomically."""
 
-TOO_MANY = -1  # what `CHANGE` returns when there are as many collections as may be
+TOO_MANY = -1  # what `CHANGE` returns if there are as many collections as allowed
 
 # Change a collection if it is still as it was read (empty: absent), and log the operation to every
-# shard in the same step, so that definition and logs can never disagree. The logs come first: where
-# the server refuses to append, nothing is done. Keys that follow those of the logs go: what hangs
-# on a collection that is dropped. It returns 1 when that is done, 0 when it is not, and -1 when
-# there are as many collections as may be (0: any number).
+# shard in the same step, so that definition and logs can never disagree. The logs come first: if
+# the server refuses to append, nothing is done. The keys after those of the logs are removed: they
+# belong to a collection that is dropped. It returns 1 if the change was made, 0 if not, and -1 if
+# there are as many collections as allowed (limit 0: any number).
 CHANGE = """
 if (redis.call('HGET', KEYS[1], ARGV[1]) or '') ~= ARGV[2] then return 0 end
 local limit = tonumber(ARGV[7])
@@ -19,7 +19,7 @@ for i = 2 + num_logs, #KEYS do redis.call('DEL', KEYS[i]) end
 return 1
 """
 
-# Remove a heartbeat if it is still one of those named.
+# Remove a heartbeat if it is one of those given.
 FORGET = """
 local stored = redis.call('HGET', KEYS[1], ARGV[1])
 for i = 2, #ARGV do

@@ -1,14 +1,14 @@
-"""Where the shards' term statistics and their sum lie between the jobs that make them.
+"""The shards' term statistics and their sum, as stored in Redis between the jobs that compute them.
 
-A shard's statistics carry a label that names the replica that they were collected from, and its
-state; the sum carries a version made of all labels. So anybody sees, without reading the statistics
-themselves, whether the sum is that of the shards' newest. Beside the label stands how much of the
-shard's log the statistics count, by which a load can be waited for.
+A shard's statistics carry a label, with the replica from which they were collected and its state;
+the sum carries a version made of all labels. So every process can see, without reading the
+statistics, whether the sum is that of the shards' newest ones. With the label, the position is
+stored up to which the statistics count the shard's log, so that a load can wait for them.
 
-Replicas count their changes each for itself (batches are cut differently), so a label says nothing
-of another replica's state. While the replica that it names is served, its worker alone decides when
-the shard's statistics are due, and the others leave it to that one; whichever of them then collects
-is named next. When it is gone the others decide again.
+Each replica counts its own changes (batches are cut differently), so a label says nothing about
+another replica's state. While the label's replica is served, only its worker decides when the
+shard's statistics are due; the replica that then collects them is named in the next label. When it
+is gone, the other replicas decide again.
 """
 
 from collections.abc import Iterable, Mapping
@@ -22,34 +22,34 @@ from hedgerow.common.shard_log.log import START, position
 EVENT = "statistics"
 BULK_SHARE = 0.02  # of the documents; fewer changes wait for worker.statistics_interval_s
 _VERSION_BYTES = 16
-_CLAIM_MS = 10_000  # many times what a sum takes
+_CLAIM_MS = 10_000  # many times the time of a sum
 # Fields beside each shard's own, in the same hash.
 _LABEL = b"label:"
 _POSITION = b"position:"
 
 
 def label_of(replica_id: str, changes: int) -> str:
-    """Name the state that a replica of a shard is in after so many changes."""
+    """The label of a replica's state after a number of changes."""
     return f"{replica_id}:{changes}"
 
 
 def replica_of(label: str | None) -> str | None:
-    """The replica that statistics with this label were collected from."""
+    """The replica from which statistics with this label were collected."""
     return label.partition(":")[0] if label else None
 
 
 def changes_of(label: str | None, replica_id: str) -> int | None:
-    """The changes that a label counts; None for another replica's, which says nothing of ours."""
+    """The changes that a label counts; None if it is another replica's label."""
     replica, _, changes = (label or "").partition(":")
     return int(changes) if replica == replica_id else None
 
 
 class Standing(NamedTuple):
-    """How the statistics of one collection stand.
+    """The labels and version of one collection's statistics.
 
     Attributes:
         labels: shard → label of its statistics.
-        version: of the sum; b"" when there is none.
+        version: of the sum; b"" if there is none.
     """
 
     labels: Mapping[int, str]
@@ -70,9 +70,9 @@ def version_of(labels: Mapping[int, str]) -> bytes:
 
 
 class StatisticsStore:
-    """Reads and writes of term statistics, which stay opaque bytes here.
+    """Reads and writes term statistics, as opaque bytes.
 
-    Every method raises RedisUnavailableError when there is no answer in time.
+    Every method raises RedisUnavailableError if there is no answer in time.
     """
 
     def __init__(self, control: RedisClient, keys: Keys) -> None:
@@ -80,7 +80,7 @@ class StatisticsStore:
         self._keys = keys
 
     async def standing(self, uids: Iterable[str], num_shards: int) -> dict[str, Standing]:
-        """How the statistics of these collections stand, in one round trip."""
+        """The labels and versions of these collections' statistics, in one round trip."""
         asked = list(uids)
         fields = [_LABEL + str(shard).encode() for shard in range(num_shards)]
         commands: list[Command] = []
@@ -101,7 +101,7 @@ class StatisticsStore:
     async def put_shard(
         self, uid: str, shard: int, label: str, statistics: bytes, entry_id: str
     ) -> None:
-        """Store one shard's statistics under a label; they count the log up to an entry."""
+        """Store one shard's statistics with a label; they count the log up to an entry."""
         await self._control.execute(
             "HSET",
             self._keys.shard_statistics(uid),
@@ -114,13 +114,13 @@ class StatisticsStore:
         )
 
     async def put_position(self, uid: str, shard: int, entry_id: str) -> None:
-        """Say that a shard's statistics, as they are, do up to an entry of its log."""
+        """Record that a shard's stored statistics are valid up to an entry of its log."""
         await self._control.execute(
             "HSET", self._keys.shard_statistics(uid), _POSITION + str(shard).encode(), entry_id
         )
 
     async def missing(self, uid: str, ends: Mapping[int, str]) -> set[int]:
-        """The shards whose statistics do not count their log up to the entry of `ends`."""
+        """The shards whose statistics do not count their log up to the entry in `ends`."""
         fields = [_POSITION + str(shard).encode() for shard in ends]
         found = await self._control.execute("HMGET", self._keys.shard_statistics(uid), *fields)
         return {
@@ -130,14 +130,14 @@ class StatisticsStore:
         }
 
     async def claim_sum(self, uid: str, version: bytes) -> bool:
-        """Whether the sum of this version is the caller's to make, and no other worker's."""
+        """Claim the sum of this version; return whether no other worker has claimed it."""
         before = await self._control.execute(
             "SET", self._keys.statistics_claim(uid), version, "PX", _CLAIM_MS, "GET"
         )
         return bool(before != version)
 
     async def announce(self, event: str) -> None:
-        """Tell all gateways and workers."""
+        """Announce an event to all gateways and workers."""
         await self._control.execute("PUBLISH", self._keys.events, event)
 
     async def shards(self, uid: str) -> tuple[dict[int, str], list[bytes]]:
@@ -162,6 +162,6 @@ class StatisticsStore:
         )
 
     async def sum_of(self, uid: str) -> tuple[bytes, bytes]:
-        """The version of the sum, and the sum; both b"" when there is none."""
+        """The version of the sum, and the sum; both b"" if there is none."""
         stored: bytes = await self._control.execute("GET", self._keys.statistics(uid)) or b""
         return stored[:_VERSION_BYTES], stored[_VERSION_BYTES:]

@@ -7,18 +7,18 @@ from hedgerow.common.machine.shortage import Shortage
 from hedgerow.common.redis.client import RedisClient
 from hedgerow.common.redis.keys import Keys
 
-EXPIRY_S = 10.0  # what a keeper that died has said ends by itself
+EXPIRY_S = 10.0  # so that the report of a keeper that died ends by itself
 
 
 class ShortageStore:
-    """Reads and writes the shortages of the server's disk."""
+    """Stores the shortages of the server's disk."""
 
     def __init__(self, control: RedisClient, keys: Keys) -> None:
         self._control = control
         self._keys = keys
 
     async def tell(self, shortages: Sequence[Shortage]) -> None:
-        """Say what runs out; nothing takes back what was said.
+        """Report what runs out; an empty sequence removes the report.
 
         Raises:
             RedisUnavailableError: the server does not answer, or refuses writes.
@@ -31,7 +31,7 @@ class ShortageStore:
 
 
 def read_told(raw: bytes | None) -> list[Shortage]:
-    """Read what a keeper has said; what cannot be read counts as nothing."""
+    """Read a keeper's report; one that cannot be read counts as empty."""
     try:
         found = [Shortage.from_json(one) for one in json.loads(raw or b"[]")]
         return [one for one in found if one is not None]

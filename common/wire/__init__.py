@@ -1,4 +1,4 @@
-"""What travels between gateway and worker, and in which order a worker pulls it.
+"""The messages between gateway and worker, and the order in which a worker pulls them.
 
-Imports `common.errors` alone. Open `messages` first.
+Imports only `common.errors`. Open `messages` first.
 """

@@ -1,4 +1,4 @@
-"""What a worker says of itself, twice a second."""
+"""The heartbeat: what a worker reports about itself, twice a second by default."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -11,7 +11,7 @@ from hedgerow.common.errors import WireError
 
 @dataclass(frozen=True)
 class Heartbeat:
-    """One worker's last sign of life; a MessagePack map on the wire, unknown keys ignored.
+    """One worker's last heartbeat; on the wire a MessagePack map; unknown keys are ignored.
 
     Attributes:
         id: the worker's name.
@@ -22,23 +22,23 @@ class Heartbeat:
         beat_at_ms: when it was sent, an instant on the Redis server's clock.
         started_at_ms: when the worker started, on the same clock.
         documents: shard → collection uid → how many documents of it the shard holds.
-        changes: shard → collection uid → how many documents were ever put in, replaced or deleted.
+        changes: shard → collection uid → how many documents were ever added, replaced or deleted.
         segments: shard → collection uid → segments of its text index.
         lanes: lane → capacity, busy, waiting, lost and the like.
-        counters: name → how often it has happened since the start.
+        counters: name → number of such events since the start.
         applied: shard → id of the last log entry applied.
         replicas: shard → id of the replica (of the store on disk) that this worker serves.
         log_backlog: shard → log entries that some replica of it has yet to apply.
-        gaps: shards that it has and does not serve, since it has missed a part of their logs.
-        leaves: shards that it serves and whose requests it leaves to others: it is on probation.
+        gaps: shards that it has but does not serve, since it has missed a part of their logs.
+        leaves: shards whose requests it leaves to other workers, since it is on probation.
         ledger: how requests have ended (`serving.work_accounting.End`) → `count`, `work_us` and
             `cpu_us`.
         behind: shards that it does not serve yet, since other replicas have applied more.
-        statistics: collection uid → version of the term statistics that the worker ranks by.
+        statistics: collection uid → version of the term statistics with which the worker ranks.
         shortages: what runs out at the worker (`common.machine.shortage.Shortage.to_json`).
         set_aside: `bytes` on disk of documents that could not be indexed, and how many of those
-            documents have been `dropped` since the start for want of room.
-        attaches: whether it understands a search that asks for documents (`wire.Attach`).
+            documents have been `dropped` since the start to make room.
+        attaches: whether it supports searches that ask for documents (`wire.Attach`).
     """
 
     id: str
@@ -72,10 +72,10 @@ class Heartbeat:
 
     @classmethod
     def unpack(cls, data: bytes) -> "Heartbeat":
-        """Unpack what another version may have packed.
+        """Unpack a heartbeat, which may be of another version.
 
         Raises:
-            WireError: it is malformed, or lacks a part that every version has.
+            WireError: it is malformed, or lacks a member that every version has.
         """
         try:
             parts = msgpack.unpackb(data, strict_map_key=False)
@@ -89,7 +89,7 @@ class Heartbeat:
                 raise WireError(f"a heartbeat's {name} is not of type {kind}")
         try:
             return cls(**known)
-        except TypeError as error:  # a part is missing
+        except TypeError as error:  # a member is missing
             raise WireError(f"an incomplete heartbeat: {error}") from error
 
 

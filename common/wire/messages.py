@@ -1,8 +1,8 @@
-"""What travels between gateway and shard worker: MessagePack arrays, a version first in each.
+"""The messages between gateway and shard worker: MessagePack arrays that begin with a version.
 
-A request is the same bytes for every shard of a query: the queue that it lies in says which shard
-is meant. Replies that are ready together leave a worker as one message. Bodies are packed by the
-lane that made them and stay opaque to everything between it and the merge.
+A request has the same bytes for every shard of a query: its queue says which shard is meant.
+Replies that are ready together leave a worker as one message. Bodies are packed in the lane that
+produced them, and stay opaque to everything between that lane and the merge.
 """
 
 import sys
@@ -21,7 +21,7 @@ MAX_ATTACHED_BYTES = 65_536  # the setting limits.max_attached_bytes narrows it
 
 T = TypeVar("T")
 Count = Annotated[int, msgspec.Meta(ge=0)]
-# Neither an infinity nor NaN, which compares with nothing.
+# Neither infinite nor NaN, which cannot be ordered.
 Finite = Annotated[float, msgspec.Meta(ge=-sys.float_info.max, le=sys.float_info.max)]
 
 
@@ -33,11 +33,11 @@ class Kind(IntEnum):
 
 
 class Status(IntEnum):
-    """How a worker says that a request ended."""
+    """How a request ended, as its worker reports it."""
 
     OK = 0
     FAILED = 1
-    EXPIRED = 2  # dropped before or during work, since its deadline had passed
+    EXPIRED = 2  # dropped before or during the work, since its deadline had passed
 
 
 class Lane(IntEnum):
@@ -50,15 +50,15 @@ class Lane(IntEnum):
 
 
 class _Array(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
-    """A type that travels as an array of its parts, each checked when it is read."""
+    """A type that is sent as an array of its members, each checked when it is read."""
 
 
 class Hedge(_Array, frozen=True):
-    """What makes a request a second copy.
+    """Marks a request as a second copy.
 
     Attributes:
-        shard: which shard is asked; the first copy's queue tells that by itself.
-        workers: those that may take it, if they have not the first copy.
+        shard: the shard that is asked; of a first copy, its queue says so.
+        workers: those that may take it, unless they have the first copy.
     """
 
     shard: int
@@ -66,12 +66,12 @@ class Hedge(_Array, frozen=True):
 
 
 class Attach(_Array, frozen=True):
-    """Which documents a reply to a search brings along, so that they need no fetch.
+    """Which documents a reply to a search carries, so that they need no fetch.
 
     Attributes:
-        num: how many of the shard's hits, the best first, at most.
-        max_bytes: bytes of these documents as they are stored, at most.
-        fields: the wanted fields' names; None for all.
+        num: for how many of the shard's best hits, at most.
+        max_bytes: most bytes of these documents, as they are stored.
+        fields: names of the requested fields; None for all.
     """
 
     num: Count
@@ -80,21 +80,21 @@ class Attach(_Array, frozen=True):
 
 
 class Request(_Array, frozen=True):
-    """One request, as it lies in a shard's queue.
+    """One request, as it is in a shard's queue.
 
     Attributes:
-        kind: what is asked for.
-        query_id: unique within the gateway that `reply_to` names.
-        expires_at_ms: when it is worth nothing any more, an instant on the Redis server's clock.
+        kind: a `Kind`.
+        query_id: unique within the gateway of `reply_to`.
+        expires_at_ms: when its reply is no longer of use, an instant on the Redis server's clock.
         sent_at_us: when the gateway sent it, an instant on the Redis server's clock.
         reply_to: the channel on which the gateway listens.
         payload: a packed `SearchPayload` or `FetchPayload`.
-        hedge: None of a first copy.
-        late_ms: the deadline is so long before `expires_at_ms`; a reply between the two is in no
-            answer, and tells the gateway how late it was.
-        attach: of a search, the documents that the reply may bring along; None for none. It stands
-            outside of the payload, by which the quarantine knows a query again. Sent only where all
-            workers understand it (`Heartbeat.attaches`).
+        hedge: None for a first copy.
+        late_ms: the time from the deadline to `expires_at_ms`; a reply between the two is in no
+            answer, but shows the gateway how late it was.
+        attach: the documents that the reply to a search may carry; None for none. It is not part of
+            the payload, by which the quarantine recognises a query. It is sent only if all workers
+            support it (`Heartbeat.attaches`).
     """
 
     kind: int
@@ -113,13 +113,13 @@ class Reply(_Array, frozen=True):
 
     Attributes:
         query_id: the request's.
-        shard: whose answer this is.
+        shard: the shard that answers.
         status: a `Status`.
         lane: a `Lane`.
-        queue_us: time between sending and pulling, in µs; includes the clocks' disagreement.
+        queue_us: time between sending and pulling, in µs; includes the difference of the clocks.
         lane_us: time between pulling and the start of the work, in µs.
         work_us: time that the work took, in µs.
-        body: a packed `SearchBody` or `FetchBody` when the status is OK, else a packed `Failure`.
+        body: a packed `SearchBody` or `FetchBody` if the status is OK, else a packed `Failure`.
         is_hedge: whether the request was a second copy.
     """
 
@@ -135,7 +135,7 @@ class Reply(_Array, frozen=True):
 
 
 class Cancellation(_Array, frozen=True):
-    """What nobody waits for any more in one shard; the channel that it comes by says which.
+    """Queries that no longer need one shard's reply; the channel says which shard.
 
     Attributes:
         reply_to: the gateway's reply channel.
@@ -152,9 +152,9 @@ class SearchPayload(_Array, frozen=True):
     Attributes:
         uid: the collection's unique id (a re-created collection has another).
         query: the query text.
-        k: how many hits each shard returns at most.
+        k: the most hits that each shard returns.
         profile: the rank profile's name.
-        filter: a query that documents must match without it counting in the score, or "".
+        filter: a query that documents must match and that does not count in the score, or "".
         strict: whether a syntax error in the query is an error.
     """
 
@@ -170,14 +170,14 @@ class SearchBody(_Array, frozen=True):
     """One shard's part of a search's answer.
 
     Attributes:
-        documents: how many documents of the collection the shard holds, all of them searched.
+        documents: how many documents of the collection the shard has, all of which were searched.
         total: how many of them match.
         is_exact: whether `total` is exact, or a lower bound.
         ids: the best matches' ids, best first, ties by id.
         scores: their scores, finite, in the same order.
-        unranked: candidates that the second phase was not given, since they are too large.
-        attached: the documents of the first ids, as JSON with the wanted fields; all others are to
-            be fetched. Sent only to a gateway that has asked for it.
+        unranked: candidates that the second phase did not receive, since they are too large.
+        attached: the documents of the first ids, as JSON with the requested fields; the others must
+            be fetched. Sent only to a gateway that has asked for them.
     """
 
     documents: Count
@@ -194,9 +194,9 @@ class FetchPayload(_Array, frozen=True):
 
     Attributes:
         uid: the collection's unique id.
-        ids: the wanted documents, all owned by the one shard.
-        fields: the wanted fields' names; None for all.
-        profile: the rank profile whose `enrich` hook runs over them; "" for none.
+        ids: the requested documents, all owned by this shard.
+        fields: names of the requested fields; None for all.
+        profile: the rank profile whose `enrich` hook runs on them; "" for none.
     """
 
     uid: str
@@ -209,11 +209,11 @@ class FetchBody(_Array, frozen=True):
     """The documents that a shard read.
 
     Attributes:
-        documents: in the order asked for: a document's JSON; an int, its size in bytes, where it is
-            left out so that the reply keeps within limits.max_fetch_bytes; None where the shard has
-            no such document. Workers up to version 0.1 send the decoded document.
-        enrich_error: "" when `enrich` ran, or none was asked for; else why the stored fields
-            are all that there is.
+        documents: in the order of the request, a document's JSON; an int, its size in bytes, if it
+            was left out so that the reply stays within limits.max_fetch_bytes; None if the shard
+            has no such document. Workers up to version 0.1 send the decoded document.
+        enrich_error: "" if `enrich` ran or was not requested; otherwise why there are only the
+            stored fields.
         is_enrich_late: whether that is because `enrich` had too little time.
     """
 
@@ -249,16 +249,16 @@ _UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 def pack_body(body: SearchPayload | SearchBody | FetchPayload | FetchBody | Failure) -> bytes:
-    """Pack a payload or a body; its type is known from where it travels."""
+    """Pack a payload or a body; its place in a message implies its type."""
     if type(body) is SearchBody and not body.attached:
-        return _encode(astuple(body)[:-1])  # as earlier gateways know it
+        return _encode(astuple(body)[:-1])  # the form that earlier gateways can read
     return _encode(body)
 
 
 def pack_request(request: Request) -> bytes:
     """Pack a request. The same bytes go to every shard that is asked."""
     if request.attach is None:
-        return _encode((VERSION, astuple(request)[:-1]))  # as earlier workers know it
+        return _encode((VERSION, astuple(request)[:-1]))  # the form that earlier workers can read
     return _encode((VERSION, request))
 
 
@@ -293,12 +293,12 @@ def unpack_replies(data: bytes, max_bytes: int = MAX_MESSAGE_BYTES) -> tuple[str
 
 
 def pack_cancellation(cancellation: Cancellation) -> bytes:
-    """Pack what nobody waits for any more."""
+    """Pack a cancellation."""
     return _encode((VERSION, cancellation))
 
 
 def unpack_cancellation(data: bytes, max_bytes: int = MAX_MESSAGE_BYTES) -> Cancellation:
-    """Unpack what nobody waits for any more.
+    """Unpack a cancellation.
 
     Raises:
         WireError: it is malformed, over `max_bytes`, or of an unknown version.
@@ -318,13 +318,13 @@ def unpack_search_payload(data: bytes) -> SearchPayload:
 
 
 def unpack_search_body(data: bytes) -> SearchBody:
-    """Unpack one shard's hits, each of which can be ranked and shown; about 1.5 µs for ten.
+    """Unpack one shard's hits, and check that each can be ranked and shown; 1.5 µs for ten.
 
     Raises:
-        WireError: it is malformed, has not as many scores as ids, more documents than ids, or a
-            score is not a finite number.
+        WireError: it is malformed, the numbers of scores and ids differ, it has more documents than
+            ids, or a score is not a finite number.
     """
-    try:  # in one piece, since this is read eight times as often as anything else
+    try:  # inlined, since this is read eight times as often as any other message
         body = _decode_search_body(data)
     except _UNREADABLE as error:
         raise WireError(f"malformed: {error}") from error
@@ -375,7 +375,7 @@ def _read_message(decode: Callable[[bytes], T], data: bytes, max_bytes: int) -> 
     try:
         return decode(data)
     except _UNREADABLE as error:
-        # That it is of another version says more than how it differs.
+        # If the version is unknown, say that instead of how the message differs.
         parts = _read(_decode_any, data)
         if isinstance(parts, list) and parts:
             _check_version(parts[0])

@@ -1,74 +1,74 @@
 """Which end of its queues a worker pulls from: the oldest first, or the newest. Pure.
 
 First in, first out is fair while a queue empties now and then. Once it does not, every request
-waits for as long as the queue is, until each is started just before its deadline or after it: all
-are late, and all the work is for nothing. The newest, started at once, is answered in time; who has
-waited for long has mostly left. Facebook calls it adaptive LIFO (B. Maurer, "Fail at Scale", ACM
-Queue 13(8), 2015), and tells a standing queue from a burst as CoDel does (K. Nichols and V.
-Jacobson, "Controlling Queue Delay", ACM Queue 10(5), 2012; RFC 8289): by the *least* wait over an
-interval. A burst that is worked off within it changes nothing.
+waits for the whole length of the queue, and is started just before its deadline or after it: all
+are late, and all the work is wasted. The newest request, started at once, is answered in time;
+callers that have waited long have mostly left. Facebook calls this adaptive LIFO (B. Maurer, "Fail
+at Scale", ACM Queue 13(8), 2015), and distinguishes a standing queue from a burst as CoDel does (K.
+Nichols and V. Jacobson, "Controlling Queue Delay", ACM Queue 10(5), 2012; RFC 8289): by the *least*
+wait over an interval. A burst that is worked off within the interval changes nothing.
 
-A wait counts here by what the request had to give: the share of its time, from sending to deadline,
-that it had spent when it was pulled. Past 1 it has expired. So one worker serves queries of 50 ms
-and of 5 s without a threshold in ms.
+A wait is measured as the share of the request's time, from sending to deadline, that had passed
+when it was pulled. Above 1, the request has expired. So a worker can serve queries of 50 ms and of
+5 s without a threshold in ms.
 
-In newest-first order the oldest would lie in the list for ever, and it would grow without bound, so
-each pull also pops from the left, where the oldest is: first one, and twice as many each time that
-all of them had expired (dropping costs some µs, work some ms), back to one at the first that had
-not. Those pops are also what shows that the queues have come to an end.
+With the newest first, the oldest requests would stay in the list for ever, and it would grow
+without bound. Each pull therefore also pops from the left, where the oldest is: first one request,
+and twice as many each time that all of them had expired (dropping costs some µs, work some ms);
+one again as soon as one had not. These pops also show when the queues are empty.
 
-How it ends matters as much, since it has a price: each shard serves what is newest when one of its
-scorers is free, so that of a query some shards serve their part and others do not. It is worth that
-while there is more than can be served, and not once the gateways' admission control holds what is
-in flight to what the shards can bear. But nothing in a queue that is served newest first tells one
-from the other: what lies at its far end grows old and expires either way, for as long as there is
-just enough to do. (Measured: eight shards at three to five times the saturating load, under
-admission control, with workers that an earlier load had turned round and that waited for the oldest
-to be fresh: 6, 41, 94 and 97 full answers a second in four runs, of 105 oldest first.) So the order
-changes back
+When to change back matters as much, since newest first has a price: each shard serves the newest
+request at the moment when one of its scorers is free, so some shards serve their part of a query
+and others do not. This pays while there are more requests than can be served, but not once the
+gateways' admission control bounds those in flight. But a queue that is served newest first does not
+show the difference: the requests at its far end grow old and expire in both cases, as long as there
+is just enough to do. (Measured: eight shards at three to five times the saturating load, under
+admission control, with workers in newest-first order from an earlier load that waited for the
+oldest to be fresh: 6, 41, 94 and 97 full answers a second in four runs, of 105 oldest first.) So
+the order changes back
 
-- when nothing is left in the queues, where there is no order;
-- otherwise by trial, like a breaker's: after a time the oldest go first, and if they were not worth
-  it, they do so again after twice as long. A trial that fails costs an interval.
+- when the queues are empty, since there is no order then;
+- otherwise by trial, like a breaker's probe: after a time the oldest go first, and if that fails,
+  they do so again after twice as long. A trial that fails costs an interval.
 
-How a consumer uses it, with one order for all queues of the worker, since they share its lanes:
+A consumer uses one order for all queues of the worker, since they share its lanes:
 
-- `is_newest_first` false: pop up to `room` from the left. Tell `on_oldest` of each pop, and
-  `on_short` when the pops together brought fewer than they asked for.
-- true: pop up to `room` from the right (LMPOP RIGHT returns the newest first), and from each queue
-  `num_drops` from the left, in the same write, without blocking. Of those, the expired are dropped;
-  the others are work if there is room left, and go back to the left if not (LPUSH, the newest of
-  them first, which keeps their order). Tell `on_oldest` of each left pop, and `on_short` when none
-  of them found anything.
+- If `is_newest_first` is false, pop up to `room` from the left. Call `on_oldest` for each pop, and
+  `on_short` if the pops together returned fewer than they asked for.
+- If it is true, pop up to `room` from the right (LMPOP RIGHT returns the newest first), and from
+  each queue `num_drops` from the left, in the same write, without blocking. Of the latter, expired
+  requests are dropped; the others are work if there is room left, and otherwise go back to the left
+  (LPUSH, the newest of them first, which keeps their order). Call `on_oldest` for each left pop,
+  and `on_short` if none of them found anything.
 - The blocking pop may pop from either end: it waits on queues that are empty.
 
-A request that was put at the head of its queue to go first (a hedge) is found by the left pops too.
+The left pops also find a request that was put at the head of its queue to go first (a hedge).
 """
 
 import math
 from typing import Final
 
 # CoDel's interval is 100 ms, about the longest time in which a burst should have been worked off. A
-# gateway's limit is judged as often, and what it let in before is worked off in as long again.
+# gateway adjusts its limit as often, and needs as long again to work off what it admitted before.
 INTERVAL_S: Final = 0.2
-# What had spent more of its time waiting is, once scored, fetched and merged, near its deadline.
-# Admission control keeps waits to half of that (`admission.wait_share`), its swings included to
-# less: where it is at work, the order is seldom changed.
+# A request that has waited for more of its time is near its deadline once scored, fetched and
+# merged. Admission control keeps waits to half of this (`admission.wait_share`), and to less than
+# this when they fluctuate, so with it the order rarely changes.
 ENTER_SHARE: Final = 0.7
 FIRST_PATIENCE_S: Final = 0.5
 LONGEST_PATIENCE_S: Final = 8.0
-# Oldest first for so long, and a trial of it was no failure.
+# A trial of oldest first that lasts this long has not failed.
 LASTING_S: Final = 1.0
 MAX_DROPS: Final = 256
 
 
 class PullOrder:
-    """The order that one worker pulls in, and how many of the oldest it drops beside.
+    """The order in which one worker pulls, and how many of the oldest it also pops.
 
     Attributes:
-        is_newest_first: whether work is to be popped from the right.
-        num_drops: how many to pop from the left of each queue beside the work; 0 when the oldest
-            are popped anyway.
+        is_newest_first: whether to pop work from the right.
+        num_drops: how many to pop from the left of each queue in addition; 0 if the oldest are
+            popped anyway.
         num_switches: how often the order has changed.
     """
 
@@ -87,18 +87,18 @@ class PullOrder:
         self.is_newest_first = False
         self.num_drops = 0
         self.num_switches = 0
-        self._late_since = math.inf  # since when every oldest one speaks for the other order
+        self._late_since = math.inf  # since when every oldest request has waited too long
         self._patience_s = FIRST_PATIENCE_S
         self._trial_at = math.inf  # when the oldest are to go first again
         self._trial_began = -math.inf
 
     def on_oldest(self, spent_share: float, num_popped: int, num_expired: int, now: float) -> None:
-        """A pop from the left has brought something.
+        """Note a pop from the left that returned requests.
 
         Args:
-            spent_share: of the time that the first of them, the oldest, had from sending to
-                deadline, how much it had spent; over 1 when it has expired.
-            num_popped: how many it brought.
+            spent_share: the share of its time, from sending to deadline, that the oldest of them
+                had spent; over 1 if it has expired.
+            num_popped: how many requests it returned.
             num_expired: how many of them had expired.
             now: the event loop's time, in s.
         """
@@ -116,7 +116,7 @@ class PullOrder:
             self._take_newest(now)
 
     def on_short(self) -> None:
-        """The queues are empty: whatever was standing there is gone."""
+        """Note that the queues are empty: there is no standing queue any more."""
         self._late_since = math.inf
         if self.is_newest_first:
             self._trial_began = -math.inf

@@ -8,7 +8,7 @@ from hedgerow.common.errors import ForbiddenError
 
 
 class Right(StrEnum):
-    """What a caller may do; docs/http.md says which right each route demands."""
+    """What a caller may do; docs/http.md says which right each route requires."""
 
     SEARCH = "search"
     WRITE = "write"
@@ -35,8 +35,8 @@ class Caller:
         """Make sure that the caller may do something.
 
         Args:
-            right: what it takes.
-            collection: to which collection it is done; None for the cluster as a whole.
+            right: the required right.
+            collection: the collection concerned; None for the cluster as a whole.
 
         Raises:
             ForbiddenError: names the right or the collection that the caller lacks.
@@ -70,5 +70,5 @@ class Caller:
 
 ANONYMOUS: Final = Caller("")
 TOKEN_HOLDER: Final = Caller("token")
-_SHARED: Final = (ANONYMOUS.name, TOKEN_HOLDER.name)  # by callers that know nothing of each other
-ADDRESS: Final = "@"  # before the address that a party is named by; no key's name begins so
+_SHARED: Final = (ANONYMOUS.name, TOKEN_HOLDER.name)  # by callers independent of each other
+ADDRESS: Final = "@"  # before the address that names a party; no key's name begins with it

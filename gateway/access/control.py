@@ -33,8 +33,8 @@ def token_of(settings: GatewaySettings) -> str | None:
     """Return the token of the settings, if there is one.
 
     Raises:
-        ConfigurationError: it is a key. In the environment of a command it may be one; a gateway
-            that was started there would give it all rights.
+        ConfigurationError: it is a key. The environment of a command may have one; a gateway
+            started there would give that key all rights.
     """
     token = None if settings.token is None else settings.token.get_secret_value()
     if token is not None and (name := name_in(token.encode())):
@@ -59,7 +59,7 @@ class AccessControl:
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
-        """Go by the settings' token, hosts and origins, and by `keys`."""
+        """Use the settings' token, hosts and origins, and `keys`."""
         token = token_of(settings)
         self._token = None if token is None else token.encode()
         self._ring = KeyRing() if keys is None else keys
@@ -101,10 +101,10 @@ class AccessControl:
             )
 
     def check_page(self, method: str, fields: Mapping[bytes, bytes]) -> None:
-        """Make sure that no page of another origin has a browser write here.
+        """Make sure that a browser does not write here for a page of another origin.
 
         Raises:
-            ForbiddenError: one does.
+            ForbiddenError: it does.
         """
         self._origins.check(method, fields)
 
@@ -124,7 +124,7 @@ class AccessControl:
         given = given.strip()
         if scheme.lower() != b"bearer" or not given:
             raise UnauthorizedError("this gateway wants `Authorization: Bearer TOKEN`")
-        # In constant time, so that how long a refusal takes tells nothing about the token.
+        # In constant time, so that the time of a refusal reveals nothing about the token.
         if self._token is not None and hmac.compare_digest(given, self._token):
             return TOKEN_HOLDER
         if not self._ring.is_required:

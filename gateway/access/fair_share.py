@@ -11,13 +11,13 @@ does not wait until another finishes. The queries that are admitted over the lim
 themselves: when the limit is cut, the others may have a multiple of it in flight for the length of
 a deadline, and that must not keep out callers below their share.
 
-While the limit is reached, the queries of callers clearly below their share also go ahead of what
-waits in the shards' queues. What waits there belongs to callers at or above their share, and a
-query behind it would be late like theirs. A caller is below its share here both by what it has in
-flight and by what was admitted of it recently: a query that goes ahead is soon answered, so a
-caller that goes ahead has few in flight however much it asks. What it has in flight is here the
-momentary number, too: of many that come at once after a pause, those beyond the share would push
-the others' queries back by as many, to their deadlines.
+While the limit is reached, the queries of callers clearly below their share also go ahead of those
+in the shards' queues, which belong to callers at or above their share. Behind them, a
+query would be late like theirs. A caller must be below its share both in its number in
+flight and in its recent admissions: a query that goes ahead is soon answered, so a
+caller that goes ahead has few in flight however much it asks. Here the current number in flight
+counts too, not only the mean: if many queries come at once after a pause, those beyond the share
+would push the others' queries back by as many, to their deadlines.
 
 A caller's *mean* number in flight over about the last second is what counts. Small clusters have
 limits of ten or twenty, where the momentary number exceeds a caller's share now and then: a modest
@@ -37,12 +37,13 @@ MEAN_S: Final = 1.0
 # How far callers below their share may go beyond the limit, as a share of it. Two callers with the
 # same weight fit in, if the other had filled the limit.
 OVERDRAFT: Final = 0.5
-# So long after the limit was last reached, it counts as reached: each end of a query makes room for
+# The limit counts as reached for this long after it last was: each end of a query makes room for
 # a moment, and by then the queues have been worked off.
 CROWDED_S: Final = 0.2
-# A caller goes ahead if it has asked less than its fair share in the last second, by this multiple
-# of the share's square root. Of callers that ask as much as they may, each is below its share half
-# of the time by chance; if those went ahead, the others' queries would wait until their deadlines.
+# A caller goes ahead if fewer of its queries than its fair share were admitted in the last second,
+# by this multiple of the share's square root. Callers that all ask as much as they may are below
+# their shares half of the time by chance; if their queries went ahead, those of the others would
+# wait until their deadlines.
 AHEAD_MARGIN: Final = 1.5
 _RECOUNT_S: Final = 0.05
 # Keys and addresses with a share of their own; further addresses have one share together.
@@ -59,7 +60,7 @@ class Mean:
     __slots__ = ("_at", "_mean", "value")
 
     def __init__(self, value: float, now: float) -> None:
-        """Start with `value`, as if it had been so for ever."""
+        """Start with `value`, as if it had never been different."""
         self.value = value
         self._mean = value
         self._at = now
@@ -79,17 +80,17 @@ class Mean:
 
 
 class Recent:
-    """A count of what happened, of which the past counts less by the factor e in `MEAN_S`."""
+    """A count of events, whose weight falls by a factor of e in `MEAN_S`."""
 
     __slots__ = ("_at", "_count")
 
     def __init__(self) -> None:
-        """Nothing has happened."""
+        """Start without events."""
         self._count = 0.0
         self._at = 0.0
 
     def add(self, now: float) -> None:
-        """It happens."""
+        """Count an event."""
         self._count = self.at(now) + 1
         self._at = now
 
@@ -140,18 +141,18 @@ class Decision(Enum):
 
     ADMITTED = "admitted"
     OVER_LIMIT = "over the limit"  # admitted beyond it
-    OVER_SHARE = "over its share"  # of its own, or its fair one beside others
-    FULL = "full"  # for this caller as for all
+    OVER_SHARE = "over its share"  # over the key's own share, or its fair share among others
+    FULL = "full"  # for all callers
 
 
 _OVER_LIMIT: Final = Decision.OVER_LIMIT  # an enum's member is looked up slowly in Python 3.11
 
 
 class FairShare:
-    """Decides whose queries are admitted, by what each caller has in flight.
+    """Decides whose queries are admitted, by the number that each caller has in flight.
 
     Attributes:
-        usages: party, as `Caller.party` names it → what it has in flight.
+        usages: party, as `Caller.party` names it → its queries in flight.
         begun: the rate of queries of all callers that were admitted.
         num_over: queries in flight that were admitted over the limit.
         num_addresses_refused: queries refused because of an address's share, since the start.
@@ -166,11 +167,11 @@ class FairShare:
         self._crowded_at = -math.inf  # when the limit was last reached
         self._forgotten_at = -math.inf
         self._limit: Mean | None = None
-        self._weight = 0.0  # of those who ask
+        self._weight = 0.0  # of active callers
         self._counted_at = -math.inf
 
     def usage_of(self, caller: Caller, now: float, peer: str = "") -> Usage:
-        """What a caller that asks now has in flight, with all who share its part.
+        """The usage of a caller that asks now, with others of the same party.
 
         Args:
             caller: the caller of the query.
@@ -223,7 +224,7 @@ class FairShare:
         self._counted_at = -math.inf
 
     def _room_for(self, party: str, now: float) -> str:
-        """Forget addresses that ask no more; with none of those, a new one shares a part."""
+        """Forget idle addresses; if there are none, a new address shares a common part."""
         if not party.startswith(ADDRESS):
             return party  # the file of keys limits their number
         if now - self._forgotten_at >= ACTIVE_S:
@@ -248,8 +249,8 @@ class FairShare:
         Args:
             usage: of the caller that asks.
             num_in_flight: queries of all callers.
-            bound: from how many of them on no more of its kind are taken.
-            limit: how many queries may be in flight.
+            bound: the number of them from which no more of this kind are admitted, as a rule.
+            limit: the most queries that may be in flight.
             now: the event loop's time, in s.
             num_coming: how many of those in flight have not begun.
         """
@@ -272,7 +273,7 @@ class FairShare:
         return Decision.OVER_LIMIT if num_over < reference * OVERDRAFT else Decision.FULL
 
     def goes_ahead(self, usage: Usage, now: float) -> bool:
-        """Whether a query that is let in now goes ahead of what waits in the shards' queues."""
+        """Whether a query admitted now goes ahead of those that wait in the shards' queues."""
         if self._limit is None or now - self._crowded_at >= CROWDED_S:
             return False
         part = self._part(usage, now)
@@ -283,23 +284,23 @@ class FairShare:
         return usage.begun.at(now) < fair - AHEAD_MARGIN * math.sqrt(fair)
 
     def begin(self, usage: Usage, decision: Decision, now: float) -> None:
-        """A query that was let in by this decision starts."""
+        """A query that was admitted by this decision starts."""
         usage.begin(now)
         self.begun.add(now)
         self.num_over += decision is _OVER_LIMIT
 
     def end(self, usage: Usage, decision: Decision, now: float) -> None:
-        """A query that was let in by this decision has ended."""
+        """A query that was admitted by this decision has ended."""
         usage.end(now)
         self.num_over -= decision is _OVER_LIMIT
 
     def _part(self, usage: Usage, now: float) -> float:
-        """The fair part of a caller among those who ask now, 0 to 1."""
+        """The fair part of a caller among the active ones, 0 to 1."""
         total = self._active_weight(now)
         return usage.share / total if total > usage.share else 1.0
 
     def _active_weight(self, now: float) -> float:
-        # Seldom: there may be a thousand keys, and an overload asks ten thousand times a second.
+        # Not each time: there may be a thousand keys, and ten thousand calls a second in overload.
         if now - self._counted_at >= _RECOUNT_S:
             self._weight = sum(
                 usage.share

@@ -27,7 +27,7 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def path_of(settings: Settings) -> Path:
-    """Where the keys are by the settings."""
+    """The path of the file of keys, by the settings."""
     return settings.gateway.keys_file or settings.data / FILE_NAME
 
 
@@ -60,14 +60,14 @@ def read_keys(path: Path) -> tuple[Key, ...]:
 
 
 def change_keys(path: Path, change: Callable[[tuple[Key, ...]], tuple[Key, ...]]) -> None:
-    """Replace the keys by what `change` makes of them; a reader sees the old file or the new one.
+    """Replace the keys by the result of `change`; a reader sees the old file or the new one.
 
-    A new file is its owner's alone; one that was there keeps its mode and, as far as this user may
-    give it away, its owner and group, so that a gateway that runs as another user still reads it.
+    Only its owner can read a new file. An existing one keeps its mode and, as far as this user may
+    set them, its owner and group, so that a gateway that runs as another user can still read it.
 
     Raises:
         ConfigurationError: the file cannot be read or written.
-        HedgerowError: what `change` raises.
+        HedgerowError: raised by `change`.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -87,7 +87,7 @@ def _present(path: Path) -> tuple[tuple[Key, ...], os.stat_result | None]:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Keep other commands from changing the file between our reading and our writing."""
+    """Keep other commands from changing the file between reading and writing."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)

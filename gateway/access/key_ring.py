@@ -10,7 +10,7 @@ from hedgerow.gateway.access.caller import Caller
 from hedgerow.gateway.access.key import Key, hash_of, name_in
 from hedgerow.gateway.access.rate import TokenBucket
 
-_NO_HASH: Final = bytes(32)  # of nothing that can be found
+_NO_HASH: Final = bytes(32)  # compared with if there is no such key
 
 
 class KeyInForce:
@@ -75,7 +75,7 @@ class KeyRing:
     """
 
     def __init__(self) -> None:
-        """Start without keys, and without need for one."""
+        """Start without keys, and without requiring one."""
         self.is_required = False
         self.error = ""
         self._in_force: dict[str, KeyInForce] = {}
@@ -91,7 +91,7 @@ class KeyRing:
         for key in keys:
             known = before.get(key.name)
             if known is None or known.key.sha256 != key.sha256:
-                known = KeyInForce(key)  # a new key of an old name counts from the start
+                known = KeyInForce(key)  # a new key with an old name starts counting at 0
             else:
                 known.update(key)
             self._in_force[key.name] = known
@@ -104,7 +104,7 @@ class KeyRing:
             UnauthorizedError: there is no such key, or it has expired.
         """
         found = self._in_force.get(name_in(text))
-        # In constant time, so that how long a refusal takes tells nothing about the key.
+        # In constant time, so that the time of a refusal reveals nothing about the key.
         is_right = hmac.compare_digest(hash_of(text), _NO_HASH if found is None else found.hash)
         if found is None or not is_right:
             raise UnauthorizedError(
@@ -118,7 +118,7 @@ class KeyRing:
         """The part of the status about each key, as docs/http.md describes it.
 
         Args:
-            searches: name → what admission control knows: `in_flight`, `share` refused.
+            searches: name → its searches `in_flight`, and `refused` for its share.
             wall: now, by the system's clock.
         """
         nothing = {"in_flight": 0, "refused": 0}

@@ -24,8 +24,8 @@ class KeyWatch:
     """Keeps a ring up to date with its file.
 
     If the file is broken, the ring stays as it was: a mistake in an editor must not lock all
-    callers out. If the file is gone, the ring is empty: deleting it means that no key is
-    to work.
+    callers out. If the file is gone, the ring is empty: deleting the file means that no key is
+    valid.
     """
 
     def __init__(self, path: Path, ring: KeyRing) -> None:
@@ -38,7 +38,7 @@ class KeyWatch:
         """Read the file for the first time.
 
         Raises:
-            ConfigurationError: it is broken, so that there is no good one to keep.
+            ConfigurationError: it is broken, and there is no earlier version to keep.
         """
         found = self._changed()
         if found is not None:
@@ -50,7 +50,7 @@ class KeyWatch:
         interval_s: float = INTERVAL_S,
         on_change: Callable[[frozenset[str]], None] = lambda _: None,
     ) -> AsyncIterator[None]:
-        """Look every so often during the block.
+        """Check the file regularly during the block.
 
         Args:
             interval_s: how often, in s.
@@ -70,7 +70,7 @@ class KeyWatch:
                 on_change(self._ring.names)
 
     async def look(self) -> bool:
-        """Reread the file if it has changed; returns whether other keys are in force."""
+        """Reread the file if it has changed; return whether other keys are in force."""
         try:
             # In a thread: the file may be on a disk that is slow to answer.
             keys = await asyncio.to_thread(self._changed)
@@ -85,7 +85,7 @@ class KeyWatch:
         return True
 
     def _keep_last(self, reason: str) -> None:
-        if reason != self._ring.error:  # said once
+        if reason != self._ring.error:  # logged once
             log.error("keys_file_broken", reason=reason, kept="the last good keys")
         self._ring.error = reason
 
@@ -102,5 +102,5 @@ class KeyWatch:
             return () if was_there else None
         except OSError as error:
             raise ConfigurationError(f"keys file {self._path}: {error.strerror}") from error
-        self._version = version  # of what was there before it was read: newer is read again
+        self._version = version  # from before the reading: a newer version is read again
         return keys

@@ -11,7 +11,7 @@ from typing import Final
 
 from hedgerow.common.errors import ForbiddenError
 
-# They change nothing (RFC 9110, 9.2.1).
+# Methods that change nothing (RFC 9110, 9.2.1).
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 _OTHER_SITES: Final = frozenset({b"cross-site", b"same-site"})
 
@@ -48,5 +48,5 @@ class Origins:
 
 
 def _is_own(origin: bytes, host: bytes) -> bool:
-    """Whether a page is from the host that it asks; a proxy may have taken TLS off."""
+    """Whether a page is from the host that it asks; a proxy may have terminated TLS."""
     return origin.lower() in {scheme + host.lower() for scheme in (b"http://", b"https://")}

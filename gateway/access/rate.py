@@ -5,7 +5,7 @@ class TokenBucket:
     """Admits `rate` requests a second on average, and at most one second's worth at once.
 
     Attributes:
-        rate: tokens that come back a second; each request takes one.
+        rate: tokens that are added a second; each request takes one.
     """
 
     __slots__ = ("_at", "_most", "_tokens", "rate")

@@ -1,9 +1,9 @@
 """Limits the requests in progress that are neither searches nor bulk loads. Pure.
 
-Reads of documents, single deletes, the status and the list of collections have no deadline as short
-as a search's, and wait for Redis or for a worker. Without a limit, one caller could have any number
-of them in progress. Callers share the limit as they share the queries in flight (`fair_share`):
-nothing that has begun is ended for another caller, since a delete may have been logged already.
+Reads of documents, single deletes, the status and the list of collections have longer deadlines
+than searches, and wait for Redis or for a worker. Without a limit, one caller could have any number
+of them in progress. Callers share the limit as they share the queries in flight (`fair_share`). A
+request that has begun is never ended for another caller, since a delete may already be logged.
 """
 
 from typing import Any, Final, NamedTuple
@@ -16,7 +16,7 @@ _DURATION_WEIGHT: Final = 1 / 32  # of the newest request in their mean duration
 
 
 class Place(NamedTuple):
-    """Leave for one request, to be given back at its end."""
+    """Permission for one request, to be given back at its end."""
 
     usage: Usage
     decision: Decision
@@ -72,7 +72,7 @@ class RequestAdmission:
         return Place(usage, decision, now)
 
     def end(self, place: Place, now: float) -> None:
-        """A request that was admitted has ended, in whatever way."""
+        """An admitted request has ended, in any way."""
         self.num_in_flight -= 1
         self.shares.end(place.usage, place.decision, now)
         self._duration_s += (now - place.since - self._duration_s) * _DURATION_WEIGHT

@@ -1,4 +1,4 @@
-"""What the status shows of callers: what is in progress, and what was refused. Pure."""
+"""The part of the status about callers: requests in progress, and refusals. Pure."""
 
 import heapq
 from collections import Counter
@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from hedgerow.gateway.access.fair_share import FairShare
 
-MAX_ADDRESSES: Final = 8  # that the status names
+MAX_ADDRESSES: Final = 8  # in the status
 
 
 def keys_in_use(shares: Iterable[FairShare]) -> dict[str, dict[str, int]]:
@@ -22,7 +22,7 @@ def keys_in_use(shares: Iterable[FairShare]) -> dict[str, dict[str, int]]:
 
 
 def refused_addresses(shares: Iterable[FairShare]) -> dict[str, Any]:
-    """How much was refused because of an address's share, and to which addresses most of it."""
+    """How many requests were refused because of an address's share, and to which addresses."""
     num_refused = 0
     by_address: Counter[str] = Counter()
     for part in shares:

@@ -1,4 +1,4 @@
-"""Who serves which shard now, and how many documents each shard holds, from the heartbeats."""
+"""Which workers serve which shard now, and how many documents each shard has, by the heartbeats."""
 
 import asyncio
 import math
@@ -9,9 +9,9 @@ from hedgerow.common.state.registry import Registry
 from hedgerow.common.wire.heartbeat import Heartbeat
 from hedgerow.gateway.views.freshness import keep_fresh
 
-# The same start told twice differs by what was learnt of the server's clock meanwhile.
+# Two reports of the same start differ by what was learnt about the server's clock in between.
 SAME_START_MS = 500
-FORGET_AFTER_S = 3600.0  # for so long status can tell when a worker that is gone was last heard of
+FORGET_AFTER_S = 3600.0  # how long the status can say when a dead worker last sent a heartbeat
 
 
 class Membership:
@@ -20,15 +20,15 @@ class Membership:
     Attributes:
         live: for each shard, whether a live worker serves it.
         num_live: for each shard, how many live workers serve it.
-        most_live: the most that any shard has.
-        died_at: for each shard, when it was noticed last that a worker which served it had died, or
-            had begun anew; the event loop's time, in s; -inf for never.
-        resting: workers that take no more requests, though they are live, unless others do not.
+        most_live: the most live workers of any shard.
+        died_at: for each shard, when the gateway last noticed that a worker which served it had
+            died or restarted; the event loop's time, in s; -inf for never.
+        resting: live workers on probation, which take no requests that others can take.
         workers: the live workers' last heartbeats, by id.
-        attaches: whether all of them understand a search that asks for documents.
+        attaches: whether all of them support searches that ask for documents.
         document_counts: collection uid → for each shard, the documents it last reported or None.
-        refreshed_at: when the last look began that succeeded, an instant of the event loop's
-            time, in s; -inf before the first.
+        refreshed_at: when the last successful refresh began, in the event loop's time, in s; -inf
+            before the first.
     """
 
     def __init__(
@@ -40,14 +40,14 @@ class Membership:
         server_ms: Callable[[], int],
         uids: Callable[[], Iterable[str]],
     ) -> None:
-        """Describe the view; `run` keeps it.
+        """Describe the view; `run` keeps it fresh.
 
         Args:
-            registry: where the heartbeats lie.
+            registry: has the heartbeats.
             num_shards: shards in the cluster.
-            expiry_s: a worker unheard of for so long is not live.
-            poll_s: how often to look, beside each announced change.
-            server_ms: the Redis server's clock, on which heartbeats are dated.
+            expiry_s: a worker without a heartbeat for this long is not live, in s.
+            poll_s: how often to refresh, in addition to each announced change, in s.
+            server_ms: the Redis server's clock, which dates heartbeats.
             uids: the collections whose documents are counted.
         """
         self.live = [False] * num_shards
@@ -82,7 +82,7 @@ class Membership:
     def replicas_of(self, shard: int) -> set[str]:
         """Ids of the replicas of a shard that live workers serve, or will once they are up to date.
 
-        One with a gap is not served, however much of what comes now it applies.
+        A replica with a gap will not be served, even if it applies all new writes.
         """
         return {
             heartbeat.replicas[shard]
@@ -101,15 +101,15 @@ class Membership:
         )
 
     def wake(self) -> None:
-        """Something has been announced: look at once."""
+        """A change was announced: refresh at once."""
         self._changed.set()
 
     async def run(self) -> None:
-        """Keep the view fresh until cancelled; while Redis is away the last view stands."""
+        """Keep the view fresh until cancelled; while Redis is unavailable, the last view stays."""
         await keep_fresh("membership", self.refresh, self._changed, self._poll_s)
 
     async def refresh(self) -> None:
-        """Read the heartbeats and the counts once, and remove what the long dead have left.
+        """Read the heartbeats and the counts once, and remove heartbeats of long-dead workers.
 
         Raises:
             RedisUnavailableError: there was no answer.
@@ -121,12 +121,12 @@ class Membership:
         self.take(heartbeats, counts, now_ms, asyncio.get_running_loop().time())
         self.refreshed_at = began_at
         for worker, heartbeat in heartbeats.items():
-            # One that comes back this very moment beats again within a second.
+            # If the worker comes back at this moment, it sends another heartbeat within a second.
             if now_ms - heartbeat.beat_at_ms > FORGET_AFTER_S * 1000:
                 await self._registry.forget_worker(worker)
 
     def age_s(self, now: float) -> float:
-        """How old the view is at `now` of the event loop's time, in s; inf before the first."""
+        """How old the view is at `now`, in s; inf before the first refresh."""
         return now - self.refreshed_at
 
     def take(
@@ -136,7 +136,7 @@ class Membership:
         now_ms: int,
         now: float,
     ) -> None:
-        """Make the view from what was read at `now_ms` by the server's clock, `now` by ours."""
+        """Update the view from data read at `now_ms` on the server's clock, `now` on ours."""
         before = self.workers
         self.workers = {
             worker: heartbeat
@@ -159,7 +159,7 @@ class Membership:
 
 
 def _has_died(before: Heartbeat, now: Heartbeat | None) -> bool:
-    """Whether a worker is gone, or its name is another process's by now."""
+    """Whether a worker is gone, or another process now has its name."""
     if now is None:
         return True
     return now.pid != before.pid or abs(now.started_at_ms - before.started_at_ms) > SAME_START_MS

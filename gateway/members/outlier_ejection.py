@@ -1,13 +1,13 @@
-"""Keeps workers that are outliers among their replicas from live requests, and tries them.
+"""Keeps outliers among replicas from live requests, and sends them shadow requests.
 
-What replies and second copies tell goes to the policy (gateway/policies/outlier_detection.py), and
-what that decides to the hash that the cluster shares (common/state/probation.py). Requests wait in
-queues that all replicas of a shard pull from; so it is the worker itself that stops pulling, once
-it reads of it there, and reads its own queue alone. In that come its trials: copies of real
-requests, each with an id of its own and by a deadline of its own, sent when the answer has long
-left. The reply goes to the policy and nowhere else.
+The timings of replies and second copies go to the policy (gateway/policies/outlier_detection.py),
+and its decisions to the hash that the cluster shares (common/state/probation.py). Requests wait in
+queues from which all replicas of a shard pull. So the worker itself stops pulling, once it reads of
+its probation there, and reads only its own queue. That queue gets shadow requests: copies of real
+requests, each with its own id and deadline, sent when the answer has already left. Their replies go
+only to the policy.
 
-Only searches are compared and copied. What a fetch takes depends more on the documents, and on the
+Only searches are compared and copied. The time of a fetch depends more on the documents, and on the
 user's `enrich`, than on the worker.
 """
 
@@ -35,37 +35,37 @@ from hedgerow.gateway.views.freshness import keep_fresh
 
 log = structlog.get_logger()
 
-LEASE_S: Final = 5.0  # a gateway that has not renewed its word for so long has no say
-_LEASE_INTERVALS: Final = 3.0  # and at least so many comparisons
-_MAX_SWAPS: Final = 4  # of gateways that decide at once, one is through with each
-_MIN_TRIAL_S: Final = 0.1  # a worker is not to blame for a deadline that is too short for any
+LEASE_S: Final = 5.0  # an entry that its gateway has not renewed for this long is invalid
+_LEASE_INTERVALS: Final = 3.0  # and for at least this many comparisons
+_MAX_SWAPS: Final = 4  # of gateways that decide at once, one succeeds with each attempt
+_MIN_TRIAL_S: Final = 0.1  # so that a worker is not blamed for a deadline too short for any
 
 _OK: Final = Outcome.OK
 _FAILED: Final = Outcome.FAILED
 
 
 class Line(Protocol):
-    """What trials need of the network."""
+    """What shadow requests need from the transport."""
 
     def send_to(
         self, kind: Kind, worker: str, query_id: int, message: bytes, sink: ReplySink
     ) -> None:
-        """Send a request to one worker alone, by the queue that no other reads.
+        """Send a request to one worker, by the queue that only this worker reads.
 
         Args:
             kind: what is asked for.
-            worker: whom.
-            query_id: unique in this gateway; replies that bear it go to `sink`.
+            worker: the worker.
+            query_id: unique in this gateway; replies with it go to `sink`.
             message: the packed `Request`, whose `hedge` says which shard is meant.
-            sink: told of the reply, until `release`.
+            sink: gets the reply, until `release`.
         """
 
     def release(self, query_id: int) -> None:
-        """Nobody waits for this query any more."""
+        """The replies of this query are no longer needed."""
 
 
 class Members(Protocol):
-    """Who lives, and who shall take no live requests."""
+    """The live workers, and those that must take no live requests."""
 
     workers: dict[str, Heartbeat]
     resting: frozenset[str]
@@ -86,18 +86,18 @@ class OutlierEjection:
         rng: Callable[[], float],
         gateway_id: str,
     ) -> None:
-        """Judge `members`, and try them over `transport`.
+        """Judge `members`, and send shadow requests over `transport`.
 
         Args:
             settings: of the policy.
-            board: what gateways tell each other and the workers.
+            board: the entries that gateways share with each other and with the workers.
             members: the view of the cluster.
             num_shards: shards in the cluster.
-            transport: carries the trials.
-            next_id: makes query ids that are unique in this gateway.
-            server_us: from the event loop's time, in s, to the Redis server's clock, in µs.
+            transport: sends the shadow requests.
+            next_id: returns query ids that are unique in this gateway.
+            server_us: converts the event loop's time, in s, to the Redis server's clock, in µs.
             rng: uniform over [0, 1), to choose shards.
-            gateway_id: in whose name this speaks.
+            gateway_id: this gateway, for its entries.
         """
         self._words: Mapping[str, Word] = {}
         self._settings = settings
@@ -110,7 +110,7 @@ class OutlierEjection:
         self._id = gateway_id
         self._lease_ms = round(max(LEASE_S, _LEASE_INTERVALS * settings.interval_s) * 1000)
         self._loop = asyncio.get_running_loop()
-        # Many shards are compared in several goes, which follow each other sooner.
+        # Many shards are compared in several steps, with shorter pauses in between.
         self._pause_s = settings.interval_s / -(-num_shards // SHARDS_AT_ONCE)
         self._serving: dict[str, tuple[int, ...]] = {}
         self._replicas: dict[int, list[str]] = {}
@@ -123,11 +123,11 @@ class OutlierEjection:
         self._is_told = False
 
     def learn(self, gather: Gather, request: Request, now: float) -> None:
-        """A query has ended that is one to learn from; copies some of it, as trials.
+        """Learn from a query that has ended, and copy some of its parts as shadow requests.
 
         Args:
             gather: how its parts have ended.
-            request: as it was sent to them.
+            request: the request that was sent for them.
             now: the event loop's time, in s.
         """
         record = self._policy.record
@@ -149,16 +149,16 @@ class OutlierEjection:
         self.learn(ended.gather, ended.request, ended.ended_at)
 
     def words(self, now_ms: int) -> dict[str, Word]:
-        """Worker id → what some gateway says of it, at `now_ms` on the server's clock."""
+        """Worker id → some gateway's entry for it, valid at `now_ms` on the server's clock."""
         return {worker: word for worker, word in self._words.items() if word.until_ms > now_ms}
 
     def wake(self) -> None:
-        """Another gateway has changed who is on probation."""
+        """Another gateway has changed which workers are on probation."""
         self._is_told = True
         self._woken.set()
 
     async def run(self) -> None:
-        """Judge, and tell and hear who is on probation, until cancelled."""
+        """Judge, and share with other gateways which workers are on probation, until cancelled."""
         try:
             await keep_fresh("probation", self.step, self._woken, self._pause_s)
         finally:
@@ -166,7 +166,7 @@ class OutlierEjection:
                 trial.drop()
 
     async def step(self) -> None:
-        """Judge once; read and write what the cluster shares, where that is due.
+        """Judge once; read and write the shared entries if that is due.
 
         Raises:
             RedisUnavailableError: there was no answer.
@@ -194,7 +194,7 @@ class OutlierEjection:
         self._policy.set_live(self._replicas, now)
 
     async def _sync(self) -> None:
-        """Combine what this gateway thinks with what the others have said before."""
+        """Combine this gateway's decisions with the earlier entries of others."""
         for _ in range(_MAX_SWAPS):
             words = await self._board.words()
             now = self._loop.time()
@@ -214,7 +214,7 @@ class OutlierEjection:
                     await self._board.announce()
                 break
         else:
-            return  # the others decide all the time; the next look is soon
+            return  # the other gateways keep changing it; the next attempt is soon
         self._tell(on, {**standing, **own})
 
     def _word(self, worker: str, now_ms: int) -> Word:
@@ -232,22 +232,22 @@ class OutlierEjection:
         self._members.resting = frozenset(words)
 
     def _record_loser(self, shard: int, part: ShardResult, now: float) -> None:
-        """The one who had the first copy when the second won: with two replicas it is known.
+        """Record the worker with the first copy when the second won: of two replicas, the other.
 
-        Its reply never comes. All that it took is known to be over what the query waited, with its
-        time in the queue, which no reply tells.
+        Its reply never comes. Its time is only known to exceed the query's wait, which includes the
+        time in the queue.
         """
         others = [one for one in self._replicas.get(shard, ()) if one != part.worker]
         if len(others) == 1:
             self._policy.record(others[0], shard, part.took_s, True, now)
 
     def _try(self, gather: Gather, request: Request, now: float) -> None:
-        # By lot, or the first shard would get all of them. What has failed may be poisonous.
+        # At random, or the first shard would get all of them. Failed parts may kill scorers.
         shards = [shard for shard, part in gather.results.items() if part.outcome is _OK]
         first = int(self._rng() * len(shards))
         for shard in shards[first:] + shards[:first]:
             worker = self._policy.take(shard, now)
-            # One at a time: what waits behind another trial says nothing of the worker's speed.
+            # One at a time: waiting behind another one says nothing about the worker's speed.
             if worker is not None and worker in self._written and worker not in self._trials:
                 self._send_trial(worker, shard, request, now)
 

@@ -1,4 +1,4 @@
-"""One trial: a copy of a request to a worker on probation, for whose reply nobody waits."""
+"""A shadow request: a copy of a request to a worker on probation, whose reply is in no answer."""
 
 import asyncio
 from collections.abc import Callable
@@ -12,15 +12,15 @@ from hedgerow.gateway.search.breakers import QUERY_FAULT_CODES
 
 log = structlog.get_logger()
 
-_GRACE_S: Final = 0.05  # a reply leaves its worker by the deadline, and then travels
+_GRACE_S: Final = 0.05  # a reply leaves its worker by the deadline, and then needs this to arrive
 
 OnEnd = Callable[[float, bool | None], None]
 
 
 class ShadowRequest:
-    """What becomes of one trial; a `ReplySink`.
+    """The reply to one shadow request; a `ReplySink`.
 
-    It ends once: by its reply, or when none has come in its time, or when none can come.
+    It ends once: by its reply, if none has come in time, or if none can come.
     """
 
     __slots__ = ("_on_end", "_timeout_s", "_timer")
@@ -29,9 +29,9 @@ class ShadowRequest:
         """Wait for `timeout_s`.
 
         Args:
-            timeout_s: until the request's deadline, in s.
-            on_end: told the worker's own time, in s, and whether it has answered; None: the trial
-                says nothing of the worker.
+            timeout_s: the time until the request's deadline, in s.
+            on_end: called with the worker's own time, in s, and whether it has answered; None if
+                the reply says nothing about the worker.
         """
         self._on_end = on_end
         self._timeout_s = timeout_s
@@ -39,7 +39,7 @@ class ShadowRequest:
             timeout_s + _GRACE_S, self._end, timeout_s, False
         )
 
-    def on_reply(self, reply: Reply, worker: str) -> None:  # noqa: ARG002 - one alone was asked
+    def on_reply(self, reply: Reply, worker: str) -> None:  # noqa: ARG002 - only one was asked
         """The worker has answered."""
         took_s = (reply.lane_us + reply.work_us) / 1e6
         self._end(took_s, True if reply.status == Status.OK else _blame(reply))
@@ -50,7 +50,7 @@ class ShadowRequest:
         self.drop()
 
     def on_lost(self, reason: str) -> None:
-        """No reply can come any more."""
+        """The reply can no longer come."""
         log.debug("trial_lost", reason=reason)
         self.drop()
 

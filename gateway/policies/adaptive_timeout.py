@@ -1,15 +1,15 @@
-"""When enough is covered, how long to wait for the rest: Vespa's adaptive timeout.
+"""How long to wait for the remaining shards once enough is covered: Vespa's adaptive timeout.
 
 The rule and the names are Vespa's (https://docs.vespa.ai/en/graceful-degradation.html and
 https://docs.vespa.ai/en/reference/services-content.html#coverage: `minimum`,
 `min-wait-after-coverage-factor`, `max-wait-after-coverage-factor`, whose defaults are 0 and 1); the
-formula is that of its `AdaptiveTimeoutHandler`. Once the wanted share is covered, both factors of
-the time that is then left make a shortest and a longest wait. One missing shard is waited for by
-the shortest, as many as may at most be missing by the longest, and so on in between. Each reply
-that comes thereafter may shorten the wait, and nothing lengthens it.
+formula is that of its `AdaptiveTimeoutHandler`. Once the requested share is covered, the factors,
+multiplied by the time that is then left, give a shortest and a longest wait. For one missing shard,
+the wait is the shortest; for as many as may be missing, the longest; and in between, it grows
+linearly. Each later reply may shorten the wait, and nothing lengthens it.
 
-Vespa counts nodes that have answered; here the share is one of documents, and of all documents,
-those of shards that could not be asked included.
+Vespa counts nodes that have answered. Here the share is one of all documents, including those of
+shards that could not be asked.
 """
 
 from typing import Final
@@ -42,19 +42,19 @@ class AdaptiveTimeout:
         now: float,
         deadline: float,
     ) -> float:
-        """When to stop waiting; asked after each reply.
+        """When to stop waiting; called after each reply.
 
         Args:
-            covered_documents: those of the shards that have answered.
-            total_documents: those of the collection; of an empty one, nothing is ever enough.
+            covered_documents: documents of the shards that have answered.
+            total_documents: documents of the collection; if it is empty, it is never covered.
             num_pending: shards that were asked and have not ended.
             num_asked: shards that were asked.
             now: the event loop's time, in s.
-            deadline: until when to wait at the latest.
+            deadline: the latest instant to wait for.
 
         Returns:
-            An instant that is never after the deadline, nor after what was returned before once
-            enough was covered; in the past, if the wait is already over.
+            An instant that is never after the deadline nor, once enough was covered, after the one
+            returned before; in the past if the wait is already over.
         """
         until = self._until
         if until is None:
@@ -68,7 +68,7 @@ class AdaptiveTimeout:
         wait_s = self._min_wait_s
         most_missing = (1 - self.wait_for) * num_asked - 1
         if num_pending > 1 and most_missing > 0:
-            # Shards are not all of a size, so that more may be missing than the share allows.
+            # Shards differ in size, so more of them may be missing than the share suggests.
             slope = min((num_pending - 1) / most_missing, 1.0)
             wait_s += (self._max_wait_s - self._min_wait_s) * slope
         until = min(until, deadline, now + wait_s)

@@ -9,7 +9,7 @@ class AdmissionSnapshot:
     """What `status` shows of admission control.
 
     Attributes:
-        limit: how many queries may be in flight now.
+        limit: the most queries that may be in flight now.
         in_flight: priority → queries in flight.
         refused: cause → priority → queries refused since the start.
         forecast_ms: for each shard, how long a request sent now would wait in its queue, in ms.
@@ -22,7 +22,7 @@ class AdmissionSnapshot:
     forecast_ms: list[float]
 
     def to_json(self) -> dict[str, Any]:
-        """As `status` gives it; docs/http.md describes it."""
+        """The form in the status; docs/http.md describes it."""
         return {
             "enabled": self.is_enabled,
             "limit": self.limit,

@@ -1,13 +1,13 @@
-"""A circuit breaker: pure, asked with the time, told how each call ended.
+"""A circuit breaker. Pure: the time is an argument, and the caller reports how each call ended.
 
 The parameters and the count-based sliding window are resilience4j's
-(https://resilience4j.readme.io/docs/circuitbreaker); the two-step permit and the generation number
-that drops what arrives from an earlier state are gobreaker's (https://github.com/sony/gobreaker,
-`TwoStepCircuitBreaker`).
+(https://resilience4j.readme.io/docs/circuitbreaker). The two-step permit, and the generation number
+by which outcomes from an earlier state are dropped, are gobreaker's
+(https://github.com/sony/gobreaker, `TwoStepCircuitBreaker`).
 
-Half-open follows gobreaker: as many probes are admitted as may be under way at once, the first
-failure opens the breaker again, and it closes when that many have succeeded. Should the share of
-slow ones among them reach the slow-call threshold, it opens instead, as in resilience4j.
+Half-open follows gobreaker: as many probes are admitted as may run at once, the first
+failure opens the breaker again, and it closes when that many have succeeded. If the share of
+slow ones among them reaches the slow-call threshold, it opens instead, as in resilience4j.
 """
 
 import math
@@ -31,7 +31,7 @@ class State(StrEnum):
     OPEN = "open"  # refuses it
     HALF_OPEN = "half_open"  # lets a few through, as probes
     FORCED_OPEN = "forced_open"  # refuses it, by hand
-    DISABLED = "disabled"  # passes it and learns nothing, by hand
+    DISABLED = "disabled"  # passes it without learning from it, by hand
 
 
 class CallOutcome(Enum):
@@ -42,7 +42,7 @@ class CallOutcome(Enum):
     IGNORED = "ignored"  # says nothing about the guarded side
 
 
-# An enum's member is looked up through a descriptor in Python 3.11: ten times a global's price.
+# In Python 3.11, looking up an enum's member takes a descriptor: ten times the cost of a global.
 _CLOSED: Final = State.CLOSED
 _OPEN: Final = State.OPEN
 _HALF_OPEN: Final = State.HALF_OPEN
@@ -55,7 +55,7 @@ _SLOW_BIT = 2
 
 
 class Transition(NamedTuple):
-    """One change of state. `at_s` is an instant of the clock that `now` is read from."""
+    """One change of state; `at_s` is a time on the same clock as `now`."""
 
     at_s: float
     before: State
@@ -85,18 +85,18 @@ class BreakerSnapshot:
 
 
 class Permit(msgspec.Struct, eq=False, gc=False):
-    """Leave for one call; its holder says how the call ended, once.
+    """Permission for one call; its holder reports how the call ended, once.
 
     Attributes:
-        breaker: which has given it; None once it is spent.
-        generation: the breaker's, when it was given.
+        breaker: the breaker that granted it; None once it is used.
+        generation: the breaker's generation when it was granted.
     """
 
     breaker: "Breaker | None"
     generation: int
 
     def done(self, outcome: CallOutcome, now: float, duration_s: float = 0.0) -> None:
-        """The call has ended. Said again, or in a later state of the breaker, it changes nothing.
+        """The call has ended. Further calls, or one in a later generation, have no effect.
 
         Args:
             outcome: what the call says about the guarded side.
@@ -117,15 +117,15 @@ class Breaker:
     """Guards one shard.
 
     A probe that never ends must not keep the breaker half-open for ever: its slot is free again
-    once the current wait has passed (resilience4j bounds the same by
-    `maxWaitDurationInHalfOpenState`). What it says later still counts, so that a shard which needs
-    longer than the wait can close its breaker.
+    once the current wait has passed (resilience4j has `maxWaitDurationInHalfOpenState` for this).
+    Its outcome still counts if it comes later, so a shard that needs longer than the wait can close
+    its breaker.
 
     Attributes:
         generation: grows with each transition.
         is_steady: whether one more fast success would change nothing: it is closed, and its window
             is full of them.
-        passes: whether every call is let through.
+        passes: whether every call passes.
         slow_s: a call that takes longer counts as slow.
     """
 
@@ -160,7 +160,7 @@ class Breaker:
         "slow_s",
     )
     _window: bytearray  # a ring: how each of the last calls ended, as bits
-    _at: int  # where the next call goes in it
+    _at: int  # the index of the next call in it
     _num_calls: int
     _num_failed: int
     _num_slow: int
@@ -177,7 +177,7 @@ class Breaker:
         Args:
             settings: thresholds and waits.
             rng: uniform over [0, 1), for the jitter of the wait.
-            on_transition: told of each change of state, after it.
+            on_transition: called after each change of state.
         """
         self._consecutive_limit = settings.consecutive_failures
         self._size = settings.sliding_window_size
@@ -198,16 +198,16 @@ class Breaker:
         self._wait_s = self._base_wait_s
         self.passes = True
         self._refuses_until = -math.inf
-        self._probes: dict[Permit, float] = {}  # under way → when its slot is free again
+        self._probes: dict[Permit, float] = {}  # running probe → when its slot is free again
         self._probes_ok = 0
         self._probes_slow = 0
         self._clear()
 
     def allow(self, now: float) -> Permit | None:
-        """Ask to make a call.
+        """Ask for permission to make a call.
 
         Returns:
-            A permit whose `done` must be called when the call ends, or None: refused.
+            A permit, whose `done` must be called when the call ends; None if it is refused.
         """
         if self.passes:
             return Permit(self, self.generation)
@@ -222,7 +222,7 @@ class Breaker:
         return self._state
 
     def retry_at(self, now: float) -> float:
-        """The instant from which a call may be let through; `now` if at once, inf if unknown."""
+        """The instant from which a call may pass; `now` if at once, inf if unknown."""
         return now if self.passes else max(now, self._refuses_until)
 
     def force_open(self, now: float) -> None:
@@ -232,12 +232,12 @@ class Breaker:
         self._refuses_until = math.inf
 
     def disable(self, now: float) -> None:
-        """Pass every call, and learn nothing, until `reset` or `force_open`."""
+        """Pass every call, without learning from it, until `reset` or `force_open`."""
         self._move(now, State.DISABLED, "by hand")
         self.passes = True
 
     def reset(self, now: float) -> None:
-        """Close, whatever the state, and forget what was learnt."""
+        """Close, in any state, and forget what was learnt."""
         self._close(now, "by hand")
 
     def snapshot(self, now: float) -> BreakerSnapshot:
@@ -256,7 +256,7 @@ class Breaker:
         )
 
     def end(self, permit: Permit, outcome: CallOutcome, now: float, duration_s: float) -> None:
-        """Count a call of this generation; `Permit.done` alone calls this."""
+        """Count a call of this generation; only `Permit.done` calls this."""
         if self._state is _CLOSED:
             if outcome is not _IGNORED:
                 self._count(outcome is _FAILURE, duration_s > self.slow_s, now)
@@ -280,7 +280,7 @@ class Breaker:
         self._at = at if at < self._size else 0
         if self._num_calls < self._size:
             self._num_calls += 1
-            # A good call can open the breaker too: the one that makes up the minimum number.
+            # A success can open the breaker too, if it completes the minimum number of calls.
             if bits or self._num_calls == self._minimum_calls:
                 self._judge(now)
         elif bits:
@@ -311,7 +311,7 @@ class Breaker:
         if len(probes) + self._probes_ok < self._num_probes:
             permit = Permit(self, self.generation)
             probes[permit] = now + self._wait_s
-        # With the last slot taken, refusals cost one comparison, until one comes free.
+        # While all slots are taken, a refusal costs one comparison.
         is_full = len(probes) + self._probes_ok >= self._num_probes
         self._refuses_until = min(probes.values()) if is_full else -math.inf
         return permit
@@ -337,7 +337,7 @@ class Breaker:
         self._move(now, State.OPEN, reason)
         self.passes = False
         spread = self._jitter * (2 * self._rng() - 1)
-        # The cap bounds what is waited, so it comes after the jitter.
+        # The limit applies to the actual wait, so it comes after the jitter.
         self._refuses_until = now + min(self._wait_s * (1 + spread), self._max_wait_s)
 
     def _open_again(self, now: float, reason: str) -> None:
@@ -356,7 +356,7 @@ class Breaker:
         self._probes.clear()
         self._probes_ok = 0
         self._probes_slow = 0
-        if after is not _OPEN:  # while it is open, `status` shows what opened it
+        if after is not _OPEN:  # while it is open, the status shows the calls that opened it
             self._clear()
         if before is not after:
             transition = Transition(now, before, after, reason)

@@ -1,16 +1,16 @@
-"""When a second copy of a request is sent, and when not.
+"""When to send a second copy of a request.
 
 The delay is a high percentile of the shard's own reply times (Dean and Barroso, "The Tail at
 Scale", CACM 56(2), 2013), with a floor, as in Finagle's `BackupRequestFilter`
 (`minSendBackupAfterMs`). A token bucket bounds the extra load: Finagle's `maxExtraLoad`, and the
-throttling of gRPC's proposal A6. A spent bucket stops hedges and never a first copy.
+throttling of gRPC's proposal A6. An empty bucket stops hedges, never a first copy.
 
-A worker that has died is another matter: what it had in hand is lost, and no percentile is needed
-to know it. A shard of which a replica has died since it was asked is due again, however little is
-known of it, however few replicas are left, and at no cost to the budget: such a copy replaces work
-and adds none. There is at most one a death.
+The death of a worker is a different case: its requests are lost, which is known without any
+percentile. If a replica of a shard has died since the shard was asked, the shard is due again,
+however little is known about it, however few replicas are left, and at no cost to the budget: such
+a copy replaces work instead of adding any. There is at most one copy for each death.
 
-The walk of one query, whose first copies are all sent at once:
+The steps of one query, whose first copies are all sent at once:
 
     policy.first_look(num_asked, started, deadline)   the timer; most queries have ended before it
     schedule = HedgeSchedule(policy, started, deadline)
@@ -18,7 +18,7 @@ The walk of one query, whose first copies are all sent at once:
         schedule.on_queued(shard, now)          yes: the shard is backed up, look again later
         schedule.allow(shard, replicas, now)    no, a worker has it: whether to send the copy
     schedule.next_look(shard)                   a copy was sent, or not: when to look again
-    policy.record / policy.give_up              what became of each first copy
+    policy.record / policy.give_up              how each first copy ended
 """
 
 import math
@@ -29,24 +29,24 @@ from typing import Final, NamedTuple, Protocol
 from hedgerow.common.settings.tail import HedgingSettings
 from hedgerow.gateway.policies.quantiles import NUM_PARTS, RELATIVE_ERROR, QuantileSketch
 
-MIN_REPLICAS: Final = 2  # live ones, for a hedge to make sense
+MIN_REPLICAS: Final = 2  # live ones that a hedge needs
 
 _MILLION: Final = 1_000_000
-# A copy takes a median itself. Where replies hardly differ, as in a cluster that is busy and well,
-# a percentile is no straggler, and a copy would be work for nothing.
+# A copy takes a median itself. If reply times hardly differ, as in a busy and healthy cluster, a
+# request at the percentile is not a straggler, and a copy would be wasted work.
 _MEDIANS: Final = 2.0
-# A wait grows by such a share of it from look to look: they are few, however far the deadline. One
-# that finds no token asks nobody, where others ask Redis; and tokens come back soon.
+# From one look to the next, the wait grows by this share, so there are few looks, however far the
+# deadline. A look without a token is cheap, since it does not ask Redis; and tokens return soon.
 _GROWTH: Final = 1.0
 _GROWTH_WITHOUT_TOKEN: Final = 0.5
-# Of the time to the deadline: when to look whether a worker has died, while no delay is known.
+# The share of the time to the deadline after which to look for deaths while no delay is known.
 _BLIND_SHARE: Final = 0.25
 _FIRST_REFRESH: Final = 8
 _REFRESH: Final = 256
 
 
 class Replicas(Protocol):
-    """Who could take a second copy, and whose copies are lost."""
+    """How many workers could take a second copy, and when a worker last died."""
 
     @property
     def num_live(self) -> Sequence[int]:
@@ -54,19 +54,19 @@ class Replicas(Protocol):
 
     @property
     def died_at(self) -> Sequence[float]:
-        """For each shard, when it became known last that one of them had died; event loop's s."""
+        """For each shard, when the gateway last learnt that one of them had died; as `now`."""
 
 
 class HedgeEnd(StrEnum):
-    """What became of a hedge; exactly one for each that was sent."""
+    """How a hedge ended; exactly one for each that was sent."""
 
     WON = "won"  # its reply came first
-    LOST_BEFORE_START = "lost_before_start"  # taken off the queue again
+    LOST_BEFORE_START = "lost_before_start"  # removed from the queue again
     LOST_WHILE_RUNNING = "lost_while_running"  # stopped, or its reply came second
 
 
 class HedgeCounts(NamedTuple):
-    """What `status` shows; `sent` is the sum of the ends and of those under way."""
+    """What the status shows; `sent` is the sum of the ends and of those in flight."""
 
     sent: int = 0
     won: int = 0
@@ -74,24 +74,24 @@ class HedgeCounts(NamedTuple):
     lost_while_running: int = 0
 
     def plus_sent(self, num: int = 1) -> "HedgeCounts":
-        """So many were sent."""
+        """Add hedges that were sent."""
         return self._replace(sent=self.sent + num)
 
     def plus_end(self, end: HedgeEnd) -> "HedgeCounts":
-        """One of them has ended."""
+        """Add one that has ended."""
         return self._replace(**{end.value: getattr(self, end.value) + 1})
 
 
 class HedgeBudget:
     """A token bucket: first copies fill it, hedges empty it.
 
-    Whatever the order, there are at most `ratio` hedges for each first copy, and as many more as
+    In any order, there are at most `ratio` hedges for each first copy, and as many more as
     the bucket holds: `burst`, or what a query over all shards earns, if that is more. All first
-    copies of a query are sent at once, and what does not fit in the bucket then is lost.
-    Counted in millionths of a token, because sums of floats drift; gRPC counts in thousandths.
+    copies of a query are sent at once, and tokens that then do not fit in the bucket are lost.
+    It counts in millionths of a token, because sums of floats drift; gRPC counts in thousandths.
 
     Attributes:
-        num_refused: hedges that were due and had no token.
+        num_refused: hedges that were due when there was no token.
     """
 
     __slots__ = ("_capacity", "_ratio", "_tokens", "num_refused")
@@ -101,7 +101,7 @@ class HedgeBudget:
 
         Args:
             ratio: tokens for each first copy; 0 for no hedge at all, not even the burst.
-            burst: tokens that are kept at most where queries have few shards.
+            burst: most tokens in the bucket, if queries have few shards.
             num_shards: the most first copies of one query.
         """
         self._ratio = round(ratio * _MILLION)
@@ -115,12 +115,12 @@ class HedgeBudget:
         return self._tokens >= _MILLION
 
     def add(self, num: int) -> None:
-        """So many first copies were sent."""
+        """Add the tokens of `num` first copies that were sent."""
         tokens = self._tokens + num * self._ratio
         self._tokens = min(tokens, self._capacity)
 
     def take(self) -> bool:
-        """Take the token for one hedge; False: there is none, the hedge must not be sent."""
+        """Take the token for one hedge; if False, there is none, and it must not be sent."""
         if self._tokens < _MILLION:
             self.num_refused += 1
             return False
@@ -129,18 +129,18 @@ class HedgeBudget:
 
 
 class HedgePolicy:
-    """What is known of each shard: after which delay a hedge is due, and what a reply takes.
+    """For each shard, the delay after which a hedge is due, and the median time of a reply.
 
-    Learnt from first copies alone, and from all of them. A first copy that is given up, because its
-    hedge won or its query ended, is recorded as one that takes *longer* (`give_up`): its reply time
-    is not known, but that it exceeds the wait is. To record the winner's time instead would cut off
-    the very tail that the percentile is about, and to leave it out would do the same to shards
-    whose slow replies never come. Nor would the mistake show: each hedge lowers the percentile,
-    which brings the next hedge forward, until the budget is all that stops them.
+    They are learnt from first copies only, and from all of them. If a first copy is given up,
+    because its hedge won or its query ended, it is recorded as one that takes *longer* (`give_up`):
+    its reply time is not known, but it exceeds the wait. Recording the winner's time instead would
+    cut off the very tail that the percentile describes, and leaving the copy out would do the same
+    for shards whose slow replies never come. The error would feed itself: each hedge lowers the
+    percentile, which makes the next hedge earlier, until only the budget stops them.
 
-    Hedges are sent at the delay or later, so that no first copy is given up for one before it. How
-    many take longer than the delay is thus known exactly, whatever is hedged: while they are more
-    than the percentile leaves, it rises, and while they are fewer, it falls.
+    Hedges are sent at the delay or later, so no first copy is given up because of one before that.
+    How many take longer than the delay is therefore known exactly, whatever is hedged. If there are
+    more than the percentile allows, the delay rises; if there are fewer, it falls.
 
     Attributes:
         budget: of the extra load of all shards together.
@@ -162,7 +162,7 @@ class HedgePolicy:
     )
 
     def __init__(self, settings: HedgingSettings, num_shards: int) -> None:
-        """Know nothing yet of any shard."""
+        """Begin without knowledge of any shard."""
         self.budget = HedgeBudget(settings.max_extra_load, settings.burst, num_shards)
         self._is_on = settings.max_extra_load > 0
         self.min_delay_s = settings.min_delay_ms / 1000
@@ -172,7 +172,7 @@ class HedgePolicy:
             QuantileSketch(settings.window_s, settings.minimum_number_of_calls)
             for _ in range(num_shards)
         ]
-        self._delays = [math.inf] * num_shards  # inf: not enough known
+        self._delays = [math.inf] * num_shards  # inf: not enough is known
         self._medians = [0.0] * num_shards
         self._stale_at = [-math.inf] * num_shards
         self._until_refresh = [_FIRST_REFRESH] * num_shards
@@ -187,10 +187,10 @@ class HedgePolicy:
             self._refresh(shard, now)
 
     def give_up(self, shard: int, waited_s: float, now: float) -> None:
-        """A shard's first copy was not answered within `waited_s`, when nobody waited any more.
+        """A shard's first copy was not answered within `waited_s`, when its reply was still needed.
 
-        For every first copy that was sent and of which no reply was counted: the deadline fell,
-        enough was covered, the caller left, the hedge won. Not for one that failed.
+        Call it for every first copy without a counted reply: the deadline passed, enough was
+        covered, the caller left, or the hedge won. Do not call it for one that failed.
         """
         self._sketches[shard].record_censored(waited_s, now)
         until = self._until_refresh[shard] - 1
@@ -199,9 +199,9 @@ class HedgePolicy:
             self._refresh(shard, now)
 
     def delay_s(self, shard: int, now: float) -> float | None:
-        """Time from the first copy to the hedge; None: not enough known, or hedging is off."""
+        """Time from the first copy to the hedge; None: not enough is known, or hedging is off."""
         if now >= self._stale_at[shard]:
-            self._refresh(shard, now)  # few replies come, or what was learnt has left the window
+            self._refresh(shard, now)  # few replies come, or the learnt ones have left the window
         delay_s = self._delays[shard]
         return delay_s if self._is_on and delay_s < math.inf else None
 
@@ -210,12 +210,12 @@ class HedgePolicy:
         return self._medians[shard]
 
     def first_look(self, num_asked: int, started: float, deadline: float) -> float:
-        """First copies were sent to so many shards: the budget is filled.
+        """First copies were sent to `num_asked` shards: add their tokens to the budget.
 
         Returns:
-            When to look first at those that are pending then: the instant at which the shard with
-            the shortest delay is due, asked or not, or at which to look for the dead; inf if
-            hedging is off.
+            When to look for the first time at the shards that are then pending: when the shard with
+            the shortest delay is due, whether it was asked or not, or when to look for deaths;
+            inf if hedging is off.
         """
         if not self._is_on:
             return math.inf
@@ -226,18 +226,18 @@ class HedgePolicy:
 
     @staticmethod
     def blind_look(started: float, deadline: float) -> float:
-        """When to look at a shard of which too little is known for a delay."""
+        """When to look at a shard about which too little is known for a delay."""
         return started + _BLIND_SHARE * (deadline - started)
 
     def _refresh(self, shard: int, now: float) -> None:
-        # Often while little is known, then once every so many: a quantile costs 80 records.
+        # Often while little is known, then every `_REFRESH` records: a quantile costs 80 records.
         is_first = self._delays[shard] == math.inf
         self._until_refresh[shard] = _FIRST_REFRESH if is_first else _REFRESH
         self._stale_at[shard] = now + self._stale_s
         delay_s, median_s = self._sketches[shard].quantiles(self._quantiles, now)
         if delay_s is not None:
-            # The upper end of what the percentile may be: where all replies take alike, a hair too
-            # early is too early for every one of them.
+            # The upper bound of the percentile: if all replies take equally long, a delay that is
+            # slightly too short is too short for every one of them.
             delay_s = max(
                 delay_s / (1 - RELATIVE_ERROR), _MEDIANS * (median_s or 0.0), self.min_delay_s
             )
@@ -247,11 +247,11 @@ class HedgePolicy:
 
 
 class Look(NamedTuple):
-    """What a look at the pending shards has found.
+    """The result of a look at the pending shards.
 
     Attributes:
-        due: shards whose queue is to be asked for the message.
-        next_at: when to look again; None: never, unless `next_look` says otherwise.
+        due: shards in whose queues to look for the message.
+        next_at: when to look again; None for never, unless `next_look` says otherwise.
     """
 
     due: list[int]
@@ -259,9 +259,9 @@ class Look(NamedTuple):
 
 
 class HedgeSchedule:
-    """The second copies of one query. Made when its first look is due.
+    """The second copies of one query; created when its first look is due.
 
-    There is at most one hedge a shard, and one more copy for each death.
+    There is at most one hedge for each shard, and one more copy for each death.
     """
 
     __slots__ = ("_copied_at", "_deadline", "_look_at", "_policy", "_started")
@@ -271,18 +271,18 @@ class HedgeSchedule:
         self._policy = policy
         self._started = started
         self._deadline = deadline
-        self._look_at: dict[int, float] = {}  # of shards that were due; inf: being asked
+        self._look_at: dict[int, float] = {}  # of shards that were due; inf: being looked up
         self._copied_at: dict[int, float] = {}
 
     def look(self, pending: Iterable[int], replicas: Replicas, now: float) -> Look:
-        """Which of the pending shards are due.
+        """Find the pending shards that are due.
 
-        Whoever looks asks the queue of each and says what came of it; until then it is not due
-        again.
+        The caller looks for the message in the queue of each and reports the result; until then,
+        the shard is not due again.
 
         Args:
             pending: shards that have not answered.
-            replicas: who may take requests, and who has died.
+            replicas: the live workers and deaths of each shard.
             now: the event loop's time, in s.
         """
         policy, look_at = self._policy, self._look_at
@@ -311,11 +311,11 @@ class HedgeSchedule:
         return Look(due, next_at if next_at < math.inf else None)
 
     def on_queued(self, shard: int, now: float) -> None:
-        """The message is still queued: the whole shard is backed up, and a copy would only add."""
+        """The message is still queued: the shard is backed up, and a copy would only add load."""
         self._look_at[shard] = self._later(now, _GROWTH)
 
     def allow(self, shard: int, replicas: Replicas, now: float) -> bool:
-        """A worker has the message. Whether to send a copy; the token of a hedge is taken."""
+        """A worker has the message: return whether to send a copy; a hedge takes its token."""
         self._look_at[shard] = self._later(now, _GROWTH)
         is_lost = self._is_lost(shard, replicas)
         if not self._can_win(shard, now) or not (is_lost or self._policy.budget.take()):
@@ -337,7 +337,7 @@ class HedgeSchedule:
         )
 
     def _is_lost(self, shard: int, replicas: Replicas) -> bool:
-        """Whether the last copy may have gone to a worker that has died since."""
+        """Whether the last copy may have gone to a worker that has since died."""
         return replicas.died_at[shard] > self._copied_at.get(shard, self._started)
 
     def _can_win(self, shard: int, at: float) -> bool:

@@ -2,16 +2,16 @@
 
 The model is Envoy's outlier detection
 (https://www.envoyproxy.io/docs/envoy/latest/intro/arch_overview/upstream/outlier), and the settings
-carry its names: `max_ejection_percent` bounds how many may be out at once, and the shortest
+have its names: `max_ejection_percent` bounds how many may be ejected at once, and the shortest
 probation is `base_ejection_time` times the number of probations in a row. It differs in three
-things. Replicas of one shard are compared with each other alone, since shards are not equally hard.
+ways. Replicas are compared only with others of the same shard, since shards differ in cost.
 The last live worker of a shard always stays, however bad it is: a slow answer is better than none
-(Envoy ejects one host at least). And no worker comes back by the passing of time alone: it is sent
-copies of real requests, whose replies nobody waits for, until they show that it does as the others.
+(Envoy ejects at least one host). And time alone does not bring a worker back: it gets shadow
+requests, copies of real ones whose replies are in no answer, until it performs like the others.
 
-Several gateways judge on their own, and one of them has a worker on probation: the first to say so.
-The others are told (`set_elsewhere`); they count it where the share and the last live one are
-concerned, send it no trials, and begin anew with it once it is back.
+Each gateway judges on its own, and the first one that finds an outlier has it on probation.
+The other gateways are informed (`set_elsewhere`): they count the worker for the share and for the
+last live one, send it no shadow requests, and forget its calls once it is back.
 """
 
 import math
@@ -24,8 +24,8 @@ from typing import Final, NamedTuple
 
 from hedgerow.common.settings.tail import ProbationSettings
 
-MAX_CALLS: Final = 64  # that are remembered of each replica
-SHARDS_AT_ONCE: Final = 32  # that are compared in one go, in 1 ms; the loop has others to serve
+MAX_CALLS: Final = 64  # remembered of each replica
+SHARDS_AT_ONCE: Final = 32  # compared in one go, which takes 1 ms of the event loop
 
 
 @dataclass(slots=True)
@@ -33,7 +33,7 @@ class _Sheet:
     """A worker's probations."""
 
     num: int = 0  # in a row
-    since: float = math.inf  # of the one under way; inf: there is none
+    since: float = math.inf  # of the current one; inf: there is none
     ended_at: float = -math.inf
     next_trial_at: float = -math.inf
     tried_at: float = -math.inf
@@ -41,7 +41,7 @@ class _Sheet:
 
 
 class _Record(NamedTuple):
-    """What one replica did in the window."""
+    """One replica's calls in the window."""
 
     latency_s: float  # at the percentile; of its successes
     failure_rate: float  # in percent
@@ -50,7 +50,7 @@ class _Record(NamedTuple):
 class _Finding(NamedTuple):
     """How one replica compares with the others of its shard."""
 
-    badness: float  # how far it is out; 0: it is not
+    badness: float  # how far it is from the others; 0: it is not an outlier
     reason: str
 
 
@@ -58,11 +58,12 @@ _NO_CALLS: Final[deque[tuple[float, float]]] = deque()
 
 
 class Probation:
-    """Compares workers by the calls that they answered, and says which are on probation.
+    """Compares workers by the calls that they answered, and decides which are on probation.
 
-    Whatever is recorded, after each `set_live`, `set_elsewhere` and `on_probation`: a live shard of
-    a worker that is on probation here has a worker that is so neither here nor elsewhere, and with
-    those elsewhere no more than the set share of the live workers is.
+    Whatever is recorded, two statements hold after each `set_live`, `set_elsewhere` and
+    `on_probation`. Every live shard of a worker that is on probation here also has a worker that is
+    on probation neither here nor elsewhere. And here and elsewhere together, no more than the
+    configured share of the live workers is on probation.
     """
 
     __slots__ = (
@@ -78,7 +79,7 @@ class Probation:
     )
 
     def __init__(self, settings: ProbationSettings) -> None:
-        """Trust everybody."""
+        """Begin with no worker on probation."""
         self._settings = settings
         self._live: dict[int, tuple[str, ...]] = {}
         self._serves: dict[str, list[int]] = {}  # each live worker's shards
@@ -90,29 +91,29 @@ class Probation:
         self._next: list[int] = []  # shards that are still to be compared in this round
 
     def record(self, worker: str, shard: int, took_s: float, is_ok: bool, now: float) -> None:
-        """A worker has ended one call, a live one or a trial.
+        """A worker has ended one call: a live request or a shadow request.
 
         Args:
-            worker: whose call it was.
-            shard: what it was asked about.
-            took_s: its own time for it, in s: without that in the queue, which is the shard's.
+            worker: the worker.
+            shard: the shard that was asked.
+            took_s: the worker's own time, in s, without that in the queue, which is the shard's.
             is_ok: whether it answered; an ignored outcome is not recorded.
             now: the event loop's time, in s.
         """
         calls = self._calls.get((worker, shard))
         if calls is None:
             if worker not in self._serves:
-                return  # it has left: what it did says nothing of the one that takes its place
+                return  # it has left: its calls say nothing about the one that replaces it
             calls = self._calls[worker, shard] = deque(maxlen=MAX_CALLS)
         calls.append((now, took_s if is_ok else math.inf))
 
     def set_live(self, live: Mapping[int, Iterable[str]], now: float) -> frozenset[str]:
         """The membership has changed: shard → its live workers.
 
-        A worker that has left is forgotten, so that it comes back with a clean sheet.
+        A worker that has left is forgotten, so it starts afresh if it comes back.
 
         Returns:
-            The workers on probation, which may have become fewer.
+            The workers on probation, of which there may be fewer.
         """
         self._live = {shard: tuple(workers) for shard, workers in live.items()}
         self._serves = {}
@@ -128,22 +129,22 @@ class Probation:
         return self._on
 
     def set_elsewhere(self, workers: Iterable[str], now: float) -> frozenset[str]:
-        """Other gateways have these on probation; they come first where the share is concerned.
+        """Other gateways have these workers on probation; they take precedence in the share.
 
-        One of them that is on probation here too is left to the other gateway.
+        If one of them is also on probation here, it is left to the other gateway.
 
         Returns:
-            The workers on probation here, which may have become fewer.
+            The workers on probation here, of which there may be fewer.
         """
         elsewhere = frozenset(workers)
         if elsewhere == self._elsewhere:
             return self._on
-        # What they did before does not count against those that are back.
+        # Their calls from before do not count against workers that are back.
         for worker in self._elsewhere - elsewhere:
             self._forget_calls(worker)
         self._elsewhere = elsewhere
         for worker in self._on & elsewhere:
-            self._sheets[worker].num -= 1  # its probation is not ours
+            self._sheets[worker].num -= 1  # the probation is the other gateway's
             self._end(worker, now)
         self._keep(self._on - elsewhere, now)
         return self._on
@@ -153,13 +154,13 @@ class Probation:
         return self._sheets[worker].reason if worker in self._on else ""
 
     def on_probation(self, now: float) -> frozenset[str]:
-        """The workers that shall take no live requests; compares those of each shard in turn.
+        """The workers that must take no live requests; compares those of each shard in turn.
 
-        One that could not be tried for a whole window, since nothing is asked of its shards here,
-        comes back: another gateway's requests may tell more of it.
+        A worker that got no shadow request for a whole window, because its shards got no requests
+        here, is released: another gateway's requests may show more.
 
         Returns:
-            The same set as long as nothing has changed.
+            The same set while nothing has changed.
         """
         if now >= self._judge_at and self._live:
             if not self._next:
@@ -170,7 +171,7 @@ class Probation:
         return self._on
 
     def take(self, shard: int, now: float) -> str | None:
-        """Whether a live request to `shard` is to be copied, as a trial.
+        """Decide whether to copy a live request to `shard`, as a shadow request.
 
         Returns:
             The worker on probation that gets the copy; None for most requests.
@@ -211,7 +212,7 @@ class Probation:
         records = {}
         for worker in self._live[shard]:
             calls = self._calls.get((worker, shard), _NO_CALLS)
-            # Trials are few, and are kept until the next: they all belong to this probation.
+            # Shadow requests are few, and all belong to this probation, so they are all kept.
             while calls and calls[0][0] < oldest and worker not in self._on:
                 calls.popleft()
             if len(calls) < settings.minimum_number_of_calls:
@@ -225,7 +226,7 @@ class Probation:
         return records
 
     def _compare(self, worker: str, records: dict[str, _Record]) -> _Finding | None:
-        """How a worker stands among a shard's; None with none to compare."""
+        """How a worker compares with the others of a shard; None if there are none."""
         settings = self._settings
         own = records.get(worker)
         out = self._on | self._elsewhere
@@ -254,7 +255,7 @@ class Probation:
             return False
         if now - max(sheet.tried_at, sheet.since) >= self._settings.window_s:
             return True
-        # Its calls were forgotten as it began, so these are its trials.
+        # Its calls were forgotten when its probation began, so these are shadow requests.
         found = [self._compare(worker, self._records(shard, now)) for shard in self._serves[worker]]
         known = [finding.badness for finding in found if finding is not None]
         return bool(known) and not any(known)
@@ -274,7 +275,7 @@ class Probation:
 
     def _keep(self, wanted: Iterable[str], now: float) -> None:
         kept: set[str] = set()
-        # Who has been out longest is out first again; the others come back for want of room.
+        # Those on probation for longest stay first; others return if the share has no room.
         for worker in sorted(wanted, key=self._since):
             if self._may_add(worker, kept | self._elsewhere):
                 kept.add(worker)

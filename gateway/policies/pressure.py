@@ -1,18 +1,18 @@
-"""When admission control last refused a query for its limit: all guards of the shards know it."""
+"""When admission control last refused a query for its limit, which breakers take into account."""
 
 import math
 
 
 class Pressure:
-    """Whether more is asked than the shards answer.
+    """Whether there are more queries than the shards can answer.
 
     Attributes:
-        refused_at: when a query was last refused since its limit was reached, on the event loop's
+        refused_at: when a query was last refused because the limit was reached, on the event loop's
             clock.
     """
 
     __slots__ = ("refused_at",)
 
     def __init__(self) -> None:
-        """Nothing has been refused."""
+        """Begin without a refusal."""
         self.refused_at = -math.inf

@@ -2,14 +2,14 @@
 
 The buckets are DDSketch's (Masson, Rim and Lee, "DDSketch: a fast and fully-mergeable quantile
 sketch with relative-error guarantees", VLDB 2019, https://arxiv.org/abs/1908.10693): their bounds
-are the powers of (1 + e) / (1 - e), so that the middle of the one that holds a quantile is within
+are the powers of (1 + e) / (1 - e), so the middle of the bucket that holds a quantile is within
 the relative error e of it. The window slides in parts, of which the oldest is dropped as a whole.
 
-A duration of which only a lower bound is known (the wait was given up) is *censored*: to leave it
-out would hide the slow ones, to count it as a full duration would call them faster than they are.
+A duration of which only a lower bound is known (the wait was given up) is *censored*: leaving it
+out would hide slow ones, and counting it as a full duration would make them look faster.
 Quantiles follow from both by the product-limit estimate (Kaplan and Meier, "Nonparametric
 estimation from incomplete observations", JASA 53, 1958), which is unbiased as long as the moment
-of giving up says nothing of how long the rest would have taken.
+of giving up does not depend on how long the rest would have taken.
 """
 
 from bisect import bisect_right
@@ -21,8 +21,8 @@ from operator import add
 from typing import Final
 
 RELATIVE_ERROR: Final = 0.02
-MIN_S: Final = 1e-5  # what is shorter counts as this
-MAX_S: Final = 100.0  # what is longer counts as this
+MIN_S: Final = 1e-5  # shorter durations count as this
+MAX_S: Final = 100.0  # longer durations count as this
 NUM_PARTS: Final = 8
 
 _GAMMA: Final = (1 + RELATIVE_ERROR) / (1 - RELATIVE_ERROR)
@@ -30,22 +30,23 @@ _SCALE: Final = 1 / log(_GAMMA)
 _OFFSET: Final = -log(MIN_S) * _SCALE
 _NUM_BUCKETS: Final = ceil(log(MAX_S / MIN_S) * _SCALE)
 _LAST: Final = _NUM_BUCKETS - 1
-# Of each bucket the value that no value within it differs from by more than the relative error.
+# For each bucket, the value from which no value in it differs by more than the relative error.
 _MIDDLES: Final = tuple(
     MIN_S * _GAMMA**bucket * (1 + RELATIVE_ERROR) for bucket in range(_NUM_BUCKETS)
 )
-_ROUNDING: Final = 1e-9  # what sums of products of floats may be off by
+_ROUNDING: Final = 1e-9  # bound on the error of sums of products of floats
 
 
 class _Window:
-    """Counts of buckets over the last parts: a dense list for the current one, one for the rest."""
+    """Counts of buckets: a dense list for the current part, and one for the earlier parts."""
 
     __slots__ = ("_parts", "current", "settled")
 
     def __init__(self) -> None:
         self.current = [0] * _NUM_BUCKETS
         self.settled = [0] * _NUM_BUCKETS
-        # Full lists of every part would be six times the memory of a gateway with 1,000 shards.
+        # With a dense list for every part, a gateway with 1,000 shards would take six times the
+        # memory.
         self._parts: deque[tuple[int, dict[int, int]]] = deque()
 
     def settle(self, part: int, oldest: int) -> None:
@@ -68,17 +69,17 @@ class _Window:
 class QuantileSketch:
     """Durations of the last `window_s`, give or take one part of it (`NUM_PARTS`).
 
-    A record costs 0.2 µs, a quantile 15 µs and, with censored ones, 50 µs: keep what it returns.
+    A record takes 0.2 µs, a quantile 15 µs, or 50 µs with censored durations: cache the result.
     """
 
     __slots__ = ("_censored", "_counts", "_ends", "_min_count", "_part", "_part_s", "_window")
 
     def __init__(self, window_s: float, min_count: int = 1) -> None:
-        """Remember nothing yet.
+        """Begin with no durations.
 
         Args:
             window_s: time over which durations are remembered, in s.
-            min_count: how many must be in the window before a quantile is given.
+            min_count: how many must be in the window before a quantile is returned.
         """
         self._part_s = window_s / NUM_PARTS
         self._min_count = max(min_count, 1)
@@ -109,7 +110,7 @@ class QuantileSketch:
         self._censored.current[min(bucket, _LAST)] += 1
 
     def count(self, now: float) -> int:
-        """How many durations are in the window, those given up included."""
+        """How many durations are in the window, including censored ones."""
         if now >= self._ends:
             self._slide(now)
         num = sum(self._window.counts())
@@ -126,8 +127,8 @@ class QuantileSketch:
 
         Returns:
             Seconds, within `RELATIVE_ERROR` of the quantile if that lies between `MIN_S` and
-            `MAX_S`. If all that is known of a quantile is that it lies beyond the longest wait,
-            that wait. None with fewer durations than the minimum.
+            `MAX_S`; the longest wait, if it is only known that the quantile lies beyond it; None
+            with fewer durations than the minimum.
         """
         if now >= self._ends:
             self._slide(now)

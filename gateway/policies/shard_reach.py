@@ -1,4 +1,4 @@
-"""When a query would have reached enough of the documents, by the shards' queues. Pure."""
+"""When a query would have reached enough documents, according to the shards' queues. Pure."""
 
 from collections.abc import Sequence
 
@@ -15,13 +15,13 @@ def reached_by(
     Args:
         starts_at: for each shard, when it would start a request that is sent now.
         live: for each shard, whether a worker serves it.
-        documents: for each shard, how many of the collection it holds; None when not known.
+        documents: for each shard, how many of the collection it holds; None if not known.
         minimum_coverage: least share of the documents that the answer must reflect, 0 to 1.
-        start_by: what starts later than that is of no use to the query.
+        start_by: a request that starts later is of no use to the query.
 
     Returns:
-        The instant, or `start_by` if it is that or sooner; None if the live shards are too few,
-        which is not for overload: the answer itself says it better.
+        The instant, or `start_by` if it is not later than that; None if there are too few live
+        shards, which is not overload, and which the answer itself explains better.
     """
     weights, total = _weights(documents)
     demanded = minimum_coverage * total

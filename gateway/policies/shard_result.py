@@ -1,4 +1,4 @@
-"""How one shard's part of a query ended: what answers are made of, and what policies learn from."""
+"""How one shard's part of a query ended; answers are built from it, and policies learn from it."""
 
 from typing import Any
 
@@ -15,9 +15,9 @@ class ShardResult(msgspec.Struct, frozen=True, gc=False):
     """How one shard's part ended.
 
     Attributes:
-        body: what `unpack` made of the reply's body; None unless the outcome is ok.
-        code: the failure's code, where the worker named one, `NO_TIME` or `ENOUGH`; else "".
-        reply: the reply's timings; None when none came in time.
+        body: the unpacked body of the reply; None unless the outcome is ok.
+        code: the failure's code if the worker named one, or `NO_TIME` or `ENOUGH`; otherwise "".
+        reply: the reply's timings; None if none came in time.
         took_s: time from the scatter to the end of this part, in s.
     """
 

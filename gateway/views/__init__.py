@@ -1,4 +1,4 @@
-"""Copies of what lies in Redis, kept fresh, and work that callers share.
+"""Views: copies of data in Redis that are kept fresh, and work whose result callers share.
 
-Imports `common` alone. Open `freshness` first.
+Imports only `common`. Open `freshness` first.
 """

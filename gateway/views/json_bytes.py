@@ -1,4 +1,4 @@
-"""JSON as the gateway writes it."""
+"""Encodes the gateway's JSON."""
 
 import json
 from typing import Any, Final

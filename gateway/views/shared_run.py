@@ -1,4 +1,4 @@
-"""One run of a piece of work for all callers that want its result at the same time."""
+"""Shares one run of a task among all callers that want its result at the same time."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -10,9 +10,9 @@ T = TypeVar("T")
 class SharedRun(Generic[T]):
     """Runs `work` at most once at a time.
 
-    A caller gets the result of a run that began after the caller came, so that the result reflects
+    A caller gets the result of a run that began after the call, so the result reflects
     everything that had happened by then. Callers that come during a run share the next one: however
-    many callers there are, at most one run is under way and one is due.
+    many callers there are, at most one run is in progress and one is due.
     """
 
     def __init__(self, work: Callable[[], Awaitable[T]]) -> None:

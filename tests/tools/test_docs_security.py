@@ -38,6 +38,7 @@ NO_LIMITS = {
     "worker.workers_on_host",
     "worker.threads",
     "worker.process_nice",
+    "worker.process_pool",
     "worker.max_batch",
     "worker.batch_window_ms",
     "worker.heartbeat_interval_s",
