@@ -1,4 +1,4 @@
-"""`gateway snapshot create|list|restore`: copies of whole shards, and how they come back."""
+"""`gateway snapshot create|list|restore`: makes, lists and restores copies of whole shards."""
 
 import contextlib
 import os
@@ -38,21 +38,21 @@ Source = Annotated[
     typer.Option(
         "--from",
         metavar="URL",
-        help="Folder or fsspec URL where the snapshots are.",
+        help="Folder or fsspec URL of the snapshots.",
         show_default="the setting snapshots.url",
     ),
 ]
 Prefix = Annotated[
     str | None,
     typer.Option(
-        metavar="TEXT", help="Whose snapshots.", show_default="the setting redis.key_prefix"
+        metavar="TEXT",
+        help="Key prefix of the snapshots' cluster.",
+        show_default="the setting redis.key_prefix",
     ),
 ]
 Shards = Annotated[
     str | None,
-    typer.Option(
-        metavar="N[,N…]", help="Shards, as in 0,1 or 0-3.", show_default="all that there are"
-    ),
+    typer.Option(metavar="N[,N…]", help="Shards, as in 0,1 or 0-3.", show_default="all"),
 ]
 
 
@@ -62,7 +62,7 @@ def create(
     token: Token = None,
     ca_file: CaFile = None,
 ) -> None:
-    """Have a snapshot of every shard made now, and wait until each is complete."""
+    """Make a snapshot of every shard now, and wait until all are complete."""
     give_up_at = time.monotonic() + options.parse_duration_ms(timeout) / 1000
     with options.connect(url, token, verify=ca_file or True) as client, _progress() as progress:
         asked = client.create_snapshots()
@@ -80,7 +80,7 @@ def create(
                 missing = sorted({*range(asked.shards)} - {one.shard for one in made})
                 raise UnavailableError(
                     f"after {timeout} there is no snapshot of shards "
-                    f"{', '.join(map(str, missing))}; they are still wanted"
+                    f"{', '.join(map(str, missing))}; they are still requested"
                 )
             time.sleep(POLL_S)
     _print_table((one.shard, structs.asdict(one)) for one in made)
@@ -107,7 +107,7 @@ def restore_(
     data: Annotated[
         Path | None,
         typer.Option(
-            metavar="DIR", help="Data folder to restore into; the shards must not be in it yet."
+            metavar="DIR", help="Data folder to restore into; it must not contain the shards yet."
         ),
     ] = None,
     shards: Shards = None,
@@ -121,12 +121,12 @@ def restore_(
         ),
     ] = None,
     verify: Annotated[
-        bool, typer.Option("--verify", help="Restore nothing; read and compare every file.")
+        bool, typer.Option("--verify", help="Restore nothing; read and check every file.")
     ] = False,
     source: Source = None,
     prefix: Prefix = None,
 ) -> None:
-    """Fetch shards from snapshots into a data folder that no worker uses, or verify them."""
+    """Restore shards from snapshots into a data folder that no worker uses, or verify them."""
     if (data is None) is not verify:
         raise typer.BadParameter("give either --data or --verify")
     store = _store(source, prefix)
@@ -149,7 +149,7 @@ def _store(source: str | None, prefix: str | None) -> SnapshotStore:
     settings = load_settings()
     url = source or settings.snapshots.url
     if not url:
-        raise ConfigurationError("snapshots.url is not set; set it, or name the place with --from")
+        raise ConfigurationError("snapshots.url is not set; set it, or give the place with --from")
     return SnapshotStore(url, prefix or settings.redis.key_prefix, settings.snapshots)
 
 
@@ -158,7 +158,7 @@ def _shards(store: SnapshotStore, text: str | None) -> Iterable[int]:
 
 
 def _choose(store: SnapshotStore, shard: int, at: str | None) -> Manifest:
-    """The newest snapshot of a shard that fits."""
+    """Return the newest snapshot of a shard that matches `at`."""
     for one in store.manifests(shard):
         if at is None or one.id <= at or one.id.startswith(at):
             return one
@@ -167,7 +167,7 @@ def _choose(store: SnapshotStore, shard: int, at: str | None) -> Manifest:
 
 
 def _claim(data: Path, chosen: Iterable[Manifest], opened: contextlib.ExitStack) -> None:
-    """Make sure that nothing is overwritten, and that no `gateway up` has the folder."""
+    """Lock the folder against `gateway up`, and check that nothing will be overwritten."""
     for one in chosen:
         if has_store(data, one.shard):
             raise ConfigurationError(

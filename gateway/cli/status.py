@@ -1,4 +1,4 @@
-"""`gateway status`: the state of the cluster."""
+"""`gateway status`: shows the state of the cluster."""
 
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -29,14 +29,14 @@ def status(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="Draw what coverage a longer or shorter deadline would give in this collection.",
+            help="Draw how the coverage of this collection depends on the deadline.",
         ),
     ] = None,
     url: Url = DEFAULT_URL,
     token: Token = None,
     ca_file: CaFile = None,
 ) -> None:
-    """Show shards, workers, documents, breakers, admission, hedges and work done in vain."""
+    """Show shards, workers, documents, breakers, admission, hedges and wasted work."""
     with options.connect(url, token, verify=ca_file or True) as client:
         call = calls.status() if curve is None else calls.coverage_curve(curve)
         found = client.exchange(call).json()
@@ -49,8 +49,8 @@ def status(
 def status_view(found: Mapping[str, Any]) -> RenderableType:
     """Lay out the body of GET /v1/status.
 
-    As it came, and not as a `StatusAnswer`: workers and gateways of other versions tell less or
-    more, and while a cluster is brought to a new version is when people look at its state.
+    Takes the JSON, not a `StatusAnswer`: workers and gateways of other versions report less or
+    more, and people look at the state while a cluster is being upgraded.
     """
     parts: list[RenderableType] = [_head(found)]
     if shortages := found.get("shortages"):
@@ -115,12 +115,12 @@ def _shortages(shortages: Iterable[Mapping[str, Any]]) -> Table:
 
 
 def _replicas(shard: Mapping[str, Any]) -> int:
-    """How many live replicas serve a shard; a gateway of an earlier version tells the workers."""
+    """Return how many live replicas serve a shard; an older gateway lists only the workers."""
     return int(shard.get("replicas", len(shard["workers"])))
 
 
 def _most_replicas(shards: Iterable[Mapping[str, Any]]) -> int:
-    """How many live replicas the best-served shard has: as many as each should."""
+    """Return how many live replicas the best-served shard has: as many as each should."""
     return max(map(_replicas, shards), default=0)
 
 
@@ -167,7 +167,7 @@ def _workers(workers: Iterable[Mapping[str, Any]]) -> Table:
 
 
 def _has_set_aside(worker: Mapping[str, Any]) -> bool:
-    """Whether a worker has documents that could not be indexed; one of before does not tell."""
+    """Return whether a worker has documents that it could not index; older workers do not say."""
     return any((worker.get("set_aside") or {}).values())
 
 
@@ -225,7 +225,7 @@ def _collections(collections: Iterable[Mapping[str, Any]]) -> Table:
 
 
 def _segments(index: Mapping[str, Any] | None) -> str:
-    """Of the text index with the most; a gateway of an earlier version does not tell."""
+    """Show the segments of the text index with the most; an older gateway does not report them."""
     if index is None:
         return "?"
     waiting = f" ({index['waiting']} to optimise)" if index["waiting"] else ""
@@ -233,7 +233,7 @@ def _segments(index: Mapping[str, Any] | None) -> str:
 
 
 def _curves(collections: Iterable[Mapping[str, Any]]) -> list[RenderableType]:
-    """A line for each collection of which a deadline's coverage is known."""
+    """Make a line for each collection whose coverage by a deadline is known."""
     return [
         folded(
             f"{one['name']}: {percent(curve['coverage'])} by {curve['deadline_ms']:g} ms; "

@@ -135,10 +135,10 @@ def test_a_rank_profile_tells_how_a_function_is_called(
     ("arguments", "reason"),
     [
         (("mine:function",), "--sample"),
-        (("mine", "--sample", "s.jsonl"), "'mine' is not written module:function"),
-        ((":f", "--sample", "s.jsonl"), "is not written module:function"),
+        (("mine", "--sample", "s.jsonl"), "'mine' is not of the form module:function"),
+        ((":f", "--sample", "s.jsonl"), "is not of the form module:function"),
         (("mine:f", "--sample", "s.jsonl", "--lane", "fibre"), "--lane"),
-        (("mine:f", "--sample", "s.jsonl", "--time", "long"), "no duration"),
+        (("mine:f", "--sample", "s.jsonl", "--time", "long"), "is not a duration"),
         (("mine:f", "--sample", "s.jsonl", "--documents", "0"), "--documents"),
     ],
 )
