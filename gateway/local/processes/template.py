@@ -225,7 +225,10 @@ def _set_subreaper(*, is_on: bool) -> None:
 
 @contextmanager
 def _orphans_are_ours() -> Iterator[None]:
-    """Become the parent of orphaned descendants during the block."""
+    """Become the parent of orphaned descendants during the block.
+
+    Only that long, so that init still reaps the scorers of a worker that has died.
+    """
     _set_subreaper(is_on=True)
     try:
         yield
