@@ -1,15 +1,16 @@
-"""When enough is covered, how long to wait for the rest: Vespa's adaptive timeout.
+"""Decides how long to wait for the remaining shards once the wanted share is covered.
 
-The rule and the names are Vespa's (https://docs.vespa.ai/en/graceful-degradation.html and
+The rule and the names are those of Vespa's adaptive timeout
+(https://docs.vespa.ai/en/graceful-degradation.html and
 https://docs.vespa.ai/en/reference/services-content.html#coverage: `minimum`,
 `min-wait-after-coverage-factor`, `max-wait-after-coverage-factor`, whose defaults are 0 and 1); the
-formula is that of its `AdaptiveTimeoutHandler`. Once the wanted share is covered, both factors of
-the time that is then left make a shortest and a longest wait. One missing shard is waited for by
-the shortest, as many as may at most be missing by the longest, and so on in between. Each reply
-that comes thereafter may shorten the wait, and nothing lengthens it.
+formula is that of its `AdaptiveTimeoutHandler`. Once the wanted share is covered, the two factors,
+times the time that is left then, give a longest and a shortest wait. If one shard is missing, the
+query waits for the shortest time; if as many are missing as the share allows, for the longest; in
+between linearly. Later replies may shorten the wait, and nothing lengthens it.
 
-Vespa counts nodes that have answered; here the share is one of documents, and of all documents,
-those of shards that could not be asked included.
+Vespa counts nodes that have answered. Here the share is of all documents, including those of shards
+that could not be asked.
 """
 
 from typing import Final
@@ -25,13 +26,13 @@ class AdaptiveTimeout:
     __slots__ = ("_max_factor", "_max_wait_s", "_min_factor", "_min_wait_s", "_until", "wait_for")
 
     def __init__(self, wait_for: float, settings: CoverageSettings) -> None:
-        """Wait for the share `wait_for` of the documents, 0 to 1, and then a little."""
+        """Wait for the share `wait_for` of the documents, 0 to 1, and then a little longer."""
         self.wait_for = wait_for
         self._min_factor = settings.min_wait_after_coverage_factor
         self._max_factor = settings.max_wait_after_coverage_factor
         self._min_wait_s = 0.0
         self._max_wait_s = 0.0
-        self._until: float | None = None  # None before enough is covered
+        self._until: float | None = None  # None until the wanted share is covered
 
     def until(
         self,
@@ -42,19 +43,19 @@ class AdaptiveTimeout:
         now: float,
         deadline: float,
     ) -> float:
-        """When to stop waiting; asked after each reply.
+        """Return when to stop waiting; call it after each reply.
 
         Args:
-            covered_documents: those of the shards that have answered.
-            total_documents: those of the collection; of an empty one, nothing is ever enough.
+            covered_documents: documents of the shards that have answered.
+            total_documents: documents of the collection; if it is empty, wait for all shards.
             num_pending: shards that were asked and have not ended.
             num_asked: shards that were asked.
-            now: the event loop's time, in s.
-            deadline: until when to wait at the latest.
+            now: the time, in s.
+            deadline: the latest instant to wait until.
 
         Returns:
-            An instant that is never after the deadline, nor after what was returned before once
-            enough was covered; in the past, if the wait is already over.
+            An instant, never after the deadline; once the wanted share is covered, never later than
+            the one returned before. In the past if the wait is over.
         """
         until = self._until
         if until is None:
@@ -68,7 +69,7 @@ class AdaptiveTimeout:
         wait_s = self._min_wait_s
         most_missing = (1 - self.wait_for) * num_asked - 1
         if num_pending > 1 and most_missing > 0:
-            # Shards are not all of a size, so that more may be missing than the share allows.
+            # Shards differ in size, so more of them may be missing than the share allows.
             slope = min((num_pending - 1) / most_missing, 1.0)
             wait_s += (self._max_wait_s - self._min_wait_s) * slope
         until = min(until, deadline, now + wait_s)

@@ -1,20 +1,20 @@
-"""Admission control: refuses what overload would keep from being answered in time. Pure.
+"""Admission control: under overload, refuses queries that could not be answered in time. Pure.
 
-(`gateway/search/validation.py` is another thing: it refuses what is wrong with a query.)
+(Not to be confused with `gateway/search/validation.py`, which refuses invalid queries.)
 
 Two things refuse a query before any shard is asked:
 
 - *the limit* on queries in flight (`concurrency_limit`): 429, since the callers of this gateway
-  send more than the cluster answers. Queries of priority `batch` are refused from a share of it on,
-  so that they go first, and `interactive` ones have what is left. Several callers share it by
+  send more than the cluster can answer. Queries of priority `batch` are refused at a share of the
+  limit, so the rest is left for `interactive` ones. Callers share it by
   `gateway.access.fair_share`;
-- *the forecast* (`queue_forecast`): 503, when the shards' queues are so long that by the deadline
-  too few of the documents could have been searched for the query's minimum coverage, whoever sent
-  what is in them.
+- *the forecast* (`queue_forecast`): 503, if the shards' queues are so long, whichever gateway
+  filled them, that by the deadline too few documents could be searched for the query's minimum
+  coverage.
 
-Both say when to try again. A permit is leave for one query; it ends once, and while it lasts it is
-told what the shards' queues and replies say. As with the breakers' permits, what belongs to an
-earlier generation of the limit does not count (gobreaker's rule).
+Both say when to try again. An admitted query holds a permit, which ends once; until then it records
+the lengths of the shards' queues and their replies. As with the breakers' permits, records of an
+earlier generation of the limit do not count (gobreaker's rule).
 """
 
 from collections.abc import Mapping, Sequence
@@ -39,19 +39,20 @@ CAUSES: Final = ("limit", "batch_share", "share", "backlog")
 # An enum's member is looked up slowly in Python 3.11.
 _ADMITTED: Final = Decision.ADMITTED
 _OVER_LIMIT: Final = Decision.OVER_LIMIT
-_LEAST_PATIENCE_S = 1e-6  # a deadline may be shorter than the clock can tell
+_LEAST_PATIENCE_S = 1e-6  # a deadline may be shorter than the clock's resolution
 _DURATION_WEIGHT = 1 / 32  # of the newest query in their mean duration
-# What starts later than at this share of its deadline is not scored, fetched and merged by then.
+# A request that starts after this share of its deadline cannot be scored, fetched and merged in
+# time.
 _START_SHARE = 0.8
-_SOME = 4  # requests in a queue that are there for more than the way to a free worker
+_SOME = 4  # queue length from which requests are not just on their way to a free worker
 _LONGEST_RETRY_S = 30.0  # a forecast that far ahead is a guess
 
 
 class AdmissionPermit:
-    """Leave for one query, from before its plan until its answer; its holder ends it, once.
+    """Permission for one query, from before its plan until its answer; its holder ends it once.
 
     Attributes:
-        goes_ahead: whether its requests go ahead of what waits in the shards' queues.
+        goes_ahead: whether its requests go to the head of the shards' queues.
     """
 
     __slots__ = (
@@ -94,7 +95,7 @@ class AdmissionPermit:
         self._queued: dict[int, int] = {}  # shard → length of its queue, until it replies
 
     def on_queued(self, shard: int, backlog: int, now: float) -> None:
-        """A shard's queue holds the request, as one of `backlog`."""
+        """The request is in a shard's queue, whose length is then `backlog`."""
         admission = self._admission
         if admission is not None:
             self._queued[shard] = backlog
@@ -104,20 +105,20 @@ class AdmissionPermit:
         """A shard has replied to the first copy of the request.
 
         Args:
-            shard: which.
+            shard: the shard's number.
             queue_us: `Reply.queue_us`.
-            work_us: `Reply.work_us`: the part of the time that was not spent on waiting.
-            now: the event loop's time, in s.
+            work_us: `Reply.work_us`: the part of the time that was not spent waiting.
+            now: the time, in s.
         """
         backlog = self._queued.pop(shard, 0)
         admission = self._admission
         if not backlog or admission is None:
-            return  # a duplicate, or overtaken by the end of the query
+            return  # a duplicate, or it arrived after the end of the query
         admission.replied_at[shard] = now
         if queue_us > BASE_US or admission.forecast.spacing_s[shard]:
             admission.forecast.learn(shard, backlog, queue_us)
         limit = admission.limit
-        # What goes ahead of the queues says nothing of the waits in them.
+        # A request that went ahead of a queue says nothing about the wait in it.
         if self._generation == limit.generation and not self.goes_ahead:
             tally = limit.tallies[self._class]
             tally.num_parts += 1
@@ -131,12 +132,12 @@ class AdmissionPermit:
     def learn(
         self, backlogs: Mapping[int, int], settled: Mapping[int, ShardResult], sent_at: float
     ) -> None:
-        """What became of the query's parts, told at its end: of all queries, or of a fair sample.
+        """Record how the query's parts ended; call it for all queries, or for a random sample.
 
         Args:
-            backlogs: shard → length of its queue with the request, as `Transport.scatter` tells.
+            backlogs: shard → length of its queue with the request, as `Transport.scatter` returns.
             settled: shard → how its part ended.
-            sent_at: when the first copies were sent, on the event loop's clock.
+            sent_at: when the first copies were sent.
         """
         self._queued.update(backlogs)
         for shard, part in settled.items():
@@ -145,14 +146,14 @@ class AdmissionPermit:
                 self.on_reply(shard, reply.queue_us, reply.work_us, sent_at + part.took_s)
 
     def done(self, now: float) -> None:
-        """The query has ended, in whatever way. Said again, it changes nothing."""
+        """The query has ended, in any way. A second call has no effect."""
         admission = self._admission
         if admission is None:
             return
         self._admission = None
-        # A shard that answers others, and not this query that was put behind some, is backed up: it
-        # serves the newest first, or drops what has expired. One that answers nobody hangs, which
-        # no limit mends; one that had a free place may still be at work on it.
+        # If a shard has answered other queries, but not this one, which was queued behind some, it
+        # is backed up: it serves the newest first, or drops expired requests. A shard that answers
+        # no query hangs, which no limit can help; one that was free may still be working on it.
         if self._queued and now > self._late_at and self._generation == admission.limit.generation:
             tally = admission.limit.tallies[self._class]
             for shard, backlog in self._queued.items():
@@ -168,7 +169,7 @@ class AdmissionPermit:
 
     @property
     def _patience_s(self) -> float:
-        """How long a part may wait before it is late."""
+        """Return how long a part may wait before it is late, in s."""
         return max(self._late_at - self._admitted_at, _LEAST_PATIENCE_S)
 
 
@@ -176,14 +177,14 @@ class Admission:
     """Admission control of one gateway.
 
     Attributes:
-        limit: on the queries in flight.
-        forecast: of the shards' queues.
-        replied_at: for each shard, when it last replied to anything.
-        shares: of the callers.
+        limit: the limit on queries in flight.
+        forecast: the forecast of the shards' queues.
+        replied_at: for each shard, when it last replied to any request.
+        shares: the callers' shares.
         pressure: when the limit last refused a query.
-        num_in_flight: queries now.
-        duration_s: what the last ones took, on average, in s.
-        expires_at: when the last of what was let in must be answered, on the event loop's clock.
+        num_in_flight: queries in flight now.
+        duration_s: mean duration of the last queries, in s.
+        expires_at: the latest deadline of the admitted queries.
     """
 
     __slots__ = (
@@ -211,9 +212,9 @@ class Admission:
 
         Args:
             num_shards: shards in the cluster.
-            settings: of the limit and the forecast.
-            beside: another, of other queries to the same shards; what is known of the shards is
-                known to both, and the limits are apart.
+            settings: settings of the limit and the forecast.
+            beside: the admission of other queries to the same shards; both share what is known of
+                the shards, and have separate limits.
         """
         self.limit = ConcurrencyLimit(settings, len(PRIORITIES))
         self.forecast: QueueForecast = (
@@ -244,17 +245,18 @@ class Admission:
         caller: Caller = ANONYMOUS,
         peer: str = "",
     ) -> AdmissionPermit:
-        """Let a query in, or refuse it.
+        """Admit a query, or refuse it.
 
         Args:
-            priority: the query's.
+            priority: the query's priority.
             deadline_s: time from now within which it must be answered, in s.
-            minimum_coverage: least share of the documents that its answer must reflect, 0 to 1.
+            minimum_coverage: smallest share of the documents that its answer must reflect, 0 to 1.
             live: for each shard, whether a worker serves it.
-            documents: for each shard, how many of the collection it holds; None when not known.
-            now: the event loop's time, in s.
-            caller: on whose behalf it is asked.
-            peer: the address it is asked from.
+            documents: for each shard, how many of the collection's documents it has; None if
+                unknown.
+            now: the time, in s.
+            caller: the caller.
+            peer: the caller's address.
 
         Raises:
             OverloadedError: it could not be answered in time; says why, and when to try again.
@@ -269,7 +271,7 @@ class Admission:
                 raise self._refusal(decision, usage, caller, number)
             goes_ahead = self.shares.goes_ahead(usage, now)
             start_by = now + _START_SHARE * deadline_s
-            # What goes ahead of the queues does not wait for as long as they are.
+            # A query that goes ahead of the queues does not wait in them.
             is_behind = not goes_ahead and max(self.forecast.starts_at) > start_by
             if self._predicts and is_behind:
                 self._check_forecast(number, deadline_s, minimum_coverage, live, documents, now)
@@ -279,7 +281,7 @@ class Admission:
         self.shares.begin(usage, decision, now)
         self.limit.peak = max(self.limit.peak, num_in_flight)
         self.expires_at = max(self.expires_at, now + deadline_s)
-        if self._beside is not None:  # which is told of the queues
+        if self._beside is not None:  # it is told of the queues too
             self._beside.expires_at = max(self._beside.expires_at, self.expires_at)
         late_at = now + self._wait_share * deadline_s
         return AdmissionPermit(
@@ -296,17 +298,17 @@ class Admission:
     def refusal_of(
         self, priority: Priority, caller: Caller, peer: str, now: float, num_coming: int = 0
     ) -> OverloadedError | None:
-        """Refuse a query for the limit before anything is spent on it.
+        """Refuse a query because of the limit, before any work on it.
 
         Args:
-            priority: the query's.
-            caller: on whose behalf it is asked.
-            peer: the address it is asked from.
-            now: the event loop's time, in s.
-            num_coming: queries for which `admit` is about to be called, before this one.
+            priority: the query's priority.
+            caller: the caller.
+            peer: the caller's address.
+            now: the time, in s.
+            num_coming: queries for which `admit` is about to be called before this one.
 
         Returns:
-            The refusal, which counts as one; None if `admit` is to decide.
+            The refusal, which is counted; None if `admit` is to decide.
         """
         number = 0 if priority == "interactive" else 1
         if not self._is_enabled or self.num_in_flight + num_coming < self._bound(number):
@@ -318,18 +320,18 @@ class Admission:
         return self._refusal(decision, usage, caller, number, num_coming)
 
     def on_backlog(self, shard: int, backlog: int, now: float) -> None:
-        """A write of requests to a shard's queue has made it so long."""
+        """After a write of requests to a shard's queue, its length was `backlog`."""
         self.forecast.on_queued(shard, backlog, self.expires_at, now)
 
     def end(self, number: int, duration_s: float, now: float) -> None:
-        """A permit of the class `number` has ended; called by the permit alone."""
+        """A permit of the class `number` has ended; only the permit calls this."""
         self.num_in_flight -= 1
         self._in_flight[number] -= 1
         self.duration_s += (duration_s - self.duration_s) * _DURATION_WEIGHT
         self.limit.judge(self.num_in_flight, now)
 
     def snapshot(self, now: float) -> AdmissionSnapshot:
-        """For `status`."""
+        """Return what `status` shows."""
         return AdmissionSnapshot(
             self._is_enabled,
             self.limit.value,
@@ -345,7 +347,7 @@ class Admission:
         )
 
     def _bound(self, number: int) -> float:
-        """From how many queries in flight on no more of a class are admitted, as a rule."""
+        """Return the number of queries in flight from which a class is normally refused."""
         return self._batch_share * self.limit.value if number else self.limit.value
 
     def _decide(self, usage: Usage, number: int, now: float, num_coming: int = 0) -> Decision:
@@ -354,7 +356,7 @@ class Admission:
             usage, num_in_flight, bound, self.limit.value, now, num_coming
         )
         is_admitted = decision is _ADMITTED or decision is _OVER_LIMIT
-        # One that is refused for its own share, with room left, says nothing of the limit.
+        # If a caller is refused for its share while there is room, the limit is not the cause.
         if not is_admitted and num_in_flight >= bound:
             self.limit.is_wanted = True
             self.pressure.refused_at = now
@@ -378,7 +380,7 @@ class Admission:
             cause = "batch_share"
             message = f"too many queries are in flight (of {limit}) for one of priority batch"
         self._refused[cause][number] += 1
-        # By then, as many queries have ended as the limit lets in (Little's law).
+        # In this time, as many queries end as the limit admits (Little's law).
         return OverloadedError(message, cause, self.duration_s)
 
     def _check_forecast(

@@ -1,4 +1,4 @@
-"""What the status shows of admission control."""
+"""The state of admission control, for the status."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class AdmissionSnapshot:
-    """What `status` shows of admission control.
+    """The state of admission control, as `status` shows it.
 
     Attributes:
         limit: how many queries may be in flight now.
@@ -22,7 +22,7 @@ class AdmissionSnapshot:
     forecast_ms: list[float]
 
     def to_json(self) -> dict[str, Any]:
-        """As `status` gives it; docs/http.md describes it."""
+        """Return it as in `status`; docs/http.md describes it."""
         return {
             "enabled": self.is_enabled,
             "limit": self.limit,

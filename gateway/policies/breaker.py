@@ -1,13 +1,13 @@
-"""A circuit breaker: pure, asked with the time, told how each call ended.
+"""A circuit breaker: asked before each call, and told how it ended. Pure.
 
 The parameters and the count-based sliding window are resilience4j's
 (https://resilience4j.readme.io/docs/circuitbreaker); the two-step permit and the generation number
-that drops what arrives from an earlier state are gobreaker's (https://github.com/sony/gobreaker,
+that ignores results from an earlier state are gobreaker's (https://github.com/sony/gobreaker,
 `TwoStepCircuitBreaker`).
 
-Half-open follows gobreaker: as many probes are admitted as may be under way at once, the first
-failure opens the breaker again, and it closes when that many have succeeded. Should the share of
-slow ones among them reach the slow-call threshold, it opens instead, as in resilience4j.
+Half-open follows gobreaker: a fixed number of probes is admitted at once, the first failure opens
+the breaker again, and it closes when that number has succeeded. If the share of slow probes reaches
+the slow-call threshold, it opens instead, as in resilience4j.
 """
 
 import math
@@ -27,22 +27,22 @@ MAX_TRANSITIONS = 32  # the log for `status`; older ones are forgotten
 class State(StrEnum):
     """What a breaker does with a call."""
 
-    CLOSED = "closed"  # passes it
+    CLOSED = "closed"  # allows it
     OPEN = "open"  # refuses it
-    HALF_OPEN = "half_open"  # lets a few through, as probes
+    HALF_OPEN = "half_open"  # allows a few, as probes
     FORCED_OPEN = "forced_open"  # refuses it, by hand
-    DISABLED = "disabled"  # passes it and learns nothing, by hand
+    DISABLED = "disabled"  # allows it and records nothing, by hand
 
 
 class CallOutcome(Enum):
-    """What a breaker learns from a call."""
+    """The result of a call, for the breaker."""
 
     SUCCESS = "success"
     FAILURE = "failure"
-    IGNORED = "ignored"  # says nothing about the guarded side
+    IGNORED = "ignored"  # says nothing about the shard
 
 
-# An enum's member is looked up through a descriptor in Python 3.11: ten times a global's price.
+# In Python 3.11, looking up a member of an enum costs ten times as much as a global.
 _CLOSED: Final = State.CLOSED
 _OPEN: Final = State.OPEN
 _HALF_OPEN: Final = State.HALF_OPEN
@@ -55,7 +55,7 @@ _SLOW_BIT = 2
 
 
 class Transition(NamedTuple):
-    """One change of state. `at_s` is an instant of the clock that `now` is read from."""
+    """One change of state, at the instant `at_s`."""
 
     at_s: float
     before: State
@@ -65,13 +65,13 @@ class Transition(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class BreakerSnapshot:
-    """What `status` shows of one breaker.
+    """The state of a breaker, as `status` shows it.
 
     Attributes:
         failure_rate: failures among the calls in the window, in percent.
         slow_call_rate: slow calls among the calls in the window, in percent.
-        retry_in_s: time until a call may be let through; None while forced open.
-        transitions: the last ones, oldest first.
+        retry_in_s: time until a call may be allowed; None while forced open.
+        transitions: the last transitions, oldest first.
     """
 
     state: State
@@ -85,23 +85,23 @@ class BreakerSnapshot:
 
 
 class Permit(msgspec.Struct, eq=False, gc=False):
-    """Leave for one call; its holder says how the call ended, once.
+    """Permission for one call; its holder reports once how the call ended.
 
     Attributes:
-        breaker: which has given it; None once it is spent.
-        generation: the breaker's, when it was given.
+        breaker: the breaker that issued it; None once the call has ended.
+        generation: the breaker's generation at that time.
     """
 
     breaker: "Breaker | None"
     generation: int
 
     def done(self, outcome: CallOutcome, now: float, duration_s: float = 0.0) -> None:
-        """The call has ended. Said again, or in a later state of the breaker, it changes nothing.
+        """The call has ended. A second call, or one in a later state of the breaker, has no effect.
 
         Args:
-            outcome: what the call says about the guarded side.
-            now: the event loop's time, in s.
-            duration_s: how long the call took; a success that took too long counts as slow.
+            outcome: the result of the call.
+            now: the time, in s.
+            duration_s: how long the call took, in s; a success that took too long counts as slow.
         """
         breaker = self.breaker
         if breaker is None:
@@ -116,16 +116,16 @@ class Permit(msgspec.Struct, eq=False, gc=False):
 class Breaker:
     """Guards one shard.
 
-    A probe that never ends must not keep the breaker half-open for ever: its slot is free again
-    once the current wait has passed (resilience4j bounds the same by
-    `maxWaitDurationInHalfOpenState`). What it says later still counts, so that a shard which needs
-    longer than the wait can close its breaker.
+    A probe that never ends must not keep the breaker half-open for ever: its slot becomes free
+    once the current wait has passed (resilience4j has `maxWaitDurationInHalfOpenState` for this).
+    Its later result still counts, so that a shard which takes longer than the wait can close its
+    breaker.
 
     Attributes:
-        generation: grows with each transition.
+        generation: increases with each transition.
         is_steady: whether one more fast success would change nothing: it is closed, and its window
-            is full of them.
-        passes: whether every call is let through.
+            is full of fast successes.
+        passes: whether every call is allowed.
         slow_s: a call that takes longer counts as slow.
     """
 
@@ -160,7 +160,7 @@ class Breaker:
         "slow_s",
     )
     _window: bytearray  # a ring: how each of the last calls ended, as bits
-    _at: int  # where the next call goes in it
+    _at: int  # the position of the next call
     _num_calls: int
     _num_failed: int
     _num_slow: int
@@ -177,7 +177,7 @@ class Breaker:
         Args:
             settings: thresholds and waits.
             rng: uniform over [0, 1), for the jitter of the wait.
-            on_transition: told of each change of state, after it.
+            on_transition: called after each change of state.
         """
         self._consecutive_limit = settings.consecutive_failures
         self._size = settings.sliding_window_size
@@ -198,16 +198,16 @@ class Breaker:
         self._wait_s = self._base_wait_s
         self.passes = True
         self._refuses_until = -math.inf
-        self._probes: dict[Permit, float] = {}  # under way → when its slot is free again
+        self._probes: dict[Permit, float] = {}  # running probe → when its slot becomes free
         self._probes_ok = 0
         self._probes_slow = 0
         self._clear()
 
     def allow(self, now: float) -> Permit | None:
-        """Ask to make a call.
+        """Ask for permission to make a call.
 
         Returns:
-            A permit whose `done` must be called when the call ends, or None: refused.
+            A permit, whose `done` must be called when the call ends; None if the call is refused.
         """
         if self.passes:
             return Permit(self, self.generation)
@@ -216,13 +216,13 @@ class Breaker:
         return self._probe(now)
 
     def state(self, now: float) -> State:
-        """What the breaker does with a call now; half-open as soon as the wait is over."""
+        """Return the state now; half-open as soon as the wait is over."""
         if self._state is _OPEN and now >= self._refuses_until:
             return State.HALF_OPEN
         return self._state
 
     def retry_at(self, now: float) -> float:
-        """The instant from which a call may be let through; `now` if at once, inf if unknown."""
+        """Return the instant from which a call may be allowed; `now` if at once, inf if unknown."""
         return now if self.passes else max(now, self._refuses_until)
 
     def force_open(self, now: float) -> None:
@@ -232,16 +232,16 @@ class Breaker:
         self._refuses_until = math.inf
 
     def disable(self, now: float) -> None:
-        """Pass every call, and learn nothing, until `reset` or `force_open`."""
+        """Allow every call, and record nothing, until `reset` or `force_open`."""
         self._move(now, State.DISABLED, "by hand")
         self.passes = True
 
     def reset(self, now: float) -> None:
-        """Close, whatever the state, and forget what was learnt."""
+        """Close from any state, and forget all calls."""
         self._close(now, "by hand")
 
     def snapshot(self, now: float) -> BreakerSnapshot:
-        """What `status` shows."""
+        """Return what `status` shows."""
         retry_in_s = self.retry_at(now) - now
         calls = max(self._num_calls, 1)
         return BreakerSnapshot(
@@ -256,7 +256,7 @@ class Breaker:
         )
 
     def end(self, permit: Permit, outcome: CallOutcome, now: float, duration_s: float) -> None:
-        """Count a call of this generation; `Permit.done` alone calls this."""
+        """Count a call of this generation; only `Permit.done` calls this."""
         if self._state is _CLOSED:
             if outcome is not _IGNORED:
                 self._count(outcome is _FAILURE, duration_s > self.slow_s, now)
@@ -280,7 +280,7 @@ class Breaker:
         self._at = at if at < self._size else 0
         if self._num_calls < self._size:
             self._num_calls += 1
-            # A good call can open the breaker too: the one that makes up the minimum number.
+            # A success can open the breaker too, if it completes the minimum number of calls.
             if bits or self._num_calls == self._minimum_calls:
                 self._judge(now)
         elif bits:
@@ -311,7 +311,7 @@ class Breaker:
         if len(probes) + self._probes_ok < self._num_probes:
             permit = Permit(self, self.generation)
             probes[permit] = now + self._wait_s
-        # With the last slot taken, refusals cost one comparison, until one comes free.
+        # Once the last slot is taken, a refusal costs one comparison, until a slot becomes free.
         is_full = len(probes) + self._probes_ok >= self._num_probes
         self._refuses_until = min(probes.values()) if is_full else -math.inf
         return permit
@@ -337,7 +337,7 @@ class Breaker:
         self._move(now, State.OPEN, reason)
         self.passes = False
         spread = self._jitter * (2 * self._rng() - 1)
-        # The cap bounds what is waited, so it comes after the jitter.
+        # The maximum applies to the actual wait, so it follows the jitter.
         self._refuses_until = now + min(self._wait_s * (1 + spread), self._max_wait_s)
 
     def _open_again(self, now: float, reason: str) -> None:
@@ -356,7 +356,7 @@ class Breaker:
         self._probes.clear()
         self._probes_ok = 0
         self._probes_slow = 0
-        if after is not _OPEN:  # while it is open, `status` shows what opened it
+        if after is not _OPEN:  # while it is open, `status` shows the calls that opened it
             self._clear()
         if before is not after:
             transition = Transition(now, before, after, reason)

@@ -1,32 +1,32 @@
-"""How many queries one gateway may have in flight: a limit that follows the cluster's capacity.
+"""Decides how many queries one gateway may have in flight, following the cluster's capacity.
 
-Pure. The shape is TCP's: more while all goes well, a share less when it does not, never less on
-the strength of what was sent before the last change (RFC 5681; M. Allman et al., 2009). What is
-new is the signal. Limits of this kind go by the answer time (Netflix concurrency-limits
-`Gradient2Limit`, Envoy's adaptive concurrency filter), or by timeouts (`AIMDLimit`). In a
-scatter-gather that misleads: one hung shard makes every answer take its whole deadline, and an
-answer is slow when its query is. So the limit goes by *waiting*: the time from admission to a
-shard's reply less the time that the shard worked on it. It grows only when something is backed up:
-a shard's queue, its lane, Redis, or this gateway's own event loop. A shard that hangs sends no
-replies, so it says nothing, and a shard that is merely slow works.
+Pure. It works like TCP's congestion control: the limit grows while all is well, is cut by a share
+when it is not, and is never cut because of queries admitted before the last change (RFC 5681; M.
+Allman et al., 2009). The signal is different. Other limits of this kind use the answer time
+(Netflix concurrency-limits `Gradient2Limit`, Envoy's adaptive concurrency filter), or timeouts
+(`AIMDLimit`). In a scatter-gather these mislead: one hung shard makes every answer take its whole
+deadline, and an expensive query has a slow answer. So this limit uses *waiting*: the time from
+admission to a shard's reply, less the time that the shard worked on it. Waiting grows only if
+something is backed up: a shard's queue, its lane, Redis, or this gateway's own event loop. A hung
+shard sends no replies, so it gives no signal, and a slow shard's time counts as work.
 
-A part of a query is *late* when it waited for more than a share of its query's deadline. When so
-many of a window's parts are late that more than a few shards must be backed up, the limit is cut,
-to a share of what was in flight (RFC 5681's FlightSize) that is the smaller the longer the parts
-have waited. When hardly any is late and the limit stood in somebody's way, it grows, by twice as
-much each time in a row: a shard that hangs fills the limit with queries that wait for it alone, and
-room for others must be found soon. In between it stays.
+A part of a query is *late* if it waited for more than a share of its query's deadline. If so large
+a share of a window's parts is late that more than a few shards must be backed up, the limit is cut
+to a share of the number in flight (RFC 5681's FlightSize), which is smaller the longer the parts
+have waited. If hardly any part is late and the limit refused a query, it grows, by twice as much
+each time in a row: a hung shard fills the limit with queries that wait only for it, and room for
+others is needed soon. Otherwise the limit stays.
 
-It grows no further than what is known of the waits allows. In a cluster that is busy they are in
-proportion to what is in flight (Little's law), so from the last of a window, and from what was in
-flight when their queries were admitted, it follows at which number they would reach half of what
-makes a part late. Without that bound, a limit that doubles goes far beyond what the cluster bears
-before the first part is late, and what it has let in by then is late, too. What was in flight
-counts, and not the limit: callers that wait as `Retry-After` says come back together, and between
-their returns the limit is not reached. If the waits of such a time were taken for those at the
-limit, it would grow each time, to a multiple of what the cluster bears.
+The growth is bounded by the observed waits. In a busy cluster, waits are proportional to the number
+of queries in flight (Little's law). So the last waits of a window, and the numbers in flight when
+their queries were admitted, tell at which number the waits would reach half of what makes a part
+late. Without that bound, a doubling limit goes far beyond the cluster's capacity before the first
+part is late, and the queries admitted by then are late too. The number in flight counts, not the
+limit: callers that wait as `Retry-After` says return together, and between their returns the limit
+is not reached. If the waits of such times were attributed to the limit, it would grow each time, to
+a multiple of the capacity.
 
-docs/operations.md, "Overload", compares it in a model with those that go by the answer time
+docs/operations.md, "Overload", compares it in a model with limits that use the answer time
 (`python -m tests.unit.limit_rivals`).
 """
 
@@ -35,30 +35,31 @@ from typing import Final
 
 from hedgerow.common.settings.tail import AdmissionSettings
 
-# A change is judged by what was admitted after it, for at least so long and so many parts.
+# A change is judged by the parts admitted after it: for at least this time, and at least this many.
 WINDOW_S: Final = 0.1
 MIN_PARTS: Final = 16
-# More than one worker of four is behind; what one slow shard of a few costs is its own share.
+# Above it, more than one worker of four is behind; one slow shard of a few costs only its own
+# share.
 LATE_SHARE: Final = 0.3
-# Between the two it stays, so that it does not run into the waits that make callers leave.
+# Between the two the limit stays, so that waits do not become so long that callers leave.
 CALM_SHARE: Final = 0.1
 _LEAST_CUT, _MOST_CUT = 0.9, 0.25
 _FIRST_STEP, _MOST_STEP = 1 / 16, 1 / 2  # after a cut, and later, as a share of the limit
-_ROOM: Final = 0.5  # of the wait that makes a part late: to there it may grow
-_NEARLY = 0.8  # in flight at this share of the limit, the limit is what decides
+_ROOM: Final = 0.5  # share of the wait that makes a part late, up to which the limit may grow
+_NEARLY = 0.8  # if this share of the limit is in flight, the limit is considered reached
 
 
 class Tally:
-    """The parts of one class of queries that ended in the window under way.
+    """The parts of one class of queries that ended in the current window.
 
     Attributes:
-        num_parts: those of queries that were admitted since the last cut.
+        num_parts: parts of queries that were admitted since the last cut.
         num_fresh: those of them that were admitted in the window.
-        num_late: those of them that waited for too long.
-        excess: sum of what the late ones waited, in what they should have.
-        waited: mean of what `num_fresh` waited, in the same unit; the last ones count most.
-        in_flight: mean of how many queries were in flight when theirs were admitted; likewise.
-        since: when the first of `num_fresh` was admitted.
+        num_late: those of `num_parts` that waited for too long.
+        excess: sum of the late parts' waits, each divided by the longest wait that is not late.
+        waited: mean wait of the fresh parts, in the same unit; the last ones count most.
+        in_flight: mean number of queries in flight when theirs were admitted; likewise.
+        since: when the query of the first fresh part was admitted.
     """
 
     __slots__ = ("excess", "in_flight", "num_fresh", "num_late", "num_parts", "since", "waited")
@@ -80,9 +81,9 @@ class Tally:
         """A part of a query that was admitted in the window has ended.
 
         Args:
-            admitted_at: when the query was admitted, on the event loop's clock.
-            num_in_flight: how many were in flight then, itself included.
-            waited: how long the part has waited, in what makes it late.
+            admitted_at: when the query was admitted.
+            num_in_flight: how many queries were in flight then, including it.
+            waited: how long the part waited, divided by the longest wait that is not late.
         """
         self.num_fresh = num = self.num_fresh + 1
         weight = 1 / min(num, MIN_PARTS)
@@ -92,33 +93,33 @@ class Tally:
 
     @property
     def most(self) -> float:
-        """With how many in flight the waits would be as long as they may be."""
+        """Return the number in flight at which the waits would reach their bound."""
         return self.in_flight * _ROOM / self.waited if self.waited else math.inf
 
     @property
     def is_congested(self) -> bool:
-        """Whether so many were late that not one or two shards alone can be behind."""
+        """Whether so many parts were late that more than one or two shards must be behind."""
         return self.num_parts >= MIN_PARTS and self.num_late > LATE_SHARE * self.num_parts
 
     @property
     def is_calm(self) -> bool:
-        """Whether hardly any were late."""
+        """Whether hardly any part was late."""
         return self.num_late <= CALM_SHARE * self.num_parts
 
 
 class ConcurrencyLimit:
-    """The limit, and the window that it is judged by.
+    """The limit, and the window by which it is adjusted.
 
-    Classes of queries are tallied apart: those with long deadlines are late later, and must not
-    outvote the others.
+    Classes of queries are counted separately: those with long deadlines become late later, and must
+    not outvote the others.
 
     Attributes:
         value: how many queries may be in flight.
-        generation: grows with each cut; parts of queries admitted in an earlier one do not count.
-        window: number of the window under way.
-        tallies: of each class.
+        generation: increases with each cut; parts of queries of an earlier one do not count.
+        window: number of the current window.
+        tallies: the tally of each class.
         peak: most queries in flight in the window.
-        is_wanted: whether a query was refused for the limit in the window.
+        is_wanted: whether the limit refused a query in the window.
     """
 
     __slots__ = (
@@ -148,17 +149,17 @@ class ConcurrencyLimit:
         self._ends_at = -math.inf
 
     def judge(self, num_in_flight: int, now: float) -> None:
-        """A query has ended: change the limit if the window under way says so.
+        """A query has ended: adjust the limit if the current window is complete.
 
         Args:
             num_in_flight: queries still in flight.
-            now: the event loop's time, in s.
+            now: the time, in s.
         """
         if now < self._ends_at:
             return
         num_fresh = sum(tally.num_fresh for tally in self.tallies)
         congested = [tally for tally in self.tallies if tally.is_congested]
-        # After a pause, the first parts are back before any of what came with them has waited.
+        # After a pause, the first parts return before the others that came with them have waited.
         is_known = num_fresh >= MIN_PARTS and now >= self._since() + WINDOW_S
         if not is_known and not congested:
             return
@@ -185,5 +186,5 @@ class ConcurrencyLimit:
         return min(tally.since for tally in self.tallies)
 
     def _most(self) -> int:
-        """The limit at which waits would be as long as they may be; never less than it is."""
+        """Return the limit at which waits would reach their bound; at least the current limit."""
         return max(self.value, int(min(self._max, *(tally.most for tally in self.tallies))))

@@ -1,24 +1,24 @@
-"""When a second copy of a request is sent, and when not.
+"""Decides when a second copy of a request is sent.
 
 The delay is a high percentile of the shard's own reply times (Dean and Barroso, "The Tail at
 Scale", CACM 56(2), 2013), with a floor, as in Finagle's `BackupRequestFilter`
 (`minSendBackupAfterMs`). A token bucket bounds the extra load: Finagle's `maxExtraLoad`, and the
 throttling of gRPC's proposal A6. A spent bucket stops hedges and never a first copy.
 
-A worker that has died is another matter: what it had in hand is lost, and no percentile is needed
-to know it. A shard of which a replica has died since it was asked is due again, however little is
-known of it, however few replicas are left, and at no cost to the budget: such a copy replaces work
-and adds none. There is at most one a death.
+If a worker has died, the requests that it had started are lost, which is certain without any
+percentile. So if a replica of a shard has died since the shard was asked, a copy is due, however
+little is known of the shard and however few replicas are left. Such a copy replaces work and adds
+none, so it takes no token. There is at most one per death.
 
-The walk of one query, whose first copies are all sent at once:
+The steps of one query, whose first copies are all sent at once:
 
-    policy.first_look(num_asked, started, deadline)   the timer; most queries have ended before it
+    policy.first_look(num_asked, started, deadline)   sets a timer; most queries end before it
     schedule = HedgeSchedule(policy, started, deadline)
-    schedule.look(pending, replicas, now)       which shards are due: is their message still queued?
-        schedule.on_queued(shard, now)          yes: the shard is backed up, look again later
-        schedule.allow(shard, replicas, now)    no, a worker has it: whether to send the copy
-    schedule.next_look(shard)                   a copy was sent, or not: when to look again
-    policy.record / policy.give_up              what became of each first copy
+    schedule.look(pending, replicas, now)       returns the shards that are due: ask their queues
+        schedule.on_queued(shard, now)          if the request is still queued: look again later
+        schedule.allow(shard, replicas, now)    if a worker has it: whether to send the copy
+    schedule.next_look(shard)                   after that: when to look again
+    policy.record / policy.give_up              how each first copy ended
 """
 
 import math
@@ -29,44 +29,44 @@ from typing import Final, NamedTuple, Protocol
 from hedgerow.common.settings.tail import HedgingSettings
 from hedgerow.gateway.policies.quantiles import NUM_PARTS, RELATIVE_ERROR, QuantileSketch
 
-MIN_REPLICAS: Final = 2  # live ones, for a hedge to make sense
+MIN_REPLICAS: Final = 2  # live replicas that a hedge needs
 
 _MILLION: Final = 1_000_000
-# A copy takes a median itself. Where replies hardly differ, as in a cluster that is busy and well,
-# a percentile is no straggler, and a copy would be work for nothing.
+# A copy itself takes the median time. If reply times hardly differ, as in a busy healthy cluster, a
+# reply at the percentile is not a straggler, and a copy would be wasted.
 _MEDIANS: Final = 2.0
-# A wait grows by such a share of it from look to look: they are few, however far the deadline. One
-# that finds no token asks nobody, where others ask Redis; and tokens come back soon.
+# A wait grows by this share from look to look, so that there are few, however far the deadline. A
+# look without a token does not ask Redis, and tokens return soon, so it grows by less.
 _GROWTH: Final = 1.0
 _GROWTH_WITHOUT_TOKEN: Final = 0.5
-# Of the time to the deadline: when to look whether a worker has died, while no delay is known.
+# Share of the time to the deadline after which to check for dead workers while no delay is known.
 _BLIND_SHARE: Final = 0.25
 _FIRST_REFRESH: Final = 8
 _REFRESH: Final = 256
 
 
 class Replicas(Protocol):
-    """Who could take a second copy, and whose copies are lost."""
+    """The replicas that could take a second copy, and the deaths of replicas."""
 
     @property
     def num_live(self) -> Sequence[int]:
-        """For each shard, how many live workers serve it."""
+        """For each shard, the number of live workers that serve it."""
 
     @property
     def died_at(self) -> Sequence[float]:
-        """For each shard, when it became known last that one of them had died; event loop's s."""
+        """For each shard, when a death of one of them was last noticed."""
 
 
 class HedgeEnd(StrEnum):
-    """What became of a hedge; exactly one for each that was sent."""
+    """How a hedge ended; each ends in exactly one way."""
 
     WON = "won"  # its reply came first
-    LOST_BEFORE_START = "lost_before_start"  # taken off the queue again
+    LOST_BEFORE_START = "lost_before_start"  # removed from the queue
     LOST_WHILE_RUNNING = "lost_while_running"  # stopped, or its reply came second
 
 
 class HedgeCounts(NamedTuple):
-    """What `status` shows; `sent` is the sum of the ends and of those under way."""
+    """What `status` shows; `sent` includes hedges that have not ended."""
 
     sent: int = 0
     won: int = 0
@@ -74,24 +74,24 @@ class HedgeCounts(NamedTuple):
     lost_while_running: int = 0
 
     def plus_sent(self, num: int = 1) -> "HedgeCounts":
-        """So many were sent."""
+        """Add `num` sent hedges."""
         return self._replace(sent=self.sent + num)
 
     def plus_end(self, end: HedgeEnd) -> "HedgeCounts":
-        """One of them has ended."""
+        """Add a hedge that has ended."""
         return self._replace(**{end.value: getattr(self, end.value) + 1})
 
 
 class HedgeBudget:
     """A token bucket: first copies fill it, hedges empty it.
 
-    Whatever the order, there are at most `ratio` hedges for each first copy, and as many more as
-    the bucket holds: `burst`, or what a query over all shards earns, if that is more. All first
-    copies of a query are sent at once, and what does not fit in the bucket then is lost.
+    In any order of events, there are at most `ratio` hedges for each first copy, and as many more
+    as the bucket holds: `burst`, or what a query over all shards earns, if that is more. All first
+    copies of a query are sent at once, and tokens that do not fit in the bucket are lost.
     Counted in millionths of a token, because sums of floats drift; gRPC counts in thousandths.
 
     Attributes:
-        num_refused: hedges that were due and had no token.
+        num_refused: hedges that were due but had no token.
     """
 
     __slots__ = ("_capacity", "_ratio", "_tokens", "num_refused")
@@ -100,9 +100,9 @@ class HedgeBudget:
         """Start full.
 
         Args:
-            ratio: tokens for each first copy; 0 for no hedge at all, not even the burst.
-            burst: tokens that are kept at most where queries have few shards.
-            num_shards: the most first copies of one query.
+            ratio: tokens for each first copy; 0 for no hedges at all, not even the burst.
+            burst: size of the bucket, unless a query over all shards earns more.
+            num_shards: the largest number of first copies of a query.
         """
         self._ratio = round(ratio * _MILLION)
         self._capacity = max(burst * _MILLION, num_shards * self._ratio) if self._ratio else 0
@@ -115,12 +115,12 @@ class HedgeBudget:
         return self._tokens >= _MILLION
 
     def add(self, num: int) -> None:
-        """So many first copies were sent."""
+        """`num` first copies were sent."""
         tokens = self._tokens + num * self._ratio
         self._tokens = min(tokens, self._capacity)
 
     def take(self) -> bool:
-        """Take the token for one hedge; False: there is none, the hedge must not be sent."""
+        """Take the token for a hedge; returns False if there is none: do not send the hedge."""
         if self._tokens < _MILLION:
             self.num_refused += 1
             return False
@@ -129,22 +129,22 @@ class HedgeBudget:
 
 
 class HedgePolicy:
-    """What is known of each shard: after which delay a hedge is due, and what a reply takes.
+    """Learns for each shard after which delay a hedge is due, and how long a reply takes.
 
-    Learnt from first copies alone, and from all of them. A first copy that is given up, because its
-    hedge won or its query ended, is recorded as one that takes *longer* (`give_up`): its reply time
-    is not known, but that it exceeds the wait is. To record the winner's time instead would cut off
-    the very tail that the percentile is about, and to leave it out would do the same to shards
-    whose slow replies never come. Nor would the mistake show: each hedge lowers the percentile,
-    which brings the next hedge forward, until the budget is all that stops them.
+    It learns from first copies only, and from all of them. If a first copy is given up, because its
+    hedge won or its query ended, it is recorded as taking *longer* than the wait (`give_up`), since
+    its reply time is unknown. Recording the winner's time instead would cut off the very tail that
+    the percentile is about, and leaving it out would do the same for shards whose slow replies
+    never arrive. The error would reinforce itself: each hedge would lower the percentile and bring
+    the next hedge forward, until only the budget stopped them.
 
-    Hedges are sent at the delay or later, so that no first copy is given up for one before it. How
-    many take longer than the delay is thus known exactly, whatever is hedged: while they are more
-    than the percentile leaves, it rises, and while they are fewer, it falls.
+    Hedges are sent at the delay or later, so no first copy is given up for a hedge before it. So it
+    is known exactly how many first copies take longer than the delay, hedged or not: if they are
+    more than the percentile allows, the delay rises, if they are fewer, it falls.
 
     Attributes:
-        budget: of the extra load of all shards together.
-        min_delay_s: the floor of all delays.
+        budget: the budget for the extra load of all shards together.
+        min_delay_s: the minimum of all delays, in s.
     """
 
     __slots__ = (
@@ -162,7 +162,7 @@ class HedgePolicy:
     )
 
     def __init__(self, settings: HedgingSettings, num_shards: int) -> None:
-        """Know nothing yet of any shard."""
+        """Start without knowledge of any shard."""
         self.budget = HedgeBudget(settings.max_extra_load, settings.burst, num_shards)
         self._is_on = settings.max_extra_load > 0
         self.min_delay_s = settings.min_delay_ms / 1000
@@ -172,14 +172,14 @@ class HedgePolicy:
             QuantileSketch(settings.window_s, settings.minimum_number_of_calls)
             for _ in range(num_shards)
         ]
-        self._delays = [math.inf] * num_shards  # inf: not enough known
+        self._delays = [math.inf] * num_shards  # inf: not yet known
         self._medians = [0.0] * num_shards
         self._stale_at = [-math.inf] * num_shards
         self._until_refresh = [_FIRST_REFRESH] * num_shards
         self._shortest = math.inf
 
     def record(self, shard: int, took_s: float, now: float) -> None:
-        """A shard's first copy was answered after `took_s`; of all queries, or of a fair sample."""
+        """A shard's first copy was answered after `took_s`; for all queries, or a random sample."""
         self._sketches[shard].record(took_s, now)
         until = self._until_refresh[shard] - 1
         self._until_refresh[shard] = until
@@ -187,10 +187,10 @@ class HedgePolicy:
             self._refresh(shard, now)
 
     def give_up(self, shard: int, waited_s: float, now: float) -> None:
-        """A shard's first copy was not answered within `waited_s`, when nobody waited any more.
+        """A shard's first copy was given up without a reply after `waited_s`.
 
-        For every first copy that was sent and of which no reply was counted: the deadline fell,
-        enough was covered, the caller left, the hedge won. Not for one that failed.
+        Call it for every first copy without a counted reply: the deadline passed, the wanted share
+        was covered, the caller left, or the hedge won. Do not call it for one that failed.
         """
         self._sketches[shard].record_censored(waited_s, now)
         until = self._until_refresh[shard] - 1
@@ -199,23 +199,22 @@ class HedgePolicy:
             self._refresh(shard, now)
 
     def delay_s(self, shard: int, now: float) -> float | None:
-        """Time from the first copy to the hedge; None: not enough known, or hedging is off."""
+        """Return the time from first copy to hedge, in s; None if unknown, or if hedging is off."""
         if now >= self._stale_at[shard]:
-            self._refresh(shard, now)  # few replies come, or what was learnt has left the window
+            self._refresh(shard, now)  # replies are rare, or have left the window
         delay_s = self._delays[shard]
         return delay_s if self._is_on and delay_s < math.inf else None
 
     def median_s(self, shard: int) -> float:
-        """The shard's median reply time; 0 while not enough is known."""
+        """Return the shard's median reply time, in s; 0 while unknown."""
         return self._medians[shard]
 
     def first_look(self, num_asked: int, started: float, deadline: float) -> float:
-        """First copies were sent to so many shards: the budget is filled.
+        """Fill the budget for first copies that were sent to `num_asked` shards.
 
         Returns:
-            When to look first at those that are pending then: the instant at which the shard with
-            the shortest delay is due, asked or not, or at which to look for the dead; inf if
-            hedging is off.
+            When to look first at the pending shards: the earliest instant at which any shard, asked
+            or not, is due, or at which to check for dead workers; inf if hedging is off.
         """
         if not self._is_on:
             return math.inf
@@ -226,18 +225,18 @@ class HedgePolicy:
 
     @staticmethod
     def blind_look(started: float, deadline: float) -> float:
-        """When to look at a shard of which too little is known for a delay."""
+        """Return when to look at a shard without a known delay."""
         return started + _BLIND_SHARE * (deadline - started)
 
     def _refresh(self, shard: int, now: float) -> None:
-        # Often while little is known, then once every so many: a quantile costs 80 records.
+        # Often while little is known, then less often: a quantile costs as much as 80 records.
         is_first = self._delays[shard] == math.inf
         self._until_refresh[shard] = _FIRST_REFRESH if is_first else _REFRESH
         self._stale_at[shard] = now + self._stale_s
         delay_s, median_s = self._sketches[shard].quantiles(self._quantiles, now)
         if delay_s is not None:
-            # The upper end of what the percentile may be: where all replies take alike, a hair too
-            # early is too early for every one of them.
+            # The upper end of the percentile's error: if all replies take the same time, slightly
+            # too early would be too early for all of them.
             delay_s = max(
                 delay_s / (1 - RELATIVE_ERROR), _MEDIANS * (median_s or 0.0), self.min_delay_s
             )
@@ -247,11 +246,11 @@ class HedgePolicy:
 
 
 class Look(NamedTuple):
-    """What a look at the pending shards has found.
+    """The result of a look at the pending shards.
 
     Attributes:
-        due: shards whose queue is to be asked for the message.
-        next_at: when to look again; None: never, unless `next_look` says otherwise.
+        due: shards whose queues are to be asked for the request.
+        next_at: when to look again; None for never, unless `next_look` says otherwise.
     """
 
     due: list[int]
@@ -259,9 +258,9 @@ class Look(NamedTuple):
 
 
 class HedgeSchedule:
-    """The second copies of one query. Made when its first look is due.
+    """The second copies of one query; create it when the first look is due.
 
-    There is at most one hedge a shard, and one more copy for each death.
+    There is at most one hedge per shard, and one more copy for each death.
     """
 
     __slots__ = ("_copied_at", "_deadline", "_look_at", "_policy", "_started")
@@ -271,19 +270,19 @@ class HedgeSchedule:
         self._policy = policy
         self._started = started
         self._deadline = deadline
-        self._look_at: dict[int, float] = {}  # of shards that were due; inf: being asked
+        self._look_at: dict[int, float] = {}  # for shards that were due; inf: being asked
         self._copied_at: dict[int, float] = {}
 
     def look(self, pending: Iterable[int], replicas: Replicas, now: float) -> Look:
-        """Which of the pending shards are due.
+        """Return which of the pending shards are due.
 
-        Whoever looks asks the queue of each and says what came of it; until then it is not due
+        The caller then asks the queue of each, and reports the answer; until then it is not due
         again.
 
         Args:
             pending: shards that have not answered.
-            replicas: who may take requests, and who has died.
-            now: the event loop's time, in s.
+            replicas: the live replicas, and the deaths.
+            now: the time, in s.
         """
         policy, look_at = self._policy, self._look_at
         has_token = policy.budget.has_token
@@ -311,11 +310,11 @@ class HedgeSchedule:
         return Look(due, next_at if next_at < math.inf else None)
 
     def on_queued(self, shard: int, now: float) -> None:
-        """The message is still queued: the whole shard is backed up, and a copy would only add."""
+        """The request is still queued: the shard is backed up, and a copy would only add load."""
         self._look_at[shard] = self._later(now, _GROWTH)
 
     def allow(self, shard: int, replicas: Replicas, now: float) -> bool:
-        """A worker has the message. Whether to send a copy; the token of a hedge is taken."""
+        """A worker has the request: return whether to send a copy; takes a hedge's token."""
         self._look_at[shard] = self._later(now, _GROWTH)
         is_lost = self._is_lost(shard, replicas)
         if not self._can_win(shard, now) or not (is_lost or self._policy.budget.take()):
@@ -324,7 +323,7 @@ class HedgeSchedule:
         return True
 
     def next_look(self, shard: int) -> float | None:
-        """When to look again at a shard that was due; None if a copy could not win then."""
+        """Return when to look again at a shard that was due; None if a copy could not win then."""
         at = self._look_at[shard]
         return at if self._can_win(shard, at) else None
 
@@ -337,7 +336,7 @@ class HedgeSchedule:
         )
 
     def _is_lost(self, shard: int, replicas: Replicas) -> bool:
-        """Whether the last copy may have gone to a worker that has died since."""
+        """Return whether the last copy may have gone to a worker that has died since."""
         return replicas.died_at[shard] > self._copied_at.get(shard, self._started)
 
     def _can_win(self, shard: int, at: float) -> bool:

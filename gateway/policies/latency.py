@@ -1,8 +1,7 @@
-"""What the recent past says about time: how long shards need, and what a fetch will need.
+"""Learns from recent times how long shards need, and how much of a deadline to reserve.
 
-Both keep a ring of the last samples and sort it once every so many, not once a query: 0.3 µs a
-sample, where the P² algorithm (Jain and Chlamtac, CACM 28(10), 1985) measures 1.1 µs and never
-forgets.
+A ring of the last samples is sorted once per several samples, not once per query. This costs 0.3 µs
+per sample; the P² algorithm (Jain and Chlamtac, CACM 28(10), 1985) costs 1.1 µs and never forgets.
 """
 
 _SHARD_SAMPLES = 64
@@ -11,8 +10,8 @@ _SHARD_REFRESH = 16
 _FETCH_SAMPLES = 256
 _FETCH_REFRESH = 32
 _FETCH_QUANTILE = 0.99
-# A fetch that was cut off says only that it needs longer than it was given; doubling what is
-# learnt from it finds the true need in a few steps.
+# Of a fetch that was cut off, only a lower bound of the needed time is known; doubling it reaches
+# the true value in a few steps.
 _LATE_FACTOR = 2.0
 _MOST_OF_DEADLINE = 0.5
 
@@ -21,7 +20,7 @@ _MOST_FOR_ANSWER = 0.1
 
 
 class _Ring:
-    """The last samples, and one quantile of them that is refreshed every so many."""
+    """The last samples, and one quantile of them, recomputed after every few samples."""
 
     __slots__ = ("_at", "_quantile", "_refresh", "_samples", "_size", "_until_refresh", "value")
 
@@ -49,15 +48,16 @@ class _Ring:
     def refresh(self) -> None:
         ordered = sorted(self._samples)
         self.value = ordered[min(int(self._quantile * len(ordered)), len(ordered) - 1)]
-        # A ring that fills doubles between refreshes, so that early values are not stale.
+        # While the ring fills, refresh each time that it has doubled, so that early values are
+        # fresh.
         self._until_refresh = min(self._refresh, len(ordered))
 
 
 class ShardLatency:
     """The recent median of the time that each shard needs, in s.
 
-    Only answers that came in time are samples: late ones would teach it that a shard which has
-    become slow needs that long, and its timeouts would be blamed on the callers' deadlines.
+    Only answers in time are samples. If late ones counted, a shard that has become slow would seem
+    to need that long, and its timeouts would be blamed on the callers' deadlines.
     """
 
     __slots__ = ("_rings",)
@@ -70,14 +70,14 @@ class ShardLatency:
         self._rings[shard].add(duration_s)
 
     def median_s(self, shard: int) -> float | None:
-        """The shard's recent median; None before its first answer."""
+        """Return the shard's recent median, in s; None before its first answer."""
         return self._rings[shard].value
 
     def needed_s(self, shard: int) -> float:
-        """What the shard needs at its median, or, before its first answer, the fastest shard.
+        """Return the shard's median, or, before its first answer, the fastest shard's.
 
         Returns:
-            Seconds; 0 when no shard has answered yet.
+            Seconds; 0 if no shard has answered yet.
         """
         own = self._rings[shard].value
         if own is not None:
@@ -86,7 +86,7 @@ class ShardLatency:
 
 
 class FetchReserve:
-    """The part of a deadline that is kept for the fetch: a high quantile of recent fetch times."""
+    """The part of a deadline to reserve for the fetch: a high quantile of recent fetch times."""
 
     __slots__ = ("_floor_s", "_need_s", "_ring")
 
@@ -94,8 +94,8 @@ class FetchReserve:
         """Start with a guess.
 
         Args:
-            initial_s: what is kept before the first fetch, in s.
-            floor_s: the least that is kept, in s: the loop's own delays come on top of any fetch.
+            initial_s: the reserve before the first fetch, in s.
+            floor_s: the smallest reserve, in s, since the loop's own delays add to any fetch.
         """
         self._floor_s = floor_s
         self._need_s = max(initial_s, floor_s)
@@ -106,27 +106,27 @@ class FetchReserve:
 
         Args:
             duration_s: from sending to the last part, or to the deadline.
-            is_late: whether the deadline cut it off, so that it needs more than it took.
+            is_late: whether the deadline cut it off, so that it needed more than it took.
         """
         ring = self._ring
-        # One that was late before it began took no time, which must not look like a short need.
+        # A fetch that was late before it began took no time, which must not count as fast.
         ring.add(max(duration_s * _LATE_FACTOR, self._need_s) if is_late else duration_s)
         if ring.value is not None:
             self._need_s = max(ring.value, self._floor_s)
 
     def reserve_s(self, deadline_s: float) -> float:
-        """How much of `deadline_s`, the time that is left, to keep for the fetch; at most half."""
+        """Return how much of `deadline_s`, the remaining time, to reserve; at most half."""
         return min(self._need_s, deadline_s * _MOST_OF_DEADLINE)
 
 
 class AnswerReserve:
-    """The part of a deadline that is kept for merging and responding: the recent worst, decaying.
+    """The part of a deadline to reserve for merging and responding: the recent worst, decaying.
 
-    Everything that ends at a deadline is merged by one event loop, so under load the last answer
-    of a burst waits for the others. How long that takes is not known beforehand, so it is learnt.
-    It is forgotten by the clock, not by the answer: the loop is kept from its work now and then,
-    by other processes or by a burst, and where thousands of answers a second wait for their
-    deadline, each of these times finds as many that are late.
+    One event loop merges all answers that end at a deadline, so under load the last answer of a
+    burst waits for the others. How long that takes is unknown beforehand, so it is learnt. The
+    value decays with time, not with answers: now and then the loop is delayed, by other processes
+    or a burst, and if thousands of answers a second wait for their deadlines, each delay makes as
+    many of them late.
     """
 
     __slots__ = ("_floor_s", "_need_s", "_recorded_at")
@@ -138,11 +138,11 @@ class AnswerReserve:
         self._recorded_at = 0.0
 
     def record(self, overrun_s: float, now: float) -> None:
-        """An answer that waited for its deadline left now, so long after it had stopped waiting."""
+        """An answer that had waited for its deadline left `overrun_s` after it stopped waiting."""
         decayed_s = self._need_s * 0.5 ** ((now - self._recorded_at) / _ANSWER_HALF_LIFE_S)
         self._need_s = max(overrun_s, decayed_s, self._floor_s)
         self._recorded_at = now
 
     def reserve_s(self, deadline_s: float) -> float:
-        """How much of `deadline_s` to keep; at most a tenth, so that a stall does not cost all."""
+        """Return how much of `deadline_s` to reserve; at most a tenth, even after a long stall."""
         return min(self._need_s, deadline_s * _MOST_FOR_ANSWER)

@@ -1,17 +1,17 @@
-"""Which workers take no live requests for a while, because they are outliers among their replicas.
+"""Decides which workers get no live requests for a while: outliers among their shards' replicas.
 
 The model is Envoy's outlier detection
 (https://www.envoyproxy.io/docs/envoy/latest/intro/arch_overview/upstream/outlier), and the settings
-carry its names: `max_ejection_percent` bounds how many may be out at once, and the shortest
-probation is `base_ejection_time` times the number of probations in a row. It differs in three
-things. Replicas of one shard are compared with each other alone, since shards are not equally hard.
-The last live worker of a shard always stays, however bad it is: a slow answer is better than none
-(Envoy ejects one host at least). And no worker comes back by the passing of time alone: it is sent
-copies of real requests, whose replies nobody waits for, until they show that it does as the others.
+have its names: `max_ejection_percent` bounds how many may be ejected at once, and the shortest
+probation is `base_ejection_time` times the number of probations in a row. There are three
+differences. Replicas are compared only with others of the same shard, since shards are not equally
+hard. The last live worker of a shard always stays, however bad it is: a slow answer is better than
+none (Envoy always ejects at least one host). And time alone does not bring a worker back: it gets
+shadow requests, copies of real requests whose replies are not used, until it is as good as others.
 
-Several gateways judge on their own, and one of them has a worker on probation: the first to say so.
-The others are told (`set_elsewhere`); they count it where the share and the last live one are
-concerned, send it no trials, and begin anew with it once it is back.
+Each gateway judges independently, but only one puts a worker on probation: the first. The others
+hear of it (`set_elsewhere`); they count it for the share and for the last live worker, send it no
+shadow requests, and forget its earlier calls once it is back.
 """
 
 import math
@@ -24,33 +24,33 @@ from typing import Final, NamedTuple
 
 from hedgerow.common.settings.tail import ProbationSettings
 
-MAX_CALLS: Final = 64  # that are remembered of each replica
-SHARDS_AT_ONCE: Final = 32  # that are compared in one go, in 1 ms; the loop has others to serve
+MAX_CALLS: Final = 64  # calls that are remembered of each replica
+SHARDS_AT_ONCE: Final = 32  # shards compared at once, in 1 ms, so as not to block the loop
 
 
 @dataclass(slots=True)
 class _Sheet:
-    """A worker's probations."""
+    """The probations of a worker."""
 
     num: int = 0  # in a row
-    since: float = math.inf  # of the one under way; inf: there is none
+    since: float = math.inf  # of the current probation; inf: none
     ended_at: float = -math.inf
-    next_trial_at: float = -math.inf
-    tried_at: float = -math.inf
+    next_shadow_at: float = -math.inf
+    shadowed_at: float = -math.inf
     reason: str = ""
 
 
 class _Record(NamedTuple):
-    """What one replica did in the window."""
+    """The calls of one replica in the window, summed up."""
 
-    latency_s: float  # at the percentile; of its successes
+    latency_s: float  # the percentile of its successes
     failure_rate: float  # in percent
 
 
 class _Finding(NamedTuple):
-    """How one replica compares with the others of its shard."""
+    """The comparison of a replica with the others of its shard."""
 
-    badness: float  # how far it is out; 0: it is not
+    badness: float  # how far it is off; 0: it is not an outlier
     reason: str
 
 
@@ -58,11 +58,11 @@ _NO_CALLS: Final[deque[tuple[float, float]]] = deque()
 
 
 class Probation:
-    """Compares workers by the calls that they answered, and says which are on probation.
+    """Compares workers by the calls that they answered, and decides which are on probation.
 
-    Whatever is recorded, after each `set_live`, `set_elsewhere` and `on_probation`: a live shard of
-    a worker that is on probation here has a worker that is so neither here nor elsewhere, and with
-    those elsewhere no more than the set share of the live workers is.
+    After each `set_live`, `set_elsewhere` and `on_probation`, it holds that every live shard of a
+    worker on probation here has a worker that is on probation neither here nor elsewhere, and that
+    no more than the set share of live workers is on probation, here and elsewhere together.
     """
 
     __slots__ = (
@@ -78,7 +78,7 @@ class Probation:
     )
 
     def __init__(self, settings: ProbationSettings) -> None:
-        """Trust everybody."""
+        """Start with no worker on probation."""
         self._settings = settings
         self._live: dict[int, tuple[str, ...]] = {}
         self._serves: dict[str, list[int]] = {}  # each live worker's shards
@@ -87,32 +87,32 @@ class Probation:
         self._on: frozenset[str] = frozenset()
         self._elsewhere: frozenset[str] = frozenset()
         self._judge_at = -math.inf
-        self._next: list[int] = []  # shards that are still to be compared in this round
+        self._next: list[int] = []  # shards still to be compared in this round
 
     def record(self, worker: str, shard: int, took_s: float, is_ok: bool, now: float) -> None:
-        """A worker has ended one call, a live one or a trial.
+        """A worker has ended a call, a live or a shadow request.
 
         Args:
-            worker: whose call it was.
-            shard: what it was asked about.
-            took_s: its own time for it, in s: without that in the queue, which is the shard's.
-            is_ok: whether it answered; an ignored outcome is not recorded.
-            now: the event loop's time, in s.
+            worker: the worker's id.
+            shard: the shard that it searched.
+            took_s: the worker's own time, in s, without the time in the queue.
+            is_ok: whether it answered; do not record ignored outcomes.
+            now: the time, in s.
         """
         calls = self._calls.get((worker, shard))
         if calls is None:
             if worker not in self._serves:
-                return  # it has left: what it did says nothing of the one that takes its place
+                return  # it has left, and its calls say nothing about its successor
             calls = self._calls[worker, shard] = deque(maxlen=MAX_CALLS)
         calls.append((now, took_s if is_ok else math.inf))
 
     def set_live(self, live: Mapping[int, Iterable[str]], now: float) -> frozenset[str]:
         """The membership has changed: shard → its live workers.
 
-        A worker that has left is forgotten, so that it comes back with a clean sheet.
+        A worker that has left is forgotten, with its probations.
 
         Returns:
-            The workers on probation, which may have become fewer.
+            The workers on probation, of which there may be fewer now.
         """
         self._live = {shard: tuple(workers) for shard, workers in live.items()}
         self._serves = {}
@@ -128,38 +128,38 @@ class Probation:
         return self._on
 
     def set_elsewhere(self, workers: Iterable[str], now: float) -> frozenset[str]:
-        """Other gateways have these on probation; they come first where the share is concerned.
+        """Other gateways have put these on probation; they take precedence in the share.
 
-        One of them that is on probation here too is left to the other gateway.
+        If one of them is on probation here too, it is left to the other gateway.
 
         Returns:
-            The workers on probation here, which may have become fewer.
+            The workers on probation here, of which there may be fewer now.
         """
         elsewhere = frozenset(workers)
         if elsewhere == self._elsewhere:
             return self._on
-        # What they did before does not count against those that are back.
+        # Earlier calls do not count against workers that are back.
         for worker in self._elsewhere - elsewhere:
             self._forget_calls(worker)
         self._elsewhere = elsewhere
         for worker in self._on & elsewhere:
-            self._sheets[worker].num -= 1  # its probation is not ours
+            self._sheets[worker].num -= 1  # this probation is the other gateway's
             self._end(worker, now)
         self._keep(self._on - elsewhere, now)
         return self._on
 
     def reason(self, worker: str) -> str:
-        """Why a worker is on probation, for people; "" if it is not."""
+        """Say why a worker is on probation; "" if it is not."""
         return self._sheets[worker].reason if worker in self._on else ""
 
     def on_probation(self, now: float) -> frozenset[str]:
-        """The workers that shall take no live requests; compares those of each shard in turn.
+        """Return the workers that get no live requests; compares those of the next shards.
 
-        One that could not be tried for a whole window, since nothing is asked of its shards here,
-        comes back: another gateway's requests may tell more of it.
+        If a worker had no shadow request for a whole window, since this gateway gets no queries for
+        its shards, it returns: another gateway may learn more about it.
 
         Returns:
-            The same set as long as nothing has changed.
+            The same object while nothing has changed.
         """
         if now >= self._judge_at and self._live:
             if not self._next:
@@ -170,7 +170,7 @@ class Probation:
         return self._on
 
     def take(self, shard: int, now: float) -> str | None:
-        """Whether a live request to `shard` is to be copied, as a trial.
+        """Decide whether to copy a live request to `shard` as a shadow request.
 
         Returns:
             The worker on probation that gets the copy; None for most requests.
@@ -178,10 +178,10 @@ class Probation:
         if not self._on:
             return None
         for worker in self._live.get(shard, ()):
-            if worker in self._on and now >= self._sheets[worker].next_trial_at:
+            if worker in self._on and now >= self._sheets[worker].next_shadow_at:
                 sheet = self._sheets[worker]
-                sheet.next_trial_at = now + self._settings.trial_interval_ms / 1000
-                sheet.tried_at = now
+                sheet.next_shadow_at = now + self._settings.trial_interval_ms / 1000
+                sheet.shadowed_at = now
                 return worker
         return None
 
@@ -211,7 +211,7 @@ class Probation:
         records = {}
         for worker in self._live[shard]:
             calls = self._calls.get((worker, shard), _NO_CALLS)
-            # Trials are few, and are kept until the next: they all belong to this probation.
+            # Shadow requests are few, and all belong to this probation, so they are kept.
             while calls and calls[0][0] < oldest and worker not in self._on:
                 calls.popleft()
             if len(calls) < settings.minimum_number_of_calls:
@@ -225,7 +225,7 @@ class Probation:
         return records
 
     def _compare(self, worker: str, records: dict[str, _Record]) -> _Finding | None:
-        """How a worker stands among a shard's; None with none to compare."""
+        """Compare a worker with the others of a shard; None if there is none to compare with."""
         settings = self._settings
         own = records.get(worker)
         out = self._on | self._elsewhere
@@ -252,9 +252,9 @@ class Probation:
         sheet = self._sheets[worker]
         if now - sheet.since < self._least_s(sheet):
             return False
-        if now - max(sheet.tried_at, sheet.since) >= self._settings.window_s:
+        if now - max(sheet.shadowed_at, sheet.since) >= self._settings.window_s:
             return True
-        # Its calls were forgotten as it began, so these are its trials.
+        # Its calls were forgotten when probation began, so these are its shadow requests.
         found = [self._compare(worker, self._records(shard, now)) for shard in self._serves[worker]]
         known = [finding.badness for finding in found if finding is not None]
         return bool(known) and not any(known)
@@ -274,7 +274,7 @@ class Probation:
 
     def _keep(self, wanted: Iterable[str], now: float) -> None:
         kept: set[str] = set()
-        # Who has been out longest is out first again; the others come back for want of room.
+        # Those longest on probation stay; if the share is exceeded, the others return.
         for worker in sorted(wanted, key=self._since):
             if self._may_add(worker, kept | self._elsewhere):
                 kept.add(worker)
@@ -290,7 +290,7 @@ class Probation:
         did_well = now - sheet.ended_at >= self._settings.max_ejection_time_s
         sheet.num = 1 if did_well else sheet.num + 1
         sheet.since = now
-        sheet.next_trial_at = now
+        sheet.next_shadow_at = now
         sheet.reason = reason
         self._forget_calls(worker)
 

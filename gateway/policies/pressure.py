@@ -1,18 +1,17 @@
-"""When admission control last refused a query for its limit: all guards of the shards know it."""
+"""When admission control last refused a query because of its limit."""
 
 import math
 
 
 class Pressure:
-    """Whether more is asked than the shards answer.
+    """Whether callers ask more than the shards can answer.
 
     Attributes:
-        refused_at: when a query was last refused since its limit was reached, on the event loop's
-            clock.
+        refused_at: when a query was last refused because the limit was reached.
     """
 
     __slots__ = ("refused_at",)
 
     def __init__(self) -> None:
-        """Nothing has been refused."""
+        """Start without a refusal."""
         self.refused_at = -math.inf

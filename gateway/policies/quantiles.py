@@ -2,14 +2,14 @@
 
 The buckets are DDSketch's (Masson, Rim and Lee, "DDSketch: a fast and fully-mergeable quantile
 sketch with relative-error guarantees", VLDB 2019, https://arxiv.org/abs/1908.10693): their bounds
-are the powers of (1 + e) / (1 - e), so that the middle of the one that holds a quantile is within
-the relative error e of it. The window slides in parts, of which the oldest is dropped as a whole.
+are the powers of (1 + e) / (1 - e), so that the middle of a bucket is within the relative error e
+of every value in it. The window slides in parts, of which the oldest is dropped as a whole.
 
-A duration of which only a lower bound is known (the wait was given up) is *censored*: to leave it
-out would hide the slow ones, to count it as a full duration would call them faster than they are.
-Quantiles follow from both by the product-limit estimate (Kaplan and Meier, "Nonparametric
-estimation from incomplete observations", JASA 53, 1958), which is unbiased as long as the moment
-of giving up says nothing of how long the rest would have taken.
+If the wait was given up, only a lower bound of the duration is known: it is *censored*. Leaving it
+out would hide slow ones, and counting it as complete would make them seem faster than they are.
+Quantiles are the product-limit estimate from both kinds (Kaplan and Meier, "Nonparametric
+estimation from incomplete observations", JASA 53, 1958), which is unbiased if the time of giving up
+does not depend on how long the rest would have taken.
 """
 
 from bisect import bisect_right
@@ -21,8 +21,8 @@ from operator import add
 from typing import Final
 
 RELATIVE_ERROR: Final = 0.02
-MIN_S: Final = 1e-5  # what is shorter counts as this
-MAX_S: Final = 100.0  # what is longer counts as this
+MIN_S: Final = 1e-5  # shorter durations count as this
+MAX_S: Final = 100.0  # longer durations count as this
 NUM_PARTS: Final = 8
 
 _GAMMA: Final = (1 + RELATIVE_ERROR) / (1 - RELATIVE_ERROR)
@@ -30,22 +30,22 @@ _SCALE: Final = 1 / log(_GAMMA)
 _OFFSET: Final = -log(MIN_S) * _SCALE
 _NUM_BUCKETS: Final = ceil(log(MAX_S / MIN_S) * _SCALE)
 _LAST: Final = _NUM_BUCKETS - 1
-# Of each bucket the value that no value within it differs from by more than the relative error.
+# For each bucket, the value from which no value in it differs by more than the relative error.
 _MIDDLES: Final = tuple(
     MIN_S * _GAMMA**bucket * (1 + RELATIVE_ERROR) for bucket in range(_NUM_BUCKETS)
 )
-_ROUNDING: Final = 1e-9  # what sums of products of floats may be off by
+_ROUNDING: Final = 1e-9  # error of sums of products of floats
 
 
 class _Window:
-    """Counts of buckets over the last parts: a dense list for the current one, one for the rest."""
+    """Counts of buckets: a dense list for the current part, and one for all earlier parts."""
 
     __slots__ = ("_parts", "current", "settled")
 
     def __init__(self) -> None:
         self.current = [0] * _NUM_BUCKETS
         self.settled = [0] * _NUM_BUCKETS
-        # Full lists of every part would be six times the memory of a gateway with 1,000 shards.
+        # Dense lists for every part would take six times the memory of a gateway with 1,000 shards.
         self._parts: deque[tuple[int, dict[int, int]]] = deque()
 
     def settle(self, part: int, oldest: int) -> None:
@@ -66,15 +66,15 @@ class _Window:
 
 
 class QuantileSketch:
-    """Durations of the last `window_s`, give or take one part of it (`NUM_PARTS`).
+    """Durations of the last `window_s`, to within one of its `NUM_PARTS` parts.
 
-    A record costs 0.2 µs, a quantile 15 µs and, with censored ones, 50 µs: keep what it returns.
+    A record costs 0.2 µs, a quantile 15 µs or, with censored durations, 50 µs: keep the result.
     """
 
     __slots__ = ("_censored", "_counts", "_ends", "_min_count", "_part", "_part_s", "_window")
 
     def __init__(self, window_s: float, min_count: int = 1) -> None:
-        """Remember nothing yet.
+        """Start empty.
 
         Args:
             window_s: time over which durations are remembered, in s.
@@ -94,7 +94,7 @@ class QuantileSketch:
             self._slide(now)
         if value_s > MIN_S:
             bucket = int(log(value_s) * _SCALE + _OFFSET)
-            # min() would cost half as much as all the rest.
+            # min() would add half of the cost of the rest.
             self._counts[bucket if bucket < _LAST else _LAST] += 1  # noqa: FURB136 - see above
         else:
             self._counts[0] += 1
@@ -109,25 +109,25 @@ class QuantileSketch:
         self._censored.current[min(bucket, _LAST)] += 1
 
     def count(self, now: float) -> int:
-        """How many durations are in the window, those given up included."""
+        """Return the number of durations in the window, including censored ones."""
         if now >= self._ends:
             self._slide(now)
         num = sum(self._window.counts())
         return num if self._censored is None else num + sum(self._censored.counts())
 
     def quantile(self, q: float, now: float) -> float | None:
-        """The q-quantile of the window; see `quantiles`."""
+        """Return the q-quantile of the window; see `quantiles`."""
         return self.quantiles((q,), now)[0]
 
     def quantiles(self, qs: Sequence[float], now: float) -> list[float | None]:
-        """Some quantiles of the window, each between 0 and 1.
+        """Return quantiles of the window, each q between 0 and 1.
 
-        Of n durations in order the q-quantile is the one at 1 + ⌊q(n - 1)⌋, as in DDSketch.
+        The q-quantile of n sorted durations is the one at 1 + ⌊q(n - 1)⌋, as in DDSketch.
 
         Returns:
             Seconds, within `RELATIVE_ERROR` of the quantile if that lies between `MIN_S` and
-            `MAX_S`. If all that is known of a quantile is that it lies beyond the longest wait,
-            that wait. None with fewer durations than the minimum.
+            `MAX_S`. If a quantile is only known to be beyond the longest wait, that wait. None if
+            there are fewer durations than the minimum.
         """
         if now >= self._ends:
             self._slide(now)

@@ -1,50 +1,50 @@
-"""When a request that is sent now would be started, shard by shard. Pure.
+"""Forecasts for each shard when a request that is sent now would be started. Pure.
 
-A push returns the length of the shard's queue, so what lies ahead is known at no cost. How fast it
-goes is learnt from replies: a request that was pushed as the L-th of its queue and waited w there
-saw L requests go in w. Those of other gateways, and the expired that are dropped, are in both.
+A push returns the length of the shard's queue, so the number of requests ahead is known at no cost.
+The rate is learnt from replies: a request that was pushed as the L-th of its queue and waited w
+there saw L requests leave in w. Both include other gateways' requests, and expired ones.
 
-What lies ahead is gone at the latest when it has expired, since workers drop that unscored: after a
-burst with short deadlines a queue is long, and yet soon empty. Of other gateways' deadlines nothing
-is known, so with them a forecast may be too short.
+Requests ahead are gone at the latest when they have expired, since workers drop them unscored:
+after a burst with short deadlines, a queue is long, and yet soon empty. Other gateways' deadlines
+are not known, so with several gateways a forecast may be too short.
 
-With nothing pushed, the queue shrinks at the rate that was learnt: what is kept is the instant at
-which the queue's end as last seen will be started, and that draws nearer by itself.
+Without pushes, the queue shrinks at the learnt rate: the forecast stores the instant at which the
+last request in the queue will be started, and that comes nearer by itself.
 
-The forecast holds for first in, first out. Workers that serve the newest first, as they do while
-they are behind, start what was pushed late at once: L is large, w small, and the forecast soon says
-that a new request would not wait. That is true then, and it errs to the side of asking.
+The forecast assumes first in, first out. While workers are behind, they serve the newest first and
+start new requests at once: L is large and w small, so the forecast soon says that a new request
+would not wait. That is true then, and an error leads to asking, not to refusing.
 """
 
 from typing import Final
 
-# Below this, a wait is the way through Redis and two event loops, and the clocks' disagreement.
+# Shorter waits are the latency of Redis and two event loops, and the difference between the clocks.
 BASE_US: Final = 1000
-# Weight of the past, in requests: a sample with L requests ahead has seen L of them. What is kept
-# is thereby the sum of waits over the sum of lengths, which a pull of many at once does not bias.
+# Weight of the past, in requests: a sample with L requests ahead has seen L of them. So the spacing
+# is the sum of waits over the sum of lengths, which is not biased if many are pulled at once.
 _MEMORY: Final = 64
 _LEAST_SPACING_S: Final = 1e-6  # at a million a second nothing is behind
 
 
 class QueueForecast:
-    """What is known of each shard's queue.
+    """The forecast of each shard's queue.
 
     Attributes:
-        starts_at: for each shard, the instant at which what was last pushed to it is started, as
-            far as one can tell; in the past when its queue is empty.
+        starts_at: for each shard, the expected instant at which the last request in its queue is
+            started; in the past if the queue is empty.
         spacing_s: for each shard, the time from one start to the next, in s; 0 while it keeps up.
     """
 
     __slots__ = ("_expires_at", "spacing_s", "starts_at")
 
     def __init__(self, num_shards: int) -> None:
-        """Know nothing: no queue is behind."""
+        """Start with no queue behind."""
         self.spacing_s = [0.0] * num_shards
         self.starts_at = [0.0] * num_shards
-        self._expires_at = [0.0] * num_shards  # the last of what was pushed
+        self._expires_at = [0.0] * num_shards  # of the last pushed request to expire
 
     def on_queued(self, shard: int, backlog: int, expires_at: float, now: float) -> None:
-        """A push to a shard's queue, of what expires at `expires_at`, made it so long."""
+        """After a push of requests that expire at `expires_at`, a queue's length was `backlog`."""
         last_expires_at = self._expires_at[shard]
         if expires_at > last_expires_at:
             self._expires_at[shard] = last_expires_at = expires_at
@@ -61,5 +61,5 @@ class QueueForecast:
         self.spacing_s[shard] = spacing_s if spacing_s > _LEAST_SPACING_S else 0.0
 
     def wait_s(self, shard: int, now: float) -> float:
-        """How long a request that is sent now would wait in a shard's queue, in s."""
+        """Return how long a request that is sent now would wait in a shard's queue, in s."""
         return max(0.0, self.starts_at[shard] - now)

@@ -1,4 +1,4 @@
-"""When a query would have reached enough of the documents, by the shards' queues. Pure."""
+"""Computes when a query would reach its minimum coverage, from the shards' queues. Pure."""
 
 from collections.abc import Sequence
 
@@ -10,18 +10,18 @@ def reached_by(
     minimum_coverage: float,
     start_by: float,
 ) -> float | None:
-    """When enough of the live shards would have started a query for its minimum coverage.
+    """Return when enough live shards would have started a query for its minimum coverage.
 
     Args:
         starts_at: for each shard, when it would start a request that is sent now.
         live: for each shard, whether a worker serves it.
-        documents: for each shard, how many of the collection it holds; None when not known.
-        minimum_coverage: least share of the documents that the answer must reflect, 0 to 1.
-        start_by: what starts later than that is of no use to the query.
+        documents: for each shard, how many of the collection's documents it has; None if unknown.
+        minimum_coverage: smallest share of the documents that the answer must reflect, 0 to 1.
+        start_by: shards that start later are of no use to the query.
 
     Returns:
-        The instant, or `start_by` if it is that or sooner; None if the live shards are too few,
-        which is not for overload: the answer itself says it better.
+        The instant, or `start_by` if it is not later; None if there are too few live shards, which
+        is no overload and is better reported by the answer.
     """
     weights, total = _weights(documents)
     demanded = minimum_coverage * total
@@ -43,10 +43,10 @@ def reached_by(
 
 
 def _weights(documents: Sequence[int | None]) -> tuple[list[float], float]:
-    """Documents of each shard, and of all; an unknown shard counts as the others' average."""
+    """Return each shard's documents, and the sum; an unknown one counts as the others' average."""
     known = [count for count in documents if count is not None]
     average = sum(known) / len(known) if known else 1.0
     weights = [average if count is None else float(count) for count in documents]
     total = sum(weights)
-    # Of an empty collection, coverage is the share of the shards.
+    # In an empty collection, coverage is the share of the shards.
     return (weights, total) if total else ([1.0] * len(weights), float(len(weights)))

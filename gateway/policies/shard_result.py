@@ -1,4 +1,4 @@
-"""How one shard's part of a query ended: what answers are made of, and what policies learn from."""
+"""How one shard's part of a query ended, for the answer and for the policies."""
 
 from typing import Any
 
@@ -7,17 +7,18 @@ import msgspec
 from hedgerow.common.outcome import Outcome
 from hedgerow.common.wire.messages import Reply
 
-ENOUGH = "enough"  # a `ShardResult.code`: enough of the documents was covered without this shard
-NO_TIME = "no_time"  # a `ShardResult.code`: the caller's deadline was too short for any shard
+# Values of `ShardResult.code`
+ENOUGH = "enough"  # the wanted share of the documents was covered without this shard
+NO_TIME = "no_time"  # the caller's deadline was too short for any shard
 
 
 class ShardResult(msgspec.Struct, frozen=True, gc=False):
     """How one shard's part ended.
 
     Attributes:
-        body: what `unpack` made of the reply's body; None unless the outcome is ok.
-        code: the failure's code, where the worker named one, `NO_TIME` or `ENOUGH`; else "".
-        reply: the reply's timings; None when none came in time.
+        body: the reply's body as unpacked; None unless the outcome is ok.
+        code: the worker's code for the failure, `NO_TIME` or `ENOUGH`; else "".
+        reply: the reply's timings; None if none came in time.
         took_s: time from the scatter to the end of this part, in s.
     """
 
