@@ -1,4 +1,4 @@
-"""A document's walk, as far as the shards' logs; and the collections that documents go to.
+"""A document's walk, up to the shards' logs, and the definitions of collections.
 
 Imports `gateway.shapes`, `gateway.views` and `common`. Open `documents` first.
 """
