@@ -8,7 +8,7 @@ from hedgerow.common.errors import ForbiddenError
 
 
 class Right(StrEnum):
-    """What a caller may do; docs/http.md says which right each route demands."""
+    """What a caller may do; docs/http.md says which right each route needs."""
 
     SEARCH = "search"
     WRITE = "write"
@@ -21,8 +21,8 @@ class Caller:
 
     Attributes:
         name: the name of the key, or a name that no key can have.
-        rights: what it may do.
-        collections: those that it may use; None for all of them, and the cluster as a whole.
+        rights: its rights.
+        collections: the collections that it may use; None for all, and the cluster as a whole.
         share: largest share of the admission limit that it may have in flight, 0 to 1.
     """
 
@@ -32,11 +32,11 @@ class Caller:
     share: float = 1.0
 
     def check(self, right: Right, collection: str | None = None) -> None:
-        """Make sure that the caller may do something.
+        """Check that the caller has a right.
 
         Args:
-            right: what it takes.
-            collection: to which collection it is done; None for the cluster as a whole.
+            right: the right that is needed.
+            collection: the collection concerned; None for the cluster as a whole.
 
         Raises:
             ForbiddenError: names the right or the collection that the caller lacks.
@@ -52,7 +52,7 @@ class Caller:
         raise ForbiddenError(f"key {self.name!r} may not use collection {collection!r}")
 
     def party(self, peer: str) -> str:
-        """The party that shares the queries in flight with other parties.
+        """Return the party to which the caller belongs; parties share the queries in flight.
 
         Each key is a party. Callers without a key are distinguished by their addresses.
         """
@@ -64,11 +64,11 @@ class Caller:
         return self.name not in _SHARED
 
     def sees(self, collection: str) -> bool:
-        """Whether a list of collections shows this one to the caller."""
+        """Return whether the caller's list of collections contains this one."""
         return self.collections is None or collection in self.collections
 
 
 ANONYMOUS: Final = Caller("")
 TOKEN_HOLDER: Final = Caller("token")
-_SHARED: Final = (ANONYMOUS.name, TOKEN_HOLDER.name)  # by callers that know nothing of each other
-ADDRESS: Final = "@"  # before the address that a party is named by; no key's name begins so
+_SHARED: Final = (ANONYMOUS.name, TOKEN_HOLDER.name)  # names that independent callers share
+ADDRESS: Final = "@"  # prefix of an address as the name of a party; no key's name begins with it

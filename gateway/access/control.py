@@ -1,4 +1,4 @@
-"""Decides on one request, by its Host name, the page that sent it, and its caller."""
+"""Decides on one request, by its Host, the page that sent it, and its caller."""
 
 import hmac
 import time
@@ -33,8 +33,8 @@ def token_of(settings: GatewaySettings) -> str | None:
     """Return the token of the settings, if there is one.
 
     Raises:
-        ConfigurationError: it is a key. In the environment of a command it may be one; a gateway
-            that was started there would give it all rights.
+        ConfigurationError: it is a key. A command's environment may contain one; a gateway that
+            was started there would give it all rights.
     """
     token = None if settings.token is None else settings.token.get_secret_value()
     if token is not None and (name := name_in(token.encode())):
@@ -59,7 +59,7 @@ class AccessControl:
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
-        """Go by the settings' token, hosts and origins, and by `keys`."""
+        """Use the settings' token, hosts and origins, and `keys`."""
         token = token_of(settings)
         self._token = None if token is None else token.encode()
         self._ring = KeyRing() if keys is None else keys
@@ -72,23 +72,23 @@ class AccessControl:
 
     @property
     def is_open(self) -> bool:
-        """Whether anyone may ask, because there is neither a token nor a file of keys."""
+        """Whether no authentication is needed, because there is neither a token nor a key file."""
         return self._token is None and not self._ring.is_required
 
     @property
     def warning(self) -> str:
-        """What is dangerous about being open; empty if nothing is."""
+        """A warning about being open; empty if there is no danger."""
         return OPEN_WARNING if self.is_open and not is_loopback(self._bound) else ""
 
     def check_host(self, host: bytes | None) -> None:
-        """Make sure that a request means this gateway.
+        """Check that a request is meant for this gateway.
 
         Args:
-            host: its Host header; None without one, as HTTP/1.0 allows.
+            host: its Host header; None if it has none, as HTTP/1.0 allows.
 
         Raises:
             BadRequestError: it is malformed.
-            ForbiddenError: anyone may ask here, and the name may be another site's.
+            ForbiddenError: this gateway is open, and the name may be another site's.
         """
         verdict = HostVerdict.UNKNOWN if host is None else self._hosts.verdict(host)
         if verdict is HostVerdict.MALFORMED:
@@ -101,10 +101,10 @@ class AccessControl:
             )
 
     def check_page(self, method: str, fields: Mapping[bytes, bytes]) -> None:
-        """Make sure that no page of another origin has a browser write here.
+        """Refuse a write that a page of another origin makes a browser send.
 
         Raises:
-            ForbiddenError: one does.
+            ForbiddenError: it is such a write.
         """
         self._origins.check(method, fields)
 
@@ -112,10 +112,10 @@ class AccessControl:
         """Return the caller, and count the request.
 
         Args:
-            authorization: the header; empty without one.
+            authorization: the header; empty if there is none.
 
         Raises:
-            OverloadedError: too many requests a second come with this key.
+            OverloadedError: there are too many requests a second with this key.
             UnauthorizedError: neither the token nor a known key is in the header.
         """
         if self.is_open:
@@ -124,7 +124,7 @@ class AccessControl:
         given = given.strip()
         if scheme.lower() != b"bearer" or not given:
             raise UnauthorizedError("this gateway wants `Authorization: Bearer TOKEN`")
-        # In constant time, so that how long a refusal takes tells nothing about the token.
+        # In constant time, so that the time of a refusal reveals nothing about the token.
         if self._token is not None and hmac.compare_digest(given, self._token):
             return TOKEN_HOLDER
         if not self._ring.is_required:
@@ -132,7 +132,7 @@ class AccessControl:
         return self._ring.find(given, self._wall_clock()).admit(self._clock())
 
     def admits_plainly(self, fields: Mapping[bytes, bytes]) -> bool:
-        """Whether `check_host` and `check_page` would surely pass; a quick check."""
+        """Return quickly whether `check_host` and `check_page` would certainly pass."""
         host = fields.get(b"host")
         if host is None or b"origin" in fields or b"sec-fetch-site" in fields:
             return False
@@ -140,10 +140,10 @@ class AccessControl:
         return verdict is _KNOWN or (verdict is _UNKNOWN and not self.is_open)
 
     def to_json(self, searches: Mapping[str, Mapping[str, int]]) -> dict[str, Any]:
-        """The part of the status about access, as docs/http.md describes it.
+        """Return the part of the status about access, as docs/http.md describes it.
 
         Args:
-            searches: name of a caller → what admission control knows of its searches.
+            searches: name of a caller → the numbers of its searches in admission control.
         """
         return {
             "open": self.is_open,

@@ -1,27 +1,27 @@
-"""How callers share the queries, or the requests of another kind, that may be in flight. Pure.
+"""Shares the queries, or other requests, that may be in flight among callers. Pure.
 
-Each key is a party, and so is each address from which callers ask without a key.
+Each key is a party, and so is each address of callers without a key.
 
 While there is room, all queries are admitted: a single caller may use the whole limit. Once the
 limit is reached, callers below their fair share (the limit, divided by weight among the active
 callers) are still admitted, up to half of the limit beyond it. Callers above their share are
 refused until the number in flight has fallen below the limit. It always does, since queries last no
-longer than their deadlines. So no room is reserved for callers that may not come, and a new caller
-does not wait until another finishes. The queries that are admitted over the limit are counted by
-themselves: when the limit is cut, the others may have a multiple of it in flight for the length of
-a deadline, and that must not keep out callers below their share.
+longer than their deadlines. So no room is reserved for absent callers, and a new caller does not
+wait until another finishes. Queries admitted over the limit are counted separately: when the limit
+is cut, the others may have a multiple of it in flight for the length of a deadline, and that must
+not keep out callers below their share.
 
-While the limit is reached, the queries of callers clearly below their share also go ahead of what
-waits in the shards' queues. What waits there belongs to callers at or above their share, and a
-query behind it would be late like theirs. A caller is below its share here both by what it has in
-flight and by what was admitted of it recently: a query that goes ahead is soon answered, so a
-caller that goes ahead has few in flight however much it asks. What it has in flight is here the
-momentary number, too: of many that come at once after a pause, those beyond the share would push
-the others' queries back by as many, to their deadlines.
+While the limit is reached, the queries of callers clearly below their share also go ahead of the
+requests in the shards' queues. Those belong to callers at or above their share, and a query behind
+them would be late like theirs. To go ahead, a caller must be below its share both in its queries in
+flight and in those recently admitted: a query that goes ahead is soon answered, so such a caller
+has few in flight however much it asks. The momentary number in flight counts here too: if many
+queries come at once after a pause, those beyond the share would delay the others' queries, to their
+deadlines.
 
 A caller's *mean* number in flight over about the last second is what counts. Small clusters have
-limits of ten or twenty, where the momentary number exceeds a caller's share now and then: a modest
-caller would lose a tenth of its queries by chance.
+limits of ten or twenty, where the momentary number exceeds a caller's share now and then: a caller
+with a steady moderate rate would lose a tenth of its queries by chance.
 """
 
 import math
@@ -37,15 +37,16 @@ MEAN_S: Final = 1.0
 # How far callers below their share may go beyond the limit, as a share of it. Two callers with the
 # same weight fit in, if the other had filled the limit.
 OVERDRAFT: Final = 0.5
-# So long after the limit was last reached, it counts as reached: each end of a query makes room for
-# a moment, and by then the queues have been worked off.
+# For this time after the limit was last reached, it counts as reached: each end of a query makes
+# room for a moment, and the queues take this time to empty.
 CROWDED_S: Final = 0.2
-# A caller goes ahead if it has asked less than its fair share in the last second, by this multiple
-# of the share's square root. Of callers that ask as much as they may, each is below its share half
-# of the time by chance; if those went ahead, the others' queries would wait until their deadlines.
+# A caller goes ahead if its queries in the last second were fewer than its fair share by this
+# multiple of the share's square root. If callers use their full shares, each is below its share
+# half of the time by chance; if those went ahead, the others' queries would wait until their
+# deadlines.
 AHEAD_MARGIN: Final = 1.5
 _RECOUNT_S: Final = 0.05
-# Keys and addresses with a share of their own; further addresses have one share together.
+# Keys and addresses with separate shares; further addresses have one share together.
 MAX_PARTIES: Final = 1024
 
 
@@ -53,24 +54,24 @@ class Mean:
     """The mean of a value over time, with weights that fall by a factor of e in `MEAN_S`.
 
     Attributes:
-        value: the present value.
+        value: the current value.
     """
 
     __slots__ = ("_at", "_mean", "value")
 
     def __init__(self, value: float, now: float) -> None:
-        """Start with `value`, as if it had been so for ever."""
+        """Start with `value`, as if it had always been so."""
         self.value = value
         self._mean = value
         self._at = now
 
     def set(self, value: float, now: float) -> None:
-        """The value changes."""
+        """Change the value."""
         self.at(now)
         self.value = value
 
     def at(self, now: float) -> float:
-        """The mean until now."""
+        """Return the mean until now."""
         if now > self._at:
             kept = math.exp((self._at - now) / MEAN_S)
             self._mean = self.value + (self._mean - self.value) * kept
@@ -79,36 +80,36 @@ class Mean:
 
 
 class Recent:
-    """A count of what happened, of which the past counts less by the factor e in `MEAN_S`."""
+    """A count of events, which decays by a factor of e in `MEAN_S`."""
 
     __slots__ = ("_at", "_count")
 
     def __init__(self) -> None:
-        """Nothing has happened."""
+        """Start at 0."""
         self._count = 0.0
         self._at = 0.0
 
     def add(self, now: float) -> None:
-        """It happens."""
+        """Count an event."""
         self._count = self.at(now) + 1
         self._at = now
 
     def at(self, now: float) -> float:
-        """The count until now."""
+        """Return the count until now."""
         return self._count * math.exp((self._at - now) / MEAN_S)
 
 
 class Usage:
-    """What one caller has in flight.
+    """The queries of one caller.
 
     Attributes:
-        num_in_flight: the number of its queries now.
+        num_in_flight: the number of its queries in flight.
         mean: the mean of that number.
-        begun: the rate of its queries that were admitted.
+        begun: the rate of its admitted queries.
         num_refused: queries refused because of its share, since the start.
         is_key: whether it has a key; otherwise it is an address, or several.
         share: largest share of the limit that it may have; also its weight among the callers.
-        asked_at: when its last query came.
+        asked_at: the time of its last query.
     """
 
     __slots__ = ("asked_at", "begun", "is_key", "mean", "num_in_flight", "num_refused", "share")
@@ -124,13 +125,13 @@ class Usage:
         self.asked_at = now
 
     def begin(self, now: float) -> None:
-        """A query of it starts."""
+        """One of its queries starts."""
         self.num_in_flight += 1
         self.begun.add(now)
         self.mean.set(self.num_in_flight, now)
 
     def end(self, now: float) -> None:
-        """A query of it has ended."""
+        """One of its queries has ended."""
         self.num_in_flight -= 1
         self.mean.set(self.num_in_flight, now)
 
@@ -140,8 +141,8 @@ class Decision(Enum):
 
     ADMITTED = "admitted"
     OVER_LIMIT = "over the limit"  # admitted beyond it
-    OVER_SHARE = "over its share"  # of its own, or its fair one beside others
-    FULL = "full"  # for this caller as for all
+    OVER_SHARE = "over its share"  # its configured share, or its fair share
+    FULL = "full"  # for all callers
 
 
 _OVER_LIMIT: Final = Decision.OVER_LIMIT  # an enum's member is looked up slowly in Python 3.11
@@ -151,8 +152,8 @@ class FairShare:
     """Decides whose queries are admitted, by what each caller has in flight.
 
     Attributes:
-        usages: party, as `Caller.party` names it → what it has in flight.
-        begun: the rate of queries of all callers that were admitted.
+        usages: party, as by `Caller.party` → its queries.
+        begun: the rate of admitted queries of all callers.
         num_over: queries in flight that were admitted over the limit.
         num_addresses_refused: queries refused because of an address's share, since the start.
     """
@@ -166,15 +167,15 @@ class FairShare:
         self._crowded_at = -math.inf  # when the limit was last reached
         self._forgotten_at = -math.inf
         self._limit: Mean | None = None
-        self._weight = 0.0  # of those who ask
+        self._weight = 0.0  # of the active callers
         self._counted_at = -math.inf
 
     def usage_of(self, caller: Caller, now: float, peer: str = "") -> Usage:
-        """What a caller that asks now has in flight, with all who share its part.
+        """Return the queries in flight of the party of a caller that asks now.
 
         Args:
             caller: the caller of the query.
-            now: the event loop's time, in s.
+            now: the time, in s.
             peer: the address of the client, which distinguishes callers without a key.
         """
         party = caller.party(peer)
@@ -191,7 +192,7 @@ class FairShare:
         return usage
 
     def counts(self) -> dict[str, dict[str, int]]:
-        """Name of each key that has searched → `in_flight`, and `refused` for its share."""
+        """Name of each key that has searched → `in_flight`, and `refused` over its share."""
         return {
             party: {"in_flight": usage.num_in_flight, "refused": usage.num_refused}
             for party, usage in self.usages.items()
@@ -199,7 +200,7 @@ class FairShare:
         }
 
     def refused_addresses(self) -> dict[str, int]:
-        """Address → queries refused because of its share, of the addresses that are remembered.
+        """Address → queries refused because of its share, for the remembered addresses.
 
         Addresses beyond the first `MAX_PARTIES` count together, under an empty name.
         """
@@ -216,16 +217,16 @@ class FairShare:
             self.num_addresses_refused += 1
 
     def keep_keys(self, names: Collection[str]) -> None:
-        """Forget the keys that are not among `names`; what they have in flight ends as usual."""
+        """Forget the keys that are not in `names`; their queries in flight end as usual."""
         for party, usage in list(self.usages.items()):
             if usage.is_key and party not in names:
                 del self.usages[party]
         self._counted_at = -math.inf
 
     def _room_for(self, party: str, now: float) -> str:
-        """Forget addresses that ask no more; with none of those, a new one shares a part."""
+        """Make room by forgetting inactive addresses; if there are none, use the common share."""
         if not party.startswith(ADDRESS):
-            return party  # the file of keys limits their number
+            return party  # the key file limits their number
         if now - self._forgotten_at >= ACTIVE_S:
             self._forgotten_at = now
             for known, usage in list(self.usages.items()):
@@ -246,11 +247,11 @@ class FairShare:
         """Decide on a query.
 
         Args:
-            usage: of the caller that asks.
-            num_in_flight: queries of all callers.
-            bound: from how many of them on no more of its kind are taken.
+            usage: the caller's queries.
+            num_in_flight: queries in flight of all callers.
+            bound: number in flight from which queries of this class are refused.
             limit: how many queries may be in flight.
-            now: the event loop's time, in s.
+            now: the time, in s.
             num_coming: how many of those in flight have not begun.
         """
         if self._limit is None:
@@ -272,7 +273,7 @@ class FairShare:
         return Decision.OVER_LIMIT if num_over < reference * OVERDRAFT else Decision.FULL
 
     def goes_ahead(self, usage: Usage, now: float) -> bool:
-        """Whether a query that is let in now goes ahead of what waits in the shards' queues."""
+        """Return whether a query admitted now goes ahead of the requests in the shards' queues."""
         if self._limit is None or now - self._crowded_at >= CROWDED_S:
             return False
         part = self._part(usage, now)
@@ -283,23 +284,23 @@ class FairShare:
         return usage.begun.at(now) < fair - AHEAD_MARGIN * math.sqrt(fair)
 
     def begin(self, usage: Usage, decision: Decision, now: float) -> None:
-        """A query that was let in by this decision starts."""
+        """A query that was admitted by this decision starts."""
         usage.begin(now)
         self.begun.add(now)
         self.num_over += decision is _OVER_LIMIT
 
     def end(self, usage: Usage, decision: Decision, now: float) -> None:
-        """A query that was let in by this decision has ended."""
+        """A query that was admitted by this decision has ended."""
         usage.end(now)
         self.num_over -= decision is _OVER_LIMIT
 
     def _part(self, usage: Usage, now: float) -> float:
-        """The fair part of a caller among those who ask now, 0 to 1."""
+        """Return the fair share of a caller among the active ones, 0 to 1."""
         total = self._active_weight(now)
         return usage.share / total if total > usage.share else 1.0
 
     def _active_weight(self, now: float) -> float:
-        # Seldom: there may be a thousand keys, and an overload asks ten thousand times a second.
+        # Computed seldom, since there may be a thousand keys and ten thousand queries a second.
         if now - self._counted_at >= _RECOUNT_S:
             self._weight = sum(
                 usage.share

@@ -1,4 +1,4 @@
-"""Which names a gateway answers to: a defence against DNS rebinding. Pure.
+"""Decides which host names a gateway answers to: a defence against DNS rebinding. Pure.
 
 A web page can point its own name at 127.0.0.1 and then send requests to a gateway there as if it
 were the page's own server. The browser lets the page read the answers, since it sees only one
@@ -32,19 +32,19 @@ class HostVerdict(Enum):
 
 
 class Hosts:
-    """The names that a gateway answers to, whatever the port."""
+    """The host names that a gateway answers to, with any port."""
 
     def __init__(self, bound: str, allowed: Iterable[str]) -> None:
         """Answer to loopback names, to `allowed` and to the address that is `bound`.
 
         Args:
-            bound: the address that the server binds; one that stands for every address adds none.
+            bound: the address that the server binds; a wildcard address adds no name.
             allowed: further names, in lower case; `*` for all.
         """
         self.names = LOOPBACK | set(allowed)
         if bound not in _EVERY_ADDRESS:
             self.names |= {f"[{bound}]" if ":" in bound else bound.lower()}
-        # Decided once for each value that comes: most callers send the same one for ever.
+        # Cached, since most callers always send the same value.
         self.verdict = lru_cache(_NUM_CACHED)(self._decide)
 
     def _decide(self, host: bytes) -> HostVerdict:
@@ -56,5 +56,5 @@ class Hosts:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether what is bound to `host` is reached from this machine alone."""
+    """Return whether a server bound to `host` is reachable only from this machine."""
     return host == "localhost" or host.startswith("127.") or host == "::1"

@@ -1,4 +1,4 @@
-"""A key: a secret that is shown once, and what the file stores of it.
+"""A key: a secret that is shown once, and its entry in the key file.
 
 Only its SHA-256 is stored. Passwords need a slow, salted hash, since they can be guessed; the
 secret of a key is 256 random bits. NIST SP 800-63B, 5.1.2.2, requires salt and stretching below 112
@@ -15,7 +15,7 @@ import msgspec
 
 from hedgerow.gateway.access.caller import TOKEN_HOLDER, Caller, Right
 
-# A prefix of our own, by which secret scanners find keys where they should not be.
+# A prefix by which secret scanners find keys where they should not be.
 PREFIX: Final = "hedgerow_"
 NAME_PATTERN: Final = r"^[a-z0-9][a-z0-9-]{0,31}\Z"
 RESERVED_NAMES: Final = frozenset({TOKEN_HOLDER.name})
@@ -23,14 +23,14 @@ _SECRET_BYTES: Final = 32
 
 
 class Key(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What the file stores of a key, under the same names.
+    """A key's entry in the file, under the same names.
 
     Attributes:
-        name: its name in lists and for revoking; also the second part of the key itself.
-        sha256: of the whole key, in hexadecimal.
-        rights: what it may do.
+        name: its name, in lists and for revoking; also the second part of the key itself.
+        sha256: the SHA-256 of the whole key, in hexadecimal.
+        rights: its rights.
         created: when it was created.
-        collections: those that it may use; None for all.
+        collections: the collections that it may use; None for all.
         rate_per_s: most requests a second on average; None for no limit.
         share: largest share of the admission limit in flight, 0 to 1; None for no limit.
         expires: when it expires; None for never.
@@ -46,7 +46,7 @@ class Key(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     expires: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
 
     def caller(self) -> Caller:
-        """The caller that it stands for."""
+        """The caller that uses this key."""
         return Caller(
             self.name,
             frozenset(self.rights),
@@ -61,12 +61,12 @@ def new_secret(name: str) -> str:
 
 
 def hash_of(text: bytes) -> bytes:
-    """Return what is kept of a key's text, as bytes."""
+    """Return the hash of a key's text, as bytes."""
     return hashlib.sha256(text).digest()
 
 
 def name_in(text: bytes) -> str:
-    """Return the name that a key's text has in it; empty if it is no key."""
+    """Return the name in a key's text; empty if it is not a key."""
     prefix, _, rest = text.partition(b"_")
     name, _, secret = rest.partition(b"_")
     return name.decode(errors="replace") if secret and prefix == b"hedgerow" else ""

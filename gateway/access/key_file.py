@@ -1,4 +1,4 @@
-"""The file of keys: read as a whole, changed as a whole."""
+"""The key file, which is read and replaced as a whole."""
 
 import fcntl
 import os
@@ -17,7 +17,7 @@ from hedgerow.gateway.access.key import Key, names_of
 
 FILE_NAME: Final = "keys.json"  # in the data folder
 VERSION: Final = 1
-_MAX_BYTES: Final = 2**20  # some 3,000 keys, which are read within some ms
+_MAX_BYTES: Final = 2**20  # some 3,000 keys, which take a few ms to read
 _OWNER_ONLY: Final = 0o600
 
 
@@ -27,7 +27,7 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def path_of(settings: Settings) -> Path:
-    """Where the keys are by the settings."""
+    """Return the path of the key file, by the settings."""
     return settings.gateway.keys_file or settings.data / FILE_NAME
 
 
@@ -35,12 +35,12 @@ def read_keys(path: Path) -> tuple[Key, ...]:
     """Read all keys.
 
     Raises:
-        ConfigurationError: it cannot be read, or is not a file of keys.
+        ConfigurationError: it cannot be read, or is not a key file.
         FileNotFoundError: there is no such file.
     """
     try:
         if not stat.S_ISREG(path.stat().st_mode):
-            # A pipe or a device would be read for ever.
+            # Reading a pipe or a device might never end.
             raise ConfigurationError(f"keys file {path}: is not a regular file")
         with path.open("rb") as file:
             raw = file.read(_MAX_BYTES + 1)
@@ -60,10 +60,10 @@ def read_keys(path: Path) -> tuple[Key, ...]:
 
 
 def change_keys(path: Path, change: Callable[[tuple[Key, ...]], tuple[Key, ...]]) -> None:
-    """Replace the keys by what `change` makes of them; a reader sees the old file or the new one.
+    """Replace the keys by the result of `change`; a reader sees the old file or the new one.
 
-    A new file is its owner's alone; one that was there keeps its mode and, as far as this user may
-    give it away, its owner and group, so that a gateway that runs as another user still reads it.
+    A new file is readable only by its owner. An existing one keeps its mode and, as far as this
+    user may set them, its owner and group, so that a gateway of another user can still read it.
 
     Raises:
         ConfigurationError: the file cannot be read or written.
@@ -87,12 +87,12 @@ def _present(path: Path) -> tuple[tuple[Key, ...], os.stat_result | None]:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Keep other commands from changing the file between our reading and our writing."""
+    """Lock out other commands between reading and writing the file."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
-        os.fsync(descriptor)  # the new name
+        os.fsync(descriptor)  # makes the rename durable
     finally:
         os.close(descriptor)
 

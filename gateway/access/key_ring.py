@@ -1,4 +1,4 @@
-"""The keys in force, and how each has been used. Pure."""
+"""The valid keys, and how each has been used. Pure."""
 
 import hmac
 import math
@@ -10,7 +10,7 @@ from hedgerow.gateway.access.caller import Caller
 from hedgerow.gateway.access.key import Key, hash_of, name_in
 from hedgerow.gateway.access.rate import TokenBucket
 
-_NO_HASH: Final = bytes(32)  # of nothing that can be found
+_NO_HASH: Final = bytes(32)  # not the hash of any known text
 
 
 class KeyInForce:
@@ -18,7 +18,7 @@ class KeyInForce:
 
     Attributes:
         key: its entry in the file.
-        caller: the caller that it stands for.
+        caller: the caller that uses it.
         num_requests: requests admitted since the start.
         num_over_rate: requests refused because of the rate.
     """
@@ -26,14 +26,14 @@ class KeyInForce:
     __slots__ = ("_bucket", "_expires_at", "caller", "hash", "key", "num_over_rate", "num_requests")
 
     def __init__(self, key: Key) -> None:
-        """Start without a request."""
+        """Start without requests."""
         self.num_requests = 0
         self.num_over_rate = 0
         self._bucket: TokenBucket | None = None
         self.update(key)
 
     def update(self, key: Key) -> None:
-        """Take the new entry of the file; counts and rate continue."""
+        """Use a new entry of the file; counts and rate continue."""
         self.key = key
         self.caller: Caller = key.caller()
         self.hash = bytes.fromhex(key.sha256)
@@ -44,14 +44,14 @@ class KeyInForce:
             self._bucket = TokenBucket(key.rate_per_s)
 
     def has_expired(self, wall: float) -> bool:
-        """Whether its time is over."""
+        """Return whether it has expired."""
         return wall >= self._expires_at
 
     def admit(self, now: float) -> Caller:
         """Count a request.
 
         Raises:
-            OverloadedError: there are too many a second.
+            OverloadedError: there are too many requests a second.
         """
         wait_s = 0.0 if self._bucket is None else self._bucket.take(now)
         if wait_s:
@@ -69,13 +69,13 @@ class KeyRing:
     """Finds a key by its text.
 
     Attributes:
-        is_required: whether requests need a key. Once there has been a file, they always do: a
-            gateway whose last key was revoked is not open to all.
+        is_required: whether requests need a key. Once there has been a file, they always do, so
+            that revoking the last key does not open the gateway to all.
         error: why the file could not be read the last time; empty if it could.
     """
 
     def __init__(self) -> None:
-        """Start without keys, and without need for one."""
+        """Start without keys, and without requiring one."""
         self.is_required = False
         self.error = ""
         self._in_force: dict[str, KeyInForce] = {}
@@ -86,12 +86,12 @@ class KeyRing:
         return frozenset(self._in_force)
 
     def replace(self, keys: Iterable[Key]) -> None:
-        """Put only these keys in force."""
+        """Make exactly these keys valid."""
         before, self._in_force = self._in_force, {}
         for key in keys:
             known = before.get(key.name)
             if known is None or known.key.sha256 != key.sha256:
-                known = KeyInForce(key)  # a new key of an old name counts from the start
+                known = KeyInForce(key)  # a new key with an old name starts new counts
             else:
                 known.update(key)
             self._in_force[key.name] = known
@@ -104,7 +104,7 @@ class KeyRing:
             UnauthorizedError: there is no such key, or it has expired.
         """
         found = self._in_force.get(name_in(text))
-        # In constant time, so that how long a refusal takes tells nothing about the key.
+        # In constant time, so that the time of a refusal reveals nothing about the key.
         is_right = hmac.compare_digest(hash_of(text), _NO_HASH if found is None else found.hash)
         if found is None or not is_right:
             raise UnauthorizedError(
@@ -115,11 +115,11 @@ class KeyRing:
         return found
 
     def to_json(self, searches: Mapping[str, Mapping[str, int]], wall: float) -> list[Any]:
-        """The part of the status about each key, as docs/http.md describes it.
+        """Return the part of the status about keys, as docs/http.md describes it.
 
         Args:
-            searches: name → what admission control knows: `in_flight`, `share` refused.
-            wall: now, by the system's clock.
+            searches: name → the numbers of admission control: `in_flight`, `share` refused.
+            wall: the time by the system's clock, in s since 1970.
         """
         nothing = {"in_flight": 0, "refused": 0}
         return [

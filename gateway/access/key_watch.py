@@ -1,4 +1,4 @@
-"""Rereads the file of keys when it changes."""
+"""Rereads the key file when it changes."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -21,11 +21,10 @@ _Version = tuple[int, int, int]  # of the file: change time, size, inode
 
 
 class KeyWatch:
-    """Keeps a ring up to date with its file.
+    """Keeps a key ring up to date with its file.
 
-    If the file is broken, the ring stays as it was: a mistake in an editor must not lock all
-    callers out. If the file is gone, the ring is empty: deleting it means that no key is
-    to work.
+    If the file is broken, the ring stays as it was: a mistake in an editor must not lock out all
+    callers. If the file is gone, the ring is empty: deleting it revokes all keys.
     """
 
     def __init__(self, path: Path, ring: KeyRing) -> None:
@@ -38,7 +37,7 @@ class KeyWatch:
         """Read the file for the first time.
 
         Raises:
-            ConfigurationError: it is broken, so that there is no good one to keep.
+            ConfigurationError: it is broken, and there is no earlier version to keep.
         """
         found = self._changed()
         if found is not None:
@@ -50,11 +49,11 @@ class KeyWatch:
         interval_s: float = INTERVAL_S,
         on_change: Callable[[frozenset[str]], None] = lambda _: None,
     ) -> AsyncIterator[None]:
-        """Look every so often during the block.
+        """Check the file at intervals during the block.
 
         Args:
-            interval_s: how often, in s.
-            on_change: called after each change with the names of the keys in force.
+            interval_s: the interval, in s.
+            on_change: called after each change with the names of the valid keys.
         """
         async with asyncio.TaskGroup() as group:
             task = group.create_task(self._run(interval_s, on_change), name="keys")
@@ -70,9 +69,9 @@ class KeyWatch:
                 on_change(self._ring.names)
 
     async def look(self) -> bool:
-        """Reread the file if it has changed; returns whether other keys are in force."""
+        """Reread the file if it has changed; returns whether the keys have changed."""
         try:
-            # In a thread: the file may be on a disk that is slow to answer.
+            # In a thread, since the file may be on a slow disk.
             keys = await asyncio.to_thread(self._changed)
         except ConfigurationError as error:
             self._keep_last(str(error))
@@ -85,7 +84,7 @@ class KeyWatch:
         return True
 
     def _keep_last(self, reason: str) -> None:
-        if reason != self._ring.error:  # said once
+        if reason != self._ring.error:  # log it once
             log.error("keys_file_broken", reason=reason, kept="the last good keys")
         self._ring.error = reason
 
@@ -102,5 +101,5 @@ class KeyWatch:
             return () if was_there else None
         except OSError as error:
             raise ConfigurationError(f"keys file {self._path}: {error.strerror}") from error
-        self._version = version  # of what was there before it was read: newer is read again
+        self._version = version  # taken before reading, so that a newer file is read again
         return keys

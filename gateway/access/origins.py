@@ -1,4 +1,4 @@
-"""Which web pages may change something through a browser. Pure.
+"""Decides which web pages may write through a browser. Pure.
 
 A browser sends some requests for any page to any server, including a POST of text (a "simple
 request" of https://fetch.spec.whatwg.org/#http-cors-protocol), and only hides the answer from the
@@ -11,7 +11,7 @@ from typing import Final
 
 from hedgerow.common.errors import ForbiddenError
 
-# They change nothing (RFC 9110, 9.2.1).
+# Methods that change nothing (RFC 9110, 9.2.1).
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 _OTHER_SITES: Final = frozenset({b"cross-site", b"same-site"})
 
@@ -20,15 +20,15 @@ class Origins:
     """The origins that may write: the gateway's own, and those of the settings."""
 
     def __init__(self, allowed: Iterable[str]) -> None:
-        """Let `allowed` write, in addition to pages of the gateway's own host."""
+        """Allow `allowed`, in addition to pages of the gateway's own host."""
         self.allowed = frozenset(origin.encode() for origin in allowed)
 
     def check(self, method: str, fields: Mapping[bytes, bytes]) -> None:
-        """Refuse a request that a browser sends for a page of another origin.
+        """Refuse a write that a browser sends for a page of another origin.
 
         Args:
-            method: of the request.
-            fields: its headers, names in lower case.
+            method: the request's method.
+            fields: its headers, with names in lower case.
 
         Raises:
             ForbiddenError: the page is of another origin.
@@ -48,5 +48,5 @@ class Origins:
 
 
 def _is_own(origin: bytes, host: bytes) -> bool:
-    """Whether a page is from the host that it asks; a proxy may have taken TLS off."""
+    """Return whether a page is from the requested host; a proxy may have terminated TLS."""
     return origin.lower() in {scheme + host.lower() for scheme in (b"http://", b"https://")}

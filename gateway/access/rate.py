@@ -1,11 +1,11 @@
-"""A limit on requests a second. Pure."""
+"""Limits requests per second. Pure."""
 
 
 class TokenBucket:
-    """Admits `rate` requests a second on average, and at most one second's worth at once.
+    """Admits `rate` requests a second on average, and at most as many as that at once.
 
     Attributes:
-        rate: tokens that come back a second; each request takes one.
+        rate: tokens per second that are added; each request takes one.
     """
 
     __slots__ = ("_at", "_most", "_tokens", "rate")
@@ -21,7 +21,7 @@ class TokenBucket:
         """Take a token.
 
         Returns:
-            0 if there was one, else the time until there is one, in s.
+            0 if there was a token, else the time until there is one, in s.
         """
         self._tokens = min(self._most, self._tokens + max(0.0, now - self._at) * self.rate)
         self._at = max(self._at, now)

@@ -1,9 +1,9 @@
-"""Limits the requests in progress that are neither searches nor bulk loads. Pure.
+"""Limits the requests in progress other than searches and bulk loads. Pure.
 
 Reads of documents, single deletes, the status and the list of collections have no deadline as short
 as a search's, and wait for Redis or for a worker. Without a limit, one caller could have any number
-of them in progress. Callers share the limit as they share the queries in flight (`fair_share`):
-nothing that has begun is ended for another caller, since a delete may have been logged already.
+of them in progress. Callers share the limit as they share the queries in flight (`fair_share`). No
+request that has begun is ended for another caller, since a delete may have been logged already.
 """
 
 from typing import Any, Final, NamedTuple
@@ -16,7 +16,7 @@ _DURATION_WEIGHT: Final = 1 / 32  # of the newest request in their mean duration
 
 
 class Place(NamedTuple):
-    """Leave for one request, to be given back at its end."""
+    """Permission for one request, which must be ended once."""
 
     usage: Usage
     decision: Decision
@@ -27,12 +27,12 @@ class RequestAdmission:
     """The requests in progress at one gateway.
 
     Attributes:
-        shares: of the callers.
-        num_in_flight: requests now.
+        shares: the callers' shares.
+        num_in_flight: requests in progress.
     """
 
     def __init__(self, max_requests: int) -> None:
-        """Admit `max_requests` at once, and half as many more of callers below their share."""
+        """Admit `max_requests` at once, and half as many more for callers below their share."""
         self.shares = FairShare()
         self.num_in_flight = 0
         self._limit = max_requests
@@ -44,11 +44,11 @@ class RequestAdmission:
 
         Args:
             caller: the caller of the request.
-            peer: the address that it comes from.
-            now: the event loop's time, in s.
+            peer: the caller's address.
+            now: the time, in s.
 
         Raises:
-            OverloadedError: too many are in progress, of all callers or of this one.
+            OverloadedError: too many are in progress, in all or of this caller.
         """
         usage = self.shares.usage_of(caller, now, peer)
         limit = self._limit
@@ -72,13 +72,13 @@ class RequestAdmission:
         return Place(usage, decision, now)
 
     def end(self, place: Place, now: float) -> None:
-        """A request that was admitted has ended, in whatever way."""
+        """An admitted request has ended, in any way."""
         self.num_in_flight -= 1
         self.shares.end(place.usage, place.decision, now)
         self._duration_s += (now - place.since - self._duration_s) * _DURATION_WEIGHT
 
     def to_json(self) -> dict[str, Any]:
-        """For the status."""
+        """Return what the status shows."""
         return {
             "limit": self._limit,
             "in_flight": self.num_in_flight,
@@ -87,5 +87,5 @@ class RequestAdmission:
 
     def _refusal(self, cause: str, message: str) -> OverloadedError:
         self._refused[cause] += 1
-        # By then, as many requests have ended as are in progress (Little's law).
+        # In this time, as many requests end as are in progress (Little's law).
         return OverloadedError(message, cause, self._duration_s)

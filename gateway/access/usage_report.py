@@ -1,4 +1,4 @@
-"""What the status shows of callers: what is in progress, and what was refused. Pure."""
+"""What the status shows of callers: requests in progress, and refusals. Pure."""
 
 import heapq
 from collections import Counter
@@ -7,11 +7,11 @@ from typing import Any, Final
 
 from hedgerow.gateway.access.fair_share import FairShare
 
-MAX_ADDRESSES: Final = 8  # that the status names
+MAX_ADDRESSES: Final = 8  # the most addresses that the status names
 
 
 def keys_in_use(shares: Iterable[FairShare]) -> dict[str, dict[str, int]]:
-    """Name of each key that was used → `in_flight`, and `refused` for its share."""
+    """Name of each key that was used → `in_flight`, and `refused` over its share."""
     total: dict[str, dict[str, int]] = {}
     for part in shares:
         for name, counts in part.counts().items():
@@ -22,7 +22,7 @@ def keys_in_use(shares: Iterable[FairShare]) -> dict[str, dict[str, int]]:
 
 
 def refused_addresses(shares: Iterable[FairShare]) -> dict[str, Any]:
-    """How much was refused because of an address's share, and to which addresses most of it."""
+    """Count refusals because of an address's share, and name the most refused addresses."""
     num_refused = 0
     by_address: Counter[str] = Counter()
     for part in shares:

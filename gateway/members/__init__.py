@@ -1,4 +1,4 @@
-"""Who serves which shard, and which workers are kept from live requests.
+"""Which workers serve which shard, and which of them get no live requests.
 
 Imports `gateway.search`, `gateway.policies`, `gateway.views` and `gateway.transport`. Open
 `membership` first.

@@ -1,4 +1,4 @@
-"""Who serves which shard now, and how many documents each shard holds, from the heartbeats."""
+"""Which workers serve which shard now, and each shard's number of documents, by heartbeats."""
 
 import asyncio
 import math
@@ -9,26 +9,25 @@ from hedgerow.common.state.registry import Registry
 from hedgerow.common.wire.heartbeat import Heartbeat
 from hedgerow.gateway.views.freshness import keep_fresh
 
-# The same start told twice differs by what was learnt of the server's clock meanwhile.
+# Two reports of the same start differ by corrections of the clock in between.
 SAME_START_MS = 500
-FORGET_AFTER_S = 3600.0  # for so long status can tell when a worker that is gone was last heard of
+FORGET_AFTER_S = 3600.0  # for this time, the last heartbeat of a lost worker is kept
 
 
 class Membership:
-    """A view of the cluster that the hot path reads without waiting.
+    """A view of the cluster, which the hot path reads without waiting.
 
     Attributes:
         live: for each shard, whether a live worker serves it.
         num_live: for each shard, how many live workers serve it.
-        most_live: the most that any shard has.
-        died_at: for each shard, when it was noticed last that a worker which served it had died, or
-            had begun anew; the event loop's time, in s; -inf for never.
-        resting: workers that take no more requests, though they are live, unless others do not.
+        most_live: the largest number of live workers of a shard.
+        died_at: for each shard, when it was last noticed that a worker which served it had died or
+            restarted, in s; -inf for never.
+        resting: live workers that take no live requests, unless a shard has no other.
         workers: the live workers' last heartbeats, by id.
         attaches: whether all of them understand a search that asks for documents.
-        document_counts: collection uid → for each shard, the documents it last reported or None.
-        refreshed_at: when the last look began that succeeded, an instant of the event loop's
-            time, in s; -inf before the first.
+        document_counts: collection uid → for each shard, the last reported documents, or None.
+        refreshed_at: when the last successful refresh began, in s; -inf before the first.
     """
 
     def __init__(
@@ -40,14 +39,14 @@ class Membership:
         server_ms: Callable[[], int],
         uids: Callable[[], Iterable[str]],
     ) -> None:
-        """Describe the view; `run` keeps it.
+        """Describe the view; `run` keeps it fresh.
 
         Args:
-            registry: where the heartbeats lie.
+            registry: stores the heartbeats.
             num_shards: shards in the cluster.
-            expiry_s: a worker unheard of for so long is not live.
-            poll_s: how often to look, beside each announced change.
-            server_ms: the Redis server's clock, on which heartbeats are dated.
+            expiry_s: after this time without a heartbeat, a worker is not live.
+            poll_s: time between two refreshes without an announced change, in s.
+            server_ms: the Redis server's clock, by which heartbeats are dated.
             uids: the collections whose documents are counted.
         """
         self.live = [False] * num_shards
@@ -67,12 +66,12 @@ class Membership:
         self._changed = asyncio.Event()
 
     def counts_of(self, uid: str) -> list[int | None]:
-        """For each shard, how many documents of the collection it last reported; None if never."""
+        """Return for each shard its last reported documents of the collection; None if never."""
         counts = self.document_counts.get(uid)
         return counts if counts is not None else [None] * len(self.live)
 
     def workers_of(self, shard: int) -> list[str]:
-        """Ids of the live workers that take a shard's requests."""
+        """Return the ids of the live workers that take a shard's requests."""
         return [
             worker
             for worker, heartbeat in self.workers.items()
@@ -80,9 +79,9 @@ class Membership:
         ]
 
     def replicas_of(self, shard: int) -> set[str]:
-        """Ids of the replicas of a shard that live workers serve, or will once they are up to date.
+        """Return the ids of the replicas that live workers serve, or will once they are up to date.
 
-        One with a gap is not served, however much of what comes now it applies.
+        A replica with a gap is not served, even if it applies all later entries.
         """
         return {
             heartbeat.replicas[shard]
@@ -91,7 +90,7 @@ class Membership:
         }
 
     def num_replicas(self, shard: int) -> int:
-        """How many live replicas serve a shard; two workers on one replica's store count once."""
+        """Return how many live replicas a shard has; two workers with the same store count once."""
         return len(
             {
                 heartbeat.replicas.get(shard, heartbeat.id)
@@ -101,18 +100,18 @@ class Membership:
         )
 
     def wake(self) -> None:
-        """Something has been announced: look at once."""
+        """A change was announced: refresh at once."""
         self._changed.set()
 
     async def run(self) -> None:
-        """Keep the view fresh until cancelled; while Redis is away the last view stands."""
+        """Keep the view fresh until cancelled; while Redis is unavailable, the last view stays."""
         await keep_fresh("membership", self.refresh, self._changed, self._poll_s)
 
     async def refresh(self) -> None:
-        """Read the heartbeats and the counts once, and remove what the long dead have left.
+        """Read the heartbeats and the counts once, and delete old heartbeats of lost workers.
 
         Raises:
-            RedisUnavailableError: there was no answer.
+            RedisUnavailableError: Redis did not answer.
         """
         began_at = asyncio.get_running_loop().time()
         heartbeats = await self._registry.heartbeats()
@@ -121,12 +120,12 @@ class Membership:
         self.take(heartbeats, counts, now_ms, asyncio.get_running_loop().time())
         self.refreshed_at = began_at
         for worker, heartbeat in heartbeats.items():
-            # One that comes back this very moment beats again within a second.
+            # A worker that returns at this moment sends another heartbeat within a second.
             if now_ms - heartbeat.beat_at_ms > FORGET_AFTER_S * 1000:
                 await self._registry.forget_worker(worker)
 
     def age_s(self, now: float) -> float:
-        """How old the view is at `now` of the event loop's time, in s; inf before the first."""
+        """Return how old the view is at `now`, in s; inf before the first refresh."""
         return now - self.refreshed_at
 
     def take(
@@ -136,7 +135,7 @@ class Membership:
         now_ms: int,
         now: float,
     ) -> None:
-        """Make the view from what was read at `now_ms` by the server's clock, `now` by ours."""
+        """Make the view from data read at `now_ms` by the server's clock, and `now` by ours."""
         before = self.workers
         self.workers = {
             worker: heartbeat
@@ -159,7 +158,7 @@ class Membership:
 
 
 def _has_died(before: Heartbeat, now: Heartbeat | None) -> bool:
-    """Whether a worker is gone, or its name is another process's by now."""
+    """Return whether a worker has gone, or was replaced by a process of the same name."""
     if now is None:
         return True
     return now.pid != before.pid or abs(now.started_at_ms - before.started_at_ms) > SAME_START_MS

@@ -1,13 +1,12 @@
-"""Keeps workers that are outliers among their replicas from live requests, and tries them.
+"""Keeps live requests from workers that are outliers, and sends them shadow requests.
 
-What replies and second copies tell goes to the policy (gateway/policies/outlier_detection.py), and
-what that decides to the hash that the cluster shares (common/state/probation.py). Requests wait in
-queues that all replicas of a shard pull from; so it is the worker itself that stops pulling, once
-it reads of it there, and reads its own queue alone. In that come its trials: copies of real
-requests, each with an id of its own and by a deadline of its own, sent when the answer has long
-left. The reply goes to the policy and nowhere else.
+The times of replies go to the policy (gateway/policies/outlier_detection.py), and its decisions to
+a hash that the cluster shares (common/state/probation.py). All replicas of a shard pull from the
+same queue, so the ejected worker itself stops pulling when it reads the decision there, and reads
+only its own queue. In that queue it gets shadow requests: copies of real requests, each with its
+own id and deadline, sent after the real answer has left. Only the policy uses the reply.
 
-Only searches are compared and copied. What a fetch takes depends more on the documents, and on the
+Only searches are compared and copied. The time of a fetch depends more on the documents, and on the
 user's `enrich`, than on the worker.
 """
 
@@ -34,37 +33,37 @@ from hedgerow.gateway.views.freshness import keep_fresh
 
 log = structlog.get_logger()
 
-LEASE_S: Final = 5.0  # a gateway that has not renewed its word for so long has no say
-_LEASE_INTERVALS: Final = 3.0  # and at least so many comparisons
-_MAX_SWAPS: Final = 4  # of gateways that decide at once, one is through with each
-_MIN_TRIAL_S: Final = 0.1  # a worker is not to blame for a deadline that is too short for any
+LEASE_S: Final = 5.0  # a gateway's decision expires unless it is renewed within this time
+_LEASE_INTERVALS: Final = 3.0  # or, if that is longer, within this many comparisons
+_MAX_SWAPS: Final = 4  # attempts: of gateways that write at once, one succeeds each time
+_MIN_SHADOW_S: Final = 0.1  # a worker is not to blame for a deadline too short for any
 
 _OK: Final = Outcome.OK
 _FAILED: Final = Outcome.FAILED
 
 
 class Line(Protocol):
-    """What trials need of the network."""
+    """What shadow requests need of the network."""
 
     def send_to(
         self, kind: Kind, worker: str, query_id: int, message: bytes, sink: ReplySink
     ) -> None:
-        """Send a request to one worker alone, by the queue that no other reads.
+        """Send a request to one worker only, through the queue that no other reads.
 
         Args:
-            kind: what is asked for.
-            worker: whom.
-            query_id: unique in this gateway; replies that bear it go to `sink`.
-            message: the packed `Request`, whose `hedge` says which shard is meant.
-            sink: told of the reply, until `release`.
+            kind: the kind of request.
+            worker: the worker's id.
+            query_id: unique in this gateway; replies with this id go to `sink`.
+            message: the packed `Request`, whose `hedge` names the shard.
+            sink: takes the reply, until `release`.
         """
 
     def release(self, query_id: int) -> None:
-        """Nobody waits for this query any more."""
+        """Stop waiting for replies to this query."""
 
 
 class Members(Protocol):
-    """Who lives, and who shall take no live requests."""
+    """The live workers, and those that get no live requests."""
 
     workers: dict[str, Heartbeat]
     resting: frozenset[str]
@@ -85,18 +84,18 @@ class OutlierEjection:
         rng: Callable[[], float],
         gateway_id: str,
     ) -> None:
-        """Judge `members`, and try them over `transport`.
+        """Compare `members`, and send shadow requests over `transport`.
 
         Args:
-            settings: of the policy.
-            board: what gateways tell each other and the workers.
+            settings: settings of the policy.
+            board: the decisions that gateways and workers share.
             members: the view of the cluster.
             num_shards: shards in the cluster.
-            transport: carries the trials.
+            transport: sends the shadow requests.
             next_id: makes query ids that are unique in this gateway.
-            server_us: from the event loop's time, in s, to the Redis server's clock, in µs.
+            server_us: converts the event loop's time, in s, to the Redis server's clock, in µs.
             rng: uniform over [0, 1), to choose shards.
-            gateway_id: in whose name this speaks.
+            gateway_id: this gateway's id.
         """
         self._words: Mapping[str, Word] = {}
         self._settings = settings
@@ -109,11 +108,11 @@ class OutlierEjection:
         self._id = gateway_id
         self._lease_ms = round(max(LEASE_S, _LEASE_INTERVALS * settings.interval_s) * 1000)
         self._loop = asyncio.get_running_loop()
-        # Many shards are compared in several goes, which follow each other sooner.
+        # Many shards are compared in several steps, at shorter intervals.
         self._pause_s = settings.interval_s / -(-num_shards // SHARDS_AT_ONCE)
         self._serving: dict[str, tuple[int, ...]] = {}
         self._replicas: dict[int, list[str]] = {}
-        self._trials: dict[str, ShadowRequest] = {}
+        self._shadows: dict[str, ShadowRequest] = {}
         self._rng = rng
         self._since_ms: dict[str, int] = {}
         self._synced_at = -math.inf
@@ -122,12 +121,12 @@ class OutlierEjection:
         self._is_told = False
 
     def learn(self, gather: Gather, request: Request, now: float) -> None:
-        """A query has ended that is one to learn from; copies some of it, as trials.
+        """Learn from a query that has ended, and send copies of some as shadow requests.
 
         Args:
-            gather: how its parts have ended.
-            request: as it was sent to them.
-            now: the event loop's time, in s.
+            gather: how its parts ended.
+            request: the request as it was sent.
+            now: the time, in s.
         """
         record = self._policy.record
         for shard, part in gather.settled.items():
@@ -141,30 +140,30 @@ class OutlierEjection:
             elif part.outcome is _FAILED and part.code not in QUERY_FAULT_CODES:
                 record(part.worker, shard, part.took_s, False, now)
         if self._written:
-            self._try(gather, request, now)
+            self._shadow(gather, request, now)
 
     def words(self, now_ms: int) -> dict[str, Word]:
-        """Worker id → what some gateway says of it, at `now_ms` on the server's clock."""
+        """Worker id → a gateway's decision about it, valid at `now_ms` by the server's clock."""
         return {worker: word for worker, word in self._words.items() if word.until_ms > now_ms}
 
     def wake(self) -> None:
-        """Another gateway has changed who is on probation."""
+        """Another gateway has changed which workers are on probation."""
         self._is_told = True
         self._woken.set()
 
     async def run(self) -> None:
-        """Judge, and tell and hear who is on probation, until cancelled."""
+        """Compare workers and exchange decisions with other gateways, until cancelled."""
         try:
             await keep_fresh("probation", self.step, self._woken, self._pause_s)
         finally:
-            for trial in list(self._trials.values()):
-                trial.drop()
+            for shadow in list(self._shadows.values()):
+                shadow.drop()
 
     async def step(self) -> None:
-        """Judge once; read and write what the cluster shares, where that is due.
+        """Compare once; if due, read and write the shared decisions.
 
         Raises:
-            RedisUnavailableError: there was no answer.
+            RedisUnavailableError: Redis did not answer.
         """
         now = self._loop.time()
         self._follow_members(now)
@@ -189,7 +188,7 @@ class OutlierEjection:
         self._policy.set_live(self._replicas, now)
 
     async def _sync(self) -> None:
-        """Combine what this gateway thinks with what the others have said before."""
+        """Merge this gateway's decisions with the earlier ones of others."""
         for _ in range(_MAX_SWAPS):
             words = await self._board.words()
             now = self._loop.time()
@@ -209,7 +208,7 @@ class OutlierEjection:
                     await self._board.announce()
                 break
         else:
-            return  # the others decide all the time; the next look is soon
+            return  # others keep writing; the next step is soon
         self._tell(on, {**standing, **own})
 
     def _word(self, worker: str, now_ms: int) -> Word:
@@ -227,30 +226,31 @@ class OutlierEjection:
         self._members.resting = frozenset(words)
 
     def _record_loser(self, shard: int, part: ShardResult, now: float) -> None:
-        """The one who had the first copy when the second won: with two replicas it is known.
+        """Record the worker whose first copy lost to a second; with two replicas it is known.
 
-        Its reply never comes. All that it took is known to be over what the query waited, with its
-        time in the queue, which no reply tells.
+        Its reply never arrives. It took longer than the query waited, which includes the time in
+        the queue, since no reply tells that.
         """
-        others = [one for one in self._replicas.get(shard, ()) if one != part.worker]
+        others = [worker for worker in self._replicas.get(shard, ()) if worker != part.worker]
         if len(others) == 1:
             self._policy.record(others[0], shard, part.took_s, True, now)
 
-    def _try(self, gather: Gather, request: Request, now: float) -> None:
-        # By lot, or the first shard would get all of them. What has failed may be poisonous.
+    def _shadow(self, gather: Gather, request: Request, now: float) -> None:
+        # Start at a random shard, or the first would get all of them. Skip parts that failed, since
+        # the query itself may be harmful.
         shards = [shard for shard, part in gather.settled.items() if part.outcome is _OK]
         first = int(self._rng() * len(shards))
         for shard in shards[first:] + shards[:first]:
             worker = self._policy.take(shard, now)
-            # One at a time: what waits behind another trial says nothing of the worker's speed.
-            if worker is not None and worker in self._written and worker not in self._trials:
-                self._send_trial(worker, shard, request, now)
+            # One at a time: the wait behind another shadow request says nothing about the worker.
+            if worker is not None and worker in self._written and worker not in self._shadows:
+                self._send_shadow(worker, shard, request, now)
 
-    def _send_trial(self, worker: str, shard: int, request: Request, now: float) -> None:
+    def _send_shadow(self, worker: str, shard: int, request: Request, now: float) -> None:
         query_id = self._next_id()
         now_us = self._server_us(now)
         until_ms = request.expires_at_ms - request.late_ms
-        given_us = max(until_ms * 1000 - request.sent_at_us, round(_MIN_TRIAL_S * 1e6))
+        given_us = max(until_ms * 1000 - request.sent_at_us, round(_MIN_SHADOW_S * 1e6))
         copy = replace(
             request,
             query_id=query_id,
@@ -261,10 +261,10 @@ class OutlierEjection:
         )
 
         def on_end(took_s: float, is_ok: bool | None) -> None:
-            del self._trials[worker]
+            del self._shadows[worker]
             self._transport.release(query_id)
             if is_ok is not None:
                 self._policy.record(worker, shard, took_s, is_ok, self._loop.time())
 
-        trial = self._trials[worker] = ShadowRequest(given_us / 1e6, on_end)
-        self._transport.send_to(Kind.SEARCH, worker, query_id, pack_request(copy), trial)
+        shadow = self._shadows[worker] = ShadowRequest(given_us / 1e6, on_end)
+        self._transport.send_to(Kind.SEARCH, worker, query_id, pack_request(copy), shadow)

@@ -1,4 +1,4 @@
-"""One trial: a copy of a request to a worker on probation, for whose reply nobody waits."""
+"""A copy of a request to a worker on probation, whose reply only measures the worker."""
 
 import asyncio
 from collections.abc import Callable
@@ -12,15 +12,15 @@ from hedgerow.gateway.search.breakers import QUERY_FAULT_CODES
 
 log = structlog.get_logger()
 
-_GRACE_S: Final = 0.05  # a reply leaves its worker by the deadline, and then travels
+_GRACE_S: Final = 0.05  # a reply leaves the worker by the deadline, and then has to arrive
 
 OnEnd = Callable[[float, bool | None], None]
 
 
 class ShadowRequest:
-    """What becomes of one trial; a `ReplySink`.
+    """Waits for the reply to a shadow request; a `ReplySink`.
 
-    It ends once: by its reply, or when none has come in its time, or when none can come.
+    It ends once: with the reply, after the timeout, or when no reply can arrive.
     """
 
     __slots__ = ("_on_end", "_timeout_s", "_timer")
@@ -29,9 +29,9 @@ class ShadowRequest:
         """Wait for `timeout_s`.
 
         Args:
-            timeout_s: until the request's deadline, in s.
-            on_end: told the worker's own time, in s, and whether it has answered; None: the trial
-                says nothing of the worker.
+            timeout_s: time until the request's deadline, in s.
+            on_end: called with the worker's own time, in s, and whether it has answered; None if
+                the result says nothing about the worker.
         """
         self._on_end = on_end
         self._timeout_s = timeout_s
@@ -39,7 +39,7 @@ class ShadowRequest:
             timeout_s + _GRACE_S, self._end, timeout_s, False
         )
 
-    def on_reply(self, reply: Reply, worker: str) -> None:  # noqa: ARG002 - one alone was asked
+    def on_reply(self, reply: Reply, worker: str) -> None:  # noqa: ARG002 - only one was asked
         """The worker has answered."""
         took_s = (reply.lane_us + reply.work_us) / 1e6
         self._end(took_s, True if reply.status == Status.OK else _blame(reply))
@@ -50,7 +50,7 @@ class ShadowRequest:
         self.drop()
 
     def on_lost(self, reason: str) -> None:
-        """No reply can come any more."""
+        """No reply can arrive any more."""
         log.debug("trial_lost", reason=reason)
         self.drop()
 
@@ -66,7 +66,7 @@ class ShadowRequest:
 
 
 def _blame(reply: Reply) -> bool | None:
-    """Whether a failure is the worker's (False), or the query's (None)."""
+    """Return False if the worker is to blame for a failure, None if the query is."""
     if reply.status == Status.EXPIRED:
         return False
     try:

@@ -1,4 +1,4 @@
-"""Copies of what lies in Redis, kept fresh, and work that callers share.
+"""Fresh copies of data in Redis, and work that callers share.
 
 Imports `common` alone. Open `freshness` first.
 """

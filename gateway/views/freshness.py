@@ -1,4 +1,4 @@
-"""Keeps a view of what lies in Redis fresh."""
+"""Keeps a copy of data in Redis fresh."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -15,13 +15,13 @@ log = structlog.get_logger()
 async def keep_fresh(
     view: str, refresh: Callable[[], Awaitable[None]], woken: asyncio.Event, interval_s: float
 ) -> None:
-    """Refresh until cancelled; while that fails, for whatever reason, the last view stands.
+    """Refresh until cancelled; while refreshing fails for any reason, the last view stays.
 
     Args:
-        view: its name, for the log.
-        refresh: reads everything anew.
+        view: the view's name, for the log.
+        refresh: reads the whole view again.
         woken: set when a change was announced.
-        interval_s: how often to look without an announcement, which may have been lost, in s.
+        interval_s: time between two refreshes without an announcement, which may be lost, in s.
     """
     throttle, now = Throttle(60.0), asyncio.get_running_loop().time
     while True:
@@ -32,8 +32,8 @@ async def keep_fresh(
             log.debug("view_stale", view=view, error=str(error))
         except ConfigurationError as error:
             if throttle.allows("refused", now()):
-                log.error("view_refused", view=view, error=str(error))  # noqa: TRY400 - it says all
-        except Exception:  # what somebody else stored must not end a gateway
+                log.error("view_refused", view=view, error=str(error))  # noqa: TRY400 - a traceback would add nothing
+        except Exception:  # invalid data in Redis must not end a gateway
             if throttle.allows("failed", now()):
                 log.exception("view_failed", view=view)
         try:

@@ -1,4 +1,4 @@
-"""One run of a piece of work for all callers that want its result at the same time."""
+"""Shares one run of a piece of work between concurrent callers."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -10,9 +10,9 @@ T = TypeVar("T")
 class SharedRun(Generic[T]):
     """Runs `work` at most once at a time.
 
-    A caller gets the result of a run that began after the caller came, so that the result reflects
-    everything that had happened by then. Callers that come during a run share the next one: however
-    many callers there are, at most one run is under way and one is due.
+    A caller gets the result of a run that began after the call, so that it reflects everything that
+    had happened by then. Callers during a run share the next one: at any time, there is at most one
+    run in progress and one due.
     """
 
     def __init__(self, work: Callable[[], Awaitable[T]]) -> None:
@@ -22,9 +22,9 @@ class SharedRun(Generic[T]):
         self._due: asyncio.Task[T] | None = None
 
     async def result(self) -> T:
-        """The result of a run that begins after this call, or the error that it raises.
+        """Return the result of a run that begins after this call, or raise its error.
 
-        A caller that is cancelled does not cancel the run, which others may wait for.
+        Cancelling a caller does not cancel the run, since others may wait for it.
         """
         if self._due is None:
             run = self._run(self._begun)
