@@ -1,6 +1,6 @@
-"""Another way than the network: a transport of httpx, such as its MockTransport, for tests.
+"""Sends through an httpx transport, such as its MockTransport, instead of the network, for tests.
 
-Only what is given one imports this module, and httpx, which the client does not need otherwise.
+Imported, with httpx, only if a client is given a transport.
 """
 
 from collections.abc import AsyncIterator, Iterable, Iterator
@@ -16,10 +16,10 @@ from hedgerow.gateway.client.reply import Reply
 
 
 class HttpxTransport:
-    """Sends what `Client` sends by a transport of httpx."""
+    """Sends `Client`'s requests through an httpx transport."""
 
     def __init__(self, link: Link, transport: httpx.BaseTransport) -> None:
-        """Send by `transport`."""
+        """Send through `transport`."""
         self._link = link
         self._http = httpx.Client(transport=transport, **_settings(link))
 
@@ -35,10 +35,10 @@ class HttpxTransport:
 
 
 class AsyncHttpxTransport:
-    """Sends what `AsyncClient` sends by a transport of httpx."""
+    """Sends `AsyncClient`'s requests through an httpx transport."""
 
     def __init__(self, link: Link, transport: httpx.AsyncBaseTransport) -> None:
-        """Send by `transport`."""
+        """Send through `transport`."""
         self._link = link
         self._http = httpx.AsyncClient(transport=transport, **_settings(link))
 
