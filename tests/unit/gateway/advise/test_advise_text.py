@@ -72,7 +72,7 @@ def test_whatever_was_measured_can_be_said(measured: Figures, machine: Machine, 
         (awaiting(on_loop=OnLoop(0.02, 0.99, 1.0)), ["async in name only", "99%", "20 ms"]),
         (
             figures(crossing=Crossing(40e-6, unpicklable=("argument 1 (lock): no",))),
-            ["Cannot cross to a process: argument 1 (lock): no."],
+            ["Cannot be handed to a process: argument 1 (lock): no."],
         ),
         (
             figures(crossing=Crossing(40e-6, 0.2, 50_000_000, 20)),
@@ -92,10 +92,10 @@ def test_whatever_was_measured_can_be_said(measured: Figures, machine: Machine, 
         ),
         (
             figures(failures=(Failure("raised", "line 2", "ValueError: no", True),)),
-            ["it raises; nobody can stop it", "line 2: ValueError: no."],
+            ["it raises; it cannot be stopped", "line 2: ValueError: no."],
         ),
         (figures(thread_error="RuntimeError: no"), ["it fails in threads"]),
-        (SECOND_PHASE, ["nothing crosses", "it stops in time", "50 documents a call"]),
+        (SECOND_PHASE, ["no hand-over", "it stops in time", "50 documents a call"]),
         (
             replace(SECOND_PHASE, alone=alone(call_s=0.4), expiry=Expiry(0.1, 0.3, 1.0, False)),
             ["it does not stop", "killed 250 ms after", "longer than the deadline of 300 ms"],
@@ -170,9 +170,9 @@ def test_a_hook_that_belongs_elsewhere_is_told_where() -> None:
     burns = figures(subject=subject(kind=Kind.ENRICH, num_documents=10))
     assert "`second_phase`" in pasted(burns)
     sleeps = awaiting(subject=subject(kind=Kind.ENRICH, is_async=True))
-    assert "No hook is async" in pasted(sleeps)
+    assert "Hooks are not async" in pasted(sleeps)
     blocks = replace(sleeps, on_loop=OnLoop(0.02, 1.0))
-    assert "No hook is async" in pasted(blocks)
+    assert "Hooks are not async" in pasted(blocks)
 
 
 @pytest.mark.parametrize(
