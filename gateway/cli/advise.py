@@ -157,7 +157,7 @@ def _as_json(
 ) -> dict[str, Any]:
     return {
         "advice": asdict(verdict),
-        "answers": [asdict(one) for one in answers],
+        "answers": [asdict(entry) for entry in answers],
         "figures": asdict(figures),
         "machine": asdict(machine),
         "settings": paste,
@@ -170,9 +170,9 @@ def report(figures: Figures, verdict: Verdict, answers: Sequence[Answer]) -> Ren
     table = Table.grid(padding=(0, 2, 0, 0))
     table.add_column(no_wrap=True)
     table.add_column(ratio=1)
-    for one in answers:
-        table.add_row(plain(one.question), _styled(one.short, "bold"))
-        for line in one.figures:
+    for entry in answers:
+        table.add_row(plain(entry.question), _styled(entry.short, "bold"))
+        for line in entry.figures:
             table.add_row("", _styled(line, "dim"))
     table.add_row()
     advice = folded(f"{verdict.lane}, because {verdict.reason}")

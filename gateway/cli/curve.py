@@ -46,7 +46,8 @@ def deadlines_to_show(points: Sequence[Point], marked_ms: Sequence[float]) -> li
     kept = [
         at
         for at in steps
-        if at <= last * _SAME and all(max(at / one, one / at) >= _SAME for one in marked_ms)
+        if at <= last * _SAME
+        and all(max(at / marked, marked / at) >= _SAME for marked in marked_ms)
     ]
     return sorted([*kept, *marked_ms])
 

@@ -180,7 +180,7 @@ class DemoStory:
 
     def _breakers(self, victim: Victim) -> list[str]:
         shards = self._client.status().shards
-        return [one.breaker for one in shards if one.shard in victim.shards]
+        return [shard.breaker for shard in shards if shard.shard in victim.shards]
 
     def _ask(self, question: str) -> SearchAnswer:
         """Ask until an answer is on time; the first is, unless this machine is very busy."""

@@ -72,7 +72,7 @@ def evaluate(
     }
     with options.connect(url, token, verify=ca_file or True) as client:
         rankings = list(_with_progress(ask_all(client, collection, asked, search), len(asked)))
-    relevant = [one for one in judgements if one.query_id in asked]
+    relevant = [judgement for judgement in judgements if judgement.query_id in asked]
     figures = {
         "collection": collection,
         "queries": len(asked),

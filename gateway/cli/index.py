@@ -311,9 +311,9 @@ def _summarise(collection: str, loaded: Progressed, rejected: _Rejects) -> None:
         f"{collection}: {loaded.accepted:,} documents accepted in {loaded.took_s:.1f} s "
         f"({rate:,.0f}/s), {rejected.total:,} rejected\n"
     )
-    for one in rejected.first:
-        reason = printable(" ".join(one.reason.split()))
-        sys.stderr.write(f"gateway: {plain(one.name)}: {reason}\n")
+    for line in rejected.first:
+        reason = printable(" ".join(line.reason.split()))
+        sys.stderr.write(f"gateway: {plain(line.name)}: {reason}\n")
     if rejected.total > len(rejected.first):
         more = rejected.total - len(rejected.first)
         sys.stderr.write(f"gateway: and {more:,} more; --rejects FILE writes all of them\n")

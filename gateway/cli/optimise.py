@@ -48,9 +48,9 @@ def optimise(
 
 
 def _index(client: Client, name: str) -> IndexStatus:
-    for one in client.status().collections:
-        if one.name == name:
-            return one.index
+    for collection in client.status().collections:
+        if collection.name == name:
+            return collection.index
     raise NotFoundError(f"there is no collection {name!r}")
 
 

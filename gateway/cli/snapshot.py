@@ -69,21 +69,23 @@ def create(
         task = progress.add_task("snapshots", total=asked.shards)
         while True:
             found = client.status().snapshots
-            made = [one for one in found if (one.made_at_ms or 0) >= asked.wanted_at_ms]
+            made = [
+                snapshot for snapshot in found if (snapshot.made_at_ms or 0) >= asked.wanted_at_ms
+            ]
             progress.update(task, completed=len(made))
             if len(made) == asked.shards:
                 break
-            for one in found:
-                if one not in made and (one.failed_at_ms or 0) >= asked.wanted_at_ms:
-                    raise HedgerowError(f"shard {one.shard}: no snapshot: {one.error}")
+            for snapshot in found:
+                if snapshot not in made and (snapshot.failed_at_ms or 0) >= asked.wanted_at_ms:
+                    raise HedgerowError(f"shard {snapshot.shard}: no snapshot: {snapshot.error}")
             if time.monotonic() >= give_up_at:
-                missing = sorted({*range(asked.shards)} - {one.shard for one in made})
+                missing = sorted({*range(asked.shards)} - {snapshot.shard for snapshot in made})
                 raise UnavailableError(
                     f"after {timeout} there is no snapshot of shards "
                     f"{', '.join(map(str, missing))}; they are still requested"
                 )
             time.sleep(POLL_S)
-    _print_table((one.shard, structs.asdict(one)) for one in made)
+    _print_table((snapshot.shard, structs.asdict(snapshot)) for snapshot in made)
 
 
 def list_(
@@ -94,11 +96,13 @@ def list_(
 ) -> None:
     """List the complete snapshots of each shard, newest first."""
     store = _store(source, prefix)
-    found = [one for shard in _shards(store, shards) for one in store.manifests(shard)]
+    found = [manifest for shard in _shards(store, shards) for manifest in store.manifests(shard)]
     if as_json:
-        sys.stdout.write(to_json([_facts(one) for one in found], indent=2).decode() + "\n")
+        sys.stdout.write(
+            to_json([_facts(manifest) for manifest in found], indent=2).decode() + "\n"
+        )
     elif found:
-        _print_table((one.shard, _facts(one)) for one in found)
+        _print_table((manifest.shard, _facts(manifest)) for manifest in found)
     else:
         sys.stdout.write(f"there are no snapshots in {store.place}\n")
 
@@ -137,12 +141,12 @@ def restore_(
         if data is not None:
             _claim(data, chosen, opened)
         progress = opened.enter_context(_progress())
-        for one in progress.track(chosen, description="verifying" if verify else "restoring"):
+        for manifest in progress.track(chosen, description="verifying" if verify else "restoring"):
             if data is None:
-                store.verify(one)
+                store.verify(manifest)
             else:
-                restore(store, one, data, lock_wait_s=0.0)
-    _print_table((one.shard, _facts(one)) for one in chosen)
+                restore(store, manifest, data, lock_wait_s=0.0)
+    _print_table((manifest.shard, _facts(manifest)) for manifest in chosen)
 
 
 def _store(source: str | None, prefix: str | None) -> SnapshotStore:
@@ -159,37 +163,37 @@ def _shards(store: SnapshotStore, text: str | None) -> Iterable[int]:
 
 def _choose(store: SnapshotStore, shard: int, at: str | None) -> Manifest:
     """Return the newest snapshot of a shard that matches `at`."""
-    for one in store.manifests(shard):
-        if at is None or one.id <= at or one.id.startswith(at):
-            return one
+    for manifest in store.manifests(shard):
+        if at is None or manifest.id <= at or manifest.id.startswith(at):
+            return manifest
     when = f" up to {at}" if at else ""
     raise NotFoundError(f"there is no complete snapshot of shard {shard}{when} in {store.place}")
 
 
 def _claim(data: Path, chosen: Iterable[Manifest], opened: contextlib.ExitStack) -> None:
     """Lock the folder against `gateway up`, and check that nothing will be overwritten."""
-    for one in chosen:
-        if has_store(data, one.shard):
+    for manifest in chosen:
+        if has_store(data, manifest.shard):
             raise ConfigurationError(
-                f"--data {data}: shard {one.shard} is there already; "
-                f"move {data / 'shards' / str(one.shard)} away first"
+                f"--data {data}: shard {manifest.shard} is there already; "
+                f"move {data / 'shards' / str(manifest.shard)} away first"
             )
     write_privately()
     make_private(data)
     opened.callback(os.close, lock_folder(data))
 
 
-def _facts(one: Manifest) -> dict[str, Any]:
+def _facts(manifest: Manifest) -> dict[str, Any]:
     return {
-        "shard": one.shard,
-        "id": one.id,
-        "made_at_ms": one.made_at_ms,
-        "position": one.position,
-        "documents": one.documents,
-        "bytes": one.num_bytes,
-        "num_shards": one.num_shards,
-        "version": one.version,
-        "collections": {item.name or item.uid: item.documents for item in one.collections},
+        "shard": manifest.shard,
+        "id": manifest.id,
+        "made_at_ms": manifest.made_at_ms,
+        "position": manifest.position,
+        "documents": manifest.documents,
+        "bytes": manifest.num_bytes,
+        "num_shards": manifest.num_shards,
+        "version": manifest.version,
+        "collections": {item.name or item.uid: item.documents for item in manifest.collections},
     }
 
 
@@ -203,14 +207,14 @@ def _print_table(rows: Iterable[tuple[int, Mapping[str, Any]]]) -> None:
         "id",
         right=("shard", "documents", "bytes"),
     )
-    for shard, one in sorted(rows, key=lambda row: row[0]):
+    for shard, row in sorted(rows, key=lambda row: row[0]):
         table.add_row(
             str(shard),
-            local_time(one["made_at_ms"], "%Y-%m-%d %H:%M:%S"),
-            f"{one['documents']:,}",
-            f"{one['bytes']:,}",
-            plain(one["position"]),
-            folded(one["id"]),
+            local_time(row["made_at_ms"], "%Y-%m-%d %H:%M:%S"),
+            f"{row['documents']:,}",
+            f"{row['bytes']:,}",
+            plain(row["position"]),
+            folded(row["id"]),
         )
     Console().print(table)
 

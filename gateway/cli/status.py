@@ -73,7 +73,7 @@ def status_view(found: Mapping[str, Any]) -> RenderableType:
         parts += addresses_parts(gateway.get("addresses"))
     if (work := work_table(found["workers"])) is not None:
         parts += [Text(), work]
-    if any(one["id"] or one["error"] for one in found.get("snapshots", ())):
+    if any(snapshot["id"] or snapshot["error"] for snapshot in found.get("snapshots", ())):
         parts += [Text(), _snapshots(found["snapshots"])]
     if found.get("quarantine"):
         parts += [Text(), quarantine_table(found["quarantine"])]
@@ -101,15 +101,15 @@ def _head(found: Mapping[str, Any]) -> Text:
 
 def _shortages(shortages: Iterable[Mapping[str, Any]]) -> Table:
     table = table_of("runs out", "where", "state", "since", "")
-    for one in shortages:
-        state = plain(one["state"].replace("_", "-"))
-        state.stylize("yellow" if one["state"] == "low" else "red")
+    for shortage in shortages:
+        state = plain(shortage["state"].replace("_", "-"))
+        state.stylize("yellow" if shortage["state"] == "low" else "red")
         table.add_row(
-            plain(one["resource"]),
-            folded(one["where"]),
+            plain(shortage["resource"]),
+            folded(shortage["where"]),
             state,
-            local_time(one["since_ms"], "%H:%M:%S"),
-            folded(one["detail"]),
+            local_time(shortage["since_ms"], "%H:%M:%S"),
+            folded(shortage["detail"]),
         )
     return table
 
@@ -214,12 +214,12 @@ def _lane(name: str, load: Any) -> str:
 def _collections(collections: Iterable[Mapping[str, Any]]) -> Table:
     numbers = ("documents", "segments")
     table = table_of("collection", *numbers, "term statistics", right=numbers)
-    for one in collections:
+    for collection in collections:
         table.add_row(
-            folded(one["name"]),
-            f"{one['documents']:,}",
-            _segments(one.get("index")),
-            folded(_standing(one["statistics"])),
+            folded(collection["name"]),
+            f"{collection['documents']:,}",
+            _segments(collection.get("index")),
+            folded(_standing(collection["statistics"])),
         )
     return table
 
@@ -236,11 +236,11 @@ def _curves(collections: Iterable[Mapping[str, Any]]) -> list[RenderableType]:
     """Make a line for each collection whose coverage by a deadline is known."""
     return [
         folded(
-            f"{one['name']}: {percent(curve['coverage'])} by {curve['deadline_ms']:g} ms; "
+            f"{collection['name']}: {percent(curve['coverage'])} by {curve['deadline_ms']:g} ms; "
             f"{sentence(curve)}"
         )
-        for one in collections
-        if (curve := one.get("coverage_curve")) and curve["coverage"] is not None
+        for collection in collections
+        if (curve := collection.get("coverage_curve")) and curve["coverage"] is not None
     ]
 
 
@@ -262,16 +262,16 @@ def _snapshots(snapshots: Iterable[Mapping[str, Any]]) -> Table:
     table = table_of(
         "shard", "snapshot", "documents", "bytes", "log kept", "last failure", right=numbers
     )
-    for one in snapshots:
-        has_any = one["made_at_ms"] is not None
-        failure = folded(one["error"])
+    for snapshot in snapshots:
+        has_any = snapshot["made_at_ms"] is not None
+        failure = folded(snapshot["error"])
         failure.stylize("red")
         table.add_row(
-            str(one["shard"]),
-            plain(local_time(one["made_at_ms"], "%Y-%m-%d %H:%M:%S") if has_any else "none"),
-            f"{one['documents']:,}" if has_any else "",
-            f"{one['bytes']:,}" if has_any else "",
-            f"{one['log_kept']:,}",
+            str(snapshot["shard"]),
+            plain(local_time(snapshot["made_at_ms"], "%Y-%m-%d %H:%M:%S") if has_any else "none"),
+            f"{snapshot['documents']:,}" if has_any else "",
+            f"{snapshot['bytes']:,}" if has_any else "",
+            f"{snapshot['log_kept']:,}",
             failure,
         )
     return table

@@ -117,7 +117,11 @@ def error_of(reply: Reply) -> HedgerowError:
         return _unavailable(reply, found, detail)
     if status == 507:
         report = reply.read_as(LoadAnswer) if "accepted" in found else None
-        shortages = [dict(one) for one in found.get("shortages") or () if isinstance(one, dict)]
+        shortages = [
+            dict(shortage)
+            for shortage in found.get("shortages") or ()
+            if isinstance(shortage, dict)
+        ]
         return InsufficientStorageError(detail, shortages, report, _retry_after_s(reply, found))
     return _SIMPLE.get(status, HedgerowError)(detail)
 
@@ -138,7 +142,7 @@ def _at_fault(found: Mapping[str, Any], detail: str, *, is_limit: bool) -> BadRe
     field, reason = str(found.get("field", "request")), str(found.get("reason", detail))
     if is_limit:
         return TooLargeError(field, reason, found.get("position"))
-    several = [(one["field"], one["reason"]) for one in found.get("errors") or ()]
+    several = [(fault["field"], fault["reason"]) for fault in found.get("errors") or ()]
     if len(several) > 1:
         return BadBodyError(several)
     return BadRequestError(field, reason, found.get("position"))

@@ -63,7 +63,9 @@ def answers(status: int, shape: type[Any] | None, *problems: int) -> dict[int | 
 
 def _problems(statuses: Iterable[int | str]) -> dict[int | str, Any]:
     content = {MEDIA_TYPE: {"schema": {"$ref": _REF + "Problem"}}}
-    return {one: {"description": _REASONS[int(one)], "content": content} for one in statuses}
+    return {
+        status: {"description": _REASONS[int(status)], "content": content} for status in statuses
+    }
 
 
 def json_body(shape: type[Any], *, is_required: bool = True) -> dict[str, Any]:
@@ -114,8 +116,8 @@ def describe_shapes(shapes: Sequence[type[Any]]) -> dict[str, Any]:
             part["required"] = list(part["properties"])
             for member in part["properties"].values():
                 member.pop("default", None)
-    choices = [get_args(one) for one in parts if get_origin(one) is Literal]
-    choices += [tuple(one) for one in parts if isinstance(one, EnumType)]
+    choices = [get_args(choice) for choice in parts if get_origin(choice) is Literal]
+    choices += [tuple(choice) for choice in parts if isinstance(choice, EnumType)]
     _describe_choices(found, {frozenset(choice): choice for choice in choices})
     return found
 
@@ -137,8 +139,8 @@ def _is_struct(kind: Any) -> bool:
 def _describe_choices(part: Any, orders: Mapping[frozenset[str], Sequence[str]]) -> None:
     """List values in the order of their definition, and say that they are strings."""
     inner = part.values() if isinstance(part, dict) else part if isinstance(part, list) else ()
-    for one in inner:
-        _describe_choices(one, orders)
+    for value in inner:
+        _describe_choices(value, orders)
     if isinstance(part, dict) and isinstance(part.get("enum"), list):
         part["enum"] = list(orders[frozenset(part["enum"])])
         part["type"] = "string"

@@ -219,7 +219,7 @@ def add_handlers(app: FastAPI) -> None:
 
     async def on_parameters(_request: Request, error: Any) -> Response:
         # A location of the framework's starts with the kind of parameter.
-        found = {one["loc"][1]: one["msg"].removeprefix("Input ") for one in error.errors()}
+        found = {fault["loc"][1]: fault["msg"].removeprefix("Input ") for fault in error.errors()}
         return problem_of(BadBodyError(list(found.items())))
 
     async def on_framework(request: Request, error: Any) -> Response:

@@ -349,7 +349,7 @@ class LocalCluster:
             is_ready = await client.is_ready()
         except HedgerowError:
             return "the gateway"
-        late = self._late({one["pid"] for one in status["workers"]})
+        late = self._late({worker["pid"] for worker in status["workers"]})
         return late or ("" if is_ready else "the gateway")
 
     async def _silent(self, control: RedisClient) -> str:
@@ -358,7 +358,7 @@ class LocalCluster:
         beats = (
             await registry.heartbeats()
         )  # those of other hosts too, whose pids mean nothing here
-        return self._late({one.pid for name, one in beats.items() if name in self._shards})
+        return self._late({beat.pid for name, beat in beats.items() if name in self._shards})
 
     def _late(self, live: Collection[int | None]) -> str:
         return ", ".join(name for name in self._shards if self._pid(name) not in live)

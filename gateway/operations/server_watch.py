@@ -47,7 +47,7 @@ class ServerWatch:
             [("INFO", "memory", "persistence"), ("GET", self._keys.storage)]
         )
         self._book.put(MEMORY, self._memory.judge(info, self._book.since_ms(MEMORY)))
-        disk = next((one for one in read_told(told) if one.resource == DISK), None)
+        disk = next((shortage for shortage in read_told(told) if shortage.resource == DISK), None)
         self._book.put(DISK, disk or self._own_disk(info))
         self._gate.server = self._book.list()
 

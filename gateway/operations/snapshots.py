@@ -56,15 +56,15 @@ def snapshots_json(standing: Mapping[int, SnapshotStanding]) -> list[dict[str, A
     return [
         {
             "shard": shard,
-            "id": one.newest.id if one.newest else None,
-            "position": one.newest.position if one.newest else None,
-            "made_at_ms": one.newest.made_at_ms if one.newest else None,
-            "documents": one.newest.documents if one.newest else None,
-            "bytes": one.newest.num_bytes if one.newest else None,
-            "log_kept": one.num_kept,
-            "is_running": one.is_running,
-            "failed_at_ms": one.failed_at_ms or None,
-            "error": one.error,
+            "id": state.newest.id if state.newest else None,
+            "position": state.newest.position if state.newest else None,
+            "made_at_ms": state.newest.made_at_ms if state.newest else None,
+            "documents": state.newest.documents if state.newest else None,
+            "bytes": state.newest.num_bytes if state.newest else None,
+            "log_kept": state.num_kept,
+            "is_running": state.is_running,
+            "failed_at_ms": state.failed_at_ms or None,
+            "error": state.error,
         }
-        for shard, one in sorted(standing.items())
+        for shard, state in sorted(standing.items())
     ]

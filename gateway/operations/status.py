@@ -86,7 +86,7 @@ def cluster_status(
             }
             for uid, name in sorted(names.items(), key=lambda item: item[1])
         ],
-        "shortages": [dict(one) for one in shortages],
+        "shortages": [dict(shortage) for shortage in shortages],
         "quarantine": list(quarantine),
         "snapshots": snapshots_json(snapshots),
         "redis": {

@@ -72,12 +72,12 @@ class _Member(NamedTuple):
 def _members(kind: type[msgspec.Struct]) -> list[_Member]:
     return [
         _Member(
-            name=one.name,
-            kind=one.type,
-            is_required=one.default is NODEFAULT,
-            alone=msgspec.defstruct(one.name, [(one.name, one.type)]),
+            name=member.name,
+            kind=member.type,
+            is_required=member.default is NODEFAULT,
+            alone=msgspec.defstruct(member.name, [(member.name, member.type)]),
         )
-        for one in msgspec.structs.fields(kind)
+        for member in msgspec.structs.fields(kind)
     ]
 
 

@@ -40,7 +40,7 @@ def simulate(
         "source": scenario.source,
         "seed": chosen,
         "runs": runs,
-        "published": [_beside(one, runs) for one in scenario.published],
+        "published": [_beside(figures, runs) for figures in scenario.published],
     }
 
 
@@ -92,15 +92,15 @@ def _figures(run: Run, observed: Observed) -> dict[str, Any]:
         "answers_per_s": _rounded(num_answered / observed.duration_s),
         "took_ms": _spread(took),
         "over_ms": {
-            f"{limit:g}": _rounded(sum(1 for one in took if one > limit) / total)
+            f"{limit:g}": _rounded(sum(1 for time_ms in took if time_ms > limit) / total)
             for limit in run.over_ms
         },
         "marks_ms": {
-            f"{mark:g}": _spread(sorted(one * 1000 for one in times))
+            f"{mark:g}": _spread(sorted(time_s * 1000 for time_s in times))
             for mark, times in zip(run.marks, observed.marks_s, strict=True)
         },
         "reply_ms": _spread(
-            sorted(one * 1000 for one in observed.reply_s[:: _stride(observed.reply_s)])
+            sorted(time_s * 1000 for time_s in observed.reply_s[:: _stride(observed.reply_s)])
         ),
         "coverage": {
             "mean": _rounded(_mean(fractions)),
@@ -165,7 +165,7 @@ def _curve(ordered: Sequence[float]) -> list[list[float]]:
 
 
 def _beside(published: Published, runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    run = next(one for one in runs if one["name"] == published.run)
+    run = next(found for found in runs if found["name"] == published.run)
     ours = figure(run, published.figure)
     allowed = published.tolerance
     return {

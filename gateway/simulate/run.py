@@ -239,14 +239,14 @@ def make_shards(
 
 
 def _make_different(run: Run, shard: Shard, rng: random.Random) -> None:
-    for one in run.different:
-        if one.shards is not None and shard.number not in one.shards:
+    for different in run.different:
+        if different.shards is not None and shard.number not in different.shards:
             continue
         for replica, server in enumerate(shard.servers):
-            if one.replica is not None and one.replica != replica:
+            if different.replica is not None and different.replica != replica:
                 continue
-            if one.service is not None:
-                server.service = one.service.sampler(rng)
+            if different.service is not None:
+                server.service = different.service.sampler(rng)
                 shard.draws_early = False
-            if one.is_stoppable is not None:
-                server.is_stoppable = one.is_stoppable
+            if different.is_stoppable is not None:
+                server.is_stoppable = different.is_stoppable

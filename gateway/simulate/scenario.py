@@ -205,15 +205,15 @@ class Run(Part):
             *self.pauses,
             *self.crashes,
         )
-        for one in whose:
-            for shard in one.shards or ():
+        for fault in whose:
+            for shard in fault.shards or ():
                 if shard >= self.shards.count:
                     raise ValueError(
                         f"names shard {shard}, but shards.count is {self.shards.count}"
                     )
-            if one.replica is not None and one.replica >= self.shards.replicas:
+            if fault.replica is not None and fault.replica >= self.shards.replicas:
                 raise ValueError(
-                    f"names replica {one.replica}, but shards.replicas is {self.shards.replicas}"
+                    f"names replica {fault.replica}, but shards.replicas is {self.shards.replicas}"
                 )
         return self
 
@@ -255,16 +255,18 @@ class Scenario(Part):
     @model_validator(mode="after")
     def _publishes_of_its_runs(self) -> Self:
         names = {run.name for run in self.runs}
-        for one in self.published:
-            if one.run not in names:
-                raise ValueError(f"published: there is no run {one.run!r}")
+        for figure in self.published:
+            if figure.run not in names:
+                raise ValueError(f"published: there is no run {figure.run!r}")
         return self
 
 
 def shipped() -> list[str]:
     """Return the names of the built-in scenarios, in the order of docs/tail.md."""
     return sorted(
-        one.name.removesuffix(".toml") for one in _SHIPPED.iterdir() if one.name.endswith(".toml")
+        path.name.removesuffix(".toml")
+        for path in _SHIPPED.iterdir()
+        if path.name.endswith(".toml")
     )
 
 
@@ -308,7 +310,7 @@ def parse(name: str, text: str) -> Scenario:
         )
     except ValidationError as error:
         # Unknown members first: a misspelt one is often why another is missing.
-        details = sorted(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
+        details = sorted(error.errors(), key=lambda detail: detail["type"] != "extra_forbidden")
         field, reason = _describe(details[0])
         more = f" (and {len(details) - 1} more)" if len(details) > 1 else ""
         raise BadRequestError(field if has_runs else _without_run(field), reason + more) from error

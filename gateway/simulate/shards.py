@@ -120,7 +120,10 @@ class Shard:
         """Drop a copy, unless a server has it already."""
         if job.stage is not Stage.QUEUED:
             return
-        for jobs in (*(queue.jobs for queue in self.queues), *(one.own for one in self.servers)):
+        for jobs in (
+            *(queue.jobs for queue in self.queues),
+            *(server.own for server in self.servers),
+        ):
             if job in jobs:
                 jobs.remove(job)
         job.stage = Stage.DROPPED

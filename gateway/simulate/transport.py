@@ -307,7 +307,7 @@ class ScriptedTransport:
         now = self._loop.time()
         query_id = sent.scatter.query_id
         ids = unpack_fetch_payload(unpack_request(sent.message).payload).ids
-        body = pack_body(FetchBody([to_json({"id": one}) for one in ids], ""))
+        body = pack_body(FetchBody([to_json({"id": document_id}) for document_id in ids], ""))
         for shard in sent.shards:
             sent.backlogs[shard] = 1
             work_s = self._fetch_s()

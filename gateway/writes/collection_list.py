@@ -77,8 +77,8 @@ class CollectionList:
                 await asyncio.sleep(0)
         self._encoded = encoded
         return tuple(
-            ListedCollection(one.collection.name, one.definition, one.counts)
-            for one in encoded.values()
+            ListedCollection(entry.collection.name, entry.definition, entry.counts)
+            for entry in encoded.values()
         )
 
 

@@ -93,7 +93,9 @@ class RankedLoads:
             served = {shard: end for shard, end in ends.items() if self._live_replicas(shard)}
             if served:
                 await self._board.announce(Loaded(token, uid, served).pack())
-            while not all(waiting.answered.issuperset(self._live_replicas(one)) for one in served):
+            while not all(
+                waiting.answered.issuperset(self._live_replicas(shard)) for shard in served
+            ):
                 waiting.woken.clear()
                 await _set_or_after(waiting.woken, _LOOK_S)
         finally:

@@ -68,12 +68,18 @@ class StorageGate:
 
     def list(self) -> list[dict[str, Any]]:
         """List the shortages, as in the status."""
-        found = [{"where": SERVER, "shards": [], **one.to_json()} for one in self._of_server()]
-        found += [{"where": GATEWAY, "shards": [], **one.to_json()} for one in self._own()]
-        for worker in sorted(self._workers(), key=lambda one: one.id):
+        found = [
+            {"where": SERVER, "shards": [], **shortage.to_json()} for shortage in self._of_server()
+        ]
+        found += [
+            {"where": GATEWAY, "shards": [], **shortage.to_json()} for shortage in self._own()
+        ]
+        for worker in sorted(self._workers(), key=lambda worker: worker.id):
             shards = sorted(worker.replicas) or worker.shards
             known = filter(None, map(Shortage.from_json, worker.shortages))
-            found += [{"where": worker.id, "shards": shards, **one.to_json()} for one in known]
+            found += [
+                {"where": worker.id, "shards": shards, **shortage.to_json()} for shortage in known
+            ]
         return found
 
     def check(self, *, is_removal: bool = False) -> None:
@@ -87,9 +93,10 @@ class StorageGate:
             InsufficientStorageError: it is refused; names each shortage and its place.
         """
         blocking = [
-            one
-            for one in self.list()
-            if one["resource"] in BLOCKS_WRITES and not (is_removal and one["state"] == LOW)
+            shortage
+            for shortage in self.list()
+            if shortage["resource"] in BLOCKS_WRITES
+            and not (is_removal and shortage["state"] == LOW)
         ]
         if blocking:
             raise refusal(blocking)
@@ -101,7 +108,11 @@ class StorageGate:
             InsufficientStorageError: they will be once there is room; names each shortage and its
                 place.
         """
-        stuck = [one for one in self.list() if one["resource"] == DISK and one["state"] != LOW]
+        stuck = [
+            shortage
+            for shortage in self.list()
+            if shortage["resource"] == DISK and shortage["state"] != LOW
+        ]
         if stuck:
             raise refusal(stuck)
 
@@ -114,7 +125,7 @@ class StorageGate:
         return refusal([{"where": SERVER, "shards": [], **shortage.to_json()}])
 
     def _of_server(self) -> Iterable[Shortage]:
-        known = {one.resource for one in self.server}
+        known = {shortage.resource for shortage in self.server}
         if self._refused is not None and self._now() - self._refused[0] < EXPIRY_S / 4:
             shortage = self._refused[1]
             return [*self.server, *([shortage] if shortage.resource not in known else [])]
@@ -123,5 +134,5 @@ class StorageGate:
 
 def refusal(shortages: list[dict[str, Any]]) -> InsufficientStorageError:
     """Make an error that names the shortages."""
-    what = "; ".join(f"{one['where']}: {one['detail']}" for one in shortages)
+    what = "; ".join(f"{shortage['where']}: {shortage['detail']}" for shortage in shortages)
     return InsufficientStorageError(f"writes are refused for now: {what}", shortages)

@@ -104,7 +104,7 @@ def test_another_timing_changes_nothing_but_timing() -> None:
     assert bare[0].took_ms == bare[1].took_ms  # where nothing is late, nothing differs
     late = [observe(overhead.over(run), 2, timing) for timing in (2, 9)]
     assert late[0].took_ms != late[1].took_ms
-    assert late[0].ledger.requests == late[1].ledger.requests == 8 * 48
+    assert late[0].totals.requests == late[1].totals.requests == 8 * 48
     coverage = [sum(one.fractions) / len(one.fractions) for one in (*late, *bare)]
     assert max(coverage) - min(coverage) < 0.05  # the same queries: other seeds differ by 0.04
 

@@ -85,7 +85,7 @@ def _documents(
     if "" in columns or len(set(columns)) < len(columns):
         raise BadRequestError("SOURCE", "line 1 must give each column a name of its own")
     first = _first(records)
-    types = {**_guess(columns, [one.cells for one in first]), **fields, id_field: "text"}
+    types = {**_guess(columns, [record.cells for record in first]), **fields, id_field: "text"}
     for record in itertools.chain(first, records):
         yield _row(record, columns, types)
 

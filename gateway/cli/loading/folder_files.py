@@ -114,9 +114,9 @@ class FolderFiles:
                     return listed
                 seen.add((found.st_dev, found.st_ino))
             with os.scandir(descriptor) as scanned:
-                for one in scanned:
-                    if not one.name.startswith("."):
-                        listed.add(one)
+                for entry in scanned:
+                    if not entry.name.startswith("."):
+                        listed.add(entry)
             return listed
         finally:
             os.close(descriptor)

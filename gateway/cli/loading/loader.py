@@ -118,8 +118,8 @@ class Loader:
             return
         accepted, rejected = sent.result()
         self._accepted += accepted
-        for one in rejected:
-            self._on_rejected(one)
+        for line in rejected:
+            self._on_rejected(line)
         self._on_progress(self._progressed())
 
     def _send(self, piece: list[Line]) -> _Sent:
@@ -127,9 +127,9 @@ class Loader:
         report = self._patiently(piece, "logged", GIVE_UP_AFTER_S)
         accepted, rejected = report.accepted, []
         while True:
-            for one in report.rejected:
-                line = piece[one.line - 1]
-                rejected.append(Rejected(line.number, one.reason, line.document, line.place))
+            for fault in report.rejected:
+                line = piece[fault.line - 1]
+                rejected.append(Rejected(line.number, fault.reason, line.document, line.place))
             if report.rejected_total == len(report.rejected):
                 return _Sent(accepted, rejected)
             piece = piece[report.rejected[-1].line :]

@@ -200,7 +200,7 @@ def _plain(value: Any) -> Any:
         case bytes():
             raise TypeError("contains bytes, which JSON cannot represent")
         case list():
-            return [_plain(one) for one in value]
+            return [_plain(item) for item in value]
         case dict():
             return {key: _plain(one) for key, one in value.items()}
         case _:

@@ -18,7 +18,9 @@ def list_response(listed: Sequence[ListedCollection]) -> StreamingResponse:
     Each piece is assembled when the client has read the one before, so a client that does not read
     costs the gateway the memory of a few pieces, not of the list.
     """
-    num_bytes = sum(len(one.definition) + len(one.counts) + 1 for one in listed)
+    num_bytes = sum(
+        len(collection.definition) + len(collection.counts) + 1 for collection in listed
+    )
     num_bytes += len(_BEGIN) + len(_END) - (1 if listed else 0)  # no comma after the last one
     headers = {"Content-Length": str(num_bytes)}
     return StreamingResponse(_pieces(listed), headers=headers, media_type="application/json")
@@ -39,9 +41,9 @@ async def _pieces(listed: Sequence[ListedCollection]) -> AsyncIterator[bytes]:
 
 def _parts(listed: Sequence[ListedCollection]) -> Iterator[bytes]:
     yield _BEGIN
-    for number, one in enumerate(listed):
+    for number, collection in enumerate(listed):
         if number:
             yield b","
-        yield one.definition
-        yield one.counts
+        yield collection.definition
+        yield collection.counts
     yield _END

@@ -46,7 +46,7 @@ def collection_routes(gateway: GatewayPort, settings: GatewaySettings) -> APIRou
         caller = caller_of(request.scope)
         with in_progress(gateway.requests, request.scope):
             listed = await gateway.collections.list()
-        return list_response([one for one in listed if caller.sees(one.name)])
+        return list_response([collection for collection in listed if caller.sees(collection.name)])
 
     @router.put(
         "/v1/collections/{name}",

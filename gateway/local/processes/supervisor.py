@@ -128,10 +128,10 @@ class Supervisor:
         """Drain some children concurrently; returns when all have ended."""
         kept = [self._kept[name] for name in names if name in self._kept]
         async with asyncio.TaskGroup() as tasks:
-            for one in kept:
-                tasks.create_task(self._stop(one))
-        for one in kept:
-            self._kept.pop(one.program.name, None)
+            for child in kept:
+                tasks.create_task(self._stop(child))
+        for child in kept:
+            self._kept.pop(child.program.name, None)
 
     async def close(self) -> None:
         """Stop all children, and then the task that watches the logs."""
@@ -205,7 +205,7 @@ class Supervisor:
             await asyncio.sleep(LOG_INTERVAL_S)
             kept = list(self._kept.values())
             # All logs in one call of a thread, since each call wakes this process twice.
-            found = await asyncio.to_thread(_read_and_trim, [one.log for one in kept])
+            found = await asyncio.to_thread(_read_and_trim, [child.log for child in kept])
             for one, lines in zip(kept, found, strict=True):
                 self._tell_lines(one, lines)
 

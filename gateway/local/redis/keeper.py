@@ -84,7 +84,7 @@ class RedisKeeper:
     async def _tell(self, now: float) -> None:
         """Tell the gateways the state when it changes, and before the last message expires."""
         shortages = self._book.list()
-        states = [one.state for one in shortages]
+        states = [shortage.state for shortage in shortages]
         if states != self._told or (shortages and now - self._told_at > EXPIRY_S / 3):
             await self._board.tell(shortages)
             self._told, self._told_at = states, now
