@@ -9,9 +9,9 @@ from typing import Any, Final, Self
 
 from hedgerow.common.errors import BadRequestError
 from hedgerow.gateway.advise.figures import Failure, Kind, Subject
+from hedgerow.gateway.advise.runner_process import Runner, RunnerLostError
 from hedgerow.gateway.advise.samples import OPTION
 from hedgerow.gateway.advise.target import FUNCTION
-from hedgerow.gateway.advise.trial import Runner, RunnerLostError
 
 _BLOCK_S: Final = 0.05
 _MAX_CALLS: Final = 20_000  # in a block

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from hedgerow.gateway.advise.bench import Bench, Plan
 from hedgerow.gateway.advise.figures import Alone, Crossing, Expiry, Figures, OnLoop
-from hedgerow.gateway.advise.trial import Runner, RunnerLostError
+from hedgerow.gateway.advise.runner_process import Runner, RunnerLostError
 
 # One native thread each, or our two threads would compete with native ones for the cores.
 ONE_NATIVE_THREAD: Final = {

@@ -111,7 +111,7 @@ def ask_all(
     """
 
     def ask(query: tuple[str, str]) -> Ranking:
-        answer = _whatever_there_is(client, collection, query[1], options)
+        answer = _search_or_partial(client, collection, query[1], options)
         ids = [hit.id for hit in answer.hits]
         return Ranking(query[0], ids, answer.coverage.is_full)
 
@@ -119,7 +119,7 @@ def ask_all(
         yield from threads.map(ask, queries.items())
 
 
-def _whatever_there_is(
+def _search_or_partial(
     client: Client, collection: str, query: str, options: SearchOptions
 ) -> SearchAnswer:
     try:

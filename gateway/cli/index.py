@@ -134,7 +134,7 @@ def index(
         if found is None:
             inherent = _inherent_fields() if python_docs else {}
             make = partial(client.put_collection, collection, **{**inherent, **definition})
-            lines = _once_there_is_one(lines, make)
+            lines = _create_before_first(lines, make)
         rejected = _Rejects(opened.enter_context(rejects.open("w")) if rejects else None)
         console = Console(stderr=True)
         progress = opened.enter_context(_progress(console))
@@ -191,7 +191,7 @@ def _describe(client: Client, name: str) -> CollectionAnswer | None:
         return None
 
 
-def _once_there_is_one(lines: Iterable[Line], make: Callable[[], object]) -> Iterator[Line]:
+def _create_before_first(lines: Iterable[Line], make: Callable[[], object]) -> Iterator[Line]:
     """Make the collection before the first good document, or at the end of an empty source.
 
     With a wrong --id-field, or a file of another format, no collection is made.

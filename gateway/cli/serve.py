@@ -28,7 +28,7 @@ from hedgerow.gateway.http.protocol.connection_policy import connections_within
 from hedgerow.gateway.http.server.certificate import Certificate
 from hedgerow.gateway.http.server.connection_table import ConnectionTable
 from hedgerow.gateway.http.server.server import BACKLOG, HttpServer
-from hedgerow.gateway.transport.wake_up_coalescing import LullSelector
+from hedgerow.gateway.transport.wake_up_coalescing import CoalescingSelector
 
 log = structlog.get_logger()
 
@@ -57,7 +57,7 @@ def serve(
     settings = _settings(host, port, redis)
     keep_output_steady(settings.log_format)
     configure_logging(settings.log_level, settings.log_format)
-    selector = LullSelector()
+    selector = CoalescingSelector()
     with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(selector)) as runner:
         runner.run(_serve(settings, num_shards, parent_pipe, selector))
 
@@ -79,7 +79,10 @@ def _settings(host: str | None, port: int | None, redis: str | None) -> Settings
 
 
 async def _serve(
-    settings: Settings, num_shards: int | None, parent_pipe: int | None, selector: LullSelector
+    settings: Settings,
+    num_shards: int | None,
+    parent_pipe: int | None,
+    selector: CoalescingSelector,
 ) -> None:
     stopped = asyncio.Event()
     http = settings.gateway
@@ -101,7 +104,7 @@ async def _serve(
             keys.running(on_change=gateway.keep_keys),
             certificate.running() if certificate else contextlib.nullcontext(),
         ):
-            selector.lull_s = gateway.lull_s
+            selector.sleep_s = gateway.lull_s
             asyncio.get_running_loop().set_exception_handler(gateway.shortages.on_loop_error)
             app = create_app(gateway, http, access)
             table = ConnectionTable(_within_descriptors(http), gateway.counters)

@@ -139,7 +139,7 @@ def restore_(
         raise NotFoundError(f"there are no snapshots in {store.place}")
     with contextlib.ExitStack() as opened:
         if data is not None:
-            _claim(data, chosen, opened)
+            _lock(data, chosen, opened)
         progress = opened.enter_context(_progress())
         for manifest in progress.track(chosen, description="verifying" if verify else "restoring"):
             if data is None:
@@ -170,7 +170,7 @@ def _choose(store: SnapshotStore, shard: int, at: str | None) -> Manifest:
     raise NotFoundError(f"there is no complete snapshot of shard {shard}{when} in {store.place}")
 
 
-def _claim(data: Path, chosen: Iterable[Manifest], opened: contextlib.ExitStack) -> None:
+def _lock(data: Path, chosen: Iterable[Manifest], opened: contextlib.ExitStack) -> None:
     """Lock the folder against `gateway up`, and check that nothing will be overwritten."""
     for manifest in chosen:
         if has_store(data, manifest.shard):

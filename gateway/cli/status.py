@@ -219,7 +219,7 @@ def _collections(collections: Iterable[Mapping[str, Any]]) -> Table:
             folded(collection["name"]),
             f"{collection['documents']:,}",
             _segments(collection.get("index")),
-            folded(_standing(collection["statistics"])),
+            folded(_statistics_state(collection["statistics"])),
         )
     return table
 
@@ -244,7 +244,7 @@ def _curves(collections: Iterable[Mapping[str, Any]]) -> list[RenderableType]:
     ]
 
 
-def _standing(statistics: Mapping[str, Any]) -> str:
+def _statistics_state(statistics: Mapping[str, Any]) -> str:
     num_shards = statistics["shards"]
     if num_shards is None:
         return "?"

@@ -121,7 +121,7 @@ def coverage_status(result: SearchResult) -> int:
 
 def problem_of(error: Exception) -> Response:
     """Describe an error of the error tree, or an unexpected one."""
-    if (own := _with_its_own_form(error)) is not None:
+    if (own := _special_response(error)) is not None:
         return own
     slug, status, members, headers = "internal", 500, None, None
     detail = str(error)
@@ -129,7 +129,7 @@ def problem_of(error: Exception) -> Response:
         case BadRequestError():
             is_limit = isinstance(error, TooLargeError)
             slug, status = ("too-large", 413) if is_limit else ("bad-request", 400)
-            members = _what_is_at_fault(error)
+            members = _fault_members(error)
         case UnauthorizedError() | ForbiddenError() | NotFoundError() | ConflictError():
             slug, status, headers = _SIMPLE[type(error)]
         case LoadInterruptedError(report=report, retry_after_s=retry_after_s):
@@ -164,7 +164,7 @@ def _overload_members(error: OverloadedError) -> dict[str, Any]:
     return {"cause": error.cause, "retry_after_s": round(error.retry_after_s, 3)}
 
 
-def _with_its_own_form(error: Exception) -> Response | None:
+def _special_response(error: Exception) -> Response | None:
     match error:
         case ClientDisconnect():  # while its body was read
             return Response(status_code=CLIENT_CLOSED_REQUEST)
@@ -191,7 +191,7 @@ def insufficient_coverage(error: InsufficientCoverageError, status: int) -> Resp
     return problem("insufficient-coverage", status, str(error), members, headers)
 
 
-def _what_is_at_fault(error: BadRequestError) -> dict[str, Any]:
+def _fault_members(error: BadRequestError) -> dict[str, Any]:
     several = error.errors if isinstance(error, BadBodyError) else [(error.field, error.reason)]
     return {
         "field": error.field,

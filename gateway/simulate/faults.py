@@ -73,7 +73,7 @@ class _Slowing:
 
     def _end(self, slowed: list[Shard]) -> None:
         for shard in slowed:
-            shard.slow_no_more(self._script.factor)
+            shard.end_slowdown(self._script.factor)
         if self._script.every_s is not None:
             gap_s = self._rng.expovariate(1 / self._script.every_s)
             self._loop.at(self._loop.time() + gap_s, self._begin, None)

@@ -150,7 +150,7 @@ class Home(Protocol):
     def cancel(self, job: Job, stop_s: float) -> None:
         """Drop a waiting request, or stop a running one after `stop_s`, in s."""
 
-    def on_start_of_one(self, job: Job, twin: Job) -> None:
+    def on_copy_started(self, job: Job, twin: Job) -> None:
         """One of two copies has been started."""
 
     def pass_on(self, copy: Job, holder: Holder) -> None:

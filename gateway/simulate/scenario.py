@@ -198,7 +198,7 @@ class Run(Part):
     heartbeat_expiry_s: Seconds = 2.0
 
     @model_validator(mode="after")
-    def _names_what_there_is(self) -> Self:
+    def _check_numbers(self) -> Self:
         whose: tuple[Different | Whose, ...] = (
             *self.different,
             *self.slowdowns,
@@ -246,14 +246,14 @@ class Scenario(Part):
 
     @field_validator("runs")
     @classmethod
-    def _have_names_of_their_own(cls, value: tuple[Run, ...]) -> tuple[Run, ...]:
+    def _check_unique_names(cls, value: tuple[Run, ...]) -> tuple[Run, ...]:
         names = [run.name for run in value]
         if len(set(names)) < len(names):
             raise ValueError("each run needs a different name")
         return value
 
     @model_validator(mode="after")
-    def _publishes_of_its_runs(self) -> Self:
+    def _check_published_runs(self) -> Self:
         names = {run.name for run in self.runs}
         for figure in self.published:
             if figure.run not in names:

@@ -205,7 +205,7 @@ class Server:
             return
         twin = job.twin
         if twin is not None:
-            shard.on_start_of_one(job, twin)
+            shard.on_copy_started(job, twin)
         size_s = job.size_s
         if size_s is None:
             size_s = (self.service or shard.service)()

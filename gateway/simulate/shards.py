@@ -76,7 +76,7 @@ class Shard:
         self._factors.append(factor)
         self.factor = math.prod(self._factors)
 
-    def slow_no_more(self, factor: float) -> None:
+    def end_slowdown(self, factor: float) -> None:
         """A slow-down is over."""
         self._factors.remove(factor)
         self.factor = math.prod(self._factors)
@@ -129,7 +129,7 @@ class Shard:
         job.stage = Stage.DROPPED
         self.totals.cancelled_unstarted += 1
 
-    def on_start_of_one(self, job: Job, twin: Job) -> None:
+    def on_copy_started(self, job: Job, twin: Job) -> None:
         """Of two copies, `job` is about to start."""
         del twin
         self.totals.copies_started += job.is_copy
@@ -222,9 +222,9 @@ class TiedShard(SeparateShard):
             self.loop.at(self.loop.time() + self._delay_s, self._tie, (job, second))
         return backlog
 
-    def on_start_of_one(self, job: Job, twin: Job) -> None:
+    def on_copy_started(self, job: Job, twin: Job) -> None:
         """Of two copies, `job` is about to start; the other is taken back after a while."""
-        super().on_start_of_one(job, twin)
+        super().on_copy_started(job, twin)
         if twin.stage is Stage.RUNNING:
             # The time that one machine needs says little about another's. And if it were the same,
             # two servers that have once started together would stay in step.

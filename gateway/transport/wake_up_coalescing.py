@@ -37,17 +37,17 @@ def lull_for(num_in_flight: int, duration_s: float) -> float:
     return min(share_s, _LONGEST_S) if share_s >= _SHORTEST_S else 0.0
 
 
-class LullSelector(selectors.DefaultSelector):
+class CoalescingSelector(selectors.DefaultSelector):
     """A selector that sleeps before it waits.
 
     Attributes:
-        lull_s: returns how long to sleep, in s; called each time the loop is idle.
+        sleep_s: returns how long to sleep, in s; called each time the loop is idle.
     """
 
     def __init__(self, sleep: Callable[[float], None] = time.sleep) -> None:
-        """Do not sleep until `lull_s` is set."""
+        """Do not sleep until `sleep_s` is set."""
         super().__init__()
-        self.lull_s: Callable[[], float] = lambda: 0.0
+        self.sleep_s: Callable[[], float] = lambda: 0.0
         self._sleep = sleep
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, Any]]:
@@ -56,10 +56,10 @@ class LullSelector(selectors.DefaultSelector):
         It does not sleep if a timer would be due before the end, so timers are on time.
         """
         if timeout is None or timeout > 0:
-            lull = self.lull_s()
-            if lull and (timeout is None or timeout > lull):
+            sleep_s = self.sleep_s()
+            if sleep_s and (timeout is None or timeout > sleep_s):
                 if ready := super().select(0):
                     return ready  # not idle
-                self._sleep(lull)
-                timeout = None if timeout is None else timeout - lull
+                self._sleep(sleep_s)
+                timeout = None if timeout is None else timeout - sleep_s
         return super().select(timeout)

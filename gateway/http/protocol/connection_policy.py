@@ -14,7 +14,7 @@ from hedgerow.common.settings.connections import ConnectionSettings
 
 # A normal client sends its first request, with its body, as soon as it is connected. A connection
 # without a request is closed before one on which requests were answered, unless it is much younger.
-_NEVER_ASKED: Final = 100.0
+_NO_REQUEST_WEIGHT: Final = 100.0
 
 # Descriptors in addition to those of connections: some 15 for Redis, logs and the listener; some 30
 # for connections that are accepted but not counted yet, or closed but not gone yet; and spare ones.
@@ -110,7 +110,7 @@ def idleness(state: ConnectionState, now: float) -> float | None:
         case Phase.BODY if not state.is_read:
             return None
         case _ if not (state.has_asked or (state.phase is Phase.BODY and state.is_load)):
-            return (now - state.since) * _NEVER_ASKED
+            return (now - state.since) * _NO_REQUEST_WEIGHT
         case _:
             return now - state.since
 

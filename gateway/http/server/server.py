@@ -24,7 +24,7 @@ BACKLOG: Final = 2048
 # connection that is closed for it keeps its descriptor for another turn.
 _MAX_ACCEPTED_AT_ONCE: Final = 8
 # Requests that are cancelled at the end of a drain have this long to write their answers.
-_LAST_WORDS_S: Final = 0.5
+_CANCELLED_ANSWER_S: Final = 0.5
 
 
 class HttpServer:
@@ -83,7 +83,7 @@ class HttpServer:
         for task in state.tasks:
             task.cancel()
         if state.tasks:
-            await asyncio.wait(state.tasks, timeout=_LAST_WORDS_S)
+            await asyncio.wait(state.tasks, timeout=_CANCELLED_ANSWER_S)
         for connection in list(state.connections):
             connection.drop()
         await state.wait_closed()

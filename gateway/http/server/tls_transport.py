@@ -102,7 +102,7 @@ class TlsTransport(asyncio.Transport):
 
     def close(self) -> None:
         """Tell the client that this is the end of the output, and close once it is sent."""
-        self._say_goodbye()
+        self._send_close_notify()
         self._is_closing = True
         self._transport.close()
 
@@ -132,10 +132,10 @@ class TlsTransport(asyncio.Transport):
         return self._tls if name == "ssl_object" else self._transport.get_extra_info(name, default)
 
     def _end(self) -> None:
-        self._say_goodbye()
+        self._send_close_notify()
         self._transport.write_eof()
 
-    def _say_goodbye(self) -> None:
+    def _send_close_notify(self) -> None:
         if self._is_closing or self._has_said_goodbye:
             return
         self._has_said_goodbye = True

@@ -137,7 +137,7 @@ class Template:
         async with self._turn:
             if self._control is None:
                 raise TemplateLostError
-            with _orphans_are_ours(), _request_file(request) as file:
+            with _adopting_orphans(), _request_file(request) as file:
                 pid = await self._ask(self._control, [file.fileno(), *descriptors])
         if pid < 0:
             raise OSError(-pid, os.strerror(-pid))
@@ -224,7 +224,7 @@ def _set_subreaper(*, is_on: bool) -> None:
 
 
 @contextmanager
-def _orphans_are_ours() -> Iterator[None]:
+def _adopting_orphans() -> Iterator[None]:
     """Become the parent of orphaned descendants during the block.
 
     Only that long, so that init still reaps the scorers of a worker that has died.

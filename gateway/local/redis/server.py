@@ -31,7 +31,7 @@ from hedgerow.common.errors import ConfigurationError, RedisUnavailableError
 from hedgerow.common.machine.private_folder import FOLDER_MODE
 from hedgerow.common.observability.telemetry import Throttle
 from hedgerow.common.settings.storage import StorageSettings
-from hedgerow.gateway.local.processes import parent_death_guard as tether
+from hedgerow.gateway.local.processes import parent_death_guard
 from hedgerow.gateway.local.processes.child import Program
 from hedgerow.gateway.local.processes.template_process import PARENT_PIPE
 from hedgerow.gateway.local.redis.limits import max_memory_bytes, rewrite_from_bytes
@@ -118,7 +118,7 @@ class EmbeddedRedis:
                 sys.executable,
                 "-I",
                 "-S",
-                str(tether.__file__),
+                str(parent_death_guard.__file__),
                 str(os.getpid()),
                 PARENT_PIPE,
                 *(("--guardian",) if self._guardian else ()),

@@ -285,7 +285,7 @@ def test_slow_downs_multiply_and_end(bench: Any) -> None:
     one.shard.slow(2)
     one.shard.slow(3)
     one.push()
-    one.do_at(6, lambda: [one.shard.slow_no_more(2), one.shard.slow_no_more(3)])
+    one.do_at(6, lambda: [one.shard.end_slowdown(2), one.shard.end_slowdown(3)])
     one.push_at(6.5)
     assert one.run(10) == [6, 7.5]
 

@@ -15,7 +15,7 @@ from hedgerow.common.redis.client import RedisClient
 from hedgerow.common.settings.settings import Settings
 from hedgerow.gateway import gateway as service
 from hedgerow.gateway.cli import serve
-from hedgerow.gateway.transport.wake_up_coalescing import MANY, LullSelector, lull_for
+from hedgerow.gateway.transport.wake_up_coalescing import MANY, CoalescingSelector, lull_for
 
 
 @pytest.mark.parametrize(
@@ -45,8 +45,8 @@ class Idle:
 
     def __init__(self, lull_s: float) -> None:
         self.slept: list[float] = []
-        self.selector = LullSelector(self._sleep)
-        self.selector.lull_s = lambda: lull_s
+        self.selector = CoalescingSelector(self._sleep)
+        self.selector.sleep_s = lambda: lull_s
         self.ours, self._theirs = socket.socketpair()
         self.selector.register(self.ours, selectors.EVENT_READ)
         self.arrives_in_lull = False
@@ -112,7 +112,7 @@ def test_there_is_none_before_somebody_asks_for_it() -> None:
     idle = Idle(0.0)
     try:
         assert idle.selector.select(0.001) == []
-        assert LullSelector().lull_s() == 0
+        assert CoalescingSelector().sleep_s() == 0
         assert idle.slept == []
     finally:
         idle.close()

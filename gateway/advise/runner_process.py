@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Any, Final, NoReturn, Self
 
 from hedgerow.common.errors import BadRequestError
-from hedgerow.gateway.local.processes import parent_death_guard as tether
+from hedgerow.gateway.local.processes import parent_death_guard
 from hedgerow.gateway.local.processes.child import ending
 
 # With our own import path, so that a user's folder of the same name does not shadow our package.
@@ -69,7 +69,7 @@ class Runner:
                     sys.executable,
                     "-I",
                     "-S",
-                    str(tether.__file__),
+                    str(parent_death_guard.__file__),
                     str(os.getpid()),
                     str(tie_read),
                     sys.executable,
