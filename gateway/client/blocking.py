@@ -205,7 +205,7 @@ class Client:
         """Describe a collection.
 
         Raises:
-            NotFoundError: there is none of that name.
+            NotFoundError: there is no collection of that name.
         """
         return self._ask(calls.get_collection(name))
 
@@ -217,7 +217,7 @@ class Client:
         """Remove a collection with its documents.
 
         Raises:
-            NotFoundError: there is none of that name.
+            NotFoundError: there is no collection of that name.
         """
         self._ask(calls.delete_collection(name))
 

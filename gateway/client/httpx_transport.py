@@ -24,7 +24,7 @@ class HttpxTransport:
         self._http = httpx.Client(transport=transport, **_settings(link))
 
     def send(self, call: Call[Any], content: Iterable[bytes] | None = None) -> Reply:
-        """Send a call, with `content` as its body if it has one, and return what comes back."""
+        """Send a call, with `content` as its body if given, and return the reply."""
         with _failures(self._link.url):
             response = self._http.request(**_request(self._link, call, content))
             return Reply(self._link.url, response.status_code, response.headers, response.content)
@@ -43,7 +43,7 @@ class AsyncHttpxTransport:
         self._http = httpx.AsyncClient(transport=transport, **_settings(link))
 
     async def send(self, call: Call[Any], content: AsyncIterator[bytes] | None = None) -> Reply:
-        """Send a call, with `content` as its body if it has one, and return what comes back."""
+        """Send a call, with `content` as its body if given, and return the reply."""
         with _failures(self._link.url):
             response = await self._http.request(**_request(self._link, call, content))
             return Reply(self._link.url, response.status_code, response.headers, response.content)

@@ -148,7 +148,7 @@ class Pause(Whose):
 
 
 class Crash(Whose):
-    """These servers lose what they have started, and are back after `lasts`.
+    """These servers lose the requests that they have started, and return after `lasts`.
 
     Attributes:
         at_s: when; None: at a random time, independently.

@@ -144,7 +144,7 @@ class Collections:
         """Return the definition as stored now.
 
         Raises:
-            NotFoundError: there is none of that name.
+            NotFoundError: there is no collection of that name.
         """
         collection = await self._registry.collection(name)
         if collection is None:
@@ -172,7 +172,7 @@ class Collections:
         """Remove a collection with all its documents; the shards delete them in time.
 
         Raises:
-            NotFoundError: there is none of that name.
+            NotFoundError: there is no collection of that name.
             InsufficientStorageError: the disk takes no writes at all, not even this one.
         """
         if self._gate is not None:
@@ -184,7 +184,7 @@ class Collections:
         """Return a collection with its number of documents, as JSON.
 
         Raises:
-            NotFoundError: there is none of that name.
+            NotFoundError: there is no collection of that name.
         """
         collection = await self.current(name)
         counts = await self._registry.document_counts(collection.uid)

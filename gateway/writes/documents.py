@@ -136,7 +136,7 @@ class Documents:
         try:
             definition = await self._collections.current(collection)
             intake = Intake(definition, self._num_shards, self._limits)
-            self._check_room(intake.report)  # before reading a body in vain
+            self._check_room(intake.report)  # before reading a body that could not be stored
             flush = partial(self._flush, intake, last_ids, on_progress)
             async with aclosing(_with_pauses(lines)) as chunks:
                 async for chunk in chunks:
@@ -192,7 +192,7 @@ class Documents:
             await self._wait_for_room({batch.shard for batch in batches}, intake.report)
 
     async def delete(self, collection: str, document_id: str, wait: Wait = "applied") -> None:
-        """Remove a document; it is not an error if there is none of that id.
+        """Remove a document; it is not an error if it does not exist.
 
         Raises:
             BadRequestError: the id is not valid.

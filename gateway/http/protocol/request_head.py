@@ -42,8 +42,8 @@ class RequestHead(NamedTuple):
         return self.method == b"POST" and _load_path(self.target) is not None
 
     @property
-    def is_invited(self) -> bool:
-        """Whether the client sends the body only after an interim answer."""
+    def has_expect(self) -> bool:
+        """Whether it has an Expect header, so that the body may never be sent."""
         return any(name == b"expect" for name, _ in self.headers)
 
     @property

@@ -168,7 +168,7 @@ class Connection(asyncio.BufferedProtocol):
         self._exchange = exchange
         self._keeps_alive = exchange.keep_alive
         if not is_plain and (
-            num_bytes is None or num_bytes > _MAX_DISCARDED_BYTES or head.is_invited
+            num_bytes is None or num_bytes > _MAX_DISCARDED_BYTES or head.has_expect
         ):
             # Until the body has arrived, an answer closes the connection, and must say so.
             exchange.keep_alive = False

@@ -82,7 +82,7 @@ class RedisKeeper:
         await self._tell(now)
 
     async def _tell(self, now: float) -> None:
-        """Tell the gateways the state when it changes, and before the last message expires."""
+        """Publish the state when it changes, and before the last message expires."""
         shortages = self._book.list()
         states = [shortage.state for shortage in shortages]
         if states != self._told or (shortages and now - self._told_at > EXPIRY_S / 3):
