@@ -72,7 +72,7 @@ async def running(tmp_path: Path) -> AsyncIterator[Running]:
 
 
 async def test_the_supervised_process_is_the_server_itself(running: Running) -> None:
-    """The parent-death guard leaves no process between us and the server: one id, one exit status."""
+    """The guard leaves no process between us and the server: one id, one exit status."""
     control = await running.connect()
     assert control.server.name == "valkey"
     assert control.server.pid == running.pid
